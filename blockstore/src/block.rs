@@ -1,0 +1,145 @@
+//! A block: bytes together with the CID they hash to.
+
+use bytes::Bytes;
+use multihash_codetable::{Code, MultihashDigest};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Cid, DAG_CBOR, DAG_PB, Error, IDENTITY, MAX_BLOCK_BYTES, MAX_IDENTITY_BYTES, Multihash, RAW, Result, SHA2_256,
+};
+
+/// Bytes and the CID they hash to. The only constructors hash or verify, so holding one is the proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    cid: Cid,
+    data: Bytes,
+}
+
+impl Block {
+    /// Hashes `data` with sha2-256 into a CIDv1 of `codec`.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] over [`MAX_BLOCK_BYTES`].
+    pub fn hash(codec: u64, data: impl Into<Bytes>) -> Result<Self> {
+        let data = data.into();
+        check_size(&data)?;
+        Ok(Self { cid: Cid::new_v1(codec, sha2_256(&data)), data })
+    }
+
+    /// A raw leaf.
+    ///
+    /// # Errors
+    /// As [`Block::hash`].
+    pub fn raw(data: impl Into<Bytes>) -> Result<Self> {
+        Self::hash(RAW, data)
+    }
+
+    /// A dag-pb node, already encoded.
+    ///
+    /// # Errors
+    /// As [`Block::hash`].
+    pub fn dag_pb(data: impl Into<Bytes>) -> Result<Self> {
+        Self::hash(DAG_PB, data)
+    }
+
+    /// A dag-cbor node, already encoded.
+    ///
+    /// # Errors
+    /// As [`Block::hash`].
+    pub fn dag_cbor(data: impl Into<Bytes>) -> Result<Self> {
+        Self::hash(DAG_CBOR, data)
+    }
+
+    /// Checks that `data` is what `cid` names.
+    ///
+    /// # Errors
+    /// [`Error::HashMismatch`], [`Error::TooLarge`] or [`Error::UnsupportedHash`].
+    pub fn verify(cid: Cid, data: impl Into<Bytes>) -> Result<Self> {
+        let data = data.into();
+        check_size(&data)?;
+        let actual = digest(cid.hash().code(), &data)?;
+        if actual == *cid.hash() {
+            return Ok(Self { cid, data });
+        }
+        let actual = Cid::new(cid.version(), cid.codec(), actual).unwrap_or_else(|_| Cid::new_v1(cid.codec(), actual));
+        Err(Error::HashMismatch { expected: Box::new(cid), actual: Box::new(actual) })
+    }
+
+    /// The block's name.
+    pub fn cid(&self) -> &Cid {
+        &self.cid
+    }
+
+    /// The block's bytes.
+    pub fn data(&self) -> &Bytes {
+        &self.data
+    }
+
+    /// Takes the block apart.
+    pub fn into_parts(self) -> (Cid, Bytes) {
+        (self.cid, self.data)
+    }
+}
+
+/// Hashes `data` with the multihash function `code`: those of Kubo's allow list (boxo `verifcid`) that stand in
+/// the table of multihash-codetable.
+///
+/// # Errors
+/// [`Error::UnsupportedHash`], or [`Error::TooLarge`] for an identity digest over [`MAX_IDENTITY_BYTES`].
+pub(crate) fn digest(code: u64, data: &[u8]) -> Result<Multihash> {
+    match code {
+        SHA2_256 => Ok(sha2_256(data)),
+        IDENTITY => Multihash::wrap(IDENTITY, data)
+            .map_err(|_| Error::TooLarge { bytes: data.len(), limit: MAX_IDENTITY_BYTES }),
+        _ => {
+            let function = Code::try_from(code).map_err(|_| Error::UnsupportedHash { code })?;
+            let digest = function.digest(data);
+            Multihash::wrap(code, digest.digest()).map_err(|_| Error::UnsupportedHash { code })
+        }
+    }
+}
+
+fn sha2_256(data: &[u8]) -> Multihash {
+    Multihash::wrap(SHA2_256, &Sha256::digest(data)).expect("a sha2-256 digest has 32 bytes, the capacity is 128")
+}
+
+fn check_size(data: &Bytes) -> Result<()> {
+    if data.len() > MAX_BLOCK_BYTES {
+        return Err(Error::TooLarge { bytes: data.len(), limit: MAX_BLOCK_BYTES });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_raw_block_has_the_cid_that_ipfs_gives_it() {
+        let block = Block::raw(&b"hello world"[..]).unwrap();
+        assert_eq!(block.cid().to_string(), "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e");
+    }
+
+    #[test]
+    fn wrong_bytes_are_refused_and_both_cids_named() {
+        let cid = *Block::raw(&b"right"[..]).unwrap().cid();
+        let error = Block::verify(cid, &b"wrong"[..]).unwrap_err();
+        assert!(matches!(error, Error::HashMismatch { expected, actual } if *expected == cid && *actual != cid));
+    }
+
+    #[test]
+    fn an_oversized_block_is_refused() {
+        let error = Block::raw(vec![0; MAX_BLOCK_BYTES + 1]).unwrap_err();
+        assert!(matches!(error, Error::TooLarge { limit: MAX_BLOCK_BYTES, .. }));
+    }
+
+    #[test]
+    fn every_hash_of_the_allow_list_verifies() {
+        for code in [0x12, 0x13, 0x14, 0x16, 0x1b, 0x1e, 0xb220, 0xb260] {
+            let cid = Cid::new_v1(RAW, digest(code, b"data").unwrap_or_else(|error| panic!("0x{code:x}: {error}")));
+            assert!(Block::verify(cid, &b"data"[..]).is_ok(), "0x{code:x}");
+            assert!(Block::verify(cid, &b"other"[..]).is_err(), "0x{code:x}");
+        }
+        assert!(matches!(digest(0xd5, b"md5"), Err(Error::UnsupportedHash { code: 0xd5 })));
+    }
+}
