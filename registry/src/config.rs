@@ -1,0 +1,125 @@
+//! A node's configuration: plain values, built by the caller, validated once, never read from the environment here.
+
+use std::time::Duration;
+
+use libp2p::Multiaddr;
+use serde::{Deserialize, Serialize};
+
+/// Everything a node can be told. The four fields of the seeds' `P2PConfig` stand at the top.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Initial nodes for the DHTs. Default: none.
+    pub bootstrap_nodes: Vec<Multiaddr>,
+    /// Gossip topic of package announcements; it is also the name of the network. Default: `/ggen/packages/v1`.
+    pub packages_topic: String,
+    /// Serve the ggen DHT (the mode on the public IPFS DHT is automatic). Default: true.
+    pub dht_server_mode: bool,
+    /// Addresses to listen on. Default: `/ip4/0.0.0.0/tcp/0`.
+    pub listen_addresses: Vec<Multiaddr>,
+    /// Namespace of published packages that name none. Default: the publisher's short id.
+    pub namespace: Option<String>,
+    /// Find peers on the local network. Default: true.
+    pub mdns: bool,
+    /// Bounds on what the node takes.
+    pub limits: Limits,
+    /// How long the node waits.
+    pub timeouts: Timeouts,
+}
+
+/// Bounds on what a node takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Connections in all. Default: 256.
+    pub connections: u32,
+    /// Connections with one peer. Default: 4.
+    pub connections_per_peer: u32,
+    /// Largest package fetched or published, in bytes. Default: 64 GiB.
+    pub package_bytes: u64,
+}
+
+/// How long a node waits, in seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// One query of a DHT. Default: 30.
+    pub dht_query_seconds: u64,
+    /// One dial. Default: 10.
+    pub dial_seconds: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            bootstrap_nodes: Vec::new(),
+            packages_topic: "/ggen/packages/v1".to_owned(),
+            dht_server_mode: true,
+            listen_addresses: vec!["/ip4/0.0.0.0/tcp/0".parse().expect("a literal address parses")],
+            namespace: None,
+            mdns: true,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 256, connections_per_peer: 4, package_bytes: 64 << 30 }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { dht_query_seconds: 30, dial_seconds: 10 }
+    }
+}
+
+impl Timeouts {
+    /// One query of a DHT.
+    pub fn dht_query(&self) -> Duration {
+        Duration::from_secs(self.dht_query_seconds)
+    }
+
+    /// One dial.
+    pub fn dial(&self) -> Duration {
+        Duration::from_secs(self.dial_seconds)
+    }
+}
+
+/// A configuration value that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{key}` {reason}")]
+pub struct ConfigError {
+    /// Key path as in the file: `limits.connections`.
+    pub key: &'static str,
+    /// What is wrong with its value.
+    pub reason: String,
+}
+
+/// Longest topic name, in bytes.
+const MAX_TOPIC_BYTES: usize = 128;
+
+impl Config {
+    /// Checks what the types cannot say.
+    ///
+    /// # Errors
+    /// The first value that makes no sense.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let refuse = |key, reason: String| Err(ConfigError { key, reason });
+        if self.packages_topic.is_empty() || self.packages_topic.len() > MAX_TOPIC_BYTES {
+            return refuse("packages_topic", format!("must have 1 to {MAX_TOPIC_BYTES} bytes"));
+        }
+        if self.packages_topic.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return refuse("packages_topic", "must not contain spaces or control characters".to_owned());
+        }
+        if self.limits.connections == 0 || self.limits.connections_per_peer == 0 {
+            return refuse("limits.connections", "must be at least 1".to_owned());
+        }
+        if self.timeouts.dht_query_seconds == 0 || self.timeouts.dial_seconds == 0 {
+            return refuse("timeouts", "must be at least 1 second".to_owned());
+        }
+        Ok(())
+    }
+}

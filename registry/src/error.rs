@@ -1,0 +1,71 @@
+//! How operations fail, as callers see it: a kind to branch on, a message, a hint.
+
+use serde::{Deserialize, Serialize};
+
+/// What sort of failure this is. The command line derives its exit code from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// It was tried and did not work (exit 1).
+    Failed,
+    /// The request or the configuration is wrong (exit 2).
+    Usage,
+    /// A hash, a signature, a record or a name does not hold (exit 3).
+    Verification,
+    /// It does not exist (exit 4).
+    NotFound,
+    /// It took too long, or nobody was found who has it (exit 5).
+    TimedOut,
+    /// The user interrupted it (exit 130).
+    Interrupted,
+}
+
+/// A failed operation, in the form that crosses the daemon's socket and is shown to people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What sort of failure.
+    pub kind: ErrorKind,
+    /// What was attempted, and what is wrong; lower case, without a final period.
+    pub message: String,
+    /// The chain of causes, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
+    /// What the user can do about it, naming the command to type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure without causes or hint.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), causes: Vec::new(), hint: None }
+    }
+
+    /// A failure whose message and causes are those of `error`.
+    pub fn from_error(kind: ErrorKind, error: &dyn std::error::Error) -> Self {
+        let mut causes = Vec::new();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            causes.push(cause.to_string());
+            source = cause.source();
+        }
+        Self { kind, message: error.to_string(), causes, hint: None }
+    }
+
+    /// Says first what was being attempted; the former message becomes the first cause.
+    #[must_use]
+    pub fn while_doing(mut self, attempted: impl Into<String>) -> Self {
+        let cause = std::mem::replace(&mut self.message, attempted.into());
+        self.causes.insert(0, cause);
+        self
+    }
+
+    /// Adds a hint.
+    #[must_use]
+    pub fn hinted(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}

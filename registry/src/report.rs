@@ -1,0 +1,184 @@
+//! What operations answer: the JSON results of the command line contract, field by field.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A node that listens and answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listening {
+    /// The node's peer id.
+    pub peer_id: String,
+    /// Addresses it listens on, each with `/p2p/<peer_id>`.
+    pub listen_addresses: Vec<String>,
+    /// The process.
+    pub pid: u32,
+}
+
+/// A running node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The node's peer id.
+    pub peer_id: String,
+    /// Name and version it tells others.
+    pub agent: String,
+    /// Addresses it listens on, each with `/p2p/<peer_id>`.
+    pub listen_addresses: Vec<String>,
+    /// Addresses others can reach it at, as far as it knows.
+    pub external_addresses: Vec<String>,
+    /// Number of connected peers.
+    pub connected_peers: usize,
+    /// `server` or `client`, on the ggen DHT.
+    pub dht_mode: String,
+    /// `public`, `private` or `unknown`.
+    pub nat: String,
+    /// The gossip topic, which is also the network's name.
+    pub packages_topic: String,
+    /// Releases of one's own in the catalog.
+    pub packages_published: u64,
+    /// Packages in the catalog.
+    pub packages_known: u64,
+    /// Blocks in the store.
+    pub blocks: u64,
+    /// Bytes the store takes.
+    pub store_bytes: u64,
+    /// Bytes of blocks sent since the start.
+    pub bytes_sent: u64,
+    /// Bytes of blocks received since the start.
+    pub bytes_received: u64,
+    /// Seconds since the start.
+    pub uptime_seconds: u64,
+}
+
+/// A published release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// `ns/name`.
+    pub package: String,
+    /// The version.
+    pub version: String,
+    /// CID of the content root.
+    pub cid: String,
+    /// CID of the release record; null for a dry run.
+    pub release: Option<String>,
+    /// The publisher id; null for a dry run by somebody without a key.
+    pub publisher: Option<String>,
+    /// Number of files.
+    pub files: u64,
+    /// Sum of the files' bytes.
+    pub size_bytes: u64,
+    /// Blocks of the content.
+    pub blocks: u64,
+    /// Of these, blocks that the store did not have.
+    pub new_blocks: u64,
+    /// Peers that the announcement was sent to.
+    pub announced_to: u64,
+    /// Peers that answered to have all of it.
+    pub replicas: u64,
+    /// The same version with the same content was already published: nothing was done.
+    pub unchanged: bool,
+    /// With a dry run: the files that would go in, ordered by path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries: Option<Vec<String>>,
+    /// Shown once, on the publish that made the identity: the recovery key, to be kept elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_key: Option<String>,
+}
+
+/// A fetched tree.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fetched {
+    /// CID of the content root.
+    pub cid: String,
+    /// `ns/name`; null for a bare CID.
+    pub package: Option<String>,
+    /// The version; null for a bare CID.
+    pub version: Option<String>,
+    /// The publisher id; null for a bare CID.
+    pub publisher: Option<String>,
+    /// Where it was written.
+    pub path: PathBuf,
+    /// Number of files.
+    pub files: u64,
+    /// Sum of the files' bytes.
+    pub size_bytes: u64,
+    /// Blocks that came over the network.
+    pub blocks_fetched: u64,
+    /// Their bytes.
+    pub bytes_fetched: u64,
+    /// Blocks that were already here.
+    pub blocks_reused: u64,
+    /// Who sent them.
+    pub providers: Vec<ProviderReport>,
+    /// Seconds it took.
+    pub seconds: f64,
+}
+
+/// One source of a fetch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderReport {
+    /// The peer.
+    pub peer_id: String,
+    /// Bytes of blocks it sent.
+    pub bytes: u64,
+}
+
+/// One search result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SearchHit {
+    /// `ns/name`.
+    pub package: String,
+    /// Newest version that is not yanked.
+    pub version: String,
+    /// One line.
+    pub description: String,
+    /// CID of that version's content root.
+    pub cid: String,
+    /// The publisher id.
+    pub publisher: String,
+    /// `pinned`, `known` or `conflict`.
+    pub trust: String,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// Category, if it has one.
+    pub category: Option<String>,
+    /// License, if it says.
+    pub license: Option<String>,
+    /// Providers known.
+    pub providers: u64,
+    /// Highest reputation among them.
+    pub reputation: f64,
+    /// Rank; higher is better.
+    pub score: f64,
+}
+
+/// What a bootstrap reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootstrapReport {
+    /// Peer ids that are connected.
+    pub connected: Vec<String>,
+    /// Addresses that are not, and why.
+    pub failed: Vec<FailedAddress>,
+    /// Peers in the ggen routing table.
+    pub routing_table_peers: usize,
+}
+
+/// An address that could not be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedAddress {
+    /// The address as given.
+    pub address: String,
+    /// Why not.
+    pub reason: String,
+}
+
+/// A key of the key store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyReport {
+    /// Its name; `node` is the peer's own, `default` signs publishes.
+    pub name: String,
+    /// The peer id it has (or would have) on the network.
+    pub peer_id: String,
+    /// The publisher it signs for, if any.
+    pub publisher: Option<String>,
+}

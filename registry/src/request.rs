@@ -1,0 +1,80 @@
+//! What can be asked of a registry: plain values that also cross the daemon's socket.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// Publish a package directory or tarball.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishRequest {
+    /// Absolute path of a directory with a `gpack.toml`, or of a tarball of one.
+    pub path: PathBuf,
+    /// Wins over the version in `gpack.toml`, which is not rewritten.
+    pub version: Option<String>,
+    /// Wins over the namespace in `gpack.toml` and in the configuration.
+    pub namespace: Option<String>,
+    /// Name of the key that signs; the default key if none is named.
+    pub key: Option<String>,
+    /// Skip the checks of the package's contents (required files, version order), never those of its paths.
+    pub skip_verify: bool,
+    /// List what would go in, store and sign nothing.
+    pub dry_run: bool,
+    /// Return only when this many peers answered to have all of it.
+    pub min_replicas: u32,
+    /// Give up waiting for the network after this long; the release stays published locally.
+    pub timeout: Duration,
+}
+
+/// Fetch a package, a release or any IPFS DAG, and write it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchRequest {
+    /// The target as typed: a CID, `/ipfs/...`, `ns/name`, `ns/name@REQ`, `<publisher>/ns/name[@REQ]`.
+    pub target: String,
+    /// Where to write it.
+    pub to: FetchTo,
+    /// Give up after this long.
+    pub timeout: Duration,
+    /// Use only what is here.
+    pub offline: bool,
+    /// Multiaddresses, each with `/p2p/<peer id>`, of peers to ask first.
+    pub providers: Vec<String>,
+}
+
+/// Where a fetched tree goes. Paths are absolute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FetchTo {
+    /// Into `<directory>/<name>` or `<directory>/<cid>`, the name being known only once the target is resolved.
+    NamedIn(PathBuf),
+    /// To exactly this path, which must not exist or be an empty directory.
+    Path(PathBuf),
+    /// As the canonical tarball, to this file.
+    Tar(PathBuf),
+}
+
+/// Search the catalog.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SearchRequest {
+    /// Words; never interpreted as a query language.
+    pub query: String,
+    /// Only packages of this category.
+    pub category: Option<String>,
+    /// Only packages with all these tags.
+    pub tags: Vec<String>,
+    /// At most this many hits.
+    pub limit: usize,
+    /// Only packages that some peer of at least this reputation provides.
+    pub min_reputation: Option<f64>,
+    /// Ask nobody else.
+    pub local: bool,
+}
+
+/// Connect to bootstrap nodes and fill the routing tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootstrapRequest {
+    /// Multiaddresses, with `/p2p/<peer id>` or `/dnsaddr/...`.
+    pub nodes: Vec<String>,
+    /// Give up after this long.
+    pub timeout: Duration,
+}
