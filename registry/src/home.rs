@@ -1,0 +1,133 @@
+//! The directory of one node: who holds it, and where things are in it.
+//!
+//! ```text
+//! <home>/lock          held by the process that uses the home; its pid stands in it
+//!        keys/         <name>.key (private, libp2p protobuf, mode 0600), <name>.identity (signed identity document)
+//!        store/        blocks
+//!        catalog.db    what releases exist (SQLite)
+//! ```
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read, Seek, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// Why a home cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HomeError {
+    /// Another process uses it.
+    #[error("the home `{}` is in use by process {holder}", path.display())]
+    InUse {
+        /// The home.
+        path: PathBuf,
+        /// The pid of the process that holds it, as far as it is known.
+        holder: String,
+    },
+    /// An I/O error, with what was being done to which file.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A home directory that this process holds, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Home {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Home {
+    /// Takes the home at `path`, creating it (for its owner only) if need be.
+    pub(crate) fn open(path: &Path) -> Result<Self, HomeError> {
+        let io = |action, path: &Path| {
+            let path = path.to_owned();
+            move |source| HomeError::Io { action, path, source }
+        };
+        create_private(path).map_err(io("create the directory", path))?;
+        let lock_path = path.join("lock");
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(io("open", &lock_path))?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut holder = String::new();
+            lock.read_to_string(&mut holder).map_err(io("read", &lock_path))?;
+            return Err(HomeError::InUse { path: path.to_owned(), holder: holder.trim().to_owned() });
+        }
+        lock.set_len(0).and_then(|()| lock.rewind()).map_err(io("write", &lock_path))?;
+        writeln!(lock, "{}", std::process::id()).map_err(io("write", &lock_path))?;
+        let keys = path.join("keys");
+        create_private(&keys).map_err(io("create the directory", &keys))?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Where the blocks are.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.path.join("store")
+    }
+
+    /// The catalog's database.
+    pub(crate) fn catalog(&self) -> PathBuf {
+        self.path.join("catalog.db")
+    }
+
+    /// The directory of the keys.
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.path.join("keys")
+    }
+}
+
+fn create_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Writes a file of which no half may ever be seen: beside its place, synced, renamed into it.
+pub(crate) fn write_private(path: &Path, contents: &[u8]) -> Result<(), HomeError> {
+    let io = |action| {
+        let path = path.to_owned();
+        move |source| HomeError::Io { action, path, source }
+    };
+    let beside = path.with_extension("partial");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)
+        .map_err(io("create"))?;
+    file.write_all(contents).and_then(|()| file.sync_all()).map_err(io("write"))?;
+    fs::rename(&beside, path).map_err(io("write"))?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(io("sync the directory of"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_has_one_holder_who_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = Home::open(dir.path()).unwrap();
+        let error = Home::open(dir.path()).unwrap_err();
+        assert!(matches!(&error, HomeError::InUse { holder, .. } if *holder == std::process::id().to_string()));
+        drop(held);
+        assert!(Home::open(dir.path()).is_ok());
+    }
+}

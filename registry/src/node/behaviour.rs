@@ -1,0 +1,178 @@
+//! The protocols of one node, composed.
+
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+
+use ggen_blockstore::Blockstore;
+use libp2p::{
+    PeerId, StreamProtocol, Swarm, SwarmBuilder,
+    connection_limits::{self, ConnectionLimits},
+    gossipsub, identify,
+    identity::Keypair,
+    kad, mdns, memory_connection_limits, noise, ping,
+    swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
+    tcp, tls, yamux,
+};
+
+use super::{StartError, bitswap, records::RecordStore};
+use crate::Config;
+
+/// Kademlia of the public IPFS network (Amino).
+const IPFS_KAD: StreamProtocol = StreamProtocol::new("/ipfs/kad/1.0.0");
+/// Our own Kademlia, which carries package records.
+const GGEN_KAD: StreamProtocol = StreamProtocol::new("/ggen/kad/1.0.0");
+/// Name and version told to others.
+pub(crate) const AGENT: &str = concat!("ggen/", env!("CARGO_PKG_VERSION"));
+
+/// Peers asked at once in a lookup (Amino: alpha).
+const KAD_PARALLELISM: NonZeroUsize = NonZeroUsize::new(10).expect("10 is not zero");
+/// How long provider and value records live (Amino).
+const RECORD_TTL: Duration = Duration::from_secs(48 * 3600);
+/// Largest message accepted on the IPFS DHT, in bytes.
+const IPFS_KAD_PACKET_BYTES: usize = 1 << 20;
+/// Largest message accepted on the ggen DHT, in bytes: a full set of claims and the peers around it.
+const GGEN_KAD_PACKET_BYTES: usize = 1 << 20;
+/// How often the routing tables are refreshed (Amino).
+const KAD_REFRESH: Duration = Duration::from_secs(600);
+/// Largest gossip message, in bytes.
+pub(crate) const GOSSIP_BYTES: usize = 64 << 10;
+/// A connection that nothing uses is kept this long.
+const IDLE_CONNECTION: Duration = Duration::from_secs(60);
+/// No new connection while the process takes more than this.
+const MEMORY_LIMIT_BYTES: usize = 1 << 30;
+/// Addresses of peers remembered from identify and lookups.
+const ADDRESS_CACHE_PEERS: usize = 1024;
+
+/// All protocols of a node.
+#[derive(NetworkBehaviour)]
+pub(crate) struct Behaviour {
+    pub(crate) limits: connection_limits::Behaviour,
+    pub(crate) memory: memory_connection_limits::Behaviour,
+    pub(crate) identify: identify::Behaviour,
+    pub(crate) ping: ping::Behaviour,
+    pub(crate) ipfs_kad: kad::Behaviour<RecordStore>,
+    pub(crate) ggen_kad: kad::Behaviour<RecordStore>,
+    pub(crate) gossip: gossipsub::Behaviour,
+    pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
+    pub(crate) bitswap: bitswap::Behaviour,
+}
+
+/// Which of the two DHTs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Dht {
+    /// The public IPFS one, or a private one of the same protocol.
+    Ipfs,
+    /// Our own.
+    Ggen,
+}
+
+impl Dht {
+    pub(crate) const BOTH: [Self; 2] = [Self::Ggen, Self::Ipfs];
+
+    pub(crate) fn protocol(self) -> StreamProtocol {
+        match self {
+            Self::Ipfs => IPFS_KAD,
+            Self::Ggen => GGEN_KAD,
+        }
+    }
+}
+
+impl Behaviour {
+    pub(crate) fn kad(&mut self, dht: Dht) -> &mut kad::Behaviour<RecordStore> {
+        match dht {
+            Dht::Ipfs => &mut self.ipfs_kad,
+            Dht::Ggen => &mut self.ggen_kad,
+        }
+    }
+}
+
+/// Builds the swarm of a node; nothing listens or dials yet.
+pub(crate) fn swarm(
+    key: Keypair,
+    config: &Config,
+    store: Arc<dyn Blockstore>,
+) -> Result<Swarm<Behaviour>, StartError> {
+    let transport = |error: &dyn std::fmt::Display| StartError::Transport(error.to_string());
+    let swarm = SwarmBuilder::with_existing_identity(key)
+        .with_tokio()
+        .with_tcp(tcp::Config::default().nodelay(true), (tls::Config::new, noise::Config::new), yamux::Config::default)
+        .map_err(|error| transport(&error))?
+        .with_quic()
+        .with_dns()
+        .map_err(|error| transport(&error))?
+        .with_behaviour(|key| compose(key, config, store).map_err(|error| Box::new(error) as Box<_>))
+        .map_err(|error| transport(&error))?
+        .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_CONNECTION))
+        .with_connection_timeout(config.timeouts.dial())
+        .build();
+    Ok(swarm)
+}
+
+fn compose(key: &Keypair, config: &Config, store: Arc<dyn Blockstore>) -> Result<Behaviour, StartError> {
+    let peer = key.public().to_peer_id();
+    let limits = ConnectionLimits::default()
+        .with_max_established(Some(config.limits.connections))
+        .with_max_pending_incoming(Some(config.limits.connections))
+        .with_max_pending_outgoing(Some(config.limits.connections))
+        .with_max_established_per_peer(Some(config.limits.connections_per_peer));
+    let identify = identify::Config::new("ipfs/0.1.0".to_owned(), key.public())
+        .with_agent_version(AGENT.to_owned())
+        .with_push_listen_addr_updates(true)
+        .with_cache_size(ADDRESS_CACHE_PEERS);
+    Ok(Behaviour {
+        limits: connection_limits::Behaviour::new(limits),
+        memory: memory_connection_limits::Behaviour::with_max_bytes(MEMORY_LIMIT_BYTES),
+        identify: identify::Behaviour::new(identify),
+        ping: ping::Behaviour::default(),
+        ipfs_kad: kademlia(peer, Dht::Ipfs, IPFS_KAD_PACKET_BYTES, config),
+        ggen_kad: kademlia(peer, Dht::Ggen, GGEN_KAD_PACKET_BYTES, config),
+        gossip: gossip(key)?,
+        mdns: mdns(peer, config)?.into(),
+        bitswap: bitswap::Behaviour::new(store, bitswap::Config::default()),
+    })
+}
+
+/// Amino's parameters, with the library's own record jobs off: the republisher does their work, with records that
+/// name no publisher (kad drops a record that comes back naming us).
+fn kademlia(peer: PeerId, dht: Dht, packet_bytes: usize, config: &Config) -> kad::Behaviour<RecordStore> {
+    let mut kad = kad::Config::new(dht.protocol());
+    kad.set_parallelism(KAD_PARALLELISM)
+        .set_query_timeout(config.timeouts.dht_query())
+        .set_record_ttl(Some(RECORD_TTL))
+        .set_provider_record_ttl(Some(RECORD_TTL))
+        .set_record_filtering(kad::StoreInserts::FilterBoth)
+        .set_publication_interval(None)
+        .set_replication_interval(None)
+        .set_provider_publication_interval(None)
+        .set_caching(kad::Caching::Disabled)
+        .set_periodic_bootstrap_interval(Some(KAD_REFRESH))
+        .set_kbucket_inserts(kad::BucketInserts::Manual)
+        .set_max_packet_size(packet_bytes);
+    let mode = if dht == Dht::Ggen && config.dht_server_mode { kad::Mode::Server } else { kad::Mode::Client };
+    let mut behaviour = kad::Behaviour::with_config(peer, RecordStore::new(peer), kad);
+    behaviour.set_mode(Some(mode));
+    behaviour
+}
+
+fn gossip(key: &Keypair) -> Result<gossipsub::Behaviour, StartError> {
+    let refuse = |reason: String| StartError::Gossip(reason);
+    let config = gossipsub::ConfigBuilder::default()
+        .validation_mode(gossipsub::ValidationMode::Strict)
+        .validate_messages()
+        .max_transmit_size(GOSSIP_BYTES)
+        .build()
+        .map_err(|error| refuse(error.to_string()))?;
+    let mut behaviour =
+        gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Signed(key.clone()), config)
+            .map_err(|error| refuse(error.to_owned()))?;
+    behaviour
+        .with_peer_score(gossipsub::PeerScoreParams::default(), gossipsub::PeerScoreThresholds::default())
+        .map_err(refuse)?;
+    Ok(behaviour)
+}
+
+fn mdns(peer: PeerId, config: &Config) -> Result<Option<mdns::tokio::Behaviour>, StartError> {
+    if !config.mdns {
+        return Ok(None);
+    }
+    mdns::tokio::Behaviour::new(mdns::Config::default(), peer).map(Some).map_err(StartError::Mdns)
+}

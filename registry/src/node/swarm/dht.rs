@@ -1,0 +1,208 @@
+//! What the driver does about the two DHTs: lookups, announcements, and records that others offer.
+
+use std::time::{Instant, SystemTime};
+
+use libp2p::{
+    PeerId,
+    kad::{
+        self, AddProviderError, GetClosestPeersError, GetClosestPeersOk, GetProvidersOk, GetRecordOk, InboundRequest,
+        PeerInfo, PutRecordError, QueryResult, Quorum, Record, RecordKey, store::RecordStore as _,
+    },
+    swarm::dial_opts::{DialOpts, PeerCondition},
+};
+use tokio::sync::mpsc;
+
+use super::Driver;
+use crate::node::{
+    behaviour::Dht,
+    pending::Purpose,
+    records::MAX_VALUE_BYTES,
+    republish::Item,
+};
+
+/// Offered records whose judgement is under way; more are dropped.
+const MAX_ADMISSIONS: usize = 64;
+
+/// A judged record of the ggen DHT.
+pub(crate) struct Admission {
+    source: PeerId,
+    outcome: Result<Record, String>,
+}
+
+impl Driver {
+    pub(super) fn find_providers(&mut self, key: &[u8], found: &mpsc::Sender<PeerId>) {
+        for dht in Dht::BOTH {
+            let id = self.kad(dht).get_providers(RecordKey::from(key.to_vec()));
+            self.pending.add(dht, id, Purpose::Providers(found.clone()));
+        }
+    }
+
+    pub(super) fn find_record(&mut self, key: &[u8], found: mpsc::Sender<Vec<u8>>) {
+        let id = self.kad(Dht::Ggen).get_record(RecordKey::from(key.to_vec()));
+        self.pending.add(Dht::Ggen, id, Purpose::Record(found));
+    }
+
+    /// Starts the announcement of an item that is due.
+    pub(super) fn announce_item(&mut self, item: Item, now: Instant) {
+        match &item {
+            Item::Provide(dht, key) => {
+                let dht = *dht;
+                let target = RecordKey::from(key.clone());
+                match self.kad(dht).start_providing(target) {
+                    Ok(id) => self.pending.add(dht, id, Purpose::Provide(item)),
+                    Err(error) => {
+                        tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "cannot provide a key");
+                        self.republisher.done(&item, 0, now);
+                    }
+                }
+            }
+            Item::Record(key) => {
+                let key = key.clone();
+                self.keep_own_record(&key);
+                let id = self.kad(Dht::Ggen).get_closest_peers(key);
+                self.pending.add(Dht::Ggen, id, Purpose::ClosestFor(item));
+            }
+        }
+    }
+
+    /// A node answers for its own records too, merged with what others claim under the same key.
+    fn keep_own_record(&mut self, key: &[u8]) {
+        let Some(value) = self.values.get(key).cloned() else { return };
+        self.judge_record(*self.swarm.local_peer_id(), own_record(key, value));
+    }
+
+    pub(super) fn on_kad_event(&mut self, dht: Dht, event: kad::Event) {
+        match event {
+            kad::Event::InboundRequest { request: InboundRequest::AddProvider { record: Some(record) } } => {
+                if let Err(error) = self.kad(dht).store_mut().add_provider(record) {
+                    tracing::debug!(target: "ggen_marketplace::backend::p2p", %error, "provider record refused");
+                }
+            }
+            kad::Event::InboundRequest {
+                request: InboundRequest::PutRecord { source, record: Some(record), .. },
+            } if dht == Dht::Ggen => self.judge_record(source, record),
+            kad::Event::OutboundQueryProgressed { id, result, step, .. } => {
+                self.on_query(dht, id, result, step.last);
+            }
+            kad::Event::RoutingUpdated { is_new_peer: true, .. } => {
+                self.republisher.retry_failed(Instant::now());
+            }
+            _ => {}
+        }
+    }
+
+    fn judge_record(&mut self, source: PeerId, record: Record) {
+        if self.admissions.len() >= MAX_ADMISSIONS || record.value.len() > MAX_VALUE_BYTES {
+            tracing::debug!(target: "ggen_marketplace::backend::p2p", %source, "offered record dropped");
+            return;
+        }
+        let stored = self.kad(Dht::Ggen).store_mut().get(&record.key).map(|known| known.value.clone());
+        let policy = self.policy.clone();
+        self.admissions.spawn_blocking(move || {
+            let verdict = policy.admit(record.key.as_ref(), stored.as_deref(), &record.value, SystemTime::now());
+            Admission { source, outcome: verdict.map(|value| Record { value, ..record }) }
+        });
+    }
+
+    pub(super) fn on_admission(&mut self, admission: Admission) {
+        let stored = match admission.outcome {
+            Ok(record) => self.kad(Dht::Ggen).store_mut().put(record).map_err(|error| error.to_string()),
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = stored {
+            let source = admission.source;
+            tracing::info!(target: "ggen_marketplace::backend::p2p", %source, reason, "offered record refused");
+        }
+    }
+
+    fn on_query(&mut self, dht: Dht, id: kad::QueryId, result: QueryResult, last: bool) {
+        match &result {
+            QueryResult::GetProviders(Ok(GetProvidersOk::FoundProviders { providers, .. })) => {
+                self.on_providers(dht, id, providers.iter().copied());
+            }
+            QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(found))) => {
+                if let Some(Purpose::Record(asker)) = self.pending.get(dht, id)
+                    && asker.try_send(found.record.value.clone()).is_err()
+                {
+                    tracing::debug!(target: "ggen_marketplace::backend::p2p", "a value found is not waited for");
+                }
+            }
+            _ => {}
+        }
+        if last && let Some(purpose) = self.pending.finish(dht, id) {
+            self.on_query_end(purpose, result);
+        }
+    }
+
+    /// Passes providers on and dials them at once: the addresses found with them are known only while the query runs.
+    fn on_providers(&mut self, dht: Dht, id: kad::QueryId, providers: impl Iterator<Item = PeerId>) {
+        let Some(Purpose::Providers(asker)) = self.pending.get(dht, id) else { return };
+        let asker = asker.clone();
+        for peer in providers.filter(|peer| peer != self.swarm.local_peer_id()).collect::<Vec<_>>() {
+            let dial = DialOpts::peer_id(peer).condition(PeerCondition::DisconnectedAndNotDialing).build();
+            if let Err(error) = self.swarm.dial(dial) {
+                tracing::trace!(target: "ggen_marketplace::backend::p2p", %peer, %error, "provider not dialled");
+            }
+            if asker.try_send(peer).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn on_query_end(&mut self, purpose: Purpose, result: QueryResult) {
+        let now = Instant::now();
+        match (purpose, result) {
+            (Purpose::ClosestFor(item), QueryResult::GetClosestPeers(found)) => {
+                let peers = match found {
+                    Ok(GetClosestPeersOk { peers, .. }) | Err(GetClosestPeersError::Timeout { peers, .. }) => peers,
+                };
+                self.put_to(item, peers, now);
+            }
+            (Purpose::Put(item), QueryResult::PutRecord(outcome)) => {
+                let taken = match outcome {
+                    Ok(_) => 1,
+                    Err(PutRecordError::QuorumFailed { success, .. } | PutRecordError::Timeout { success, .. }) => {
+                        success.len()
+                    }
+                };
+                self.republisher.done(&item, taken, now);
+            }
+            (Purpose::Provide(item), QueryResult::StartProviding(outcome)) => {
+                // kad does not say how many peers were told: none, if the routing table is empty.
+                let Item::Provide(dht, _) = &item else { return };
+                let routing_peers: usize = self.kad(*dht).kbuckets().map(|bucket| bucket.num_entries()).sum();
+                let told = match outcome {
+                    Ok(_) => routing_peers,
+                    Err(AddProviderError::Timeout { .. }) => 0,
+                };
+                self.republisher.done(&item, told, now);
+            }
+            (Purpose::ClosestFor(item) | Purpose::Put(item) | Purpose::Provide(item), _) => {
+                self.republisher.done(&item, 0, now);
+            }
+            (Purpose::Providers(_) | Purpose::Record(_), _) => {}
+        }
+        self.republish(now);
+    }
+
+    fn put_to(&mut self, item: Item, peers: Vec<PeerInfo>, now: Instant) {
+        let Item::Record(key) = &item else { return };
+        let Some(value) = self.values.get(key).cloned().filter(|_| !peers.is_empty()) else {
+            return self.republisher.done(&item, 0, now);
+        };
+        for peer in &peers {
+            for address in &peer.addrs {
+                self.swarm.add_peer_address(peer.peer_id, address.clone());
+            }
+        }
+        let record = own_record(key, value);
+        let ids = peers.into_iter().map(|peer| peer.peer_id).collect::<Vec<_>>();
+        let id = self.kad(Dht::Ggen).put_record_to(record, ids.into_iter(), Quorum::One);
+        self.pending.add(Dht::Ggen, id, Purpose::Put(item));
+    }
+}
+
+/// A record that names no publisher: kad drops one that comes back naming us.
+fn own_record(key: &[u8], value: Vec<u8>) -> Record {
+    Record { key: RecordKey::from(key.to_vec()), value, publisher: None, expires: None }
+}

@@ -1,0 +1,132 @@
+//! What the driver does about connections, and about what peers say of themselves.
+
+use libp2p::{
+    Multiaddr, PeerId,
+    core::ConnectedPoint,
+    identify,
+    multiaddr::Protocol,
+    swarm::{
+        ConnectionId, DialError,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+};
+use tokio::sync::oneshot;
+
+use super::Driver;
+use crate::node::{
+    addresses::{MAX_ADDRESSES_PER_PEER, is_plausible, scope, split_peer},
+    behaviour::Dht,
+    command::DialFailed,
+};
+
+/// Peers of the local network dialled for one mDNS answer.
+const MAX_NEIGHBOURS: usize = 16;
+
+impl Driver {
+    pub(super) fn dial_bootstrap_nodes(&mut self) {
+        for address in self.bootstrap.clone() {
+            if let Err(error) = self.swarm.dial(dial_options(address.clone(), PeerCondition::DisconnectedAndNotDialing)) {
+                tracing::debug!(target: "ggen_marketplace::backend::p2p", %address, %error, "bootstrap node not dialled");
+            }
+        }
+    }
+
+    pub(super) fn connect(&mut self, address: Multiaddr, reply: oneshot::Sender<Result<PeerId, DialFailed>>) {
+        let (_, peer) = split_peer(address.clone());
+        if let Some(peer) = peer.filter(|peer| self.swarm.is_connected(peer)) {
+            // An asker that no longer waits needs no answer.
+            let _unasked = reply.send(Ok(peer));
+            return;
+        }
+        let options = dial_options(address, PeerCondition::Disconnected);
+        let id = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => {
+                self.dials.insert(id, reply);
+            }
+            Err(error) => {
+                let _unasked = reply.send(Err(DialFailed(plain(&error))));
+            }
+        }
+    }
+
+    pub(super) fn on_listening(&mut self, address: Multiaddr) {
+        tracing::debug!(target: "ggen_marketplace::backend::p2p", %address, "listening");
+        self.swarm.add_external_address(address);
+        self.choose_ipfs_mode();
+    }
+
+    pub(super) fn on_connected(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
+        let remote = endpoint.get_remote_address();
+        tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, %remote, "connected");
+        self.seen_from.insert(peer, scope(remote));
+        if let Some(reply) = self.dials.remove(&connection) {
+            // An asker that no longer waits needs no answer.
+            let _unasked = reply.send(Ok(peer));
+        }
+    }
+
+    pub(super) fn on_dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
+        if let Some(reply) = self.dials.remove(&connection) {
+            // An asker that no longer waits needs no answer.
+            let _unasked = reply.send(Err(DialFailed(plain(error))));
+        }
+    }
+
+    /// Puts a peer into the routing tables of the DHTs it serves.
+    pub(super) fn on_identify(&mut self, event: identify::Event) {
+        let identify::Event::Received { peer_id, info, .. } = event else { return };
+        let seen_from = self.seen_from.get(&peer_id).copied().flatten();
+        let told = info.listen_addrs.iter().filter(|address| is_plausible(address, seen_from));
+        let addresses: Vec<_> = told.take(MAX_ADDRESSES_PER_PEER).cloned().collect();
+        for dht in Dht::BOTH.into_iter().filter(|dht| info.protocols.contains(&dht.protocol())) {
+            for address in &addresses {
+                self.kad(dht).add_address(&peer_id, address.clone());
+            }
+        }
+    }
+
+    pub(super) fn on_neighbours(&mut self, found: Vec<(PeerId, Multiaddr)>) {
+        for (peer, address) in found.into_iter().take(MAX_NEIGHBOURS) {
+            let options = DialOpts::peer_id(peer)
+                .addresses(vec![address])
+                .condition(PeerCondition::DisconnectedAndNotDialing)
+                .build();
+            if let Err(error) = self.swarm.dial(options) {
+                tracing::trace!(target: "ggen_marketplace::backend::p2p", %peer, %error, "neighbour not dialled");
+            }
+        }
+    }
+}
+
+/// Dials the peer an address names, or whoever answers there. `/dnsaddr` addresses name their peers only once they
+/// are resolved.
+fn dial_options(address: Multiaddr, condition: PeerCondition) -> DialOpts {
+    let is_dnsaddr = address.iter().any(|part| matches!(part, Protocol::Dnsaddr(_)));
+    match split_peer(address.clone()) {
+        (_, Some(peer)) if !is_dnsaddr => {
+            DialOpts::peer_id(peer).addresses(vec![address]).condition(condition).build()
+        }
+        _ => DialOpts::unknown_peer_id().address(address).build(),
+    }
+}
+
+/// A dial error in one line: the reason of each address instead of the library's nested text.
+fn plain(error: &DialError) -> String {
+    match error {
+        DialError::Transport(attempts) => {
+            let reasons: Vec<_> = attempts.iter().map(|(_, reason)| innermost(reason)).collect();
+            reasons.join("; ")
+        }
+        DialError::WrongPeerId { obtained, .. } => format!("the peer there is {obtained}"),
+        other => other.to_string(),
+    }
+}
+
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
