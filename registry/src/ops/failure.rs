@@ -1,0 +1,109 @@
+//! From the errors of the layers below to what a caller sees: kind, message, causes, hint.
+
+use ggen_blockstore::Cid;
+
+use super::download::DownloadError;
+use crate::{
+    ErrorKind, Failure,
+    home::HomeError,
+    keys::KeyStoreError,
+    node::{StartError, Stopped},
+};
+
+/// The request is wrong.
+pub(crate) fn usage(error: impl std::fmt::Display) -> Failure {
+    Failure::new(ErrorKind::Usage, error.to_string())
+}
+
+/// Something does not hold: a record, a manifest, a hash.
+pub(crate) fn verification(error: impl std::error::Error) -> Failure {
+    Failure::from_error(ErrorKind::Verification, &error)
+}
+
+/// It was tried and did not work.
+pub(crate) fn failed(error: impl std::error::Error) -> Failure {
+    Failure::from_error(ErrorKind::Failed, &error)
+}
+
+/// A blockstore error: wrong bytes and unsafe trees are a failed verification.
+pub(crate) fn store(error: ggen_blockstore::Error) -> Failure {
+    use ggen_blockstore::Error;
+    let kind = match &error {
+        Error::HashMismatch { .. } | Error::Corrupt { .. } | Error::Refused { .. } => ErrorKind::Verification,
+        Error::InvalidCid { .. } => ErrorKind::Usage,
+        _ => ErrorKind::Failed,
+    };
+    let failure = Failure::from_error(kind, &error);
+    match &error {
+        Error::Corrupt { .. } => failure.hinted("`ggen marketplace p2p fetch` it again from a peer that has it"),
+        Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            failure.hinted("free some space on that disk, then run the same command again: it resumes")
+        }
+        _ => failure,
+    }
+}
+
+/// A download of `target` that did not end well.
+pub(crate) fn download(target: &Cid, error: DownloadError) -> Failure {
+    let attempted = format!("cannot fetch {target}");
+    match error {
+        DownloadError::Store(error) => store(error).while_doing(attempted),
+        DownloadError::TimedOut { .. } => Failure::from_error(ErrorKind::TimedOut, &error)
+            .while_doing(attempted)
+            .hinted("name a peer that has it with `--provider ADDRESS`, or wait longer with `--timeout SECS`"),
+        DownloadError::Offline { .. } => {
+            Failure::from_error(ErrorKind::NotFound, &error).while_doing(attempted).hinted("leave `--offline` away")
+        }
+        other => Failure::from_error(ErrorKind::Failed, &other).while_doing(attempted),
+    }
+}
+
+/// The node went away under an operation.
+pub(crate) fn stopped(error: Stopped) -> Failure {
+    failed(error)
+}
+
+impl From<HomeError> for Failure {
+    fn from(error: HomeError) -> Self {
+        let failure = failed(&error);
+        match &error {
+            HomeError::InUse { .. } => {
+                failure.hinted("a node runs there: see `ggen marketplace p2p status`, or `stop` it")
+            }
+            HomeError::Io { .. } => failure,
+        }
+    }
+}
+
+impl From<KeyStoreError> for Failure {
+    fn from(error: KeyStoreError) -> Self {
+        match &error {
+            KeyStoreError::Name { .. } => usage(error),
+            KeyStoreError::Unknown { .. } => Failure::from_error(ErrorKind::NotFound, &error)
+                .hinted("`ggen marketplace p2p key list` shows the keys there are"),
+            _ => failed(&error),
+        }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let failure = failed(&error);
+        match &error {
+            StartError::Listen { .. } => {
+                failure.hinted("let the system choose a port: `--listen /ip4/0.0.0.0/tcp/0`")
+            }
+            _ => failure,
+        }
+    }
+}
+
+/// Runs blocking work off the reactor.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => Err(failed(error).while_doing("a worker died")),
+    }
+}

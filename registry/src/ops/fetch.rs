@@ -1,0 +1,231 @@
+//! Fetch: a target becomes a tree on disk, every byte of it checked.
+//!
+//! A name is resolved to a release first (`resolve`); a release CID and a content CID need no signature, only their
+//! hashes. A release names its block manifest, and with it every block can be wanted at once; a bare CID is walked.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use ggen_blockstore::{
+    Blockstore, Cid, DAG_CBOR, ExportOptions, dfs_blocks, export_directory, export_tar,
+};
+use libp2p::{Multiaddr, PeerId};
+
+use super::{
+    Operations,
+    download::{Download, Totals},
+    failure::{self, usage},
+};
+use crate::{
+    ErrorKind, Failure, FetchRequest, FetchTo, Fetched, Progress, ProviderReport, Reporter,
+    identity::{Record, decode_canonical},
+    package::{ManifestEntry, ManifestReader, Release, Requirement, Target},
+};
+
+/// What a target turned out to be.
+struct Found {
+    /// Root of the tree.
+    content: Cid,
+    /// The release that names it, unless the target was a bare CID.
+    release: Option<Release>,
+    /// Paths of executable files.
+    executables: Vec<String>,
+}
+
+impl Operations {
+    /// Fetches a target and writes it.
+    pub(crate) async fn fetch(
+        &self,
+        request: FetchRequest,
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<Fetched, Failure> {
+        let started = Instant::now();
+        let target: Target = request.target.parse().map_err(usage)?;
+        refuse_occupied(&request.to)?;
+        let mut download = self.download(&request, reporter.clone()).await?;
+        let found = match target {
+            Target::Content { cid, path } => self.fetch_content(&mut download, cid, &path).await?,
+            Target::Package { publisher, package, requirement } => {
+                let release =
+                    self.resolve(&mut download, &request, publisher, &package, &requirement, &reporter).await?;
+                self.fetch_release(&mut download, release).await?
+            }
+            Target::Ipns { .. } => return Err(usage("names under /ipns/ cannot be fetched by this version")),
+        };
+        let path = self.write(&request, &found, reporter).await?;
+        Ok(report(&found, path, &download, started))
+    }
+
+    /// A download with the sources that the request names.
+    async fn download(&self, request: &FetchRequest, reporter: Arc<dyn Reporter>) -> Result<Download, Failure> {
+        let store = self.store.clone();
+        let node = match (&self.node, request.offline) {
+            (Some(node), false) => node,
+            _ => return Ok(Download::offline(store, request.timeout, reporter)),
+        };
+        let mut providers = Vec::new();
+        let mut failed = Vec::new();
+        for text in &request.providers {
+            let address: Multiaddr =
+                text.parse().map_err(|error| usage(format!("`{text}` is not a multiaddress: {error}")))?;
+            match node.connect(address).await {
+                Ok(peer) => providers.push(peer),
+                Err(error) => failed.push(format!("{text}: {error}")),
+            }
+        }
+        if providers.is_empty() && !failed.is_empty() {
+            let failure = Failure::new(ErrorKind::Failed, "none of the providers can be reached");
+            return Err(Failure { causes: failed, ..failure });
+        }
+        Download::online(node.clone(), store, &providers, request.timeout, reporter).await.map_err(failure::stopped)
+    }
+
+    /// A CID: of a release (known by its form), or of content.
+    async fn fetch_content(&self, download: &mut Download, cid: Cid, path: &[String]) -> Result<Found, Failure> {
+        download.search_under(&cid);
+        if cid.codec() == DAG_CBOR && path.is_empty() {
+            let block = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
+            let release: Release = decode_canonical("release", &block, Release::KIND.max_payload_bytes())
+                .and_then(|release: Release| release.validate().map(|()| release))
+                .map_err(|error| {
+                    Failure::from_error(ErrorKind::Verification, &error)
+                        .while_doing(format!("{cid} is neither a release nor a file or directory"))
+                })?;
+            return self.fetch_release(download, release).await;
+        }
+        let content = self.descend(download, cid, path).await?;
+        download.dag(content).await.map_err(|error| failure::download(&content, error))?;
+        Ok(Found { content, release: None, executables: Vec::new() })
+    }
+
+    /// Everything of a release: manifest, then all its blocks at once, then the proof that these are the content.
+    pub(super) async fn fetch_release(&self, download: &mut Download, release: Release) -> Result<Found, Failure> {
+        download.search_under(&release.content);
+        let entries = self.manifest(download, &release).await?;
+        let bytes = entries.iter().map(|entry| u64::from(entry.size)).sum();
+        download.expect(Totals { blocks: Some(entries.len() as u64), bytes: Some(bytes) });
+        let wants = entries.iter().map(|entry| (entry.cid, Some(entry.size))).collect();
+        download.all(wants).await.map_err(|error| failure::download(&release.content, error))?;
+        let store = self.store.clone();
+        let content = release.content;
+        failure::blocking(move || check_manifest(&*store, content, &entries)).await?;
+        let executables = self.executables(download, &release).await?;
+        Ok(Found { content, release: Some(release), executables })
+    }
+
+    async fn manifest(&self, download: &mut Download, release: &Release) -> Result<Vec<ManifestEntry>, Failure> {
+        let on_error = |error| failure::download(&release.manifest, error);
+        let root = download.block(release.manifest).await.map_err(on_error)?;
+        let reader = ManifestReader::new(release, &root).map_err(failure::verification)?;
+        let chunks = reader.chunks().iter().map(|chunk| (chunk.link, Some(chunk.bytes))).collect();
+        download.all(chunks).await.map_err(on_error)?;
+        let store = self.store.clone();
+        failure::blocking(move || {
+            reader.read_all(|chunk| -> Result<_, Failure> {
+                let block = store.get(&chunk.link).map_err(failure::store)?;
+                block.ok_or_else(|| failure::store(ggen_blockstore::Error::NotFound { cid: chunk.link }))
+            })
+        })
+        .await
+    }
+
+    async fn executables(&self, download: &mut Download, release: &Release) -> Result<Vec<String>, Failure> {
+        let Some(block) = &release.executables_block else { return Ok(release.executables.clone()) };
+        let cid = *block.cid();
+        let data = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
+        Release::read_executables(&data).map_err(failure::verification)
+    }
+
+    async fn write(
+        &self,
+        request: &FetchRequest,
+        found: &Found,
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<PathBuf, Failure> {
+        let name = match &found.release {
+            Some(release) => release.package.name().to_owned(),
+            None => found.content.to_string(),
+        };
+        let (path, is_tar) = match &request.to {
+            FetchTo::NamedIn(directory) => (directory.join(name), false),
+            FetchTo::Path(path) => (path.clone(), false),
+            FetchTo::Tar(path) => (path.clone(), true),
+        };
+        let store = self.store.clone();
+        let (content, executables, limit) = (found.content, found.executables.clone(), self.config.limits.package_bytes);
+        let written = path.clone();
+        failure::blocking(move || {
+            let report = |bytes, total_bytes| reporter.report(Progress::Writing { bytes, total_bytes });
+            let options = ExportOptions { executables: &executables, max_bytes: limit, progress: Some(&report) };
+            let outcome = if is_tar {
+                export_tar(&*store, content, &written, &options)
+            } else {
+                export_directory(&*store, content, &written, &options)
+            };
+            outcome.map_err(failure::store)
+        })
+        .await?;
+        Ok(path)
+    }
+}
+
+/// The manifest must be the depth-first walk of the content: otherwise the release is a lie.
+fn check_manifest(store: &dyn Blockstore, content: Cid, entries: &[ManifestEntry]) -> Result<(), Failure> {
+    let lie = |reason: String| {
+        Failure::new(ErrorKind::Verification, format!("the block manifest does not match the content: {reason}"))
+    };
+    let mut walk = dfs_blocks(store, content);
+    for (index, entry) in entries.iter().enumerate() {
+        match walk.next().transpose().map_err(failure::store)? {
+            Some((cid, size)) if cid == entry.cid && size == entry.size => {}
+            Some((cid, _)) => return Err(lie(format!("entry {index} is {}, the content has {cid}", entry.cid))),
+            None => return Err(lie(format!("the content ends before entry {index}"))),
+        }
+    }
+    match walk.next().transpose().map_err(failure::store)? {
+        Some((cid, _)) => Err(lie(format!("the content goes on with {cid}"))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses early what could not be written in the end.
+fn refuse_occupied(to: &FetchTo) -> Result<(), Failure> {
+    let FetchTo::Path(path) = to else { return Ok(()) };
+    let occupied = match std::fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(_) => path.exists(),
+    };
+    if occupied {
+        let message = format!("`{}` exists and is not empty", path.display());
+        return Err(Failure::new(ErrorKind::Failed, message).hinted("name another place with `-o DIR`"));
+    }
+    Ok(())
+}
+
+fn report(found: &Found, path: PathBuf, download: &Download, started: Instant) -> Fetched {
+    let done = download.so_far();
+    let mut providers: Vec<_> = done
+        .sources
+        .iter()
+        .map(|(peer, bytes)| ProviderReport { peer_id: peer.to_string(), bytes: *bytes })
+        .collect();
+    providers.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.peer_id.cmp(&b.peer_id)));
+    let release = found.release.as_ref();
+    Fetched {
+        cid: found.content.to_string(),
+        package: release.map(|release| release.package.to_string()),
+        version: release.map(|release| release.version.to_string()),
+        publisher: release.map(|release| release.publisher.to_string()),
+        path,
+        files: 0,
+        size_bytes: 0,
+        blocks_fetched: done.blocks,
+        bytes_fetched: done.bytes,
+        blocks_reused: done.reused,
+        providers,
+        seconds: started.elapsed().as_secs_f64(),
+    }
+}
