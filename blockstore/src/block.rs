@@ -65,6 +65,14 @@ impl Block {
         Err(Error::HashMismatch { expected: Box::new(cid), actual: Box::new(actual) })
     }
 
+    /// Names the same bytes by CIDv0, if that is possible: dag-pb under sha2-256.
+    pub(crate) fn with_cid_v0(self) -> Self {
+        match Cid::new_v0(*self.cid.hash()) {
+            Ok(cid) if self.cid.codec() == DAG_PB => Self { cid, data: self.data },
+            _ => self,
+        }
+    }
+
     /// The block's name.
     pub fn cid(&self) -> &Cid {
         &self.cid

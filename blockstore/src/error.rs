@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::Cid;
+use crate::{Cid, Refusal};
 
 /// Result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -63,6 +63,61 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// A block that is not what its CID's codec, or its place in a DAG, says.
+    #[error("block {cid} is not valid: {reason}")]
+    InvalidNode {
+        /// The block.
+        cid: Box<Cid>,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A codec whose links or contents this crate cannot read.
+    #[error("block {cid} has the unsupported codec 0x{codec:x}")]
+    UnsupportedCodec {
+        /// The block.
+        cid: Box<Cid>,
+        /// Its codec.
+        codec: u64,
+    },
+    /// More than this crate is willing to handle.
+    #[error("too many {what}: the limit is {limit}")]
+    LimitExceeded {
+        /// Of what there is too much, in the plural.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+    },
+    /// A tree that is unsafe or cannot be represented, on the way in or out.
+    #[error("refusing `{entry}`: {refusal}")]
+    Refused {
+        /// The entry's path in the tree.
+        entry: String,
+        /// What is wrong with it.
+        refusal: Refusal,
+    },
+    /// An archive that is damaged, truncated, a bomb, or of another format.
+    #[error("cannot read the archive: {reason}")]
+    Archive {
+        /// What is wrong with it.
+        reason: String,
+        /// The decoder's answer, where there is one.
+        #[source]
+        source: Option<std::io::Error>,
+    },
+    /// A path that leads nowhere in a DAG.
+    #[error("there is no `{path}` in {root}")]
+    NoSuchPath {
+        /// Where the path began.
+        root: Box<Cid>,
+        /// The path as far as its first missing name.
+        path: String,
+    },
+    /// A place to be written to that is taken.
+    #[error("`{}` exists already", path.display())]
+    Exists {
+        /// The place.
+        path: PathBuf,
+    },
     /// An I/O error, with what was being done to which file.
     #[error("cannot {action} `{}`", path.display())]
     Io {
@@ -81,5 +136,13 @@ impl Error {
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }
+    }
+
+    pub(crate) fn refused(entry: impl Into<String>, refusal: Refusal) -> Self {
+        Self::Refused { entry: entry.into(), refusal }
+    }
+
+    pub(crate) fn archive(reason: impl Into<String>) -> Self {
+        Self::Archive { reason: reason.into(), source: None }
     }
 }

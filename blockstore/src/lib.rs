@@ -7,17 +7,29 @@
 
 mod block;
 mod cids;
+mod dag;
 mod error;
 mod lease;
 mod memory;
 mod store;
+mod unixfs;
 
 pub use block::Block;
 pub use cids::{
     Cid, DAG_CBOR, DAG_PB, IDENTITY, MAX_BLOCK_BYTES, MAX_IDENTITY_BYTES, Multihash, RAW, SHA2_256, identity_data,
     parse_cid,
 };
+pub use dag::{
+    DagWalk, DfsBlocks, MAX_NODE_LINKS, MAX_WALK_BLOCKS, MAX_WALK_DEPTH, MAX_WALK_PENDING, PbLink, PbNode, Visit,
+    dfs_blocks, links, may_have_links,
+};
 pub use error::{Error, Result};
 pub use lease::Lease;
 pub use memory::MemoryBlockstore;
 pub use store::{Blockstore, Pin, PinMode, PutReport, StoreStats};
+pub use unixfs::{
+    ArchiveLimits, DirectoryNode, Entry, EntryKind, ExportOptions, ExportProgress, Exported, FileNode, FileReader,
+    ImportOptions, ImportProgress, Imported, Listed, Listing, MAX_DEPTH, MAX_ENTRIES, MAX_LINK_BYTES, MAX_NAME_BYTES,
+    MAX_PATH_BYTES, Node, PathStep, PathWalk, Profile, Refusal, ShardEstimate, ShardNode, Tree, TreeLimits, UnixfsData,
+    UnixfsKind, export_directory, import_directory, import_file, list_directory, list_tree, resolve,
+};

@@ -1,0 +1,201 @@
+//! dag-pb nodes, byte for byte as the Go implementations write them.
+//!
+//! ```text
+//! PBNode = ( 12 len PBLink )*  ( 0a len Data )?          links first, although Data has the lower number
+//! PBLink = 0a len Hash  12 len Name  18 Tsize            Name is written even when it is empty
+//! ```
+//!
+//! Decoding is as strict as the specification (`ipld/specs: codecs/dag-pb/spec.md`): no unknown or repeated field, link
+//! fields in order, a hash in every link; `Data` may stand before or after the links, which may not be split by it.
+
+use bytes::Bytes;
+
+use super::protobuf::{
+    Field, Fields, Value, bytes_field_len, varint_len, write_bytes_field, write_varint, write_varint_field,
+};
+use crate::Cid;
+
+/// Most links in one node: what fits into the largest block with sha2-256 CIDs and some names.
+pub const MAX_NODE_LINKS: usize = 1 << 16;
+
+/// A dag-pb node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PbNode {
+    /// Its links, in the order of the block.
+    pub links: Vec<PbLink>,
+    /// Its data: for UnixFS another message. A slice of the block.
+    pub data: Option<Bytes>,
+}
+
+/// A link of a dag-pb node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PbLink {
+    /// What it points to.
+    pub cid: Cid,
+    /// Its name, not necessarily text; empty where there is none. A slice of the block.
+    pub name: Bytes,
+    /// Bytes of all blocks below, counted once per link; a hint of the writer, not to be relied on.
+    pub tsize: u64,
+}
+
+impl PbNode {
+    /// Decodes a block.
+    ///
+    /// # Errors
+    /// What is wrong with it, as the end of a sentence that begins with "the block is not a dag-pb node: ".
+    pub fn decode(block: &Bytes) -> Result<Self, &'static str> {
+        let mut node = Self::default();
+        let mut links_ended = false;
+        for field in Fields::new(block.clone()) {
+            match field? {
+                Field { number: 1, value: Value::Bytes(data) } if node.data.is_none() => {
+                    node.data = Some(data);
+                    links_ended = !node.links.is_empty();
+                }
+                Field { number: 2, value: Value::Bytes(_) } if links_ended => return Err("its data splits its links"),
+                Field { number: 2, value: Value::Bytes(_) } if node.links.len() >= MAX_NODE_LINKS => {
+                    return Err("it has too many links");
+                }
+                Field { number: 2, value: Value::Bytes(link) } => node.links.push(PbLink::decode(link)?),
+                _ => return Err("it has an unknown or repeated field"),
+            }
+        }
+        Ok(node)
+    }
+
+    /// Encodes the node; links are written in the order they have.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.encoded_len());
+        for link in &self.links {
+            out.push(0x12);
+            write_varint(&mut out, link.message_len() as u64);
+            link.encode(&mut out);
+        }
+        if let Some(data) = &self.data {
+            write_bytes_field(&mut out, 1, data);
+        }
+        out
+    }
+
+    /// Length of [`encode`](Self::encode), in bytes.
+    pub fn encoded_len(&self) -> usize {
+        let links = self.links.iter().map(PbLink::encoded_len).sum::<usize>();
+        links + self.data.as_ref().map_or(0, |data| bytes_field_len(data.len()))
+    }
+}
+
+impl PbLink {
+    fn decode(message: Bytes) -> Result<Self, &'static str> {
+        let mut cid = None;
+        let mut name = None;
+        let mut tsize = None;
+        for field in Fields::new(message) {
+            match field? {
+                Field { number: 1, value: Value::Bytes(hash) }
+                    if cid.is_none() && name.is_none() && tsize.is_none() =>
+                {
+                    cid = Some(read_cid(&hash)?);
+                }
+                Field { number: 2, value: Value::Bytes(text) } if name.is_none() && tsize.is_none() => {
+                    name = Some(text)
+                }
+                Field { number: 3, value: Value::Varint(size) } if tsize.is_none() => tsize = Some(size),
+                _ => return Err("a link has an unknown, repeated or misplaced field"),
+            }
+        }
+        let cid = cid.ok_or("a link has no hash")?;
+        Ok(Self { cid, name: name.unwrap_or_default(), tsize: tsize.unwrap_or_default() })
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(0x0a);
+        write_varint(out, self.cid.encoded_len() as u64);
+        self.cid.write_bytes(&mut *out).expect("a vector takes any number of bytes");
+        write_bytes_field(out, 2, &self.name);
+        write_varint_field(out, 3, self.tsize);
+    }
+
+    fn message_len(&self) -> usize {
+        bytes_field_len(self.cid.encoded_len()) + bytes_field_len(self.name.len()) + 1 + varint_len(self.tsize)
+    }
+
+    /// Bytes that the link takes in its node.
+    pub(crate) fn encoded_len(&self) -> usize {
+        bytes_field_len(self.message_len())
+    }
+}
+
+/// Reads a CID that must fill `bytes`.
+pub(crate) fn read_cid(mut bytes: &[u8]) -> Result<Cid, &'static str> {
+    let cid = Cid::read_bytes(&mut bytes).map_err(|_| "a link has an invalid CID")?;
+    if bytes.is_empty() { Ok(cid) } else { Err("a link has bytes after its CID") }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::Block;
+
+    fn any_node() -> impl Strategy<Value = PbNode> {
+        let link =
+            (vec(any::<u8>(), 0..9), vec(any::<u8>(), 0..20), any::<u64>()).prop_map(|(content, name, tsize)| PbLink {
+                cid: *Block::raw(content).unwrap().cid(),
+                name: name.into(),
+                tsize,
+            });
+        (vec(link, 0..5), proptest::option::of(vec(any::<u8>(), 0..40)))
+            .prop_map(|(links, data)| PbNode { links, data: data.map(Bytes::from) })
+    }
+
+    proptest! {
+        #[test]
+        fn a_node_decodes_to_what_was_encoded(node in any_node()) {
+            let bytes = node.encode();
+            prop_assert_eq!(bytes.len(), node.encoded_len());
+            prop_assert_eq!(PbNode::decode(&bytes.into()), Ok(node));
+        }
+
+        #[test]
+        fn damaged_nodes_never_panic_and_decode_stably(node in any_node(), at: prop::sample::Index, byte: u8, cut: prop::sample::Index) {
+            let mut bytes = node.encode();
+            if !bytes.is_empty() {
+                let position = at.index(bytes.len());
+                bytes[position] = byte;
+                bytes.truncate(cut.index(bytes.len()) + 1);
+            }
+            if let Ok(decoded) = PbNode::decode(&bytes.into()) {
+                prop_assert_eq!(PbNode::decode(&decoded.encode().into()), Ok(decoded));
+            }
+        }
+    }
+
+    #[test]
+    fn the_forms_that_the_specification_forbids_are_refused() {
+        let refused: [&[u8]; 6] = [
+            &[0x0a, 0x00, 0x0a, 0x00],             // Data twice
+            &[0x1a, 0x00],                         // unknown field
+            &[0x08, 0x01],                         // Data as a varint
+            &[0x12, 0x00],                         // a link without hash
+            &[0x12, 0x04, 0x12, 0x00, 0x18, 0x00], // a link with name and size only
+            &[0x12, 0x05, 0x0a],                   // ends in a field
+        ];
+        for block in refused {
+            assert!(PbNode::decode(&Bytes::copy_from_slice(block)).is_err(), "{block:x?}");
+        }
+        assert_eq!(PbNode::decode(&Bytes::new()), Ok(PbNode::default()));
+    }
+
+    #[test]
+    fn data_may_come_first_but_not_between_links() {
+        let cid = *Block::raw(&b"x"[..]).unwrap().cid();
+        let link = PbLink { cid, name: Bytes::new(), tsize: 1 };
+        let links = PbNode { links: vec![link], data: None }.encode();
+        let data = [0x0a, 0x01, 0x61];
+        let decode = |parts: &[&[u8]]| PbNode::decode(&parts.concat().into());
+        assert_eq!(decode(&[&data, &links]), decode(&[&links, &data]));
+        assert!(decode(&[&data, &links, &links]).is_ok());
+        assert!(decode(&[&links, &data, &links]).is_err());
+    }
+}

@@ -1,0 +1,45 @@
+//! Files and directories as DAGs, the way IPFS tools make and read them (UnixFS).
+//!
+//! Three ways in: [`import_directory`], [`import_file`], [`import_tarball`]; two ways out: [`export_directory`],
+//! [`export_tar`]. In between stand [`list_tree`] and [`resolve`]. What is made has the CIDs of a [`Profile`] of IPIP-499;
+//! what is read may have been made by any IPFS tool: CIDv0, dag-pb leaves, any legal fanout, trickle layout, inlined
+//! blocks.
+//!
+//! *Safe trees only*, both ways: no name that is a path, no symlink that leaves the tree, no device, nothing twice,
+//! bounded depth, size and count. A refusal names the entry and the reason.
+
+mod archive;
+mod data;
+mod directory;
+mod error;
+mod export;
+mod file;
+mod hamt;
+mod import;
+mod listing;
+mod murmur;
+mod name;
+mod node;
+mod pipeline;
+mod profile;
+mod reader;
+mod resolve;
+mod sink;
+mod tree;
+mod tree_builder;
+
+pub use archive::ArchiveLimits;
+pub use data::{UnixfsData, UnixfsKind};
+pub use error::Refusal;
+pub use export::{ExportOptions, ExportProgress, Exported, export_directory};
+pub use import::{ImportOptions, ImportProgress, Imported, import_directory, import_file};
+pub use listing::{EntryKind, Listed, Listing, list_directory};
+pub use name::{MAX_DEPTH, MAX_ENTRIES, MAX_LINK_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES};
+pub use node::{DirectoryNode, FileNode, Node, ShardNode};
+pub use profile::{Profile, ShardEstimate};
+pub use reader::FileReader;
+pub use resolve::{PathStep, PathWalk, resolve};
+pub use tree::{Entry, Tree, TreeLimits, list_tree};
+
+#[cfg(test)]
+mod tests;

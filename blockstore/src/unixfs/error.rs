@@ -1,0 +1,85 @@
+//! Why an entry of a tree is refused.
+
+/// What is wrong with an entry of a tree: a directory, an archive or a DAG.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A name that cannot be a file's: empty, `.`, `..`, or with a slash or NUL in it.
+    #[error("`{name}` is not a file name")]
+    Name {
+        /// The name, its bytes escaped.
+        name: String,
+    },
+    /// A name that is not UTF-8.
+    #[error("its name is not UTF-8")]
+    NotUtf8,
+    /// A name over [`MAX_NAME_BYTES`](crate::MAX_NAME_BYTES), or a path over [`MAX_PATH_BYTES`](crate::MAX_PATH_BYTES).
+    #[error("its name or path is longer than {limit} bytes")]
+    TooLong {
+        /// The limit that it passed, in bytes.
+        limit: usize,
+    },
+    /// An entry below [`MAX_DEPTH`](crate::MAX_DEPTH) directories.
+    #[error("it lies deeper than {limit} directories")]
+    TooDeep {
+        /// The limit.
+        limit: usize,
+    },
+    /// A path in an archive that begins at the root of a file system.
+    #[error("its path is absolute")]
+    AbsolutePath,
+    /// A path in an archive with `..` in it.
+    #[error("its path contains `..`")]
+    ParentPath,
+    /// A name that its directory has already.
+    #[error("its directory has that name twice")]
+    Duplicate,
+    /// A name that differs from another one in its directory by case alone.
+    #[error("its name differs from `{other}` by case alone")]
+    CaseCollision {
+        /// The other name.
+        other: String,
+    },
+    /// A name that has the same 64-bit hash as another one in its sharded directory.
+    #[error("another name in its directory has the same hash")]
+    HashCollision,
+    /// A name in a bucket of a sharded directory in which nobody would look for it.
+    #[error("it lies where its name's hash does not belong")]
+    Misplaced,
+    /// Something that is a file and a directory at once.
+    #[error("it is a file and a directory at once")]
+    FileAndDirectory,
+    /// A symlink that leaves the tree, or might.
+    #[error("its target `{target}` leads out of the tree")]
+    LinkLeavesTree {
+        /// Where it points to.
+        target: String,
+    },
+    /// A symlink with an empty or overlong target, or one that is not UTF-8.
+    #[error("its target is not a path of 1 to {limit} bytes of UTF-8")]
+    LinkTarget {
+        /// Most bytes.
+        limit: usize,
+    },
+    /// A hard link in an archive to something that is not an earlier file of it.
+    #[error("it is a hard link to `{target}`, which is no earlier file of the archive")]
+    HardLink {
+        /// Where it points to.
+        target: String,
+    },
+    /// A device, socket or pipe, or an archive entry of another kind than file, directory and link.
+    #[error("it is {what}, not a file, directory or symlink")]
+    Special {
+        /// What it is, with its article.
+        what: &'static str,
+    },
+    /// A file that had another length when it was read than when it was listed.
+    #[error("it changed while it was read")]
+    Changed,
+    /// An ignore file with a line that cannot be understood: what it was meant to hold back might be published.
+    #[error("its pattern cannot be understood: {reason}")]
+    IgnorePattern {
+        /// What is wrong with it.
+        reason: String,
+    },
+}

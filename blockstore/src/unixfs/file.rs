@@ -1,0 +1,110 @@
+//! The balanced layout of a file, built as its chunks arrive.
+//!
+//! Memory is bounded by one node per level: [`Profile::file_links`] children each, and a level for every factor of as
+//! many chunks.
+
+use bytes::Bytes;
+use cid::Version;
+
+use super::{Profile, UnixfsData, UnixfsKind};
+use crate::{Block, Cid, PbLink, PbNode, Result};
+
+/// Takes blocks as a builder finishes them.
+pub(crate) trait Sink {
+    fn put(&mut self, block: Block) -> Result<()>;
+}
+
+/// A finished part of a DAG, as its parent needs to know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Child {
+    pub(crate) cid: Cid,
+    /// Bytes of content below; 0 for a directory.
+    pub(crate) content: u64,
+    /// Bytes of blocks below, itself included.
+    pub(crate) tsize: u64,
+}
+
+/// Makes the leaf block of a chunk.
+pub(crate) fn leaf_block(profile: &Profile, chunk: Bytes) -> Result<Block> {
+    if profile.raw_leaves {
+        return Block::raw(chunk);
+    }
+    let mut data = UnixfsData::new(UnixfsKind::File);
+    data.file_size = Some(chunk.len() as u64);
+    data.data = (!chunk.is_empty()).then_some(chunk);
+    node_block(profile, Vec::new(), &data)
+}
+
+/// Makes a dag-pb block.
+pub(crate) fn node_block(profile: &Profile, links: Vec<PbLink>, data: &UnixfsData) -> Result<Block> {
+    let node = PbNode { links, data: Some(data.encode().into()) };
+    let block = Block::dag_pb(node.encode())?;
+    Ok(if profile.cid_version == Version::V0 { block.with_cid_v0() } else { block })
+}
+
+/// Arranges the leaves of one file.
+#[derive(Debug)]
+pub(crate) struct FileBuilder {
+    profile: Profile,
+    /// Children that have no parent yet, leaves first.
+    levels: Vec<Vec<Child>>,
+}
+
+impl FileBuilder {
+    pub(crate) fn new(profile: Profile) -> Self {
+        Self { profile, levels: Vec::new() }
+    }
+
+    /// Adds the next leaf: its block, and how many bytes of the file are in it.
+    pub(crate) fn push(&mut self, leaf: Block, content: u64, sink: &mut impl Sink) -> Result<()> {
+        let child = Child { cid: *leaf.cid(), content, tsize: leaf.data().len() as u64 };
+        sink.put(leaf)?;
+        self.add(0, child, sink)
+    }
+
+    /// A full level is closed only when one more child comes, so that a full root needs no parent.
+    fn add(&mut self, level: usize, child: Child, sink: &mut impl Sink) -> Result<()> {
+        if self.levels.len() == level {
+            self.levels.push(Vec::new());
+        }
+        if self.levels[level].len() == self.profile.file_links {
+            self.close(level, sink)?;
+        }
+        self.levels[level].push(child);
+        Ok(())
+    }
+
+    /// Gives the children of `level` a parent.
+    fn close(&mut self, level: usize, sink: &mut impl Sink) -> Result<()> {
+        let children = std::mem::take(&mut self.levels[level]);
+        let mut data = UnixfsData::new(UnixfsKind::File);
+        data.file_size = Some(children.iter().map(|child| child.content).sum());
+        data.block_sizes = children.iter().map(|child| child.content).collect();
+        let link = |child: &Child| PbLink { cid: child.cid, name: Bytes::new(), tsize: child.tsize };
+        let block = node_block(&self.profile, children.iter().map(link).collect(), &data)?;
+        let parent = Child {
+            cid: *block.cid(),
+            content: children.iter().map(|child| child.content).sum(),
+            tsize: block.data().len() as u64 + children.iter().map(|child| child.tsize).sum::<u64>(),
+        };
+        sink.put(block)?;
+        self.add(level + 1, parent, sink)
+    }
+
+    /// Closes the file. One without a leaf is empty, and still has one.
+    pub(crate) fn finish(mut self, sink: &mut impl Sink) -> Result<Child> {
+        if self.levels.is_empty() {
+            let leaf = leaf_block(&self.profile, Bytes::new())?;
+            self.push(leaf, 0, sink)?;
+        }
+        for level in 0.. {
+            if level + 1 == self.levels.len()
+                && let [root] = self.levels[level][..]
+            {
+                return Ok(root);
+            }
+            self.close(level, sink)?;
+        }
+        unreachable!("every level closed has fewer nodes than the one below it")
+    }
+}

@@ -1,0 +1,131 @@
+//! Which names, paths and symlinks are safe, in and out.
+
+use crate::Refusal;
+
+/// Longest file name, in bytes (what common file systems take).
+pub const MAX_NAME_BYTES: usize = 255;
+/// Longest path in a tree, in bytes.
+pub const MAX_PATH_BYTES: usize = 4096;
+/// Most directories on one path.
+pub const MAX_DEPTH: usize = 128;
+/// Most entries in a tree.
+pub const MAX_ENTRIES: usize = 1_000_000;
+/// Longest symlink target, in bytes.
+pub const MAX_LINK_BYTES: usize = 4095;
+
+/// Directories of version control systems, which are nobody's content. A file or link of that name (`.git` of a
+/// submodule or a work tree) is one too.
+const VCS_NAMES: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
+
+/// Says whether an entry is left out whatever the ignore files say.
+pub(crate) fn is_vcs(name: &[u8]) -> bool {
+    VCS_NAMES.iter().any(|vcs| vcs.as_bytes() == name)
+}
+
+/// Checks one name.
+pub(crate) fn check_name(name: &[u8]) -> Result<&str, Refusal> {
+    let text = std::str::from_utf8(name).map_err(|_| Refusal::NotUtf8)?;
+    if text.is_empty() || text == "." || text == ".." || text.contains(['/', '\0']) {
+        return Err(Refusal::Name { name: text.escape_default().to_string() });
+    }
+    if text.len() > MAX_NAME_BYTES {
+        return Err(Refusal::TooLong { limit: MAX_NAME_BYTES });
+    }
+    Ok(text)
+}
+
+/// Checks the length and depth of a path made of checked names.
+pub(crate) fn check_path(path: &str) -> Result<(), Refusal> {
+    if path.len() > MAX_PATH_BYTES {
+        return Err(Refusal::TooLong { limit: MAX_PATH_BYTES });
+    }
+    if depth(path) > MAX_DEPTH {
+        return Err(Refusal::TooDeep { limit: MAX_DEPTH });
+    }
+    Ok(())
+}
+
+/// Checks the target of the symlink at `path`: relative, and inside the tree wherever its directories really are.
+///
+/// `..` is allowed at the front only: after a name, which may itself be a symlink, nobody can tell lexically where it
+/// leads.
+pub(crate) fn check_link(path: &str, target: &[u8]) -> Result<(), Refusal> {
+    let text = std::str::from_utf8(target).ok().filter(|text| (1..=MAX_LINK_BYTES).contains(&text.len()));
+    let text = text.filter(|text| !text.contains('\0')).ok_or(Refusal::LinkTarget { limit: MAX_LINK_BYTES })?;
+    let leaves = || Refusal::LinkLeavesTree { target: text.to_owned() };
+    if text.starts_with('/') {
+        return Err(leaves());
+    }
+    let mut parents = depth(path);
+    let mut named = false;
+    for part in text.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        if part == ".." {
+            parents = parents.checked_sub(1).filter(|_| !named).ok_or_else(leaves)?;
+        } else {
+            named = true;
+        }
+    }
+    Ok(())
+}
+
+/// Directories above the entry.
+pub(crate) fn depth(path: &str) -> usize {
+    path.bytes().filter(|byte| *byte == b'/').count()
+}
+
+/// The path of `name` in the directory `parent`, which is empty for the root.
+pub(crate) fn join(parent: &str, name: &str) -> String {
+    if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") }
+}
+
+/// Finds a name of one directory that a file system which ignores case takes for another one of it.
+pub(crate) fn case_collision<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<(&'a str, Refusal)> {
+    let mut folded: Vec<_> = names.into_iter().map(|name| (name.to_lowercase(), name)).collect();
+    folded.sort_unstable();
+    let twins = folded.windows(2).find(|pair| pair[0].0 == pair[1].0)?;
+    let (other, name) = (twins[0].1, twins[1].1);
+    let refusal = if other == name { Refusal::Duplicate } else { Refusal::CaseCollision { other: other.to_owned() } };
+    Some((name, refusal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_paths_are_refused() {
+        for name in ["", ".", "..", "a/b", "/", "a\0b"] {
+            assert!(matches!(check_name(name.as_bytes()), Err(Refusal::Name { .. })), "{name:?}");
+        }
+        assert_eq!(check_name(b"caf\xe9"), Err(Refusal::NotUtf8));
+        assert_eq!(check_name(&[b'x'; 256]), Err(Refusal::TooLong { limit: 255 }));
+        for name in ["a", "...", ".hidden", "a b", "caf\u{e9}", "-", "\\"] {
+            assert_eq!(check_name(name.as_bytes()), Ok(name));
+        }
+    }
+
+    #[test]
+    fn links_may_stay_in_the_tree_and_not_leave_it() {
+        for (path, target) in
+            [("a", "b"), ("d/a", "../b"), ("d/a", ".."), ("d/e/a", "./../../x/y"), ("a", "."), ("a", "..b")]
+        {
+            assert_eq!(check_link(path, target.as_bytes()), Ok(()), "{path} -> {target}");
+        }
+        for (path, target) in
+            [("a", ".."), ("a", "/etc/passwd"), ("d/a", "../../x"), ("d/a", "x/../y"), ("a", "d/../../x")]
+        {
+            let refusal = check_link(path, target.as_bytes());
+            assert!(matches!(refusal, Err(Refusal::LinkLeavesTree { .. })), "{path} -> {target}");
+        }
+        for target in [&b""[..], b"a\0b", b"\xff", &[b'x'; 4096]] {
+            assert!(matches!(check_link("a", target), Err(Refusal::LinkTarget { .. })));
+        }
+    }
+
+    #[test]
+    fn paths_are_bounded_in_length_and_depth() {
+        assert_eq!(check_path(&"a/".repeat(MAX_DEPTH)), Ok(()));
+        assert!(matches!(check_path(&"a/".repeat(MAX_DEPTH + 1)), Err(Refusal::TooDeep { .. })));
+        assert!(matches!(check_path(&"a".repeat(MAX_PATH_BYTES + 1)), Err(Refusal::TooLong { .. })));
+    }
+}

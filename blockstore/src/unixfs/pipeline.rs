@@ -1,0 +1,118 @@
+//! Work spread over threads, results taken in order.
+
+use std::{
+    collections::BTreeMap,
+    num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    thread,
+};
+
+use crossbeam_channel::bounded;
+
+use crate::Result;
+
+/// Items under way per thread: enough that none waits, few enough that a megabyte each is no burden.
+const ITEMS_PER_THREAD: usize = 4;
+
+/// Runs `work` on every item in `threads` threads, and `consume` on the results in the order of the items. Items are
+/// taken and results consumed on the calling thread, and no more than [`ITEMS_PER_THREAD`] per thread are in between.
+///
+/// # Errors
+/// The first error, by the order of the items; work under way is waited for, the rest is not begun.
+pub(crate) fn run_in_order<I: Send, O: Send>(
+    threads: NonZeroUsize,
+    mut items: impl Iterator<Item = Result<I>>,
+    work: impl Fn(I) -> Result<O> + Sync,
+    mut consume: impl FnMut(O) -> Result<()>,
+) -> Result<()> {
+    let window = threads.get() * ITEMS_PER_THREAD;
+    thread::scope(|scope| {
+        let (item_tx, item_rx) = bounded::<(usize, I)>(window);
+        let (done_tx, done_rx) = bounded(window);
+        for _ in 0..threads.get() {
+            let (item_rx, done_tx, work) = (item_rx.clone(), done_tx.clone(), &work);
+            scope.spawn(move || {
+                for (number, item) in item_rx {
+                    // A panic travels to the calling thread, which would wait for this result for ever.
+                    let done = catch_unwind(AssertUnwindSafe(|| work(item)));
+                    if done_tx.send((number, done)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop((item_rx, done_tx));
+        let mut ready = BTreeMap::new();
+        let (mut sent, mut consumed) = (0, 0);
+        let mut more = true;
+        loop {
+            while more && sent - consumed < window {
+                match items.next() {
+                    Some(item) => {
+                        item_tx.send((sent, item?)).expect("the workers listen until the sender is gone");
+                        sent += 1;
+                    }
+                    None => more = false,
+                }
+            }
+            if sent == consumed {
+                return Ok(());
+            }
+            let (number, done) = done_rx.recv().expect("every item sent has a result");
+            ready.insert(number, done.unwrap_or_else(|panic| resume_unwind(panic)));
+            while let Some(result) = ready.remove(&consumed) {
+                consume(result?)?;
+                consumed += 1;
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::Error;
+
+    const THREADS: NonZeroUsize = NonZeroUsize::new(3).unwrap();
+
+    fn failure() -> Error {
+        Error::LimitExceeded { what: "tests", limit: 0 }
+    }
+
+    #[test]
+    fn results_come_in_order_and_the_window_is_bounded() {
+        let (begun, mut results) = (AtomicUsize::new(0), Vec::new());
+        let items = (0..1000).map(|item| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            Ok(item)
+        });
+        let consume = |item: usize| {
+            assert!(begun.load(Ordering::Relaxed) <= item + THREADS.get() * ITEMS_PER_THREAD);
+            results.push(item);
+            Ok(())
+        };
+        run_in_order(THREADS, items, |item| Ok(item * 2 / 2), consume).unwrap();
+        assert_eq!(results, (0..1000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_error_anywhere_ends_the_run() {
+        let items = || (0..100).map(Ok);
+        let work =
+            run_in_order(THREADS, items(), |item| if item == 50 { Err(failure()) } else { Ok(item) }, |_| Ok(()));
+        assert!(work.is_err());
+        let consume = run_in_order(THREADS, items(), Ok, |item| if item == 50 { Err(failure()) } else { Ok(()) });
+        assert!(consume.is_err());
+        let source = items().chain([Err(failure())]).chain(items());
+        assert!(run_in_order(THREADS, source, Ok, |_: i32| Ok(())).is_err());
+    }
+
+    #[test]
+    #[should_panic(expected = "worker panic")]
+    fn a_panic_in_a_worker_is_passed_on() {
+        let work = |item: i32| if item == 7 { panic!("worker panic") } else { Ok(item) };
+        drop(run_in_order(THREADS, (0..100).map(Ok), work, |_| Ok(())));
+    }
+}

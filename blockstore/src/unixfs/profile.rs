@@ -1,0 +1,66 @@
+//! The parameters that decide which CID a tree gets (IPIP-499).
+
+use cid::Version;
+
+/// Parameters of a DAG's shape: the same tree under the same profile has the same CID everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Profile {
+    /// Its name in IPIP-499.
+    pub name: &'static str,
+    /// Version of the CIDs. Version 0 has dag-pb leaves.
+    pub cid_version: Version,
+    /// Length of every chunk of a file but the last, in bytes.
+    pub chunk_bytes: usize,
+    /// Whether leaves are raw blocks instead of dag-pb nodes.
+    pub raw_leaves: bool,
+    /// Most links in a node of a file.
+    pub file_links: usize,
+    /// Buckets in a shard of a directory, a power of two.
+    pub fanout: usize,
+    /// A directory whose size, as `shard_estimate` has it, is above this is sharded; in bytes.
+    pub shard_threshold: usize,
+    /// What counts as a directory's size.
+    pub shard_estimate: ShardEstimate,
+}
+
+/// What is compared with [`Profile::shard_threshold`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShardEstimate {
+    /// The length of the directory as one block.
+    Block,
+    /// The lengths of the names and CIDs.
+    Links,
+}
+
+impl Profile {
+    /// `unixfs-v1-2025`: CIDv1, raw leaves, 1 MiB chunks, 1024 links.
+    pub const V1_2025: Self = Self {
+        name: "unixfs-v1-2025",
+        cid_version: Version::V1,
+        chunk_bytes: 1 << 20,
+        raw_leaves: true,
+        file_links: 1024,
+        fanout: 256,
+        shard_threshold: 256 << 10,
+        shard_estimate: ShardEstimate::Block,
+    };
+
+    /// `unixfs-v0-2015`: CIDv0, what Kubo has made by default for a decade.
+    pub const V0_2015: Self = Self {
+        name: "unixfs-v0-2015",
+        cid_version: Version::V0,
+        chunk_bytes: 256 << 10,
+        raw_leaves: false,
+        file_links: 174,
+        fanout: 256,
+        shard_threshold: 256 << 10,
+        shard_estimate: ShardEstimate::Links,
+    };
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self::V1_2025
+    }
+}

@@ -1,0 +1,98 @@
+//! Paths into a DAG: `/ipfs/<cid>/a/b`.
+
+use super::{Node, hamt};
+use crate::{Blockstore, Cid, Error, RAW, Result};
+
+/// A path on its way through a DAG. It is told blocks instead of reading them, so that it serves a store as well as a
+/// fetch.
+///
+/// Symlinks are not followed: one on the way ends the path like a missing name.
+#[derive(Clone, Debug)]
+pub struct PathWalk {
+    root: Cid,
+    at: Cid,
+    names: Vec<String>,
+    /// How many of the names are behind.
+    done: usize,
+    /// Level of the shard that is at `at`, 0 for a directory's root.
+    level: u32,
+}
+
+/// Where a path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathStep {
+    /// This block is needed next; give it to [`PathWalk::advance`].
+    Needs(Cid),
+    /// The path ends here.
+    Ends(Cid),
+}
+
+impl PathWalk {
+    /// Begins at `root`; empty names in `path` are skipped.
+    pub fn new(root: Cid, path: &str) -> Self {
+        let names = path.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        Self { root, at: root, names, done: 0, level: 0 }
+    }
+
+    /// Where the path is.
+    pub fn step(&self) -> PathStep {
+        if self.done == self.names.len() { PathStep::Ends(self.at) } else { PathStep::Needs(self.at) }
+    }
+
+    /// Goes on with the block that [`step`](Self::step) asked for.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPath`], [`Error::InvalidNode`], [`Error::UnsupportedCodec`].
+    pub fn advance(&mut self, block: &bytes::Bytes) -> Result<PathStep> {
+        if let Some(name) = self.names.get(self.done) {
+            let node = Node::parse(&self.at, block)?;
+            let (next, below) = find(&node, name.as_bytes(), self.level).ok_or_else(|| self.missing())?;
+            if below {
+                self.level += 1;
+            } else {
+                self.level = 0;
+                self.done += 1;
+            }
+            self.at = next;
+        }
+        Ok(self.step())
+    }
+
+    fn missing(&self) -> Error {
+        Error::NoSuchPath { root: Box::new(self.root), path: self.names[..=self.done].join("/") }
+    }
+}
+
+/// Finds a name in a node: what it stands for, or the shard of the next level where it would be. Levels end with the
+/// bits of the hash, so a chain of shards ends too.
+fn find(node: &Node, name: &[u8], level: u32) -> Option<(Cid, bool)> {
+    match node {
+        Node::Directory(directory) => {
+            directory.entries.iter().find(|(entry, _)| entry == name).map(|(_, cid)| (*cid, false))
+        }
+        Node::Shard(shard) => {
+            let bucket = hamt::bucket(hamt::hash(name), level, shard.fanout)?;
+            let (_, entry, cid) = shard.buckets.iter().find(|(index, ..)| *index == bucket)?;
+            (entry.is_empty() || entry == name).then_some((*cid, entry.is_empty()))
+        }
+        Node::File(_) | Node::Symlink { .. } => None,
+    }
+}
+
+/// Follows `path` from `root` in a store.
+///
+/// # Errors
+/// [`Error::NoSuchPath`] with the path as far as its first missing name; [`Error::NotFound`] for a missing block;
+/// [`Error::InvalidNode`], a store error.
+pub fn resolve<S: Blockstore + ?Sized>(store: &S, root: Cid, path: &str) -> Result<Cid> {
+    let mut walk = PathWalk::new(root, path);
+    let mut step = walk.step();
+    while let PathStep::Needs(cid) = step {
+        if cid.codec() == RAW {
+            return Err(walk.missing());
+        }
+        let block = store.get(&cid)?.ok_or(Error::NotFound { cid })?;
+        step = walk.advance(&block)?;
+    }
+    Ok(walk.at)
+}

@@ -1,0 +1,200 @@
+//! The entries of a DAG: what an export would write, checked before anything is written.
+
+use bytes::Bytes;
+
+use super::{
+    EntryKind, Node, ShardNode, hamt,
+    name::{MAX_ENTRIES, case_collision, check_link, check_name, check_path, join},
+    reader::read_node,
+};
+use crate::{Blockstore, Cid, Error, RAW, Refusal, Result};
+
+/// Bounds on a tree that somebody else made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TreeLimits {
+    /// Most bytes of files, those that occur twice counted twice.
+    pub max_bytes: u64,
+    /// Most entries; at most [`MAX_ENTRIES`].
+    pub max_entries: usize,
+}
+
+impl Default for TreeLimits {
+    fn default() -> Self {
+        Self { max_bytes: u64::MAX, max_entries: MAX_ENTRIES }
+    }
+}
+
+/// The entries of a DAG.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    /// The entries: directories before their contents, names in the order of their bytes, the root left out. If the
+    /// root is a file, it is the only entry and has an empty path.
+    pub entries: Vec<Entry>,
+    /// Number of files.
+    pub files: u64,
+    /// Sum of the files' lengths, in bytes.
+    pub size_bytes: u64,
+}
+
+/// An entry of a DAG.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its path, with `/` between names.
+    pub path: String,
+    /// Its root.
+    pub cid: Cid,
+    /// What it is; executable if its UnixFS mode says so.
+    pub kind: EntryKind,
+}
+
+impl Tree {
+    /// Whether the root is a file.
+    pub fn is_file(&self) -> bool {
+        matches!(&self.entries[..], [Entry { path, .. }] if path.is_empty())
+    }
+}
+
+/// Lists the tree under `root`, from a store that has all of it but for the leaves of files, which are not read.
+///
+/// # Errors
+/// [`Error::Refused`] for an unsafe entry: a name that is a path, occurs twice or differs from another one by case alone,
+/// a symlink that leaves the tree, too deep or long a path. [`Error::LimitExceeded`], [`Error::InvalidNode`],
+/// [`Error::NotFound`], a store error.
+pub fn list_tree<S: Blockstore + ?Sized>(store: &S, root: Cid, limits: &TreeLimits) -> Result<Tree> {
+    let tree = Tree { entries: Vec::new(), files: 0, size_bytes: 0 };
+    let mut lister = Lister { store, limits, tree, nodes: 0 };
+    // Entries still to be looked at, the next one last.
+    let mut stack = vec![(String::new(), root)];
+    while let Some((path, cid)) = stack.pop() {
+        let entries = lister.visit(path.clone(), cid)?;
+        if entries.len() + stack.len() + lister.tree.entries.len() > limits.max_entries {
+            return Err(lister.too_many());
+        }
+        for (name, cid) in entries.into_iter().rev() {
+            stack.push((join(&path, &name), cid));
+        }
+    }
+    Ok(lister.tree)
+}
+
+struct Lister<'a, S: ?Sized> {
+    store: &'a S,
+    limits: &'a TreeLimits,
+    tree: Tree,
+    /// Directories and shards read, which an export pays for even if they are empty.
+    nodes: usize,
+}
+
+impl<S: Blockstore + ?Sized> Lister<'_, S> {
+    /// Lists one entry; of a directory, returns what is in it, sorted.
+    fn visit(&mut self, path: String, cid: Cid) -> Result<Vec<(String, Cid)>> {
+        check_path(&path).map_err(|refusal| Error::refused(&path, refusal))?;
+        if cid.codec() == RAW {
+            let size = self.store.size(&cid)?.ok_or(Error::NotFound { cid })?;
+            self.push(path, cid, EntryKind::File { size: u64::from(size), executable: false })?;
+            return Ok(Vec::new());
+        }
+        let entries = match read_node(self.store, &cid)? {
+            Node::File(file) => {
+                self.push(path, cid, EntryKind::File { size: file.size, executable: file.executable })?;
+                return Ok(Vec::new());
+            }
+            Node::Symlink { target } => {
+                let refusal = if path.is_empty() { Err(leaves(&target)) } else { check_link(&path, &target) };
+                refusal.map_err(|refusal| Error::refused(&path, refusal))?;
+                let target = String::from_utf8_lossy(&target).into_owned();
+                self.push(path, cid, EntryKind::Symlink { target })?;
+                return Ok(Vec::new());
+            }
+            Node::Directory(directory) => {
+                self.count_node()?;
+                directory.entries
+            }
+            Node::Shard(shard) => self.shard_entries(&path, cid, shard)?,
+        };
+        let entries = checked_entries(&path, entries)?;
+        if !path.is_empty() {
+            self.push(path, cid, EntryKind::Directory)?;
+        }
+        Ok(entries)
+    }
+
+    /// Collects the entries of a sharded directory, each checked to be where its hash belongs.
+    fn shard_entries(&mut self, path: &str, cid: Cid, root: ShardNode) -> Result<Vec<(Bytes, Cid)>> {
+        let fanout = root.fanout;
+        let mut entries = Vec::new();
+        // Shards to be read: level and the buckets on the way to them.
+        let mut stack = vec![(cid, root, Vec::new())];
+        while let Some((cid, shard, way)) = stack.pop() {
+            self.count_node()?;
+            let invalid = |reason: &str| Error::InvalidNode { cid: Box::new(cid), reason: reason.to_owned() };
+            if shard.fanout != fanout {
+                return Err(invalid("it is a shard with another fanout than its root"));
+            }
+            if hamt::bucket(0, way.len() as u32, fanout).is_none() {
+                return Err(invalid("it is a shard deeper than its hash"));
+            }
+            for (bucket, name, child) in shard.buckets {
+                let mut way = way.clone();
+                way.push(bucket);
+                if !name.is_empty() {
+                    let hash = hamt::hash(&name);
+                    let belongs =
+                        way.iter().zip(0..).all(|(bucket, level)| hamt::bucket(hash, level, fanout) == Some(*bucket));
+                    if !belongs {
+                        return Err(Error::refused(join(path, &String::from_utf8_lossy(&name)), Refusal::Misplaced));
+                    }
+                    entries.push((name, child));
+                    continue;
+                }
+                let Node::Shard(below) = read_node(self.store, &child)? else {
+                    return Err(invalid("it is a shard with something else below"));
+                };
+                stack.push((child, below, way));
+            }
+            if entries.len() + stack.len() > self.limits.max_entries {
+                return Err(self.too_many());
+            }
+        }
+        Ok(entries)
+    }
+
+    fn count_node(&mut self) -> Result<()> {
+        self.nodes += 1;
+        if self.nodes > self.limits.max_entries { Err(self.too_many()) } else { Ok(()) }
+    }
+
+    fn push(&mut self, path: String, cid: Cid, kind: EntryKind) -> Result<()> {
+        if let EntryKind::File { size, .. } = kind {
+            self.tree.files += 1;
+            self.tree.size_bytes = self.tree.size_bytes.saturating_add(size);
+            if self.tree.size_bytes > self.limits.max_bytes {
+                return Err(Error::LimitExceeded { what: "bytes of files", limit: self.limits.max_bytes });
+            }
+        }
+        self.tree.entries.push(Entry { path, cid, kind });
+        Ok(())
+    }
+
+    fn too_many(&self) -> Error {
+        Error::LimitExceeded { what: "files and directories", limit: self.limits.max_entries as u64 }
+    }
+}
+
+fn leaves(target: &[u8]) -> Refusal {
+    Refusal::LinkLeavesTree { target: String::from_utf8_lossy(target).into_owned() }
+}
+
+/// Checks the names of a directory, and sorts its entries by them.
+fn checked_entries(path: &str, entries: Vec<(Bytes, Cid)>) -> Result<Vec<(String, Cid)>> {
+    let mut checked = Vec::with_capacity(entries.len());
+    for (name, cid) in entries {
+        let lossy = || join(path, &String::from_utf8_lossy(&name));
+        checked.push((check_name(&name).map_err(|refusal| Error::refused(lossy(), refusal))?.to_owned(), cid));
+    }
+    if let Some((name, refusal)) = case_collision(checked.iter().map(|(name, _)| name.as_str())) {
+        return Err(Error::refused(join(path, name), refusal));
+    }
+    checked.sort_unstable_by(|left, right| left.0.cmp(&right.0));
+    Ok(checked)
+}
