@@ -10,6 +10,7 @@ mod cids;
 mod error;
 mod lease;
 mod memory;
+mod segment;
 mod store;
 
 pub use block::Block;
@@ -20,4 +21,5 @@ pub use cids::{
 pub use error::{Error, Result};
 pub use lease::Lease;
 pub use memory::MemoryBlockstore;
-pub use store::{Blockstore, Pin, PinMode, PutReport, StoreStats};
+pub use segment::{SegmentBlockstore, SegmentOptions};
+pub use store::{Blockstore, MAX_PIN_LABEL_BYTES, Pin, PinMode, PutReport, StoreStats};
