@@ -31,17 +31,28 @@ async fn main() -> Result<(), Box<dyn Error>> {
     bob.bootstrap(BootstrapRequest { nodes, timeout: PATIENCE }).await?;
 
     let published = alice.publish(publish(&package), Arc::new(|_: Progress| {})).await?;
-    println!("alice published {}@{}: {} files, {} bytes", published.package, published.version, published.files, published.size_bytes);
+    println!(
+        "alice published {}@{}: {} files, {} bytes",
+        published.package, published.version, published.files, published.size_bytes
+    );
     println!("  content {}", published.cid);
 
-    let by_name = bob.fetch(fetch(&published.package, scratch.path().join("by-name")), Arc::new(|_: Progress| {})).await?;
-    println!("bob fetched {} by name: {} blocks from {} peer(s) in {:.3} s", published.package, by_name.blocks_fetched, by_name.providers.len(), by_name.seconds);
+    let by_name =
+        bob.fetch(fetch(&published.package, scratch.path().join("by-name")), Arc::new(|_: Progress| {})).await?;
+    println!(
+        "bob fetched {} by name: {} blocks from {} peer(s) in {:.3} s",
+        published.package,
+        by_name.blocks_fetched,
+        by_name.providers.len(),
+        by_name.seconds
+    );
     let by_cid = bob.fetch(fetch(&published.cid, scratch.path().join("by-cid")), Arc::new(|_: Progress| {})).await?;
     println!("bob fetched {} by CID: {} blocks were already here", by_cid.cid, by_cid.blocks_reused);
 
     let original = tree(&package)?;
     assert_eq!(original, tree(&by_name.path)?, "the tree fetched by name differs");
-    let plain = |files: &Tree| files.iter().map(|(path, file)| (path.clone(), file.contents.clone())).collect::<Vec<_>>();
+    let plain =
+        |files: &Tree| files.iter().map(|(path, file)| (path.clone(), file.contents.clone())).collect::<Vec<_>>();
     assert_eq!(plain(&original), plain(&tree(&by_cid.path)?), "the tree fetched by CID differs");
     println!("all {} files are identical, byte for byte", original.len());
 

@@ -118,6 +118,18 @@ pub enum Error {
         /// The place.
         path: PathBuf,
     },
+    /// A store directory that another process has open.
+    #[error("the blockstore at `{}` is in use by another process", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A pin label over [`MAX_PIN_LABEL_BYTES`](crate::MAX_PIN_LABEL_BYTES).
+    #[error("pin label of {bytes} bytes is longer than the limit of {}", crate::MAX_PIN_LABEL_BYTES)]
+    LabelTooLong {
+        /// Its length.
+        bytes: usize,
+    },
     /// An I/O error, with what was being done to which file.
     #[error("cannot {action} `{}`", path.display())]
     Io {

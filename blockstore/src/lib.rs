@@ -11,6 +11,7 @@ mod dag;
 mod error;
 mod lease;
 mod memory;
+mod segment;
 mod store;
 mod unixfs;
 
@@ -26,7 +27,8 @@ pub use dag::{
 pub use error::{Error, Result};
 pub use lease::Lease;
 pub use memory::MemoryBlockstore;
-pub use store::{Blockstore, Pin, PinMode, PutReport, StoreStats};
+pub use segment::{SegmentBlockstore, SegmentOptions};
+pub use store::{Blockstore, MAX_PIN_LABEL_BYTES, Pin, PinMode, PutReport, StoreStats};
 pub use unixfs::{
     ArchiveLimits, DirectoryNode, Entry, EntryKind, ExportOptions, ExportProgress, Exported, FileNode, FileReader,
     ImportOptions, ImportProgress, Imported, Listed, Listing, MAX_DEPTH, MAX_ENTRIES, MAX_LINK_BYTES, MAX_NAME_BYTES,

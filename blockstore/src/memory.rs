@@ -8,7 +8,8 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    Block, Blockstore, Cid, Lease, Multihash, Pin, PinMode, PutReport, Result, StoreStats, identity_data, lease::Epochs,
+    Block, Blockstore, Cid, Error, Lease, MAX_PIN_LABEL_BYTES, Multihash, Pin, PinMode, PutReport, Result, StoreStats,
+    identity_data, lease::Epochs,
 };
 
 /// A [`Blockstore`] in memory: for tests, and for nodes that keep nothing.
@@ -121,6 +122,9 @@ impl Blockstore for MemoryBlockstore {
     }
 
     fn pin(&self, pin: Pin) -> Result<()> {
+        if pin.label.len() > MAX_PIN_LABEL_BYTES {
+            return Err(Error::LabelTooLong { bytes: pin.label.len() });
+        }
         self.write().pins.insert((pin.label, pin.cid), pin.mode);
         Ok(())
     }

@@ -75,14 +75,14 @@ pub trait Blockstore: Debug + Send + Sync + 'static {
     /// An I/O error: nothing can be said of what was written since the last sync.
     fn sync(&self) -> Result<()>;
 
-    /// Lists every block, as the CID it was first put under, in no order. A snapshot: what is put or deleted
-    /// meanwhile may or may not appear. Memory is bounded for stores on disk.
+    /// Lists every block, as the CID it was first put under, in no order. What is put or deleted meanwhile may or may
+    /// not appear; a block may appear twice if the store moves it meanwhile. Memory is bounded for stores on disk.
     fn cids(&self) -> Box<dyn Iterator<Item = Result<Cid>> + Send + '_>;
 
     /// Sets a pin; one with the same label and CID is replaced.
     ///
     /// # Errors
-    /// An I/O error.
+    /// [`Error::LabelTooLong`](crate::Error::LabelTooLong) over [`MAX_PIN_LABEL_BYTES`]; an I/O error.
     fn pin(&self, pin: Pin) -> Result<()>;
 
     /// Removes the pin with this label and CID and says whether it was there.
@@ -105,6 +105,9 @@ pub trait Blockstore: Debug + Send + Sync + 'static {
         self.put_many(std::slice::from_ref(block))
     }
 }
+
+/// Longest label of a pin, in bytes.
+pub const MAX_PIN_LABEL_BYTES: usize = 512;
 
 /// What a [`Blockstore::put_many`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,7 +139,7 @@ pub struct StoreStats {
 /// A root that keeps content alive.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pin {
-    /// Who wants it, and why: `release/<package>@<version>`, `record/head`, `user`, ... at most 512 bytes.
+    /// Who wants it, and why: `release/<package>@<version>`, `record/head`, `user`, ... at most [`MAX_PIN_LABEL_BYTES`].
     pub label: String,
     /// What is kept.
     pub cid: Cid,

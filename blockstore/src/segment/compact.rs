@@ -1,0 +1,164 @@
+//! Compaction: copies what is alive out of segments that are mostly dead, then removes their files.
+//!
+//! The copies are synced before the file goes, and the removal before anything may be deleted again. A crash in
+//! between leaves blocks twice, which opening the store notices.
+
+use std::{io, sync::PoisonError};
+
+use bytes::Bytes;
+
+use crate::{Cid, Error, Pin, Result};
+
+use super::{
+    Inner,
+    log::{Change, segment_name},
+    read::Found,
+    record::{Kind, Location, Target, fingerprint},
+    scan::{Record, Scanner},
+    state::{Segment, State},
+};
+
+/// Bytes copied between two looks at the writer lock's queue.
+const COPY_BYTES: usize = 4 << 20;
+/// The newest segment is closed for compaction if it is mostly dead and larger than this part of a full one.
+const NEWEST_FRACTION: u64 = 256;
+
+/// What has to be copied out of a segment.
+#[derive(Default)]
+struct Plan {
+    blocks: Vec<(u64, Location)>,
+    kills: Vec<(Cid, Target)>,
+}
+
+impl Inner {
+    pub(super) fn compact(&self) -> Result<u64> {
+        let _removals = self.removals.lock().unwrap_or_else(PoisonError::into_inner);
+        self.close_newest_if_dead()?;
+        let newest = self.log.tail().segment;
+        let is_dead = |id: u32, segment: &Segment| id != newest && !segment.unmovable && is_mostly_dead(segment);
+        let ids: Vec<_> =
+            self.state().segments.iter().filter(|(id, segment)| is_dead(**id, segment)).map(|(id, _)| *id).collect();
+        let mut freed = 0;
+        for id in ids {
+            freed += self.compact_segment(id)?;
+        }
+        Ok(freed)
+    }
+
+    fn close_newest_if_dead(&self) -> Result<()> {
+        let _writer = self.writer();
+        let newest = self.log.tail().segment;
+        let least = u64::from(self.options.segment_bytes) / NEWEST_FRACTION;
+        let close =
+            self.state().segments.get(&newest).is_some_and(|segment| segment.size > least && is_mostly_dead(segment));
+        if close { self.log.begin_segment(&self.state) } else { Ok(()) }
+    }
+
+    fn compact_segment(&self, id: u32) -> Result<u64> {
+        let Some(segment) = self.state().segments.get(&id).cloned() else { return Ok(0) };
+        let path = self.disk.path().join(segment_name(id));
+        let Some(plan) = self.plan(id, &segment).map_err(Error::io("read", &path))? else {
+            tracing::warn!(segment = id, "a live block has a damaged record; its segment is not compacted");
+            if let Some(segment) = self.state_mut().segments.get_mut(&id) {
+                segment.unmovable = true;
+            }
+            return Ok(0);
+        };
+        self.copy(id, &plan)?;
+        self.log.sync()?;
+        match self.disk.remove(&segment_name(id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", path)(error)),
+            _ => self.disk.sync_dir().map_err(Error::io("sync", self.disk.path()))?,
+        }
+        self.state_mut().drop_segment(id);
+        Ok(segment.size.saturating_sub(segment.live))
+    }
+
+    /// Lists what is alive in a closed segment; `None` if not all of it can be read.
+    fn plan(&self, id: u32, segment: &Segment) -> io::Result<Option<Plan>> {
+        let mut plan = Plan::default();
+        let mut scanner = Scanner::new(segment.file.clone(), id, self.seed, 0..segment.size);
+        while let Some(record) = scanner.next_record()? {
+            let Record { location, header, cid } = record;
+            match header.kind {
+                Kind::Block => {
+                    let key = fingerprint(self.seed, cid.hash());
+                    if self.state().index.find(key, location).is_some() {
+                        plan.blocks.push((key, location));
+                    }
+                }
+                Kind::Kill => {
+                    let target = scanner.sound_data(&record)?.and_then(Target::decode);
+                    let needed =
+                        |target: &Target| target.location.segment != id && self.has_segment(target.location.segment);
+                    plan.kills.extend(target.filter(needed).map(|target| (cid, target)));
+                }
+                Kind::Pin => {}
+            }
+        }
+        let alive = self.state().index.iter().filter(|entry| entry.location.segment == id).count();
+        Ok((plan.blocks.len() >= alive).then_some(plan))
+    }
+
+    fn copy(&self, id: u32, plan: &Plan) -> Result<()> {
+        let mut rest = plan.blocks.as_slice();
+        while !rest.is_empty() {
+            let mut writer = self.writer();
+            let done = self.copy_some(rest)?;
+            self.checkpoint_if_due(&mut writer);
+            rest = &rest[done..];
+        }
+        let _writer = self.writer();
+        let pins = pins_in(&self.state(), id);
+        let kills = plan.kills.iter().map(|(cid, target)| Change::Kill { cid, target: target.clone() });
+        let changes: Vec<_> = pins.iter().map(Change::Pin).chain(kills).collect();
+        self.log.append(&changes, &self.state)
+    }
+
+    /// Copies blocks from the front of the list, and returns how many were looked at.
+    fn copy_some(&self, blocks: &[(u64, Location)]) -> Result<usize> {
+        let mut copies: Vec<(Found, Cid, Bytes, u64)> = Vec::new();
+        let mut bytes = 0;
+        let mut looked_at = 0;
+        for (key, location) in blocks {
+            if bytes >= COPY_BYTES {
+                break;
+            }
+            looked_at += 1;
+            let found = super::read::find(&self.state(), *key).into_iter().find(|found| found.location() == *location);
+            let Some(found) = found else { continue };
+            let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a record was damaged while it was copied");
+            // Data is copied with the checksum it had: what was damaged stays known as damaged.
+            let raw = found.read_raw(self.seed).and_then(|raw| raw.ok_or_else(damaged));
+            let (cid, data, data_hash) = raw.map_err(self.read_error(*location))?;
+            bytes += data.len() + super::record::HEADER_BYTES;
+            copies.push((found, cid, data, data_hash));
+        }
+        let changes: Vec<_> = copies
+            .iter()
+            .map(|(found, cid, data, data_hash)| Change::Block {
+                fingerprint: found.entry.fingerprint,
+                cid,
+                data,
+                data_hash: *data_hash,
+                epoch: found.entry.epoch,
+                moved_from: Some(found.location()),
+            })
+            .collect();
+        self.log.append(&changes, &self.state)?;
+        Ok(looked_at)
+    }
+
+    fn has_segment(&self, id: u32) -> bool {
+        self.state().segments.contains_key(&id)
+    }
+}
+
+fn is_mostly_dead(segment: &Segment) -> bool {
+    segment.live * 2 < segment.size
+}
+
+fn pins_in(state: &State, id: u32) -> Vec<Pin> {
+    let here = state.pins.iter().filter(|(_, pin)| pin.location.segment == id);
+    here.map(|((label, cid), pin)| Pin { label: label.clone(), cid: *cid, mode: pin.mode }).collect()
+}

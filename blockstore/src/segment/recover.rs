@@ -1,0 +1,282 @@
+//! Opening: lock, version, newest checkpoint, and the part of the log written after it.
+//!
+//! Only the newest segment can have lost anything, and only what was not synced. Damage there is the mark of a crash
+//! unless a later record says that the place was durable; the log is cut at the first mark of a crash, even if records
+//! that came later survived, so that nothing outlives what was written before it. All other damage is bit rot, which
+//! costs the record it hit.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    sync::{Arc, RwLock},
+};
+
+use crate::{Cid, Error, Result, block::digest};
+
+use super::{
+    checkpoint,
+    disk::{Disk, File},
+    index::Entry,
+    log::{Change, Log, Tail, create_segment, segment_id, segment_name},
+    read::{Candidate, find},
+    record::{Kind, Location, Target, decode_pin, fingerprint, hash_data},
+    scan::{Found, Record, Scanner},
+    state::{Segment, State},
+};
+
+const LOCK_NAME: &str = "LOCK";
+const VERSION_NAME: &str = "VERSION";
+const VERSION_TEMPORARY_NAME: &str = "VERSION.tmp";
+const VERSION_PREFIX: &str = "ggen-blockstore 1\nseed ";
+/// Longest VERSION file read.
+const MAX_VERSION_BYTES: usize = 256;
+
+/// What opening a store finds.
+pub(super) struct Recovered {
+    pub(super) state: RwLock<State>,
+    pub(super) log: Log,
+    /// Number of the newest checkpoint, 0 if there is none.
+    pub(super) checkpoint: u32,
+}
+
+/// Opens the store on `disk`, or makes one there with `seed`.
+pub(super) fn recover(disk: &Arc<dyn Disk>, seed: u64, limit: u32) -> Result<Recovered> {
+    if !disk.lock(LOCK_NAME).map_err(Error::io("lock", disk.path().join(LOCK_NAME)))? {
+        return Err(Error::InUse { path: disk.path().to_owned() });
+    }
+    let names = disk.list().map_err(Error::io("list", disk.path()))?;
+    let seed = read_or_write_version(disk.as_ref(), &names, seed)?;
+    let segments = open_segments(disk.as_ref(), &names)?;
+    let newest = segments.keys().next_back().copied();
+    let (state, position, sequence) = load_checkpoint(disk.as_ref(), &names, seed, segments)?;
+    let mut replay = Replay { disk, state, superseded: HashMap::new(), records: 0, bytes: 0 };
+    let mut tail = match newest {
+        Some(id) => replay.run(id, position)?,
+        None => {
+            let file = create_segment(disk.as_ref(), 1)?;
+            replay.state.segments.insert(1, Segment::new(Arc::clone(&file), 0));
+            Tail::new(1, file)
+        }
+    };
+    (tail.unsaved_records, tail.unsaved_bytes) = (replay.records, replay.bytes);
+    let Replay { state, superseded, .. } = replay;
+    let (state, log) = (RwLock::new(state), Log::new(Arc::clone(disk), seed, limit, tail));
+    kill_superseded(&superseded, &log, &state)?;
+    remove_leftovers(disk.as_ref(), &names, sequence)?;
+    Ok(Recovered {
+        state,
+        log,
+        checkpoint: names.iter().filter_map(|n| checkpoint::checkpoint_sequence(n)).max().unwrap_or(0),
+    })
+}
+
+fn read_or_write_version(disk: &dyn Disk, names: &[String], seed: u64) -> Result<u64> {
+    let refuse = |reason: String| Error::Open { path: disk.path().to_owned(), reason };
+    let path = disk.path().join(VERSION_NAME);
+    if names.iter().any(|name| name == VERSION_NAME) {
+        let file = disk.open(VERSION_NAME).map_err(Error::io("open", &path))?;
+        let text = file.read_at(0, MAX_VERSION_BYTES).map_err(Error::io("read", &path))?;
+        let text = String::from_utf8_lossy(&text);
+        let seed = text.strip_prefix(VERSION_PREFIX).and_then(|seed| u64::from_str_radix(seed.trim_end(), 16).ok());
+        return seed.ok_or_else(|| refuse(format!("`{VERSION_NAME}` is not one of a store of this version: {text:?}")));
+    }
+    if let Some(name) = names.iter().find(|name| segment_id(name).is_some()) {
+        return Err(refuse(format!("there is `{name}`, but no `{VERSION_NAME}`")));
+    }
+    let error = |source| Error::io("write", &path)(source);
+    let file = disk.create(VERSION_TEMPORARY_NAME).map_err(error)?;
+    file.write_at(0, &[format!("{VERSION_PREFIX}{seed:016x}\n").as_bytes()]).map_err(error)?;
+    file.sync().map_err(error)?;
+    disk.rename(VERSION_TEMPORARY_NAME, VERSION_NAME).map_err(error)?;
+    disk.sync_dir().map_err(error)?;
+    Ok(seed)
+}
+
+fn open_segments(disk: &dyn Disk, names: &[String]) -> Result<BTreeMap<u32, Segment>> {
+    let mut segments = BTreeMap::new();
+    for (id, name) in names.iter().filter_map(|name| Some((segment_id(name)?, name))) {
+        let error = |source| Error::io("open", disk.path().join(name))(source);
+        let file = disk.open(name).map_err(error)?;
+        let size = file.len().map_err(error)?;
+        segments.insert(id, Segment::new(file, size));
+    }
+    Ok(segments)
+}
+
+/// The newest sound checkpoint, its position and number; an empty state if there is none.
+fn load_checkpoint(
+    disk: &dyn Disk,
+    names: &[String],
+    seed: u64,
+    segments: BTreeMap<u32, Segment>,
+) -> Result<(State, Option<Location>, Option<u32>)> {
+    let mut sequences: Vec<_> = names.iter().filter_map(|name| checkpoint::checkpoint_sequence(name)).collect();
+    sequences.sort_unstable();
+    for sequence in sequences.into_iter().rev() {
+        let name = checkpoint::checkpoint_name(sequence);
+        let file = disk.open(&name).map_err(Error::io("open", disk.path().join(&name)))?;
+        match checkpoint::read(file, seed, segments.clone()) {
+            Ok(Some((state, position))) => return Ok((state, Some(position), Some(sequence))),
+            Ok(None) => tracing::warn!(name, "blockstore checkpoint is damaged; it is rebuilt from the segments"),
+            Err(error) => tracing::warn!(name, %error, "cannot read a blockstore checkpoint"),
+        }
+    }
+    Ok((State { seed, segments, ..State::default() }, None, None))
+}
+
+/// A crash in a compaction leaves blocks twice. The older record is killed, so that it cannot come back when the newer
+/// one is deleted.
+fn kill_superseded(
+    superseded: &HashMap<Location, (Cid, Option<String>)>,
+    log: &Log,
+    state: &RwLock<State>,
+) -> Result<()> {
+    let mut kills: Vec<_> = superseded
+        .iter()
+        .map(|(location, (cid, label))| {
+            (*location, Change::Kill { cid, target: Target { location: *location, label: label.clone() } })
+        })
+        .collect();
+    kills.sort_unstable_by_key(|(location, _)| *location);
+    let kills: Vec<_> = kills.into_iter().map(|(_, kill)| kill).collect();
+    log.append(&kills, state)
+}
+
+fn remove_leftovers(disk: &dyn Disk, names: &[String], sequence: Option<u32>) -> Result<()> {
+    for name in names {
+        let old = checkpoint::checkpoint_sequence(name).is_some_and(|found| Some(found) != sequence);
+        if old || name == checkpoint::TEMPORARY_NAME || name == VERSION_TEMPORARY_NAME {
+            disk.remove(name).map_err(Error::io("remove", disk.path().join(name)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Applies the log after the checkpoint to the state.
+struct Replay<'a> {
+    disk: &'a Arc<dyn Disk>,
+    state: State,
+    /// Records that a later one of the same block or pin replaced, without a kill so far.
+    superseded: HashMap<Location, (Cid, Option<String>)>,
+    records: u64,
+    bytes: u64,
+}
+
+impl Replay<'_> {
+    /// Replays all segments from `position` on, and returns the newest as the place to go on writing.
+    fn run(&mut self, newest: u32, position: Option<Location>) -> Result<Tail> {
+        let from = position.unwrap_or(Location { segment: 0, offset: 0 });
+        let ids: Vec<_> = self.state.segments.range(from.segment..).map(|(id, _)| *id).collect();
+        let mut tail = Tail::new(newest, Arc::clone(&self.state.segments[&newest].file));
+        for id in ids {
+            let start = if id == from.segment { from.offset } else { 0 };
+            let mut verify = position.is_some();
+            if id == newest {
+                (tail.end, tail.durable) = self.cut(id, start)?;
+                verify = true;
+            }
+            self.replay(id, start, verify).map_err(self.error("read", id))?;
+        }
+        Ok(tail)
+    }
+
+    /// Finds the mark of a crash in the newest segment and cuts the segment there, for good: what was cut must not be
+    /// found by a later recovery. Returns the new end and how much of it is known to be durable.
+    fn cut(&mut self, id: u32, start: u32) -> Result<(u32, u32)> {
+        let segment = &self.state.segments[&id];
+        let (file, size) = (Arc::clone(&segment.file), segment.size);
+        let found = find_cut(&file, id, self.state.seed, u64::from(start), size).map_err(self.error("read", id))?;
+        let (end, durable) = found;
+        if end < size {
+            tracing::warn!(segment = id, from = end, to = size, "cutting off what a crash left of the last writes");
+            file.truncate(end).and_then(|()| file.sync()).map_err(self.error("truncate", id))?;
+        }
+        if let Some(segment) = self.state.segments.get_mut(&id) {
+            segment.size = end;
+        }
+        let in_range = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        Ok((in_range(end), if end < size { in_range(end) } else { in_range(durable.min(end)) }))
+    }
+
+    fn replay(&mut self, id: u32, start: u32, verify: bool) -> io::Result<()> {
+        let segment = &self.state.segments[&id];
+        let range = u64::from(start)..segment.size;
+        let mut scanner = Scanner::new(Arc::clone(&segment.file), id, self.state.seed, range);
+        while let Some(record) = scanner.next_record()? {
+            self.records += 1;
+            self.bytes += u64::from(record.header.record_len());
+            match record.header.kind {
+                Kind::Block => self.replay_block(&record, &mut scanner, verify)?,
+                Kind::Pin => {
+                    if let Some(pin) = scanner.sound_data(&record)?.and_then(|data| decode_pin(record.cid, data)) {
+                        let old = self.state.set_pin(&pin, record.location, record.header.record_len());
+                        self.superseded.extend(old.map(|old| (old, (pin.cid, Some(pin.label)))));
+                    }
+                }
+                Kind::Kill => {
+                    if let Some(target) = scanner.sound_data(&record)?.and_then(Target::decode) {
+                        self.superseded.remove(&target.location);
+                        self.state.kill(&record.cid, &target, id, record.header.record_len());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Indexes a block. One with a damaged checksum is indexed too: reading it reports the damage.
+    fn replay_block(&mut self, record: &Record, scanner: &mut Scanner, verify: bool) -> io::Result<()> {
+        let hash = record.cid.hash();
+        if verify
+            && let Some(data) = scanner.sound_data(record)?
+            && digest(hash.code(), data).ok().as_ref() != Some(hash)
+        {
+            tracing::warn!(cid = %record.cid, "a block in the log does not hash to its CID and is ignored");
+            return Ok(());
+        }
+        let key = fingerprint(self.state.seed, hash);
+        for candidate in find(&self.state, key) {
+            let old = candidate.location();
+            if matches!(candidate.confirm(hash, self.state.seed)?, Candidate::Other) {
+                continue;
+            }
+            if self.state.remove_block(key, old) {
+                self.superseded.insert(old, (record.cid, None));
+            }
+        }
+        let header = record.header;
+        self.state.insert_block(Entry::new(key, record.location, header.cid_len, header.data_len, 0));
+        Ok(())
+    }
+
+    fn error(&self, action: &'static str, id: u32) -> impl FnOnce(io::Error) -> Error + use<> {
+        Error::io(action, self.disk.path().join(segment_name(id)))
+    }
+}
+
+/// Where the newest segment ends, and how much of it its records say to be durable.
+fn find_cut(file: &Arc<dyn File>, id: u32, seed: u64, start: u64, size: u64) -> io::Result<(u64, u64)> {
+    let mut scanner = Scanner::new(Arc::clone(file), id, seed, start.min(size)..size);
+    let mut durable = start;
+    let mut damage = None;
+    while let Some(found) = scanner.advance()? {
+        let sound = match found {
+            Found::Damage(range) => Err(range.start),
+            Found::Record(record) => {
+                durable = durable.max(u64::from(record.header.durable));
+                let data = scanner.data(&record)?;
+                let whole = hash_data(data) == record.header.data_hash;
+                if whole { Ok(()) } else { Err(u64::from(record.location.offset)) }
+            }
+        };
+        if damage.is_some_and(|at| at < durable) {
+            damage = None;
+        }
+        if let Err(at) = sound
+            && at >= durable
+        {
+            damage.get_or_insert(at);
+        }
+    }
+    Ok((damage.unwrap_or(size), durable))
+}

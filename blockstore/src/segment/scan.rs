@@ -1,0 +1,145 @@
+//! Reads a segment from front to back, stepping over damage.
+
+use std::{io, ops::Range, sync::Arc};
+
+use crate::Cid;
+
+use super::{
+    disk::File,
+    record::{HEADER_BYTES, Header, Kind, Location, MAGIC, MAGIC_OFFSET, MAX_CID_BYTES, decode, hash_data},
+};
+
+/// How much is read at once, unless one record's data needs more.
+const WINDOW_BYTES: usize = 64 << 10;
+const HEAD_BYTES: usize = HEADER_BYTES + MAX_CID_BYTES;
+
+/// A record with an undamaged head.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record {
+    pub(super) location: Location,
+    pub(super) header: Header,
+    pub(super) cid: Cid,
+}
+
+/// What stands in a segment.
+#[derive(Debug)]
+pub(super) enum Found {
+    Record(Record),
+    /// Bytes that are no record.
+    Damage(Range<u64>),
+}
+
+/// Walks the records in a range of a segment. Memory: one window, or one record.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    file: Arc<dyn File>,
+    segment: u32,
+    seed: u64,
+    offset: u64,
+    end: u64,
+    window: Vec<u8>,
+    window_start: u64,
+}
+
+impl Scanner {
+    pub(super) fn new(file: Arc<dyn File>, segment: u32, seed: u64, range: Range<u64>) -> Self {
+        Self { file, segment, seed, offset: range.start, end: range.end, window: Vec::new(), window_start: 0 }
+    }
+
+    /// The next record or damage, `None` at the end of the range.
+    pub(super) fn advance(&mut self) -> io::Result<Option<Found>> {
+        let from = self.offset;
+        if from >= self.end {
+            return Ok(None);
+        }
+        if let Some(record) = self.record_at(from)? {
+            self.offset = from + u64::from(record.header.record_len());
+            return Ok(Some(Found::Record(record)));
+        }
+        self.offset = self.find_record(from + 1)?;
+        Ok(Some(Found::Damage(from..self.offset)))
+    }
+
+    /// The next record; damage is stepped over and logged.
+    pub(super) fn next_record(&mut self) -> io::Result<Option<Record>> {
+        while let Some(found) = self.advance()? {
+            match found {
+                Found::Record(record) => return Ok(Some(record)),
+                Found::Damage(range) => {
+                    tracing::warn!(segment = self.segment, ?range, "damaged bytes in a blockstore segment");
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next record of this kind.
+    pub(super) fn next_of(&mut self, kind: Kind) -> io::Result<Option<Record>> {
+        while let Some(record) = self.next_record()? {
+            if record.header.kind == kind {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The data of a record of this segment, damaged or not.
+    pub(super) fn data(&mut self, record: &Record) -> io::Result<&[u8]> {
+        let start = u64::from(record.location.offset) + record.header.data_start() as u64;
+        let len = record.header.data_len as usize;
+        let bytes = self.bytes(start, len)?;
+        Ok(&bytes[..len.min(bytes.len())])
+    }
+
+    /// The data of a record, `None` if it does not have its checksum.
+    pub(super) fn sound_data(&mut self, record: &Record) -> io::Result<Option<&[u8]>> {
+        let data = self.data(record)?;
+        Ok((data.len() == record.header.data_len as usize && hash_data(data) == record.header.data_hash)
+            .then_some(data))
+    }
+
+    fn record_at(&mut self, at: u64) -> io::Result<Option<Record>> {
+        let Ok(offset) = u32::try_from(at) else { return Ok(None) };
+        let location = Location { segment: self.segment, offset };
+        let (seed, end) = (self.seed, self.end);
+        let found = decode(self.bytes(at, HEAD_BYTES)?, seed, location);
+        Ok(found.filter(|(header, _)| at + u64::from(header.record_len()) <= end).map(|(header, cid)| Record {
+            location,
+            header,
+            cid,
+        }))
+    }
+
+    /// Where the first whole record at or after `at` starts; the end of the range if there is none.
+    fn find_record(&mut self, mut at: u64) -> io::Result<u64> {
+        loop {
+            let bytes = self.bytes(at, HEAD_BYTES)?;
+            if bytes.len() < HEADER_BYTES {
+                return Ok(self.end);
+            }
+            let magic = bytes[MAGIC_OFFSET..].windows(MAGIC.len()).position(|window| window == MAGIC);
+            let Some(skipped) = magic else {
+                at += (bytes.len() - MAGIC_OFFSET - MAGIC.len() + 1) as u64;
+                continue;
+            };
+            at += skipped as u64;
+            if self.record_at(at)?.is_some() {
+                return Ok(at);
+            }
+            at += 1;
+        }
+    }
+
+    /// What is buffered from `at` on: at least `len` bytes, but for the end of the range.
+    fn bytes(&mut self, at: u64, len: usize) -> io::Result<&[u8]> {
+        let wanted = (at + len as u64).min(self.end);
+        let buffered = self.window_start..self.window_start + self.window.len() as u64;
+        if at < buffered.start || wanted > buffered.end {
+            let room = usize::try_from(self.end.saturating_sub(at)).unwrap_or(usize::MAX);
+            self.window = self.file.read_at(at, len.max(WINDOW_BYTES).min(room))?;
+            self.window_start = at;
+        }
+        let start = usize::try_from(at - self.window_start).unwrap_or(usize::MAX);
+        Ok(self.window.get(start..).unwrap_or_default())
+    }
+}

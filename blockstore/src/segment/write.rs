@@ -1,0 +1,187 @@
+//! Everything that changes a store, but for compaction.
+
+use std::{collections::HashSet, sync::PoisonError};
+
+use hashbrown::HashTable;
+
+use crate::{Block, Cid, Error, MAX_PIN_LABEL_BYTES, Pin, PutReport, Result, identity_data};
+
+use super::{
+    Inner, Located, checkpoint,
+    log::Change,
+    record::{Location, Target, fingerprint, hash_data},
+};
+
+/// Blocks deleted between two looks at the lock's queue.
+const DELETE_CHUNK: usize = 4096;
+
+/// What only the holder of the writer lock touches.
+#[derive(Debug)]
+pub(super) struct Writer {
+    /// Number of the newest checkpoint.
+    pub(super) checkpoint: u32,
+}
+
+impl Inner {
+    pub(super) fn put_many(&self, blocks: &[Block]) -> Result<PutReport> {
+        let mut writer = self.writer();
+        let epoch = self.epoch();
+        let mut changes = Vec::new();
+        let mut seen = HashTable::<(u64, &Block)>::new();
+        let mut report = PutReport::default();
+        for block in blocks.iter().filter(|block| identity_data(block.cid()).is_none()) {
+            let cid = block.cid();
+            let key = fingerprint(self.seed, cid.hash());
+            if blocks.len() > 1 {
+                if seen.find(key, |(_, other)| other.cid().hash() == cid.hash()).is_some() {
+                    continue;
+                }
+                seen.insert_unique(key, (key, block), |(key, _)| *key);
+            }
+            match self.locate(cid)? {
+                Some(Located { found, damaged: false }) => {
+                    self.stamp(key, found.location(), epoch);
+                    continue;
+                }
+                Some(Located { found, damaged: true }) => {
+                    changes.push(Change::Kill { cid, target: Target { location: found.location(), label: None } });
+                }
+                None => {}
+            }
+            report += PutReport { new_blocks: 1, new_bytes: block.data().len() as u64 };
+            let data_hash = hash_data(block.data());
+            changes.push(Change::Block {
+                fingerprint: key,
+                cid,
+                data: block.data(),
+                data_hash,
+                epoch,
+                moved_from: None,
+            });
+        }
+        self.log.append(&changes, &self.state)?;
+        self.checkpoint_if_due(&mut writer);
+        Ok(report)
+    }
+
+    pub(super) fn retain(&self, cids: &[Cid]) -> Result<Vec<bool>> {
+        // The lock keeps a deletion from going on with a block that it has found unused.
+        let _writer = self.writer();
+        let epoch = self.epoch();
+        let retain = |cid: &Cid| {
+            if identity_data(cid).is_some() {
+                return Ok(true);
+            }
+            let Some(Located { found, damaged: false }) = self.locate(cid)? else { return Ok(false) };
+            self.stamp(found.entry.fingerprint, found.location(), epoch);
+            Ok(true)
+        };
+        cids.iter().map(retain).collect()
+    }
+
+    /// Deletes those blocks whose epoch `may_go`.
+    pub(super) fn delete(&self, cids: &[Cid], may_go: impl Fn(u32) -> bool) -> Result<u64> {
+        let _removals = self.removals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut deleted = 0;
+        for cids in cids.chunks(DELETE_CHUNK) {
+            let mut writer = self.writer();
+            let mut kills = Vec::new();
+            let mut seen = HashSet::new();
+            for cid in cids.iter().filter(|cid| identity_data(cid).is_none()) {
+                let Some(Located { found, .. }) = self.locate(cid)? else { continue };
+                // The entry was read under the writer lock, which everyone holds who stamps one.
+                if may_go(found.entry.epoch) && seen.insert(found.location()) {
+                    kills.push(Change::Kill { cid, target: Target { location: found.location(), label: None } });
+                }
+            }
+            self.log.append(&kills, &self.state)?;
+            deleted += kills.len() as u64;
+            self.checkpoint_if_due(&mut writer);
+        }
+        Ok(deleted)
+    }
+
+    pub(super) fn pin(&self, pin: &Pin) -> Result<()> {
+        if pin.label.len() > MAX_PIN_LABEL_BYTES {
+            return Err(Error::LabelTooLong { bytes: pin.label.len() });
+        }
+        let mut writer = self.writer();
+        let old = self.state().pins.get(&(pin.label.clone(), pin.cid)).copied();
+        let mut changes = vec![Change::Pin(pin)];
+        if let Some(old) = old {
+            if old.mode == pin.mode {
+                return Ok(());
+            }
+            let target = Target { location: old.location, label: Some(pin.label.clone()) };
+            changes.push(Change::Kill { cid: &pin.cid, target });
+        }
+        self.log.append(&changes, &self.state)?;
+        self.checkpoint_if_due(&mut writer);
+        Ok(())
+    }
+
+    pub(super) fn unpin(&self, label: &str, cid: &Cid) -> Result<bool> {
+        let mut writer = self.writer();
+        let Some(old) = self.state().pins.get(&(label.to_owned(), *cid)).copied() else { return Ok(false) };
+        let target = Target { location: old.location, label: Some(label.to_owned()) };
+        self.log.append(&[Change::Kill { cid, target }], &self.state)?;
+        self.checkpoint_if_due(&mut writer);
+        Ok(true)
+    }
+
+    pub(super) fn checkpoint(&self, writer: &mut Writer) -> Result<()> {
+        self.log.sync()?;
+        let (position, synced) = {
+            let tail = self.log.tail();
+            (Location { segment: tail.segment, offset: tail.end }, tail.durable == tail.end)
+        };
+        debug_assert!(synced, "the writer lock is held, so nothing was written since the sync");
+        let sequence = writer.checkpoint + 1;
+        if let Err(error) = checkpoint::write(self.disk.as_ref(), sequence, &self.state(), position) {
+            // What was written of it would only take room; opening the store removes it too.
+            if let Err(error) = self.disk.remove(checkpoint::TEMPORARY_NAME) {
+                tracing::debug!(%error, "cannot remove an unfinished checkpoint");
+            }
+            return Err(error);
+        }
+        let former = std::mem::replace(&mut writer.checkpoint, sequence);
+        {
+            let mut tail = self.log.tail();
+            (tail.unsaved_bytes, tail.unsaved_records) = (0, 0);
+        }
+        if former > 0
+            && let Err(error) = self.disk.remove(&checkpoint::checkpoint_name(former))
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "cannot remove a former checkpoint; the next opening will");
+        }
+        Ok(())
+    }
+
+    /// Makes a checkpoint if enough was written since the last. That it fails is no failure of the caller's work.
+    pub(super) fn checkpoint_if_due(&self, writer: &mut Writer) {
+        let (bytes, records) = {
+            let tail = self.log.tail();
+            (tail.unsaved_bytes, tail.unsaved_records)
+        };
+        let many = self.options.checkpoint_records.max(self.state().index.len() as u64 / 4);
+        if bytes < self.options.checkpoint_bytes && records < many {
+            return;
+        }
+        if let Err(error) = self.checkpoint(writer) {
+            tracing::warn!(%error, "cannot write a checkpoint of the blockstore; opening it after a crash will be slow");
+            let mut tail = self.log.tail();
+            (tail.unsaved_bytes, tail.unsaved_records) = (0, 1);
+        }
+    }
+
+    fn epoch(&self) -> u32 {
+        u32::try_from(self.epochs.now()).unwrap_or(u32::MAX)
+    }
+
+    fn stamp(&self, fingerprint: u64, location: Location, epoch: u32) {
+        if let Some(entry) = self.state_mut().index.find_mut(fingerprint, location) {
+            entry.epoch = epoch;
+        }
+    }
+}
