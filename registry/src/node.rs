@@ -13,6 +13,7 @@ mod handle;
 mod pending;
 mod records;
 mod republish;
+mod session;
 mod swarm;
 
 use std::sync::Arc;
@@ -25,7 +26,9 @@ pub(crate) use addresses::split_peer;
 pub use admission::{RecordPolicy, RefuseAll};
 pub(crate) use behaviour::AGENT;
 pub(crate) use command::{Gossip, Verdict};
+pub(crate) use bitswap::SessionEvent;
 pub(crate) use handle::{Handle, Stopped};
+pub(crate) use session::Session;
 
 use crate::Config;
 

@@ -4,7 +4,7 @@ use ggen_blockstore::Cid;
 use libp2p::{Multiaddr, PeerId, gossipsub::MessageId};
 use tokio::sync::{mpsc, oneshot};
 
-use super::bitswap::{SessionId, SessionSpec};
+use super::bitswap::{SessionId, SessionSender};
 
 /// One request to the swarm's owner.
 #[derive(Debug)]
@@ -25,9 +25,9 @@ pub(crate) enum Command {
     /// Say what a gossip message was worth.
     Judge { gossip: GossipId, verdict: Verdict },
     /// Open a block session.
-    OpenSession { spec: SessionSpec, reply: oneshot::Sender<SessionId> },
+    OpenSession { events: SessionSender, reply: oneshot::Sender<SessionId> },
     /// Want blocks in a session.
-    Want { session: SessionId, cids: Vec<Cid>, sizes: Option<Vec<u32>> },
+    Want { session: SessionId, wants: Vec<(Cid, Option<u32>)> },
     /// A peer may have what a session wants.
     AddPeer { session: SessionId, peer: PeerId },
     /// End a session.

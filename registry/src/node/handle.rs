@@ -1,20 +1,22 @@
 //! The cloneable handle to a running node.
 
-use std::sync::Arc;
-
 use ggen_blockstore::Cid;
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    bitswap::{SessionEvent, SessionId, SessionSpec},
+    bitswap::session_channel,
     command::{Command, DialFailed, GossipId, Snapshot, Verdict},
+    session::Session,
 };
 
 /// Commands waiting for the swarm's owner.
 pub(crate) const COMMAND_QUEUE: usize = 256;
 /// Providers or values waiting for whoever looks them up.
 const FOUND_QUEUE: usize = 64;
+
+/// Bytes of blocks that have arrived in a session and are not yet taken from it.
+const SESSION_BYTES: u64 = 32 << 20;
 
 /// The node has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,6 +84,15 @@ impl Handle {
         self.send(Command::Judge { gossip, verdict }).await
     }
 
+    /// Opens a block session.
+    pub(crate) async fn open_session(&self) -> Result<Session, Stopped> {
+        let (events, receiver) = session_channel(SESSION_BYTES);
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::OpenSession { events, reply }).await?;
+        let id = answer.await.map_err(|_| Stopped)?;
+        Ok(Session::new(id, self.clone(), receiver))
+    }
+
     /// Wakes peers that wait for blocks which have come into the store.
     pub(crate) async fn new_blocks(&self, cids: Vec<Cid>) -> Result<(), Stopped> {
         self.send(Command::NewBlocks { cids }).await
@@ -99,7 +110,17 @@ impl Handle {
         self.send(Command::Shutdown).await
     }
 
-    async fn send(&self, command: Command) -> Result<(), Stopped> {
+    /// Sends from where nobody can wait; a stopped node needs no command.
+    pub(super) fn send_when_possible(&self, command: Command) {
+        let commands = self.commands.clone();
+        if let Err(mpsc::error::TrySendError::Full(command)) = commands.try_send(command)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { commands.send(command).await });
+        }
+    }
+
+    pub(super) async fn send(&self, command: Command) -> Result<(), Stopped> {
         self.commands.send(command).await.map_err(|_| Stopped)
     }
 }

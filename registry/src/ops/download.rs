@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use ggen_blockstore::{Block, Blockstore, Cid, Lease, dag};
+use ggen_blockstore::{Block, Blockstore, Cid, Lease, links, may_have_links};
 use libp2p::PeerId;
 use tokio::{
     sync::mpsc,
@@ -176,8 +176,8 @@ impl Download {
         let unsized_list = |cids: Vec<Cid>| cids.into_iter().map(|cid| (cid, None)).collect::<Vec<_>>();
         let outcome = self
             .bring(unsized_list(missing), |block| {
-                let links = dag::links(block.cid(), block.data())?;
-                Ok(unsized_list(walk.expand(&*store, links)?))
+                let below = links(block.cid(), block.data())?;
+                Ok(unsized_list(walk.expand(&*store, below)?))
             })
             .await;
         self.done.reused += walk.reused;
@@ -328,10 +328,10 @@ impl Walk {
                     continue;
                 }
                 self.reused += 1;
-                if dag::may_have_links(&cid)
+                if may_have_links(&cid)
                     && let Some(data) = store.get(&cid)?
                 {
-                    next.extend(dag::links(&cid, &data)?);
+                    next.extend(links(&cid, &data)?);
                 }
             }
             frontier = next;

@@ -31,6 +31,8 @@ pub(crate) fn store(error: ggen_blockstore::Error) -> Failure {
     let kind = match &error {
         Error::HashMismatch { .. } | Error::Corrupt { .. } | Error::Refused { .. } => ErrorKind::Verification,
         Error::InvalidCid { .. } => ErrorKind::Usage,
+        Error::InvalidNode { .. } | Error::LimitExceeded { .. } => ErrorKind::Verification,
+        Error::NoSuchPath { .. } => ErrorKind::NotFound,
         _ => ErrorKind::Failed,
     };
     let failure = Failure::from_error(kind, &error);

@@ -4,15 +4,16 @@
 //! hashes. A release names its block manifest, and with it every block can be wanted at once; a bare CID is walked.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Instant,
 };
 
 use ggen_blockstore::{
-    Blockstore, Cid, DAG_CBOR, ExportOptions, dfs_blocks, export_directory, export_tar,
+    Blockstore, Cid, DAG_CBOR, ExportOptions, ExportProgress, Exported, PathStep, PathWalk, TreeLimits, dfs_blocks,
+    export_directory, export_tar,
 };
-use libp2p::{Multiaddr, PeerId};
+use libp2p::Multiaddr;
 
 use super::{
     Operations,
@@ -55,8 +56,8 @@ impl Operations {
             }
             Target::Ipns { .. } => return Err(usage("names under /ipns/ cannot be fetched by this version")),
         };
-        let path = self.write(&request, &found, reporter).await?;
-        Ok(report(&found, path, &download, started))
+        let (path, exported) = self.write(&request, &found, reporter).await?;
+        Ok(report(&found, path, exported, &download, started))
     }
 
     /// A download with the sources that the request names.
@@ -96,7 +97,7 @@ impl Operations {
                 })?;
             return self.fetch_release(download, release).await;
         }
-        let content = self.descend(download, cid, path).await?;
+        let content = descend(download, cid, path).await?;
         download.dag(content).await.map_err(|error| failure::download(&content, error))?;
         Ok(Found { content, release: None, executables: Vec::new() })
     }
@@ -144,7 +145,7 @@ impl Operations {
         request: &FetchRequest,
         found: &Found,
         reporter: Arc<dyn Reporter>,
-    ) -> Result<PathBuf, Failure> {
+    ) -> Result<(PathBuf, Exported), Failure> {
         let name = match &found.release {
             Some(release) => release.package.name().to_owned(),
             None => found.content.to_string(),
@@ -155,20 +156,38 @@ impl Operations {
             FetchTo::Tar(path) => (path.clone(), true),
         };
         let store = self.store.clone();
-        let (content, executables, limit) = (found.content, found.executables.clone(), self.config.limits.package_bytes);
-        let written = path.clone();
-        failure::blocking(move || {
-            let report = |bytes, total_bytes| reporter.report(Progress::Writing { bytes, total_bytes });
-            let options = ExportOptions { executables: &executables, max_bytes: limit, progress: Some(&report) };
+        let (content, executables) = (found.content, found.executables.clone());
+        let limits = TreeLimits { max_bytes: self.config.limits.package_bytes, ..TreeLimits::default() };
+        let destination = path.clone();
+        let exported = failure::blocking(move || {
+            let progress = |at: ExportProgress| {
+                reporter.report(Progress::Writing { bytes: at.bytes, total_bytes: at.total_bytes });
+            };
+            let options =
+                ExportOptions { executables: &executables, limits, progress: Some(&progress), ..Default::default() };
             let outcome = if is_tar {
-                export_tar(&*store, content, &written, &options)
+                export_tar(&*store, content, &destination, &options)
             } else {
-                export_directory(&*store, content, &written, &options)
+                export_directory(&*store, content, &destination, &options)
             };
             outcome.map_err(failure::store)
         })
         .await?;
-        Ok(path)
+        Ok((path, exported))
+    }
+}
+
+/// Follows a path below a root, fetching the blocks on the way.
+async fn descend(download: &mut Download, root: Cid, path: &[String]) -> Result<Cid, Failure> {
+    let mut walk = PathWalk::new(root, &path.join("/"));
+    let mut step = walk.step();
+    loop {
+        let cid = match step {
+            PathStep::Ends(cid) => return Ok(cid),
+            PathStep::Needs(cid) => cid,
+        };
+        let block = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
+        step = walk.advance(&block).map_err(failure::store)?;
     }
 }
 
@@ -205,7 +224,7 @@ fn refuse_occupied(to: &FetchTo) -> Result<(), Failure> {
     Ok(())
 }
 
-fn report(found: &Found, path: PathBuf, download: &Download, started: Instant) -> Fetched {
+fn report(found: &Found, path: PathBuf, exported: Exported, download: &Download, started: Instant) -> Fetched {
     let done = download.so_far();
     let mut providers: Vec<_> = done
         .sources
@@ -220,8 +239,8 @@ fn report(found: &Found, path: PathBuf, download: &Download, started: Instant) -
         version: release.map(|release| release.version.to_string()),
         publisher: release.map(|release| release.publisher.to_string()),
         path,
-        files: 0,
-        size_bytes: 0,
+        files: exported.files,
+        size_bytes: exported.size_bytes,
         blocks_fetched: done.blocks,
         bytes_fetched: done.bytes,
         blocks_reused: done.reused,

@@ -1,0 +1,45 @@
+//! A block session, as the operations see it.
+
+use ggen_blockstore::Cid;
+use libp2p::PeerId;
+
+use super::{
+    bitswap::{SessionEvent, SessionId, SessionReceiver},
+    command::Command,
+    handle::{Handle, Stopped},
+};
+
+/// Wants blocks from many peers. Ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Session {
+    id: SessionId,
+    node: Handle,
+    events: SessionReceiver,
+}
+
+impl Session {
+    pub(crate) fn new(id: SessionId, node: Handle, events: SessionReceiver) -> Self {
+        Self { id, node, events }
+    }
+
+    /// Wants blocks, in this order of priority. Sizes in bytes, where known, fill the windows better.
+    pub(crate) async fn want(&self, wants: Vec<(Cid, Option<u32>)>) -> Result<(), Stopped> {
+        self.node.send(Command::Want { session: self.id, wants }).await
+    }
+
+    /// A peer that may have what is wanted.
+    pub(crate) async fn add_peer(&self, peer: PeerId) -> Result<(), Stopped> {
+        self.node.send(Command::AddPeer { session: self.id, peer }).await
+    }
+
+    /// The next event. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Result<SessionEvent, Stopped> {
+        self.events.recv().await.ok_or(Stopped)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.node.send_when_possible(Command::CloseSession { session: self.id });
+    }
+}
