@@ -7,6 +7,13 @@
 
 mod config;
 mod error;
+mod home;
+mod identity;
+mod index;
+mod keys;
+mod node;
+mod ops;
+mod package;
 mod progress;
 mod registry;
 mod report;
@@ -20,3 +27,14 @@ pub use report::{
     BootstrapReport, FailedAddress, Fetched, KeyReport, Listening, ProviderReport, Published, SearchHit, Status,
 };
 pub use request::{BootstrapRequest, FetchRequest, FetchTo, PublishRequest, SearchRequest};
+pub use identity::{
+    ChainError, ChainOrder, Envelope, IDENTITY_ENTROPY_BYTES, IdentityChain, IdentityDocument, KeyError, KeyPair,
+    MAX_CHAIN_BYTES, MAX_CHAIN_DOCUMENTS, MAX_RECOVERY_KEYS, MAX_SIGNATURES, MAX_SIGNING_KEYS, NewIdentity, PublicKey,
+    PublisherId, Record, RecordCid, RecordError, RecordKind, SIGNATURE_BYTES, Signature, Signed, Timestamp,
+};
+pub use package::{
+    Dependency, Gpack, GpackError, MANIFEST_CHUNK_BYTES, MAX_DEPENDENCIES, MAX_GPACK_BYTES,
+    MAX_INLINE_EXECUTABLES_BYTES, MAX_MANIFEST_ENTRIES, MAX_NAME_CHARS, MAX_VERSION_CHARS, ManifestBuilder,
+    ManifestChunk, ManifestEntry, ManifestError, ManifestReader, ManifestSummary, Metadata, NameError, PackageId,
+    Release, Requirement, Target,
+};

@@ -1,0 +1,52 @@
+//! Points in time as records carry them.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// Whole seconds since 1970-01-01T00:00:00Z. Its text form is RFC 3339 in UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
+    pub const MAX: Self = Self(253_402_300_799);
+
+    /// The point `seconds` after 1970-01-01T00:00:00Z, at most [`Timestamp::MAX`].
+    pub fn from_unix(seconds: u64) -> Self {
+        Self(seconds.min(Self::MAX.0))
+    }
+
+    /// Seconds since 1970-01-01T00:00:00Z.
+    pub fn as_unix(self) -> u64 {
+        self.0
+    }
+
+    /// This point moved later by `duration` (whole seconds of it), at most [`Timestamp::MAX`].
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self::from_unix(self.0.saturating_add(duration.as_secs()))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = i64::try_from(self.0.min(Self::MAX.0)).map_err(|_| fmt::Error)?;
+        let date = OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| fmt::Error)?;
+        formatter.write_str(&date.format(&Rfc3339).map_err(|_| fmt::Error)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_reads_as_rfc_3339() {
+        assert_eq!(Timestamp::from_unix(1_700_000_000).to_string(), "2023-11-14T22:13:20Z");
+        assert_eq!(Timestamp::from_unix(u64::MAX).to_string(), "9999-12-31T23:59:59Z");
+        assert_eq!(Timestamp::MAX.plus(Duration::from_secs(1)), Timestamp::MAX);
+    }
+}

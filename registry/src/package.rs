@@ -1,0 +1,25 @@
+//! The nouns of a package registry: names, versions, what a package says of itself, and its releases.
+//!
+//! *Invariants*: a [`PackageId`] always fits its grammar, a [`Release`] its bounds. Nothing here reads a file, a clock
+//! or the network.
+
+mod error;
+mod gpack;
+mod manifest;
+mod metadata;
+mod name;
+mod release;
+mod requirement;
+mod target;
+
+pub use error::{GpackError, ManifestError, NameError};
+pub use gpack::{Gpack, MAX_GPACK_BYTES};
+pub use manifest::{
+    MANIFEST_CHUNK_BYTES, MAX_MANIFEST_ENTRIES, ManifestBuilder, ManifestChunk, ManifestEntry, ManifestReader,
+    ManifestSummary,
+};
+pub use metadata::{Dependency, MAX_DEPENDENCIES, Metadata};
+pub use name::{MAX_NAME_CHARS, PackageId};
+pub use release::{MAX_INLINE_EXECUTABLES_BYTES, MAX_VERSION_CHARS, Release};
+pub use requirement::Requirement;
+pub use target::Target;

@@ -1,0 +1,139 @@
+//! What can be wrong with names, gpack.toml files and block manifests.
+
+use ggen_blockstore::Cid;
+
+/// Why a name or a target could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// A namespace or name against the grammar.
+    #[error("invalid {what} `{text}`: {reason}")]
+    Grammar {
+        /// `namespace` or `package name`.
+        what: &'static str,
+        /// What was given.
+        text: String,
+        /// The rule it breaks.
+        reason: String,
+    },
+    /// Not of the form `namespace/name`.
+    #[error("`{text}` is not a package id: it has the form `namespace/name`")]
+    NotPackage {
+        /// What was given.
+        text: String,
+    },
+    /// Not a version requirement.
+    #[error("`{text}` is not a version requirement: {reason}")]
+    Requirement {
+        /// What was given.
+        text: String,
+        /// The parser's words.
+        reason: String,
+    },
+    /// Neither a CID, a path nor a package.
+    #[error("`{text}` is neither a CID, an /ipfs or /ipns path, nor a package: {reason}")]
+    Target {
+        /// What was given.
+        text: String,
+        /// What was tried, and the form a package has.
+        reason: String,
+    },
+}
+
+/// Why a gpack.toml was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GpackError {
+    /// Not TOML.
+    #[error("{file}:{line}: not valid TOML: {reason}")]
+    Syntax {
+        /// The file.
+        file: String,
+        /// Line, from 1.
+        line: usize,
+        /// The parser's words.
+        reason: String,
+    },
+    /// Over [`MAX_GPACK_BYTES`](crate::package::MAX_GPACK_BYTES).
+    #[error("{file}: {bytes} bytes is larger than the limit of {limit}")]
+    TooLarge {
+        /// The file.
+        file: String,
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Neither `[package]` nor `[gpack]`.
+    #[error("{file}: it has neither a `[package]` nor a `[gpack]` table")]
+    NoTable {
+        /// The file.
+        file: String,
+    },
+    /// Required fields that are not there.
+    #[error("{file}:{line}: table `[{table}]` lacks {}", quoted(fields))]
+    Missing {
+        /// The file.
+        file: String,
+        /// Line of the table, from 1.
+        line: usize,
+        /// `package` or `gpack`.
+        table: &'static str,
+        /// All that are missing.
+        fields: Vec<&'static str>,
+    },
+    /// A field that is there and wrong.
+    #[error("{file}:{line}: `{field}` {reason}")]
+    Field {
+        /// The file.
+        file: String,
+        /// Line of the value, from 1.
+        line: usize,
+        /// The field.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+fn quoted(fields: &[&str]) -> String {
+    fields.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Why a block manifest was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// Bytes that are no manifest.
+    #[error("malformed block manifest: {reason}")]
+    Malformed {
+        /// Where it broke.
+        reason: String,
+    },
+    /// A manifest that is not the one its release describes.
+    #[error("the block manifest has {what} {actual}, its release says {expected}")]
+    Mismatch {
+        /// What was compared.
+        what: &'static str,
+        /// What the manifest says.
+        actual: String,
+        /// What the release says.
+        expected: String,
+    },
+    /// More entries than the limit.
+    #[error("a block manifest of {entries} entries is larger than the limit of {limit}")]
+    TooManyEntries {
+        /// How many.
+        entries: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A block that no manifest may list.
+    #[error("block {cid} of {size} bytes cannot stand in a block manifest")]
+    Entry {
+        /// The block.
+        cid: Box<Cid>,
+        /// Its size.
+        size: u32,
+    },
+}

@@ -1,0 +1,305 @@
+//! gpack.toml: what a package says of itself, in both forms that exist.
+
+use std::collections::BTreeMap;
+
+use semver::Version;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use crate::package::{Dependency, GpackError, MAX_DEPENDENCIES, Metadata, NameError, PackageId, Requirement};
+
+/// Largest gpack.toml in bytes.
+pub const MAX_GPACK_BYTES: usize = 256 << 10;
+/// Most dependencies on other ecosystems that are kept.
+const MAX_FOREIGN_DEPENDENCIES: usize = 1024;
+
+/// A gpack.toml, read.
+///
+/// `[package]` and `[gpack]` are both accepted; where both stand, a field of `[package]` wins. Tables and fields this
+/// program does not know are not looked at: the file itself travels in the package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gpack {
+    /// The namespace, where the file gives one.
+    pub namespace: Option<String>,
+    /// The package's name: `name`, or `id` where `name` is a title for people.
+    pub name: String,
+    /// The version.
+    pub version: Version,
+    /// Everything for people and search.
+    pub metadata: Metadata,
+    /// Packages of this registry that it needs.
+    pub dependencies: Vec<Dependency>,
+    /// Keys of `[dependencies]` that belong to other ecosystems, with their version or path as text.
+    pub foreign_dependencies: BTreeMap<String, String>,
+    /// Versions of ggen that it says it works with, as given.
+    pub ggen_compat: Option<String>,
+}
+
+impl Gpack {
+    /// Reads the text of a gpack.toml. `file` is what error messages call it.
+    ///
+    /// # Errors
+    /// [`GpackError`] with file, line and field.
+    pub fn parse(file: &str, text: &str) -> Result<Self, GpackError> {
+        if text.len() > MAX_GPACK_BYTES {
+            return Err(GpackError::TooLarge { file: file.to_owned(), bytes: text.len(), limit: MAX_GPACK_BYTES });
+        }
+        let source = Source { file, text };
+        let document = DeTable::parse(text).map_err(|error| GpackError::Syntax {
+            file: file.to_owned(),
+            line: source.line(error.span().map_or(0, |span| span.start)),
+            reason: error.message().to_owned(),
+        })?;
+        Reader::new(source, document.get_ref())?.read()
+    }
+}
+
+/// The text, for line numbers.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    file: &'a str,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    fn line(&self, offset: usize) -> usize {
+        1 + self.text.as_bytes()[..offset.min(self.text.len())].iter().filter(|byte| **byte == b'\n').count()
+    }
+
+    fn refuse<T>(&self, field: &str, value: &Spanned<DeValue<'_>>, reason: impl Into<String>) -> Result<T, GpackError> {
+        Err(GpackError::Field {
+            file: self.file.to_owned(),
+            line: self.line(value.span().start),
+            field: field.to_owned(),
+            reason: reason.into(),
+        })
+    }
+}
+
+type Value<'a> = Spanned<DeValue<'a>>;
+
+/// The tables that fields are looked up in, in order.
+struct Reader<'a> {
+    source: Source<'a>,
+    document: &'a DeTable<'a>,
+    main: Vec<&'a DeTable<'a>>,
+    table: &'static str,
+    line: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn new(source: Source<'a>, document: &'a DeTable<'a>) -> Result<Self, GpackError> {
+        let mut reader = Self { source, document, main: Vec::new(), table: "package", line: 0 };
+        for name in ["package", "gpack"] {
+            let Some(value) = get(document, name) else { continue };
+            let Some(table) = value.get_ref().as_table() else {
+                return source.refuse(name, value, "is not a table");
+            };
+            if reader.main.is_empty() {
+                (reader.table, reader.line) = (name, source.line(value.span().start));
+            }
+            reader.main.push(table);
+        }
+        match reader.main.is_empty() {
+            true => Err(GpackError::NoTable { file: source.file.to_owned() }),
+            false => Ok(reader),
+        }
+    }
+
+    fn read(&self) -> Result<Gpack, GpackError> {
+        let missing: Vec<&'static str> =
+            ["name", "version", "description"].into_iter().filter(|field| self.field(field).is_none()).collect();
+        let lacks = |fields| GpackError::Missing {
+            file: self.source.file.to_owned(),
+            line: self.line,
+            table: self.table,
+            fields,
+        };
+        let (Some(name), Some(version), Some(description)) =
+            (self.field("name"), self.field("version"), self.field("description"))
+        else {
+            return Err(lacks(missing));
+        };
+        let (name, title) = self.read_name(name)?;
+        let version = match self.text("version", version)?.parse() {
+            Ok(version) => version,
+            Err(error) => return self.source.refuse("version", version, format!("is not a semver version: {error}")),
+        };
+        let metadata = self.read_metadata(description, title)?;
+        let (dependencies, foreign_dependencies) = self.read_dependencies()?;
+        Ok(Gpack {
+            namespace: self.read_namespace()?,
+            name,
+            version,
+            metadata,
+            dependencies,
+            foreign_dependencies,
+            ggen_compat: self.optional_text("ggen_compat")?,
+        })
+    }
+
+    fn read_name(&self, value: &Value<'a>) -> Result<(String, Option<String>), GpackError> {
+        let name = self.text("name", value)?;
+        let Err(error) = PackageId::check_name(name) else { return Ok((name.to_owned(), None)) };
+        match self.field("id") {
+            Some(id) if PackageId::check_name(self.text("id", id)?).is_ok() => {
+                Ok((self.text("id", id)?.to_owned(), Some(name.to_owned())))
+            }
+            _ => self.source.refuse("name", value, format!("is not usable: {error}")),
+        }
+    }
+
+    fn read_namespace(&self) -> Result<Option<String>, GpackError> {
+        let Some(value) = self.field("namespace") else { return Ok(None) };
+        let namespace = self.text("namespace", value)?;
+        match PackageId::check_namespace(namespace) {
+            Ok(()) => Ok(Some(namespace.to_owned())),
+            Err(error) => self.source.refuse("namespace", value, format!("is not usable: {error}")),
+        }
+    }
+
+    fn read_metadata(&self, description: &Value<'a>, title: Option<String>) -> Result<Metadata, GpackError> {
+        let metadata = Metadata {
+            description: self.text("description", description)?.to_owned(),
+            title,
+            license: self.optional_text("license")?,
+            category: self.optional_text("category")?,
+            tags: self.read_tags()?,
+            keywords: self.list("keywords")?,
+            authors: self.list("authors")?,
+            repository: self.optional_text("repository")?,
+            homepage: self.optional_text("homepage")?,
+        };
+        match metadata.validate() {
+            Ok(()) => Ok(metadata),
+            Err((field, reason)) => self.source.refuse(field, self.field(field).unwrap_or(description), reason),
+        }
+    }
+
+    /// Tags stand in a list, or in a table as `tag = true`; tables also have lists of them by topic.
+    fn read_tags(&self) -> Result<Vec<String>, GpackError> {
+        let Some(value) = self.field("tags") else { return Ok(Vec::new()) };
+        let Some(table) = value.get_ref().as_table() else { return self.list("tags") };
+        let mut tags = Vec::new();
+        for (key, value) in table {
+            match value.get_ref() {
+                DeValue::Boolean(true) => tags.push(key.get_ref().to_string()),
+                DeValue::Array(_) => tags.extend(self.strings("tags", value)?),
+                _ => {}
+            }
+        }
+        Ok(tags)
+    }
+
+    fn read_dependencies(&self) -> Result<(Vec<Dependency>, BTreeMap<String, String>), GpackError> {
+        let (mut ours, mut foreign) = (Vec::new(), BTreeMap::new());
+        let Some(value) = get(self.document, "dependencies") else { return Ok((ours, foreign)) };
+        let Some(table) = value.get_ref().as_table() else {
+            return self.source.refuse("dependencies", value, "is not a table");
+        };
+        for (key, value) in table {
+            let key = key.get_ref().as_ref();
+            // Scoped npm packages (`@scope/name`) have a slash too, but begin with what no namespace begins with.
+            if key.contains('/') && !key.starts_with('@') {
+                ours.push(self.read_dependency(key, value)?);
+            } else {
+                foreign.insert(key.to_owned(), describe(value.get_ref()));
+            }
+            if ours.len() > MAX_DEPENDENCIES || foreign.len() > MAX_FOREIGN_DEPENDENCIES {
+                return self.source.refuse("dependencies", value, "is one more than this program accepts");
+            }
+        }
+        ours.sort_unstable();
+        Ok((ours, foreign))
+    }
+
+    fn read_dependency(&self, key: &str, value: &Value<'a>) -> Result<Dependency, GpackError> {
+        let refuse = |reason: String| self.source.refuse(&format!("dependencies.\"{key}\""), value, reason);
+        let (requirement, publisher) = match value.get_ref() {
+            DeValue::String(text) => (text.as_ref(), None),
+            DeValue::Table(table) => {
+                let text = |name| get(table, name).and_then(|value| value.get_ref().as_str());
+                let Some(version) = text("version") else { return refuse("has no `version`".to_owned()) };
+                (version, text("publisher"))
+            }
+            _ => return refuse("is neither a version requirement nor a table".to_owned()),
+        };
+        let package: PackageId = match key.parse() {
+            Ok(package) => package,
+            Err(error) => return refuse(format!("is not usable: {error}")),
+        };
+        let parsed: Result<Requirement, NameError> = requirement.parse();
+        if let Err(error) = parsed {
+            return refuse(format!("is not usable: {error}"));
+        }
+        let publisher = match publisher.map(str::parse).transpose() {
+            Ok(publisher) => publisher,
+            Err(error) => return refuse(format!("is not usable: {error}")),
+        };
+        Ok(Dependency { package, requirement: requirement.to_owned(), publisher })
+    }
+
+    /// Looks a field up in `[package]`, `[gpack]`, their `metadata`, `[metadata]`, and for `tags` at the top.
+    fn field(&self, name: &str) -> Option<&'a Value<'a>> {
+        let inner = self.main.iter().filter_map(|table| get(table, "metadata")?.get_ref().as_table());
+        let outer = get(self.document, "metadata").and_then(|value| value.get_ref().as_table());
+        let own = self.main.iter().find_map(|table| get(table, name));
+        own.or_else(|| inner.chain(outer).find_map(|table| get(table, name)))
+            .or_else(|| (name == "tags").then(|| get(self.document, name)).flatten())
+    }
+
+    fn text(&self, field: &str, value: &'a Value<'a>) -> Result<&'a str, GpackError> {
+        match value.get_ref().as_str().map(str::trim) {
+            Some("") => self.source.refuse(field, value, "is empty"),
+            Some(text) => Ok(text),
+            None => self.source.refuse(field, value, "is not a string"),
+        }
+    }
+
+    fn optional_text(&self, field: &str) -> Result<Option<String>, GpackError> {
+        let Some(value) = self.field(field) else { return Ok(None) };
+        match value.get_ref().as_str() {
+            Some(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
+            None => self.source.refuse(field, value, "is not a string"),
+        }
+    }
+
+    fn list(&self, field: &str) -> Result<Vec<String>, GpackError> {
+        self.field(field).map_or(Ok(Vec::new()), |value| self.strings(field, value))
+    }
+
+    fn strings(&self, field: &str, value: &Value<'a>) -> Result<Vec<String>, GpackError> {
+        match value.get_ref() {
+            DeValue::String(text) => Ok(vec![text.to_string()]),
+            DeValue::Array(items) => items
+                .iter()
+                .map(|item| match item.get_ref().as_str() {
+                    Some(text) => Ok(text.to_owned()),
+                    None => self.source.refuse(field, item, "holds something that is not a string"),
+                })
+                .collect(),
+            _ => self.source.refuse(field, value, "is not a list of strings"),
+        }
+    }
+}
+
+fn get<'t, 'a>(table: &'t DeTable<'a>, name: &str) -> Option<&'t Value<'a>> {
+    table.iter().find(|(key, _)| key.get_ref() == name).map(|(_, value)| value)
+}
+
+/// What a dependency of another ecosystem asks for, in a word.
+fn describe(value: &DeValue<'_>) -> String {
+    let text = |value: &DeValue<'_>| value.as_str().map(str::to_owned);
+    match value {
+        DeValue::Table(table) => ["version", "path", "git"]
+            .into_iter()
+            .find_map(|name| get(table, name).and_then(|value| text(value.get_ref())))
+            .unwrap_or_default(),
+        value => text(value).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! What a user points at: the TARGET of the command line.
+
+use std::{fmt, str::FromStr};
+
+use ggen_blockstore::{Cid, parse_cid};
+
+use crate::{
+    identity::PublisherId,
+    package::{NameError, PackageId, Requirement},
+};
+
+/// Longest target text, in bytes.
+const MAX_TARGET_BYTES: usize = 4096;
+
+/// What a user points at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Target {
+    /// `<cid>` or `/ipfs/<cid>[/path]`: content, a release, any IPFS file or directory.
+    Content {
+        /// The root.
+        cid: Cid,
+        /// Names below it; empty for the root itself.
+        path: Vec<String>,
+    },
+    /// `/ipns/<name>[/path]`.
+    Ipns {
+        /// A key's CID or a DNS name, as given.
+        name: String,
+        /// Names below what it resolves to.
+        path: Vec<String>,
+    },
+    /// `[<publisher>/]ns/name[@REQ]`.
+    Package {
+        /// The publisher that is meant, where one is named.
+        publisher: Option<PublisherId>,
+        /// The package.
+        package: PackageId,
+        /// Which versions will do.
+        requirement: Requirement,
+    },
+}
+
+impl FromStr for Target {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        if text.len() > MAX_TARGET_BYTES {
+            return Err(refuse(text, &format!("it is longer than {MAX_TARGET_BYTES} bytes")));
+        }
+        let path = text.strip_prefix('/').unwrap_or(text);
+        for scheme in ["ipfs", "ipns"] {
+            let rest =
+                path.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://").or_else(|| rest.strip_prefix('/')));
+            if let Some(rest) = rest {
+                return parse_path(text, scheme == "ipfs", rest);
+            }
+        }
+        if text.starts_with('/') {
+            return Err(refuse(text, "a path begins with /ipfs/ or /ipns/"));
+        }
+        match text.split_once('/') {
+            None => match parse_cid(text) {
+                Ok(cid) => Ok(Self::Content { cid, path: Vec::new() }),
+                Err(_) => Err(refuse(text, "a package is named `namespace/name`, with `@1.2` for a version")),
+            },
+            Some(_) => parse_package(text),
+        }
+    }
+}
+
+fn parse_path(text: &str, ipfs: bool, rest: &str) -> Result<Target, NameError> {
+    let mut segments = rest.split('/').filter(|segment| !segment.is_empty());
+    let root = segments.next().ok_or_else(|| refuse(text, "the path names no root"))?;
+    let path: Vec<String> = segments.map(str::to_owned).collect();
+    if path.iter().any(|segment| segment == "." || segment == "..") {
+        return Err(refuse(text, "`.` and `..` have no meaning in an IPFS path"));
+    }
+    if !ipfs {
+        return Ok(Target::Ipns { name: root.to_owned(), path });
+    }
+    let cid = parse_cid(root).map_err(|error| refuse(text, &error.to_string()))?;
+    Ok(Target::Content { cid, path })
+}
+
+fn parse_package(text: &str) -> Result<Target, NameError> {
+    let (name, requirement) = match text.split_once('@') {
+        Some((name, requirement)) => (name, requirement.parse()?),
+        None => (text, Requirement::Latest),
+    };
+    let (publisher, package) = match name.split('/').count() {
+        2 => (None, name),
+        3 => {
+            let (publisher, package) = name.split_once('/').expect("three segments have a slash");
+            let publisher = publisher.parse().map_err(|error: crate::identity::KeyError| {
+                refuse(text, &format!("{error}; a publisher stands before `namespace/name`"))
+            })?;
+            (Some(publisher), package)
+        }
+        _ => return Err(refuse(text, "a package is named `namespace/name` or `<publisher>/namespace/name`")),
+    };
+    Ok(Target::Package { publisher, package: package.parse()?, requirement })
+}
+
+fn refuse(text: &str, reason: &str) -> NameError {
+    NameError::Target { text: text.chars().take(100).collect(), reason: reason.to_owned() }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let write_path = |formatter: &mut fmt::Formatter<'_>, path: &[String]| {
+            path.iter().try_for_each(|segment| write!(formatter, "/{segment}"))
+        };
+        match self {
+            Self::Content { cid, path } if path.is_empty() => write!(formatter, "{cid}"),
+            Self::Content { cid, path } => {
+                write!(formatter, "/ipfs/{cid}")?;
+                write_path(formatter, path)
+            }
+            Self::Ipns { name, path } => {
+                write!(formatter, "/ipns/{name}")?;
+                write_path(formatter, path)
+            }
+            Self::Package { publisher, package, requirement } => {
+                if let Some(publisher) = publisher {
+                    write!(formatter, "{publisher}/")?;
+                }
+                write!(formatter, "{package}")?;
+                match requirement {
+                    Requirement::Latest => Ok(()),
+                    Requirement::Matching(_) => write!(formatter, "@{requirement}"),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CID_V0: &str = "QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ";
+    const CID_V1: &str = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e";
+    const PUBLISHER: &str = "bafyreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e";
+
+    fn parse(text: &str) -> Target {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn every_form_of_the_contract_reads() {
+        let root = |cid: &str| Target::Content { cid: parse_cid(cid).unwrap(), path: Vec::new() };
+        assert_eq!(parse(CID_V0), root(CID_V0));
+        assert_eq!(parse(CID_V1), root(CID_V1));
+        assert_eq!(parse(&format!("/ipfs/{CID_V1}")), root(CID_V1));
+        assert_eq!(parse(&format!("ipfs://{CID_V1}/")), root(CID_V1));
+        let below = Target::Content { cid: parse_cid(CID_V1).unwrap(), path: vec!["a".into(), "b c".into()] };
+        assert_eq!(parse(&format!("/ipfs/{CID_V1}/a/b c")), below);
+        let ipns = Target::Ipns { name: "example.org".into(), path: vec!["x".into()] };
+        assert_eq!(parse("/ipns/example.org/x"), ipns);
+        let package = |publisher: Option<&str>, requirement: &str| Target::Package {
+            publisher: publisher.map(|text| text.parse().unwrap()),
+            package: "acme/http".parse().unwrap(),
+            requirement: requirement.parse().unwrap(),
+        };
+        assert_eq!(parse("acme/http"), package(None, "latest"));
+        assert_eq!(parse("acme/http@latest"), package(None, "latest"));
+        assert_eq!(parse("acme/http@1.2"), package(None, "^1.2"));
+        assert_eq!(parse(&format!("{PUBLISHER}/acme/http@>=1, <3")), package(Some(PUBLISHER), ">=1, <3"));
+    }
+
+    #[test]
+    fn targets_print_as_they_read() {
+        for text in [
+            CID_V0.to_owned(),
+            format!("/ipfs/{CID_V1}/a"),
+            "/ipns/example.org/x".to_owned(),
+            "acme/http".to_owned(),
+            format!("{PUBLISHER}/acme/http@^1.2"),
+        ] {
+            assert_eq!(parse(&text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_target_is_refused_with_a_hint() {
+        for (text, hint) in [
+            ("http", "`namespace/name`"),
+            ("", "`namespace/name`"),
+            ("/etc/passwd", "/ipfs/"),
+            ("/ipfs/", "no root"),
+            ("/ipfs/nonsense", "invalid CID"),
+            (&format!("/ipfs/{CID_V1}/../x"), "`..`"),
+            ("a/b/c/d", "<publisher>/namespace/name"),
+            ("alice/acme/http", "publisher"),
+            ("acme/http@", "requirement"),
+            ("acme/http@nonsense", "requirement"),
+            ("Acme/http", "namespace"),
+            (&"x".repeat(5000), "longer"),
+        ] {
+            let error = text.parse::<Target>().unwrap_err().to_string();
+            assert!(error.contains(hint), "{text}: {error}");
+        }
+    }
+}
