@@ -1,6 +1,6 @@
 module ggen.invalid/tests/kubo
 
-go 1.26.8
+go 1.26.4
 
 tool github.com/ipfs/kubo/cmd/ipfs
 

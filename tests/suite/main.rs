@@ -1,0 +1,7 @@
+//! Tests of what crosses the crates: interoperation with other implementations, on loopback only.
+
+mod kubo_peers;
+mod real_crates;
+mod rust_ipfs_peers;
+#[allow(dead_code, reason = "a harness offers more than the tests of one moment use")]
+mod support;

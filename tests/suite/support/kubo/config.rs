@@ -1,0 +1,104 @@
+//! The configuration of a Kubo that talks to nobody but the peers a test gives it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+/// How Kubo makes DAGs of files.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Import {
+    /// IPIP-499 `unixfs-v1-2025`: CIDv1, raw leaves, chunks of 1 MiB.
+    #[default]
+    UnixfsV1,
+    /// IPIP-499 `unixfs-v0-2015`: CIDv0, dag-pb leaves, chunks of 256 KiB.
+    LegacyCidV0,
+}
+
+impl Import {
+    pub(super) fn profile(self) -> &'static str {
+        match self {
+            Self::UnixfsV1 => "unixfs-v1-2025",
+            Self::LegacyCidV0 => "unixfs-v0-2015",
+        }
+    }
+}
+
+/// Whom Kubo asks for providers.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Routing {
+    /// Nobody: blocks come from connected peers only.
+    #[default]
+    Off,
+    /// Its LAN DHT (`/ipfs/lan/kad/1.0.0`) with the peers it is connected to, as stock Kubo does.
+    Lan,
+    /// The DHT of the public network (`/ipfs/kad/1.0.0`) as a server, on loopback, entered through these multiaddresses
+    /// (each with `/p2p/<peer id>`).
+    Amino { bootstrap: Vec<String> },
+}
+
+/// What a test may choose about a Kubo node.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) import: Import,
+    pub(crate) routing: Routing,
+    /// Listen on QUIC beside TCP.
+    pub(crate) quic: bool,
+    /// Where the repository is created; the system's temporary directory when `None`.
+    pub(crate) directory: Option<PathBuf>,
+}
+
+/// Rewrites the file that `ipfs init` made.
+pub(super) fn rewrite(path: &Path, options: &Options) {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("cannot read `{}`: {error}", path.display()));
+    let mut config: Value = serde_json::from_str(&text).expect("Kubo writes JSON");
+    apply(&mut config, options);
+    fs::write(path, config.to_string()).unwrap_or_else(|error| panic!("cannot write `{}`: {error}", path.display()));
+}
+
+fn apply(config: &mut Value, options: &Options) {
+    let mut listen = vec!["/ip4/127.0.0.1/tcp/0"];
+    if options.quic {
+        listen.push("/ip4/127.0.0.1/udp/0/quic-v1");
+    }
+    let (routing, bootstrap) = match &options.routing {
+        Routing::Off => ("none", Vec::new()),
+        Routing::Lan => ("dht", Vec::new()),
+        Routing::Amino { bootstrap } => ("dhtserver", bootstrap.clone()),
+    };
+    let settings = [
+        ("/Addresses/Swarm", json!(listen)),
+        ("/Addresses/API", json!("/ip4/127.0.0.1/tcp/0")),
+        ("/Addresses/Gateway", json!([])),
+        ("/Bootstrap", json!(bootstrap)),
+        ("/Discovery/MDNS/Enabled", json!(false)),
+        ("/Routing/Type", json!(routing)),
+        ("/Routing/DelegatedRouters", json!([])),
+        ("/Routing/LoopbackAddressesOnLanDHT", json!(true)),
+        ("/Ipns/DelegatedPublishers", json!([])),
+        // The sweeping provider, the default, waits for 20 DHT peers before it sends anything.
+        ("/Provide/DHT/SweepEnabled", json!(false)),
+        ("/HTTPRetrieval/Enabled", json!(false)),
+        ("/AutoConf/Enabled", json!(false)),
+        ("/AutoTLS/Enabled", json!(false)),
+        ("/AutoNAT/ServiceMode", json!("disabled")),
+        ("/Version/SwarmCheckEnabled", json!(false)),
+        ("/Swarm/DisableNatPortMap", json!(true)),
+        ("/Swarm/EnableHolePunching", json!(false)),
+        ("/Swarm/RelayClient/Enabled", json!(false)),
+        ("/Swarm/RelayService/Enabled", json!(false)),
+        ("/Swarm/Transports/Network/Relay", json!(false)),
+    ];
+    for (pointer, value) in settings {
+        set(config, pointer, value);
+    }
+}
+
+/// Sets the value at a path of object keys, making the objects on the way.
+fn set(config: &mut Value, path: &str, value: Value) {
+    let mut place = config;
+    for key in path.split('/').skip(1) {
+        place = &mut place[key];
+    }
+    *place = value;
+}
