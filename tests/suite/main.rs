@@ -1,7 +1,10 @@
 //! Tests of what crosses the crates: interoperation with other implementations, on loopback only.
 
+mod interop_kubo;
+mod interop_rust_ipfs;
 mod kubo_peers;
 mod real_crates;
 mod rust_ipfs_peers;
+mod travel;
 #[allow(dead_code, reason = "a harness offers more than the tests of one moment use")]
 mod support;

@@ -2,4 +2,6 @@
 
 pub(crate) mod crates;
 pub(crate) mod kubo;
+pub(crate) mod nodes;
 pub(crate) mod rust_ipfs;
+pub(crate) mod trees;
