@@ -11,6 +11,7 @@ mod dag;
 mod error;
 mod lease;
 mod memory;
+mod null;
 mod segment;
 mod store;
 mod unixfs;
@@ -27,6 +28,7 @@ pub use dag::{
 pub use error::{Error, Result};
 pub use lease::Lease;
 pub use memory::MemoryBlockstore;
+pub use null::NullBlockstore;
 pub use segment::{SegmentBlockstore, SegmentOptions};
 pub use store::{Blockstore, MAX_PIN_LABEL_BYTES, Pin, PinMode, PutReport, StoreStats};
 pub use unixfs::{

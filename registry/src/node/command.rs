@@ -9,7 +9,7 @@ use super::bitswap::{SessionId, SessionSender};
 /// One request to the swarm's owner.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Dial an address and wait for the connection.
+    /// Dial an address and wait until the peer has said what it speaks.
     Connect { address: Multiaddr, reply: oneshot::Sender<Result<PeerId, DialFailed>> },
     /// Look for providers on both DHTs, dialling those found; it ends when both lookups have, or when the receiver
     /// is gone.
@@ -27,13 +27,15 @@ pub(crate) enum Command {
     /// Open a block session.
     OpenSession { events: SessionSender, reply: oneshot::Sender<SessionId> },
     /// Want blocks in a session.
-    Want { session: SessionId, wants: Vec<(Cid, Option<u32>)> },
+    Want { session: SessionId, wants: Vec<(Cid, Option<u64>)> },
     /// A peer may have what a session wants.
     AddPeer { session: SessionId, peer: PeerId },
     /// End a session.
     CloseSession { session: SessionId },
     /// Blocks have come into the store by other ways than a session.
     NewBlocks { cids: Vec<Cid> },
+    /// Answer once everything published so far was announced, with success or without.
+    Settle { reply: oneshot::Sender<()> },
     /// Describe the node.
     Snapshot { reply: oneshot::Sender<Snapshot> },
     /// Close all connections and end.

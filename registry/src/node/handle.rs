@@ -39,7 +39,8 @@ impl Handle {
         self.peer_id
     }
 
-    /// Dials an address, with or without `/p2p/`, and waits for the connection.
+    /// Dials an address, with or without `/p2p/`, and waits until the peer has said what it speaks: then it is in the
+    /// routing tables of the DHTs it serves.
     pub(crate) async fn connect(&self, address: Multiaddr) -> Result<PeerId, DialFailed> {
         let stopped = |_| DialFailed(Stopped.to_string());
         let (reply, answer) = oneshot::channel();
@@ -96,6 +97,13 @@ impl Handle {
     /// Wakes peers that wait for blocks which have come into the store.
     pub(crate) async fn new_blocks(&self, cids: Vec<Cid>) -> Result<(), Stopped> {
         self.send(Command::NewBlocks { cids }).await
+    }
+
+    /// Waits until everything published so far was announced, with success or without.
+    pub(crate) async fn settle(&self) -> Result<(), Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Settle { reply }).await?;
+        answer.await.map_err(|_| Stopped)
     }
 
     /// Describes the node.

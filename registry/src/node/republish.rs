@@ -91,6 +91,11 @@ impl Republisher {
         }
     }
 
+    /// Says whether every item was attempted since it was added or changed.
+    pub(crate) fn is_settled(&self, now: Instant) -> bool {
+        self.under_way == 0 && self.queue.first().is_none_or(|(due, _)| *due > now)
+    }
+
     /// When [`next_due`](Self::next_due) has something to say.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         if self.under_way >= MAX_UNDER_WAY { None } else { self.queue.first().map(|(due, _)| *due) }
@@ -119,7 +124,9 @@ mod tests {
         republisher.add(record("a"), start);
         assert_eq!(republisher.next_due(start), Some(record("a")));
         assert_eq!(republisher.next_due(start), None);
+        assert!(!republisher.is_settled(start));
         republisher.done(&record("a"), 3, start);
+        assert!(republisher.is_settled(start));
         assert_eq!(republisher.next_due(start + INTERVAL - Duration::from_secs(1)), None);
         assert_eq!(republisher.wake_at(), Some(start + INTERVAL));
         assert_eq!(republisher.next_due(start + INTERVAL), Some(record("a")));

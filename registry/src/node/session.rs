@@ -23,7 +23,7 @@ impl Session {
     }
 
     /// Wants blocks, in this order of priority. Sizes in bytes, where known, fill the windows better.
-    pub(crate) async fn want(&self, wants: Vec<(Cid, Option<u32>)>) -> Result<(), Stopped> {
+    pub(crate) async fn want(&self, wants: Vec<(Cid, Option<u64>)>) -> Result<(), Stopped> {
         self.node.send(Command::Want { session: self.id, wants }).await
     }
 

@@ -10,7 +10,7 @@ mod peers;
 pub(super) use listen::listen;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -52,7 +52,12 @@ pub(crate) struct Driver {
     republisher: Republisher,
     /// Values of the records this node publishes.
     values: HashMap<Vec<u8>, Vec<u8>>,
+    /// Who waits until everything published was announced once.
+    settling: Vec<oneshot::Sender<()>>,
     dials: HashMap<ConnectionId, oneshot::Sender<Result<PeerId, DialFailed>>>,
+    /// Who waits until a connected peer has said what it speaks.
+    greeting: HashMap<PeerId, Vec<oneshot::Sender<Result<PeerId, DialFailed>>>>,
+    identified: HashSet<PeerId>,
     /// Where each connected peer was seen.
     seen_from: HashMap<PeerId, Option<Scope>>,
     admissions: JoinSet<dht::Admission>,
@@ -83,7 +88,10 @@ impl Driver {
             pending: Pending::default(),
             republisher: Republisher::default(),
             values: HashMap::new(),
+            settling: Vec::new(),
             dials: HashMap::new(),
+            greeting: HashMap::new(),
+            identified: HashSet::new(),
             seen_from: HashMap::new(),
             admissions: JoinSet::new(),
             bytes_sent: 0,
@@ -123,19 +131,23 @@ impl Driver {
             Command::Publish { key, value } => self.publish(key, value, Instant::now()),
             Command::Announce { data, reply } => self.announce(data, reply),
             Command::Judge { gossip, verdict } => self.judge(&gossip, verdict),
-            Command::OpenSession { spec, reply } => {
-                let id = self.bitswap().open_session(spec);
+            Command::OpenSession { events, reply } => {
+                let id = self.bitswap().open_session(bitswap::SessionSpec { output: events, peers: Vec::new() });
                 if reply.send(id).is_err() {
                     self.bitswap().close_session(id);
                 }
             }
-            Command::Want { session, cids, sizes } => self.bitswap().want(session, cids, sizes),
+            Command::Want { session, wants } => self.bitswap().want(session, wants),
             Command::AddPeer { session, peer } => self.bitswap().add_peer(session, peer),
             Command::CloseSession { session } => self.bitswap().close_session(session),
             Command::NewBlocks { cids } => self.bitswap().notify_new_blocks(&cids),
             Command::Snapshot { reply } => {
                 // An asker that no longer waits needs no answer.
                 let _unasked = reply.send(self.snapshot());
+            }
+            Command::Settle { reply } => {
+                self.settling.push(reply);
+                self.tell_settled(Instant::now());
             }
             Command::Shutdown => {}
         }
@@ -150,7 +162,7 @@ impl Driver {
                 self.on_connected(peer_id, connection_id, &endpoint);
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
-                self.seen_from.remove(&peer_id);
+                self.on_gone(peer_id);
             }
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 self.on_dial_failed(connection_id, &error);
@@ -246,6 +258,16 @@ impl Driver {
     fn republish(&mut self, now: Instant) {
         while let Some(item) = self.republisher.next_due(now) {
             self.announce_item(item, now);
+        }
+        self.tell_settled(now);
+    }
+
+    fn tell_settled(&mut self, now: Instant) {
+        if self.republisher.is_settled(now) {
+            for reply in self.settling.drain(..) {
+                // An asker that no longer waits needs no answer.
+                let _unasked = reply.send(());
+            }
         }
     }
 

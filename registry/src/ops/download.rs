@@ -154,7 +154,7 @@ impl Download {
     }
 
     /// Brings all the blocks of a list. Sizes, where known, let the session fill its windows in bytes.
-    pub(crate) async fn all(&mut self, list: Vec<(Cid, Option<u32>)>) -> Result<(), DownloadError> {
+    pub(crate) async fn all(&mut self, list: Vec<(Cid, Option<u64>)>) -> Result<(), DownloadError> {
         let store = self.store.clone();
         let total = list.len();
         let missing = blocking(move || missing_of(&*store, list)).await?;
@@ -187,8 +187,8 @@ impl Download {
     /// The loop: wants go out, blocks come in and name further wants, until none is open.
     async fn bring(
         &mut self,
-        wants: Vec<(Cid, Option<u32>)>,
-        mut follow: impl FnMut(&Block) -> Result<Vec<(Cid, Option<u32>)>, DownloadError>,
+        wants: Vec<(Cid, Option<u64>)>,
+        mut follow: impl FnMut(&Block) -> Result<Vec<(Cid, Option<u64>)>, DownloadError>,
     ) -> Result<(), DownloadError> {
         if wants.is_empty() {
             return Ok(());
@@ -320,7 +320,7 @@ impl Walk {
             if self.seen.len() > MAX_DAG_BLOCKS {
                 return Err(DownloadError::TooLarge);
             }
-            let here = store.retain(&frontier)?;
+            let here = here_of(store, &frontier)?;
             let mut next = Vec::new();
             for (cid, is_here) in frontier.drain(..).zip(here) {
                 if !is_here {
@@ -342,11 +342,24 @@ impl Walk {
 
 fn missing_of(
     store: &dyn Blockstore,
-    list: Vec<(Cid, Option<u32>)>,
-) -> Result<Vec<(Cid, Option<u32>)>, DownloadError> {
+    list: Vec<(Cid, Option<u64>)>,
+) -> Result<Vec<(Cid, Option<u64>)>, DownloadError> {
     let cids: Vec<_> = list.iter().map(|(cid, _)| *cid).collect();
-    let here = store.retain(&cids)?;
+    let here = present(store, &cids)?;
     Ok(list.into_iter().zip(here).filter(|(_, here)| !here).map(|(want, _)| want).collect())
+}
+
+/// Which blocks are here. The empty block always is: everybody knows what is in it, and Kubo cannot serve it (boxo takes
+/// a block of no bytes for a missing one).
+fn present(store: &dyn Blockstore, cids: &[Cid]) -> Result<Vec<bool>, ggen_blockstore::Error> {
+    let mut here = store.retain(cids)?;
+    for (cid, here) in cids.iter().zip(&mut here).filter(|(_, here)| !**here) {
+        if let Ok(empty) = Block::verify(*cid, bytes::Bytes::new()) {
+            store.put(&empty)?;
+            *here = true;
+        }
+    }
+    Ok(here)
 }
 
 /// Writes what arrives in batches, off the reactor.

@@ -108,7 +108,7 @@ impl Operations {
         let entries = self.manifest(download, &release).await?;
         let bytes = entries.iter().map(|entry| u64::from(entry.size)).sum();
         download.expect(Totals { blocks: Some(entries.len() as u64), bytes: Some(bytes) });
-        let wants = entries.iter().map(|entry| (entry.cid, Some(entry.size))).collect();
+        let wants = entries.iter().map(|entry| (entry.cid, Some(u64::from(entry.size)))).collect();
         download.all(wants).await.map_err(|error| failure::download(&release.content, error))?;
         let store = self.store.clone();
         let content = release.content;
@@ -121,7 +121,7 @@ impl Operations {
         let on_error = |error| failure::download(&release.manifest, error);
         let root = download.block(release.manifest).await.map_err(on_error)?;
         let reader = ManifestReader::new(release, &root).map_err(failure::verification)?;
-        let chunks = reader.chunks().iter().map(|chunk| (chunk.link, Some(chunk.bytes))).collect();
+        let chunks = reader.chunks().iter().map(|chunk| (chunk.link, Some(u64::from(chunk.bytes)))).collect();
         download.all(chunks).await.map_err(on_error)?;
         let store = self.store.clone();
         failure::blocking(move || {

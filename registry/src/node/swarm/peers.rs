@@ -34,9 +34,7 @@ impl Driver {
     pub(super) fn connect(&mut self, address: Multiaddr, reply: oneshot::Sender<Result<PeerId, DialFailed>>) {
         let (_, peer) = split_peer(address.clone());
         if let Some(peer) = peer.filter(|peer| self.swarm.is_connected(peer)) {
-            // An asker that no longer waits needs no answer.
-            let _unasked = reply.send(Ok(peer));
-            return;
+            return self.greet(peer, reply);
         }
         let options = dial_options(address, PeerCondition::Disconnected);
         let id = options.connection_id();
@@ -61,7 +59,31 @@ impl Driver {
         tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, %remote, "connected");
         self.seen_from.insert(peer, scope(remote));
         if let Some(reply) = self.dials.remove(&connection) {
+            self.greet(peer, reply);
+        }
+    }
+
+    /// Answers once the peer has said what it speaks.
+    fn greet(&mut self, peer: PeerId, reply: oneshot::Sender<Result<PeerId, DialFailed>>) {
+        if self.identified.contains(&peer) {
             // An asker that no longer waits needs no answer.
+            let _unasked = reply.send(Ok(peer));
+        } else {
+            self.greeting.entry(peer).or_default().push(reply);
+        }
+    }
+
+    pub(super) fn on_gone(&mut self, peer: PeerId) {
+        self.seen_from.remove(&peer);
+        self.identified.remove(&peer);
+        for reply in self.greeting.remove(&peer).into_iter().flatten() {
+            let _unasked = reply.send(Err(DialFailed("the peer closed the connection".to_owned())));
+        }
+    }
+
+    fn on_greeted(&mut self, peer: PeerId) {
+        self.identified.insert(peer);
+        for reply in self.greeting.remove(&peer).into_iter().flatten() {
             let _unasked = reply.send(Ok(peer));
         }
     }
@@ -73,9 +95,17 @@ impl Driver {
         }
     }
 
-    /// Puts a peer into the routing tables of the DHTs it serves.
+    /// Puts a peer into the routing tables of the DHTs it serves. A peer whose message does not fit (some Kubos) is as
+    /// good as any, only in no table.
     pub(super) fn on_identify(&mut self, event: identify::Event) {
-        let identify::Event::Received { peer_id, info, .. } = event else { return };
+        let (peer_id, info) = match event {
+            identify::Event::Received { peer_id, info, .. } => (peer_id, info),
+            identify::Event::Error { peer_id, error, .. } => {
+                tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer_id, %error, "identify failed");
+                return self.on_greeted(peer_id);
+            }
+            identify::Event::Sent { .. } | identify::Event::Pushed { .. } => return,
+        };
         let seen_from = self.seen_from.get(&peer_id).copied().flatten();
         let told = info.listen_addrs.iter().filter(|address| is_plausible(address, seen_from));
         let addresses: Vec<_> = told.take(MAX_ADDRESSES_PER_PEER).cloned().collect();
@@ -84,6 +114,7 @@ impl Driver {
                 self.kad(dht).add_address(&peer_id, address.clone());
             }
         }
+        self.on_greeted(peer_id);
     }
 
     pub(super) fn on_neighbours(&mut self, found: Vec<(PeerId, Multiaddr)>) {

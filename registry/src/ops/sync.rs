@@ -1,0 +1,46 @@
+//! News from others: judged before they are passed on, kept if they are good.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::{Operations, clock};
+use crate::{
+    index::Announcement,
+    node::{Gossip, Verdict},
+};
+
+impl Operations {
+    /// Judges gossip until the node stops.
+    pub(crate) async fn follow_gossip(self: Arc<Self>, mut gossip: mpsc::Receiver<Gossip>) {
+        while let Some(Gossip { id, data }) = gossip.recv().await {
+            let verdict = self.judge(data).await;
+            let Some(node) = &self.node else { return };
+            if node.judge(id, verdict).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// A false announcement costs whoever passed it on; one that is merely not news costs nothing.
+    async fn judge(&self, data: Vec<u8>) -> Verdict {
+        let topic = self.config.packages_topic.clone();
+        let judged = self.catalog.with(move |catalog| {
+            let announcement = match Announcement::verify(&topic, &data, clock::now()) {
+                Ok(announcement) => announcement,
+                Err(error) => {
+                    tracing::debug!(target: "ggen_marketplace::backend::p2p", %error, "announcement refused");
+                    return Ok(Verdict::Reject);
+                }
+            };
+            let claim = announcement.claim();
+            let verdict = catalog.accept_claim(claim).map_err(super::failed)?;
+            tracing::debug!(target: "ggen_marketplace::backend::p2p", package = ?claim.package(), ?verdict, "announced");
+            Ok(if verdict.is_news() { Verdict::Accept } else { Verdict::Ignore })
+        });
+        judged.await.unwrap_or_else(|failure| {
+            tracing::warn!(target: "ggen_marketplace::backend::p2p", %failure, "cannot keep an announcement");
+            Verdict::Ignore
+        })
+    }
+}
