@@ -32,8 +32,9 @@ pub use null::NullBlockstore;
 pub use segment::{SegmentBlockstore, SegmentOptions};
 pub use store::{Blockstore, MAX_PIN_LABEL_BYTES, Pin, PinMode, PutReport, StoreStats};
 pub use unixfs::{
-    ArchiveLimits, DirectoryNode, Entry, EntryKind, ExportOptions, ExportProgress, Exported, FileNode, FileReader,
-    ImportOptions, ImportProgress, Imported, Listed, Listing, MAX_DEPTH, MAX_ENTRIES, MAX_LINK_BYTES, MAX_NAME_BYTES,
-    MAX_PATH_BYTES, Node, PathStep, PathWalk, Profile, Refusal, ShardEstimate, ShardNode, Tree, TreeLimits, UnixfsData,
-    UnixfsKind, export_directory, import_directory, import_file, list_directory, list_tree, resolve,
+    ARCHIVE_RATIO_FREE_BYTES, ArchiveLimits, DirectoryNode, Entry, EntryKind, ExportOptions, ExportProgress, Exported,
+    FileNode, FileReader, ImportOptions, ImportProgress, Imported, Listed, Listing, MAX_ARCHIVE_BYTES,
+    MAX_ARCHIVE_RATIO, MAX_DEPTH, MAX_ENTRIES, MAX_LINK_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_TREE_PATH_BYTES,
+    Node, PathStep, PathWalk, Profile, Refusal, ShardEstimate, ShardNode, Tree, TreeLimits, UnixfsData, UnixfsKind,
+    export_directory, export_tar, import_directory, import_file, import_tarball, list_directory, list_tree, resolve,
 };

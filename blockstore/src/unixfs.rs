@@ -28,13 +28,13 @@ mod sink;
 mod tree;
 mod tree_builder;
 
-pub use archive::ArchiveLimits;
+pub use archive::{ARCHIVE_RATIO_FREE_BYTES, ArchiveLimits, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO, import_tarball};
 pub use data::{UnixfsData, UnixfsKind};
 pub use error::Refusal;
-pub use export::{ExportOptions, ExportProgress, Exported, export_directory};
+pub use export::{ExportOptions, ExportProgress, Exported, export_directory, export_tar};
 pub use import::{ImportOptions, ImportProgress, Imported, import_directory, import_file};
 pub use listing::{EntryKind, Listed, Listing, list_directory};
-pub use name::{MAX_DEPTH, MAX_ENTRIES, MAX_LINK_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES};
+pub use name::{MAX_DEPTH, MAX_ENTRIES, MAX_LINK_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_TREE_PATH_BYTES};
 pub use node::{DirectoryNode, FileNode, Node, ShardNode};
 pub use profile::{Profile, ShardEstimate};
 pub use reader::FileReader;

@@ -5,11 +5,13 @@
 //! nothing is ever written through one.
 
 mod place;
+mod tar;
 mod write;
 
 use std::{num::NonZeroUsize, path::Path, thread::available_parallelism};
 
 use place::Place;
+pub use tar::export_tar;
 
 use super::{TreeLimits, list_tree};
 use crate::{Blockstore, Cid, Result};

@@ -43,7 +43,7 @@ pub(crate) fn node_block(profile: &Profile, links: Vec<PbLink>, data: &UnixfsDat
 }
 
 /// Arranges the leaves of one file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FileBuilder {
     profile: Profile,
     /// Children that have no parent yet, leaves first.

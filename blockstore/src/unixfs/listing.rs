@@ -12,7 +12,7 @@ use std::{
 
 use ignore::{DirEntry, WalkBuilder};
 
-use super::name::{MAX_ENTRIES, check_link, check_name, check_path, is_vcs};
+use super::name::{MAX_ENTRIES, MAX_TREE_PATH_BYTES, check_link, check_name, check_path, is_vcs};
 use crate::{Error, Refusal, Result};
 
 /// The ignore file of this project, read beside `.gitignore` on every level, and stronger than it.
@@ -55,11 +55,13 @@ pub struct Listing {
     pub files: u64,
     /// Sum of the files' lengths, in bytes.
     pub size_bytes: u64,
+    path_bytes: usize,
 }
 
 impl Listing {
     pub(crate) fn push(&mut self, entry: Listed) -> Result<()> {
-        if self.entries.len() >= MAX_ENTRIES {
+        self.path_bytes += entry.path.len();
+        if self.entries.len() >= MAX_ENTRIES || self.path_bytes > MAX_TREE_PATH_BYTES {
             return Err(Error::LimitExceeded { what: "files and directories", limit: MAX_ENTRIES as u64 });
         }
         if let EntryKind::File { size, .. } = entry.kind {

@@ -10,6 +10,8 @@ pub const MAX_PATH_BYTES: usize = 4096;
 pub const MAX_DEPTH: usize = 128;
 /// Most entries in a tree.
 pub const MAX_ENTRIES: usize = 1_000_000;
+/// Most bytes of all paths of a tree together: bounds the memory that a listing takes.
+pub const MAX_TREE_PATH_BYTES: usize = 128 << 20;
 /// Longest symlink target, in bytes.
 pub const MAX_LINK_BYTES: usize = 4095;
 

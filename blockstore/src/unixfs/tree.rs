@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     EntryKind, Node, ShardNode, hamt,
-    name::{MAX_ENTRIES, case_collision, check_link, check_name, check_path, join},
+    name::{MAX_ENTRIES, MAX_TREE_PATH_BYTES, case_collision, check_link, check_name, check_path, join},
     reader::read_node,
 };
 use crate::{Blockstore, Cid, Error, RAW, Refusal, Result};
@@ -62,7 +62,7 @@ impl Tree {
 /// [`Error::NotFound`], a store error.
 pub fn list_tree<S: Blockstore + ?Sized>(store: &S, root: Cid, limits: &TreeLimits) -> Result<Tree> {
     let tree = Tree { entries: Vec::new(), files: 0, size_bytes: 0 };
-    let mut lister = Lister { store, limits, tree, nodes: 0 };
+    let mut lister = Lister { store, limits, tree, nodes: 0, path_bytes: 0 };
     // Entries still to be looked at, the next one last.
     let mut stack = vec![(String::new(), root)];
     while let Some((path, cid)) = stack.pop() {
@@ -71,7 +71,12 @@ pub fn list_tree<S: Blockstore + ?Sized>(store: &S, root: Cid, limits: &TreeLimi
             return Err(lister.too_many());
         }
         for (name, cid) in entries.into_iter().rev() {
-            stack.push((join(&path, &name), cid));
+            let path = join(&path, &name);
+            lister.path_bytes += path.len();
+            if lister.path_bytes > MAX_TREE_PATH_BYTES {
+                return Err(lister.too_many());
+            }
+            stack.push((path, cid));
         }
     }
     Ok(lister.tree)
@@ -83,6 +88,7 @@ struct Lister<'a, S: ?Sized> {
     tree: Tree,
     /// Directories and shards read, which an export pays for even if they are empty.
     nodes: usize,
+    path_bytes: usize,
 }
 
 impl<S: Blockstore + ?Sized> Lister<'_, S> {

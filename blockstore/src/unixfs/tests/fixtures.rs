@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::support::NullSink;
 use crate::{
-    Block, Profile, Result,
+    Block, Profile,
     unixfs::{
         directory::DirectoryBuilder,
         file::{FileBuilder, leaf_block},
@@ -24,28 +24,37 @@ use crate::{
 const MIB: usize = 1 << 20;
 
 fn keystream(seed: &str) -> ChaCha20 {
-    ChaCha20::new(&Sha256::digest(seed).into(), &[0; 12].into())
+    ChaCha20::new(&Sha256::digest(seed), &[0; 12].into())
 }
 
-/// Streams a file through the builder, without a store.
-fn file_cid(profile: Profile, seed: &str, length: usize) -> String {
+/// Streams a file through the builder, without a store, and returns its CID at each of `lengths`, which are multiples of
+/// the chunk length.
+fn file_cids<const N: usize>(profile: Profile, seed: &str, lengths: [usize; N]) -> [String; N] {
     let mut stream = keystream(seed);
-    let chunks = (0..length.div_ceil(profile.chunk_bytes)).map(|chunk| {
-        let mut bytes = vec![0; profile.chunk_bytes.min(length - chunk * profile.chunk_bytes)];
+    let chunks = (0..lengths[N - 1] / profile.chunk_bytes).map(|_| {
+        let mut bytes = vec![0; profile.chunk_bytes];
         stream.apply_keystream(&mut bytes);
         Ok(bytes)
     });
-    let (mut builder, mut sink) = (FileBuilder::new(profile), NullSink::default());
-    let hash = |bytes: Vec<u8>| -> Result<(usize, Block)> { Ok((bytes.len(), leaf_block(&profile, bytes.into())?)) };
-    let push = |(length, block): (usize, Block)| builder.push(block, length as u64, &mut sink);
-    run_in_order(NonZeroUsize::new(2).unwrap(), chunks, hash, push).unwrap();
-    builder.finish(&mut sink).unwrap().cid.to_string()
+    let (mut builder, mut sink) = (FileBuilder::new(profile), NullSink);
+    let (mut length, mut cids) = (0, Vec::new());
+    let hash = |bytes: Vec<u8>| leaf_block(&profile, bytes.into());
+    run_in_order(NonZeroUsize::new(2).unwrap(), chunks, hash, |block: Block| {
+        builder.push(block, profile.chunk_bytes as u64, &mut sink)?;
+        length += profile.chunk_bytes;
+        if lengths.contains(&length) {
+            cids.push(builder.clone().finish(&mut NullSink)?.cid.to_string());
+        }
+        Ok(())
+    })
+    .unwrap();
+    cids.try_into().unwrap()
 }
 
 /// A directory of files with deterministic names, each with the content `x`.
 fn directory_cid(profile: Profile, seed: &str, files: usize, name_length: usize, last_length: usize) -> String {
     const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz01234567890-_";
-    let (mut stream, mut sink) = (keystream(seed), NullSink::default());
+    let (mut stream, mut sink) = (keystream(seed), NullSink);
     let mut content = FileBuilder::new(profile);
     content.push(leaf_block(&profile, (&b"x"[..]).into()).unwrap(), 1, &mut sink).unwrap();
     let content = content.finish(&mut sink).unwrap();
@@ -60,7 +69,7 @@ fn directory_cid(profile: Profile, seed: &str, files: usize, name_length: usize,
 }
 
 fn content_cid(profile: Profile, content: &'static [u8]) -> String {
-    let (mut builder, mut sink) = (FileBuilder::new(profile), NullSink::default());
+    let (mut builder, mut sink) = (FileBuilder::new(profile), NullSink);
     if !content.is_empty() {
         builder.push(leaf_block(&profile, content.into()).unwrap(), content.len() as u64, &mut sink).unwrap();
     }
@@ -81,27 +90,20 @@ fn small_and_empty_files_have_the_known_cids() {
 }
 
 #[test]
-fn v0_file_at_max_links() {
-    let cid = file_cid(Profile::V0_2015, "v0-seed", 44_544 << 10);
-    assert_eq!(cid, "QmUbBALi174SnogsUzLpYbD4xPiBSFANF4iztWCsHbMKh2");
+fn v0_files_of_as_many_chunks_as_a_node_has_links_and_one_more() {
+    let cids = file_cids(Profile::V0_2015, "v0-seed", [44_544 << 10, 44_800 << 10]);
+    let known = ["QmUbBALi174SnogsUzLpYbD4xPiBSFANF4iztWCsHbMKh2", "QmepeWtdmS1hHXx1oZXsPUv6bMrfRRKfZcoPPU4eEfjnbf"];
+    assert_eq!(cids, known);
 }
 
 #[test]
-fn v0_file_over_max_links() {
-    let cid = file_cid(Profile::V0_2015, "v0-seed", 44_800 << 10);
-    assert_eq!(cid, "QmepeWtdmS1hHXx1oZXsPUv6bMrfRRKfZcoPPU4eEfjnbf");
-}
-
-#[test]
-fn v1_file_at_max_links() {
-    let cid = file_cid(Profile::V1_2025, "v1-2025-seed", 1024 * MIB);
-    assert_eq!(cid, "bafybeihmf37wcuvtx4hpu7he5zl5qaf2ineo2lqlfrapokkm5zzw7zyhvm");
-}
-
-#[test]
-fn v1_file_over_max_links() {
-    let cid = file_cid(Profile::V1_2025, "v1-2025-seed", 1025 * MIB);
-    assert_eq!(cid, "bafybeihmzokxxjqwxjcryerhp5ezpcog2wcawfryb2xm64xiakgm4a5jue");
+fn v1_files_of_as_many_chunks_as_a_node_has_links_and_one_more() {
+    let cids = file_cids(Profile::V1_2025, "v1-2025-seed", [1024 * MIB, 1025 * MIB]);
+    let known = [
+        "bafybeihmf37wcuvtx4hpu7he5zl5qaf2ineo2lqlfrapokkm5zzw7zyhvm",
+        "bafybeihmzokxxjqwxjcryerhp5ezpcog2wcawfryb2xm64xiakgm4a5jue",
+    ];
+    assert_eq!(cids, known);
 }
 
 #[test]
@@ -120,7 +122,7 @@ fn v1_directories_on_both_sides_of_the_threshold() {
 
 #[test]
 fn empty_directories_have_the_known_cids() {
-    let cid = |profile| DirectoryBuilder::new(profile).finish(&mut NullSink::default()).unwrap().cid.to_string();
+    let cid = |profile| DirectoryBuilder::new(profile).finish(&mut NullSink).unwrap().cid.to_string();
     assert_eq!(cid(Profile::V0_2015), "QmUNLLsPACCz1vLxQVkXqqLX5R1X345qqfHbsf67hvA3Nn");
     assert_eq!(cid(Profile::V1_2025), "bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354");
 }

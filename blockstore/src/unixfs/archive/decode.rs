@@ -1,0 +1,122 @@
+//! The bytes of a tarball: which compression, and how much may come out of it.
+
+use std::{
+    fmt,
+    io::{self, BufReader, Chain, Cursor, Read},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::ArchiveLimits;
+use crate::{Error, Result};
+
+/// Bytes looked at to tell the format.
+const MAGIC_BYTES: usize = 6;
+/// Largest zstd window accepted, as a power of two: what `zstd` reads without being told otherwise.
+const MAX_ZSTD_WINDOW_LOG: u32 = 27;
+/// Bytes of the archive read at a time.
+const BUFFER_BYTES: usize = 128 << 10;
+
+/// Other formats, which get an error of their own.
+const FOREIGN: [(&[u8], &str); 4] =
+    [(b"PK\x03\x04", "zip"), (b"\xfd7zXZ\x00", "xz"), (b"BZh", "bzip2"), (b"7z\xbc\xaf\x27\x1c", "7z")];
+
+/// Unpacked bytes of an archive, counted.
+pub(super) struct Input<'a> {
+    reader: Box<dyn Read + 'a>,
+    /// Bytes of the archive read so far; `None` if it is not compressed.
+    packed: Option<Arc<AtomicU64>>,
+    unpacked: u64,
+    limits: ArchiveLimits,
+}
+
+impl fmt::Debug for Input<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Input").field("unpacked", &self.unpacked).field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Input<'a> {
+    /// Looks at the first bytes and sets the decoder up.
+    pub(super) fn open(reader: &'a mut dyn Read, limits: ArchiveLimits) -> Result<Self> {
+        let mut magic = Vec::with_capacity(MAGIC_BYTES);
+        (&mut *reader).take(MAGIC_BYTES as u64).read_to_end(&mut magic).map_err(damaged)?;
+        if let Some((_, format)) = FOREIGN.iter().find(|(prefix, _)| magic.starts_with(prefix)) {
+            return Err(Error::archive(format!("it is {format}, not tar, tar.gz or tar.zst")));
+        }
+        let (gzip, zstd) = (magic.starts_with(&[0x1f, 0x8b]), magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]));
+        let packed = Arc::new(AtomicU64::new(0));
+        let counted = Counted { reader: Cursor::new(magic).chain(reader), count: Arc::clone(&packed) };
+        let buffered = BufReader::with_capacity(BUFFER_BYTES, counted);
+        let reader: Box<dyn Read + 'a> = if gzip {
+            Box::new(flate2::bufread::MultiGzDecoder::new(buffered))
+        } else if zstd {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(buffered).map_err(damaged)?;
+            decoder.window_log_max(MAX_ZSTD_WINDOW_LOG).map_err(damaged)?;
+            Box::new(decoder)
+        } else {
+            Box::new(buffered)
+        };
+        Ok(Self { reader, packed: (gzip || zstd).then_some(packed), unpacked: 0, limits })
+    }
+
+    fn check_limits(&self) -> Result<()> {
+        if self.unpacked > self.limits.max_bytes {
+            return Err(Error::archive(format!("it unpacks to more than {} bytes", self.limits.max_bytes)));
+        }
+        if let Some(packed) = &self.packed {
+            let packed = packed.load(Ordering::Relaxed);
+            let allowed = packed.saturating_mul(self.limits.max_ratio).saturating_add(self.limits.ratio_free_bytes);
+            if self.unpacked > allowed {
+                let ratio = self.limits.max_ratio;
+                return Err(Error::archive(format!("it unpacks to more than {ratio} times its size")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a tar reader reads from.
+pub(super) trait Source {
+    /// Reads until the buffer is full or the input ends, and returns how much was read.
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize>;
+}
+
+impl Source for Input<'_> {
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.reader.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(length) => {
+                    filled += length;
+                    self.unpacked += length as u64;
+                    self.check_limits()?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(damaged(error)),
+            }
+        }
+        Ok(filled)
+    }
+}
+
+fn damaged(source: io::Error) -> Error {
+    Error::Archive { reason: "it is damaged or ends too early".to_owned(), source: Some(source) }
+}
+
+#[derive(Debug)]
+struct Counted<R> {
+    reader: R,
+    count: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<Chain<Cursor<Vec<u8>>, R>> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.reader.read(buffer)?;
+        self.count.fetch_add(length as u64, Ordering::Relaxed);
+        Ok(length)
+    }
+}

@@ -1,0 +1,128 @@
+//! The tree that an archive's entries make.
+
+use std::collections::BTreeMap;
+
+use super::tar_reader::{TarEntry, TarKind};
+use crate::{
+    Error, Refusal, Result,
+    unixfs::name::{MAX_ENTRIES, MAX_TREE_PATH_BYTES, check_name, check_path, is_vcs},
+};
+
+/// An entry of the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    Directory,
+    /// A file: the one of this number in the archive.
+    File {
+        number: usize,
+        size: u64,
+        executable: bool,
+    },
+    Symlink {
+        target: Vec<u8>,
+    },
+}
+
+/// Entries by path, with NUL for the slash: then each directory stands right before its contents.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    items: BTreeMap<String, Item>,
+    path_bytes: usize,
+    files: usize,
+    /// Whether the archive has an entry for its root.
+    has_root: bool,
+}
+
+impl Entries {
+    /// Adds an entry, and says whether it has its place in the tree: version control directories have none.
+    pub(super) fn add(&mut self, entry: TarEntry) -> Result<bool> {
+        let shown = String::from_utf8_lossy(&entry.path).into_owned();
+        let refused = |refusal| Error::refused(&shown, refusal);
+        let Some(names) = names(&entry.path).map_err(refused)? else { return Ok(false) };
+        if names.is_empty() {
+            self.has_root = true;
+            let is_directory = entry.kind == TarKind::Directory;
+            return if is_directory { Ok(false) } else { Err(refused(Refusal::Name { name: shown.clone() })) };
+        }
+        check_path(&names.join("/")).map_err(refused)?;
+        let item = match entry.kind {
+            TarKind::Directory => Item::Directory,
+            TarKind::File => {
+                self.files += 1;
+                Item::File { number: self.files - 1, size: entry.size, executable: entry.executable }
+            }
+            TarKind::Symlink => Item::Symlink { target: entry.link },
+            TarKind::HardLink => self.linked(&entry.link).map_err(refused)?,
+            TarKind::Other(what) => return Err(refused(Refusal::Special { what })),
+        };
+        for end in 1..names.len() {
+            self.insert(names[..end].join("\0"), Item::Directory).map_err(refused)?;
+        }
+        self.insert(names.join("\0"), item).map_err(refused)?;
+        if self.items.len() > MAX_ENTRIES || self.path_bytes > MAX_TREE_PATH_BYTES {
+            return Err(Error::LimitExceeded { what: "files and directories", limit: MAX_ENTRIES as u64 });
+        }
+        Ok(true)
+    }
+
+    /// The file that a hard link means.
+    fn linked(&self, target: &[u8]) -> Result<Item, Refusal> {
+        let file = names(target)?.and_then(|names| self.items.get(&names.join("\0")));
+        let file = file.filter(|item| matches!(item, Item::File { .. }));
+        file.cloned().ok_or_else(|| Refusal::HardLink { target: String::from_utf8_lossy(target).into_owned() })
+    }
+
+    fn insert(&mut self, key: String, item: Item) -> Result<(), Refusal> {
+        match (self.items.get(&key), &item) {
+            (Some(Item::Directory), Item::Directory) => Ok(()),
+            (Some(Item::Directory), _) | (Some(_), Item::Directory) => Err(Refusal::FileAndDirectory),
+            (Some(_), _) => Err(Refusal::Duplicate),
+            (None, _) => {
+                self.path_bytes += key.len();
+                self.items.insert(key, item);
+                Ok(())
+            }
+        }
+    }
+
+    /// The entries with their paths, each directory before its contents, without a single top folder.
+    pub(super) fn into_sorted(mut self) -> Result<impl Iterator<Item = (String, Item)>> {
+        if self.items.is_empty() && !self.has_root {
+            return Err(Error::archive("it is empty"));
+        }
+        let prefix = self.top_folder();
+        if let Some(top) = prefix.as_ref() {
+            self.items.remove(top);
+        }
+        let skip = prefix.map_or(0, |top| top.len() + 1);
+        Ok(self.items.into_iter().map(move |(key, item)| (key[skip..].replace('\0', "/"), item)))
+    }
+
+    fn top_folder(&self) -> Option<String> {
+        let (first, item) = self.items.first_key_value()?;
+        let (last, _) = self.items.last_key_value()?;
+        let inside = last.strip_prefix(first.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('\0'));
+        (inside && *item == Item::Directory && !self.has_root).then(|| first.clone())
+    }
+}
+
+/// Takes a path of an archive apart; `None` for one that belongs to version control.
+fn names(path: &[u8]) -> Result<Option<Vec<&str>>, Refusal> {
+    if path.starts_with(b"/") {
+        return Err(Refusal::AbsolutePath);
+    }
+    if path.is_empty() {
+        return Err(Refusal::Name { name: String::new() });
+    }
+    let parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
+    let mut names = Vec::new();
+    let mut vcs = false;
+    for part in parts {
+        if part == b".." {
+            return Err(Refusal::ParentPath);
+        }
+        vcs |= is_vcs(part);
+        names.push(check_name(part)?);
+    }
+    Ok((!vcs).then_some(names))
+}

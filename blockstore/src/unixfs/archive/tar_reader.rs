@@ -1,0 +1,265 @@
+//! Tar headers: ustar, GNU long names, PAX (POSIX.1-2017, pax, "ustar Interchange Format").
+//!
+//! | offset | bytes | field | | offset | bytes | field |
+//! |---|---|---|---|---|---|---|
+//! | 0 | 100 | name | | 156 | 1 | type |
+//! | 100 | 8 | mode | | 157 | 100 | link target |
+//! | 124 | 12 | size | | 257 | 6 | magic |
+//! | 148 | 8 | checksum | | 345 | 155 | prefix of the name |
+//!
+//! Stricter than most readers where readers differ from each other: an archive must have its end marker and nothing
+//! after it, links and directories have no content, extensions are bounded.
+
+use super::decode::Source;
+use crate::{Error, Result};
+
+/// Bytes of a header, to which content is padded.
+const BLOCK_BYTES: usize = 512;
+/// Largest PAX header or GNU long name, in bytes.
+const MAX_EXTENSION_BYTES: u64 = 1 << 20;
+
+/// An entry of a tar archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TarEntry {
+    /// Its path as the archive has it.
+    pub(super) path: Vec<u8>,
+    pub(super) kind: TarKind,
+    /// Bytes of content.
+    pub(super) size: u64,
+    pub(super) executable: bool,
+    /// Target of a link.
+    pub(super) link: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TarKind {
+    File,
+    Directory,
+    Symlink,
+    HardLink,
+    /// What no package may have, with its article.
+    Other(&'static str),
+}
+
+/// Reads a tar archive. Content that is not read is skipped.
+#[derive(Debug)]
+pub(super) struct TarReader<R> {
+    input: R,
+    /// Bytes of the last entry's content that were not read.
+    left: u64,
+    /// Bytes of padding after it.
+    padding: u64,
+}
+
+/// What extension headers say of the entry after them.
+#[derive(Debug, Default)]
+struct Extension {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    size: Option<u64>,
+    any: bool,
+}
+
+impl<R: Source> TarReader<R> {
+    pub(super) fn new(input: R) -> Self {
+        Self { input, left: 0, padding: 0 }
+    }
+
+    /// The next entry, or `None` at the end of the archive, which is checked to be its end.
+    pub(super) fn next_entry(&mut self) -> Result<Option<TarEntry>> {
+        let mut extension = Extension::default();
+        loop {
+            self.skip(self.left.saturating_add(self.padding))?;
+            let mut block = [0; BLOCK_BYTES];
+            self.fill(&mut block, "it ends without an end marker")?;
+            if block == [0; BLOCK_BYTES] {
+                if extension.any {
+                    return Err(Error::archive("it ends in the middle of an entry"));
+                }
+                return self.expect_end().map(|()| None);
+            }
+            let header = Header { block: &block };
+            let size = header.check()?;
+            match header.kind() {
+                b'L' => extension.path = Some(until_nul(&self.extension(size)?).to_vec()),
+                b'K' => extension.link = Some(until_nul(&self.extension(size)?).to_vec()),
+                b'x' | b'X' => {
+                    let records = self.extension(size)?;
+                    extension.read_pax(&records)?;
+                }
+                // Defaults for the whole archive (git puts its commit there) and volume labels say nothing of a tree.
+                b'g' | b'V' => {
+                    self.begin_content(size);
+                    continue;
+                }
+                kind => return self.entry(&header, kind, size, extension).map(Some),
+            }
+            extension.any = true;
+        }
+    }
+
+    /// Fills `buffer` with the next bytes of the last entry's content.
+    pub(super) fn read_data(&mut self, buffer: &mut [u8]) -> Result<()> {
+        debug_assert!(buffer.len() as u64 <= self.left, "an entry's content is read within its size");
+        self.fill(buffer, "it ends in the middle of a file")?;
+        self.left -= buffer.len() as u64;
+        Ok(())
+    }
+
+    fn entry(&mut self, header: &Header<'_>, kind: u8, size: u64, extension: Extension) -> Result<TarEntry> {
+        let path = extension.path.unwrap_or_else(|| header.path());
+        let link = extension.link.unwrap_or_else(|| until_nul(header.field(157, 100)).to_vec());
+        let size = extension.size.unwrap_or(size);
+        let kind = match kind {
+            0 if path.ends_with(b"/") => TarKind::Directory,
+            b'0' | b'7' | 0 => TarKind::File,
+            b'1' => TarKind::HardLink,
+            b'2' => TarKind::Symlink,
+            b'3' | b'4' => TarKind::Other("a device"),
+            b'5' => TarKind::Directory,
+            b'6' => TarKind::Other("a pipe"),
+            b'S' => TarKind::Other("a sparse file"),
+            _ => TarKind::Other("an unknown kind of entry"),
+        };
+        if size > 0 && matches!(kind, TarKind::Directory | TarKind::Symlink | TarKind::HardLink) {
+            return Err(Error::archive("a link or directory in it has content"));
+        }
+        self.begin_content(size);
+        Ok(TarEntry { path, kind, size, executable: header.number(100, 8)? & 0o100 != 0, link })
+    }
+
+    fn begin_content(&mut self, size: u64) {
+        self.left = size;
+        self.padding = size.wrapping_neg() % BLOCK_BYTES as u64;
+    }
+
+    /// Reads an extension header's content.
+    fn extension(&mut self, size: u64) -> Result<Vec<u8>> {
+        if size > MAX_EXTENSION_BYTES {
+            return Err(Error::archive(format!("a header in it is larger than {MAX_EXTENSION_BYTES} bytes")));
+        }
+        self.begin_content(size);
+        let mut content = vec![0; size as usize];
+        self.read_data(&mut content)?;
+        Ok(content)
+    }
+
+    fn fill(&mut self, buffer: &mut [u8], reason: &str) -> Result<()> {
+        if self.input.fill(buffer)? == buffer.len() { Ok(()) } else { Err(Error::archive(reason)) }
+    }
+
+    fn skip(&mut self, mut bytes: u64) -> Result<()> {
+        let mut buffer = [0; 16 * BLOCK_BYTES];
+        while bytes > 0 {
+            let length = bytes.min(buffer.len() as u64) as usize;
+            self.fill(&mut buffer[..length], "it ends in the middle of a file")?;
+            bytes -= length as u64;
+        }
+        (self.left, self.padding) = (0, 0);
+        Ok(())
+    }
+
+    /// Reads to the end of the input, so that its checksum is checked: zeros only.
+    fn expect_end(&mut self) -> Result<()> {
+        let mut buffer = [0; 16 * BLOCK_BYTES];
+        loop {
+            let length = self.input.fill(&mut buffer)?;
+            if buffer[..length].iter().any(|byte| *byte != 0) {
+                return Err(Error::archive("bytes follow its end marker"));
+            }
+            if length < buffer.len() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Extension {
+    /// Reads PAX records: `<length> <key>=<value>\n`, the length counting the whole record.
+    fn read_pax(&mut self, mut records: &[u8]) -> Result<()> {
+        let malformed = || Error::archive("a PAX header in it is malformed");
+        while !records.is_empty() {
+            let space = records.iter().position(|byte| *byte == b' ').ok_or_else(malformed)?;
+            let length = std::str::from_utf8(&records[..space]).ok().and_then(|digits| digits.parse::<usize>().ok());
+            let length =
+                length.filter(|length| *length > space + 1 && *length <= records.len()).ok_or_else(malformed)?;
+            let record = records[space + 1..length].strip_suffix(b"\n").ok_or_else(malformed)?;
+            let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(malformed)?;
+            let (key, value) = (&record[..equals], &record[equals + 1..]);
+            match key {
+                b"path" => self.path = Some(value.to_vec()),
+                b"linkpath" => self.link = Some(value.to_vec()),
+                b"size" => {
+                    let size = std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok());
+                    self.size = Some(size.ok_or_else(malformed)?);
+                }
+                _ if key.starts_with(b"GNU.sparse.") => return Err(Error::archive("it has a sparse file")),
+                _ => {}
+            }
+            records = &records[length..];
+        }
+        Ok(())
+    }
+}
+
+struct Header<'a> {
+    block: &'a [u8; BLOCK_BYTES],
+}
+
+impl<'a> Header<'a> {
+    fn field(&self, offset: usize, length: usize) -> &'a [u8] {
+        &self.block[offset..offset + length]
+    }
+
+    fn kind(&self) -> u8 {
+        self.block[156]
+    }
+
+    /// Checks the checksum, the bytes' sum with itself as spaces, and returns the size.
+    fn check(&self) -> Result<u64> {
+        let stated = self.number(148, 8)?;
+        let bytes =
+            || self.block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { b' ' } else { *byte });
+        let unsigned: u64 = bytes().map(u64::from).sum();
+        // Some old writers summed signed bytes.
+        let signed: i64 = bytes().map(|byte| i64::from(byte as i8)).sum();
+        if stated != unsigned && i64::try_from(stated) != Ok(signed) {
+            return Err(Error::archive("it is no tar archive, or damaged: a header's checksum is wrong"));
+        }
+        self.number(124, 12)
+    }
+
+    /// A number: octal digits after spaces and before a space or NUL, or big-endian after a first byte of 0x80.
+    fn number(&self, offset: usize, length: usize) -> Result<u64> {
+        let field = self.field(offset, length);
+        let malformed = || Error::archive("it is no tar archive, or damaged: a header has a malformed number");
+        if let [0x80, rest @ ..] = field {
+            let (high, low) = rest.split_at(rest.len().saturating_sub(8));
+            let fits = high.iter().all(|byte| *byte == 0);
+            return if fits {
+                Ok(low.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+            } else {
+                Err(malformed())
+            };
+        }
+        let text = std::str::from_utf8(field).map_err(|_| malformed())?;
+        match text.trim_start_matches(' ').split([' ', '\0']).next() {
+            None | Some("") => Ok(0),
+            Some(digits) => u64::from_str_radix(digits, 8).map_err(|_| malformed()),
+        }
+    }
+
+    fn path(&self) -> Vec<u8> {
+        let name = until_nul(self.field(0, 100));
+        let prefix = until_nul(self.field(345, 155));
+        if self.field(257, 6) == b"ustar\0" && !prefix.is_empty() {
+            [prefix, b"/", name].concat()
+        } else {
+            name.to_vec()
+        }
+    }
+}
+
+fn until_nul(field: &[u8]) -> &[u8] {
+    field.split(|byte| *byte == 0).next().unwrap_or(field)
+}

@@ -1,0 +1,295 @@
+//! Tarballs in and out.
+
+use std::{cell::Cell, io::Write};
+
+use proptest::prelude::*;
+
+use super::support::{Item, Items, file, items, write_items};
+use crate::{
+    ArchiveLimits, Blockstore, Error, ExportOptions, ImportOptions, Imported, MemoryBlockstore, Refusal, Result,
+    export_tar, import_directory, import_tarball,
+};
+
+/// Headers by an independent writer, which checks nothing that is set this way.
+fn append(tar: &mut tar::Builder<Vec<u8>>, path: &str, kind: tar::EntryType, link: &str, mode: u32, content: &[u8]) {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(content.len() as u64);
+    header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+    header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
+    header.set_cksum();
+    tar.append(&header, content).unwrap();
+}
+
+fn tar_of(entries: &[(&str, tar::EntryType, &str, &str)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, kind, link, content) in entries {
+        append(&mut tar, path, *kind, link, 0o644, content.as_bytes());
+    }
+    tar.into_inner().unwrap()
+}
+
+fn tar_of_items(top: &str, items: &Items) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, item) in items {
+        let path = format!("{top}{path}");
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(if matches!(item, Item::Executable(_)) { 0o755 } else { 0o644 });
+        header.set_size(0);
+        match item {
+            Item::Directory => {
+                header.set_entry_type(tar::EntryType::Directory);
+                tar.append_data(&mut header, path, &b""[..]).unwrap();
+            }
+            Item::Link(target) => {
+                header.set_entry_type(tar::EntryType::Symlink);
+                tar.append_link(&mut header, path, target).unwrap();
+            }
+            Item::File(content) | Item::Executable(content) => {
+                header.set_size(content.len() as u64);
+                tar.append_data(&mut header, path, &content[..]).unwrap();
+            }
+        }
+    }
+    tar.into_inner().unwrap()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(bytes).unwrap();
+    gzip.finish().unwrap()
+}
+
+fn import(store: &MemoryBlockstore, archive: &[u8]) -> Result<Imported> {
+    import_tarball(store, &mut &archive[..], &ImportOptions::default())
+}
+
+fn refusal(archive: &[u8]) -> (String, Refusal) {
+    match import(&MemoryBlockstore::new(), archive) {
+        Err(Error::Refused { entry, refusal }) => (entry, refusal),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn sample() -> Items {
+    let long = format!("{}/{}", "directory".repeat(14), "name".repeat(40));
+    items([
+        ("README.md", file("hello")),
+        ("big", Item::File((0..3_000_000_u32).map(|index| (index.wrapping_mul(40_503) >> 7) as u8).collect())),
+        ("empty", file("")),
+        ("nothing/here", Item::Directory),
+        ("bin/run", Item::Executable(b"#!/bin/sh\n".to_vec())),
+        ("bin/link", Item::Link("../README.md".to_owned())),
+        (&long, file("a path that no header has room for")),
+        ("far", Item::Link(long.clone())),
+    ])
+}
+
+const FILE: tar::EntryType = tar::EntryType::Regular;
+const DIRECTORY: tar::EntryType = tar::EntryType::Directory;
+const SYMLINK: tar::EntryType = tar::EntryType::Symlink;
+const HARD_LINK: tar::EntryType = tar::EntryType::Link;
+
+#[test]
+fn every_form_of_a_tarball_is_the_directory_it_was_made_of() {
+    let place = tempfile::tempdir().unwrap();
+    write_items(place.path(), &sample());
+    let store = MemoryBlockstore::new();
+    let expected = import_directory(&store, place.path(), &ImportOptions::default()).unwrap();
+    let flat = tar_of_items("", &sample());
+    let topped = tar_of_items("package-1.0/", &sample());
+    let dotted = tar_of_items("./package-1.0/", &sample());
+    let zstd = zstd::encode_all(&topped[..], 1).unwrap();
+    for archive in [flat, gzip(&topped), topped, dotted, zstd] {
+        let imported = import(&store, &archive).unwrap();
+        assert_eq!(imported.root, expected.root);
+        assert_eq!((imported.files, imported.size_bytes), (expected.files, expected.size_bytes));
+        assert_eq!(imported.executables, ["bin/run"]);
+        assert_eq!(imported.entries, expected.entries);
+    }
+}
+
+#[test]
+fn the_canonical_tarball_gives_the_same_root_and_an_independent_reader_the_same_tree() {
+    let store = MemoryBlockstore::new();
+    let imported = import(&store, &gzip(&tar_of_items("top/", &sample()))).unwrap();
+    let options = ExportOptions { executables: &imported.executables, ..ExportOptions::default() };
+    let mut tarball = Vec::new();
+    export_tar(&store, imported.root, &mut tarball, &options).unwrap();
+    let again = import(&store, &tarball).unwrap();
+    assert_eq!((again.root, again.executables), (imported.root, imported.executables.clone()));
+
+    let mut paths = Vec::new();
+    for entry in tar::Archive::new(&tarball[..]).entries().unwrap() {
+        let entry = entry.unwrap();
+        let header = entry.header();
+        let path = String::from_utf8(entry.path_bytes().to_vec()).unwrap();
+        assert_eq!((header.mtime().unwrap(), header.uid().unwrap(), header.gid().unwrap()), (0, 0, 0));
+        let mode = match header.entry_type() {
+            DIRECTORY => 0o755,
+            SYMLINK => 0o777,
+            _ if path == "bin/run" => 0o755,
+            _ => 0o644,
+        };
+        assert_eq!(header.mode().unwrap(), mode, "{path}");
+        paths.push(path.trim_end_matches('/').to_owned());
+    }
+    assert!(paths.is_sorted());
+    assert_eq!(paths.len(), imported.entries.len() + 1);
+
+    let place = tempfile::tempdir().unwrap();
+    tar::Archive::new(&tarball[..]).unpack(place.path()).unwrap();
+    assert_eq!(import_directory(&store, place.path(), &ImportOptions::default()).unwrap().root, imported.root);
+}
+
+#[test]
+fn a_canonical_tarball_with_one_folder_keeps_it() {
+    let (store, place) = (MemoryBlockstore::new(), tempfile::tempdir().unwrap());
+    write_items(place.path(), &items([("src/lib.rs", file("x"))]));
+    let imported = import_directory(&store, place.path(), &ImportOptions::default()).unwrap();
+    let mut tarball = Vec::new();
+    export_tar(&store, imported.root, &mut tarball, &ExportOptions::default()).unwrap();
+    assert_eq!(import(&store, &tarball).unwrap().root, imported.root);
+    assert_eq!(tarball.len() % 512, 0);
+}
+
+#[test]
+fn hard_links_to_earlier_files_are_those_files() {
+    let store = MemoryBlockstore::new();
+    let linked = tar_of(&[("t/a", FILE, "", "same"), ("t/b", HARD_LINK, "t/a", ""), ("t/c", HARD_LINK, "t/b", "")]);
+    let copied = tar_of(&[("a", FILE, "", "same"), ("b", FILE, "", "same"), ("c", FILE, "", "same")]);
+    let imported = import(&store, &linked).unwrap();
+    assert_eq!((imported.root, imported.files), (import(&store, &copied).unwrap().root, 3));
+    for target in ["t/later", "../outside", "t", "/etc/passwd"] {
+        let archive = tar_of(&[("t/a", FILE, "", "x"), ("t/b", HARD_LINK, target, ""), ("t/later", FILE, "", "x")]);
+        assert_eq!(refusal(&archive).0, "t/b", "{target}");
+    }
+}
+
+#[test]
+fn unsafe_entries_are_refused_by_name() {
+    let one = |path, kind, link| refusal(&tar_of(&[("gpack.toml", FILE, "", ""), (path, kind, link, "")]));
+    assert_eq!(one("../evil", FILE, ""), ("../evil".to_owned(), Refusal::ParentPath));
+    assert_eq!(one("a/../../evil", FILE, ""), ("a/../../evil".to_owned(), Refusal::ParentPath));
+    assert_eq!(one("/etc/passwd", FILE, ""), ("/etc/passwd".to_owned(), Refusal::AbsolutePath));
+    assert!(matches!(one("link", SYMLINK, "/etc/passwd").1, Refusal::LinkLeavesTree { .. }));
+    assert!(matches!(one("a/link", SYMLINK, "../../x").1, Refusal::LinkLeavesTree { .. }));
+    assert!(matches!(one("link", SYMLINK, "").1, Refusal::LinkTarget { .. }));
+    assert_eq!(one("gpack.toml", FILE, "").1, Refusal::Duplicate);
+    assert_eq!(one("./gpack.toml", SYMLINK, "x").1, Refusal::Duplicate);
+    assert_eq!(one("gpack.toml/x", FILE, "").1, Refusal::FileAndDirectory);
+    assert_eq!(one("gpack.toml", DIRECTORY, "").1, Refusal::FileAndDirectory);
+    assert!(matches!(one("GPACK.toml", FILE, "").1, Refusal::CaseCollision { .. }));
+    assert_eq!(one("null", tar::EntryType::Char, "").1, Refusal::Special { what: "a device" });
+    assert_eq!(one("disk", tar::EntryType::Block, "").1, Refusal::Special { what: "a device" });
+    assert_eq!(one("pipe", tar::EntryType::Fifo, "").1, Refusal::Special { what: "a pipe" });
+    assert!(matches!(one("./", FILE, "").1, Refusal::Name { .. }));
+}
+
+#[test]
+fn a_link_may_not_leave_the_tree_into_the_folder_that_is_stripped() {
+    let archive = tar_of(&[("top/file", FILE, "", ""), ("top/link", SYMLINK, "../top/file", "")]);
+    assert!(matches!(refusal(&archive), (path, Refusal::LinkLeavesTree { .. }) if path == "link"));
+}
+
+#[test]
+fn version_control_is_left_out_of_a_tarball_too() {
+    let store = MemoryBlockstore::new();
+    let with =
+        tar_of(&[("t/a", FILE, "", "x"), ("t/.git/config", FILE, "", "secret"), ("t/.gitignore", FILE, "", "a")]);
+    let imported = import(&store, &with).unwrap();
+    let paths: Vec<_> = imported.entries.iter().map(|entry| entry.path.as_str()).collect();
+    assert_eq!(paths, [".gitignore", "a"]);
+}
+
+#[test]
+fn an_archive_cut_off_anywhere_is_refused() {
+    let plain = tar_of(&[("a", FILE, "", "x"), ("b", FILE, "", &"content ".repeat(200))]);
+    let store = MemoryBlockstore::new();
+    let end = plain.len() - 1024;
+    for length in (0..=end).step_by(64) {
+        assert!(matches!(import(&store, &plain[..length]), Err(Error::Archive { .. })), "{length} of {}", plain.len());
+    }
+    for packed in [gzip(&plain), zstd::encode_all(&plain[..], 3).unwrap()] {
+        for length in 0..packed.len() {
+            assert!(
+                matches!(import(&store, &packed[..length]), Err(Error::Archive { .. })),
+                "{length} of {}",
+                packed.len()
+            );
+        }
+        assert!(import(&store, &packed).is_ok());
+    }
+}
+
+#[test]
+fn a_damaged_archive_is_refused() {
+    let plain = tar_of(&[("a", FILE, "", "x"), ("b", FILE, "", &"content ".repeat(200))]);
+    let store = MemoryBlockstore::new();
+    let packed = gzip(&plain);
+    let checksum = packed.len() - 8;
+    let mut damaged = packed.clone();
+    damaged[checksum] ^= 1;
+    let mut followed = packed.clone();
+    followed.extend_from_slice(b"garbage");
+    let mut header = plain.clone();
+    header[1024] ^= 1;
+    let mut tail = plain.clone();
+    tail.extend_from_slice(b"garbage");
+    let foreign = b"PK\x03\x04 a zip file that somebody renamed".to_vec();
+    for archive in [damaged, followed, header, tail, foreign, Vec::new(), b"text".to_vec(), vec![0xff; 4096]] {
+        assert!(matches!(import(&store, &archive), Err(Error::Archive { .. })));
+    }
+}
+
+#[test]
+fn a_bomb_is_stopped_by_its_ratio_and_by_its_size() {
+    let zeros = vec![0; 8 << 20];
+    let mut tar = tar::Builder::new(Vec::new());
+    append(&mut tar, "zeros", FILE, "", 0o644, &zeros);
+    let plain = tar.into_inner().unwrap();
+    let limits = ArchiveLimits { max_bytes: 1 << 40, max_ratio: 20, ratio_free_bytes: 1 << 20 };
+    let store = MemoryBlockstore::new();
+    let import = |archive: &[u8], archive_limits| {
+        let seen = Cell::new(0);
+        let options = ImportOptions { archive: archive_limits, ..ImportOptions::default() };
+        let result = import_tarball(&store, &mut &archive[..], &options);
+        seen.set(store.stats().block_bytes);
+        (result.map(|imported| imported.files), seen.get())
+    };
+    for packed in [gzip(&plain), zstd::encode_all(&plain[..], 1).unwrap()] {
+        let (result, stored) = import(&packed, limits);
+        assert!(matches!(&result, Err(Error::Archive { reason, .. }) if reason.contains("20 times")), "{result:?}");
+        assert!(stored < 4 << 20);
+        let small = ArchiveLimits { max_bytes: 2 << 20, ..ArchiveLimits::default() };
+        assert!(
+            matches!(import(&packed, small).0, Err(Error::Archive { reason, .. }) if reason.contains("2097152 bytes"))
+        );
+        assert!(matches!(import(&packed, ArchiveLimits::default()).0, Ok(1)));
+    }
+    assert!(matches!(import(&plain, limits).0, Ok(1)));
+}
+
+#[test]
+fn headers_cannot_make_memory_grow() {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::GNULongName);
+    header.set_size(1 << 40);
+    header.set_cksum();
+    let error = import(&MemoryBlockstore::new(), header.as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("header in it is larger"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_changed_byte_never_panics(at: prop::sample::Index, byte: u8, packed: bool) {
+        let plain = tar_of(&[("t/a", FILE, "", "x"), ("t/b", SYMLINK, "a", ""), ("t/c", FILE, "", &"y".repeat(600))]);
+        let mut archive = if packed { gzip(&plain) } else { plain };
+        let at = at.index(archive.len());
+        archive[at] = byte;
+        drop(import(&MemoryBlockstore::new(), &archive));
+    }
+}

@@ -1,0 +1,177 @@
+//! What goes into a package, and what is refused.
+
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path, process::Command};
+
+use super::support::{Item, NullSink, file, items, write_items};
+use crate::{
+    Error, ImportOptions, Listing, MAX_DEPTH, MemoryBlockstore, Refusal, Result, import_directory, list_directory,
+    unixfs::import::build,
+};
+
+fn paths(listing: &Listing) -> Vec<&str> {
+    listing.entries.iter().map(|entry| entry.path.as_str()).collect()
+}
+
+fn refusal(result: Result<Listing>) -> (String, Refusal) {
+    match result {
+        Err(Error::Refused { entry, refusal }) => (entry, refusal),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn hidden_files_are_in_and_version_control_is_not() {
+    let place = tempfile::tempdir().unwrap();
+    let tree = items([
+        (".hidden", file("")),
+        (".config/x", file("")),
+        (".git/config", file("")),
+        ("sub/.git", file("gitdir: elsewhere")),
+        ("sub/.hg/x", file("")),
+        (".svn/x", file("")),
+        (".jj/x", file("")),
+        (".github/ci.yml", file("")),
+        (".gitattributes", file("")),
+    ]);
+    write_items(place.path(), &tree);
+    let listing = list_directory(place.path()).unwrap();
+    let expected = [".config", ".config/x", ".gitattributes", ".github", ".github/ci.yml", ".hidden", "sub"];
+    assert_eq!(paths(&listing), expected);
+}
+
+#[test]
+fn ignore_files_of_the_tree_count_and_nothing_outside_does() {
+    let place = tempfile::tempdir().unwrap();
+    let tree = items([
+        (".gitignore", file("*.txt\n")),
+        (".ggenignore", file("*.txt\n")),
+        ("package/.git/info/exclude", file("kept-4\n")),
+        ("package/.gitignore", file("*.log\n/target/\n")),
+        ("package/.ggenignore", file("!important.log\n*.secret\n")),
+        ("package/.ignore", file("kept-*\n")),
+        ("package/a.log", file("")),
+        ("package/important.log", file("")),
+        ("package/key.secret", file("")),
+        ("package/kept-1", file("")),
+        ("package/kept-4", file("")),
+        ("package/notes.txt", file("")),
+        ("package/sub/.gitignore", file("/only-here\n!b.log\n")),
+        ("package/sub/b.log", file("")),
+        ("package/sub/only-here", file("")),
+        ("package/only-here", file("")),
+        ("package/target/out", file("")),
+        ("package/sub/target/out", file("")),
+    ]);
+    write_items(place.path(), &tree);
+    let listing = list_directory(&place.path().join("package")).unwrap();
+    let files: Vec<_> = paths(&listing).into_iter().filter(|path| !path.contains("ignore")).collect();
+    let expected = [
+        "important.log",
+        "kept-1",
+        "kept-4",
+        "notes.txt",
+        "only-here",
+        "sub",
+        "sub/b.log",
+        "sub/target",
+        "sub/target/out",
+    ];
+    assert_eq!(files, expected);
+}
+
+#[test]
+fn an_ignore_file_that_cannot_be_understood_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    write_items(place.path(), &items([("sub/.ggenignore", file("fine\n{a,b\n")), ("sub/a", file(""))]));
+    let (entry, refusal) = refusal(list_directory(place.path()));
+    assert!(entry.ends_with("sub/.ggenignore"), "{entry}");
+    assert!(matches!(refusal, Refusal::IgnorePattern { .. }));
+}
+
+#[test]
+fn links_that_leave_the_tree_are_refused_by_name() {
+    for target in ["/etc/passwd", "../../outside", "x/../../../outside"] {
+        let place = tempfile::tempdir().unwrap();
+        write_items(place.path(), &items([("sub/link", Item::Link(target.to_owned()))]));
+        let (entry, refusal) = refusal(list_directory(place.path()));
+        assert_eq!((entry.as_str(), refusal), ("sub/link", Refusal::LinkLeavesTree { target: target.to_owned() }));
+    }
+}
+
+#[test]
+fn a_link_to_a_directory_is_kept_and_not_followed() {
+    let place = tempfile::tempdir().unwrap();
+    write_items(place.path(), &items([("real/file", file("x")), ("link", Item::Link("real".to_owned()))]));
+    assert_eq!(paths(&list_directory(place.path()).unwrap()), ["link", "real", "real/file"]);
+}
+
+#[test]
+fn pipes_and_sockets_are_refused() {
+    let place = tempfile::tempdir().unwrap();
+    assert!(Command::new("mkfifo").arg(place.path().join("pipe")).status().unwrap().success());
+    assert_eq!(refusal(list_directory(place.path())).1, Refusal::Special { what: "a pipe" });
+    fs::remove_file(place.path().join("pipe")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(place.path().join("socket")).unwrap();
+    assert_eq!(refusal(list_directory(place.path())).1, Refusal::Special { what: "a socket" });
+}
+
+#[test]
+fn a_name_that_is_not_utf8_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join(OsStr::from_bytes(b"caf\xe9")), "").unwrap();
+    assert_eq!(refusal(list_directory(place.path())).1, Refusal::NotUtf8);
+}
+
+#[test]
+fn names_that_differ_by_case_alone_are_refused() {
+    let place = tempfile::tempdir().unwrap();
+    write_items(place.path(), &items([("sub/Readme", file("")), ("sub/README", file("")), ("sub/x", file(""))]));
+    let error = import_directory(&MemoryBlockstore::new(), place.path(), &ImportOptions::default()).unwrap_err();
+    assert_eq!(error.to_string(), "refusing `sub/Readme`: its name differs from `README` by case alone");
+}
+
+#[test]
+fn a_tree_that_is_too_deep_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let deepest = "d/".repeat(MAX_DEPTH) + "file";
+    write_items(place.path(), &items([(deepest.as_str(), file("x"))]));
+    assert!(list_directory(place.path()).is_ok());
+    write_items(place.path(), &items([(("d/".to_owned() + &deepest).as_str(), file("x"))]));
+    assert_eq!(refusal(list_directory(place.path())).1, Refusal::TooDeep { limit: MAX_DEPTH });
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    let import = |path: &Path| import_directory(&MemoryBlockstore::new(), path, &ImportOptions::default());
+    let place = tempfile::tempdir().unwrap();
+    let missing = place.path().join("missing");
+    assert!(matches!(import(&missing), Err(Error::Io { path, .. }) if path == missing));
+    fs::write(&missing, "a file").unwrap();
+    assert!(matches!(import(&missing), Err(Error::Io { path, .. }) if path == missing));
+}
+
+#[test]
+fn a_file_that_changes_between_listing_and_reading_is_refused() {
+    type Change = fn(&Path);
+    let changes: [(Change, &str); 4] = [
+        (|file| fs::write(file, "longer").unwrap(), "it changed"),
+        (|file| fs::write(file, "x").unwrap(), "it changed"),
+        (|file| fs::remove_file(file).unwrap(), "cannot open"),
+        (
+            |file| {
+                fs::remove_file(file).unwrap();
+                std::os::unix::fs::symlink("/etc/passwd", file).unwrap();
+            },
+            "cannot open",
+        ),
+    ];
+    for (change, expected) in changes {
+        let place = tempfile::tempdir().unwrap();
+        write_items(place.path(), &items([("sub/file", file("same"))]));
+        let listing = list_directory(place.path()).unwrap();
+        change(&place.path().join("sub/file"));
+        let error = build(place.path(), &listing, &ImportOptions::default(), &mut NullSink).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(expected) && text.contains("sub/file"), "{text}");
+    }
+}
