@@ -4,41 +4,26 @@
 //! only then the network. A publish that returned is on disk; one that died left unpinned blocks, which the next run
 //! reuses.
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+mod dry_run;
+mod prepare;
 
-use ggen_blockstore::{
-    Block, Blockstore, Cid, FileReader, ImportOptions, ImportProgress, Imported, Pin, PinMode, dfs_blocks,
-    import_directory, import_tarball, list_directory, resolve,
-};
+use std::sync::Arc;
+
+use ggen_blockstore::{Block, Cid, Pin, PinMode};
 use semver::Version;
 
+use self::prepare::Prepared;
 use super::{Operations, clock, failure, failure::usage};
 use crate::{
-    ErrorKind, Failure, Progress, PublishRequest, Published, Reporter,
+    Failure, Progress, PublishRequest, Published, Reporter,
     identity::{KeyPair, Signed},
     index::{
-        Announcement, Claim, ClaimSet, PublicationError, PublishOutcome, PublishRules, PublisherState, Walk,
-        package_key, publisher_key, qualified_key,
+        Announcement, Claim, ClaimSet, PublicationError, PublishOutcome, PublishRules, PublisherState, VerifiedHead,
+        Walk, package_key, publisher_key, qualified_key,
     },
     keys::{DEFAULT_KEY, PublisherKeys},
-    package::{Gpack, MAX_GPACK_BYTES, ManifestBuilder, ManifestSummary, PackageId, Release},
+    package::{PackageId, Release},
 };
-
-/// Name of the file that says what a package is.
-const GPACK: &str = "gpack.toml";
-/// Blocks of a manifest written at once.
-const MANIFEST_BATCH: usize = 16;
-
-/// A package that is in the store, and what it says of itself.
-struct Prepared {
-    imported: Imported,
-    gpack: Gpack,
-    manifest: ManifestSummary,
-}
 
 impl Operations {
     /// Publishes a package.
@@ -49,7 +34,8 @@ impl Operations {
     ) -> Result<Published, Failure> {
         let version = request.version.as_deref().map(parse_version).transpose()?;
         if request.dry_run {
-            return self.dry_run(request, version).await;
+            let operations = Arc::clone(self);
+            return failure::blocking(move || operations.dry_run(&request, version, &*reporter)).await;
         }
         let _one_at_a_time = self.publishing.lock().await;
         let operations = Arc::clone(self);
@@ -67,10 +53,6 @@ impl Operations {
         version: Option<Version>,
         reporter: &dyn Reporter,
     ) -> Result<(Published, Claim), Failure> {
-        if request.path.is_dir() {
-            // What is wrong with the package is said before it is hashed.
-            read_gpack_of(&request.path)?;
-        }
         let prepared = self.prepare(&request.path, reporter)?;
         let now = clock::now();
         let opened = self.keys.publisher_or_new(request.key.as_deref().unwrap_or(DEFAULT_KEY), now)?;
@@ -104,48 +86,6 @@ impl Operations {
         drop(catalog);
         let published = report(&prepared, &claim, unchanged, opened.recovery);
         Ok((published, claim))
-    }
-
-    fn prepare(&self, path: &Path, reporter: &dyn Reporter) -> Result<Prepared, Failure> {
-        let progress = |at: ImportProgress| {
-            let (files, bytes, total_bytes) = (at.files, at.bytes, at.total_bytes);
-            reporter.report(Progress::Importing { files, bytes, total_bytes });
-        };
-        let options = ImportOptions { progress: Some(&progress), ..ImportOptions::default() };
-        let import = if path.is_dir() { import_directory } else { import_tarball };
-        let imported = import(&*self.store, path, &options)
-            .map_err(|error| failure::store(error).while_doing(format!("cannot import `{}`", path.display())))?;
-        let gpack = self.read_gpack(imported.root, path)?;
-        let manifest = self.write_manifest(imported.root)?;
-        Ok(Prepared { imported, gpack, manifest })
-    }
-
-    /// What counts is the file that is in the package.
-    fn read_gpack(&self, root: Cid, path: &Path) -> Result<Gpack, Failure> {
-        let missing = || no_gpack(path);
-        let file = resolve(&*self.store, root, GPACK).map_err(|_| missing())?;
-        let mut text = Vec::new();
-        let reader = FileReader::open(&*self.store, file).map_err(|_| missing())?;
-        std::io::Read::read_to_end(&mut std::io::Read::take(reader, MAX_GPACK_BYTES as u64 + 1), &mut text)
-            .map_err(failure::failed)?;
-        parse_gpack(&path.join(GPACK), &text)
-    }
-
-    fn write_manifest(&self, root: Cid) -> Result<ManifestSummary, Failure> {
-        let mut builder = ManifestBuilder::new();
-        let mut batch = Vec::new();
-        for visited in dfs_blocks(&*self.store, root) {
-            let (cid, size) = visited.map_err(failure::store)?;
-            batch.extend(builder.push(&cid, size).map_err(failure::failed)?);
-            if batch.len() >= MANIFEST_BATCH {
-                self.store.put_many(&batch).map_err(failure::store)?;
-                batch.clear();
-            }
-        }
-        let (last, summary) = builder.finish().map_err(failure::failed)?;
-        batch.extend(last);
-        self.store.put_many(&batch).map_err(failure::store)?;
-        Ok(summary)
     }
 
     fn release(
@@ -207,7 +147,7 @@ impl Operations {
     fn claim(
         &self,
         keys: &PublisherKeys,
-        head: &crate::index::VerifiedHead,
+        head: &VerifiedHead,
         release: &Signed<Release>,
     ) -> Result<Claim, Failure> {
         let walk = Walk::new(&head.head().record().catalog, &release.record().package);
@@ -244,42 +184,45 @@ impl Operations {
         let value = claim_set(&key, head)?;
         node.publish(key, value).await.map_err(failure::stopped)
     }
+}
 
-    async fn dry_run(self: &Arc<Self>, request: PublishRequest, version: Option<Version>) -> Result<Published, Failure> {
-        let operations = Arc::clone(self);
-        failure::blocking(move || operations.dry_run_here(&request, version)).await
+fn parse_version(text: &str) -> Result<Version, Failure> {
+    Version::parse(text).map_err(|error| usage(format!("`{text}` is not a semantic version: {error}")))
+}
+
+fn publication_failed(error: PublicationError) -> Failure {
+    let failure = failure::failed(&error);
+    match &error {
+        PublicationError::VersionTaken { .. } => {
+            failure.hinted("a published version never changes: raise the version in gpack.toml, or give `--version`")
+        }
+        PublicationError::LowerVersion { .. } => failure.hinted("`--skip-verify` publishes it all the same"),
+        _ => failure,
     }
 }
 
-impl Operations {
-    /// What would be published, and under which CID; nothing is stored or signed.
-    fn dry_run_here(&self, request: &PublishRequest, version: Option<Version>) -> Result<Published, Failure> {
-        let path = &request.path;
-        let imported = import(&NullBlockstore::new(), path, &|_| {})?;
-        let gpack = if path.is_dir() { Some(read_gpack_of(path)?) } else { None };
-        let publisher = self.keys.publisher(request.key.as_deref().unwrap_or(DEFAULT_KEY))?;
-        let publisher = publisher.map(|keys| keys.chain.publisher());
-        let entries = imported.entries.iter().map(|entry| entry.path.clone()).collect();
-        let namespace = request.namespace.clone().or_else(|| gpack.as_ref().and_then(|gpack| gpack.namespace.clone()));
-        let namespace = namespace.or_else(|| self.config.namespace.clone());
-        let namespace = namespace.or_else(|| publisher.as_ref().map(|publisher| publisher.short()));
-        let name = gpack.as_ref().map(|gpack| gpack.name.clone());
-        let version = version.or_else(|| gpack.as_ref().map(|gpack| gpack.version.clone()));
-        Ok(Published {
-            package: format!("{}/{}", namespace.unwrap_or_default(), name.unwrap_or_default()),
-            version: version.map(|version| version.to_string()).unwrap_or_default(),
-            cid: imported.root.to_string(),
-            release: None,
-            publisher: publisher.map(|publisher| publisher.to_string()),
-            files: imported.files,
-            size_bytes: imported.size_bytes,
-            blocks: imported.blocks,
-            new_blocks: 0,
-            announced_to: 0,
-            replicas: 0,
-            unchanged: false,
-            entries: Some(entries),
-            recovery_key: None,
-        })
+fn claim_set(key: &[u8], claim: Claim) -> Result<Vec<u8>, Failure> {
+    let mut set = ClaimSet::new(key);
+    set.insert(claim).and_then(|()| set.encode()).map_err(failure::failed)
+}
+
+fn report(prepared: &Prepared, claim: &Claim, unchanged: bool, recovery_key: Option<String>) -> Published {
+    let release = claim.entry().map(|entry| &entry.release).expect("the claim was made for a release");
+    let record = release.record();
+    Published {
+        package: record.package.to_string(),
+        version: record.version.to_string(),
+        cid: record.content.to_string(),
+        release: Some(release.cid().to_string()),
+        publisher: Some(record.publisher.to_string()),
+        files: record.files,
+        size_bytes: record.size,
+        blocks: record.blocks,
+        new_blocks: prepared.imported.put.new_blocks,
+        announced_to: 0,
+        replicas: 0,
+        unchanged,
+        entries: None,
+        recovery_key,
     }
 }
