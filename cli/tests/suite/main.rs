@@ -1,0 +1,8 @@
+//! Tests of the real binary: what scripts and people see.
+
+mod config;
+mod daemon;
+mod help;
+mod node;
+mod support;
+mod usage;
