@@ -8,7 +8,7 @@
 //! | bound | value |
 //! |---|---|
 //! | a request | [`MAX_REQUEST_BYTES`](protocol::MAX_REQUEST_BYTES) |
-//! | an answer | [`MAX_ANSWER_BYTES`](protocol::MAX_ANSWER_BYTES) |
+//! | an answer | [`MAX_ANSWER_BYTES`] |
 //! | connections | [`MAX_CONNECTIONS`](server::MAX_CONNECTIONS) |
 //! | requests that run on one connection | `MAX_RUNNING` of [`connection`] |
 

@@ -7,23 +7,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error;
 
-/// The signals that ask a process to end: SIGINT, SIGTERM and SIGHUP. From its construction on they no longer kill
-/// the process.
+/// The signals that ask a process to end: SIGINT and SIGTERM. From its construction on they no longer kill the process.
+///
+/// SIGHUP keeps its default: to handle it would undo what `nohup` set up.
 pub(crate) struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
-    hangup: Signal,
 }
 
 impl Interrupts {
     /// Takes the signals over. Must be called inside a runtime.
     pub(crate) fn install() -> Result<Self, Failure> {
         let take = |kind| signal(kind).map_err(|error| refused(&error));
-        Ok(Self {
-            interrupt: take(SignalKind::interrupt())?,
-            terminate: take(SignalKind::terminate())?,
-            hangup: take(SignalKind::hangup())?,
-        })
+        Ok(Self { interrupt: take(SignalKind::interrupt())?, terminate: take(SignalKind::terminate())? })
     }
 
     /// Waits for the next of them. Cancel-safe.
@@ -31,7 +27,6 @@ impl Interrupts {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
         }
     }
 }

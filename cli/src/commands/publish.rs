@@ -64,7 +64,7 @@ fn render(published: &Published) -> String {
     let mut out = String::new();
     if let Some(entries) = &published.entries {
         for entry in entries {
-            writeln!(out, "{}", text::one_line(entry)).expect("a string takes everything");
+            writeln!(out, "{}", entry.replace('\n', "\u{fffd}")).expect("a string takes everything");
         }
         return out + &format!("would publish {name}, {size}: {}\n", published.cid);
     }

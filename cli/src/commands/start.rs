@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// Address of a node to start from, with /p2p/<peer id> or as /dnsaddr/...; may be repeated
     #[arg(long, value_name = "ADDR")]
     bootstrap: Vec<String>,
-    /// Run in the background, logging to <home>/ggen.log
+    /// Run in the background, logging to ggen.log in the home
     #[arg(long)]
     daemon: bool,
     /// Serve the DHT of packages
@@ -49,9 +49,8 @@ pub(crate) fn run(context: &Context, args: &Args, level: Level) -> Result<(), Fa
         log::to_file(node_level, file);
         return run_detached(context, args);
     }
-    // A node in the foreground speaks to somebody who looks on, unless they want it quiet.
-    log::to_stderr(if context.global.quiet { Level::Silent } else { level }, context.ui.color());
     if args.daemon {
+        log::to_stderr(level, context.ui.color());
         // Refused here, a wrong configuration costs no process.
         context.configuration(flags(args))?;
         return cancellable(async {
@@ -59,6 +58,7 @@ pub(crate) fn run(context: &Context, args: &Args, level: Level) -> Result<(), Fa
             context.ui.answer(&listening, render)
         });
     }
+    log::to_stderr(if context.global.quiet { Level::Silent } else { node_level }, context.ui.color());
     serve(context, args, |listening| {
         context.ui.answer(listening, render)?;
         context.ui.note("press Ctrl-C to stop");

@@ -6,6 +6,8 @@ use serde_json::{Map, Value};
 use super::{Assignment, Origin, place};
 use crate::error;
 
+/// Keys whose values are multiaddresses, a notation that people meet here first.
+const ADDRESS_KEYS: [&str; 2] = ["bootstrap_nodes", "listen_addresses"];
 /// How alike (0 to 1) a misspelt key and a known one must be for the known one to be suggested.
 const SUGGESTION_SIMILARITY: f64 = 0.6;
 
@@ -52,7 +54,13 @@ pub(super) fn nearest(known: &[Assignment], key: &str) -> Option<String> {
 pub(super) fn check(assignment: &Assignment) -> Result<(), Failure> {
     let Assignment { key, value, origin } = assignment;
     let refuse = |what: String, cause: serde_json::Error| {
-        Failure::from_error(ErrorKind::Usage, &cause).while_doing(format!("{} is wrong in {}", what, place(origin)))
+        let failure =
+            Failure::from_error(ErrorKind::Usage, &cause).while_doing(format!("{what} is wrong in {}", place(origin)));
+        if ADDRESS_KEYS.contains(&key.as_str()) {
+            failure.hinted("an address looks like `/ip4/127.0.0.1/tcp/4001` or `/dnsaddr/bootstrap.libp2p.io`")
+        } else {
+            failure
+        }
     };
     if let Value::Array(items) = value {
         for (index, item) in items.iter().enumerate() {

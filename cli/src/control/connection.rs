@@ -126,7 +126,9 @@ async fn answer<H: Handler>(handler: Arc<H>, stop: Stop, id: u64, call: Call, an
         return;
     }
     let (sender, mut progress) = watch::channel(None);
-    let reporter = Arc::new(move |event: Progress| drop(sender.send_replace(Some(event))));
+    let reporter = Arc::new(move |event: Progress| {
+        sender.send_replace(Some(event));
+    });
     let work = handler.call(call, reporter);
     tokio::pin!(work);
     let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);

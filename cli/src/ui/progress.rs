@@ -108,11 +108,12 @@ fn due(elapsed: Duration) -> bool {
 fn draw(line: &ProgressBar, view: View) {
     let template = if view.done.is_some() { "{bar:24} {percent:>3}%  {wide_msg}" } else { "{spinner} {wide_msg}" };
     line.set_style(ProgressStyle::with_template(template).expect("the template is well-formed"));
+    // The message first: each of these may draw.
+    line.set_message(view.message);
     if let Some(done) = view.done {
         line.set_length(STEPS);
         line.set_position(done);
     }
-    line.set_message(view.message);
     line.tick();
 }
 

@@ -4,5 +4,6 @@ mod config;
 mod daemon;
 mod help;
 mod node;
+mod packages;
 mod support;
 mod usage;

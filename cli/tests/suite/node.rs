@@ -2,13 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::support::Home;
-
-/// Starts a detached node on loopback; the caller stops it.
-fn start_detached(home: &Home) -> serde_json::Value {
-    let args = ["--format", "json", "start", "--daemon", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"];
-    home.p2p(&args).expect_code(0).json()
-}
+use crate::support::{Detached, Home};
 
 #[test]
 #[ignore = "needs a registry that opens"]
@@ -75,10 +69,10 @@ fn killed_node_leaves_a_home_that_the_next_one_takes_over() {
 fn detached_node_holds_nothing_of_its_parent_and_stops_on_demand() {
     let home = Home::new();
     // `output` returns only when every holder of the pipes is gone: a daemon that kept them would hang it here.
-    let listening = start_detached(&home);
+    let node = Detached::start(&home, None);
     let status = home.p2p(&["--format", "json", "status"]).expect_code(0).json();
-    assert_eq!(status["peer_id"], listening["peer_id"]);
-    let pid = listening["pid"].as_u64().unwrap();
+    assert_eq!(status["peer_id"], node.listening["peer_id"]);
+    let pid = node.pid();
     #[cfg(target_os = "linux")]
     {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
@@ -108,10 +102,8 @@ fn detached_node_that_cannot_start_says_why_through_its_parent() {
 fn home_deeper_than_a_socket_address_serves_as_well() {
     let home = Home::new();
     let deep = home.work().join("d".repeat(120)).join("e".repeat(60));
+    let _node = Detached::start(&home, Some(&deep));
     let deep = deep.to_str().unwrap();
-    let args =
-        ["--home", deep, "--format", "json", "start", "--daemon", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"];
-    home.p2p(&args).expect_code(0);
     home.p2p(&["--home", deep, "status"]).expect_code(0);
     home.p2p(&["--home", deep, "stop"]).expect_code(0);
 }

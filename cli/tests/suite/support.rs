@@ -94,6 +94,44 @@ impl Home {
     }
 }
 
+/// Kills a detached node when it is dropped, if it still runs.
+pub struct Detached {
+    /// What its start printed.
+    pub listening: Value,
+    home: PathBuf,
+}
+
+impl Detached {
+    /// Starts a node in the background on loopback, in `home` or, if given, in the directory `other`.
+    pub fn start(home: &Home, other: Option<&Path>) -> Self {
+        let path = other.map_or_else(|| home.path(), Path::to_owned);
+        let text = path.to_str().expect("temporary paths are UTF-8");
+        let args = ["--format", "json", "--home", text, "start", "--daemon", "--no-mdns"];
+        // Made first: a start that prints nonsense leaves a node all the same.
+        let mut node = Self { listening: Value::Null, home: path.clone() };
+        let output = home.p2p(&[&args as &[&str], &["--listen", "/ip4/127.0.0.1/tcp/0"]].concat());
+        node.listening = output.expect_code(0).json();
+        node
+    }
+
+    pub fn pid(&self) -> u64 {
+        self.listening["pid"].as_u64().expect("a start says its pid")
+    }
+}
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        let path = self.home.join("daemon.json");
+        let Ok(file) = fs::File::open(&path) else { return };
+        // Only the lock proves that the pid in the file is that of a living node of this home.
+        if let Err(fs::TryLockError::WouldBlock) = file.try_lock_shared() {
+            let holder: Value = serde_json::from_slice(&fs::read(&path).unwrap_or_default()).unwrap_or_default();
+            let pid = holder["pid"].as_u64().map(|pid| pid.to_string()).unwrap_or_default();
+            drop(Command::new("kill").args(["-KILL", &pid]).status());
+        }
+    }
+}
+
 fn finish(command: &mut Command) -> Output {
     let output = command.output().expect("the binary runs");
     let text = |bytes| String::from_utf8(bytes).expect("the binary speaks UTF-8");

@@ -203,3 +203,21 @@ async fn client_beyond_the_bound_is_told_so() {
     daemon.stop.trigger();
     daemon.served.await.unwrap();
 }
+
+#[tokio::test]
+async fn request_beyond_the_bound_of_its_connection_is_refused_and_the_others_go_on() {
+    let mut daemon = Daemon::start();
+    let mut stream = daemon.stream().await;
+    for id in 1..=17 {
+        let line = format!("{{\"version\":1,\"id\":{id},\"method\":\"keys\"}}\n");
+        stream.write_all(line.as_bytes()).await.unwrap();
+    }
+    let mut answer = vec![0; 4096];
+    let length = stream.read(&mut answer).await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer[..length]).unwrap();
+    assert_eq!(answer["id"], 17, "{answer}");
+    assert_eq!(answer["failure"]["message"], "more than 16 requests at once on one connection");
+    for _ in 0..16 {
+        assert_eq!(daemon.events.recv().await, Some("started"));
+    }
+}
