@@ -19,6 +19,11 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
+    /// Whether the node that carries it out goes on serving afterwards.
+    pub(crate) fn stays(&self) -> bool {
+        matches!(self, Self::Daemon(_))
+    }
+
     /// Carries out `call`, and closes the registry if it was opened for it. Dropping the future cancels the call.
     pub(crate) async fn perform<T: DeserializeOwned>(
         self,

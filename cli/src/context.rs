@@ -81,8 +81,22 @@ impl Context {
 
     /// Carries out `call` by the daemon, or, without one, by a registry opened for it in `mode`; shows its progress.
     pub(crate) async fn perform<T: DeserializeOwned>(&self, mode: Mode, call: Call) -> Result<T, Failure> {
+        Ok(self.perform_where(mode, call).await?.0)
+    }
+
+    /// Like `perform`; also says whether it was done by a node that goes on serving.
+    pub(crate) async fn perform_where<T: DeserializeOwned>(
+        &self,
+        mode: Mode,
+        call: Call,
+    ) -> Result<(T, bool), Failure> {
         let bar = self.ui.bar();
-        bar.during(async { self.backend(mode, &call).await?.perform(call, bar.clone()).await }).await
+        let work = async {
+            let backend = self.backend(mode, &call).await?;
+            let stays = backend.stays();
+            Ok((backend.perform(call, bar.clone()).await?, stays))
+        };
+        bar.during(work).await
     }
 
     async fn backend(&self, mode: Mode, call: &Call) -> Result<Backend, Failure> {

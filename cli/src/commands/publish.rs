@@ -54,8 +54,12 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         timeout: args.timeout,
     };
     let mode = if args.dry_run { Mode::Offline } else { Mode::Ephemeral };
-    let published: Published = context.perform(mode, Call::Publish(request)).await?;
-    context.ui.answer(&published, render)
+    let (published, served): (Published, bool) = context.perform_where(mode, Call::Publish(request)).await?;
+    context.ui.answer(&published, render)?;
+    if !served && !args.dry_run && published.replicas == 0 {
+        context.ui.note("no node runs here; others can fetch it once `ggen marketplace p2p start --daemon` was run");
+    }
+    Ok(())
 }
 
 fn render(published: &Published) -> String {
