@@ -1,1 +1,7 @@
-fn main() {}
+//! The `ggen` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(ggen_cli::run(std::env::args_os()))
+}

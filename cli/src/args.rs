@@ -1,0 +1,143 @@
+//! The arguments common to all commands, and the tree of commands. Doc comments are the help.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::commands::{bootstrap, completions, config, fetch, key, publish, search, start, status, stop};
+
+/// Decentralised, content-addressed package registry that speaks IPFS
+#[derive(Debug, Parser)]
+#[command(
+    name = "ggen",
+    version,
+    arg_required_else_help = true,
+    after_help = "Example:\n  ggen marketplace p2p publish ./my-package"
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command; they stand before or after its name.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// Directory of identity, keys, store, catalog, configuration and socket [default: ~/.ggen]
+    #[arg(long, global = true, value_name = "DIR", env = "GGEN_HOME", hide_env_values = true)]
+    pub(crate) home: Option<PathBuf>,
+    /// Configuration file [default: <home>/p2p-config.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How to answer: for people, or as exactly one JSON document on stdout
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+    /// Print the answer and errors, nothing else
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Log to stderr what happens (RUST_LOG selects in detail)
+    #[arg(long, global = true)]
+    pub(crate) verbose: bool,
+}
+
+/// Form of the answer on stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Text for people
+    Human,
+    /// One JSON document
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Publish, find and fetch packages
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Example:\n  ggen marketplace p2p fetch acme/http"
+    )]
+    Marketplace(Marketplace),
+    /// Print the completion script of a shell
+    Completions(completions::Args),
+    /// Print a manual page
+    #[command(hide = true, after_help = "Example:\n  ggen man > ggen.1")]
+    Man,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Marketplace {
+    /// Use the peer-to-peer registry
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Example:\n  ggen marketplace p2p start --daemon\n  ggen marketplace p2p publish ./my-package"
+    )]
+    P2p(P2p),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum P2p {
+    /// Start a node
+    Start(start::Args),
+    /// Stop the node
+    Stop(stop::Args),
+    /// Say how the node is
+    Status(status::Args),
+    /// Publish a package
+    Publish(publish::Args),
+    /// Fetch a package, a release or any IPFS file or directory
+    Fetch(fetch::Args),
+    /// Search the catalog
+    Search(search::Args),
+    /// Manage keys
+    #[command(subcommand, arg_required_else_help = true, after_help = "Example:\n  ggen marketplace p2p key list")]
+    Key(key::Command),
+    /// Connect the node to bootstrap nodes
+    Bootstrap(bootstrap::Args),
+    /// Look at the configuration
+    #[command(subcommand, arg_required_else_help = true, after_help = "Example:\n  ggen marketplace p2p config show")]
+    Config(config::Command),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn check_example(command: &clap::Command, path: &str) {
+        let path = format!("{path} {}", command.get_name());
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(help.contains("Example:\n  ggen"), "the help of `{path}` has no example");
+        for child in command.get_subcommands().filter(|child| child.get_name() != "help") {
+            check_example(child, &path);
+        }
+    }
+
+    #[test]
+    fn definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        check_example(&Args::command(), "");
+    }
+
+    #[test]
+    fn global_flags_stand_before_or_after_the_command() {
+        let words: [&[&str]; 3] = [
+            &["ggen", "--format", "json", "--home", "/h", "marketplace", "p2p", "status"],
+            &["ggen", "marketplace", "--format", "json", "p2p", "--home", "/h", "status"],
+            &["ggen", "marketplace", "p2p", "status", "--format", "json", "--home", "/h"],
+        ];
+        for args in words {
+            let parsed = Args::try_parse_from(args).unwrap();
+            assert_eq!(parsed.global.format, Format::Json, "{args:?}");
+            assert_eq!(parsed.global.home.as_deref(), Some(std::path::Path::new("/h")), "{args:?}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Who carries out a command: the daemon of the home, or a registry opened for this one command.
+
+use std::{sync::Arc, time::Duration};
+
+use ggen_marketplace::{ErrorKind, Failure, Registry, Reporter};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::control::{Call, Client};
+
+/// How long a short-lived registry may take to close.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who carries out a command.
+#[derive(Debug)]
+pub(crate) enum Backend {
+    Daemon(Client),
+    Local(Registry),
+}
+
+impl Backend {
+    /// Whether the node that carries it out goes on serving afterwards.
+    pub(crate) fn stays(&self) -> bool {
+        matches!(self, Self::Daemon(_))
+    }
+
+    /// Carries out `call`, and closes the registry if it was opened for it. Dropping the future cancels the call.
+    pub(crate) async fn perform<T: DeserializeOwned>(
+        self,
+        call: Call,
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<T, Failure> {
+        let registry = match self {
+            Self::Daemon(mut client) => return client.call(&call, &*reporter).await,
+            Self::Local(registry) => registry,
+        };
+        let outcome = perform(&registry, call, reporter).await;
+        if tokio::time::timeout(CLOSE_PATIENCE, registry.shutdown()).await.is_err() {
+            tracing::warn!(seconds = CLOSE_PATIENCE.as_secs(), "the registry does not close in time");
+        }
+        serde_json::from_value(outcome?).map_err(|cause| misshapen(&cause))
+    }
+}
+
+/// Turns a call into the registry's operation: the one place where the two meet, in a daemon or not.
+pub(crate) async fn perform(registry: &Registry, call: Call, reporter: Arc<dyn Reporter>) -> Result<Value, Failure> {
+    match call {
+        Call::Publish(request) => value(registry.publish(request, reporter).await?),
+        Call::Fetch(request) => value(registry.fetch(request, reporter).await?),
+        Call::Search(request) => value(registry.search(request).await?),
+        Call::Bootstrap(request) => value(registry.bootstrap(request).await?),
+        Call::Status => value(registry.status().await?),
+        Call::Keys => value(registry.keys().await?),
+        Call::Listening => value(registry.listening()),
+        Call::Stop => Err(Failure::new(ErrorKind::Failed, "a registry without a daemon cannot be stopped")),
+    }
+}
+
+fn value(report: impl Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(report).map_err(|cause| misshapen(&cause))
+}
+
+fn misshapen(cause: &serde_json::Error) -> Failure {
+    Failure::from_error(ErrorKind::Failed, cause).while_doing("cannot pass the result on")
+}

@@ -1,0 +1,82 @@
+//! The commands, and the way from the parsed arguments to one of them.
+
+pub(crate) mod bootstrap;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod fetch;
+pub(crate) mod key;
+mod man;
+pub(crate) mod publish;
+pub(crate) mod search;
+pub(crate) mod start;
+pub(crate) mod status;
+pub(crate) mod stop;
+
+use std::{future::Future, ops::RangeInclusive, time::Duration};
+
+use ggen_marketplace::{ErrorKind, Failure};
+
+use crate::{
+    args::{Args, Command, Marketplace, P2p},
+    context::Context,
+    interrupt::or_interrupted,
+    log::{self, Level},
+    ui::Ui,
+};
+
+/// What `--timeout` takes, in seconds: up to a week.
+const TIMEOUT_SECONDS: RangeInclusive<u64> = 1..=7 * 24 * 3600;
+/// How long work on other threads may take to end once a command has its result.
+const RUNTIME_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Runs the command that was parsed.
+pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
+    let Args { global, command } = args;
+    let command = match command {
+        Command::Completions(args) => return completions::run(&args, ui),
+        Command::Man => return man::run(ui),
+        Command::Marketplace(Marketplace::P2p(command)) => command,
+    };
+    let level = if global.verbose { Level::Verbose } else { Level::Silent };
+    let context = Context::new(ui.clone(), global)?;
+    // A node logs by itself: where to, depends on whether it is detached.
+    if !matches!(command, P2p::Start(_)) {
+        log::to_stderr(level, ui.color());
+    }
+    match command {
+        P2p::Start(args) => start::run(&context, &args, level),
+        P2p::Stop(args) => cancellable(stop::run(&context, &args)),
+        P2p::Status(args) => cancellable(status::run(&context, &args)),
+        P2p::Publish(args) => cancellable(publish::run(&context, &args)),
+        P2p::Fetch(args) => cancellable(fetch::run(&context, &args)),
+        P2p::Search(args) => cancellable(search::run(&context, &args)),
+        P2p::Key(command) => cancellable(key::run(&context, &command)),
+        P2p::Bootstrap(args) => cancellable(bootstrap::run(&context, &args)),
+        P2p::Config(command) => config::run(&context, &command),
+    }
+}
+
+/// Runs a command that a signal ends at once.
+fn cancellable(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    block_on(or_interrupted(command))
+}
+
+/// Runs a future to its end on a runtime of its own.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|cause| {
+        Failure::from_error(ErrorKind::Failed, &cause).while_doing("cannot start the asynchronous runtime")
+    })?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_timeout(RUNTIME_PATIENCE);
+    outcome
+}
+
+/// Parses seconds for `--timeout`.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: u64 = text.parse().map_err(|_| "it is not a whole number of seconds".to_owned())?;
+    if TIMEOUT_SECONDS.contains(&number) {
+        Ok(Duration::from_secs(number))
+    } else {
+        Err(format!("it is not within {} to {}", TIMEOUT_SECONDS.start(), TIMEOUT_SECONDS.end()))
+    }
+}

@@ -1,0 +1,53 @@
+//! `bootstrap`: connects the running node to nodes that know others.
+
+use std::{fmt::Write as _, time::Duration};
+
+use ggen_marketplace::{BootstrapReport, BootstrapRequest, ErrorKind, Failure};
+
+use super::seconds;
+use crate::{
+    context::{Context, within},
+    control::Call,
+    ui::text,
+};
+
+/// How much longer than its timeout the daemon may take to answer.
+const MARGIN: Duration = Duration::from_secs(10);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  ggen marketplace p2p bootstrap /dnsaddr/bootstrap.libp2p.io --timeout 60")]
+pub(crate) struct Args {
+    /// Addresses of nodes, with /p2p/<peer id> or as /dnsaddr/...
+    #[arg(required = true)]
+    nodes: Vec<String>,
+    /// Seconds after which to give up
+    #[arg(long, value_name = "SECS", default_value = "30", value_parser = seconds)]
+    timeout: Duration,
+}
+
+pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let mut daemon = context.running_daemon().await?;
+    let call = Call::Bootstrap(BootstrapRequest { nodes: args.nodes.clone(), timeout: args.timeout });
+    let bar = context.ui.bar();
+    let report: BootstrapReport = bar.during(within(args.timeout + MARGIN, daemon.call(&call, &*bar))).await?;
+    if report.connected.is_empty() {
+        return Err(nobody(&report));
+    }
+    context.ui.answer(&report, render)
+}
+
+fn nobody(report: &BootstrapReport) -> Failure {
+    let causes = report.failed.iter().map(|failed| format!("`{}`: {}", failed.address, failed.reason)).collect();
+    let failure = Failure::new(ErrorKind::Failed, "none of the nodes could be reached");
+    Failure { causes, ..failure }.hinted("check that the addresses end with `/p2p/<peer id>` and that the nodes run")
+}
+
+fn render(report: &BootstrapReport) -> String {
+    let mut out = String::new();
+    for failed in &report.failed {
+        writeln!(out, "failed {}: {}", failed.address, failed.reason).expect("a string takes everything");
+    }
+    let connected = text::count(report.connected.len() as u64, "peer");
+    let known = text::count(report.routing_table_peers as u64, "peer");
+    out + &format!("connected to {connected}, {known} in the routing table\n")
+}

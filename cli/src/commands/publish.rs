@@ -1,0 +1,137 @@
+//! `publish`: a package directory or tarball becomes a signed release.
+
+use std::{fmt::Write as _, path::PathBuf, time::Duration};
+
+use ggen_marketplace::{Failure, Mode, PublishRequest, Published};
+
+use super::seconds;
+use crate::{
+    context::{Context, absolute},
+    control::Call,
+    ui::text,
+};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  ggen marketplace p2p publish ./my-package\n  ggen marketplace p2p publish ./my-package \
+                  --version 1.2.3 --dry-run"
+)]
+pub(crate) struct Args {
+    /// Directory with a gpack.toml, or a tarball of one (.tar, .tar.gz, .tgz, .tar.zst, .crate)
+    path: PathBuf,
+    /// Version to publish, instead of the one in gpack.toml
+    #[arg(long, value_name = "V")]
+    version: Option<String>,
+    /// Namespace to publish in, instead of the one in gpack.toml or in the configuration
+    #[arg(long, value_name = "NS")]
+    namespace: Option<String>,
+    /// Name of the key that signs
+    #[arg(long, value_name = "NAME")]
+    key: Option<String>,
+    /// Skip the checks of the package's contents, never those of its paths
+    #[arg(long)]
+    skip_verify: bool,
+    /// List what would go in; store, sign and send nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Return only when this many peers answered to have all of it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    min_replicas: u32,
+    /// Seconds to wait for the network; the release stays published locally
+    #[arg(long, value_name = "SECS", default_value = "60", value_parser = seconds)]
+    timeout: Duration,
+}
+
+pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let request = PublishRequest {
+        path: absolute(&args.path)?,
+        version: args.version.clone(),
+        namespace: args.namespace.clone(),
+        key: args.key.clone(),
+        skip_verify: args.skip_verify,
+        dry_run: args.dry_run,
+        min_replicas: args.min_replicas,
+        timeout: args.timeout,
+    };
+    let mode = if args.dry_run { Mode::Offline } else { Mode::Ephemeral };
+    let (published, served): (Published, bool) = context.perform_where(mode, Call::Publish(request)).await?;
+    context.ui.answer(&published, render)?;
+    if !served && !args.dry_run && published.replicas == 0 {
+        context.ui.note("no node runs here; others can fetch it once `ggen marketplace p2p start --daemon` was run");
+    }
+    Ok(())
+}
+
+fn render(published: &Published) -> String {
+    let name = format!("{}@{}", published.package, published.version);
+    let size = format!("{}, {}", text::count(published.files, "file"), text::bytes(published.size_bytes));
+    let mut out = String::new();
+    if let Some(entries) = &published.entries {
+        for entry in entries {
+            writeln!(out, "{}", entry.replace('\n', "\u{fffd}")).expect("a string takes everything");
+        }
+        return out + &format!("would publish {name}, {size}: {}\n", published.cid);
+    }
+    if let Some(key) = &published.recovery_key {
+        out +=
+            "This first publish made your publisher identity. Its recovery key is shown only now; keep it off this\n";
+        out += "machine, for with it you get the identity back if the signing key is lost or stolen:\n";
+        writeln!(out, "  {key}").expect("a string takes everything");
+    }
+    if let Some(release) = &published.release {
+        writeln!(out, "release {release}").expect("a string takes everything");
+    }
+    if published.unchanged {
+        return out + &format!("already published {name}, nothing to do: {}\n", published.cid);
+    }
+    let news = text::count(published.new_blocks, "new block");
+    let reach = text::count(published.announced_to, "peer");
+    out + &format!("published {name}, {size}, {news}, announced to {reach}: {}\n", published.cid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn published() -> Published {
+        Published {
+            package: "acme/http".to_owned(),
+            version: "1.2.0".to_owned(),
+            cid: "bafycid".to_owned(),
+            release: Some("bafyrelease".to_owned()),
+            publisher: Some("bafypublisher".to_owned()),
+            files: 2,
+            size_bytes: 1500,
+            blocks: 3,
+            new_blocks: 1,
+            announced_to: 0,
+            replicas: 0,
+            unchanged: false,
+            entries: None,
+            recovery_key: None,
+        }
+    }
+
+    #[test]
+    fn cid_comes_last_so_that_it_can_be_copied() {
+        let text = render(&published());
+        assert_eq!(
+            text.lines().last(),
+            Some("published acme/http@1.2.0, 2 files, 1.50 kB, 1 new block, announced to 0 peers: bafycid")
+        );
+        assert!(render(&Published { unchanged: true, ..published() }).contains("already published"));
+    }
+
+    #[test]
+    fn recovery_key_is_shown_with_what_to_do_about_it() {
+        let text = render(&Published { recovery_key: Some("secret words".to_owned()), ..published() });
+        assert!(text.contains("  secret words\n") && text.contains("keep it off this"), "{text}");
+    }
+
+    #[test]
+    fn dry_run_lists_the_entries() {
+        let entries = Some(vec!["a".to_owned(), "dir/b".to_owned()]);
+        let text = render(&Published { entries, release: None, ..published() });
+        assert!(text.starts_with("a\ndir/b\nwould publish acme/http@1.2.0"), "{text}");
+    }
+}

@@ -1,0 +1,104 @@
+//! `search`: packages by words, category and tags.
+
+use std::fmt::Write as _;
+
+use ggen_marketplace::{Failure, Mode, SearchHit, SearchRequest};
+
+use crate::{context::Context, control::Call, ui::text};
+
+/// Most hits that can be asked for.
+const MAX_LIMIT: u64 = 1000;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  ggen marketplace p2p search \"web framework\" --category middleware --tags http --tags async"
+)]
+pub(crate) struct Args {
+    /// Words to look for
+    query: String,
+    /// Only packages of this category
+    #[arg(long, value_name = "C")]
+    category: Option<String>,
+    /// Only packages with this tag; may be repeated
+    #[arg(long, value_name = "T", value_delimiter = ',')]
+    tags: Vec<String>,
+    /// At most this many hits
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=MAX_LIMIT))]
+    limit: u64,
+    /// Only packages that a peer of at least this reputation (0 to 1) provides
+    #[arg(long, value_name = "X", value_parser = reputation)]
+    min_reputation: Option<f64>,
+    /// Search the local catalog only
+    #[arg(long)]
+    local: bool,
+}
+
+pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let request = SearchRequest {
+        query: args.query.clone(),
+        category: args.category.clone(),
+        tags: args.tags.clone(),
+        limit: usize::try_from(args.limit).unwrap_or(usize::MAX),
+        min_reputation: args.min_reputation,
+        local: args.local,
+    };
+    // The catalog answers; a node that lives for one command would learn nothing worth its start.
+    let hits: Vec<SearchHit> = context.perform(Mode::Offline, Call::Search(request)).await?;
+    if hits.is_empty() {
+        context.ui.note(&format!("no package matches `{}`", args.query));
+    }
+    context.ui.answer(&hits, |hits| render(hits))
+}
+
+fn reputation(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),
+        _ => Err("it is not a number from 0 to 1".to_owned()),
+    }
+}
+
+fn render(hits: &[SearchHit]) -> String {
+    let mut out = String::new();
+    for hit in hits {
+        let name = text::one_line(&format!("{}@{}", hit.package, hit.version));
+        // Whose package it is matters most when several claim the name.
+        let doubt = if hit.trust == "conflict" { "  (several publishers claim this name)" } else { "" };
+        writeln!(out, "{name}{doubt}\n    {}\n    {}", text::one_line(&hit.description), hit.cid)
+            .expect("a string takes everything");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reputation_is_a_share() {
+        assert_eq!(reputation("0.8"), Ok(0.8));
+        for wrong in ["1.1", "-0.1", "NaN", "x"] {
+            assert!(reputation(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn description_cannot_fake_another_hit() {
+        let hit = SearchHit {
+            package: "a/b".to_owned(),
+            version: "1.0.0".to_owned(),
+            description: "x\nevil/name@9.9.9".to_owned(),
+            cid: "bafycid".to_owned(),
+            publisher: "p".to_owned(),
+            trust: "conflict".to_owned(),
+            tags: Vec::new(),
+            category: None,
+            license: None,
+            providers: 0,
+            reputation: 1.0,
+            score: 1.0,
+        };
+        let text = render(&[hit]);
+        assert_eq!(text.lines().count(), 3);
+        assert!(text.contains("several publishers"), "{text}");
+    }
+}

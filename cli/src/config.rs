@@ -1,0 +1,136 @@
+//! The configuration of a node: default < file < environment < flag, and where each value came from.
+//!
+//! Which keys there are, and of which type, is said by [`Config`] alone: the keys are those of its serialised default,
+//! and a value fits if a `Config` with this value can be made. So a key that is added to the library is known here, in
+//! the file and in `config show`, without a change.
+
+mod environment;
+mod file;
+mod keys;
+
+use std::{ffi::OsString, fmt, path::PathBuf};
+
+use ggen_marketplace::{Config, ErrorKind, Failure};
+use serde_json::Value;
+
+use crate::error;
+
+/// The configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ConfigFile {
+    pub(crate) path: PathBuf,
+    /// Whether it is an error that there is none.
+    pub(crate) required: bool,
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Default,
+    /// This line (counted from 1) of the configuration file.
+    File {
+        path: PathBuf,
+        line: usize,
+    },
+    /// This environment variable.
+    Environment(&'static str),
+    /// This flag.
+    Flag(&'static str),
+}
+
+impl Origin {
+    /// The layer, as scripts see it.
+    pub(crate) fn layer(&self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::File { .. } => "file",
+            Self::Environment(_) => "environment",
+            Self::Flag(_) => "flag",
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Environment(name) => f.write_str(name),
+            Self::Flag(name) => f.write_str(name),
+        }
+    }
+}
+
+/// A value for a key, from somewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Assignment {
+    /// Key path as in the file: `limits.connections`.
+    pub(crate) key: String,
+    pub(crate) value: Value,
+    pub(crate) origin: Origin,
+}
+
+impl Assignment {
+    /// A flag's value.
+    pub(crate) fn flag(name: &'static str, key: &str, value: impl Into<Value>) -> Self {
+        Self { key: key.to_owned(), value: value.into(), origin: Origin::Flag(name) }
+    }
+}
+
+/// The configuration that holds, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Resolved {
+    pub(crate) config: Config,
+    /// Every key with its value and origin, ordered by key path.
+    pub(crate) entries: Vec<Assignment>,
+}
+
+/// Reads the layers and puts them on top of each other.
+///
+/// # Errors
+/// The first value that is wrong, with the place it came from (exit 2).
+pub(crate) fn resolve(
+    file: &ConfigFile,
+    variable: impl Fn(&str) -> Option<OsString>,
+    flags: Vec<Assignment>,
+) -> Result<Resolved, Failure> {
+    let mut entries = keys::defaults()?;
+    let layers = [file::read(file)?, environment::read(variable)?, flags];
+    for assignment in layers.into_iter().flatten() {
+        keys::check(&assignment)?;
+        match entries.iter_mut().find(|entry| entry.key == assignment.key) {
+            Some(entry) => *entry = assignment,
+            None => return Err(error::usage(format!("unknown key `{}`", assignment.key))),
+        }
+    }
+    let config = keys::assemble(&entries)?;
+    if let Err(cause) = config.validate() {
+        return Err(senseless(&entries, cause.key, &cause));
+    }
+    Ok(Resolved { config, entries })
+}
+
+/// A value that fits its type and makes no sense; its place is that of the key, or of one below it that was set.
+fn senseless(entries: &[Assignment], key: &str, cause: &dyn std::error::Error) -> Failure {
+    let below = format!("{key}.");
+    let concerned = |entry: &&Assignment| entry.key == key || entry.key.starts_with(&below);
+    let set = entries.iter().filter(concerned).find(|entry| entry.origin != Origin::Default);
+    let failure = Failure::from_error(ErrorKind::Usage, cause);
+    match set {
+        Some(entry) => failure.while_doing(format!("the configuration is wrong in {}", place(&entry.origin))),
+        None => failure.while_doing("the configuration is wrong"),
+    }
+}
+
+/// The origin in a sentence.
+fn place(origin: &Origin) -> String {
+    match origin {
+        Origin::Default => "the defaults".to_owned(),
+        Origin::File { path, line } => format!("`{}`, line {line}", path.display()),
+        Origin::Environment(name) => format!("the environment variable `{name}`"),
+        Origin::Flag(name) => format!("the flag `{name}`"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! The keys of a [`Config`], derived from its serialised form.
+
+use ggen_marketplace::{Config, ErrorKind, Failure};
+use serde_json::{Map, Value};
+
+use super::{Assignment, Origin, place};
+use crate::error;
+
+/// Keys whose values are multiaddresses, a notation that people meet here first.
+const ADDRESS_KEYS: [&str; 2] = ["bootstrap_nodes", "listen_addresses"];
+/// How alike (0 to 1) a misspelt key and a known one must be for the known one to be suggested.
+const SUGGESTION_SIMILARITY: f64 = 0.6;
+
+/// Every key with its default.
+pub(super) fn defaults() -> Result<Vec<Assignment>, Failure> {
+    let mut entries = Vec::new();
+    flatten("", &default_tree()?, &mut entries);
+    Ok(entries)
+}
+
+/// What a key path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Value,
+    Table,
+    Unknown,
+}
+
+/// Looks what `key` names among `known`.
+pub(super) fn role(known: &[Assignment], key: &str) -> Role {
+    let below = format!("{key}.");
+    if known.iter().any(|entry| entry.key == key) {
+        Role::Value
+    } else if known.iter().any(|entry| entry.key.starts_with(&below)) {
+        Role::Table
+    } else {
+        Role::Unknown
+    }
+}
+
+/// The known key that the user may have meant: by its whole path, or, if it stands in the wrong table, by its name.
+pub(super) fn nearest(known: &[Assignment], key: &str) -> Option<String> {
+    let name = |path: &str| path.rsplit('.').next().unwrap_or(path).to_owned();
+    let likeness = |candidate: &str| {
+        let paths = strsim::normalized_damerau_levenshtein(candidate, key);
+        paths.max(strsim::normalized_damerau_levenshtein(&name(candidate), &name(key)))
+    };
+    let scored = known.iter().map(|entry| (likeness(&entry.key), &entry.key));
+    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 >= SUGGESTION_SIMILARITY).then(|| best.1.clone())
+}
+
+/// Checks that the value fits its key. Of a list, says which entry does not.
+pub(super) fn check(assignment: &Assignment) -> Result<(), Failure> {
+    let Assignment { key, value, origin } = assignment;
+    let refuse = |what: String, cause: serde_json::Error| {
+        let failure =
+            Failure::from_error(ErrorKind::Usage, &cause).while_doing(format!("{what} is wrong in {}", place(origin)));
+        if ADDRESS_KEYS.contains(&key.as_str()) {
+            failure.hinted("an address looks like `/ip4/127.0.0.1/tcp/4001` or `/dnsaddr/bootstrap.libp2p.io`")
+        } else {
+            failure
+        }
+    };
+    if let Value::Array(items) = value {
+        for (index, item) in items.iter().enumerate() {
+            let what = || format!("entry {} of `{key}`, `{}`,", index + 1, shown(item));
+            with(key, Value::Array(vec![item.clone()])).map_err(|cause| refuse(what(), cause))?;
+        }
+    }
+    with(key, value.clone()).map_err(|cause| refuse(format!("the value of `{key}`"), cause))?;
+    Ok(())
+}
+
+/// Makes the configuration of all `entries`.
+pub(super) fn assemble(entries: &[Assignment]) -> Result<Config, Failure> {
+    let mut tree = default_tree()?;
+    for entry in entries {
+        *slot(&mut tree, &entry.key) = entry.value.clone();
+    }
+    serde_json::from_value(tree)
+        .map_err(|cause| error::usage(format!("the configuration does not hold together: {cause}")))
+}
+
+/// The default configuration with one value replaced.
+fn with(key: &str, value: Value) -> serde_json::Result<Config> {
+    let mut tree = serde_json::to_value(Config::default())?;
+    *slot(&mut tree, key) = value;
+    serde_json::from_value(tree)
+}
+
+fn default_tree() -> Result<Value, Failure> {
+    serde_json::to_value(Config::default()).map_err(|cause| {
+        Failure::from_error(ErrorKind::Failed, &cause).while_doing("cannot lay out the default configuration")
+    })
+}
+
+/// The place of a key in a tree of tables; made if it is not there.
+fn slot<'a>(tree: &'a mut Value, key: &str) -> &'a mut Value {
+    key.split('.').fold(tree, |table, name| {
+        if !table.is_object() {
+            *table = Value::Object(Map::new());
+        }
+        &mut table[name]
+    })
+}
+
+fn flatten(prefix: &str, value: &Value, entries: &mut Vec<Assignment>) {
+    match value {
+        Value::Object(table) => {
+            for (name, value) in table {
+                let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                flatten(&key, value, entries);
+            }
+        }
+        value => {
+            entries.push(Assignment { key: prefix.to_owned(), value: value.clone(), origin: Origin::Default });
+        }
+    }
+}
+
+/// A string without its quotes, anything else as JSON.
+pub(super) fn shown(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

@@ -1,0 +1,143 @@
+//! What commands share: the terminal, the home, the configuration, and the way to whoever does the work.
+
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ggen_marketplace::{ErrorKind, Failure, Mode, Registry};
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use crate::{
+    args::GlobalArgs,
+    backend::Backend,
+    config::{self, Assignment, ConfigFile, Resolved},
+    control::{self, Call, Client},
+    error,
+    home::{Holder, Home},
+    ui::Ui,
+};
+
+/// How long a daemon that is starting or stopping is waited for.
+const TRANSITION_PATIENCE: Duration = Duration::from_secs(20);
+/// Pause between two looks at it.
+const TRANSITION_PAUSE: Duration = Duration::from_millis(20);
+/// How long a daemon may take to answer what needs no network.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What commands share.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub(crate) ui: Ui,
+    pub(crate) home: Home,
+    /// The flags as given, for a process that is started with the same.
+    pub(crate) global: GlobalArgs,
+}
+
+impl Context {
+    pub(crate) fn new(ui: Ui, global: GlobalArgs) -> Result<Self, Failure> {
+        Ok(Self { ui, home: Home::resolve(global.home.as_deref())?, global })
+    }
+
+    /// The configuration file: the one the user named, which must exist, or the home's, which need not.
+    pub(crate) fn config_file(&self) -> Result<ConfigFile, Failure> {
+        match &self.global.config {
+            Some(path) => Ok(ConfigFile { path: absolute(path)?, required: true }),
+            None => Ok(ConfigFile { path: self.home.config_file(), required: false }),
+        }
+    }
+
+    /// Reads file and environment, and puts the flags of the command on top.
+    pub(crate) fn configuration(&self, flags: Vec<Assignment>) -> Result<Resolved, Failure> {
+        config::resolve(&self.config_file()?, |name| std::env::var_os(name), flags)
+    }
+
+    /// Connects to the daemon of the home, if there is one. Waits for one that is just starting or stopping.
+    pub(crate) async fn daemon(&self) -> Result<Option<Client>, Failure> {
+        let deadline = Instant::now() + TRANSITION_PATIENCE;
+        loop {
+            match control::connect(self.home.path()).await {
+                Ok(Some(stream)) => return Ok(Some(Client::new(stream))),
+                Ok(None) => {}
+                Err(cause) => return Err(error::io("reach the daemon of home", self.home.path(), &cause)),
+            }
+            let Some(holder) = Holder::of(&self.home)? else { return Ok(None) };
+            if Instant::now() >= deadline {
+                return Err(silent(&holder, self.home.path()));
+            }
+            tokio::time::sleep(TRANSITION_PAUSE).await;
+        }
+    }
+
+    /// Connects to the daemon of the home.
+    ///
+    /// # Errors
+    /// There is none: exit 4, and how to start one.
+    pub(crate) async fn running_daemon(&self) -> Result<Client, Failure> {
+        self.daemon().await?.ok_or_else(|| error::no_node(self.home.path()))
+    }
+
+    /// Carries out `call` by the daemon, or, without one, by a registry opened for it in `mode`; shows its progress.
+    pub(crate) async fn perform<T: DeserializeOwned>(&self, mode: Mode, call: Call) -> Result<T, Failure> {
+        Ok(self.perform_where(mode, call).await?.0)
+    }
+
+    /// Like `perform`; also says whether it was done by a node that goes on serving.
+    pub(crate) async fn perform_where<T: DeserializeOwned>(
+        &self,
+        mode: Mode,
+        call: Call,
+    ) -> Result<(T, bool), Failure> {
+        let bar = self.ui.bar();
+        let work = async {
+            let backend = self.backend(mode, &call).await?;
+            let stays = backend.stays();
+            Ok((backend.perform(call, bar.clone()).await?, stays))
+        };
+        bar.during(work).await
+    }
+
+    async fn backend(&self, mode: Mode, call: &Call) -> Result<Backend, Failure> {
+        // A wrong configuration is reported whether or not a daemon runs on an older state of it.
+        let config = self.configuration(Vec::new())?.config;
+        if let Some(client) = self.daemon().await? {
+            tracing::debug!(method = call.method(), "the daemon carries it out");
+            return Ok(Backend::Daemon(client));
+        }
+        tracing::debug!(method = call.method(), ?mode, "no daemon: a registry of this process carries it out");
+        self.home.create()?;
+        Ok(Backend::Local(Registry::open(self.home.path(), config, mode).await?))
+    }
+}
+
+/// Asks a daemon something that it answers without the network.
+pub(crate) async fn ask<T: DeserializeOwned>(client: &mut Client, call: Call) -> Result<T, Failure> {
+    within(ANSWER_PATIENCE, client.call(&call, &|_| {})).await
+}
+
+/// Bounds a conversation with a daemon that may hang.
+pub(crate) async fn within<T>(
+    patience: Duration,
+    conversation: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(patience, conversation).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            let message = format!("the daemon did not answer within {} s", patience.as_secs());
+            Err(Failure::new(ErrorKind::TimedOut, message).hinted("`ggen.log` in the home says more"))
+        }
+    }
+}
+
+/// The path as seen from any directory; it need not exist.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|cause| error::io("use path", path, &cause))
+}
+
+fn silent(holder: &Holder, home: &Path) -> Failure {
+    let holder = holder.pid.map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
+    let message = format!("{holder} holds home `{}` but does not answer", home.display());
+    Failure::new(ErrorKind::TimedOut, message).hinted("`ggen.log` in the home says more")
+}

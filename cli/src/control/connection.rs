@@ -1,0 +1,175 @@
+//! The daemon's end of one connection: reads requests, runs them side by side, writes their answers.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use ggen_marketplace::{ErrorKind, Failure, Progress};
+use serde_json::json;
+use tokio::{
+    net::{UnixStream, unix::OwnedWriteHalf},
+    sync::{mpsc, watch},
+    task::{self, JoinSet},
+    time::MissedTickBehavior,
+};
+
+use super::{
+    frame::{FrameReader, write_frame},
+    protocol::{Answer, Body, Call, MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, Request},
+    server::{Handler, Stop},
+};
+use crate::error;
+
+/// Requests that run on one connection.
+const MAX_RUNNING: usize = 16;
+/// Answers that wait to be written; beyond it the requests wait.
+const ANSWER_QUEUE: usize = 32;
+/// Shortest time between two progress answers; what happens in between is dropped.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+/// How long the last answers may take to be written when the connection ends.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Serves one client until it leaves, misbehaves, or the daemon stops. Requests that still run are then cancelled.
+pub(super) async fn converse<H: Handler>(stream: UnixStream, handler: Arc<H>, stop: Stop) {
+    let (read, write) = stream.into_split();
+    let (answers, queue) = mpsc::channel(ANSWER_QUEUE);
+    let writer = tokio::spawn(write_answers(write, queue));
+    let mut frames = FrameReader::new(read, MAX_REQUEST_BYTES);
+    let mut requests = Requests { handler, stop: stop.clone(), answers, running: JoinSet::new(), ids: HashMap::new() };
+    loop {
+        let kept = tokio::select! {
+            frame = frames.next() => match frame {
+                Ok(Some(line)) => requests.start(&line),
+                Ok(None) => false,
+                Err(cause) => {
+                    let failure = Failure::from_error(ErrorKind::Usage, &cause);
+                    requests.refuse(0, failure.while_doing("the daemon cannot read the request"));
+                    false
+                }
+            },
+            Some(ended) = requests.running.join_next_with_id() => requests.ended(ended),
+            () = stop.wait() => false,
+        };
+        if !kept {
+            break;
+        }
+    }
+    requests.running.shutdown().await;
+    drop(requests);
+    if tokio::time::timeout(FLUSH_PATIENCE, writer).await.is_err() {
+        tracing::debug!("a client did not take its last answers");
+    }
+}
+
+/// The requests of one connection.
+struct Requests<H> {
+    handler: Arc<H>,
+    stop: Stop,
+    answers: mpsc::Sender<Answer>,
+    running: JoinSet<()>,
+    /// Ids of the running requests by their task.
+    ids: HashMap<task::Id, u64>,
+}
+
+impl<H: Handler> Requests<H> {
+    /// Takes a request; returns whether the connection is to be kept.
+    fn start(&mut self, line: &[u8]) -> bool {
+        let request: Request = match serde_json::from_slice(line) {
+            Ok(request) => request,
+            Err(cause) => {
+                let failure = Failure::from_error(ErrorKind::Usage, &cause);
+                self.refuse(0, failure.while_doing("the daemon cannot understand the request"));
+                return false;
+            }
+        };
+        let id = request.id;
+        if self.running.len() >= MAX_RUNNING {
+            let message = format!("more than {MAX_RUNNING} requests at once on one connection");
+            return self.refuse(id, Failure::new(ErrorKind::Failed, message));
+        }
+        match Call::parse(request) {
+            Ok(call) => {
+                tracing::debug!(id, method = call.method(), "request");
+                let work = answer(self.handler.clone(), self.stop.clone(), id, call, self.answers.clone());
+                self.ids.insert(self.running.spawn(work).id(), id);
+                true
+            }
+            Err(failure) => self.refuse(id, failure),
+        }
+    }
+
+    /// Answers with a failure, unless the client does not take its answers; returns whether it does.
+    fn refuse(&self, id: u64, failure: Failure) -> bool {
+        self.answers.try_send(Answer { id, body: Body::Failure(failure) }).is_ok()
+    }
+
+    /// Clears up after a request; one that panicked is answered here.
+    fn ended(&mut self, ended: Result<(task::Id, ()), task::JoinError>) -> bool {
+        let (task, panicked) = match &ended {
+            Ok((task, ())) => (*task, false),
+            Err(cause) => (cause.id(), cause.is_panic()),
+        };
+        match self.ids.remove(&task) {
+            Some(id) if panicked => {
+                self.refuse(id, Failure::new(ErrorKind::Failed, "the daemon failed at the request"))
+            }
+            _ => true,
+        }
+    }
+}
+
+/// Runs one request and sends its answers. A client that is gone is noticed by the reader, not here.
+async fn answer<H: Handler>(handler: Arc<H>, stop: Stop, id: u64, call: Call, answers: mpsc::Sender<Answer>) {
+    if matches!(call, Call::Stop) {
+        let body = Body::Result(json!({ "stopped": true, "pid": std::process::id() }));
+        // The answer is queued before the daemon learns that it stops, so that it is still written.
+        drop(answers.send(Answer { id, body }).await);
+        stop.trigger();
+        return;
+    }
+    let (sender, mut progress) = watch::channel(None);
+    let reporter = Arc::new(move |event: Progress| {
+        sender.send_replace(Some(event));
+    });
+    let work = handler.call(call, reporter);
+    tokio::pin!(work);
+    let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            outcome = &mut work => break outcome,
+            _ = ticks.tick() => {
+                if let Ok(true) = progress.has_changed()
+                    && let Some(event) = progress.borrow_and_update().clone()
+                {
+                    // Progress is for whoever listens; if the queue is full, a later event says more anyway.
+                    drop(answers.try_send(Answer { id, body: Body::Progress(event) }));
+                }
+            }
+        }
+    };
+    let body = outcome.map_or_else(Body::Failure, Body::Result);
+    drop(answers.send(Answer { id, body }).await);
+}
+
+async fn write_answers(mut write: OwnedWriteHalf, mut queue: mpsc::Receiver<Answer>) {
+    while let Some(answer) = queue.recv().await {
+        let written = match encode(&answer) {
+            Ok(line) => write_frame(&mut write, line).await,
+            Err(cause) => Err(cause.into()),
+        };
+        if let Err(cause) = written {
+            tracing::debug!(%cause, "a client left before its answer");
+            return;
+        }
+    }
+}
+
+/// One line of the answer, or of the failure that it is too long.
+fn encode(answer: &Answer) -> serde_json::Result<Vec<u8>> {
+    let line = serde_json::to_vec(answer)?;
+    if line.len() <= MAX_ANSWER_BYTES {
+        return Ok(line);
+    }
+    let failure = error::usage(format!("the answer is longer than {MAX_ANSWER_BYTES} bytes"));
+    serde_json::to_vec(&Answer { id: answer.id, body: Body::Failure(failure) })
+}

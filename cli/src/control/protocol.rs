@@ -1,0 +1,195 @@
+//! The messages of the control protocol.
+
+use ggen_marketplace::{BootstrapRequest, ErrorKind, Failure, FetchRequest, Progress, PublishRequest, SearchRequest};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::error;
+
+/// Version of the protocol. Daemon and command must have the same; they come in one binary, but an old daemon may
+/// outlive an update.
+pub(crate) const VERSION: u32 = 1;
+/// Longest request, in bytes.
+pub(crate) const MAX_REQUEST_BYTES: usize = 1 << 20;
+/// Longest answer, in bytes: a dry run lists every file of a package.
+pub(crate) const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// A request on the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Request {
+    /// The sender's [`VERSION`].
+    pub(crate) version: u32,
+    /// Chosen by the client, repeated in every answer.
+    pub(crate) id: u64,
+    /// What to do.
+    pub(crate) method: String,
+    /// With what.
+    #[serde(default)]
+    pub(crate) params: Value,
+}
+
+/// An answer on the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    /// The id of the request; 0 if it could not be read.
+    pub(crate) id: u64,
+    #[serde(flatten)]
+    pub(crate) body: Body,
+}
+
+/// What an answer says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Body {
+    /// The request is under way; more answers follow.
+    Progress(Progress),
+    /// The request is done.
+    Result(Value),
+    /// The request failed.
+    Failure(Failure),
+}
+
+/// What a daemon can be asked to do.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Call {
+    Publish(PublishRequest),
+    Fetch(FetchRequest),
+    Search(SearchRequest),
+    Bootstrap(BootstrapRequest),
+    Status,
+    Keys,
+    Listening,
+    Stop,
+}
+
+impl Call {
+    /// The method's name on the wire.
+    pub(crate) fn method(&self) -> &'static str {
+        match self {
+            Self::Publish(_) => "publish",
+            Self::Fetch(_) => "fetch",
+            Self::Search(_) => "search",
+            Self::Bootstrap(_) => "bootstrap",
+            Self::Status => "status",
+            Self::Keys => "keys",
+            Self::Listening => "listening",
+            Self::Stop => "stop",
+        }
+    }
+
+    /// Makes the request that `parse` understands.
+    ///
+    /// # Errors
+    /// Values that JSON cannot hold, such as a path that is not UTF-8.
+    pub(crate) fn request(&self, id: u64) -> Result<Request, Failure> {
+        let params = match self {
+            Self::Publish(request) => serde_json::to_value(request),
+            Self::Fetch(request) => serde_json::to_value(request),
+            Self::Search(request) => serde_json::to_value(request),
+            Self::Bootstrap(request) => serde_json::to_value(request),
+            Self::Status | Self::Keys | Self::Listening | Self::Stop => Ok(Value::Null),
+        };
+        let params = params.map_err(|cause| {
+            Failure::from_error(ErrorKind::Usage, &cause).while_doing("cannot send the request to the daemon")
+        })?;
+        Ok(Request { version: VERSION, id, method: self.method().to_owned(), params })
+    }
+
+    /// Understands a request.
+    ///
+    /// # Errors
+    /// Another version, an unknown method, parameters of another shape.
+    pub(crate) fn parse(request: Request) -> Result<Self, Failure> {
+        if request.version != VERSION {
+            return Err(other_version(request.version));
+        }
+        let Request { method, params, .. } = request;
+        Ok(match method.as_str() {
+            "publish" => Self::Publish(decode(&method, params)?),
+            "fetch" => Self::Fetch(decode(&method, params)?),
+            "search" => Self::Search(decode(&method, params)?),
+            "bootstrap" => Self::Bootstrap(decode(&method, params)?),
+            "status" => Self::Status,
+            "keys" => Self::Keys,
+            "listening" => Self::Listening,
+            "stop" => Self::Stop,
+            _ => return Err(error::usage(format!("the daemon knows no method `{method}`"))),
+        })
+    }
+}
+
+fn decode<T: DeserializeOwned>(method: &str, params: Value) -> Result<T, Failure> {
+    serde_json::from_value(params).map_err(|cause| {
+        Failure::from_error(ErrorKind::Usage, &cause)
+            .while_doing(format!("the parameters of the control method `{method}` are wrong"))
+    })
+}
+
+fn other_version(theirs: u32) -> Failure {
+    let message = format!("the command speaks control protocol {theirs}, the daemon {VERSION}");
+    Failure::new(ErrorKind::Failed, message)
+        .hinted("end the daemon (its pid stands in `daemon.json` of the home) and start it again")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn search() -> Call {
+        Call::Search(SearchRequest {
+            query: "web".to_owned(),
+            category: None,
+            tags: vec!["a".to_owned()],
+            limit: 20,
+            min_reputation: Some(0.5),
+            local: true,
+        })
+    }
+
+    #[test]
+    fn every_call_survives_the_wire() {
+        let bootstrap = BootstrapRequest { nodes: vec!["/dnsaddr/x".to_owned()], timeout: Duration::from_secs(3) };
+        let calls = [search(), Call::Bootstrap(bootstrap), Call::Status, Call::Keys, Call::Listening, Call::Stop];
+        for call in calls {
+            let line = serde_json::to_string(&call.request(7).unwrap()).unwrap();
+            let request: Request = serde_json::from_str(&line).unwrap();
+            assert_eq!(request.id, 7);
+            assert_eq!(Call::parse(request).unwrap(), call);
+        }
+    }
+
+    #[test]
+    fn answers_look_as_documented() {
+        let line = |body| serde_json::to_string(&Answer { id: 3, body }).unwrap();
+        assert_eq!(line(Body::Result(Value::from(1))), r#"{"id":3,"result":1}"#);
+        assert_eq!(line(Body::Progress(Progress::Announcing)), r#"{"id":3,"progress":{"stage":"announcing"}}"#);
+        let failure = line(Body::Failure(Failure::new(ErrorKind::NotFound, "x")));
+        assert_eq!(failure, r#"{"id":3,"failure":{"kind":"not_found","message":"x"}}"#);
+    }
+
+    #[test]
+    fn foreign_version_method_and_shape_are_each_named() {
+        let request = |version, method: &str, params| Request { version, id: 1, method: method.to_owned(), params };
+        let message = |request| Call::parse(request).unwrap_err().message;
+        assert!(message(request(2, "status", Value::Null)).contains("control protocol 2"));
+        assert!(message(request(1, "dance", Value::Null)).contains("`dance`"));
+        assert!(message(request(1, "fetch", Value::from(3))).contains("`fetch`"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn path_that_json_cannot_hold_is_refused() {
+        use std::os::unix::ffi::OsStringExt;
+        let path = std::ffi::OsString::from_vec(vec![b'/', 0xff]).into();
+        let call = Call::Fetch(FetchRequest {
+            target: "x".to_owned(),
+            to: ggen_marketplace::FetchTo::Path(path),
+            timeout: Duration::from_secs(1),
+            offline: true,
+            providers: Vec::new(),
+        });
+        assert_eq!(call.request(1).unwrap_err().kind, ErrorKind::Usage);
+    }
+}

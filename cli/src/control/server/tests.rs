@@ -1,0 +1,223 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ggen_marketplace::{BootstrapReport, BootstrapRequest, Progress};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+};
+
+use super::*;
+use crate::control::{Client, bind, connect};
+
+/// Answers `listening` at once; `keys` never, telling when it starts and when it is dropped; `bootstrap` after one
+/// progress event was taken; `status` by a panic.
+struct Fake {
+    started: mpsc::UnboundedSender<&'static str>,
+    bootstrap_may_end: Arc<Notify>,
+}
+
+struct TellsEnd(mpsc::UnboundedSender<&'static str>);
+
+impl Drop for TellsEnd {
+    fn drop(&mut self) {
+        self.0.send("dropped").ok();
+    }
+}
+
+impl Handler for Fake {
+    async fn call(&self, call: Call, reporter: Arc<dyn Reporter>) -> Result<Value, Failure> {
+        match call {
+            Call::Listening => Ok(json!("here")),
+            Call::Keys => {
+                let _tells_end = TellsEnd(self.started.clone());
+                self.started.send("started").unwrap();
+                std::future::pending().await
+            }
+            Call::Bootstrap(request) => {
+                reporter.report(Progress::Finding { peers_asked: 4 });
+                self.bootstrap_may_end.notified().await;
+                Ok(json!({"connected": request.nodes, "failed": [], "routing_table_peers": 0}))
+            }
+            Call::Status => panic!("a bug in an operation"),
+            other => Err(Failure::new(ErrorKind::NotFound, format!("no {}", other.method()))),
+        }
+    }
+}
+
+struct Daemon {
+    home: TempDir,
+    stop: Stop,
+    served: JoinHandle<()>,
+    events: mpsc::UnboundedReceiver<&'static str>,
+    bootstrap_may_end: Arc<Notify>,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let (started, events) = mpsc::unbounded_channel();
+        let bootstrap_may_end = Arc::new(Notify::new());
+        let handler = Arc::new(Fake { started, bootstrap_may_end: bootstrap_may_end.clone() });
+        let stop = Stop::new();
+        let served = tokio::spawn(serve(bind(home.path()).unwrap(), handler, stop.clone()));
+        Self { home, stop, served, events, bootstrap_may_end }
+    }
+
+    async fn client(&self) -> Client {
+        Client::new(self.stream().await)
+    }
+
+    async fn stream(&self) -> UnixStream {
+        connect(self.home.path()).await.unwrap().expect("the daemon listens")
+    }
+}
+
+fn ignore(_: Progress) {}
+
+#[tokio::test]
+async fn result_and_failure_come_back_as_they_were_given() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client().await;
+    let answer: String = client.call(&Call::Listening, &ignore).await.unwrap();
+    assert_eq!(answer, "here");
+    let search = ggen_marketplace::SearchRequest {
+        query: String::new(),
+        category: None,
+        tags: Vec::new(),
+        limit: 1,
+        min_reputation: None,
+        local: true,
+    };
+    let failure = client.call::<Value>(&Call::Search(search), &ignore).await.unwrap_err();
+    assert_eq!(failure, Failure::new(ErrorKind::NotFound, "no search"));
+}
+
+#[tokio::test]
+async fn progress_arrives_before_the_result() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client().await;
+    let request = BootstrapRequest { nodes: vec!["/dnsaddr/x".to_owned()], timeout: Duration::from_secs(1) };
+    let may_end = daemon.bootstrap_may_end.clone();
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = seen.clone();
+    let reporter = move |progress: Progress| {
+        assert_eq!(progress, Progress::Finding { peers_asked: 4 });
+        count.fetch_add(1, Ordering::Relaxed);
+        may_end.notify_one();
+    };
+    let report: BootstrapReport = client.call(&Call::Bootstrap(request), &reporter).await.unwrap();
+    assert_eq!(report.connected, ["/dnsaddr/x"]);
+    assert_eq!(seen.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn leaving_client_cancels_its_request_and_no_other() {
+    let mut daemon = Daemon::start();
+    let mut leaving = daemon.client().await;
+    let mut staying = daemon.client().await;
+    tokio::select! {
+        _ = leaving.call::<Value>(&Call::Keys, &ignore) => panic!("it never ends"),
+        event = daemon.events.recv() => assert_eq!(event, Some("started")),
+    }
+    drop(leaving);
+    assert_eq!(daemon.events.recv().await, Some("dropped"));
+    let answer: String = staying.call(&Call::Listening, &ignore).await.unwrap();
+    assert_eq!(answer, "here");
+}
+
+#[tokio::test]
+async fn stop_is_answered_cancels_what_runs_and_ends_the_server() {
+    let mut daemon = Daemon::start();
+    let mut waiting = daemon.client().await;
+    let waits = tokio::spawn(async move { waiting.call::<Value>(&Call::Keys, &ignore).await });
+    assert_eq!(daemon.events.recv().await, Some("started"));
+    let mut client = daemon.client().await;
+    let answer: Value = client.call(&Call::Stop, &ignore).await.unwrap();
+    assert_eq!(answer["stopped"], true);
+    daemon.served.await.unwrap();
+    assert_eq!(daemon.events.recv().await, Some("dropped"));
+    let failure = waits.await.unwrap().unwrap_err();
+    assert!(failure.message.contains("went away"), "{failure}");
+    assert!(connect(daemon.home.path()).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn panic_in_an_operation_is_answered_and_the_connection_goes_on() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client().await;
+    let failure = client.call::<Value>(&Call::Status, &ignore).await.unwrap_err();
+    assert_eq!(failure.kind, ErrorKind::Failed);
+    client.call::<String>(&Call::Listening, &ignore).await.unwrap();
+}
+
+async fn say(daemon: &Daemon, line: &[u8]) -> String {
+    let mut stream = daemon.stream().await;
+    // The daemon may close the connection before it has taken everything.
+    drop(stream.write_all(line).await);
+    let mut answer = vec![0; 64 * 1024];
+    let length = stream.read(&mut answer).await.unwrap();
+    String::from_utf8(answer[..length].to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn garbage_foreign_versions_and_unknown_methods_are_answered_clearly() {
+    let daemon = Daemon::start();
+    let answer = say(&daemon, b"hello\n").await;
+    assert!(answer.contains(r#""id":0"#) && answer.contains("cannot understand"), "{answer}");
+    let answer = say(&daemon, b"{\"version\":9,\"id\":5,\"method\":\"status\"}\n").await;
+    assert!(answer.contains(r#""id":5"#) && answer.contains("control protocol 9"), "{answer}");
+    let answer = say(&daemon, b"{\"version\":1,\"id\":6,\"method\":\"dance\"}\n").await;
+    assert!(answer.contains(r#""id":6"#) && answer.contains("no method `dance`"), "{answer}");
+}
+
+#[tokio::test]
+async fn request_without_end_is_refused_at_the_bound() {
+    let daemon = Daemon::start();
+    let endless = vec![b'x'; crate::control::protocol::MAX_REQUEST_BYTES + 1];
+    let mut client_side = daemon.stream().await;
+    client_side.write_all(&endless).await.unwrap();
+    let mut answer = String::new();
+    client_side.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("longer than 1048576 bytes"), "{answer}");
+}
+
+#[tokio::test]
+async fn client_beyond_the_bound_is_told_so() {
+    let daemon = Daemon::start();
+    let mut clients = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        let mut client = daemon.client().await;
+        client.call::<String>(&Call::Listening, &ignore).await.unwrap();
+        clients.push(client);
+    }
+    let failure = daemon.client().await.call::<String>(&Call::Listening, &ignore).await.unwrap_err();
+    assert!(failure.message.contains("already serves"), "{failure}");
+    // One that leaves makes room.
+    clients.pop();
+    let patience = Duration::from_secs(20);
+    let room = async { while daemon.client().await.call::<String>(&Call::Listening, &ignore).await.is_err() {} };
+    tokio::time::timeout(patience, room).await.expect("a place becomes free");
+    daemon.stop.trigger();
+    daemon.served.await.unwrap();
+}
+
+#[tokio::test]
+async fn request_beyond_the_bound_of_its_connection_is_refused_and_the_others_go_on() {
+    let mut daemon = Daemon::start();
+    let mut stream = daemon.stream().await;
+    for id in 1..=17 {
+        let line = format!("{{\"version\":1,\"id\":{id},\"method\":\"keys\"}}\n");
+        stream.write_all(line.as_bytes()).await.unwrap();
+    }
+    let mut answer = vec![0; 4096];
+    let length = stream.read(&mut answer).await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer[..length]).unwrap();
+    assert_eq!(answer["id"], 17, "{answer}");
+    assert_eq!(answer["failure"]["message"], "more than 16 requests at once on one connection");
+    for _ in 0..16 {
+        assert_eq!(daemon.events.recv().await, Some("started"));
+    }
+}

@@ -1,0 +1,90 @@
+//! The process that runs a node and serves its home's socket.
+
+mod detach;
+
+use std::{io, sync::Arc, time::Duration};
+
+use ggen_marketplace::{Config, ErrorKind, Failure, Listening, Mode, Registry, Reporter};
+use serde_json::Value;
+
+pub(crate) use detach::{Detached, spawn};
+
+use crate::{
+    backend,
+    control::{self, Call, Handler, Stop},
+    error,
+    home::DaemonLock,
+    interrupt::Interrupts,
+};
+
+/// How long a node may take to stop, in order, before it just ends. The store is safe either way.
+pub(crate) const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs the node of the locked home until a signal or a client's `stop`; calls `ready` once it listens and answers.
+///
+/// # Errors
+/// A node that cannot start, or that does not stop in time. The socket is removed in any case.
+pub(crate) async fn run(
+    lock: &DaemonLock,
+    config: Config,
+    mut interrupts: Interrupts,
+    ready: impl FnOnce(&Listening) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let home = lock.home().path();
+    let opened = tokio::select! {
+        opened = Registry::open(home, config, Mode::Daemon) => opened,
+        () = interrupts.next() => return Err(error::interrupted()),
+    };
+    let registry = opened?;
+    let outcome = serve(lock, &registry, &mut interrupts, ready).await;
+    tokio::select! {
+        stopped = tokio::time::timeout(SHUTDOWN_PATIENCE, registry.shutdown()) => {
+            if stopped.is_err() {
+                let seconds = SHUTDOWN_PATIENCE.as_secs();
+                return Err(Failure::new(ErrorKind::TimedOut, format!("the node did not stop within {seconds} s")));
+            }
+        }
+        // Whoever asks twice does not want to wait.
+        () = interrupts.next() => return Err(error::interrupted()),
+    }
+    tracing::info!("the node has stopped");
+    outcome
+}
+
+/// Serves the socket of the locked home. It is there before `ready` is called and removed at the end.
+async fn serve(
+    lock: &DaemonLock,
+    registry: &Registry,
+    interrupts: &mut Interrupts,
+    ready: impl FnOnce(&Listening) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let home = lock.home().path();
+    let refuse = |action: &str, cause: &io::Error| error::io(action, home, cause);
+    let listener = control::bind(home).map_err(|cause| refuse("make the control socket in home", &cause))?;
+    let stop = Stop::new();
+    let server = tokio::spawn(control::serve(listener, Arc::new(Node(registry.clone())), stop.clone()));
+    let listening = registry.listening();
+    tracing::info!(peer_id = %listening.peer_id, addresses = ?listening.listen_addresses, "the node listens");
+    let told = ready(&listening);
+    if told.is_ok() {
+        tokio::select! {
+            () = interrupts.next() => tracing::info!("stopping: a signal"),
+            () = stop.wait() => tracing::info!("stopping: a client's wish"),
+        }
+    }
+    stop.trigger();
+    let served = server.await.map_err(|cause| {
+        Failure::from_error(ErrorKind::Failed, &cause).while_doing("the control socket's server failed")
+    });
+    control::remove(home).map_err(|cause| refuse("remove the control socket of home", &cause))?;
+    told.and(served)
+}
+
+/// Carries out what clients ask for.
+struct Node(Registry);
+
+impl Handler for Node {
+    async fn call(&self, call: Call, reporter: Arc<dyn Reporter>) -> Result<Value, Failure> {
+        backend::perform(&self.0, call, reporter).await
+    }
+}

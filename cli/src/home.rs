@@ -1,0 +1,119 @@
+//! The home directory of a node: where its files are, and which process holds it.
+
+mod lock;
+
+use std::{
+    fs, io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use ggen_marketplace::Failure;
+
+pub(crate) use lock::{DaemonLock, Holder};
+
+use crate::error;
+
+/// Name of the default home in the user's own.
+const DEFAULT_NAME: &str = ".ggen";
+/// Only the owner enters.
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// Path of a home directory, absolute. It need not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Home {
+    path: PathBuf,
+}
+
+impl Home {
+    /// Takes the directory that the user chose, or the default one.
+    pub(crate) fn resolve(chosen: Option<&Path>) -> Result<Self, Failure> {
+        // An empty GGEN_HOME means the same as none.
+        let path = match chosen.filter(|path| !path.as_os_str().is_empty()) {
+            Some(path) => path.to_owned(),
+            None => std::env::home_dir()
+                .filter(|path| !path.as_os_str().is_empty())
+                .map(|path| path.join(DEFAULT_NAME))
+                .ok_or_else(|| {
+                    error::usage("there is no home directory to use").hinted("name one with `--home DIR`")
+                })?,
+        };
+        let path = std::path::absolute(&path).map_err(|cause| error::io("use home", &path, &cause))?;
+        if path.exists() && !path.is_dir() {
+            return Err(error::usage(format!("home `{}` is not a directory", path.display())));
+        }
+        Ok(Self { path })
+    }
+
+    /// Creates the directory, for its owner only, unless it exists.
+    pub(crate) fn create(&self) -> Result<(), Failure> {
+        let refuse = |cause: &io::Error| error::io("create home", &self.path, cause);
+        if let Some(parent) = self.path.parent() {
+            fs::create_dir_all(parent).map_err(|cause| refuse(&cause))?;
+        }
+        match fs::DirBuilder::new().mode(DIRECTORY_MODE).create(&self.path) {
+            Ok(()) => Ok(()),
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists && self.path.is_dir() => Ok(()),
+            Err(cause) => Err(refuse(&cause)),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the configuration is unless the user names another file.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.path.join("p2p-config.toml")
+    }
+
+    /// Where a daemon logs.
+    pub(crate) fn log_file(&self) -> PathBuf {
+        self.path.join("ggen.log")
+    }
+
+    /// What the process that serves this home says of itself; locked as long as it runs.
+    pub(crate) fn daemon_file(&self) -> PathBuf {
+        self.path.join("daemon.json")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn created_home_is_private_and_creating_it_again_is_fine() {
+        let place = tempfile::tempdir().unwrap();
+        let home = Home::resolve(Some(&place.path().join("a/b"))).unwrap();
+        home.create().unwrap();
+        home.create().unwrap();
+        assert_eq!(fs::metadata(home.path()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn file_in_place_of_a_home_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("file");
+        fs::write(&path, b"").unwrap();
+        let failure = Home::resolve(Some(&path)).unwrap_err();
+        assert!(failure.message.ends_with("is not a directory"), "{failure}");
+    }
+
+    #[test]
+    fn home_that_cannot_be_created_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("file"), b"").unwrap();
+        let path = place.path().join("file/home");
+        let failure = Home::resolve(Some(&path)).unwrap().create().unwrap_err();
+        assert_eq!(failure.message, format!("cannot create home `{}`", path.display()));
+    }
+
+    #[test]
+    fn relative_home_becomes_absolute() {
+        let home = Home::resolve(Some(Path::new("x"))).unwrap();
+        assert_eq!(home.path(), std::env::current_dir().unwrap().join("x"));
+    }
+}

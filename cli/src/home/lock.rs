@@ -1,0 +1,144 @@
+//! Which process serves a home: a file that it keeps locked as long as it lives.
+//!
+//! *Invariant*: whoever holds the lock is the only one that binds, replaces or removes the socket. The system releases
+//! the lock when the process ends, however it ends, so a dead daemon never blocks its successor. The file is never
+//! removed: a lock on a removed file would exclude nobody.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::OpenOptionsExt,
+    time::Duration,
+};
+
+use ggen_marketplace::{ErrorKind, Failure};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::{error, home::Home};
+
+/// How long to try for the lock. Others hold it for an instant when they look whether a daemon runs.
+const ACQUIRE_PATIENCE: Duration = Duration::from_millis(500);
+/// Pause between two tries.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
+/// Largest daemon file that is read, in bytes.
+const MAX_DAEMON_FILE_BYTES: u64 = 4096;
+
+/// The process that serves a home, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Holder {
+    /// Its id; absent while it is just starting.
+    pub(crate) pid: Option<u32>,
+}
+
+impl Holder {
+    /// Looks which process serves `home`, if one does.
+    pub(crate) fn of(home: &Home) -> Result<Option<Self>, Failure> {
+        let path = home.daemon_file();
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(cause) => return Err(error::io("open", &path, &cause)),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => Ok(Some(Self::read(&file))),
+            Err(TryLockError::Error(cause)) => Err(error::io("lock", &path, &cause)),
+        }
+    }
+
+    /// Reads what the holder wrote. It may be just about to write it, so nothing readable is no error.
+    fn read(file: &File) -> Self {
+        let mut text = String::new();
+        match file.take(MAX_DAEMON_FILE_BYTES).read_to_string(&mut text) {
+            Ok(_) => serde_json::from_str(&text).unwrap_or_default(),
+            Err(_) => Self::default(),
+        }
+    }
+
+    /// The failure of a second daemon on the same home.
+    pub(crate) fn in_use(&self, home: &Home) -> Failure {
+        let path = home.path().display();
+        let holder = match self.pid {
+            Some(pid) => format!("process {pid}"),
+            None => "another process".to_owned(),
+        };
+        Failure::new(ErrorKind::Failed, format!("home `{path}` is in use by {holder}"))
+            .hinted("stop that node with `ggen marketplace p2p stop`, or choose another home with `--home DIR`")
+    }
+}
+
+/// The right to serve a home; held until it is dropped or the process ends.
+#[derive(Debug)]
+pub(crate) struct DaemonLock {
+    file: File,
+    home: Home,
+}
+
+impl DaemonLock {
+    /// Takes the lock for this process and says so in the file.
+    pub(crate) async fn acquire(home: &Home) -> Result<Self, Failure> {
+        let path = home.daemon_file();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|cause| error::io("open", &path, &cause))?;
+        let deadline = Instant::now() + ACQUIRE_PATIENCE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => tokio::time::sleep(RETRY_PAUSE).await,
+                Err(TryLockError::WouldBlock) => return Err(Holder::read(&file).in_use(home)),
+                Err(TryLockError::Error(cause)) => return Err(error::io("lock", &path, &cause)),
+            }
+        }
+        let mut lock = Self { file, home: home.clone() };
+        lock.write(&Holder { pid: Some(std::process::id()) }).map_err(|cause| error::io("write", &path, &cause))?;
+        Ok(lock)
+    }
+
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    fn write(&mut self, holder: &Holder) -> io::Result<()> {
+        let text = serde_json::to_string(holder)?;
+        self.file.set_len(0)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(text.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lock_names_its_holder_excludes_a_second_and_ends_with_it() {
+        let place = tempfile::tempdir().unwrap();
+        let home = Home::resolve(Some(place.path())).unwrap();
+        assert_eq!(Holder::of(&home).unwrap(), None);
+
+        let lock = DaemonLock::acquire(&home).await.unwrap();
+        assert_eq!(Holder::of(&home).unwrap(), Some(Holder { pid: Some(std::process::id()) }));
+        let refusal = DaemonLock::acquire(&home).await.unwrap_err();
+        assert!(refusal.message.contains(&format!("process {}", std::process::id())), "{refusal}");
+
+        drop(lock);
+        assert_eq!(Holder::of(&home).unwrap(), None);
+        DaemonLock::acquire(&home).await.unwrap();
+    }
+
+    #[test]
+    fn nothing_readable_is_a_holder_without_a_name() {
+        let place = tempfile::tempdir().unwrap();
+        let home = Home::resolve(Some(place.path())).unwrap();
+        std::fs::write(home.daemon_file(), b"{\"pi").unwrap();
+        let file = File::open(home.daemon_file()).unwrap();
+        assert_eq!(Holder::read(&file), Holder { pid: None });
+    }
+}

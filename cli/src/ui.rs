@@ -1,0 +1,164 @@
+//! The only writer to the terminal: stdout is the answer, stderr is the talk.
+//!
+//! *Invariants*: with `--format json` stdout gets exactly one JSON document, be it the answer or the error. Text for
+//! people never carries control characters that came from elsewhere (a peer's package description, a file name). A
+//! reader that closed its end has read enough: that is success.
+
+mod json;
+mod progress;
+pub(crate) mod text;
+pub(crate) mod usage;
+
+use std::{
+    env,
+    fmt::Write as _,
+    io::{self, IsTerminal, Write},
+    sync::Arc,
+};
+
+use ggen_marketplace::Failure;
+use serde::Serialize;
+
+pub(crate) use progress::Bar;
+
+use crate::{
+    args::{Format, GlobalArgs},
+    error,
+};
+
+/// How to talk to whoever started the process.
+#[derive(Clone, Debug)]
+pub(crate) struct Ui {
+    format: Format,
+    quiet: bool,
+    color: bool,
+    bars: bool,
+}
+
+impl Ui {
+    /// Looks at the flags, at the terminal and at `NO_COLOR`.
+    pub(crate) fn new(args: &GlobalArgs) -> Self {
+        let terminal = io::stderr().is_terminal();
+        // A log and a bar on the same terminal would tear each other apart.
+        let bars = terminal && !args.quiet && !args.verbose;
+        Self { format: args.format, quiet: args.quiet, color: terminal && color_wanted(), bars }
+    }
+
+    pub(crate) fn color(&self) -> bool {
+        self.color
+    }
+
+    /// Prints the answer of a command: `value` as JSON, or what `human` makes of it.
+    ///
+    /// # Errors
+    /// Stdout that cannot be written, unless its reader has gone.
+    pub(crate) fn answer<T: Serialize>(&self, value: &T, human: impl FnOnce(&T) -> String) -> Result<(), Failure> {
+        let text = match self.format {
+            Format::Json => json::document(value)?,
+            Format::Human => text::plain(&human(value)),
+        };
+        self.raw(text.as_bytes())
+    }
+
+    /// Prints bytes as they are.
+    pub(crate) fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
+        put(&mut io::stdout().lock(), bytes).map_err(|cause| {
+            Failure::from_error(ggen_marketplace::ErrorKind::Failed, &cause).while_doing("cannot write to stdout")
+        })
+    }
+
+    /// Says something on the side, unless the user wants it quiet.
+    pub(crate) fn note(&self, message: &str) {
+        if !self.quiet {
+            talk(&format!("{}\n", text::plain(message).trim_end()));
+        }
+    }
+
+    /// A progress bar, which shows only on a terminal.
+    pub(crate) fn bar(&self) -> Arc<Bar> {
+        Arc::new(Bar::new(self.bars))
+    }
+
+    /// Reports how the command ended and returns the exit code.
+    pub(crate) fn finish(&self, outcome: Result<(), Failure>) -> u8 {
+        let Err(failure) = outcome else { return 0 };
+        self.failure(&failure);
+        error::exit_code(failure.kind)
+    }
+
+    fn failure(&self, failure: &Failure) {
+        match self.format {
+            // If even the error cannot be written, the exit code still tells.
+            Format::Json => drop(self.raw(json::failure(failure).as_bytes())),
+            Format::Human => talk(&describe(failure, self.color)),
+        }
+    }
+}
+
+/// Whether the user lets us colour at all.
+pub(crate) fn color_wanted() -> bool {
+    env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// The failure as people read it: what failed, why, what to do.
+fn describe(failure: &Failure, color: bool) -> String {
+    let (red, cyan, reset) = if color { ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m") } else { ("", "", "") };
+    let mut out = format!("{red}error:{reset} {}\n", text::plain(&failure.message).trim_end());
+    for cause in &failure.causes {
+        writeln!(out, "  cause: {}", text::plain(cause).trim_end()).expect("a string takes everything");
+    }
+    if let Some(hint) = &failure.hint {
+        writeln!(out, "{cyan}hint:{reset} {}", text::plain(hint).trim_end()).expect("a string takes everything");
+    }
+    out
+}
+
+/// Writes to stderr. There is nowhere to report a failure of stderr to.
+fn talk(text: &str) {
+    drop(io::stderr().lock().write_all(text.as_bytes()));
+}
+
+/// Writes and flushes; a closed pipe is success.
+fn put(sink: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    match sink.write_all(bytes).and_then(|()| sink.flush()) {
+        Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ggen_marketplace::ErrorKind;
+
+    use super::*;
+
+    struct Refusing(io::ErrorKind);
+
+    impl Write for Refusing {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn closed_pipe_is_success_and_a_full_disk_is_not() {
+        put(&mut Refusing(io::ErrorKind::BrokenPipe), b"x").unwrap();
+        put(&mut Refusing(io::ErrorKind::StorageFull), b"x").unwrap_err();
+    }
+
+    #[test]
+    fn failure_lists_causes_and_hint_below_the_message() {
+        let failure = Failure::new(ErrorKind::Failed, "root").while_doing("cannot publish `x`").hinted("do `y`");
+        assert_eq!(describe(&failure, false), "error: cannot publish `x`\n  cause: root\nhint: do `y`\n");
+    }
+
+    #[test]
+    fn escape_sequences_of_others_do_not_reach_the_terminal() {
+        let failure = Failure::new(ErrorKind::Failed, "bad\x1b[2Jname");
+        assert!(!describe(&failure, false).contains('\x1b'));
+    }
+}

@@ -1,0 +1,41 @@
+//! The JSON form of answers and errors: one document on one line.
+
+use ggen_marketplace::{ErrorKind, Failure};
+use serde::Serialize;
+use serde_json::json;
+
+/// Renders an answer.
+///
+/// # Errors
+/// A value that JSON cannot hold, such as a path that is not UTF-8.
+pub(super) fn document<T: Serialize>(value: &T) -> Result<String, Failure> {
+    serde_json::to_string(value)
+        .map(|text| text + "\n")
+        .map_err(|cause| Failure::from_error(ErrorKind::Failed, &cause).while_doing("cannot write the answer as JSON"))
+}
+
+/// Renders a failure as `{"error": {...}}`.
+pub(super) fn failure(failure: &Failure) -> String {
+    let document = json!({
+        "error": {
+            "kind": failure.kind,
+            "message": failure.message,
+            "causes": failure.causes,
+            "hint": failure.hint,
+        }
+    });
+    format!("{document}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_has_the_fields_of_the_contract_even_when_they_are_empty() {
+        let text = super::failure(&Failure::new(ErrorKind::NotFound, "no `x`"));
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let expected = json!({"error": {"kind": "not_found", "message": "no `x`", "causes": [], "hint": null}});
+        assert_eq!(value, expected);
+    }
+}

@@ -1,0 +1,104 @@
+//! What clap says: help on stdout, usage errors on stderr or as the JSON error on stdout.
+
+use std::{
+    ffi::OsString,
+    io::{self, IsTerminal, Write},
+};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use ggen_marketplace::Failure;
+
+use super::{color_wanted, json, put};
+use crate::error;
+
+/// Prints what clap made of a command line that is not to be run, and returns the exit code.
+pub(crate) fn answer(args: &[OsString], refusal: &clap::Error) -> u8 {
+    if matches!(refusal.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let text = styled(refusal, io::stdout().is_terminal());
+        return u8::from(put(&mut io::stdout().lock(), text.as_bytes()).is_err());
+    }
+    let failure = failure(refusal);
+    let written = if wants_json(args) {
+        put(&mut io::stdout().lock(), json::failure(&failure).as_bytes())
+    } else {
+        io::stderr().lock().write_all(styled(refusal, io::stderr().is_terminal()).as_bytes())
+    };
+    // If even the refusal cannot be written, the exit code still tells.
+    drop(written);
+    error::exit_code(failure.kind)
+}
+
+fn styled(refusal: &clap::Error, terminal: bool) -> String {
+    let text = refusal.render();
+    if terminal && color_wanted() { text.ansi().to_string() } else { text.to_string() }
+}
+
+/// Whether `--format json` stands on a command line that could not be parsed.
+fn wants_json(args: &[OsString]) -> bool {
+    let mut words = args.iter().skip(1).map(|word| word.to_string_lossy()).take_while(|word| word != "--");
+    let mut json = false;
+    while let Some(word) = words.next() {
+        if word == "--format" {
+            json = words.next().is_some_and(|value| value == "json");
+        } else if let Some(value) = word.strip_prefix("--format=") {
+            json = value == "json";
+        }
+    }
+    json
+}
+
+/// Clap's refusal as a failure: its first paragraph is the message; a tip, or else the usage, is the hint.
+fn failure(refusal: &clap::Error) -> Failure {
+    if matches!(refusal.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand) {
+        return error::usage("a sub-command is missing").hinted("add `--help` to list the sub-commands");
+    }
+    let text = refusal.render().to_string();
+    let first = text.split("\n\n").next().unwrap_or(&text);
+    let message = super::text::one_line(first.strip_prefix("error: ").unwrap_or(first));
+    let hint = suggestion(refusal).unwrap_or_else(|| "add `--help` to see the usage".to_owned());
+    error::usage(message).hinted(hint)
+}
+
+fn suggestion(refusal: &clap::Error) -> Option<String> {
+    let kinds = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
+    kinds.into_iter().find_map(|kind| match refusal.get(kind)? {
+        ContextValue::String(word) => Some(format!("did you mean `{word}`?")),
+        ContextValue::Strings(words) => words.first().map(|word| format!("did you mean `{word}`?")),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::Args;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn json_is_recognised_in_both_spellings_and_not_after_the_end_of_flags() {
+        assert!(wants_json(&words("ggen --format json x")));
+        assert!(wants_json(&words("ggen x --format=json")));
+        assert!(!wants_json(&words("ggen x -- --format json")));
+        assert!(!wants_json(&words("ggen x --format json --format human")));
+        assert!(!wants_json(&words("ggen x --format")));
+    }
+
+    #[test]
+    fn misspelt_flag_gets_a_message_and_a_suggestion() {
+        let refusal = Args::try_parse_from(words("ggen marketplace p2p start --listne x")).unwrap_err();
+        let failure = failure(&refusal);
+        assert_eq!(failure.message, "unexpected argument '--listne' found");
+        assert_eq!(failure.hint.as_deref(), Some("did you mean `--listen`?"));
+    }
+
+    #[test]
+    fn missing_argument_is_named() {
+        let refusal = Args::try_parse_from(words("ggen marketplace p2p fetch")).unwrap_err();
+        assert!(failure(&refusal).message.contains("<TARGET>"), "{refusal}");
+    }
+}

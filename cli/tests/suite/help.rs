@@ -1,0 +1,77 @@
+//! Help, version, completions and the manual page.
+
+use crate::support::{Home, Output};
+
+const COMMANDS: [&[&str]; 16] = [
+    &[],
+    &["marketplace"],
+    &["marketplace", "p2p"],
+    &["marketplace", "p2p", "start"],
+    &["marketplace", "p2p", "stop"],
+    &["marketplace", "p2p", "status"],
+    &["marketplace", "p2p", "publish"],
+    &["marketplace", "p2p", "fetch"],
+    &["marketplace", "p2p", "search"],
+    &["marketplace", "p2p", "key"],
+    &["marketplace", "p2p", "key", "list"],
+    &["marketplace", "p2p", "bootstrap"],
+    &["marketplace", "p2p", "config"],
+    &["marketplace", "p2p", "config", "show"],
+    &["completions"],
+    &["man"],
+];
+
+#[test]
+fn help_of_every_command_has_an_example_and_goes_to_stdout() {
+    let home = Home::new();
+    for command in COMMANDS {
+        let Output { stdout, stderr, .. } = home.run(&[command, &["--help"]].concat()).expect_code(0);
+        assert!(stdout.contains("Example:\n  ggen "), "{command:?}: {stdout}");
+        assert!(stdout.contains("Usage: ggen"), "{command:?}: {stdout}");
+        assert_eq!(stderr, "", "{command:?}");
+        assert!(!stdout.contains("--detached"), "{command:?}: an internal flag is shown");
+    }
+    assert!(!home.path().exists(), "help made a home");
+}
+
+#[test]
+fn version_is_printed() {
+    let output = Home::new().run(&["--version"]).expect_code(0);
+    assert_eq!(output.stdout, format!("ggen {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn completions_of_every_shell_know_the_commands() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = home.run(&["completions", shell]).expect_code(0).stdout;
+        for word in ["marketplace", "publish", "bootstrap", "format"] {
+            assert!(script.contains(word), "{shell}: no {word}");
+        }
+    }
+}
+
+#[test]
+fn bash_accepts_its_completion_script() {
+    let home = Home::new();
+    let script = home.work().join("ggen.bash");
+    std::fs::write(&script, home.run(&["completions", "bash"]).expect_code(0).stdout).unwrap();
+    let checked = std::process::Command::new("bash").arg("-n").arg(&script).output();
+    // A machine without bash has nobody to complete for.
+    let Ok(checked) = checked else { return };
+    assert!(checked.status.success(), "{checked:?}");
+}
+
+#[test]
+fn manual_page_is_roff() {
+    let page = Home::new().run(&["man"]).expect_code(0).stdout;
+    assert!(page.contains(".TH ggen 1"), "{page}");
+}
+
+#[test]
+fn closed_pipe_is_success() {
+    let home = Home::new();
+    let mut child = home.command(&["completions", "bash"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

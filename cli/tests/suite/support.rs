@@ -1,0 +1,183 @@
+//! A home in a temporary directory, and the binary run in it.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A temporary home; removed with everything in it.
+pub struct Home {
+    place: TempDir,
+}
+
+/// How a run of the binary ended.
+#[derive(Debug)]
+pub struct Output {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    /// The one JSON document on stdout.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|cause| panic!("not one JSON document ({cause}): {self:?}"))
+    }
+
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        self
+    }
+}
+
+impl Home {
+    pub fn new() -> Self {
+        Self { place: tempfile::tempdir().expect("a temporary directory can be made") }
+    }
+
+    /// The home itself. It is made by the commands that need it.
+    pub fn path(&self) -> PathBuf {
+        self.place.path().join("home")
+    }
+
+    /// The directory that commands run in; `~` of their user as well.
+    pub fn work(&self) -> &Path {
+        self.place.path()
+    }
+
+    /// Writes the home's configuration file.
+    pub fn configure(&self, text: &str) {
+        fs::create_dir_all(self.path()).expect("the home can be made");
+        fs::write(self.path().join("p2p-config.toml"), text).expect("the configuration can be written");
+    }
+
+    /// The binary with this home, and nothing of the environment of whoever runs the tests.
+    pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ggen"));
+        for name in ["GGEN_P2P_BOOTSTRAP", "GGEN_P2P_LISTEN", "GGEN_P2P_DHT_SERVER", "RUST_LOG"] {
+            command.env_remove(name);
+        }
+        command.env("GGEN_HOME", self.path()).env("HOME", self.work()).current_dir(self.work()).stdin(Stdio::null());
+        command.args(args);
+        command
+    }
+
+    /// Runs `ggen <args>`.
+    pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Output {
+        finish(&mut self.command(args))
+    }
+
+    /// Runs `ggen marketplace p2p <args>`.
+    pub fn p2p(&self, args: &[&str]) -> Output {
+        self.run(&[&["marketplace", "p2p"], args].concat())
+    }
+
+    /// Runs `ggen marketplace p2p <args>` with environment variables.
+    pub fn p2p_with(&self, variables: &[(&str, &str)], args: &[&str]) -> Output {
+        finish(self.command(&[&["marketplace", "p2p"], args].concat()).envs(variables.iter().copied()))
+    }
+
+    /// Starts a node in the foreground on loopback, and returns when it listens and answers.
+    pub fn start(&self, args: &[&str]) -> Node {
+        let fixed =
+            ["marketplace", "p2p", "--format", "json", "start", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"];
+        let mut command = self.command(&[&fixed, args].concat());
+        Node::spawn(command.stdout(Stdio::piped()).stderr(Stdio::inherit()))
+    }
+}
+
+/// Kills a detached node when it is dropped, if it still runs.
+pub struct Detached {
+    /// What its start printed.
+    pub listening: Value,
+    home: PathBuf,
+}
+
+impl Detached {
+    /// Starts a node in the background on loopback, in `home` or, if given, in the directory `other`.
+    pub fn start(home: &Home, other: Option<&Path>) -> Self {
+        let path = other.map_or_else(|| home.path(), Path::to_owned);
+        let text = path.to_str().expect("temporary paths are UTF-8");
+        let args = ["--format", "json", "--home", text, "start", "--daemon", "--no-mdns"];
+        // Made first: a start that prints nonsense leaves a node all the same.
+        let mut node = Self { listening: Value::Null, home: path.clone() };
+        let output = home.p2p(&[&args as &[&str], &["--listen", "/ip4/127.0.0.1/tcp/0"]].concat());
+        node.listening = output.expect_code(0).json();
+        node
+    }
+
+    pub fn pid(&self) -> u64 {
+        self.listening["pid"].as_u64().expect("a start says its pid")
+    }
+}
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        let path = self.home.join("daemon.json");
+        let Ok(file) = fs::File::open(&path) else { return };
+        // Only the lock proves that the pid in the file is that of a living node of this home.
+        if let Err(fs::TryLockError::WouldBlock) = file.try_lock_shared() {
+            let holder: Value = serde_json::from_slice(&fs::read(&path).unwrap_or_default()).unwrap_or_default();
+            let pid = holder["pid"].as_u64().map(|pid| pid.to_string()).unwrap_or_default();
+            drop(Command::new("kill").args(["-KILL", &pid]).status());
+        }
+    }
+}
+
+fn finish(command: &mut Command) -> Output {
+    let output = command.output().expect("the binary runs");
+    let text = |bytes| String::from_utf8(bytes).expect("the binary speaks UTF-8");
+    Output { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// A node in the foreground, killed when it is dropped.
+pub struct Node {
+    child: Child,
+    /// What it printed once it listened.
+    pub listening: Value,
+}
+
+impl Node {
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.spawn().expect("the binary runs");
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let mut line = String::new();
+        // A node that cannot start closes stdout, after its error.
+        BufReader::new(stdout).read_line(&mut line).expect("stdout can be read");
+        let listening: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
+        let node = Self { child, listening };
+        assert!(node.listening.get("peer_id").is_some(), "the node did not start: {line}");
+        node
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends the process as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the process is ours");
+        self.child.wait().expect("the process is ours");
+    }
+
+    /// Waits until the process has ended by itself.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.child.wait().expect("the process is ours").code()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Both fail only if the process has ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
