@@ -12,6 +12,7 @@ mod identity;
 mod index;
 mod keys;
 mod node;
+mod ops;
 
 mod package;
 mod progress;

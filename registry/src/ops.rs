@@ -1,13 +1,14 @@
 //! The operations: one file per thing a user can do, and the only place where index, node and store meet.
 
+mod clock;
 mod download;
 mod failure;
 mod fetch;
+mod node;
 mod policy;
 mod publish;
 mod resolve;
 mod search;
-mod serve;
 mod sync;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

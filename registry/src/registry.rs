@@ -1,10 +1,23 @@
 //! The facade: holds store, index and node, and turns each request into one operation.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ggen_blockstore::{Blockstore, SegmentBlockstore, SegmentOptions};
+use libp2p::Multiaddr;
+use tokio::task::JoinSet;
 
 use crate::{
     BootstrapReport, BootstrapRequest, Config, ErrorKind, Failure, FetchRequest, Fetched, KeyReport, Listening,
     PublishRequest, Published, Reporter, SearchHit, SearchRequest, Status,
+    home::Home,
+    index::Catalog,
+    keys::KeyStore,
+    node::{self, Gossip},
+    ops::{ClaimPolicy, Operations, SharedCatalog, failed},
 };
 
 /// How much of a node a [`Registry`] runs.
@@ -12,15 +25,32 @@ use crate::{
 pub enum Mode {
     /// A node that stays: listens on the configured addresses, serves, republishes.
     Daemon,
-    /// A node for one command: dials out, listens on nothing but what it needs.
+    /// A node for one command: dials out, listens on nothing.
     Ephemeral,
     /// No network at all.
     Offline,
 }
 
+/// A node for one command waits this long for its bootstrap nodes.
+const ENTER_NETWORK: Duration = Duration::from_secs(10);
+/// A node for one command waits this long until what it published has been announced.
+const SETTLE: Duration = Duration::from_secs(30);
+
 /// A registry in one home directory. Cheap to clone; all clones are the same registry.
 #[derive(Clone, Debug)]
-pub struct Registry {}
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    operations: Arc<Operations>,
+    mode: Mode,
+    listening: Listening,
+    started: Instant,
+    tasks: tokio::sync::Mutex<JoinSet<()>>,
+    _home: Home,
+}
 
 impl Registry {
     /// Opens the registry in `home`, creating it if need be, and starts its node as `mode` says. In daemon mode it
@@ -29,13 +59,46 @@ impl Registry {
     /// # Errors
     /// A home that another process holds, a store or catalog that cannot be opened, an address in use.
     pub async fn open(home: &Path, config: Config, mode: Mode) -> Result<Self, Failure> {
-        let _ = (home, config, mode);
-        Err(Failure::new(ErrorKind::Failed, "placeholder"))
+        let started = Instant::now();
+        config.validate().map_err(|error| Failure::from_error(ErrorKind::Usage, &error))?;
+        let path = home.to_owned();
+        let opened = tokio::task::spawn_blocking(move || open_home(&path));
+        let Opened { home, store, catalog, keys } = opened.await.map_err(failed)??;
+        let (running, listening) = match mode {
+            Mode::Offline => (None, offline_identity(&keys)?),
+            Mode::Daemon | Mode::Ephemeral => {
+                let node = start_node(&keys, &config, mode, store.clone()).await?;
+                let peer_id = node.handle.peer_id();
+                let with_peer = |address: &Multiaddr| format!("{address}/p2p/{peer_id}");
+                let listen_addresses = node.listening.iter().map(with_peer).collect();
+                let listening = Listening { peer_id: peer_id.to_string(), listen_addresses, pid: std::process::id() };
+                (Some(node), listening)
+            }
+        };
+        let bootstrap = config.bootstrap_nodes.iter().map(Multiaddr::to_string).collect();
+        let (handle, gossip, task) = match running {
+            Some(node) => (Some(node.handle), Some(node.gossip), Some(node.task)),
+            None => (None, None, None),
+        };
+        let operations = Arc::new(Operations {
+            config,
+            store,
+            catalog: SharedCatalog::new(catalog),
+            keys,
+            node: handle,
+            publishing: tokio::sync::Mutex::new(()),
+        });
+        let mut tasks = JoinSet::new();
+        spawn_tasks(&mut tasks, &operations, gossip, task);
+        let tasks = tokio::sync::Mutex::new(tasks);
+        let registry = Self { inner: Arc::new(Inner { operations, mode, listening, started, tasks, _home: home }) };
+        registry.enter_network(bootstrap).await?;
+        Ok(registry)
     }
 
     /// Where the node listens, and who it is.
     pub fn listening(&self) -> Listening {
-        Listening { peer_id: String::new(), listen_addresses: Vec::new(), pid: std::process::id() }
+        self.inner.listening.clone()
     }
 
     /// Publishes a package.
@@ -43,8 +106,15 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn publish(&self, request: PublishRequest, reporter: Arc<dyn Reporter>) -> Result<Published, Failure> {
-        let _ = (request, reporter);
-        Err(Failure::new(ErrorKind::Failed, "placeholder"))
+        let published = self.inner.operations.publish(request, reporter).await?;
+        if let (Mode::Ephemeral, Some(node)) = (self.inner.mode, &self.inner.operations.node) {
+            // The announcements end with the node: they get some time. What is not announced by then will be by the
+            // daemon's next start.
+            if tokio::time::timeout(SETTLE, node.settle()).await.is_err() {
+                tracing::warn!(target: "ggen_marketplace::backend::p2p", "the release was not announced in time");
+            }
+        }
+        Ok(published)
     }
 
     /// Fetches a target and writes it.
@@ -52,8 +122,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn fetch(&self, request: FetchRequest, reporter: Arc<dyn Reporter>) -> Result<Fetched, Failure> {
-        let _ = (request, reporter);
-        Err(Failure::new(ErrorKind::Failed, "placeholder"))
+        self.inner.operations.fetch(request, reporter).await
     }
 
     /// Searches the catalog.
@@ -61,8 +130,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn search(&self, request: SearchRequest) -> Result<Vec<SearchHit>, Failure> {
-        let _ = request;
-        Err(Failure::new(ErrorKind::Failed, "placeholder"))
+        self.inner.operations.search(request).await
     }
 
     /// Connects to bootstrap nodes.
@@ -70,8 +138,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapReport, Failure> {
-        let _ = request;
-        Err(Failure::new(ErrorKind::Failed, "placeholder"))
+        self.inner.operations.bootstrap(request).await
     }
 
     /// Lists the keys.
@@ -79,7 +146,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn keys(&self) -> Result<Vec<KeyReport>, Failure> {
-        Err(Failure::new(ErrorKind::Failed, "placeholder"))
+        self.inner.operations.list_keys().await
     }
 
     /// Says how the node is.
@@ -87,9 +154,92 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn status(&self) -> Result<Status, Failure> {
-        Err(Failure::new(ErrorKind::Failed, "placeholder"))
+        self.inner.operations.status(self.inner.started).await
     }
 
     /// Stops the node and closes the store; returns when everything is on disk.
-    pub async fn shutdown(self) {}
+    ///
+    /// # Errors
+    /// The last sync of the store.
+    pub async fn shutdown(self) -> Result<(), Failure> {
+        if let Some(node) = &self.inner.operations.node {
+            // A node that has stopped already is as good.
+            let _stopped_already = node.shutdown().await;
+        }
+        let mut tasks = self.inner.tasks.lock().await;
+        while tasks.join_next().await.is_some() {}
+        let store = self.inner.operations.store.clone();
+        tokio::task::spawn_blocking(move || store.sync()).await.map_err(failed)?.map_err(failed)
+    }
+
+    /// A node for one command has to know somebody before it asks.
+    async fn enter_network(&self, nodes: Vec<String>) -> Result<(), Failure> {
+        let operations = &self.inner.operations;
+        match self.inner.mode {
+            Mode::Offline => Ok(()),
+            Mode::Daemon => operations.provide_everything().await,
+            Mode::Ephemeral if nodes.is_empty() => Ok(()),
+            Mode::Ephemeral => {
+                let report = operations.bootstrap(BootstrapRequest { nodes, timeout: ENTER_NETWORK }).await?;
+                for failed in report.failed {
+                    let (address, reason) = (failed.address, failed.reason);
+                    tracing::warn!(target: "ggen_marketplace::backend::p2p", address, reason, "not reached");
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+struct Opened {
+    home: Home,
+    store: Arc<dyn Blockstore>,
+    catalog: Catalog,
+    keys: KeyStore,
+}
+
+fn open_home(path: &Path) -> Result<Opened, Failure> {
+    let home = Home::open(path)?;
+    let store = SegmentBlockstore::open(home.store(), SegmentOptions::default()).map_err(failed)?;
+    let catalog = Catalog::open(&home.catalog()).map_err(failed)?;
+    let keys = KeyStore::new(home.keys());
+    Ok(Opened { home, store: Arc::new(store), catalog, keys })
+}
+
+fn offline_identity(keys: &KeyStore) -> Result<Listening, Failure> {
+    let peer_id = keys.node()?.public().to_peer_id().to_string();
+    Ok(Listening { peer_id, listen_addresses: Vec::new(), pid: std::process::id() })
+}
+
+async fn start_node(
+    keys: &KeyStore,
+    config: &Config,
+    mode: Mode,
+    store: Arc<dyn Blockstore>,
+) -> Result<node::Started, Failure> {
+    let listen = if mode == Mode::Daemon { config.listen_addresses.clone() } else { Vec::new() };
+    let mut config = config.clone();
+    // A node that is about to leave keeps nothing for others.
+    config.dht_server_mode &= mode == Mode::Daemon;
+    let key = keys.node()?;
+    let setup = node::Setup { key, config, listen, store, policy: Arc::new(ClaimPolicy) };
+    Ok(node::start(setup).await?)
+}
+
+fn spawn_tasks(
+    tasks: &mut JoinSet<()>,
+    operations: &Arc<Operations>,
+    gossip: Option<tokio::sync::mpsc::Receiver<Gossip>>,
+    node: Option<tokio::task::JoinHandle<()>>,
+) {
+    if let Some(gossip) = gossip {
+        tasks.spawn(Arc::clone(operations).follow_gossip(gossip));
+    }
+    if let Some(node) = node {
+        tasks.spawn(async move {
+            if let Err(error) = node.await {
+                tracing::error!(target: "ggen_marketplace::backend::p2p", %error, "the node died");
+            }
+        });
+    }
 }

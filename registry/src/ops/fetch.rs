@@ -4,7 +4,10 @@
 //! hashes. A release names its block manifest, and with it every block can be wanted at once; a bare CID is walked.
 
 use std::{
-    path::PathBuf,
+    fs::Permissions,
+    io::BufWriter,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
 };
@@ -25,6 +28,9 @@ use crate::{
     identity::{Record, decode_canonical},
     package::{ManifestEntry, ManifestReader, Release, Requirement, Target},
 };
+
+/// Bytes of a tarball written at once.
+const TAR_BUFFER_BYTES: usize = 1 << 20;
 
 /// What a target turned out to be.
 struct Found {
@@ -51,7 +57,7 @@ impl Operations {
             Target::Content { cid, path } => self.fetch_content(&mut download, cid, &path).await?,
             Target::Package { publisher, package, requirement } => {
                 let release =
-                    self.resolve(&mut download, &request, publisher, &package, &requirement, &reporter).await?;
+                    self.resolve(&mut download, request.offline, publisher, &package, &requirement, &reporter).await?;
                 self.fetch_release(&mut download, release).await?
             }
             Target::Ipns { .. } => return Err(usage("names under /ipns/ cannot be fetched by this version")),
@@ -166,7 +172,7 @@ impl Operations {
             let options =
                 ExportOptions { executables: &executables, limits, progress: Some(&progress), ..Default::default() };
             let outcome = if is_tar {
-                export_tar(&*store, content, &destination, &options)
+                write_tar(&*store, content, &destination, &options)
             } else {
                 export_directory(&*store, content, &destination, &options)
             };
@@ -189,6 +195,27 @@ async fn descend(download: &mut Download, root: Cid, path: &[String]) -> Result<
         let block = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
         step = walk.advance(&block).map_err(failure::store)?;
     }
+}
+
+/// Writes the canonical tarball beside its place, and renames it into it.
+fn write_tar(
+    store: &dyn Blockstore,
+    content: Cid,
+    destination: &Path,
+    options: &ExportOptions<'_>,
+) -> ggen_blockstore::Result<Exported> {
+    use ggen_blockstore::Error;
+    let directory = destination.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside = tempfile::Builder::new()
+        .prefix(".ggen-partial-")
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(directory)
+        .map_err(Error::io("create a file in", directory))?;
+    let mut writer = BufWriter::with_capacity(TAR_BUFFER_BYTES, beside);
+    let exported = export_tar(store, content, &mut writer, options)?;
+    let beside = writer.into_inner().map_err(|error| Error::io("write", destination)(error.into_error()))?;
+    beside.persist(destination).map_err(|error| Error::io("write", destination)(error.error))?;
+    Ok(exported)
 }
 
 /// The manifest must be the depth-first walk of the content: otherwise the release is a lie.

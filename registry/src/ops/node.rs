@@ -1,0 +1,93 @@
+//! What a node says of itself, and how it meets others.
+
+use std::time::{Duration, Instant};
+
+use libp2p::Multiaddr;
+
+use super::{Operations, failure, failure::usage};
+use crate::{
+    BootstrapReport, BootstrapRequest, FailedAddress, Failure, KeyReport, Status,
+    node::{AGENT, Handle},
+};
+
+/// Connections opened at once by a bootstrap.
+const MAX_NODES: usize = 256;
+
+impl Operations {
+    /// Connects to nodes, and returns once each has answered or failed.
+    pub(crate) async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapReport, Failure> {
+        let Some(node) = &self.node else { return Err(usage("this registry runs offline")) };
+        if request.nodes.len() > MAX_NODES {
+            return Err(usage(format!("{} nodes, the limit is {MAX_NODES}", request.nodes.len())));
+        }
+        let mut addresses = Vec::new();
+        for text in &request.nodes {
+            let address: Multiaddr =
+                text.parse().map_err(|error| usage(format!("`{text}` is not a multiaddress: {error}")))?;
+            addresses.push(address);
+        }
+        let dials = addresses.into_iter().map(|address| dial(node, address, request.timeout));
+        let outcomes = futures::future::join_all(dials).await;
+        let mut report = BootstrapReport { connected: Vec::new(), failed: Vec::new(), routing_table_peers: 0 };
+        for outcome in outcomes {
+            match outcome {
+                Ok(peer) if !report.connected.contains(&peer) => report.connected.push(peer),
+                Ok(_) => {}
+                Err(failed) => report.failed.push(failed),
+            }
+        }
+        report.routing_table_peers = node.snapshot().await.map_err(failure::stopped)?.ggen_routing_peers;
+        Ok(report)
+    }
+
+    /// Says how the node is.
+    pub(crate) async fn status(&self, started: Instant) -> Result<Status, Failure> {
+        let Some(node) = &self.node else { return Err(usage("this registry runs offline")) };
+        let snapshot = node.snapshot().await.map_err(failure::stopped)?;
+        let counts = self.catalog.with(|catalog| catalog.counts().map_err(failure::failed)).await?;
+        let store = self.store.stats();
+        let me = node.peer_id();
+        let with_peer = |address: Multiaddr| format!("{address}/p2p/{me}");
+        Ok(Status {
+            peer_id: me.to_string(),
+            agent: AGENT.to_owned(),
+            listen_addresses: snapshot.listen_addresses.into_iter().map(with_peer).collect(),
+            external_addresses: snapshot.external_addresses.into_iter().map(with_peer).collect(),
+            connected_peers: snapshot.connected.len(),
+            dht_mode: if snapshot.serves_ggen_dht { "server" } else { "client" }.to_owned(),
+            nat: "unknown".to_owned(),
+            packages_topic: self.config.packages_topic.clone(),
+            packages_published: counts.packages_published,
+            packages_known: counts.packages_known,
+            blocks: store.blocks,
+            store_bytes: store.stored_bytes,
+            bytes_sent: snapshot.bytes_sent,
+            bytes_received: snapshot.bytes_received,
+            uptime_seconds: started.elapsed().as_secs(),
+        })
+    }
+
+    /// Lists the keys.
+    pub(crate) async fn list_keys(&self) -> Result<Vec<KeyReport>, Failure> {
+        let keys = self.keys.clone();
+        failure::blocking(move || Ok(keys.list()?)).await
+    }
+
+    /// Announces again what this home has published: after a start, and from then on when it is due.
+    pub(crate) async fn provide_everything(&self) -> Result<(), Failure> {
+        let claims = self.catalog.with(|catalog| catalog.own_claims().map_err(failure::failed)).await?;
+        for claim in claims {
+            self.provide(&claim).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn dial(node: &Handle, address: Multiaddr, timeout: Duration) -> Result<String, FailedAddress> {
+    let failed = |reason: String| FailedAddress { address: address.to_string(), reason };
+    match tokio::time::timeout(timeout, node.connect(address.clone())).await {
+        Ok(Ok(peer)) => Ok(peer.to_string()),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(_) => Err(failed(format!("no answer within {} s", timeout.as_secs()))),
+    }
+}
