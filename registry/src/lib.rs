@@ -1,0 +1,3 @@
+//! Packages over blocks over peers.
+
+pub mod node;

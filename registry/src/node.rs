@@ -1,0 +1,3 @@
+//! The libp2p node.
+
+pub mod bitswap;
