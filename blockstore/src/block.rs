@@ -73,6 +73,34 @@ impl Block {
         }
     }
 
+    /// Hashes `data` into the CID that a Bitswap prefix describes (CID version, codec, hash function and digest
+    /// length): the way a block travels, without its CID.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], [`Error::UnsupportedHash`], or [`Error::InvalidCid`] for a version that does not exist, a
+    /// version 0 that is not dag-pb under sha2-256, or a digest length that is not the function's own.
+    pub fn from_prefix(
+        version: u64,
+        codec: u64,
+        hash_code: u64,
+        digest_bytes: u64,
+        data: impl Into<Bytes>,
+    ) -> Result<Self> {
+        let data = data.into();
+        check_size(&data)?;
+        let invalid = |reason: String| Error::InvalidCid {
+            text: format!("prefix {version}/0x{codec:x}/0x{hash_code:x}/{digest_bytes}"),
+            reason,
+        };
+        let hash = digest(hash_code, &data)?;
+        if u64::from(hash.size()) != digest_bytes {
+            return Err(invalid(format!("the function's digests have {} bytes", hash.size())));
+        }
+        let version = cid::Version::try_from(version).map_err(|error| invalid(error.to_string()))?;
+        let cid = Cid::new(version, codec, hash).map_err(|error| invalid(error.to_string()))?;
+        Ok(Self { cid, data })
+    }
+
     /// The block's name.
     pub fn cid(&self) -> &Cid {
         &self.cid
@@ -81,6 +109,17 @@ impl Block {
     /// The block's bytes.
     pub fn data(&self) -> &Bytes {
         &self.data
+    }
+
+    /// The same block with bytes of its own, if they are part of a larger buffer that it would keep alive.
+    #[must_use]
+    pub fn into_owned(self) -> Self {
+        Self { cid: self.cid, data: Bytes::copy_from_slice(&self.data) }
+    }
+
+    /// The same bytes under another CID of the same multihash, `None` if `cid` has another.
+    pub fn renamed(&self, cid: Cid) -> Option<Self> {
+        (cid.hash() == self.cid.hash()).then(|| Self { cid, data: self.data.clone() })
     }
 
     /// Takes the block apart.
@@ -139,6 +178,27 @@ mod tests {
     fn an_oversized_block_is_refused() {
         let error = Block::raw(vec![0; MAX_BLOCK_BYTES + 1]).unwrap_err();
         assert!(matches!(error, Error::TooLarge { limit: MAX_BLOCK_BYTES, .. }));
+    }
+
+    #[test]
+    fn a_prefix_and_bytes_make_the_block_they_were_cut_from() {
+        let block = Block::dag_pb(&b"\x0a\x00"[..]).unwrap();
+        let again = Block::from_prefix(1, DAG_PB, SHA2_256, 32, block.data().clone()).unwrap();
+        assert_eq!(again, block);
+        let version_0 = Block::from_prefix(0, DAG_PB, SHA2_256, 32, block.data().clone()).unwrap();
+        assert_eq!((version_0.cid().version(), version_0.cid().hash()), (cid::Version::V0, block.cid().hash()));
+    }
+
+    #[test]
+    fn an_impossible_prefix_is_refused() {
+        for (version, codec, hash_code, length) in
+            [(2, RAW, SHA2_256, 32), (0, RAW, SHA2_256, 32), (1, RAW, SHA2_256, 20), (0, DAG_PB, 0x13, 64)]
+        {
+            let error = Block::from_prefix(version, codec, hash_code, length, &b"data"[..]).unwrap_err();
+            assert!(matches!(error, Error::InvalidCid { .. }), "{error}");
+        }
+        let error = Block::from_prefix(1, RAW, 0xd5, 16, &b"data"[..]).unwrap_err();
+        assert!(matches!(error, Error::UnsupportedHash { code: 0xd5 }));
     }
 
     #[test]

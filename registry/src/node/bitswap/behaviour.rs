@@ -1,0 +1,417 @@
+//! Where libp2p and the state machines meet: events in, decisions out, nothing decided here.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use ggen_blockstore::{Blockstore, Cid};
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{Endpoint, transport::PortUse},
+    swarm::{
+        CloseConnection, ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler,
+        ToSwarm, behaviour::ConnectionEstablished,
+    },
+};
+use tokio::{task::JoinSet, time::Sleep};
+
+use super::{
+    SessionId,
+    answer::{self, Reading},
+    channel::SessionSender,
+    client::{Client, TICK_EVERY},
+    handler::{Arrived, Command, CommandKind, Handler, LaneName, Report, ReportKind, now},
+    message::Message,
+    server::{Job, Server},
+};
+
+/// Malformed messages after which the connections to a peer are closed.
+const MAX_MALFORMED: u32 = 3;
+
+/// Settings of a [`Behaviour`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How many readings of the store for peers may run at once, each on a blocking thread.
+    pub read_jobs: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { read_jobs: 4 }
+    }
+}
+
+/// What a session is opened with.
+#[derive(Debug)]
+pub struct SessionSpec {
+    /// Where its blocks and news go: one end of a [`session_channel`](super::session_channel).
+    pub output: SessionSender,
+    /// Peers that are known or thought to have the blocks, connected or not.
+    pub peers: Vec<PeerId>,
+}
+
+/// What the swarm's owner is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A peer broke the protocol. Sessions ask it no more.
+    PeerMisbehaved {
+        /// The peer.
+        peer: PeerId,
+        /// What it did.
+        reason: Misbehaviour,
+    },
+    /// Blocks were sent to a peer since the last such event of it.
+    Served {
+        /// The peer.
+        peer: PeerId,
+        /// How many.
+        blocks: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// Wanted blocks came from a peer since the last such event of it.
+    Received {
+        /// The peer.
+        peer: PeerId,
+        /// How many.
+        blocks: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Blocks that came too late or twice, on top of these.
+        unwanted: u64,
+    },
+}
+
+/// How a peer broke the protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Misbehaviour {
+    /// It sent bytes that hash to nothing it was asked for, again and again.
+    UnaskedData,
+    /// It sent something that is not a Bitswap message.
+    Malformed {
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Peer {
+    /// The first is the one that is written to.
+    connections: Vec<ConnectionId>,
+    keeps_alive: bool,
+    malformed: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Traffic {
+    served: (u64, u64),
+    received: (u64, u64),
+    unwanted: u64,
+}
+
+/// Bitswap as a libp2p behaviour, client and server.
+#[derive(Debug)]
+pub struct Behaviour {
+    store: Arc<dyn Blockstore>,
+    config: Config,
+    client: Client,
+    server: Server,
+    peers: HashMap<PeerId, Peer>,
+    traffic: HashMap<PeerId, Traffic>,
+    jobs: JoinSet<(PeerId, u64, Reading)>,
+    actions: VecDeque<ToSwarm<Event, Command>>,
+    timer: Option<Pin<Box<Sleep>>>,
+    waker: Option<Waker>,
+}
+
+impl Behaviour {
+    /// Serves what `store` has, and fetches what sessions want.
+    pub fn new(store: Arc<dyn Blockstore>, config: Config) -> Self {
+        Self {
+            store,
+            config,
+            client: Client::new(),
+            server: Server::default(),
+            peers: HashMap::new(),
+            traffic: HashMap::new(),
+            jobs: JoinSet::new(),
+            actions: VecDeque::new(),
+            timer: None,
+            waker: None,
+        }
+    }
+
+    /// Opens a session. It is closed by [`close_session`](Self::close_session), or by dropping the receiver.
+    pub fn open_session(&mut self, spec: SessionSpec) -> SessionId {
+        let id = self.client.open(spec.output, now());
+        for peer in spec.peers {
+            self.add_peer(id, peer);
+        }
+        id
+    }
+
+    /// Wants blocks, in the order in which they are needed; `None` for a size that is not known. Blocks that the
+    /// session wants already keep their place. Nothing is looked for in our own store.
+    pub fn want(&mut self, id: SessionId, wants: impl IntoIterator<Item = (Cid, Option<u64>)>) {
+        self.client.want(id, wants, now());
+        self.wake();
+    }
+
+    /// Wants blocks no longer. Those on their way may still arrive.
+    pub fn cancel(&mut self, id: SessionId, cids: &[Cid]) {
+        self.client.cancel(id, cids);
+        self.wake();
+    }
+
+    /// Adds a peer that is known or thought to have the session's blocks. It is asked as soon as it is connected,
+    /// which is the caller's to bring about. A peer that misbehaved on its present connection is not added.
+    pub fn add_peer(&mut self, id: SessionId, peer: PeerId) {
+        self.client.add_peer(id, peer, now());
+        self.wake();
+    }
+
+    /// Ends a session: all its wants are taken back.
+    pub fn close_session(&mut self, id: SessionId) {
+        self.client.close(id);
+        self.wake();
+    }
+
+    /// Tells peers that wait for these blocks: they are in our store.
+    pub fn notify_new_blocks(&mut self, cids: &[Cid]) {
+        self.server.on_new_blocks(cids);
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn send(&mut self, peer_id: PeerId, command: CommandKind) {
+        if let Some(connection) = self.peers.get(&peer_id).and_then(|peer| peer.connections.first()) {
+            let handler = NotifyHandler::One(*connection);
+            self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event: Command(command) });
+        }
+    }
+
+    fn on_established(&mut self, peer_id: PeerId, connection: ConnectionId, now: Instant) {
+        let peer = self.peers.entry(peer_id).or_default();
+        peer.connections.push(connection);
+        if peer.connections.len() == 1 {
+            self.client.on_connected(peer_id, now);
+        }
+    }
+
+    fn on_closed(&mut self, peer_id: PeerId, connection: ConnectionId, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&peer_id) else { return };
+        let was_written_to = peer.connections.first() == Some(&connection);
+        peer.connections.retain(|other| *other != connection);
+        if peer.connections.is_empty() {
+            self.peers.remove(&peer_id);
+            self.client.on_disconnected(peer_id, now);
+            self.server.on_disconnected(peer_id);
+        } else if was_written_to {
+            peer.keeps_alive = false;
+            self.client.on_update_failed(peer_id, false, now);
+            self.server.on_answers_lost(peer_id);
+        }
+    }
+
+    fn on_message(&mut self, peer_id: PeerId, arrived: Arrived, now: Instant) {
+        let Arrived { full, wants, blocks, presences, frame_bytes, refused_blocks } = arrived;
+        if full || !wants.is_empty() {
+            self.server.on_wants(peer_id, full, wants);
+            self.client.touch(peer_id);
+        }
+        self.client.on_presences(peer_id, &presences, now);
+        if blocks.is_empty() && refused_blocks == 0 {
+            return;
+        }
+        let received = self.client.on_blocks(peer_id, blocks, refused_blocks, frame_bytes, now);
+        let traffic = self.traffic.entry(peer_id).or_default();
+        traffic.received.0 += received.blocks;
+        traffic.received.1 += received.bytes;
+        traffic.unwanted += received.unwanted;
+        if received.misbehaved {
+            self.report(peer_id, Misbehaviour::UnaskedData);
+        }
+    }
+
+    fn report(&mut self, peer: PeerId, reason: Misbehaviour) {
+        tracing::debug!(%peer, ?reason, "a peer misbehaved");
+        self.actions.push_back(ToSwarm::GenerateEvent(Event::PeerMisbehaved { peer, reason }));
+    }
+
+    fn on_malformed(&mut self, peer_id: PeerId, detail: String, now: Instant) {
+        self.client.ban(peer_id, now);
+        self.report(peer_id, Misbehaviour::Malformed { detail });
+        let Some(peer) = self.peers.get_mut(&peer_id) else { return };
+        peer.malformed += 1;
+        if peer.malformed >= MAX_MALFORMED {
+            self.actions.push_back(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::All });
+        }
+    }
+
+    fn on_answer_sent(&mut self, peer_id: PeerId, message: &Message) {
+        let bytes = message.block_bytes();
+        self.server.on_sent(peer_id, bytes);
+        let traffic = self.traffic.entry(peer_id).or_default();
+        traffic.served.0 += message.blocks.len() as u64;
+        traffic.served.1 += bytes;
+        self.client.touch(peer_id);
+    }
+
+    fn on_answers_failed(&mut self, peer_id: PeerId, lost: Vec<Message>, fatal: bool) {
+        for message in lost {
+            if fatal {
+                self.server.on_sent(peer_id, message.block_bytes());
+            } else {
+                self.send(peer_id, CommandKind::Send(LaneName::Answers, message));
+            }
+        }
+    }
+
+    /// Reads for peers as long as there is something to read and a thread to do it.
+    fn poll_jobs(&mut self, cx: &mut Context<'_>) {
+        loop {
+            while self.jobs.len() < self.config.read_jobs
+                && let Some(Job { peer, ledger, wants }) = self.server.next_job()
+            {
+                let store = Arc::clone(&self.store);
+                self.jobs.spawn_blocking(move || (peer, ledger, answer::read(&*store, wants)));
+            }
+            match self.jobs.poll_join_next(cx) {
+                Poll::Ready(Some(Ok((peer, ledger, reading)))) => {
+                    for message in self.server.on_read(peer, ledger, reading) {
+                        self.send(peer, CommandKind::Send(LaneName::Answers, message));
+                    }
+                    self.client.touch(peer);
+                }
+                Poll::Ready(Some(Err(error))) => tracing::error!(%error, "reading the store for a peer failed"),
+                Poll::Ready(None) | Poll::Pending => return,
+            }
+        }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) {
+        if !self.client.is_busy() && self.traffic.is_empty() {
+            self.timer = None;
+            return;
+        }
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(TICK_EVERY)));
+        if timer.as_mut().poll(cx).is_ready() {
+            timer.as_mut().reset(tokio::time::Instant::now() + TICK_EVERY);
+            // Polled again, so that it wakes us; it cannot be ready yet.
+            if timer.as_mut().poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
+            self.client.tick(now());
+            self.report_traffic();
+        }
+    }
+
+    fn report_traffic(&mut self) {
+        for (peer, Traffic { served, received, unwanted }) in self.traffic.drain() {
+            if served.0 > 0 {
+                let event = Event::Served { peer, blocks: served.0, bytes: served.1 };
+                self.actions.push_back(ToSwarm::GenerateEvent(event));
+            }
+            if received.0 + unwanted > 0 {
+                let event = Event::Received { peer, blocks: received.0, bytes: received.1, unwanted };
+                self.actions.push_back(ToSwarm::GenerateEvent(event));
+            }
+        }
+    }
+
+    /// Sends what has come to be said to peers.
+    fn flush(&mut self) {
+        let touched: HashSet<PeerId> = self.client.take_touched();
+        for peer_id in touched {
+            let keep_alive = self.client.uses(&peer_id) || self.server.has_wants(&peer_id);
+            let Some(peer) = self.peers.get_mut(&peer_id) else { continue };
+            if peer.keeps_alive != keep_alive {
+                peer.keeps_alive = keep_alive;
+                self.send(peer_id, CommandKind::KeepAlive(keep_alive));
+            }
+            if let Some(message) = self.client.next_update(&peer_id) {
+                self.send(peer_id, CommandKind::Send(LaneName::Wants, message));
+            }
+        }
+    }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = Handler;
+    type ToSwarm = Event;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<Handler, ConnectionDenied> {
+        Ok(Handler::new(now()))
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<Handler, ConnectionDenied> {
+        Ok(Handler::new(now()))
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, .. }) => {
+                self.on_established(peer_id, connection_id, now());
+            }
+            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
+                self.on_closed(peer_id, connection_id, now());
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, peer_id: PeerId, _: ConnectionId, Report(report): Report) {
+        let now = now();
+        match report {
+            ReportKind::Message(arrived) => self.on_message(peer_id, arrived, now),
+            ReportKind::Progress => self.client.on_progress(peer_id, now),
+            ReportKind::Sent(LaneName::Wants, _) => self.client.on_update_sent(peer_id),
+            ReportKind::Sent(LaneName::Answers, message) => self.on_answer_sent(peer_id, &message),
+            ReportKind::Failed { lane: LaneName::Wants, fatal, .. } => {
+                self.client.on_update_failed(peer_id, fatal, now);
+            }
+            ReportKind::Failed { lane: LaneName::Answers, lost, fatal } => {
+                self.on_answers_failed(peer_id, lost, fatal);
+            }
+            ReportKind::Malformed(error) => self.on_malformed(peer_id, error.to_string(), now),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Event, Command>> {
+        if self.actions.is_empty() {
+            self.client.poll_consumers(cx.waker(), now());
+            self.poll_jobs(cx);
+            self.poll_timer(cx);
+            self.flush();
+        }
+        if let Some(action) = self.actions.pop_front() {
+            return Poll::Ready(action);
+        }
+        self.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}

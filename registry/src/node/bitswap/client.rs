@@ -1,0 +1,380 @@
+//! The client: sessions on one side, peers on the other. No I/O; time is passed in.
+
+mod peer;
+mod schedule;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    task::Waker,
+    time::Instant,
+};
+
+use cid::Version;
+use ggen_blockstore::{Block, Cid, DAG_PB, RAW};
+use libp2p::PeerId;
+
+pub(super) use self::schedule::TICK_EVERY;
+use self::peer::{Peer, Standing};
+use super::{
+    SessionId,
+    channel::{DropReason, SessionEvent, SessionSender},
+    message::{Message, Presence},
+    session::{Refusal, Session},
+};
+
+/// Blocks nobody asked for that a peer may send before it is given up.
+pub(super) const MAX_UNASKED_BLOCKS: u32 = 8;
+
+/// A session and its timing.
+#[derive(Debug)]
+struct Active {
+    session: Session,
+    /// When a block last came, or the consumer was behind.
+    progress_at: Instant,
+    needed_at: Option<Instant>,
+    retried_at: Instant,
+}
+
+/// What a message's blocks were worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Received {
+    /// Blocks that a session wanted.
+    pub(super) blocks: u64,
+    /// Their bytes.
+    pub(super) bytes: u64,
+    /// Blocks that no session wanted any more.
+    pub(super) unwanted: u64,
+    /// The peer has sent too much that it was never asked for.
+    pub(super) misbehaved: bool,
+}
+
+/// The client's state.
+#[derive(Debug)]
+pub(super) struct Client {
+    sessions: BTreeMap<SessionId, Active>,
+    /// Connected peers.
+    peers: HashMap<PeerId, Peer>,
+    /// Which sessions want a block.
+    interest: HashMap<Cid, Vec<SessionId>>,
+    next_session: u64,
+    /// Peers for which something may have to be said or changed.
+    touched: HashSet<PeerId>,
+    ticked_at: Option<Instant>,
+}
+
+impl Client {
+    pub(super) fn new() -> Self {
+        Self {
+            sessions: BTreeMap::new(),
+            peers: HashMap::new(),
+            interest: HashMap::new(),
+            next_session: 0,
+            touched: HashSet::new(),
+            ticked_at: None,
+        }
+    }
+
+    pub(super) fn open(&mut self, output: SessionSender, now: Instant) -> SessionId {
+        let id = SessionId(self.next_session);
+        self.next_session += 1;
+        let session = Session::new(output);
+        self.sessions.insert(id, Active { session, progress_at: now, needed_at: None, retried_at: now });
+        id
+    }
+
+    pub(super) fn close(&mut self, id: SessionId) {
+        let Some(active) = self.sessions.get(&id) else { return };
+        let cids: Vec<Cid> = active.session.cids().copied().collect();
+        self.cancel(id, &cids);
+        if let Some(active) = self.sessions.remove(&id) {
+            self.touched.extend(active.session.members().keys());
+        }
+    }
+
+    /// Whether any session wants anything.
+    pub(super) fn is_busy(&self) -> bool {
+        self.sessions.values().any(|active| active.session.wanted() > 0)
+    }
+
+    pub(super) fn want(&mut self, id: SessionId, wants: impl IntoIterator<Item = (Cid, Option<u64>)>, now: Instant) {
+        let Some(active) = self.sessions.get_mut(&id) else { return };
+        if active.session.wanted() == 0 {
+            active.progress_at = now;
+        }
+        for (cid, size) in wants {
+            if active.session.want(cid, size) {
+                self.interest.entry(cid).or_default().push(id);
+            }
+        }
+        self.fill(id, now);
+    }
+
+    pub(super) fn cancel(&mut self, id: SessionId, cids: &[Cid]) {
+        for cid in cids {
+            let Some(involved) = self.sessions.get_mut(&id).and_then(|active| active.session.remove(cid)) else {
+                continue;
+            };
+            self.lose_interest(id, cid);
+            self.release(id, cid, &involved);
+        }
+    }
+
+    fn lose_interest(&mut self, id: SessionId, cid: &Cid) {
+        if let Some(sessions) = self.interest.get_mut(cid) {
+            sessions.retain(|other| *other != id);
+            if sessions.is_empty() {
+                self.interest.remove(cid);
+            }
+        }
+    }
+
+    fn release(&mut self, id: SessionId, cid: &Cid, peers: &[PeerId]) {
+        for peer_id in peers {
+            if let Some(peer) = self.peers.get_mut(peer_id) {
+                peer.wantlist.release(cid, id);
+                self.touched.insert(*peer_id);
+            }
+        }
+    }
+
+    pub(super) fn add_peer(&mut self, id: SessionId, peer_id: PeerId, now: Instant) {
+        let connected = match self.peers.get(&peer_id).map(|peer| peer.standing) {
+            Some(Standing::Good) => true,
+            Some(Standing::Banned | Standing::Unsupported) => return,
+            None => false,
+        };
+        let Some(active) = self.sessions.get_mut(&id) else { return };
+        if active.session.add_member(peer_id, connected) && connected {
+            self.touched.insert(peer_id);
+            self.fill(id, now);
+        }
+    }
+
+    pub(super) fn on_connected(&mut self, peer_id: PeerId, now: Instant) {
+        self.peers.insert(peer_id, Peer::new());
+        let of_peer = |(id, active): (&SessionId, &Active)| {
+            active.session.members().contains_key(&peer_id).then_some(*id)
+        };
+        let ids: Vec<_> = self.sessions.iter().filter_map(of_peer).collect();
+        ids.into_iter().for_each(|id| self.add_peer(id, peer_id, now));
+    }
+
+    pub(super) fn on_disconnected(&mut self, peer_id: PeerId, now: Instant) {
+        self.peers.remove(&peer_id);
+        self.touched.remove(&peer_id);
+        for active in self.sessions.values_mut() {
+            active.session.on_disconnected(peer_id);
+        }
+        self.fill_all(now);
+    }
+
+    /// Bytes of an unfinished message came.
+    pub(super) fn on_progress(&mut self, peer_id: PeerId, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&peer_id) {
+            peer.meter.on_sign(now);
+        }
+    }
+
+    /// Takes a message's blocks, each verified to hash to its CID, `refused` ones that no CID can be made for.
+    pub(super) fn on_blocks(
+        &mut self,
+        peer_id: PeerId,
+        blocks: Vec<Block>,
+        refused: u32,
+        frame_bytes: usize,
+        now: Instant,
+    ) -> Received {
+        let mut received = Received::default();
+        let Some(peer) = self.peers.get_mut(&peer_id).filter(|peer| peer.standing != Standing::Banned) else {
+            return received;
+        };
+        peer.meter.on_sign(now);
+        peer.unasked += refused;
+        let (mut asked_at, mut answered_bytes) = (None, 0);
+        let mut wanted = Vec::with_capacity(blocks.len());
+        for block in blocks {
+            let block = self.as_wanted(block);
+            let Some(peer) = self.peers.get_mut(&peer_id) else { break };
+            let was_asked = peer.wantlist.was_asked(block.cid());
+            if let Some(answered) = peer.wantlist.on_block(block.cid()) {
+                asked_at = asked_at.max(Some(answered.asked_at));
+                answered_bytes += block.data().len() as u64;
+            } else if !was_asked {
+                peer.unasked += 1;
+            }
+            if was_asked && self.interest.contains_key(block.cid()) {
+                received.blocks += 1;
+                received.bytes += block.data().len() as u64;
+                wanted.push(block);
+            } else {
+                received.unwanted += 1;
+            }
+        }
+        // A block that is a small part of a large message must not keep all of it in memory.
+        let copy = received.bytes * 2 < frame_bytes as u64;
+        for block in wanted {
+            self.deliver(if copy { block.into_owned() } else { block }, peer_id, now);
+        }
+        if let Some(peer) = self.peers.get_mut(&peer_id) {
+            if let Some(asked_at) = asked_at {
+                let latency = now.saturating_duration_since(asked_at);
+                peer.meter.on_bytes(answered_bytes, latency, peer.wantlist.live() == 0, now);
+            }
+            received.misbehaved = peer.unasked > MAX_UNASKED_BLOCKS;
+        }
+        if received.misbehaved {
+            self.ban(peer_id, now);
+        }
+        self.touched.insert(peer_id);
+        self.fill_all(now);
+        received
+    }
+
+    /// A peer of version 1.0.0 sends blocks without saying how their CIDs look: the CID by which one is wanted.
+    fn as_wanted(&self, block: Block) -> Block {
+        if block.cid().version() != Version::V0 || self.interest.contains_key(block.cid()) {
+            return block;
+        }
+        let hash = *block.cid().hash();
+        let other = [DAG_PB, RAW].map(|codec| Cid::new_v1(codec, hash));
+        let wanted = other.into_iter().find(|cid| self.interest.contains_key(cid));
+        wanted.and_then(|cid| block.renamed(cid)).unwrap_or(block)
+    }
+
+    fn deliver(&mut self, block: Block, from: PeerId, now: Instant) {
+        let cid = *block.cid();
+        for id in self.interest.remove(&cid).unwrap_or_default() {
+            let Some(active) = self.sessions.get_mut(&id) else { continue };
+            active.progress_at = now;
+            active.needed_at = None;
+            active.session.add_member(from, true);
+            let involved = active.session.on_block(&cid, block.data().len(), from).unwrap_or_default();
+            active.session.output.send(SessionEvent::Block { block: block.clone(), from });
+            self.release(id, &cid, &involved);
+        }
+    }
+
+    pub(super) fn on_presences(&mut self, peer_id: PeerId, presences: &[(Cid, Presence)], now: Instant) {
+        if presences.is_empty() {
+            return;
+        }
+        for (cid, presence) in presences {
+            let Some(peer) = self.peers.get_mut(&peer_id).filter(|peer| peer.standing == Standing::Good) else { return };
+            peer.meter.on_sign(now);
+            match presence {
+                Presence::DontHave => self.on_refused(peer_id, cid),
+                Presence::Have => {
+                    for id in peer.wantlist.on_have(cid) {
+                        let Some(active) = self.sessions.get_mut(&id) else { continue };
+                        if active.session.add_member(peer_id, true) {
+                            active.session.on_have(cid, peer_id);
+                        }
+                    }
+                }
+            }
+        }
+        self.touched.insert(peer_id);
+        self.fill_all(now);
+    }
+
+    fn on_refused(&mut self, peer_id: PeerId, cid: &Cid) {
+        let answered = self.peers.get_mut(&peer_id).and_then(|peer| peer.wantlist.on_refused(cid));
+        for id in answered.map(|answered| answered.owners).unwrap_or_default() {
+            let Some(active) = self.sessions.get_mut(&id) else { continue };
+            if active.session.on_refusal(cid, peer_id) == Refusal::Useless {
+                self.drop_from(id, peer_id, DropReason::Useless);
+            }
+        }
+    }
+
+    /// Drops the peer from one session, and takes back what it was asked for there.
+    fn drop_from(&mut self, id: SessionId, peer_id: PeerId, reason: DropReason) {
+        let Some(active) = self.sessions.get_mut(&id) else { return };
+        let Some(cids) = active.session.drop_member(peer_id) else { return };
+        active.session.output.send(SessionEvent::PeerDropped { peer: peer_id, reason });
+        if let Some(peer) = self.peers.get_mut(&peer_id) {
+            cids.iter().for_each(|cid| peer.wantlist.release(cid, id));
+        }
+        self.touched.insert(peer_id);
+    }
+
+    fn drop_from_all(&mut self, peer_id: PeerId, reason: DropReason, now: Instant) {
+        let ids: Vec<_> = self.sessions.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.drop_from(id, peer_id, reason));
+        self.fill_all(now);
+    }
+
+    /// Gives a peer up until it connects anew.
+    pub(super) fn ban(&mut self, peer_id: PeerId, now: Instant) {
+        self.exclude(peer_id, Standing::Banned, DropReason::Misbehaved, now);
+    }
+
+    fn exclude(&mut self, peer_id: PeerId, standing: Standing, reason: DropReason, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&peer_id) {
+            peer.standing = standing;
+        }
+        self.drop_from_all(peer_id, reason, now);
+    }
+
+    /// The next message of wants for the peer; none while one is being written.
+    pub(super) fn next_update(&mut self, peer_id: &PeerId) -> Option<Message> {
+        let peer = self.peers.get_mut(peer_id)?;
+        if peer.updating || peer.standing == Standing::Unsupported {
+            return None;
+        }
+        let message = peer.wantlist.next_update()?;
+        peer.updating = true;
+        Some(message)
+    }
+
+    /// A message of wants was written.
+    pub(super) fn on_update_sent(&mut self, peer_id: PeerId) {
+        if let Some(peer) = self.peers.get_mut(&peer_id) {
+            peer.updating = false;
+            self.touched.insert(peer_id);
+        }
+    }
+
+    /// A message of wants could not be written, or the connection changed: the peer must be told everything again.
+    /// `fatal`: it cannot be told.
+    pub(super) fn on_update_failed(&mut self, peer_id: PeerId, fatal: bool, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&peer_id) else { return };
+        peer.updating = false;
+        peer.wantlist.resync();
+        self.touched.insert(peer_id);
+        if fatal {
+            self.exclude(peer_id, Standing::Unsupported, DropReason::Unsupported, now);
+        }
+    }
+
+    /// Whether our side needs the connection to this peer.
+    pub(super) fn uses(&self, peer_id: &PeerId) -> bool {
+        self.peers.get(peer_id).is_some_and(|peer| !peer.wantlist.is_empty())
+            || self.sessions.values().any(|active| active.session.members().contains_key(peer_id))
+    }
+
+    pub(super) fn touch(&mut self, peer_id: PeerId) {
+        self.touched.insert(peer_id);
+    }
+
+    pub(super) fn take_touched(&mut self) -> HashSet<PeerId> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// Goes on with sessions whose consumers have caught up, closes those whose consumers are gone, and has `waker`
+    /// woken when there are more.
+    pub(super) fn poll_consumers(&mut self, waker: &Waker, now: Instant) {
+        let changed = |active: &Active| active.session.output.poll_changed(waker);
+        let ids: Vec<_> = self.sessions.iter().filter(|(_, active)| changed(active)).map(|(id, _)| *id).collect();
+        for id in ids {
+            if self.sessions[&id].session.output.is_closed() {
+                self.close(id);
+            } else {
+                self.fill(id, now);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

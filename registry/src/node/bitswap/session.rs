@@ -1,0 +1,356 @@
+//! One fetch: which blocks are wanted, and which peer is asked for which. No I/O and no clock: the client asks it
+//! whom to give what, and tells it what came of that.
+//!
+//! A want is *queued* (nobody is asked), *asked* (one peer, at the end of a session perhaps two), or *stuck* (every
+//! member refused). Each member has a cursor into the queue, below which it has refused everything that is still
+//! there, so that giving out wants does not search.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ggen_blockstore::Cid;
+use libp2p::PeerId;
+
+use super::channel::SessionSender;
+
+/// Most members of a session.
+pub(super) const MAX_SESSION_PEERS: usize = 64;
+/// DONT_HAVEs in a row after which a member is useless (as Kubo).
+pub(super) const MAX_REFUSALS: u32 = 16;
+/// Most blocks asked at once of a member that has not sent one yet.
+const MAX_UNPROVEN_WANTS: usize = 64;
+/// Size of a block of which nothing is known, in bytes.
+const ASSUMED_BLOCK_BYTES: f64 = 32_768.0;
+/// Blocks asked of a member whatever its window, so that it never waits for us between two.
+const MIN_ASKED: usize = 2;
+/// Most peers that are asked for one block at the same time.
+const MAX_ASKED: usize = 2;
+
+#[derive(Debug)]
+struct Want {
+    cid: Cid,
+    /// Its size, if the caller knew it.
+    size: Option<u64>,
+    /// What each asking counts for.
+    charge: u64,
+    asked: Vec<PeerId>,
+    refused: Vec<PeerId>,
+    /// Who was asked whether it has the block, members or not.
+    questioned: Vec<PeerId>,
+}
+
+/// A peer in a session.
+#[derive(Debug, Default)]
+pub(super) struct Member {
+    pub(super) connected: bool,
+    /// It sent a block, or said that it has one.
+    proven: bool,
+    cursor: u64,
+    refusals: u32,
+    asked: usize,
+}
+
+/// What became of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Noted,
+    /// The member refused too much in a row.
+    Useless,
+}
+
+/// See the module's words.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) output: SessionSender,
+    wants: BTreeMap<u64, Want>,
+    orders: HashMap<Cid, u64>,
+    queue: BTreeSet<u64>,
+    stuck: BTreeSet<u64>,
+    next_order: u64,
+    members: HashMap<PeerId, Member>,
+    average_bytes: f64,
+    /// Bytes asked for.
+    asked_bytes: u64,
+}
+
+impl Session {
+    pub(super) fn new(output: SessionSender) -> Self {
+        Self {
+            output,
+            wants: BTreeMap::new(),
+            orders: HashMap::new(),
+            queue: BTreeSet::new(),
+            stuck: BTreeSet::new(),
+            next_order: 0,
+            members: HashMap::new(),
+            average_bytes: ASSUMED_BLOCK_BYTES,
+            asked_bytes: 0,
+        }
+    }
+
+    pub(super) fn wanted(&self) -> usize {
+        self.wants.len()
+    }
+
+    pub(super) fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    pub(super) fn asked_bytes(&self) -> u64 {
+        self.asked_bytes
+    }
+
+    pub(super) fn members(&self) -> &HashMap<PeerId, Member> {
+        &self.members
+    }
+
+    pub(super) fn connected_members(&self) -> usize {
+        self.members.values().filter(|member| member.connected).count()
+    }
+
+    /// What more peers are needed for, at most `limit` wants: those that no member can give, else those that nobody
+    /// is asked for, else any.
+    pub(super) fn needed(&self, limit: usize) -> Vec<Cid> {
+        let mut orders: Vec<_> = self.stuck.iter().chain(&self.queue).take(limit).collect();
+        if orders.is_empty() {
+            orders = self.wants.keys().take(limit).collect();
+        }
+        orders.into_iter().map(|order| self.wants[order].cid).collect()
+    }
+
+    pub(super) fn is_stuck(&self) -> bool {
+        !self.stuck.is_empty()
+    }
+
+    /// All wants, in order.
+    pub(super) fn cids(&self) -> impl Iterator<Item = &Cid> {
+        self.wants.values().map(|want| &want.cid)
+    }
+
+    /// Adds a want behind the others; says whether it is new.
+    pub(super) fn want(&mut self, cid: Cid, size: Option<u64>) -> bool {
+        if self.orders.contains_key(&cid) {
+            return false;
+        }
+        let order = self.next_order;
+        self.next_order += 1;
+        self.orders.insert(cid, order);
+        let want = Want { cid, size, charge: 0, asked: Vec::new(), refused: Vec::new(), questioned: Vec::new() };
+        self.wants.insert(order, want);
+        self.queue.insert(order);
+        true
+    }
+
+    /// Takes a want away. Returns who was asked for it or about it, `None` if it was not there.
+    pub(super) fn remove(&mut self, cid: &Cid) -> Option<Vec<PeerId>> {
+        let order = self.orders.remove(cid)?;
+        self.queue.remove(&order);
+        self.stuck.remove(&order);
+        let want = self.wants.remove(&order)?;
+        self.asked_bytes -= want.charge * want.asked.len() as u64;
+        for peer in &want.asked {
+            if let Some(member) = self.members.get_mut(peer) {
+                member.asked -= 1;
+            }
+        }
+        let mut involved = want.asked;
+        involved.extend(want.refused);
+        involved.extend(want.questioned);
+        Some(involved)
+    }
+
+    /// A block came. Returns the peers that were asked for it or about it, `None` if it is not wanted.
+    pub(super) fn on_block(&mut self, cid: &Cid, bytes: usize, from: PeerId) -> Option<Vec<PeerId>> {
+        let involved = self.remove(cid)?;
+        self.average_bytes = self.average_bytes * 0.95 + bytes as f64 * 0.05;
+        if let Some(member) = self.members.get_mut(&from) {
+            member.proven = true;
+            member.refusals = 0;
+        }
+        Some(involved)
+    }
+
+    /// Adds a peer; says whether there was room. Its coming frees the wants that were stuck.
+    pub(super) fn add_member(&mut self, peer: PeerId, connected: bool) -> bool {
+        if let Some(member) = self.members.get_mut(&peer) {
+            member.connected |= connected;
+        } else if self.members.len() < MAX_SESSION_PEERS {
+            self.members.insert(peer, Member { connected, ..Member::default() });
+        } else {
+            return false;
+        }
+        if connected {
+            self.unstick();
+        }
+        true
+    }
+
+    /// Puts the stuck wants back into the queue, for those who have not refused them.
+    fn unstick(&mut self) {
+        for order in std::mem::take(&mut self.stuck) {
+            self.enqueue(order);
+        }
+    }
+
+    /// Forgets who refused the stuck wants: everybody may be asked again.
+    pub(super) fn retry_stuck(&mut self) {
+        for order in &self.stuck {
+            if let Some(want) = self.wants.get_mut(order) {
+                want.refused.clear();
+            }
+        }
+        self.unstick();
+    }
+
+    fn enqueue(&mut self, order: u64) {
+        let Some(want) = self.wants.get(&order) else { return };
+        let mut able = false;
+        for (peer, member) in &mut self.members {
+            if !want.refused.contains(peer) {
+                member.cursor = member.cursor.min(order);
+                able |= member.connected;
+            }
+        }
+        if able || !self.members.values().any(|member| member.connected) {
+            self.queue.insert(order);
+        } else {
+            self.stuck.insert(order);
+        }
+    }
+
+    /// Notes that the peer is asked whether it has the block; says whether it was not before.
+    pub(super) fn question(&mut self, cid: &Cid, peer: PeerId) -> bool {
+        let want = self.orders.get(cid).and_then(|order| self.wants.get_mut(order));
+        let Some(want) = want.filter(|want| !want.questioned.contains(&peer)) else { return false };
+        want.questioned.push(peer);
+        true
+    }
+
+    /// The member says that it has this block.
+    pub(super) fn on_have(&mut self, cid: &Cid, peer: PeerId) {
+        if let Some(member) = self.members.get_mut(&peer) {
+            member.proven = true;
+            member.refusals = 0;
+        }
+        let Some(order) = self.orders.get(cid) else { return };
+        let Some(want) = self.wants.get_mut(order) else { return };
+        want.refused.retain(|refused| *refused != peer);
+        if want.asked.is_empty() {
+            let order = *order;
+            self.stuck.remove(&order);
+            self.enqueue(order);
+        }
+    }
+
+    /// The member does not have this block, or did not answer in time.
+    pub(super) fn on_refusal(&mut self, cid: &Cid, peer: PeerId) -> Refusal {
+        self.unask(cid, peer, true);
+        let Some(member) = self.members.get_mut(&peer) else { return Refusal::Noted };
+        member.refusals += 1;
+        if member.refusals >= MAX_REFUSALS { Refusal::Useless } else { Refusal::Noted }
+    }
+
+    fn unask(&mut self, cid: &Cid, peer: PeerId, refused: bool) {
+        let Some(&order) = self.orders.get(cid) else { return };
+        let Some(want) = self.wants.get_mut(&order) else { return };
+        if refused && !want.refused.contains(&peer) {
+            want.refused.push(peer);
+        }
+        let before = want.asked.len();
+        want.asked.retain(|asked| *asked != peer);
+        if want.asked.len() == before {
+            return;
+        }
+        self.asked_bytes -= want.charge;
+        let idle = want.asked.is_empty();
+        if let Some(member) = self.members.get_mut(&peer) {
+            member.asked -= 1;
+        }
+        if idle {
+            self.enqueue(order);
+        }
+    }
+
+    /// Takes everything back that the peer is asked for, and returns it.
+    fn unask_all(&mut self, peer: PeerId) -> Vec<Cid> {
+        let of_peer = |want: &&Want| want.asked.contains(&peer);
+        let cids: Vec<Cid> = self.wants.values().filter(of_peer).map(|want| want.cid).collect();
+        cids.iter().for_each(|cid| self.unask(cid, peer, false));
+        cids
+    }
+
+    /// The peer is gone, and may come back.
+    pub(super) fn on_disconnected(&mut self, peer: PeerId) {
+        let Some(member) = self.members.get_mut(&peer) else { return };
+        *member = Member { asked: member.asked, ..Member::default() };
+        self.unask_all(peer);
+        for want in self.wants.values_mut() {
+            want.refused.retain(|other| *other != peer);
+            want.questioned.retain(|other| *other != peer);
+        }
+        self.settle_queue();
+    }
+
+    /// Gives a peer up. Returns what it was asked for.
+    pub(super) fn drop_member(&mut self, peer: PeerId) -> Option<Vec<Cid>> {
+        self.members.get_mut(&peer)?.connected = false;
+        let cids = self.unask_all(peer);
+        self.members.remove(&peer);
+        self.settle_queue();
+        Some(cids)
+    }
+
+    /// Moves queued wants that no connected member can give to the stuck ones.
+    fn settle_queue(&mut self) {
+        for order in std::mem::take(&mut self.queue) {
+            self.enqueue(order);
+        }
+    }
+
+    /// Chooses the next want to ask `peer` for, and notes it as asked. `room`: bytes that may be asked of it.
+    pub(super) fn next_for(&mut self, peer: PeerId, room: u64) -> Option<(Cid, u64)> {
+        let member = self.members.get_mut(&peer).filter(|member| member.connected)?;
+        if !member.proven && member.asked >= MAX_UNPROVEN_WANTS {
+            return None;
+        }
+        let refused = |order: &&u64| self.wants[*order].refused.contains(&peer);
+        let order = *self.queue.range(member.cursor..).find(|order| !refused(order))?;
+        member.cursor = order;
+        let want = self.wants.get_mut(&order)?;
+        let charge = want.size.unwrap_or(self.average_bytes as u64);
+        if charge > room && member.asked >= MIN_ASKED {
+            return None;
+        }
+        self.queue.remove(&order);
+        want.charge = charge;
+        want.asked.push(peer);
+        member.asked += 1;
+        member.cursor = order + 1;
+        self.asked_bytes += charge;
+        Some((want.cid, charge))
+    }
+
+    /// Chooses a want that only `slow` is asked for to ask `fast` for too: the last one, which `slow` will come to
+    /// last.
+    pub(super) fn steal_for(&mut self, fast: PeerId, slow: PeerId) -> Option<(Cid, u64)> {
+        let member = self.members.get_mut(&fast).filter(|member| member.connected)?;
+        let stealable = |want: &Want| {
+            want.asked.len() < MAX_ASKED
+                && want.asked.contains(&slow)
+                && !want.asked.contains(&fast)
+                && !want.refused.contains(&fast)
+        };
+        let want = self.wants.values_mut().rev().find(|want| stealable(want))?;
+        want.asked.push(fast);
+        member.asked += 1;
+        self.asked_bytes += want.charge;
+        Some((want.cid, want.charge))
+    }
+
+    /// How many blocks the peer is asked for.
+    pub(super) fn asked_of(&self, peer: &PeerId) -> usize {
+        self.members.get(peer).map_or(0, |member| member.asked)
+    }
+}
+
+#[cfg(test)]
+mod tests;
