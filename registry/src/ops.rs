@@ -3,6 +3,7 @@
 mod clock;
 mod download;
 mod failure;
+mod claims;
 mod fetch;
 mod node;
 mod policy;
@@ -11,21 +12,26 @@ mod resolve;
 mod search;
 mod sync;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use ggen_blockstore::Blockstore;
 
 pub(crate) use failure::failed;
 pub(crate) use policy::ClaimPolicy;
 
-use crate::{Config, Failure, index::Catalog, keys::KeyStore, node::Handle};
+use crate::{
+    Config, Failure,
+    index::{Catalog, CatalogError},
+    keys::KeyStore,
+    node::Handle,
+};
 
 /// What the operations work on.
 #[derive(Debug)]
 pub(crate) struct Operations {
     pub(crate) config: Config,
     pub(crate) store: Arc<dyn Blockstore>,
-    pub(crate) catalog: SharedCatalog,
+    pub(crate) catalog: Arc<Catalog>,
     pub(crate) keys: KeyStore,
     /// None in offline mode.
     pub(crate) node: Option<Handle>,
@@ -33,25 +39,13 @@ pub(crate) struct Operations {
     pub(crate) publishing: tokio::sync::Mutex<()>,
 }
 
-/// The catalog, shared by the operations; used only from threads that may block.
-#[derive(Clone, Debug)]
-pub(crate) struct SharedCatalog(Arc<Mutex<Catalog>>);
-
-impl SharedCatalog {
-    pub(crate) fn new(catalog: Catalog) -> Self {
-        Self(Arc::new(Mutex::new(catalog)))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Catalog> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+impl Operations {
     /// Runs `work` on the catalog, off the reactor.
-    pub(crate) async fn with<T: Send + 'static>(
+    async fn with_catalog<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Catalog) -> Result<T, Failure> + Send + 'static,
+        work: impl FnOnce(&Catalog) -> Result<T, CatalogError> + Send + 'static,
     ) -> Result<T, Failure> {
-        let catalog = self.clone();
-        failure::blocking(move || work(&mut catalog.lock())).await
+        let catalog = Arc::clone(&self.catalog);
+        failure::blocking(move || work(&catalog).map_err(failure::failed)).await
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     index::Catalog,
     keys::KeyStore,
     node::{self, Gossip},
-    ops::{ClaimPolicy, Operations, SharedCatalog, failed},
+    ops::{ClaimPolicy, Operations, failed},
 };
 
 /// How much of a node a [`Registry`] runs.
@@ -83,7 +83,7 @@ impl Registry {
         let operations = Arc::new(Operations {
             config,
             store,
-            catalog: SharedCatalog::new(catalog),
+            catalog: Arc::new(catalog),
             keys,
             node: handle,
             publishing: tokio::sync::Mutex::new(()),

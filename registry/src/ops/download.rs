@@ -137,6 +137,11 @@ impl Download {
         self.totals = totals;
     }
 
+    /// Only the store is asked.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.network.is_none()
+    }
+
     /// What came so far.
     pub(crate) fn so_far(&self) -> &Downloaded {
         &self.done

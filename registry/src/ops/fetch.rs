@@ -22,11 +22,12 @@ use super::{
     Operations,
     download::{Download, Totals},
     failure::{self, usage},
+    resolve::Wanted,
 };
 use crate::{
     ErrorKind, Failure, FetchRequest, FetchTo, Fetched, Progress, ProviderReport, Reporter,
     identity::{Record, decode_canonical},
-    package::{ManifestEntry, ManifestReader, Release, Requirement, Target},
+    package::{ManifestEntry, ManifestReader, Release, Target},
 };
 
 /// Bytes of a tarball written at once.
@@ -56,8 +57,8 @@ impl Operations {
         let found = match target {
             Target::Content { cid, path } => self.fetch_content(&mut download, cid, &path).await?,
             Target::Package { publisher, package, requirement } => {
-                let release =
-                    self.resolve(&mut download, request.offline, publisher, &package, &requirement, &reporter).await?;
+                let wanted = Wanted { publisher, package: &package, requirement: &requirement };
+                let release = self.resolve(&mut download, &wanted, &reporter).await?;
                 self.fetch_release(&mut download, release).await?
             }
             Target::Ipns { .. } => return Err(usage("names under /ipns/ cannot be fetched by this version")),

@@ -7,6 +7,7 @@ use libp2p::Multiaddr;
 use super::{Operations, failure, failure::usage};
 use crate::{
     BootstrapReport, BootstrapRequest, FailedAddress, Failure, KeyReport, Status,
+    index::Catalog,
     node::{AGENT, Handle},
 };
 
@@ -44,7 +45,7 @@ impl Operations {
     pub(crate) async fn status(&self, started: Instant) -> Result<Status, Failure> {
         let Some(node) = &self.node else { return Err(usage("this registry runs offline")) };
         let snapshot = node.snapshot().await.map_err(failure::stopped)?;
-        let counts = self.catalog.with(|catalog| catalog.counts().map_err(failure::failed)).await?;
+        let counts = self.with_catalog(Catalog::counts).await?;
         let store = self.store.stats();
         let me = node.peer_id();
         let with_peer = |address: Multiaddr| format!("{address}/p2p/{me}");
@@ -57,8 +58,8 @@ impl Operations {
             dht_mode: if snapshot.serves_ggen_dht { "server" } else { "client" }.to_owned(),
             nat: "unknown".to_owned(),
             packages_topic: self.config.packages_topic.clone(),
-            packages_published: counts.packages_published,
-            packages_known: counts.packages_known,
+            packages_published: counts.published,
+            packages_known: counts.packages,
             blocks: store.blocks,
             store_bytes: store.stored_bytes,
             bytes_sent: snapshot.bytes_sent,
@@ -71,15 +72,6 @@ impl Operations {
     pub(crate) async fn list_keys(&self) -> Result<Vec<KeyReport>, Failure> {
         let keys = self.keys.clone();
         failure::blocking(move || Ok(keys.list()?)).await
-    }
-
-    /// Announces again what this home has published: after a start, and from then on when it is due.
-    pub(crate) async fn provide_everything(&self) -> Result<(), Failure> {
-        let claims = self.catalog.with(|catalog| catalog.own_claims().map_err(failure::failed)).await?;
-        for claim in claims {
-            self.provide(&claim).await?;
-        }
-        Ok(())
     }
 }
 

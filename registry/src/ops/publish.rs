@@ -18,12 +18,18 @@ use crate::{
     Failure, Progress, PublishRequest, Published, Reporter,
     identity::{KeyPair, Signed},
     index::{
-        Announcement, Claim, ClaimSet, PublicationError, PublishOutcome, PublishRules, PublisherState, VerifiedHead,
-        Walk, package_key, publisher_key, qualified_key,
+        Announcement, Claim, PublicationError, PublishOutcome, PublishRules, PublisherState,
     },
     keys::{DEFAULT_KEY, PublisherKeys},
     package::{PackageId, Release},
 };
+
+/// A release that is signed, stored and in the catalog.
+struct Done {
+    published: Published,
+    signed: Signed<Release>,
+    claim: Claim,
+}
 
 impl Operations {
     /// Publishes a package.
@@ -40,10 +46,9 @@ impl Operations {
         let _one_at_a_time = self.publishing.lock().await;
         let operations = Arc::clone(self);
         let progress = reporter.clone();
-        let (published, claim) =
-            failure::blocking(move || operations.publish_here(&request, version, &*progress)).await?;
+        let done = failure::blocking(move || operations.publish_here(&request, version, &*progress)).await?;
         reporter.report(Progress::Announcing);
-        self.tell(published, claim).await
+        self.tell(done).await
     }
 
     /// Everything that needs no network.
@@ -52,7 +57,7 @@ impl Operations {
         request: &PublishRequest,
         version: Option<Version>,
         reporter: &dyn Reporter,
-    ) -> Result<(Published, Claim), Failure> {
+    ) -> Result<Done, Failure> {
         let prepared = self.prepare(&request.path, reporter)?;
         let now = clock::now();
         let opened = self.keys.publisher_or_new(request.key.as_deref().unwrap_or(DEFAULT_KEY), now)?;
@@ -62,30 +67,31 @@ impl Operations {
         }
         let keys = &opened.keys;
         let signers: [&KeyPair; 1] = [&keys.signing];
-        let mut catalog = self.catalog.lock();
-        let head = catalog.head(&keys.chain.publisher()).map_err(failure::failed)?;
+        let publisher = keys.chain.publisher();
+        let known = self.catalog.publisher(&publisher).map_err(failure::failed)?;
+        let head = known.and_then(|known| known.head);
         let state = PublisherState { chain: &keys.chain, keys: &signers, head: head.as_ref() };
         let rules = PublishRules { allow_lower_version: request.skip_verify };
-        let outcome = crate::index::publish(state, release.clone(), rules, |cid| self.store.get(cid), now)
+        let package = release.package.clone();
+        let outcome = crate::index::publish(state, release, rules, |cid| self.store.get(cid), now)
             .map_err(publication_failed)?;
-        let (claim, unchanged) = match outcome {
-            PublishOutcome::Unchanged { .. } => {
-                let known = catalog.claim(&keys.chain.publisher(), &release.package).map_err(failure::failed)?;
-                let claim = known.ok_or_else(|| missing_claim(&release.package))?;
-                (claim, true)
+        let (signed, head, unchanged) = match outcome {
+            PublishOutcome::Unchanged { release } => {
+                let known = self.catalog.release(&release).map_err(failure::failed)?;
+                let known = known.ok_or_else(|| failure::store(ggen_blockstore::Error::NotFound { cid: *release }))?;
+                (known.release, head.expect("a version was published before"), true)
             }
             PublishOutcome::Published(publication) => {
+                let signed = publication.release.clone().expect("publishing makes a release");
                 self.store.put_many(&publication.blocks).map_err(failure::store)?;
-                let signed = publication.release.as_ref().expect("publishing makes a release");
-                self.pin_release(signed, executables.as_ref(), &publication.blocks)?;
-                let claim = self.claim(keys, &publication.head, signed)?;
-                catalog.accept_publication(&publication, &claim).map_err(failure::failed)?;
-                (claim, false)
+                self.pin_release(&signed, executables.as_ref(), &publication.blocks)?;
+                self.catalog.record_publication(&keys.chain, &publication, now).map_err(failure::failed)?;
+                (signed, publication.head, false)
             }
         };
-        drop(catalog);
-        let published = report(&prepared, &claim, unchanged, opened.recovery);
-        Ok((published, claim))
+        let claim = self.claim(&keys.chain, &head, &package)?;
+        let published = report(&prepared, &signed, unchanged, opened.recovery);
+        Ok(Done { published, signed, claim })
     }
 
     fn release(
@@ -143,46 +149,16 @@ impl Operations {
         self.store.sync().map_err(failure::store)
     }
 
-    /// The claim that goes out: the release, and the proof that the head stands for it.
-    fn claim(
-        &self,
-        keys: &PublisherKeys,
-        head: &VerifiedHead,
-        release: &Signed<Release>,
-    ) -> Result<Claim, Failure> {
-        let walk = Walk::new(&head.head().record().catalog, &release.record().package);
-        let found = walk.run(|cid| self.store.get(cid)).map_err(failure::failed)?;
-        Claim::for_package(&keys.chain, head, release, Some(&found), clock::now()).map_err(failure::failed)
-    }
-
     /// Tells the network: records and providers on the DHTs, news by gossip.
-    async fn tell(&self, mut published: Published, claim: Claim) -> Result<Published, Failure> {
+    async fn tell(&self, done: Done) -> Result<Published, Failure> {
+        let Done { mut published, signed, claim } = done;
         let Some(node) = &self.node else { return Ok(published) };
-        self.provide(&claim).await?;
-        let topic = self.config.packages_topic.clone();
-        let data = Announcement::new(&topic, &claim, clock::now()).and_then(|news| news.encode());
-        let reached = node.announce(data.map_err(failure::failed)?).await.map_err(failure::stopped)?;
-        published.announced_to = reached as u64;
+        self.provide(&signed).await?;
+        self.publish_claim(&claim).await?;
+        let news = Announcement::new(&self.config.packages_topic, &claim, clock::now());
+        let data = news.and_then(|news| news.encode()).map_err(failure::failed)?;
+        published.announced_to = node.announce(data).await.map_err(failure::stopped)? as u64;
         Ok(published)
-    }
-
-    /// Keeps a release of one's own findable: content and release are provided, its claim stands under the package and
-    /// under the publisher. O(releases), not O(blocks).
-    pub(super) async fn provide(&self, claim: &Claim) -> Result<(), Failure> {
-        let (Some(node), Some(entry)) = (&self.node, claim.entry()) else { return Ok(()) };
-        let release = entry.release.record();
-        let publisher = claim.publisher();
-        for cid in [release.content, *entry.release.cid()] {
-            node.provide(cid.hash().to_bytes()).await.map_err(failure::stopped)?;
-        }
-        for key in [package_key(&release.package), qualified_key(&publisher, &release.package)] {
-            let value = claim_set(&key, claim.clone())?;
-            node.publish(key, value).await.map_err(failure::stopped)?;
-        }
-        let key = publisher_key(&publisher);
-        let head = Claim::for_publisher(claim.chain(), claim.head(), clock::now()).map_err(failure::failed)?;
-        let value = claim_set(&key, head)?;
-        node.publish(key, value).await.map_err(failure::stopped)
     }
 }
 
@@ -201,13 +177,7 @@ fn publication_failed(error: PublicationError) -> Failure {
     }
 }
 
-fn claim_set(key: &[u8], claim: Claim) -> Result<Vec<u8>, Failure> {
-    let mut set = ClaimSet::new(key);
-    set.insert(claim).and_then(|()| set.encode()).map_err(failure::failed)
-}
-
-fn report(prepared: &Prepared, claim: &Claim, unchanged: bool, recovery_key: Option<String>) -> Published {
-    let release = claim.entry().map(|entry| &entry.release).expect("the claim was made for a release");
+fn report(prepared: &Prepared, release: &Signed<Release>, unchanged: bool, recovery_key: Option<String>) -> Published {
     let record = release.record();
     Published {
         package: record.package.to_string(),

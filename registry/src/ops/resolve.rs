@@ -1,121 +1,170 @@
 //! From a name to a release: whose it is, which version, and the proof of both.
 //!
-//! Claims come from the catalog and from the DHT; each is verified before it is looked at, and the catalog keeps the
+//! Claims come from the DHT and from the catalog; each is verified before it is looked at, and the catalog keeps the
 //! highest head of every publisher. Then the publisher's own Merkle map says which versions there are, and the release
 //! that is chosen carries the publisher's signature.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ggen_blockstore::{Block, Cid};
 
 use super::{Operations, clock, download::Download, failure};
 use crate::{
     ErrorKind, Failure, Progress, Reporter,
-    identity::{Envelope, PublisherId, Record, RecordError, Signed},
-    index::{Claim, ClaimSet, Found, VersionEntry, Walk, package_key, qualified_key},
+    identity::{Envelope, IdentityChain, PublisherId, RecordError, Signed},
+    index::{Claim, ClaimSet, PublisherEntry, VersionEntry, Walk, package_key, qualified_key},
     package::{PackageId, Release, Requirement},
 };
+
+/// How long a newer catalog of the publisher is waited for where an older one has an answer.
+const NEWER_CATALOG: Duration = Duration::from_secs(5);
+
+/// A name, as the user typed it.
+pub(super) struct Wanted<'a> {
+    pub(super) publisher: Option<PublisherId>,
+    pub(super) package: &'a PackageId,
+    pub(super) requirement: &'a Requirement,
+}
 
 impl Operations {
     /// Finds the release that a name and a requirement mean.
     pub(super) async fn resolve(
         &self,
         download: &mut Download,
-        offline: bool,
-        publisher: Option<PublisherId>,
-        package: &PackageId,
-        requirement: &Requirement,
+        wanted: &Wanted<'_>,
         reporter: &Arc<dyn Reporter>,
     ) -> Result<Release, Failure> {
-        if !offline {
-            reporter.report(Progress::Finding { peers_asked: download.peers_asked() as u64 });
-            self.ask_the_dht(publisher.as_ref(), package).await?;
-        }
-        let claim = self.claimant(publisher, package).await?;
-        if let Some(entry) = claim.entry() {
+        reporter.report(Progress::Finding { peers_asked: download.peers_asked() as u64 });
+        let claims = if download.is_offline() { Vec::new() } else { self.ask_the_dht(wanted).await? };
+        let publisher = self.claimant(wanted, &claims).await?;
+        let id = publisher.chain.publisher();
+        let claim = claims.into_iter().filter(|claim| claim.publisher() == id).max_by_key(|claim| claim.head().order());
+        if let Some(entry) = claim.as_ref().and_then(Claim::entry) {
             // Whoever has the release is likely to have the publisher's records too.
             download.search_under(entry.release.cid());
         }
-        let found = self.versions(download, &claim, package, requirement).await?;
-        let chosen = choose(&found.entries, package, requirement)?;
-        self.release_of(download, &claim, package, chosen).await
+        let versions = self.versions(download, &publisher, claim.as_ref(), wanted.package).await?;
+        let chosen = choose(&versions, wanted)?;
+        download.search_under(chosen.release.cid());
+        self.release_of(download, &publisher.chain, wanted.package, chosen).await
     }
 
-    /// Looks the name up on the DHT and keeps what is true of the answers.
-    async fn ask_the_dht(&self, publisher: Option<&PublisherId>, package: &PackageId) -> Result<(), Failure> {
-        let Some(node) = &self.node else { return Ok(()) };
-        let key = match publisher {
-            Some(publisher) => qualified_key(publisher, package),
-            None => package_key(package),
+    /// Looks the name up on the DHT, keeps what is true of the answers, and returns it.
+    async fn ask_the_dht(&self, wanted: &Wanted<'_>) -> Result<Vec<Claim>, Failure> {
+        let Some(node) = &self.node else { return Ok(Vec::new()) };
+        let key = match &wanted.publisher {
+            Some(publisher) => qualified_key(publisher, wanted.package),
+            None => package_key(wanted.package),
         };
+        let mut set = ClaimSet::new(&key);
         let mut values = node.find_record(key.clone()).await.map_err(failure::stopped)?;
         while let Some(value) = values.recv().await {
-            let key = key.clone();
-            self.catalog.with(move |catalog| accept_all(catalog, &key, &value)).await?;
-        }
-        Ok(())
-    }
-
-    /// The claim that counts: the named publisher's, or the only one there is.
-    async fn claimant(&self, publisher: Option<PublisherId>, package: &PackageId) -> Result<Claim, Failure> {
-        let name = package.clone();
-        let mut claims = self.catalog.with(move |catalog| catalog.claims(&name).map_err(failure::failed)).await?;
-        if let Some(publisher) = publisher {
-            claims.retain(|claim| claim.publisher() == publisher);
-        }
-        match claims.len() {
-            0 => Err(Failure::new(ErrorKind::NotFound, format!("nobody claims `{package}`")).hinted(
-                "check the name, or connect to more peers with `ggen marketplace p2p bootstrap ADDRESS`",
-            )),
-            1 => Ok(claims.remove(0)),
-            count => {
-                let message = format!("`{package}` is claimed by {count} publishers, and none of them is pinned");
-                let causes = claims.iter().map(|claim| format!("{}/{package}", claim.publisher())).collect();
-                let failure = Failure { causes, ..Failure::new(ErrorKind::Verification, message) };
-                Err(failure.hinted("name the publisher you mean: `<publisher>/ns/name`"))
+            if let Err(error) = ClaimSet::verify(&key, &value, clock::now()).and_then(|other| set.merge(other)) {
+                tracing::info!(target: "ggen_marketplace::backend::p2p", %error, "a record of the DHT is not valid");
             }
         }
+        let claims: Vec<Claim> = set.claims().cloned().collect();
+        self.keep(claims.clone()).await?;
+        Ok(claims)
     }
 
-    /// The versions of a package: from the proof in the claim, or from the publisher's catalog, block by block.
+    /// Claims go into the catalog, and the blocks that prove them into the store, as cache: the next walk through that
+    /// publisher's catalog needs no network.
+    async fn keep(&self, claims: Vec<Claim>) -> Result<(), Failure> {
+        let (catalog, store) = (Arc::clone(&self.catalog), self.store.clone());
+        failure::blocking(move || {
+            let proofs = claims.iter().filter_map(|claim| claim.entry()?.found.as_ref()).flat_map(|found| &found.proof);
+            let blocks: Result<Vec<_>, _> = proofs.map(|data| Block::dag_cbor(data.clone())).collect();
+            store.put_many(&blocks.map_err(failure::store)?).map_err(failure::store)?;
+            catalog.accept_claims(&claims, "dht", clock::now()).map_err(failure::failed)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The publisher that counts: the one that was named, or the only one that claims the name.
+    async fn claimant(&self, wanted: &Wanted<'_>, claims: &[Claim]) -> Result<PublisherEntry, Failure> {
+        let package = wanted.package.clone();
+        let mut publishers = self.with_catalog(move |catalog| catalog.publishers_of(&package)).await?;
+        for claim in claims.iter().map(Claim::publisher) {
+            if !publishers.contains(&claim) {
+                publishers.push(claim);
+            }
+        }
+        if let Some(named) = &wanted.publisher {
+            publishers.retain(|publisher| publisher == named);
+        }
+        let package = wanted.package;
+        let publisher = match publishers.len() {
+            1 => publishers.remove(0),
+            0 => {
+                let failure = Failure::new(ErrorKind::NotFound, format!("nobody claims `{package}`"));
+                return Err(failure.hinted(
+                    "check the name, or connect to more peers with `ggen marketplace p2p bootstrap ADDRESS`",
+                ));
+            }
+            count => {
+                let message = format!("`{package}` is claimed by {count} publishers");
+                let causes = publishers.iter().map(|publisher| format!("{publisher}/{package}")).collect();
+                let failure = Failure { causes, ..Failure::new(ErrorKind::Verification, message) };
+                return Err(failure.hinted("name the publisher you mean: `<publisher>/ns/name`"));
+            }
+        };
+        let entry = self.with_catalog({
+            let publisher = publisher.clone();
+            move |catalog| catalog.publisher(&publisher)
+        });
+        let entry = entry.await?.ok_or_else(|| {
+            Failure::new(ErrorKind::Verification, format!("what is claimed of the publisher {publisher} was refused"))
+        })?;
+        if entry.equivocation.is_some() {
+            let message = format!("the publisher {publisher} has signed two histories: nothing of it is trusted");
+            return Err(Failure::new(ErrorKind::Verification, message));
+        }
+        Ok(entry)
+    }
+
+    /// The versions of a package by the highest head seen. If the catalog under that head cannot be had in time, an
+    /// older one that came with a claim serves.
     async fn versions(
         &self,
         download: &mut Download,
-        claim: &Claim,
+        publisher: &PublisherEntry,
+        claim: Option<&Claim>,
         package: &PackageId,
-        requirement: &Requirement,
-    ) -> Result<Found, Failure> {
-        if let Some(found) = claim.entry().and_then(|entry| entry.found.as_ref())
-            && (found.complete || choose(&found.entries, package, requirement).is_ok())
-        {
-            return Ok(found.clone());
+    ) -> Result<Vec<VersionEntry>, Failure> {
+        let proven = claim.and_then(|claim| Some((claim.head().order(), claim.entry()?.found.as_ref()?)));
+        let Some(head) = &publisher.head else {
+            let message = format!("no head of the publisher {} is known", publisher.chain.publisher());
+            return Err(Failure::new(ErrorKind::NotFound, message));
+        };
+        match proven {
+            Some((order, found)) if order >= head.order() && found.complete => return Ok(found.entries.clone()),
+            Some((_, found)) => {
+                let walk = tokio::time::timeout(NEWER_CATALOG, walk(download, head.head().record().catalog, package));
+                match walk.await {
+                    Ok(Ok(entries)) => Ok(entries),
+                    Ok(Err(_)) | Err(_) => Ok(found.entries.clone()),
+                }
+            }
+            None => walk(download, head.head().record().catalog, package).await,
         }
-        let mut walk = Walk::new(&claim.head().head().record().catalog, package);
-        while let Some(cid) = walk.wants() {
-            let data = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
-            let block = Block::verify(cid, data).map_err(failure::store)?;
-            walk.supply(&block).map_err(failure::verification)?;
-        }
-        walk.finish().map_err(failure::verification)
     }
 
     /// Brings a release record and checks its signatures against the publisher's identity.
     async fn release_of(
         &self,
         download: &mut Download,
-        claim: &Claim,
+        chain: &IdentityChain,
         package: &PackageId,
         entry: &VersionEntry,
     ) -> Result<Release, Failure> {
         let cid: Cid = *entry.release.cid();
-        let payload = match claim.entry().filter(|known| *known.release.cid() == cid) {
-            Some(known) => known.release.envelope().block().map_err(failure::verification)?.data().clone(),
-            None => download.block(cid).await.map_err(|error| failure::download(&cid, error))?,
-        };
-        let envelope = Envelope::from_parts(payload.to_vec(), entry.signatures.clone());
-        let opened: Result<Signed<Release>, RecordError> = envelope.open();
+        let payload = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
+        let opened: Result<Signed<Release>, RecordError> =
+            Envelope::from_parts(payload.to_vec(), entry.signatures.clone()).open();
         let signed = opened.map_err(failure::verification)?;
-        claim.chain().authorise_historically(&signed).map_err(failure::verification)?;
+        chain.authorise_historically(&signed).map_err(failure::verification)?;
         let release = signed.into_record();
         if release.package != *package || release.version != entry.version {
             let message = format!("the release {cid} is of {}@{}", release.package, release.version);
@@ -125,32 +174,31 @@ impl Operations {
     }
 }
 
-fn accept_all(catalog: &mut crate::index::Catalog, key: &[u8], value: &[u8]) -> Result<(), Failure> {
-    let claims = match ClaimSet::verify(key, value, clock::now()) {
-        Ok(claims) => claims,
-        Err(error) => {
-            tracing::info!(target: "ggen_marketplace::backend::p2p", %error, "a record of the DHT is not valid");
-            return Ok(());
-        }
-    };
-    for claim in claims.claims() {
-        catalog.accept_claim(claim).map_err(failure::failed)?;
+/// Looks a package up in a publisher's catalog, block by block.
+async fn walk(
+    download: &mut Download,
+    root: crate::identity::RecordCid,
+    package: &PackageId,
+) -> Result<Vec<VersionEntry>, Failure> {
+    let mut walk = Walk::new(&root, package);
+    while let Some(cid) = walk.wants() {
+        let data = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
+        let block = Block::verify(cid, data).map_err(failure::store)?;
+        walk.supply(&block).map_err(failure::verification)?;
     }
-    Ok(())
+    Ok(walk.finish().map_err(failure::verification)?.entries)
 }
 
 /// The newest version that fits and is not yanked; an exact requirement may name a yanked one.
-fn choose<'a>(
-    entries: &'a [VersionEntry],
-    package: &PackageId,
-    requirement: &Requirement,
-) -> Result<&'a VersionEntry, Failure> {
+fn choose<'a>(entries: &'a [VersionEntry], wanted: &Wanted<'_>) -> Result<&'a VersionEntry, Failure> {
+    let Wanted { package, requirement, .. } = wanted;
     let candidates = entries.iter().filter(|entry| !entry.yanked || requirement.is_exact());
     requirement.newest(candidates, |entry| &entry.version).ok_or_else(|| {
-        let newest = entries.iter().filter(|entry| !entry.yanked).next_back();
-        let newest = newest.map_or("there is none that is not yanked".to_owned(), |entry| {
-            format!("the newest is {}", entry.version)
-        });
-        Failure::new(ErrorKind::NotFound, format!("no version of `{package}` fits `{requirement}`: {newest}"))
+        let newest = match entries.iter().rfind(|entry| !entry.yanked) {
+            Some(entry) => format!("the newest is {}", entry.version),
+            None => "none is left that is not yanked".to_owned(),
+        };
+        let message = format!("no version of `{package}` fits `{requirement}`: {newest}");
+        Failure::new(ErrorKind::NotFound, message)
     })
 }

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::{Operations, clock};
 use crate::{
-    index::Announcement,
+    index::{Acceptance, Announcement},
     node::{Gossip, Verdict},
 };
 
@@ -14,7 +14,7 @@ impl Operations {
     /// Judges gossip until the node stops.
     pub(crate) async fn follow_gossip(self: Arc<Self>, mut gossip: mpsc::Receiver<Gossip>) {
         while let Some(Gossip { id, data }) = gossip.recv().await {
-            let verdict = self.judge(data).await;
+            let verdict = self.judge(data, id.from.to_string()).await;
             let Some(node) = &self.node else { return };
             if node.judge(id, verdict).await.is_err() {
                 return;
@@ -23,10 +23,11 @@ impl Operations {
     }
 
     /// A false announcement costs whoever passed it on; one that is merely not news costs nothing.
-    async fn judge(&self, data: Vec<u8>) -> Verdict {
+    async fn judge(&self, data: Vec<u8>, from: String) -> Verdict {
         let topic = self.config.packages_topic.clone();
-        let judged = self.catalog.with(move |catalog| {
-            let announcement = match Announcement::verify(&topic, &data, clock::now()) {
+        let now = clock::now();
+        let judged = self.with_catalog(move |catalog| {
+            let announcement = match Announcement::verify(&topic, &data, now) {
                 Ok(announcement) => announcement,
                 Err(error) => {
                     tracing::debug!(target: "ggen_marketplace::backend::p2p", %error, "announcement refused");
@@ -34,9 +35,10 @@ impl Operations {
                 }
             };
             let claim = announcement.claim();
-            let verdict = catalog.accept_claim(claim).map_err(super::failed)?;
-            tracing::debug!(target: "ggen_marketplace::backend::p2p", package = ?claim.package(), ?verdict, "announced");
-            Ok(if verdict.is_news() { Verdict::Accept } else { Verdict::Ignore })
+            let accepted = catalog.accept_claim(claim, &from, now)?;
+            tracing::debug!(target: "ggen_marketplace::backend::p2p", package = ?claim.package(), ?accepted, "announced");
+            let is_news = accepted.head == Acceptance::Accepted || accepted.release == Some(Acceptance::Accepted);
+            Ok(if is_news { Verdict::Accept } else { Verdict::Ignore })
         });
         judged.await.unwrap_or_else(|failure| {
             tracing::warn!(target: "ggen_marketplace::backend::p2p", %failure, "cannot keep an announcement");
