@@ -1,1 +1,38 @@
+//! What releases exist: logs, heads and catalogs of publishers, what of them travels, and the database of those we know.
+//!
+//! A publisher's *log* chains everything it ever did. Its *catalog* is a Merkle map from package to versions, the state
+//! that the log adds up to. Its *head* signs both. A *claim* carries one package's latest release with the proof that
+//! the head stands for it; an *announcement* carries the same by gossip. The [`Catalog`] database keeps what was
+//! accepted, and can be rebuilt from the signed records alone.
+//!
+//! *Invariants*: nothing enters the database unverified; the highest head seen of each publisher only rises; merging
+//! claims does not depend on their order.
+//!
+//! *Non-goals*: no peers and no network. Time is an argument.
 
+mod announcement;
+mod catalog;
+mod claim;
+mod error;
+mod head;
+mod keys;
+mod log;
+mod publication;
+mod tree;
+
+pub use announcement::{Announcement, MAX_ANNOUNCEMENT_BYTES, MAX_TOPIC_BYTES};
+pub use catalog::{
+    Acceptance, Catalog, CatalogCounts, CatalogError, ClaimAcceptance, Hit, MAX_QUERY_BYTES, MAX_SEARCH_LIMIT,
+    PublisherEntry, Refusal, ReleaseEntry, SearchFilters, StoredRecords,
+};
+pub use claim::{Claim, ClaimEntry, ClaimSet, MAX_CLAIM_BYTES, MAX_CLAIM_SET_BYTES, MAX_CLAIMS, merge_claims};
+pub use error::{ClaimError, HeadError, PublicationError, TreeError};
+pub use head::{
+    CLOCK_TOLERANCE, Equivocation, HEAD_LIFETIME, Head, HeadOrder, HeadVerdict, Refresh, VerifiedHead, judge_head,
+};
+pub use keys::{package_key, publisher_key, qualified_key};
+pub use log::{LogAction, LogEntry};
+pub use publication::{
+    Publication, PublishOutcome, PublishRules, PublisherState, publish, refresh, rotate, set_yanked,
+};
+pub use tree::{CatalogTree, Found, VersionEntry, Walk};

@@ -171,6 +171,12 @@ impl IdentityChain {
         }
     }
 
+    /// What chains of one publisher are totally ordered by, document for document: recovery first, then the CID. Agrees
+    /// with [`Self::compare`] wherever that decides.
+    pub(crate) fn rank(&self) -> impl Iterator<Item = (bool, &Cid)> {
+        self.recovered.iter().copied().zip(self.documents.iter().map(Signed::cid))
+    }
+
     /// Says whether the document with this CID is in the chain.
     pub fn contains(&self, document: &Cid) -> bool {
         self.documents.iter().any(|ours| ours.cid() == document)

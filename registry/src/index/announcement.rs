@@ -1,0 +1,83 @@
+//! What gossip carries: the news of a publisher.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    identity::{Timestamp, decode_canonical, encode_canonical},
+    index::{Claim, ClaimError},
+};
+
+/// Largest announcement in bytes.
+pub const MAX_ANNOUNCEMENT_BYTES: usize = 48 << 10;
+/// Longest topic name, in bytes.
+pub const MAX_TOPIC_BYTES: usize = 256;
+
+const TYPE: &str = "ggen/announcement/v1";
+const WHAT: &str = "announcement";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    r#type: String,
+    topic: String,
+    #[serde(with = "serde_bytes")]
+    claim: Vec<u8>,
+}
+
+/// A claim on its way through gossip, bound to the topic it was sent on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    topic: String,
+    claim: Claim,
+}
+
+impl Announcement {
+    /// Announces a claim. One that does not fit with its catalog proof is announced without.
+    ///
+    /// # Errors
+    /// [`ClaimError`] if it does not fit even so.
+    pub fn new(topic: &str, claim: &Claim, now: Timestamp) -> Result<Self, ClaimError> {
+        let mut announcement = Self { topic: topic.to_owned(), claim: claim.clone() };
+        if announcement.encode().is_err()
+            && let Some(entry) = claim.entry()
+        {
+            announcement.claim = Claim::for_package(claim.chain(), claim.head(), &entry.release, None, now)?;
+        }
+        announcement.encode()?;
+        Ok(announcement)
+    }
+
+    /// Writes the announcement.
+    ///
+    /// # Errors
+    /// [`ClaimError`], which a checked announcement never gives.
+    pub fn encode(&self) -> Result<Vec<u8>, ClaimError> {
+        let (topic, claim) = (self.topic.clone(), self.claim.encoded().to_vec());
+        Ok(encode_canonical(WHAT, &Wire { r#type: TYPE.to_owned(), topic, claim }, MAX_ANNOUNCEMENT_BYTES)?)
+    }
+
+    /// Reads and checks what came on `topic`.
+    ///
+    /// # Errors
+    /// [`ClaimError`] if it does not verify, was made for another topic, or its head has expired.
+    pub fn verify(topic: &str, bytes: &[u8], now: Timestamp) -> Result<Self, ClaimError> {
+        let wire: Wire = decode_canonical(WHAT, bytes, MAX_ANNOUNCEMENT_BYTES)?;
+        if wire.r#type != TYPE {
+            return Err(ClaimError::Form { reason: format!("its type is not `{TYPE}`") });
+        }
+        if wire.topic != topic {
+            let actual = wire.topic.chars().take(MAX_TOPIC_BYTES).collect();
+            return Err(ClaimError::OtherTopic { actual });
+        }
+        let claim = Claim::verify(&wire.claim, now)?;
+        if claim.head().is_expired(now) {
+            return Err(ClaimError::Expired { expired: claim.head().expires() });
+        }
+        Ok(Self { topic: wire.topic, claim })
+    }
+
+    /// The claim.
+    pub fn claim(&self) -> &Claim {
+        &self.claim
+    }
+}

@@ -1,0 +1,184 @@
+//! The database of what is known: publishers, releases, words to search by, and our own log.
+//!
+//! One SQLite file, `catalog.db` in the home. Everything in it comes from signed records and can be rebuilt from them;
+//! what cannot be rebuilt is when a record was first seen and from whom, and that a head *was* seen: the highest head
+//! of each publisher only rises, which is what stops a rollback. All methods block the calling thread and may be
+//! called from many at once; several processes may open one file.
+
+mod accept;
+mod derive;
+mod error;
+mod intake;
+mod own;
+mod query;
+mod rebuild;
+mod schema;
+mod search;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use ggen_blockstore::Cid;
+use rusqlite::Connection;
+
+use crate::{
+    identity::{IdentityChain, PublisherId, Signed, Timestamp},
+    index::{Equivocation, VerifiedHead},
+    package::Release,
+};
+
+pub use error::CatalogError;
+pub use rebuild::StoredRecords;
+pub use search::{Hit, MAX_QUERY_BYTES, MAX_SEARCH_LIMIT, SearchFilters};
+
+/// The database; see the module.
+#[derive(Debug)]
+pub struct Catalog {
+    connection: Mutex<Connection>,
+    path: PathBuf,
+}
+
+/// What became of a record that was offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    /// It was kept.
+    Accepted,
+    /// It was there already.
+    Known,
+    /// It was not kept.
+    Refused(Refusal),
+}
+
+/// Why a verified record was not kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A head below the highest seen: out of date, or a rollback.
+    #[error("it is older than the head already seen of this publisher")]
+    OlderHead,
+    /// Under an identity document that another has replaced.
+    #[error("it was issued under an identity document that was replaced since")]
+    OlderIdentity,
+    /// Two identity documents exclude each other, and no recovery key decides.
+    #[error("the publisher's identity has two histories, and no recovery key has decided between them")]
+    IdentityConflict,
+    /// The publisher has two logs, or had before.
+    #[error("the publisher has signed two histories")]
+    Equivocation,
+    /// Another release has this version.
+    #[error("this version is already known as release {held}")]
+    VersionConflict {
+        /// The release that is known.
+        held: Box<Cid>,
+    },
+    /// Not signed by the keys that hold today.
+    #[error("it is not signed by enough of the keys that hold today")]
+    NotAuthorised,
+}
+
+/// What became of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimAcceptance {
+    /// Of its head. A claim may be older than the head already seen, where the publisher has published other packages
+    /// since; its release may still be good.
+    pub head: Acceptance,
+    /// Of its release, if it has one.
+    pub release: Option<Acceptance>,
+}
+
+/// A publisher in the catalog.
+#[derive(Clone, Debug)]
+pub struct PublisherEntry {
+    /// Its identity chain.
+    pub chain: IdentityChain,
+    /// The highest head seen.
+    pub head: Option<VerifiedHead>,
+    /// Proof that it has two histories; nothing of it is accepted until a rotation, or until the user clears it.
+    pub equivocation: Option<Equivocation>,
+    /// When it was first seen.
+    pub first_seen: Timestamp,
+}
+
+/// A release in the catalog.
+#[derive(Clone, Debug)]
+pub struct ReleaseEntry {
+    /// The release, with its envelope.
+    pub release: Signed<Release>,
+    /// No longer to be chosen, except by those who have locked it.
+    pub yanked: bool,
+    /// When it was first seen.
+    pub seen: Timestamp,
+    /// From where, as whoever offered it said: a peer id, `publish`, `car`, ...
+    pub source: String,
+}
+
+/// How much the catalog knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CatalogCounts {
+    /// Packages, each publisher's own counted.
+    pub packages: u64,
+    /// Releases.
+    pub releases: u64,
+    /// Publishers.
+    pub publishers: u64,
+    /// Packages of the publishers that have a log of their own here: those published from this home.
+    pub published: u64,
+}
+
+impl Catalog {
+    /// Opens the catalog at `path`, which is created if it is not there.
+    ///
+    /// # Errors
+    /// [`CatalogError`]: a newer schema, a damaged file, or one that another process keeps locked.
+    pub fn open(path: &Path) -> Result<Self, CatalogError> {
+        let connection = schema::open(path)?;
+        Ok(Self { connection: Mutex::new(connection), path: path.to_owned() })
+    }
+
+    /// A catalog that is gone with the process.
+    ///
+    /// # Errors
+    /// [`CatalogError`] if SQLite has no memory for it.
+    pub fn in_memory() -> Result<Self, CatalogError> {
+        let path = PathBuf::from(":memory:");
+        Ok(Self { connection: Mutex::new(schema::open(&path)?), path })
+    }
+
+    /// Reads the whole file and checks its structure.
+    ///
+    /// # Errors
+    /// [`CatalogError::Corrupt`] with what was found.
+    pub fn check(&self) -> Result<(), CatalogError> {
+        let verdict: String =
+            self.lock().query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(self.failed("check"))?;
+        match verdict.as_str() {
+            "ok" => Ok(()),
+            _ => Err(CatalogError::Corrupt { path: self.path.clone(), reason: verdict }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A panic while it was held left at most a transaction, which was rolled back when it was dropped.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> CatalogError {
+        let path = self.path.clone();
+        move |source| CatalogError::from_sqlite(action, &path, source)
+    }
+
+    /// A stored record that does not read any more.
+    fn damaged(&self, error: impl std::fmt::Display) -> CatalogError {
+        CatalogError::Corrupt { path: self.path.clone(), reason: format!("a stored record cannot be read: {error}") }
+    }
+
+    /// A publisher id as stored.
+    fn publisher_id(&self, bytes: &[u8]) -> Result<PublisherId, CatalogError> {
+        PublisherId::from_bytes(bytes).ok_or_else(|| self.damaged("not a publisher id"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! Taking records in: the rules.
+
+use rusqlite::{OptionalExtension as _, Transaction, named_params, params};
+
+use crate::{
+    identity::{ChainOrder, IdentityChain, PublisherId, Signed, Timestamp},
+    index::{
+        Acceptance, Catalog, CatalogError, Claim, ClaimAcceptance, Equivocation, HeadVerdict, Refusal, VerifiedHead,
+        VersionEntry, judge_head,
+    },
+    package::{PackageId, Release},
+};
+
+/// Whether a publisher's chain in the catalog agrees with one that was offered.
+pub(super) enum Standing {
+    /// The offered chain holds.
+    Current,
+    /// The catalog knows a later one.
+    Replaced(Box<IdentityChain>),
+    /// Nothing of the publisher is taken.
+    Refused(Refusal),
+}
+
+/// One transaction and what it is about.
+pub(super) struct Intake<'a> {
+    pub(super) catalog: &'a Catalog,
+    pub(super) transaction: Transaction<'a>,
+    pub(super) now: Timestamp,
+}
+
+impl Intake<'_> {
+    pub(super) fn take_claim(&self, claim: &Claim, source: &str) -> Result<ClaimAcceptance, CatalogError> {
+        let refused = |refusal: Refusal| ClaimAcceptance {
+            head: Acceptance::Refused(refusal.clone()),
+            release: claim.entry().map(|_| Acceptance::Refused(refusal)),
+        };
+        let standing = self.take_chain(claim.chain())?;
+        let head = match &standing {
+            Standing::Current => self.take_head(claim.chain(), claim.head())?,
+            Standing::Replaced(_) => Acceptance::Refused(Refusal::OlderIdentity),
+            Standing::Refused(refusal) => return Ok(refused(refusal.clone())),
+        };
+        if head == Acceptance::Refused(Refusal::Equivocation) {
+            return Ok(refused(Refusal::Equivocation));
+        }
+        let Some(entry) = claim.entry() else { return Ok(ClaimAcceptance { head, release: None }) };
+        let current = !matches!(head, Acceptance::Refused(_));
+        // What a later head or identity has overtaken counts only if the keys that hold today signed it themselves.
+        let chain = if let Standing::Replaced(later) = &standing { later } else { claim.chain() };
+        if !current && chain.authorise(&entry.release).is_err() {
+            return Ok(ClaimAcceptance { head, release: Some(Acceptance::Refused(Refusal::NotAuthorised)) });
+        }
+        let record = entry.release.record();
+        let yanked = claim.versions().iter().any(|entry| entry.version == record.version && entry.yanked);
+        let release = self.take_release(&entry.release, yanked, source)?;
+        if current {
+            self.take_flags(&claim.publisher(), &record.package, claim.versions())?;
+        }
+        Ok(ClaimAcceptance { head, release: Some(release) })
+    }
+
+    /// Keeps the chain if it is new or goes on from the one known.
+    pub(super) fn take_chain(&self, chain: &IdentityChain) -> Result<Standing, CatalogError> {
+        let id = chain.publisher().to_bytes();
+        let known: Option<(Vec<u8>, bool)> =
+            self.read("SELECT chain, equivocation IS NOT NULL FROM publishers WHERE id = ?1", params![id], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+        let Some((known, blocked)) = known else {
+            self.write(
+                "INSERT INTO publishers (id, chain, first_seen) VALUES (?1, ?2, ?3)",
+                params![id, chain.encode()?, self.now.as_unix().cast_signed()],
+            )?;
+            return Ok(Standing::Current);
+        };
+        let known = IdentityChain::decode(&known).map_err(|error| self.catalog.damaged(error))?;
+        match known.compare(chain) {
+            ChainOrder::Conflict => return Ok(Standing::Refused(Refusal::IdentityConflict)),
+            ChainOrder::OtherWins => self.replace_chain(&known, chain)?,
+            _ if blocked => return Ok(Standing::Refused(Refusal::Equivocation)),
+            ChainOrder::Same => {}
+            ChainOrder::ThisWins => return Ok(Standing::Replaced(Box::new(known))),
+        }
+        Ok(Standing::Current)
+    }
+
+    /// The publisher rotated: a block ends, and what only a replaced document vouched for goes.
+    fn replace_chain(&self, known: &IdentityChain, chain: &IdentityChain) -> Result<(), CatalogError> {
+        let id = chain.publisher().to_bytes();
+        let set = "UPDATE publishers SET chain = ?2, equivocation = NULL WHERE id = ?1";
+        self.write(set, params![id, chain.encode()?])?;
+        if known.documents().iter().all(|document| chain.contains(document.cid())) {
+            return Ok(());
+        }
+        self.write("UPDATE publishers SET head = NULL, refresh = NULL WHERE id = ?1", params![id])?;
+        let envelopes = self.read_all("SELECT envelope FROM releases WHERE publisher = ?1", params![id])?;
+        for envelope in envelopes {
+            let release = self.open_release(&envelope)?;
+            if chain.authorise_historically(&release).is_err() {
+                self.write("DELETE FROM releases WHERE cid = ?1", params![release.cid().to_bytes()])?;
+                self.derive_package(&chain.publisher(), &release.record().package)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_chain_and_head(
+        &self,
+        chain: &IdentityChain,
+        head: &VerifiedHead,
+    ) -> Result<Acceptance, CatalogError> {
+        match self.take_chain(chain)? {
+            Standing::Current => self.take_head(chain, head),
+            Standing::Replaced(_) => Ok(Acceptance::Refused(Refusal::OlderIdentity)),
+            Standing::Refused(refusal) => Ok(Acceptance::Refused(refusal)),
+        }
+    }
+
+    /// Keeps the head if it is not below the highest seen.
+    pub(super) fn take_head(&self, chain: &IdentityChain, head: &VerifiedHead) -> Result<Acceptance, CatalogError> {
+        let publisher = chain.publisher();
+        // A head under a document that was rotated away since is below any under the one that holds today.
+        if let Some(known) = self.catalog.stored_head(&self.transaction, &publisher)?
+            && known.record().identity == head.head().record().identity
+        {
+            let refresh = self.catalog.stored_refresh(&self.transaction, &publisher)?;
+            let known = VerifiedHead::verify(known.envelope().clone(), refresh, chain, Timestamp::MAX)
+                .map_err(|error| self.catalog.damaged(error))?;
+            match judge_head(&known, head) {
+                HeadVerdict::Newer | HeadVerdict::Refreshed => {}
+                HeadVerdict::Known => return Ok(Acceptance::Known),
+                HeadVerdict::Stale => return Ok(Acceptance::Refused(Refusal::OlderHead)),
+                HeadVerdict::Equivocation(proof) => {
+                    self.block(&publisher, &proof)?;
+                    return Ok(Acceptance::Refused(Refusal::Equivocation));
+                }
+            }
+        }
+        let refresh = head.refresh().map(Signed::encode).transpose()?;
+        self.write(
+            "UPDATE publishers SET head = ?2, refresh = ?3 WHERE id = ?1",
+            params![publisher.to_bytes(), head.head().encode()?, refresh],
+        )?;
+        Ok(Acceptance::Accepted)
+    }
+
+    pub(super) fn take_release(
+        &self,
+        release: &Signed<Release>,
+        yanked: bool,
+        source: &str,
+    ) -> Result<Acceptance, CatalogError> {
+        let record = release.record();
+        let (cid, publisher) = (release.cid().to_bytes(), record.publisher.to_bytes());
+        let held: Option<Vec<u8>> = self.read(
+            "SELECT cid FROM releases WHERE publisher = ?1 AND package = ?2 AND version = ?3",
+            params![publisher, record.package.as_str(), record.version.to_string()],
+            |row| row.get(0),
+        )?;
+        if let Some(held) = held {
+            if held == cid {
+                return Ok(Acceptance::Known);
+            }
+            let held = held.as_slice().try_into().map_err(|error| self.catalog.damaged(error))?;
+            return Ok(Acceptance::Refused(Refusal::VersionConflict { held: Box::new(held) }));
+        }
+        self.write(
+            "INSERT INTO releases (cid, publisher, package, version, content, envelope, yanked, seen, source)
+             VALUES (:cid, :publisher, :package, :version, :content, :envelope, :yanked, :seen, :source)",
+            named_params! {
+                ":cid": cid, ":publisher": publisher, ":package": record.package.as_str(),
+                ":version": record.version.to_string(), ":content": record.content.to_bytes(),
+                ":envelope": release.encode()?, ":yanked": yanked,
+                ":seen": self.now.as_unix().cast_signed(), ":source": source,
+            },
+        )?;
+        self.derive_package(&record.publisher, &record.package)?;
+        Ok(Acceptance::Accepted)
+    }
+
+    /// Takes over which versions are yanked.
+    pub(super) fn take_flags(
+        &self,
+        publisher: &PublisherId,
+        package: &PackageId,
+        versions: &[VersionEntry],
+    ) -> Result<(), CatalogError> {
+        let mut changed = 0;
+        for entry in versions {
+            let sql = "UPDATE releases SET yanked = ?2 WHERE cid = ?1 AND publisher = ?3 AND yanked <> ?2";
+            changed += self.write(sql, params![entry.release.to_bytes(), entry.yanked, publisher.to_bytes()])?;
+        }
+        if changed > 0 {
+            self.derive_package(publisher, package)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn block(&self, publisher: &PublisherId, proof: &Equivocation) -> Result<(), CatalogError> {
+        let sql = "UPDATE publishers SET equivocation = ?2 WHERE id = ?1";
+        self.write(sql, params![publisher.to_bytes(), proof.encode()?])?;
+        Ok(())
+    }
+
+    pub(super) fn open_release(&self, envelope: &[u8]) -> Result<Signed<Release>, CatalogError> {
+        Signed::decode(envelope).map_err(|error| self.catalog.damaged(error))
+    }
+
+    pub(super) fn write(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, CatalogError> {
+        let run = || self.transaction.prepare_cached(sql)?.execute(params);
+        run().map_err(self.catalog.failed("write"))
+    }
+
+    pub(super) fn read<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        row: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, CatalogError> {
+        let run = || self.transaction.prepare_cached(sql)?.query_row(params, row).optional();
+        run().map_err(self.catalog.failed("read"))
+    }
+
+    fn read_all(&self, sql: &str, params: impl rusqlite::Params) -> Result<Vec<Vec<u8>>, CatalogError> {
+        let run = || -> rusqlite::Result<_> {
+            self.transaction.prepare_cached(sql)?.query_map(params, |row| row.get(0))?.collect()
+        };
+        run().map_err(self.catalog.failed("read"))
+    }
+}

@@ -1,0 +1,79 @@
+//! What is published from this home.
+
+use rusqlite::params;
+
+use crate::{
+    identity::{IdentityChain, PublisherId, Signed, Timestamp},
+    index::{
+        Acceptance, Catalog, CatalogError, LogAction, LogEntry, Publication, VersionEntry, catalog::intake::Intake,
+    },
+};
+
+impl Catalog {
+    /// Keeps a step that this home has signed: its log entry, head and release. To be called once its blocks are
+    /// stored, and before anything is announced.
+    ///
+    /// # Errors
+    /// [`CatalogError`] if the database fails; nothing is changed then.
+    pub fn record_publication(
+        &self,
+        chain: &IdentityChain,
+        publication: &Publication,
+        now: Timestamp,
+    ) -> Result<Acceptance, CatalogError> {
+        self.in_transaction(now, |intake| {
+            let accepted = intake.take_chain_and_head(chain, &publication.head)?;
+            if let Acceptance::Refused(refusal) = accepted {
+                return Ok(Acceptance::Refused(refusal));
+            }
+            intake.take_log_entry(chain, &publication.log.encode()?)?;
+            let outcome = match &publication.release {
+                Some(release) => intake.take_release(release, false, "publish")?,
+                None => accepted,
+            };
+            intake.follow_log(chain, &publication.log)?;
+            Ok(outcome)
+        })
+    }
+
+    /// The log entries of a publisher of this home, oldest first, from `seq` on, at most `limit`.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub fn log(&self, publisher: &PublisherId, seq: u64, limit: usize) -> Result<Vec<Signed<LogEntry>>, CatalogError> {
+        let connection = self.lock();
+        let run = || -> rusqlite::Result<Vec<Vec<u8>>> {
+            let sql = "SELECT envelope FROM log WHERE publisher = ?1 AND seq >= ?2 ORDER BY seq LIMIT ?3";
+            let params = params![publisher.to_bytes(), seq.cast_signed(), limit.cast_signed() as i64];
+            connection.prepare_cached(sql)?.query_map(params, |row| row.get(0))?.collect()
+        };
+        let envelopes = run().map_err(self.failed("read"))?;
+        envelopes.iter().map(|bytes| Signed::decode(bytes).map_err(|error| self.damaged(error))).collect()
+    }
+}
+
+impl Intake<'_> {
+    /// Keeps a log entry; `false` if it is not one of the publisher's.
+    pub(super) fn take_log_entry(&self, chain: &IdentityChain, envelope: &[u8]) -> Result<bool, CatalogError> {
+        let Ok(entry) = Signed::<LogEntry>::decode(envelope) else { return Ok(false) };
+        if entry.record().publisher != chain.publisher() || chain.authorise_historically(&entry).is_err() {
+            return Ok(false);
+        }
+        self.write(
+            "INSERT OR REPLACE INTO log (publisher, seq, cid, envelope) VALUES (?1, ?2, ?3, ?4)",
+            params![chain.publisher().to_bytes(), entry.record().seq.cast_signed(), entry.cid().to_bytes(), envelope],
+        )?;
+        Ok(true)
+    }
+
+    /// Does to the releases what a log entry says.
+    fn follow_log(&self, chain: &IdentityChain, entry: &Signed<LogEntry>) -> Result<(), CatalogError> {
+        let (package, version, release, yanked) = match &entry.record().action {
+            LogAction::Yank { package, version, release, .. } => (package, version, release, true),
+            LogAction::Unyank { package, version, release } => (package, version, release, false),
+            LogAction::Release { .. } | LogAction::Advisory { .. } | LogAction::Rotation { .. } => return Ok(()),
+        };
+        let flag = VersionEntry { version: version.clone(), release: *release, yanked, signatures: Vec::new() };
+        self.take_flags(&chain.publisher(), package, &[flag])
+    }
+}

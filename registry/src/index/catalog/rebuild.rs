@@ -1,0 +1,111 @@
+//! A catalog out of signed records.
+
+use std::path::Path;
+
+use crate::{
+    identity::{Envelope, IdentityChain, RecordKind, Signed, Timestamp},
+    index::{
+        Catalog, CatalogError, VerifiedHead,
+        catalog::intake::{Intake, Standing},
+    },
+    package::Release,
+};
+
+/// All signed records of one publisher, as a catalog keeps them and as another can be rebuilt from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRecords {
+    /// The identity chain, encoded.
+    pub chain: Vec<u8>,
+    /// Envelope of the highest head, encoded.
+    pub head: Option<Vec<u8>>,
+    /// Envelope of its refresh, encoded.
+    pub refresh: Option<Vec<u8>>,
+    /// Envelopes of the releases, encoded, and whether each is yanked.
+    pub releases: Vec<(Vec<u8>, bool)>,
+    /// Envelopes of the log entries, encoded; only of publishers of this home.
+    pub log: Vec<Vec<u8>>,
+}
+
+impl Catalog {
+    /// Moves the file at `path`, if there is one, aside, and makes a catalog out of signed records. Records that do
+    /// not verify are left out; their number is returned.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub fn rebuild(
+        path: &Path,
+        records: impl IntoIterator<Item = StoredRecords>,
+        now: Timestamp,
+    ) -> Result<(Self, u64), CatalogError> {
+        move_aside(path)?;
+        let catalog = Self::open(path)?;
+        let mut refused = 0;
+        for records in records {
+            refused += catalog.in_transaction(now, |intake| intake.take_stored(&records))?;
+        }
+        Ok((catalog, refused))
+    }
+}
+
+impl Intake<'_> {
+    /// Takes stored records in again. They were accepted once, so a release may rest on any document of the chain.
+    fn take_stored(&self, records: &StoredRecords) -> Result<u64, CatalogError> {
+        let Ok(chain) = IdentityChain::decode(&records.chain) else { return Ok(1 + records.releases.len() as u64) };
+        if !matches!(self.take_chain(&chain)?, Standing::Current) {
+            return Ok(1);
+        }
+        let mut refused = 0;
+        if let Some(head) = &records.head {
+            let refresh =
+                records.refresh.as_ref().map(|bytes| Envelope::decode(RecordKind::Refresh, bytes)).transpose();
+            let head = Envelope::decode(RecordKind::Head, head).and_then(|head| Ok((head, refresh?)));
+            match head.map(|(head, refresh)| VerifiedHead::verify(head, refresh, &chain, Timestamp::MAX)) {
+                Ok(Ok(head)) => {
+                    self.take_head(&chain, &head)?;
+                }
+                _ => refused += 1,
+            }
+        }
+        for (envelope, yanked) in &records.releases {
+            match Signed::<Release>::decode(envelope) {
+                Ok(release)
+                    if release.record().publisher == chain.publisher()
+                        && chain.authorise_historically(&release).is_ok() =>
+                {
+                    self.take_release(&release, *yanked, "rebuild")?;
+                }
+                _ => refused += 1,
+            }
+        }
+        for entry in &records.log {
+            refused += u64::from(!self.take_log_entry(&chain, entry)?);
+        }
+        Ok(refused)
+    }
+}
+
+/// Renames a damaged file out of the way, with what SQLite keeps beside it.
+fn move_aside(path: &Path) -> Result<(), CatalogError> {
+    let beside = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        std::path::PathBuf::from(name)
+    };
+    let io = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| CatalogError::Io { action, path, source }
+    };
+    if !path.exists() {
+        return Ok(());
+    }
+    let free = (1_u32..).map(|number| beside(&format!(".damaged-{number}"))).find(|candidate| !candidate.exists());
+    let target = free.expect("some number is free");
+    std::fs::rename(path, &target).map_err(io("move aside", path))?;
+    for suffix in ["-wal", "-shm"] {
+        let file = beside(suffix);
+        if file.exists() {
+            std::fs::remove_file(&file).map_err(io("remove", &file))?;
+        }
+    }
+    Ok(())
+}

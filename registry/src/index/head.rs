@@ -1,0 +1,226 @@
+//! Heads: where a publisher's log and catalog stand.
+//!
+//! Heads are ordered by (identity sequence, log sequence). A head says what the publisher signed with its threshold;
+//! that it is *still* the latest may be said again by a [`Refresh`], which the timestamp key alone may sign and which
+//! can say nothing else. An expired head is a warning, not an error: publishers may be offline.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    identity::{Envelope, IdentityChain, PublisherId, Record, RecordCid, RecordError, RecordKind, Signed, Timestamp},
+    index::HeadError,
+};
+
+mod equivocation;
+
+pub use equivocation::Equivocation;
+
+/// How long a head or a refresh is good for: publishers may be offline for a month.
+pub const HEAD_LIFETIME: Duration = Duration::from_secs(35 * 24 * 3600);
+/// How far the clocks of honest machines may differ.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(15 * 60);
+
+/// Where a publisher's log and catalog stand. At most 2 KiB.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The publisher.
+    pub publisher: PublisherId,
+    /// The identity document under which it is signed.
+    pub identity: RecordCid,
+    /// That document's sequence number.
+    pub identity_seq: u64,
+    /// The last log entry.
+    pub log: RecordCid,
+    /// Its sequence number: the length of the log.
+    pub log_seq: u64,
+    /// Root of the catalog tree.
+    pub catalog: RecordCid,
+    /// When it was issued, by the publisher's clock.
+    pub issued: Timestamp,
+    /// Until when nobody need ask for a newer one.
+    pub expires: Timestamp,
+}
+
+impl Record for Head {
+    const KIND: RecordKind = RecordKind::Head;
+
+    fn validate(&self) -> Result<(), RecordError> {
+        let invalid = |reason: &str| Err(RecordError::Invalid { what: Self::KIND.noun(), reason: reason.to_owned() });
+        if self.log_seq == 0 {
+            return invalid("a log without entries has no head");
+        }
+        if self.expires <= self.issued {
+            return invalid("it expires before it is issued");
+        }
+        Ok(())
+    }
+}
+
+/// Says that a head is still the latest. At most 512 bytes; may be signed by the timestamp key alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refresh {
+    /// The publisher.
+    pub publisher: PublisherId,
+    /// The head.
+    pub head: RecordCid,
+    /// When this was said.
+    pub issued: Timestamp,
+    /// Until when nobody need ask again.
+    pub expires: Timestamp,
+}
+
+impl Record for Refresh {
+    const KIND: RecordKind = RecordKind::Refresh;
+
+    fn validate(&self) -> Result<(), RecordError> {
+        match self.expires > self.issued {
+            true => Ok(()),
+            false => Err(RecordError::Invalid {
+                what: Self::KIND.noun(),
+                reason: "it expires before it is issued".to_owned(),
+            }),
+        }
+    }
+}
+
+/// What heads are ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeadOrder {
+    /// Sequence number of the identity document.
+    pub identity_seq: u64,
+    /// Length of the log.
+    pub log_seq: u64,
+}
+
+/// A head that its publisher's identity vouches for, with the newest refresh known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedHead {
+    head: Signed<Head>,
+    refresh: Option<Signed<Refresh>>,
+}
+
+impl VerifiedHead {
+    /// Checks a head and a refresh against the publisher's identity chain.
+    ///
+    /// # Errors
+    /// [`HeadError`] for wrong signatures, another publisher, another identity document than the chain's last, or a
+    /// time in the future.
+    pub fn verify(
+        head: Envelope,
+        refresh: Option<Envelope>,
+        chain: &IdentityChain,
+        now: Timestamp,
+    ) -> Result<Self, HeadError> {
+        let head: Signed<Head> = head.open()?;
+        let record = head.record();
+        if record.publisher != chain.publisher() {
+            return Err(HeadError::OtherPublisher {
+                actual: Box::new(record.publisher),
+                expected: Box::new(chain.publisher()),
+            });
+        }
+        if (record.identity_seq, record.identity) != (chain.seq(), chain.current_reference()) {
+            return Err(HeadError::OtherIdentity { head: record.identity_seq, chain: chain.seq() });
+        }
+        chain.authorise(&head)?;
+        check_time(record.issued, now)?;
+        let refresh = refresh.map(|refresh| check_refresh(refresh, &head, chain, now)).transpose()?;
+        Ok(Self { head, refresh })
+    }
+
+    /// The head.
+    pub fn head(&self) -> &Signed<Head> {
+        &self.head
+    }
+
+    /// The refresh, if any.
+    pub fn refresh(&self) -> Option<&Signed<Refresh>> {
+        self.refresh.as_ref()
+    }
+
+    /// What heads are ordered by.
+    pub fn order(&self) -> HeadOrder {
+        let Head { identity_seq, log_seq, .. } = *self.head.record();
+        HeadOrder { identity_seq, log_seq }
+    }
+
+    /// When it was last said that this is the latest.
+    pub fn issued(&self) -> Timestamp {
+        let issued = self.head.record().issued;
+        self.refresh.as_ref().map_or(issued, |refresh| refresh.record().issued.max(issued))
+    }
+
+    /// Until when nobody need ask for a newer one.
+    pub fn expires(&self) -> Timestamp {
+        let expires = self.head.record().expires;
+        self.refresh.as_ref().map_or(expires, |refresh| refresh.record().expires.max(expires))
+    }
+
+    /// Says whether a newer head or a refresh is due. A warning, never a refusal.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires() < now
+    }
+}
+
+fn check_refresh(
+    refresh: Envelope,
+    head: &Signed<Head>,
+    chain: &IdentityChain,
+    now: Timestamp,
+) -> Result<Signed<Refresh>, HeadError> {
+    let refresh: Signed<Refresh> = refresh.open()?;
+    let record = refresh.record();
+    if record.publisher != chain.publisher() || record.head.cid() != head.cid() {
+        return Err(HeadError::OtherHead { head: Box::new(*head.cid()) });
+    }
+    if refresh.signers_among(&[chain.current().record().timestamp]) == 0 {
+        chain.authorise(&refresh)?;
+    }
+    check_time(record.issued, now)?;
+    Ok(refresh)
+}
+
+fn check_time(issued: Timestamp, now: Timestamp) -> Result<(), HeadError> {
+    match issued > now.plus(CLOCK_TOLERANCE) {
+        true => Err(HeadError::Future { issued }),
+        false => Ok(()),
+    }
+}
+
+/// What to do with a head, given the highest one seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeadVerdict {
+    /// It is newer: keep it instead.
+    Newer,
+    /// The same state, said again later: keep it instead.
+    Refreshed,
+    /// Nothing that was not known.
+    Known,
+    /// It is older: refuse it.
+    Stale,
+    /// Two heads of one length that differ: the publisher, or a thief of its keys, has two histories.
+    Equivocation(Box<Equivocation>),
+}
+
+/// Judges `offered` by the highest head seen, `held`. Both are verified; `held` may be under an identity document that
+/// a recovery has replaced since, which the offered head then supersedes.
+pub fn judge_head(held: &VerifiedHead, offered: &VerifiedHead) -> HeadVerdict {
+    let (ours, theirs) = (held.head.record(), offered.head.record());
+    if ours.identity_seq == theirs.identity_seq && ours.identity != theirs.identity {
+        return HeadVerdict::Newer;
+    }
+    match offered.order().cmp(&held.order()) {
+        std::cmp::Ordering::Greater => HeadVerdict::Newer,
+        std::cmp::Ordering::Less => HeadVerdict::Stale,
+        std::cmp::Ordering::Equal if (ours.log, ours.catalog) != (theirs.log, theirs.catalog) => {
+            HeadVerdict::Equivocation(Box::new(Equivocation::of_heads(&held.head, &offered.head)))
+        }
+        std::cmp::Ordering::Equal if offered.issued() > held.issued() => HeadVerdict::Refreshed,
+        std::cmp::Ordering::Equal => HeadVerdict::Known,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,252 @@
+//! The publisher's side: what to sign and to store for a release, a yank or a rotation. Pure: the caller stores
+//! the blocks, then the envelopes, then announces the head.
+
+use bytes::Bytes;
+use ggen_blockstore::{Block, Cid};
+use semver::Version;
+
+use crate::{
+    identity::{Envelope, IdentityChain, KeyPair, Record, RecordCid, Signed, Timestamp},
+    index::{
+        CatalogTree, HEAD_LIFETIME, Head, LogAction, LogEntry, PublicationError, Refresh, TreeError, VerifiedHead,
+        VersionEntry,
+    },
+    package::{PackageId, Release},
+};
+
+/// Who publishes, and where its log stands. The head must be the latest: a publisher that signs on two machines
+/// fetches it first, or it forks its own log.
+#[derive(Clone, Copy, Debug)]
+pub struct PublisherState<'a> {
+    /// The identity chain.
+    pub chain: &'a IdentityChain,
+    /// Keys that sign: at least the threshold of the chain's last document.
+    pub keys: &'a [&'a KeyPair],
+    /// The latest head; none before the first publication.
+    pub head: Option<&'a VerifiedHead>,
+}
+
+/// What a publication checks beyond what must always hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublishRules {
+    /// Accepts a version lower than the highest published one.
+    pub allow_lower_version: bool,
+}
+
+/// A signed step of a publisher.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// The release, if the step published one.
+    pub release: Option<Signed<Release>>,
+    /// The log entry.
+    pub log: Signed<LogEntry>,
+    /// The head that stands for it.
+    pub head: VerifiedHead,
+    /// Every block to store: identity documents, release, log entry, head, catalog nodes.
+    pub blocks: Vec<Block>,
+}
+
+/// What came of a wish to publish.
+#[derive(Clone, Debug)]
+pub enum PublishOutcome {
+    /// Signed, to be stored and announced.
+    Published(Box<Publication>),
+    /// The version is there with the same content: nothing to do.
+    Unchanged {
+        /// The release that is there.
+        release: Box<Cid>,
+    },
+}
+
+/// Publishes a release: sets its predecessor, signs it, its log entry and a new head. `get` reads blocks of the
+/// publisher's own records.
+///
+/// # Errors
+/// [`PublicationError`].
+pub fn publish<G>(
+    state: PublisherState<'_>,
+    mut release: Release,
+    rules: PublishRules,
+    get: G,
+    now: Timestamp,
+) -> Result<PublishOutcome, PublicationError>
+where
+    G: Fn(&Cid) -> ggen_blockstore::Result<Option<Bytes>>,
+{
+    if release.publisher != state.chain.publisher() {
+        return Err(PublicationError::OtherPublisher {
+            release: Box::new(release.publisher),
+            publisher: Box::new(state.chain.publisher()),
+        });
+    }
+    let mut tree = CatalogTree::new(state.catalog(), &get);
+    let published = tree.versions(&release.package)?;
+    if let Some(entry) = published.iter().find(|entry| entry.version == release.version) {
+        return compare_published(entry, &release, get);
+    }
+    if let Some(highest) = published.last().filter(|highest| highest.version > release.version)
+        && !rules.allow_lower_version
+    {
+        return Err(PublicationError::LowerVersion {
+            package: release.package,
+            version: release.version,
+            latest: highest.version.clone(),
+        });
+    }
+    let lower = published.iter().rev().find(|entry| entry.version < release.version);
+    release.predecessor = lower.map(|entry| entry.release);
+    let release = Signed::sign(release, state.keys)?;
+    let record = release.record();
+    let (package, version) = (record.package.clone(), record.version.clone());
+    let reference = reference(&release);
+    let signatures = release.envelope().signatures().to_vec();
+    let entry = VersionEntry { version: version.clone(), release: reference, yanked: false, signatures };
+    tree.insert(&package, entry)?;
+    let action = LogAction::Release { package, version, release: reference };
+    let mut publication = sign_step(state, tree, action, now)?;
+    publication.blocks.push(release.envelope().block()?);
+    publication.release = Some(release);
+    Ok(PublishOutcome::Published(Box::new(publication)))
+}
+
+/// Yanks a version, or takes a yank back. `None` if that is how it stands already.
+///
+/// # Errors
+/// [`PublicationError::NoSuchVersion`] for a version that is not in the publisher's catalog.
+pub fn set_yanked<G>(
+    state: PublisherState<'_>,
+    (package, version): (&PackageId, &Version),
+    yanked: Option<Option<String>>,
+    get: G,
+    now: Timestamp,
+) -> Result<Option<Publication>, PublicationError>
+where
+    G: Fn(&Cid) -> ggen_blockstore::Result<Option<Bytes>>,
+{
+    let mut tree = CatalogTree::new(state.catalog(), get);
+    let entry = tree.versions(package)?.into_iter().find(|entry| entry.version == *version);
+    let (package, version) = (package.clone(), version.clone());
+    let Some(mut entry) = entry else { return Err(PublicationError::NoSuchVersion { package, version }) };
+    if entry.yanked == yanked.is_some() {
+        return Ok(None);
+    }
+    let release = entry.release;
+    entry.yanked = yanked.is_some();
+    tree.insert(&package, entry)?;
+    let action = match yanked {
+        Some(reason) => LogAction::Yank { package, version, release, reason },
+        None => LogAction::Unyank { package, version, release },
+    };
+    sign_step(state, tree, action, now).map(Some)
+}
+
+/// Writes into the log that `state.chain` was rotated, and signs a head under its last document. `None` where there
+/// is no log yet: the first publication names the document anyway.
+///
+/// # Errors
+/// [`PublicationError`].
+pub fn rotate<G>(state: PublisherState<'_>, get: G, now: Timestamp) -> Result<Option<Publication>, PublicationError>
+where
+    G: Fn(&Cid) -> ggen_blockstore::Result<Option<Bytes>>,
+{
+    if state.head.is_none() {
+        return Ok(None);
+    }
+    let tree = CatalogTree::new(state.catalog(), get);
+    sign_step(state, tree, LogAction::Rotation { identity: state.chain.current_reference() }, now).map(Some)
+}
+
+/// Says that `head` is still the latest. `key` is the timestamp key or, with a threshold of one, a signing key.
+///
+/// # Errors
+/// [`PublicationError`] if the key may not.
+pub fn refresh(
+    head: &VerifiedHead,
+    chain: &IdentityChain,
+    key: &KeyPair,
+    now: Timestamp,
+) -> Result<VerifiedHead, PublicationError> {
+    let issued = now.max(head.issued());
+    let record = Refresh {
+        publisher: chain.publisher(),
+        head: reference(head.head()),
+        issued,
+        expires: issued.plus(HEAD_LIFETIME),
+    };
+    let envelope = Envelope::sign(&record, &[key])?;
+    Ok(VerifiedHead::verify(head.head().envelope().clone(), Some(envelope), chain, issued)?)
+}
+
+impl PublisherState<'_> {
+    fn catalog(&self) -> Option<RecordCid> {
+        self.head.map(|head| head.head().record().catalog)
+    }
+}
+
+/// The version is published already: the same content is nothing to do, other content an error.
+fn compare_published<G>(entry: &VersionEntry, release: &Release, get: G) -> Result<PublishOutcome, PublicationError>
+where
+    G: Fn(&Cid) -> ggen_blockstore::Result<Option<Bytes>>,
+{
+    let cid = Box::new(*entry.release.cid());
+    let payload = get(&cid).map_err(TreeError::from)?;
+    let payload = payload.ok_or_else(|| PublicationError::MissingRelease { release: cid.clone() })?;
+    let existing = Release::from_payload(&payload)?;
+    let content = |release: &Release| (release.content, release.executables.clone(), release.executables_block);
+    if content(&existing) != content(release) {
+        return Err(PublicationError::VersionTaken {
+            package: existing.package,
+            version: existing.version,
+            existing: Box::new(existing.content),
+        });
+    }
+    Ok(PublishOutcome::Unchanged { release: cid })
+}
+
+fn sign_step<G>(
+    state: PublisherState<'_>,
+    tree: CatalogTree<G>,
+    action: LogAction,
+    now: Timestamp,
+) -> Result<Publication, PublicationError>
+where
+    G: Fn(&Cid) -> ggen_blockstore::Result<Option<Bytes>>,
+{
+    let (catalog, mut blocks) = tree.finish();
+    let catalog = catalog.expect("a log with an entry has a catalog");
+    let before = state.head.map(|head| head.head().record());
+    // A clock that was set back must not make the new head look older than the one it follows.
+    let issued = state.head.map_or(now, |head| now.max(head.issued()));
+    let entry = LogEntry {
+        publisher: state.chain.publisher(),
+        seq: before.map_or(1, |head| head.log_seq + 1),
+        prev: before.map(|head| head.log),
+        identity_seq: state.chain.seq(),
+        action,
+        created: issued,
+    };
+    let log = Signed::sign(entry, state.keys)?;
+    state.chain.authorise(&log)?;
+    let head = Head {
+        publisher: state.chain.publisher(),
+        identity: state.chain.current_reference(),
+        identity_seq: state.chain.seq(),
+        log: reference(&log),
+        log_seq: log.record().seq,
+        catalog,
+        issued,
+        expires: issued.plus(HEAD_LIFETIME),
+    };
+    let head = VerifiedHead::verify(Envelope::sign(&head, state.keys)?, None, state.chain, issued)?;
+    blocks.extend(state.chain.blocks()?);
+    blocks.push(log.envelope().block()?);
+    blocks.push(head.head().envelope().block()?);
+    Ok(Publication { release: None, log, head, blocks })
+}
+
+fn reference<T: Record>(signed: &Signed<T>) -> RecordCid {
+    RecordCid::new(*signed.cid()).expect("a payload's CID is CIDv1, dag-cbor, sha2-256")
+}
+
+#[cfg(test)]
+mod tests;

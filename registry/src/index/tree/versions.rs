@@ -1,0 +1,91 @@
+//! The versions of one package.
+
+use ggen_blockstore::{Block, Cid};
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    identity::{MAX_SIGNATURES, RecordCid, Signature},
+    index::{
+        TreeError,
+        tree::{MAX_VERSION_CHUNKS, NODE_VERSIONS, broken, read_block, write_block},
+    },
+    package::{MAX_VERSION_CHARS, PackageId},
+};
+
+/// One version in a catalog.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VersionEntry {
+    /// The version.
+    pub version: Version,
+    /// The release record.
+    pub release: RecordCid,
+    /// No longer to be chosen, except by those who have locked it.
+    pub yanked: bool,
+    /// The release's signatures: with its block they make the envelope.
+    pub signatures: Vec<Signature>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Versions {
+    All(Vec<VersionEntry>),
+    Chunks(Vec<VersionChunk>),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VersionChunk {
+    pub(super) first: Version,
+    pub(super) count: u64,
+    pub(super) chunk: RecordCid,
+}
+
+/// Reads a versions node; `chunk` says that it stands below another.
+pub(super) fn read_versions(cid: &Cid, data: &[u8], chunk: bool) -> Result<Versions, TreeError> {
+    let versions = read_block(cid, data)?;
+    let sound = match &versions {
+        Versions::All(entries) => {
+            !entries.is_empty()
+                && entries.len() <= NODE_VERSIONS
+                && entries.is_sorted_by(|a, b| a.version < b.version)
+                && entries.iter().all(is_bounded)
+        }
+        Versions::Chunks(chunks) => {
+            !chunk
+                && !chunks.is_empty()
+                && chunks.len() <= MAX_VERSION_CHUNKS
+                && chunks.is_sorted_by(|a, b| a.first < b.first)
+        }
+    };
+    if sound { Ok(versions) } else { Err(broken(cid, "its versions are not in order or too many")) }
+}
+
+fn is_bounded(entry: &VersionEntry) -> bool {
+    entry.signatures.len() <= MAX_SIGNATURES && entry.version.to_string().len() <= MAX_VERSION_CHARS
+}
+
+/// Writes the nodes of `entries`, which are ordered by version and at least one. The first block is the top.
+pub(super) fn write_versions(
+    package: &PackageId,
+    entries: &[VersionEntry],
+) -> Result<(RecordCid, Vec<Block>), TreeError> {
+    if entries.len() > MAX_VERSION_CHUNKS * NODE_VERSIONS {
+        let limit = MAX_VERSION_CHUNKS * NODE_VERSIONS;
+        return Err(TreeError::TooManyVersions { package: package.clone(), limit });
+    }
+    if entries.len() <= NODE_VERSIONS {
+        let (cid, block) = write_block(&Versions::All(entries.to_vec()))?;
+        return Ok((cid, vec![block]));
+    }
+    let (mut chunks, mut blocks) = (Vec::new(), Vec::new());
+    for part in entries.chunks(NODE_VERSIONS) {
+        let (chunk, block) = write_block(&Versions::All(part.to_vec()))?;
+        chunks.push(VersionChunk { first: part[0].version.clone(), count: part.len() as u64, chunk });
+        blocks.push(block);
+    }
+    let (cid, top) = write_block(&Versions::Chunks(chunks))?;
+    blocks.insert(0, top);
+    Ok((cid, blocks))
+}
