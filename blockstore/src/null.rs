@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{
-    Block, Blockstore, Cid, Lease, Pin, PutReport, Result, StoreStats, identity_data, lease::Epochs,
-};
+use crate::{Block, Blockstore, Cid, Lease, Pin, PutReport, Result, StoreStats, identity_data, lease::Epochs};
 
 /// A [`Blockstore`] that takes every block and keeps none, for finding out the CID of something without storing it.
 /// It does not keep the promises of the trait about blocks that were put.

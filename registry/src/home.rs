@@ -104,13 +104,8 @@ pub(crate) fn write_private(path: &Path, contents: &[u8]) -> Result<(), HomeErro
         move |source| HomeError::Io { action, path, source }
     };
     let beside = path.with_extension("partial");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&beside)
-        .map_err(io("create"))?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside).map_err(io("create"))?;
     file.write_all(contents).and_then(|()| file.sync_all()).map_err(io("write"))?;
     fs::rename(&beside, path).map_err(io("write"))?;
     let directory = path.parent().unwrap_or(Path::new("."));

@@ -121,8 +121,7 @@ impl KeyStore {
         // The identity is written last: without it, the making of this publisher was interrupted.
         let path = self.directory.join(format!("{name}.identity"));
         let Some(bytes) = read_if_there(&path)? else { return Ok(None) };
-        let chain =
-            IdentityChain::decode(&bytes).map_err(|source| KeyStoreError::DamagedIdentity { path, source })?;
+        let chain = IdentityChain::decode(&bytes).map_err(|source| KeyStoreError::DamagedIdentity { path, source })?;
         let needed = |name: String| self.read(&name)?.ok_or(KeyStoreError::Unknown { name });
         let signing = needed(name.to_owned())?;
         let timestamp = needed(format!("{name}.timestamp"))?;
@@ -145,9 +144,10 @@ impl KeyStore {
         self.write(&format!("{name}.timestamp"), &identity.timestamp)?;
         self.write(&format!("{name}.ipns"), &identity.ipns)?;
         let path = self.directory.join(format!("{name}.identity"));
-        let chain = identity.chain.encode().map_err(|source| {
-            KeyStoreError::Create(ChainError::Record { seq: identity.chain.seq(), source })
-        })?;
+        let chain = identity
+            .chain
+            .encode()
+            .map_err(|source| KeyStoreError::Create(ChainError::Record { seq: identity.chain.seq(), source }))?;
         write_private(&path, &chain)?;
         let keys = PublisherKeys { signing: identity.signing, timestamp: identity.timestamp, chain: identity.chain };
         Ok(Opened { keys, recovery: Some(identity.recovery.to_pem()) })

@@ -22,12 +22,6 @@ mod request;
 
 pub use config::{Config, ConfigError, Limits, Timeouts};
 pub use error::{ErrorKind, Failure};
-pub use progress::{Progress, Reporter};
-pub use registry::{Mode, Registry};
-pub use report::{
-    BootstrapReport, FailedAddress, Fetched, KeyReport, Listening, ProviderReport, Published, SearchHit, Status,
-};
-pub use request::{BootstrapRequest, FetchRequest, FetchTo, PublishRequest, SearchRequest};
 pub use identity::{
     ChainError, ChainOrder, Envelope, IDENTITY_ENTROPY_BYTES, IdentityChain, IdentityDocument, KeyError, KeyPair,
     MAX_CHAIN_BYTES, MAX_CHAIN_DOCUMENTS, MAX_RECOVERY_KEYS, MAX_SIGNATURES, MAX_SIGNING_KEYS, NewIdentity, PublicKey,
@@ -48,3 +42,9 @@ pub use package::{
     ManifestChunk, ManifestEntry, ManifestError, ManifestReader, ManifestSummary, Metadata, NameError, PackageId,
     Release, Requirement, Target,
 };
+pub use progress::{Progress, Reporter};
+pub use registry::{Mode, Registry};
+pub use report::{
+    BootstrapReport, FailedAddress, Fetched, KeyReport, Listening, ProviderReport, Published, SearchHit, Status,
+};
+pub use request::{BootstrapRequest, FetchRequest, FetchTo, PublishRequest, SearchRequest};

@@ -22,11 +22,10 @@ use ggen_blockstore::Blockstore;
 use libp2p::{Multiaddr, gossipsub, identity::Keypair};
 use tokio::{sync::mpsc, task::JoinHandle};
 
-pub(crate) use addresses::split_peer;
-pub use admission::{RecordPolicy, RefuseAll};
+pub(crate) use admission::RecordPolicy;
 pub(crate) use behaviour::AGENT;
-pub(crate) use command::{Gossip, Verdict};
 pub(crate) use bitswap::SessionEvent;
+pub(crate) use command::{Gossip, Verdict};
 pub(crate) use handle::{Handle, Stopped};
 pub(crate) use session::Session;
 

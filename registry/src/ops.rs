@@ -1,9 +1,9 @@
 //! The operations: one file per thing a user can do, and the only place where index, node and store meet.
 
+mod claims;
 mod clock;
 mod download;
 mod failure;
-mod claims;
 mod fetch;
 mod node;
 mod policy;

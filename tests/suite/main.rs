@@ -5,6 +5,6 @@ mod interop_rust_ipfs;
 mod kubo_peers;
 mod real_crates;
 mod rust_ipfs_peers;
-mod travel;
 #[allow(dead_code, reason = "a harness offers more than the tests of one moment use")]
 mod support;
+mod travel;

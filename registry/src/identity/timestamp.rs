@@ -19,6 +19,11 @@ impl Timestamp {
         Self(seconds.min(Self::MAX.0))
     }
 
+    /// The system's time; before 1970 it counts as 1970.
+    pub fn from_system(time: std::time::SystemTime) -> Self {
+        Self(time.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+    }
+
     /// Seconds since 1970-01-01T00:00:00Z.
     pub fn as_unix(self) -> u64 {
         self.0

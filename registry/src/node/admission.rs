@@ -3,21 +3,11 @@
 use std::{fmt::Debug, time::SystemTime};
 
 /// Judges value records of the ggen DHT. The node sees only bytes; whoever knows what they mean stands behind this.
-pub trait RecordPolicy: Debug + Send + Sync + 'static {
+pub(crate) trait RecordPolicy: Debug + Send + Sync + 'static {
     /// Checks the value `offered` under `key` and merges it with what is stored there. Merging must not depend on the
     /// order in which values arrive. Called from worker threads.
     ///
     /// # Errors
     /// Why the value is refused; the peer that sent it loses standing.
     fn admit(&self, key: &[u8], stored: Option<&[u8]>, offered: &[u8], now: SystemTime) -> Result<Vec<u8>, String>;
-}
-
-/// Takes nothing: for nodes that are clients of the ggen DHT, and for tests.
-#[derive(Clone, Copy, Debug)]
-pub struct RefuseAll;
-
-impl RecordPolicy for RefuseAll {
-    fn admit(&self, _: &[u8], _: Option<&[u8]>, _: &[u8], _: SystemTime) -> Result<Vec<u8>, String> {
-        Err("this node keeps no records".to_owned())
-    }
 }

@@ -86,11 +86,7 @@ impl Behaviour {
 }
 
 /// Builds the swarm of a node; nothing listens or dials yet.
-pub(crate) fn swarm(
-    key: Keypair,
-    config: &Config,
-    store: Arc<dyn Blockstore>,
-) -> Result<Swarm<Behaviour>, StartError> {
+pub(crate) fn swarm(key: Keypair, config: &Config, store: Arc<dyn Blockstore>) -> Result<Swarm<Behaviour>, StartError> {
     let transport = |error: &dyn std::fmt::Display| StartError::Transport(error.to_string());
     let swarm = SwarmBuilder::with_existing_identity(key)
         .with_tokio()
@@ -161,9 +157,8 @@ fn gossip(key: &Keypair) -> Result<gossipsub::Behaviour, StartError> {
         .max_transmit_size(GOSSIP_BYTES)
         .build()
         .map_err(|error| refuse(error.to_string()))?;
-    let mut behaviour =
-        gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Signed(key.clone()), config)
-            .map_err(|error| refuse(error.to_owned()))?;
+    let mut behaviour = gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Signed(key.clone()), config)
+        .map_err(|error| refuse(error.to_owned()))?;
     behaviour
         .with_peer_score(gossipsub::PeerScoreParams::default(), gossipsub::PeerScoreThresholds::default())
         .map_err(refuse)?;

@@ -103,7 +103,8 @@ impl RecordStore {
 
 impl Store for RecordStore {
     type RecordsIter<'a> = std::iter::Map<Values<'a, RecordKey, Record>, fn(&'a Record) -> Cow<'a, Record>>;
-    type ProvidedIter<'a> = std::iter::Map<Values<'a, RecordKey, ProviderRecord>, fn(&'a ProviderRecord) -> Cow<'a, ProviderRecord>>;
+    type ProvidedIter<'a> =
+        std::iter::Map<Values<'a, RecordKey, ProviderRecord>, fn(&'a ProviderRecord) -> Cow<'a, ProviderRecord>>;
 
     fn get(&self, key: &RecordKey) -> Option<Cow<'_, Record>> {
         self.records.get(key).map(Cow::Borrowed)

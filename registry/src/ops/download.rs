@@ -325,7 +325,7 @@ impl Walk {
             if self.seen.len() > MAX_DAG_BLOCKS {
                 return Err(DownloadError::TooLarge);
             }
-            let here = here_of(store, &frontier)?;
+            let here = present(store, &frontier)?;
             let mut next = Vec::new();
             for (cid, is_here) in frontier.drain(..).zip(here) {
                 if !is_here {
@@ -345,10 +345,7 @@ impl Walk {
     }
 }
 
-fn missing_of(
-    store: &dyn Blockstore,
-    list: Vec<(Cid, Option<u64>)>,
-) -> Result<Vec<(Cid, Option<u64>)>, DownloadError> {
+fn missing_of(store: &dyn Blockstore, list: Vec<(Cid, Option<u64>)>) -> Result<Vec<(Cid, Option<u64>)>, DownloadError> {
     let cids: Vec<_> = list.iter().map(|(cid, _)| *cid).collect();
     let here = present(store, &cids)?;
     Ok(list.into_iter().zip(here).filter(|(_, here)| !here).map(|(want, _)| want).collect())

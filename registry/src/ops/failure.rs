@@ -8,6 +8,7 @@ use crate::{
     home::HomeError,
     keys::KeyStoreError,
     node::{StartError, Stopped},
+    package::ManifestError,
 };
 
 /// The request is wrong.
@@ -65,6 +66,12 @@ pub(crate) fn stopped(error: Stopped) -> Failure {
     failed(error)
 }
 
+impl From<ManifestError> for Failure {
+    fn from(error: ManifestError) -> Self {
+        verification(error)
+    }
+}
+
 impl From<HomeError> for Failure {
     fn from(error: HomeError) -> Self {
         let failure = failed(&error);
@@ -92,9 +99,7 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let failure = failed(&error);
         match &error {
-            StartError::Listen { .. } => {
-                failure.hinted("let the system choose a port: `--listen /ip4/0.0.0.0/tcp/0`")
-            }
+            StartError::Listen { .. } => failure.hinted("let the system choose a port: `--listen /ip4/0.0.0.0/tcp/0`"),
             _ => failure,
         }
     }

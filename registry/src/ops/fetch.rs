@@ -45,11 +45,7 @@ struct Found {
 
 impl Operations {
     /// Fetches a target and writes it.
-    pub(crate) async fn fetch(
-        &self,
-        request: FetchRequest,
-        reporter: Arc<dyn Reporter>,
-    ) -> Result<Fetched, Failure> {
+    pub(crate) async fn fetch(&self, request: FetchRequest, reporter: Arc<dyn Reporter>) -> Result<Fetched, Failure> {
         let started = Instant::now();
         let target: Target = request.target.parse().map_err(usage)?;
         refuse_occupied(&request.to)?;
@@ -254,11 +250,8 @@ fn refuse_occupied(to: &FetchTo) -> Result<(), Failure> {
 
 fn report(found: &Found, path: PathBuf, exported: Exported, download: &Download, started: Instant) -> Fetched {
     let done = download.so_far();
-    let mut providers: Vec<_> = done
-        .sources
-        .iter()
-        .map(|(peer, bytes)| ProviderReport { peer_id: peer.to_string(), bytes: *bytes })
-        .collect();
+    let mut providers: Vec<_> =
+        done.sources.iter().map(|(peer, bytes)| ProviderReport { peer_id: peer.to_string(), bytes: *bytes }).collect();
     providers.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.peer_id.cmp(&b.peer_id)));
     let release = found.release.as_ref();
     Fetched {

@@ -17,9 +17,7 @@ use super::{Operations, clock, failure, failure::usage};
 use crate::{
     Failure, Progress, PublishRequest, Published, Reporter,
     identity::{KeyPair, Signed},
-    index::{
-        Announcement, Claim, PublicationError, PublishOutcome, PublishRules, PublisherState,
-    },
+    index::{Announcement, Claim, PublicationError, PublishOutcome, PublishRules, PublisherState},
     keys::{DEFAULT_KEY, PublisherKeys},
     package::{PackageId, Release},
 };
@@ -73,8 +71,8 @@ impl Operations {
         let state = PublisherState { chain: &keys.chain, keys: &signers, head: head.as_ref() };
         let rules = PublishRules { allow_lower_version: request.skip_verify };
         let package = release.package.clone();
-        let outcome = crate::index::publish(state, release, rules, |cid| self.store.get(cid), now)
-            .map_err(publication_failed)?;
+        let outcome =
+            crate::index::publish(state, release, rules, |cid| self.store.get(cid), now).map_err(publication_failed)?;
         let (signed, head, unchanged) = match outcome {
             PublishOutcome::Unchanged { release } => {
                 let known = self.catalog.release(&release).map_err(failure::failed)?;

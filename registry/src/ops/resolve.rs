@@ -99,9 +99,8 @@ impl Operations {
             1 => publishers.remove(0),
             0 => {
                 let failure = Failure::new(ErrorKind::NotFound, format!("nobody claims `{package}`"));
-                return Err(failure.hinted(
-                    "check the name, or connect to more peers with `ggen marketplace p2p bootstrap ADDRESS`",
-                ));
+                return Err(failure
+                    .hinted("check the name, or connect to more peers with `ggen marketplace p2p bootstrap ADDRESS`"));
             }
             count => {
                 let message = format!("`{package}` is claimed by {count} publishers");

@@ -10,7 +10,10 @@ impl Operations {
     /// Searches the catalog of this home.
     pub(crate) async fn search(&self, request: SearchRequest) -> Result<Vec<SearchHit>, Failure> {
         if request.query.len() > MAX_QUERY_BYTES {
-            return Err(usage(format!("a query has at most {MAX_QUERY_BYTES} bytes, this one {}", request.query.len())));
+            return Err(usage(format!(
+                "a query has at most {MAX_QUERY_BYTES} bytes, this one {}",
+                request.query.len()
+            )));
         }
         if request.limit == 0 || request.limit > MAX_SEARCH_LIMIT {
             return Err(usage(format!("the limit is from 1 to {MAX_SEARCH_LIMIT}")));

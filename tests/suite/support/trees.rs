@@ -90,7 +90,8 @@ pub(crate) fn varied_package(root: &Path, name: &str, version: &str) {
 
 /// Bytes that do not compress, the same for the same seed.
 pub(crate) fn noise(length: usize, seed: &str) -> Vec<u8> {
-    let mut state = seed.bytes().fold(0x9e37_79b9_7f4a_7c15_u64, |state, byte| (state ^ u64::from(byte)).wrapping_mul(31));
+    let mut state =
+        seed.bytes().fold(0x9e37_79b9_7f4a_7c15_u64, |state, byte| (state ^ u64::from(byte)).wrapping_mul(31));
     std::iter::repeat_with(|| {
         state ^= state << 13;
         state ^= state >> 7;

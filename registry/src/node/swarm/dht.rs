@@ -13,12 +13,7 @@ use libp2p::{
 use tokio::sync::mpsc;
 
 use super::Driver;
-use crate::node::{
-    behaviour::Dht,
-    pending::Purpose,
-    records::MAX_VALUE_BYTES,
-    republish::Item,
-};
+use crate::node::{behaviour::Dht, pending::Purpose, records::MAX_VALUE_BYTES, republish::Item};
 
 /// Offered records whose judgement is under way; more are dropped.
 const MAX_ADMISSIONS: usize = 64;
@@ -78,9 +73,11 @@ impl Driver {
                     tracing::debug!(target: "ggen_marketplace::backend::p2p", %error, "provider record refused");
                 }
             }
-            kad::Event::InboundRequest {
-                request: InboundRequest::PutRecord { source, record: Some(record), .. },
-            } if dht == Dht::Ggen => self.judge_record(source, record),
+            kad::Event::InboundRequest { request: InboundRequest::PutRecord { source, record: Some(record), .. } }
+                if dht == Dht::Ggen =>
+            {
+                self.judge_record(source, record)
+            }
             kad::Event::OutboundQueryProgressed { id, result, step, .. } => {
                 self.on_query(dht, id, result, step.last);
             }

@@ -25,7 +25,8 @@ const MAX_NEIGHBOURS: usize = 16;
 impl Driver {
     pub(super) fn dial_bootstrap_nodes(&mut self) {
         for address in self.bootstrap.clone() {
-            if let Err(error) = self.swarm.dial(dial_options(address.clone(), PeerCondition::DisconnectedAndNotDialing)) {
+            if let Err(error) = self.swarm.dial(dial_options(address.clone(), PeerCondition::DisconnectedAndNotDialing))
+            {
                 tracing::debug!(target: "ggen_marketplace::backend::p2p", %address, %error, "bootstrap node not dialled");
             }
         }
@@ -135,9 +136,7 @@ impl Driver {
 fn dial_options(address: Multiaddr, condition: PeerCondition) -> DialOpts {
     let is_dnsaddr = address.iter().any(|part| matches!(part, Protocol::Dnsaddr(_)));
     match split_peer(address.clone()) {
-        (_, Some(peer)) if !is_dnsaddr => {
-            DialOpts::peer_id(peer).addresses(vec![address]).condition(condition).build()
-        }
+        (_, Some(peer)) if !is_dnsaddr => DialOpts::peer_id(peer).addresses(vec![address]).condition(condition).build(),
         _ => DialOpts::unknown_peer_id().address(address).build(),
     }
 }

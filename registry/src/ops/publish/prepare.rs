@@ -7,8 +7,8 @@ use std::{
 };
 
 use ggen_blockstore::{
-    Blockstore, Cid, FileReader, ImportOptions, ImportProgress, Imported, dfs_blocks, import_directory,
-    import_tarball, resolve,
+    Blockstore, Cid, FileReader, ImportOptions, ImportProgress, Imported, dfs_blocks, import_directory, import_tarball,
+    resolve,
 };
 
 use crate::{
@@ -117,8 +117,8 @@ fn parse(file: &Path, reader: impl Read) -> Result<Gpack, Failure> {
         .read_to_end(&mut bytes)
         .map_err(|source| failure::store(ggen_blockstore::Error::io("read", file)(source)))?;
     let name = file.display().to_string();
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Failure::new(ErrorKind::Failed, format!("`{name}` is not UTF-8")))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| Failure::new(ErrorKind::Failed, format!("`{name}` is not UTF-8")))?;
     Gpack::parse(&name, &text).map_err(failure::failed)
 }
 

@@ -49,9 +49,8 @@ impl Client {
     pub(super) fn fill(&mut self, id: SessionId, now: Instant) {
         let Some(active) = self.sessions.get(&id).filter(|active| active.session.has_queued()) else { return };
         let connected = active.session.members().iter().filter(|(_, member)| member.connected);
-        let mut members: Vec<(f64, PeerId)> = connected
-            .filter_map(|(peer_id, _)| Some((self.peers.get(peer_id)?.meter.rate(), *peer_id)))
-            .collect();
+        let mut members: Vec<(f64, PeerId)> =
+            connected.filter_map(|(peer_id, _)| Some((self.peers.get(peer_id)?.meter.rate(), *peer_id))).collect();
         members.sort_by(|left, right| right.0.total_cmp(&left.0));
         while !members.is_empty() {
             members.retain(|(_, peer_id)| self.take_turn(id, *peer_id, now));
