@@ -1,5 +1,7 @@
 //! Tests of what crosses the crates: interoperation with other implementations, on loopback only.
 
+#![cfg(test)] // clippy.toml allows `unwrap` in what is marked so, helpers beside the test functions included
+
 mod kubo_peers;
 mod real_crates;
 mod rust_ipfs_peers;
