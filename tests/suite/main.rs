@@ -1,5 +1,7 @@
 //! Tests of what crosses the crates: interoperation with other implementations, on loopback only.
 
+#![cfg(test)] // clippy.toml allows `unwrap` in what is marked so, helpers beside the test functions included
+
 mod interop_kubo;
 mod interop_rust_ipfs;
 mod kubo_peers;
