@@ -56,8 +56,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(plain(&original), plain(&tree(&by_cid.path)?), "the tree fetched by CID differs");
     println!("all {} files are identical, byte for byte", original.len());
 
-    alice.shutdown().await;
-    bob.shutdown().await;
+    alice.shutdown().await?;
+    bob.shutdown().await?;
     Ok(())
 }
 

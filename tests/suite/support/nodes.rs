@@ -88,6 +88,6 @@ impl Node {
     }
 
     pub(crate) async fn stop(self) {
-        self.registry.shutdown().await;
+        self.registry.shutdown().await.unwrap();
     }
 }
