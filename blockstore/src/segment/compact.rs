@@ -34,15 +34,22 @@ impl Inner {
     pub(super) fn compact(&self) -> Result<u64> {
         let _removals = self.removals.lock().unwrap_or_else(PoisonError::into_inner);
         self.close_newest_if_dead()?;
-        let newest = self.log.tail().segment;
-        let is_dead = |id: u32, segment: &Segment| id != newest && !segment.unmovable && is_mostly_dead(segment);
-        let ids: Vec<_> =
-            self.state().segments.iter().filter(|(id, segment)| is_dead(**id, segment)).map(|(id, _)| *id).collect();
         let mut freed = 0;
-        for id in ids {
+        // A segment that goes takes the need for the kills of its blocks with it, which may leave another mostly dead.
+        // The bound is for writers who make garbage as fast as it is removed.
+        let limit = 2 * self.state().segments.len();
+        for _ in 0..limit {
+            let Some(id) = self.dead_segment() else { break };
             freed += self.compact_segment(id)?;
         }
         Ok(freed)
+    }
+
+    fn dead_segment(&self) -> Option<u32> {
+        let newest = self.log.tail().segment;
+        let state = self.state();
+        let dead = |segment: &Segment| !segment.unmovable && is_mostly_dead(segment);
+        state.segments.range(..newest).find(|(_, segment)| dead(segment)).map(|(id, _)| *id)
     }
 
     fn close_newest_if_dead(&self) -> Result<()> {
