@@ -99,11 +99,12 @@ impl Disk for RealDisk {
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let file =
             fs::OpenOptions::new().create(true).truncate(true).write(true).read(true).open(self.path.join(name))?;
-        Ok(RealFile::new(file))
+        Ok(Arc::new(RealFile::new(file)))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        Ok(RealFile::new(fs::OpenOptions::new().write(true).read(true).open(self.path.join(name))?))
+        let file = fs::OpenOptions::new().write(true).read(true).open(self.path.join(name))?;
+        Ok(Arc::new(RealFile::new(file)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -127,8 +128,8 @@ struct RealFile {
 }
 
 impl RealFile {
-    fn new(file: fs::File) -> Arc<dyn File> {
-        Arc::new(Self { file, cursor: Mutex::default() })
+    fn new(file: fs::File) -> Self {
+        Self { file, cursor: Mutex::default() }
     }
 }
 

@@ -260,7 +260,7 @@ fn compaction_frees_space_and_keeps_everything() {
     let check = |store: &SegmentBlockstore| {
         assert_all_there(store, &kept);
         assert!(deleted.iter().all(|block| !store.has(block.cid()).unwrap()));
-        assert_eq!(store.pins(), [pin.clone()]);
+        assert_eq!(store.pins(), std::slice::from_ref(&pin));
         assert_eq!(store.cids().count(), kept.len());
         assert_eq!(store.stats().stored_bytes, after);
     };

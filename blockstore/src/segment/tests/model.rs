@@ -72,8 +72,8 @@ proptest! {
                     held.extend(blocks_of(&numbers).into_iter().map(|block| (*block.cid().hash(), block)));
                 }
                 Op::Delete(numbers) => {
-                    let gone: BTreeSet<_> =
-                        blocks_of(&numbers).iter().filter(|block| held.remove(block.cid().hash()).is_some()).map(|b| b.cid().to_string()).collect();
+                    let named = blocks_of(&numbers);
+                    let gone: BTreeSet<_> = named.iter().filter_map(|block| held.remove(block.cid().hash())).map(|block| *block.cid().hash()).collect();
                     prop_assert_eq!(open.delete_many(&cids(&blocks_of(&numbers))).unwrap(), gone.len() as u64);
                 }
                 Op::Pin(label, number, deep) => {
