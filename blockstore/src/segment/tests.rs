@@ -182,10 +182,38 @@ fn old_damage_found_while_rebuilding_costs_only_what_it_hit() {
     let record = 568;
     flip_byte(&dir.path().join("00000001.seg"), record + 12);
     flip_byte(&dir.path().join("00000002.seg"), record + 200);
+    // In the newest segment later records tell such damage from the mark of a crash.
+    flip_byte(&dir.path().join("00000003.seg"), record + 200);
     let store = SegmentBlockstore::open(dir.path(), small_segments()).unwrap();
     let lost = |block: &&Block| !matches!(store.get(block.cid()), Ok(Some(_)));
-    assert_eq!(stored.iter().filter(lost).count(), 2);
+    assert_eq!(stored.iter().filter(lost).count(), 3);
     assert_eq!(store.stats().blocks, 19, "damaged data is known, a damaged head is not");
+}
+
+#[test]
+fn blocks_that_an_interrupted_compaction_left_twice_do_not_come_back_when_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || SegmentBlockstore::open(dir.path(), small_segments()).unwrap();
+    let store = open();
+    let stored = blocks(0..12, 600);
+    store.put_many(&stored).unwrap();
+    store.delete_many(&cids(&stored[2..6])).unwrap();
+    let segment = dir.path().join("00000001.seg");
+    let bytes = fs::read(&segment).unwrap();
+    assert!(store.compact().unwrap() > 0);
+    assert!(!segment.exists());
+    drop(store);
+    // As if the machine had died before the removal.
+    fs::write(&segment, bytes).unwrap();
+    remove_checkpoints(dir.path());
+    let store = open();
+    assert_eq!(store.stats().blocks, 8, "kills outlive the interruption too");
+    assert_eq!(store.delete_many(&cids(&stored[..6])).unwrap(), 2);
+    drop(store);
+    remove_checkpoints(dir.path());
+    let store = open();
+    assert_eq!(store.stats().blocks, 6);
+    assert_all_there(&store, &stored[6..]);
 }
 
 #[test]

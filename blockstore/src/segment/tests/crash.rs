@@ -131,8 +131,8 @@ fn final_content() -> Content {
 }
 
 /// Runs the story up to the first error; returns the contents that a crash may leave.
-fn run_until_crash(disk: &SimDisk) -> Vec<Content> {
-    let mut possible = vec![Content::default()];
+fn run_until_crash(disk: &SimDisk, before: Content) -> Vec<Content> {
+    let mut possible = vec![before];
     let Ok(store) = open_on(disk) else { return possible };
     for step in story() {
         let last = possible.last().cloned().unwrap_or_default();
@@ -176,7 +176,7 @@ fn a_crash_at_any_operation_leaves_what_was_promised_and_no_more_than_was_done()
             let context = format!("crash at operation {at}, seed {seed}");
             let disk = SimDisk::new();
             disk.set_fault(Fault::DieAt(at));
-            let possible = run_until_crash(&disk);
+            let possible = run_until_crash(&disk, Content::default());
             let disk = disk.crash(at * SEEDS + seed);
             let store = open_on(&disk).unwrap_or_else(|error| panic!("{context}: {error}"));
             let found = content_of(&store, &context);
@@ -193,7 +193,7 @@ fn a_crash_while_recovering_from_a_crash_loses_nothing_either() {
     for at in (1..=operations).step_by(3) {
         let disk = SimDisk::new();
         disk.set_fault(Fault::DieAt(at));
-        let possible = run_until_crash(&disk);
+        let possible = run_until_crash(&disk, Content::default());
         let crashed = disk.crash(at);
         let mut again = 1;
         loop {
@@ -209,6 +209,29 @@ fn a_crash_while_recovering_from_a_crash_loses_nothing_either() {
                 break;
             }
             again += 1;
+        }
+    }
+}
+
+/// The second crash comes while the story runs again on what the first one left: what a recovery cut off must not
+/// reappear behind what was written in its place.
+#[test]
+fn a_second_crash_later_on_keeps_the_order_too() {
+    let operations = operations_of_the_story();
+    for at in 3..=operations {
+        let disk = SimDisk::new();
+        disk.set_fault(Fault::DieAt(at));
+        run_until_crash(&disk, Content::default());
+        let crashed = disk.crash(at);
+        let before = content_of(&open_on(&crashed.crash(0)).unwrap(), "before");
+        for again in 1..24 {
+            let context = format!("crash at operation {at}, later at {again}");
+            let disk = crashed.crash(0);
+            disk.set_fault(Fault::DieAt(again));
+            let possible = run_until_crash(&disk, before.clone());
+            let store = open_on(&disk.crash(again)).unwrap_or_else(|error| panic!("{context}: {error}"));
+            let found = content_of(&store, &context);
+            assert!(possible.contains(&found), "{context}: {found:?} is none of {possible:?}");
         }
     }
 }
