@@ -66,6 +66,7 @@ impl Inner {
         let path = self.disk.path().join(segment_name(id));
         let Some(plan) = self.plan(id, &segment).map_err(Error::io("read", &path))? else {
             tracing::warn!(segment = id, "a live block has a damaged record; its segment is not compacted");
+            let _writer = self.writer();
             if let Some(segment) = self.state_mut().segments.get_mut(&id) {
                 segment.unmovable = true;
             }
@@ -77,6 +78,8 @@ impl Inner {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", path)(error)),
             _ => self.disk.sync_dir().map_err(Error::io("sync", self.disk.path()))?,
         }
+        // A checkpoint reads the state for long: who waits to write it would keep readers out, but for this lock.
+        let _writer = self.writer();
         self.state_mut().drop_segment(id);
         Ok(segment.size.saturating_sub(segment.live))
     }

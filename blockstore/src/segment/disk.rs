@@ -68,6 +68,9 @@ pub(super) struct RealDisk {
 impl RealDisk {
     /// Takes the directory at `path`, which is created if it does not exist.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
+        if path.is_dir() {
+            return Ok(Self { path: path.to_owned(), lock: OnceLock::new() });
+        }
         fs::create_dir_all(path)?;
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             fs::File::open(parent)?.sync_all()?;
