@@ -36,7 +36,22 @@ pub struct Sizes {
 /// One line of the table.
 pub struct Row {
     pub what: String,
-    pub value: String,
+    pub value: f64,
+    /// Whether the largest value of several rounds counts, not the smallest.
+    pub is_rate: bool,
+}
+
+impl Row {
+    /// Keeps the better of both values.
+    pub fn keep_better(&mut self, other: &Self) {
+        self.value = if self.is_rate { self.value.max(other.value) } else { self.value.min(other.value) };
+    }
+
+    /// The value with as many digits as mean something.
+    pub fn text(&self) -> String {
+        let decimals = if self.value < 10.0 && self.value.fract() != 0.0 { 2 } else { 0 };
+        format!("{:.decimals$}", self.value)
+    }
 }
 
 /// Measures one engine in an empty directory.
@@ -58,9 +73,10 @@ fn measure_size(
     batch: usize,
     rows: &mut Vec<Row>,
 ) -> Outcome<()> {
-    let mut row = |what: &str, value: String| {
+    let mut row = |what: &str, value: f64| {
         let size = if block_bytes == LARGE_BYTES { "1 MiB".to_owned() } else { format!("{block_bytes} B") };
-        rows.push(Row { what: format!("{count} x {size}: {what}"), value });
+        let is_rate = what.ends_with("MB/s");
+        rows.push(Row { what: format!("{count} x {size}: {what}"), value, is_rate });
     };
     fs::create_dir_all(dir)?;
     let blocks: Vec<_> = (0..count).map(|number| sample_block(number, block_bytes)).collect();
@@ -90,9 +106,9 @@ fn measure_size(
         half.chunks(batch).try_for_each(|cids| engine.delete(cids))?;
         engine.sync()
     })?;
-    row("delete half, s", seconds(time));
+    row("delete half, s", time.as_secs_f64());
     let time = timed(|| engine.compact())?;
-    row("give space back, s", seconds(time));
+    row("give space back, s", time.as_secs_f64());
     drop(engine);
     row("size on disk then, MB", megabytes(dir)?);
     check_half(open(name, dir)?.as_ref(), &blocks)
@@ -129,8 +145,11 @@ fn measure_kill(name: &str, dir: &Path, small: u64, rows: &mut Vec<Row>) -> Outc
     for number in 1..acknowledged {
         lost += u64::from(!engine.has(sample_block(CHILD_BLOCKS + number, SMALL_BYTES).cid())?);
     }
-    rows.push(Row { what: "kill -9 while writing: reopen, ms".into(), value: milliseconds(time) });
-    rows.push(Row { what: "kill -9 while writing: acknowledged, lost".into(), value: lost.to_string() });
+    rows.push(Row { what: "kill -9 while writing: reopen, ms".into(), value: milliseconds(time), is_rate: false });
+    if lost > 0 {
+        eprintln!("{name} lost {lost} of {acknowledged} acknowledged blocks");
+    }
+    rows.push(Row { what: "kill -9 while writing: acknowledged, lost".into(), value: lost as f64, is_rate: true });
     Ok(())
 }
 
@@ -175,7 +194,7 @@ fn shuffled(read: u64, count: u64) -> usize {
     (read.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20) as usize % count as usize
 }
 
-fn megabytes(dir: &Path) -> Outcome<String> {
+fn megabytes(dir: &Path) -> Outcome<f64> {
     fn size(dir: &Path) -> std::io::Result<u64> {
         fs::read_dir(dir)?.try_fold(0, |sum, entry| {
             let entry = entry?;
@@ -183,21 +202,17 @@ fn megabytes(dir: &Path) -> Outcome<String> {
             Ok(sum + if metadata.is_dir() { size(&entry.path())? } else { metadata.len() })
         })
     }
-    Ok(format!("{:.0}", size(dir)? as f64 / 1e6))
+    Ok(size(dir)? as f64 / 1e6)
 }
 
-fn rate(count: u64, block_bytes: usize, time: Duration) -> String {
-    format!("{:.0}", (count * block_bytes as u64) as f64 / 1e6 / time.as_secs_f64())
+fn rate(count: u64, block_bytes: usize, time: Duration) -> f64 {
+    (count * block_bytes as u64) as f64 / 1e6 / time.as_secs_f64()
 }
 
-fn milliseconds(time: Duration) -> String {
-    format!("{:.0}", time.as_secs_f64() * 1e3)
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
-fn microseconds(time: Duration) -> String {
-    format!("{:.1}", time.as_secs_f64() * 1e6)
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{:.2}", time.as_secs_f64())
+fn microseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
 }
