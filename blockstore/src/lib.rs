@@ -7,6 +7,8 @@
 
 mod block;
 mod cids;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 mod dag;
 mod error;
 mod lease;

@@ -25,7 +25,7 @@ pub trait Blockstore: Debug + Send + Sync + 'static {
     /// Says whether the block is there, without reading its bytes.
     ///
     /// # Errors
-    /// An I/O error.
+    /// As [`size`](Self::size).
     fn has(&self, cid: &Cid) -> Result<bool> {
         Ok(self.size(cid)?.is_some())
     }
@@ -33,7 +33,7 @@ pub trait Blockstore: Debug + Send + Sync + 'static {
     /// Returns the block's length in bytes, `None` if the store does not have it.
     ///
     /// # Errors
-    /// An I/O error.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if damage shows without reading the bytes; an I/O error.
     fn size(&self, cid: &Cid) -> Result<Option<u32>>;
 
     /// Stores blocks; those already there are not written again. Either all are stored, or an error is returned and

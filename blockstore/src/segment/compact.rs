@@ -34,15 +34,22 @@ impl Inner {
     pub(super) fn compact(&self) -> Result<u64> {
         let _removals = self.removals.lock().unwrap_or_else(PoisonError::into_inner);
         self.close_newest_if_dead()?;
-        let newest = self.log.tail().segment;
-        let is_dead = |id: u32, segment: &Segment| id != newest && !segment.unmovable && is_mostly_dead(segment);
-        let ids: Vec<_> =
-            self.state().segments.iter().filter(|(id, segment)| is_dead(**id, segment)).map(|(id, _)| *id).collect();
         let mut freed = 0;
-        for id in ids {
+        // A segment that goes takes the need for the kills of its blocks with it, which may leave another mostly dead.
+        // The bound is for writers who make garbage as fast as it is removed.
+        let limit = 2 * self.state().segments.len();
+        for _ in 0..limit {
+            let Some(id) = self.dead_segment() else { break };
             freed += self.compact_segment(id)?;
         }
         Ok(freed)
+    }
+
+    fn dead_segment(&self) -> Option<u32> {
+        let newest = self.log.tail().segment;
+        let state = self.state();
+        let dead = |segment: &Segment| !segment.unmovable && is_mostly_dead(segment);
+        state.segments.range(..newest).find(|(_, segment)| dead(segment)).map(|(id, _)| *id)
     }
 
     fn close_newest_if_dead(&self) -> Result<()> {
@@ -59,6 +66,7 @@ impl Inner {
         let path = self.disk.path().join(segment_name(id));
         let Some(plan) = self.plan(id, &segment).map_err(Error::io("read", &path))? else {
             tracing::warn!(segment = id, "a live block has a damaged record; its segment is not compacted");
+            let _writer = self.writer();
             if let Some(segment) = self.state_mut().segments.get_mut(&id) {
                 segment.unmovable = true;
             }
@@ -70,6 +78,8 @@ impl Inner {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", path)(error)),
             _ => self.disk.sync_dir().map_err(Error::io("sync", self.disk.path()))?,
         }
+        // A checkpoint reads the state for long: who waits to write it would keep readers out, but for this lock.
+        let _writer = self.writer();
         self.state_mut().drop_segment(id);
         Ok(segment.size.saturating_sub(segment.live))
     }

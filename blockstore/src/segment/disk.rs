@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{self, IoSlice, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use rustix::{
@@ -48,7 +48,7 @@ pub(super) trait File: Debug + Send + Sync + 'static {
     /// Reads up to `len` bytes at `offset`; fewer only at the end of the file. Many threads may read at once.
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>>;
 
-    /// Writes all of `parts`, one after the other, from `offset` on. One thread at a time.
+    /// Writes all of `parts`, one after the other, from `offset` on.
     fn write_at(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()>;
 
     /// Cuts or extends the file to `len` bytes.
@@ -62,17 +62,20 @@ pub(super) trait File: Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub(super) struct RealDisk {
     path: PathBuf,
-    lock: std::sync::OnceLock<fs::File>,
+    lock: OnceLock<fs::File>,
 }
 
 impl RealDisk {
     /// Takes the directory at `path`, which is created if it does not exist.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
+        if path.is_dir() {
+            return Ok(Self { path: path.to_owned(), lock: OnceLock::new() });
+        }
         fs::create_dir_all(path)?;
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             fs::File::open(parent)?.sync_all()?;
         }
-        Ok(Self { path: path.to_owned(), lock: std::sync::OnceLock::new() })
+        Ok(Self { path: path.to_owned(), lock: OnceLock::new() })
     }
 }
 
@@ -99,11 +102,12 @@ impl Disk for RealDisk {
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let file =
             fs::OpenOptions::new().create(true).truncate(true).write(true).read(true).open(self.path.join(name))?;
-        Ok(Arc::new(RealFile(file)))
+        Ok(Arc::new(RealFile::new(file)))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(RealFile(fs::OpenOptions::new().write(true).read(true).open(self.path.join(name))?)))
+        let file = fs::OpenOptions::new().write(true).read(true).open(self.path.join(name))?;
+        Ok(Arc::new(RealFile::new(file)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -120,18 +124,28 @@ impl Disk for RealDisk {
 }
 
 #[derive(Debug)]
-struct RealFile(fs::File);
+struct RealFile {
+    file: fs::File,
+    /// Held while the cursor is in use. Reads do not use it.
+    cursor: Mutex<()>,
+}
+
+impl RealFile {
+    fn new(file: fs::File) -> Self {
+        Self { file, cursor: Mutex::default() }
+    }
+}
 
 impl File for RealFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(len);
         while bytes.len() < len {
             let at = offset + bytes.len() as u64;
-            match rustix::io::pread(&self.0, spare_capacity(&mut bytes), at) {
+            match rustix::io::pread(&self.file, spare_capacity(&mut bytes), at) {
                 Ok(0) => break,
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -143,7 +157,8 @@ impl File for RealFile {
     }
 
     fn write_at(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
-        let mut file = &self.0;
+        let _cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = &self.file;
         file.seek(SeekFrom::Start(offset))?;
         let mut slices: Vec<_> = parts.iter().filter(|part| !part.is_empty()).map(|part| IoSlice::new(part)).collect();
         let mut rest = slices.as_mut_slice();
@@ -159,10 +174,10 @@ impl File for RealFile {
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! *Order*: a segment is synced before the next one is begun, so that only the newest can lose anything.
 //! *Failed writes* are cut off again; where even that fails, the segment is closed and the next write begins another.
-//! *Failed syncs* stay failed: the system may have thrown the data away, so later success would prove nothing.
+//! *Failed syncs*: the system may have given up on the data it could not write, so that a later success would prove
+//! nothing. The next sync therefore checks and writes everything again that was not durable.
 
 use std::{
     io,
@@ -15,6 +16,7 @@ use super::{
     disk::{Disk, File},
     index::Entry,
     record::{Header, Kind, Location, Target, cid_len, encode, encode_pin, hash_data, record_len},
+    scan::{Found, Scanner},
     state::{Segment, State},
 };
 
@@ -46,7 +48,7 @@ pub(super) struct Tail {
     pub(super) durable: u32,
     /// A failed write could not be cut off: nothing more goes into this segment.
     pub(super) closed: bool,
-    /// A sync failed.
+    /// The last sync failed.
     pub(super) sync_failed: bool,
     /// Bytes and records written since the last checkpoint.
     pub(super) unsaved_bytes: u64,
@@ -106,26 +108,38 @@ impl Log {
             (tail.segment, tail.end)
         };
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let (file, synced) = {
+        let (file, durable, synced, failed) = {
             let tail = self.tail();
             if tail.segment != segment || tail.durable >= end {
                 return Ok(());
             }
-            if tail.sync_failed {
-                let source = io::Error::other("a former sync of this file failed; reopen the store");
-                return Err(self.error("sync", segment)(source));
-            }
-            (Arc::clone(&tail.file), tail.end)
+            (Arc::clone(&tail.file), tail.durable, tail.end, tail.sync_failed)
         };
-        let result = file.sync();
+        let again = || if failed { self.write_again(&file, segment, durable, synced) } else { Ok(()) };
+        let result = again().and_then(|()| file.sync());
         let mut tail = self.tail();
         if tail.segment == segment {
-            match &result {
-                Ok(()) => tail.durable = tail.durable.max(synced),
-                Err(_) => tail.sync_failed = true,
+            tail.sync_failed = result.is_err();
+            if result.is_ok() {
+                tail.durable = tail.durable.max(synced);
             }
         }
         result.map_err(self.error("sync", segment))
+    }
+
+    /// Writes a range of records where it is, after checking it: what the system holds of it may be clean in its view.
+    fn write_again(&self, file: &Arc<dyn File>, segment: u32, from: u32, to: u32) -> io::Result<()> {
+        let mut scanner = Scanner::new(Arc::clone(file), segment, self.seed, u64::from(from)..u64::from(to));
+        let lost = || io::Error::new(io::ErrorKind::InvalidData, "a former sync failed and lost data");
+        while let Some(found) = scanner.advance()? {
+            let Found::Record(record) = found else { return Err(lost()) };
+            scanner.sound_data(&record)?.ok_or_else(lost)?;
+        }
+        for start in (from..to).step_by(PIECE_BYTES as usize) {
+            let bytes = file.read_at(u64::from(start), PIECE_BYTES.min(to - start) as usize)?;
+            file.write_at(u64::from(start), &[&bytes])?;
+        }
+        Ok(())
     }
 
     /// Syncs the newest segment and begins another one.

@@ -62,7 +62,7 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, seed: u64, limit: u32) -> Result<Rec
     let Replay { state, superseded, .. } = replay;
     let (state, log) = (RwLock::new(state), Log::new(Arc::clone(disk), seed, limit, tail));
     kill_superseded(&superseded, &log, &state)?;
-    remove_leftovers(disk.as_ref(), &names, sequence)?;
+    remove_leftovers(disk.as_ref(), &names, sequence);
     Ok(Recovered {
         state,
         log,
@@ -142,14 +142,20 @@ fn kill_superseded(
     log.append(&kills, state)
 }
 
-fn remove_leftovers(disk: &dyn Disk, names: &[String], sequence: Option<u32>) -> Result<()> {
+/// Removes what unfinished work left behind. It does no harm, so failing to is not a reason not to open.
+fn remove_leftovers(disk: &dyn Disk, names: &[String], sequence: Option<u32>) {
     for name in names {
         let old = checkpoint::checkpoint_sequence(name).is_some_and(|found| Some(found) != sequence);
-        if old || name == checkpoint::TEMPORARY_NAME || name == VERSION_TEMPORARY_NAME {
-            disk.remove(name).map_err(Error::io("remove", disk.path().join(name)))?;
+        if !old && name != checkpoint::TEMPORARY_NAME && name != VERSION_TEMPORARY_NAME {
+            continue;
+        }
+        // A leftover of writing the version was renamed by writing it again.
+        if let Err(error) = disk.remove(name)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(name, %error, "cannot remove a leftover in the blockstore");
         }
     }
-    Ok(())
 }
 
 /// Applies the log after the checkpoint to the state.

@@ -169,7 +169,7 @@ impl Inner {
             return;
         }
         if let Err(error) = self.checkpoint(writer) {
-            tracing::warn!(%error, "cannot write a checkpoint of the blockstore; opening it after a crash will be slow");
+            tracing::warn!(%error, "cannot write a checkpoint; opening the blockstore after a crash will be slow");
             let mut tail = self.log.tail();
             (tail.unsaved_bytes, tail.unsaved_records) = (0, 1);
         }
