@@ -4,6 +4,7 @@
 //! threads, and renamed into its place when it is whole: no reader ever sees half of it. Symlinks are made last, so that
 //! nothing is ever written through one.
 
+mod jobs;
 mod place;
 mod tar;
 mod write;

@@ -54,13 +54,18 @@ impl Place {
     /// Moves what was written into its place.
     pub(crate) fn fill(mut self) -> Result<()> {
         check_free(&self.destination, self.is_file)?;
-        let moved = if self.is_file {
-            // A rename would replace a file that appeared meanwhile; a link does not.
-            fs::hard_link(&self.partial, &self.destination).and_then(|()| fs::remove_file(&self.partial))
-        } else {
-            fs::rename(&self.partial, &self.destination)
-        };
-        moved.map_err(Error::io("create", &self.destination))?;
+        if self.is_file {
+            // A rename would replace a file that appeared meanwhile. A link does not, but not every file system has it;
+            // where it does, the partial name is removed like that of a failed export.
+            match fs::hard_link(&self.partial, &self.destination) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(Error::Exists { path: self.destination.clone() });
+                }
+                Err(_) => {}
+            }
+        }
+        fs::rename(&self.partial, &self.destination).map_err(Error::io("create", &self.destination))?;
         self.filled = true;
         Ok(())
     }
