@@ -23,7 +23,7 @@ use super::{
     import::chunk_buffers,
     listing::EntryKind,
     name::check_link,
-    pipeline::run_in_order,
+    pipeline::{run_in_order, threads},
     sink::StoreSink,
     tree_builder::TreeBuilder,
 };
@@ -137,7 +137,7 @@ fn hash_chunks(archive: &mut Archive<'_>, options: &ImportOptions<'_>, sink: &mu
         let length = chunk.bytes.len() as u64;
         Ok((leaf_block(&profile, chunk.bytes)?, length, chunk.last))
     };
-    run_in_order(options.threads(), archive, hash, |(block, length, last)| {
+    run_in_order(threads(options.threads), archive, hash, |(block, length, last)| {
         builder.push(block, length, sink)?;
         progress.bytes += length;
         if last {

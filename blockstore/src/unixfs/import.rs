@@ -10,7 +10,6 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::Arc,
-    thread::available_parallelism,
 };
 
 use rustix::{buffer::spare_capacity, fs::OFlags, io::Errno};
@@ -21,7 +20,7 @@ use super::{
     directory::symlink,
     file::{Child, FileBuilder, Sink, leaf_block},
     listing::{EntryKind, Listed, Listing, list_directory},
-    pipeline::run_in_order,
+    pipeline::{run_in_order, threads},
     sink::StoreSink,
     tree_builder::TreeBuilder,
 };
@@ -40,7 +39,7 @@ const SPARE_BYTES: usize = 16 << 20;
 pub struct ImportOptions<'a> {
     /// Shape of the DAG.
     pub profile: Profile,
-    /// Threads that read and hash; one per processor if not given.
+    /// Threads that read and hash; one per processor, up to 8, if not given.
     pub threads: Option<NonZeroUsize>,
     /// Bounds on archives.
     pub archive: ArchiveLimits,
@@ -55,10 +54,6 @@ impl std::fmt::Debug for ImportOptions<'_> {
 }
 
 impl ImportOptions<'_> {
-    pub(crate) fn threads(&self) -> NonZeroUsize {
-        self.threads.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
-    }
-
     pub(crate) fn report(&self, progress: ImportProgress) {
         if let Some(report) = self.progress {
             report(progress);
@@ -224,7 +219,7 @@ fn hash_files<K: Sink>(
     let jobs = Jobs { directory, entries: &listing.entries, next: 0, chunk_bytes: profile.chunk_bytes, open: None };
     let reading = Reading { directory, entries: &listing.entries, profile, buffers: chunk_buffers(&profile) };
     let work = |job| reading.run(job);
-    run_in_order(options.threads(), jobs, work, |leaves: Vec<Leaf>| {
+    run_in_order(threads(options.threads), jobs, work, |leaves: Vec<Leaf>| {
         for leaf in leaves {
             progress.bytes += leaf.content;
             builder.push(leaf.block, leaf.content, sink)?;

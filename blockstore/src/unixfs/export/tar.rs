@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     Blockstore, Cid, Error, Result,
-    unixfs::{Entry, EntryKind, list_tree, pipeline::run_in_order},
+    unixfs::{
+        Entry, EntryKind, list_tree,
+        pipeline::{run_in_order, threads},
+    },
 };
 
 /// Bytes of a header, to which content is padded.
@@ -47,7 +50,7 @@ pub fn export_tar<S: Blockstore + ?Sized>(
     tar.header(&Header { path: "./", mode: 0o755, kind: b'5', size: 0, link: "" })?;
     let jobs = Jobs::new(store, &tree.entries);
     run_in_order(
-        options.threads(),
+        threads(options.threads),
         jobs,
         |job| read(store, job),
         |parts| parts.iter().try_for_each(|part| tar.part(part)),

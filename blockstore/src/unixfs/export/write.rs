@@ -2,8 +2,8 @@
 
 use std::{
     collections::HashSet,
-    fs::{self, File, OpenOptions},
-    os::unix::fs::{FileExt, OpenOptionsExt, symlink},
+    fs::{self, File, OpenOptions, Permissions},
+    os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,19 +14,19 @@ use super::{
 };
 use crate::{
     Blockstore, Error, Result,
-    unixfs::{Entry, EntryKind, Tree, pipeline::run_in_order},
+    unixfs::{
+        Entry, EntryKind, Tree,
+        pipeline::{run_in_order, threads},
+    },
 };
 
-/// Writes the tree into the empty directory `target`, or its only file over the empty file `target`.
+/// Writes the tree into the empty directory `target`, or its only file into the empty file `target`.
 pub(super) fn write_tree<S: Blockstore + ?Sized>(
     store: &S,
     tree: &Tree,
     target: &Path,
     options: &ExportOptions<'_>,
 ) -> Result<()> {
-    if tree.is_file() {
-        fs::remove_file(target).map_err(Error::io("create", target))?;
-    }
     for entry in tree.entries.iter().filter(|entry| entry.kind == EntryKind::Directory) {
         let path = target.join(&entry.path);
         fs::create_dir(&path).map_err(Error::io("create", &path))?;
@@ -43,7 +43,7 @@ pub(super) fn write_tree<S: Blockstore + ?Sized>(
         }
         Ok(())
     };
-    run_in_order(options.threads(), jobs, |(job, file)| writer.run(job, file.as_deref()), report)?;
+    run_in_order(threads(options.threads), jobs, |(job, file)| writer.run(job, file.as_deref()), report)?;
     for entry in &tree.entries {
         if let EntryKind::Symlink { target: to } = &entry.kind {
             let path = target.join(&entry.path);
@@ -72,10 +72,24 @@ impl<S: Blockstore + ?Sized> Writer<'_, S> {
 
     fn create(&self, entry: &Entry) -> Result<File> {
         let executable = matches!(entry.kind, EntryKind::File { executable: true, .. });
-        // The process's umask applies, as it does to any file a user makes.
-        let mode = if executable || self.executables.contains(entry.path.as_str()) { 0o777 } else { 0o666 };
+        let executable = executable || self.executables.contains(entry.path.as_str());
         let path = self.path(entry);
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(&path).map_err(Error::io("create", &path))
+        // The process's umask applies, as it does to any file a user makes.
+        let mode = if executable { 0o777 } else { 0o666 };
+        let mut options = OpenOptions::new();
+        if entry.path.is_empty() {
+            // The place of a single file was made and locked before.
+            options.write(true);
+        } else {
+            options.write(true).create_new(true).mode(mode);
+        }
+        let file = options.open(&path).map_err(Error::io("create", &path))?;
+        if entry.path.is_empty() && executable {
+            let readable = file.metadata().map_err(Error::io("read", &path))?.permissions().mode();
+            let mode = readable | (readable & 0o444) >> 2;
+            file.set_permissions(Permissions::from_mode(mode)).map_err(Error::io("make executable", &path))?;
+        }
+        Ok(file)
     }
 
     fn path(&self, entry: &Entry) -> PathBuf {
