@@ -38,5 +38,6 @@ pub use unixfs::{
     FileNode, FileReader, ImportOptions, ImportProgress, Imported, Listed, Listing, MAX_ARCHIVE_BYTES,
     MAX_ARCHIVE_RATIO, MAX_DEPTH, MAX_ENTRIES, MAX_LINK_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_TREE_PATH_BYTES,
     Node, PathStep, PathWalk, Profile, Refusal, ShardEstimate, ShardNode, Tree, TreeLimits, UnixfsData, UnixfsKind,
-    export_directory, export_tar, import_directory, import_file, import_tarball, list_directory, list_tree, resolve,
+    export_directory, export_tar, import_directory, import_file, import_tarball, list_directory, list_tarball,
+    list_tree, resolve,
 };

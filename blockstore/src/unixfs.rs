@@ -9,6 +9,7 @@
 //! bounded depth, size and count. A refusal names the entry and the reason.
 
 mod archive;
+mod buffers;
 mod data;
 mod directory;
 mod error;
@@ -28,7 +29,9 @@ mod sink;
 mod tree;
 mod tree_builder;
 
-pub use archive::{ARCHIVE_RATIO_FREE_BYTES, ArchiveLimits, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO, import_tarball};
+pub use archive::{
+    ARCHIVE_RATIO_FREE_BYTES, ArchiveLimits, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO, import_tarball, list_tarball,
+};
 pub use data::{UnixfsData, UnixfsKind};
 pub use error::Refusal;
 pub use export::{ExportOptions, ExportProgress, Exported, export_directory, export_tar};

@@ -2,13 +2,15 @@
 
 use std::{collections::HashSet, vec};
 
+use cid::Version;
+
 use super::{links, may_have_links};
 use crate::{Blockstore, Cid, Error, Result, SHA2_256, identity_data};
 
 /// Deepest path that a walk follows, in links. A file of 2^64 bytes takes 5, a HAMT 8.
 pub const MAX_WALK_DEPTH: usize = 256;
-/// Most distinct CIDs in one walk.
-pub const MAX_WALK_BLOCKS: usize = 8 << 20;
+/// Most distinct CIDs in one walk: a file of 2 TiB, or two million small files. The set of them takes some 40 bytes each.
+pub const MAX_WALK_BLOCKS: usize = 2 << 20;
 /// Most links that may wait on the stack of one walk: bounds its memory to tens of megabytes.
 pub const MAX_WALK_PENDING: usize = 1 << 18;
 
@@ -97,14 +99,15 @@ impl DagWalk {
 /// A CID as the set of a walk remembers it: a fraction of [`Cid`]'s size for sha2-256.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Key {
-    Sha256 { version: u64, codec: u64, digest: [u8; 32] },
+    Sha256 { is_v0: bool, codec: u32, digest: [u8; 32] },
     Other(Box<[u8]>),
 }
 
 impl From<&Cid> for Key {
     fn from(cid: &Cid) -> Self {
-        match (cid.hash().code(), <[u8; 32]>::try_from(cid.hash().digest())) {
-            (SHA2_256, Ok(digest)) => Self::Sha256 { version: cid.version().into(), codec: cid.codec(), digest },
+        let digest = (cid.hash().code() == SHA2_256).then(|| <[u8; 32]>::try_from(cid.hash().digest()));
+        match (u32::try_from(cid.codec()), digest) {
+            (Ok(codec), Some(Ok(digest))) => Self::Sha256 { is_v0: cid.version() == Version::V0, codec, digest },
             _ => Self::Other(cid.to_bytes().into()),
         }
     }

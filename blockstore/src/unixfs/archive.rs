@@ -10,21 +10,24 @@ mod tar_reader;
 
 use std::io::Read;
 
+use bytes::Bytes;
 use decode::Input;
 use entries::{Entries, Item};
 use tar_reader::{TarKind, TarReader};
 
 use super::{
     ImportOptions, ImportProgress, Imported, Listed, Listing, Profile,
+    buffers::Buffers,
     directory::symlink,
     file::{Child, FileBuilder, leaf_block},
+    import::chunk_buffers,
     listing::EntryKind,
     name::check_link,
-    pipeline::run_in_order,
+    pipeline::{run_in_order, threads},
     sink::StoreSink,
     tree_builder::TreeBuilder,
 };
-use crate::{Block, Blockstore, Error, Refusal, Result, unixfs::file::Sink};
+use crate::{Block, Blockstore, Error, Result, unixfs::file::Sink};
 
 /// Most bytes that an archive may unpack to: [`ArchiveLimits::max_bytes`] by default.
 pub const MAX_ARCHIVE_BYTES: u64 = 64 << 30;
@@ -69,6 +72,7 @@ pub fn import_tarball<S: Blockstore + ?Sized>(
         tar: TarReader::new(Input::open(reader, options.archive)?),
         entries: Entries::default(),
         chunk_bytes: options.profile.chunk_bytes,
+        buffers: chunk_buffers(&options.profile),
         open: None,
     };
     let files = hash_chunks(&mut archive, options, &mut sink)?;
@@ -79,7 +83,7 @@ pub fn import_tarball<S: Blockstore + ?Sized>(
 /// A chunk of a file in the archive.
 #[derive(Debug)]
 struct Chunk {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     last: bool,
 }
 
@@ -88,6 +92,7 @@ struct Archive<'a> {
     tar: TarReader<Input<'a>>,
     entries: Entries,
     chunk_bytes: usize,
+    buffers: Buffers,
     /// Bytes left of the file that is being read.
     open: Option<u64>,
 }
@@ -104,12 +109,13 @@ impl Archive<'_> {
         }
         let left = self.open.take().unwrap_or_default();
         let length = left.min(self.chunk_bytes as u64);
-        let mut bytes = vec![0; length as usize];
+        let mut bytes = self.buffers.take(length as usize);
+        bytes.resize(length as usize, 0);
         self.tar.read_data(&mut bytes)?;
         if left > length {
             self.open = Some(left - length);
         }
-        Ok(Some(Chunk { bytes, last: left == length }))
+        Ok(Some(Chunk { bytes: self.buffers.freeze(bytes), last: left == length }))
     }
 }
 
@@ -129,9 +135,9 @@ fn hash_chunks(archive: &mut Archive<'_>, options: &ImportOptions<'_>, sink: &mu
     let mut builder = FileBuilder::new(profile);
     let hash = |chunk: Chunk| -> Result<(Block, u64, bool)> {
         let length = chunk.bytes.len() as u64;
-        Ok((leaf_block(&profile, chunk.bytes.into())?, length, chunk.last))
+        Ok((leaf_block(&profile, chunk.bytes)?, length, chunk.last))
     };
-    run_in_order(options.threads(), archive, hash, |(block, length, last)| {
+    run_in_order(threads(options.threads), archive, hash, |(block, length, last)| {
         builder.push(block, length, sink)?;
         progress.bytes += length;
         if last {
@@ -145,27 +151,48 @@ fn hash_chunks(archive: &mut Archive<'_>, options: &ImportOptions<'_>, sink: &mu
 }
 
 fn build(entries: Entries, files: &[Child], profile: &Profile, sink: &mut impl Sink) -> Result<(Child, Listing)> {
-    let mut listing = Listing::default();
     let mut tree = TreeBuilder::new(*profile);
-    for (path, item) in entries.into_sorted()? {
-        let kind = match item {
-            Item::Directory => {
-                tree.enter(&path, sink)?;
-                EntryKind::Directory
-            }
-            Item::File { number, size, executable } => {
-                tree.add(&path, files[number], sink)?;
-                EntryKind::File { size, executable }
-            }
+    let items = entries.into_sorted()?;
+    let listing = list(&items)?;
+    for (path, item) in items {
+        match item {
+            Item::Directory => tree.enter(&path, sink)?,
+            Item::File { number, .. } => tree.add(&path, files[number], sink)?,
             Item::Symlink { target } => {
-                check_link(&path, &target).map_err(|refusal| Error::refused(&path, refusal))?;
-                let target = String::from_utf8(target).map_err(|_| Error::refused(&path, Refusal::NotUtf8))?;
                 let child = symlink(profile, &target, sink)?;
                 tree.add(&path, child, sink)?;
-                EntryKind::Symlink { target }
             }
-        };
-        listing.push(Listed { path, kind })?;
+        }
     }
     Ok((tree.finish(sink)?, listing))
+}
+
+/// Lists what an import of a tarball takes in, without a store; everything is read, and checked as an import would.
+///
+/// # Errors
+/// As [`import_tarball`], but for those of a store.
+pub fn list_tarball(reader: &mut dyn Read, limits: ArchiveLimits) -> Result<Listing> {
+    let mut tar = TarReader::new(Input::open(reader, limits)?);
+    let mut entries = Entries::default();
+    while let Some(entry) = tar.next_entry()? {
+        entries.add(entry)?;
+    }
+    list(&entries.into_sorted()?)
+}
+
+fn list(items: &[(String, Item)]) -> Result<Listing> {
+    let mut listing = Listing::default();
+    for (path, item) in items {
+        let kind = match item {
+            Item::Directory => EntryKind::Directory,
+            Item::File { size, executable, .. } => EntryKind::File { size: *size, executable: *executable },
+            Item::Symlink { target } => {
+                check_link(path, target.as_bytes()).map_err(|refusal| Error::refused(path, refusal))?;
+                EntryKind::Symlink { target: target.clone() }
+            }
+        };
+        listing.push(Listed { path: path.clone(), kind })?;
+    }
+    listing.check_case()?;
+    Ok(listing)
 }

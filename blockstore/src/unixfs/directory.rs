@@ -8,7 +8,6 @@ use super::{
     Profile, UnixfsData, UnixfsKind,
     file::{Child, Sink, node_block},
     hamt::{self, Bucket},
-    name::case_collision,
     profile::ShardEstimate,
 };
 use crate::{Error, PbLink, PbNode, Refusal, Result};
@@ -28,11 +27,6 @@ impl DirectoryBuilder {
     /// Adds an entry with a checked name, and says whether the name was free.
     pub(crate) fn add(&mut self, name: &str, child: Child) -> bool {
         self.entries.insert(name.to_owned(), child).is_none()
-    }
-
-    /// Finds an entry whose name differs from another one's by case alone.
-    pub(crate) fn case_collision(&self) -> Option<(&str, Refusal)> {
-        case_collision(self.entries.keys().map(String::as_str))
     }
 
     /// Makes the directory.

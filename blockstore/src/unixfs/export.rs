@@ -4,11 +4,12 @@
 //! threads, and renamed into its place when it is whole: no reader ever sees half of it. Symlinks are made last, so that
 //! nothing is ever written through one.
 
+mod jobs;
 mod place;
 mod tar;
 mod write;
 
-use std::{num::NonZeroUsize, path::Path, thread::available_parallelism};
+use std::{num::NonZeroUsize, path::Path};
 
 use place::Place;
 pub use tar::export_tar;
@@ -23,7 +24,7 @@ pub struct ExportOptions<'a> {
     pub executables: &'a [String],
     /// Bounds on the tree.
     pub limits: TreeLimits,
-    /// Threads that read, check and write; one per processor if not given.
+    /// Threads that read, check and write; one per processor, up to 8, if not given.
     pub threads: Option<NonZeroUsize>,
     /// Is told of progress, from the calling thread.
     pub progress: Option<&'a (dyn Fn(ExportProgress) + Sync)>,
@@ -32,12 +33,6 @@ pub struct ExportOptions<'a> {
 impl std::fmt::Debug for ExportOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ExportOptions").field("limits", &self.limits).field("threads", &self.threads).finish()
-    }
-}
-
-impl ExportOptions<'_> {
-    fn threads(&self) -> NonZeroUsize {
-        self.threads.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
     }
 }
 

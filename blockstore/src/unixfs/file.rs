@@ -97,14 +97,11 @@ impl FileBuilder {
             let leaf = leaf_block(&self.profile, Bytes::new())?;
             self.push(leaf, 0, sink)?;
         }
-        for level in 0.. {
-            if level + 1 == self.levels.len()
-                && let [root] = self.levels[level][..]
-            {
-                return Ok(root);
-            }
+        let mut level = 0;
+        while level + 1 < self.levels.len() || self.levels[level].len() > 1 {
             self.close(level, sink)?;
+            level += 1;
         }
-        unreachable!("every level closed has fewer nodes than the one below it")
+        Ok(self.levels[level][0])
     }
 }

@@ -10,17 +10,17 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::Arc,
-    thread::available_parallelism,
 };
 
 use rustix::{buffer::spare_capacity, fs::OFlags, io::Errno};
 
 use super::{
     ArchiveLimits, Profile,
+    buffers::Buffers,
     directory::symlink,
     file::{Child, FileBuilder, Sink, leaf_block},
     listing::{EntryKind, Listed, Listing, list_directory},
-    pipeline::run_in_order,
+    pipeline::{run_in_order, threads},
     sink::StoreSink,
     tree_builder::TreeBuilder,
 };
@@ -31,12 +31,15 @@ const BUNDLE_BYTES: u64 = 1 << 20;
 /// Small files that one thread reads at a time.
 const BUNDLE_FILES: usize = 64;
 
+/// Bytes of buffers that are kept for the next chunks: as much as is usually under way.
+const SPARE_BYTES: usize = 16 << 20;
+
 /// How to import.
 #[derive(Clone, Copy, Default)]
 pub struct ImportOptions<'a> {
     /// Shape of the DAG.
     pub profile: Profile,
-    /// Threads that read and hash; one per processor if not given.
+    /// Threads that read and hash; one per processor, up to 8, if not given.
     pub threads: Option<NonZeroUsize>,
     /// Bounds on archives.
     pub archive: ArchiveLimits,
@@ -51,10 +54,6 @@ impl std::fmt::Debug for ImportOptions<'_> {
 }
 
 impl ImportOptions<'_> {
-    pub(crate) fn threads(&self) -> NonZeroUsize {
-        self.threads.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
-    }
-
     pub(crate) fn report(&self, progress: ImportProgress) {
         if let Some(report) = self.progress {
             report(progress);
@@ -218,8 +217,9 @@ fn hash_files<K: Sink>(
     };
     let mut builder = FileBuilder::new(profile);
     let jobs = Jobs { directory, entries: &listing.entries, next: 0, chunk_bytes: profile.chunk_bytes, open: None };
-    let work = |job| hash_job(directory, &listing.entries, &profile, job);
-    run_in_order(options.threads(), jobs, work, |leaves: Vec<Leaf>| {
+    let reading = Reading { directory, entries: &listing.entries, profile, buffers: chunk_buffers(&profile) };
+    let work = |job| reading.run(job);
+    run_in_order(threads(options.threads), jobs, work, |leaves: Vec<Leaf>| {
         for leaf in leaves {
             progress.bytes += leaf.content;
             builder.push(leaf.block, leaf.content, sink)?;
@@ -291,24 +291,49 @@ impl Iterator for Jobs<'_> {
     }
 }
 
-fn hash_job(directory: &Path, entries: &[Listed], profile: &Profile, job: Job) -> Result<Vec<Leaf>> {
-    let leaf = |index: usize, file: &File, offset, length, last| {
-        let entry = &entries[index].path;
-        let chunk = read_chunk(file, offset, length, last).map_err(Error::io("read", directory.join(entry)))?;
-        let chunk = chunk.ok_or_else(|| Error::refused(entry, Refusal::Changed))?;
-        let block = leaf_block(profile, chunk.into())?;
-        Ok(Leaf { index, block, content: length as u64, last })
-    };
-    match job {
-        Job::Chunk { index, file, offset, length, last } => Ok(vec![leaf(index, &file, offset, length, last)?]),
-        Job::Bundle(files) => {
-            let whole = |index: usize| {
-                let EntryKind::File { size, .. } = entries[index].kind else { unreachable!("a bundle has files only") };
-                let file = open(&directory.join(&entries[index].path))?;
-                leaf(index, &file, 0, size as usize, true)
-            };
-            files.into_iter().map(whole).collect()
+/// Buffers for a profile's chunks, and for the byte beyond a file's end.
+pub(crate) fn chunk_buffers(profile: &Profile) -> Buffers {
+    Buffers::new(profile.chunk_bytes + 1, (SPARE_BYTES / profile.chunk_bytes).max(1))
+}
+
+/// What the threads need to read and hash.
+#[derive(Debug)]
+struct Reading<'a> {
+    directory: &'a Path,
+    entries: &'a [Listed],
+    profile: Profile,
+    buffers: Buffers,
+}
+
+impl Reading<'_> {
+    fn run(&self, job: Job) -> Result<Vec<Leaf>> {
+        match job {
+            Job::Chunk { index, file, offset, length, last } => {
+                Ok(vec![self.leaf(index, &file, offset, length, last)?])
+            }
+            Job::Bundle(files) => files.into_iter().map(|index| self.whole(index)).collect(),
         }
+    }
+
+    fn whole(&self, index: usize) -> Result<Leaf> {
+        let EntryKind::File { size, .. } = self.entries[index].kind else { unreachable!("a bundle has files only") };
+        let file = open(&self.directory.join(&self.entries[index].path))?;
+        self.leaf(index, &file, 0, size as usize, true)
+    }
+
+    fn leaf(&self, index: usize, file: &File, offset: u64, length: usize, last: bool) -> Result<Leaf> {
+        let entry = &self.entries[index].path;
+        // One byte of room more shows whether the file goes on.
+        let mut chunk = self.buffers.take(length + 1);
+        read_chunk(file, offset, &mut chunk).map_err(Error::io("read", self.directory.join(entry)))?;
+        if !last {
+            chunk.truncate(length);
+        }
+        if chunk.len() != length {
+            return Err(Error::refused(entry, Refusal::Changed));
+        }
+        let block = leaf_block(&self.profile, self.buffers.freeze(chunk))?;
+        Ok(Leaf { index, block, content: length as u64, last })
     }
 }
 
@@ -318,20 +343,15 @@ fn open(path: &Path) -> Result<File> {
     OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path).map_err(Error::io("open", path))
 }
 
-/// Reads `length` bytes at `offset`, which are the end of the file if `last`; `None` if they are not.
-fn read_chunk(file: &File, offset: u64, length: usize, last: bool) -> std::io::Result<Option<Vec<u8>>> {
-    // One byte of room more shows whether the file goes on.
-    let mut chunk = Vec::with_capacity(length + usize::from(last));
+/// Reads at `offset` until `chunk` has no room left or the file ends.
+fn read_chunk(file: &File, offset: u64, chunk: &mut Vec<u8>) -> std::io::Result<()> {
     while chunk.len() < chunk.capacity() {
         let at = offset + chunk.len() as u64;
-        match rustix::io::pread(file, spare_capacity(&mut chunk), at) {
+        match rustix::io::pread(file, spare_capacity(chunk), at) {
             Ok(0) => break,
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    if !last {
-        chunk.truncate(length);
-    }
-    Ok((chunk.len() == length).then_some(chunk))
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! What goes into a package: the files of a directory, without what its ignore files and version control hold back.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     fs, io,
     os::unix::{
@@ -12,7 +13,7 @@ use std::{
 
 use ignore::{DirEntry, WalkBuilder};
 
-use super::name::{MAX_ENTRIES, MAX_TREE_PATH_BYTES, check_link, check_name, check_path, is_vcs};
+use super::name::{MAX_ENTRIES, MAX_TREE_PATH_BYTES, case_collision, check_link, check_name, check_path, is_vcs, join};
 use crate::{Error, Refusal, Result};
 
 /// The ignore file of this project, read beside `.gitignore` on every level, and stronger than it.
@@ -72,6 +73,19 @@ impl Listing {
         Ok(())
     }
 
+    /// Checks that no two names of one directory differ by case alone.
+    pub(crate) fn check_case(&self) -> Result<()> {
+        let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for entry in &self.entries {
+            let (parent, name) = entry.path.rsplit_once('/').unwrap_or(("", &entry.path));
+            names.entry(parent).or_default().push(name);
+        }
+        match names.into_iter().find_map(|(parent, names)| Some((parent, case_collision(names)?))) {
+            Some((parent, (name, refusal))) => Err(Error::refused(join(parent, name), refusal)),
+            None => Ok(()),
+        }
+    }
+
     /// The paths of executable files, sorted.
     pub fn executables(&self) -> Vec<String> {
         let executable = |entry: &&Listed| matches!(entry.kind, EntryKind::File { executable: true, .. });
@@ -111,6 +125,7 @@ pub fn list_directory(directory: &Path) -> Result<Listing> {
             listing.push(list_entry(directory, &entry)?)?;
         }
     }
+    listing.check_case()?;
     Ok(listing)
 }
 

@@ -14,6 +14,16 @@ use crate::Result;
 /// Items under way per thread: enough that none waits, few enough that a megabyte each is no burden.
 const ITEMS_PER_THREAD: usize = 4;
 
+/// Most threads that are used without being asked for: what is under way stays within some tens of megabytes.
+const MAX_DEFAULT_THREADS: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not zero");
+
+/// The number of threads to use: `asked`, or one per processor.
+pub(crate) fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
+    asked.unwrap_or_else(|| {
+        thread::available_parallelism().map_or(NonZeroUsize::MIN, |processors| processors.min(MAX_DEFAULT_THREADS))
+    })
+}
+
 /// Runs `work` on every item in `threads` threads, and `consume` on the results in the order of the items. Items are
 /// taken and results consumed on the calling thread, and no more than [`ITEMS_PER_THREAD`] per thread are in between.
 ///

@@ -4,7 +4,6 @@ use super::{
     Profile,
     directory::DirectoryBuilder,
     file::{Child, Sink},
-    name::join,
 };
 use crate::{Error, Refusal, Result};
 
@@ -41,8 +40,8 @@ impl TreeBuilder {
         while self.open.len() > 1 {
             self.leave(sink)?;
         }
-        let (path, root) = self.open.pop().expect("the root stays open");
-        finish(&path, root, sink)
+        let (_, root) = self.open.pop().expect("the root stays open");
+        root.finish(sink)
     }
 
     fn leave_until_parent_of(&mut self, path: &str, sink: &mut impl Sink) -> Result<()> {
@@ -54,7 +53,7 @@ impl TreeBuilder {
 
     fn leave(&mut self, sink: &mut impl Sink) -> Result<()> {
         let (path, directory) = self.open.pop().expect("called with an open directory below the root");
-        let child = finish(&path, directory, sink)?;
+        let child = directory.finish(sink)?;
         self.add_to_last(&path, child)
     }
 
@@ -63,13 +62,6 @@ impl TreeBuilder {
         let name = path.rsplit('/').next().unwrap_or(path);
         if directory.add(name, child) { Ok(()) } else { Err(Error::refused(path, Refusal::Duplicate)) }
     }
-}
-
-fn finish(path: &str, directory: DirectoryBuilder, sink: &mut impl Sink) -> Result<Child> {
-    if let Some((name, refusal)) = directory.case_collision() {
-        return Err(Error::refused(join(path, name), refusal));
-    }
-    directory.finish(sink)
 }
 
 fn is_parent(directory: &str, path: &str) -> bool {

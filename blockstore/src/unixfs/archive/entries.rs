@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::tar_reader::{TarEntry, TarKind};
 use crate::{
     Error, Refusal, Result,
-    unixfs::name::{MAX_ENTRIES, MAX_TREE_PATH_BYTES, check_name, check_path, is_vcs},
+    unixfs::name::{MAX_ENTRIES, MAX_LINK_BYTES, MAX_TREE_PATH_BYTES, check_name, check_path, is_vcs},
 };
 
 /// An entry of the tree.
@@ -19,7 +19,7 @@ pub(super) enum Item {
         executable: bool,
     },
     Symlink {
-        target: Vec<u8>,
+        target: String,
     },
 }
 
@@ -51,7 +51,11 @@ impl Entries {
                 self.files += 1;
                 Item::File { number: self.files - 1, size: entry.size, executable: entry.executable }
             }
-            TarKind::Symlink => Item::Symlink { target: entry.link },
+            TarKind::Symlink => {
+                let target = String::from_utf8(entry.link);
+                let target = target.map_err(|_| refused(Refusal::LinkTarget { limit: MAX_LINK_BYTES }))?;
+                Item::Symlink { target }
+            }
             TarKind::HardLink => self.linked(&entry.link).map_err(refused)?,
             TarKind::Other(what) => return Err(refused(Refusal::Special { what })),
         };
@@ -86,7 +90,7 @@ impl Entries {
     }
 
     /// The entries with their paths, each directory before its contents, without a single top folder.
-    pub(super) fn into_sorted(mut self) -> Result<impl Iterator<Item = (String, Item)>> {
+    pub(super) fn into_sorted(mut self) -> Result<Vec<(String, Item)>> {
         if self.items.is_empty() && !self.has_root {
             return Err(Error::archive("it is empty"));
         }
@@ -95,7 +99,7 @@ impl Entries {
             self.items.remove(top);
         }
         let skip = prefix.map_or(0, |top| top.len() + 1);
-        Ok(self.items.into_iter().map(move |(key, item)| (key[skip..].replace('\0', "/"), item)))
+        Ok(self.items.into_iter().map(|(key, item)| (key[skip..].replace('\0', "/"), item)).collect())
     }
 
     fn top_folder(&self) -> Option<String> {

@@ -111,7 +111,7 @@ impl<R: Source> TarReader<R> {
         let link = extension.link.unwrap_or_else(|| until_nul(header.field(157, 100)).to_vec());
         let size = extension.size.unwrap_or(size);
         let kind = match kind {
-            0 if path.ends_with(b"/") => TarKind::Directory,
+            0 | b'0' if path.ends_with(b"/") => TarKind::Directory,
             b'0' | b'7' | 0 => TarKind::File,
             b'1' => TarKind::HardLink,
             b'2' => TarKind::Symlink,

@@ -5,12 +5,20 @@
 //! symlinks. The format is POSIX ustar; what does not fit it (a path or target over 100 bytes, a file of 8 GiB or more)
 //! stands in a PAX header named `PaxHeader`. Two blocks of zeros end it.
 
-use std::{collections::HashSet, io::Write, path::Path};
+use std::{collections::HashSet, io::Write, path::Path, slice};
 
-use super::{ExportOptions, ExportProgress, Exported};
+use bytes::Bytes;
+
+use super::{
+    ExportOptions, ExportProgress, Exported,
+    jobs::{Job, Jobs, Part, file_size},
+};
 use crate::{
     Blockstore, Cid, Error, Result,
-    unixfs::{Entry, EntryKind, list_tree, reader::Chunks},
+    unixfs::{
+        Entry, EntryKind, list_tree,
+        pipeline::{run_in_order, threads},
+    },
 };
 
 /// Bytes of a header, to which content is padded.
@@ -38,14 +46,42 @@ pub fn export_tar<S: Blockstore + ?Sized>(
     tree.entries.sort_unstable_by(|left, right| left.path.as_bytes().cmp(right.path.as_bytes()));
     let executables = options.executables.iter().map(String::as_str).collect();
     let progress = ExportProgress { bytes: 0, total_bytes: tree.size_bytes };
-    let mut tar = TarWriter { store, writer, executables, options, progress };
+    let mut tar = TarWriter { writer, executables, options, progress, entries: tree.entries.iter() };
     tar.header(&Header { path: "./", mode: 0o755, kind: b'5', size: 0, link: "" })?;
-    for entry in &tree.entries {
-        tar.entry(entry)?;
-    }
+    let jobs = Jobs::new(store, &tree.entries);
+    run_in_order(
+        threads(options.threads),
+        jobs,
+        |job| read(store, job),
+        |parts| parts.iter().try_for_each(|part| tar.part(part)),
+    )?;
+    tar.entries_before(None)?;
     tar.put(&[0; 2 * BLOCK_BYTES])?;
     tar.writer.flush().map_err(Error::io("write", TARBALL))?;
     Ok(Exported { files: tree.files, size_bytes: tree.size_bytes })
+}
+
+/// Content of a file that was read and checked, in order.
+#[derive(Debug)]
+struct Read<'a> {
+    entry: &'a Entry,
+    offset: u64,
+    pieces: Vec<Bytes>,
+}
+
+fn read<'a, S: Blockstore + ?Sized>(store: &S, job: Job<'a>) -> Result<Vec<Read<'a>>> {
+    let read = |entry, offset, part: Part| {
+        let mut pieces = Vec::new();
+        part.read(store, |piece| {
+            pieces.push(piece);
+            Ok(())
+        })?;
+        Ok(Read { entry, offset, pieces })
+    };
+    match job {
+        Job::Bundle(entries) => entries.into_iter().map(|entry| read(entry, 0, Part::whole(entry))).collect(),
+        Job::Part { entry, offset, part } => Ok(vec![read(entry, offset, part)?]),
+    }
 }
 
 /// What an error calls the thing that is written.
@@ -59,15 +95,45 @@ struct Header<'a> {
     link: &'a str,
 }
 
-struct TarWriter<'a, S: ?Sized> {
-    store: &'a S,
+struct TarWriter<'a> {
     writer: &'a mut dyn Write,
     executables: HashSet<&'a str>,
     options: &'a ExportOptions<'a>,
     progress: ExportProgress,
+    /// Entries without a header yet.
+    entries: slice::Iter<'a, Entry>,
 }
 
-impl<S: Blockstore + ?Sized> TarWriter<'_, S> {
+impl TarWriter<'_> {
+    /// Writes a part of a file; before its first one, the headers up to its own.
+    fn part(&mut self, part: &Read<'_>) -> Result<()> {
+        if part.offset == 0 {
+            self.entries_before(Some(&part.entry.path))?;
+        }
+        let mut end = part.offset;
+        for piece in &part.pieces {
+            self.put(piece)?;
+            end += piece.len() as u64;
+        }
+        self.progress.bytes += end - part.offset;
+        if let Some(report) = self.options.progress {
+            report(self.progress);
+        }
+        let size = file_size(part.entry);
+        if end == size { self.pad(size) } else { Ok(()) }
+    }
+
+    /// Writes headers up to and with that of the file at `path`, or all that are left.
+    fn entries_before(&mut self, path: Option<&str>) -> Result<()> {
+        while let Some(entry) = self.entries.next() {
+            self.entry(entry)?;
+            if path == Some(entry.path.as_str()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn entry(&mut self, entry: &Entry) -> Result<()> {
         let path = entry.path.as_str();
         match &entry.kind {
@@ -80,22 +146,9 @@ impl<S: Blockstore + ?Sized> TarWriter<'_, S> {
             EntryKind::File { size, executable } => {
                 let executable = *executable || self.executables.contains(path);
                 let mode = if executable { 0o755 } else { 0o644 };
-                self.header(&Header { path, mode, kind: b'0', size: *size, link: "" })?;
-                self.content(entry.cid, *size)
+                self.header(&Header { path, mode, kind: b'0', size: *size, link: "" })
             }
         }
-    }
-
-    fn content(&mut self, cid: Cid, size: u64) -> Result<()> {
-        for chunk in Chunks::new(self.store, cid, size) {
-            let chunk = chunk?;
-            self.put(&chunk)?;
-            self.progress.bytes += chunk.len() as u64;
-            if let Some(report) = self.options.progress {
-                report(self.progress);
-            }
-        }
-        self.pad(size)
     }
 
     fn header(&mut self, header: &Header<'_>) -> Result<()> {

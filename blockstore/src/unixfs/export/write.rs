@@ -2,41 +2,31 @@
 
 use std::{
     collections::HashSet,
-    fs::{self, File, OpenOptions},
-    os::unix::fs::{FileExt, OpenOptionsExt, symlink},
-    path::Path,
+    fs::{self, File, OpenOptions, Permissions},
+    os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, symlink},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
-use bytes::Bytes;
-
-use super::{ExportOptions, ExportProgress};
+use super::{
+    ExportOptions, ExportProgress,
+    jobs::{Job, Jobs, Part, file_size},
+};
 use crate::{
-    Blockstore, Cid, Error, MAX_WALK_PENDING, RAW, Result,
+    Blockstore, Error, Result,
     unixfs::{
         Entry, EntryKind, Tree,
-        pipeline::run_in_order,
-        reader::{Chunks, read_part},
+        pipeline::{run_in_order, threads},
     },
 };
 
-/// Files above this are written in parts by several threads, in bytes.
-const SPLIT_BYTES: u64 = 4 << 20;
-/// Bytes of small files that one thread writes at a time.
-const BUNDLE_BYTES: u64 = 1 << 20;
-/// Small files that one thread writes at a time.
-const BUNDLE_FILES: usize = 32;
-
-/// Writes the tree into the empty directory `target`, or its only file over the empty file `target`.
+/// Writes the tree into the empty directory `target`, or its only file into the empty file `target`.
 pub(super) fn write_tree<S: Blockstore + ?Sized>(
     store: &S,
     tree: &Tree,
     target: &Path,
     options: &ExportOptions<'_>,
 ) -> Result<()> {
-    if tree.is_file() {
-        fs::remove_file(target).map_err(Error::io("create", target))?;
-    }
     for entry in tree.entries.iter().filter(|entry| entry.kind == EntryKind::Directory) {
         let path = target.join(&entry.path);
         fs::create_dir(&path).map_err(Error::io("create", &path))?;
@@ -44,19 +34,16 @@ pub(super) fn write_tree<S: Blockstore + ?Sized>(
     let executables = options.executables.iter().map(String::as_str).collect();
     let writer = Writer { store, target, executables };
     let mut progress = ExportProgress { bytes: 0, total_bytes: tree.size_bytes };
-    let jobs = Jobs { writer: &writer, entries: &tree.entries, parts: Vec::new(), file: None };
-    run_in_order(
-        options.threads(),
-        jobs,
-        |job| writer.run(job),
-        |bytes| {
-            progress.bytes += bytes;
-            if let Some(report) = options.progress {
-                report(progress);
-            }
-            Ok(())
-        },
-    )?;
+    let mut open = None;
+    let jobs = Jobs::new(store, &tree.entries).map(|job| writer.open(job?, &mut open));
+    let report = |bytes| {
+        progress.bytes += bytes;
+        if let Some(report) = options.progress {
+            report(progress);
+        }
+        Ok(())
+    };
+    run_in_order(threads(options.threads), jobs, |(job, file)| writer.run(job, file.as_deref()), report)?;
     for entry in &tree.entries {
         if let EntryKind::Symlink { target: to } = &entry.kind {
             let path = target.join(&entry.path);
@@ -66,21 +53,6 @@ pub(super) fn write_tree<S: Blockstore + ?Sized>(
     Ok(())
 }
 
-/// A part of the work.
-#[derive(Debug)]
-enum Job<'a> {
-    /// Whole files.
-    Bundle(Vec<&'a Entry>),
-    /// A part of a larger file.
-    Part { file: Arc<File>, entry: &'a Entry, offset: u64, part: Part },
-}
-
-#[derive(Debug)]
-enum Part {
-    Data(Bytes),
-    Node { cid: Cid, size: u64 },
-}
-
 struct Writer<'a, S: ?Sized> {
     store: &'a S,
     target: &'a Path,
@@ -88,130 +60,65 @@ struct Writer<'a, S: ?Sized> {
 }
 
 impl<S: Blockstore + ?Sized> Writer<'_, S> {
-    fn create(&self, entry: &Entry) -> Result<File> {
-        let executable = matches!(entry.kind, EntryKind::File { executable: true, .. });
-        // The process's umask applies, as it does to any file a user makes.
-        let mode = if executable || self.executables.contains(entry.path.as_str()) { 0o777 } else { 0o666 };
-        let path = self.path(entry);
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(&path).map_err(Error::io("create", &path))
+    /// Opens the file that a part belongs to, once for all its parts.
+    fn open<'j>(&self, job: Job<'j>, open: &mut Option<Arc<File>>) -> Result<(Job<'j>, Option<Arc<File>>)> {
+        *open = match &job {
+            Job::Bundle(_) => None,
+            Job::Part { entry, offset: 0, .. } => Some(Arc::new(self.create(entry)?)),
+            Job::Part { .. } => open.take(),
+        };
+        Ok((job, open.clone()))
     }
 
-    fn path(&self, entry: &Entry) -> std::path::PathBuf {
+    fn create(&self, entry: &Entry) -> Result<File> {
+        let executable = matches!(entry.kind, EntryKind::File { executable: true, .. });
+        let executable = executable || self.executables.contains(entry.path.as_str());
+        let path = self.path(entry);
+        // The process's umask applies, as it does to any file a user makes.
+        let mode = if executable { 0o777 } else { 0o666 };
+        let mut options = OpenOptions::new();
+        if entry.path.is_empty() {
+            // The place of a single file was made and locked before.
+            options.write(true);
+        } else {
+            options.write(true).create_new(true).mode(mode);
+        }
+        let file = options.open(&path).map_err(Error::io("create", &path))?;
+        if entry.path.is_empty() && executable {
+            let readable = file.metadata().map_err(Error::io("read", &path))?.permissions().mode();
+            let mode = readable | (readable & 0o444) >> 2;
+            file.set_permissions(Permissions::from_mode(mode)).map_err(Error::io("make executable", &path))?;
+        }
+        Ok(file)
+    }
+
+    fn path(&self, entry: &Entry) -> PathBuf {
         // Joining an empty path would add a slash, which no file may have.
         if entry.path.is_empty() { self.target.to_owned() } else { self.target.join(&entry.path) }
     }
 
-    fn run(&self, job: Job<'_>) -> Result<u64> {
+    /// Does a job and returns the bytes written; `file` is that of a part.
+    fn run(&self, job: Job<'_>, file: Option<&File>) -> Result<u64> {
         match job {
             Job::Bundle(entries) => {
-                let mut bytes = 0;
-                for entry in entries {
-                    let size = file_size(entry);
-                    self.write(&self.create(entry)?, entry, 0, Part::Node { cid: entry.cid, size })?;
-                    bytes += size;
+                for entry in &entries {
+                    self.write(&self.create(entry)?, entry, 0, Part::whole(entry))?;
                 }
-                Ok(bytes)
+                Ok(entries.into_iter().map(file_size).sum())
             }
-            Job::Part { file, entry, offset, part } => self.write(&file, entry, offset, part),
+            Job::Part { entry, offset, part } => {
+                self.write(file.expect("the file of a part was opened"), entry, offset, part)
+            }
         }
     }
 
     fn write(&self, file: &File, entry: &Entry, mut offset: u64, part: Part) -> Result<u64> {
         let begin = offset;
-        let mut put = |data: &Bytes| {
-            file.write_all_at(data, offset).map_err(Error::io("write", self.path(entry)))?;
+        part.read(self.store, |data| {
+            file.write_all_at(&data, offset).map_err(Error::io("write", self.path(entry)))?;
             offset += data.len() as u64;
             Ok(())
-        };
-        match part {
-            Part::Data(data) => put(&data)?,
-            Part::Node { cid, size } => {
-                for chunk in Chunks::new(self.store, cid, size) {
-                    put(&chunk?)?;
-                }
-            }
-        }
+        })?;
         Ok(offset - begin)
-    }
-}
-
-/// Cuts the work into jobs. Larger files are cut along their upper nodes.
-struct Jobs<'a, S: ?Sized> {
-    writer: &'a Writer<'a, S>,
-    /// Entries to come.
-    entries: &'a [Entry],
-    /// Parts to come of the file that is being cut, the next one last.
-    parts: Vec<(u64, Part)>,
-    file: Option<(Arc<File>, &'a Entry)>,
-}
-
-impl<'a, S: Blockstore + ?Sized> Jobs<'a, S> {
-    fn next_job(&mut self) -> Result<Option<Job<'a>>> {
-        if let Some(part) = self.next_part()? {
-            return Ok(Some(part));
-        }
-        let (mut bundle, mut bytes) = (Vec::new(), 0);
-        while let [entry, rest @ ..] = self.entries
-            && bundle.len() < BUNDLE_FILES
-            && bytes < BUNDLE_BYTES
-        {
-            if let EntryKind::File { size, .. } = entry.kind {
-                if size > SPLIT_BYTES {
-                    if bundle.is_empty() {
-                        self.entries = rest;
-                        self.file = Some((Arc::new(self.writer.create(entry)?), entry));
-                        self.parts.push((0, Part::Node { cid: entry.cid, size }));
-                        return self.next_part();
-                    }
-                    break;
-                }
-                bundle.push(entry);
-                bytes += size;
-            }
-            self.entries = rest;
-        }
-        Ok((!bundle.is_empty()).then_some(Job::Bundle(bundle)))
-    }
-
-    fn next_part(&mut self) -> Result<Option<Job<'a>>> {
-        let Some((file, entry)) = &self.file else { return Ok(None) };
-        while let Some((mut offset, part)) = self.parts.pop() {
-            let (cid, size) = match part {
-                Part::Node { cid, size } if size > SPLIT_BYTES && cid.codec() != RAW => (cid, size),
-                part => return Ok(Some(Job::Part { file: Arc::clone(file), entry, offset, part })),
-            };
-            let node = read_part(self.writer.store, &cid, size)?;
-            let mut parts = Vec::with_capacity(node.parts.len() + 1);
-            let data = (node.data.len() as u64, Part::Data(node.data));
-            for (size, part) in
-                [data].into_iter().chain(node.parts.into_iter().map(|(cid, size)| (size, Part::Node { cid, size })))
-            {
-                if size > 0 {
-                    parts.push((offset, part));
-                    offset += size;
-                }
-            }
-            self.parts.extend(parts.into_iter().rev());
-            if self.parts.len() > MAX_WALK_PENDING {
-                return Err(Error::LimitExceeded { what: "links of one file", limit: MAX_WALK_PENDING as u64 });
-            }
-        }
-        self.file = None;
-        Ok(None)
-    }
-}
-
-impl<'a, S: Blockstore + ?Sized> Iterator for Jobs<'a, S> {
-    type Item = Result<Job<'a>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.next_job().transpose()
-    }
-}
-
-fn file_size(entry: &Entry) -> u64 {
-    match entry.kind {
-        EntryKind::File { size, .. } => size,
-        EntryKind::Directory | EntryKind::Symlink { .. } => 0,
     }
 }

@@ -11,9 +11,9 @@ use chacha20::{
 };
 use sha2::{Digest, Sha256};
 
-use super::support::NullSink;
+use super::support::{Item, NullSink, file, items, write_items};
 use crate::{
-    Block, Profile,
+    Block, ImportOptions, MemoryBlockstore, Profile, import_directory,
     unixfs::{
         directory::DirectoryBuilder,
         file::{FileBuilder, leaf_block},
@@ -125,4 +125,14 @@ fn empty_directories_have_the_known_cids() {
     let cid = |profile| DirectoryBuilder::new(profile).finish(&mut NullSink).unwrap().cid.to_string();
     assert_eq!(cid(Profile::V0_2015), "QmUNLLsPACCz1vLxQVkXqqLX5R1X345qqfHbsf67hvA3Nn");
     assert_eq!(cid(Profile::V1_2025), "bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354");
+}
+
+/// Fixture `path_gateway_unixfs/symlink.car` of gateway-conformance, made by `ipfs add` of go-ipfs.
+#[test]
+fn a_directory_with_a_symlink_has_the_known_cid() {
+    let place = tempfile::tempdir().unwrap();
+    write_items(place.path(), &items([("foo", file("content\n")), ("bar", Item::Link("foo".to_owned()))]));
+    let options = ImportOptions { profile: Profile::V0_2015, ..ImportOptions::default() };
+    let imported = import_directory(&MemoryBlockstore::new(), place.path(), &options).unwrap();
+    assert_eq!(imported.root.to_string(), "QmWvY6FaqFMS89YAQ9NAPjVP4WZKA1qbHbicc9HeSKQTgt");
 }

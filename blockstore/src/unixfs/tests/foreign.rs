@@ -81,8 +81,10 @@ fn mode_is_honoured_and_mtime_read_over() {
     let mut directory = UnixfsData::new(UnixfsKind::Directory);
     directory.mode = Some(0o755);
     let root = put(&store, &[("script", script), ("text", text)], &directory);
-    export_directory(&store, root, &place.path().join("out"), &ExportOptions::default()).unwrap();
+    export_directory(&store, script, &place.path().join("alone"), &ExportOptions::default()).unwrap();
     let content = b"x".to_vec();
+    assert_eq!(read_items(place.path()), items([("alone", Item::Executable(content.clone()))]));
+    export_directory(&store, root, &place.path().join("out"), &ExportOptions::default()).unwrap();
     let expected = items([("script", Item::Executable(content.clone())), ("text", Item::File(content))]);
     assert_eq!(read_items(&place.path().join("out")), expected);
 }

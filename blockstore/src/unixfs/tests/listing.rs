@@ -126,7 +126,7 @@ fn a_name_that_is_not_utf8_is_refused() {
 fn names_that_differ_by_case_alone_are_refused() {
     let place = tempfile::tempdir().unwrap();
     write_items(place.path(), &items([("sub/Readme", file("")), ("sub/README", file("")), ("sub/x", file(""))]));
-    let error = import_directory(&MemoryBlockstore::new(), place.path(), &ImportOptions::default()).unwrap_err();
+    let error = list_directory(place.path()).unwrap_err();
     assert_eq!(error.to_string(), "refusing `sub/Readme`: its name differs from `README` by case alone");
 }
 
@@ -173,5 +173,17 @@ fn a_file_that_changes_between_listing_and_reading_is_refused() {
         let error = build(place.path(), &listing, &ImportOptions::default(), &mut NullSink).unwrap_err();
         let text = error.to_string();
         assert!(text.contains(expected) && text.contains("sub/file"), "{text}");
+    }
+}
+
+#[test]
+fn the_directory_may_be_named_by_a_link_or_with_dots() {
+    let place = tempfile::tempdir().unwrap();
+    let tree = items([("real/.gitignore", file("out\n")), ("real/out", file("")), ("real/d/file", file(""))]);
+    write_items(place.path(), &tree);
+    std::os::unix::fs::symlink("real", place.path().join("link")).unwrap();
+    for name in ["real", "real/", "link", "link/", "./real/.", "real/d/.."] {
+        let listing = list_directory(&place.path().join(name)).unwrap();
+        assert_eq!(paths(&listing), [".gitignore", "d", "d/file"], "{name}");
     }
 }

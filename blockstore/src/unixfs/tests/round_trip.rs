@@ -41,6 +41,10 @@ fn a_directory_comes_back_as_it_was() {
         assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 2);
         let blocks = dfs_blocks(&store, imported.root).collect::<Result<Vec<_>, _>>().unwrap();
         assert_eq!(blocks.len() as u64, store.stats().blocks);
+        let mut tarball = Vec::new();
+        export_tar(&store, imported.root, &mut tarball, &export).unwrap();
+        let again = import_tarball(&MemoryBlockstore::new(), &mut &tarball[..], &options).unwrap();
+        assert_eq!((again.root, again.executables), (imported.root, imported.executables));
     }
 }
 
