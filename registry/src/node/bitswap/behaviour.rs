@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use ggen_blockstore::{Blockstore, Cid};
+use ggen_blockstore::{Block, Blockstore, Cid};
 use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
@@ -230,10 +230,20 @@ impl Behaviour {
             self.server.on_wants(peer_id, full, wants);
             self.client.touch(peer_id);
         }
-        self.client.on_presences(peer_id, &presences, now);
-        if blocks.is_empty() && refused_blocks == 0 {
-            return;
+        if !blocks.is_empty() || refused_blocks > 0 {
+            self.on_blocks(peer_id, blocks, refused_blocks, frame_bytes, now);
         }
+        self.client.on_presences(peer_id, &presences, now);
+    }
+
+    fn on_blocks(
+        &mut self,
+        peer_id: PeerId,
+        blocks: Vec<Block>,
+        refused_blocks: u32,
+        frame_bytes: usize,
+        now: Instant,
+    ) {
         let received = self.client.on_blocks(peer_id, blocks, refused_blocks, frame_bytes, now);
         let traffic = self.traffic.entry(peer_id).or_default();
         traffic.received.0 += received.blocks;

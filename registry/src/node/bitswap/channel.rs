@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::task::AtomicWaker;
-use ggen_blockstore::{Block, Cid};
+use ggen_blockstore::{Block, Cid, MAX_BLOCK_BYTES};
 use libp2p::PeerId;
 use tokio::sync::mpsc;
 
@@ -113,11 +113,12 @@ impl SessionSender {
         self.credit.closed.load(Ordering::Acquire) || self.events.is_closed()
     }
 
-    /// Bytes that may be asked for when `asked` are on their way. Zero asks the receiver to wake when there is room.
+    /// Bytes that may be asked for when `asked` are on their way. If it is not enough for the largest block, the
+    /// receiver wakes us when there is more.
     pub(super) fn room(&self, asked: u64) -> u64 {
         let room = || self.credit.limit.saturating_sub(asked + self.credit.held.load(Ordering::Acquire));
         let before = room();
-        if before > 0 {
+        if before > MAX_BLOCK_BYTES as u64 {
             return before;
         }
         self.credit.starved.store(true, Ordering::Release);
@@ -154,6 +155,12 @@ impl SessionReceiver {
         let event = self.events.try_recv().ok()?;
         self.taken(&event);
         Some(event)
+    }
+
+    /// Bytes delivered and not taken.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> u64 {
+        self.credit.held.load(Ordering::Acquire)
     }
 
     fn taken(&self, event: &SessionEvent) {

@@ -66,10 +66,11 @@ impl Client {
                 return false;
             };
             let credit = active.session.output.room(active.session.asked_bytes());
-            if credit == 0 || peer.wantlist.live() >= MAX_LIVE_WANTS {
+            if peer.wantlist.live() >= MAX_LIVE_WANTS {
                 return false;
             }
-            let Some((cid, charge)) = active.session.next_for(peer_id, peer.room().min(credit)) else { return false };
+            let next = active.session.next_for(peer_id, peer.room(), credit);
+            let Some((cid, charge)) = next else { return false };
             self.ask(id, peer_id, cid, charge, now);
             wants += 1;
             bytes += charge;
@@ -104,6 +105,8 @@ impl Client {
         self.fill_all(now);
         let ids: Vec<_> = self.sessions.keys().copied().collect();
         for id in ids {
+            let useless = self.sessions.get(&id).map(|active| active.session.useless()).unwrap_or_default();
+            useless.into_iter().for_each(|peer_id| self.drop_from(id, peer_id, DropReason::Useless));
             self.steal(id, now);
             self.seek_help(id, now);
         }
