@@ -39,8 +39,7 @@ fn fetch(runtime: &Runtime, bytes: usize, block_bytes: usize, round: usize) -> f
     let store = MemoryBlockstore::new();
     let blocks: Vec<Block> = (0..bytes / block_bytes).map(|index| block(block_bytes, round, index)).collect();
     store.put_many(&blocks).expect("memory takes blocks");
-    let wants: Vec<(Cid, Option<u64>)> =
-        blocks.iter().map(|block| (*block.cid(), Some(block_bytes as u64))).collect();
+    let wants: Vec<(Cid, Option<u64>)> = blocks.iter().map(|block| (*block.cid(), Some(block_bytes as u64))).collect();
     runtime.block_on(async {
         let (address, provider) = serve(store).await;
         transfer(address, provider, wants, bytes).await
@@ -74,9 +73,9 @@ async fn serve(store: MemoryBlockstore) -> (Multiaddr, PeerId) {
             break address;
         }
     };
-    tokio::spawn(async move {
-        while !matches!(swarm.select_next_some().await, SwarmEvent::ConnectionClosed { .. }) {}
-    });
+    tokio::spawn(
+        async move { while !matches!(swarm.select_next_some().await, SwarmEvent::ConnectionClosed { .. }) {} },
+    );
     (address, peer)
 }
 

@@ -13,8 +13,8 @@ use cid::Version;
 use ggen_blockstore::{Block, Cid, DAG_PB, RAW};
 use libp2p::PeerId;
 
-pub(super) use self::schedule::TICK_EVERY;
 use self::peer::{Peer, Standing};
+pub(super) use self::schedule::TICK_EVERY;
 use super::{
     SessionId,
     channel::{DropReason, SessionEvent, SessionSender},
@@ -152,9 +152,8 @@ impl Client {
 
     pub(super) fn on_connected(&mut self, peer_id: PeerId, now: Instant) {
         self.peers.insert(peer_id, Peer::new());
-        let of_peer = |(id, active): (&SessionId, &Active)| {
-            active.session.members().contains_key(&peer_id).then_some(*id)
-        };
+        let of_peer =
+            |(id, active): (&SessionId, &Active)| active.session.members().contains_key(&peer_id).then_some(*id);
         let ids: Vec<_> = self.sessions.iter().filter_map(of_peer).collect();
         ids.into_iter().for_each(|id| self.add_peer(id, peer_id, now));
     }
@@ -259,7 +258,9 @@ impl Client {
             return;
         }
         for (cid, presence) in presences {
-            let Some(peer) = self.peers.get_mut(&peer_id).filter(|peer| peer.standing == Standing::Good) else { return };
+            let Some(peer) = self.peers.get_mut(&peer_id).filter(|peer| peer.standing == Standing::Good) else {
+                return;
+            };
             peer.meter.on_sign(now);
             match presence {
                 Presence::DontHave => self.on_refused(peer_id, cid),

@@ -42,10 +42,19 @@ impl Budget {
 #[derive(Debug)]
 enum State {
     /// Reading the length: what has been read of it, in how many bytes.
-    Length { value: usize, bytes: u32 },
+    Length {
+        value: usize,
+        bytes: u32,
+    },
     /// Waiting for memory.
-    Reserve { length: usize },
-    Body { length: usize, buffer: Vec<u8>, filled: usize },
+    Reserve {
+        length: usize,
+    },
+    Body {
+        length: usize,
+        buffer: Vec<u8>,
+        filled: usize,
+    },
 }
 
 /// Reads frames, one at a time, without taking a byte of what follows.

@@ -9,11 +9,9 @@ use std::{
 };
 
 use ggen_blockstore::{Block, Cid};
-use libp2p::{
-    swarm::{
-        ConnectionHandler, ConnectionHandlerEvent, Stream, StreamUpgradeError, SubstreamProtocol,
-        handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
-    },
+use libp2p::swarm::{
+    ConnectionHandler, ConnectionHandlerEvent, Stream, StreamUpgradeError, SubstreamProtocol,
+    handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
 };
 use tokio::time::Sleep;
 
@@ -69,7 +67,11 @@ pub(super) enum ReportKind {
     /// A message has been handed to the connection whole.
     Sent(LaneName, Message),
     /// A stream failed with these messages not written.
-    Failed { lane: LaneName, lost: Vec<Message>, fatal: bool },
+    Failed {
+        lane: LaneName,
+        lost: Vec<Message>,
+        fatal: bool,
+    },
     /// The peer broke the protocol; the stream is reset.
     Malformed(Malformed),
 }
@@ -175,9 +177,7 @@ impl Handler {
                 protocol: SubstreamProtocol::new(Protocol, name),
             }),
             LaneEvent::Sent(message) => Poll::Ready(report(ReportKind::Sent(name, message))),
-            LaneEvent::Failed { lost, fatal } => {
-                Poll::Ready(report(ReportKind::Failed { lane: name, lost, fatal }))
-            }
+            LaneEvent::Failed { lost, fatal } => Poll::Ready(report(ReportKind::Failed { lane: name, lost, fatal })),
         }
     }
 
@@ -331,13 +331,8 @@ fn hash(received: Received, frame_bytes: usize) -> Arrived {
     let mut blocks = Vec::with_capacity(payloads.len());
     let mut refused_blocks = 0;
     for payload in payloads {
-        match Block::from_prefix(
-            payload.version,
-            payload.codec,
-            payload.hash_code,
-            payload.digest_bytes,
-            payload.data,
-        ) {
+        match Block::from_prefix(payload.version, payload.codec, payload.hash_code, payload.digest_bytes, payload.data)
+        {
             Ok(block) => blocks.push(block),
             Err(error) => {
                 tracing::debug!(%error, "a block cannot be named");

@@ -142,7 +142,8 @@ impl Session {
         let order = self.next_order;
         self.next_order += 1;
         self.orders.insert(cid, order);
-        let want = Want { cid, size, reserve: 0, charge: 0, asked: Vec::new(), refused: Vec::new(), questioned: Vec::new() };
+        let want =
+            Want { cid, size, reserve: 0, charge: 0, asked: Vec::new(), refused: Vec::new(), questioned: Vec::new() };
         self.wants.insert(order, want);
         self.queue.insert(order);
         true
@@ -339,7 +340,7 @@ impl Session {
         let unproven_limit = if want.size.is_some() { MAX_UNPROVEN_WANTS } else { MAX_UNPROVEN_UNSIZED_WANTS };
         if (!member.proven && member.asked >= unproven_limit)
             || (charge > room && member.asked >= MIN_ASKED)
-            || (reserve > credit && self.asked_bytes > 0)
+            || reserve > credit
         {
             return None;
         }

@@ -134,8 +134,7 @@ async fn a_silent_peers_wants_move_to_another() {
 #[tokio::test]
 async fn a_peer_that_dies_is_replaced() {
     let content = blocks(1, 64, 256 << 10);
-    let (alice, carol, bob) =
-        (Node::start(&content).await, Node::start(&content).await, Node::start(&[]).await);
+    let (alice, carol, bob) = (Node::start(&content).await, Node::start(&content).await, Node::start(&[]).await);
     bob.dial(&alice.address).await;
     let (id, mut receiver) = bob.open(2 << 20, &[alice.peer], &cids(&content)).await;
     let (mut received, _) = receive(&mut receiver, 8).await;

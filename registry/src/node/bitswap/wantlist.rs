@@ -254,7 +254,13 @@ impl Wantlist {
             // A block wanted anew must not be cancelled by the old want's end.
             if !self.entries.contains_key(&cid) {
                 bytes += max_want_len(&cid);
-                message.wants.push(Want { cid, kind: WantKind::Block, priority: 0, cancel: true, send_dont_have: false });
+                message.wants.push(Want {
+                    cid,
+                    kind: WantKind::Block,
+                    priority: 0,
+                    cancel: true,
+                    send_dont_have: false,
+                });
             }
         }
         while message.wants.len() < MAX_UPDATE_ENTRIES

@@ -49,9 +49,8 @@ impl Client {
     pub(super) fn fill(&mut self, id: SessionId, now: Instant) {
         let Some(active) = self.sessions.get(&id).filter(|active| active.session.has_queued()) else { return };
         let connected = active.session.members().iter().filter(|(_, member)| member.connected);
-        let mut members: Vec<(f64, PeerId)> = connected
-            .filter_map(|(peer_id, _)| Some((self.peers.get(peer_id)?.meter.rate(), *peer_id)))
-            .collect();
+        let mut members: Vec<(f64, PeerId)> =
+            connected.filter_map(|(peer_id, _)| Some((self.peers.get(peer_id)?.meter.rate(), *peer_id))).collect();
         members.sort_by(|left, right| right.0.total_cmp(&left.0));
         while !members.is_empty() {
             members.retain(|(_, peer_id)| self.take_turn(id, *peer_id, now));
@@ -185,7 +184,7 @@ impl Client {
     /// Asks strangers, and the session's owner, when the members do not suffice.
     fn seek_help(&mut self, id: SessionId, now: Instant) {
         let Some(active) = self.sessions.get_mut(&id).filter(|active| active.session.wanted() > 0) else { return };
-        if active.session.output.room(active.session.asked_bytes()) == 0 {
+        if active.session.output.is_behind() {
             active.progress_at = now;
         }
         let idle = now.saturating_duration_since(active.progress_at);

@@ -16,7 +16,8 @@ impl Message {
     /// before 1.2.0 there are no presences and every want is for a block, in 1.0.0 blocks have no prefix.
     pub(in super::super) fn encode(&self, version: Version) -> Vec<Bytes> {
         let entries: Vec<Bytes> = self.wants.iter().map(|want| encode_want(want, version)).collect();
-        let wantlist = entries.iter().map(|entry| bytes_field_len(entry.len())).sum::<usize>() + 2 * usize::from(self.full);
+        let wantlist =
+            entries.iter().map(|entry| bytes_field_len(entry.len())).sum::<usize>() + 2 * usize::from(self.full);
         let presences: &[_] = if version == Version::V1_2 { &self.presences } else { &[] };
         let presences: Vec<Bytes> = presences.iter().map(|(cid, presence)| encode_presence(cid, *presence)).collect();
         let length = bytes_field_len(wantlist)

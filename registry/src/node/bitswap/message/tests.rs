@@ -106,10 +106,12 @@ fn blocks() -> impl Strategy<Value = Block> {
 }
 
 fn wants() -> impl Strategy<Value = Want> {
-    (blocks(), any::<bool>(), any::<i32>(), any::<bool>(), any::<bool>()).prop_map(|(block, have, priority, cancel, ask)| {
-        let kind = if have { WantKind::Have } else { WantKind::Block };
-        Want { cid: *block.cid(), kind, priority, cancel, send_dont_have: ask }
-    })
+    (blocks(), any::<bool>(), any::<i32>(), any::<bool>(), any::<bool>()).prop_map(
+        |(block, have, priority, cancel, ask)| {
+            let kind = if have { WantKind::Have } else { WantKind::Block };
+            Want { cid: *block.cid(), kind, priority, cancel, send_dont_have: ask }
+        },
+    )
 }
 
 proptest! {

@@ -98,8 +98,7 @@ fn the_last_want_of_a_slow_peer_is_stolen_once() {
     let peers = [PeerId::random(), PeerId::random()];
     let mut session = session(3, &peers);
     assert_eq!(std::iter::from_fn(|| next(&mut session, peers[0])).count(), 3);
-    let stolen: Vec<_> =
-        std::iter::from_fn(|| session.steal_for(peers[1], peers[0])).map(|(cid, _)| cid).collect();
+    let stolen: Vec<_> = std::iter::from_fn(|| session.steal_for(peers[1], peers[0])).map(|(cid, _)| cid).collect();
     assert_eq!(stolen, [cid(2), cid(1), cid(0)]);
     let involved = session.on_block(&cid(2), 100, peers[1]).unwrap();
     assert_eq!(involved.len(), 2);
@@ -123,10 +122,11 @@ fn a_window_that_is_full_still_lets_two_blocks_be_under_way() {
 }
 
 #[test]
-fn a_consumer_without_credit_is_given_one_block_at_a_time() {
+fn nothing_is_asked_beyond_the_consumers_credit() {
     let peer = PeerId::random();
     let mut session = session(5, &[peer]);
-    assert_eq!(std::iter::from_fn(|| session.next_for(peer, ROOM, 99)).count(), 1);
+    let within = |session: &mut Session| session.next_for(peer, ROOM, 350 - session.asked_bytes());
+    assert_eq!(std::iter::from_fn(|| within(&mut session)).count(), 3);
 }
 
 proptest! {

@@ -8,9 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::{AsyncWriteExt, FutureExt, future::BoxFuture};
-use ggen_blockstore::{
-    Block, Blockstore, Cid, Lease, MemoryBlockstore, Pin, PutReport, Result, StoreStats,
-};
+use ggen_blockstore::{Block, Blockstore, Cid, Lease, MemoryBlockstore, Pin, PutReport, Result, StoreStats};
 use libp2p::{
     StreamProtocol,
     core::upgrade::{DeniedUpgrade, OutboundUpgrade, UpgradeInfo},

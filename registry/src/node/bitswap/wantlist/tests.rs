@@ -10,8 +10,12 @@ fn cid(index: u32) -> Cid {
 }
 
 fn update(list: &mut Wantlist) -> Vec<(Cid, WantKind, bool)> {
-    list.next_update().map(|message| message.wants).unwrap_or_default().into_iter()
-        .map(|want| (want.cid, want.kind, want.cancel)).collect()
+    list.next_update()
+        .map(|message| message.wants)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|want| (want.cid, want.kind, want.cancel))
+        .collect()
 }
 
 #[test]
