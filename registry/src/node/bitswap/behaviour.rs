@@ -35,7 +35,7 @@ const MAX_MALFORMED: u32 = 3;
 /// Settings of a [`Behaviour`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// How many readings of the store for peers may run at once, each on a blocking thread.
+    /// How many readings of the store for peers may run at once, each on a blocking thread; at least one may.
     pub read_jobs: usize,
 }
 
@@ -291,7 +291,7 @@ impl Behaviour {
     /// Reads for peers as long as there is something to read and a thread to do it.
     fn poll_jobs(&mut self, cx: &mut Context<'_>) {
         loop {
-            while self.jobs.len() < self.config.read_jobs
+            while self.jobs.len() < self.config.read_jobs.max(1)
                 && let Some(Job { peer, ledger, wants }) = self.server.next_job()
             {
                 let store = Arc::clone(&self.store);

@@ -103,6 +103,18 @@ fn a_block_that_comes_later_is_sent_to_those_who_wait() {
 }
 
 #[test]
+fn nobody_is_left_waiting_for_a_block_that_was_sent() {
+    let (mut server, store, peer, block) = (Server::default(), MemoryBlockstore::new(), PeerId::random(), block(1, 10));
+    server.on_wants(peer, false, vec![want(&block, 1)]);
+    answer_all(&mut server, &store);
+    assert_eq!(server.waiting.len(), 1);
+    store.put(&block).unwrap();
+    server.on_wants(peer, false, vec![want(&block, 1)]);
+    assert_eq!(cids(&answer_all(&mut server, &store)), [*block.cid()]);
+    assert!(server.waiting.is_empty());
+}
+
+#[test]
 fn a_block_that_comes_while_it_is_looked_for_is_not_missed() {
     let (mut server, store, peer, block) = (Server::default(), MemoryBlockstore::new(), PeerId::random(), block(1, 10));
     server.on_wants(peer, false, vec![want(&block, 1)]);
