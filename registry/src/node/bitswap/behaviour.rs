@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use ggen_blockstore::{Blockstore, Cid};
+use ggen_blockstore::{Block, Blockstore, Cid};
 use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
@@ -35,7 +35,7 @@ const MAX_MALFORMED: u32 = 3;
 /// Settings of a [`Behaviour`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// How many readings of the store for peers may run at once, each on a blocking thread.
+    /// How many readings of the store for peers may run at once, each on a blocking thread; at least one may.
     pub read_jobs: usize,
 }
 
@@ -230,10 +230,20 @@ impl Behaviour {
             self.server.on_wants(peer_id, full, wants);
             self.client.touch(peer_id);
         }
-        self.client.on_presences(peer_id, &presences, now);
-        if blocks.is_empty() && refused_blocks == 0 {
-            return;
+        if !blocks.is_empty() || refused_blocks > 0 {
+            self.on_blocks(peer_id, blocks, refused_blocks, frame_bytes, now);
         }
+        self.client.on_presences(peer_id, &presences, now);
+    }
+
+    fn on_blocks(
+        &mut self,
+        peer_id: PeerId,
+        blocks: Vec<Block>,
+        refused_blocks: u32,
+        frame_bytes: usize,
+        now: Instant,
+    ) {
         let received = self.client.on_blocks(peer_id, blocks, refused_blocks, frame_bytes, now);
         let traffic = self.traffic.entry(peer_id).or_default();
         traffic.received.0 += received.blocks;
@@ -281,7 +291,7 @@ impl Behaviour {
     /// Reads for peers as long as there is something to read and a thread to do it.
     fn poll_jobs(&mut self, cx: &mut Context<'_>) {
         loop {
-            while self.jobs.len() < self.config.read_jobs
+            while self.jobs.len() < self.config.read_jobs.max(1)
                 && let Some(Job { peer, ledger, wants }) = self.server.next_job()
             {
                 let store = Arc::clone(&self.store);

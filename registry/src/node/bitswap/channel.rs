@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::task::AtomicWaker;
-use ggen_blockstore::{Block, Cid};
+use ggen_blockstore::{Block, Cid, MAX_BLOCK_BYTES};
 use libp2p::PeerId;
 use tokio::sync::mpsc;
 
@@ -113,16 +113,26 @@ impl SessionSender {
         self.credit.closed.load(Ordering::Acquire) || self.events.is_closed()
     }
 
-    /// Bytes that may be asked for when `asked` are on their way. Zero asks the receiver to wake when there is room.
+    /// Bytes that may be asked for when `asked` are on their way: always the largest block, when there is nothing on
+    /// its way or waiting. If it is not enough for that, the receiver wakes us when there is more.
     pub(super) fn room(&self, asked: u64) -> u64 {
-        let room = || self.credit.limit.saturating_sub(asked + self.credit.held.load(Ordering::Acquire));
+        let least = MAX_BLOCK_BYTES as u64;
+        let room = || match asked + self.credit.held.load(Ordering::Acquire) {
+            0 => self.credit.limit.max(least),
+            used => self.credit.limit.saturating_sub(used),
+        };
         let before = room();
-        if before > 0 {
+        if before >= least {
             return before;
         }
         self.credit.starved.store(true, Ordering::Release);
         // The receiver may have taken something between the two.
         room()
+    }
+
+    /// The receiver is slower than the peers.
+    pub(super) fn is_behind(&self) -> bool {
+        self.credit.held.load(Ordering::Acquire) > self.credit.limit / 2
     }
 
     /// Says whether there is room again, or the receiver gone, since this was last asked, and has `waker` woken when
@@ -154,6 +164,12 @@ impl SessionReceiver {
         let event = self.events.try_recv().ok()?;
         self.taken(&event);
         Some(event)
+    }
+
+    /// Bytes delivered and not taken.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> u64 {
+        self.credit.held.load(Ordering::Acquire)
     }
 
     fn taken(&self, event: &SessionEvent) {

@@ -115,16 +115,18 @@ impl Server {
             return Vec::new();
         };
         let mut packer = Packer::default();
-        let mut missing = Vec::new();
+        let (mut answered, mut missing) = (Vec::new(), Vec::new());
         for (cid, found) in reading.found {
             match found {
                 Found::Block(data) => {
                     if ledger.answered(&cid) {
+                        answered.push(cid);
                         packer.push_block(cid, data);
                     }
                 }
                 Found::Have => {
                     if ledger.answered(&cid) {
+                        answered.push(cid);
                         packer.message.presences.push((cid, Presence::Have));
                     }
                 }
@@ -144,6 +146,8 @@ impl Server {
         let bytes: u64 = messages.iter().map(Message::block_bytes).sum();
         ledger.outstanding += bytes;
         self.outstanding += bytes;
+        // The peer may have waited for it, if the block came without a word to us.
+        answered.iter().for_each(|cid| self.stop_waiting(peer, cid));
         for cid in missing {
             let peers = self.waiting.entry(*cid.hash()).or_default();
             if !peers.contains(&peer) {

@@ -14,12 +14,18 @@ use super::channel::SessionSender;
 
 /// Most members of a session.
 pub(super) const MAX_SESSION_PEERS: usize = 64;
-/// DONT_HAVEs in a row after which a member is useless (as Kubo).
+/// DONT_HAVEs in a row after which a member is asked for nothing more, and is useless if nothing else comes of what it
+/// was asked for (Kubo's number).
 pub(super) const MAX_REFUSALS: u32 = 16;
 /// Most blocks asked at once of a member that has not sent one yet.
 const MAX_UNPROVEN_WANTS: usize = 64;
+/// The same of blocks of which not even the size is known.
+const MAX_UNPROVEN_UNSIZED_WANTS: usize = 16;
 /// Size of a block of which nothing is known, in bytes.
 const ASSUMED_BLOCK_BYTES: f64 = 32_768.0;
+/// What a block of unknown size takes of the consumer's credit at least, in bytes: small blocks may be followed by
+/// large ones.
+const MIN_RESERVE_BYTES: u64 = 128 << 10;
 /// Blocks asked of a member whatever its window, so that it never waits for us between two.
 const MIN_ASKED: usize = 2;
 /// Most peers that are asked for one block at the same time.
@@ -30,7 +36,9 @@ struct Want {
     cid: Cid,
     /// Its size, if the caller knew it.
     size: Option<u64>,
-    /// What each asking counts for.
+    /// What each asking takes of the consumer's credit.
+    reserve: u64,
+    /// What each asking takes of a peer's window.
     charge: u64,
     asked: Vec<PeerId>,
     refused: Vec<PeerId>,
@@ -68,7 +76,7 @@ pub(super) struct Session {
     next_order: u64,
     members: HashMap<PeerId, Member>,
     average_bytes: f64,
-    /// Bytes asked for.
+    /// Bytes of credit taken by what is asked for.
     asked_bytes: u64,
 }
 
@@ -134,7 +142,8 @@ impl Session {
         let order = self.next_order;
         self.next_order += 1;
         self.orders.insert(cid, order);
-        let want = Want { cid, size, charge: 0, asked: Vec::new(), refused: Vec::new(), questioned: Vec::new() };
+        let want =
+            Want { cid, size, reserve: 0, charge: 0, asked: Vec::new(), refused: Vec::new(), questioned: Vec::new() };
         self.wants.insert(order, want);
         self.queue.insert(order);
         true
@@ -146,7 +155,7 @@ impl Session {
         self.queue.remove(&order);
         self.stuck.remove(&order);
         let want = self.wants.remove(&order)?;
-        self.asked_bytes -= want.charge * want.asked.len() as u64;
+        self.asked_bytes -= want.reserve * want.asked.len() as u64;
         for peer in &want.asked {
             if let Some(member) = self.members.get_mut(peer) {
                 member.asked -= 1;
@@ -161,7 +170,9 @@ impl Session {
     /// A block came. Returns the peers that were asked for it or about it, `None` if it is not wanted.
     pub(super) fn on_block(&mut self, cid: &Cid, bytes: usize, from: PeerId) -> Option<Vec<PeerId>> {
         let involved = self.remove(cid)?;
-        self.average_bytes = self.average_bytes * 0.95 + bytes as f64 * 0.05;
+        let (average, bytes) = (self.average_bytes, bytes as f64);
+        // Growth is heeded at once: what is asked for is to fit the window and the credit.
+        self.average_bytes = if bytes > average { (average + bytes) / 2.0 } else { average * 0.95 + bytes * 0.05 };
         if let Some(member) = self.members.get_mut(&from) {
             member.proven = true;
             member.refusals = 0;
@@ -246,7 +257,14 @@ impl Session {
         self.unask(cid, peer, true);
         let Some(member) = self.members.get_mut(&peer) else { return Refusal::Noted };
         member.refusals += 1;
-        if member.refusals >= MAX_REFUSALS { Refusal::Useless } else { Refusal::Noted }
+        // Refusals come at once, blocks after one another: the member is judged when it has answered everything.
+        if member.refusals >= MAX_REFUSALS && member.asked == 0 { Refusal::Useless } else { Refusal::Noted }
+    }
+
+    /// Members that refused too much and have nothing left to answer.
+    pub(super) fn useless(&self) -> Vec<PeerId> {
+        let useless = |member: &Member| member.refusals >= MAX_REFUSALS && member.asked == 0;
+        self.members.iter().filter(|(_, member)| useless(member)).map(|(peer, _)| *peer).collect()
     }
 
     fn unask(&mut self, cid: &Cid, peer: PeerId, refused: bool) {
@@ -260,7 +278,7 @@ impl Session {
         if want.asked.len() == before {
             return;
         }
-        self.asked_bytes -= want.charge;
+        self.asked_bytes -= want.reserve;
         let idle = want.asked.is_empty();
         if let Some(member) = self.members.get_mut(&peer) {
             member.asked -= 1;
@@ -306,10 +324,11 @@ impl Session {
         }
     }
 
-    /// Chooses the next want to ask `peer` for, and notes it as asked. `room`: bytes that may be asked of it.
-    pub(super) fn next_for(&mut self, peer: PeerId, room: u64) -> Option<(Cid, u64)> {
+    /// Chooses the next want to ask `peer` for, and notes it as asked. `room`: bytes that may be asked of the peer,
+    /// `credit`: bytes that the consumer has room for.
+    pub(super) fn next_for(&mut self, peer: PeerId, room: u64, credit: u64) -> Option<(Cid, u64)> {
         let member = self.members.get_mut(&peer).filter(|member| member.connected)?;
-        if !member.proven && member.asked >= MAX_UNPROVEN_WANTS {
+        if member.refusals >= MAX_REFUSALS {
             return None;
         }
         let refused = |order: &&u64| self.wants[*order].refused.contains(&peer);
@@ -317,15 +336,20 @@ impl Session {
         member.cursor = order;
         let want = self.wants.get_mut(&order)?;
         let charge = want.size.unwrap_or(self.average_bytes as u64);
-        if charge > room && member.asked >= MIN_ASKED {
+        let reserve = want.size.unwrap_or(charge.max(MIN_RESERVE_BYTES));
+        let unproven_limit = if want.size.is_some() { MAX_UNPROVEN_WANTS } else { MAX_UNPROVEN_UNSIZED_WANTS };
+        if (!member.proven && member.asked >= unproven_limit)
+            || (charge > room && member.asked >= MIN_ASKED)
+            || reserve > credit
+        {
             return None;
         }
         self.queue.remove(&order);
-        want.charge = charge;
+        (want.charge, want.reserve) = (charge, reserve);
         want.asked.push(peer);
         member.asked += 1;
         member.cursor = order + 1;
-        self.asked_bytes += charge;
+        self.asked_bytes += reserve;
         Some((want.cid, charge))
     }
 
@@ -342,7 +366,7 @@ impl Session {
         let want = self.wants.values_mut().rev().find(|want| stealable(want))?;
         want.asked.push(fast);
         member.asked += 1;
-        self.asked_bytes += want.charge;
+        self.asked_bytes += want.reserve;
         Some((want.cid, want.charge))
     }
 

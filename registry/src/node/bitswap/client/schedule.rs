@@ -65,10 +65,11 @@ impl Client {
                 return false;
             };
             let credit = active.session.output.room(active.session.asked_bytes());
-            if credit == 0 || peer.wantlist.live() >= MAX_LIVE_WANTS {
+            if peer.wantlist.live() >= MAX_LIVE_WANTS {
                 return false;
             }
-            let Some((cid, charge)) = active.session.next_for(peer_id, peer.room().min(credit)) else { return false };
+            let next = active.session.next_for(peer_id, peer.room(), credit);
+            let Some((cid, charge)) = next else { return false };
             self.ask(id, peer_id, cid, charge, now);
             wants += 1;
             bytes += charge;
@@ -103,6 +104,8 @@ impl Client {
         self.fill_all(now);
         let ids: Vec<_> = self.sessions.keys().copied().collect();
         for id in ids {
+            let useless = self.sessions.get(&id).map(|active| active.session.useless()).unwrap_or_default();
+            useless.into_iter().for_each(|peer_id| self.drop_from(id, peer_id, DropReason::Useless));
             self.steal(id, now);
             self.seek_help(id, now);
         }
@@ -181,7 +184,7 @@ impl Client {
     /// Asks strangers, and the session's owner, when the members do not suffice.
     fn seek_help(&mut self, id: SessionId, now: Instant) {
         let Some(active) = self.sessions.get_mut(&id).filter(|active| active.session.wanted() > 0) else { return };
-        if active.session.output.room(active.session.asked_bytes()) == 0 {
+        if active.session.output.is_behind() {
             active.progress_at = now;
         }
         let idle = now.saturating_duration_since(active.progress_at);

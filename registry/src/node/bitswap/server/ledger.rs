@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
 };
 
 use ggen_blockstore::{Cid, Multihash, identity_data};
@@ -46,6 +46,8 @@ pub(super) struct Ledger {
     pub(super) id: u64,
     wants: HashMap<Cid, Entry>,
     queue: BTreeMap<Place, Cid>,
+    /// Wants in [`State::Waiting`].
+    waiting: BTreeSet<Cid>,
     next_place: u64,
     reading: bool,
     pub(super) in_ring: bool,
@@ -59,6 +61,7 @@ impl Ledger {
             id,
             wants: HashMap::new(),
             queue: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             next_place: 0,
             reading: false,
             in_ring: false,
@@ -93,6 +96,7 @@ impl Ledger {
             forgotten = self.least_useful(priority);
             self.remove(&forgotten?);
         }
+        self.waiting.remove(&cid);
         let place = self.enqueue(cid, priority);
         self.wants.insert(cid, Entry { kind, priority, send_dont_have, state: State::Queued(place) });
         forgotten
@@ -100,8 +104,7 @@ impl Ledger {
 
     /// A want to give up for one of `priority`: one whose block we do not have, else one of lower priority.
     fn least_useful(&self, priority: i32) -> Option<Cid> {
-        let absent = self.wants.iter().find(|(_, entry)| entry.state == State::Waiting).map(|(cid, _)| *cid);
-        absent.or_else(|| {
+        self.waiting.first().copied().or_else(|| {
             let ((Reverse(last), _), cid) = self.queue.last_key_value()?;
             (*last < priority).then_some(*cid)
         })
@@ -121,6 +124,7 @@ impl Ledger {
 
     fn remove(&mut self, cid: &Cid) -> Option<Entry> {
         let entry = self.wants.remove(cid)?;
+        self.waiting.remove(cid);
         if let State::Queued(place) = entry.state {
             self.queue.remove(&place);
         }
@@ -130,6 +134,7 @@ impl Ledger {
     /// Forgets all wants, and returns them.
     pub(super) fn clear(&mut self) -> Vec<Cid> {
         self.queue.clear();
+        self.waiting.clear();
         self.wants.drain().map(|(cid, _)| cid).collect()
     }
 
@@ -159,6 +164,7 @@ impl Ledger {
         match entry.state {
             State::Reading { again: false } => {
                 entry.state = State::Waiting;
+                self.waiting.insert(*cid);
                 Some(Missed { send_dont_have: entry.send_dont_have, waits: true })
             }
             State::Reading { again: true } => {
@@ -183,12 +189,12 @@ impl Ledger {
 
     /// The block with this hash has come into the store.
     pub(super) fn wake(&mut self, hash: &Multihash) {
-        let waiting = |(cid, entry): (&Cid, &Entry)| {
-            (cid.hash() == hash && entry.state == State::Waiting).then_some((*cid, entry.priority))
-        };
-        let woken: Vec<_> = self.wants.iter().filter_map(waiting).collect();
-        for (cid, priority) in woken {
-            self.requeue(&cid, priority);
+        let woken: Vec<Cid> = self.waiting.iter().filter(|cid| cid.hash() == hash).copied().collect();
+        for cid in woken {
+            self.waiting.remove(&cid);
+            if let Some(priority) = self.wants.get(&cid).map(|entry| entry.priority) {
+                self.requeue(&cid, priority);
+            }
         }
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Node {
     pub(super) store: MemoryBlockstore,
     acts: mpsc::UnboundedSender<Act>,
     pub(super) events: mpsc::UnboundedReceiver<Event>,
+    /// Peers to which a connection was closed.
+    pub(super) closed: mpsc::UnboundedReceiver<PeerId>,
     task: AbortHandle,
     _tasks: JoinSet<()>,
 }
@@ -53,11 +55,17 @@ impl Node {
     pub(super) async fn start(blocks: &[Block]) -> Self {
         let store = MemoryBlockstore::new();
         store.put_many(blocks).unwrap();
-        let mut swarm = swarm(Behaviour::new(Arc::new(store.clone()), Config::default()));
+        Self::with_store(store.clone(), Arc::new(store)).await
+    }
+
+    /// A node that serves `served`, with `store` behind it.
+    pub(super) async fn with_store(store: MemoryBlockstore, served: Arc<dyn Blockstore>) -> Self {
+        let mut swarm = swarm(Behaviour::new(served, Config::default()));
         let address = listen(&mut swarm).await;
         let peer = *swarm.local_peer_id();
         let (acts, mut to_do) = mpsc::unbounded_channel::<Act>();
         let (sender, events) = mpsc::unbounded_channel();
+        let (closed_sender, closed) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
         let task = tasks.spawn(async move {
             loop {
@@ -66,15 +74,15 @@ impl Node {
                         Some(act) => act(&mut swarm),
                         None => return,
                     },
-                    event = swarm.select_next_some() => {
-                        if let SwarmEvent::Behaviour(event) = event {
-                            drop(sender.send(event));
-                        }
+                    event = swarm.select_next_some() => match event {
+                        SwarmEvent::Behaviour(event) => drop(sender.send(event)),
+                        SwarmEvent::ConnectionClosed { peer_id, .. } => drop(closed_sender.send(peer_id)),
+                        _ => {}
                     }
                 }
             }
         });
-        Self { peer, address, store, acts, events, task, _tasks: tasks }
+        Self { peer, address, store, acts, events, closed, task, _tasks: tasks }
     }
 
     /// Does something with the swarm, and returns what came of it.
