@@ -10,6 +10,8 @@
 //!
 //! *Non-goals*: no peers and no network. Time is an argument.
 
+#[cfg(test)]
+mod actor;
 mod announcement;
 mod catalog;
 mod claim;

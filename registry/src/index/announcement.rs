@@ -81,3 +81,6 @@ impl Announcement {
         &self.claim
     }
 }
+
+#[cfg(test)]
+mod tests;
