@@ -1,3 +1,4 @@
+use ggen_blockstore::Blockstore as _;
 use rusqlite::Connection;
 
 use super::*;
@@ -285,7 +286,9 @@ fn filters_leave_out_other_categories_and_tags() {
         category: category.map(ToOwned::to_owned),
         tags: tags.iter().map(ToString::to_string).collect(),
     };
-    assert_eq!(found_with(&catalog, "auth", &filters(Some("middleware"), &[])), ["acme/a", "acme/b"]);
+    let mut middleware = found_with(&catalog, "auth", &filters(Some("middleware"), &[]));
+    middleware.sort();
+    assert_eq!(middleware, ["acme/a", "acme/b"]);
     assert_eq!(found_with(&catalog, "auth", &filters(None, &["security", "OAuth"])), ["acme/a"]);
     assert_eq!(found_with(&catalog, "", &filters(Some("TOOLS"), &["oauth"])), ["acme/c"]);
     // A later version without the tag is found by it no more.
@@ -395,6 +398,51 @@ fn a_damaged_catalog_is_rebuilt_from_the_signed_records_and_loses_none() {
     rebuilt.check().unwrap();
     assert!(home.path().join("catalog.db.damaged-1").exists());
     assert_eq!(found(&rebuilt, "http").len(), 2);
+}
+
+#[test]
+fn a_home_rebuilds_its_own_catalog_from_its_blocks_and_its_head() {
+    let home = tempfile::tempdir().unwrap();
+    let catalog = Catalog::in_memory().unwrap();
+    let mut alice = Actor::new(1);
+    for number in 0..30 {
+        let publication = alice.publish(&format!("acme/package-{number}"), "1.0.0");
+        catalog.record_publication(&alice.chain, &publication, now()).unwrap();
+    }
+    let publication = alice.publish("acme/package-7", "1.1.0");
+    catalog.record_publication(&alice.chain, &publication, now()).unwrap();
+    let yank = alice.yank("acme/package-7", "1.0.0", true).unwrap();
+    catalog.record_publication(&alice.chain, &yank, now()).unwrap();
+
+    let records = StoredRecords::from_blocks(&alice.chain, alice.head(), |cid| alice.store.get(cid)).unwrap();
+    let (rebuilt, refused) = Catalog::rebuild(&home.path().join("catalog.db"), [records], now()).unwrap();
+    assert_eq!((refused, rebuilt.counts().unwrap()), (0, catalog.counts().unwrap()));
+    assert_eq!(versions(&rebuilt, "acme/package-7"), versions(&catalog, "acme/package-7"));
+    let log = rebuilt.log(&alice.chain.publisher(), 1, 100).unwrap();
+    assert_eq!((log.len(), log[31].cid()), (32, yank.log.cid()));
+    let publisher = rebuilt.publisher(&alice.chain.publisher()).unwrap().unwrap();
+    assert_eq!(publisher.head.as_ref(), Some(alice.head()));
+
+    let release = *publication.release.unwrap().cid();
+    let without = |cid: &Cid| if *cid == release { Ok(None) } else { alice.store.get(cid) };
+    let missing = StoredRecords::from_blocks(&alice.chain, alice.head(), without);
+    assert!(matches!(missing, Err(crate::index::TreeError::Missing { cid }) if *cid == release));
+}
+
+#[test]
+fn a_head_seen_before_a_rotation_is_still_known_after_it() {
+    let catalog = Catalog::in_memory().unwrap();
+    let mut alice = Actor::new(1);
+    alice.publish("acme/http", "1.0.0");
+    accept(&catalog, &alice.claim("acme/http"));
+    let before = alice.head().clone();
+    let signing = alice.identity.signing.clone();
+    alice.rotate(42, &signing);
+    let release = Signed::sign(alice.release("acme/http", "1.1.0", "x"), &[&alice.key]).unwrap();
+    assert_eq!(catalog.accept_release(&alice.chain, &release, "car", now()).unwrap(), Acceptance::Accepted);
+    let publisher = catalog.publisher(&alice.chain.publisher()).unwrap().unwrap();
+    assert_eq!((publisher.chain.seq(), publisher.head), (1, Some(before)));
+    assert_eq!(catalog.accept_head(&alice.chain, alice.head(), now()).unwrap(), Acceptance::Accepted);
 }
 
 #[test]

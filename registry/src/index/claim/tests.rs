@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -143,6 +145,8 @@ fn the_newest_claim_of_a_publisher_wins() {
     }
 }
 
+static POOL: LazyLock<Vec<Claim>> = LazyLock::new(pool);
+
 /// Claims with everything that merging has to decide: ages, rotations, recoveries, forks, more publishers than fit.
 fn pool() -> Vec<Claim> {
     let mut pool = Vec::new();
@@ -173,9 +177,9 @@ fn pool() -> Vec<Claim> {
 
 #[test]
 fn a_recovery_wins_over_everything_the_thief_signed() {
-    let pool = pool();
+    let pool = &*POOL;
     let recovered = pool.last().unwrap();
-    let merged = ClaimSet::verify(&key(), &set(&pool), now()).unwrap();
+    let merged = ClaimSet::verify(&key(), &set(pool), now()).unwrap();
     if let Some(claim) = merged.of_publisher(&recovered.publisher()) {
         assert_eq!(claim, recovered);
     }
@@ -192,7 +196,7 @@ proptest! {
     fn merging_is_commutative_associative_and_idempotent(
         picks in proptest::collection::vec(proptest::collection::vec(0_usize..35, 1..14), 3)
     ) {
-        let pool = pool();
+        let pool = &*POOL;
         let sets: Vec<Vec<u8>> = picks.iter()
             .map(|picks| set(&picks.iter().map(|pick| pool[*pick].clone()).collect::<Vec<_>>()))
             .collect();

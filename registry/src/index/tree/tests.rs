@@ -80,6 +80,17 @@ fn a_proof_shows_what_the_root_stands_for_and_what_not() {
 }
 
 #[test]
+fn a_tree_lists_its_packages_each_once() {
+    let (root, blocks) = tree_of(100);
+    let mut listed = list_packages(&root, usize::MAX, get(&blocks)).unwrap();
+    assert_eq!(list_packages(&root, 30, get(&blocks)).unwrap(), listed[..30]);
+    listed.sort();
+    let mut expected: Vec<PackageId> = (0..100).map(package).collect();
+    expected.sort();
+    assert_eq!(listed, expected);
+}
+
+#[test]
 fn many_versions_are_split_and_a_proof_of_the_newest_will_do() {
     let (mut root, mut blocks) = (None, Blocks::new());
     for number in 0..300 {
