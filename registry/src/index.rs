@@ -10,6 +10,8 @@
 //!
 //! *Non-goals*: no peers and no network. Time is an argument.
 
+#[cfg(test)]
+mod actor;
 mod announcement;
 mod catalog;
 mod claim;
@@ -35,4 +37,4 @@ pub use log::{LogAction, LogEntry};
 pub use publication::{
     Publication, PublishOutcome, PublishRules, PublisherState, publish, refresh, rotate, set_yanked,
 };
-pub use tree::{CatalogTree, Found, VersionEntry, Walk};
+pub use tree::{CatalogTree, Found, VersionEntry, Walk, list_packages};

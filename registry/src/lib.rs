@@ -33,8 +33,8 @@ pub use index::{
     HeadVerdict, Hit, LogAction, LogEntry, MAX_ANNOUNCEMENT_BYTES, MAX_CLAIM_BYTES, MAX_CLAIM_SET_BYTES, MAX_CLAIMS,
     MAX_QUERY_BYTES, MAX_SEARCH_LIMIT, MAX_TOPIC_BYTES, Publication, PublicationError, PublishOutcome, PublishRules,
     PublisherEntry, PublisherState, Refresh, Refusal, ReleaseEntry, SearchFilters, StoredRecords, TreeError,
-    VerifiedHead, VersionEntry, Walk, judge_head, merge_claims, package_key, publish, publisher_key, qualified_key,
-    refresh, rotate, set_yanked,
+    VerifiedHead, VersionEntry, Walk, judge_head, list_packages, merge_claims, package_key, publish, publisher_key,
+    qualified_key, refresh, rotate, set_yanked,
 };
 pub use package::{
     Dependency, Gpack, GpackError, MANIFEST_CHUNK_BYTES, MAX_DEPENDENCIES, MAX_GPACK_BYTES,

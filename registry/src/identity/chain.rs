@@ -171,6 +171,13 @@ impl IdentityChain {
         }
     }
 
+    /// The chain as it stood when `document` was its last, `None` if that is not in it.
+    pub fn up_to(&self, document: &RecordCid) -> Option<Self> {
+        let length = 1 + self.documents.iter().position(|ours| ours.cid() == document.cid())?;
+        let (documents, recovered) = (self.documents[..length].to_vec(), self.recovered[..length].to_vec());
+        Some(Self { publisher: self.publisher, documents, recovered })
+    }
+
     /// What chains of one publisher are totally ordered by, document for document: recovery first, then the CID. Agrees
     /// with [`Self::compare`] wherever that decides.
     pub(crate) fn rank(&self) -> impl Iterator<Item = (bool, &Cid)> {

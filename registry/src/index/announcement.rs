@@ -37,6 +37,9 @@ impl Announcement {
     /// # Errors
     /// [`ClaimError`] if it does not fit even so.
     pub fn new(topic: &str, claim: &Claim, now: Timestamp) -> Result<Self, ClaimError> {
+        if topic.len() > MAX_TOPIC_BYTES {
+            return Err(ClaimError::Form { reason: format!("its topic has more than {MAX_TOPIC_BYTES} bytes") });
+        }
         let mut announcement = Self { topic: topic.to_owned(), claim: claim.clone() };
         if announcement.encode().is_err()
             && let Some(entry) = claim.entry()
@@ -81,3 +84,6 @@ impl Announcement {
         &self.claim
     }
 }
+
+#[cfg(test)]
+mod tests;

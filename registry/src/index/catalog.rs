@@ -12,6 +12,7 @@ mod intake;
 mod own;
 mod query;
 mod rebuild;
+mod restore;
 mod schema;
 mod search;
 
@@ -93,7 +94,7 @@ pub struct ClaimAcceptance {
 pub struct PublisherEntry {
     /// Its identity chain.
     pub chain: IdentityChain,
-    /// The highest head seen.
+    /// The highest head seen; under an earlier identity document than the chain's last if none was seen since.
     pub head: Option<VerifiedHead>,
     /// Proof that it has two histories; nothing of it is accepted until a rotation, or until the user clears it.
     pub equivocation: Option<Equivocation>,

@@ -24,10 +24,12 @@ use crate::{
     package::PackageId,
 };
 
+mod list;
 mod versions;
 mod walk;
 mod write;
 
+pub use list::list_packages;
 pub use versions::VersionEntry;
 pub use walk::{Found, Walk};
 pub use write::CatalogTree;

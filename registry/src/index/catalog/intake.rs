@@ -124,8 +124,7 @@ impl Intake<'_> {
             && known.record().identity == head.head().record().identity
         {
             let refresh = self.catalog.stored_refresh(&self.transaction, &publisher)?;
-            let known = VerifiedHead::verify(known.envelope().clone(), refresh, chain, Timestamp::MAX)
-                .map_err(|error| self.catalog.damaged(error))?;
+            let known = self.catalog.verify_stored(known.envelope().clone(), refresh, chain)?;
             match judge_head(&known, head) {
                 HeadVerdict::Newer | HeadVerdict::Refreshed => {}
                 HeadVerdict::Known => return Ok(Acceptance::Known),

@@ -26,7 +26,7 @@ impl Catalog {
             if let Acceptance::Refused(refusal) = accepted {
                 return Ok(Acceptance::Refused(refusal));
             }
-            intake.take_log_entry(chain, &publication.log.encode()?)?;
+            intake.take_log_entry(&publication.log)?;
             let outcome = match &publication.release {
                 Some(release) => intake.take_release(release, false, "publish")?,
                 None => accepted,
@@ -53,17 +53,13 @@ impl Catalog {
 }
 
 impl Intake<'_> {
-    /// Keeps a log entry; `false` if it is not one of the publisher's.
-    pub(super) fn take_log_entry(&self, chain: &IdentityChain, envelope: &[u8]) -> Result<bool, CatalogError> {
-        let Ok(entry) = Signed::<LogEntry>::decode(envelope) else { return Ok(false) };
-        if entry.record().publisher != chain.publisher() || chain.authorise_historically(&entry).is_err() {
-            return Ok(false);
-        }
-        self.write(
-            "INSERT OR REPLACE INTO log (publisher, seq, cid, envelope) VALUES (?1, ?2, ?3, ?4)",
-            params![chain.publisher().to_bytes(), entry.record().seq.cast_signed(), entry.cid().to_bytes(), envelope],
-        )?;
-        Ok(true)
+    /// Keeps a log entry that a head vouches for.
+    pub(super) fn take_log_entry(&self, entry: &Signed<LogEntry>) -> Result<(), CatalogError> {
+        let record = entry.record();
+        let sql = "INSERT OR REPLACE INTO log (publisher, seq, cid, envelope) VALUES (?1, ?2, ?3, ?4)";
+        let (publisher, cid) = (record.publisher.to_bytes(), entry.cid().to_bytes());
+        self.write(sql, params![publisher, record.seq.cast_signed(), cid, entry.encode()?])?;
+        Ok(())
     }
 
     /// Does to the releases what a log entry says.

@@ -4,7 +4,7 @@ use ggen_blockstore::Cid;
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 
 use crate::{
-    identity::{Envelope, IdentityChain, PublisherId, RecordKind, Signed, Timestamp},
+    identity::{Envelope, IdentityChain, PublisherId, Record as _, RecordKind, Signed, Timestamp},
     index::{
         Catalog, CatalogCounts, CatalogError, Equivocation, Head, PublisherEntry, ReleaseEntry, StoredRecords,
         VerifiedHead,
@@ -165,14 +165,27 @@ impl Catalog {
         let (chain, head, refresh, equivocation, first_seen) = row;
         let chain = IdentityChain::decode(&chain).map_err(|error| self.damaged(error))?;
         let open = |kind, bytes: &Vec<u8>| Envelope::decode(kind, bytes).map_err(|error| self.damaged(error));
-        let head = head.map(|bytes| open(RecordKind::Head, &bytes)).transpose()?;
         let refresh = refresh.map(|bytes| open(RecordKind::Refresh, &bytes)).transpose()?;
-        // A head under a document that was rotated away since says nothing any more but that it was seen.
-        let head = head.and_then(|head| VerifiedHead::verify(head, refresh, &chain, Timestamp::MAX).ok());
+        let head = match head.map(|bytes| open(RecordKind::Head, &bytes)).transpose()? {
+            Some(head) => Some(self.verify_stored(head, refresh, &chain)?),
+            None => None,
+        };
         let equivocation =
             equivocation.map(|bytes| Equivocation::decode(&bytes).map_err(|error| self.damaged(error))).transpose()?;
         let first_seen = Timestamp::from_unix(first_seen.cast_unsigned());
         Ok(PublisherEntry { chain, head, equivocation, first_seen })
+    }
+
+    /// Checks a stored head under the identity document it names, which later ones may have replaced.
+    pub(super) fn verify_stored(
+        &self,
+        head: Envelope,
+        refresh: Option<Envelope>,
+        chain: &IdentityChain,
+    ) -> Result<VerifiedHead, CatalogError> {
+        let identity = Head::from_payload(head.payload()).map_err(|error| self.damaged(error))?.identity;
+        let chain = chain.up_to(&identity).ok_or_else(|| self.damaged("a head names an unknown identity document"))?;
+        VerifiedHead::verify(head, refresh, &chain, Timestamp::MAX).map_err(|error| self.damaged(error))
     }
 
     fn read_releases(&self, sql: &str, params: impl Params) -> Result<Vec<ReleaseEntry>, CatalogError> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::{
     identity::{Envelope, IdentityChain, RecordKind, Signed, Timestamp},
     index::{
-        Catalog, CatalogError, VerifiedHead,
+        Catalog, CatalogError, LogEntry,
         catalog::intake::{Intake, Standing},
     },
     package::Release,
@@ -22,7 +22,8 @@ pub struct StoredRecords {
     pub refresh: Option<Vec<u8>>,
     /// Envelopes of the releases, encoded, and whether each is yanked.
     pub releases: Vec<(Vec<u8>, bool)>,
-    /// Envelopes of the log entries, encoded; only of publishers of this home.
+    /// Envelopes of the log entries, encoded, oldest first, as far back as they are kept; only of publishers of this
+    /// home. What the head names as the last is checked by its CID, each other by the one after it.
     pub log: Vec<Vec<u8>>,
 }
 
@@ -54,18 +55,7 @@ impl Intake<'_> {
         if !matches!(self.take_chain(&chain)?, Standing::Current) {
             return Ok(1);
         }
-        let mut refused = 0;
-        if let Some(head) = &records.head {
-            let refresh =
-                records.refresh.as_ref().map(|bytes| Envelope::decode(RecordKind::Refresh, bytes)).transpose();
-            let head = Envelope::decode(RecordKind::Head, head).and_then(|head| Ok((head, refresh?)));
-            match head.map(|(head, refresh)| VerifiedHead::verify(head, refresh, &chain, Timestamp::MAX)) {
-                Ok(Ok(head)) => {
-                    self.take_head(&chain, &head)?;
-                }
-                _ => refused += 1,
-            }
-        }
+        let mut refused = self.take_stored_head(records, &chain)?;
         for (envelope, yanked) in &records.releases {
             match Signed::<Release>::decode(envelope) {
                 Ok(release)
@@ -77,10 +67,31 @@ impl Intake<'_> {
                 _ => refused += 1,
             }
         }
-        for entry in &records.log {
-            refused += u64::from(!self.take_log_entry(&chain, entry)?);
-        }
         Ok(refused)
+    }
+
+    /// Takes the head, and the log that it stands for.
+    fn take_stored_head(&self, records: &StoredRecords, chain: &IdentityChain) -> Result<u64, CatalogError> {
+        let Some(head) = &records.head else { return Ok(records.log.len() as u64) };
+        let refresh = records.refresh.as_ref().map(|bytes| Envelope::decode(RecordKind::Refresh, bytes)).transpose();
+        let head = Envelope::decode(RecordKind::Head, head).and_then(|head| Ok((head, refresh?)));
+        let head = match head.map(|(head, refresh)| self.catalog.verify_stored(head, refresh, chain)) {
+            Ok(Ok(head)) => head,
+            _ => return Ok(1 + records.log.len() as u64),
+        };
+        self.take_head(chain, &head)?;
+        let mut expected = Some(head.head().record().log);
+        let mut taken = 0;
+        for bytes in records.log.iter().rev() {
+            let Ok(entry) = Signed::<LogEntry>::decode(bytes) else { break };
+            if expected.is_none_or(|expected| expected.cid() != entry.cid()) {
+                break;
+            }
+            self.take_log_entry(&entry)?;
+            expected = entry.record().prev;
+            taken += 1;
+        }
+        Ok(records.log.len() as u64 - taken)
     }
 }
 
@@ -100,11 +111,11 @@ fn move_aside(path: &Path) -> Result<(), CatalogError> {
     }
     let free = (1_u32..).map(|number| beside(&format!(".damaged-{number}"))).find(|candidate| !candidate.exists());
     let target = free.expect("some number is free");
-    std::fs::rename(path, &target).map_err(io("move aside", path))?;
-    for suffix in ["-wal", "-shm"] {
-        let file = beside(suffix);
+    for suffix in ["-wal", "-shm", ""] {
+        let (file, mut moved) = (beside(suffix), target.clone().into_os_string());
+        moved.push(suffix);
         if file.exists() {
-            std::fs::remove_file(&file).map_err(io("remove", &file))?;
+            std::fs::rename(&file, moved).map_err(io("move aside", &file))?;
         }
     }
     Ok(())
