@@ -11,7 +11,7 @@ mod config;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -204,12 +204,9 @@ impl Kubo {
 
 impl Drop for Kubo {
     fn drop(&mut self) {
-        // Killing fails only when the daemon has ended by itself; then waiting reaps it all the same. Nothing may
-        // panic here, since a failing test is unwinding.
-        let killed = self.child.kill().and_then(|()| self.child.wait());
-        if let Err(error) = killed {
-            let line = format!("cannot end Kubo {}: {error}\n", self.child.id());
-            let _ignored = std::io::stderr().write_all(line.as_bytes());
+        // Nothing may panic here: a failing test is unwinding.
+        if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
+            eprintln!("cannot end Kubo, process {}: {error}", self.child.id());
         }
     }
 }
