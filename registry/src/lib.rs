@@ -11,7 +11,7 @@ mod home;
 mod identity;
 mod index;
 mod keys;
-mod node;
+pub mod node;
 mod ops;
 
 mod package;

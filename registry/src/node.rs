@@ -7,7 +7,7 @@
 mod addresses;
 mod admission;
 mod behaviour;
-pub(crate) mod bitswap;
+pub mod bitswap;
 mod command;
 mod handle;
 mod pending;

@@ -1,10 +1,14 @@
 //! Nodes of ours in this process, each in a home of its own, on loopback.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ggen_marketplace::{
     BootstrapRequest, Config, Failure, FetchRequest, FetchTo, Fetched, Mode, Progress, PublishRequest, Published,
-    Registry,
+    Registry, SearchRequest,
 };
 use tempfile::TempDir;
 
@@ -85,6 +89,24 @@ impl Node {
     pub(crate) async fn try_fetch(&self, target: &str, to: FetchTo, timeout: Duration) -> Result<Fetched, Failure> {
         let request = FetchRequest { target: target.to_owned(), to, timeout, offline: false, providers: Vec::new() };
         self.registry.fetch(request, Arc::new(|_: Progress| {})).await
+    }
+
+    /// Waits until a package is in the catalog.
+    pub(crate) async fn wait_until_known(&self, package: &str) {
+        let name = package.split('/').next_back().unwrap();
+        let query = || SearchRequest {
+            query: name.to_owned(),
+            category: None,
+            tags: Vec::new(),
+            limit: 20,
+            min_reputation: None,
+            local: true,
+        };
+        let started = Instant::now();
+        while !self.registry.search(query()).await.unwrap().iter().any(|hit| hit.package == package) {
+            assert!(started.elapsed() < PATIENCE, "{package} did not become known");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub(crate) async fn stop(self) {
