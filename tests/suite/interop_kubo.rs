@@ -55,7 +55,7 @@ async fn kubo_gives_the_same_tree_the_same_cid() {
     let published = alice.publish(&package).await;
     let tree = package.clone();
     let theirs = tokio::task::spawn_blocking(move || {
-        Kubo::start(&Options::default()).add_tree(&tree, &["--hidden", "--only-hash"])
+        Kubo::start(&Options::default()).add_tree(&tree, &["--only-hash"])
     });
     assert_eq!(theirs.await.unwrap(), published.cid);
 }
@@ -71,7 +71,7 @@ async fn we_fetch_what_kubo_added_in_both_profiles() {
         let tree = package.clone();
         let (kubo, cid) = tokio::task::spawn_blocking(move || {
             let kubo = Kubo::start(&Options { import, ..Options::default() });
-            let cid = kubo.add_tree(&tree, &["--hidden"]);
+            let cid = kubo.add_tree(&tree, &[]);
             (kubo, cid)
         })
         .await
@@ -103,7 +103,7 @@ async fn kubo_and_we_find_each_other_through_the_ipfs_dht() {
         wait_until("Kubo finds our provider record", || kubo.findprovs(&published.cid).contains(&alice_id));
         kubo.get(&published.cid, &at_kubo);
         fs::write(tree.join("src/only-at-kubo"), "new").unwrap();
-        let cid = kubo.add_tree(&tree, &["--hidden"]);
+        let cid = kubo.add_tree(&tree, &[]);
         wait_until("Kubo announces", || kubo.try_cmd(&["routing", "provide", &cid]).status.success());
         (kubo, cid)
     })

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     ErrorKind, Failure, FetchRequest, FetchTo, Fetched, Progress, ProviderReport, Reporter,
-    identity::{Record, decode_canonical},
+    identity::Record,
     package::{ManifestEntry, ManifestReader, Release, Target},
 };
 
@@ -92,12 +92,10 @@ impl Operations {
         download.search_under(&cid);
         if cid.codec() == DAG_CBOR && path.is_empty() {
             let block = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
-            let release: Release = decode_canonical("release", &block, Release::KIND.max_payload_bytes())
-                .and_then(|release: Release| release.validate().map(|()| release))
-                .map_err(|error| {
-                    Failure::from_error(ErrorKind::Verification, &error)
-                        .while_doing(format!("{cid} is neither a release nor a file or directory"))
-                })?;
+            let release = Release::from_payload(&block).map_err(|error| {
+                Failure::from_error(ErrorKind::Verification, &error)
+                    .while_doing(format!("{cid} is neither a release nor a file or directory"))
+            })?;
             return self.fetch_release(download, release).await;
         }
         let content = descend(download, cid, path).await?;
