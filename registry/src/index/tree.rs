@@ -42,10 +42,11 @@ const FANOUT: usize = 16;
 const MAX_DEPTH: usize = 64;
 /// Most versions of one node.
 const NODE_VERSIONS: usize = 64;
-/// Most chunks of versions.
-const MAX_VERSION_CHUNKS: usize = 1024;
-/// Largest node in bytes.
-const MAX_NODE_BYTES: usize = 512 << 10;
+/// Most chunks of versions: 16,384 versions of one package.
+const MAX_VERSION_CHUNKS: usize = 256;
+/// Largest node in bytes: a chunk of versions with the most signatures takes about 150 KiB. With the two limits above
+/// it bounds what a walk through a hostile tree can hold, at 48 MiB.
+const MAX_NODE_BYTES: usize = 192 << 10;
 
 const WHAT: &str = "catalog node";
 

@@ -224,7 +224,9 @@ impl ManifestReader {
         Ok(entries)
     }
 
-    /// Reads all chunks through `chunk`, which returns the verified bytes of one, and checks the total.
+    /// Reads all chunks through `chunk`, which returns the verified bytes of one, and checks the total. Takes
+    /// `size_of::<ManifestEntry>()` bytes of memory for each entry: for a package of very many blocks rather
+    /// [`Self::read_chunk`].
     ///
     /// # Errors
     /// What `chunk` returns, or a [`ManifestError`].

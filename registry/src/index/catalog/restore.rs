@@ -40,8 +40,9 @@ impl StoredRecords {
             let Some(payload) = get(cid.cid())? else { break };
             next = LogEntry::from_payload(&payload).map_err(|error| broken(cid.cid(), &error))?.prev;
             let envelope = Envelope::from_parts(payload.to_vec(), Vec::new());
-            log.insert(0, envelope.encode(RecordKind::LogEntry).map_err(|error| broken(cid.cid(), &error))?);
+            log.push(envelope.encode(RecordKind::LogEntry).map_err(|error| broken(cid.cid(), &error))?);
         }
+        log.reverse();
         let encoded = |error| broken(head.head().cid(), &error);
         Ok(Self {
             chain: chain.encode().map_err(encoded)?,
