@@ -3,6 +3,8 @@
 //!
 //!     cargo run --example demo [PACKAGE]
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
+
 use std::{
     collections::BTreeMap,
     error::Error,

@@ -3,6 +3,8 @@
 //! `cargo bench -p ggen-marketplace --bench bitswap_throughput [-- MEBIBYTES]` prints one line per block size: the
 //! median and the best of [`ROUNDS`] rounds, each with bytes that were never sent before. Nothing is asserted.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},

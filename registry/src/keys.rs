@@ -153,6 +153,12 @@ impl KeyStore {
         Ok(Opened { keys, recovery: Some(identity.recovery.to_pem()) })
     }
 
+    /// The keys of every publisher.
+    pub(crate) fn publishers(&self) -> Result<Vec<PublisherKeys>, KeyStoreError> {
+        let names = self.publisher_names()?;
+        names.iter().filter_map(|name| self.publisher(name).transpose()).collect()
+    }
+
     /// Lists the node's key and every publisher's.
     pub(crate) fn list(&self) -> Result<Vec<KeyReport>, KeyStoreError> {
         let node = self.node()?;

@@ -90,6 +90,9 @@ impl Registry {
         });
         let mut tasks = JoinSet::new();
         spawn_tasks(&mut tasks, &operations, gossip, task);
+        if let (Mode::Daemon, Some(node)) = (mode, operations.node.clone()) {
+            tasks.spawn(Arc::clone(&operations).keep_fresh(node));
+        }
         let tasks = tokio::sync::Mutex::new(tasks);
         let registry = Self { inner: Arc::new(Inner { operations, mode, listening, started, tasks, _home: home }) };
         registry.enter_network(bootstrap).await?;
@@ -176,8 +179,7 @@ impl Registry {
     async fn enter_network(&self, nodes: Vec<String>) -> Result<(), Failure> {
         let operations = &self.inner.operations;
         match self.inner.mode {
-            Mode::Offline => Ok(()),
-            Mode::Daemon => operations.provide_everything().await,
+            Mode::Offline | Mode::Daemon => Ok(()),
             Mode::Ephemeral if nodes.is_empty() => Ok(()),
             Mode::Ephemeral => {
                 let report = operations.bootstrap(BootstrapRequest { nodes, timeout: ENTER_NETWORK }).await?;

@@ -9,14 +9,14 @@ use redb::{ReadableDatabase, TableDefinition};
 use crate::Outcome;
 
 /// Names of the engines, in the order of the table.
-pub const NAMES: [&str; 3] = ["segments", "fjall", "redb"];
+pub(crate) const NAMES: [&str; 3] = ["segments", "fjall", "redb"];
 
 const TABLE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("blocks");
 /// A cache as large as fits the memory budget of the daemon.
 const CACHE_BYTES: u64 = 64 << 20;
 
 /// What is measured of an engine. Batches survive the death of the process.
-pub trait Engine {
+pub(crate) trait Engine {
     fn put(&self, blocks: &[Block]) -> Outcome<()>;
     fn sync(&self) -> Outcome<()>;
     fn get(&self, cid: &Cid) -> Outcome<Option<usize>>;
@@ -27,7 +27,7 @@ pub trait Engine {
 }
 
 /// Opens the engine called `name` in `dir`.
-pub fn open(name: &str, dir: &Path) -> Outcome<Box<dyn Engine>> {
+pub(crate) fn open(name: &str, dir: &Path) -> Outcome<Box<dyn Engine>> {
     Ok(match name {
         "segments" => Box::new(SegmentBlockstore::open(dir, SegmentOptions::default())?),
         "fjall" => Box::new(Fjall::open(dir)?),

@@ -9,6 +9,8 @@
 //! With several rounds the engines take turns, and the table holds the best of each value: what else the machine does
 //! then weighs less.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
+
 mod adapters;
 mod measure;
 

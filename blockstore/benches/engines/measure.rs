@@ -28,34 +28,34 @@ const CHILD_BLOCKS: u64 = 1 << 40;
 const CHILD_FRACTION: u64 = 5;
 
 /// How much is stored.
-pub struct Sizes {
-    pub small: u64,
-    pub large: u64,
+pub(crate) struct Sizes {
+    pub(crate) small: u64,
+    pub(crate) large: u64,
 }
 
 /// One line of the table.
-pub struct Row {
-    pub what: String,
-    pub value: f64,
+pub(crate) struct Row {
+    pub(crate) what: String,
+    pub(crate) value: f64,
     /// Whether the largest value of several rounds counts, not the smallest.
-    pub is_rate: bool,
+    pub(crate) is_rate: bool,
 }
 
 impl Row {
     /// Keeps the better of both values.
-    pub fn keep_better(&mut self, other: &Self) {
+    pub(crate) fn keep_better(&mut self, other: &Self) {
         self.value = if self.is_rate { self.value.max(other.value) } else { self.value.min(other.value) };
     }
 
     /// The value with as many digits as mean something.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let decimals = if self.value < 10.0 && self.value.fract() != 0.0 { 2 } else { 0 };
         format!("{:.decimals$}", self.value)
     }
 }
 
 /// Measures one engine in an empty directory.
-pub fn measure(engine: &str, dir: &Path, sizes: &Sizes) -> Outcome<Vec<Row>> {
+pub(crate) fn measure(engine: &str, dir: &Path, sizes: &Sizes) -> Outcome<Vec<Row>> {
     let mut rows = Vec::new();
     let small = dir.join("small");
     measure_size(engine, &small, sizes.small, SMALL_BYTES, SMALL_BATCH, &mut rows)?;
@@ -154,7 +154,7 @@ fn measure_kill(name: &str, dir: &Path, small: u64, rows: &mut Vec<Row>) -> Outc
 }
 
 /// What the child does: writes batches and says how many blocks are written, until it is killed.
-pub fn write_until_killed(name: &str, dir: &Path) -> Outcome<()> {
+pub(crate) fn write_until_killed(name: &str, dir: &Path) -> Outcome<()> {
     let engine = open(name, dir)?;
     let mut written = 0;
     loop {

@@ -99,6 +99,13 @@ impl Handle {
         self.send(Command::NewBlocks { cids }).await
     }
 
+    /// As [`new_blocks`](Self::new_blocks), from a thread that may block. A stopped node has nobody to wake.
+    pub(crate) fn new_blocks_blocking(&self, cids: Vec<Cid>) {
+        if self.commands.blocking_send(Command::NewBlocks { cids }).is_err() {
+            tracing::trace!(target: "ggen_marketplace::backend::p2p", "new blocks, and the node has stopped");
+        }
+    }
+
     /// Waits until everything published so far was announced, with success or without.
     pub(crate) async fn settle(&self) -> Result<(), Stopped> {
         let (reply, answer) = oneshot::channel();
@@ -111,6 +118,11 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Snapshot { reply }).await?;
         answer.await.map_err(|_| Stopped)
+    }
+
+    /// Returns once the node has stopped.
+    pub(crate) async fn stopped(&self) {
+        self.commands.closed().await;
     }
 
     /// Stops the node. Returns at once; the owner's task ends.

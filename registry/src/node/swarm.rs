@@ -198,6 +198,9 @@ impl Driver {
             bitswap::Event::Received { bytes, .. } => self.bytes_received += bytes,
             bitswap::Event::PeerMisbehaved { peer, reason } => {
                 tracing::info!(target: "ggen_marketplace::backend::p2p", %peer, ?reason, "a peer misbehaved");
+                if self.swarm.disconnect_peer_id(peer).is_err() {
+                    tracing::trace!(target: "ggen_marketplace::backend::p2p", %peer, "it was gone already");
+                }
             }
         }
     }

@@ -1,16 +1,26 @@
 //! Claims of one's own: made from what the store and the catalog hold, told to the DHTs.
 
+use std::{sync::Arc, time::Duration};
+
 use ggen_blockstore::Cid;
 
 use super::{Operations, clock, failure};
 use crate::{
     ErrorKind, Failure,
-    identity::{Envelope, IdentityChain, RecordError, Signed},
+    identity::{Envelope, IdentityChain, RecordError, Signed, Timestamp},
     index::{
         Claim, ClaimSet, PublisherEntry, VerifiedHead, VersionEntry, Walk, package_key, publisher_key, qualified_key,
+        refresh,
     },
+    keys::PublisherKeys,
+    node::Handle,
     package::{PackageId, Release},
 };
+
+/// How often everything published is announced again.
+const KEEP_FRESH_EVERY: Duration = Duration::from_secs(22 * 3600);
+/// Age at which a head is said again; it expires after five times as long.
+const REFRESH_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Operations {
     /// The claim that a head stands for the newest release of a package, with its proof.
@@ -64,35 +74,68 @@ impl Operations {
         Ok(())
     }
 
-    /// Announces again what this home has published: after a start, and from then on when it is due.
-    pub(crate) async fn provide_everything(&self) -> Result<(), Failure> {
-        let keys = self.list_keys().await?;
-        let publishers = keys.iter().filter_map(|key| key.publisher.as_ref()?.parse().ok()).collect::<Vec<_>>();
-        for publisher in publishers {
-            let known = self.with_catalog(move |catalog| {
-                let Some(entry) = catalog.publisher(&publisher)? else { return Ok(None) };
-                Ok(Some((entry, catalog.packages_of(&publisher)?)))
-            });
-            let Some((PublisherEntry { chain, head: Some(head), .. }, packages)) = known.await? else { continue };
-            for package in packages {
-                // The walk reads a handful of small blocks that are all here.
+    /// Announces again what this home has published: after a start, and every [`KEEP_FRESH_EVERY`] from then on.
+    pub(crate) async fn provide_everything(self: &Arc<Self>) -> Result<(), Failure> {
+        let operations = Arc::clone(self);
+        let claims = failure::blocking(move || operations.own_claims(clock::now())).await?;
+        for claim in claims {
+            self.publish_claim(&claim).await?;
+            for entry in claim.versions() {
+                self.provide(&self.stored_release(entry)?).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what this home has published alive in the DHTs, and its heads from expiring, until the node stops.
+    pub(crate) async fn keep_fresh(self: Arc<Self>, node: Handle) {
+        let mut interval = tokio::time::interval(KEEP_FRESH_EVERY);
+        loop {
+            tokio::select! {
+                _ = interval.tick() => {}
+                () = node.stopped() => return,
+            }
+            if let Err(failure) = self.provide_everything().await {
+                tracing::warn!(target: "ggen_marketplace::backend::p2p", %failure, "what was published is not announced");
+            }
+        }
+    }
+
+    /// A claim for every package that was published from this home.
+    fn own_claims(&self, now: Timestamp) -> Result<Vec<Claim>, Failure> {
+        let mut claims = Vec::new();
+        for keys in self.keys.publishers()? {
+            let publisher = keys.chain.publisher();
+            let known = self.catalog.publisher(&publisher).map_err(failure::failed)?;
+            let Some(PublisherEntry { chain, head: Some(head), .. }) = known else { continue };
+            let head = self.refreshed(&keys, &chain, head, now)?;
+            for package in self.catalog.packages_of(&publisher).map_err(failure::failed)? {
                 match self.claim(&chain, &head, &package) {
-                    Ok(claim) => self.provide_package(&claim).await?,
+                    Ok(claim) => claims.push(claim),
                     Err(failure) => {
                         tracing::warn!(target: "ggen_marketplace::backend::p2p", %package, %failure, "not announced");
                     }
                 }
             }
         }
-        Ok(())
+        Ok(claims)
     }
 
-    async fn provide_package(&self, claim: &Claim) -> Result<(), Failure> {
-        self.publish_claim(claim).await?;
-        for entry in claim.versions() {
-            self.provide(&self.stored_release(entry)?).await?;
+    /// A head that was issued long ago is said again, by the timestamp key alone: publishing nothing is no reason to
+    /// expire.
+    fn refreshed(
+        &self,
+        keys: &PublisherKeys,
+        chain: &IdentityChain,
+        head: VerifiedHead,
+        now: Timestamp,
+    ) -> Result<VerifiedHead, Failure> {
+        if now < head.issued().plus(REFRESH_AFTER) {
+            return Ok(head);
         }
-        Ok(())
+        let refreshed = refresh(&head, chain, &keys.timestamp, now).map_err(failure::failed)?;
+        self.catalog.accept_head(chain, &refreshed, now).map_err(failure::failed)?;
+        Ok(refreshed)
     }
 }
 

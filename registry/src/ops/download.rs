@@ -201,7 +201,7 @@ impl Download {
         let Some(network) = &mut self.network else { return Err(DownloadError::Offline { missing: wants.len() }) };
         let mut open: HashSet<_> = wants.iter().map(|(cid, _)| *cid.hash()).collect();
         network.session.want(wants).await?;
-        let (writer, written) = spawn_writer(self.store.clone());
+        let (writer, written) = spawn_writer(self.store.clone(), network.node.clone());
         let mut deadline = Instant::now() + self.idle_timeout;
         while !open.is_empty() {
             let network = self.network.as_mut().expect("checked above, never taken");
@@ -364,13 +364,17 @@ fn present(store: &dyn Blockstore, cids: &[Cid]) -> Result<Vec<bool>, ggen_block
     Ok(here)
 }
 
-/// Writes what arrives in batches, off the reactor.
-fn spawn_writer(store: Arc<dyn Blockstore>) -> (mpsc::Sender<Block>, JoinHandle<Result<(), ggen_blockstore::Error>>) {
+/// Writes what arrives in batches, off the reactor, and wakes peers that wait for it.
+fn spawn_writer(
+    store: Arc<dyn Blockstore>,
+    node: Handle,
+) -> (mpsc::Sender<Block>, JoinHandle<Result<(), ggen_blockstore::Error>>) {
     let (sender, mut receiver) = mpsc::channel(WRITE_QUEUE);
     let task = tokio::task::spawn_blocking(move || {
         let mut batch = Vec::with_capacity(WRITE_BATCH);
         while receiver.blocking_recv_many(&mut batch, WRITE_BATCH) > 0 {
             store.put_many(&batch)?;
+            node.new_blocks_blocking(batch.iter().map(|block| *block.cid()).collect());
             batch.clear();
         }
         Ok(())

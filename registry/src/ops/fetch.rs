@@ -104,7 +104,7 @@ impl Operations {
     }
 
     /// Everything of a release: manifest, then all its blocks at once, then the proof that these are the content.
-    pub(super) async fn fetch_release(&self, download: &mut Download, release: Release) -> Result<Found, Failure> {
+    async fn fetch_release(&self, download: &mut Download, release: Release) -> Result<Found, Failure> {
         download.search_under(&release.content);
         let entries = self.manifest(download, &release).await?;
         let bytes = entries.iter().map(|entry| u64::from(entry.size)).sum();

@@ -15,9 +15,9 @@ use semver::Version;
 use self::prepare::Prepared;
 use super::{Operations, clock, failure, failure::usage};
 use crate::{
-    Failure, Progress, PublishRequest, Published, Reporter,
+    ErrorKind, Failure, Progress, PublishRequest, Published, Reporter,
     identity::{KeyPair, Signed},
-    index::{Announcement, Claim, PublicationError, PublishOutcome, PublishRules, PublisherState},
+    index::{Acceptance, Announcement, Claim, PublicationError, PublishOutcome, PublishRules, PublisherState, Refusal},
     keys::{DEFAULT_KEY, PublisherKeys},
     package::{PackageId, Release},
 };
@@ -83,7 +83,10 @@ impl Operations {
                 let signed = publication.release.clone().expect("publishing makes a release");
                 self.store.put_many(&publication.blocks).map_err(failure::store)?;
                 self.pin_release(&signed, executables.as_ref(), &publication.blocks)?;
-                self.catalog.record_publication(&keys.chain, &publication, now).map_err(failure::failed)?;
+                let kept = self.catalog.record_publication(&keys.chain, &publication, now).map_err(failure::failed)?;
+                if let Acceptance::Refused(refusal) = kept {
+                    return Err(signed_elsewhere(&refusal));
+                }
                 (signed, publication.head, false)
             }
         };
@@ -151,6 +154,9 @@ impl Operations {
     async fn tell(&self, done: Done) -> Result<Published, Failure> {
         let Done { mut published, signed, claim } = done;
         let Some(node) = &self.node else { return Ok(published) };
+        let record = signed.record();
+        let roots = vec![record.content, record.manifest, *signed.cid()];
+        node.new_blocks(roots).await.map_err(failure::stopped)?;
         self.provide(&signed).await?;
         self.publish_claim(&claim).await?;
         let news = Announcement::new(&self.config.packages_topic, &claim, clock::now());
@@ -162,6 +168,13 @@ impl Operations {
 
 fn parse_version(text: &str) -> Result<Version, Failure> {
     Version::parse(text).map_err(|error| usage(format!("`{text}` is not a semantic version: {error}")))
+}
+
+/// The catalog knows a newer head of this publisher than the one that was built upon.
+fn signed_elsewhere(refusal: &Refusal) -> Failure {
+    Failure::from_error(ErrorKind::Verification, refusal)
+        .while_doing("cannot publish: this publisher's keys have signed something else meanwhile")
+        .hinted("connect to the machine that signed it and run the same command again")
 }
 
 fn publication_failed(error: PublicationError) -> Failure {

@@ -109,10 +109,7 @@ impl Operations {
                 return Err(failure.hinted("name the publisher you mean: `<publisher>/ns/name`"));
             }
         };
-        let entry = self.with_catalog({
-            let publisher = publisher.clone();
-            move |catalog| catalog.publisher(&publisher)
-        });
+        let entry = self.with_catalog(move |catalog| catalog.publisher(&publisher));
         let entry = entry.await?.ok_or_else(|| {
             Failure::new(ErrorKind::Verification, format!("what is claimed of the publisher {publisher} was refused"))
         })?;
@@ -138,7 +135,7 @@ impl Operations {
             return Err(Failure::new(ErrorKind::NotFound, message));
         };
         match proven {
-            Some((order, found)) if order >= head.order() && found.complete => return Ok(found.entries.clone()),
+            Some((order, found)) if order >= head.order() && found.complete => Ok(found.entries.clone()),
             Some((_, found)) => {
                 let walk = tokio::time::timeout(NEWER_CATALOG, walk(download, head.head().record().catalog, package));
                 match walk.await {

@@ -25,7 +25,7 @@ const PROTOCOLS: [(StreamProtocol, Version); 3] = [
 pub struct Protocol;
 
 /// A stream, and the version it was negotiated for.
-pub type Negotiated = (Stream, Version);
+pub(super) type Negotiated = (Stream, Version);
 
 impl UpgradeInfo for Protocol {
     type Info = StreamProtocol;
