@@ -6,7 +6,8 @@
 //!      <name>.timestamp.key, <name>.ipns.key
 //!      <name>.identity      its identity chain, signed
 //! ```
-//! The recovery key of a publisher is not among them: it is shown once and kept elsewhere.
+//! The recovery key of a publisher is among them only until the first publish has succeeded: it is shown then, once, to
+//! be kept elsewhere.
 
 use std::{
     fs, io,
@@ -132,7 +133,8 @@ impl KeyStore {
     /// question.
     pub(crate) fn publisher_or_new(&self, name: &str, now: Timestamp) -> Result<Opened, KeyStoreError> {
         if let Some(keys) = self.publisher(name)? {
-            return Ok(Opened { keys, recovery: None });
+            let recovery = self.read(&recovery_name(name))?.map(|key| key.to_pem());
+            return Ok(Opened { keys, recovery });
         }
         if name != DEFAULT_KEY {
             return Err(KeyStoreError::Unknown { name: name.to_owned() });
@@ -143,6 +145,7 @@ impl KeyStore {
         self.write(name, &identity.signing)?;
         self.write(&format!("{name}.timestamp"), &identity.timestamp)?;
         self.write(&format!("{name}.ipns"), &identity.ipns)?;
+        self.write(&recovery_name(name), &identity.recovery)?;
         let path = self.directory.join(format!("{name}.identity"));
         let chain = identity
             .chain
@@ -151,6 +154,17 @@ impl KeyStore {
         write_private(&path, &chain)?;
         let keys = PublisherKeys { signing: identity.signing, timestamp: identity.timestamp, chain: identity.chain };
         Ok(Opened { keys, recovery: Some(identity.recovery.to_pem()) })
+    }
+
+    /// Forgets the recovery key: it is about to be shown, and is to be kept elsewhere.
+    pub(crate) fn forget_recovery(&self, name: &str) -> Result<(), KeyStoreError> {
+        let path = self.directory.join(format!("{}.key", recovery_name(name)));
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(HomeError::Io { action: "remove", path, source }.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The keys of every publisher.
@@ -197,6 +211,10 @@ impl KeyStore {
     }
 }
 
+fn recovery_name(name: &str) -> String {
+    format!("{name}.recovery")
+}
+
 fn check_name(name: &str) -> Result<(), KeyStoreError> {
     let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     if name.is_empty() || name.len() > MAX_NAME_BYTES || !is_plain || name == NODE_KEY {
@@ -227,7 +245,10 @@ mod tests {
         let keys = KeyStore::new(dir.path().to_owned());
         let first = keys.publisher_or_new(DEFAULT_KEY, Timestamp::from_unix(1)).unwrap();
         assert!(first.recovery.is_some());
-        let again = keys.publisher_or_new(DEFAULT_KEY, Timestamp::from_unix(2)).unwrap();
+        let before = keys.publisher_or_new(DEFAULT_KEY, Timestamp::from_unix(2)).unwrap();
+        assert_eq!(before.recovery, first.recovery, "a publish that failed has not shown it");
+        keys.forget_recovery(DEFAULT_KEY).unwrap();
+        let again = keys.publisher_or_new(DEFAULT_KEY, Timestamp::from_unix(3)).unwrap();
         assert!(again.recovery.is_none());
         assert_eq!(first.keys.chain.publisher(), again.keys.chain.publisher());
         assert_eq!(keys.node().unwrap().public(), keys.node().unwrap().public());

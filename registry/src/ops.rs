@@ -36,7 +36,7 @@ pub(crate) struct Operations {
     /// None in offline mode.
     pub(crate) node: Option<Handle>,
     /// One publish at a time: each signs on top of the one before.
-    pub(crate) publishing: tokio::sync::Mutex<()>,
+    pub(crate) publishing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Operations {

@@ -86,7 +86,7 @@ impl Registry {
             catalog: Arc::new(catalog),
             keys,
             node: handle,
-            publishing: tokio::sync::Mutex::new(()),
+            publishing: Arc::default(),
         });
         let mut tasks = JoinSet::new();
         spawn_tasks(&mut tasks, &operations, gossip, task);

@@ -8,6 +8,6 @@ pub(crate) trait RecordPolicy: Debug + Send + Sync + 'static {
     /// order in which values arrive. Called from worker threads.
     ///
     /// # Errors
-    /// Why the value is refused; the peer that sent it loses standing.
+    /// Why the value is refused.
     fn admit(&self, key: &[u8], stored: Option<&[u8]>, offered: &[u8], now: SystemTime) -> Result<Vec<u8>, String>;
 }

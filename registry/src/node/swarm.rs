@@ -238,9 +238,7 @@ impl Driver {
                 query.finish();
             }
         }
-        if self.swarm.connected_peers().next().is_none() {
-            self.dial_bootstrap_nodes();
-        }
+        self.dial_bootstrap_nodes();
     }
 
     fn snapshot(&mut self) -> Snapshot {

@@ -76,15 +76,29 @@ impl Operations {
 
     /// Announces again what this home has published: after a start, and every [`KEEP_FRESH_EVERY`] from then on.
     pub(crate) async fn provide_everything(self: &Arc<Self>) -> Result<(), Failure> {
-        let operations = Arc::clone(self);
-        let claims = failure::blocking(move || operations.own_claims(clock::now())).await?;
-        for claim in claims {
-            self.publish_claim(&claim).await?;
+        for claim in self.publish_claims().await? {
             for entry in claim.versions() {
-                self.provide(&self.stored_release(entry)?).await?;
+                match self.stored_release(entry) {
+                    Ok(release) => self.provide(&release).await?,
+                    Err(failure) => {
+                        let (package, version) = (claim.package(), &entry.version);
+                        tracing::warn!(target: "ggen_marketplace::backend::p2p", ?package, %version, %failure, "not provided");
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    /// Tells the claims of all own packages: under every new head all of them are new, and whoever has seen the head
+    /// believes no older claim.
+    pub(super) async fn publish_claims(self: &Arc<Self>) -> Result<Vec<Claim>, Failure> {
+        let operations = Arc::clone(self);
+        let claims = failure::blocking(move || operations.own_claims(clock::now())).await?;
+        for claim in &claims {
+            self.publish_claim(claim).await?;
+        }
+        Ok(claims)
     }
 
     /// Keeps what this home has published alive in the DHTs, and its heads from expiring, until the node stops.

@@ -42,6 +42,8 @@ pub(crate) enum DownloadError {
     Offline { missing: usize },
     #[error("the DAG has more than {MAX_DAG_BLOCKS} blocks")]
     TooLarge,
+    #[error("it has more than the {limit} bytes that `limits.package_bytes` allows")]
+    OverLimit { limit: u64 },
     #[error(transparent)]
     Store(#[from] ggen_blockstore::Error),
     #[error(transparent)]
@@ -59,6 +61,15 @@ pub(crate) struct Downloaded {
     pub(crate) sources: HashMap<PeerId, u64>,
 }
 
+/// What a download may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DownloadLimits {
+    /// It ends when no new block has come for so long.
+    pub(crate) idle_timeout: Duration,
+    /// It ends when more bytes than this have come.
+    pub(crate) max_bytes: u64,
+}
+
 /// Totals that are known beforehand, for progress.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Totals {
@@ -72,6 +83,7 @@ pub(crate) struct Download {
     store: Arc<dyn Blockstore>,
     network: Option<Network>,
     idle_timeout: Duration,
+    max_bytes: u64,
     reporter: Arc<dyn Reporter>,
     totals: Totals,
     done: Downloaded,
@@ -95,7 +107,7 @@ impl Download {
         node: Handle,
         store: Arc<dyn Blockstore>,
         providers: &[PeerId],
-        idle_timeout: Duration,
+        limits: DownloadLimits,
         reporter: Arc<dyn Reporter>,
     ) -> Result<Self, Stopped> {
         let session = node.open_session().await?;
@@ -113,14 +125,15 @@ impl Download {
             search_pause: FIRST_SEARCH_PAUSE,
             asked,
         };
-        Ok(Self { network: Some(network), ..Self::offline(store, idle_timeout, reporter) })
+        Ok(Self { network: Some(network), ..Self::offline(store, limits, reporter) })
     }
 
     /// A download that has only the store.
-    pub(crate) fn offline(store: Arc<dyn Blockstore>, idle_timeout: Duration, reporter: Arc<dyn Reporter>) -> Self {
+    pub(crate) fn offline(store: Arc<dyn Blockstore>, limits: DownloadLimits, reporter: Arc<dyn Reporter>) -> Self {
+        let DownloadLimits { idle_timeout, max_bytes } = limits;
         let lease = store.lease();
         let (totals, done) = (Totals::default(), Downloaded::default());
-        Self { store, network: None, idle_timeout, reporter, totals, done, _lease: lease }
+        Self { store, network: None, idle_timeout, max_bytes, reporter, totals, done, _lease: lease }
     }
 
     /// Providers are looked for under this CID from now on, whenever the session wants more peers.
@@ -193,23 +206,36 @@ impl Download {
     async fn bring(
         &mut self,
         wants: Vec<(Cid, Option<u64>)>,
-        mut follow: impl FnMut(&Block) -> Result<Vec<(Cid, Option<u64>)>, DownloadError>,
+        follow: impl FnMut(&Block) -> Result<Vec<(Cid, Option<u64>)>, DownloadError>,
     ) -> Result<(), DownloadError> {
         if wants.is_empty() {
             return Ok(());
         }
         let Some(network) = &mut self.network else { return Err(DownloadError::Offline { missing: wants.len() }) };
+        let (writer, written) = spawn_writer(self.store.clone(), network.node.clone());
+        let outcome = self.receive_all(wants, follow, &writer).await;
+        drop(writer);
+        // What arrived is kept, however it ended; if writing failed, that is the reason to tell.
+        written.await.map_err(DownloadError::Worker)??;
+        outcome
+    }
+
+    async fn receive_all(
+        &mut self,
+        wants: Vec<(Cid, Option<u64>)>,
+        mut follow: impl FnMut(&Block) -> Result<Vec<(Cid, Option<u64>)>, DownloadError>,
+        writer: &mpsc::Sender<Block>,
+    ) -> Result<(), DownloadError> {
+        let network = self.network.as_mut().expect("the caller has checked");
         let mut open: HashSet<_> = wants.iter().map(|(cid, _)| *cid.hash()).collect();
         network.session.want(wants).await?;
-        let (writer, written) = spawn_writer(self.store.clone(), network.node.clone());
         let mut deadline = Instant::now() + self.idle_timeout;
         while !open.is_empty() {
-            let network = self.network.as_mut().expect("checked above, never taken");
-            let Some(event) = network.next(deadline).await? else {
+            let network = self.network.as_mut().expect("the caller has checked");
+            let Some(Arrived { block, from }) = network.next(deadline).await? else {
                 let (waited, missing, peers_asked) = (self.idle_timeout, open.len(), network.asked.len());
                 return Err(DownloadError::TimedOut { waited, missing, peers_asked });
             };
-            let Arrived { block, from } = event;
             if !open.remove(block.cid().hash()) {
                 continue;
             }
@@ -220,13 +246,14 @@ impl Download {
                 network.session.want(more).await?;
             }
             self.count(&block, from);
+            if self.done.bytes > self.max_bytes {
+                return Err(DownloadError::OverLimit { limit: self.max_bytes });
+            }
             if writer.send(block).await.is_err() {
-                // The writer ended early: its error says why.
-                break;
+                // The writer ended early: its own error says why.
+                return Ok(());
             }
         }
-        drop(writer);
-        written.await.map_err(DownloadError::Worker)??;
         Ok(())
     }
 

@@ -57,6 +57,9 @@ pub(crate) fn download(target: &Cid, error: DownloadError) -> Failure {
         DownloadError::Offline { .. } => {
             Failure::from_error(ErrorKind::NotFound, &error).while_doing(attempted).hinted("leave `--offline` away")
         }
+        DownloadError::OverLimit { .. } | DownloadError::TooLarge => {
+            Failure::from_error(ErrorKind::Verification, &error).while_doing(attempted)
+        }
         other => Failure::from_error(ErrorKind::Failed, &other).while_doing(attempted),
     }
 }

@@ -20,13 +20,13 @@ use libp2p::Multiaddr;
 
 use super::{
     Operations,
-    download::{Download, Totals},
+    download::{Download, DownloadLimits, Totals},
     failure::{self, usage},
     resolve::Wanted,
 };
 use crate::{
     ErrorKind, Failure, FetchRequest, FetchTo, Fetched, Progress, ProviderReport, Reporter,
-    identity::Record,
+    identity::{PublisherId, Record},
     package::{ManifestEntry, ManifestReader, Release, Target},
 };
 
@@ -39,6 +39,8 @@ struct Found {
     content: Cid,
     /// The release that names it, unless the target was a bare CID.
     release: Option<Release>,
+    /// Whose signature on the release was checked. A CID needs none, and has none.
+    publisher: Option<PublisherId>,
     /// Paths of executable files.
     executables: Vec<String>,
 }
@@ -55,7 +57,8 @@ impl Operations {
             Target::Package { publisher, package, requirement } => {
                 let wanted = Wanted { publisher, package: &package, requirement: &requirement };
                 let release = self.resolve(&mut download, &wanted, &reporter).await?;
-                self.fetch_release(&mut download, release).await?
+                let publisher = Some(release.publisher);
+                Found { publisher, ..self.fetch_release(&mut download, release).await? }
             }
             Target::Ipns { .. } => return Err(usage("names under /ipns/ cannot be fetched by this version")),
         };
@@ -66,9 +69,10 @@ impl Operations {
     /// A download with the sources that the request names.
     async fn download(&self, request: &FetchRequest, reporter: Arc<dyn Reporter>) -> Result<Download, Failure> {
         let store = self.store.clone();
+        let limits = DownloadLimits { idle_timeout: request.timeout, max_bytes: self.config.limits.package_bytes };
         let node = match (&self.node, request.offline) {
             (Some(node), false) => node,
-            _ => return Ok(Download::offline(store, request.timeout, reporter)),
+            _ => return Ok(Download::offline(store, limits, reporter)),
         };
         let mut providers = Vec::new();
         let mut failed = Vec::new();
@@ -84,7 +88,7 @@ impl Operations {
             let failure = Failure::new(ErrorKind::Failed, "none of the providers can be reached");
             return Err(Failure { causes: failed, ..failure });
         }
-        Download::online(node.clone(), store, &providers, request.timeout, reporter).await.map_err(failure::stopped)
+        Download::online(node.clone(), store, &providers, limits, reporter).await.map_err(failure::stopped)
     }
 
     /// A CID: of a release (known by its form), or of content.
@@ -100,11 +104,16 @@ impl Operations {
         }
         let content = descend(download, cid, path).await?;
         download.dag(content).await.map_err(|error| failure::download(&content, error))?;
-        Ok(Found { content, release: None, executables: Vec::new() })
+        Ok(Found { content, release: None, publisher: None, executables: Vec::new() })
     }
 
     /// Everything of a release: manifest, then all its blocks at once, then the proof that these are the content.
     async fn fetch_release(&self, download: &mut Download, release: Release) -> Result<Found, Failure> {
+        let limit = self.config.limits.package_bytes;
+        if release.size > limit {
+            let message = format!("{} bytes are more than `limits.package_bytes`, {limit}, allows", release.size);
+            return Err(Failure::new(ErrorKind::Verification, message));
+        }
         download.search_under(&release.content);
         let entries = self.manifest(download, &release).await?;
         let bytes = entries.iter().map(|entry| u64::from(entry.size)).sum();
@@ -115,7 +124,7 @@ impl Operations {
         let content = release.content;
         failure::blocking(move || check_manifest(&*store, content, &entries)).await?;
         let executables = self.executables(download, &release).await?;
-        Ok(Found { content, release: Some(release), executables })
+        Ok(Found { content, release: Some(release), publisher: None, executables })
     }
 
     async fn manifest(&self, download: &mut Download, release: &Release) -> Result<Vec<ManifestEntry>, Failure> {
@@ -256,7 +265,7 @@ fn report(found: &Found, path: PathBuf, exported: Exported, download: &Download,
         cid: found.content.to_string(),
         package: release.map(|release| release.package.to_string()),
         version: release.map(|release| release.version.to_string()),
-        publisher: release.map(|release| release.publisher.to_string()),
+        publisher: found.publisher.as_ref().map(PublisherId::to_string),
         path,
         files: exported.files,
         size_bytes: exported.size_bytes,

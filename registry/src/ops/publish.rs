@@ -41,10 +41,16 @@ impl Operations {
             let operations = Arc::clone(self);
             return failure::blocking(move || operations.dry_run(&request, version, &*reporter)).await;
         }
-        let _one_at_a_time = self.publishing.lock().await;
+        refuse_unsupported(&request)?;
+        // Held by the work itself: whoever asked for it may go away while it goes on.
+        let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
         let operations = Arc::clone(self);
         let progress = reporter.clone();
-        let done = failure::blocking(move || operations.publish_here(&request, version, &*progress)).await?;
+        let done = failure::blocking(move || {
+            let _one_at_a_time = one_at_a_time;
+            operations.publish_here(&request, version, &*progress)
+        });
+        let done = done.await?;
         reporter.report(Progress::Announcing);
         self.tell(done).await
     }
@@ -58,7 +64,8 @@ impl Operations {
     ) -> Result<Done, Failure> {
         let prepared = self.prepare(&request.path, reporter)?;
         let now = clock::now();
-        let opened = self.keys.publisher_or_new(request.key.as_deref().unwrap_or(DEFAULT_KEY), now)?;
+        let name = request.key.as_deref().unwrap_or(DEFAULT_KEY);
+        let opened = self.keys.publisher_or_new(name, now)?;
         let (release, executables) = self.release(request, version, &prepared, &opened.keys)?;
         if let Some(block) = &executables {
             self.store.put(block).map_err(failure::store)?;
@@ -91,6 +98,7 @@ impl Operations {
             }
         };
         let claim = self.claim(&keys.chain, &head, &package)?;
+        self.keys.forget_recovery(name)?;
         let published = report(&prepared, &signed, unchanged, opened.recovery);
         Ok(Done { published, signed, claim })
     }
@@ -151,18 +159,25 @@ impl Operations {
     }
 
     /// Tells the network: records and providers on the DHTs, news by gossip.
-    async fn tell(&self, done: Done) -> Result<Published, Failure> {
+    async fn tell(self: &Arc<Self>, done: Done) -> Result<Published, Failure> {
         let Done { mut published, signed, claim } = done;
         let Some(node) = &self.node else { return Ok(published) };
         let record = signed.record();
         let roots = vec![record.content, record.manifest, *signed.cid()];
         node.new_blocks(roots).await.map_err(failure::stopped)?;
         self.provide(&signed).await?;
-        self.publish_claim(&claim).await?;
+        self.publish_claims().await?;
         let news = Announcement::new(&self.config.packages_topic, &claim, clock::now());
         let data = news.and_then(|news| news.encode()).map_err(failure::failed)?;
         published.announced_to = node.announce(data).await.map_err(failure::stopped)? as u64;
         Ok(published)
+    }
+}
+
+fn refuse_unsupported(request: &PublishRequest) -> Result<(), Failure> {
+    match request.min_replicas {
+        0 => Ok(()),
+        _ => Err(usage("waiting for replicas is not supported by this version")),
     }
 }
 

@@ -4,7 +4,7 @@
 //! highest head of every publisher. Then the publisher's own Merkle map says which versions there are, and the release
 //! that is chosen carries the publisher's signature.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 
 use ggen_blockstore::{Block, Cid};
 
@@ -15,9 +15,6 @@ use crate::{
     index::{Claim, ClaimSet, PublisherEntry, VersionEntry, Walk, package_key, qualified_key},
     package::{PackageId, Release, Requirement},
 };
-
-/// How long a newer catalog of the publisher is waited for where an older one has an answer.
-const NEWER_CATALOG: Duration = Duration::from_secs(5);
 
 /// A name, as the user typed it.
 pub(super) struct Wanted<'a> {
@@ -58,9 +55,12 @@ impl Operations {
         };
         let mut set = ClaimSet::new(&key);
         let mut values = node.find_record(key.clone()).await.map_err(failure::stopped)?;
+        let mut seen = HashSet::new();
         while let Some(value) = values.recv().await {
-            if let Err(error) = ClaimSet::verify(&key, &value, clock::now()).and_then(|other| set.merge(other)) {
-                tracing::info!(target: "ggen_marketplace::backend::p2p", %error, "a record of the DHT is not valid");
+            // Most peers give the same answer.
+            if seen.insert(value.clone()) {
+                let key = key.clone();
+                set = failure::blocking(move || Ok(merge_valid(set, &key, &value))).await?;
             }
         }
         let claims: Vec<Claim> = set.claims().cloned().collect();
@@ -120,8 +120,8 @@ impl Operations {
         Ok(entry)
     }
 
-    /// The versions of a package by the highest head seen. If the catalog under that head cannot be had in time, an
-    /// older one that came with a claim serves.
+    /// The versions of a package by the highest head seen: no older catalog will do, or withholding the new one would
+    /// bring back what was yanked. The claim that came with that very head may have the answer in it.
     async fn versions(
         &self,
         download: &mut Download,
@@ -129,21 +129,14 @@ impl Operations {
         claim: Option<&Claim>,
         package: &PackageId,
     ) -> Result<Vec<VersionEntry>, Failure> {
-        let proven = claim.and_then(|claim| Some((claim.head().order(), claim.entry()?.found.as_ref()?)));
         let Some(head) = &publisher.head else {
             let message = format!("no head of the publisher {} is known", publisher.chain.publisher());
             return Err(Failure::new(ErrorKind::NotFound, message));
         };
-        match proven {
-            Some((order, found)) if order >= head.order() && found.complete => Ok(found.entries.clone()),
-            Some((_, found)) => {
-                let walk = tokio::time::timeout(NEWER_CATALOG, walk(download, head.head().record().catalog, package));
-                match walk.await {
-                    Ok(Ok(entries)) => Ok(entries),
-                    Ok(Err(_)) | Err(_) => Ok(found.entries.clone()),
-                }
-            }
-            None => walk(download, head.head().record().catalog, package).await,
+        let proven = claim.filter(|claim| claim.head().head().cid() == head.head().cid());
+        match proven.and_then(|claim| claim.entry()?.found.as_ref()) {
+            Some(found) if found.complete => Ok(found.entries.clone()),
+            _ => walk(download, head.head().record().catalog, package).await,
         }
     }
 
@@ -162,11 +155,26 @@ impl Operations {
         let signed = opened.map_err(failure::verification)?;
         chain.authorise_historically(&signed).map_err(failure::verification)?;
         let release = signed.into_record();
-        if release.package != *package || release.version != entry.version {
-            let message = format!("the release {cid} is of {}@{}", release.package, release.version);
+        let is_theirs = release.publisher == chain.publisher();
+        if release.package != *package || release.version != entry.version || !is_theirs {
+            let message = format!(
+                "the release {cid} is of {}/{}@{}, not what its publisher's catalog says",
+                release.publisher, release.package, release.version
+            );
             return Err(Failure::new(ErrorKind::Verification, message));
         }
         Ok(release)
+    }
+}
+
+fn merge_valid(set: ClaimSet, key: &[u8], value: &[u8]) -> ClaimSet {
+    let mut merged = set.clone();
+    match ClaimSet::verify(key, value, clock::now()).and_then(|other| merged.merge(other)) {
+        Ok(()) => merged,
+        Err(error) => {
+            tracing::info!(target: "ggen_marketplace::backend::p2p", %error, "a record of the DHT is not valid");
+            set
+        }
     }
 }
 

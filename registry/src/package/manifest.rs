@@ -12,7 +12,11 @@
 //! | form 0 and 1: the digest | 32 |
 //! | form 2: length of the binary CID, the CID | unsigned varint, then that many |
 
-use ggen_blockstore::{Block, Cid, DAG_CBOR, DAG_PB, IDENTITY, MAX_BLOCK_BYTES, Multihash, RAW, SHA2_256};
+use std::collections::HashSet;
+
+use ggen_blockstore::{
+    Block, Cid, DAG_CBOR, DAG_PB, IDENTITY, MAX_BLOCK_BYTES, MAX_WALK_BLOCKS, Multihash, RAW, SHA2_256,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -21,10 +25,10 @@ use crate::{
 };
 
 /// Most entries of a manifest.
-pub const MAX_MANIFEST_ENTRIES: u64 = 16 << 20;
+pub const MAX_MANIFEST_ENTRIES: u64 = MAX_WALK_BLOCKS as u64;
 /// Largest chunk in bytes: about 7,000 entries.
 pub const MANIFEST_CHUNK_BYTES: usize = 256 << 10;
-/// Largest root in bytes; one of [`MAX_MANIFEST_ENTRIES`] common entries takes about 150 KiB.
+/// Largest root in bytes; one of [`MAX_MANIFEST_ENTRIES`] common entries takes about 20 KiB.
 const MAX_ROOT_BYTES: usize = 1 << 20;
 /// Longest binary CID: 4 varints of up to 10 bytes, 128 bytes of digest.
 const MAX_CID_BYTES: usize = 168;
@@ -175,7 +179,12 @@ impl ManifestReader {
         }
         let bytes: u64 = decoded.chunks.iter().map(|chunk| u64::from(chunk.bytes)).sum();
         expect_equal("bytes", bytes + root.len() as u64, release.manifest_bytes)?;
+        let mut links = HashSet::new();
         for chunk in &decoded.chunks {
+            if !links.insert(chunk.link) {
+                // Blocks stand in a manifest once: a chunk that does twice only makes a reader's memory grow.
+                return Err(malformed(&format!("chunk {} occurs twice", chunk.link)));
+            }
             let form = chunk.link.codec() == RAW && chunk.link.hash().code() == SHA2_256;
             if !form || chunk.entries == 0 || chunk.bytes as usize > MANIFEST_CHUNK_BYTES {
                 return Err(malformed(&format!("chunk {} is out of bounds", chunk.link)));

@@ -270,18 +270,17 @@ impl Behaviour {
     }
 
     fn on_answer_sent(&mut self, peer_id: PeerId, message: &Message) {
-        let bytes = message.block_bytes();
-        self.server.on_sent(peer_id, bytes);
+        self.server.on_sent(peer_id, message.queued_bytes());
         let traffic = self.traffic.entry(peer_id).or_default();
         traffic.served.0 += message.blocks.len() as u64;
-        traffic.served.1 += bytes;
+        traffic.served.1 += message.block_bytes();
         self.client.touch(peer_id);
     }
 
     fn on_answers_failed(&mut self, peer_id: PeerId, lost: Vec<Message>, fatal: bool) {
         for message in lost {
             if fatal {
-                self.server.on_sent(peer_id, message.block_bytes());
+                self.server.on_sent(peer_id, message.queued_bytes());
             } else {
                 self.send(peer_id, CommandKind::Send(LaneName::Answers, message));
             }

@@ -106,6 +106,12 @@ impl Message {
     pub(super) fn block_bytes(&self) -> u64 {
         self.blocks.iter().map(|(_, data)| data.len() as u64).sum()
     }
+
+    /// What it takes of memory while it waits to be written: presences count too, or a peer that asks for what is not
+    /// there and never reads would have an unbounded queue.
+    pub(super) fn queued_bytes(&self) -> u64 {
+        self.block_bytes() + (self.presences.len() * size_of::<(Cid, Presence)>()) as u64
+    }
 }
 
 /// Why bytes are not a Bitswap message.

@@ -143,7 +143,7 @@ impl Server {
         }
         ledger.finish_reading(&reading.unread);
         let messages = packer.finish();
-        let bytes: u64 = messages.iter().map(Message::block_bytes).sum();
+        let bytes: u64 = messages.iter().map(Message::queued_bytes).sum();
         ledger.outstanding += bytes;
         self.outstanding += bytes;
         // The peer may have waited for it, if the block came without a word to us.

@@ -21,7 +21,10 @@ const MAX_ADMISSIONS: usize = 64;
 /// A judged record of the ggen DHT.
 pub(crate) struct Admission {
     source: PeerId,
-    outcome: Result<Record, String>,
+    offered: Record,
+    /// What was stored when the judgement began: the outcome is merged with that.
+    stored: Option<Vec<u8>>,
+    outcome: Result<Vec<u8>, String>,
 }
 
 impl Driver {
@@ -88,26 +91,34 @@ impl Driver {
         }
     }
 
-    fn judge_record(&mut self, source: PeerId, record: Record) {
-        if self.admissions.len() >= MAX_ADMISSIONS || record.value.len() > MAX_VALUE_BYTES {
+    /// Judges a record off the event loop. One's own are never dropped.
+    fn judge_record(&mut self, source: PeerId, offered: Record) {
+        let is_own = source == *self.swarm.local_peer_id();
+        if (self.admissions.len() >= MAX_ADMISSIONS && !is_own) || offered.value.len() > MAX_VALUE_BYTES {
             tracing::debug!(target: "ggen_marketplace::backend::p2p", %source, "offered record dropped");
             return;
         }
-        let stored = self.kad(Dht::Ggen).store_mut().get(&record.key).map(|known| known.value.clone());
+        let stored = self.stored_value(&offered.key);
         let policy = self.policy.clone();
         self.admissions.spawn_blocking(move || {
-            let verdict = policy.admit(record.key.as_ref(), stored.as_deref(), &record.value, SystemTime::now());
-            Admission { source, outcome: verdict.map(|value| Record { value, ..record }) }
+            let outcome = policy.admit(offered.key.as_ref(), stored.as_deref(), &offered.value, SystemTime::now());
+            Admission { source, offered, stored, outcome }
         });
     }
 
+    fn stored_value(&mut self, key: &RecordKey) -> Option<Vec<u8>> {
+        self.kad(Dht::Ggen).store_mut().get(key).map(|known| known.value.clone())
+    }
+
     pub(super) fn on_admission(&mut self, admission: Admission) {
-        let stored = match admission.outcome {
-            Ok(record) => self.kad(Dht::Ggen).store_mut().put(record).map_err(|error| error.to_string()),
-            Err(reason) => Err(reason),
+        let Admission { source, offered, stored, outcome } = admission;
+        let refused = match outcome {
+            // Something else was merged meanwhile: once more, or it would be lost.
+            Ok(_) if stored != self.stored_value(&offered.key) => return self.judge_record(source, offered),
+            Ok(value) => self.kad(Dht::Ggen).store_mut().put(Record { value, ..offered }).err().map(|e| e.to_string()),
+            Err(reason) => Some(reason),
         };
-        if let Err(reason) = stored {
-            let source = admission.source;
+        if let Some(reason) = refused {
             tracing::info!(target: "ggen_marketplace::backend::p2p", %source, reason, "offered record refused");
         }
     }

@@ -23,8 +23,13 @@ use crate::node::{
 const MAX_NEIGHBOURS: usize = 16;
 
 impl Driver {
+    /// Dials the bootstrap nodes that are not connected; those whose peer id is not known, only when nobody is.
     pub(super) fn dial_bootstrap_nodes(&mut self) {
+        let is_alone = self.swarm.connected_peers().next().is_none();
         for address in self.bootstrap.clone() {
+            if split_peer(address.clone()).1.is_none() && !is_alone {
+                continue;
+            }
             if let Err(error) = self.swarm.dial(dial_options(address.clone(), PeerCondition::DisconnectedAndNotDialing))
             {
                 tracing::debug!(target: "ggen_marketplace::backend::p2p", %address, %error, "bootstrap node not dialled");

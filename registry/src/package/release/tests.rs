@@ -147,9 +147,9 @@ fn a_release_is_a_block_like_any_other() {
 proptest! {
     #[test]
     fn decoding_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-        let _ = Release::from_payload(&bytes);
-        let _ = Signed::<Release>::decode(&bytes);
-        let _ = Release::read_executables(&bytes);
+        let _any = Release::from_payload(&bytes);
+        let _any = Signed::<Release>::decode(&bytes);
+        let _any = Release::read_executables(&bytes);
     }
 
     #[test]
