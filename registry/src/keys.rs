@@ -5,6 +5,7 @@
 //!      <name>.key           signs the releases of a publisher
 //!      <name>.timestamp.key, <name>.ipns.key
 //!      <name>.identity      its identity chain, signed
+//!      <name>.head          the head it signed last
 //! ```
 //! The recovery key of a publisher is among them only until the first publish has succeeded: it is shown then, once, to
 //! be kept elsewhere.
@@ -19,7 +20,11 @@ use libp2p::identity::Keypair;
 use crate::{
     KeyReport,
     home::{HomeError, write_private},
-    identity::{ChainError, IDENTITY_ENTROPY_BYTES, IdentityChain, KeyError, KeyPair, NewIdentity, Timestamp},
+    identity::{
+        ChainError, Envelope, IDENTITY_ENTROPY_BYTES, IdentityChain, KeyError, KeyPair, NewIdentity, RecordError,
+        RecordKind, Timestamp,
+    },
+    index::{HeadError, VerifiedHead},
 };
 
 /// Name of the key that signs if none is named.
@@ -62,6 +67,24 @@ pub enum KeyStoreError {
         /// What is wrong with it.
         #[source]
         source: ChainError,
+    },
+    /// A head file that holds no head.
+    #[error("the head of the key `{name}` cannot be read or written")]
+    Head {
+        /// The key.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: RecordError,
+    },
+    /// A head file whose head is not the publisher's.
+    #[error("the head of the key `{name}` does not verify")]
+    StaleHead {
+        /// The key.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: HeadError,
     },
     /// A fresh identity could not be made.
     #[error("cannot make an identity")]
@@ -154,6 +177,28 @@ impl KeyStore {
         write_private(&path, &chain)?;
         let keys = PublisherKeys { signing: identity.signing, timestamp: identity.timestamp, chain: identity.chain };
         Ok(Opened { keys, recovery: Some(identity.recovery.to_pem()) })
+    }
+
+    /// Keeps the head that a publisher has just signed. With it and the blocks a lost catalog can be made again, and no
+    /// second history begun.
+    pub(crate) fn keep_head(&self, name: &str, head: &VerifiedHead) -> Result<(), KeyStoreError> {
+        let encoded = head.head().encode().map_err(|source| KeyStoreError::Head { name: name.to_owned(), source })?;
+        Ok(write_private(&self.directory.join(format!("{name}.head")), &encoded)?)
+    }
+
+    /// The head that a publisher signed last, as far as this home knows; its key name comes with it.
+    pub(crate) fn heads(&self, now: Timestamp) -> Result<Vec<(PublisherKeys, VerifiedHead)>, KeyStoreError> {
+        let mut heads = Vec::new();
+        for name in self.publisher_names()? {
+            let Some(bytes) = read_if_there(&self.directory.join(format!("{name}.head")))? else { continue };
+            let Some(keys) = self.publisher(&name)? else { continue };
+            let damaged = |source| KeyStoreError::Head { name: name.clone(), source };
+            let envelope = Envelope::decode(RecordKind::Head, &bytes).map_err(damaged)?;
+            let head = VerifiedHead::verify(envelope, None, &keys.chain, now)
+                .map_err(|source| KeyStoreError::StaleHead { name: name.clone(), source })?;
+            heads.push((keys, head));
+        }
+        Ok(heads)
     }
 
     /// Forgets the recovery key: it is about to be shown, and is to be kept elsewhere.

@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use ggen_blockstore::{Blockstore, SegmentBlockstore, SegmentOptions};
@@ -14,7 +14,8 @@ use crate::{
     BootstrapReport, BootstrapRequest, Config, ErrorKind, Failure, FetchRequest, Fetched, KeyReport, Listening,
     PublishRequest, Published, Reporter, SearchHit, SearchRequest, Status,
     home::Home,
-    index::Catalog,
+    identity::Timestamp,
+    index::{Catalog, CatalogError, StoredRecords},
     keys::KeyStore,
     node::{self, Gossip},
     ops::{ClaimPolicy, Operations, failed},
@@ -203,9 +204,30 @@ struct Opened {
 fn open_home(path: &Path) -> Result<Opened, Failure> {
     let home = Home::open(path)?;
     let store = SegmentBlockstore::open(home.store(), SegmentOptions::default()).map_err(failed)?;
-    let catalog = Catalog::open(&home.catalog()).map_err(failed)?;
     let keys = KeyStore::new(home.keys());
+    let catalog = open_catalog(&home.catalog(), &keys, &store)?;
     Ok(Opened { home, store: Arc::new(store), catalog, keys })
+}
+
+/// Opens the catalog; what this home has published is taken in again from the blocks if the catalog was lost, damaged or
+/// left behind by a crash.
+fn open_catalog(path: &Path, keys: &KeyStore, store: &SegmentBlockstore) -> Result<Catalog, Failure> {
+    let now = Timestamp::from_system(SystemTime::now());
+    let catalog = match Catalog::open(path) {
+        Err(error @ CatalogError::Corrupt { .. }) => {
+            tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "the catalog is made again");
+            Catalog::rebuild(path, [], now).map_err(failed)?.0
+        }
+        opened => opened.map_err(failed)?,
+    };
+    for (keys, head) in keys.heads(now)? {
+        let known = catalog.publisher(&keys.chain.publisher()).map_err(failed)?.and_then(|known| known.head);
+        if known.is_none_or(|known| known.order() < head.order()) {
+            let records = StoredRecords::from_blocks(&keys.chain, &head, |cid| store.get(cid)).map_err(failed)?;
+            catalog.restore(&records, now).map_err(failed)?;
+        }
+    }
+    Ok(catalog)
 }
 
 fn offline_identity(keys: &KeyStore) -> Result<Listening, Failure> {

@@ -9,8 +9,8 @@ use crate::{
     ErrorKind, Failure,
     identity::{Envelope, IdentityChain, RecordError, Signed, Timestamp},
     index::{
-        Claim, ClaimSet, PublisherEntry, VerifiedHead, VersionEntry, Walk, package_key, publisher_key, qualified_key,
-        refresh,
+        Acceptance, Claim, ClaimSet, PublisherEntry, VerifiedHead, VersionEntry, Walk, package_key, publisher_key,
+        qualified_key, refresh,
     },
     keys::PublisherKeys,
     node::Handle,
@@ -22,14 +22,21 @@ const KEEP_FRESH_EVERY: Duration = Duration::from_secs(22 * 3600);
 /// Age at which a head is said again; it expires after five times as long.
 const REFRESH_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// A package that was published from this home.
+struct OwnPackage {
+    chain: IdentityChain,
+    head: VerifiedHead,
+    package: PackageId,
+}
+
 impl Operations {
-    /// The claim that a head stands for the newest release of a package, with its proof.
+    /// The claim that a head stands for the newest release of a package, with its proof, and all versions.
     pub(super) fn claim(
         &self,
         chain: &IdentityChain,
         head: &VerifiedHead,
         package: &PackageId,
-    ) -> Result<Claim, Failure> {
+    ) -> Result<(Claim, Vec<VersionEntry>), Failure> {
         let walk = Walk::new(&head.head().record().catalog, package);
         let found = walk.run(|cid| self.store.get(cid)).map_err(failure::failed)?;
         let newest = found.entries.iter().rev().find(|entry| !entry.yanked).or(found.entries.last());
@@ -37,7 +44,8 @@ impl Operations {
             Failure::new(ErrorKind::NotFound, format!("`{package}` is not in the publisher's catalog"))
         })?;
         let release = self.stored_release(newest)?;
-        Claim::for_package(chain, head, &release, Some(&found), clock::now()).map_err(failure::failed)
+        let claim = Claim::for_package(chain, head, &release, Some(&found), clock::now()).map_err(failure::failed)?;
+        Ok((claim, found.entries))
     }
 
     fn stored_release(&self, entry: &VersionEntry) -> Result<Signed<Release>, Failure> {
@@ -76,14 +84,14 @@ impl Operations {
 
     /// Announces again what this home has published: after a start, and every [`KEEP_FRESH_EVERY`] from then on.
     pub(crate) async fn provide_everything(self: &Arc<Self>) -> Result<(), Failure> {
-        for claim in self.publish_claims().await? {
-            for entry in claim.versions() {
-                match self.stored_release(entry) {
-                    Ok(release) => self.provide(&release).await?,
-                    Err(failure) => {
-                        let (package, version) = (claim.package(), &entry.version);
-                        tracing::warn!(target: "ggen_marketplace::backend::p2p", ?package, %version, %failure, "not provided");
-                    }
+        for (package, version) in self.publish_claims().await? {
+            let operations = Arc::clone(self);
+            let entry = version.clone();
+            match failure::blocking(move || operations.stored_release(&entry)).await {
+                Ok(release) => self.provide(&release).await?,
+                Err(failure) => {
+                    let version = &version.version;
+                    tracing::warn!(target: "ggen_marketplace::backend::p2p", %package, %version, %failure, "not provided");
                 }
             }
         }
@@ -91,14 +99,27 @@ impl Operations {
     }
 
     /// Tells the claims of all own packages: under every new head all of them are new, and whoever has seen the head
-    /// believes no older claim.
-    pub(super) async fn publish_claims(self: &Arc<Self>) -> Result<Vec<Claim>, Failure> {
+    /// believes no older claim. Returns every version there is.
+    pub(super) async fn publish_claims(self: &Arc<Self>) -> Result<Vec<(PackageId, VersionEntry)>, Failure> {
+        // Not beside a publish, or older claims could follow newer ones.
+        let _one_at_a_time = self.publishing.lock().await;
         let operations = Arc::clone(self);
-        let claims = failure::blocking(move || operations.own_claims(clock::now())).await?;
-        for claim in &claims {
-            self.publish_claim(claim).await?;
+        let packages = failure::blocking(move || operations.own_packages(clock::now())).await?;
+        let mut versions = Vec::new();
+        for OwnPackage { chain, head, package } in packages {
+            let operations = Arc::clone(self);
+            let name = package.clone();
+            match failure::blocking(move || operations.claim(&chain, &head, &name)).await {
+                Ok((claim, entries)) => {
+                    self.publish_claim(&claim).await?;
+                    versions.extend(entries.into_iter().map(|entry| (package.clone(), entry)));
+                }
+                Err(failure) => {
+                    tracing::warn!(target: "ggen_marketplace::backend::p2p", %package, %failure, "not announced");
+                }
+            }
         }
-        Ok(claims)
+        Ok(versions)
     }
 
     /// Keeps what this home has published alive in the DHTs, and its heads from expiring, until the node stops.
@@ -115,24 +136,19 @@ impl Operations {
         }
     }
 
-    /// A claim for every package that was published from this home.
-    fn own_claims(&self, now: Timestamp) -> Result<Vec<Claim>, Failure> {
-        let mut claims = Vec::new();
+    /// Every package that was published from this home.
+    fn own_packages(&self, now: Timestamp) -> Result<Vec<OwnPackage>, Failure> {
+        let mut packages = Vec::new();
         for keys in self.keys.publishers()? {
             let publisher = keys.chain.publisher();
             let known = self.catalog.publisher(&publisher).map_err(failure::failed)?;
             let Some(PublisherEntry { chain, head: Some(head), .. }) = known else { continue };
             let head = self.refreshed(&keys, &chain, head, now)?;
             for package in self.catalog.packages_of(&publisher).map_err(failure::failed)? {
-                match self.claim(&chain, &head, &package) {
-                    Ok(claim) => claims.push(claim),
-                    Err(failure) => {
-                        tracing::warn!(target: "ggen_marketplace::backend::p2p", %package, %failure, "not announced");
-                    }
-                }
+                packages.push(OwnPackage { chain: chain.clone(), head: head.clone(), package });
             }
         }
-        Ok(claims)
+        Ok(packages)
     }
 
     /// A head that was issued long ago is said again, by the timestamp key alone: publishing nothing is no reason to
@@ -148,8 +164,10 @@ impl Operations {
             return Ok(head);
         }
         let refreshed = refresh(&head, chain, &keys.timestamp, now).map_err(failure::failed)?;
-        self.catalog.accept_head(chain, &refreshed, now).map_err(failure::failed)?;
-        Ok(refreshed)
+        match self.catalog.accept_head(chain, &refreshed, now).map_err(failure::failed)? {
+            Acceptance::Accepted | Acceptance::Known => Ok(refreshed),
+            Acceptance::Refused(_) => Ok(head),
+        }
     }
 }
 

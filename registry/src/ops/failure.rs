@@ -57,7 +57,7 @@ pub(crate) fn download(target: &Cid, error: DownloadError) -> Failure {
         DownloadError::Offline { .. } => {
             Failure::from_error(ErrorKind::NotFound, &error).while_doing(attempted).hinted("leave `--offline` away")
         }
-        DownloadError::OverLimit { .. } | DownloadError::TooLarge => {
+        DownloadError::OverLimit { .. } | DownloadError::TooLarge | DownloadError::Manifest(_) => {
             Failure::from_error(ErrorKind::Verification, &error).while_doing(attempted)
         }
         other => Failure::from_error(ErrorKind::Failed, &other).while_doing(attempted),

@@ -20,7 +20,7 @@ use libp2p::Multiaddr;
 
 use super::{
     Operations,
-    download::{Download, DownloadLimits, Totals},
+    download::{Download, DownloadError, DownloadLimits, Totals, Wants},
     failure::{self, usage},
     resolve::Wanted,
 };
@@ -79,9 +79,10 @@ impl Operations {
         for text in &request.providers {
             let address: Multiaddr =
                 text.parse().map_err(|error| usage(format!("`{text}` is not a multiaddress: {error}")))?;
-            match node.connect(address).await {
-                Ok(peer) => providers.push(peer),
-                Err(error) => failed.push(format!("{text}: {error}")),
+            match tokio::time::timeout(request.timeout, node.connect(address)).await {
+                Ok(Ok(peer)) => providers.push(peer),
+                Ok(Err(error)) => failed.push(format!("{text}: {error}")),
+                Err(_) => failed.push(format!("{text}: no answer within {} s", request.timeout.as_secs())),
             }
         }
         if providers.is_empty() && !failed.is_empty() {
@@ -115,32 +116,31 @@ impl Operations {
             return Err(Failure::new(ErrorKind::Verification, message));
         }
         download.search_under(&release.content);
-        let entries = self.manifest(download, &release).await?;
-        let bytes = entries.iter().map(|entry| u64::from(entry.size)).sum();
-        download.expect(Totals { blocks: Some(entries.len() as u64), bytes: Some(bytes) });
-        let wants = entries.iter().map(|entry| (entry.cid, Some(u64::from(entry.size)))).collect();
-        download.all(wants).await.map_err(|error| failure::download(&release.content, error))?;
+        let manifest = Arc::new(self.manifest(download, &release).await?);
+        let (blocks, bytes) = (manifest.entries(), manifest.content_bytes());
+        if bytes > limit.saturating_mul(2) {
+            // Directories come on top of the files; more than that is no package of its size.
+            let message = format!("its blocks have {bytes} bytes, for {} bytes of files", release.size);
+            return Err(Failure::new(ErrorKind::Verification, message));
+        }
+        download.expect(Totals { blocks: Some(blocks), bytes: Some(bytes) });
+        let wants = parts(self.store.clone(), Arc::clone(&manifest));
+        download.lists(wants).await.map_err(|error| failure::download(&release.content, error))?;
         let store = self.store.clone();
         let content = release.content;
-        failure::blocking(move || check_manifest(&*store, content, &entries)).await?;
+        failure::blocking(move || check_manifest(&*store, content, &manifest)).await?;
         let executables = self.executables(download, &release).await?;
         Ok(Found { content, release: Some(release), publisher: None, executables })
     }
 
-    async fn manifest(&self, download: &mut Download, release: &Release) -> Result<Vec<ManifestEntry>, Failure> {
+    /// The manifest, all of its own blocks in the store.
+    async fn manifest(&self, download: &mut Download, release: &Release) -> Result<ManifestReader, Failure> {
         let on_error = |error| failure::download(&release.manifest, error);
         let root = download.block(release.manifest).await.map_err(on_error)?;
         let reader = ManifestReader::new(release, &root).map_err(failure::verification)?;
         let chunks = reader.chunks().iter().map(|chunk| (chunk.link, Some(u64::from(chunk.bytes)))).collect();
-        download.all(chunks).await.map_err(on_error)?;
-        let store = self.store.clone();
-        failure::blocking(move || {
-            reader.read_all(|chunk| -> Result<_, Failure> {
-                let block = store.get(&chunk.link).map_err(failure::store)?;
-                block.ok_or_else(|| failure::store(ggen_blockstore::Error::NotFound { cid: chunk.link }))
-            })
-        })
-        .await
+        download.list(chunks).await.map_err(on_error)?;
+        Ok(reader)
     }
 
     async fn executables(&self, download: &mut Download, release: &Release) -> Result<Vec<String>, Failure> {
@@ -222,23 +222,45 @@ fn write_tar(
     Ok(exported)
 }
 
+/// Reads one part of a manifest.
+fn part(store: &dyn Blockstore, manifest: &ManifestReader, index: usize) -> Result<Vec<ManifestEntry>, DownloadError> {
+    let cid = manifest.chunks()[index].link;
+    let data = store.get(&cid)?.ok_or(ggen_blockstore::Error::NotFound { cid })?;
+    Ok(manifest.read_chunk(index, &data)?)
+}
+
+/// The wants of a manifest, read a part at a time.
+fn parts(store: Arc<dyn Blockstore>, manifest: Arc<ManifestReader>) -> impl Wants {
+    (0..manifest.chunks().len()).map(move |index| {
+        let entries = part(&*store, &manifest, index)?;
+        Ok(entries.into_iter().map(|entry| (entry.cid, Some(u64::from(entry.size)))).collect())
+    })
+}
+
 /// The manifest must be the depth-first walk of the content: otherwise the release is a lie.
-fn check_manifest(store: &dyn Blockstore, content: Cid, entries: &[ManifestEntry]) -> Result<(), Failure> {
+fn check_manifest(store: &dyn Blockstore, content: Cid, manifest: &ManifestReader) -> Result<(), Failure> {
     let lie = |reason: String| {
         Failure::new(ErrorKind::Verification, format!("the block manifest does not match the content: {reason}"))
     };
     let mut walk = dfs_blocks(store, content);
-    for (index, entry) in entries.iter().enumerate() {
-        match walk.next().transpose().map_err(failure::store)? {
-            Some((cid, size)) if cid == entry.cid && size == entry.size => {}
-            Some((cid, _)) => return Err(lie(format!("entry {index} is {}, the content has {cid}", entry.cid))),
-            None => return Err(lie(format!("the content ends before entry {index}"))),
+    let mut bytes = 0;
+    for index in 0..manifest.chunks().len() {
+        for entry in part(store, manifest, index).map_err(|error| failure::download(&content, error))? {
+            bytes += u64::from(entry.size);
+            match walk.next().transpose().map_err(failure::store)? {
+                Some((cid, size)) if cid == entry.cid && size == entry.size => {}
+                Some((cid, _)) => return Err(lie(format!("it has {}, the content has {cid}", entry.cid))),
+                None => return Err(lie(format!("it has {}, where the content has ended", entry.cid))),
+            }
         }
     }
-    match walk.next().transpose().map_err(failure::store)? {
-        Some((cid, _)) => Err(lie(format!("the content goes on with {cid}"))),
-        None => Ok(()),
+    if let Some((cid, _)) = walk.next().transpose().map_err(failure::store)? {
+        return Err(lie(format!("the content goes on with {cid}")));
     }
+    if bytes != manifest.content_bytes() {
+        return Err(lie(format!("its blocks have {bytes} bytes, it says {}", manifest.content_bytes())));
+    }
+    Ok(())
 }
 
 /// Refuses early what could not be written in the end.

@@ -94,10 +94,11 @@ impl Operations {
                 if let Acceptance::Refused(refusal) = kept {
                     return Err(signed_elsewhere(&refusal));
                 }
+                self.keys.keep_head(name, &publication.head)?;
                 (signed, publication.head, false)
             }
         };
-        let claim = self.claim(&keys.chain, &head, &package)?;
+        let (claim, _) = self.claim(&keys.chain, &head, &package)?;
         self.keys.forget_recovery(name)?;
         let published = report(&prepared, &signed, unchanged, opened.recovery);
         Ok(Done { published, signed, claim })

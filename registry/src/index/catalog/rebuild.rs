@@ -46,6 +46,15 @@ impl Catalog {
         }
         Ok((catalog, refused))
     }
+
+    /// Takes the signed records of one publisher in again: what a catalog that was lost, or that is behind the
+    /// publisher's own head, is mended with. Returns how many did not verify.
+    ///
+    /// # Errors
+    /// [`CatalogError`]; nothing is changed then.
+    pub fn restore(&self, records: &StoredRecords, now: Timestamp) -> Result<u64, CatalogError> {
+        self.in_transaction(now, |intake| intake.take_stored(records))
+    }
 }
 
 impl Intake<'_> {

@@ -1,0 +1,127 @@
+//! The side of a download that asks peers: the session, and the search for more of them.
+
+use std::{collections::HashSet, time::Duration};
+
+use ggen_blockstore::{Block, Cid};
+use libp2p::PeerId;
+use tokio::{sync::mpsc, time::Instant};
+
+use super::Want;
+use crate::node::{Handle, Session, SessionEvent, Stopped};
+
+/// Pause before providers are looked for again; it doubles up to [`LONGEST_SEARCH_PAUSE`].
+const FIRST_SEARCH_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_SEARCH_PAUSE: Duration = Duration::from_secs(30);
+/// Providers found that wait to be asked.
+const FOUND_QUEUE: usize = 64;
+
+/// A session and the providers it knows.
+pub(super) struct Network {
+    node: Handle,
+    session: Session,
+    search_keys: Vec<Vec<u8>>,
+    searching: Option<mpsc::Receiver<PeerId>>,
+    next_search: Instant,
+    search_pause: Duration,
+    asked: HashSet<PeerId>,
+}
+
+/// A block from a peer.
+pub(super) struct Arrived {
+    pub(super) block: Block,
+    pub(super) from: PeerId,
+}
+
+impl Network {
+    pub(super) async fn open(node: Handle, providers: &[PeerId]) -> Result<Self, Stopped> {
+        let session = node.open_session().await?;
+        let mut asked: HashSet<_> = node.snapshot().await?.connected.into_iter().collect();
+        for peer in providers {
+            session.add_peer(*peer).await?;
+            asked.insert(*peer);
+        }
+        let next_search = Instant::now();
+        let (search_keys, searching, search_pause) = (Vec::new(), None, FIRST_SEARCH_PAUSE);
+        Ok(Self { node, session, search_keys, searching, next_search, search_pause, asked })
+    }
+
+    pub(super) fn node(&self) -> &Handle {
+        &self.node
+    }
+
+    pub(super) fn peers_asked(&self) -> usize {
+        self.asked.len()
+    }
+
+    pub(super) fn search_under(&mut self, cid: &Cid) {
+        let key = cid.hash().to_bytes();
+        if !self.search_keys.contains(&key) {
+            self.search_keys.push(key);
+            self.next_search = Instant::now();
+            self.search_pause = FIRST_SEARCH_PAUSE;
+        }
+    }
+
+    pub(super) async fn want(&self, wants: Vec<Want>) -> Result<(), Stopped> {
+        self.session.want(wants).await
+    }
+
+    /// The next block, `None` at the deadline. Looks for providers while it waits. Cancel-safe.
+    pub(super) async fn next(&mut self, deadline: Instant) -> Result<Option<Arrived>, Stopped> {
+        loop {
+            tokio::select! {
+                biased;
+                event = self.session.next() => match event? {
+                    SessionEvent::Block { block, from } => return Ok(Some(Arrived { block, from })),
+                    SessionEvent::NeedPeers { .. } => {
+                        self.next_search = self.next_search.min(Instant::now() + self.search_pause);
+                    }
+                    SessionEvent::PeerDropped { peer, reason } => {
+                        tracing::info!(target: "ggen_marketplace::backend::p2p", %peer, ?reason, "source dropped");
+                    }
+                },
+                found = receive(&mut self.searching) => match found {
+                    Some(peer) => {
+                        self.asked.insert(peer);
+                        self.session.add_peer(peer).await?;
+                    }
+                    None => {
+                        self.searching = None;
+                        self.next_search = Instant::now() + self.search_pause;
+                        self.search_pause = (self.search_pause * 2).min(LONGEST_SEARCH_PAUSE);
+                    }
+                },
+                () = tokio::time::sleep_until(self.next_search), if self.may_search() => self.search().await?,
+                () = tokio::time::sleep_until(deadline) => return Ok(None),
+            }
+        }
+    }
+
+    fn may_search(&self) -> bool {
+        self.searching.is_none() && !self.search_keys.is_empty()
+    }
+
+    async fn search(&mut self) -> Result<(), Stopped> {
+        let (found, receiver) = mpsc::channel(FOUND_QUEUE);
+        for key in &self.search_keys {
+            let mut providers = self.node.find_providers(key.clone()).await?;
+            let found = found.clone();
+            tokio::spawn(async move {
+                while let Some(peer) = providers.recv().await {
+                    if found.send(peer).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        self.searching = Some(receiver);
+        Ok(())
+    }
+}
+
+async fn receive(channel: &mut Option<mpsc::Receiver<PeerId>>) -> Option<PeerId> {
+    match channel {
+        Some(receiver) => receiver.recv().await,
+        None => std::future::pending().await,
+    }
+}

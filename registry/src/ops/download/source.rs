@@ -1,0 +1,162 @@
+//! What is wanted: a list that is known, or a DAG of which only the root is. Blocks that are here already are neither
+//! asked for nor read again, except to follow their links.
+
+use std::{
+    collections::HashSet,
+    hash::{BuildHasher, RandomState},
+};
+
+use ggen_blockstore::{Block, Blockstore, Cid, Error, identity_data, links, may_have_links};
+
+use super::{DownloadError, MAX_DAG_BLOCKS};
+
+/// A block that is wanted, with its size where it is known.
+pub(crate) type Want = (Cid, Option<u64>);
+
+/// A list of wants in parts.
+pub(crate) trait Wants: Iterator<Item = Result<Vec<Want>, DownloadError>> + Send + 'static {}
+
+impl<T: Iterator<Item = Result<Vec<Want>, DownloadError>> + Send + 'static> Wants for T {}
+
+/// Names wants, a part at a time. Runs on a thread that may block.
+pub(super) trait Source: Send + 'static {
+    /// The next wants; `None` if there are no more, unless a block that is still to arrive names some.
+    fn more(&mut self, store: &dyn Blockstore) -> Result<Option<Vec<Want>>, DownloadError>;
+
+    /// A wanted block is in the store now.
+    fn arrived(&mut self, block: &Block) -> Result<(), DownloadError>;
+
+    /// Blocks that were here already.
+    fn reused(&self) -> u64;
+}
+
+/// A list that is known.
+pub(super) struct List<I> {
+    parts: I,
+    reused: u64,
+}
+
+impl<I: Wants> List<I> {
+    pub(super) fn new(parts: I) -> Self {
+        Self { parts, reused: 0 }
+    }
+}
+
+impl<I: Wants> Source for List<I> {
+    fn more(&mut self, store: &dyn Blockstore) -> Result<Option<Vec<Want>>, DownloadError> {
+        let Some(part) = self.parts.next().transpose()? else { return Ok(None) };
+        let cids: Vec<_> = part.iter().map(|(cid, _)| *cid).collect();
+        let here = present(store, &cids)?;
+        let total = part.len();
+        let missing: Vec<_> = part.into_iter().zip(here).filter(|(_, here)| !here).map(|(want, _)| want).collect();
+        self.reused += (total - missing.len()) as u64;
+        Ok(Some(missing))
+    }
+
+    fn arrived(&mut self, _: &Block) -> Result<(), DownloadError> {
+        Ok(())
+    }
+
+    fn reused(&self) -> u64 {
+        self.reused
+    }
+}
+
+/// Blocks looked at before the wants found are handed on.
+const STEP: usize = 1024;
+
+/// A DAG, walked depth first as far as its blocks are here.
+pub(super) struct Dag {
+    /// CIDs still to look at, as bytes: a CID in memory takes four times as much.
+    stack: Vec<Box<[u8]>>,
+    /// What was looked at, as 128-bit keyed fingerprints.
+    seen: HashSet<(u64, u64)>,
+    keys: (RandomState, RandomState),
+    reused: u64,
+}
+
+impl Dag {
+    pub(super) fn new(root: Cid) -> Self {
+        let stack = vec![root.to_bytes().into_boxed_slice()];
+        Self { stack, seen: HashSet::new(), keys: (RandomState::new(), RandomState::new()), reused: 0 }
+    }
+
+    fn push(&mut self, cids: Vec<Cid>) -> Result<(), DownloadError> {
+        // Last first, so that the walk goes in order.
+        for cid in cids.into_iter().rev() {
+            let bytes = cid.to_bytes();
+            if self.seen.insert((self.keys.0.hash_one(&bytes), self.keys.1.hash_one(&bytes))) {
+                self.stack.push(bytes.into_boxed_slice());
+            }
+        }
+        if self.seen.len() > MAX_DAG_BLOCKS {
+            return Err(DownloadError::TooLarge);
+        }
+        Ok(())
+    }
+
+    /// Follows a block that is here; `false` if it is damaged and has to be fetched again.
+    fn follow(&mut self, store: &dyn Blockstore, cid: &Cid) -> Result<bool, DownloadError> {
+        if !may_have_links(cid) {
+            return Ok(true);
+        }
+        match store.get(cid) {
+            Ok(Some(data)) => {
+                self.push(links(cid, &data)?)?;
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
+            Err(Error::Corrupt { .. }) => {
+                store.delete_many(&[*cid])?;
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Source for Dag {
+    fn more(&mut self, store: &dyn Blockstore) -> Result<Option<Vec<Want>>, DownloadError> {
+        if self.stack.is_empty() {
+            return Ok(None);
+        }
+        let from = self.stack.len().saturating_sub(STEP);
+        let cids: Vec<Cid> = self
+            .stack
+            .drain(from..)
+            .rev()
+            .map(|bytes| Cid::try_from(&bytes[..]).expect("these bytes were a CID"))
+            .collect();
+        let here = present(store, &cids)?;
+        let mut missing = Vec::new();
+        for (cid, here) in cids.into_iter().zip(here) {
+            if here && self.follow(store, &cid)? {
+                self.reused += u64::from(identity_data(&cid).is_none());
+            } else {
+                missing.push((cid, None));
+            }
+        }
+        Ok(Some(missing))
+    }
+
+    fn arrived(&mut self, block: &Block) -> Result<(), DownloadError> {
+        self.push(links(block.cid(), block.data())?)
+    }
+
+    fn reused(&self) -> u64 {
+        self.reused
+    }
+}
+
+/// Which blocks are here. The empty block always is: everybody knows what is in it, and Kubo cannot serve it (boxo takes
+/// a block of no bytes for a missing one).
+fn present(store: &dyn Blockstore, cids: &[Cid]) -> Result<Vec<bool>, DownloadError> {
+    let mut here = store.retain(cids)?;
+    for (cid, here) in cids.iter().zip(&mut here).filter(|(_, here)| !**here) {
+        if let Ok(empty) = Block::verify(*cid, bytes::Bytes::new()) {
+            store.put(&empty)?;
+            *here = true;
+        }
+    }
+    Ok(here)
+}
