@@ -54,9 +54,8 @@ async fn kubo_gives_the_same_tree_the_same_cid() {
     let alice = Node::start().await;
     let published = alice.publish(&package).await;
     let tree = package.clone();
-    let theirs = tokio::task::spawn_blocking(move || {
-        Kubo::start(&Options::default()).add_tree(&tree, &["--only-hash"])
-    });
+    let theirs =
+        tokio::task::spawn_blocking(move || Kubo::start(&Options::default()).add_tree(&tree, &["--only-hash"]));
     assert_eq!(theirs.await.unwrap(), published.cid);
 }
 

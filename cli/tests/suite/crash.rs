@@ -65,7 +65,7 @@ fn publishing_daemon_that_is_killed_loses_nothing_it_promised() {
             Moment::StoreGrew((bytes as f64 * random.fraction()) as u64)
         };
         let killed = kill_during(&home, &mut node, &["publish", path(&root), "--namespace", "acme"], moment);
-        let blocks = rehash(&home);
+        let (blocks, _) = rehash(&home);
         say(&format!("publish {round}: {moment:?}, exit {:?}, {blocks} blocks", killed.code));
 
         node = home.start(&[]);
@@ -113,7 +113,10 @@ fn fetching_daemon_that_is_killed_resumes() {
 
         node = bob.start(&[]);
         let fetched = bob.p2p(&[&["--format", "json"], &fetch as &[&str]].concat()).expect_code(0).json();
-        say(&format!("fetch {round}: {moment:?}, exit {:?}, {} blocks of {blocks} left", killed.code, fetched["blocks_fetched"]));
+        say(&format!(
+            "fetch {round}: {moment:?}, exit {:?}, {} blocks of {blocks} left",
+            killed.code, fetched["blocks_fetched"]
+        ));
         assert!(tree(&out) == content, "the tree differs");
         if whole_tree_is_there || matches!(moment, Moment::PartialTree) {
             assert_eq!(fetched["blocks_fetched"], 0, "a tree is written when all its blocks are here");
@@ -142,7 +145,10 @@ fn kill_during(home: &Home, node: &mut Node, args: &[&str], moment: Moment) -> O
     // A command that found no daemon any more did it by itself; one that did, says that it went away.
     if ended.code != Some(0) {
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.json()["error"]["message"].as_str().is_some_and(|message| message.contains("daemon")), "{ended:?}");
+        assert!(
+            ended.json()["error"]["message"].as_str().is_some_and(|message| message.contains("daemon")),
+            "{ended:?}"
+        );
         assert_eq!(ended.stderr, "");
     }
     ended

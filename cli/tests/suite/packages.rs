@@ -23,9 +23,8 @@ fn package_published_on_one_node_is_fetched_on_another_by_name_and_by_cid() {
     let plain = bob.p2p(&["--format", "json", "fetch", cid, "-o", "plain"]).expect_code(0).json();
     assert_eq!(plain["package"], serde_json::Value::Null);
     assert_eq!(plain["blocks_fetched"], 0, "all of it came with the first fetch");
-    let without_bits = |files: Tree| {
-        files.into_iter().map(|(path, (bytes, _))| (path, bytes)).collect::<BTreeMap<_, _>>()
-    };
+    let without_bits =
+        |files: Tree| files.into_iter().map(|(path, (bytes, _))| (path, bytes)).collect::<BTreeMap<_, _>>();
     assert_eq!(without_bits(tree(&bob.work().join("plain"))), without_bits(tree(&root)));
 }
 
@@ -70,7 +69,10 @@ fn dry_run_lists_the_files_and_leaves_nothing() {
     let alice = Home::on_loopback();
     let root = package(&alice.work().join("http"), "http", "1.0.0");
     let listed = alice.p2p(&["--format", "json", "publish", "--dry-run", root.to_str().unwrap()]).expect_code(0).json();
-    assert_eq!(listed["entries"], serde_json::json!(["gpack.toml", "run.sh", "src", "src/deep", "src/deep/empty", "src/large"]));
+    assert_eq!(
+        listed["entries"],
+        serde_json::json!(["gpack.toml", "run.sh", "src", "src/deep", "src/deep/empty", "src/large"])
+    );
     assert_eq!(listed["release"], serde_json::Value::Null);
     alice.p2p(&["fetch", listed["cid"].as_str().unwrap(), "--offline"]).expect_code(4);
 }

@@ -1,6 +1,8 @@
 //! A home in a temporary directory, and the binary run in it.
 
+mod archive;
 mod random;
+mod refusal;
 mod store;
 mod tree;
 
@@ -15,7 +17,9 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub(crate) use archive::{entry, gzip, tarball};
 pub(crate) use random::Random;
+pub(crate) use refusal::{check_human, check_json, is_untouched, refused, works};
 pub(crate) use store::{rehash, store_bytes};
 pub(crate) use tree::{Tree, package, tree};
 

@@ -6,9 +6,9 @@ use ggen_blockstore::{Block, Blockstore, SegmentBlockstore, SegmentOptions};
 
 use super::Home;
 
-/// Opens the store of a home that nobody runs and hashes every block in it. Returns their number.
+/// Opens the store of a home that nobody runs and hashes every block in it. Returns the number of blocks and of pins.
 #[track_caller]
-pub(crate) fn rehash(home: &Home) -> usize {
+pub(crate) fn rehash(home: &Home) -> (usize, usize) {
     let store = SegmentBlockstore::open(home.path().join("store"), SegmentOptions::default()).expect("it opens");
     let mut blocks = 0;
     for cid in store.cids() {
@@ -17,10 +17,11 @@ pub(crate) fn rehash(home: &Home) -> usize {
         Block::verify(cid, data).expect("a stored block hashes to its CID");
         blocks += 1;
     }
-    for pin in store.pins() {
+    let pins = store.pins();
+    for pin in &pins {
         assert!(store.has(&pin.cid).expect("the store can be asked"), "{pin:?} holds nothing");
     }
-    blocks
+    (blocks, pins.len())
 }
 
 /// Bytes in the segments of the store, as they are while a node writes to it.
