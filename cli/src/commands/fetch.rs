@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// Write the canonical tarball to this file, the same bytes for everyone
     #[arg(long, value_name = "FILE", conflicts_with = "output")]
     tar: Option<PathBuf>,
-    /// Seconds after which to give up
+    /// Seconds without anything new after which to give up
     #[arg(long, value_name = "SECS", default_value = "60", value_parser = seconds)]
     timeout: Duration,
     /// Use only what is here

@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// Namespace to publish in, instead of the one in gpack.toml or in the configuration
     #[arg(long, value_name = "NS")]
     namespace: Option<String>,
-    /// Name of the key that signs
+    /// Name of the key that signs [default: `default`, made by the first publish]
     #[arg(long, value_name = "NAME")]
     key: Option<String>,
     /// Skip the checks of the package's contents, never those of its paths
