@@ -5,10 +5,8 @@
 //!      <name>.key           signs the releases of a publisher
 //!      <name>.timestamp.key, <name>.ipns.key
 //!      <name>.identity      its identity chain, signed
-//!      <name>.recovery      its recovery key as PEM, until it was shown
 //! ```
-//! The recovery key of a publisher does not stay among them: it is shown once and kept elsewhere. It waits here until a
-//! publish that shows it has returned, for the first one may fail or die after it made the identity.
+//! The recovery key of a publisher is not among them: it is shown once and kept elsewhere.
 
 use std::{
     fs, io,
@@ -86,7 +84,7 @@ pub(crate) struct PublisherKeys {
 /// A publisher's keys, and what has to be shown once if they were just made.
 pub(crate) struct Opened {
     pub(crate) keys: PublisherKeys,
-    /// The recovery key as PEM, if nobody has seen it yet.
+    /// The recovery key as PEM, for a publisher that is new.
     pub(crate) recovery: Option<String>,
 }
 
@@ -134,8 +132,7 @@ impl KeyStore {
     /// question.
     pub(crate) fn publisher_or_new(&self, name: &str, now: Timestamp) -> Result<Opened, KeyStoreError> {
         if let Some(keys) = self.publisher(name)? {
-            let recovery = read_if_there(&self.recovery_file(name))?;
-            return Ok(Opened { keys, recovery: recovery.map(|pem| String::from_utf8_lossy(&pem).into_owned()) });
+            return Ok(Opened { keys, recovery: None });
         }
         if name != DEFAULT_KEY {
             return Err(KeyStoreError::Unknown { name: name.to_owned() });
@@ -146,8 +143,6 @@ impl KeyStore {
         self.write(name, &identity.signing)?;
         self.write(&format!("{name}.timestamp"), &identity.timestamp)?;
         self.write(&format!("{name}.ipns"), &identity.ipns)?;
-        let recovery = identity.recovery.to_pem();
-        write_private(&self.recovery_file(name), recovery.as_bytes())?;
         let path = self.directory.join(format!("{name}.identity"));
         let chain = identity
             .chain
@@ -155,22 +150,7 @@ impl KeyStore {
             .map_err(|source| KeyStoreError::Create(ChainError::Record { seq: identity.chain.seq(), source }))?;
         write_private(&path, &chain)?;
         let keys = PublisherKeys { signing: identity.signing, timestamp: identity.timestamp, chain: identity.chain };
-        Ok(Opened { keys, recovery: Some(recovery) })
-    }
-
-    /// The recovery key of a publisher has been shown: it is kept elsewhere from here on.
-    pub(crate) fn forget_recovery(&self, name: &str) -> Result<(), KeyStoreError> {
-        let path = self.recovery_file(name);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(HomeError::Io { action: "remove", path, source }.into())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn recovery_file(&self, name: &str) -> PathBuf {
-        self.directory.join(format!("{name}.recovery"))
+        Ok(Opened { keys, recovery: Some(identity.recovery.to_pem()) })
     }
 
     /// Lists the node's key and every publisher's.
@@ -242,9 +222,7 @@ mod tests {
         let first = keys.publisher_or_new(DEFAULT_KEY, Timestamp::from_unix(1)).unwrap();
         assert!(first.recovery.is_some());
         let again = keys.publisher_or_new(DEFAULT_KEY, Timestamp::from_unix(2)).unwrap();
-        assert_eq!(again.recovery, first.recovery, "nobody has seen it yet");
-        keys.forget_recovery(DEFAULT_KEY).unwrap();
-        assert_eq!(keys.publisher_or_new(DEFAULT_KEY, Timestamp::from_unix(3)).unwrap().recovery, None);
+        assert!(again.recovery.is_none());
         assert_eq!(first.keys.chain.publisher(), again.keys.chain.publisher());
         assert_eq!(keys.node().unwrap().public(), keys.node().unwrap().public());
         assert_eq!(keys.list().unwrap().len(), 2);

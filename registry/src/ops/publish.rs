@@ -44,15 +44,9 @@ impl Operations {
         let _one_at_a_time = self.publishing.lock().await;
         let operations = Arc::clone(self);
         let progress = reporter.clone();
-        let key = request.key.clone();
         let done = failure::blocking(move || operations.publish_here(&request, version, &*progress)).await?;
         reporter.report(Progress::Announcing);
-        let published = self.tell(done).await?;
-        if published.recovery_key.is_some() {
-            let (keys, key) = (self.keys.clone(), key.unwrap_or_else(|| DEFAULT_KEY.to_owned()));
-            failure::blocking(move || Ok(keys.forget_recovery(&key)?)).await?;
-        }
-        Ok(published)
+        self.tell(done).await
     }
 
     /// Everything that needs no network.
