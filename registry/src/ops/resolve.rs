@@ -18,8 +18,6 @@ use crate::{
 
 /// How long a newer catalog of the publisher is waited for where an older one has an answer.
 const NEWER_CATALOG: Duration = Duration::from_secs(5);
-/// How long a node that knows nobody waits for its bootstrap nodes before it asks for a name.
-const ENTER_NETWORK: Duration = Duration::from_secs(5);
 
 /// A name, as the user typed it.
 pub(super) struct Wanted<'a> {
@@ -57,8 +55,9 @@ impl Operations {
         let Some(node) = &self.node else { return Ok(()) };
         let nodes: Vec<_> = self.config.bootstrap_nodes.iter().map(ToString::to_string).collect();
         if !nodes.is_empty() && node.snapshot().await.map_err(failure::stopped)?.ggen_routing_peers == 0 {
+            let timeout = std::time::Duration::from_secs(self.config.timeouts.dial_seconds);
             // Those that cannot be reached are tried again by the node itself.
-            let _unreached = self.bootstrap(BootstrapRequest { nodes, timeout: ENTER_NETWORK }).await?;
+            let _unreached = self.bootstrap(BootstrapRequest { nodes, timeout }).await?;
         }
         Ok(())
     }
