@@ -59,7 +59,7 @@ fn file_that_cannot_be_read() {
     let root = package(&home.work().join("x"), "x", "1.0.0");
     let secret = root.join("secret");
     fs::write(&secret, "s").unwrap();
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
     let publish = |format: &str| {
         let mut command = home.command(&["marketplace", "p2p", "--format", format, "publish", "x"]);
         if fs::read(&secret).is_ok() {

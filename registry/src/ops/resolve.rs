@@ -55,7 +55,7 @@ impl Operations {
         let Some(node) = &self.node else { return Ok(()) };
         let nodes: Vec<_> = self.config.bootstrap_nodes.iter().map(ToString::to_string).collect();
         if !nodes.is_empty() && node.snapshot().await.map_err(failure::stopped)?.ggen_routing_peers == 0 {
-            let timeout = std::time::Duration::from_secs(self.config.timeouts.dial_seconds);
+            let timeout = self.config.timeouts.dial();
             // Those that cannot be reached are tried again by the node itself.
             let _unreached = self.bootstrap(BootstrapRequest { nodes, timeout }).await?;
         }
