@@ -225,7 +225,6 @@ fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-#[expect(clippy::print_stderr, reason = "the harness keeps it and shows it if the test fails")]
 fn say(line: &str) {
     eprintln!("{line}");
 }

@@ -16,7 +16,6 @@ pub(crate) struct Random {
 
 impl Random {
     /// A seed from the environment, or a fresh one. It is printed: the harness shows what a failed test printed.
-    #[expect(clippy::print_stderr, reason = "the harness keeps it and shows it if the test fails")]
     pub(crate) fn seeded() -> Self {
         let given = env::var(SEED_VARIABLE).ok();
         let seed = given.map(|text| text.parse().expect("a seed is a number"));
