@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use ggen_marketplace::{Failure, FetchRequest, FetchTo, Fetched, Mode};
+use ggen_marketplace::{ErrorKind, Failure, FetchRequest, FetchTo, Fetched, Mode};
 
 use super::seconds;
 use crate::{
@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// Write the canonical tarball to this file, the same bytes for everyone
     #[arg(long, value_name = "FILE", conflicts_with = "output")]
     tar: Option<PathBuf>,
-    /// Seconds after which to give up
+    /// Seconds without anything new after which to give up
     #[arg(long, value_name = "SECS", default_value = "60", value_parser = seconds)]
     timeout: Duration,
     /// Use only what is here
@@ -39,7 +39,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let request = FetchRequest {
         target: args.target.clone(),
-        to: destination(args)?,
+        to: existing(destination(args)?)?,
         timeout: args.timeout,
         offline: args.offline,
         providers: args.providers.clone(),
@@ -56,6 +56,19 @@ fn destination(args: &Args) -> Result<FetchTo, Failure> {
         (None, Some(file)) => FetchTo::Tar(absolute(file)?),
         (None, None) => FetchTo::NamedIn(absolute(".".as_ref())?),
     })
+}
+
+/// Refuses a place whose directory does not exist, before anything is fetched for it.
+fn existing(to: FetchTo) -> Result<FetchTo, Failure> {
+    let (FetchTo::Path(path) | FetchTo::Tar(path)) = &to else { return Ok(to) };
+    match path.parent() {
+        Some(parent) if !parent.is_dir() => {
+            let parent = parent.display();
+            Err(Failure::new(ErrorKind::Failed, format!("directory `{parent}` does not exist"))
+                .hinted(format!("make it with `mkdir -p {parent}`")))
+        }
+        _ => Ok(to),
+    }
 }
 
 fn render(fetched: &Fetched) -> String {

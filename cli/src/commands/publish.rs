@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// Namespace to publish in, instead of the one in gpack.toml or in the configuration
     #[arg(long, value_name = "NS")]
     namespace: Option<String>,
-    /// Name of the key that signs
+    /// Name of the key that signs [default: `default`, made by the first publish]
     #[arg(long, value_name = "NAME")]
     key: Option<String>,
     /// Skip the checks of the package's contents, never those of its paths
@@ -75,8 +75,9 @@ fn render(published: &Published) -> String {
     if let Some(key) = &published.recovery_key {
         out +=
             "This first publish made your publisher identity. Its recovery key is shown only now; keep it off this\n";
-        out += "machine, for with it you get the identity back if the signing key is lost or stolen:\n";
-        writeln!(out, "  {key}").expect("a string takes everything");
+        out += "machine, for with it you get the identity back if the signing key is lost or stolen:\n\n";
+        // Not indented: it is a file's contents, to be copied as it is.
+        writeln!(out, "{}\n", key.trim_end()).expect("a string takes everything");
     }
     if let Some(release) = &published.release {
         writeln!(out, "release {release}").expect("a string takes everything");
@@ -125,7 +126,7 @@ mod tests {
     #[test]
     fn recovery_key_is_shown_with_what_to_do_about_it() {
         let text = render(&Published { recovery_key: Some("secret words".to_owned()), ..published() });
-        assert!(text.contains("  secret words\n") && text.contains("keep it off this"), "{text}");
+        assert!(text.contains("\nsecret words\n\n") && text.contains("keep it off this"), "{text}");
     }
 
     #[test]

@@ -45,7 +45,9 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     // The catalog answers; a node that lives for one command would learn nothing worth its start.
     let hits: Vec<SearchHit> = context.perform(Mode::Offline, Call::Search(request)).await?;
     if hits.is_empty() {
-        context.ui.note(&format!("no package matches `{}`", args.query));
+        let filtered = args.category.is_some() || !args.tags.is_empty() || args.min_reputation.is_some();
+        let filters = if filtered { " and the filters" } else { "" };
+        context.ui.note(&format!("no package matches `{}`{filters}", args.query));
     }
     context.ui.answer(&hits, |hits| render(hits))
 }

@@ -18,19 +18,20 @@ use crate::{
 #[command(after_help = "Example:\n  ggen marketplace p2p start --daemon\n  ggen marketplace p2p start --listen \
                   /ip4/0.0.0.0/tcp/4001 --bootstrap /dnsaddr/bootstrap.libp2p.io")]
 pub(crate) struct Args {
-    /// Address to listen on; may be repeated
+    /// Address to listen on, instead of those in the configuration; may be repeated
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
-    /// Address of a node to start from, with /p2p/<peer id> or as /dnsaddr/...; may be repeated
+    /// Address of a node to enter the network by, with /p2p/<peer id> or as /dnsaddr/..., instead of those in the
+    /// configuration; may be repeated
     #[arg(long, value_name = "ADDR")]
     bootstrap: Vec<String>,
     /// Run in the background, logging to ggen.log in the home
     #[arg(long)]
     daemon: bool,
-    /// Serve the DHT of packages
+    /// Serve the DHT of packages, whatever the configuration says
     #[arg(long, conflicts_with = "dht_client")]
     dht_server: bool,
-    /// Only use the DHT of packages
+    /// Only use the DHT of packages, whatever the configuration says
     #[arg(long)]
     dht_client: bool,
     /// Do not look for peers on the local network

@@ -14,12 +14,14 @@ pub(super) fn document<T: Serialize>(value: &T) -> Result<String, Failure> {
         .map_err(|cause| Failure::from_error(ErrorKind::Failed, &cause).while_doing("cannot write the answer as JSON"))
 }
 
-/// Renders a failure as `{"error": {...}}`.
+/// Renders a failure as `{"error": {...}}`. The message says all of it, as the lines for people do together; the causes
+/// stand beside it one by one.
 pub(super) fn failure(failure: &Failure) -> String {
+    let parts: Vec<_> = std::iter::once(&failure.message).chain(&failure.causes).map(String::as_str).collect();
     let document = json!({
         "error": {
             "kind": failure.kind,
-            "message": failure.message,
+            "message": parts.join(": "),
             "causes": failure.causes,
             "hint": failure.hint,
         }
@@ -37,5 +39,13 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         let expected = json!({"error": {"kind": "not_found", "message": "no `x`", "causes": [], "hint": null}});
         assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn message_says_what_the_causes_say() {
+        let failure = Failure::new(ErrorKind::TimedOut, "0 peers were asked").while_doing("cannot fetch x");
+        let value: serde_json::Value = serde_json::from_str(&super::failure(&failure)).unwrap();
+        assert_eq!(value["error"]["message"], "cannot fetch x: 0 peers were asked");
+        assert_eq!(value["error"]["causes"], json!(["0 peers were asked"]));
     }
 }

@@ -5,7 +5,6 @@ use std::process::Stdio;
 use crate::support::{Detached, Home};
 
 #[test]
-#[ignore = "needs a registry that opens"]
 fn node_in_the_foreground_says_where_it_listens_answers_and_stops() {
     let home = Home::new();
     let mut node = home.start(&[]);
@@ -26,7 +25,6 @@ fn node_in_the_foreground_says_where_it_listens_answers_and_stops() {
 }
 
 #[test]
-#[ignore = "needs a registry that opens"]
 fn signal_stops_a_node_in_order() {
     let home = Home::new();
     for signal in ["-INT", "-TERM"] {
@@ -39,7 +37,6 @@ fn signal_stops_a_node_in_order() {
 }
 
 #[test]
-#[ignore = "needs a registry that opens"]
 fn second_node_on_the_same_home_is_refused_and_named_the_first() {
     let home = Home::new();
     let node = home.start(&[]);
@@ -52,7 +49,6 @@ fn second_node_on_the_same_home_is_refused_and_named_the_first() {
 }
 
 #[test]
-#[ignore = "needs a registry that opens"]
 fn killed_node_leaves_a_home_that_the_next_one_takes_over() {
     let home = Home::new();
     let mut node = home.start(&[]);
@@ -65,7 +61,6 @@ fn killed_node_leaves_a_home_that_the_next_one_takes_over() {
 }
 
 #[test]
-#[ignore = "needs a registry that opens"]
 fn detached_node_holds_nothing_of_its_parent_and_stops_on_demand() {
     let home = Home::new();
     // `output` returns only when every holder of the pipes is gone: a daemon that kept them would hang it here.
@@ -86,7 +81,6 @@ fn detached_node_holds_nothing_of_its_parent_and_stops_on_demand() {
 }
 
 #[test]
-#[ignore = "needs a registry that opens"]
 fn detached_node_that_cannot_start_says_why_through_its_parent() {
     let home = Home::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -98,7 +92,6 @@ fn detached_node_that_cannot_start_says_why_through_its_parent() {
 }
 
 #[test]
-#[ignore = "needs a registry that opens"]
 fn home_deeper_than_a_socket_address_serves_as_well() {
     let home = Home::new();
     let deep = home.work().join("d".repeat(120)).join("e".repeat(60));
@@ -109,7 +102,6 @@ fn home_deeper_than_a_socket_address_serves_as_well() {
 }
 
 #[test]
-#[ignore = "needs a registry that opens"]
 fn interrupted_command_exits_130() {
     let home = Home::new();
     let _node = home.start(&[]);

@@ -1,5 +1,11 @@
 //! A home in a temporary directory, and the binary run in it.
 
+mod archive;
+mod random;
+mod refusal;
+mod store;
+mod tree;
+
 use std::{
     ffi::OsStr,
     fs,
@@ -11,56 +17,69 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub(crate) use archive::{entry, gzip, tarball};
+pub(crate) use random::Random;
+pub(crate) use refusal::{check_human, check_json, is_untouched, refused, works};
+pub(crate) use store::{rehash, store_bytes};
+pub(crate) use tree::{Tree, package, tree};
+
 /// A temporary home; removed with everything in it.
-pub struct Home {
+pub(crate) struct Home {
     place: TempDir,
 }
 
 /// How a run of the binary ended.
 #[derive(Debug)]
-pub struct Output {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Output {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Output {
     /// The one JSON document on stdout.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|cause| panic!("not one JSON document ({cause}): {self:?}"))
     }
 
     #[track_caller]
-    pub fn expect_code(self, code: i32) -> Self {
+    pub(crate) fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self:?}");
         self
     }
 }
 
 impl Home {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { place: tempfile::tempdir().expect("a temporary directory can be made") }
     }
 
+    /// A home whose commands keep to loopback, with or without a daemon.
+    pub(crate) fn on_loopback() -> Self {
+        let home = Self::new();
+        home.configure("mdns = false\nlisten_addresses = [\"/ip4/127.0.0.1/tcp/0\"]\n");
+        home
+    }
+
     /// The home itself. It is made by the commands that need it.
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.place.path().join("home")
     }
 
     /// The directory that commands run in; `~` of their user as well.
-    pub fn work(&self) -> &Path {
+    pub(crate) fn work(&self) -> &Path {
         self.place.path()
     }
 
     /// Writes the home's configuration file.
-    pub fn configure(&self, text: &str) {
+    pub(crate) fn configure(&self, text: &str) {
         fs::create_dir_all(self.path()).expect("the home can be made");
         fs::write(self.path().join("p2p-config.toml"), text).expect("the configuration can be written");
     }
 
     /// The binary with this home, and nothing of the environment of whoever runs the tests.
-    pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ggen"));
         for name in ["GGEN_P2P_BOOTSTRAP", "GGEN_P2P_LISTEN", "GGEN_P2P_DHT_SERVER", "RUST_LOG"] {
             command.env_remove(name);
@@ -71,22 +90,35 @@ impl Home {
     }
 
     /// Runs `ggen <args>`.
-    pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Output {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Output {
         finish(&mut self.command(args))
     }
 
     /// Runs `ggen marketplace p2p <args>`.
-    pub fn p2p(&self, args: &[&str]) -> Output {
+    pub(crate) fn p2p(&self, args: &[&str]) -> Output {
         self.run(&[&["marketplace", "p2p"], args].concat())
     }
 
     /// Runs `ggen marketplace p2p <args>` with environment variables.
-    pub fn p2p_with(&self, variables: &[(&str, &str)], args: &[&str]) -> Output {
+    pub(crate) fn p2p_with(&self, variables: &[(&str, &str)], args: &[&str]) -> Output {
         finish(self.command(&[&["marketplace", "p2p"], args].concat()).envs(variables.iter().copied()))
     }
 
+    /// Begins `ggen marketplace p2p --format json <args>`.
+    pub(crate) fn begin(&self, args: &[&str]) -> Child {
+        let mut command = self.command(&[&["marketplace", "p2p", "--format", "json"], args].concat());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs")
+    }
+
+    /// Publishes the package in `root` under the namespace `acme`.
+    #[track_caller]
+    pub(crate) fn publish(&self, root: &Path) -> Value {
+        let root = root.to_str().expect("temporary paths are UTF-8");
+        self.p2p(&["--format", "json", "publish", root, "--namespace", "acme"]).expect_code(0).json()
+    }
+
     /// Starts a node in the foreground on loopback, and returns when it listens and answers.
-    pub fn start(&self, args: &[&str]) -> Node {
+    pub(crate) fn start(&self, args: &[&str]) -> Node {
         let fixed =
             ["marketplace", "p2p", "--format", "json", "start", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"];
         let mut command = self.command(&[&fixed, args].concat());
@@ -95,15 +127,15 @@ impl Home {
 }
 
 /// Kills a detached node when it is dropped, if it still runs.
-pub struct Detached {
+pub(crate) struct Detached {
     /// What its start printed.
-    pub listening: Value,
+    pub(crate) listening: Value,
     home: PathBuf,
 }
 
 impl Detached {
     /// Starts a node in the background on loopback, in `home` or, if given, in the directory `other`.
-    pub fn start(home: &Home, other: Option<&Path>) -> Self {
+    pub(crate) fn start(home: &Home, other: Option<&Path>) -> Self {
         let path = other.map_or_else(|| home.path(), Path::to_owned);
         let text = path.to_str().expect("temporary paths are UTF-8");
         let args = ["--format", "json", "--home", text, "start", "--daemon", "--no-mdns"];
@@ -114,7 +146,7 @@ impl Detached {
         node
     }
 
-    pub fn pid(&self) -> u64 {
+    pub(crate) fn pid(&self) -> u64 {
         self.listening["pid"].as_u64().expect("a start says its pid")
     }
 }
@@ -132,17 +164,23 @@ impl Drop for Detached {
     }
 }
 
-fn finish(command: &mut Command) -> Output {
-    let output = command.output().expect("the binary runs");
-    let text = |bytes| String::from_utf8(bytes).expect("the binary speaks UTF-8");
-    Output { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+/// Runs a command to its end.
+pub(crate) fn finish(command: &mut Command) -> Output {
+    command.output().expect("the binary runs").into()
+}
+
+impl From<std::process::Output> for Output {
+    fn from(output: std::process::Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("the binary speaks UTF-8");
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
 }
 
 /// A node in the foreground, killed when it is dropped.
-pub struct Node {
+pub(crate) struct Node {
     child: Child,
     /// What it printed once it listened.
-    pub listening: Value,
+    pub(crate) listening: Value,
 }
 
 impl Node {
@@ -158,18 +196,23 @@ impl Node {
         node
     }
 
-    pub fn pid(&self) -> u32 {
+    /// The first address it listens on.
+    pub(crate) fn address(&self) -> &str {
+        self.listening["listen_addresses"][0].as_str().expect("it listens somewhere")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Ends the process as `kill -9` does.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("the process is ours");
         self.child.wait().expect("the process is ours");
     }
 
     /// Waits until the process has ended by itself.
-    pub fn wait(&mut self) -> Option<i32> {
+    pub(crate) fn wait(&mut self) -> Option<i32> {
         self.child.wait().expect("the process is ours").code()
     }
 }

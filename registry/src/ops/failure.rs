@@ -39,6 +39,7 @@ pub(crate) fn store(error: ggen_blockstore::Error) -> Failure {
     let failure = Failure::from_error(kind, &error);
     match &error {
         Error::Corrupt { .. } => failure.hinted("`ggen marketplace p2p fetch` it again from a peer that has it"),
+        Error::Exists { .. } => failure.hinted("name another place with `-o PATH`"),
         Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             failure.hinted("free some space on that disk, then run the same command again: it resumes")
         }
@@ -79,9 +80,8 @@ impl From<HomeError> for Failure {
     fn from(error: HomeError) -> Self {
         let failure = failed(&error);
         match &error {
-            HomeError::InUse { .. } => {
-                failure.hinted("a node runs there: see `ggen marketplace p2p status`, or `stop` it")
-            }
+            HomeError::InUse { .. } => failure
+                .hinted("wait until that command has ended; those given to a node (`start --daemon`) run side by side"),
             HomeError::Io { .. } => failure,
         }
     }

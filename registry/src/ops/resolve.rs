@@ -10,7 +10,7 @@ use ggen_blockstore::{Block, Cid};
 
 use super::{Operations, clock, download::Download, failure};
 use crate::{
-    ErrorKind, Failure, Progress, Reporter,
+    BootstrapRequest, ErrorKind, Failure, Progress, Reporter,
     identity::{Envelope, IdentityChain, PublisherId, RecordError, Signed},
     index::{Claim, ClaimSet, PublisherEntry, VersionEntry, Walk, package_key, qualified_key},
     package::{PackageId, Release, Requirement},
@@ -46,9 +46,23 @@ impl Operations {
         self.release_of(download, &publisher.chain, wanted.package, chosen).await
     }
 
+    /// A node that has only just started may not have reached its bootstrap nodes yet: they are awaited, so that nobody
+    /// is not the answer before somebody was asked.
+    async fn know_somebody(&self) -> Result<(), Failure> {
+        let Some(node) = &self.node else { return Ok(()) };
+        let nodes: Vec<_> = self.config.bootstrap_nodes.iter().map(ToString::to_string).collect();
+        if !nodes.is_empty() && node.snapshot().await.map_err(failure::stopped)?.ggen_routing_peers == 0 {
+            let timeout = self.config.timeouts.dial();
+            // Those that cannot be reached are tried again by the node itself.
+            let _unreached = self.bootstrap(BootstrapRequest { nodes, timeout }).await?;
+        }
+        Ok(())
+    }
+
     /// Looks the name up on the DHT, keeps what is true of the answers, and returns it.
     async fn ask_the_dht(&self, wanted: &Wanted<'_>) -> Result<Vec<Claim>, Failure> {
         let Some(node) = &self.node else { return Ok(Vec::new()) };
+        self.know_somebody().await?;
         let key = match &wanted.publisher {
             Some(publisher) => qualified_key(publisher, wanted.package),
             None => package_key(wanted.package),

@@ -1,0 +1,230 @@
+//! `kill -9` of the daemon in the middle of its work. The next start finds a consistent store, nothing that was
+//! promised is lost, and the same command then completes.
+//!
+//! A moment is either a fraction of the time that an uninterrupted run of the command took, or a sign of progress on
+//! disk; which ones, decides the seed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Child,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::support::{Home, Node, Output, Random, Tree, package, rehash, store_bytes, tree};
+
+/// Kills per test.
+const ROUNDS: usize = 10;
+/// So many of them come at a sign of progress, the others at a point in time.
+const ROUNDS_BY_PROGRESS: usize = 4;
+/// Files of a package, besides those that every test package has.
+const FILES: usize = 300;
+/// Longest of these, in bytes.
+const MAX_FILE_BYTES: usize = 12_000;
+/// The largest file of a package, of several blocks.
+const LARGE_FILE_BYTES: usize = 2_500_000;
+/// How long a sign of progress is waited for before the test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// When to kill.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// So long after the command was started.
+    After(Duration),
+    /// When the store has grown by so many bytes.
+    StoreGrew(u64),
+    /// When a partial tree stands beside its place.
+    PartialTree,
+}
+
+/// A release whose publish returned.
+struct Promised {
+    name: String,
+    version: String,
+    cid: Value,
+    release: Value,
+    content: Tree,
+}
+
+#[test]
+fn publishing_daemon_that_is_killed_loses_nothing_it_promised() {
+    let mut random = Random::seeded();
+    let home = Home::on_loopback();
+    let whole = time_of_a_publish(&mut random);
+    let mut node = home.start(&[]);
+    let mut promised: Vec<Promised> = Vec::new();
+    for round in 0..ROUNDS {
+        let (name, version) = (format!("p{}", round / 2), format!("1.{}.0", round % 2));
+        let (root, bytes) = large_package(&home.work().join("packages"), &name, &version, &mut random);
+        let moment = if round < ROUNDS - ROUNDS_BY_PROGRESS {
+            Moment::After(whole.mul_f64(random.fraction()))
+        } else {
+            Moment::StoreGrew((bytes as f64 * random.fraction()) as u64)
+        };
+        let killed = kill_during(&home, &mut node, &["publish", path(&root), "--namespace", "acme"], moment);
+        let (blocks, _) = rehash(&home);
+        say(&format!("publish {round}: {moment:?}, exit {:?}, {blocks} blocks", killed.code));
+
+        node = home.start(&[]);
+        let again = home.publish(&root);
+        if killed.code == Some(0) {
+            assert_eq!(again["unchanged"], true, "what returned was published");
+            assert_eq!(again["release"], killed.json()["release"]);
+        }
+        let (cid, release) = (again["cid"].clone(), again["release"].clone());
+        promised.push(Promised { name, version, cid, release, content: tree(&root) });
+        check_promises(&home, &promised);
+    }
+    node.kill();
+    rehash(&home);
+}
+
+#[test]
+fn fetching_daemon_that_is_killed_resumes() {
+    let mut random = Random::seeded();
+    let alice = Home::on_loopback();
+    let (root, bytes) = large_package(&alice.work().join("packages"), "big", "1.0.0", &mut random);
+    let server = alice.start(&[]);
+    alice.publish(&root);
+    let content = tree(&root);
+    let fetch = ["fetch", "acme/big", "--provider", server.address(), "-o", "out"];
+    let (whole, blocks) = time_of_a_fetch(&fetch);
+    for round in 0..ROUNDS {
+        let moment = match round {
+            0 | 1 => Moment::PartialTree,
+            _ if round < ROUNDS_BY_PROGRESS => Moment::StoreGrew((bytes as f64 * random.fraction()) as u64),
+            _ => Moment::After(whole.mul_f64(random.fraction())),
+        };
+        let bob = Home::on_loopback();
+        let mut node = bob.start(&[]);
+        let own = package(&bob.work().join("own"), "own", "1.0.0");
+        let published = bob.publish(&own);
+        let killed = kill_during(&bob, &mut node, &fetch, moment);
+        let out = bob.work().join("out");
+        let whole_tree_is_there = out.exists();
+        if whole_tree_is_there {
+            assert!(tree(&out) == content, "half a tree stands in the place of a whole one");
+            fs::remove_dir_all(&out).unwrap();
+        }
+        rehash(&bob);
+
+        node = bob.start(&[]);
+        let fetched = bob.p2p(&[&["--format", "json"], &fetch as &[&str]].concat()).expect_code(0).json();
+        say(&format!(
+            "fetch {round}: {moment:?}, exit {:?}, {} blocks of {blocks} left",
+            killed.code, fetched["blocks_fetched"]
+        ));
+        assert!(tree(&out) == content, "the tree differs");
+        if whole_tree_is_there || matches!(moment, Moment::PartialTree) {
+            assert_eq!(fetched["blocks_fetched"], 0, "a tree is written when all its blocks are here");
+        }
+        assert_eq!(partial_trees(&out), Vec::<PathBuf>::new(), "the next fetch clears up");
+        let (cid, release) = (published["cid"].clone(), published["release"].clone());
+        let own = Promised { name: "own".into(), version: "1.0.0".into(), cid, release, content: tree(&own) };
+        check_promises(&bob, &[own]);
+        node.kill();
+        rehash(&bob);
+    }
+}
+
+/// Runs a command against the node and kills the node at the moment. Returns how the command ended.
+fn kill_during(home: &Home, node: &mut Node, args: &[&str], moment: Moment) -> Output {
+    let before = store_bytes(home);
+    let out = home.work().join("out");
+    let mut command = home.begin(args);
+    match moment {
+        Moment::After(time) => thread::sleep(time),
+        Moment::StoreGrew(bytes) => wait_until(&mut command, || store_bytes(home) >= before + bytes),
+        Moment::PartialTree => wait_until(&mut command, || !partial_trees(&out).is_empty() || out.exists()),
+    }
+    node.kill();
+    let ended: Output = command.wait_with_output().unwrap().into();
+    // A command that found no daemon any more did it by itself; one that did, says that it went away.
+    if ended.code != Some(0) {
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(
+            ended.json()["error"]["message"].as_str().is_some_and(|message| message.contains("daemon")),
+            "{ended:?}"
+        );
+        assert_eq!(ended.stderr, "");
+    }
+    ended
+}
+
+/// Looks, without a pause, until the sign is there or the command has ended.
+fn wait_until(command: &mut Child, sign: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !sign() && command.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "no sign of progress");
+        thread::yield_now();
+    }
+}
+
+/// Every release that was promised is listed, and can be fetched without any peer.
+#[track_caller]
+fn check_promises(home: &Home, promised: &[Promised]) {
+    let hits = home.p2p(&["--format", "json", "search", "test", "--local", "--limit", "100"]).expect_code(0).json();
+    for Promised { name, version, cid, release, content } in promised {
+        let listed = hits.as_array().unwrap().iter().any(|hit| hit["package"] == format!("acme/{name}"));
+        assert!(listed, "acme/{name} is not listed in {hits}");
+        let copy = home.work().join("copy");
+        for target in [&format!("acme/{name}@={version}"), release.as_str().unwrap()] {
+            let args = ["--format", "json", "fetch", target, "--offline", "-o", path(&copy)];
+            let fetched = home.p2p(&args).expect_code(0).json();
+            assert_eq!(fetched["cid"], *cid, "{target}");
+            assert!(tree(&copy) == *content, "{target} differs");
+            fs::remove_dir_all(&copy).unwrap();
+        }
+    }
+}
+
+fn time_of_a_publish(random: &mut Random) -> Duration {
+    let home = Home::on_loopback();
+    let (root, _) = large_package(home.work(), "measured", "1.0.0", random);
+    let _node = home.start(&[]);
+    let started = Instant::now();
+    home.publish(&root);
+    started.elapsed()
+}
+
+/// Time and number of blocks of an uninterrupted fetch.
+fn time_of_a_fetch(fetch: &[&str]) -> (Duration, Value) {
+    let home = Home::on_loopback();
+    let _node = home.start(&[]);
+    let started = Instant::now();
+    let fetched = home.p2p(&[&["--format", "json"], fetch].concat()).expect_code(0).json();
+    (started.elapsed(), fetched["blocks_fetched"].clone())
+}
+
+/// Writes a package of many files that no other package has. Returns its directory and about how many bytes it has.
+fn large_package(place: &Path, name: &str, version: &str, random: &mut Random) -> (PathBuf, u64) {
+    let root = package(&place.join(format!("{name}-{version}")), name, version);
+    fs::write(root.join("src/large"), random.bytes(LARGE_FILE_BYTES)).unwrap();
+    let mut bytes = LARGE_FILE_BYTES;
+    for file in 0..FILES {
+        let directory = root.join(format!("files/{}", file % 7));
+        fs::create_dir_all(&directory).unwrap();
+        let length = random.below(MAX_FILE_BYTES);
+        bytes += length;
+        fs::write(directory.join(file.to_string()), random.bytes(length)).unwrap();
+    }
+    (root, bytes as u64)
+}
+
+/// What stands beside `out` under the name of a partial tree.
+fn partial_trees(out: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(out.parent().unwrap()).unwrap().flatten();
+    let is_partial = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(".out.partial-");
+    entries.map(|entry| entry.path()).filter(is_partial).collect()
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn say(line: &str) {
+    eprintln!("{line}");
+}

@@ -1,0 +1,140 @@
+//! A disk that is full: the error says so, nothing half-written stays, and with space the same command completes.
+//!
+//! One test lays the home on a small file system that is really full, for which it must be allowed to mount one. The
+//! other limits the size of files, which everybody may: writes then fail in the same places, with another error.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::support::{Home, Output, Random, check_human, check_json, finish, package, rehash, tree};
+
+/// Size of the file system, in bytes.
+const DISK_BYTES: u64 = 32 << 20;
+/// Left of it when it is "full": enough for keys and catalog, too little for the package.
+const LEFT_BYTES: u64 = 3 << 20;
+/// Bytes of the package.
+const PACKAGE_BYTES: usize = 6 << 20;
+/// The limit on files that stands in for a full disk, in blocks of 512 bytes (what `ulimit -f` of sh counts).
+const FILE_LIMIT_BLOCKS: u64 = LEFT_BYTES / 512;
+
+/// A small file system, unmounted when it is dropped.
+struct SmallDisk {
+    place: PathBuf,
+    ballast: PathBuf,
+}
+
+impl SmallDisk {
+    /// Mounts one at `place`; `None` where that is not allowed.
+    fn mount(place: &Path) -> Option<Self> {
+        fs::create_dir_all(place).unwrap();
+        let size = format!("size={DISK_BYTES}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(place).output().ok()?;
+        let ballast = place.join("ballast");
+        mounted.status.success().then(|| Self { place: place.to_owned(), ballast })
+    }
+
+    /// Fills it up to the rest that is left.
+    fn fill(&self) {
+        fs::write(&self.ballast, vec![1; (DISK_BYTES - LEFT_BYTES) as usize]).unwrap();
+    }
+
+    fn free(&self) {
+        fs::remove_file(&self.ballast).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // A file system that stays mounted is removed with its namespace or by hand; the test has its result.
+        drop(Command::new("umount").arg("-l").arg(&self.place).status());
+    }
+}
+
+fn incompressible_package(home: &Home) -> PathBuf {
+    let root = package(&home.work().join("x"), "x", "1.0.0");
+    fs::write(root.join("src/large"), Random::seeded().bytes(PACKAGE_BYTES)).unwrap();
+    root
+}
+
+/// Runs a command that a full disk stops, in both formats.
+#[track_caller]
+fn stopped_by_the_disk(run: impl Fn(&str) -> Output) {
+    check_human(&run("human"), 1, &["cannot ", "No space left", "hint", "resumes"]);
+    check_json(&run("json"), 1, &["cannot ", "No space left", "resumes"]);
+}
+
+#[test]
+fn full_disk_stops_a_publish_and_a_fetch_and_nothing_half_written_stays() {
+    let home = Home::on_loopback();
+    let root = incompressible_package(&home);
+    let configuration = fs::read(home.path().join("p2p-config.toml")).unwrap();
+    // Whoever may not mount has the other test.
+    let Some(disk) = SmallDisk::mount(&home.path()) else { return };
+    fs::write(home.path().join("p2p-config.toml"), configuration).unwrap();
+    let publish = ["publish", root.to_str().unwrap(), "--namespace", "acme"];
+
+    disk.fill();
+    stopped_by_the_disk(|format| home.p2p(&[&["--format", format], &publish as &[&str]].concat()));
+    rehash(&home);
+    {
+        let _node = home.start(&[]);
+        stopped_by_the_disk(|format| home.p2p(&[&["--format", format], &publish as &[&str]].concat()));
+        let hits = home.p2p(&["--format", "json", "search", "test", "--local"]).expect_code(0).json();
+        assert_eq!(hits, serde_json::json!([]), "half a package was published");
+        disk.free();
+        // The node that met the full disk goes on with the disk that is free again.
+        home.publish(&root);
+    }
+    rehash(&home);
+
+    let out = home.path().join("out");
+    let fetch = ["fetch", "acme/x", "--offline", "-o", out.to_str().unwrap()];
+    fs::write(&disk.ballast, vec![1; (DISK_BYTES - LEFT_BYTES) as usize - PACKAGE_BYTES]).unwrap();
+    stopped_by_the_disk(|format| home.p2p(&[&["--format", format], &fetch as &[&str]].concat()));
+    let tar = ["fetch", "acme/x", "--offline", "--tar", out.to_str().unwrap()];
+    stopped_by_the_disk(|format| home.p2p(&[&["--format", format], &tar as &[&str]].concat()));
+    assert_eq!(outputs(&home.path()), Vec::<String>::new(), "something half-written stays");
+    disk.free();
+    home.p2p(&fetch).expect_code(0);
+    assert!(tree(&out) == tree(&root));
+    rehash(&home);
+}
+
+#[test]
+fn limit_on_files_stops_a_publish_and_a_fetch_and_nothing_half_written_stays() {
+    let home = Home::on_loopback();
+    let root = incompressible_package(&home);
+    let out = home.work().join("out");
+    let limited = |args: &[&str]| {
+        // Ignored, the signal of a file that is too large becomes an error of the write.
+        let script = format!("trap '' XFSZ; ulimit -f {FILE_LIMIT_BLOCKS}; exec \"$@\"");
+        let inner = home.command(&[&["marketplace", "p2p"], args].concat());
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, "sh"]).arg(inner.get_program()).args(inner.get_args());
+        command.current_dir(home.work()).env("GGEN_HOME", home.path()).env("HOME", home.work());
+        finish(&mut command)
+    };
+    let publish = ["publish", root.to_str().unwrap(), "--namespace", "acme"];
+    for format in ["human", "json"] {
+        let output = limited(&[&["--format", format], &publish as &[&str]].concat());
+        let check = if format == "json" { check_json } else { check_human };
+        check(&output, 1, &["cannot ", "too large"]);
+    }
+    rehash(&home);
+    home.publish(&root);
+    let fetch = ["fetch", "acme/x", "--offline", "-o", out.to_str().unwrap()];
+    check_human(&limited(&fetch), 1, &["cannot ", "too large"]);
+    assert_eq!(outputs(home.work()), Vec::<String>::new(), "something half-written stays");
+    home.p2p(&fetch).expect_code(0);
+    assert!(tree(&out) == tree(&root));
+    rehash(&home);
+}
+
+/// Names of what a fetch to `out` may have written: it, or what is to become it.
+fn outputs(directory: &Path) -> Vec<String> {
+    let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name == "out" || name.starts_with('.')).collect()
+}
