@@ -1,9 +1,12 @@
 //! News from others: judged before they are passed on, kept if they are good.
 
-use std::sync::Arc;
+mod limiter;
+
+use std::{sync::Arc, time::Instant};
 
 use tokio::sync::mpsc;
 
+use self::limiter::Limiter;
 use super::{Operations, clock};
 use crate::{
     index::{Acceptance, Announcement},
@@ -13,8 +16,12 @@ use crate::{
 impl Operations {
     /// Judges gossip until the node stops.
     pub(crate) async fn follow_gossip(self: Arc<Self>, mut gossip: mpsc::Receiver<Gossip>) {
+        let mut limiter = Limiter::default();
         while let Some(Gossip { id, data }) = gossip.recv().await {
-            let verdict = self.judge(data, id.from.to_string()).await;
+            let verdict = match limiter.admits(id.from, Instant::now()) {
+                true => self.judge(data, id.from.to_string()).await,
+                false => Verdict::Ignore,
+            };
             let Some(node) = &self.node else { return };
             if node.judge(id, verdict).await.is_err() {
                 return;
