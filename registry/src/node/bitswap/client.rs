@@ -138,22 +138,38 @@ impl Client {
     }
 
     pub(super) fn add_peer(&mut self, id: SessionId, peer_id: PeerId, now: Instant) {
-        let connected = match self.peers.get(&peer_id).map(|peer| peer.standing) {
-            Some(Standing::Good) => true,
-            Some(Standing::Banned | Standing::Unsupported) => return,
-            None => false,
-        };
-        let Some(active) = self.sessions.get_mut(&id) else { return };
-        if active.session.add_member(peer_id, connected) && connected {
-            self.touched.insert(peer_id);
-            self.fill(id, now);
+        match self.peers.get(&peer_id).map(|peer| peer.standing) {
+            Some(Standing::Good) => {
+                if self.join(id, peer_id, false) {
+                    self.fill(id, now);
+                }
+            }
+            Some(Standing::Banned | Standing::Unsupported) => {}
+            None => {
+                if let Some(active) = self.sessions.get_mut(&id) {
+                    active.session.add_candidate(peer_id);
+                }
+            }
         }
+    }
+
+    /// Makes a connected peer a member, in the place of a less useful one if there is no room; says whether it is one.
+    /// `has`: it has something that the session wants.
+    fn join(&mut self, id: SessionId, peer_id: PeerId, has: bool) -> bool {
+        let outdone = self.sessions.get(&id).and_then(|active| active.session.outdone_by(&peer_id, has));
+        if let Some(outdone) = outdone {
+            self.drop_from(id, outdone, DropReason::Useless);
+        }
+        let joined = self.sessions.get_mut(&id).is_some_and(|active| active.session.add_member(peer_id));
+        if joined {
+            self.touched.insert(peer_id);
+        }
+        joined
     }
 
     pub(super) fn on_connected(&mut self, peer_id: PeerId, now: Instant) {
         self.peers.insert(peer_id, Peer::new());
-        let of_peer =
-            |(id, active): (&SessionId, &Active)| active.session.members().contains_key(&peer_id).then_some(*id);
+        let of_peer = |(id, active): (&SessionId, &Active)| active.session.is_candidate(&peer_id).then_some(*id);
         let ids: Vec<_> = self.sessions.iter().filter_map(of_peer).collect();
         ids.into_iter().for_each(|id| self.add_peer(id, peer_id, now));
     }
@@ -243,10 +259,10 @@ impl Client {
     fn deliver(&mut self, block: Block, from: PeerId, now: Instant) {
         let cid = *block.cid();
         for id in self.interest.remove(&cid).unwrap_or_default() {
+            self.join(id, from, true);
             let Some(active) = self.sessions.get_mut(&id) else { continue };
             active.progress_at = now;
             active.needed_at = None;
-            active.session.add_member(from, true);
             let involved = active.session.on_block(&cid, block.data().len(), from).unwrap_or_default();
             active.session.output.send(SessionEvent::Block { block: block.clone(), from });
             self.release(id, &cid, &involved);
@@ -266,8 +282,9 @@ impl Client {
                 Presence::DontHave => self.on_refused(peer_id, cid),
                 Presence::Have => {
                     for id in peer.wantlist.on_have(cid) {
-                        let Some(active) = self.sessions.get_mut(&id) else { continue };
-                        if active.session.add_member(peer_id, true) {
+                        if self.join(id, peer_id, true)
+                            && let Some(active) = self.sessions.get_mut(&id)
+                        {
                             active.session.on_have(cid, peer_id);
                         }
                     }

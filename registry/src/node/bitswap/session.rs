@@ -5,7 +5,7 @@
 //! member refused). Each member has a cursor into the queue, below which it has refused everything that is still
 //! there, so that giving out wants does not search.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use ggen_blockstore::Cid;
 use libp2p::PeerId;
@@ -14,6 +14,9 @@ use super::channel::SessionSender;
 
 /// Most members of a session.
 pub(super) const MAX_SESSION_PEERS: usize = 64;
+/// Most peers that become members when they connect; the oldest give way. They are named by others and may not exist:
+/// they must take no room from those who are there.
+const MAX_CANDIDATES: usize = 256;
 /// DONT_HAVEs in a row after which a member is asked for nothing more, and is useless if nothing else comes of what it
 /// was asked for (Kubo's number).
 pub(super) const MAX_REFUSALS: u32 = 16;
@@ -46,10 +49,9 @@ struct Want {
     questioned: Vec<PeerId>,
 }
 
-/// A peer in a session.
+/// A connected peer in a session.
 #[derive(Debug, Default)]
 pub(super) struct Member {
-    pub(super) connected: bool,
     /// It sent a block, or said that it has one.
     proven: bool,
     cursor: u64,
@@ -75,6 +77,8 @@ pub(super) struct Session {
     stuck: BTreeSet<u64>,
     next_order: u64,
     members: HashMap<PeerId, Member>,
+    /// Not connected, the oldest first.
+    candidates: VecDeque<PeerId>,
     average_bytes: f64,
     /// Bytes of credit taken by what is asked for.
     asked_bytes: u64,
@@ -90,6 +94,7 @@ impl Session {
             stuck: BTreeSet::new(),
             next_order: 0,
             members: HashMap::new(),
+            candidates: VecDeque::new(),
             average_bytes: ASSUMED_BLOCK_BYTES,
             asked_bytes: 0,
         }
@@ -111,8 +116,9 @@ impl Session {
         &self.members
     }
 
-    pub(super) fn connected_members(&self) -> usize {
-        self.members.values().filter(|member| member.connected).count()
+    /// The peer is to become a member when it connects.
+    pub(super) fn is_candidate(&self, peer: &PeerId) -> bool {
+        self.candidates.contains(peer)
     }
 
     /// What more peers are needed for, at most `limit` wants: those that no member can give, else those that nobody
@@ -180,19 +186,40 @@ impl Session {
         Some(involved)
     }
 
-    /// Adds a peer; says whether there was room. Its coming frees the wants that were stuck.
-    pub(super) fn add_member(&mut self, peer: PeerId, connected: bool) -> bool {
-        if let Some(member) = self.members.get_mut(&peer) {
-            member.connected |= connected;
-        } else if self.members.len() < MAX_SESSION_PEERS {
-            self.members.insert(peer, Member { connected, ..Member::default() });
-        } else {
-            return false;
+    /// Adds a connected peer; says whether there was room. Its coming frees the wants that were stuck.
+    pub(super) fn add_member(&mut self, peer: PeerId) -> bool {
+        self.candidates.retain(|candidate| *candidate != peer);
+        if !self.members.contains_key(&peer) {
+            if self.members.len() >= MAX_SESSION_PEERS {
+                return false;
+            }
+            self.members.insert(peer, Member::default());
         }
-        if connected {
-            self.unstick();
-        }
+        self.unstick();
         true
+    }
+
+    /// Notes a peer that is to become a member when it connects.
+    pub(super) fn add_candidate(&mut self, peer: PeerId) {
+        if self.members.contains_key(&peer) || self.candidates.contains(&peer) {
+            return;
+        }
+        if self.candidates.len() >= MAX_CANDIDATES {
+            self.candidates.pop_front();
+        }
+        self.candidates.push_back(peer);
+    }
+
+    /// Who has to go for `peer` to become a member, if anybody has to and may: one that proved nothing. For a peer
+    /// that `has` something it may be anyone of these, the one of least use first; for any other, one that only
+    /// refused so far.
+    pub(super) fn outdone_by(&self, peer: &PeerId, has: bool) -> Option<PeerId> {
+        if self.members.len() < MAX_SESSION_PEERS || self.members.contains_key(peer) {
+            return None;
+        }
+        let only_refused = |member: &Member| member.refusals > 0 && member.asked == 0;
+        let unproven = self.members.iter().filter(|(_, member)| !member.proven && (has || only_refused(member)));
+        unproven.max_by_key(|(_, member)| (member.asked == 0, member.refusals)).map(|(peer, _)| *peer)
     }
 
     /// Puts the stuck wants back into the queue, for those who have not refused them.
@@ -218,10 +245,10 @@ impl Session {
         for (peer, member) in &mut self.members {
             if !want.refused.contains(peer) {
                 member.cursor = member.cursor.min(order);
-                able |= member.connected;
+                able = true;
             }
         }
-        if able || !self.members.values().any(|member| member.connected) {
+        if able || self.members.is_empty() {
             self.queue.insert(order);
         } else {
             self.stuck.insert(order);
@@ -298,26 +325,25 @@ impl Session {
 
     /// The peer is gone, and may come back.
     pub(super) fn on_disconnected(&mut self, peer: PeerId) {
-        let Some(member) = self.members.get_mut(&peer) else { return };
-        *member = Member { asked: member.asked, ..Member::default() };
-        self.unask_all(peer);
         for want in self.wants.values_mut() {
             want.refused.retain(|other| *other != peer);
             want.questioned.retain(|other| *other != peer);
         }
-        self.settle_queue();
+        if self.drop_member(peer).is_some() {
+            self.add_candidate(peer);
+        }
     }
 
-    /// Gives a peer up. Returns what it was asked for.
+    /// Gives a peer up. Returns what it was asked for, `None` if it was no member.
     pub(super) fn drop_member(&mut self, peer: PeerId) -> Option<Vec<Cid>> {
-        self.members.get_mut(&peer)?.connected = false;
+        self.candidates.retain(|candidate| *candidate != peer);
+        self.members.remove(&peer)?;
         let cids = self.unask_all(peer);
-        self.members.remove(&peer);
         self.settle_queue();
         Some(cids)
     }
 
-    /// Moves queued wants that no connected member can give to the stuck ones.
+    /// Moves queued wants that no member can give to the stuck ones.
     fn settle_queue(&mut self) {
         for order in std::mem::take(&mut self.queue) {
             self.enqueue(order);
@@ -327,7 +353,7 @@ impl Session {
     /// Chooses the next want to ask `peer` for, and notes it as asked. `room`: bytes that may be asked of the peer,
     /// `credit`: bytes that the consumer has room for.
     pub(super) fn next_for(&mut self, peer: PeerId, room: u64, credit: u64) -> Option<(Cid, u64)> {
-        let member = self.members.get_mut(&peer).filter(|member| member.connected)?;
+        let member = self.members.get_mut(&peer)?;
         if member.refusals >= MAX_REFUSALS {
             return None;
         }
@@ -356,7 +382,7 @@ impl Session {
     /// Chooses a want that only `slow` is asked for to ask `fast` for too: the last one, which `slow` will come to
     /// last.
     pub(super) fn steal_for(&mut self, fast: PeerId, slow: PeerId) -> Option<(Cid, u64)> {
-        let member = self.members.get_mut(&fast).filter(|member| member.connected)?;
+        let member = self.members.get_mut(&fast)?;
         let stealable = |want: &Want| {
             want.asked.len() < MAX_ASKED
                 && want.asked.contains(&slow)

@@ -48,9 +48,9 @@ impl Client {
     /// Gives the session's queued wants to its members, the fastest first, in turns, as far as windows and credit go.
     pub(super) fn fill(&mut self, id: SessionId, now: Instant) {
         let Some(active) = self.sessions.get(&id).filter(|active| active.session.has_queued()) else { return };
-        let connected = active.session.members().iter().filter(|(_, member)| member.connected);
+        let members = active.session.members().keys();
         let mut members: Vec<(f64, PeerId)> =
-            connected.filter_map(|(peer_id, _)| Some((self.peers.get(peer_id)?.meter.rate(), *peer_id))).collect();
+            members.filter_map(|peer_id| Some((self.peers.get(peer_id)?.meter.rate(), *peer_id))).collect();
         members.sort_by(|left, right| right.0.total_cmp(&left.0));
         while !members.is_empty() {
             members.retain(|(_, peer_id)| self.take_turn(id, *peer_id, now));
@@ -142,8 +142,7 @@ impl Client {
         if active.session.has_queued() || active.session.wanted() == 0 {
             return;
         }
-        let connected = active.session.members().iter().filter(|(_, member)| member.connected);
-        let members: Vec<PeerId> = connected.map(|(peer_id, _)| *peer_id).collect();
+        let members: Vec<PeerId> = active.session.members().keys().copied().collect();
         for fast in &members {
             for _ in 0..MAX_STEALS {
                 let Some(slow) = self.slower(id, *fast, &members, now) else { break };
@@ -188,7 +187,7 @@ impl Client {
             active.progress_at = now;
         }
         let idle = now.saturating_duration_since(active.progress_at);
-        let helpless = active.session.connected_members() == 0 || active.session.is_stuck();
+        let helpless = active.session.members().is_empty() || active.session.is_stuck();
         if helpless && now.saturating_duration_since(active.retried_at) >= RETRY_EVERY {
             active.retried_at = now;
             active.session.retry_stuck();
@@ -200,7 +199,7 @@ impl Client {
             session.output.send(SessionEvent::NeedPeers {
                 cids: session.needed(MAX_NEEDED_CIDS),
                 wanted: session.wanted(),
-                peers: session.connected_members(),
+                peers: session.members().len(),
             });
         }
         if helpless || idle >= BROADCAST_AFTER {

@@ -11,6 +11,7 @@ use super::*;
 use crate::node::bitswap::{
     channel::{SessionReceiver, session_channel},
     message::WantKind,
+    session::MAX_SESSION_PEERS,
 };
 
 const STEP: Duration = Duration::from_millis(5);
@@ -304,6 +305,22 @@ fn a_connected_stranger_is_asked_whether_it_has_the_root_and_then_for_the_blocks
 }
 
 #[test]
+fn a_session_full_of_peers_that_have_nothing_still_takes_the_one_that_has() {
+    let content = blocks(3, 1000);
+    let start = Instant::now();
+    let mut providers: Vec<_> = (0..MAX_SESSION_PEERS).map(|_| Provider::new(1e6, 10, &[], start)).collect();
+    providers.push(Provider::new(1e6, 10, &content, start));
+    let mut sim = Sim::new(CREDIT, start, providers);
+    (0..1000).for_each(|_| sim.client.add_peer(sim.session, PeerId::random(), start));
+    sim.add_all();
+    assert_eq!(sim.client.sessions[&sim.session].session.members().len(), MAX_SESSION_PEERS);
+    sim.want(&content, true);
+    let took = sim.run(content.len());
+    assert!(took < 10.0, "{took} s");
+    assert_eq!(sim.from.keys().copied().collect::<Vec<_>>(), [sim.providers[MAX_SESSION_PEERS].id]);
+}
+
+#[test]
 fn no_peer_is_ever_asked_for_more_than_it_remembers() {
     let content = blocks(3000, 100);
     let (_, sim) = seconds(&[50e6], &content, None);
@@ -373,7 +390,7 @@ fn data_that_nobody_asked_for_gets_a_peer_banned() {
     sim.take();
     assert_eq!(sim.news, [SessionEvent::PeerDropped { peer, reason: DropReason::Misbehaved }]);
     sim.client.add_peer(sim.session, peer, start);
-    assert_eq!(sim.client.sessions[&sim.session].session.connected_members(), 0);
+    assert_eq!(sim.client.sessions[&sim.session].session.members().len(), 0);
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn cid(index: u32) -> Cid {
 fn session(wants: u32, members: &[PeerId]) -> Session {
     let mut session = Session::new(session_channel(ROOM).0);
     (0..wants).for_each(|index| assert!(session.want(cid(index), Some(100))));
-    members.iter().for_each(|peer| assert!(session.add_member(*peer, true)));
+    members.iter().for_each(|peer| assert!(session.add_member(*peer)));
     session
 }
 
@@ -43,7 +43,7 @@ fn a_refused_want_goes_to_the_other_peer_and_is_stuck_when_both_refuse() {
     session.on_refusal(&cid(0), peers[1]);
     assert!(session.is_stuck() && !session.has_queued() && session.asked_bytes() == 0);
     let third = PeerId::random();
-    session.add_member(third, true);
+    session.add_member(third);
     assert_eq!(next(&mut session, third), Some(cid(0)));
 }
 
@@ -129,6 +129,33 @@ fn nothing_is_asked_beyond_the_consumers_credit() {
     assert_eq!(std::iter::from_fn(|| within(&mut session)).count(), 3);
 }
 
+#[test]
+fn peers_that_are_not_there_take_no_room_from_those_that_are() {
+    let mut session = session(1, &[]);
+    let absent: Vec<_> = (0..10 * MAX_CANDIDATES).map(|_| PeerId::random()).collect();
+    absent.iter().for_each(|peer| session.add_candidate(*peer));
+    assert_eq!(session.candidates.len(), MAX_CANDIDATES);
+    assert!(session.is_candidate(absent.last().unwrap()) && !session.is_candidate(&absent[0]));
+    let peer = PeerId::random();
+    assert!(session.add_member(peer));
+    assert_eq!(next(&mut session, peer), Some(cid(0)));
+}
+
+#[test]
+fn a_peer_that_has_something_takes_the_place_of_one_that_proved_nothing() {
+    let peers: Vec<_> = (0..MAX_SESSION_PEERS).map(|_| PeerId::random()).collect();
+    let mut session = session(2, &peers);
+    let comer = PeerId::random();
+    assert!(!session.add_member(comer));
+    assert_eq!(session.outdone_by(&comer, false), None);
+    assert!(session.outdone_by(&comer, true).is_some());
+    next(&mut session, peers[3]);
+    session.on_refusal(&cid(0), peers[3]);
+    assert_eq!(session.outdone_by(&comer, false), Some(peers[3]));
+    peers.iter().for_each(|peer| session.on_have(&cid(1), *peer));
+    assert_eq!(session.outdone_by(&comer, true), None);
+}
+
 proptest! {
     /// Whatever happens, a want is either there, asked of somebody, or came; and the books balance.
     #[test]
@@ -143,7 +170,7 @@ proptest! {
                 2 => came.extend(session.on_block(&cid(index), 100, peer).map(|_| cid(index))),
                 3 => drop(session.on_refusal(&cid(index), peer)),
                 4 => session.on_disconnected(peer),
-                5 => drop(session.add_member(peer, true)),
+                5 => drop(session.add_member(peer)),
                 _ => drop(session.drop_member(peer)),
             }
             let asked: usize = session.wants.values().map(|want| want.asked.len()).sum();
@@ -156,7 +183,7 @@ proptest! {
         }
         let finisher = PeerId::random();
         peers.iter().for_each(|peer| drop(session.drop_member(*peer)));
-        session.add_member(finisher, true);
+        session.add_member(finisher);
         while let Some(cid) = next(&mut session, finisher) {
             session.on_block(&cid, 100, finisher);
             came.insert(cid);
