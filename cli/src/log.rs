@@ -41,7 +41,7 @@ pub(crate) fn to_file(level: Level, file: RotatedFile) {
 fn filter(level: Level) -> EnvFilter {
     let default = match level {
         Level::Silent => "off",
-        Level::Node => "warn,ggen_cli=info,ggen_marketplace=info,ggen_blockstore=info",
+        Level::Node => "warn,libp2p_kad=error,ggen_cli=info,ggen_marketplace=info,ggen_blockstore=info",
         Level::Verbose => "info,ggen_cli=debug,ggen_marketplace=debug,ggen_blockstore=debug",
     };
     match std::env::var(EnvFilter::DEFAULT_ENV) {

@@ -107,6 +107,8 @@ fn compose(key: &Keypair, config: &Config, store: Arc<dyn Blockstore>) -> Result
     let peer = key.public().to_peer_id();
     let limits = ConnectionLimits::default()
         .with_max_established(Some(config.limits.connections))
+        // Some are kept for our own dials: those who come to us cannot take them all.
+        .with_max_established_incoming(Some((config.limits.connections / 4 * 3).max(1)))
         .with_max_pending_incoming(Some(config.limits.connections))
         .with_max_pending_outgoing(Some(config.limits.connections))
         .with_max_established_per_peer(Some(config.limits.connections_per_peer));

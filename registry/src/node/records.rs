@@ -32,6 +32,10 @@ const MAX_PROVIDERS_PER_KEY: usize = 20;
 const MAX_PROVIDER_KEY_BYTES: usize = 80;
 /// Most addresses kept of one provider.
 const MAX_PROVIDER_ADDRESSES: usize = 16;
+/// Longest address kept of a provider, in bytes.
+const MAX_ADDRESS_BYTES: usize = 256;
+/// Most bytes of provider records kept, keys and addresses counted.
+const MAX_PROVIDER_BYTES: usize = 32 << 20;
 
 /// A bounded record store.
 #[derive(Debug)]
@@ -41,6 +45,7 @@ pub(crate) struct RecordStore {
     record_distances: BTreeMap<KBucketDistance, RecordKey>,
     record_bytes: usize,
     providers: HashMap<RecordKey, Vec<ProviderRecord>>,
+    provider_bytes: usize,
     provider_distances: BTreeMap<KBucketDistance, RecordKey>,
     /// What this node itself provides: never evicted, its number is bounded by what the user published.
     provided: HashMap<RecordKey, ProviderRecord>,
@@ -54,6 +59,7 @@ impl RecordStore {
             record_distances: BTreeMap::new(),
             record_bytes: 0,
             providers: HashMap::new(),
+            provider_bytes: 0,
             provider_distances: BTreeMap::new(),
             provided: HashMap::new(),
         }
@@ -78,9 +84,10 @@ impl RecordStore {
     }
 
     fn evict_farthest_providers(&mut self) {
-        while self.providers.len() > MAX_PROVIDED_KEYS {
+        while self.providers.len() > MAX_PROVIDED_KEYS || self.provider_bytes > MAX_PROVIDER_BYTES {
             let Some((_, key)) = self.provider_distances.pop_last() else { return };
-            self.providers.remove(&key);
+            let gone = self.providers.remove(&key).unwrap_or_default();
+            self.provider_bytes -= bytes_of(&gone);
         }
     }
 
@@ -90,15 +97,30 @@ impl RecordStore {
         for key in &stale {
             self.drop_record(key);
         }
-        for list in self.providers.values_mut() {
-            list.retain(|record| !record.is_expired(now));
-        }
-        let empty: Vec<_> = self.providers.iter().filter(|(_, list)| list.is_empty()).map(|(k, _)| k.clone()).collect();
-        for key in empty {
-            self.providers.remove(&key);
-            self.provider_distances.remove(&self.distance(&key));
+        for key in self.providers.keys().cloned().collect::<Vec<_>>() {
+            self.keep_providers(&key, |record| !record.is_expired(now));
         }
     }
+
+    /// Keeps those providers of a key that `wanted` says.
+    fn keep_providers(&mut self, key: &RecordKey, wanted: impl Fn(&ProviderRecord) -> bool) {
+        let Some(list) = self.providers.get_mut(key) else { return };
+        let before = bytes_of(list);
+        list.retain(wanted);
+        let after = bytes_of(list);
+        let is_empty = list.is_empty();
+        self.provider_bytes -= before - after;
+        if is_empty {
+            self.providers.remove(key);
+            self.provider_distances.remove(&self.distance(key));
+        }
+    }
+}
+
+/// What the providers of one key take of memory.
+fn bytes_of(records: &[ProviderRecord]) -> usize {
+    let addresses = |record: &ProviderRecord| record.addresses.iter().map(|address| address.len()).sum::<usize>();
+    records.iter().map(|record| size_of::<ProviderRecord>() + record.key.as_ref().len() + addresses(record)).sum()
 }
 
 impl Store for RecordStore {
@@ -138,14 +160,17 @@ impl Store for RecordStore {
             self.provided.insert(record.key.clone(), record);
             return Ok(());
         }
+        record.addresses.retain(|address| address.len() <= MAX_ADDRESS_BYTES);
         record.addresses.truncate(MAX_PROVIDER_ADDRESSES);
         let key = record.key.clone();
         let target = KBucketKey::new(key.clone());
         let list = self.providers.entry(key.clone()).or_default();
+        let before = bytes_of(list);
         list.retain(|known| known.provider != record.provider);
         list.push(record);
         list.sort_by_cached_key(|known| KBucketKey::from(known.provider).distance(&target));
         list.truncate(MAX_PROVIDERS_PER_KEY);
+        self.provider_bytes = self.provider_bytes + bytes_of(list) - before;
         self.provider_distances.insert(self.distance(&key), key);
         self.evict_farthest_providers();
         Ok(())
@@ -165,12 +190,79 @@ impl Store for RecordStore {
             self.provided.remove(key);
             return;
         }
-        if let Some(list) = self.providers.get_mut(key) {
-            list.retain(|known| known.provider != *provider);
-            if list.is_empty() {
-                self.providers.remove(key);
-                self.provider_distances.remove(&self.distance(key));
-            }
+        self.keep_providers(key, |known| known.provider != *provider);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use libp2p::{Multiaddr, multiaddr::Protocol};
+
+    use super::*;
+
+    fn key(name: &str) -> RecordKey {
+        RecordKey::from(name.as_bytes().to_vec())
+    }
+
+    fn provider(name: &str, address: &str) -> ProviderRecord {
+        ProviderRecord::new(key(name), PeerId::random(), vec![address.parse().unwrap()])
+    }
+
+    #[test]
+    fn the_providers_nearest_to_a_key_stay() {
+        let mut store = RecordStore::new(PeerId::random());
+        let mut all: Vec<_> = (0..3 * MAX_PROVIDERS_PER_KEY).map(|_| provider("k", "/ip4/8.8.8.8/tcp/1")).collect();
+        for record in &all {
+            store.add_provider(record.clone()).unwrap();
         }
+        let target = KBucketKey::new(key("k"));
+        all.sort_by_cached_key(|record| KBucketKey::from(record.provider).distance(&target));
+        let kept: Vec<_> = store.providers(&key("k")).into_iter().map(|record| record.provider).collect();
+        assert_eq!(kept, all[..MAX_PROVIDERS_PER_KEY].iter().map(|record| record.provider).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn endless_addresses_are_not_kept() {
+        let mut store = RecordStore::new(PeerId::random());
+        let mut long = Multiaddr::empty();
+        for _ in 0..100 {
+            long.push(Protocol::Dns("a-rather-long-name.example.org".into()));
+        }
+        let mut record = provider("k", "/ip4/8.8.8.8/tcp/1");
+        record.addresses = std::iter::repeat_n(long, 1000).chain(record.addresses).collect();
+        store.add_provider(record).unwrap();
+        let kept = store.providers(&key("k"));
+        assert_eq!(kept[0].addresses, ["/ip4/8.8.8.8/tcp/1".parse().unwrap()]);
+        assert_eq!(store.provider_bytes, bytes_of(&kept));
+    }
+
+    #[test]
+    fn what_others_are_responsible_for_goes_first() {
+        let local = PeerId::random();
+        let mut store = RecordStore::new(local);
+        let value = vec![0; MAX_VALUE_BYTES];
+        let names: Vec<_> = (0..2 * MAX_RECORD_BYTES / MAX_VALUE_BYTES).map(|n| n.to_string()).collect();
+        for name in &names {
+            store.put(Record::new(key(name), value.clone())).unwrap();
+        }
+        assert!(store.record_bytes <= MAX_RECORD_BYTES);
+        let nearest = names.iter().min_by_key(|name| store.distance(&key(name))).unwrap();
+        assert!(store.get(&key(nearest)).is_some());
+        assert!(store.put(Record::new(key("x"), vec![0; MAX_VALUE_BYTES + 1])).is_err());
+    }
+
+    #[test]
+    fn what_has_expired_is_forgotten_and_its_bytes_are_free_again() {
+        let (mut store, now) = (RecordStore::new(PeerId::random()), Instant::now());
+        let mut record = provider("k", "/ip4/8.8.8.8/tcp/1");
+        record.expires = Some(now + Duration::from_secs(10));
+        store.add_provider(record).unwrap();
+        store.expire(now + Duration::from_secs(9));
+        assert_eq!(store.providers(&key("k")).len(), 1);
+        store.expire(now + Duration::from_secs(10));
+        assert_eq!((store.providers(&key("k")).len(), store.provider_bytes), (0, 0));
+        assert!(store.provider_distances.is_empty());
     }
 }

@@ -50,7 +50,9 @@ impl Operations {
     pub(crate) async fn fetch(&self, request: FetchRequest, reporter: Arc<dyn Reporter>) -> Result<Fetched, Failure> {
         let started = Instant::now();
         let target: Target = request.target.parse().map_err(usage)?;
-        refuse_occupied(&request.to)?;
+        if let Some(place) = known_place(&request.to, &target) {
+            refuse_occupied(&place)?;
+        }
         let mut download = self.download(&request, reporter.clone()).await?;
         let found = match target {
             Target::Content { cid, path } => self.fetch_content(&mut download, cid, &path).await?,
@@ -263,9 +265,20 @@ fn check_manifest(store: &dyn Blockstore, content: Cid, manifest: &ManifestReade
     Ok(())
 }
 
+/// Where the tree will be written, as far as the target says; a release CID does not say its package's name.
+fn known_place(to: &FetchTo, target: &Target) -> Option<PathBuf> {
+    match (to, target) {
+        (FetchTo::Path(path), _) => Some(path.clone()),
+        (FetchTo::NamedIn(directory), Target::Package { package, .. }) => Some(directory.join(package.name())),
+        (FetchTo::NamedIn(directory), Target::Content { cid, path }) if path.is_empty() && cid.codec() != DAG_CBOR => {
+            Some(directory.join(cid.to_string()))
+        }
+        _ => None,
+    }
+}
+
 /// Refuses early what could not be written in the end.
-fn refuse_occupied(to: &FetchTo) -> Result<(), Failure> {
-    let FetchTo::Path(path) = to else { return Ok(()) };
+fn refuse_occupied(path: &Path) -> Result<(), Failure> {
     let occupied = match std::fs::read_dir(path) {
         Ok(mut entries) => entries.next().is_some(),
         Err(_) => path.exists(),

@@ -42,6 +42,7 @@ impl Operations {
             return failure::blocking(move || operations.dry_run(&request, version, &*reporter)).await;
         }
         refuse_unsupported(&request)?;
+        let key = request.key.clone().unwrap_or_else(|| DEFAULT_KEY.to_owned());
         // Held by the work itself: whoever asked for it may go away while it goes on.
         let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
         let operations = Arc::clone(self);
@@ -52,7 +53,11 @@ impl Operations {
         });
         let done = done.await?;
         reporter.report(Progress::Announcing);
-        self.tell(done).await
+        let published = self.tell(done).await?;
+        // Whoever is told of the release is shown the recovery key with it, and keeps it elsewhere.
+        let keys = self.keys.clone();
+        failure::blocking(move || Ok(keys.forget_recovery(&key)?)).await?;
+        Ok(published)
     }
 
     /// Everything that needs no network.
@@ -99,7 +104,6 @@ impl Operations {
             }
         };
         let (claim, _) = self.claim(&keys.chain, &head, &package)?;
-        self.keys.forget_recovery(name)?;
         let published = report(&prepared, &signed, unchanged, opened.recovery);
         Ok(Done { published, signed, claim })
     }

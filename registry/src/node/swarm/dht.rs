@@ -15,6 +15,8 @@ use tokio::sync::mpsc;
 use super::Driver;
 use crate::node::{behaviour::Dht, pending::Purpose, records::MAX_VALUE_BYTES, republish::Item};
 
+/// Providers of one answer that are dialled and passed on: one peer cannot make us dial thousands.
+const MAX_DIALS_PER_ANSWER: usize = 20;
 /// Offered records whose judgement is under way; more are dropped.
 const MAX_ADMISSIONS: usize = 64;
 
@@ -81,8 +83,9 @@ impl Driver {
             {
                 self.judge_record(source, record)
             }
-            kad::Event::OutboundQueryProgressed { id, result, step, .. } => {
-                self.on_query(dht, id, result, step.last);
+            kad::Event::OutboundQueryProgressed { id, result, step, stats } => {
+                let answered = stats.num_successes() as usize;
+                self.on_query(dht, id, result, step.last, answered);
             }
             kad::Event::RoutingUpdated { is_new_peer: true, .. } => {
                 self.republisher.retry_failed(Instant::now());
@@ -123,7 +126,7 @@ impl Driver {
         }
     }
 
-    fn on_query(&mut self, dht: Dht, id: kad::QueryId, result: QueryResult, last: bool) {
+    fn on_query(&mut self, dht: Dht, id: kad::QueryId, result: QueryResult, last: bool, answered: usize) {
         match &result {
             QueryResult::GetProviders(Ok(GetProvidersOk::FoundProviders { providers, .. })) => {
                 self.on_providers(dht, id, providers.iter().copied());
@@ -138,7 +141,7 @@ impl Driver {
             _ => {}
         }
         if last && let Some(purpose) = self.pending.finish(dht, id) {
-            self.on_query_end(purpose, result);
+            self.on_query_end(purpose, result, answered);
         }
     }
 
@@ -146,7 +149,8 @@ impl Driver {
     fn on_providers(&mut self, dht: Dht, id: kad::QueryId, providers: impl Iterator<Item = PeerId>) {
         let Some(Purpose::Providers(asker)) = self.pending.get(dht, id) else { return };
         let asker = asker.clone();
-        for peer in providers.filter(|peer| peer != self.swarm.local_peer_id()).collect::<Vec<_>>() {
+        let others = providers.filter(|peer| peer != self.swarm.local_peer_id());
+        for peer in others.take(MAX_DIALS_PER_ANSWER).collect::<Vec<_>>() {
             let dial = DialOpts::peer_id(peer).condition(PeerCondition::DisconnectedAndNotDialing).build();
             if let Err(error) = self.swarm.dial(dial) {
                 tracing::trace!(target: "ggen_marketplace::backend::p2p", %peer, %error, "provider not dialled");
@@ -157,7 +161,8 @@ impl Driver {
         }
     }
 
-    fn on_query_end(&mut self, purpose: Purpose, result: QueryResult) {
+    /// `answered` is how many peers have answered the query.
+    fn on_query_end(&mut self, purpose: Purpose, result: QueryResult, answered: usize) {
         let now = Instant::now();
         match (purpose, result) {
             (Purpose::ClosestFor(item), QueryResult::GetClosestPeers(found)) => {
@@ -176,11 +181,9 @@ impl Driver {
                 self.republisher.done(&item, taken, now);
             }
             (Purpose::Provide(item), QueryResult::StartProviding(outcome)) => {
-                // kad does not say how many peers were told: none, if the routing table is empty.
-                let Item::Provide(dht, _) = &item else { return };
-                let routing_peers: usize = self.kad(*dht).kbuckets().map(|bucket| bucket.num_entries()).sum();
+                // Telling has no answer: those who answered the lookup are those who were told.
                 let told = match outcome {
-                    Ok(_) => routing_peers,
+                    Ok(_) => answered,
                     Err(AddProviderError::Timeout { .. }) => 0,
                 };
                 self.republisher.done(&item, told, now);

@@ -119,8 +119,26 @@ impl Driver {
             for address in &addresses {
                 self.kad(dht).add_address(&peer_id, address.clone());
             }
+            self.forget_other_addresses(dht, &peer_id, &addresses);
         }
         self.on_greeted(peer_id);
+    }
+
+    /// A peer has the addresses it tells now, and no others: kad's list of them would grow with every push.
+    fn forget_other_addresses(&mut self, dht: Dht, peer: &PeerId, told: &[Multiaddr]) {
+        if told.is_empty() {
+            return;
+        }
+        let mut stale = Vec::new();
+        if let Some(bucket) = self.kad(dht).kbucket(*peer)
+            && let Some(entry) = bucket.iter().find(|entry| entry.node.key.preimage() == peer)
+        {
+            let is_told = |known: &Multiaddr| told.contains(known) || told.contains(&split_peer(known.clone()).0);
+            stale.extend(entry.node.value.iter().filter(|known| !is_told(known)).cloned());
+        }
+        for address in stale {
+            self.kad(dht).remove_address(peer, &address);
+        }
     }
 
     pub(super) fn on_neighbours(&mut self, found: Vec<(PeerId, Multiaddr)>) {

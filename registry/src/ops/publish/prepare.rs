@@ -36,6 +36,12 @@ impl Operations {
             read_from_disk(path)?;
         }
         let imported = import(&*self.store, path, reporter)?;
+        let limit = self.config.limits.package_bytes;
+        if imported.size_bytes > limit {
+            let message =
+                format!("{} bytes are more than `limits.package_bytes`, {limit}, allows", imported.size_bytes);
+            return Err(Failure::new(ErrorKind::Failed, message));
+        }
         let gpack = read_from_store(&*self.store, imported.root, path)?;
         let manifest = self.write_manifest(imported.root)?;
         Ok(Prepared { imported, gpack, manifest })
