@@ -1,7 +1,7 @@
 //! The network behind a small handle: ready, find, provide, announce, fetch blocks. Never sees packages: keys, topics
 //! and records are bytes here.
 //!
-//! *Invariants*: one task owns the swarm ([`swarm`]); everybody else holds a [`Handle`] and talks to it through bounded
+//! *Invariants*: one task owns the swarm; everybody else holds a handle and talks to it through bounded
 //! queues. What a peer sends is bounded, checked and can cost it its connection.
 
 mod addresses;
