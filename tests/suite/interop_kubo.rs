@@ -5,6 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use crate::support::{
+    ONE_KUBO_FETCHES,
     kubo::{Import, Kubo, Options, Routing, wait_until},
     nodes::Node,
     trees::{assert_same_contents, varied_package},
@@ -12,6 +13,7 @@ use crate::support::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubo_gets_what_we_publish_with_the_cid_and_a_connection() {
+    let _one = ONE_KUBO_FETCHES.lock().await;
     let work = TempDir::new().unwrap();
     let package = work.path().join("package");
     varied_package(&package, "for-kubo", "1.0.0");
@@ -42,6 +44,7 @@ async fn kubo_gets_what_we_publish_with_the_cid_and_a_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubo_gives_the_same_tree_the_same_cid() {
+    let _one = ONE_KUBO_FETCHES.lock().await;
     let work = TempDir::new().unwrap();
     let package = work.path().join("package");
     varied_package(&package, "same-cid", "1.0.0");
@@ -61,6 +64,7 @@ async fn kubo_gives_the_same_tree_the_same_cid() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn we_fetch_what_kubo_added_in_both_profiles() {
+    let _one = ONE_KUBO_FETCHES.lock().await;
     for import in [Import::UnixfsV1, Import::LegacyCidV0] {
         let work = TempDir::new().unwrap();
         let package = work.path().join("package");
@@ -87,6 +91,7 @@ async fn we_fetch_what_kubo_added_in_both_profiles() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubo_and_we_find_each_other_through_the_ipfs_dht() {
+    let _one = ONE_KUBO_FETCHES.lock().await;
     let work = TempDir::new().unwrap();
     let package = work.path().join("package");
     varied_package(&package, "discovered", "1.0.0");

@@ -5,7 +5,10 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::support::kubo::{Import, Kubo, Options, Routing, wait_until};
+use crate::support::{
+    ONE_KUBO_FETCHES,
+    kubo::{Import, Kubo, Options, Routing, wait_until},
+};
 
 /// A small tree with a nested directory, a hidden file and one of several chunks. It has no empty file, since Kubo
 /// 0.42 cannot serve one: boxo's Bitswap server takes a block of zero bytes for a missing one (`getBlockSizes`).
@@ -26,6 +29,7 @@ fn assert_same_sample(left: &Path, right: &Path) {
 
 #[test]
 fn two_kubos_exchange_a_tree_over_a_connection_alone() {
+    let _one = ONE_KUBO_FETCHES.blocking_lock();
     let work = TempDir::new().unwrap();
     let tree = work.path().join("tree");
     sample_tree(&tree);
@@ -67,6 +71,7 @@ fn legacy_profile_makes_cid_v0() {
 
 #[test]
 fn kubos_find_each_other_through_the_amino_dht_on_loopback() {
+    let _one = ONE_KUBO_FETCHES.blocking_lock();
     let work = TempDir::new().unwrap();
     let tree = work.path().join("tree");
     sample_tree(&tree);

@@ -5,3 +5,7 @@ pub(crate) mod kubo;
 pub(crate) mod nodes;
 pub(crate) mod rust_ipfs;
 pub(crate) mod trees;
+
+/// Held by tests in which a Kubo fetches: one at a time. Kubo 0.42 gives a peer up for good after a single failed send,
+/// and on a machine of two cores with everything else running beside it, a send may fail.
+pub(crate) static ONE_KUBO_FETCHES: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
