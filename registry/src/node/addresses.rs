@@ -47,14 +47,16 @@ pub(crate) fn is_plausible(told: &Multiaddr, seen_from: Option<Scope>) -> bool {
 }
 
 /// Says whether a node serves the IPFS DHT: when it is known to be reachable from the internet, or when all its
-/// bootstrap nodes are on this machine or this network, which is then an IPFS network of its own. Behind a NAT of the
-/// public network it stays a client and pollutes nobody's routing table.
+/// bootstrap nodes and all the peers it is connected to are on this machine or this network, which is then an IPFS
+/// network of its own. Behind a NAT of the public network it stays a client and pollutes nobody's routing table.
 pub(crate) fn serves_ipfs_dht<'a>(
     bootstrap: impl IntoIterator<Item = &'a Multiaddr>,
     confirmed: impl IntoIterator<Item = &'a Multiaddr>,
+    seen: impl IntoIterator<Item = Option<Scope>>,
 ) -> bool {
     let is_public = |address: &Multiaddr| scope(address) == Some(Scope::Public);
-    confirmed.into_iter().any(is_public) || !bootstrap.into_iter().any(is_public)
+    let meets_the_public = seen.into_iter().any(|scope| scope == Some(Scope::Public));
+    confirmed.into_iter().any(is_public) || !(meets_the_public || bootstrap.into_iter().any(is_public))
 }
 
 /// Takes the peer id off the end of an address.
@@ -107,9 +109,10 @@ mod tests {
         let public = [address("/dnsaddr/bootstrap.libp2p.io")];
         let private = [address("/ip4/127.0.0.1/tcp/4001")];
         let reachable = [address("/ip4/8.8.8.8/tcp/4001")];
-        assert!(!serves_ipfs_dht(&public, &private));
-        assert!(serves_ipfs_dht(&public, &reachable));
-        assert!(serves_ipfs_dht(&private, &private));
-        assert!(serves_ipfs_dht([], []));
+        assert!(!serves_ipfs_dht(&public, &private, []));
+        assert!(serves_ipfs_dht(&public, &reachable, []));
+        assert!(serves_ipfs_dht(&private, &private, [Some(Scope::Loopback)]));
+        assert!(serves_ipfs_dht([], [], []));
+        assert!(!serves_ipfs_dht([], &private, [Some(Scope::Private), Some(Scope::Public)]));
     }
 }

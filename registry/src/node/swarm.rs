@@ -157,7 +157,10 @@ impl Driver {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
             SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address),
-            SwarmEvent::ExpiredListenAddr { address, .. } => self.swarm.remove_external_address(&address),
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.swarm.remove_external_address(&address);
+                self.choose_ipfs_mode();
+            }
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.on_connected(peer_id, connection_id, &endpoint);
             }
@@ -280,14 +283,17 @@ impl Driver {
         &mut self.swarm.behaviour_mut().bitswap
     }
 
-    /// Whether the node serves the IPFS DHT depends on its addresses: looked at whenever these change.
+    /// Whether the node serves the IPFS DHT depends on its addresses and its peers': looked at whenever these change.
     fn choose_ipfs_mode(&mut self) {
         if self.kad(Dht::Ggen).mode() == Mode::Client {
             return;
         }
-        let serves = addresses::serves_ipfs_dht(&self.bootstrap, self.swarm.external_addresses());
+        let seen = self.seen_from.values().copied();
+        let serves = addresses::serves_ipfs_dht(&self.bootstrap, self.swarm.external_addresses(), seen);
         let mode = if serves { Mode::Server } else { Mode::Client };
-        self.kad(Dht::Ipfs).set_mode(Some(mode));
+        if self.kad(Dht::Ipfs).mode() != mode {
+            self.kad(Dht::Ipfs).set_mode(Some(mode));
+        }
     }
 
     fn publish(&mut self, key: Vec<u8>, value: Vec<u8>, now: Instant) {

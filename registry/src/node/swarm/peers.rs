@@ -64,6 +64,7 @@ impl Driver {
         let remote = endpoint.get_remote_address();
         tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, %remote, "connected");
         self.seen_from.insert(peer, scope(remote));
+        self.choose_ipfs_mode();
         if let Some(reply) = self.dials.remove(&connection) {
             self.greet(peer, reply);
         }
@@ -81,6 +82,7 @@ impl Driver {
 
     pub(super) fn on_gone(&mut self, peer: PeerId) {
         self.seen_from.remove(&peer);
+        self.choose_ipfs_mode();
         self.identified.remove(&peer);
         for reply in self.greeting.remove(&peer).into_iter().flatten() {
             let _unasked = reply.send(Err(DialFailed("the peer closed the connection".to_owned())));
