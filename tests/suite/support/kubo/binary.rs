@@ -107,12 +107,13 @@ fn pinned_version(module: &Path) -> String {
         .to_owned()
 }
 
-/// Returns cargo's target directory: the nearest one above the running program that cargo marked as a cache.
+/// Returns cargo's target directory: the nearest one above the running program that cargo marked as a cache, or, where
+/// somebody else made it, that cargo keeps its notes in.
 fn target_directory() -> PathBuf {
     let program = env::current_exe().expect("a running program has a path");
     program
         .ancestors()
-        .find(|directory| directory.join("CACHEDIR.TAG").exists())
+        .find(|directory| [".rustc_info.json", "CACHEDIR.TAG"].iter().any(|mark| directory.join(mark).exists()))
         .unwrap_or_else(|| panic!("`{}` does not lie in a cargo target directory", program.display()))
         .to_owned()
 }
