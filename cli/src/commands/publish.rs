@@ -35,10 +35,10 @@ pub(crate) struct Args {
     #[arg(long)]
     dry_run: bool,
     /// Return only when this many peers answered to have all of it
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
     min_replicas: u32,
     /// Seconds to wait for the network; the release stays published locally
-    #[arg(long, value_name = "SECS", default_value = "60", value_parser = seconds)]
+    #[arg(long, value_name = "SECS", default_value = "60", value_parser = seconds, hide = true)]
     timeout: Duration,
 }
 
