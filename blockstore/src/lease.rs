@@ -13,7 +13,17 @@ use std::{
 #[derive(Debug)]
 pub struct Lease {
     epoch: u64,
+    /// The oldest epoch held when this lease began, its own included. What was stamped since belongs to work that was
+    /// under way then, and may have been pinned too late for whoever looked at the pins under this lease.
+    horizon: u64,
     epochs: Arc<Epochs>,
+}
+
+impl Lease {
+    /// Blocks with a stamp below this were protected by no lease when this one began, nor by any since.
+    pub(crate) fn horizon(&self) -> u64 {
+        self.horizon
+    }
 }
 
 impl Drop for Lease {
@@ -42,18 +52,13 @@ impl Epochs {
         state.now += 1;
         let epoch = state.now;
         *state.held.entry(epoch).or_default() += 1;
-        Lease { epoch, epochs: Arc::clone(self) }
+        let horizon = state.held.first_key_value().map_or(epoch, |(oldest, _)| *oldest);
+        Lease { epoch, horizon, epochs: Arc::clone(self) }
     }
 
     /// The epoch to stamp a block with that is put or retained now.
     pub(crate) fn now(&self) -> u64 {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).now
-    }
-
-    /// Blocks with a stamp below this are protected by no lease.
-    pub(crate) fn oldest_held(&self) -> u64 {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.held.first_key_value().map_or(state.now + 1, |(epoch, _)| *epoch)
     }
 
     fn end(&self, epoch: u64) {

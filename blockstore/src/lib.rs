@@ -11,6 +11,7 @@ mod cids;
 pub mod conformance;
 mod dag;
 mod error;
+mod gc;
 mod lease;
 mod memory;
 mod null;
@@ -28,6 +29,7 @@ pub use dag::{
     dfs_blocks, links, may_have_links,
 };
 pub use error::{Error, Result};
+pub use gc::{Collected, Collector, Marks};
 pub use lease::Lease;
 pub use memory::MemoryBlockstore;
 pub use null::NullBlockstore;

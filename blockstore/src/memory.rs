@@ -105,11 +105,15 @@ impl Blockstore for MemoryBlockstore {
         self.epochs.lease()
     }
 
-    fn delete_unused(&self, cids: &[Cid], _lease: &Lease) -> Result<u64> {
+    fn delete_unused(&self, cids: &[Cid], lease: &Lease) -> Result<u64> {
         let mut inner = self.write();
-        let oldest = self.epochs.oldest_held();
+        let oldest = lease.horizon();
         let unused = |inner: &Inner, cid: &Cid| inner.blocks.get(cid.hash()).is_some_and(|entry| entry.epoch < oldest);
         Ok(cids.iter().map(|cid| if unused(&inner, cid) { inner.remove(cid.hash()) } else { 0 }).sum())
+    }
+
+    fn last_used(&self, cid: &Cid) -> Result<u64> {
+        Ok(self.read().blocks.get(cid.hash()).map_or(0, |entry| entry.epoch))
     }
 
     fn sync(&self) -> Result<()> {

@@ -201,10 +201,17 @@ impl Blockstore for SegmentBlockstore {
         self.inner.epochs.lease()
     }
 
-    fn delete_unused(&self, cids: &[Cid], _lease: &Lease) -> Result<u64> {
-        let epochs = &self.inner.epochs;
+    fn delete_unused(&self, cids: &[Cid], lease: &Lease) -> Result<u64> {
         // An epoch that no longer fits its field is stamped as the largest, and such a block counts as used.
-        self.inner.delete(cids, |epoch| epoch != u32::MAX && u64::from(epoch) < epochs.oldest_held())
+        self.inner.delete(cids, |epoch| epoch != u32::MAX && u64::from(epoch) < lease.horizon())
+    }
+
+    fn last_used(&self, cid: &Cid) -> Result<u64> {
+        Ok(self.inner.locate(cid)?.map_or(0, |located| u64::from(located.found.entry.epoch)))
+    }
+
+    fn reclaim(&self, within: u64) -> Result<u64> {
+        self.inner.reclaim(within)
     }
 
     fn sync(&self) -> Result<()> {

@@ -63,11 +63,31 @@ pub trait Blockstore: Debug + Send + Sync + 'static {
 
     /// Deletes those of `cids` that no lease protects, and returns how many went: the sweep of a garbage collection
     /// that runs beside traffic. `lease` is the collector's own, taken before it marked: what was put or retained
-    /// since then stays.
+    /// since then stays, and so does what was put or retained under any lease that was held at that moment, for its
+    /// work may have ended with a pin after the marking.
     ///
     /// # Errors
     /// An I/O error.
     fn delete_unused(&self, cids: &[Cid], lease: &Lease) -> Result<u64>;
+
+    /// When the block was last put or retained, by the clock that leases count in: larger is later, 0 is before this
+    /// store was opened (or never). What an eviction goes by; reading a block is no use in this sense.
+    ///
+    /// # Errors
+    /// As [`size`](Self::size).
+    fn last_used(&self, _cid: &Cid) -> Result<u64> {
+        Ok(0)
+    }
+
+    /// Gives the space of deleted blocks back, where a store keeps it at first; goes on, the emptiest files first,
+    /// until the store takes at most `within` bytes or nothing worth it is left. Returns the bytes given back. Takes
+    /// some space itself meanwhile.
+    ///
+    /// # Errors
+    /// An I/O error, a full disk among them.
+    fn reclaim(&self, _within: u64) -> Result<u64> {
+        Ok(0)
+    }
 
     /// Makes everything written so far survive loss of power.
     ///

@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{bootstrap, completions, config, fetch, key, publish, search, start, status, stop};
+use crate::commands::{
+    bootstrap, completions, config, doctor, fetch, info, key, peer, peer_info, peer_list, publish, search, start,
+    status, stop, yank,
+};
+use crate::commands::{gc, mirror, pin, verify};
 
 /// Decentralised, content-addressed package registry that speaks IPFS
 #[derive(Debug, Parser)]
@@ -92,11 +96,46 @@ pub(crate) enum P2p {
     Fetch(fetch::Args),
     /// Search the catalog
     Search(search::Args),
+    /// Tell what is known of a package
+    Info(info::Args),
+    /// Say that a version is no longer to be chosen
+    Yank(yank::Args),
     /// Manage keys
     #[command(subcommand, arg_required_else_help = true, after_help = "Example:\n  ggen marketplace p2p key list")]
     Key(key::Command),
+    /// List the peers that are connected or known
+    PeerList(peer_list::Args),
+    /// Say what is known of a peer
+    PeerInfo(peer_info::Args),
+    /// Allow or deny a peer, or forget it
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Example:\n  ggen marketplace p2p peer deny 12D3KooWGC6TvWhfapngX6wvJHMYvKpDMXPb3ZnCZ6dMoaMtimQ5"
+    )]
+    Peer(peer::Command),
     /// Connect the node to bootstrap nodes
     Bootstrap(bootstrap::Args),
+    /// Find out why something does not work
+    Doctor(doctor::Args),
+    /// Hash blocks again, and fetch damaged ones again
+    Verify(verify::Args),
+    /// Keep things in the store
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Example:\n  ggen marketplace p2p pin add acme/http@^1.2"
+    )]
+    Pin(pin::Command),
+    /// Remove what nothing keeps
+    Gc(gc::Args),
+    /// Keep packages of others available, as their publishers release them
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Example:\n  ggen marketplace p2p mirror add 'acme/*' --versions 3"
+    )]
+    Mirror(mirror::Command),
     /// Look at the configuration
     #[command(subcommand, arg_required_else_help = true, after_help = "Example:\n  ggen marketplace p2p config show")]
     Config(config::Command),

@@ -3,14 +3,24 @@
 pub(crate) mod bootstrap;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod doctor;
 pub(crate) mod fetch;
+pub(crate) mod gc;
+pub(crate) mod info;
 pub(crate) mod key;
 mod man;
+pub(crate) mod mirror;
+pub(crate) mod peer;
+pub(crate) mod peer_info;
+pub(crate) mod peer_list;
+pub(crate) mod pin;
 pub(crate) mod publish;
 pub(crate) mod search;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;
+pub(crate) mod verify;
+pub(crate) mod yank;
 
 use std::{future::Future, ops::RangeInclusive, time::Duration};
 
@@ -19,6 +29,7 @@ use ggen_marketplace::{ErrorKind, Failure};
 use crate::{
     args::{Args, Command, Marketplace, P2p},
     context::Context,
+    error,
     interrupt::or_interrupted,
     log::{self, Level},
     ui::Ui,
@@ -29,12 +40,12 @@ const TIMEOUT_SECONDS: RangeInclusive<u64> = 1..=7 * 24 * 3600;
 /// How long work on other threads may take to end once a command has its result.
 const RUNTIME_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Runs the command that was parsed.
-pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
+/// Runs the command that was parsed; returns the exit code, unless it failed without an answer.
+pub(crate) fn run(args: Args, ui: &Ui) -> Result<u8, Failure> {
     let Args { global, command } = args;
     let command = match command {
-        Command::Completions(args) => return completions::run(&args, ui),
-        Command::Man => return man::run(ui),
+        Command::Completions(args) => return completions::run(&args, ui).map(|()| 0),
+        Command::Man => return man::run(ui).map(|()| 0),
         Command::Marketplace(Marketplace::P2p(command)) => command,
     };
     let level = if global.verbose { Level::Verbose } else { Level::Silent };
@@ -43,17 +54,31 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     if !matches!(command, P2p::Start(_)) {
         log::to_stderr(level, ui.color());
     }
-    match command {
+    let done = match command {
+        P2p::Doctor(args) => {
+            let fault = block_on(or_interrupted(doctor::run(&context, &args)))?;
+            return Ok(fault.map_or(0, error::exit_code));
+        }
         P2p::Start(args) => start::run(&context, &args, level),
         P2p::Stop(args) => cancellable(stop::run(&context, &args)),
         P2p::Status(args) => cancellable(status::run(&context, &args)),
         P2p::Publish(args) => cancellable(publish::run(&context, &args)),
         P2p::Fetch(args) => cancellable(fetch::run(&context, &args)),
         P2p::Search(args) => cancellable(search::run(&context, &args)),
+        P2p::Info(args) => cancellable(info::run(&context, &args)),
+        P2p::Yank(args) => cancellable(yank::run(&context, &args)),
         P2p::Key(command) => cancellable(key::run(&context, &command)),
+        P2p::PeerList(args) => cancellable(peer_list::run(&context, &args)),
+        P2p::PeerInfo(args) => cancellable(peer_info::run(&context, &args)),
+        P2p::Peer(command) => cancellable(peer::run(&context, &command)),
         P2p::Bootstrap(args) => cancellable(bootstrap::run(&context, &args)),
+        P2p::Verify(args) => cancellable(verify::run(&context, &args)),
+        P2p::Pin(command) => cancellable(pin::run(&context, &command)),
+        P2p::Gc(args) => cancellable(gc::run(&context, &args)),
+        P2p::Mirror(command) => cancellable(mirror::run(&context, &command)),
         P2p::Config(command) => config::run(&context, &command),
-    }
+    };
+    done.map(|()| 0)
 }
 
 /// Runs a command that a signal ends at once.

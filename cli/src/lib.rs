@@ -37,6 +37,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
             let outcome = commands::run(parsed, &ui);
             ui.finish(outcome)
         }
-        Err(refusal) => ui::usage::answer(&args, &refusal),
+        Err(refusal) => ui::usage::answer(&args, refusal),
     }
 }

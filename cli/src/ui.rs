@@ -13,7 +13,10 @@ use std::{
     env,
     fmt::Write as _,
     io::{self, IsTerminal, Write},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use ggen_marketplace::Failure;
@@ -33,6 +36,8 @@ pub(crate) struct Ui {
     quiet: bool,
     color: bool,
     bars: bool,
+    /// A document was printed: with JSON there is no room for another.
+    answered: Arc<AtomicBool>,
 }
 
 impl Ui {
@@ -41,7 +46,13 @@ impl Ui {
         let terminal = io::stderr().is_terminal();
         // A log and a bar on the same terminal would tear each other apart.
         let bars = terminal && !args.quiet && !args.verbose;
-        Self { format: args.format, quiet: args.quiet, color: terminal && color_wanted(), bars }
+        Self {
+            format: args.format,
+            quiet: args.quiet,
+            color: terminal && color_wanted(),
+            bars,
+            answered: Arc::default(),
+        }
     }
 
     pub(crate) fn color(&self) -> bool {
@@ -57,6 +68,7 @@ impl Ui {
             Format::Json => json::document(value)?,
             Format::Human => text::plain(&human(value)),
         };
+        self.answered.store(true, Ordering::Relaxed);
         self.raw(text.as_bytes())
     }
 
@@ -80,14 +92,17 @@ impl Ui {
     }
 
     /// Reports how the command ended and returns the exit code.
-    pub(crate) fn finish(&self, outcome: Result<(), Failure>) -> u8 {
-        let Err(failure) = outcome else { return 0 };
-        self.failure(&failure);
-        error::exit_code(failure.kind)
+    pub(crate) fn finish(&self, outcome: Result<u8, Failure>) -> u8 {
+        outcome.unwrap_or_else(|failure| {
+            self.failure(&failure);
+            error::exit_code(failure.kind)
+        })
     }
 
     fn failure(&self, failure: &Failure) {
         match self.format {
+            // A report of what is wrong came before: it is the document.
+            Format::Json if self.answered.load(Ordering::Relaxed) => {}
             // If even the error cannot be written, the exit code still tells.
             Format::Json => drop(self.raw(json::failure(failure).as_bytes())),
             Format::Human => talk(&describe(failure, self.color)),

@@ -1,9 +1,11 @@
 //! A node's configuration: plain values, built by the caller, validated once, never read from the environment here.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
+
+use crate::mirror_rule::{MAX_RULES, MirrorRule};
 
 /// Everything a node can be told. The four fields of the seeds' `P2PConfig` stand at the top.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,10 +23,25 @@ pub struct Config {
     pub namespace: Option<String>,
     /// Find peers on the local network. Default: true.
     pub mdns: bool,
+    /// Meet the other nodes of this network through the IPFS DHT, which tells its servers that this node is one of them.
+    /// Default: true.
+    pub rendezvous: bool,
+    /// DNS servers that resolve the names in addresses, as `ip:port`. Default: none, which means those of the system.
+    pub dns_servers: Vec<SocketAddr>,
     /// Bounds on what the node takes.
     pub limits: Limits,
     /// How long the node waits.
     pub timeouts: Timeouts,
+    /// What the node mirrors, besides what `mirror add` told it.
+    pub mirror: MirrorConfig,
+}
+
+/// What a node mirrors by its configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MirrorConfig {
+    /// The rules. Default: none.
+    pub rules: Vec<MirrorRule>,
 }
 
 /// Bounds on what a node takes.
@@ -37,6 +54,10 @@ pub struct Limits {
     pub connections_per_peer: u32,
     /// Largest package fetched or published, in bytes. Default: 64 GiB.
     pub package_bytes: u64,
+    /// Most bytes that the store is to take, whatever they are for: cache gives way, and a fetch that does not fit beside
+    /// what is published, pinned or mirrored is refused. That itself is kept whatever it takes. 0: as much as the disk
+    /// has. Default: 0.
+    pub store_bytes: u64,
 }
 
 /// How long a node waits, in seconds.
@@ -58,15 +79,18 @@ impl Default for Config {
             listen_addresses: vec!["/ip4/0.0.0.0/tcp/0".parse().expect("a literal address parses")],
             namespace: None,
             mdns: true,
+            rendezvous: true,
+            dns_servers: Vec::new(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            mirror: MirrorConfig::default(),
         }
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 256, connections_per_peer: 4, package_bytes: 64 << 30 }
+        Self { connections: 256, connections_per_peer: 4, package_bytes: 64 << 30, store_bytes: 0 }
     }
 }
 
@@ -100,6 +124,8 @@ pub struct ConfigError {
 
 /// Longest topic name, in bytes.
 const MAX_TOPIC_BYTES: usize = 128;
+/// Most DNS servers.
+const MAX_DNS_SERVERS: usize = 8;
 
 impl Config {
     /// Checks what the types cannot say.
@@ -116,6 +142,12 @@ impl Config {
         }
         if self.limits.connections == 0 || self.limits.connections_per_peer == 0 {
             return refuse("limits.connections", "must be at least 1".to_owned());
+        }
+        if self.dns_servers.len() > MAX_DNS_SERVERS {
+            return refuse("dns_servers", format!("has more than {MAX_DNS_SERVERS} entries"));
+        }
+        if self.mirror.rules.len() > MAX_RULES {
+            return refuse("mirror.rules", format!("has more than {MAX_RULES} rules"));
         }
         if self.timeouts.dht_query_seconds == 0 || self.timeouts.dial_seconds == 0 {
             return refuse("timeouts", "must be at least 1 second".to_owned());

@@ -5,6 +5,7 @@
 //!        keys/         <name>.key (private, libp2p protobuf, mode 0600), <name>.identity (signed identity document)
 //!        store/        blocks
 //!        catalog.db    what releases exist (SQLite)
+//!        peers.db      what is known of other peers (SQLite)
 //! ```
 
 use std::{
@@ -85,6 +86,16 @@ impl Home {
     /// The catalog's database.
     pub(crate) fn catalog(&self) -> PathBuf {
         self.path.join("catalog.db")
+    }
+
+    /// The book of peers.
+    pub(crate) fn peers(&self) -> PathBuf {
+        self.path.join("peers.db")
+    }
+
+    /// What the mirror remembers.
+    pub(crate) fn mirror(&self) -> PathBuf {
+        self.path.join("mirror.db")
     }
 
     /// The directory of the keys.

@@ -11,11 +11,12 @@
 //! *Non-goals*: no peers and no network. Time is an argument.
 
 #[cfg(test)]
-mod actor;
+pub(crate) mod actor;
 mod announcement;
 mod catalog;
 mod claim;
 mod error;
+mod exchange;
 mod head;
 mod keys;
 mod log;
@@ -24,17 +25,22 @@ mod tree;
 
 pub use announcement::{Announcement, MAX_ANNOUNCEMENT_BYTES, MAX_TOPIC_BYTES};
 pub use catalog::{
-    Acceptance, Catalog, CatalogCounts, CatalogError, ClaimAcceptance, Hit, MAX_QUERY_BYTES, MAX_SEARCH_LIMIT,
-    PublisherEntry, Refusal, ReleaseEntry, SearchFilters, StoredRecords,
+    Acceptance, Catalog, CatalogCounts, CatalogError, ClaimAcceptance, Hit, MAX_QUERY_BYTES, MAX_SEARCH_LIMIT, Matcher,
+    PublisherEntry, Refusal, ReleaseEntry, Salvaged, SearchFilters, StoredRecords, words_of,
 };
+pub(crate) use catalog::{Page, Pull, Summary};
 pub use claim::{Claim, ClaimEntry, ClaimSet, MAX_CLAIM_BYTES, MAX_CLAIM_SET_BYTES, MAX_CLAIMS, merge_claims};
 pub use error::{ClaimError, HeadError, PublicationError, TreeError};
+pub(crate) use exchange::{
+    CatalogAnswer, CatalogQuestion, MAX_HAVE, MAX_NEWS, MAX_SUMMARIES, OfferedHit, SearchAnswer, SearchQuestion,
+    read_page,
+};
 pub use head::{
     CLOCK_TOLERANCE, Equivocation, HEAD_LIFETIME, Head, HeadOrder, HeadVerdict, Refresh, VerifiedHead, judge_head,
 };
-pub use keys::{package_key, publisher_key, qualified_key};
-pub use log::{LogAction, LogEntry};
+pub use keys::{WORD_BUCKETS, package_key, publisher_key, qualified_key, word_bucket, word_key};
+pub use log::{LogAction, LogEntry, MAX_REASON_BYTES};
 pub use publication::{
     Publication, PublishOutcome, PublishRules, PublisherState, publish, refresh, rotate, set_yanked,
 };
-pub use tree::{CatalogTree, Found, VersionEntry, Walk, list_packages};
+pub use tree::{CatalogTree, Found, TreeListing, VersionEntry, Walk, list_packages};

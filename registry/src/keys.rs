@@ -1,4 +1,5 @@
-//! The key store of a home: private keys in libp2p's protobuf form (what `ipfs key import` takes), one file each.
+//! The key store of a home: private keys in libp2p's protobuf form (what `ipfs key import` takes), one file each. A
+//! registry without a home keeps the same files in memory.
 //!
 //! ```text
 //! keys/node.key             the peer's own
@@ -10,16 +11,19 @@
 //! The recovery key of a publisher is among them only until the first publish has succeeded: it is shown then, once, to
 //! be kept elsewhere.
 
+mod files;
+
 use std::{
-    fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
+    sync::{Arc, Mutex},
 };
 
 use libp2p::identity::Keypair;
 
+use self::files::KeyFiles;
 use crate::{
     KeyReport,
-    home::{HomeError, write_private},
+    home::HomeError,
     identity::{
         ChainError, Envelope, IDENTITY_ENTROPY_BYTES, IdentityChain, KeyError, KeyPair, NewIdentity, RecordError,
         RecordKind, Timestamp,
@@ -112,20 +116,33 @@ pub(crate) struct Opened {
     pub(crate) recovery: Option<String>,
 }
 
-/// The keys of a home.
+/// The keys of a registry.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyStore {
-    directory: PathBuf,
+    files: KeyFiles,
+    /// The peer's own key where the caller brought it: it is not among the files then.
+    node: Option<KeyPair>,
 }
 
 impl KeyStore {
+    /// The keys in a directory of a home.
     pub(crate) fn new(directory: PathBuf) -> Self {
-        Self { directory }
+        Self { files: KeyFiles::Directory(directory), node: None }
+    }
+
+    /// Keys that are gone with the process.
+    pub(crate) fn in_memory() -> Self {
+        Self { files: KeyFiles::Memory(Arc::new(Mutex::default())), node: None }
+    }
+
+    /// The same, with this key as the peer's own; it is not kept.
+    pub(crate) fn with_node(self, key: KeyPair) -> Self {
+        Self { node: Some(key), ..self }
     }
 
     /// The peer's own key, made on first use.
     pub(crate) fn node(&self) -> Result<Keypair, KeyStoreError> {
-        let key = match self.read(NODE_KEY)? {
+        let key = match self.node.clone().map_or_else(|| self.read(NODE_KEY), |key| Ok(Some(key)))? {
             Some(key) => key,
             None => {
                 let mut seed = [0; 32];
@@ -143,9 +160,10 @@ impl KeyStore {
     pub(crate) fn publisher(&self, name: &str) -> Result<Option<PublisherKeys>, KeyStoreError> {
         check_name(name)?;
         // The identity is written last: without it, the making of this publisher was interrupted.
-        let path = self.directory.join(format!("{name}.identity"));
-        let Some(bytes) = read_if_there(&path)? else { return Ok(None) };
-        let chain = IdentityChain::decode(&bytes).map_err(|source| KeyStoreError::DamagedIdentity { path, source })?;
+        let file = format!("{name}.identity");
+        let Some(bytes) = self.files.read(&file)? else { return Ok(None) };
+        let damaged = |source| KeyStoreError::DamagedIdentity { path: self.files.path(&file), source };
+        let chain = IdentityChain::decode(&bytes).map_err(damaged)?;
         let needed = |name: String| self.read(&name)?.ok_or(KeyStoreError::Unknown { name });
         let signing = needed(name.to_owned())?;
         let timestamp = needed(format!("{name}.timestamp"))?;
@@ -169,12 +187,11 @@ impl KeyStore {
         self.write(&format!("{name}.timestamp"), &identity.timestamp)?;
         self.write(&format!("{name}.ipns"), &identity.ipns)?;
         self.write(&recovery_name(name), &identity.recovery)?;
-        let path = self.directory.join(format!("{name}.identity"));
         let chain = identity
             .chain
             .encode()
             .map_err(|source| KeyStoreError::Create(ChainError::Record { seq: identity.chain.seq(), source }))?;
-        write_private(&path, &chain)?;
+        self.files.write(&format!("{name}.identity"), &chain)?;
         let keys = PublisherKeys { signing: identity.signing, timestamp: identity.timestamp, chain: identity.chain };
         Ok(Opened { keys, recovery: Some(identity.recovery.to_pem()) })
     }
@@ -183,14 +200,14 @@ impl KeyStore {
     /// second history begun.
     pub(crate) fn keep_head(&self, name: &str, head: &VerifiedHead) -> Result<(), KeyStoreError> {
         let encoded = head.head().encode().map_err(|source| KeyStoreError::Head { name: name.to_owned(), source })?;
-        Ok(write_private(&self.directory.join(format!("{name}.head")), &encoded)?)
+        Ok(self.files.write(&format!("{name}.head"), &encoded)?)
     }
 
     /// The head that a publisher signed last, as far as this home knows; its key name comes with it.
     pub(crate) fn heads(&self, now: Timestamp) -> Result<Vec<(PublisherKeys, VerifiedHead)>, KeyStoreError> {
         let mut heads = Vec::new();
         for name in self.publisher_names()? {
-            let Some(bytes) = read_if_there(&self.directory.join(format!("{name}.head")))? else { continue };
+            let Some(bytes) = self.files.read(&format!("{name}.head"))? else { continue };
             let Some(keys) = self.publisher(&name)? else { continue };
             let damaged = |source| KeyStoreError::Head { name: name.clone(), source };
             let envelope = Envelope::decode(RecordKind::Head, &bytes).map_err(damaged)?;
@@ -203,13 +220,7 @@ impl KeyStore {
 
     /// Forgets the recovery key: it is about to be shown, and is to be kept elsewhere.
     pub(crate) fn forget_recovery(&self, name: &str) -> Result<(), KeyStoreError> {
-        let path = self.directory.join(format!("{}.key", recovery_name(name)));
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(HomeError::Io { action: "remove", path, source }.into())
-            }
-            _ => Ok(()),
-        }
+        Ok(self.files.remove(&format!("{}.key", recovery_name(name)))?)
     }
 
     /// The keys of every publisher.
@@ -233,26 +244,19 @@ impl KeyStore {
     }
 
     fn publisher_names(&self) -> Result<Vec<String>, KeyStoreError> {
-        let failed = |source| HomeError::Io { action: "list", path: self.directory.clone(), source };
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.directory).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            if let Some(name) = name.to_str().and_then(|name| name.strip_suffix(".identity")) {
-                names.push(name.to_owned());
-            }
-        }
-        names.sort();
-        Ok(names)
+        let names = self.files.names()?;
+        Ok(names.iter().filter_map(|name| name.strip_suffix(".identity")).map(str::to_owned).collect())
     }
 
     fn read(&self, name: &str) -> Result<Option<KeyPair>, KeyStoreError> {
-        let path = self.directory.join(format!("{name}.key"));
-        let Some(bytes) = read_if_there(&path)? else { return Ok(None) };
-        KeyPair::from_protobuf(&bytes).map(Some).map_err(|source| KeyStoreError::Damaged { path, source })
+        let file = format!("{name}.key");
+        let Some(bytes) = self.files.read(&file)? else { return Ok(None) };
+        let damaged = |source| KeyStoreError::Damaged { path: self.files.path(&file), source };
+        KeyPair::from_protobuf(&bytes).map(Some).map_err(damaged)
     }
 
     fn write(&self, name: &str, key: &KeyPair) -> Result<(), KeyStoreError> {
-        Ok(write_private(&self.directory.join(format!("{name}.key")), &key.to_protobuf())?)
+        Ok(self.files.write(&format!("{name}.key"), &key.to_protobuf())?)
     }
 }
 
@@ -268,14 +272,6 @@ fn check_name(name: &str) -> Result<(), KeyStoreError> {
     Ok(())
 }
 
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, HomeError> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(HomeError::Io { action: "read", path: path.to_owned(), source }),
-    }
-}
-
 fn entropy(buffer: &mut [u8]) -> Result<(), KeyStoreError> {
     getrandom::fill(buffer).map_err(|error| KeyStoreError::Entropy(error.to_string()))
 }
@@ -287,7 +283,11 @@ mod tests {
     #[test]
     fn a_publisher_is_made_once_and_found_again() {
         let dir = tempfile::tempdir().unwrap();
-        let keys = KeyStore::new(dir.path().to_owned());
+        made_once_and_found_again(&KeyStore::new(dir.path().to_owned()));
+        made_once_and_found_again(&KeyStore::in_memory());
+    }
+
+    fn made_once_and_found_again(keys: &KeyStore) {
         let first = keys.publisher_or_new(DEFAULT_KEY, Timestamp::from_unix(1)).unwrap();
         assert!(first.recovery.is_some());
         let before = keys.publisher_or_new(DEFAULT_KEY, Timestamp::from_unix(2)).unwrap();
@@ -298,6 +298,15 @@ mod tests {
         assert_eq!(first.keys.chain.publisher(), again.keys.chain.publisher());
         assert_eq!(keys.node().unwrap().public(), keys.node().unwrap().public());
         assert_eq!(keys.list().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_key_that_the_caller_brought_is_the_peers_own_and_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let brought = KeyPair::from_seed(&[7; 32]);
+        let keys = KeyStore::new(dir.path().to_owned()).with_node(brought.clone());
+        assert_eq!(keys.node().unwrap().public().to_peer_id().to_string(), brought.public().peer_id());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -5,22 +5,29 @@
 //! A fetch walks the same way back: the index or the network names a release, the node brings the blocks, the
 //! blockstore proves them, the operation writes the tree.
 
+pub mod backend;
 mod config;
 mod error;
 mod home;
 mod identity;
 mod index;
 mod keys;
+mod mirror_rule;
 pub mod node;
 mod ops;
 
 mod package;
+mod peers;
+mod place;
+pub mod prelude;
 mod progress;
 mod registry;
 mod report;
 mod request;
+pub mod traits;
 
-pub use config::{Config, ConfigError, Limits, Timeouts};
+pub use backend::p2p::P2PRegistry;
+pub use config::{Config, ConfigError, Limits, MirrorConfig, Timeouts};
 pub use error::{ErrorKind, Failure};
 pub use identity::{
     ChainError, ChainOrder, Envelope, IDENTITY_ENTROPY_BYTES, IdentityChain, IdentityDocument, KeyError, KeyPair,
@@ -31,20 +38,34 @@ pub use index::{
     Acceptance, Announcement, CLOCK_TOLERANCE, Catalog, CatalogCounts, CatalogError, CatalogTree, Claim,
     ClaimAcceptance, ClaimEntry, ClaimError, ClaimSet, Equivocation, Found, HEAD_LIFETIME, Head, HeadError, HeadOrder,
     HeadVerdict, Hit, LogAction, LogEntry, MAX_ANNOUNCEMENT_BYTES, MAX_CLAIM_BYTES, MAX_CLAIM_SET_BYTES, MAX_CLAIMS,
-    MAX_QUERY_BYTES, MAX_SEARCH_LIMIT, MAX_TOPIC_BYTES, Publication, PublicationError, PublishOutcome, PublishRules,
-    PublisherEntry, PublisherState, Refresh, Refusal, ReleaseEntry, SearchFilters, StoredRecords, TreeError,
-    VerifiedHead, VersionEntry, Walk, judge_head, list_packages, merge_claims, package_key, publish, publisher_key,
-    qualified_key, refresh, rotate, set_yanked,
+    MAX_QUERY_BYTES, MAX_REASON_BYTES, MAX_SEARCH_LIMIT, MAX_TOPIC_BYTES, Matcher, Publication, PublicationError,
+    PublishOutcome, PublishRules, PublisherEntry, PublisherState, Refresh, Refusal, ReleaseEntry, Salvaged,
+    SearchFilters, StoredRecords, TreeError, TreeListing, VerifiedHead, VersionEntry, WORD_BUCKETS, Walk, judge_head,
+    list_packages, merge_claims, package_key, publish, publisher_key, qualified_key, refresh, rotate, set_yanked,
+    word_bucket, word_key, words_of,
 };
+pub use mirror_rule::{MAX_RULES, MirrorRule, MirrorScope};
 pub use package::{
     Dependency, Gpack, GpackError, MANIFEST_CHUNK_BYTES, MAX_DEPENDENCIES, MAX_GPACK_BYTES,
     MAX_INLINE_EXECUTABLES_BYTES, MAX_MANIFEST_ENTRIES, MAX_NAME_CHARS, MAX_VERSION_CHARS, ManifestBuilder,
     ManifestChunk, ManifestEntry, ManifestError, ManifestReader, ManifestSummary, Metadata, NameError, PackageId,
     Release, Requirement, Target,
 };
+pub use peers::{
+    Fault, LOW_REPUTATION, Listing, MAX_HISTORY, MAX_LISTED, MAX_PACKAGES, MAX_PEERS, Outcome, PeerBook, PeerBookError,
+    PeerHistory, PeerRecord, Standing,
+};
+pub use place::Place;
 pub use progress::{Progress, Reporter};
 pub use registry::{Mode, Registry};
+pub use report::{BadBlock, GcReport, MirrorReport, PinReport, VerifyReport};
 pub use report::{
-    BootstrapReport, FailedAddress, Fetched, KeyReport, Listening, ProviderReport, Published, SearchHit, Status,
+    BootstrapReport, ClaimInfo, ContentProvider, Diagnosis, FailedAddress, Fetched, KeyReport, Listening, PackageInfo,
+    PeerEvent, PeerLists, PeerReport, ProviderReport, Published, RecordInfo, ReleaseInfo, SearchHit, Stage, Status,
+    Yanked,
 };
-pub use request::{BootstrapRequest, FetchRequest, FetchTo, PublishRequest, SearchRequest};
+pub use request::{
+    BootstrapRequest, DoctorRequest, FetchRequest, FetchTo, InfoRequest, PeerInfoRequest, PeerListRequest, PeerRule,
+    PeerRuleRequest, PublishContentRequest, PublishRequest, SearchRequest, YankRequest,
+};
+pub use request::{GcRequest, MirrorRequest, PinRequest, VerifyRequest};

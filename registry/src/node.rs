@@ -10,29 +10,39 @@ mod behaviour;
 pub mod bitswap;
 mod command;
 mod handle;
+mod names;
 mod pending;
+mod reach;
 mod records;
+mod rendezvous;
 mod republish;
+mod requests;
 mod session;
+mod sighting;
 mod swarm;
 
 use std::sync::Arc;
 
-use ggen_blockstore::Blockstore;
-use libp2p::{Multiaddr, gossipsub, identity::Keypair};
+use ggen_blockstore::{Blockstore, Cid, Multihash, RAW};
+use libp2p::{Multiaddr, PeerId, gossipsub, identity::Keypair};
 use tokio::{sync::mpsc, task::JoinHandle};
 
+pub(crate) use addresses::Nat;
 pub(crate) use admission::RecordPolicy;
 pub(crate) use behaviour::AGENT;
-pub(crate) use bitswap::SessionEvent;
-pub(crate) use command::{Gossip, Verdict};
+pub(crate) use bitswap::{MAX_QUESTION_CIDS, Offence, Prior, Priors, SessionEvent};
+pub(crate) use command::{DialFailed, FoundRecord, Gossip, Snapshot, Verdict};
 pub(crate) use handle::{Handle, Stopped};
+pub(crate) use requests::{AskError, Asked, Met, Protocol};
 pub(crate) use session::Session;
+pub(crate) use sighting::{Sighting, Treatment};
 
 use crate::Config;
 
 /// Gossip messages that wait to be judged.
 const GOSSIP_QUEUE: usize = 256;
+/// Sightings that wait to be noted; more are not.
+const SIGHTING_QUEUE: usize = 4096;
 
 /// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +65,9 @@ pub enum StartError {
         /// The system's answer.
         reason: String,
     },
+    /// It was told to when it had stopped already.
+    #[error("the node has stopped")]
+    Stopped,
 }
 
 /// What a node needs to start.
@@ -63,8 +76,22 @@ pub(crate) struct Setup {
     pub(crate) config: Config,
     /// Addresses to listen on; empty for a node that only dials out.
     pub(crate) listen: Vec<Multiaddr>,
+    /// Follow the packages topic from the start.
+    pub(crate) follow: bool,
+    /// It answers what peers ask; a node that is about to leave does not.
+    pub(crate) stays: bool,
     pub(crate) store: Arc<dyn Blockstore>,
     pub(crate) policy: Arc<dyn RecordPolicy>,
+    pub(crate) priors: Arc<dyn Priors>,
+    /// Peers that are not treated as usual.
+    pub(crate) treatments: Vec<(PeerId, Treatment)>,
+}
+
+/// The CID under which the nodes of the network `topic` provide themselves on the IPFS DHT, and find each other. Any IPFS
+/// node can look its providers up.
+pub fn rendezvous_cid(topic: &str) -> Cid {
+    let hash = Multihash::from_bytes(&rendezvous::key(topic)).expect("it is a sha2-256 multihash");
+    Cid::new_v1(RAW, hash)
 }
 
 /// A node that was started.
@@ -72,6 +99,12 @@ pub(crate) struct Started {
     pub(crate) handle: Handle,
     /// Gossip that waits for a verdict.
     pub(crate) gossip: mpsc::Receiver<Gossip>,
+    /// What it notices of its peers.
+    pub(crate) sightings: mpsc::Receiver<Sighting>,
+    /// Questions of peers that wait for an answer.
+    pub(crate) asked: mpsc::Receiver<Asked>,
+    /// Peers that can be asked, as they come.
+    pub(crate) met: mpsc::Receiver<Met>,
     /// Ends when the node has stopped.
     pub(crate) task: JoinHandle<()>,
     /// Where it listens.
@@ -81,20 +114,35 @@ pub(crate) struct Started {
 /// Starts a node; returns once it listens on every address it was given.
 pub(crate) async fn start(setup: Setup) -> Result<Started, StartError> {
     let peer_id = setup.key.public().to_peer_id();
-    let mut swarm = behaviour::swarm(setup.key, &setup.config, setup.store)?;
+    let (names, reach) = (names::Names::new(&setup.config.dns_servers), reach::Reach::new());
+    let mut swarm = behaviour::swarm(setup.key, &setup.config, setup.store, setup.stays, setup.priors, &reach)?;
+    for (peer, treatment) in setup.treatments {
+        swarm.behaviour_mut().treat(peer, treatment);
+    }
     let topic = gossipsub::IdentTopic::new(&setup.config.packages_topic);
-    swarm.behaviour_mut().gossip.subscribe(&topic).map_err(|error| StartError::Gossip(error.to_string()))?;
+    if setup.follow {
+        swarm.behaviour_mut().gossip.subscribe(&topic).map_err(|error| StartError::Gossip(error.to_string()))?;
+    }
     let listening = swarm::listen(&mut swarm, &setup.listen).await?;
     let (commands, command_queue) = mpsc::channel(handle::COMMAND_QUEUE);
     let (gossip_sender, gossip) = mpsc::channel(GOSSIP_QUEUE);
+    let (sighting_sender, sightings) = mpsc::channel(SIGHTING_QUEUE);
+    let (asked_sender, asked) = mpsc::channel(requests::ASKED_QUEUE);
+    let (met_sender, met) = mpsc::channel(requests::MET_QUEUE);
     let driver = swarm::Driver::new(swarm::Parts {
         swarm,
         commands: command_queue,
         gossip: gossip_sender,
+        sightings: sighting_sender,
+        asked: asked_sender,
+        met: met_sender,
         topic,
+        rendezvous: setup.config.rendezvous.then(|| rendezvous::key(&setup.config.packages_topic)),
         bootstrap: setup.config.bootstrap_nodes,
+        names: names.clone(),
+        reach,
         policy: setup.policy,
     });
     let task = tokio::spawn(driver.run());
-    Ok(Started { handle: Handle::new(commands, peer_id), gossip, task, listening })
+    Ok(Started { handle: Handle::new(commands, peer_id, names), gossip, sightings, asked, met, task, listening })
 }

@@ -2,25 +2,44 @@
 
 mod claims;
 mod clock;
+mod doctor;
 mod download;
+mod exchange;
 mod failure;
 mod fetch;
+mod info;
+mod limiter;
+#[cfg(test)]
+mod loopback;
+mod mirror;
+mod news;
 mod node;
+mod peers;
+mod pins;
 mod policy;
 mod publish;
 mod resolve;
+mod room;
 mod search;
 mod sync;
+#[cfg(test)]
+mod testing;
+mod verify;
+mod words;
+mod yank;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use ggen_blockstore::Blockstore;
 
-pub(crate) use failure::failed;
+pub(crate) use failure::{address, catalog as catalog_failed, failed};
+pub(crate) use mirror::{Book, Mirror};
+pub(crate) use news::Newsroom;
+pub(crate) use peers::{KnownPeers, treatments};
 pub(crate) use policy::ClaimPolicy;
 
 use crate::{
-    Config, Failure,
+    Config, Failure, PeerBook,
     index::{Catalog, CatalogError},
     keys::KeyStore,
     node::Handle,
@@ -33,19 +52,36 @@ pub(crate) struct Operations {
     pub(crate) store: Arc<dyn Blockstore>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) keys: KeyStore,
+    pub(crate) peers: Arc<PeerBook>,
     /// None in offline mode.
     pub(crate) node: Option<Handle>,
+    /// This node stays and can be reached: others may be told to ask it.
+    pub(crate) stays: bool,
+    /// News of publishers that nobody here follows are taken in.
+    pub(crate) follows: Arc<AtomicBool>,
+    /// Peers that seem to know what this node has missed.
+    pub(crate) missed: tokio::sync::mpsc::Sender<libp2p::PeerId>,
     /// One publish at a time: each signs on top of the one before.
     pub(crate) publishing: Arc<tokio::sync::Mutex<()>>,
+    /// Told of every claim that was new to the catalog.
+    pub(crate) news: Newsroom,
+    /// One collection or eviction at a time.
+    pub(crate) collecting: Arc<tokio::sync::Mutex<room::Evictions>>,
+    pub(crate) mirror: Mirror,
 }
 
 impl Operations {
+    /// The node, which an offline registry does not have.
+    pub(crate) fn node(&self) -> Result<&Handle, Failure> {
+        self.node.as_ref().ok_or_else(|| failure::usage("this registry runs offline"))
+    }
+
     /// Runs `work` on the catalog, off the reactor.
     async fn with_catalog<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Catalog) -> Result<T, CatalogError> + Send + 'static,
     ) -> Result<T, Failure> {
         let catalog = Arc::clone(&self.catalog);
-        failure::blocking(move || work(&catalog).map_err(failure::failed)).await
+        failure::blocking(move || work(&catalog).map_err(failure::catalog)).await
     }
 }

@@ -36,6 +36,20 @@ pub enum Progress {
         /// Peers that sent some.
         providers: u64,
     },
+    /// A release is published, and peers are waited for to have all of it.
+    Replicating {
+        /// Peers that answered to have all of it.
+        replicas: u64,
+        /// How many are waited for.
+        wanted: u64,
+    },
+    /// Blocks of the store are hashed again.
+    Checking {
+        /// Blocks done.
+        blocks: u64,
+        /// Blocks in all, if known.
+        total_blocks: Option<u64>,
+    },
     /// The tree is written.
     Writing {
         /// Bytes written.

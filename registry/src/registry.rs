@@ -1,24 +1,27 @@
 //! The facade: holds store, index and node, and turns each request into one operation.
 
+mod peers;
+mod storage;
+
 use std::{
     path::Path,
-    sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
 };
 
-use ggen_blockstore::{Blockstore, SegmentBlockstore, SegmentOptions};
-use libp2p::Multiaddr;
-use tokio::task::JoinSet;
+use ggen_blockstore::{Blockstore, Cid};
+use libp2p::{Multiaddr, PeerId};
+use tokio::{sync::OnceCell, task::JoinSet};
 
 use crate::{
-    BootstrapReport, BootstrapRequest, Config, ErrorKind, Failure, FetchRequest, Fetched, KeyReport, Listening,
-    PublishRequest, Published, Reporter, SearchHit, SearchRequest, Status,
+    BootstrapReport, BootstrapRequest, Config, Diagnosis, DoctorRequest, ErrorKind, Failure, FetchRequest, Fetched,
+    InfoRequest, KeyReport, Listening, PackageId, PackageInfo, PeerBook, Progress, PublishContentRequest,
+    PublishRequest, Published, Reporter, SearchHit, SearchRequest, Status, YankRequest, Yanked,
     home::Home,
-    identity::Timestamp,
-    index::{Catalog, CatalogError, StoredRecords},
     keys::KeyStore,
-    node::{self, Gossip},
-    ops::{ClaimPolicy, Operations, failed},
+    node,
+    ops::{ClaimPolicy, KnownPeers, Mirror, Newsroom, Operations, failed, treatments},
+    place::{Opened, Place},
 };
 
 /// How much of a node a [`Registry`] runs.
@@ -26,6 +29,9 @@ use crate::{
 pub enum Mode {
     /// A node that stays: listens on the configured addresses, serves, republishes.
     Daemon,
+    /// A node inside a program: it stays, serves and republishes, but listens and follows announcements only once it
+    /// is told to ([`Registry::listen`], [`Registry::follow`]).
+    Embedded,
     /// A node for one command: dials out, listens on nothing.
     Ephemeral,
     /// No network at all.
@@ -37,7 +43,10 @@ const ENTER_NETWORK: Duration = Duration::from_secs(10);
 /// A node for one command waits this long until what it published has been announced.
 const SETTLE: Duration = Duration::from_secs(30);
 
-/// A registry in one home directory. Cheap to clone; all clones are the same registry.
+/// Peers that seem to know what was missed, waiting to be asked.
+const MISSED_QUEUE: usize = 64;
+
+/// A registry in one home directory, or in memory. Cheap to clone; all clones are the same registry.
 #[derive(Clone, Debug)]
 pub struct Registry {
     inner: Arc<Inner>,
@@ -47,10 +56,13 @@ pub struct Registry {
 struct Inner {
     operations: Arc<Operations>,
     mode: Mode,
-    listening: Listening,
+    /// Who the node is, and where it listened when it was started.
+    at_start: Listening,
+    /// Where it listens since it was told to.
+    listening: OnceCell<Listening>,
     started: Instant,
     tasks: tokio::sync::Mutex<JoinSet<()>>,
-    _home: Home,
+    _home: Option<Home>,
 }
 
 impl Registry {
@@ -60,49 +72,97 @@ impl Registry {
     /// # Errors
     /// A home that another process holds, a store or catalog that cannot be opened, an address in use.
     pub async fn open(home: &Path, config: Config, mode: Mode) -> Result<Self, Failure> {
+        Self::open_in(Place::home(home), config, mode).await
+    }
+
+    /// Opens a registry wherever `place` says; otherwise as [`Registry::open`].
+    ///
+    /// # Errors
+    /// As [`Registry::open`].
+    pub async fn open_in(place: Place, config: Config, mode: Mode) -> Result<Self, Failure> {
         let started = Instant::now();
         config.validate().map_err(|error| Failure::from_error(ErrorKind::Usage, &error))?;
-        let path = home.to_owned();
-        let opened = tokio::task::spawn_blocking(move || open_home(&path));
-        let Opened { home, store, catalog, keys } = opened.await.map_err(failed)??;
-        let (running, listening) = match mode {
+        let opened = tokio::task::spawn_blocking(move || place.open());
+        let Opened { home, store, catalog, keys, peers, mirror } = opened.await.map_err(failed)??;
+        let (running, at_start) = match mode {
             Mode::Offline => (None, offline_identity(&keys)?),
-            Mode::Daemon | Mode::Ephemeral => {
-                let node = start_node(&keys, &config, mode, store.clone()).await?;
-                let peer_id = node.handle.peer_id();
-                let with_peer = |address: &Multiaddr| format!("{address}/p2p/{peer_id}");
-                let listen_addresses = node.listening.iter().map(with_peer).collect();
-                let listening = Listening { peer_id: peer_id.to_string(), listen_addresses, pid: std::process::id() };
+            Mode::Daemon | Mode::Embedded | Mode::Ephemeral => {
+                let node = start_node(&keys, &config, mode, store.clone(), &peers).await?;
+                let listening = listening(node.handle.peer_id(), &node.listening);
                 (Some(node), listening)
             }
         };
         let bootstrap = config.bootstrap_nodes.iter().map(Multiaddr::to_string).collect();
-        let (handle, gossip, task) = match running {
-            Some(node) => (Some(node.handle), Some(node.gossip), Some(node.task)),
-            None => (None, None, None),
+        let (handle, news) = match running {
+            Some(node) => (Some(node.handle.clone()), Some(node)),
+            None => (None, None),
         };
+        let (missed, missed_queue) = tokio::sync::mpsc::channel(MISSED_QUEUE);
         let operations = Arc::new(Operations {
             config,
             store,
             catalog: Arc::new(catalog),
             keys,
+            peers,
             node: handle,
+            stays: matches!(mode, Mode::Daemon | Mode::Embedded),
+            follows: Arc::new((mode != Mode::Embedded).into()),
+            missed,
             publishing: Arc::default(),
+            news: Newsroom::default(),
+            collecting: Arc::default(),
+            mirror: Mirror::new(mirror),
         });
         let mut tasks = JoinSet::new();
-        spawn_tasks(&mut tasks, &operations, gossip, task);
-        if let (Mode::Daemon, Some(node)) = (mode, operations.node.clone()) {
-            tasks.spawn(Arc::clone(&operations).keep_fresh(node));
+        if let Some(node) = news {
+            spawn_tasks(&mut tasks, &operations, node, missed_queue);
         }
         let tasks = tokio::sync::Mutex::new(tasks);
-        let registry = Self { inner: Arc::new(Inner { operations, mode, listening, started, tasks, _home: home }) };
+        let listening = OnceCell::new();
+        let inner = Inner { operations, mode, at_start, listening, started, tasks, _home: home };
+        let registry = Self { inner: Arc::new(inner) };
         registry.enter_network(bootstrap).await?;
         Ok(registry)
     }
 
+    /// What it works on.
+    #[cfg(test)]
+    pub(crate) fn operations(&self) -> &Arc<Operations> {
+        &self.inner.operations
+    }
+
     /// Where the node listens, and who it is.
     pub fn listening(&self) -> Listening {
-        self.inner.listening.clone()
+        self.inner.listening.get().unwrap_or(&self.inner.at_start).clone()
+    }
+
+    /// Makes an embedded node listen on the configured addresses, and says where it does. Once is enough: a node that
+    /// listens already goes on as it was.
+    ///
+    /// # Errors
+    /// An address in use, or one that no transport supports.
+    pub async fn listen(&self) -> Result<Listening, Failure> {
+        let Inner { operations, at_start, listening: cell, .. } = &*self.inner;
+        if !at_start.listen_addresses.is_empty() {
+            return Ok(at_start.clone());
+        }
+        let open = async || {
+            let node = operations.node()?;
+            let addresses = node.listen(operations.config.listen_addresses.clone()).await?;
+            Ok::<_, Failure>(listening(node.peer_id(), &addresses))
+        };
+        cell.get_or_try_init(open).await.cloned()
+    }
+
+    /// Makes an embedded node follow the announcements of the packages topic: what others publish from now on comes
+    /// into the catalog.
+    ///
+    /// # Errors
+    /// A registry that runs offline.
+    pub async fn follow(&self) -> Result<(), Failure> {
+        self.inner.operations.node()?.follow().await.map_err(failed)?;
+        self.inner.operations.follows.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Publishes a package.
@@ -111,14 +171,67 @@ impl Registry {
     /// See [`Failure`].
     pub async fn publish(&self, request: PublishRequest, reporter: Arc<dyn Reporter>) -> Result<Published, Failure> {
         let published = self.inner.operations.publish(request, reporter).await?;
-        if let (Mode::Ephemeral, Some(node)) = (self.inner.mode, &self.inner.operations.node) {
-            // The announcements end with the node: they get some time. What is not announced by then will be by the
-            // daemon's next start.
-            if tokio::time::timeout(SETTLE, node.settle()).await.is_err() {
-                tracing::warn!(target: "ggen_marketplace::backend::p2p", "the release was not announced in time");
-            }
-        }
+        self.let_settle().await;
         Ok(published)
+    }
+
+    /// Brings a directory or a tarball into the store and returns its root, without publishing anything. It stays as
+    /// cache until it is published.
+    ///
+    /// # Errors
+    /// A file that cannot be read, an unsafe path.
+    pub async fn import(&self, path: &Path, reporter: Arc<dyn Reporter>) -> Result<Cid, Failure> {
+        self.inner.operations.import(path, reporter).await
+    }
+
+    /// Publishes a tree that has a CID already; what of it is not here is fetched first.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn publish_content(
+        &self,
+        request: PublishContentRequest,
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<Published, Failure> {
+        let published = self.inner.operations.publish_content(request, reporter).await?;
+        self.let_settle().await;
+        Ok(published)
+    }
+
+    /// Yanks a version, or takes a yank back.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn yank(&self, request: YankRequest) -> Result<Yanked, Failure> {
+        let yanked = self.inner.operations.yank(request).await?;
+        self.let_settle().await;
+        Ok(yanked)
+    }
+
+    /// Tells what is known of a target.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn info(&self, request: InfoRequest, reporter: Arc<dyn Reporter>) -> Result<PackageInfo, Failure> {
+        self.inner.operations.info(request, reporter).await
+    }
+
+    /// Whether anybody claims a package; `timeout` bounds the search.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn is_claimed(&self, package: &PackageId, timeout: Duration) -> Result<bool, Failure> {
+        self.inner.operations.is_claimed(package, timeout, Arc::new(|_: Progress| {})).await
+    }
+
+    /// What a node for one command announces ends with the node: it gets some time. What is not announced by then will
+    /// be by the daemon's next start.
+    async fn let_settle(&self) {
+        if let (Mode::Ephemeral, Some(node)) = (self.inner.mode, &self.inner.operations.node)
+            && tokio::time::timeout(SETTLE, node.settle()).await.is_err()
+        {
+            tracing::warn!(target: "ggen_marketplace::backend::p2p", "not everything was announced in time");
+        }
     }
 
     /// Fetches a target and writes it.
@@ -126,7 +239,9 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn fetch(&self, request: FetchRequest, reporter: Arc<dyn Reporter>) -> Result<Fetched, Failure> {
-        self.inner.operations.fetch(request, reporter).await
+        let fetched = self.inner.operations.fetch(request, reporter).await;
+        self.inner.operations.tidy().await;
+        fetched
     }
 
     /// Searches the catalog.
@@ -137,12 +252,20 @@ impl Registry {
         self.inner.operations.search(request).await
     }
 
-    /// Connects to bootstrap nodes.
+    /// Connects to bootstrap nodes, and fills the routing tables through them.
     ///
     /// # Errors
     /// See [`Failure`].
     pub async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapReport, Failure> {
-        self.inner.operations.bootstrap(request).await
+        self.inner.operations.enter(request).await
+    }
+
+    /// Finds out, stage by stage, what does not work.
+    ///
+    /// # Errors
+    /// A target that cannot be one, or a registry that runs offline; what is found wrong stands in the diagnosis.
+    pub async fn doctor(&self, request: DoctorRequest, reporter: Arc<dyn Reporter>) -> Result<Diagnosis, Failure> {
+        self.inner.operations.doctor(request, reporter).await
     }
 
     /// Lists the keys.
@@ -151,6 +274,21 @@ impl Registry {
     /// See [`Failure`].
     pub async fn keys(&self) -> Result<Vec<KeyReport>, Failure> {
         self.inner.operations.list_keys().await
+    }
+
+    /// Waits until everything published so far was announced to the DHTs, with success or without.
+    ///
+    /// # Errors
+    /// [`TimedOut`](ErrorKind::TimedOut) after `patience`.
+    pub async fn settle(&self, patience: Duration) -> Result<(), Failure> {
+        let node = self.inner.operations.node()?;
+        match tokio::time::timeout(patience, node.settle()).await {
+            Ok(settled) => settled.map_err(failed),
+            Err(_) => {
+                let message = format!("not everything was announced within {} s", patience.as_secs());
+                Err(Failure::new(ErrorKind::TimedOut, message))
+            }
+        }
     }
 
     /// Says how the node is.
@@ -173,14 +311,19 @@ impl Registry {
         let mut tasks = self.inner.tasks.lock().await;
         while tasks.join_next().await.is_some() {}
         let store = self.inner.operations.store.clone();
-        tokio::task::spawn_blocking(move || store.sync()).await.map_err(failed)?.map_err(failed)
+        let peers = self.inner.operations.peers.clone();
+        let closed = tokio::task::spawn_blocking(move || {
+            peers.flush().map_err(Failure::from)?;
+            store.sync().map_err(failed)
+        });
+        closed.await.map_err(failed)?
     }
 
     /// A node for one command has to know somebody before it asks.
     async fn enter_network(&self, nodes: Vec<String>) -> Result<(), Failure> {
         let operations = &self.inner.operations;
         match self.inner.mode {
-            Mode::Offline | Mode::Daemon => Ok(()),
+            Mode::Offline | Mode::Daemon | Mode::Embedded => Ok(()),
             Mode::Ephemeral if nodes.is_empty() => Ok(()),
             Mode::Ephemeral => {
                 let report = operations.bootstrap(BootstrapRequest { nodes, timeout: ENTER_NETWORK }).await?;
@@ -194,40 +337,9 @@ impl Registry {
     }
 }
 
-struct Opened {
-    home: Home,
-    store: Arc<dyn Blockstore>,
-    catalog: Catalog,
-    keys: KeyStore,
-}
-
-fn open_home(path: &Path) -> Result<Opened, Failure> {
-    let home = Home::open(path)?;
-    let store = SegmentBlockstore::open(home.store(), SegmentOptions::default()).map_err(failed)?;
-    let keys = KeyStore::new(home.keys());
-    let catalog = open_catalog(&home.catalog(), &keys, &store)?;
-    Ok(Opened { home, store: Arc::new(store), catalog, keys })
-}
-
-/// Opens the catalog; what this home has published is taken in again from the blocks if the catalog was lost, damaged or
-/// left behind by a crash.
-fn open_catalog(path: &Path, keys: &KeyStore, store: &SegmentBlockstore) -> Result<Catalog, Failure> {
-    let now = Timestamp::from_system(SystemTime::now());
-    let catalog = match Catalog::open(path) {
-        Err(error @ CatalogError::Corrupt { .. }) => {
-            tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "the catalog is made again");
-            Catalog::rebuild(path, [], now).map_err(failed)?.0
-        }
-        opened => opened.map_err(failed)?,
-    };
-    for (keys, head) in keys.heads(now)? {
-        let known = catalog.publisher(&keys.chain.publisher()).map_err(failed)?.and_then(|known| known.head);
-        if known.is_none_or(|known| known.order() < head.order()) {
-            let records = StoredRecords::from_blocks(&keys.chain, &head, |cid| store.get(cid)).map_err(failed)?;
-            catalog.restore(&records, now).map_err(failed)?;
-        }
-    }
-    Ok(catalog)
+fn listening(peer: PeerId, addresses: &[Multiaddr]) -> Listening {
+    let listen_addresses = addresses.iter().map(|address| format!("{address}/p2p/{peer}")).collect();
+    Listening { peer_id: peer.to_string(), listen_addresses, pid: std::process::id() }
 }
 
 fn offline_identity(keys: &KeyStore) -> Result<Listening, Failure> {
@@ -240,30 +352,43 @@ async fn start_node(
     config: &Config,
     mode: Mode,
     store: Arc<dyn Blockstore>,
+    peers: &Arc<PeerBook>,
 ) -> Result<node::Started, Failure> {
     let listen = if mode == Mode::Daemon { config.listen_addresses.clone() } else { Vec::new() };
     let mut config = config.clone();
     // A node that is about to leave keeps nothing for others.
-    config.dht_server_mode &= mode == Mode::Daemon;
+    config.dht_server_mode &= mode != Mode::Ephemeral;
     let key = keys.node()?;
-    let setup = node::Setup { key, config, listen, store, policy: Arc::new(ClaimPolicy) };
+    let follow = mode != Mode::Embedded;
+    let (policy, priors) = (Arc::new(ClaimPolicy), Arc::new(KnownPeers(Arc::clone(peers))));
+    let treatments = treatments(peers);
+    let stays = mode != Mode::Ephemeral;
+    let setup = node::Setup { key, config, listen, follow, stays, store, policy, priors, treatments };
     Ok(node::start(setup).await?)
 }
 
 fn spawn_tasks(
     tasks: &mut JoinSet<()>,
     operations: &Arc<Operations>,
-    gossip: Option<tokio::sync::mpsc::Receiver<Gossip>>,
-    node: Option<tokio::task::JoinHandle<()>>,
+    node: node::Started,
+    missed: tokio::sync::mpsc::Receiver<libp2p::PeerId>,
 ) {
-    if let Some(gossip) = gossip {
-        tasks.spawn(Arc::clone(operations).follow_gossip(gossip));
-    }
-    if let Some(node) = node {
-        tasks.spawn(async move {
-            if let Err(error) = node.await {
-                tracing::error!(target: "ggen_marketplace::backend::p2p", %error, "the node died");
-            }
-        });
+    let node::Started { handle, gossip, sightings, asked, met, task, .. } = node;
+    tasks.spawn(Arc::clone(operations).follow_sightings(sightings));
+    tasks.spawn(Arc::clone(operations).follow_gossip(gossip));
+    tasks.spawn(async move {
+        if let Err(error) = task.await {
+            tracing::error!(target: "ggen_marketplace::backend::p2p", %error, "the node died");
+        }
+    });
+    if operations.stays {
+        tasks.spawn(Arc::clone(operations).keep_fresh(handle.clone()));
+        tasks.spawn(Arc::clone(operations).keep_tidy(handle.clone()));
+        tasks.spawn(Arc::clone(operations).mirror(handle.clone()));
+        tasks.spawn(Arc::clone(operations).answer_questions(handle.clone(), asked));
+        tasks.spawn(Arc::clone(operations).follow_catalogs(handle, met, missed));
     }
 }
+
+#[cfg(test)]
+mod tests;

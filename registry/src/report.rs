@@ -1,8 +1,18 @@
 //! What operations answer: the JSON results of the command line contract, field by field.
 
+mod doctor;
+mod package;
+mod peers;
+mod storage;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::doctor::{Diagnosis, Stage};
+pub use self::package::{ClaimInfo, ContentProvider, PackageInfo, RecordInfo, ReleaseInfo, Yanked};
+pub use self::peers::{PeerEvent, PeerLists, PeerReport};
+pub use self::storage::{BadBlock, GcReport, MirrorReport, PinReport, VerifyReport};
 
 /// A node that listens and answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +38,8 @@ pub struct Status {
     pub external_addresses: Vec<String>,
     /// Number of connected peers.
     pub connected_peers: usize,
+    /// Of these, those that follow the packages topic.
+    pub followers: usize,
     /// `server` or `client`, on the ggen DHT.
     pub dht_mode: String,
     /// `public`, `private` or `unknown`.

@@ -1,8 +1,21 @@
 //! What can be asked of a registry: plain values that also cross the daemon's socket.
 
+mod content;
+mod doctor;
+mod peers;
+mod storage;
+
 use std::{path::PathBuf, time::Duration};
 
+use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
+
+use crate::Failure;
+
+pub use self::content::{InfoRequest, PublishContentRequest, YankRequest};
+pub use self::doctor::DoctorRequest;
+pub use self::peers::{PeerInfoRequest, PeerListRequest, PeerRule, PeerRuleRequest};
+pub use self::storage::{GcRequest, MirrorRequest, PinRequest, VerifyRequest};
 
 /// Publish a package directory or tarball.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +81,16 @@ pub struct SearchRequest {
     pub min_reputation: Option<f64>,
     /// Ask nobody else.
     pub local: bool,
+}
+
+impl BootstrapRequest {
+    /// The addresses of the nodes.
+    ///
+    /// # Errors
+    /// The first that is none.
+    pub fn addresses(&self) -> Result<Vec<Multiaddr>, Failure> {
+        self.nodes.iter().map(|text| crate::ops::address(text)).collect()
+    }
 }
 
 /// Connect to bootstrap nodes and fill the routing tables.

@@ -2,11 +2,19 @@
 
 #![cfg(test)] // clippy.toml allows `unwrap` in what is marked so, helpers beside the test functions included
 
+mod collect;
+mod dnsaddr;
 mod interop_kubo;
 mod interop_rust_ipfs;
 mod kubo_peers;
+mod mirror;
 mod real_crates;
+mod rendezvous;
+mod replicas;
+mod reputation;
 mod rust_ipfs_peers;
+mod search;
 #[allow(dead_code, reason = "a harness offers more than the tests of one moment use")]
 mod support;
+mod topologies;
 mod travel;

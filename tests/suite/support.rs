@@ -1,10 +1,13 @@
 //! Peers and packages for the tests: real Kubo, rust-ipfs, and trees of real crates.
 
 pub(crate) mod crates;
+pub(crate) mod dns;
 pub(crate) mod kubo;
 pub(crate) mod nodes;
 pub(crate) mod rust_ipfs;
+pub(crate) mod search_network;
 pub(crate) mod trees;
+pub(crate) mod tricks;
 
 /// Held by tests in which a Kubo fetches: one at a time. Kubo 0.42 gives a peer up for good after a single failed send,
 /// and on a machine of two cores with everything else running beside it, a send may fail.

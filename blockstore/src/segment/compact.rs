@@ -23,6 +23,9 @@ const COPY_BYTES: usize = 4 << 20;
 /// The newest segment is closed for compaction if it is mostly dead and larger than this part of a full one.
 const NEWEST_FRACTION: u64 = 256;
 
+/// Least part of a segment that must be dead for it to be compacted when space is short.
+const WORTH_FRACTION: u64 = 16;
+
 /// What has to be copied out of a segment.
 #[derive(Default)]
 struct Plan {
@@ -33,7 +36,7 @@ struct Plan {
 impl Inner {
     pub(super) fn compact(&self) -> Result<u64> {
         let _removals = self.removals.lock().unwrap_or_else(PoisonError::into_inner);
-        self.close_newest_if_dead()?;
+        self.close_newest_if(is_mostly_dead)?;
         let mut freed = 0;
         // A segment that goes takes the need for the kills of its blocks with it, which may leave another mostly dead.
         // The bound is for writers who make garbage as fast as it is removed.
@@ -45,6 +48,31 @@ impl Inner {
         Ok(freed)
     }
 
+    /// Compacts, and goes on with less and less dead segments while the store takes more than `within` bytes.
+    pub(super) fn reclaim(&self, within: u64) -> Result<u64> {
+        let mut freed = self.compact()?;
+        let _removals = self.removals.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.state().stored_bytes() > within {
+            self.close_newest_if(is_worth_it)?;
+        }
+        let limit = 2 * self.state().segments.len();
+        for _ in 0..limit {
+            if self.state().stored_bytes() <= within {
+                break;
+            }
+            let Some(id) = self.deadest_segment() else { break };
+            freed += self.compact_segment(id)?;
+        }
+        Ok(freed)
+    }
+
+    fn deadest_segment(&self) -> Option<u32> {
+        let newest = self.log.tail().segment;
+        let state = self.state();
+        let worth = state.segments.range(..newest).filter(|(_, segment)| !segment.unmovable && is_worth_it(segment));
+        worth.max_by_key(|(_, segment)| segment.size - segment.live).map(|(id, _)| *id)
+    }
+
     fn dead_segment(&self) -> Option<u32> {
         let newest = self.log.tail().segment;
         let state = self.state();
@@ -52,12 +80,11 @@ impl Inner {
         state.segments.range(..newest).find(|(_, segment)| dead(segment)).map(|(id, _)| *id)
     }
 
-    fn close_newest_if_dead(&self) -> Result<()> {
+    fn close_newest_if(&self, dead: fn(&Segment) -> bool) -> Result<()> {
         let _writer = self.writer();
         let newest = self.log.tail().segment;
         let least = u64::from(self.options.segment_bytes) / NEWEST_FRACTION;
-        let close =
-            self.state().segments.get(&newest).is_some_and(|segment| segment.size > least && is_mostly_dead(segment));
+        let close = self.state().segments.get(&newest).is_some_and(|segment| segment.size > least && dead(segment));
         if close { self.log.begin_segment(&self.state) } else { Ok(()) }
     }
 
@@ -166,6 +193,10 @@ impl Inner {
 
 fn is_mostly_dead(segment: &Segment) -> bool {
     segment.live * 2 < segment.size
+}
+
+fn is_worth_it(segment: &Segment) -> bool {
+    segment.size.saturating_sub(segment.live) > segment.size / WORTH_FRACTION
 }
 
 fn pins_in(state: &State, id: u32) -> Vec<Pin> {

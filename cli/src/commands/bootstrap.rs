@@ -26,8 +26,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let request = BootstrapRequest { nodes: args.nodes.clone(), timeout: args.timeout };
+    // What cannot be an address is one whether or not a node runs.
+    request.addresses()?;
     let mut daemon = context.running_daemon().await?;
-    let call = Call::Bootstrap(BootstrapRequest { nodes: args.nodes.clone(), timeout: args.timeout });
+    let call = Call::Bootstrap(request);
     let bar = context.ui.bar();
     let report: BootstrapReport = bar.during(within(args.timeout + MARGIN, daemon.call(&call, &*bar))).await?;
     if report.connected.is_empty() {

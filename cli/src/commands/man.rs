@@ -1,14 +1,74 @@
 //! `ggen man`: the manual page, for those who package the binary.
 
-use clap::CommandFactory;
+use std::io;
+
+use clap::{Command, CommandFactory};
+use clap_mangen::Man;
 use ggen_marketplace::{ErrorKind, Failure};
 
 use crate::{args::Args, ui::Ui};
 
 pub(crate) fn run(ui: &Ui) -> Result<(), Failure> {
-    let mut page = Vec::new();
-    let rendered = clap_mangen::Man::new(Args::command()).render(&mut page);
-    rendered
+    let page = page()
         .map_err(|cause| Failure::from_error(ErrorKind::Failed, &cause).while_doing("cannot write the manual page"))?;
-    ui.raw(&page)
+    ui.raw(page.as_bytes())
+}
+
+/// One page: the program, and then every command that does something, in a section of its own.
+fn page() -> io::Result<String> {
+    let mut program = Args::command();
+    program.build();
+    let mut page = text(&program, |man, out| man.render(out))?;
+    let mut open: Vec<&Command> = vec![&program];
+    let mut described = Vec::new();
+    while let Some(command) = open.pop() {
+        let below: Vec<_> = command.get_subcommands().filter(|below| below.get_name() != "help").collect();
+        if below.is_empty() {
+            described.push(command);
+        }
+        open.extend(below.into_iter().rev());
+    }
+    for command in described {
+        page += &section(command)?;
+    }
+    Ok(page)
+}
+
+/// The sections of a command's own page, one level lower. They start with a request that is no text.
+fn section(command: &Command) -> io::Result<String> {
+    let title = command.get_bin_name().unwrap_or(command.get_name()).to_uppercase();
+    let body = text(command, |man, out| {
+        man.render_synopsis_section(out)?;
+        man.render_description_section(out)?;
+        man.render_options_section(out)?;
+        man.render_extra_section(out)
+    })?;
+    let lowered = body.lines().map(|line| match line.strip_prefix(".SH ") {
+        Some(heading) => format!(".SS {heading}\n"),
+        None => format!("{line}\n"),
+    });
+    Ok(format!(".SH \"{title}\"\n{}", lowered.collect::<String>()))
+}
+
+fn text(command: &Command, render: impl FnOnce(&Man, &mut Vec<u8>) -> io::Result<()>) -> io::Result<String> {
+    let mut out = Vec::new();
+    render(&Man::new(command.clone()), &mut out)?;
+    String::from_utf8(out).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_its_section_with_its_flags_and_its_example() {
+        let page = page().unwrap();
+        for title in ["GGEN MARKETPLACE P2P PUBLISH", "GGEN MARKETPLACE P2P KEY LIST", "GGEN COMPLETIONS"] {
+            assert!(page.contains(&format!(".SH \"{title}\"\n")), "no {title}");
+        }
+        let publish = page.split("P2P PUBLISH\"\n").nth(1).unwrap().split("\n.SH ").next().unwrap();
+        for part in [".SS SYNOPSIS", "skip\\-verify", "Example"] {
+            assert!(publish.contains(part), "no {part} in {publish}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  ggen marketplace p2p publish ./my-package\n  ggen marketplace p2p publish ./my-package \
-                  --version 1.2.3 --dry-run"
+                  --version 1.2.3 --dry-run\n  ggen marketplace p2p publish ./my-package --min-replicas 2"
 )]
 pub(crate) struct Args {
     /// Directory with a gpack.toml, or a tarball of one (.tar, .tar.gz, .tgz, .tar.zst, .crate)
@@ -35,10 +35,10 @@ pub(crate) struct Args {
     #[arg(long)]
     dry_run: bool,
     /// Return only when this many peers answered to have all of it
-    #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "dry_run")]
     min_replicas: u32,
-    /// Seconds to wait for the network; the release stays published locally
-    #[arg(long, value_name = "SECS", default_value = "60", value_parser = seconds, hide = true)]
+    /// Seconds to wait for those peers; the release stays published if there are too few
+    #[arg(long, value_name = "SECS", default_value = "60", value_parser = seconds)]
     timeout: Duration,
 }
 
@@ -87,7 +87,11 @@ fn render(published: &Published) -> String {
     }
     let news = text::count(published.new_blocks, "new block");
     let reach = text::count(published.announced_to, "peer");
-    out + &format!("published {name}, {size}, {news}, announced to {reach}: {}\n", published.cid)
+    let held = match published.replicas {
+        0 => String::new(),
+        replicas => format!(", held by {}", text::count(replicas, "other")),
+    };
+    out + &format!("published {name}, {size}, {news}, announced to {reach}{held}: {}\n", published.cid)
 }
 
 #[cfg(test)]

@@ -42,8 +42,10 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         min_reputation: args.min_reputation,
         local: args.local,
     };
-    // The catalog answers; a node that lives for one command would learn nothing worth its start.
-    let hits: Vec<SearchHit> = context.perform(Mode::Offline, Call::Search(request)).await?;
+    // Without a daemon a node is started for the search, if it has somebody to ask.
+    let asks = !args.local && !context.configuration(Vec::new())?.config.bootstrap_nodes.is_empty();
+    let mode = if asks { Mode::Ephemeral } else { Mode::Offline };
+    let hits: Vec<SearchHit> = context.perform(mode, Call::Search(request)).await?;
     if hits.is_empty() {
         let filtered = args.category.is_some() || !args.tags.is_empty() || args.min_reputation.is_some();
         let filters = if filtered { " and the filters" } else { "" };
@@ -52,7 +54,8 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     context.ui.answer(&hits, |hits| render(hits))
 }
 
-fn reputation(text: &str) -> Result<f64, String> {
+/// Parses a reputation.
+pub(super) fn reputation(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),
         _ => Err("it is not a number from 0 to 1".to_owned()),

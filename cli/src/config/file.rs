@@ -21,9 +21,13 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Reads the file's values; none if there is no file and none is required.
 pub(super) fn read(file: &ConfigFile) -> Result<Vec<Assignment>, Failure> {
-    let refuse = |cause: &io::Error| Failure {
-        kind: ErrorKind::Usage,
-        ..error::io("read configuration file", &file.path, cause)
+    let refuse = |cause: &io::Error| {
+        let failure = error::io("read configuration file", &file.path, cause);
+        let failure = Failure { kind: ErrorKind::Usage, ..failure };
+        match cause.kind() {
+            io::ErrorKind::NotFound => failure.hinted("leave `--config` away to use the home's `p2p-config.toml`"),
+            _ => failure,
+        }
     };
     match File::open(&file.path) {
         Ok(opened) => {

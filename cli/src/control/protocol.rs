@@ -1,6 +1,10 @@
 //! The messages of the control protocol.
 
-use ggen_marketplace::{BootstrapRequest, ErrorKind, Failure, FetchRequest, Progress, PublishRequest, SearchRequest};
+use ggen_marketplace::{
+    BootstrapRequest, DoctorRequest, ErrorKind, Failure, FetchRequest, InfoRequest, PeerInfoRequest, PeerListRequest,
+    PeerRuleRequest, Progress, PublishRequest, SearchRequest, YankRequest,
+};
+use ggen_marketplace::{GcRequest, MirrorRequest, PinRequest, VerifyRequest};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -55,9 +59,23 @@ pub(crate) enum Call {
     Publish(PublishRequest),
     Fetch(FetchRequest),
     Search(SearchRequest),
+    Info(InfoRequest),
+    Yank(YankRequest),
     Bootstrap(BootstrapRequest),
+    Doctor(DoctorRequest),
+    PeerList(PeerListRequest),
+    PeerInfo(PeerInfoRequest),
+    PeerRule(PeerRuleRequest),
     Status,
     Keys,
+    Gc(GcRequest),
+    PinAdd(PinRequest),
+    PinRm(PinRequest),
+    PinLs,
+    Verify(VerifyRequest),
+    MirrorAdd(MirrorRequest),
+    MirrorRm(MirrorRequest),
+    MirrorLs,
     Listening,
     Stop,
 }
@@ -69,9 +87,23 @@ impl Call {
             Self::Publish(_) => "publish",
             Self::Fetch(_) => "fetch",
             Self::Search(_) => "search",
+            Self::Info(_) => "info",
+            Self::Yank(_) => "yank",
             Self::Bootstrap(_) => "bootstrap",
+            Self::Doctor(_) => "doctor",
+            Self::PeerList(_) => "peer_list",
+            Self::PeerInfo(_) => "peer_info",
+            Self::PeerRule(_) => "peer_rule",
             Self::Status => "status",
             Self::Keys => "keys",
+            Self::Gc(_) => "gc",
+            Self::PinAdd(_) => "pin_add",
+            Self::PinRm(_) => "pin_rm",
+            Self::PinLs => "pin_ls",
+            Self::Verify(_) => "verify",
+            Self::MirrorAdd(_) => "mirror_add",
+            Self::MirrorRm(_) => "mirror_rm",
+            Self::MirrorLs => "mirror_ls",
             Self::Listening => "listening",
             Self::Stop => "stop",
         }
@@ -86,7 +118,18 @@ impl Call {
             Self::Publish(request) => serde_json::to_value(request),
             Self::Fetch(request) => serde_json::to_value(request),
             Self::Search(request) => serde_json::to_value(request),
+            Self::Info(request) => serde_json::to_value(request),
+            Self::Yank(request) => serde_json::to_value(request),
             Self::Bootstrap(request) => serde_json::to_value(request),
+            Self::Doctor(request) => serde_json::to_value(request),
+            Self::Gc(request) => serde_json::to_value(request),
+            Self::PinAdd(request) | Self::PinRm(request) => serde_json::to_value(request),
+            Self::Verify(request) => serde_json::to_value(request),
+            Self::MirrorAdd(request) | Self::MirrorRm(request) => serde_json::to_value(request),
+            Self::PinLs | Self::MirrorLs => Ok(Value::Null),
+            Self::PeerList(request) => serde_json::to_value(request),
+            Self::PeerInfo(request) => serde_json::to_value(request),
+            Self::PeerRule(request) => serde_json::to_value(request),
             Self::Status | Self::Keys | Self::Listening | Self::Stop => Ok(Value::Null),
         };
         let params = params.map_err(|cause| {
@@ -108,9 +151,23 @@ impl Call {
             "publish" => Self::Publish(decode(&method, params)?),
             "fetch" => Self::Fetch(decode(&method, params)?),
             "search" => Self::Search(decode(&method, params)?),
+            "info" => Self::Info(decode(&method, params)?),
+            "yank" => Self::Yank(decode(&method, params)?),
             "bootstrap" => Self::Bootstrap(decode(&method, params)?),
+            "doctor" => Self::Doctor(decode(&method, params)?),
+            "peer_list" => Self::PeerList(decode(&method, params)?),
+            "peer_info" => Self::PeerInfo(decode(&method, params)?),
+            "peer_rule" => Self::PeerRule(decode(&method, params)?),
             "status" => Self::Status,
             "keys" => Self::Keys,
+            "gc" => Self::Gc(decode(&method, params)?),
+            "pin_add" => Self::PinAdd(decode(&method, params)?),
+            "pin_rm" => Self::PinRm(decode(&method, params)?),
+            "pin_ls" => Self::PinLs,
+            "verify" => Self::Verify(decode(&method, params)?),
+            "mirror_add" => Self::MirrorAdd(decode(&method, params)?),
+            "mirror_rm" => Self::MirrorRm(decode(&method, params)?),
+            "mirror_ls" => Self::MirrorLs,
             "listening" => Self::Listening,
             "stop" => Self::Stop,
             _ => return Err(error::usage(format!("the daemon knows no method `{method}`"))),
@@ -150,9 +207,42 @@ mod tests {
 
     #[test]
     fn every_call_survives_the_wire() {
+        let (package, version) = ("acme/http".parse().unwrap(), "1.2.0".parse().unwrap());
+        let yank = YankRequest { package, version, undo: false, reason: Some("why".to_owned()), key: None };
+        let timeout = Duration::from_secs(1);
+        let info =
+            InfoRequest { target: "acme/http".to_owned(), versions: true, providers: true, timeout, offline: false };
         let bootstrap = BootstrapRequest { nodes: vec!["/dnsaddr/x".to_owned()], timeout: Duration::from_secs(3) };
-        let calls = [search(), Call::Bootstrap(bootstrap), Call::Status, Call::Keys, Call::Listening, Call::Stop];
-        for call in calls {
+        let peer = "12D3".to_owned();
+        let peers = [
+            Call::PeerList(PeerListRequest { min_reputation: Some(0.7) }),
+            Call::PeerInfo(PeerInfoRequest { peer: peer.clone(), full: true }),
+            Call::PeerRule(PeerRuleRequest { peer, rule: ggen_marketplace::PeerRule::Deny }),
+        ];
+        let calls = [
+            Call::Yank(yank),
+            Call::Info(info),
+            search(),
+            Call::Bootstrap(bootstrap),
+            Call::Status,
+            Call::Keys,
+            Call::Listening,
+            Call::Stop,
+        ];
+        let pin = PinRequest { target: "a/b".to_owned(), timeout: Duration::from_secs(3), offline: true };
+        let verify = VerifyRequest { target: None, repair: true, timeout: Duration::from_secs(3) };
+        let rule = ggen_marketplace::MirrorRule { what: "a/*".parse().unwrap(), versions: Some(3), max_bytes: None };
+        let stored = [
+            Call::Gc(GcRequest { dry_run: true }),
+            Call::PinAdd(pin.clone()),
+            Call::PinRm(pin),
+            Call::PinLs,
+            Call::Verify(verify),
+            Call::MirrorAdd(MirrorRequest { rule: rule.clone() }),
+            Call::MirrorRm(MirrorRequest { rule }),
+            Call::MirrorLs,
+        ];
+        for call in calls.into_iter().chain(stored).chain(peers) {
             let line = serde_json::to_string(&call.request(7).unwrap()).unwrap();
             let request: Request = serde_json::from_str(&line).unwrap();
             assert_eq!(request.id, 7);

@@ -135,6 +135,14 @@ fn view(progress: &Progress) -> View {
                 (None, None) => None,
             },
         },
+        Progress::Replicating { replicas, wanted } => View {
+            message: format!("replicating: {} of {wanted}", text::count(*replicas, "peer")),
+            done: thousandths(*replicas, *wanted),
+        },
+        Progress::Checking { blocks, total_blocks } => View {
+            message: format!("checking: {}", text::count(*blocks, "block")),
+            done: total_blocks.and_then(|total| thousandths(*blocks, total)),
+        },
         Progress::Writing { bytes, total_bytes } => {
             View { message: format!("writing: {}", text::bytes(*bytes)), done: thousandths(*bytes, *total_bytes) }
         }

@@ -5,14 +5,35 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{
+    CommandFactory,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use ggen_marketplace::Failure;
 
 use super::{color_wanted, json, put};
-use crate::error;
+use crate::{args::Args, error};
+
+/// Where most commands are.
+const P2P: [&str; 2] = ["marketplace", "p2p"];
+/// How alike (0 to 1) a word and a command must be for the command to be suggested.
+const SUGGESTION_SIMILARITY: f64 = 0.75;
+/// What other tools call it.
+const OTHER_NAMES: [(&str, &str); 8] = [
+    ("get", "fetch"),
+    ("download", "fetch"),
+    ("pull", "fetch"),
+    ("find", "search"),
+    ("peers", "peer-list"),
+    ("id", "status"),
+    ("unpublish", "yank"),
+    ("check", "doctor"),
+];
 
 /// Prints what clap made of a command line that is not to be run, and returns the exit code.
-pub(crate) fn answer(args: &[OsString], refusal: &clap::Error) -> u8 {
+pub(crate) fn answer(args: &[OsString], mut refusal: clap::Error) -> u8 {
+    point_to_the_command(&mut refusal);
+    let refusal = &refusal;
     if matches!(refusal.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         let text = styled(refusal, io::stdout().is_terminal());
         return u8::from(put(&mut io::stdout().lock(), text.as_bytes()).is_err());
@@ -26,6 +47,36 @@ pub(crate) fn answer(args: &[OsString], refusal: &clap::Error) -> u8 {
     // If even the refusal cannot be written, the exit code still tells.
     drop(written);
     error::exit_code(failure.kind)
+}
+
+/// A command that was typed without the words before it, or by the name it has elsewhere, is suggested in full.
+fn point_to_the_command(refusal: &mut clap::Error) {
+    let knows_better = refusal.get(ContextKind::SuggestedSubcommand).is_some();
+    if refusal.kind() != ErrorKind::InvalidSubcommand || knows_better {
+        return;
+    }
+    if let Some(ContextValue::String(word)) = refusal.get(ContextKind::InvalidSubcommand)
+        && let Some(command) = command_like(word)
+    {
+        let tip = ContextValue::Strings(vec![format!("ggen {command}")]);
+        refusal.insert(ContextKind::SuggestedSubcommand, tip);
+    }
+}
+
+/// The command, with all its words, that `word` may stand for.
+fn command_like(word: &str) -> Option<String> {
+    if P2P.contains(&word) {
+        return Some(P2P.join(" "));
+    }
+    let word = OTHER_NAMES.iter().find(|(other, _)| *other == word).map_or(word, |(_, ours)| ours);
+    let mut commands = Args::command();
+    for name in P2P {
+        commands = commands.find_subcommand(name)?.clone();
+    }
+    let likeness = |name: &str| strsim::normalized_damerau_levenshtein(name, word);
+    let scored = commands.get_subcommands().map(|command| (likeness(command.get_name()), command.get_name()));
+    let (best, name) = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best >= SUGGESTION_SIMILARITY).then(|| format!("{} {name}", P2P.join(" ")))
 }
 
 fn styled(refusal: &clap::Error, terminal: bool) -> String {
@@ -73,7 +124,6 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::args::Args;
 
     fn words(line: &str) -> Vec<OsString> {
         line.split(' ').map(OsString::from).collect()
@@ -94,6 +144,25 @@ mod tests {
         let failure = failure(&refusal);
         assert_eq!(failure.message, "unexpected argument '--listne' found");
         assert_eq!(failure.hint.as_deref(), Some("did you mean `--listen`?"));
+    }
+
+    #[test]
+    fn command_without_the_words_before_it_is_shown_in_full() {
+        for (line, full) in [
+            ("ggen status", "ggen marketplace p2p status"),
+            ("ggen pubish x", "ggen marketplace p2p publish"),
+            ("ggen marketplace fetch x", "ggen marketplace p2p fetch"),
+            ("ggen p2p status", "ggen marketplace p2p"),
+            ("ggen marketplace p2p download x", "ggen marketplace p2p fetch"),
+        ] {
+            let mut refusal = Args::try_parse_from(words(line)).unwrap_err();
+            point_to_the_command(&mut refusal);
+            assert_eq!(failure(&refusal).hint, Some(format!("did you mean `{full}`?")), "{line}");
+            assert!(refusal.render().to_string().contains(full), "{refusal}");
+        }
+        let mut refusal = Args::try_parse_from(words("ggen dance")).unwrap_err();
+        point_to_the_command(&mut refusal);
+        assert_eq!(failure(&refusal).hint.as_deref(), Some("add `--help` to see the usage"));
     }
 
     #[test]

@@ -100,7 +100,9 @@ fn fetching_daemon_that_is_killed_resumes() {
         };
         let bob = Home::on_loopback();
         let mut node = bob.start(&[]);
-        let own = package(&bob.work().join("own"), "own", "1.0.0");
+        // Another name each time: what earlier rounds published, under keys that are gone, is known to alice.
+        let name = format!("own{round}");
+        let own = package(&bob.work().join("own"), &name, "1.0.0");
         let published = bob.publish(&own);
         let killed = kill_during(&bob, &mut node, &fetch, moment);
         let out = bob.work().join("out");
@@ -123,7 +125,7 @@ fn fetching_daemon_that_is_killed_resumes() {
         }
         assert_eq!(partial_trees(&out), Vec::<PathBuf>::new(), "the next fetch clears up");
         let (cid, release) = (published["cid"].clone(), published["release"].clone());
-        let own = Promised { name: "own".into(), version: "1.0.0".into(), cid, release, content: tree(&own) };
+        let own = Promised { name, version: "1.0.0".into(), cid, release, content: tree(&own) };
         check_promises(&bob, &[own]);
         node.kill();
         rehash(&bob);

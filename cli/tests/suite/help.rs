@@ -2,7 +2,7 @@
 
 use crate::support::{Home, Output};
 
-const COMMANDS: [&[&str]; 16] = [
+const COMMANDS: [&[&str]; 17] = [
     &[],
     &["marketplace"],
     &["marketplace", "p2p"],
@@ -15,6 +15,7 @@ const COMMANDS: [&[&str]; 16] = [
     &["marketplace", "p2p", "key"],
     &["marketplace", "p2p", "key", "list"],
     &["marketplace", "p2p", "bootstrap"],
+    &["marketplace", "p2p", "doctor"],
     &["marketplace", "p2p", "config"],
     &["marketplace", "p2p", "config", "show"],
     &["completions"],

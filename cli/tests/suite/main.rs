@@ -2,14 +2,24 @@
 
 #![cfg(test)] // clippy.toml allows `unwrap` in what is marked so, helpers beside the test functions included
 
+mod api_guide;
 mod bad_input;
+mod bootstrap;
+mod catalog_faults;
 mod config;
 mod crash;
 mod daemon;
+mod doctor;
 mod full_disk;
+mod guide;
 mod help;
+mod newcomer;
 mod node;
 mod packages;
+mod peers;
 mod readme;
+mod search;
+mod storage;
 mod support;
 mod usage;
+mod yank_info;

@@ -1,6 +1,9 @@
 //! A home in a temporary directory, and the binary run in it.
 
 mod archive;
+#[allow(dead_code, reason = "shared with the tests of the nodes, which use all of it")]
+#[path = "../../../tests/suite/support/dns.rs"]
+mod dns;
 mod random;
 mod refusal;
 mod store;
@@ -18,6 +21,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub(crate) use archive::{entry, gzip, tarball};
+pub(crate) use dns::Dns;
 pub(crate) use random::Random;
 pub(crate) use refusal::{check_human, check_json, is_untouched, refused, works};
 pub(crate) use store::{rehash, store_bytes};

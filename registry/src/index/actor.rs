@@ -12,22 +12,22 @@ use crate::{
 };
 
 /// When tests begin; time moves by hand.
-pub(super) fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_unix(1_700_000_000)
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Actor {
-    pub(super) identity: NewIdentity,
-    pub(super) chain: IdentityChain,
-    pub(super) key: KeyPair,
-    pub(super) store: MemoryBlockstore,
-    pub(super) head: Option<VerifiedHead>,
-    pub(super) now: Timestamp,
+pub(crate) struct Actor {
+    pub(crate) identity: NewIdentity,
+    pub(crate) chain: IdentityChain,
+    pub(crate) key: KeyPair,
+    pub(crate) store: MemoryBlockstore,
+    pub(crate) head: Option<VerifiedHead>,
+    pub(crate) now: Timestamp,
 }
 
 impl Actor {
-    pub(super) fn new(seed: u8) -> Self {
+    pub(crate) fn new(seed: u8) -> Self {
         let mut entropy = [0; IDENTITY_ENTROPY_BYTES];
         for (index, byte) in entropy.iter_mut().enumerate() {
             *byte = seed.wrapping_mul(31).wrapping_add(((index / 32) * 57 + index) as u8);
@@ -38,7 +38,7 @@ impl Actor {
     }
 
     /// A copy with the same keys and the same past, whose store and log go their own way.
-    pub(super) fn fork(&self) -> Self {
+    pub(crate) fn fork(&self) -> Self {
         let store = MemoryBlockstore::new();
         for cid in self.store.cids() {
             let cid = cid.unwrap();
@@ -47,7 +47,7 @@ impl Actor {
         Self { store, ..self.clone() }
     }
 
-    pub(super) fn release(&self, package: &str, version: &str, content: &str) -> Release {
+    pub(crate) fn release(&self, package: &str, version: &str, content: &str) -> Release {
         Release {
             package: package.parse().unwrap(),
             version: version.parse().unwrap(),
@@ -67,7 +67,7 @@ impl Actor {
         }
     }
 
-    pub(super) fn try_publish(&mut self, release: Release, lower: bool) -> Result<PublishOutcome, PublicationError> {
+    pub(crate) fn try_publish(&mut self, release: Release, lower: bool) -> Result<PublishOutcome, PublicationError> {
         let (store, keys) = (self.store.clone(), [&self.key]);
         let state = PublisherState { chain: &self.chain, keys: &keys, head: self.head.as_ref() };
         let rules = PublishRules { allow_lower_version: lower };
@@ -78,19 +78,19 @@ impl Actor {
         Ok(outcome)
     }
 
-    pub(super) fn publish_release(&mut self, release: Release) -> Publication {
+    pub(crate) fn publish_release(&mut self, release: Release) -> Publication {
         match self.try_publish(release, true).unwrap() {
             PublishOutcome::Published(publication) => *publication,
             PublishOutcome::Unchanged { release } => panic!("{release} is published already"),
         }
     }
 
-    pub(super) fn publish(&mut self, package: &str, version: &str) -> Publication {
+    pub(crate) fn publish(&mut self, package: &str, version: &str) -> Publication {
         let content = format!("{package} {version}");
         self.publish_release(self.release(package, version, &content))
     }
 
-    pub(super) fn yank(&mut self, package: &str, version: &str, yanked: bool) -> Option<Publication> {
+    pub(crate) fn yank(&mut self, package: &str, version: &str, yanked: bool) -> Option<Publication> {
         let (store, keys) = (self.store.clone(), [&self.key]);
         let state = PublisherState { chain: &self.chain, keys: &keys, head: self.head.as_ref() };
         let (package, version) = (package.parse().unwrap(), version.parse().unwrap());
@@ -100,7 +100,7 @@ impl Actor {
     }
 
     /// Replaces the signing key by a fresh one, signed by `by`.
-    pub(super) fn rotate(&mut self, seed: u8, by: &KeyPair) -> Option<Publication> {
+    pub(crate) fn rotate(&mut self, seed: u8, by: &KeyPair) -> Option<Publication> {
         let key = KeyPair::from_seed(&[seed; 32]);
         let document = IdentityDocument { keys: vec![key.public()], ..self.chain.current().record().clone() };
         self.chain = self.chain.rotate(document, &[by]).unwrap();
@@ -111,17 +111,17 @@ impl Actor {
         publication.inspect(|publication| self.keep(publication))
     }
 
-    pub(super) fn head(&self) -> &VerifiedHead {
+    pub(crate) fn head(&self) -> &VerifiedHead {
         self.head.as_ref().expect("nothing is published yet")
     }
 
-    pub(super) fn found(&self, package: &str) -> Found {
+    pub(crate) fn found(&self, package: &str) -> Found {
         let package: PackageId = package.parse().unwrap();
         Walk::new(&self.head().head().record().catalog, &package).run(|cid| self.store.get(cid)).unwrap()
     }
 
     /// The claim on a package's highest version that is not yanked, else its highest.
-    pub(super) fn claim(&self, package: &str) -> Claim {
+    pub(crate) fn claim(&self, package: &str) -> Claim {
         let found = self.found(package);
         let entries = found.entries.iter().rev();
         let entry = entries.clone().find(|entry| !entry.yanked).or(entries.clone().next()).unwrap();

@@ -8,13 +8,17 @@
 mod accept;
 mod derive;
 mod error;
+mod exchange;
 mod intake;
 mod own;
 mod query;
+mod quota;
 mod rebuild;
 mod restore;
+mod salvage;
 mod schema;
 mod search;
+mod words;
 
 use std::{
     path::{Path, PathBuf},
@@ -31,8 +35,13 @@ use crate::{
 };
 
 pub use error::CatalogError;
+pub(crate) use exchange::{Page, Pull, Summary};
 pub use rebuild::StoredRecords;
-pub use search::{Hit, MAX_QUERY_BYTES, MAX_SEARCH_LIMIT, SearchFilters};
+pub use salvage::Salvaged;
+pub use search::{Hit, MAX_QUERY_BYTES, MAX_SEARCH_LIMIT, Matcher, SearchFilters, words_of};
+
+/// A file of up to this many bytes is checked whenever it is opened.
+const SMALL_BYTES: u64 = 8 << 20;
 
 /// The database; see the module.
 #[derive(Debug)]
@@ -147,13 +156,25 @@ impl Catalog {
         Ok(Self { connection: Mutex::new(schema::open(&path)?), path })
     }
 
+    /// As [`Catalog::check`], less thorough, and only if that takes no time that anybody would notice.
+    ///
+    /// # Errors
+    /// As [`Catalog::check`].
+    pub fn check_if_small(&self) -> Result<(), CatalogError> {
+        let bytes = std::fs::metadata(&self.path).map_or(0, |file| file.len());
+        if bytes <= SMALL_BYTES { self.run_check("PRAGMA quick_check(1)") } else { Ok(()) }
+    }
+
     /// Reads the whole file and checks its structure.
     ///
     /// # Errors
     /// [`CatalogError::Corrupt`] with what was found.
     pub fn check(&self) -> Result<(), CatalogError> {
-        let verdict: String =
-            self.lock().query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(self.failed("check"))?;
+        self.run_check("PRAGMA integrity_check(1)")
+    }
+
+    fn run_check(&self, pragma: &str) -> Result<(), CatalogError> {
+        let verdict: String = self.lock().query_row(pragma, [], |row| row.get(0)).map_err(self.failed("check"))?;
         match verdict.as_str() {
             "ok" => Ok(()),
             _ => Err(CatalogError::Corrupt { path: self.path.clone(), reason: verdict }),

@@ -178,8 +178,14 @@ pub enum ClaimError {
         /// The rule it breaks.
         reason: String,
     },
+    /// A question or an answer that is not in its form.
+    #[error("the message is not in its form: {reason}")]
+    Message {
+        /// The rule it breaks.
+        reason: String,
+    },
     /// An announcement on another topic than it was made for.
-    #[error("the announcement was made for topic `{actual}`")]
+    #[error("the message was made for topic `{actual}`")]
     OtherTopic {
         /// The topic it names.
         actual: String,

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Longest reason of a yank, in bytes.
-const MAX_REASON_BYTES: usize = 512;
+pub const MAX_REASON_BYTES: usize = 512;
 /// Longest advisory, in bytes.
 const MAX_ADVISORY_BYTES: usize = 1024;
 

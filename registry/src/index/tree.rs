@@ -29,7 +29,7 @@ mod versions;
 mod walk;
 mod write;
 
-pub use list::list_packages;
+pub use list::{TreeListing, list_packages};
 pub use versions::VersionEntry;
 pub use walk::{Found, Walk};
 pub use write::CatalogTree;

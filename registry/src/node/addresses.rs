@@ -1,5 +1,7 @@
 //! Which addresses a node uses: pure rules.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use libp2p::{Multiaddr, multiaddr::Protocol};
 
 /// How far an address reaches.
@@ -16,29 +18,70 @@ pub(crate) enum Scope {
 /// Most addresses taken from one peer's identify message.
 pub(crate) const MAX_ADDRESSES_PER_PEER: usize = 16;
 
-/// Says how far `address` reaches; `None` if it names no host (an unspecified address, a memory transport).
+/// First 96 bits of the IPv6 addresses that a NAT64 translates to the IPv4 address in their last 32 (RFC 6052).
+const NAT64_PREFIX: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
+
+/// Says how far `address` reaches; `None` if it names no host (an unspecified address, a memory transport), or does not
+/// begin with its only host: transports read such addresses in ways of their own, from the end or from the start.
 pub(crate) fn scope(address: &Multiaddr) -> Option<Scope> {
-    address.iter().find_map(|part| match part {
-        Protocol::Ip4(ip) if ip.is_unspecified() => None,
-        Protocol::Ip4(ip) if ip.is_loopback() => Some(Scope::Loopback),
-        Protocol::Ip4(ip) if ip.is_private() || ip.is_link_local() => Some(Scope::Private),
-        Protocol::Ip4(ip) => {
-            let shared = ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]);
-            Some(if shared { Scope::Private } else { Scope::Public })
-        }
-        Protocol::Ip6(ip) if ip.is_unspecified() => None,
-        Protocol::Ip6(ip) if ip.is_loopback() => Some(Scope::Loopback),
-        Protocol::Ip6(ip) if ip.is_unique_local() || ip.is_unicast_link_local() => Some(Scope::Private),
-        Protocol::Ip6(_) | Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_) => {
-            Some(Scope::Public)
-        }
+    let mut parts = address.iter();
+    let first = parts.next()?;
+    if parts.any(|part| names_host(&part)) {
+        return None;
+    }
+    match first {
+        Protocol::Ip4(ip) => scope_v4(ip),
+        Protocol::Ip6(ip) => match within(ip) {
+            Some(ip) => scope_v4(ip),
+            None if ip.is_unspecified() => None,
+            None if ip.is_loopback() => Some(Scope::Loopback),
+            None if ip.is_unique_local() || ip.is_unicast_link_local() => Some(Scope::Private),
+            None => Some(Scope::Public),
+        },
+        part if names_host(&part) => Some(Scope::Public),
         _ => None,
-    })
+    }
+}
+
+fn scope_v4(ip: Ipv4Addr) -> Option<Scope> {
+    let is_shared = ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]);
+    match ip {
+        ip if ip.is_unspecified() => None,
+        ip if ip.is_loopback() => Some(Scope::Loopback),
+        ip if ip.is_private() || ip.is_link_local() || is_shared => Some(Scope::Private),
+        _ => Some(Scope::Public),
+    }
+}
+
+/// The IPv4 address that an IPv6 address stands for.
+fn within(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    let mapped = || ip.to_ipv4_mapped();
+    let translated = || {
+        let [.., a, b, c, d] = ip.octets();
+        (ip.segments()[..6] == NAT64_PREFIX).then(|| Ipv4Addr::new(a, b, c, d))
+    };
+    mapped().or_else(translated)
+}
+
+fn names_host(part: &Protocol<'_>) -> bool {
+    matches!(part, Protocol::Ip4(_) | Protocol::Ip6(_)) || is_name_part(part)
+}
+
+fn is_name_part(part: &Protocol<'_>) -> bool {
+    matches!(part, Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_))
+}
+
+/// Says whether an address has a name in it, so that whoever answers for the name decides where it leads.
+pub(crate) fn is_name(address: &Multiaddr) -> bool {
+    address.iter().any(|part| is_name_part(&part))
 }
 
 /// Says whether an address that a peer tells us is worth keeping: only what can be reached from where that peer was
-/// seen. A public peer names no private address, a private one names no loopback address.
+/// seen. A public peer names no private address, a private one names no loopback address, and nobody a name.
 pub(crate) fn is_plausible(told: &Multiaddr, seen_from: Option<Scope>) -> bool {
+    if is_name(told) {
+        return false;
+    }
     match (scope(told), seen_from) {
         (Some(told), Some(seen)) => told >= seen,
         (Some(told), None) => told == Scope::Public,
@@ -57,6 +100,43 @@ pub(crate) fn serves_ipfs_dht<'a>(
     let is_public = |address: &Multiaddr| scope(address) == Some(Scope::Public);
     let meets_the_public = seen.into_iter().any(|scope| scope == Some(Scope::Public));
     confirmed.into_iter().any(is_public) || !(meets_the_public || bootstrap.into_iter().any(is_public))
+}
+
+/// Whether a node can be reached from the internet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nat {
+    /// Somebody of the internet has connected to us.
+    Public,
+    /// Peers of the internet see us at an address that is not ours, and none of them has connected to us.
+    Private,
+    /// Nothing tells.
+    Unknown,
+}
+
+/// What the peers of the internet make known of the way to us: whether one of them came to us, and the addresses they
+/// see us at, beside those we listen on.
+pub(crate) fn nat<'a>(
+    visited: bool,
+    observed: impl IntoIterator<Item = &'a Multiaddr>,
+    listening: impl IntoIterator<Item = &'a Multiaddr>,
+) -> Nat {
+    if visited {
+        return Nat::Public;
+    }
+    let own: Vec<_> = listening.into_iter().filter_map(ip).collect();
+    let mut seen = observed.into_iter().filter(|address| scope(address) == Some(Scope::Public)).filter_map(ip);
+    match seen.any(|ip| !own.contains(&ip)) {
+        true => Nat::Private,
+        false => Nat::Unknown,
+    }
+}
+
+fn ip(address: &Multiaddr) -> Option<std::net::IpAddr> {
+    address.iter().find_map(|part| match part {
+        Protocol::Ip4(ip) => Some(ip.into()),
+        Protocol::Ip6(ip) => Some(ip.into()),
+        _ => None,
+    })
 }
 
 /// Takes the peer id off the end of an address.
@@ -88,7 +168,13 @@ mod tests {
             ("/ip6/::1/tcp/1", Some(Scope::Loopback)),
             ("/ip6/fd00::1/udp/1/quic-v1", Some(Scope::Private)),
             ("/dnsaddr/bootstrap.libp2p.io", Some(Scope::Public)),
+            ("/ip6/::ffff:127.0.0.1/udp/1/quic-v1", Some(Scope::Loopback)),
+            ("/ip6/::ffff:10.1.2.3/tcp/1", Some(Scope::Private)),
+            ("/ip6/64:ff9b::192.168.1.1/tcp/1", Some(Scope::Private)),
+            ("/ip6/64:ff9b::8.8.8.8/tcp/1", Some(Scope::Public)),
             ("/ip4/0.0.0.0/tcp/1", None),
+            ("/ip4/8.8.8.8/tcp/1/ip4/127.0.0.1/tcp/5001", None),
+            ("/ip4/8.8.8.8/tcp/1/dns4/localhost/tcp/5001", None),
             ("/memory/7", None),
         ] {
             assert_eq!(scope(&address(text)), expected, "{text}");
@@ -102,6 +188,23 @@ mod tests {
         assert!(!is_plausible(&address("/ip4/127.0.0.1/tcp/1"), Some(Scope::Private)));
         assert!(is_plausible(&private, Some(Scope::Private)));
         assert!(is_plausible(&address("/ip4/8.8.8.8/tcp/1"), Some(Scope::Loopback)));
+        assert!(!is_plausible(&address("/ip4/8.8.8.8/tcp/1/ip4/127.0.0.1/tcp/5001"), Some(Scope::Public)));
+    }
+
+    #[test]
+    fn a_peer_cannot_make_us_dial_a_name() {
+        assert!(!is_plausible(&address("/dns4/router.local/tcp/80"), Some(Scope::Loopback)));
+        assert!(!is_plausible(&address("/dnsaddr/x.io"), Some(Scope::Public)));
+    }
+
+    #[test]
+    fn only_what_peers_of_the_internet_saw_tells_of_a_nat() {
+        let (router, own) = (address("/ip4/8.8.8.8/tcp/4001"), address("/ip4/192.168.1.7/tcp/4001"));
+        assert_eq!(nat(true, [&router], [&own]), Nat::Public);
+        assert_eq!(nat(false, [&router], [&own]), Nat::Private);
+        assert_eq!(nat(false, [&router], [&own, &address("/ip4/8.8.8.8/tcp/1")]), Nat::Unknown);
+        assert_eq!(nat(false, [&address("/ip4/10.0.0.1/tcp/1")], [&own]), Nat::Unknown);
+        assert_eq!(nat(false, [], [&own]), Nat::Unknown);
     }
 
     #[test]

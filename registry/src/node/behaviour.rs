@@ -5,6 +5,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 use ggen_blockstore::Blockstore;
 use libp2p::{
     PeerId, StreamProtocol, Swarm, SwarmBuilder,
+    allow_block_list::{self, BlockedPeers},
     connection_limits::{self, ConnectionLimits},
     gossipsub, identify,
     identity::Keypair,
@@ -13,7 +14,14 @@ use libp2p::{
     tcp, tls, yamux,
 };
 
-use super::{StartError, bitswap, records::RecordStore};
+use super::{
+    StartError, bitswap,
+    names::configuration,
+    reach::{Doubted, Reach},
+    records::RecordStore,
+    requests::{self, Protocol},
+    sighting::Treatment,
+};
 use crate::Config;
 
 /// Kademlia of the public IPFS network (Amino).
@@ -45,15 +53,19 @@ const ADDRESS_CACHE_PEERS: usize = 1024;
 /// All protocols of a node.
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
+    /// The first, so that nobody else hears of those it refuses.
+    pub(crate) refused: allow_block_list::Behaviour<BlockedPeers>,
     pub(crate) limits: connection_limits::Behaviour,
     pub(crate) memory: memory_connection_limits::Behaviour,
-    pub(crate) identify: identify::Behaviour,
+    pub(crate) identify: Doubted<identify::Behaviour>,
     pub(crate) ping: ping::Behaviour,
-    pub(crate) ipfs_kad: kad::Behaviour<RecordStore>,
-    pub(crate) ggen_kad: kad::Behaviour<RecordStore>,
+    pub(crate) ipfs_kad: Doubted<kad::Behaviour<RecordStore>>,
+    pub(crate) ggen_kad: Doubted<kad::Behaviour<RecordStore>>,
     pub(crate) gossip: gossipsub::Behaviour,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
     pub(crate) bitswap: bitswap::Behaviour,
+    pub(crate) search: requests::Behaviour,
+    pub(crate) catalog: requests::Behaviour,
 }
 
 /// Which of the two DHTs.
@@ -77,25 +89,53 @@ impl Dht {
 }
 
 impl Behaviour {
+    /// Treats a peer so from now on.
+    pub(crate) fn treat(&mut self, peer: PeerId, treatment: Treatment) {
+        match treatment {
+            Treatment::Refused => self.refused.block_peer(peer),
+            Treatment::Usual | Treatment::Exempt => self.refused.unblock_peer(peer),
+        };
+        match treatment {
+            Treatment::Exempt => self.limits.bypass_peer_id(&peer),
+            Treatment::Usual | Treatment::Refused => self.limits.remove_peer_id(&peer),
+        }
+    }
+
     pub(crate) fn kad(&mut self, dht: Dht) -> &mut kad::Behaviour<RecordStore> {
         match dht {
-            Dht::Ipfs => &mut self.ipfs_kad,
-            Dht::Ggen => &mut self.ggen_kad,
+            Dht::Ipfs => &mut self.ipfs_kad.inner,
+            Dht::Ggen => &mut self.ggen_kad.inner,
+        }
+    }
+
+    pub(crate) fn requests(&mut self, protocol: Protocol) -> &mut requests::Behaviour {
+        match protocol {
+            Protocol::Search => &mut self.search,
+            Protocol::Catalog => &mut self.catalog,
         }
     }
 }
 
-/// Builds the swarm of a node; nothing listens or dials yet.
-pub(crate) fn swarm(key: Keypair, config: &Config, store: Arc<dyn Blockstore>) -> Result<Swarm<Behaviour>, StartError> {
+/// Builds the swarm of a node; nothing listens or dials yet. One that `answers` can be asked by others.
+pub(crate) fn swarm(
+    key: Keypair,
+    config: &Config,
+    store: Arc<dyn Blockstore>,
+    answers: bool,
+    priors: Arc<dyn bitswap::Priors>,
+    reach: &Reach,
+) -> Result<Swarm<Behaviour>, StartError> {
+    let (resolver, resolver_options) = configuration(&config.dns_servers);
     let transport = |error: &dyn std::fmt::Display| StartError::Transport(error.to_string());
     let swarm = SwarmBuilder::with_existing_identity(key)
         .with_tokio()
         .with_tcp(tcp::Config::default().nodelay(true), (tls::Config::new, noise::Config::new), yamux::Config::default)
         .map_err(|error| transport(&error))?
         .with_quic()
-        .with_dns()
-        .map_err(|error| transport(&error))?
-        .with_behaviour(|key| compose(key, config, store).map_err(|error| Box::new(error) as Box<_>))
+        .with_dns_config(resolver, resolver_options)
+        .with_behaviour(|key| {
+            compose(key, config, store, answers, priors, reach).map_err(|error| Box::new(error) as Box<_>)
+        })
         .map_err(|error| transport(&error))?
         .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_CONNECTION))
         .with_connection_timeout(config.timeouts.dial())
@@ -103,7 +143,14 @@ pub(crate) fn swarm(key: Keypair, config: &Config, store: Arc<dyn Blockstore>) -
     Ok(swarm)
 }
 
-fn compose(key: &Keypair, config: &Config, store: Arc<dyn Blockstore>) -> Result<Behaviour, StartError> {
+fn compose(
+    key: &Keypair,
+    config: &Config,
+    store: Arc<dyn Blockstore>,
+    answers: bool,
+    priors: Arc<dyn bitswap::Priors>,
+    reach: &Reach,
+) -> Result<Behaviour, StartError> {
     let peer = key.public().to_peer_id();
     let limits = ConnectionLimits::default()
         .with_max_established(Some(config.limits.connections))
@@ -117,15 +164,18 @@ fn compose(key: &Keypair, config: &Config, store: Arc<dyn Blockstore>) -> Result
         .with_push_listen_addr_updates(true)
         .with_cache_size(ADDRESS_CACHE_PEERS);
     Ok(Behaviour {
+        refused: allow_block_list::Behaviour::default(),
         limits: connection_limits::Behaviour::new(limits),
         memory: memory_connection_limits::Behaviour::with_max_bytes(MEMORY_LIMIT_BYTES),
-        identify: identify::Behaviour::new(identify),
+        identify: Doubted::new(identify::Behaviour::new(identify), reach.clone()),
         ping: ping::Behaviour::default(),
-        ipfs_kad: kademlia(peer, Dht::Ipfs, IPFS_KAD_PACKET_BYTES, config),
-        ggen_kad: kademlia(peer, Dht::Ggen, GGEN_KAD_PACKET_BYTES, config),
+        ipfs_kad: Doubted::new(kademlia(peer, Dht::Ipfs, IPFS_KAD_PACKET_BYTES, config), reach.clone()),
+        ggen_kad: Doubted::new(kademlia(peer, Dht::Ggen, GGEN_KAD_PACKET_BYTES, config), reach.clone()),
         gossip: gossip(key, &gossipsub::IdentTopic::new(&config.packages_topic))?,
         mdns: mdns(peer, config)?.into(),
-        bitswap: bitswap::Behaviour::new(store, bitswap::Config::default()),
+        bitswap: bitswap::Behaviour::knowing(store, bitswap::Config::default(), priors),
+        search: requests::behaviour(Protocol::Search, answers),
+        catalog: requests::behaviour(Protocol::Catalog, answers),
     })
 }
 

@@ -24,6 +24,7 @@ mod handler;
 mod lane;
 mod message;
 mod meter;
+mod prior;
 mod protocol;
 mod server;
 mod session;
@@ -31,7 +32,11 @@ mod wantlist;
 mod wire;
 
 pub use behaviour::{Behaviour, Config, Event, Misbehaviour, SessionSpec};
-pub use channel::{DropReason, MAX_NEEDED_CIDS, SessionEvent, SessionReceiver, SessionSender, session_channel};
+pub use channel::{
+    DropReason, MAX_NEEDED_CIDS, Offence, SessionEvent, SessionReceiver, SessionSender, session_channel,
+};
+pub use client::MAX_QUESTION_CIDS;
+pub use prior::{NoPriors, Prior, Priors};
 
 /// Names a session of one [`Behaviour`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

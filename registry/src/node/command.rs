@@ -1,51 +1,107 @@
 //! What the owner of the swarm can be asked, and what it answers.
 
+use std::convert::Infallible;
+
 use ggen_blockstore::Cid;
 use libp2p::{Multiaddr, PeerId, gossipsub::MessageId};
 use tokio::sync::{mpsc, oneshot};
 
-use super::bitswap::{SessionId, SessionSender};
+use super::{
+    StartError,
+    addresses::Nat,
+    behaviour::Dht,
+    bitswap::{SessionId, SessionSender},
+    names::Target,
+    requests::{AskError, Protocol, Reply},
+    sighting::Treatment,
+};
 
 /// One request to the swarm's owner.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Dial an address and wait until the peer has said what it speaks.
-    Connect { address: Multiaddr, reply: oneshot::Sender<Result<PeerId, DialFailed>> },
+    /// Listen on addresses; answers where, once each listener has named an address.
+    Listen { addresses: Vec<Multiaddr>, reply: oneshot::Sender<Result<Vec<Multiaddr>, StartError>> },
+    /// Follow the packages topic.
+    Follow { reply: oneshot::Sender<Result<(), StartError>> },
+    /// Look the peers nearest to this one up on both DHTs; the channel closes when both lookups have ended.
+    Explore { done: mpsc::Sender<Infallible> },
+    /// Dial a peer, or whoever answers at an address, and wait until it has said what it speaks.
+    Connect { target: Target, reply: oneshot::Sender<Result<PeerId, DialFailed>> },
     /// Look for providers on both DHTs, dialling those found; it ends when both lookups have, or when the receiver
     /// is gone.
     FindProviders { key: Vec<u8>, found: mpsc::Sender<PeerId> },
+    /// As `FindProviders`, and tell what came of dialling each.
+    TryProviders { key: Vec<u8>, tried: mpsc::Sender<Tried> },
     /// Look a value up on the ggen DHT; it ends when the lookup has, or when the receiver is gone.
-    FindRecord { key: Vec<u8>, found: mpsc::Sender<Vec<u8>> },
+    FindRecord { key: Vec<u8>, found: mpsc::Sender<FoundRecord> },
+    /// Look for providers on one DHT, as above.
+    FindProvidersOn { dht: Dht, key: Vec<u8>, found: mpsc::Sender<PeerId> },
     /// Provide the DAG under this multihash on both DHTs, from now on.
     Provide { key: Vec<u8> },
+    /// Stand under this multihash as one who knows of it, on the ggen DHT, from now on and when there is nothing more
+    /// urgent.
+    ProvideWord { key: Vec<u8> },
+    /// Provide it no longer.
+    Withdraw { key: Vec<u8> },
+    /// Keep the value under this key in the ggen DHT no longer.
+    Unpublish { key: Vec<u8> },
     /// Keep this value under this key in the ggen DHT, from now on.
     Publish { key: Vec<u8>, value: Vec<u8> },
     /// Send to all who follow the packages topic; answers how many peers it went to.
     Announce { data: Vec<u8>, reply: oneshot::Sender<usize> },
     /// Say what a gossip message was worth.
     Judge { gossip: GossipId, verdict: Verdict },
+    /// Ask a peer, dialling it if need be.
+    Ask { peer: PeerId, protocol: Protocol, data: Vec<u8>, reply: oneshot::Sender<Result<Vec<u8>, AskError>> },
+    /// Answer a peer that asked.
+    Answer { protocol: Protocol, reply: Reply, data: Vec<u8> },
+    /// Name the connected peers that can be asked.
+    Speakers { protocol: Protocol, reply: oneshot::Sender<Vec<PeerId>> },
     /// Open a block session.
     OpenSession { events: SessionSender, reply: oneshot::Sender<SessionId> },
     /// Want blocks in a session.
     Want { session: SessionId, wants: Vec<(Cid, Option<u64>)> },
+    /// Want blocks no longer.
+    CancelWants { session: SessionId, cids: Vec<Cid> },
     /// A peer may have what a session wants.
     AddPeer { session: SessionId, peer: PeerId },
     /// End a session.
     CloseSession { session: SessionId },
+    /// Treat a peer so from now on.
+    Treat { peer: PeerId, treatment: Treatment },
+    /// Ask a connected peer whether it has all of these blocks.
+    Question { peer: PeerId, cids: Vec<Cid>, reply: oneshot::Sender<bool> },
     /// Blocks have come into the store by other ways than a session.
     NewBlocks { cids: Vec<Cid> },
     /// Answer once everything published so far was announced, with success or without.
     Settle { reply: oneshot::Sender<()> },
     /// Describe the node.
     Snapshot { reply: oneshot::Sender<Snapshot> },
+    /// Answer once a peer of the ggen DHT is known.
+    Acquaint { reply: oneshot::Sender<()> },
     /// Close all connections and end.
     Shutdown,
+}
+
+/// A provider that was found, and what came of dialling it.
+#[derive(Clone, Debug)]
+pub(crate) struct Tried {
+    pub(crate) peer: PeerId,
+    pub(crate) outcome: Result<(), DialFailed>,
 }
 
 /// A connection that did not come about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct DialFailed(pub(crate) String);
+
+/// A value found on the ggen DHT.
+#[derive(Clone, Debug)]
+pub(crate) struct FoundRecord {
+    pub(crate) value: Vec<u8>,
+    /// Who gave it; `None` if it was kept here.
+    pub(crate) from: Option<PeerId>,
+}
 
 /// A gossip message that waits for its verdict.
 #[derive(Clone, Debug)]
@@ -58,6 +114,8 @@ pub(crate) struct GossipId {
 #[derive(Clone, Debug)]
 pub(crate) struct Gossip {
     pub(crate) id: GossipId,
+    /// The peer that says to have sent it first, and signed it.
+    pub(crate) source: Option<PeerId>,
     pub(crate) data: Vec<u8>,
 }
 
@@ -78,7 +136,15 @@ pub(crate) struct Snapshot {
     pub(crate) listen_addresses: Vec<Multiaddr>,
     pub(crate) external_addresses: Vec<Multiaddr>,
     pub(crate) connected: Vec<PeerId>,
+    /// Peers that follow the packages topic.
+    pub(crate) followers: usize,
     pub(crate) ggen_routing_peers: usize,
+    /// Peers in the routing table of the IPFS DHT.
+    pub(crate) ipfs_routing_peers: usize,
+    /// Somebody has connected to us since the start.
+    pub(crate) was_visited: bool,
+    /// What is known of the way from the internet to us.
+    pub(crate) nat: Nat,
     pub(crate) serves_ggen_dht: bool,
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,

@@ -5,15 +5,23 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    StartError,
+    behaviour::Dht,
     bitswap::session_channel,
-    command::{Command, DialFailed, GossipId, Snapshot, Verdict},
+    command::{Command, DialFailed, FoundRecord, GossipId, Snapshot, Tried, Verdict},
+    names::{Names, Target},
+    requests::{AskError, Protocol, Reply},
     session::Session,
+    sighting::Treatment,
 };
 
 /// Commands waiting for the swarm's owner.
 pub(crate) const COMMAND_QUEUE: usize = 256;
 /// Providers or values waiting for whoever looks them up.
 const FOUND_QUEUE: usize = 64;
+
+/// Peers of one name that are dialled.
+const MAX_DIALS_PER_NAME: usize = 16;
 
 /// Bytes of blocks that have arrived in a session and are not yet taken from it.
 const SESSION_BYTES: u64 = 32 << 20;
@@ -28,24 +36,79 @@ pub(crate) struct Stopped;
 pub(crate) struct Handle {
     commands: mpsc::Sender<Command>,
     peer_id: PeerId,
+    names: Names,
 }
 
 impl Handle {
-    pub(crate) fn new(commands: mpsc::Sender<Command>, peer_id: PeerId) -> Self {
-        Self { commands, peer_id }
+    pub(crate) fn new(commands: mpsc::Sender<Command>, peer_id: PeerId, names: Names) -> Self {
+        Self { commands, peer_id, names }
     }
 
     pub(crate) fn peer_id(&self) -> PeerId {
         self.peer_id
     }
 
-    /// Dials an address, with or without `/p2p/`, and waits until the peer has said what it speaks: then it is in the
-    /// routing tables of the DHTs it serves.
-    pub(crate) async fn connect(&self, address: Multiaddr) -> Result<PeerId, DialFailed> {
-        let stopped = |_| DialFailed(Stopped.to_string());
+    /// Listens on `addresses`, and returns everything the node listens on (ports chosen, interfaces named).
+    pub(crate) async fn listen(&self, addresses: Vec<Multiaddr>) -> Result<Vec<Multiaddr>, StartError> {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Connect { address, reply }).await.map_err(|_| DialFailed(Stopped.to_string()))?;
-        answer.await.map_err(stopped)?
+        self.send(Command::Listen { addresses, reply }).await.map_err(|_| StartError::Stopped)?;
+        answer.await.map_err(|_| StartError::Stopped)?
+    }
+
+    /// Follows the packages topic from now on.
+    pub(crate) async fn follow(&self) -> Result<(), StartError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Follow { reply }).await.map_err(|_| StartError::Stopped)?;
+        answer.await.map_err(|_| StartError::Stopped)?
+    }
+
+    /// Looks for the peers nearest to this one, on both DHTs: what fills the routing tables of a node that knows only
+    /// a few.
+    pub(crate) async fn explore(&self) -> Result<(), Stopped> {
+        let (done, mut ended) = mpsc::channel(1);
+        self.send(Command::Explore { done }).await?;
+        // Nothing is ever sent; the channel closes.
+        while ended.recv().await.is_some() {}
+        Ok(())
+    }
+
+    /// Dials an address, with or without `/p2p/`, and waits until the peer has said what it speaks: then it is in the
+    /// routing tables of the DHTs it serves. Of a `/dnsaddr` that stands for several peers, one has to answer.
+    pub(crate) async fn connect(&self, address: Multiaddr) -> Result<PeerId, DialFailed> {
+        let peers = self.connect_all(&address).await?;
+        peers.first().copied().ok_or_else(|| DialFailed(Stopped.to_string()))
+    }
+
+    /// Dials everybody an address stands for, which is one peer unless it is a `/dnsaddr`. Those that answered; if
+    /// nobody did, why not.
+    pub(crate) async fn connect_all(&self, address: &Multiaddr) -> Result<Vec<PeerId>, DialFailed> {
+        let targets = self.names.targets(address).await.map_err(|error| DialFailed(error.to_string()))?;
+        let is_one = targets.len() == 1;
+        let dials = targets.into_iter().take(MAX_DIALS_PER_NAME).map(|target| self.dial(target));
+        let (mut reached, mut reasons) = (Vec::new(), Vec::new());
+        for (peer, outcome) in futures::future::join_all(dials).await {
+            match (outcome, peer) {
+                (Ok(peer), _) => reached.push(peer),
+                (Err(DialFailed(reason)), Some(peer)) if !is_one => reasons.push(format!("{peer}: {reason}")),
+                (Err(DialFailed(reason)), _) => reasons.push(reason),
+            }
+        }
+        match reached.is_empty() {
+            true => Err(DialFailed(reasons.join("; "))),
+            false => Ok(reached),
+        }
+    }
+
+    async fn dial(&self, target: Target) -> (Option<PeerId>, Result<PeerId, DialFailed>) {
+        let peer = target.peer;
+        let stopped = || DialFailed(Stopped.to_string());
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.send(Command::Connect { target, reply }).await;
+        let outcome = match sent {
+            Ok(()) => answer.await.unwrap_or_else(|_| Err(stopped())),
+            Err(_) => Err(stopped()),
+        };
+        (peer, outcome)
     }
 
     /// Looks for providers of a multihash on both DHTs. The channel closes when both lookups have ended; dropping it
@@ -56,8 +119,23 @@ impl Handle {
         Ok(receiver)
     }
 
+    /// Looks for providers of a multihash on both DHTs, dials each, and tells what came of it. The channel closes when
+    /// both lookups and all dials have ended.
+    pub(crate) async fn try_providers(&self, key: Vec<u8>) -> Result<mpsc::Receiver<Tried>, Stopped> {
+        let (tried, receiver) = mpsc::channel(FOUND_QUEUE);
+        self.send(Command::TryProviders { key, tried }).await?;
+        Ok(receiver)
+    }
+
+    /// Looks for peers that stand under a multihash on the ggen DHT; the channel as above.
+    pub(crate) async fn find_knowing(&self, key: Vec<u8>) -> Result<mpsc::Receiver<PeerId>, Stopped> {
+        let (found, receiver) = mpsc::channel(FOUND_QUEUE);
+        self.send(Command::FindProvidersOn { dht: Dht::Ggen, key, found }).await?;
+        Ok(receiver)
+    }
+
     /// Looks a value up on the ggen DHT: each peer that has one contributes its own.
-    pub(crate) async fn find_record(&self, key: Vec<u8>) -> Result<mpsc::Receiver<Vec<u8>>, Stopped> {
+    pub(crate) async fn find_record(&self, key: Vec<u8>) -> Result<mpsc::Receiver<FoundRecord>, Stopped> {
         let (found, receiver) = mpsc::channel(FOUND_QUEUE);
         self.send(Command::FindRecord { key, found }).await?;
         Ok(receiver)
@@ -66,6 +144,21 @@ impl Handle {
     /// Provides a multihash on both DHTs from now on.
     pub(crate) async fn provide(&self, key: Vec<u8>) -> Result<(), Stopped> {
         self.send(Command::Provide { key }).await
+    }
+
+    /// Provides a multihash no longer. Others forget it when its time is up.
+    pub(crate) async fn withdraw(&self, key: Vec<u8>) -> Result<(), Stopped> {
+        self.send(Command::Withdraw { key }).await
+    }
+
+    /// Keeps a value in the ggen DHT no longer. Others forget it when its time is up.
+    pub(crate) async fn unpublish(&self, key: Vec<u8>) -> Result<(), Stopped> {
+        self.send(Command::Unpublish { key }).await
+    }
+
+    /// Stands under a multihash on the ggen DHT from now on, told when there is nothing more urgent to tell.
+    pub(crate) async fn provide_word(&self, key: Vec<u8>) -> Result<(), Stopped> {
+        self.send(Command::ProvideWord { key }).await
     }
 
     /// Keeps a value in the ggen DHT from now on.
@@ -85,6 +178,26 @@ impl Handle {
         self.send(Command::Judge { gossip, verdict }).await
     }
 
+    /// Asks a peer, dialling it if need be. Dropping the future gives the answer up; the question was sent all the same.
+    pub(crate) async fn ask(&self, peer: PeerId, protocol: Protocol, data: Vec<u8>) -> Result<Vec<u8>, AskError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Ask { peer, protocol, data, reply };
+        self.send(command).await.map_err(|_| AskError::Stopped)?;
+        answer.await.map_err(|_| AskError::Stopped)?
+    }
+
+    /// Answers a peer that asked.
+    pub(crate) async fn answer(&self, protocol: Protocol, reply: Reply, data: Vec<u8>) -> Result<(), Stopped> {
+        self.send(Command::Answer { protocol, reply, data }).await
+    }
+
+    /// The connected peers that can be asked by `protocol`.
+    pub(crate) async fn speakers(&self, protocol: Protocol) -> Result<Vec<PeerId>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Speakers { protocol, reply }).await?;
+        answer.await.map_err(|_| Stopped)
+    }
+
     /// Opens a block session.
     pub(crate) async fn open_session(&self) -> Result<Session, Stopped> {
         let (events, receiver) = session_channel(SESSION_BYTES);
@@ -92,6 +205,19 @@ impl Handle {
         self.send(Command::OpenSession { events, reply }).await?;
         let id = answer.await.map_err(|_| Stopped)?;
         Ok(Session::new(id, self.clone(), receiver))
+    }
+
+    /// Treats a peer so from now on; connections with one that is refused are closed.
+    pub(crate) async fn treat(&self, peer: PeerId, treatment: Treatment) -> Result<(), Stopped> {
+        self.send(Command::Treat { peer, treatment }).await
+    }
+
+    /// Asks a connected peer whether it has all of these blocks, at most
+    /// [`MAX_QUESTION_CIDS`](super::MAX_QUESTION_CIDS). A silent peer never answers; one that is not connected does not have them.
+    pub(crate) async fn has_all(&self, peer: PeerId, cids: Vec<Cid>) -> Result<bool, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Question { peer, cids, reply }).await?;
+        answer.await.map_err(|_| Stopped)
     }
 
     /// Wakes peers that wait for blocks which have come into the store.
@@ -110,6 +236,13 @@ impl Handle {
     pub(crate) async fn settle(&self) -> Result<(), Stopped> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Settle { reply }).await?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Waits until a peer of the ggen DHT is known.
+    pub(crate) async fn acquainted(&self) -> Result<(), Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Acquaint { reply }).await?;
         answer.await.map_err(|_| Stopped)
     }
 

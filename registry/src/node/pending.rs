@@ -1,19 +1,29 @@
 //! DHT queries under way, and who waits for them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, convert::Infallible};
 
 use libp2p::{PeerId, kad::QueryId};
 use tokio::sync::mpsc;
 
-use super::{behaviour::Dht, republish::Item};
+use super::{
+    behaviour::Dht,
+    command::{FoundRecord, Tried},
+    republish::Item,
+};
 
 /// Why a query runs.
 #[derive(Debug)]
 pub(crate) enum Purpose {
     /// Somebody wants the providers of a key.
     Providers(mpsc::Sender<PeerId>),
+    /// Somebody wants to know what comes of dialling the providers of a key.
+    Trial(mpsc::Sender<Tried>),
+    /// Other nodes of this network are looked for.
+    Rendezvous,
     /// Somebody wants the values under a key.
-    Record(mpsc::Sender<Vec<u8>>),
+    Record(mpsc::Sender<FoundRecord>),
+    /// Somebody waits for this node's neighbours to be found.
+    Explore { _done: mpsc::Sender<Infallible> },
     /// This node announces that it provides a key.
     Provide(Item),
     /// The peers nearest to a record's key are looked for, to put it there.
@@ -46,7 +56,12 @@ impl Pending {
         let is_abandoned = |purpose: &Purpose| match purpose {
             Purpose::Providers(found) => found.is_closed(),
             Purpose::Record(found) => found.is_closed(),
-            Purpose::Provide(_) | Purpose::ClosestFor(_) | Purpose::Put(_) => false,
+            Purpose::Trial(tried) => tried.is_closed(),
+            Purpose::Explore { .. }
+            | Purpose::Rendezvous
+            | Purpose::Provide(_)
+            | Purpose::ClosestFor(_)
+            | Purpose::Put(_) => false,
         };
         self.queries.iter().filter(|(_, purpose)| is_abandoned(purpose)).map(|(id, _)| *id).collect()
     }

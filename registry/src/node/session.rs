@@ -27,6 +27,11 @@ impl Session {
         self.node.send(Command::Want { session: self.id, wants }).await
     }
 
+    /// Wants blocks no longer. Those on their way may still arrive.
+    pub(crate) async fn cancel(&self, cids: Vec<Cid>) -> Result<(), Stopped> {
+        self.node.send(Command::CancelWants { session: self.id, cids }).await
+    }
+
     /// A peer that may have what is wanted.
     pub(crate) async fn add_peer(&self, peer: PeerId) -> Result<(), Stopped> {
         self.node.send(Command::AddPeer { session: self.id, peer }).await

@@ -1,11 +1,13 @@
 //! The owner of the swarm: one task that takes commands and events in turn and dispatches them, nothing else.
 //!
 //! What is to be done about a DHT event stands in `swarm/dht.rs`, about a connection or an identify message in
-//! `swarm/peers.rs`; when something is due is decided by pure schedules.
+//! `swarm/peers.rs`, how others are found in `swarm/bootstrap.rs`; when something is due is decided by pure schedules.
 
+mod bootstrap;
 mod dht;
 mod listen;
 mod peers;
+mod requests;
 
 pub(super) use listen::listen;
 
@@ -19,7 +21,7 @@ use futures::StreamExt;
 use libp2p::{
     Multiaddr, PeerId, Swarm, gossipsub,
     kad::Mode,
-    mdns,
+    mdns, ping,
     swarm::{ConnectionId, SwarmEvent},
 };
 use tokio::{
@@ -28,13 +30,19 @@ use tokio::{
 };
 
 use super::{
+    StartError,
     addresses::{self, Scope},
     admission::RecordPolicy,
     behaviour::{Behaviour, BehaviourEvent, Dht},
     bitswap,
-    command::{Command, DialFailed, Gossip, GossipId, Snapshot, Verdict},
+    command::{Command, DialFailed, Gossip, GossipId, Snapshot, Tried, Verdict},
+    names::{NameError, Names, Target},
     pending::Pending,
+    reach::Reach,
+    rendezvous,
     republish::{Item, Republisher},
+    requests::{Asked, Met, Protocol},
+    sighting::Sighting,
 };
 
 /// How often what has expired is forgotten and missing bootstrap nodes are dialled again.
@@ -45,6 +53,7 @@ pub(crate) struct Driver {
     swarm: Swarm<Behaviour>,
     commands: mpsc::Receiver<Command>,
     gossip: mpsc::Sender<Gossip>,
+    sightings: mpsc::Sender<Sighting>,
     topic: gossipsub::IdentTopic,
     bootstrap: Vec<Multiaddr>,
     policy: Arc<dyn RecordPolicy>,
@@ -54,15 +63,39 @@ pub(crate) struct Driver {
     values: HashMap<Vec<u8>, Vec<u8>>,
     /// Who waits until everything published was announced once.
     settling: Vec<oneshot::Sender<()>>,
-    dials: HashMap<ConnectionId, oneshot::Sender<Result<PeerId, DialFailed>>>,
+    /// Askers that wait until a peer of the ggen DHT is known.
+    acquainting: Vec<oneshot::Sender<()>>,
+    /// Who waits until listeners have named their addresses.
+    openings: listen::Openings,
+    dials: HashMap<ConnectionId, Dialler>,
     /// Who waits until a connected peer has said what it speaks.
     greeting: HashMap<PeerId, Vec<oneshot::Sender<Result<PeerId, DialFailed>>>>,
     identified: HashSet<PeerId>,
     /// Where each connected peer was seen.
     seen_from: HashMap<PeerId, Option<Scope>>,
+    /// Where peers of the internet see us.
+    observed: HashMap<PeerId, Multiaddr>,
+    was_visited: bool,
+    was_visited_publicly: bool,
+    reach: Reach,
+    names: Names,
+    /// Names of bootstrap nodes that are being looked up.
+    lookups: JoinSet<Result<Vec<Target>, NameError>>,
+    /// None if this node does not take part in the rendezvous.
+    meeting: Option<bootstrap::Meeting>,
     admissions: JoinSet<dht::Admission>,
+    requests: requests::Requests,
     bytes_sent: u64,
     bytes_received: u64,
+}
+
+/// Who waits for a dial.
+#[derive(Debug)]
+enum Dialler {
+    /// Somebody who asked for the connection.
+    Asker(oneshot::Sender<Result<PeerId, DialFailed>>),
+    /// Somebody who wants to know what comes of dialling this provider.
+    Trial(PeerId, mpsc::Sender<Tried>),
 }
 
 /// What a driver is made of.
@@ -70,18 +103,39 @@ pub(crate) struct Parts {
     pub(crate) swarm: Swarm<Behaviour>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) gossip: mpsc::Sender<Gossip>,
+    pub(crate) sightings: mpsc::Sender<Sighting>,
+    pub(crate) asked: mpsc::Sender<Asked>,
+    pub(crate) met: mpsc::Sender<Met>,
     pub(crate) topic: gossipsub::IdentTopic,
     pub(crate) bootstrap: Vec<Multiaddr>,
+    /// The key under which the nodes of this network find each other; none if this one does not take part.
+    pub(crate) rendezvous: Option<Vec<u8>>,
+    pub(crate) names: Names,
+    pub(crate) reach: Reach,
     pub(crate) policy: Arc<dyn RecordPolicy>,
 }
 
 impl Driver {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { swarm, commands, gossip, topic, bootstrap, policy } = parts;
+        let Parts {
+            swarm,
+            commands,
+            gossip,
+            sightings,
+            asked,
+            met,
+            topic,
+            bootstrap,
+            rendezvous,
+            names,
+            reach,
+            policy,
+        } = parts;
         Self {
             swarm,
             commands,
             gossip,
+            sightings,
             topic,
             bootstrap,
             policy,
@@ -89,11 +143,21 @@ impl Driver {
             republisher: Republisher::default(),
             values: HashMap::new(),
             settling: Vec::new(),
+            acquainting: Vec::new(),
+            openings: listen::Openings::default(),
             dials: HashMap::new(),
             greeting: HashMap::new(),
             identified: HashSet::new(),
             seen_from: HashMap::new(),
+            observed: HashMap::new(),
+            was_visited: false,
+            was_visited_publicly: false,
+            reach,
+            names,
+            lookups: JoinSet::new(),
+            meeting: rendezvous.map(bootstrap::Meeting::new),
             admissions: JoinSet::new(),
+            requests: requests::Requests::new(asked, met),
             bytes_sent: 0,
             bytes_received: 0,
         }
@@ -101,13 +165,18 @@ impl Driver {
 
     /// Runs until [`Command::Shutdown`] or until every handle is gone.
     pub(crate) async fn run(mut self) {
+        let peer = *self.swarm.local_peer_id();
+        tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, topic = %self.topic, "the node has started");
         for address in self.swarm.listeners().cloned().collect::<Vec<_>>() {
             self.on_listening(address);
         }
+        self.choose_reach();
         self.dial_bootstrap_nodes();
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         loop {
-            let due = self.republisher.wake_at().unwrap_or_else(|| Instant::now() + HOUSEKEEPING);
+            let named = self.openings.give_up_at().unwrap_or_else(|| Instant::now() + HOUSEKEEPING);
+            let wake_at = [self.republisher.wake_at(), self.meeting.as_ref().and_then(bootstrap::Meeting::wake_at)];
+            let due = wake_at.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + HOUSEKEEPING);
             tokio::select! {
                 command = self.commands.recv() => match command {
                     None | Some(Command::Shutdown) => break,
@@ -115,7 +184,13 @@ impl Driver {
                 },
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
                 Some(Ok(admission)) = self.admissions.join_next() => self.on_admission(admission),
-                () = tokio::time::sleep_until(due.into()) => self.republish(Instant::now()),
+                () = tokio::time::sleep_until(named.into()) => self.openings.give_up(Instant::now(), &self.swarm),
+                Some(Ok(outcome)) = self.lookups.join_next() => self.on_looked_up(outcome),
+                () = tokio::time::sleep_until(due.into()) => {
+                    let now = Instant::now();
+                    self.republish(now);
+                    self.meet(rendezvous::Event::Tick, now);
+                }
                 _ = housekeeping.tick() => self.on_housekeeping(Instant::now()),
             }
         }
@@ -124,13 +199,33 @@ impl Driver {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Connect { address, reply } => self.connect(address, reply),
+            Command::Listen { addresses, reply } => self.listen(&addresses, reply),
+            Command::Follow { reply } => {
+                let topic = self.topic.clone();
+                let followed = self.swarm.behaviour_mut().gossip.subscribe(&topic);
+                tracing::debug!(target: "ggen_marketplace::backend::p2p", %topic, "following announcements");
+                // An asker that no longer waits needs no answer.
+                let _unasked = reply.send(followed.map(|_| ()).map_err(|error| StartError::Gossip(error.to_string())));
+            }
+            Command::Explore { done } => self.explore(&done),
+            Command::Connect { target, reply } => self.connect(&target, reply),
             Command::FindProviders { key, found } => self.find_providers(&key, &found),
+            Command::TryProviders { key, tried } => self.try_providers(&key, &tried),
             Command::FindRecord { key, found } => self.find_record(&key, found),
             Command::Provide { key } => self.provide(&key, Instant::now()),
+            Command::Withdraw { key } => self.withdraw(&key),
+            Command::Unpublish { key } => self.unpublish(key),
+            Command::FindProvidersOn { dht, key, found } => self.find_providers_on(dht, &key, found),
+            Command::ProvideWord { key } => self.provide_word(key, Instant::now()),
             Command::Publish { key, value } => self.publish(key, value, Instant::now()),
             Command::Announce { data, reply } => self.announce(data, reply),
             Command::Judge { gossip, verdict } => self.judge(&gossip, verdict),
+            Command::Ask { peer, protocol, data, reply } => self.ask(&peer, protocol, data, reply),
+            Command::Answer { protocol, reply, data } => self.answer(protocol, reply, data),
+            Command::Speakers { protocol, reply } => {
+                // An asker that no longer waits needs no answer.
+                let _unasked = reply.send(self.requests.speakers(protocol));
+            }
             Command::OpenSession { events, reply } => {
                 let id = self.bitswap().open_session(bitswap::SessionSpec { output: events, peers: Vec::new() });
                 if reply.send(id).is_err() {
@@ -138,8 +233,11 @@ impl Driver {
                 }
             }
             Command::Want { session, wants } => self.bitswap().want(session, wants),
+            Command::CancelWants { session, cids } => self.bitswap().cancel(session, &cids),
             Command::AddPeer { session, peer } => self.bitswap().add_peer(session, peer),
             Command::CloseSession { session } => self.bitswap().close_session(session),
+            Command::Treat { peer, treatment } => self.swarm.behaviour_mut().treat(peer, treatment),
+            Command::Question { peer, cids, reply } => self.bitswap().question(peer, cids, reply),
             Command::NewBlocks { cids } => self.bitswap().notify_new_blocks(&cids),
             Command::Snapshot { reply } => {
                 // An asker that no longer waits needs no answer.
@@ -149,6 +247,10 @@ impl Driver {
                 self.settling.push(reply);
                 self.tell_settled(Instant::now());
             }
+            Command::Acquaint { reply } => {
+                self.acquainting.push(reply);
+                self.count_peers(Instant::now());
+            }
             Command::Shutdown => {}
         }
     }
@@ -156,7 +258,14 @@ impl Driver {
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
-            SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address),
+            SwarmEvent::NewListenAddr { listener_id, address } => {
+                self.on_listening(address);
+                self.openings.on_named(listener_id, &self.swarm);
+            }
+            SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. } => {
+                tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "a listener was closed");
+                self.openings.on_closed(listener_id, &error.to_string());
+            }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 self.swarm.remove_external_address(&address);
                 self.choose_ipfs_mode();
@@ -182,6 +291,11 @@ impl Driver {
             BehaviourEvent::Gossip(event) => self.on_gossip(event),
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.on_neighbours(found),
             BehaviourEvent::Bitswap(event) => self.on_bitswap(event),
+            BehaviourEvent::Search(event) => self.on_request_event(Protocol::Search, event),
+            BehaviourEvent::Catalog(event) => self.on_request_event(Protocol::Catalog, event),
+            BehaviourEvent::Ping(ping::Event { peer, result: Ok(latency), .. }) => {
+                self.tell(Sighting::Latency { peer, latency });
+            }
             BehaviourEvent::Mdns(mdns::Event::Expired(_)) | BehaviourEvent::Ping(_) => {}
         }
     }
@@ -189,7 +303,7 @@ impl Driver {
     fn on_gossip(&mut self, event: gossipsub::Event) {
         let gossipsub::Event::Message { propagation_source, message_id, message } = event else { return };
         let id = GossipId { message: message_id, from: propagation_source };
-        let gossip = Gossip { id: id.clone(), data: message.data };
+        let gossip = Gossip { id: id.clone(), source: message.source, data: message.data };
         if self.gossip.try_send(gossip).is_err() {
             self.judge(&id, Verdict::Ignore);
         }
@@ -197,9 +311,19 @@ impl Driver {
 
     fn on_bitswap(&mut self, event: bitswap::Event) {
         match event {
-            bitswap::Event::Served { bytes, .. } => self.bytes_sent += bytes,
-            bitswap::Event::Received { bytes, .. } => self.bytes_received += bytes,
-            bitswap::Event::PeerMisbehaved { peer, reason } => {
+            bitswap::Event::Served { peer, bytes, .. } => {
+                self.bytes_sent += bytes;
+                self.tell(Sighting::Traffic { peer, sent: bytes, received: 0, rate: None });
+            }
+            bitswap::Event::Received { peer, bytes, rate, .. } => {
+                self.bytes_received += bytes;
+                self.tell(Sighting::Traffic { peer, sent: 0, received: bytes, rate });
+            }
+            bitswap::Event::PeerMisbehaved { peer, reason, blamed } => {
+                if !blamed {
+                    let malformed = matches!(reason, bitswap::Misbehaviour::Malformed { .. });
+                    self.tell(Sighting::Misbehaved { peer, malformed });
+                }
                 tracing::info!(target: "ggen_marketplace::backend::p2p", %peer, ?reason, "a peer misbehaved");
                 if self.swarm.disconnect_peer_id(peer).is_err() {
                     tracing::trace!(target: "ggen_marketplace::backend::p2p", %peer, "it was gone already");
@@ -208,10 +332,15 @@ impl Driver {
         }
     }
 
+    /// Passes on what was noticed of a peer, unless too much of that waits already.
+    fn tell(&self, sighting: Sighting) {
+        if let Err(error) = self.sightings.try_send(sighting) {
+            tracing::debug!(target: "ggen_marketplace::backend::p2p", %error, "not noted");
+        }
+    }
+
     fn announce(&mut self, data: Vec<u8>, reply: oneshot::Sender<usize>) {
-        let topic = self.topic.clone();
-        let followers =
-            self.swarm.behaviour().gossip.all_peers().filter(|(_, topics)| topics.contains(&&topic.hash())).count();
+        let (topic, followers) = (self.topic.clone(), self.followers());
         let reached = match self.swarm.behaviour_mut().gossip.publish(topic, data) {
             Ok(_) => followers,
             Err(error) => {
@@ -221,6 +350,11 @@ impl Driver {
         };
         // An asker that no longer waits needs no answer.
         let _unasked = reply.send(reached);
+    }
+
+    fn followers(&self) -> usize {
+        let topic = self.topic.hash();
+        self.swarm.behaviour().gossip.all_peers().filter(|(_, topics)| topics.contains(&&topic)).count()
     }
 
     fn judge(&mut self, gossip: &GossipId, verdict: Verdict) {
@@ -245,14 +379,18 @@ impl Driver {
     }
 
     fn snapshot(&mut self) -> Snapshot {
-        let ggen = self.kad(Dht::Ggen);
-        let serves_ggen_dht = ggen.mode() == Mode::Server;
-        let ggen_routing_peers = ggen.kbuckets().map(|bucket| bucket.num_entries()).sum();
+        let serves_ggen_dht = self.kad(Dht::Ggen).mode() == Mode::Server;
+        let ggen_routing_peers = self.routing_peers(Dht::Ggen);
+        let ipfs_routing_peers = self.routing_peers(Dht::Ipfs);
         Snapshot {
             listen_addresses: self.swarm.listeners().cloned().collect(),
             external_addresses: self.swarm.external_addresses().cloned().collect(),
             connected: self.swarm.connected_peers().copied().collect(),
+            followers: self.followers(),
             ggen_routing_peers,
+            ipfs_routing_peers,
+            was_visited: self.was_visited,
+            nat: addresses::nat(self.was_visited_publicly, self.observed.values(), self.swarm.listeners()),
             serves_ggen_dht,
             bytes_sent: self.bytes_sent,
             bytes_received: self.bytes_received,
@@ -299,6 +437,11 @@ impl Driver {
     fn publish(&mut self, key: Vec<u8>, value: Vec<u8>, now: Instant) {
         self.values.insert(key.clone(), value);
         self.republisher.add(Item::Record(key), now);
+        self.republish(now);
+    }
+
+    fn provide_word(&mut self, key: Vec<u8>, now: Instant) {
+        self.republisher.add(Item::Word(key), now);
         self.republish(now);
     }
 

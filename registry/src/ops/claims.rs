@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ggen_blockstore::Cid;
+use ggen_blockstore::{Blockstore, Cid};
 
 use super::{Operations, clock, failure};
 use crate::{
     ErrorKind, Failure,
-    identity::{Envelope, IdentityChain, RecordError, Signed, Timestamp},
+    identity::{Envelope, IdentityChain, PublisherId, RecordError, Signed, Timestamp},
     index::{
         Acceptance, Claim, ClaimSet, PublisherEntry, VerifiedHead, VersionEntry, Walk, package_key, publisher_key,
         qualified_key, refresh,
@@ -37,23 +37,11 @@ impl Operations {
         head: &VerifiedHead,
         package: &PackageId,
     ) -> Result<(Claim, Vec<VersionEntry>), Failure> {
-        let walk = Walk::new(&head.head().record().catalog, package);
-        let found = walk.run(|cid| self.store.get(cid)).map_err(failure::failed)?;
-        let newest = found.entries.iter().rev().find(|entry| !entry.yanked).or(found.entries.last());
-        let newest = newest.ok_or_else(|| {
-            Failure::new(ErrorKind::NotFound, format!("`{package}` is not in the publisher's catalog"))
-        })?;
-        let release = self.stored_release(newest)?;
-        let claim = Claim::for_package(chain, head, &release, Some(&found), clock::now()).map_err(failure::failed)?;
-        Ok((claim, found.entries))
+        claim(&*self.store, chain, head, package)
     }
 
     fn stored_release(&self, entry: &VersionEntry) -> Result<Signed<Release>, Failure> {
-        let cid: Cid = *entry.release.cid();
-        let payload = self.store.get(&cid).map_err(failure::store)?;
-        let payload = payload.ok_or_else(|| failure::store(ggen_blockstore::Error::NotFound { cid }))?;
-        let opened: Result<_, RecordError> = Envelope::from_parts(payload.to_vec(), entry.signatures.clone()).open();
-        opened.map_err(failure::verification)
+        stored_release(&*self.store, entry)
     }
 
     /// Keeps the DAGs of a release findable: its content and its record are provided. O(releases), not O(blocks).
@@ -68,18 +56,63 @@ impl Operations {
     /// Keeps a name findable: its claim stands under the package, alone and with its publisher, and the head under the
     /// publisher.
     pub(super) async fn publish_claim(&self, claim: &Claim) -> Result<(), Failure> {
+        if claim.versions().iter().any(|version| version.yanked) {
+            // The proof of it is kept for those who compare catalogs.
+            let claim = claim.clone();
+            self.with_catalog(move |catalog| catalog.accept_claim(&claim, "publish", clock::now())).await?;
+        }
         let (Some(node), Some(package)) = (&self.node, claim.package()) else { return Ok(()) };
         let publisher = claim.publisher();
         let head = Claim::for_publisher(claim.chain(), claim.head(), clock::now()).map_err(failure::failed)?;
-        for (key, claim) in [
-            (package_key(package), claim.clone()),
-            (qualified_key(&publisher, package), claim.clone()),
-            (publisher_key(&publisher), head),
-        ] {
-            let value = claim_set(&key, claim)?;
+        self.publish_name(package, Some(claim)).await?;
+        for (key, claim) in [(qualified_key(&publisher, package), claim.clone()), (publisher_key(&publisher), head)] {
+            let value = claim_set(&key, vec![claim])?;
             node.publish(key, value).await.map_err(failure::stopped)?;
         }
         Ok(())
+    }
+
+    /// Tells what stands under a bare name: this home's own claims, those it mirrors, and `fresh`, which may be told
+    /// before it is kept. Without any, the name is told no longer.
+    pub(super) async fn publish_name(&self, package: &PackageId, fresh: Option<&Claim>) -> Result<(), Failure> {
+        let Some(node) = &self.node else { return Ok(()) };
+        let _one_at_a_time = self.mirror.telling.lock().await;
+        let (key, mut claims) = (package_key(package), self.claims_to_tell(package).await?);
+        claims.extend(fresh.cloned());
+        match claims.is_empty() {
+            true => node.unpublish(key).await.map_err(failure::stopped),
+            false => {
+                let value = claim_set(&key, claims)?;
+                node.publish(key, value).await.map_err(failure::stopped)
+            }
+        }
+    }
+
+    /// The claims on a package of this home's own, and those that it mirrors.
+    pub(super) async fn claims_to_tell(&self, package: &PackageId) -> Result<Vec<Claim>, Failure> {
+        let (store, name) = (self.store.clone(), package.clone());
+        let known = self.with_catalog(move |catalog| {
+            let publishers = catalog.own_publishers_of(&name)?;
+            publishers.iter().map(|publisher| catalog.publisher(publisher)).collect::<Result<Vec<_>, _>>()
+        });
+        let (known, name) = (known.await?, package.clone());
+        let own = failure::blocking(move || {
+            let mut claims = Vec::new();
+            for entry in known.into_iter().flatten() {
+                let PublisherEntry { chain, head: Some(head), .. } = entry else { continue };
+                match claim(&*store, &chain, &head, &name) {
+                    Ok((claim, _)) => claims.push(claim),
+                    Err(failure) => {
+                        let package = &name;
+                        tracing::warn!(target: "ggen_marketplace::backend::p2p", %package, %failure, "not announced");
+                    }
+                }
+            }
+            Ok(claims)
+        });
+        let mut claims = own.await?;
+        claims.extend(self.mirrored_claims(package).await?);
+        Ok(claims)
     }
 
     /// Announces again what this home has published: after a start, and every [`KEEP_FRESH_EVERY`] from then on.
@@ -98,9 +131,35 @@ impl Operations {
         Ok(())
     }
 
-    /// Tells the claims of all own packages: under every new head all of them are new, and whoever has seen the head
-    /// believes no older claim. Returns every version there is.
-    pub(super) async fn publish_claims(self: &Arc<Self>) -> Result<Vec<(PackageId, VersionEntry)>, Failure> {
+    /// Tells what has changed of one package of this home's: its claim, and its publisher's head. The claims of other
+    /// packages stay as they are until they are told again: one under an older head still leads to the publisher, whose
+    /// catalog is then read under the highest head known. Returns the claim.
+    pub(super) async fn publish_changed(
+        self: &Arc<Self>,
+        publisher: PublisherId,
+        package: PackageId,
+    ) -> Result<Claim, Failure> {
+        // Not beside a publish, or older claims could follow newer ones.
+        let _one_at_a_time = self.publishing.lock().await;
+        let operations = Arc::clone(self);
+        let claim = failure::blocking(move || {
+            let known = operations.catalog.publisher(&publisher).map_err(failure::failed)?;
+            let Some(PublisherEntry { chain, head: Some(head), .. }) = known else {
+                return Err(Failure::new(ErrorKind::NotFound, format!("nothing is published by {publisher}")));
+            };
+            let (claim, _) = operations.claim(&chain, &head, &package)?;
+            Ok(claim)
+        });
+        let claim = claim.await?;
+        self.publish_claim(&claim).await?;
+        if let Some(entry) = claim.entry() {
+            self.provide_words(entry.release.record()).await?;
+        }
+        Ok(claim)
+    }
+
+    /// Tells the claims of all own packages under the head of today, and their words. Returns every version there is.
+    async fn publish_claims(self: &Arc<Self>) -> Result<Vec<(PackageId, VersionEntry)>, Failure> {
         // Not beside a publish, or older claims could follow newer ones.
         let _one_at_a_time = self.publishing.lock().await;
         let operations = Arc::clone(self);
@@ -112,6 +171,9 @@ impl Operations {
             match failure::blocking(move || operations.claim(&chain, &head, &name)).await {
                 Ok((claim, entries)) => {
                     self.publish_claim(&claim).await?;
+                    if let Some(entry) = claim.entry() {
+                        self.provide_words(entry.release.record()).await?;
+                    }
                     versions.extend(entries.into_iter().map(|entry| (package.clone(), entry)));
                 }
                 Err(failure) => {
@@ -171,7 +233,31 @@ impl Operations {
     }
 }
 
-fn claim_set(key: &[u8], claim: Claim) -> Result<Vec<u8>, Failure> {
+fn claim(
+    store: &dyn Blockstore,
+    chain: &IdentityChain,
+    head: &VerifiedHead,
+    package: &PackageId,
+) -> Result<(Claim, Vec<VersionEntry>), Failure> {
+    let walk = Walk::new(&head.head().record().catalog, package);
+    let found = walk.run(|cid| store.get(cid)).map_err(failure::failed)?;
+    let newest = found.entries.iter().rev().find(|entry| !entry.yanked).or(found.entries.last());
+    let newest = newest
+        .ok_or_else(|| Failure::new(ErrorKind::NotFound, format!("`{package}` is not in the publisher's catalog")))?;
+    let release = stored_release(store, newest)?;
+    let claim = Claim::for_package(chain, head, &release, Some(&found), clock::now()).map_err(failure::failed)?;
+    Ok((claim, found.entries))
+}
+
+fn stored_release(store: &dyn Blockstore, entry: &VersionEntry) -> Result<Signed<Release>, Failure> {
+    let cid: Cid = *entry.release.cid();
+    let payload = store.get(&cid).map_err(failure::store)?;
+    let payload = payload.ok_or_else(|| failure::store(ggen_blockstore::Error::NotFound { cid }))?;
+    let opened: Result<_, RecordError> = Envelope::from_parts(payload.to_vec(), entry.signatures.clone()).open();
+    opened.map_err(failure::verification)
+}
+
+fn claim_set(key: &[u8], claims: Vec<Claim>) -> Result<Vec<u8>, Failure> {
     let mut set = ClaimSet::new(key);
-    set.insert(claim).and_then(|()| set.encode()).map_err(failure::failed)
+    claims.into_iter().try_for_each(|claim| set.insert(claim)).and_then(|()| set.encode()).map_err(failure::failed)
 }

@@ -8,11 +8,16 @@
 //! what waits: the session, the search for providers, the deadline. Memory is bounded: at most [`OPEN_WANTS`] blocks are
 //! wanted at a time, and at most [`QUEUED_BYTES`] of blocks wait to be written.
 
+mod account;
 mod network;
 mod source;
 mod worker;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use ggen_blockstore::{Block, Blockstore, Cid, Lease};
 use libp2p::PeerId;
@@ -28,7 +33,7 @@ use self::{
     worker::{Queued, Worker},
 };
 use crate::{
-    Progress, Reporter,
+    Fault, PeerBook, Progress, Reporter,
     node::{Handle, Stopped},
 };
 
@@ -104,11 +109,12 @@ impl Download {
     pub(crate) async fn online(
         node: Handle,
         store: Arc<dyn Blockstore>,
+        peers: Arc<PeerBook>,
         providers: &[PeerId],
         limits: DownloadLimits,
         reporter: Arc<dyn Reporter>,
     ) -> Result<Self, Stopped> {
-        let network = Some(Network::open(node, providers).await?);
+        let network = Some(Network::open(node, peers, providers).await?);
         Ok(Self { network, ..Self::offline(store, limits, reporter) })
     }
 
@@ -126,9 +132,29 @@ impl Download {
         }
     }
 
+    /// Says what is retrieved, for the book of peers: its name for people, and, once it is certain whose package it is,
+    /// its name there.
+    pub(crate) fn about(&mut self, package: String, provision: Option<String>) {
+        if let Some(network) = &mut self.network {
+            network.account().about(package, provision);
+        }
+    }
+
+    /// Blames a peer for something that was not about blocks.
+    pub(crate) fn blame(&mut self, peer: PeerId, fault: Fault) {
+        if let Some(network) = &mut self.network {
+            network.account().fault(peer, fault);
+        }
+    }
+
     /// Tells progress against these totals from now on.
     pub(crate) fn expect(&mut self, totals: Totals) {
         self.totals = totals;
+    }
+
+    /// At most so many bytes may come.
+    pub(crate) fn limit_bytes(&mut self, bytes: u64) {
+        self.limits.max_bytes = bytes;
     }
 
     /// Only the store is asked.
@@ -176,8 +202,14 @@ impl Download {
         let (blocks, arrived) = mpsc::channel(OPEN_WANTS);
         let worker = Worker::new(self.store.clone(), node, source, wants);
         let worker = tokio::task::spawn_blocking(move || worker.run(arrived));
-        let pumped = self.pump(wanted, blocks).await;
-        self.end(worker, pumped).await
+        let mut open = HashSet::new();
+        let pumped = self.pump(wanted, blocks, &mut open).await;
+        let cancelled = match &self.network {
+            // Nobody waits for these any more: the session serves whatever is brought next.
+            Some(network) => network.cancel(open.into_iter().collect()).await,
+            None => Ok(()),
+        };
+        self.end(worker, pumped.and(cancelled.map_err(Into::into))).await
     }
 
     /// What arrived is kept, however it ended; if the worker failed, that is the reason to tell.
@@ -190,14 +222,16 @@ impl Download {
         pumped
     }
 
-    /// Carries wants to the session and blocks to the worker, until the worker has no more wants.
+    /// Carries wants to the session and blocks to the worker, until the worker has no more wants. `open` is what was
+    /// wanted and has not come: a block that comes late, wanted by what was brought before and did not end well, counts
+    /// for none of them.
     async fn pump(
         &mut self,
         mut wanted: mpsc::UnboundedReceiver<Vec<Want>>,
         blocks: mpsc::Sender<Queued>,
+        open: &mut HashSet<Cid>,
     ) -> Result<(), DownloadError> {
         let room = Arc::new(Semaphore::new(QUEUED_BYTES));
-        let mut open = 0_usize;
         let mut deadline = Instant::now() + self.limits.idle_timeout;
         loop {
             let Some(network) = &mut self.network else {
@@ -209,30 +243,34 @@ impl Download {
                 biased;
                 wants = wanted.recv() => match wants {
                     Some(wants) => {
-                        if open == 0 {
+                        if open.is_empty() {
                             deadline = Instant::now() + self.limits.idle_timeout;
                         }
-                        open += wants.len();
+                        open.extend(wants.iter().map(|(cid, _)| *cid));
                         network.want(wants).await?;
                         continue;
                     }
                     None => return Ok(()),
                 },
-                arrived = network.next(deadline), if open > 0 => arrived?,
+                arrived = network.next(deadline), if !open.is_empty() => arrived?,
             };
             let Some(Arrived { block, from }) = arrived else {
                 let (waited, peers_asked) = (self.limits.idle_timeout, network.peers_asked());
-                return Err(DownloadError::TimedOut { waited, missing: open, peers_asked });
+                return Err(DownloadError::TimedOut { waited, missing: open.len(), peers_asked });
             };
-            open = open.saturating_sub(1);
-            self.count(&block, from)?;
+            let is_wanted = open.remove(block.cid());
+            // The block that is too many is kept like those before it: whoever raises the limit goes on behind it.
+            let counted = self.count(&block, from);
             let bytes = (block.data().len() as u32).max(1);
             let permit = Arc::clone(&room).acquire_many_owned(bytes).await.expect("the semaphore is never closed");
             if blocks.send(Queued { block, permit }).await.is_err() {
                 // The worker has ended: it says why.
                 return Ok(());
             }
-            deadline = Instant::now() + self.limits.idle_timeout;
+            counted?;
+            if is_wanted {
+                deadline = Instant::now() + self.limits.idle_timeout;
+            }
         }
     }
 
@@ -254,3 +292,6 @@ impl Download {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,19 +1,44 @@
 //! From the errors of the layers below to what a caller sees: kind, message, causes, hint.
 
 use ggen_blockstore::Cid;
+use libp2p::Multiaddr;
 
 use super::download::DownloadError;
 use crate::{
-    ErrorKind, Failure,
+    ErrorKind, Failure, PeerBookError,
     home::HomeError,
+    index::CatalogError,
     keys::KeyStoreError,
     node::{StartError, Stopped},
-    package::ManifestError,
+    package::{ManifestError, NameError, Target},
 };
 
 /// The request is wrong.
 pub(crate) fn usage(error: impl std::fmt::Display) -> Failure {
     Failure::new(ErrorKind::Usage, error.to_string())
+}
+
+/// Reads a target as typed.
+pub(crate) fn target(text: &str) -> Result<Target, Failure> {
+    text.parse().map_err(|error: NameError| {
+        let is_word = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@".contains(c));
+        match is_word {
+            true => {
+                let word = text.split('@').next().unwrap_or(text);
+                usage(error)
+                    .hinted(format!("`ggen marketplace p2p search {word}` lists packages with their full names"))
+            }
+            false => usage(error),
+        }
+    })
+}
+
+/// Reads an address as typed.
+pub(crate) fn address(text: &str) -> Result<Multiaddr, Failure> {
+    text.parse().map_err(|error| {
+        usage(format!("`{text}` is not a multiaddress: {error}"))
+            .hinted("an address looks like `/ip4/127.0.0.1/tcp/4001/p2p/<peer id>` or `/dnsaddr/bootstrap.libp2p.io`")
+    })
 }
 
 /// Something does not hold: a record, a manifest, a hash.
@@ -47,11 +72,34 @@ pub(crate) fn store(error: ggen_blockstore::Error) -> Failure {
     }
 }
 
+/// An error of the catalog's database.
+pub(crate) fn catalog(error: CatalogError) -> Failure {
+    let failure = match &error {
+        CatalogError::QueryTooLong { .. } => usage(&error),
+        _ => failed(&error),
+    };
+    match &error {
+        CatalogError::Newer { .. } => failure.hinted("a newer `ggen` has written it: use that one for this home"),
+        CatalogError::Locked { .. } => {
+            failure.hinted("wait until the program that has it open is done, then try again")
+        }
+        CatalogError::Corrupt { .. } => failure
+            .hinted("it is made again when it is opened next: `ggen marketplace p2p stop`, then the same command"),
+        CatalogError::Sql { .. } | CatalogError::Io { .. } => {
+            failure.hinted("check that the disk has room and that the home can be written to")
+        }
+        _ => failure,
+    }
+}
+
 /// A download of `target` that did not end well.
 pub(crate) fn download(target: &Cid, error: DownloadError) -> Failure {
     let attempted = format!("cannot fetch {target}");
     match error {
         DownloadError::Store(error) => store(error).while_doing(attempted),
+        DownloadError::TimedOut { peers_asked: 0, .. } => Failure::from_error(ErrorKind::TimedOut, &error)
+            .while_doing(attempted)
+            .hinted("nobody is connected: name a peer that has it with `--provider ADDRESS`, or see `ggen marketplace p2p doctor`"),
         DownloadError::TimedOut { .. } => Failure::from_error(ErrorKind::TimedOut, &error)
             .while_doing(attempted)
             .hinted("name a peer that has it with `--provider ADDRESS`, or wait longer with `--timeout SECS`"),
@@ -87,6 +135,24 @@ impl From<HomeError> for Failure {
     }
 }
 
+impl From<PeerBookError> for Failure {
+    fn from(error: PeerBookError) -> Self {
+        match &error {
+            PeerBookError::TooManyListed { .. } => {
+                usage(&error).hinted("take one off the list with `ggen marketplace p2p peer reset PEER`")
+            }
+            PeerBookError::Newer { path, .. } => {
+                let hint = format!(
+                    "use the newer program, or move `{}` away: reputations and the lists of peers begin anew",
+                    path.display()
+                );
+                failed(&error).hinted(hint)
+            }
+            _ => failed(&error),
+        }
+    }
+}
+
 impl From<KeyStoreError> for Failure {
     fn from(error: KeyStoreError) -> Self {
         match &error {
@@ -102,6 +168,8 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let failure = failed(&error);
         match &error {
+            StartError::Listen { reason, .. } if reason.contains("no transport") => failure
+                .hinted("name a transport and a port: `/ip4/0.0.0.0/tcp/4001` or `/ip4/0.0.0.0/udp/4001/quic-v1`"),
             StartError::Listen { .. } => failure.hinted("let the system choose a port: `--listen /ip4/0.0.0.0/tcp/0`"),
             _ => failure,
         }

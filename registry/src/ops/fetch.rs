@@ -16,12 +16,12 @@ use ggen_blockstore::{
     Blockstore, Cid, DAG_CBOR, ExportOptions, ExportProgress, Exported, PathStep, PathWalk, TreeLimits, dfs_blocks,
     export_directory, export_tar,
 };
-use libp2p::Multiaddr;
 
 use super::{
     Operations,
     download::{Download, DownloadError, DownloadLimits, Totals, Wants},
     failure::{self, usage},
+    peers::provision,
     resolve::Wanted,
 };
 use crate::{
@@ -34,13 +34,13 @@ use crate::{
 const TAR_BUFFER_BYTES: usize = 1 << 20;
 
 /// What a target turned out to be.
-struct Found {
+pub(super) struct Found {
     /// Root of the tree.
-    content: Cid,
-    /// The release that names it, unless the target was a bare CID.
-    release: Option<Release>,
+    pub(super) content: Cid,
+    /// The release that names it, with its CID, unless the target was a bare CID.
+    pub(super) release: Option<(Cid, Release)>,
     /// Whose signature on the release was checked. A CID needs none, and has none.
-    publisher: Option<PublisherId>,
+    pub(super) publisher: Option<PublisherId>,
     /// Paths of executable files.
     executables: Vec<String>,
 }
@@ -49,27 +49,45 @@ impl Operations {
     /// Fetches a target and writes it.
     pub(crate) async fn fetch(&self, request: FetchRequest, reporter: Arc<dyn Reporter>) -> Result<Fetched, Failure> {
         let started = Instant::now();
-        let target: Target = request.target.parse().map_err(usage)?;
+        let target = failure::target(&request.target)?;
         if let Some(place) = known_place(&request.to, &target) {
             refuse_occupied(&place)?;
         }
         let mut download = self.download(&request, reporter.clone()).await?;
-        let found = match target {
-            Target::Content { cid, path } => self.fetch_content(&mut download, cid, &path).await?,
-            Target::Package { publisher, package, requirement } => {
-                let wanted = Wanted { publisher, package: &package, requirement: &requirement };
-                let release = self.resolve(&mut download, &wanted, &reporter).await?;
-                let publisher = Some(release.publisher);
-                Found { publisher, ..self.fetch_release(&mut download, release).await? }
-            }
-            Target::Ipns { .. } => return Err(usage("names under /ipns/ cannot be fetched by this version")),
-        };
+        let found = self.bring(&mut download, target, &reporter).await?;
         let (path, exported) = self.write(&request, &found, reporter).await?;
         Ok(report(&found, path, exported, &download, started))
     }
 
+    /// Brings everything of a target into the store, where it stays at least as long as `download`.
+    pub(super) async fn bring(
+        &self,
+        download: &mut Download,
+        target: Target,
+        reporter: &Arc<dyn Reporter>,
+    ) -> Result<Found, Failure> {
+        match target {
+            Target::Content { cid, path } => self.fetch_content(download, cid, &path).await,
+            Target::Package { publisher, package, requirement } => {
+                download.about(package.to_string(), None);
+                let wanted = Wanted { publisher, package: &package, requirement: &requirement };
+                let release = self.resolve(download, &wanted, reporter).await?;
+                let cid = *release.cid();
+                let owner = release.record().publisher;
+                download.about(package.to_string(), Some(provision(&owner, &package)));
+                let publisher = Some(owner);
+                Ok(Found { publisher, ..self.fetch_release(download, cid, release.into_record()).await? })
+            }
+            Target::Ipns { .. } => Err(usage("names under /ipns/ cannot be fetched by this version")),
+        }
+    }
+
     /// A download with the sources that the request names.
-    async fn download(&self, request: &FetchRequest, reporter: Arc<dyn Reporter>) -> Result<Download, Failure> {
+    pub(super) async fn download(
+        &self,
+        request: &FetchRequest,
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<Download, Failure> {
         let store = self.store.clone();
         let limits = DownloadLimits { idle_timeout: request.timeout, max_bytes: self.config.limits.package_bytes };
         let node = match (&self.node, request.offline) {
@@ -79,8 +97,7 @@ impl Operations {
         let mut providers = Vec::new();
         let mut failed = Vec::new();
         for text in &request.providers {
-            let address: Multiaddr =
-                text.parse().map_err(|error| usage(format!("`{text}` is not a multiaddress: {error}")))?;
+            let address = failure::address(text)?;
             match tokio::time::timeout(request.timeout, node.connect(address)).await {
                 Ok(Ok(peer)) => providers.push(peer),
                 Ok(Err(error)) => failed.push(format!("{text}: {error}")),
@@ -89,9 +106,12 @@ impl Operations {
         }
         if providers.is_empty() && !failed.is_empty() {
             let failure = Failure::new(ErrorKind::Failed, "none of the providers can be reached");
-            return Err(Failure { causes: failed, ..failure });
+            return Err(Failure { causes: failed, ..failure }
+                .hinted("check that the address ends with `/p2p/<peer id>` and that the node runs, or leave it away"));
         }
-        Download::online(node.clone(), store, &providers, limits, reporter).await.map_err(failure::stopped)
+        Download::online(node.clone(), store, self.peers.clone(), &providers, limits, reporter)
+            .await
+            .map_err(failure::stopped)
     }
 
     /// A CID: of a release (known by its form), or of content.
@@ -103,15 +123,22 @@ impl Operations {
                 Failure::from_error(ErrorKind::Verification, &error)
                     .while_doing(format!("{cid} is neither a release nor a file or directory"))
             })?;
-            return self.fetch_release(download, release).await;
+            // Nobody has proven yet whose release it is.
+            download.about(release.package.to_string(), None);
+            return self.fetch_release(download, cid, release).await;
         }
         let content = descend(download, cid, path).await?;
-        download.dag(content).await.map_err(|error| failure::download(&content, error))?;
+        self.bring_dag(download, content).await?;
         Ok(Found { content, release: None, publisher: None, executables: Vec::new() })
     }
 
     /// Everything of a release: manifest, then all its blocks at once, then the proof that these are the content.
-    async fn fetch_release(&self, download: &mut Download, release: Release) -> Result<Found, Failure> {
+    pub(super) async fn fetch_release(
+        &self,
+        download: &mut Download,
+        cid: Cid,
+        release: Release,
+    ) -> Result<Found, Failure> {
         let limit = self.config.limits.package_bytes;
         if release.size > limit {
             let message = format!("{} bytes are more than `limits.package_bytes`, {limit}, allows", release.size);
@@ -125,6 +152,7 @@ impl Operations {
             let message = format!("its blocks have {bytes} bytes, for {} bytes of files", release.size);
             return Err(Failure::new(ErrorKind::Verification, message));
         }
+        self.room_for(Arc::clone(&manifest)).await?;
         download.expect(Totals { blocks: Some(blocks), bytes: Some(bytes) });
         let wants = parts(self.store.clone(), Arc::clone(&manifest));
         download.lists(wants).await.map_err(|error| failure::download(&release.content, error))?;
@@ -132,11 +160,11 @@ impl Operations {
         let content = release.content;
         failure::blocking(move || check_manifest(&*store, content, &manifest)).await?;
         let executables = self.executables(download, &release).await?;
-        Ok(Found { content, release: Some(release), publisher: None, executables })
+        Ok(Found { content, release: Some((cid, release)), publisher: None, executables })
     }
 
     /// The manifest, all of its own blocks in the store.
-    async fn manifest(&self, download: &mut Download, release: &Release) -> Result<ManifestReader, Failure> {
+    pub(super) async fn manifest(&self, download: &mut Download, release: &Release) -> Result<ManifestReader, Failure> {
         let on_error = |error| failure::download(&release.manifest, error);
         let root = download.block(release.manifest).await.map_err(on_error)?;
         let reader = ManifestReader::new(release, &root).map_err(failure::verification)?;
@@ -159,7 +187,7 @@ impl Operations {
         reporter: Arc<dyn Reporter>,
     ) -> Result<(PathBuf, Exported), Failure> {
         let name = match &found.release {
-            Some(release) => release.package.name().to_owned(),
+            Some((_, release)) => release.package.name().to_owned(),
             None => found.content.to_string(),
         };
         let (path, is_tar) = match &request.to {
@@ -225,7 +253,11 @@ fn write_tar(
 }
 
 /// Reads one part of a manifest.
-fn part(store: &dyn Blockstore, manifest: &ManifestReader, index: usize) -> Result<Vec<ManifestEntry>, DownloadError> {
+pub(super) fn part(
+    store: &dyn Blockstore,
+    manifest: &ManifestReader,
+    index: usize,
+) -> Result<Vec<ManifestEntry>, DownloadError> {
     let cid = manifest.chunks()[index].link;
     let data = store.get(&cid)?.ok_or(ggen_blockstore::Error::NotFound { cid })?;
     Ok(manifest.read_chunk(index, &data)?)
@@ -240,7 +272,7 @@ fn parts(store: Arc<dyn Blockstore>, manifest: Arc<ManifestReader>) -> impl Want
 }
 
 /// The manifest must be the depth-first walk of the content: otherwise the release is a lie.
-fn check_manifest(store: &dyn Blockstore, content: Cid, manifest: &ManifestReader) -> Result<(), Failure> {
+pub(super) fn check_manifest(store: &dyn Blockstore, content: Cid, manifest: &ManifestReader) -> Result<(), Failure> {
     let lie = |reason: String| {
         Failure::new(ErrorKind::Verification, format!("the block manifest does not match the content: {reason}"))
     };
@@ -295,7 +327,7 @@ fn report(found: &Found, path: PathBuf, exported: Exported, download: &Download,
     let mut providers: Vec<_> =
         done.sources.iter().map(|(peer, bytes)| ProviderReport { peer_id: peer.to_string(), bytes: *bytes }).collect();
     providers.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.peer_id.cmp(&b.peer_id)));
-    let release = found.release.as_ref();
+    let release = found.release.as_ref().map(|(_, release)| release);
     Fetched {
         cid: found.content.to_string(),
         package: release.map(|release| release.package.to_string()),

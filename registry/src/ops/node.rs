@@ -8,32 +8,45 @@ use super::{Operations, failure, failure::usage};
 use crate::{
     BootstrapReport, BootstrapRequest, FailedAddress, Failure, KeyReport, Status,
     index::Catalog,
-    node::{AGENT, Handle},
+    node::{AGENT, Handle, Nat},
 };
 
 /// Connections opened at once by a bootstrap.
 const MAX_NODES: usize = 256;
 
 impl Operations {
+    /// Enters the network: connects to nodes, and fills the routing tables through those that answered. All of it takes
+    /// no longer than the request allows.
+    pub(crate) async fn enter(&self, request: BootstrapRequest) -> Result<BootstrapReport, Failure> {
+        let node = self.node()?;
+        let deadline = tokio::time::Instant::now() + request.timeout;
+        let mut report = self.bootstrap(request).await?;
+        if !report.connected.is_empty() {
+            if let Ok(explored) = tokio::time::timeout_at(deadline, node.explore()).await {
+                explored.map_err(failure::stopped)?;
+            }
+            report.routing_table_peers = node.snapshot().await.map_err(failure::stopped)?.ggen_routing_peers;
+        }
+        Ok(report)
+    }
+
     /// Connects to nodes, and returns once each has answered or failed.
     pub(crate) async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapReport, Failure> {
-        let Some(node) = &self.node else { return Err(usage("this registry runs offline")) };
+        let node = self.node()?;
         if request.nodes.len() > MAX_NODES {
             return Err(usage(format!("{} nodes, the limit is {MAX_NODES}", request.nodes.len())));
         }
-        let mut addresses = Vec::new();
-        for text in &request.nodes {
-            let address: Multiaddr =
-                text.parse().map_err(|error| usage(format!("`{text}` is not a multiaddress: {error}")))?;
-            addresses.push(address);
-        }
+        let addresses = request.addresses()?;
         let dials = addresses.into_iter().map(|address| dial(node, address, request.timeout));
         let outcomes = futures::future::join_all(dials).await;
         let mut report = BootstrapReport { connected: Vec::new(), failed: Vec::new(), routing_table_peers: 0 };
         for outcome in outcomes {
             match outcome {
-                Ok(peer) if !report.connected.contains(&peer) => report.connected.push(peer),
-                Ok(_) => {}
+                Ok(peers) => {
+                    let new = peers.into_iter().filter(|peer| !report.connected.contains(peer));
+                    let new: Vec<_> = new.collect();
+                    report.connected.extend(new);
+                }
                 Err(failed) => report.failed.push(failed),
             }
         }
@@ -43,7 +56,7 @@ impl Operations {
 
     /// Says how the node is.
     pub(crate) async fn status(&self, started: Instant) -> Result<Status, Failure> {
-        let Some(node) = &self.node else { return Err(usage("this registry runs offline")) };
+        let node = self.node()?;
         let snapshot = node.snapshot().await.map_err(failure::stopped)?;
         let counts = self.with_catalog(Catalog::counts).await?;
         let store = self.store.stats();
@@ -55,8 +68,14 @@ impl Operations {
             listen_addresses: snapshot.listen_addresses.into_iter().map(with_peer).collect(),
             external_addresses: snapshot.external_addresses.into_iter().map(with_peer).collect(),
             connected_peers: snapshot.connected.len(),
+            followers: snapshot.followers,
             dht_mode: if snapshot.serves_ggen_dht { "server" } else { "client" }.to_owned(),
-            nat: "unknown".to_owned(),
+            nat: match snapshot.nat {
+                Nat::Public => "public",
+                Nat::Private => "private",
+                Nat::Unknown => "unknown",
+            }
+            .to_owned(),
             packages_topic: self.config.packages_topic.clone(),
             packages_published: counts.published,
             packages_known: counts.packages,
@@ -75,10 +94,10 @@ impl Operations {
     }
 }
 
-async fn dial(node: &Handle, address: Multiaddr, timeout: Duration) -> Result<String, FailedAddress> {
+async fn dial(node: &Handle, address: Multiaddr, timeout: Duration) -> Result<Vec<String>, FailedAddress> {
     let failed = |reason: String| FailedAddress { address: address.to_string(), reason };
-    match tokio::time::timeout(timeout, node.connect(address.clone())).await {
-        Ok(Ok(peer)) => Ok(peer.to_string()),
+    match tokio::time::timeout(timeout, node.connect_all(&address)).await {
+        Ok(Ok(peers)) => Ok(peers.iter().map(ToString::to_string).collect()),
         Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed(format!("no answer within {} s", timeout.as_secs()))),
     }

@@ -4,22 +4,31 @@
 //! only then the network. A publish that returned is on disk; one that died left unpinned blocks, which the next run
 //! reuses.
 
+mod content;
+mod draft;
 mod dry_run;
 mod prepare;
+mod replicas;
+mod sieve;
+mod supersede;
 
 use std::sync::Arc;
 
 use ggen_blockstore::{Block, Cid, Pin, PinMode};
 use semver::Version;
 
-use self::prepare::Prepared;
+use self::draft::Draft;
+use self::replicas::Replicas;
 use super::{Operations, clock, failure, failure::usage};
 use crate::{
     ErrorKind, Failure, Progress, PublishRequest, Published, Reporter,
-    identity::{KeyPair, Signed},
-    index::{Acceptance, Announcement, Claim, PublicationError, PublishOutcome, PublishRules, PublisherState, Refusal},
-    keys::{DEFAULT_KEY, PublisherKeys},
-    package::{PackageId, Release},
+    identity::{IdentityChain, KeyPair, Signed},
+    index::{
+        Acceptance, Announcement, Claim, Publication, PublicationError, PublishOutcome, PublishRules, PublisherState,
+        Refusal,
+    },
+    keys::DEFAULT_KEY,
+    package::Release,
 };
 
 /// A release that is signed, stored and in the catalog.
@@ -41,19 +50,44 @@ impl Operations {
             let operations = Arc::clone(self);
             return failure::blocking(move || operations.dry_run(&request, version, &*reporter)).await;
         }
-        refuse_unsupported(&request)?;
-        let key = request.key.clone().unwrap_or_else(|| DEFAULT_KEY.to_owned());
+        if request.min_replicas > 0 && self.node.is_none() {
+            return Err(usage("nobody can be asked for replicas offline"));
+        }
+        let replicas = Replicas { wanted: request.min_replicas, patience: request.timeout };
+        let rules = PublishRules { allow_lower_version: request.skip_verify };
+        let (key, progress) = (request.key.clone(), reporter.clone());
+        let draft = move |operations: &Self| {
+            let mut draft = operations.prepare(&request.path, &*progress)?;
+            draft.namespace = request.namespace.or(draft.namespace).or_else(|| operations.config.namespace.clone());
+            draft.version = version.unwrap_or(draft.version);
+            Ok(draft)
+        };
+        self.publish_draft(key, rules, replicas, reporter, draft).await
+    }
+
+    /// Signs a release and tells the network. `draft` runs on a thread that may block.
+    async fn publish_draft(
+        self: &Arc<Self>,
+        key: Option<String>,
+        rules: PublishRules,
+        replicas: Replicas,
+        reporter: Arc<dyn Reporter>,
+        draft: impl FnOnce(&Self) -> Result<Draft, Failure> + Send + 'static,
+    ) -> Result<Published, Failure> {
+        let key = key.unwrap_or_else(|| DEFAULT_KEY.to_owned());
         // Held by the work itself: whoever asked for it may go away while it goes on.
         let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
-        let operations = Arc::clone(self);
-        let progress = reporter.clone();
+        let (operations, name) = (Arc::clone(self), key.clone());
         let done = failure::blocking(move || {
             let _one_at_a_time = one_at_a_time;
-            operations.publish_here(&request, version, &*progress)
+            let draft = draft(&operations)?;
+            operations.publish_here(&draft, &name, rules)
         });
         let done = done.await?;
         reporter.report(Progress::Announcing);
-        let published = self.tell(done).await?;
+        let release = done.signed.clone();
+        let mut published = self.tell(done).await?;
+        published.replicas = self.wait_for_replicas(&release, replicas, &*reporter).await?;
         // Whoever is told of the release is shown the recovery key with it, and keeps it elsewhere.
         let keys = self.keys.clone();
         failure::blocking(move || Ok(keys.forget_recovery(&key)?)).await?;
@@ -61,27 +95,19 @@ impl Operations {
     }
 
     /// Everything that needs no network.
-    fn publish_here(
-        &self,
-        request: &PublishRequest,
-        version: Option<Version>,
-        reporter: &dyn Reporter,
-    ) -> Result<Done, Failure> {
-        let prepared = self.prepare(&request.path, reporter)?;
+    fn publish_here(&self, draft: &Draft, name: &str, rules: PublishRules) -> Result<Done, Failure> {
         let now = clock::now();
-        let name = request.key.as_deref().unwrap_or(DEFAULT_KEY);
         let opened = self.keys.publisher_or_new(name, now)?;
-        let (release, executables) = self.release(request, version, &prepared, &opened.keys)?;
+        let keys = &opened.keys;
+        let (release, executables) = draft.release(keys, now)?;
         if let Some(block) = &executables {
             self.store.put(block).map_err(failure::store)?;
         }
-        let keys = &opened.keys;
         let signers: [&KeyPair; 1] = [&keys.signing];
         let publisher = keys.chain.publisher();
         let known = self.catalog.publisher(&publisher).map_err(failure::failed)?;
         let head = known.and_then(|known| known.head);
         let state = PublisherState { chain: &keys.chain, keys: &signers, head: head.as_ref() };
-        let rules = PublishRules { allow_lower_version: request.skip_verify };
         let package = release.package.clone();
         let outcome =
             crate::index::publish(state, release, rules, |cid| self.store.get(cid), now).map_err(publication_failed)?;
@@ -93,73 +119,51 @@ impl Operations {
             }
             PublishOutcome::Published(publication) => {
                 let signed = publication.release.clone().expect("publishing makes a release");
-                self.store.put_many(&publication.blocks).map_err(failure::store)?;
-                self.pin_release(&signed, executables.as_ref(), &publication.blocks)?;
-                let kept = self.catalog.record_publication(&keys.chain, &publication, now).map_err(failure::failed)?;
-                if let Acceptance::Refused(refusal) = kept {
-                    return Err(signed_elsewhere(&refusal));
-                }
-                self.keys.keep_head(name, &publication.head)?;
+                self.keep_publication(name, &keys.chain, &publication, executables.as_ref())?;
+                self.release_superseded(head.as_ref(), &publication.head, &package)?;
                 (signed, publication.head, false)
             }
         };
         let (claim, _) = self.claim(&keys.chain, &head, &package)?;
-        let published = report(&prepared, &signed, unchanged, opened.recovery);
+        if !unchanged {
+            self.news.tell_all(&claim);
+        }
+        let published = report(draft, &signed, unchanged, opened.recovery);
         Ok(Done { published, signed, claim })
     }
 
-    fn release(
+    /// Keeps a signed step: its blocks, pinned and durable, then the catalog, then the head beside the key.
+    pub(super) fn keep_publication(
         &self,
-        request: &PublishRequest,
-        version: Option<Version>,
-        prepared: &Prepared,
-        keys: &PublisherKeys,
-    ) -> Result<(Release, Option<Block>), Failure> {
-        let Prepared { imported, gpack, manifest } = prepared;
-        let publisher = keys.chain.publisher();
-        let short = publisher.short();
-        let named = request.namespace.as_deref().or(gpack.namespace.as_deref()).or(self.config.namespace.as_deref());
-        let package = PackageId::try_new(named.unwrap_or(&short), &gpack.name).map_err(usage)?;
-        let mut release = Release {
-            package,
-            version: version.unwrap_or_else(|| gpack.version.clone()),
-            content: imported.root,
-            manifest: manifest.root,
-            manifest_bytes: manifest.manifest_bytes,
-            blocks: manifest.entries,
-            size: imported.size_bytes,
-            files: imported.files,
-            executables: Vec::new(),
-            executables_block: None,
-            metadata: gpack.metadata.clone(),
-            dependencies: gpack.dependencies.clone(),
-            publisher,
-            predecessor: None,
-            created: clock::now(),
-        };
-        let block = release.set_executables(imported.executables.clone()).map_err(failure::failed)?;
-        Ok((release, block))
+        name: &str,
+        chain: &IdentityChain,
+        publication: &Publication,
+        executables: Option<&Block>,
+    ) -> Result<(), Failure> {
+        self.store.put_many(&publication.blocks).map_err(failure::store)?;
+        self.pin_records(publication, executables)?;
+        let kept = self.catalog.record_publication(chain, publication, clock::now()).map_err(failure::failed)?;
+        if let Acceptance::Refused(refusal) = kept {
+            return Err(signed_elsewhere(&refusal));
+        }
+        Ok(self.keys.keep_head(name, &publication.head)?)
     }
 
     /// Pins what must not be collected, then makes all of it durable.
-    fn pin_release(
-        &self,
-        release: &Signed<Release>,
-        executables: Option<&Block>,
-        records: &[Block],
-    ) -> Result<(), Failure> {
-        let record = release.record();
-        let label = format!("release/{}@{}", record.package, record.version);
+    fn pin_records(&self, publication: &Publication, executables: Option<&Block>) -> Result<(), Failure> {
         let pin = |label: &str, cid: Cid, mode| {
             self.store.pin(Pin { label: label.to_owned(), cid, mode }).map_err(failure::store)
         };
-        for block in records {
-            pin("record", *block.cid(), PinMode::Direct)?;
+        for block in &publication.blocks {
+            pin(supersede::RECORD, *block.cid(), PinMode::Direct)?;
         }
-        if let Some(block) = executables {
-            pin(&label, *block.cid(), PinMode::Direct)?;
+        if let Some(release) = &publication.release {
+            let label = format!("release/{}@{}", release.record().package, release.record().version);
+            if let Some(block) = executables {
+                pin(&label, *block.cid(), PinMode::Direct)?;
+            }
+            pin(&label, *release.cid(), PinMode::Recursive)?;
         }
-        pin(&label, *release.cid(), PinMode::Recursive)?;
         self.store.sync().map_err(failure::store)
     }
 
@@ -171,23 +175,28 @@ impl Operations {
         let roots = vec![record.content, record.manifest, *signed.cid()];
         node.new_blocks(roots).await.map_err(failure::stopped)?;
         self.provide(&signed).await?;
-        self.publish_claims().await?;
-        let news = Announcement::new(&self.config.packages_topic, &claim, clock::now());
-        let data = news.and_then(|news| news.encode()).map_err(failure::failed)?;
-        published.announced_to = node.announce(data).await.map_err(failure::stopped)? as u64;
+        published.announced_to = self.tell_claim(&claim).await?;
+        let (package, version, to) = (&published.package, &published.version, published.announced_to);
+        tracing::debug!(target: "ggen_marketplace::backend::p2p", package, version, to, "published");
         Ok(published)
     }
-}
 
-fn refuse_unsupported(request: &PublishRequest) -> Result<(), Failure> {
-    match request.min_replicas {
-        0 => Ok(()),
-        _ => Err(usage("waiting for replicas is not supported by this version")),
+    /// Tells the network what has changed: the claim and the head on the DHT, the claim by gossip. Returns how many peers it
+    /// went to.
+    pub(super) async fn tell_claim(self: &Arc<Self>, claim: &Claim) -> Result<u64, Failure> {
+        let Some(node) = &self.node else { return Ok(0) };
+        let Some(package) = claim.package() else { return Ok(0) };
+        let claim = self.publish_changed(claim.publisher(), package.clone()).await?;
+        let news = Announcement::new(&self.config.packages_topic, &claim, clock::now());
+        let data = news.and_then(|news| news.encode()).map_err(failure::failed)?;
+        Ok(node.announce(data).await.map_err(failure::stopped)? as u64)
     }
 }
 
 fn parse_version(text: &str) -> Result<Version, Failure> {
-    Version::parse(text).map_err(|error| usage(format!("`{text}` is not a semantic version: {error}")))
+    Version::parse(text).map_err(|error| {
+        usage(format!("`{text}` is not a semantic version: {error}")).hinted("a version has three numbers: `1.2.0`")
+    })
 }
 
 /// The catalog knows a newer head of this publisher than the one that was built upon.
@@ -208,7 +217,7 @@ fn publication_failed(error: PublicationError) -> Failure {
     }
 }
 
-fn report(prepared: &Prepared, release: &Signed<Release>, unchanged: bool, recovery_key: Option<String>) -> Published {
+fn report(draft: &Draft, release: &Signed<Release>, unchanged: bool, recovery_key: Option<String>) -> Published {
     let record = release.record();
     Published {
         package: record.package.to_string(),
@@ -219,7 +228,7 @@ fn report(prepared: &Prepared, release: &Signed<Release>, unchanged: bool, recov
         files: record.files,
         size_bytes: record.size,
         blocks: record.blocks,
-        new_blocks: prepared.imported.put.new_blocks,
+        new_blocks: draft.content.new_blocks,
         announced_to: 0,
         replicas: 0,
         unchanged,

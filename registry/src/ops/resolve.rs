@@ -4,15 +4,17 @@
 //! highest head of every publisher. Then the publisher's own Merkle map says which versions there are, and the release
 //! that is chosen carries the publisher's signature.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use ggen_blockstore::{Block, Cid};
+use libp2p::PeerId;
 
-use super::{Operations, clock, download::Download, failure};
+use super::{Operations, clock, download::Download, failure, peers::is_lie};
 use crate::{
-    BootstrapRequest, ErrorKind, Failure, Progress, Reporter,
+    BootstrapRequest, ErrorKind, Failure, Fault, Progress, Reporter,
     identity::{Envelope, IdentityChain, PublisherId, RecordError, Signed},
-    index::{Claim, ClaimSet, PublisherEntry, VersionEntry, Walk, package_key, qualified_key},
+    index::{Claim, ClaimError, ClaimSet, PublisherEntry, VersionEntry, Walk, package_key, qualified_key},
+    node::FoundRecord,
     package::{PackageId, Release, Requirement},
 };
 
@@ -23,6 +25,13 @@ pub(super) struct Wanted<'a> {
     pub(super) requirement: &'a Requirement,
 }
 
+/// Whose a name is, and what versions of it there are.
+pub(super) struct Located {
+    pub(super) publisher: PublisherEntry,
+    /// Lowest first.
+    pub(super) versions: Vec<VersionEntry>,
+}
+
 impl Operations {
     /// Finds the release that a name and a requirement mean.
     pub(super) async fn resolve(
@@ -30,9 +39,26 @@ impl Operations {
         download: &mut Download,
         wanted: &Wanted<'_>,
         reporter: &Arc<dyn Reporter>,
-    ) -> Result<Release, Failure> {
+    ) -> Result<Signed<Release>, Failure> {
+        let Located { publisher, versions } = self.locate(download, wanted, reporter).await?;
+        let chosen = choose(&versions, wanted)?;
+        download.search_under(chosen.release.cid());
+        let release = self.release_of(download, &publisher.chain, wanted.package, chosen).await?;
+        // Whose packages are used here is worth hearing of.
+        let id = publisher.chain.publisher();
+        self.with_catalog(move |catalog| catalog.follow(&id, clock::now())).await?;
+        Ok(release)
+    }
+
+    /// Finds whose a name is, and the versions there are.
+    pub(super) async fn locate(
+        &self,
+        download: &mut Download,
+        wanted: &Wanted<'_>,
+        reporter: &Arc<dyn Reporter>,
+    ) -> Result<Located, Failure> {
         reporter.report(Progress::Finding { peers_asked: download.peers_asked() as u64 });
-        let claims = if download.is_offline() { Vec::new() } else { self.ask_the_dht(wanted).await? };
+        let claims = self.claims_on(download, wanted).await?;
         let publisher = self.claimant(wanted, &claims).await?;
         let id = publisher.chain.publisher();
         let claim = claims.into_iter().filter(|claim| claim.publisher() == id).max_by_key(|claim| claim.head().order());
@@ -41,70 +67,111 @@ impl Operations {
             download.search_under(entry.release.cid());
         }
         let versions = self.versions(download, &publisher, claim.as_ref(), wanted.package).await?;
-        let chosen = choose(&versions, wanted)?;
-        download.search_under(chosen.release.cid());
-        self.release_of(download, &publisher.chain, wanted.package, chosen).await
+        Ok(Located { publisher, versions })
+    }
+
+    /// What is claimed of a name now. Whoever passed a lie on is blamed.
+    pub(super) async fn claims_on(&self, download: &mut Download, wanted: &Wanted<'_>) -> Result<Vec<Claim>, Failure> {
+        if download.is_offline() {
+            return Ok(Vec::new());
+        }
+        let answers = self.ask_the_dht(wanted).await?;
+        answers.liars.into_iter().for_each(|liar| download.blame(liar, Fault::InvalidRecord));
+        Ok(answers.claims)
     }
 
     /// A node that has only just started may not have reached its bootstrap nodes yet: they are awaited, so that nobody
     /// is not the answer before somebody was asked.
-    async fn know_somebody(&self) -> Result<(), Failure> {
+    pub(super) async fn know_somebody(&self) -> Result<(), Failure> {
         let Some(node) = &self.node else { return Ok(()) };
         let nodes: Vec<_> = self.config.bootstrap_nodes.iter().map(ToString::to_string).collect();
         if !nodes.is_empty() && node.snapshot().await.map_err(failure::stopped)?.ggen_routing_peers == 0 {
             let timeout = self.config.timeouts.dial();
             // Those that cannot be reached are tried again by the node itself.
-            let _unreached = self.bootstrap(BootstrapRequest { nodes, timeout }).await?;
+            let report = self.bootstrap(BootstrapRequest { nodes, timeout }).await?;
+            if self.config.rendezvous && report.routing_table_peers == 0 && !report.connected.is_empty() {
+                // Plain IPFS nodes know nothing of names; the rendezvous through them leads to nodes that do.
+                let _nobody_came = tokio::time::timeout(timeout, node.acquainted()).await;
+            }
         }
         Ok(())
     }
 
     /// Looks the name up on the DHT, keeps what is true of the answers, and returns it.
-    async fn ask_the_dht(&self, wanted: &Wanted<'_>) -> Result<Vec<Claim>, Failure> {
-        let Some(node) = &self.node else { return Ok(Vec::new()) };
-        self.know_somebody().await?;
+    pub(super) async fn ask_the_dht(&self, wanted: &Wanted<'_>) -> Result<Answers, Failure> {
         let key = match &wanted.publisher {
             Some(publisher) => qualified_key(publisher, wanted.package),
             None => package_key(wanted.package),
         };
+        self.claims_under(key).await
+    }
+
+    /// Looks a key of claims up on the DHT, keeps what is true of the answers, and returns it.
+    pub(super) async fn claims_under(&self, key: Vec<u8>) -> Result<Answers, Failure> {
+        let Some(node) = &self.node else { return Ok(Answers::default()) };
+        self.know_somebody().await?;
         let mut set = ClaimSet::new(&key);
         let mut values = node.find_record(key.clone()).await.map_err(failure::stopped)?;
-        let mut seen = HashSet::new();
-        while let Some(value) = values.recv().await {
+        let mut seen = HashMap::new();
+        let (mut refused, mut liars) = (Vec::new(), Vec::new());
+        while let Some(FoundRecord { value, from }) = values.recv().await {
             // Most peers give the same answer.
-            if seen.insert(value.clone()) {
-                let key = key.clone();
-                set = failure::blocking(move || Ok(merge_valid(set, &key, &value))).await?;
+            let lie = match seen.get(&value) {
+                Some(lie) => *lie,
+                None => {
+                    let (key, answer) = (key.clone(), value.clone());
+                    let (merged, error) = failure::blocking(move || Ok(merge_valid(set, &key, &answer))).await?;
+                    set = merged;
+                    let lie = error.as_ref().is_some_and(is_lie);
+                    let reason = error.map(|e| Failure::from_error(ErrorKind::Verification, &e).in_one_line());
+                    refused.extend(reason.filter(|_| refused.len() < MAX_REFUSED));
+                    seen.insert(value, lie);
+                    lie
+                }
+            };
+            if lie {
+                liars.extend(from.filter(|_| liars.len() < MAX_REFUSED));
             }
         }
         let claims: Vec<Claim> = set.claims().cloned().collect();
         self.keep(claims.clone()).await?;
-        Ok(claims)
+        Ok(Answers { claims, refused, liars })
     }
 
-    /// Claims go into the catalog, and the blocks that prove them into the store, as cache: the next walk through that
-    /// publisher's catalog needs no network.
+    /// Claims go into the catalog, and the blocks that prove them into the store, as cache, with the release each is for:
+    /// the next look at that package needs nobody who has its records.
     async fn keep(&self, claims: Vec<Claim>) -> Result<(), Failure> {
-        let (catalog, store) = (Arc::clone(&self.catalog), self.store.clone());
+        let (catalog, store, news) = (Arc::clone(&self.catalog), self.store.clone(), self.news.clone());
         failure::blocking(move || {
             let proofs = claims.iter().filter_map(|claim| claim.entry()?.found.as_ref()).flat_map(|found| &found.proof);
             let blocks: Result<Vec<_>, _> = proofs.map(|data| Block::dag_cbor(data.clone())).collect();
-            store.put_many(&blocks.map_err(failure::store)?).map_err(failure::store)?;
-            catalog.accept_claims(&claims, "dht", clock::now()).map_err(failure::failed)?;
+            let mut blocks = blocks.map_err(failure::store)?;
+            for release in claims.iter().filter_map(|claim| Some(&claim.entry()?.release)) {
+                blocks.push(release.envelope().block().map_err(failure::failed)?);
+            }
+            store.put_many(&blocks).map_err(failure::store)?;
+            let accepted = catalog.accept_claims(&claims, "dht", clock::now()).map_err(failure::failed)?;
+            claims.iter().zip(&accepted).for_each(|(claim, accepted)| news.tell(claim, accepted));
             Ok(())
         })
         .await
     }
 
-    /// The publisher that counts: the one that was named, or the only one that claims the name.
-    async fn claimant(&self, wanted: &Wanted<'_>, claims: &[Claim]) -> Result<PublisherEntry, Failure> {
-        let package = wanted.package.clone();
+    /// Everybody who claims a name: in the catalog, or among `claims`.
+    pub(super) async fn claimants(&self, package: &PackageId, claims: &[Claim]) -> Result<Vec<PublisherId>, Failure> {
+        let package = package.clone();
         let mut publishers = self.with_catalog(move |catalog| catalog.publishers_of(&package)).await?;
         for claim in claims.iter().map(Claim::publisher) {
             if !publishers.contains(&claim) {
                 publishers.push(claim);
             }
         }
+        Ok(publishers)
+    }
+
+    /// The publisher that counts: the one that was named, or the only one that claims the name.
+    pub(super) async fn claimant(&self, wanted: &Wanted<'_>, claims: &[Claim]) -> Result<PublisherEntry, Failure> {
+        let mut publishers = self.claimants(wanted.package, claims).await?;
         if let Some(named) = &wanted.publisher {
             publishers.retain(|publisher| publisher == named);
         }
@@ -112,9 +179,7 @@ impl Operations {
         let publisher = match publishers.len() {
             1 => publishers.remove(0),
             0 => {
-                let failure = Failure::new(ErrorKind::NotFound, format!("nobody claims `{package}`"));
-                return Err(failure
-                    .hinted("check the name, or connect to more peers with `ggen marketplace p2p bootstrap ADDRESS`"));
+                return Err(self.unclaimed(package).await?);
             }
             count => {
                 let message = format!("`{package}` is claimed by {count} publishers");
@@ -134,9 +199,31 @@ impl Operations {
         Ok(entry)
     }
 
+    /// Nobody claims a name; or there was nobody to ask.
+    async fn unclaimed(&self, package: &PackageId) -> Result<Failure, Failure> {
+        let known = match &self.node {
+            Some(node) => {
+                let snapshot = node.snapshot().await.map_err(failure::stopped)?;
+                Some((snapshot.connected.len(), snapshot.ggen_routing_peers))
+            }
+            None => None,
+        };
+        let failure = |more: &str| Failure::new(ErrorKind::NotFound, format!("nobody claims `{package}`{more}"));
+        Ok(match known {
+            Some((0, _)) => failure(" here, and no peer is connected that could be asked").hinted(
+                "`ggen marketplace p2p doctor` says why; `bootstrap ADDRESS` or `--provider ADDRESS` connects to one",
+            ),
+            Some((_, 0)) => failure(" here, and no peer that is connected keeps names of this network")
+                .hinted("`ggen marketplace p2p bootstrap ADDRESS` connects to one that does; `doctor` says more"),
+            Some(_) => failure("")
+                .hinted("check the name, or connect to more peers with `ggen marketplace p2p bootstrap ADDRESS`"),
+            None => failure(" here").hinted("check the name, or leave `--offline` away"),
+        })
+    }
+
     /// The versions of a package by the highest head seen: no older catalog will do, or withholding the new one would
     /// bring back what was yanked. The claim that came with that very head may have the answer in it.
-    async fn versions(
+    pub(super) async fn versions(
         &self,
         download: &mut Download,
         publisher: &PublisherEntry,
@@ -155,45 +242,74 @@ impl Operations {
     }
 
     /// Brings a release record and checks its signatures against the publisher's identity.
-    async fn release_of(
+    pub(super) async fn release_of(
         &self,
         download: &mut Download,
         chain: &IdentityChain,
         package: &PackageId,
         entry: &VersionEntry,
-    ) -> Result<Release, Failure> {
+    ) -> Result<Signed<Release>, Failure> {
         let cid: Cid = *entry.release.cid();
         let payload = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
-        let opened: Result<Signed<Release>, RecordError> =
-            Envelope::from_parts(payload.to_vec(), entry.signatures.clone()).open();
-        let signed = opened.map_err(failure::verification)?;
-        chain.authorise_historically(&signed).map_err(failure::verification)?;
-        let release = signed.into_record();
-        let is_theirs = release.publisher == chain.publisher();
-        if release.package != *package || release.version != entry.version || !is_theirs {
-            let message = format!(
-                "the release {cid} is of {}/{}@{}, not what its publisher's catalog says",
-                release.publisher, release.package, release.version
-            );
-            return Err(Failure::new(ErrorKind::Verification, message));
-        }
-        Ok(release)
+        check_release(chain, package, entry, &payload)
     }
 }
 
-fn merge_valid(set: ClaimSet, key: &[u8], value: &[u8]) -> ClaimSet {
+/// Checks the signatures of a release record against the publisher's identity, and that it is what the publisher's
+/// catalog says.
+pub(super) fn check_release(
+    chain: &IdentityChain,
+    package: &PackageId,
+    entry: &VersionEntry,
+    payload: &[u8],
+) -> Result<Signed<Release>, Failure> {
+    let opened: Result<Signed<Release>, RecordError> =
+        Envelope::from_parts(payload.to_vec(), entry.signatures.clone()).open();
+    let signed = opened.map_err(failure::verification)?;
+    chain.authorise_historically(&signed).map_err(failure::verification)?;
+    let release = signed.record();
+    let is_theirs = release.publisher == chain.publisher();
+    if release.package != *package || release.version != entry.version || !is_theirs {
+        let message = format!(
+            "the release {} is of {}/{}@{}, not what its publisher's catalog says",
+            entry.release.cid(),
+            release.publisher,
+            release.package,
+            release.version
+        );
+        return Err(Failure::new(ErrorKind::Verification, message));
+    }
+    Ok(signed)
+}
+
+/// What the DHT has under a name.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    /// What holds.
+    pub(super) claims: Vec<Claim>,
+    /// Why the rest does not.
+    pub(super) refused: Vec<String>,
+    /// Who gave what no honest peer gives.
+    pub(super) liars: Vec<PeerId>,
+}
+
+/// Most reasons kept of values that were refused, and most peers that gave them.
+const MAX_REFUSED: usize = 16;
+
+/// The set with the claims of `value`; or as it was, and why.
+fn merge_valid(set: ClaimSet, key: &[u8], value: &[u8]) -> (ClaimSet, Option<ClaimError>) {
     let mut merged = set.clone();
     match ClaimSet::verify(key, value, clock::now()).and_then(|other| merged.merge(other)) {
-        Ok(()) => merged,
+        Ok(()) => (merged, None),
         Err(error) => {
             tracing::info!(target: "ggen_marketplace::backend::p2p", %error, "a record of the DHT is not valid");
-            set
+            (set, Some(error))
         }
     }
 }
 
 /// Looks a package up in a publisher's catalog, block by block.
-async fn walk(
+pub(super) async fn walk(
     download: &mut Download,
     root: crate::identity::RecordCid,
     package: &PackageId,
@@ -208,7 +324,7 @@ async fn walk(
 }
 
 /// The newest version that fits and is not yanked; an exact requirement may name a yanked one.
-fn choose<'a>(entries: &'a [VersionEntry], wanted: &Wanted<'_>) -> Result<&'a VersionEntry, Failure> {
+pub(super) fn choose<'a>(entries: &'a [VersionEntry], wanted: &Wanted<'_>) -> Result<&'a VersionEntry, Failure> {
     let Wanted { package, requirement, .. } = wanted;
     let candidates = entries.iter().filter(|entry| !entry.yanked || requirement.is_exact());
     requirement.newest(candidates, |entry| &entry.version).ok_or_else(|| {

@@ -1,34 +1,52 @@
-//! Search: the local catalog, ranked.
+//! Search: the local catalog first, then those who may know more; all hits ranked by one catalog.
 
-use super::{Operations, failure::usage};
+mod network;
+
+use std::time::Duration;
+
+use super::{Operations, clock, failure::usage};
 use crate::{
     Failure, SearchHit, SearchRequest,
+    identity::Timestamp,
     index::{Hit, MAX_QUERY_BYTES, MAX_SEARCH_LIMIT, SearchFilters},
 };
 
+/// A publisher that has been known for this long stands before those just heard of.
+const LONG_KNOWN: Duration = Duration::from_secs(7 * 24 * 3600);
+
 impl Operations {
-    /// Searches the catalog of this home.
+    /// Searches the catalog of this home and, unless told otherwise, asks others first for what it does not know.
     pub(crate) async fn search(&self, request: SearchRequest) -> Result<Vec<SearchHit>, Failure> {
         if request.query.len() > MAX_QUERY_BYTES {
             return Err(usage(format!(
                 "a query has at most {MAX_QUERY_BYTES} bytes, this one {}",
                 request.query.len()
-            )));
+            ))
+            .hinted("a few words are enough: every one of them is looked for"));
         }
         if request.limit == 0 || request.limit > MAX_SEARCH_LIMIT {
             return Err(usage(format!("the limit is from 1 to {MAX_SEARCH_LIMIT}")));
         }
-        self.with_catalog(move |catalog| {
-            let filters = SearchFilters { category: request.category, tags: request.tags };
-            let hits = catalog.search(&request.query, &filters, request.limit)?;
+        let (least, limit) = (request.min_reputation, request.limit);
+        let now = clock::now().as_unix();
+        let known_before = Some(Timestamp::from_unix(now.saturating_sub(LONG_KNOWN.as_secs())));
+        let filters = SearchFilters { category: request.category, tags: request.tags, known_before };
+        if let (Some(node), false) = (&self.node, request.local) {
+            self.ask_others(node, &request.query, &filters, limit).await?;
+        }
+        let found = self.with_catalog(move |catalog| {
+            // What is left out for its reputation takes no place from what is not.
+            let limit = if least.is_some() { MAX_SEARCH_LIMIT } else { limit };
+            let hits = catalog.search(&request.query, &filters, limit)?;
             hits.into_iter()
                 .map(|hit| {
                     let conflict = catalog.publishers_of(&hit.entry.release.record().package)?.len() > 1;
-                    Ok(report(hit, conflict))
+                    let source = hit.entry.source.clone();
+                    Ok((report(hit, conflict), source))
                 })
                 .collect()
-        })
-        .await
+        });
+        self.rated(found.await?, least, limit).await
     }
 }
 
@@ -49,3 +67,6 @@ fn report(hit: Hit, conflict: bool) -> SearchHit {
         score: hit.score,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,19 @@ pub struct PackageId {
 }
 
 impl PackageId {
+    /// Puts a namespace and a name together that are known when the program is written. What comes from elsewhere goes
+    /// through [`try_new`](Self::try_new) or `parse`.
+    ///
+    /// # Panics
+    /// If one of them is against the grammar.
+    #[track_caller]
+    pub fn new(namespace: impl AsRef<str>, name: impl AsRef<str>) -> Self {
+        match Self::try_new(namespace.as_ref(), name.as_ref()) {
+            Ok(id) => id,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// Puts a namespace and a name together.
     ///
     /// # Errors

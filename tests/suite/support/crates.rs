@@ -61,6 +61,24 @@ pub(crate) fn gather(count: usize) -> CratePackages {
     CratePackages { packages, _directory: directory }
 }
 
+/// Copies the `count` smallest crates out of cargo's unpacked registry sources, each with a `gpack.toml` that says of it
+/// what its own manifest does: description, keywords, categories.
+///
+/// # Panics
+///
+/// When the registry holds fewer crates.
+pub(crate) fn gather_described(count: usize) -> CratePackages {
+    let directory = TempDir::with_prefix("crates-").expect("a temporary directory can be made");
+    let mut sources = sources();
+    assert!(sources.len() >= count, "{} crates in cargo's registry, {count} wanted", sources.len());
+    sources.sort_by(|a, b| (a.bytes, &a.name).cmp(&(b.bytes, &b.name)));
+    sources.truncate(count);
+    // Small and large ones are dealt out evenly, and the order is nobody's.
+    sources.sort_by(|a, b| a.name.cmp(&b.name));
+    let packages = sources.iter().map(|source| described(source, directory.path())).collect();
+    CratePackages { packages, _directory: directory }
+}
+
 /// Takes crates evenly from the list in order of size, the smallest and the one with the most files included.
 fn choose(mut sources: Vec<Source>, count: usize) -> Vec<Source> {
     assert!(count >= 2 && sources.len() >= count, "{} crates in cargo's registry, {count} wanted", sources.len());
@@ -110,6 +128,33 @@ fn source(path: &Path) -> Option<Source> {
         source.bytes += fs::metadata(&file).ok()?.len();
     }
     (source.bytes <= LARGEST_CRATE_BYTES).then_some(source)
+}
+
+fn described(source: &Source, directory: &Path) -> CratePackage {
+    let manifest = fs::read_to_string(source.path.join("Cargo.toml")).unwrap_or_default();
+    let manifest: toml::Table = manifest.parse().unwrap_or_default();
+    let of_crate = |field: &str| manifest.get("package").and_then(|package| package.get(field));
+    let words = |field: &str| {
+        let list = of_crate(field).and_then(toml::Value::as_array).into_iter().flatten();
+        list.filter_map(|word| word.as_str().map(toml::Value::from)).collect::<Vec<_>>()
+    };
+    let description = of_crate("description").and_then(toml::Value::as_str).unwrap_or("A crate").trim().to_owned();
+    let mut fields = toml::Table::new();
+    fields.insert("name".to_owned(), source.name.clone().into());
+    fields.insert("version".to_owned(), source.version.clone().into());
+    fields.insert("description".to_owned(), description.into());
+    fields.insert("keywords".to_owned(), words("keywords").into());
+    let mut gpack = toml::Table::new();
+    gpack.insert("package".to_owned(), fields.into());
+    if let Some(category) = words("categories").into_iter().next() {
+        gpack.insert("metadata".to_owned(), toml::Table::from_iter([("category".to_owned(), category)]).into());
+    }
+    let mut package = package(source, directory);
+    let text = gpack.to_string();
+    let file = package.path.join("gpack.toml");
+    package.bytes = package.bytes + text.len() as u64 - fs::metadata(&file).map_or(0, |former| former.len());
+    fs::write(file, text).expect("the copy can be written to");
+    package
 }
 
 fn package(source: &Source, directory: &Path) -> CratePackage {

@@ -7,18 +7,19 @@ use std::{
 };
 
 use ggen_marketplace::{
-    BootstrapRequest, Config, Failure, FetchRequest, FetchTo, Fetched, Mode, Progress, PublishRequest, Published,
-    Registry, SearchRequest,
+    BootstrapRequest, Config, Failure, FetchRequest, FetchTo, Fetched, Mode, PinRequest, Progress, PublishRequest,
+    Published, Registry, SearchRequest,
 };
 use tempfile::TempDir;
 
 /// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running node, its home removed with it.
 pub(crate) struct Node {
     pub(crate) registry: Registry,
     home: TempDir,
+    config: Config,
 }
 
 impl Node {
@@ -29,15 +30,26 @@ impl Node {
 
     /// A node that enters the network through these addresses.
     pub(crate) async fn start_with(bootstrap: &[String]) -> Self {
+        let bootstrap_nodes = bootstrap.iter().map(|address| address.parse().unwrap()).collect();
+        Self::start_as(Config { bootstrap_nodes, ..Config::default() }).await
+    }
+
+    /// A node of this configuration, on loopback.
+    pub(crate) async fn start_as(config: Config) -> Self {
         let home = TempDir::new().unwrap();
-        let config = Config {
-            bootstrap_nodes: bootstrap.iter().map(|address| address.parse().unwrap()).collect(),
-            listen_addresses: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
-            mdns: false,
-            ..Config::default()
-        };
-        let registry = Registry::open(home.path(), config, Mode::Daemon).await.unwrap();
-        Self { registry, home }
+        let listen_addresses = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
+        Self::open(home, Config { listen_addresses, mdns: false, ..config }).await
+    }
+
+    async fn open(home: TempDir, config: Config) -> Self {
+        let registry = Registry::open(home.path(), config.clone(), Mode::Daemon).await.unwrap();
+        Self { registry, home, config }
+    }
+
+    /// Stops the node and starts it again in its home; it may listen elsewhere then.
+    pub(crate) async fn restart(self) -> Self {
+        self.registry.shutdown().await.unwrap();
+        Self::open(self.home, self.config).await
     }
 
     pub(crate) fn peer_id(&self) -> String {
@@ -60,22 +72,49 @@ impl Node {
         assert_eq!(report.failed, []);
     }
 
+    /// Whether `other` is connected: asked by dialling it, which a connected peer answers without a dial.
+    pub(crate) async fn knows(&self, other: &Self) -> bool {
+        let nobody = format!("/ip4/127.0.0.1/tcp/1/p2p/{}", other.peer_id());
+        let request = BootstrapRequest { nodes: vec![nobody], timeout: PATIENCE };
+        self.registry.bootstrap(request).await.unwrap().failed.is_empty()
+    }
+
     pub(crate) async fn publish(&self, package: &Path) -> Published {
         self.try_publish(package).await.unwrap()
     }
 
     pub(crate) async fn try_publish(&self, package: &Path) -> Result<Published, Failure> {
+        self.publish_in(package, Some("tests"), 0, PATIENCE).await
+    }
+
+    /// Publishes in a namespace; in the configuration's without one. Waits for replicas.
+    pub(crate) async fn publish_in(
+        &self,
+        package: &Path,
+        namespace: Option<&str>,
+        min_replicas: u32,
+        timeout: Duration,
+    ) -> Result<Published, Failure> {
         let request = PublishRequest {
             path: package.to_owned(),
             version: None,
-            namespace: Some("tests".to_owned()),
+            namespace: namespace.map(str::to_owned),
             key: None,
             skip_verify: false,
             dry_run: false,
-            min_replicas: 0,
-            timeout: PATIENCE,
+            min_replicas,
+            timeout,
         };
         self.registry.publish(request, Arc::new(|_: Progress| {})).await
+    }
+
+    pub(crate) async fn publish_as(&self, package: &Path, namespace: &str) -> Published {
+        self.publish_in(package, Some(namespace), 0, PATIENCE).await.unwrap()
+    }
+
+    pub(crate) async fn pin(&self, target: &str) {
+        let request = PinRequest { target: target.to_owned(), timeout: PATIENCE, offline: false };
+        self.registry.pin_add(request, Arc::new(|_: Progress| {})).await.unwrap();
     }
 
     pub(crate) async fn fetch(&self, target: &str, to: &Path) -> Fetched {
@@ -89,6 +128,19 @@ impl Node {
     pub(crate) async fn try_fetch(&self, target: &str, to: FetchTo, timeout: Duration) -> Result<Fetched, Failure> {
         let request = FetchRequest { target: target.to_owned(), to, timeout, offline: false, providers: Vec::new() };
         self.registry.fetch(request, Arc::new(|_: Progress| {})).await
+    }
+
+    /// The packages that a search finds, best first.
+    pub(crate) async fn search(&self, query: &str, local: bool) -> Vec<String> {
+        let request = SearchRequest {
+            query: query.to_owned(),
+            category: None,
+            tags: Vec::new(),
+            limit: 20,
+            min_reputation: None,
+            local,
+        };
+        self.registry.search(request).await.unwrap().into_iter().map(|hit| hit.package).collect()
     }
 
     /// Waits until a package is in the catalog.
@@ -109,7 +161,61 @@ impl Node {
         }
     }
 
+    /// Waits until `done` says so.
+    pub(crate) async fn wait_until<F: Future<Output = bool>>(&self, done: impl Fn() -> F) {
+        let started = Instant::now();
+        while !done().await {
+            assert!(started.elapsed() < PATIENCE, "it did not come about: {:?}", self.registry.pin_ls());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until the rules of the mirror hold so many releases.
+    pub(crate) async fn wait_until_mirrored(&self, releases: u64) {
+        let held = || async {
+            let rules = self.registry.mirror_ls().await.unwrap();
+            rules.iter().map(|rule| rule.releases_held).sum::<u64>() == releases
+        };
+        self.wait_until(held).await;
+        // Held is what is pinned; that it is told of follows, and shows in the pins that prove the names.
+        self.wait_until(|| async { self.proven() >= self.packages_held() }).await;
+    }
+
+    /// Whether a release is pinned by the mirror.
+    pub(crate) fn mirrors(&self, release: &str) -> bool {
+        self.registry.pin_ls().iter().any(|pin| pin.cid == release && pin.mode == "recursive")
+    }
+
+    /// How many releases of a package the mirror has pinned.
+    pub(crate) fn holds(&self, package: &str) -> usize {
+        let of_package = |label: &str| label.starts_with("mirror/") && label.contains(&format!("/{package}@"));
+        self.registry.pin_ls().iter().filter(|pin| pin.mode == "recursive" && of_package(&pin.label)).count()
+    }
+
+    fn packages_held(&self) -> usize {
+        self.mirror_labels(|label| label.rsplit_once('@').map(|(package, _)| package.to_owned()))
+    }
+
+    fn proven(&self) -> usize {
+        self.mirror_labels(|label| (!label.contains('@')).then(|| label.to_owned()))
+    }
+
+    fn mirror_labels(&self, part: impl Fn(&str) -> Option<String>) -> usize {
+        let pins = self.registry.pin_ls();
+        let labels = pins.iter().filter(|pin| pin.label.starts_with("mirror/"));
+        labels.filter_map(|pin| part(&pin.label)).collect::<std::collections::BTreeSet<_>>().len()
+    }
+
     pub(crate) async fn stop(self) {
         self.registry.shutdown().await.unwrap();
+    }
+}
+
+/// Waits until `condition` holds: for what a network does in its own time.
+pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !condition().await {
+        assert!(started.elapsed() < PATIENCE, "still waiting after {} s: {what}", PATIENCE.as_secs());
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

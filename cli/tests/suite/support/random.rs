@@ -15,6 +15,11 @@ pub(crate) struct Random {
 }
 
 impl Random {
+    /// The same numbers every time.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { state: seed }
+    }
+
     /// A seed from the environment, or a fresh one. It is printed: the harness shows what a failed test printed.
     pub(crate) fn seeded() -> Self {
         let given = env::var(SEED_VARIABLE).ok();

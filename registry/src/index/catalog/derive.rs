@@ -5,7 +5,10 @@ use semver::Version;
 
 use crate::{
     identity::{PublisherId, Signed},
-    index::{CatalogError, catalog::intake::Intake},
+    index::{
+        CatalogError,
+        catalog::{intake::Intake, words},
+    },
     package::{PackageId, Release, Requirement},
 };
 
@@ -16,7 +19,7 @@ impl Intake<'_> {
         let id: Option<i64> =
             self.read("SELECT id FROM packages WHERE publisher = ?1 AND package = ?2", keys, |row| row.get(0))?;
         if let Some(id) = id {
-            self.write("DELETE FROM words WHERE rowid = ?1", params![id])?;
+            words::remove(&self.transaction, id).map_err(self.catalog.failed("write"))?;
             self.write("DELETE FROM tags WHERE package = ?1", params![id])?;
         }
         let Some(latest) = self.latest(publisher, package)? else {
@@ -36,19 +39,7 @@ impl Intake<'_> {
         for tag in &metadata.tags {
             self.write("INSERT OR IGNORE INTO tags (package, tag) VALUES (?1, ?2)", params![id, tag.to_lowercase()])?;
         }
-        let name = [package.as_str(), metadata.title.as_deref().unwrap_or_default()].join(" ");
-        let words = params![
-            id,
-            name,
-            metadata.description,
-            metadata.tags.join(" "),
-            metadata.keywords.join(" "),
-            metadata.category.as_deref().unwrap_or_default()
-        ];
-        self.write(
-            "INSERT INTO words (rowid, name, description, tags, keywords, category) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            words,
-        )?;
+        words::insert(&self.transaction, id, latest.record()).map_err(self.catalog.failed("write"))?;
         Ok(())
     }
 

@@ -5,8 +5,8 @@ use rusqlite::{OptionalExtension as _, Transaction, named_params, params};
 use crate::{
     identity::{ChainOrder, IdentityChain, PublisherId, Signed, Timestamp},
     index::{
-        Acceptance, Catalog, CatalogError, Claim, ClaimAcceptance, Equivocation, HeadVerdict, Refusal, VerifiedHead,
-        VersionEntry, judge_head,
+        Acceptance, Catalog, CatalogError, Claim, ClaimAcceptance, Equivocation, HeadOrder, HeadVerdict, Refusal,
+        VerifiedHead, VersionEntry, catalog::schema, judge_head,
     },
     package::{PackageId, Release},
 };
@@ -53,8 +53,8 @@ impl Intake<'_> {
         let record = entry.release.record();
         let yanked = claim.versions().iter().any(|entry| entry.version == record.version && entry.yanked);
         let release = self.take_release(&entry.release, yanked, source)?;
-        if current {
-            self.take_flags(&claim.publisher(), &record.package, claim.versions())?;
+        if matches!(standing, Standing::Current) && entry.found.is_some() {
+            self.take_proof(claim)?;
         }
         Ok(ClaimAcceptance { head, release: Some(release) })
     }
@@ -68,9 +68,10 @@ impl Intake<'_> {
             })?;
         let Some((known, blocked)) = known else {
             self.write(
-                "INSERT INTO publishers (id, chain, first_seen) VALUES (?1, ?2, ?3)",
+                "INSERT INTO publishers (id, chain, first_seen, seen) VALUES (?1, ?2, ?3, ?3)",
                 params![id, chain.encode()?, self.now.as_unix().cast_signed()],
             )?;
+            self.keep_quota(&chain.publisher())?;
             return Ok(Standing::Current);
         };
         let known = IdentityChain::decode(&known).map_err(|error| self.catalog.damaged(error))?;
@@ -93,6 +94,7 @@ impl Intake<'_> {
             return Ok(());
         }
         self.write("UPDATE publishers SET head = NULL, refresh = NULL WHERE id = ?1", params![id])?;
+        self.write("DELETE FROM proofs WHERE publisher = ?1", params![id])?;
         let envelopes = self.read_all("SELECT envelope FROM releases WHERE publisher = ?1", params![id])?;
         for envelope in envelopes {
             let release = self.open_release(&envelope)?;
@@ -137,8 +139,8 @@ impl Intake<'_> {
         }
         let refresh = head.refresh().map(Signed::encode).transpose()?;
         self.write(
-            "UPDATE publishers SET head = ?2, refresh = ?3 WHERE id = ?1",
-            params![publisher.to_bytes(), head.head().encode()?, refresh],
+            "UPDATE publishers SET head = ?2, refresh = ?3, seen = ?4 WHERE id = ?1",
+            params![publisher.to_bytes(), head.head().encode()?, refresh, self.now.as_unix().cast_signed()],
         )?;
         Ok(Acceptance::Accepted)
     }
@@ -164,20 +166,56 @@ impl Intake<'_> {
             return Ok(Acceptance::Refused(Refusal::VersionConflict { held: Box::new(held) }));
         }
         self.write(
-            "INSERT INTO releases (cid, publisher, package, version, content, envelope, yanked, seen, source)
-             VALUES (:cid, :publisher, :package, :version, :content, :envelope, :yanked, :seen, :source)",
+            "INSERT INTO releases (cid, publisher, package, version, content, envelope, yanked, seen, source, mark)
+             VALUES (:cid, :publisher, :package, :version, :content, :envelope, :yanked, :seen, :source, :mark)",
             named_params! {
                 ":cid": cid, ":publisher": publisher, ":package": record.package.as_str(),
                 ":version": record.version.to_string(), ":content": record.content.to_bytes(),
                 ":envelope": release.encode()?, ":yanked": yanked,
-                ":seen": self.now.as_unix().cast_signed(), ":source": source,
+                ":seen": self.now.as_unix().cast_signed(), ":source": source, ":mark": schema::mark(&cid, yanked),
             },
         )?;
         self.derive_package(&record.publisher, &record.package)?;
+        self.keep_quota(&record.publisher)?;
         Ok(Acceptance::Accepted)
     }
 
-    /// Takes over which versions are yanked.
+    /// Takes over which versions are yanked, if the claim's head is not below the one that last said so of this package:
+    /// a claim proves one package under the head of its day, and later heads are made by publishing others.
+    fn take_proof(&self, claim: &Claim) -> Result<(), CatalogError> {
+        let Some(package) = claim.package() else { return Ok(()) };
+        let (publisher, order) = (claim.publisher(), claim.head().order());
+        if self.proven(&publisher, package)?.is_some_and(|known| known > order) {
+            return Ok(());
+        }
+        let shows_a_yank = claim.versions().iter().any(|entry| entry.yanked);
+        self.set_proven(&publisher, package, order, shows_a_yank.then(|| claim.encoded()))?;
+        self.take_flags(&publisher, package, claim.versions())
+    }
+
+    /// The head under which the flags of a package were last proven.
+    fn proven(&self, publisher: &PublisherId, package: &PackageId) -> Result<Option<HeadOrder>, CatalogError> {
+        let sql = "SELECT identity_seq, log_seq FROM proofs WHERE publisher = ?1 AND package = ?2";
+        self.read(sql, params![publisher.to_bytes(), package.as_str()], |row| {
+            let (identity_seq, log_seq): (i64, i64) = (row.get(0)?, row.get(1)?);
+            Ok(HeadOrder { identity_seq: identity_seq.cast_unsigned(), log_seq: log_seq.cast_unsigned() })
+        })
+    }
+
+    pub(super) fn set_proven(
+        &self,
+        publisher: &PublisherId,
+        package: &PackageId,
+        order: HeadOrder,
+        claim: Option<&[u8]>,
+    ) -> Result<(), CatalogError> {
+        let sql = "INSERT OR REPLACE INTO proofs (publisher, package, identity_seq, log_seq, claim)
+                   VALUES (?1, ?2, ?3, ?4, ?5)";
+        let (identity_seq, log_seq) = (order.identity_seq.cast_signed(), order.log_seq.cast_signed());
+        self.write(sql, params![publisher.to_bytes(), package.as_str(), identity_seq, log_seq, claim])?;
+        Ok(())
+    }
+
     pub(super) fn take_flags(
         &self,
         publisher: &PublisherId,
@@ -186,8 +224,10 @@ impl Intake<'_> {
     ) -> Result<(), CatalogError> {
         let mut changed = 0;
         for entry in versions {
-            let sql = "UPDATE releases SET yanked = ?2 WHERE cid = ?1 AND publisher = ?3 AND yanked <> ?2";
-            changed += self.write(sql, params![entry.release.to_bytes(), entry.yanked, publisher.to_bytes()])?;
+            let sql = "UPDATE releases SET yanked = ?2, mark = ?4 WHERE cid = ?1 AND publisher = ?3 AND yanked <> ?2";
+            let cid = entry.release.to_bytes();
+            let mark = schema::mark(&cid, entry.yanked);
+            changed += self.write(sql, params![cid, entry.yanked, publisher.to_bytes(), mark])?;
         }
         if changed > 0 {
             self.derive_package(publisher, package)?;
@@ -220,7 +260,7 @@ impl Intake<'_> {
         run().map_err(self.catalog.failed("read"))
     }
 
-    fn read_all(&self, sql: &str, params: impl rusqlite::Params) -> Result<Vec<Vec<u8>>, CatalogError> {
+    pub(super) fn read_all(&self, sql: &str, params: impl rusqlite::Params) -> Result<Vec<Vec<u8>>, CatalogError> {
         let run = || -> rusqlite::Result<_> {
             self.transaction.prepare_cached(sql)?.query_map(params, |row| row.get(0))?.collect()
         };

@@ -5,7 +5,8 @@ use rusqlite::params;
 use crate::{
     identity::{IdentityChain, PublisherId, Signed, Timestamp},
     index::{
-        Acceptance, Catalog, CatalogError, LogAction, LogEntry, Publication, VersionEntry, catalog::intake::Intake,
+        Acceptance, Catalog, CatalogError, LogAction, LogEntry, Publication, VersionEntry,
+        catalog::{intake::Intake, quota::Standing},
     },
 };
 
@@ -27,11 +28,12 @@ impl Catalog {
                 return Ok(Acceptance::Refused(refusal));
             }
             intake.take_log_entry(&publication.log)?;
+            intake.raise_standing(&chain.publisher(), Standing::Own)?;
             let outcome = match &publication.release {
                 Some(release) => intake.take_release(release, false, "publish")?,
                 None => accepted,
             };
-            intake.follow_log(chain, &publication.log)?;
+            intake.follow_log(chain, publication)?;
             Ok(outcome)
         })
     }
@@ -63,12 +65,13 @@ impl Intake<'_> {
     }
 
     /// Does to the releases what a log entry says.
-    fn follow_log(&self, chain: &IdentityChain, entry: &Signed<LogEntry>) -> Result<(), CatalogError> {
-        let (package, version, release, yanked) = match &entry.record().action {
+    fn follow_log(&self, chain: &IdentityChain, publication: &Publication) -> Result<(), CatalogError> {
+        let (package, version, release, yanked) = match &publication.log.record().action {
             LogAction::Yank { package, version, release, .. } => (package, version, release, true),
             LogAction::Unyank { package, version, release } => (package, version, release, false),
             LogAction::Release { .. } | LogAction::Advisory { .. } | LogAction::Rotation { .. } => return Ok(()),
         };
+        self.set_proven(&chain.publisher(), package, publication.head.order(), None)?;
         let flag = VersionEntry { version: version.clone(), release: *release, yanked, signatures: Vec::new() };
         self.take_flags(&chain.publisher(), package, &[flag])
     }

@@ -9,7 +9,7 @@ use crate::{
         Catalog, CatalogCounts, CatalogError, Equivocation, Head, PublisherEntry, ReleaseEntry, StoredRecords,
         VerifiedHead,
     },
-    package::PackageId,
+    package::{PackageId, Release},
 };
 
 /// Columns that make a [`ReleaseEntry`].
@@ -54,6 +54,29 @@ impl Catalog {
         ids.iter().map(|id| self.publisher_id(id)).collect()
     }
 
+    /// Publishers that have a release of a package in a namespace.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub fn publishers_in(&self, namespace: &str) -> Result<Vec<PublisherId>, CatalogError> {
+        // `0` follows `/`: between the two is all that begins with the namespace.
+        let sql = "SELECT DISTINCT publisher FROM releases WHERE package > ?1 || '/' AND package < ?1 || '0'
+                   ORDER BY publisher";
+        let ids: Vec<Vec<u8>> = self.read_rows(sql, params![namespace], |row| row.get(0))?;
+        ids.iter().map(|id| self.publisher_id(id)).collect()
+    }
+
+    /// Publishers of this home that have a release of a package.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub fn own_publishers_of(&self, package: &PackageId) -> Result<Vec<PublisherId>, CatalogError> {
+        let sql = "SELECT DISTINCT publisher FROM releases
+                   WHERE package = ?1 AND publisher IN (SELECT publisher FROM log) ORDER BY publisher";
+        let ids: Vec<Vec<u8>> = self.read_rows(sql, params![package.as_str()], |row| row.get(0))?;
+        ids.iter().map(|id| self.publisher_id(id)).collect()
+    }
+
     /// Packages of a publisher, ordered by name.
     ///
     /// # Errors
@@ -62,6 +85,16 @@ impl Catalog {
         let sql = "SELECT package FROM packages WHERE publisher = ?1 ORDER BY package";
         let names: Vec<String> = self.read_rows(sql, params![publisher.to_bytes()], |row| row.get(0))?;
         names.iter().map(|name| name.parse().map_err(|error| self.damaged(error))).collect()
+    }
+
+    /// The release of a publisher that was seen last.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub fn newest_release_of(&self, publisher: &PublisherId) -> Result<Option<Cid>, CatalogError> {
+        let sql = "SELECT cid FROM releases WHERE publisher = ?1 ORDER BY seen DESC, rowid DESC LIMIT 1";
+        let cids: Vec<Vec<u8>> = self.read_rows(sql, params![publisher.to_bytes()], |row| row.get(0))?;
+        cids.first().map(|cid| cid.as_slice().try_into().map_err(|error| self.damaged(error))).transpose()
     }
 
     /// What is known of a publisher.
@@ -192,6 +225,11 @@ impl Catalog {
         let rows: Vec<ReleaseRow> =
             self.read_rows(sql, params, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         rows.into_iter().map(|row| self.release_entry(row)).collect()
+    }
+
+    /// Reads a stored release.
+    pub(super) fn open_stored(&self, envelope: &[u8]) -> Result<Signed<Release>, CatalogError> {
+        Signed::decode(envelope).map_err(|error| self.damaged(error))
     }
 
     pub(super) fn release_entry(&self, row: ReleaseRow) -> Result<ReleaseEntry, CatalogError> {

@@ -6,7 +6,10 @@ use crate::{
     identity::{Envelope, IdentityChain, RecordKind, Signed, Timestamp},
     index::{
         Catalog, CatalogError, LogEntry,
-        catalog::intake::{Intake, Standing},
+        catalog::{
+            intake::{Intake, Standing as ChainStanding},
+            quota::Standing,
+        },
     },
     package::Release,
 };
@@ -61,7 +64,7 @@ impl Intake<'_> {
     /// Takes stored records in again. They were accepted once, so a release may rest on any document of the chain.
     fn take_stored(&self, records: &StoredRecords) -> Result<u64, CatalogError> {
         let Ok(chain) = IdentityChain::decode(&records.chain) else { return Ok(1 + records.releases.len() as u64) };
-        if !matches!(self.take_chain(&chain)?, Standing::Current) {
+        if !matches!(self.take_chain(&chain)?, ChainStanding::Current) {
             return Ok(1);
         }
         let mut refused = self.take_stored_head(records, &chain)?;
@@ -99,6 +102,9 @@ impl Intake<'_> {
             self.take_log_entry(&entry)?;
             expected = entry.record().prev;
             taken += 1;
+        }
+        if taken > 0 {
+            self.raise_standing(&chain.publisher(), Standing::Own)?;
         }
         Ok(records.log.len() as u64 - taken)
     }

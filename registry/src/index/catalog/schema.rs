@@ -1,26 +1,40 @@
 //! The tables.
+//!
+//! A file of an older schema is brought up to date when it is opened, in one transaction: what was taken in stays, what
+//! is derived from it is made again.
 
 use std::{path::Path, time::Duration};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use crate::index::CatalogError;
+use crate::{
+    identity::{PublisherId, Signed},
+    index::{CatalogError, catalog::words},
+    package::Release,
+};
 
 /// Version of the tables below; stands in `user_version`.
-const SCHEMA: i64 = 1;
+pub(super) const SCHEMA: i64 = 2;
+/// The oldest version that can be brought up to date.
+const OLDEST: i64 = 1;
 /// `ggen` in ASCII; stands in `application_id`, so that no other program's database is taken for a catalog.
 const APPLICATION: i64 = 0x6767_656e;
 /// How long to wait for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-const TABLES: &str = "
+const RECORDS: &str = "
     CREATE TABLE publishers (
         id           BLOB PRIMARY KEY,          -- binary CID of the genesis document
         chain        BLOB NOT NULL,             -- identity chain, encoded
         head         BLOB,                      -- envelope of the highest head seen
         refresh      BLOB,                      -- envelope of its newest refresh
         equivocation BLOB,                      -- proof that there are two histories
-        first_seen   INTEGER NOT NULL           -- seconds since 1970
+        first_seen   INTEGER NOT NULL,          -- seconds since 1970
+        standing     INTEGER NOT NULL DEFAULT 0, -- 0 heard of, 1 followed, 2 of this home
+        seen         INTEGER NOT NULL DEFAULT 0, -- when something new of it was last taken in
+        releases     INTEGER NOT NULL DEFAULT 0, -- number, by the triggers below
+        bytes        INTEGER NOT NULL DEFAULT 0, -- of their envelopes
+        marks        INTEGER NOT NULL DEFAULT 0  -- exclusive or of their marks
     ) STRICT;
     CREATE TABLE releases (
         cid       BLOB PRIMARY KEY,             -- binary CID of the payload
@@ -32,6 +46,7 @@ const TABLES: &str = "
         yanked    INTEGER NOT NULL,
         seen      INTEGER NOT NULL,             -- seconds since 1970
         source    TEXT NOT NULL,
+        mark      INTEGER NOT NULL DEFAULT 0,   -- 63 bits of the CID, and whether it is yanked
         UNIQUE (publisher, package, version)
     ) STRICT;
     CREATE INDEX releases_by_package ON releases (package);
@@ -51,10 +66,6 @@ const TABLES: &str = "
         tag     TEXT NOT NULL,                  -- lower case
         PRIMARY KEY (package, tag)
     ) STRICT, WITHOUT ROWID;
-    CREATE VIRTUAL TABLE words USING fts5 (     -- rowid = packages.id
-        name, description, tags, keywords, category,
-        content = '', contentless_delete = 1, prefix = '2 3', tokenize = 'unicode61 remove_diacritics 2'
-    );
     CREATE TABLE log (                          -- of the publishers of this home
         publisher BLOB NOT NULL,
         seq       INTEGER NOT NULL,
@@ -62,6 +73,45 @@ const TABLES: &str = "
         envelope  BLOB NOT NULL,
         PRIMARY KEY (publisher, seq)
     ) STRICT;
+";
+
+/// What came with schema 2, except for columns.
+const SINCE_2: &str = "
+    CREATE INDEX publishers_by_standing ON publishers (standing, seen, bytes);
+    CREATE TABLE proofs (                       -- when the flags of a package's versions were last proven
+        publisher    BLOB NOT NULL,
+        package      TEXT NOT NULL,
+        identity_seq INTEGER NOT NULL,          -- of the head that proves it
+        log_seq      INTEGER NOT NULL,
+        claim        BLOB,                      -- the proof, where a version is yanked
+        PRIMARY KEY (publisher, package)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TRIGGER release_added AFTER INSERT ON releases BEGIN
+        UPDATE publishers SET releases = releases + 1, bytes = bytes + length(NEW.envelope),
+            marks = (marks | NEW.mark) - (marks & NEW.mark) WHERE id = NEW.publisher;
+    END;
+    CREATE TRIGGER release_removed AFTER DELETE ON releases BEGIN
+        UPDATE publishers SET releases = releases - 1, bytes = bytes - length(OLD.envelope),
+            marks = (marks | OLD.mark) - (marks & OLD.mark) WHERE id = OLD.publisher;
+    END;
+    CREATE TRIGGER release_marked AFTER UPDATE OF mark ON releases BEGIN
+        UPDATE publishers SET marks = (marks | OLD.mark) - (marks & OLD.mark) WHERE id = OLD.publisher;
+        UPDATE publishers SET marks = (marks | NEW.mark) - (marks & NEW.mark) WHERE id = NEW.publisher;
+    END;
+";
+
+const FROM_1_TO_2: &str = "
+    ALTER TABLE publishers ADD COLUMN standing INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE publishers ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE publishers ADD COLUMN releases INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE publishers ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE publishers ADD COLUMN marks INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE releases ADD COLUMN mark INTEGER NOT NULL DEFAULT 0;
+    UPDATE publishers SET seen = first_seen;
+    UPDATE publishers SET standing = 2 WHERE id IN (SELECT publisher FROM log);
+    UPDATE publishers SET releases = (SELECT count(*) FROM releases WHERE publisher = publishers.id),
+        bytes = coalesce((SELECT sum(length(envelope)) FROM releases WHERE publisher = publishers.id), 0);
+    DROP TABLE words;
 ";
 
 /// Opens the database and makes its tables if it has none.
@@ -77,7 +127,9 @@ pub(super) fn open(path: &Path) -> Result<Connection, CatalogError> {
         transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
     match (tables, pragma("application_id")?, pragma("user_version")?) {
         (0, ..) => {
-            transaction.execute_batch(TABLES).map_err(failed)?;
+            transaction.execute_batch(RECORDS).map_err(failed)?;
+            transaction.execute_batch(SINCE_2).map_err(failed)?;
+            transaction.execute_batch(words::TABLES).map_err(failed)?;
             transaction.pragma_update(None, "application_id", APPLICATION).map_err(failed)?;
             transaction.pragma_update(None, "user_version", SCHEMA).map_err(failed)?;
         }
@@ -85,6 +137,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, CatalogError> {
         (_, APPLICATION, found) if found > SCHEMA => {
             return Err(CatalogError::Newer { path: path.to_owned(), found, supported: SCHEMA });
         }
+        (_, APPLICATION, OLDEST) => upgrade(&transaction, path)?,
         (_, APPLICATION, found) => return Err(corrupt(&format!("it has the unknown schema {found}"))),
         (..) => return Err(corrupt("it is a database of another program")),
     }
@@ -94,4 +147,40 @@ pub(super) fn open(path: &Path) -> Result<Connection, CatalogError> {
         .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
         .map_err(failed)?;
     Ok(connection)
+}
+
+/// From schema 1: marks are worked out, and the words are made again from the releases.
+fn upgrade(transaction: &Transaction<'_>, path: &Path) -> Result<(), CatalogError> {
+    let failed = |source| CatalogError::from_sqlite("bring up to date", path, source);
+    let damaged = |reason: String| CatalogError::Corrupt { path: path.to_owned(), reason };
+    transaction.execute_batch(FROM_1_TO_2).map_err(failed)?;
+    transaction.execute_batch(words::TABLES).map_err(failed)?;
+    let rows = |sql: &str| -> rusqlite::Result<Vec<(Vec<u8>, i64)>> {
+        transaction.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    };
+    transaction.execute_batch(SINCE_2).map_err(failed)?;
+    for (cid, yanked) in rows("SELECT cid, yanked FROM releases").map_err(failed)? {
+        let mark = mark(&cid, yanked != 0);
+        transaction.execute("UPDATE releases SET mark = ?2 WHERE cid = ?1", params![cid, mark]).map_err(failed)?;
+    }
+    let latest = "SELECT r.envelope, p.id FROM packages p JOIN releases r ON r.cid = p.latest";
+    for (envelope, id) in rows(latest).map_err(failed)? {
+        let release: Signed<Release> = Signed::decode(&envelope).map_err(|error| damaged(error.to_string()))?;
+        words::insert(transaction, id, release.record()).map_err(failed)?;
+    }
+    transaction.pragma_update(None, "user_version", SCHEMA).map_err(failed)
+}
+
+/// What stands for a release in the sum of a publisher's: the last bits of its CID, the lowest replaced by whether it
+/// is yanked.
+pub(super) fn mark(cid: &[u8], yanked: bool) -> i64 {
+    let mut last = [0; 8];
+    let from = cid.len().saturating_sub(last.len());
+    last[..cid.len() - from].copy_from_slice(&cid[from..]);
+    (i64::from_be_bytes(last) & !1) | i64::from(yanked)
+}
+
+/// What a publisher is searched by: its short id, and the whole.
+pub(super) fn names_of(publisher: &PublisherId) -> String {
+    format!("{} {publisher}", publisher.short())
 }

@@ -1,3 +1,8 @@
+mod exchange;
+mod quota;
+mod ranking;
+mod upgrade;
+
 use ggen_blockstore::Blockstore as _;
 use rusqlite::Connection;
 
@@ -55,6 +60,9 @@ fn a_claim_is_kept_once_and_found_by_name_cid_and_content() {
     assert_eq!(catalog.releases_of_content(&release.record().content).unwrap().len(), 1);
     let package = "acme/http".parse().unwrap();
     assert_eq!(catalog.publishers_of(&package).unwrap(), [alice.chain.publisher()]);
+    assert_eq!(catalog.publishers_in("acme").unwrap(), [alice.chain.publisher()]);
+    assert_eq!((catalog.publishers_in("acm").unwrap(), catalog.publishers_in("acme0").unwrap()), (vec![], vec![]));
+    assert_eq!(catalog.own_publishers_of(&package).unwrap(), [], "it was told by a peer");
     assert_eq!(catalog.packages_of(&alice.chain.publisher()).unwrap(), [package]);
     let publisher = catalog.publisher(&alice.chain.publisher()).unwrap().unwrap();
     assert_eq!((&publisher.chain, publisher.head.as_ref()), (&alice.chain, Some(alice.head())));
@@ -285,6 +293,7 @@ fn filters_leave_out_other_categories_and_tags() {
     let filters = |category: Option<&str>, tags: &[&str]| SearchFilters {
         category: category.map(ToOwned::to_owned),
         tags: tags.iter().map(ToString::to_string).collect(),
+        known_before: None,
     };
     let mut middleware = found_with(&catalog, "auth", &filters(Some("middleware"), &[]));
     middleware.sort();
@@ -335,7 +344,7 @@ fn a_newer_schema_is_said_so_and_left_alone() {
     let path = home.path().join("catalog.db");
     drop(Catalog::open(&path).unwrap());
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    assert!(matches!(Catalog::open(&path), Err(CatalogError::Newer { found: 99, supported: 1, .. })));
+    assert!(matches!(Catalog::open(&path), Err(CatalogError::Newer { found: 99, supported: 2, .. })));
 }
 
 #[test]

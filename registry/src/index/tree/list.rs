@@ -12,6 +12,59 @@ use crate::{
     package::PackageId,
 };
 
+/// A listing under way: asks for the nodes of one level of the tree after the other.
+#[derive(Debug)]
+pub struct TreeListing {
+    level: Vec<RecordCid>,
+    depth: usize,
+    packages: Vec<PackageId>,
+    limit: usize,
+}
+
+impl TreeListing {
+    /// Begins at `root`; lists at most `limit` packages.
+    pub fn new(root: RecordCid, limit: usize) -> Self {
+        Self { level: vec![root], depth: 0, packages: Vec::new(), limit }
+    }
+
+    /// The nodes that are needed next; none when the listing has ended.
+    pub fn wants(&self) -> Vec<Cid> {
+        self.level.iter().map(|node| *node.cid()).collect()
+    }
+
+    /// Reads the nodes that are needed next with `get`.
+    ///
+    /// # Errors
+    /// [`TreeError`] for a node that is missing or broken.
+    pub fn supply<G>(&mut self, get: G) -> Result<(), TreeError>
+    where
+        G: Fn(&Cid) -> ggen_blockstore::Result<Option<Bytes>>,
+    {
+        let mut below = Vec::new();
+        for node in std::mem::take(&mut self.level) {
+            let data = get(node.cid())?.ok_or_else(|| TreeError::Missing { cid: Box::new(*node.cid()) })?;
+            let room = self.limit - self.packages.len();
+            match read_node(node.cid(), &data)? {
+                Node::Leaf(entries) => self.packages.extend(entries.into_iter().take(room).map(|(package, _)| package)),
+                Node::Branch(_) if self.depth == MAX_DEPTH => return Err(broken(node.cid(), "it stands too deep")),
+                // Every subtree has a package at least: more of them than there is room for need not be looked at.
+                Node::Branch(branch) => {
+                    let places = room.saturating_sub(below.len());
+                    below.extend(branch.children.into_iter().take(places));
+                }
+            }
+        }
+        self.level = below;
+        self.depth += 1;
+        Ok(())
+    }
+
+    /// The packages.
+    pub fn finish(self) -> Vec<PackageId> {
+        self.packages
+    }
+}
+
 /// Lists the packages of a catalog tree in the order of the tree, at most `limit`. Memory is bounded by what is
 /// returned and one path.
 ///

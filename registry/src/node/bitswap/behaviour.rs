@@ -17,15 +17,16 @@ use libp2p::{
         ToSwarm, behaviour::ConnectionEstablished,
     },
 };
-use tokio::{task::JoinSet, time::Sleep};
+use tokio::{sync::oneshot, task::JoinSet, time::Sleep};
 
 use super::{
     SessionId,
     answer::{self, Reading},
-    channel::SessionSender,
+    channel::{Offence, SessionSender},
     client::{Client, TICK_EVERY},
     handler::{Arrived, Command, CommandKind, Handler, LaneName, Report, ReportKind, now},
-    message::Message,
+    message::{Message, Version},
+    prior::{NoPriors, Priors},
     server::{Job, Server},
 };
 
@@ -55,7 +56,7 @@ pub struct SessionSpec {
 }
 
 /// What the swarm's owner is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
     /// A peer broke the protocol. Sessions ask it no more.
@@ -64,6 +65,8 @@ pub enum Event {
         peer: PeerId,
         /// What it did.
         reason: Misbehaviour,
+        /// A session was told.
+        blamed: bool,
     },
     /// Blocks were sent to a peer since the last such event of it.
     Served {
@@ -84,6 +87,8 @@ pub enum Event {
         bytes: u64,
         /// Blocks that came too late or twice, on top of these.
         unwanted: u64,
+        /// How fast they came, in bytes per second, if that was measured.
+        rate: Option<f64>,
     },
 }
 
@@ -133,10 +138,15 @@ pub struct Behaviour {
 impl Behaviour {
     /// Serves what `store` has, and fetches what sessions want.
     pub fn new(store: Arc<dyn Blockstore>, config: Config) -> Self {
+        Self::knowing(store, config, Arc::new(NoPriors))
+    }
+
+    /// The same, with somebody who knows peers from earlier.
+    pub fn knowing(store: Arc<dyn Blockstore>, config: Config, priors: Arc<dyn Priors>) -> Self {
         Self {
             store,
             config,
-            client: Client::new(),
+            client: Client::new(priors),
             server: Server::default(),
             peers: HashMap::new(),
             traffic: HashMap::new(),
@@ -179,6 +189,13 @@ impl Behaviour {
     /// Ends a session: all its wants are taken back.
     pub fn close_session(&mut self, id: SessionId) {
         self.client.close(id);
+        self.wake();
+    }
+
+    /// Asks a connected peer whether it has all of these blocks, at most [`MAX_QUESTION_CIDS`](super::MAX_QUESTION_CIDS).
+    /// The answer may never come: whoever asks knows how long to wait.
+    pub fn question(&mut self, peer: PeerId, cids: Vec<Cid>, reply: oneshot::Sender<bool>) {
+        self.client.question(peer, cids, reply, now());
         self.wake();
     }
 
@@ -250,18 +267,18 @@ impl Behaviour {
         traffic.received.1 += received.bytes;
         traffic.unwanted += received.unwanted;
         if received.misbehaved {
-            self.report(peer_id, Misbehaviour::UnaskedData);
+            self.report(peer_id, Misbehaviour::UnaskedData, received.blamed);
         }
     }
 
-    fn report(&mut self, peer: PeerId, reason: Misbehaviour) {
+    fn report(&mut self, peer: PeerId, reason: Misbehaviour, blamed: bool) {
         tracing::debug!(%peer, ?reason, "a peer misbehaved");
-        self.actions.push_back(ToSwarm::GenerateEvent(Event::PeerMisbehaved { peer, reason }));
+        self.actions.push_back(ToSwarm::GenerateEvent(Event::PeerMisbehaved { peer, reason, blamed }));
     }
 
     fn on_malformed(&mut self, peer_id: PeerId, detail: String, now: Instant) {
-        self.client.ban(peer_id, now);
-        self.report(peer_id, Misbehaviour::Malformed { detail });
+        let blamed = self.client.ban(peer_id, Offence::Malformed, now);
+        self.report(peer_id, Misbehaviour::Malformed { detail }, blamed);
         let Some(peer) = self.peers.get_mut(&peer_id) else { return };
         peer.malformed += 1;
         if peer.malformed >= MAX_MALFORMED {
@@ -333,7 +350,8 @@ impl Behaviour {
                 self.actions.push_back(ToSwarm::GenerateEvent(event));
             }
             if received.0 + unwanted > 0 {
-                let event = Event::Received { peer, blocks: received.0, bytes: received.1, unwanted };
+                let rate = self.client.rate_of(&peer);
+                let event = Event::Received { peer, blocks: received.0, bytes: received.1, unwanted, rate };
                 self.actions.push_back(ToSwarm::GenerateEvent(event));
             }
         }
@@ -398,8 +416,10 @@ impl NetworkBehaviour for Behaviour {
         match report {
             ReportKind::Message(arrived) => self.on_message(peer_id, arrived, now),
             ReportKind::Progress => self.client.on_progress(peer_id, now),
-            ReportKind::Sent(LaneName::Wants, _) => self.client.on_update_sent(peer_id),
-            ReportKind::Sent(LaneName::Answers, message) => self.on_answer_sent(peer_id, &message),
+            ReportKind::Sent(LaneName::Wants, _, version) => {
+                self.client.on_update_sent(peer_id, version.is_some_and(|version| version >= Version::V1_2));
+            }
+            ReportKind::Sent(LaneName::Answers, message, _) => self.on_answer_sent(peer_id, &message),
             ReportKind::Failed { lane: LaneName::Wants, fatal, .. } => {
                 self.client.on_update_failed(peer_id, fatal, now);
             }

@@ -45,10 +45,41 @@ pub enum SessionEvent {
         /// Why.
         reason: DropReason,
     },
+    /// A peer did what no honest one does. Told once per session, peer and offence.
+    Offended {
+        /// The peer.
+        peer: PeerId,
+        /// What it did.
+        offence: Offence,
+    },
+    /// A peer has sent nothing of what it was asked for, and it is time that it had.
+    Late {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A peer that was late has answered after all, though perhaps too late to be of use.
+    Answered {
+        /// The peer.
+        peer: PeerId,
+    },
 }
 
 /// Most CIDs that a [`SessionEvent::NeedPeers`] names.
 pub const MAX_NEEDED_CIDS: usize = 8;
+
+/// What a peer did wrong in a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Offence {
+    /// It sent bytes that are not what it was asked for.
+    WrongBytes,
+    /// It was asked and went silent for long.
+    Stalled,
+    /// It said that it has a block and, asked for it, that it has not.
+    FalseHave,
+    /// It sent something that is not a Bitswap message.
+    Malformed,
+}
 
 /// Why a session gave a peer up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

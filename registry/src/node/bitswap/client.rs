@@ -2,9 +2,11 @@
 
 mod peer;
 mod schedule;
+mod survey;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
     task::Waker,
     time::Instant,
 };
@@ -13,17 +15,24 @@ use cid::Version;
 use ggen_blockstore::{Block, Cid, DAG_PB, RAW};
 use libp2p::PeerId;
 
-use self::peer::{Peer, Standing};
 pub(super) use self::schedule::TICK_EVERY;
+pub use self::survey::MAX_QUESTION_CIDS;
+use self::{
+    peer::{Peer, Standing},
+    survey::Survey,
+};
 use super::{
     SessionId,
-    channel::{DropReason, SessionEvent, SessionSender},
+    channel::{DropReason, Offence, SessionEvent, SessionSender},
     message::{Message, Presence},
+    prior::{Prior, Priors},
     session::{Refusal, Session},
 };
 
 /// Blocks nobody asked for that a peer may send before it is given up.
 pub(super) const MAX_UNASKED_BLOCKS: u32 = 8;
+/// As many from a peer that is to send others count as wrong answers. One may be left over from a former connection.
+const WRONG_BLOCKS: u32 = 2;
 
 /// A session and its timing.
 #[derive(Debug)]
@@ -33,6 +42,8 @@ struct Active {
     progress_at: Instant,
     needed_at: Option<Instant>,
     retried_at: Instant,
+    /// Those held back are asked too, for the others did not deliver.
+    released: bool,
 }
 
 /// What a message's blocks were worth.
@@ -46,12 +57,17 @@ pub(super) struct Received {
     pub(super) unwanted: u64,
     /// The peer has sent too much that it was never asked for.
     pub(super) misbehaved: bool,
+    /// A session was told what it did.
+    pub(super) blamed: bool,
 }
 
 /// The client's state.
 #[derive(Debug)]
 pub(super) struct Client {
+    priors: Arc<dyn Priors>,
     sessions: BTreeMap<SessionId, Active>,
+    /// Questions to single peers; their ids are of the same kind.
+    surveys: BTreeMap<SessionId, Survey>,
     /// Connected peers.
     peers: HashMap<PeerId, Peer>,
     /// Which sessions want a block.
@@ -63,9 +79,11 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(priors: Arc<dyn Priors>) -> Self {
         Self {
+            priors,
             sessions: BTreeMap::new(),
+            surveys: BTreeMap::new(),
             peers: HashMap::new(),
             interest: HashMap::new(),
             next_session: 0,
@@ -78,7 +96,8 @@ impl Client {
         let id = SessionId(self.next_session);
         self.next_session += 1;
         let session = Session::new(output);
-        self.sessions.insert(id, Active { session, progress_at: now, needed_at: None, retried_at: now });
+        self.sessions
+            .insert(id, Active { session, progress_at: now, needed_at: None, retried_at: now, released: false });
         id
     }
 
@@ -93,7 +112,7 @@ impl Client {
 
     /// Whether any session wants anything.
     pub(super) fn is_busy(&self) -> bool {
-        self.sessions.values().any(|active| active.session.wanted() > 0)
+        !self.surveys.is_empty() || self.sessions.values().any(|active| active.session.wanted() > 0)
     }
 
     pub(super) fn want(&mut self, id: SessionId, wants: impl IntoIterator<Item = (Cid, Option<u64>)>, now: Instant) {
@@ -156,6 +175,7 @@ impl Client {
     /// Makes a connected peer a member, in the place of a less useful one if there is no room; says whether it is one.
     /// `has`: it has something that the session wants.
     fn join(&mut self, id: SessionId, peer_id: PeerId, has: bool) -> bool {
+        self.meet(id, peer_id);
         let outdone = self.sessions.get(&id).and_then(|active| active.session.outdone_by(&peer_id, has));
         if let Some(outdone) = outdone {
             self.drop_from(id, outdone, DropReason::Useless);
@@ -167,14 +187,21 @@ impl Client {
         joined
     }
 
+    /// What is known of a peer, in the eyes of one session.
+    fn meet(&mut self, id: SessionId, peer_id: PeerId) -> Prior {
+        let Some(active) = self.sessions.get_mut(&id) else { return Prior::default() };
+        active.session.prior(peer_id, || self.priors.prior(&peer_id))
+    }
+
     pub(super) fn on_connected(&mut self, peer_id: PeerId, now: Instant) {
-        self.peers.insert(peer_id, Peer::new());
+        self.peers.insert(peer_id, Peer::new(&self.priors.prior(&peer_id)));
         let of_peer = |(id, active): (&SessionId, &Active)| active.session.is_candidate(&peer_id).then_some(*id);
         let ids: Vec<_> = self.sessions.iter().filter_map(of_peer).collect();
         ids.into_iter().for_each(|id| self.add_peer(id, peer_id, now));
     }
 
     pub(super) fn on_disconnected(&mut self, peer_id: PeerId, now: Instant) {
+        self.drop_questions(peer_id);
         self.peers.remove(&peer_id);
         self.touched.remove(&peer_id);
         for active in self.sessions.values_mut() {
@@ -204,14 +231,18 @@ impl Client {
             return received;
         };
         peer.meter.on_sign(now);
+        let unasked_before = peer.unasked;
         peer.unasked += refused;
-        let (mut asked_at, mut answered_bytes) = (None, 0);
+        let (mut asked_at, mut answered_bytes, mut answered) = (None, 0, false);
+        let mut there = Vec::new();
         let mut wanted = Vec::with_capacity(blocks.len());
         for block in blocks {
             let block = self.as_wanted(block);
             let Some(peer) = self.peers.get_mut(&peer_id) else { break };
             let was_asked = peer.wantlist.was_asked(block.cid());
+            answered |= was_asked;
             if let Some(answered) = peer.wantlist.on_block(block.cid()) {
+                there.push((*block.cid(), answered.owners));
                 asked_at = asked_at.max(Some(answered.asked_at));
                 answered_bytes += block.data().len() as u64;
             } else if !was_asked {
@@ -225,6 +256,8 @@ impl Client {
                 received.unwanted += 1;
             }
         }
+        // Small blocks are sent in the place of the answer that they are there.
+        there.iter().for_each(|(cid, owners)| self.on_there(peer_id, cid, owners));
         // A block that is a small part of a large message must not keep all of it in memory.
         let copy = received.bytes * 2 < frame_bytes as u64;
         for block in wanted {
@@ -236,9 +269,14 @@ impl Client {
                 peer.meter.on_bytes(answered_bytes, latency, peer.wantlist.live() == 0, now);
             }
             received.misbehaved = peer.unasked > MAX_UNASKED_BLOCKS;
+            let wrong = peer.unasked > unasked_before && peer.unasked >= WRONG_BLOCKS && peer.wantlist.live() > 0;
+            received.blamed = wrong && self.blame(peer_id, Offence::WrongBytes);
+        }
+        if answered {
+            self.sessions.values_mut().for_each(|active| active.session.on_answer(peer_id));
         }
         if received.misbehaved {
-            self.ban(peer_id, now);
+            received.blamed |= self.ban(peer_id, Offence::WrongBytes, now);
         }
         self.touched.insert(peer_id);
         self.fill_all(now);
@@ -263,6 +301,7 @@ impl Client {
             let Some(active) = self.sessions.get_mut(&id) else { continue };
             active.progress_at = now;
             active.needed_at = None;
+            active.released &= active.session.is_held_back(&from);
             let involved = active.session.on_block(&cid, block.data().len(), from).unwrap_or_default();
             active.session.output.send(SessionEvent::Block { block: block.clone(), from });
             self.release(id, &cid, &involved);
@@ -279,9 +318,15 @@ impl Client {
             };
             peer.meter.on_sign(now);
             match presence {
-                Presence::DontHave => self.on_refused(peer_id, cid),
+                Presence::DontHave => {
+                    self.blame_false_have(peer_id, cid);
+                    self.on_refused(peer_id, cid);
+                    self.on_not_there(peer_id, cid);
+                }
                 Presence::Have => {
-                    for id in peer.wantlist.on_have(cid) {
+                    let owners = peer.wantlist.on_have(cid);
+                    self.on_there(peer_id, cid, &owners);
+                    for id in owners {
                         if self.join(id, peer_id, true)
                             && let Some(active) = self.sessions.get_mut(&id)
                         {
@@ -293,6 +338,30 @@ impl Client {
         }
         self.touched.insert(peer_id);
         self.fill_all(now);
+    }
+
+    /// Tells the sessions that ask the peer for something what it did, and takes back what they asked; says whether
+    /// there was one.
+    fn blame(&mut self, peer_id: PeerId, offence: Offence) -> bool {
+        let of_peer = |(_, active): &(&SessionId, &Active)| active.session.asked_of(&peer_id) > 0;
+        let ids: Vec<_> = self.sessions.iter().filter(of_peer).map(|(id, _)| *id).collect();
+        ids.iter().for_each(|id| self.blame_in(*id, peer_id, offence));
+        !ids.is_empty()
+    }
+
+    fn blame_in(&mut self, id: SessionId, peer_id: PeerId, offence: Offence) {
+        let Some(active) = self.sessions.get_mut(&id) else { return };
+        let cids = active.session.on_offence(peer_id, offence);
+        if let Some(peer) = self.peers.get_mut(&peer_id) {
+            cids.iter().for_each(|cid| peer.wantlist.release(cid, id));
+        }
+        self.touched.insert(peer_id);
+    }
+
+    fn blame_false_have(&mut self, peer_id: PeerId, cid: &Cid) {
+        let is_false = |(_, active): &(&SessionId, &Active)| active.session.is_false_have(cid, &peer_id);
+        let ids: Vec<_> = self.sessions.iter().filter(is_false).map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.blame_in(id, peer_id, Offence::FalseHave));
     }
 
     fn on_refused(&mut self, peer_id: PeerId, cid: &Cid) {
@@ -322,15 +391,20 @@ impl Client {
         self.fill_all(now);
     }
 
-    /// Gives a peer up until it connects anew.
-    pub(super) fn ban(&mut self, peer_id: PeerId, now: Instant) {
+    /// Gives a peer up until it connects anew; says whether a session was told what it did.
+    pub(super) fn ban(&mut self, peer_id: PeerId, offence: Offence, now: Instant) -> bool {
+        let of_peer = |(_, active): &(&SessionId, &Active)| active.session.members().contains_key(&peer_id);
+        let ids: Vec<_> = self.sessions.iter().filter(of_peer).map(|(id, _)| *id).collect();
+        ids.iter().for_each(|id| self.blame_in(*id, peer_id, offence));
         self.exclude(peer_id, Standing::Banned, DropReason::Misbehaved, now);
+        !ids.is_empty()
     }
 
     fn exclude(&mut self, peer_id: PeerId, standing: Standing, reason: DropReason, now: Instant) {
         if let Some(peer) = self.peers.get_mut(&peer_id) {
             peer.standing = standing;
         }
+        self.drop_questions(peer_id);
         self.drop_from_all(peer_id, reason, now);
     }
 
@@ -345,10 +419,12 @@ impl Client {
         Some(message)
     }
 
-    /// A message of wants was written.
-    pub(super) fn on_update_sent(&mut self, peer_id: PeerId) {
+    /// A message of wants was written; `says_no`: in a version of the protocol that has an answer for what is not
+    /// there.
+    pub(super) fn on_update_sent(&mut self, peer_id: PeerId, says_no: bool) {
         if let Some(peer) = self.peers.get_mut(&peer_id) {
             peer.updating = false;
+            peer.says_no = says_no;
             self.touched.insert(peer_id);
         }
     }
@@ -363,6 +439,11 @@ impl Client {
         if fatal {
             self.exclude(peer_id, Standing::Unsupported, DropReason::Unsupported, now);
         }
+    }
+
+    /// How fast a connected peer sends, in bytes per second, if that was measured.
+    pub(super) fn rate_of(&self, peer_id: &PeerId) -> Option<f64> {
+        self.peers.get(peer_id)?.meter.measured_rate()
     }
 
     /// Whether our side needs the connection to this peer.

@@ -18,7 +18,7 @@ use tokio::time::Sleep;
 use super::{
     frame::{Budget, FrameError, FrameReader},
     lane::{Lane, LaneEvent},
-    message::{DecodeError, Message, Presence, Received, Want},
+    message::{DecodeError, Message, Presence, Received, Version, Want},
     protocol::{Negotiated, Protocol},
 };
 
@@ -26,8 +26,10 @@ use super::{
 const MAX_INBOUND_STREAMS: usize = 32;
 /// Memory for messages of one connection that are arriving, in bytes: at least one of the longest.
 const INBOUND_BUDGET_BYTES: usize = 8 << 20;
-/// How long a message may make no progress, in either direction.
+/// How long a message that is arriving may make no progress.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
+/// How long an outbound stream may have something to write without getting on with it.
+const LANE_STUCK_AFTER: Duration = Duration::from_secs(30);
 /// How often that is looked at while something is under way.
 const WATCH_EVERY: Duration = Duration::from_secs(10);
 /// How often bytes of a message that is still arriving are reported.
@@ -64,8 +66,8 @@ pub(super) enum ReportKind {
     Message(Arrived),
     /// Bytes of a message that is not whole yet have come.
     Progress,
-    /// A message has been handed to the connection whole.
-    Sent(LaneName, Message),
+    /// A message has been handed to the connection whole, in this version of the protocol.
+    Sent(LaneName, Message, Option<Version>),
     /// A stream failed with these messages not written.
     Failed {
         lane: LaneName,
@@ -176,7 +178,10 @@ impl Handler {
             LaneEvent::Open => Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest {
                 protocol: SubstreamProtocol::new(Protocol, name),
             }),
-            LaneEvent::Sent(message) => Poll::Ready(report(ReportKind::Sent(name, message))),
+            LaneEvent::Sent(message) => {
+                let version = self.lane(name).version();
+                Poll::Ready(report(ReportKind::Sent(name, message, version)))
+            }
             LaneEvent::Failed { lost, fatal } => Poll::Ready(report(ReportKind::Failed { lane: name, lost, fatal })),
         }
     }
@@ -235,7 +240,7 @@ impl Handler {
                     LaneName::Wants => &mut self.wants,
                     LaneName::Answers => &mut self.answers,
                 };
-                if lane.is_stuck(now, STUCK_AFTER)
+                if lane.is_stuck(now, LANE_STUCK_AFTER)
                     && let LaneEvent::Failed { lost, fatal } = lane.fail(false)
                 {
                     self.reports.push_back(ReportKind::Failed { lane: name, lost, fatal });

@@ -17,6 +17,9 @@ use super::{
 
 /// Failures in a row after which a lane gives up.
 const MAX_FAILURES: u32 = 3;
+/// Bytes that must be written within the limit on waiting, unless the queue is emptied: a reader of a byte now and then
+/// does not hold what was read for it.
+const MIN_PROGRESS_BYTES: usize = 64 << 10;
 
 /// What a lane wants done, or has done.
 #[derive(Debug)]
@@ -46,7 +49,10 @@ pub(super) struct Lane<S> {
     writing: bool,
     flushed: bool,
     failures: u32,
+    /// When [`MIN_PROGRESS_BYTES`] had last been written, or the queue was empty.
     progress_at: Instant,
+    /// Bytes written since.
+    progress_bytes: usize,
 }
 
 impl<S: AsyncWrite + Unpin> Lane<S> {
@@ -59,15 +65,24 @@ impl<S: AsyncWrite + Unpin> Lane<S> {
             flushed: true,
             failures: 0,
             progress_at: now,
+            progress_bytes: 0,
         }
     }
 
     /// Queues a message. The caller bounds what it queues before it is told of [`LaneEvent::Sent`].
     pub(super) fn push(&mut self, message: Message, now: Instant) {
         if self.queue.is_empty() {
-            self.progress_at = now;
+            self.note_progress(now);
         }
         self.queue.push_back(message);
+    }
+
+    /// The version of the protocol that was negotiated, while the stream is open.
+    pub(super) fn version(&self) -> Option<Version> {
+        match &self.state {
+            State::Open { version, .. } => Some(*version),
+            State::Closed | State::Opening => None,
+        }
     }
 
     /// Has messages that are not written.
@@ -78,10 +93,15 @@ impl<S: AsyncWrite + Unpin> Lane<S> {
     /// The stream asked for is open.
     pub(super) fn opened(&mut self, stream: S, version: Version, now: Instant) {
         self.state = State::Open { stream, version };
-        self.progress_at = now;
+        self.note_progress(now);
     }
 
-    /// The stream could not be opened, or no byte of it was taken for too long.
+    fn note_progress(&mut self, now: Instant) {
+        self.progress_at = now;
+        self.progress_bytes = 0;
+    }
+
+    /// The stream could not be opened, or too few bytes were taken of it for too long.
     pub(super) fn fail(&mut self, fatal: bool) -> LaneEvent {
         self.state = State::Closed;
         self.writer = FrameWriter::default();
@@ -91,7 +111,7 @@ impl<S: AsyncWrite + Unpin> Lane<S> {
         LaneEvent::Failed { lost: self.queue.drain(..).collect(), fatal: fatal || self.failures >= MAX_FAILURES }
     }
 
-    /// Has had something to write for longer than `limit` and could write nothing.
+    /// Has had something to write for longer than `limit` and could not write [`MIN_PROGRESS_BYTES`] of it.
     pub(super) fn is_stuck(&self, now: Instant, limit: Duration) -> bool {
         self.is_busy() && now.saturating_duration_since(self.progress_at) > limit
     }
@@ -131,14 +151,19 @@ impl<S: AsyncWrite + Unpin> Lane<S> {
         }
         let mut progress = 0;
         let written = self.writer.poll_write(stream, &mut progress, cx);
-        if progress > 0 {
-            self.progress_at = now;
+        self.progress_bytes += progress;
+        if self.progress_bytes >= MIN_PROGRESS_BYTES {
+            self.note_progress(now);
         }
         std::task::ready!(written)?;
         debug_assert!(self.writer.is_empty(), "a writer that is ready has nothing left");
         self.writing = false;
         self.failures = 0;
-        Poll::Ready(Ok(self.queue.pop_front().unwrap_or_default()))
+        let message = self.queue.pop_front().unwrap_or_default();
+        if self.queue.is_empty() {
+            self.note_progress(now);
+        }
+        Poll::Ready(Ok(message))
     }
 }
 
@@ -206,6 +231,51 @@ mod tests {
             fatal.push(last);
         }
         assert_eq!(fatal, [false, false, true]);
+    }
+
+    /// Takes `each` bytes whenever it is asked, and no more.
+    #[derive(Debug)]
+    struct Sip {
+        each: usize,
+        left: usize,
+    }
+
+    impl AsyncWrite for Sip {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let taken = bytes.len().min(self.left);
+            self.left -= taken;
+            if taken == 0 {
+                self.left = self.each;
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(taken))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_reader_that_sips_is_stuck_and_one_that_drinks_slowly_is_not() {
+        let limit = Duration::from_secs(30);
+        let mut cx = Context::from_waker(futures::task::noop_waker_ref());
+        for (each, expected) in [(100, true), (8 << 10, false)] {
+            let mut now = Instant::now();
+            let mut lane = Lane::new(now);
+            lane.push(message(1 << 20), now);
+            assert!(matches!(lane.poll(now, &mut cx), Poll::Ready(LaneEvent::Open)));
+            lane.opened(Sip { each, left: each }, Version::V1_2, now);
+            let mut stuck = false;
+            for _ in 0..60 {
+                now += Duration::from_secs(1);
+                assert!(lane.poll(now, &mut cx).is_pending());
+                stuck |= lane.is_stuck(now, limit);
+            }
+            assert_eq!(stuck, expected, "{each} bytes a second");
+        }
     }
 
     #[test]

@@ -33,6 +33,9 @@ pub(super) struct Meter {
     rate: Option<f64>,
     sample: Option<Sample>,
     active_at: Option<Instant>,
+    /// What former connections say; only to compare peers with each other until this one is measured.
+    expected_rate: Option<f64>,
+    expected_latency: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +45,11 @@ struct Sample {
 }
 
 impl Meter {
+    /// A meter of a peer of which something is known from earlier.
+    pub(super) fn expecting(rate: Option<f64>, latency: Option<Duration>) -> Self {
+        Self { expected_rate: rate, expected_latency: latency, ..Self::default() }
+    }
+
     /// The peer, which had nothing to do, is asked something.
     pub(super) fn on_asked(&mut self, now: Instant) {
         self.active_at = Some(now);
@@ -85,8 +93,10 @@ impl Meter {
 
     /// How long the peer will need for `bytes`, if it goes on as it did.
     pub(super) fn eta(&self, bytes: u64) -> Duration {
-        let latency = self.least_latency.unwrap_or(ASSUMED_LATENCY);
-        let seconds = bytes as f64 / self.rate.unwrap_or(ASSUMED_RATE).max(1.0);
+        // Nobody is late sooner than a stranger, for having been quick once.
+        let expected = || self.expected_latency.map_or(ASSUMED_LATENCY, |latency| latency.max(ASSUMED_LATENCY));
+        let latency = self.least_latency.unwrap_or_else(expected);
+        let seconds = bytes as f64 / self.rate.or(self.expected_rate).unwrap_or(ASSUMED_RATE).max(1.0);
         latency + Duration::from_secs_f64(seconds.min(3600.0))
     }
 
@@ -107,7 +117,12 @@ impl Meter {
 
     /// Bytes per second, zero if unknown.
     pub(super) fn rate(&self) -> f64 {
-        self.rate.unwrap_or(0.0)
+        self.rate.or(self.expected_rate).unwrap_or(0.0)
+    }
+
+    /// Bytes per second as measured on this connection.
+    pub(super) fn measured_rate(&self) -> Option<f64> {
+        self.rate
     }
 }
 

@@ -1,8 +1,8 @@
 //! What peers want of us: a ledger per peer, and whose turn it is to be read for. No I/O and no clock.
 //!
 //! *Bounds*: [`MAX_LEDGER_WANTS`] per peer; a peer is read for only while fewer than [`MAX_PEER_OUTSTANDING_BYTES`]
-//! wait to be written to it, and anyone only while all peers together wait for fewer than
-//! [`MAX_OUTSTANDING_BYTES`].
+//! wait to be written to it. Above [`CROWDED_BYTES`] for all peers together only those are read for who have taken all
+//! that was read for them, so that some who never read cannot hold up the others; above [`MAX_OUTSTANDING_BYTES`] nobody.
 
 mod ledger;
 
@@ -21,8 +21,10 @@ use super::{
 pub(super) const MAX_LEDGER_WANTS: usize = 1024;
 /// Bytes read for one peer and not yet written to it, above which it is not read for.
 const MAX_PEER_OUTSTANDING_BYTES: u64 = 4 << 20;
-/// The same of all peers together.
-const MAX_OUTSTANDING_BYTES: u64 = 64 << 20;
+/// The same of all peers together, above which it is read only for those who wait for none.
+const CROWDED_BYTES: u64 = 64 << 20;
+/// The same, above which nobody is read for.
+const MAX_OUTSTANDING_BYTES: u64 = 128 << 20;
 /// Most wants that one reading looks at.
 const MAX_READING_WANTS: usize = 512;
 /// Blocks that would make a message longer than this go into the next, in bytes: some implementations take no more
@@ -98,8 +100,15 @@ impl Server {
         if self.outstanding >= MAX_OUTSTANDING_BYTES {
             return None;
         }
-        while let Some(peer) = self.ring.pop_front() {
+        let crowded = self.outstanding >= CROWDED_BYTES;
+        for _ in 0..self.ring.len() {
+            let peer = self.ring.pop_front()?;
             let Some(ledger) = self.ledgers.get_mut(&peer) else { continue };
+            if crowded && ledger.outstanding > 0 {
+                // Its turn comes when it has taken what it was given, or when there is room again.
+                self.ring.push_back(peer);
+                continue;
+            }
             ledger.in_ring = false;
             let wants = ledger.start_reading(MAX_READING_WANTS);
             if !wants.is_empty() {

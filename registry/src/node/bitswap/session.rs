@@ -2,15 +2,19 @@
 //! whom to give what, and tells it what came of that.
 //!
 //! A want is *queued* (nobody is asked), *asked* (one peer, at the end of a session perhaps two), or *stuck* (every
-//! member refused). Each member has a cursor into the queue, below which it has refused everything that is still
+//! member refused). Members that are *held back*, for their reputation or for what they did in this session, are asked
+//! only when the others do not deliver; when that is, the client says. Each member has a cursor into the queue, below which it has refused everything that is still
 //! there, so that giving out wants does not search.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use ggen_blockstore::Cid;
 use libp2p::PeerId;
 
-use super::channel::SessionSender;
+use super::{
+    channel::{Offence, SessionEvent, SessionSender},
+    prior::Prior,
+};
 
 /// Most members of a session.
 pub(super) const MAX_SESSION_PEERS: usize = 64;
@@ -31,6 +35,8 @@ const ASSUMED_BLOCK_BYTES: f64 = 32_768.0;
 const MIN_RESERVE_BYTES: u64 = 128 << 10;
 /// Blocks asked of a member whatever its window, so that it never waits for us between two.
 const MIN_ASKED: usize = 2;
+/// Peers whose standing a session remembers, and most that it remembers as offenders.
+const MAX_REMEMBERED: usize = 1024;
 /// Most peers that are asked for one block at the same time.
 const MAX_ASKED: usize = 2;
 
@@ -47,6 +53,8 @@ struct Want {
     refused: Vec<PeerId>,
     /// Who was asked whether it has the block, members or not.
     questioned: Vec<PeerId>,
+    /// Members that said they have it.
+    had: Vec<PeerId>,
 }
 
 /// A connected peer in a session.
@@ -57,6 +65,10 @@ pub(super) struct Member {
     cursor: u64,
     refusals: u32,
     asked: usize,
+    /// It sent a block.
+    delivered: bool,
+    /// It sent none for so long that others are asked first.
+    late: bool,
 }
 
 /// What became of a refusal.
@@ -79,6 +91,10 @@ pub(super) struct Session {
     members: HashMap<PeerId, Member>,
     /// Not connected, the oldest first.
     candidates: VecDeque<PeerId>,
+    /// What was known of peers when this session first met them: it does not change within it.
+    priors: HashMap<PeerId, Prior>,
+    /// What peers did wrong in this session.
+    offenders: HashMap<PeerId, HashSet<Offence>>,
     average_bytes: f64,
     /// Bytes of credit taken by what is asked for.
     asked_bytes: u64,
@@ -95,6 +111,8 @@ impl Session {
             next_order: 0,
             members: HashMap::new(),
             candidates: VecDeque::new(),
+            priors: HashMap::new(),
+            offenders: HashMap::new(),
             average_bytes: ASSUMED_BLOCK_BYTES,
             asked_bytes: 0,
         }
@@ -148,8 +166,16 @@ impl Session {
         let order = self.next_order;
         self.next_order += 1;
         self.orders.insert(cid, order);
-        let want =
-            Want { cid, size, reserve: 0, charge: 0, asked: Vec::new(), refused: Vec::new(), questioned: Vec::new() };
+        let want = Want {
+            cid,
+            size,
+            reserve: 0,
+            charge: 0,
+            asked: Vec::new(),
+            refused: Vec::new(),
+            questioned: Vec::new(),
+            had: Vec::new(),
+        };
         self.wants.insert(order, want);
         self.queue.insert(order);
         true
@@ -181,6 +207,7 @@ impl Session {
         self.average_bytes = if bytes > average { (average + bytes) / 2.0 } else { average * 0.95 + bytes * 0.05 };
         if let Some(member) = self.members.get_mut(&from) {
             member.proven = true;
+            member.delivered = true;
             member.refusals = 0;
         }
         Some(involved)
@@ -210,12 +237,16 @@ impl Session {
         self.candidates.push_back(peer);
     }
 
-    /// Who has to go for `peer` to become a member, if anybody has to and may: one that proved nothing. For a peer
+    /// Who has to go for `peer` to become a member, if anybody has to and may: one that is held back, or one that proved nothing. For a peer
     /// that `has` something it may be anyone of these, the one of least use first; for any other, one that only
     /// refused so far.
     pub(super) fn outdone_by(&self, peer: &PeerId, has: bool) -> Option<PeerId> {
         if self.members.len() < MAX_SESSION_PEERS || self.members.contains_key(peer) {
             return None;
+        }
+        let held_back = self.members.keys().find(|member| self.is_held_back(member));
+        if let Some(held_back) = held_back.filter(|_| !self.is_held_back(peer)) {
+            return Some(*held_back);
         }
         let only_refused = |member: &Member| member.refusals > 0 && member.asked == 0;
         let unproven = self.members.iter().filter(|(_, member)| !member.proven && (has || only_refused(member)));
@@ -271,6 +302,9 @@ impl Session {
         }
         let Some(order) = self.orders.get(cid) else { return };
         let Some(want) = self.wants.get_mut(order) else { return };
+        if !want.had.contains(&peer) && want.had.len() < MAX_SESSION_PEERS {
+            want.had.push(peer);
+        }
         want.refused.retain(|refused| *refused != peer);
         if want.asked.is_empty() {
             let order = *order;
@@ -292,6 +326,72 @@ impl Session {
     pub(super) fn useless(&self) -> Vec<PeerId> {
         let useless = |member: &Member| member.refusals >= MAX_REFUSALS && member.asked == 0;
         self.members.iter().filter(|(_, member)| useless(member)).map(|(peer, _)| *peer).collect()
+    }
+
+    /// The member said that it has this block, and was asked for it.
+    pub(super) fn is_false_have(&self, cid: &Cid, peer: &PeerId) -> bool {
+        let want = self.orders.get(cid).and_then(|order| self.wants.get(order));
+        want.is_some_and(|want| want.had.contains(peer) && want.asked.contains(peer))
+    }
+
+    /// What is known of a peer, as of when the session first met it; `ask` is asked for it then.
+    pub(super) fn prior(&mut self, peer: PeerId, ask: impl FnOnce() -> Prior) -> Prior {
+        if let Some(prior) = self.priors.get(&peer) {
+            return *prior;
+        }
+        let prior = ask();
+        if self.priors.len() < MAX_REMEMBERED {
+            self.priors.insert(peer, prior);
+        }
+        prior
+    }
+
+    /// The peer is asked only if the others do not deliver.
+    pub(super) fn is_held_back(&self, peer: &PeerId) -> bool {
+        self.priors.get(peer).is_some_and(|prior| prior.held_back)
+            || self.offenders.contains_key(peer)
+            || self.members.get(peer).is_some_and(|member| member.late)
+    }
+
+    /// Whether any member may be asked at any time.
+    pub(super) fn has_active_members(&self) -> bool {
+        self.members.keys().any(|peer| !self.is_held_back(peer))
+    }
+
+    /// Notes what a member did wrong, and takes back what it was asked for, as if it had refused. Returns the blocks.
+    pub(super) fn on_offence(&mut self, peer: PeerId, offence: Offence) -> Vec<Cid> {
+        if self.offenders.len() >= MAX_REMEMBERED && !self.offenders.contains_key(&peer) {
+            return Vec::new();
+        }
+        if self.offenders.entry(peer).or_default().insert(offence) {
+            self.output.send(SessionEvent::Offended { peer, offence });
+        }
+        let of_peer = |want: &&Want| want.asked.contains(&peer);
+        let cids: Vec<Cid> = self.wants.values().filter(of_peer).map(|want| want.cid).collect();
+        cids.iter().for_each(|cid| self.unask(cid, peer, true));
+        cids
+    }
+
+    /// The member sent a block.
+    pub(super) fn has_delivered(&self, peer: &PeerId) -> bool {
+        self.members.get(peer).is_some_and(|member| member.delivered)
+    }
+
+    /// Notes that the member, which sent nothing so far, lets us wait: others are asked first.
+    pub(super) fn on_late(&mut self, peer: PeerId) {
+        if let Some(member) = self.members.get_mut(&peer).filter(|member| !member.late) {
+            member.late = true;
+            self.output.send(SessionEvent::Late { peer });
+        }
+    }
+
+    /// The peer sent a block that it was asked for, in this session or another.
+    pub(super) fn on_answer(&mut self, peer: PeerId) {
+        if let Some(member) = self.members.get_mut(&peer)
+            && std::mem::take(&mut member.late)
+        {
+            self.output.send(SessionEvent::Answered { peer });
+        }
     }
 
     fn unask(&mut self, cid: &Cid, peer: PeerId, refused: bool) {

@@ -102,7 +102,7 @@ async fn a_liar_is_reported_and_dropped_and_the_fetch_goes_on() {
     let mut bob = Node::start(&[]).await;
     bob.dial(&mallory.address).await;
     let (id, mut receiver) = bob.open(CREDIT, &[mallory.peer], &cids(&content)).await;
-    let misbehaved = Event::PeerMisbehaved { peer: mallory.peer, reason: Misbehaviour::UnaskedData };
+    let misbehaved = Event::PeerMisbehaved { peer: mallory.peer, reason: Misbehaviour::UnaskedData, blamed: true };
     while bob.event().await != misbehaved {}
     bob.dial(&alice.address).await;
     let provider = alice.peer;
@@ -210,7 +210,7 @@ async fn malformed_messages_are_reported_and_cost_the_connection() {
         let event = bob.event().await;
         let is_malformed = matches!(
             &event,
-            Event::PeerMisbehaved { peer: who, reason: Misbehaviour::Malformed { .. } } if *who == peer
+            Event::PeerMisbehaved { peer: who, reason: Misbehaviour::Malformed { .. }, blamed: false } if *who == peer
         );
         assert!(is_malformed, "{event:?}");
     }

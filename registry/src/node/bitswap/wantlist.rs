@@ -128,6 +128,11 @@ impl Wantlist {
         self.ask(cid, WantKind::Have, false, 0, owner, now);
     }
 
+    /// Asks the peer whether it has a block; it answers in any case.
+    pub(super) fn ask_whether(&mut self, cid: Cid, owner: SessionId, now: Instant) {
+        self.ask(cid, WantKind::Have, true, 0, owner, now);
+    }
+
     fn ask(&mut self, cid: Cid, kind: WantKind, send_dont_have: bool, bytes: u64, owner: SessionId, now: Instant) {
         if let Some(entry) = self.entries.get_mut(&cid) {
             if !entry.owners.contains(&owner) {

@@ -1,6 +1,9 @@
 //! What the driver does about the two DHTs: lookups, announcements, and records that others offer.
 
-use std::time::{Instant, SystemTime};
+use std::{
+    convert::Infallible,
+    time::{Instant, SystemTime},
+};
 
 use libp2p::{
     PeerId,
@@ -8,12 +11,18 @@ use libp2p::{
         self, AddProviderError, GetClosestPeersError, GetClosestPeersOk, GetProvidersOk, GetRecordOk, InboundRequest,
         PeerInfo, PutRecordError, QueryResult, Quorum, Record, RecordKey, store::RecordStore as _,
     },
-    swarm::dial_opts::{DialOpts, PeerCondition},
 };
 use tokio::sync::mpsc;
 
 use super::Driver;
-use crate::node::{behaviour::Dht, pending::Purpose, records::MAX_VALUE_BYTES, republish::Item};
+use crate::node::{
+    behaviour::Dht,
+    command::{FoundRecord, Tried},
+    pending::Purpose,
+    records::MAX_VALUE_BYTES,
+    rendezvous,
+    republish::Item,
+};
 
 /// Providers of one answer that are dialled and passed on: one peer cannot make us dial thousands.
 const MAX_DIALS_PER_ANSWER: usize = 20;
@@ -32,35 +41,76 @@ pub(crate) struct Admission {
 impl Driver {
     pub(super) fn find_providers(&mut self, key: &[u8], found: &mpsc::Sender<PeerId>) {
         for dht in Dht::BOTH {
-            let id = self.kad(dht).get_providers(RecordKey::from(key.to_vec()));
-            self.pending.add(dht, id, Purpose::Providers(found.clone()));
+            self.find_providers_on(dht, key, found.clone());
         }
     }
 
-    pub(super) fn find_record(&mut self, key: &[u8], found: mpsc::Sender<Vec<u8>>) {
+    pub(super) fn try_providers(&mut self, key: &[u8], tried: &mpsc::Sender<Tried>) {
+        for dht in Dht::BOTH {
+            let id = self.kad(dht).get_providers(RecordKey::from(key.to_vec()));
+            self.pending.add(dht, id, Purpose::Trial(tried.clone()));
+        }
+    }
+
+    pub(super) fn find_providers_on(&mut self, dht: Dht, key: &[u8], found: mpsc::Sender<PeerId>) {
+        let id = self.kad(dht).get_providers(RecordKey::from(key.to_vec()));
+        self.pending.add(dht, id, Purpose::Providers(found));
+    }
+
+    pub(super) fn find_record(&mut self, key: &[u8], found: mpsc::Sender<FoundRecord>) {
         let id = self.kad(Dht::Ggen).get_record(RecordKey::from(key.to_vec()));
         self.pending.add(Dht::Ggen, id, Purpose::Record(found));
+    }
+
+    /// Those who are asked on the way are connected to, and so come into the routing table.
+    pub(super) fn explore(&mut self, done: &mpsc::Sender<Infallible>) {
+        let me = *self.swarm.local_peer_id();
+        for dht in Dht::BOTH {
+            let id = self.kad(dht).get_closest_peers(me);
+            self.pending.add(dht, id, Purpose::Explore { _done: done.clone() });
+        }
     }
 
     /// Starts the announcement of an item that is due.
     pub(super) fn announce_item(&mut self, item: Item, now: Instant) {
         match &item {
             Item::Provide(dht, key) => {
-                let dht = *dht;
-                let target = RecordKey::from(key.clone());
-                match self.kad(dht).start_providing(target) {
-                    Ok(id) => self.pending.add(dht, id, Purpose::Provide(item)),
-                    Err(error) => {
-                        tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "cannot provide a key");
-                        self.republisher.done(&item, 0, now);
-                    }
-                }
+                let (dht, key) = (*dht, key.clone());
+                self.announce_provider(dht, key, item, now);
+            }
+            Item::Word(key) => {
+                let key = key.clone();
+                self.announce_provider(Dht::Ggen, key, item, now);
             }
             Item::Record(key) => {
                 let key = key.clone();
                 self.keep_own_record(&key);
                 let id = self.kad(Dht::Ggen).get_closest_peers(key);
                 self.pending.add(Dht::Ggen, id, Purpose::ClosestFor(item));
+            }
+        }
+    }
+
+    /// Announces a key no more. Those who were told forget it when its time is up.
+    pub(super) fn withdraw(&mut self, key: &[u8]) {
+        for dht in Dht::BOTH {
+            self.republisher.remove(&Item::Provide(dht, key.to_vec()));
+            self.kad(dht).stop_providing(&RecordKey::from(key.to_vec()));
+        }
+    }
+
+    /// Repeats a record no more. This node still answers with it until its time is up, as with those of others.
+    pub(super) fn unpublish(&mut self, key: Vec<u8>) {
+        self.values.remove(&key);
+        self.republisher.remove(&Item::Record(key));
+    }
+
+    fn announce_provider(&mut self, dht: Dht, key: Vec<u8>, item: Item, now: Instant) {
+        match self.kad(dht).start_providing(RecordKey::from(key)) {
+            Ok(id) => self.pending.add(dht, id, Purpose::Provide(item)),
+            Err(error) => {
+                tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "cannot provide a key");
+                self.republisher.done(&item, 0, now);
             }
         }
     }
@@ -88,7 +138,9 @@ impl Driver {
                 self.on_query(dht, id, result, step.last, answered);
             }
             kad::Event::RoutingUpdated { is_new_peer: true, .. } => {
-                self.republisher.retry_failed(Instant::now());
+                let now = Instant::now();
+                self.republisher.retry_failed(now);
+                self.count_peers(now);
             }
             _ => {}
         }
@@ -133,7 +185,7 @@ impl Driver {
             }
             QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(found))) => {
                 if let Some(Purpose::Record(asker)) = self.pending.get(dht, id)
-                    && asker.try_send(found.record.value.clone()).is_err()
+                    && asker.try_send(FoundRecord { value: found.record.value.clone(), from: found.peer }).is_err()
                 {
                     tracing::debug!(target: "ggen_marketplace::backend::p2p", "a value found is not waited for");
                 }
@@ -147,17 +199,24 @@ impl Driver {
 
     /// Passes providers on and dials them at once: the addresses found with them are known only while the query runs.
     fn on_providers(&mut self, dht: Dht, id: kad::QueryId, providers: impl Iterator<Item = PeerId>) {
-        let Some(Purpose::Providers(asker)) = self.pending.get(dht, id) else { return };
-        let asker = asker.clone();
-        let others = providers.filter(|peer| peer != self.swarm.local_peer_id());
-        for peer in others.take(MAX_DIALS_PER_ANSWER).collect::<Vec<_>>() {
-            let dial = DialOpts::peer_id(peer).condition(PeerCondition::DisconnectedAndNotDialing).build();
-            if let Err(error) = self.swarm.dial(dial) {
-                tracing::trace!(target: "ggen_marketplace::backend::p2p", %peer, %error, "provider not dialled");
+        let local = *self.swarm.local_peer_id();
+        let others = providers.filter(|peer| *peer != local).take(MAX_DIALS_PER_ANSWER);
+        match self.pending.get(dht, id) {
+            Some(Purpose::Providers(asker)) => {
+                let asker = asker.clone();
+                for peer in others {
+                    self.dial_found(peer);
+                    if asker.try_send(peer).is_err() {
+                        return;
+                    }
+                }
             }
-            if asker.try_send(peer).is_err() {
-                return;
+            Some(Purpose::Trial(tried)) => {
+                let tried = tried.clone();
+                others.for_each(|peer| self.try_peer(peer, tried.clone()));
             }
+            Some(Purpose::Rendezvous) => others.for_each(|peer| self.dial_found(peer)),
+            _ => {}
         }
     }
 
@@ -191,7 +250,8 @@ impl Driver {
             (Purpose::ClosestFor(item) | Purpose::Put(item) | Purpose::Provide(item), _) => {
                 self.republisher.done(&item, 0, now);
             }
-            (Purpose::Providers(_) | Purpose::Record(_), _) => {}
+            (Purpose::Rendezvous, _) => self.meet(rendezvous::Event::Ended, now),
+            (Purpose::Providers(_) | Purpose::Trial(_) | Purpose::Record(_) | Purpose::Explore { .. }, _) => {}
         }
         self.republish(now);
     }
@@ -202,7 +262,7 @@ impl Driver {
             return self.republisher.done(&item, 0, now);
         };
         for peer in &peers {
-            for address in &peer.addrs {
+            for address in peer.addrs.iter().filter(|address| self.reach.admits(address)) {
                 self.swarm.add_peer_address(peer.peer_id, address.clone());
             }
         }

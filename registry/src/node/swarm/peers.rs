@@ -1,52 +1,50 @@
 //! What the driver does about connections, and about what peers say of themselves.
 
+use std::time::Instant;
+
 use libp2p::{
     Multiaddr, PeerId,
     core::ConnectedPoint,
     identify,
-    multiaddr::Protocol,
     swarm::{
         ConnectionId, DialError,
         dial_opts::{DialOpts, PeerCondition},
     },
 };
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use super::Driver;
+use super::{Dialler, Driver};
 use crate::node::{
-    addresses::{MAX_ADDRESSES_PER_PEER, is_plausible, scope, split_peer},
+    addresses::{MAX_ADDRESSES_PER_PEER, Scope, is_plausible, scope, split_peer},
     behaviour::Dht,
-    command::DialFailed,
+    command::{DialFailed, Tried},
+    names::Target,
+    sighting::Sighting,
 };
 
 /// Peers of the local network dialled for one mDNS answer.
 const MAX_NEIGHBOURS: usize = 16;
 
 impl Driver {
-    /// Dials the bootstrap nodes that are not connected; those whose peer id is not known, only when nobody is.
-    pub(super) fn dial_bootstrap_nodes(&mut self) {
-        let is_alone = self.swarm.connected_peers().next().is_none();
-        for address in self.bootstrap.clone() {
-            if split_peer(address.clone()).1.is_none() && !is_alone {
-                continue;
-            }
-            if let Err(error) = self.swarm.dial(dial_options(address.clone(), PeerCondition::DisconnectedAndNotDialing))
-            {
-                tracing::debug!(target: "ggen_marketplace::backend::p2p", %address, %error, "bootstrap node not dialled");
-            }
+    pub(super) fn connect(&mut self, target: &Target, reply: oneshot::Sender<Result<PeerId, DialFailed>>) {
+        let refused = self.swarm.behaviour().refused.blocked_peers();
+        if target.peer.is_some_and(|peer| refused.contains(&peer)) {
+            // A connection with it may still be closing.
+            let _unasked = reply.send(Err(DialFailed("the peer is on the list of those denied".to_owned())));
+            return;
         }
-    }
-
-    pub(super) fn connect(&mut self, address: Multiaddr, reply: oneshot::Sender<Result<PeerId, DialFailed>>) {
-        let (_, peer) = split_peer(address.clone());
-        if let Some(peer) = peer.filter(|peer| self.swarm.is_connected(peer)) {
+        if let Some(peer) = target.peer.filter(|peer| self.swarm.is_connected(peer)) {
             return self.greet(peer, reply);
         }
-        let options = dial_options(address, PeerCondition::Disconnected);
+        let Some(options) = dial_options(target, PeerCondition::Disconnected) else {
+            // An asker that no longer waits needs no answer.
+            let _unasked = reply.send(Err(DialFailed("no address of it is known".to_owned())));
+            return;
+        };
         let id = options.connection_id();
         match self.swarm.dial(options) {
             Ok(()) => {
-                self.dials.insert(id, reply);
+                self.dials.insert(id, Dialler::Asker(reply));
             }
             Err(error) => {
                 let _unasked = reply.send(Err(DialFailed(plain(&error))));
@@ -54,19 +52,42 @@ impl Driver {
         }
     }
 
+    /// Dials a provider that was found, and tells what came of it.
+    pub(super) fn try_peer(&mut self, peer: PeerId, tried: mpsc::Sender<Tried>) {
+        if self.swarm.is_connected(&peer) {
+            return tell(&tried, peer, Ok(()));
+        }
+        let options = DialOpts::peer_id(peer).condition(PeerCondition::Disconnected).build();
+        let id = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => {
+                self.dials.insert(id, Dialler::Trial(peer, tried));
+            }
+            Err(error) => tell(&tried, peer, Err(DialFailed(plain(&error)))),
+        }
+    }
+
     pub(super) fn on_listening(&mut self, address: Multiaddr) {
         tracing::debug!(target: "ggen_marketplace::backend::p2p", %address, "listening");
         self.swarm.add_external_address(address);
         self.choose_ipfs_mode();
+        self.provide_rendezvous(Instant::now());
     }
 
     pub(super) fn on_connected(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
         let remote = endpoint.get_remote_address();
         tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, %remote, "connected");
         self.seen_from.insert(peer, scope(remote));
+        self.was_visited |= endpoint.is_listener();
+        self.was_visited_publicly |= endpoint.is_listener() && scope(remote) == Some(Scope::Public);
+        let address = endpoint.is_dialer().then(|| split_peer(remote.clone()).0);
+        self.tell(Sighting::Connected { peer, address });
         self.choose_ipfs_mode();
-        if let Some(reply) = self.dials.remove(&connection) {
-            self.greet(peer, reply);
+        self.choose_reach();
+        match self.dials.remove(&connection) {
+            Some(Dialler::Asker(reply)) => self.greet(peer, reply),
+            Some(Dialler::Trial(peer, tried)) => tell(&tried, peer, Ok(())),
+            None => {}
         }
     }
 
@@ -81,9 +102,14 @@ impl Driver {
     }
 
     pub(super) fn on_gone(&mut self, peer: PeerId) {
+        self.tell(Sighting::Gone { peer });
         self.seen_from.remove(&peer);
+        self.observed.remove(&peer);
         self.choose_ipfs_mode();
+        self.choose_reach();
+        self.count_peers(Instant::now());
         self.identified.remove(&peer);
+        self.requests.on_gone(&peer);
         for reply in self.greeting.remove(&peer).into_iter().flatten() {
             let _unasked = reply.send(Err(DialFailed("the peer closed the connection".to_owned())));
         }
@@ -97,9 +123,14 @@ impl Driver {
     }
 
     pub(super) fn on_dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
-        if let Some(reply) = self.dials.remove(&connection) {
-            // An asker that no longer waits needs no answer.
-            let _unasked = reply.send(Err(DialFailed(plain(error))));
+        let failed = || DialFailed(plain(error));
+        match self.dials.remove(&connection) {
+            Some(Dialler::Asker(reply)) => {
+                // An asker that no longer waits needs no answer.
+                let _unasked = reply.send(Err(failed()));
+            }
+            Some(Dialler::Trial(peer, tried)) => tell(&tried, peer, Err(failed())),
+            None => {}
         }
     }
 
@@ -114,15 +145,22 @@ impl Driver {
             }
             identify::Event::Sent { .. } | identify::Event::Pushed { .. } => return,
         };
+        self.requests.on_identified(peer_id, &info.protocols);
         let seen_from = self.seen_from.get(&peer_id).copied().flatten();
+        if seen_from == Some(Scope::Public) {
+            self.observed.insert(peer_id, info.observed_addr);
+        }
         let told = info.listen_addrs.iter().filter(|address| is_plausible(address, seen_from));
         let addresses: Vec<_> = told.take(MAX_ADDRESSES_PER_PEER).cloned().collect();
+        self.tell(Sighting::Introduced { peer: peer_id, agent: info.agent_version, addresses: addresses.clone() });
         for dht in Dht::BOTH.into_iter().filter(|dht| info.protocols.contains(&dht.protocol())) {
             for address in &addresses {
                 self.kad(dht).add_address(&peer_id, address.clone());
             }
             self.forget_other_addresses(dht, &peer_id, &addresses);
         }
+        // One that comes back to a table it never left is no news to kad.
+        self.count_peers(Instant::now());
         self.on_greeted(peer_id);
     }
 
@@ -156,24 +194,36 @@ impl Driver {
     }
 }
 
-/// Dials the peer an address names, or whoever answers there. `/dnsaddr` addresses name their peers only once they
-/// are resolved.
-fn dial_options(address: Multiaddr, condition: PeerCondition) -> DialOpts {
-    let is_dnsaddr = address.iter().any(|part| matches!(part, Protocol::Dnsaddr(_)));
-    match split_peer(address.clone()) {
-        (_, Some(peer)) if !is_dnsaddr => DialOpts::peer_id(peer).addresses(vec![address]).condition(condition).build(),
-        _ => DialOpts::unknown_peer_id().address(address).build(),
+/// Dials a peer at its addresses, or whoever answers at an address. None without an address.
+pub(super) fn dial_options(target: &Target, condition: PeerCondition) -> Option<DialOpts> {
+    let first = target.addresses.first()?.clone();
+    Some(match target.peer {
+        Some(peer) => DialOpts::peer_id(peer).addresses(target.addresses.clone()).condition(condition).build(),
+        None => DialOpts::unknown_peer_id().address(first).build(),
+    })
+}
+
+/// Says what came of dialling a provider. Whoever asked may have gone.
+fn tell(tried: &mpsc::Sender<Tried>, peer: PeerId, outcome: Result<(), DialFailed>) {
+    if tried.try_send(Tried { peer, outcome }).is_err() {
+        tracing::trace!(target: "ggen_marketplace::backend::p2p", %peer, "nobody waits for what came of it");
     }
 }
 
 /// A dial error in one line: the reason of each address instead of the library's nested text.
 fn plain(error: &DialError) -> String {
     match error {
-        DialError::Transport(attempts) => {
-            let reasons: Vec<_> = attempts.iter().map(|(_, reason)| innermost(reason)).collect();
-            reasons.join("; ")
-        }
+        DialError::Transport(attempts) => match &attempts[..] {
+            [(_, reason)] => innermost(reason),
+            attempts => {
+                let reasons = attempts.iter().map(|(address, reason)| format!("{address}: {}", innermost(reason)));
+                reasons.collect::<Vec<_>>().join("; ")
+            }
+        },
         DialError::WrongPeerId { obtained, .. } => format!("the peer there is {obtained}"),
+        DialError::LocalPeerId { .. } => "that is this node itself".to_owned(),
+        DialError::NoAddresses => "no address of it is known that may be dialled".to_owned(),
+        DialError::Denied { cause } => innermost(cause),
         other => other.to_string(),
     }
 }

@@ -1,13 +1,16 @@
 //! The side of a download that asks peers: the session, and the search for more of them.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use ggen_blockstore::{Block, Cid};
 use libp2p::PeerId;
 use tokio::{sync::mpsc, time::Instant};
 
-use super::Want;
-use crate::node::{Handle, Session, SessionEvent, Stopped};
+use super::{Want, account::Account};
+use crate::{
+    PeerBook,
+    node::{Handle, Session, SessionEvent, Stopped},
+};
 
 /// Pause before providers are looked for again; it doubles up to [`LONGEST_SEARCH_PAUSE`].
 const FIRST_SEARCH_PAUSE: Duration = Duration::from_secs(1);
@@ -24,6 +27,7 @@ pub(super) struct Network {
     next_search: Instant,
     search_pause: Duration,
     asked: HashSet<PeerId>,
+    account: Account,
 }
 
 /// A block from a peer.
@@ -33,7 +37,7 @@ pub(super) struct Arrived {
 }
 
 impl Network {
-    pub(super) async fn open(node: Handle, providers: &[PeerId]) -> Result<Self, Stopped> {
+    pub(super) async fn open(node: Handle, peers: Arc<PeerBook>, providers: &[PeerId]) -> Result<Self, Stopped> {
         let session = node.open_session().await?;
         let mut asked: HashSet<_> = node.snapshot().await?.connected.into_iter().collect();
         for peer in providers {
@@ -42,11 +46,16 @@ impl Network {
         }
         let next_search = Instant::now();
         let (search_keys, searching, search_pause) = (Vec::new(), None, FIRST_SEARCH_PAUSE);
-        Ok(Self { node, session, search_keys, searching, next_search, search_pause, asked })
+        let account = Account::new(peers);
+        Ok(Self { node, session, search_keys, searching, next_search, search_pause, asked, account })
     }
 
     pub(super) fn node(&self) -> &Handle {
         &self.node
+    }
+
+    pub(super) fn account(&mut self) -> &mut Account {
+        &mut self.account
     }
 
     pub(super) fn peers_asked(&self) -> usize {
@@ -66,16 +75,30 @@ impl Network {
         self.session.want(wants).await
     }
 
+    /// Wants these no longer.
+    pub(super) async fn cancel(&self, cids: Vec<Cid>) -> Result<(), Stopped> {
+        if cids.is_empty() { Ok(()) } else { self.session.cancel(cids).await }
+    }
+
     /// The next block, `None` at the deadline. Looks for providers while it waits. Cancel-safe.
     pub(super) async fn next(&mut self, deadline: Instant) -> Result<Option<Arrived>, Stopped> {
         loop {
             tokio::select! {
                 biased;
                 event = self.session.next() => match event? {
-                    SessionEvent::Block { block, from } => return Ok(Some(Arrived { block, from })),
+                    SessionEvent::Block { block, from } => {
+                        self.account.block(from, block.data().len() as u64);
+                        return Ok(Some(Arrived { block, from }));
+                    }
                     SessionEvent::NeedPeers { .. } => {
                         self.next_search = self.next_search.min(Instant::now() + self.search_pause);
                     }
+                    SessionEvent::Offended { peer, offence } => {
+                        tracing::info!(target: "ggen_marketplace::backend::p2p", %peer, ?offence, "source is at fault");
+                        self.account.fault(peer, offence.into());
+                    }
+                    SessionEvent::Late { peer } => self.account.late(peer, true),
+                    SessionEvent::Answered { peer } => self.account.late(peer, false),
                     SessionEvent::PeerDropped { peer, reason } => {
                         tracing::info!(target: "ggen_marketplace::backend::p2p", %peer, ?reason, "source dropped");
                     }

@@ -1,19 +1,24 @@
 //! What a publish would do, without doing it.
 
-use ggen_blockstore::NullBlockstore;
+use std::path::Path;
+
+use ggen_blockstore::{Blockstore as _, Error, Imported, NullBlockstore, links, resolve};
 use semver::Version;
 
-use super::prepare::{import, is_directory, read_from_disk, read_from_store};
+use super::{
+    prepare::{GPACK, import, is_directory, read_from_disk, read_from_store},
+    sieve::Sieve,
+};
 use crate::{
-    Failure, PublishRequest, Published, Reporter,
+    Failure, Progress, PublishRequest, Published, Reporter,
     keys::DEFAULT_KEY,
-    ops::{Operations, failure::usage},
-    package::PackageId,
+    ops::{Operations, failure, failure::usage},
+    package::{Gpack, PackageId},
 };
 
 impl Operations {
-    /// Lists what would go in, and computes the CID. Signs nothing and pins nothing. The blocks of a directory are
-    /// dropped as they are made; those of a tarball, which can be read only once, wait in the store as cache.
+    /// Lists what would go in, and computes the CID. Signs nothing and pins nothing. Blocks are dropped as they are
+    /// made; a tarball is read twice, the second time for its `gpack.toml` alone.
     pub(super) fn dry_run(
         &self,
         request: &PublishRequest,
@@ -25,9 +30,7 @@ impl Operations {
             let gpack = read_from_disk(path)?;
             (import(&NullBlockstore::new(), path, reporter)?, gpack)
         } else {
-            let imported = import(&*self.store, path, reporter)?;
-            let gpack = read_from_store(&*self.store, imported.root, path)?;
-            (imported, gpack)
+            read_tarball(path, reporter)?
         };
         let keys = self.keys.publisher(request.key.as_deref().unwrap_or(DEFAULT_KEY))?;
         let publisher = keys.map(|keys| keys.chain.publisher());
@@ -54,4 +57,27 @@ impl Operations {
             recovery_key: None,
         })
     }
+}
+
+/// Imports a tarball into nothing, but for what is needed to read its `gpack.toml`.
+fn read_tarball(path: &Path, reporter: &dyn Reporter) -> Result<(Imported, Gpack), Failure> {
+    let nodes = Sieve::default();
+    let imported = import(&nodes, path, reporter)?;
+    let mut named = Vec::new();
+    match resolve(&nodes, imported.root, GPACK) {
+        Ok(file) => {
+            // A file of several blocks is larger than a gpack.toml may be; its first one is enough to say so.
+            let node = nodes.get(&file).map_err(failure::store)?;
+            let below = node.map(|node| links(&file, &node)).transpose().map_err(failure::store)?;
+            named.push(file);
+            named.extend(below.into_iter().flatten().take(1));
+        }
+        // The reading below says so in its own words.
+        Err(Error::NoSuchPath { .. }) => {}
+        Err(error) => return Err(failure::store(error)),
+    }
+    let kept = Sieve::keeping(named);
+    import(&kept, path, &|_: Progress| {})?;
+    let gpack = read_from_store(&kept, imported.root, path)?;
+    Ok((imported, gpack))
 }

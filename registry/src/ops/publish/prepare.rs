@@ -11,6 +11,7 @@ use ggen_blockstore::{
     resolve,
 };
 
+use super::draft::Draft;
 use crate::{
     ErrorKind, Failure, Progress, Reporter,
     ops::{Operations, failure},
@@ -18,19 +19,12 @@ use crate::{
 };
 
 /// Name of the file that says what a package is.
-const GPACK: &str = "gpack.toml";
+pub(super) const GPACK: &str = "gpack.toml";
 /// Blocks of a manifest written at once.
 const MANIFEST_BATCH: usize = 16;
 
-/// A package that is in the store, and what it says of itself.
-pub(super) struct Prepared {
-    pub(super) imported: Imported,
-    pub(super) gpack: Gpack,
-    pub(super) manifest: ManifestSummary,
-}
-
 impl Operations {
-    pub(super) fn prepare(&self, path: &Path, reporter: &dyn Reporter) -> Result<Prepared, Failure> {
+    pub(super) fn prepare(&self, path: &Path, reporter: &dyn Reporter) -> Result<Draft, Failure> {
         if is_directory(path)? {
             // What is wrong with the package is said before it is hashed.
             read_from_disk(path)?;
@@ -44,10 +38,10 @@ impl Operations {
         }
         let gpack = read_from_store(&*self.store, imported.root, path)?;
         let manifest = self.write_manifest(imported.root)?;
-        Ok(Prepared { imported, gpack, manifest })
+        Ok(Draft::of_gpack(imported.into(), manifest, gpack))
     }
 
-    fn write_manifest(&self, root: Cid) -> Result<ManifestSummary, Failure> {
+    pub(super) fn write_manifest(&self, root: Cid) -> Result<ManifestSummary, Failure> {
         let mut builder = ManifestBuilder::new();
         let mut batch = Vec::new();
         for visited in dfs_blocks(&*self.store, root) {
@@ -65,13 +59,19 @@ impl Operations {
     }
 }
 
+/// What a package is.
+const PACKAGE_HINT: &str = "a package is a directory or tarball with a gpack.toml that has `name`, `version` and `description` under `[package]`";
+/// What a gpack.toml is, at the least.
+const GPACK_HINT: &str =
+    "it begins like this: `[package]`, `name = \"http\"`, `version = \"1.0.0\"`, `description = \"...\"`";
+
 /// Whether the package is a directory; it is an error if there is nothing.
 pub(super) fn is_directory(path: &Path) -> Result<bool, Failure> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(metadata.is_dir()),
         Err(error) => {
             let failure = Failure::new(ErrorKind::Failed, format!("cannot read `{}`", path.display()));
-            Err(Failure { causes: vec![error.to_string()], ..failure })
+            Err(Failure { causes: vec![error.to_string()], ..failure }.hinted(PACKAGE_HINT))
         }
     }
 }
@@ -84,7 +84,13 @@ pub(super) fn import(store: &dyn Blockstore, path: &Path, reporter: &dyn Reporte
     };
     let progress: &(dyn Fn(ImportProgress) + Sync) = &progress;
     let options = ImportOptions { progress: Some(progress), ..ImportOptions::default() };
-    let imported = if is_directory(path)? {
+    let is_directory = is_directory(path)?;
+    if !is_directory && path.file_name().is_some_and(|name| name == GPACK) {
+        let directory = path.parent().unwrap_or(path).display();
+        let failure = Failure::new(ErrorKind::Failed, format!("`{}` is a file of a package", path.display()));
+        return Err(failure.hinted(format!("name the directory: `ggen marketplace p2p publish {directory}`")));
+    }
+    let imported = if is_directory {
         import_directory(store, path, &options)
     } else {
         File::open(path)
@@ -125,12 +131,10 @@ fn parse(file: &Path, reader: impl Read) -> Result<Gpack, Failure> {
     let name = file.display().to_string();
     let text =
         String::from_utf8(bytes).map_err(|_| Failure::new(ErrorKind::Failed, format!("`{name}` is not UTF-8")))?;
-    Gpack::parse(&name, &text).map_err(failure::failed)
+    Gpack::parse(&name, &text).map_err(|error| failure::failed(error).hinted(GPACK_HINT))
 }
 
 fn missing(package: &Path) -> Failure {
     let message = format!("`{}` is not a package: it has no {GPACK}", package.display());
-    Failure::new(ErrorKind::Failed, message).hinted(format!(
-        "a package is a directory or tarball with a {GPACK} that has `name`, `version` and `description` under `[package]`"
-    ))
+    Failure::new(ErrorKind::Failed, message).hinted(PACKAGE_HINT)
 }

@@ -1,6 +1,6 @@
 //! What the client knows of a connected peer.
 
-use super::super::{meter::Meter, wantlist::Wantlist};
+use super::super::{meter::Meter, prior::Prior, wantlist::Wantlist};
 
 /// Most entries of a peer's wantlist with questions: Kubo remembers 1,024.
 const MAX_ENTRIES: usize = 900;
@@ -24,16 +24,19 @@ pub(super) struct Peer {
     pub(super) unasked: u32,
     /// A message of wants is being written.
     pub(super) updating: bool,
+    /// It speaks a version in which silence is not how one says no.
+    pub(super) says_no: bool,
 }
 
 impl Peer {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(prior: &Prior) -> Self {
         Self {
             wantlist: Wantlist::new(),
-            meter: Meter::default(),
+            meter: Meter::expecting(prior.rate, prior.latency),
             standing: Standing::Good,
             unasked: 0,
             updating: false,
+            says_no: false,
         }
     }
 

@@ -8,7 +8,7 @@ use libp2p::PeerId;
 use super::{
     super::{
         SessionId,
-        channel::{DropReason, MAX_NEEDED_CIDS, SessionEvent},
+        channel::{DropReason, MAX_NEEDED_CIDS, Offence, SessionEvent},
         wantlist::MAX_LIVE_WANTS,
     },
     Active, Client, Standing,
@@ -27,6 +27,8 @@ const MAX_STEALS: usize = 64;
 const STEAL_MARGIN: Duration = Duration::from_millis(100);
 /// A peer that is silent for this, and four times its latency, is late.
 const LATE: Duration = Duration::from_millis(250);
+/// Time without a block after which those held back are asked too.
+const RELEASE_AFTER: Duration = Duration::from_secs(1);
 /// Time without a block after which strangers are asked, and after which more peers are called for.
 const BROADCAST_AFTER: Duration = Duration::from_secs(1);
 const NEED_AFTER: Duration = Duration::from_secs(3);
@@ -45,16 +47,32 @@ impl Client {
         ids.into_iter().for_each(|id| self.fill(id, now));
     }
 
-    /// Gives the session's queued wants to its members, the fastest first, in turns, as far as windows and credit go.
+    /// Gives the session's queued wants to its members, the best first, in turns, as far as windows and credit go; to
+    /// those held back only what is left, and only if they were released.
     pub(super) fn fill(&mut self, id: SessionId, now: Instant) {
         let Some(active) = self.sessions.get(&id).filter(|active| active.session.has_queued()) else { return };
-        let members = active.session.members().keys();
-        let mut members: Vec<(f64, PeerId)> =
-            members.filter_map(|peer_id| Some((self.peers.get(peer_id)?.meter.rate(), *peer_id))).collect();
-        members.sort_by(|left, right| right.0.total_cmp(&left.0));
+        let released = active.released;
+        let is_held_back = |peer_id: &PeerId| active.session.is_held_back(peer_id);
+        let (held_back, members): (Vec<_>, Vec<_>) = active.session.members().keys().copied().partition(is_held_back);
+        self.give_out(id, members, now);
+        if released {
+            self.give_out(id, held_back, now);
+        }
+    }
+
+    fn give_out(&mut self, id: SessionId, members: Vec<PeerId>, now: Instant) {
+        let mut members: Vec<_> =
+            members.into_iter().filter_map(|peer_id| Some((self.worth(id, peer_id)?, peer_id))).collect();
+        members.sort_by(|(left, _), (right, _)| right.0.total_cmp(&left.0).then(right.1.total_cmp(&left.1)));
         while !members.is_empty() {
             members.retain(|(_, peer_id)| self.take_turn(id, *peer_id, now));
         }
+    }
+
+    /// What a member is worth asking: its rate as far as it is known, times its reputation; then its reputation.
+    fn worth(&mut self, id: SessionId, peer_id: PeerId) -> Option<(f64, f64)> {
+        let reputation = self.meet(id, peer_id).reputation;
+        Some((self.peers.get(&peer_id)?.meter.rate() * reputation, reputation))
     }
 
     /// Gives one member a turn's wants; says whether it could take more.
@@ -93,19 +111,24 @@ impl Client {
         let closed: Vec<_> =
             self.sessions.iter().filter(|(_, active)| active.session.output.is_closed()).map(|(id, _)| *id).collect();
         closed.into_iter().for_each(|id| self.close(id));
+        self.drop_unasked();
         let late = self.ticked_at.is_some_and(|at| now.saturating_duration_since(at) > LATE_TICK);
         self.ticked_at = Some(now);
         if late {
             self.peers.values_mut().for_each(|peer| peer.meter.on_sign(now));
+            let excused = now.checked_sub(LATE_TICK).unwrap_or(now);
+            self.sessions.values_mut().for_each(|active| active.progress_at = active.progress_at.max(excused));
         } else {
             self.drop_stalled(now);
         }
         self.refuse_overdue(now);
+        self.release_held_back(now);
         self.fill_all(now);
         let ids: Vec<_> = self.sessions.keys().copied().collect();
         for id in ids {
             let useless = self.sessions.get(&id).map(|active| active.session.useless()).unwrap_or_default();
             useless.into_iter().for_each(|peer_id| self.drop_from(id, peer_id, DropReason::Useless));
+            self.note_all_late(id, now);
             self.steal(id, now);
             self.seek_help(id, now);
         }
@@ -119,7 +142,42 @@ impl Client {
             .map(|(peer_id, _)| *peer_id)
             .collect();
         for peer_id in stalled {
+            if self.peers.get(&peer_id).is_some_and(|peer| peer.says_no) {
+                self.blame(peer_id, Offence::Stalled);
+            }
             self.drop_from_all(peer_id, DropReason::Stalled, now);
+        }
+    }
+
+    /// Lets those held back be asked where the others do not deliver.
+    fn release_held_back(&mut self, now: Instant) {
+        for active in self.sessions.values_mut() {
+            let idle = now.saturating_duration_since(active.progress_at);
+            active.released |=
+                active.session.wanted() > 0 && idle >= RELEASE_AFTER && !active.session.output.is_behind();
+        }
+    }
+
+    /// Notes the members that are asked and have been silent for longer than their latency explains.
+    fn note_all_late(&mut self, id: SessionId, now: Instant) {
+        let Some(active) = self.sessions.get(&id) else { return };
+        let session = &active.session;
+        let is_late =
+            |peer_id: &&PeerId| session.asked_of(peer_id) > 0 && self.lateness(peer_id, now) == Some(Duration::MAX);
+        let late: Vec<PeerId> = session.members().keys().filter(is_late).copied().collect();
+        late.into_iter().for_each(|peer_id| self.note_late(id, peer_id));
+    }
+
+    /// A peer that says what it has not has sent nothing, and was not quick enough to be waited for.
+    fn note_late(&mut self, id: SessionId, peer_id: PeerId) {
+        let (Some(peer), Some(active)) = (self.peers.get(&peer_id), self.sessions.get_mut(&id)) else { return };
+        if active.session.has_delivered(&peer_id) {
+            return;
+        }
+        if peer.unasked > 0 {
+            self.blame_in(id, peer_id, Offence::WrongBytes);
+        } else if peer.says_no {
+            active.session.on_late(peer_id);
         }
     }
 
@@ -128,10 +186,17 @@ impl Client {
         for peer_id in peer_ids {
             let Some(peer) = self.peers.get_mut(&peer_id) else { continue };
             let limit = peer.meter.answer_within();
-            for cid in peer.wantlist.overdue(now, limit) {
-                self.on_refused(peer_id, &cid);
-                self.touched.insert(peer_id);
+            let overdue = peer.wantlist.overdue(now, limit);
+            if overdue.is_empty() {
+                continue;
             }
+            let of_peer = |(_, active): &(&SessionId, &Active)| active.session.asked_of(&peer_id) > 0;
+            let ids: Vec<_> = self.sessions.iter().filter(of_peer).map(|(id, _)| *id).collect();
+            ids.into_iter().for_each(|id| self.note_late(id, peer_id));
+            for cid in overdue {
+                self.on_refused(peer_id, &cid);
+            }
+            self.touched.insert(peer_id);
         }
     }
 
@@ -143,12 +208,14 @@ impl Client {
             return;
         }
         let members: Vec<PeerId> = active.session.members().keys().copied().collect();
-        for fast in &members {
+        let may_steal = |peer_id: &&PeerId| active.released || !active.session.is_held_back(peer_id);
+        let thieves: Vec<PeerId> = members.iter().filter(may_steal).copied().collect();
+        for fast in thieves {
             for _ in 0..MAX_STEALS {
-                let Some(slow) = self.slower(id, *fast, &members, now) else { break };
-                let stolen = self.sessions.get_mut(&id).and_then(|active| active.session.steal_for(*fast, slow));
+                let Some(slow) = self.slower(id, fast, &members, now) else { break };
+                let stolen = self.sessions.get_mut(&id).and_then(|active| active.session.steal_for(fast, slow));
                 let Some((cid, charge)) = stolen else { break };
-                self.ask(id, *fast, cid, charge, now);
+                self.ask(id, fast, cid, charge, now);
             }
         }
     }
@@ -187,7 +254,7 @@ impl Client {
             active.progress_at = now;
         }
         let idle = now.saturating_duration_since(active.progress_at);
-        let helpless = active.session.members().is_empty() || active.session.is_stuck();
+        let helpless = !active.session.has_active_members() || active.session.is_stuck();
         if helpless && now.saturating_duration_since(active.retried_at) >= RETRY_EVERY {
             active.retried_at = now;
             active.session.retry_stuck();
@@ -207,17 +274,24 @@ impl Client {
         }
     }
 
-    /// Asks connected peers that are not members whether they have the first wants.
+    /// Asks connected peers that are not members whether they have the first wants; those held back only once they are
+    /// released.
     fn broadcast(&mut self, id: SessionId, now: Instant) {
-        let Some(active) = self.sessions.get_mut(&id) else { return };
+        let Some(active) = self.sessions.get(&id) else { return };
         let cids = active.session.needed(BROADCAST_WANTS);
-        let strangers = self.peers.iter_mut().filter(|(peer_id, peer)| {
+        let strangers = self.peers.iter().filter(|(peer_id, peer)| {
             peer.standing == Standing::Good
                 && peer.wantlist.live() < MAX_LIVE_WANTS
                 && !active.session.members().contains_key(peer_id)
         });
-        let strangers: Vec<PeerId> = strangers.map(|(peer_id, _)| *peer_id).take(BROADCAST_PEERS).collect();
-        for peer_id in strangers {
+        let (released, strangers) = (active.released, strangers.map(|(peer_id, _)| *peer_id).collect::<Vec<_>>());
+        let strangers = strangers.into_iter().filter(|peer_id| {
+            let held_back = self.meet(id, *peer_id).held_back
+                || self.sessions.get(&id).is_some_and(|active| active.session.is_held_back(peer_id));
+            released || !held_back
+        });
+        for peer_id in strangers.take(BROADCAST_PEERS).collect::<Vec<_>>() {
+            let Some(active) = self.sessions.get_mut(&id) else { return };
             for cid in &cids {
                 if let Some(peer) = self.peers.get_mut(&peer_id)
                     && peer.has_room_for_questions()

@@ -1,5 +1,7 @@
 //! The client against simulated peers with a rate and a latency, on a clock of their own.
 
+mod blame;
+
 use std::{
     collections::{HashMap, VecDeque},
     time::Duration,
@@ -11,6 +13,7 @@ use super::*;
 use crate::node::bitswap::{
     channel::{SessionReceiver, session_channel},
     message::WantKind,
+    prior::NoPriors,
     session::MAX_SESSION_PEERS,
 };
 
@@ -31,10 +34,22 @@ struct Provider {
     wants: usize,
     cancels: usize,
     most_queued: usize,
+    trick: Trick,
+}
+
+/// How a provider cheats.
+#[derive(Clone, Copy, PartialEq)]
+enum Trick {
+    None,
+    /// It sends other bytes than it is asked for.
+    Lie,
+    /// It says that it has everything, and gives nothing.
+    FalseHave,
 }
 
 enum Reply {
     Block(Cid),
+    Wrong(Cid),
     Presence(Cid, Presence),
 }
 
@@ -53,6 +68,7 @@ impl Provider {
             wants: 0,
             cancels: 0,
             most_queued: 0,
+            trick: Trick::None,
         }
     }
 
@@ -67,7 +83,11 @@ impl Provider {
                 continue;
             }
             self.wants += usize::from(want.kind == WantKind::Block);
-            let presence = match (self.has.contains_key(&want.cid), want.kind) {
+            let has = match self.trick {
+                Trick::FalseHave => want.kind == WantKind::Have,
+                Trick::None | Trick::Lie => self.has.contains_key(&want.cid),
+            };
+            let presence = match (has, want.kind) {
                 (true, WantKind::Block) => {
                     self.queue.push_back(want.cid);
                     continue;
@@ -91,7 +111,8 @@ impl Provider {
         {
             let took = Duration::from_secs_f64(self.has[&cid].len() as f64 / self.rate);
             self.free_at = self.free_at.max(now - STEP) + took;
-            self.outbox.push_back((self.free_at + self.delay, Reply::Block(cid)));
+            let reply = if self.trick == Trick::Lie { Reply::Wrong(cid) } else { Reply::Block(cid) };
+            self.outbox.push_back((self.free_at + self.delay, reply));
         }
     }
 }
@@ -111,7 +132,11 @@ struct Sim {
 
 impl Sim {
     fn new(credit: u64, now: Instant, providers: Vec<Provider>) -> Self {
-        let mut client = Client::new();
+        Self::knowing(credit, now, providers, Arc::new(NoPriors))
+    }
+
+    fn knowing(credit: u64, now: Instant, providers: Vec<Provider>, priors: Arc<dyn Priors>) -> Self {
+        let mut client = Client::new(priors);
         let (output, receiver) = session_channel(credit);
         let session = client.open(output, now);
         for provider in &providers {
@@ -149,7 +174,7 @@ impl Sim {
             let Some(message) = self.client.next_update(&id) else { continue };
             let provider = self.providers.iter_mut().find(|provider| provider.id == id).unwrap();
             provider.inbox.push_back((now + provider.delay, message));
-            self.client.on_update_sent(id);
+            self.client.on_update_sent(id, true);
         }
         for provider in &mut self.providers {
             while provider.inbox.front().is_some_and(|(at, _)| *at <= now) {
@@ -160,6 +185,12 @@ impl Sim {
             while provider.outbox.front().is_some_and(|(at, _)| *at <= now) {
                 match provider.outbox.pop_front().unwrap().1 {
                     Reply::Presence(cid, presence) => self.client.on_presences(provider.id, &[(cid, presence)], now),
+                    Reply::Wrong(cid) => {
+                        let wrong: Vec<u8> = provider.has[&cid].iter().map(|byte| !byte).collect();
+                        let block = Block::raw(wrong).unwrap();
+                        let received = self.client.on_blocks(provider.id, vec![block], 0, 1000, now);
+                        assert_eq!((received.blocks, received.bytes), (0, 0));
+                    }
                     Reply::Block(cid) => {
                         let data = provider.has[&cid].clone();
                         let block = Block::verify(cid, data.clone()).unwrap();
@@ -388,7 +419,8 @@ fn data_that_nobody_asked_for_gets_a_peer_banned() {
     let more = sim.client.on_blocks(peer, junk[..1].to_vec(), 0, 50, start);
     assert!(more.misbehaved && more.blocks == 0);
     sim.take();
-    assert_eq!(sim.news, [SessionEvent::PeerDropped { peer, reason: DropReason::Misbehaved }]);
+    let offended = SessionEvent::Offended { peer, offence: Offence::WrongBytes };
+    assert_eq!(sim.news, [offended, SessionEvent::PeerDropped { peer, reason: DropReason::Misbehaved }]);
     sim.client.add_peer(sim.session, peer, start);
     assert_eq!(sim.client.sessions[&sim.session].session.members().len(), 0);
 }

@@ -84,6 +84,29 @@ fn a_peer_that_does_not_read_is_not_read_for() {
     assert_eq!(server.outstanding, 0);
 }
 
+/// Once, sixteen peers that wanted 4 MiB each and never read kept everybody from being served.
+#[test]
+fn peers_that_never_read_do_not_keep_others_from_being_served() {
+    let (mut server, store) = (Server::default(), MemoryBlockstore::new());
+    let blocks: Vec<_> = (0..6).map(|index| block(index, 1 << 20)).collect();
+    store.put_many(&blocks).unwrap();
+    let wants = || blocks.iter().map(|block| want(block, 1)).collect::<Vec<_>>();
+    (0..40).for_each(|_| server.on_wants(PeerId::random(), false, wants()));
+    answer_all(&mut server, &store);
+    assert!(server.outstanding >= CROWDED_BYTES && server.outstanding < MAX_OUTSTANDING_BYTES);
+    let alice = PeerId::random();
+    server.on_wants(alice, false, wants());
+    for _ in 0..blocks.len() {
+        let sent = answer_all(&mut server, &store);
+        assert!(sent.len() == 1 && sent[0].0 == alice, "{sent:?}");
+        server.on_sent(alice, sent[0].1.queued_bytes());
+    }
+    assert!(!server.has_wants(&alice));
+    (0..200).for_each(|_| server.on_wants(PeerId::random(), false, wants()));
+    answer_all(&mut server, &store);
+    assert!(server.outstanding < MAX_OUTSTANDING_BYTES + (2 << 20), "{}", server.outstanding);
+}
+
 #[test]
 fn a_block_that_comes_later_is_sent_to_those_who_wait() {
     let (mut server, store) = (Server::default(), MemoryBlockstore::new());

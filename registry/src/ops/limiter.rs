@@ -1,13 +1,9 @@
-//! How much news one peer may pass on: a bucket of tokens for each, filled with time.
+//! How much one peer may ask or pass on: a bucket of tokens for each, filled with time.
 
 use std::{collections::HashMap, time::Instant};
 
 use libp2p::PeerId;
 
-/// Announcements that one peer may pass on at once.
-const BURST: f64 = 64.0;
-/// Announcements per second that it may pass on in the long run.
-const PER_SECOND: f64 = 4.0;
 /// Peers that are kept account of; beyond that, full buckets are forgotten first.
 const MAX_PEERS: usize = 1024;
 
@@ -18,19 +14,27 @@ struct Bucket {
 }
 
 /// The buckets of all peers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Limiter {
+    burst: f64,
+    per_second: f64,
     buckets: HashMap<PeerId, Bucket>,
 }
 
 impl Limiter {
-    /// Says whether a peer may pass on one more announcement, and counts it.
+    /// `burst` at once, and `per_second` in the long run.
+    pub(super) fn new(burst: f64, per_second: f64) -> Self {
+        Self { burst, per_second, buckets: HashMap::new() }
+    }
+
+    /// Says whether a peer may have one more, and counts it.
     pub(super) fn admits(&mut self, peer: PeerId, now: Instant) -> bool {
         if self.buckets.len() >= MAX_PEERS && !self.buckets.contains_key(&peer) {
             self.forget(now);
         }
-        let bucket = self.buckets.entry(peer).or_insert(Bucket { tokens: BURST, filled: now });
-        bucket.fill(now);
+        let (burst, per_second) = (self.burst, self.per_second);
+        let bucket = self.buckets.entry(peer).or_insert(Bucket { tokens: burst, filled: now });
+        bucket.fill(now, burst, per_second);
         let admits = bucket.tokens >= 1.0;
         if admits {
             bucket.tokens -= 1.0;
@@ -39,9 +43,10 @@ impl Limiter {
     }
 
     fn forget(&mut self, now: Instant) {
+        let (burst, per_second) = (self.burst, self.per_second);
         self.buckets.retain(|_, bucket| {
-            bucket.fill(now);
-            bucket.tokens < BURST
+            bucket.fill(now, burst, per_second);
+            bucket.tokens < burst
         });
         if self.buckets.len() >= MAX_PEERS {
             // So many busy peers at once: all begin anew, which is no worse for us than if they had just come.
@@ -51,9 +56,9 @@ impl Limiter {
 }
 
 impl Bucket {
-    fn fill(&mut self, now: Instant) {
+    fn fill(&mut self, now: Instant, burst: f64, per_second: f64) {
         let seconds = now.saturating_duration_since(self.filled).as_secs_f64();
-        self.tokens = (self.tokens + seconds * PER_SECOND).min(BURST);
+        self.tokens = (self.tokens + seconds * per_second).min(burst);
         self.filled = now;
     }
 }
@@ -66,19 +71,19 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_a_flood_does_not() {
-        let (mut limiter, start) = (Limiter::default(), Instant::now());
+        let (mut limiter, start) = (Limiter::new(64.0, 4.0), Instant::now());
         let (mallory, bob) = (PeerId::random(), PeerId::random());
         let passed = (0..1000).filter(|_| limiter.admits(mallory, start)).count();
-        assert_eq!(passed, BURST as usize);
+        assert_eq!(passed, 64);
         assert!(limiter.admits(bob, start), "one peer's flood is not another's");
         let later = start + Duration::from_secs(10);
         let passed = (0..1000).filter(|_| limiter.admits(mallory, later)).count();
-        assert_eq!(passed, (10.0 * PER_SECOND) as usize);
+        assert_eq!(passed, 40);
     }
 
     #[test]
     fn its_memory_is_bounded() {
-        let (mut limiter, now) = (Limiter::default(), Instant::now());
+        let (mut limiter, now) = (Limiter::new(64.0, 4.0), Instant::now());
         for _ in 0..5 * MAX_PEERS {
             assert!(limiter.admits(PeerId::random(), now));
             assert!(limiter.buckets.len() <= MAX_PEERS);

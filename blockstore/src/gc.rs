@@ -1,0 +1,310 @@
+//! Mark and sweep: what no pin keeps goes, beside traffic.
+//!
+//! The roots are the pins. A recursive one keeps its DAG, a direct one its block. Everything else is cache: a collection
+//! removes all of it, an eviction only as much as makes room, what was used longest ago first. Both take a lease before
+//! they look at the pins, so that whatever is put, retained or pinned meanwhile stays (see
+//! [`Blockstore::delete_unused`]).
+//!
+//! Memory: 16 bytes and a hash table's slack per block that a pin keeps, and as much per inner node of a pinned DAG;
+//! nothing per block that goes.
+//!
+//! *Use* is what [`Blockstore::last_used`] says: the last fetch or import that put the block or found it there. That is
+//! known since the store was opened; of what was not used since, what was written first goes first. Serving a block to
+//! peers is no use: who asks much of us would decide what we keep.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    hash::{BuildHasher, RandomState},
+};
+
+use crate::{
+    Blockstore, Cid, Error, Lease, MAX_WALK_PENDING, Multihash, Pin, PinMode, Result, identity_data, links,
+    may_have_links,
+};
+
+/// Blocks looked at before those of them that go are deleted.
+const SWEEP_BATCH: usize = 4096;
+/// Times of use that an eviction tells apart; with more, neighbours are taken together.
+const MAX_AGES: usize = 1 << 16;
+
+/// Takes a batch of blocks with their sizes, and says whether to go on.
+type Step<'a> = dyn FnMut(&[(Cid, u64)]) -> Result<bool> + 'a;
+
+/// What a collection removed, or would.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Blocks.
+    pub removed_blocks: u64,
+    /// Their bytes. The store gives them back with [`Blockstore::reclaim`].
+    pub freed_bytes: u64,
+}
+
+/// What the pins of a store keep.
+#[derive(Debug)]
+pub struct Marks {
+    keys: (RandomState, RandomState),
+    /// Multihashes that stay.
+    kept: HashSet<u128>,
+    /// CIDs whose links were followed: one multihash may be a node under one codec and a leaf under another.
+    followed: HashSet<u128>,
+    bytes: u64,
+}
+
+/// One collection: its lease, and what it found that the pins keep.
+#[derive(Debug)]
+pub struct Collector<'a, S: ?Sized> {
+    store: &'a S,
+    lease: Lease,
+    marks: Marks,
+}
+
+impl Marks {
+    /// Follows `pins` through the store. A leaf that is missing or damaged is marked all the same: nobody reads it.
+    ///
+    /// # Errors
+    /// A node of a recursively pinned DAG that cannot be read: what is below it is not known, so nothing may go.
+    pub fn of<S: Blockstore + ?Sized>(store: &S, pins: &[Pin]) -> Result<Self> {
+        let keys = (RandomState::new(), RandomState::new());
+        let mut marks = Self { keys, kept: HashSet::new(), followed: HashSet::new(), bytes: 0 };
+        for pin in pins {
+            match pin.mode {
+                PinMode::Direct => marks.keep(store, &pin.cid),
+                PinMode::Recursive => marks.follow(store, pin.cid)?,
+            }
+        }
+        Ok(marks)
+    }
+
+    /// Whether a pin keeps the block.
+    pub fn keeps(&self, cid: &Cid) -> bool {
+        self.kept.contains(&self.hash_key(cid.hash()))
+    }
+
+    /// Bytes of all blocks that the pins keep, as far as they are there.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn hash_key(&self, hash: &Multihash) -> u128 {
+        self.fingerprint(&hash.to_bytes())
+    }
+
+    /// 128 bits under keys of this collection's own: two blocks that share them, which nobody can bring about, would
+    /// cost the links of one.
+    fn fingerprint(&self, bytes: &[u8]) -> u128 {
+        u128::from(self.keys.0.hash_one(bytes)) << 64 | u128::from(self.keys.1.hash_one(bytes))
+    }
+
+    fn keep<S: Blockstore + ?Sized>(&mut self, store: &S, cid: &Cid) {
+        if identity_data(cid).is_none() && self.kept.insert(self.hash_key(cid.hash())) {
+            // Its length is for the sum alone: a damaged block counts nothing.
+            self.bytes += store.size(cid).ok().flatten().map_or(0, u64::from);
+        }
+    }
+
+    fn follow<S: Blockstore + ?Sized>(&mut self, store: &S, root: Cid) -> Result<()> {
+        let mut stack = Vec::new();
+        self.visit(store, root, &mut stack);
+        while let Some(cid) = stack.pop() {
+            let data = store.get(&cid)?.ok_or(Error::NotFound { cid })?;
+            for link in links(&cid, &data)? {
+                self.visit(store, link, &mut stack);
+            }
+            if stack.len() > MAX_WALK_PENDING {
+                let limit = MAX_WALK_PENDING as u64;
+                return Err(Error::LimitExceeded { what: "links of one pinned DAG at a time", limit });
+            }
+        }
+        Ok(())
+    }
+
+    fn visit<S: Blockstore + ?Sized>(&mut self, store: &S, cid: Cid, stack: &mut Vec<Cid>) {
+        self.keep(store, &cid);
+        if may_have_links(&cid) && self.followed.insert(self.fingerprint(&cid.to_bytes())) {
+            stack.push(cid);
+        }
+    }
+}
+
+impl<'a, S: Blockstore + ?Sized> Collector<'a, S> {
+    /// Takes a lease, and then marks what the pins keep.
+    ///
+    /// # Errors
+    /// As [`Marks::of`].
+    pub fn begin(store: &'a S) -> Result<Self> {
+        let lease = store.lease();
+        let marks = Marks::of(store, &store.pins())?;
+        Ok(Self { store, lease, marks })
+    }
+
+    /// What the pins keep.
+    pub fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// What [`collect`](Self::collect) would remove, if no lease were held.
+    ///
+    /// # Errors
+    /// An I/O error.
+    pub fn preview(&self) -> Result<Collected> {
+        let mut collected = Collected::default();
+        self.cache(&mut |batch| {
+            collected.removed_blocks += batch.len() as u64;
+            collected.freed_bytes += batch.iter().map(|(_, bytes)| *bytes).sum::<u64>();
+            Ok(true)
+        })?;
+        Ok(collected)
+    }
+
+    /// Removes every block that no pin keeps and no lease protects.
+    ///
+    /// # Errors
+    /// An I/O error; what was removed by then is gone.
+    pub fn collect(&self) -> Result<Collected> {
+        let mut collected = Collected::default();
+        self.cache(&mut |batch| {
+            self.remove(batch, &mut collected)?;
+            Ok(true)
+        })?;
+        Ok(collected)
+    }
+
+    /// Removes blocks that no pin keeps and no lease protects, what was used longest ago first, until their bytes are
+    /// `wanted` or nothing is left.
+    ///
+    /// # Errors
+    /// As [`collect`](Self::collect).
+    pub fn evict(&self, wanted: u64) -> Result<Collected> {
+        let last = self.ages()?.last_to_go(wanted);
+        let mut collected = Collected::default();
+        // First what was used before that time, all of it, then in the order of the store what was used at it.
+        for at_last in [false, true] {
+            self.cache(&mut |batch| {
+                let mut goes = Vec::new();
+                let mut bytes = collected.freed_bytes;
+                for (cid, size) in batch {
+                    let used = self.store.last_used(cid)?;
+                    let due = if at_last { last.contains(used) && bytes < wanted } else { used < last.from };
+                    if due {
+                        bytes += size;
+                        goes.push((*cid, *size));
+                    }
+                }
+                self.remove(&goes, &mut collected)?;
+                Ok(collected.freed_bytes < wanted)
+            })?;
+            if collected.freed_bytes >= wanted {
+                break;
+            }
+        }
+        Ok(collected)
+    }
+
+    fn ages(&self) -> Result<Ages> {
+        let mut ages = Ages::default();
+        self.cache(&mut |batch| {
+            for (cid, bytes) in batch {
+                ages.add(self.store.last_used(cid)?, *bytes);
+            }
+            Ok(true)
+        })?;
+        Ok(ages)
+    }
+
+    /// Passes the blocks that no pin keeps to `step`, in batches in the order of the store, with their sizes, as long as
+    /// it says to go on.
+    fn cache(&self, step: &mut Step<'_>) -> Result<()> {
+        let (mut batch, mut seen) = (Vec::new(), HashSet::new());
+        for cid in self.store.cids() {
+            let cid = cid?;
+            // A block that the store moves meanwhile may come twice.
+            if self.marks.keeps(&cid) || !seen.insert(*cid.hash()) {
+                continue;
+            }
+            // One that went meanwhile has no size, and a damaged one none that is known.
+            let bytes = match self.store.size(&cid) {
+                Ok(None) => continue,
+                Ok(Some(bytes)) => u64::from(bytes),
+                Err(Error::Corrupt { .. }) => 0,
+                Err(error) => return Err(error),
+            };
+            batch.push((cid, bytes));
+            if batch.len() >= SWEEP_BATCH {
+                if !step(&std::mem::take(&mut batch))? {
+                    return Ok(());
+                }
+                seen.clear();
+            }
+        }
+        if !batch.is_empty() {
+            step(&batch)?;
+        }
+        Ok(())
+    }
+
+    fn remove(&self, batch: &[(Cid, u64)], collected: &mut Collected) -> Result<()> {
+        let cids: Vec<Cid> = batch.iter().map(|(cid, _)| *cid).collect();
+        let removed = self.store.delete_unused(&cids, &self.lease)?;
+        collected.removed_blocks += removed;
+        for (cid, bytes) in batch {
+            // Where a lease kept some, those that went are counted one by one.
+            if removed == cids.len() as u64 || !self.store.has(cid)? {
+                collected.freed_bytes += bytes;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes by time of use, in a bounded number of steps.
+#[derive(Debug, Default)]
+struct Ages {
+    /// Times are told apart by all but this many of their lowest bits.
+    coarse: u32,
+    bytes: BTreeMap<u64, u64>,
+}
+
+/// A span of times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    from: u64,
+    to: u64,
+}
+
+impl Span {
+    fn contains(self, time: u64) -> bool {
+        (self.from..=self.to).contains(&time)
+    }
+}
+
+impl Ages {
+    fn add(&mut self, time: u64, bytes: u64) {
+        *self.bytes.entry(time >> self.coarse).or_default() += bytes;
+        while self.bytes.len() > MAX_AGES {
+            self.coarse += 1;
+            let mut coarser = BTreeMap::new();
+            for (step, bytes) in std::mem::take(&mut self.bytes) {
+                *coarser.entry(step >> 1).or_default() += bytes;
+            }
+            self.bytes = coarser;
+        }
+    }
+
+    /// The time of the youngest blocks that have to go for `wanted` bytes.
+    fn last_to_go(&self, wanted: u64) -> Span {
+        let mut sum = 0_u64;
+        let mut last = 0;
+        for (step, bytes) in &self.bytes {
+            last = *step;
+            sum = sum.saturating_add(*bytes);
+            if sum >= wanted {
+                break;
+            }
+        }
+        let from = last << self.coarse;
+        Span { from, to: from | ((1 << self.coarse) - 1) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! `doctor`: says stage by stage what works and what does not.
+
+use std::{fmt::Write as _, time::Duration};
+
+use ggen_marketplace::{Diagnosis, DoctorRequest, ErrorKind, Failure, Mode, Stage};
+
+use super::seconds;
+use crate::{context::Context, control::Call};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  ggen marketplace p2p doctor\n  ggen marketplace p2p doctor acme/http\n\nExit code: 0 \
+                        if all is well, otherwise that of the first stage that is not (3 verification, 4 not there, 5 \
+                        nobody has it, else 1)."
+)]
+pub(crate) struct Args {
+    /// What cannot be fetched: a CID, /ipfs/..., ns/name[@REQ] or <publisher>/ns/name[@REQ]
+    target: Option<String>,
+    /// Seconds to wait for the network at each stage
+    #[arg(long, value_name = "SECS", default_value = "15", value_parser = seconds)]
+    timeout: Duration,
+}
+
+/// Answers with the diagnosis and returns what the first fault is, if there is one.
+pub(crate) async fn run(context: &Context, args: &Args) -> Result<Option<ErrorKind>, Failure> {
+    let request = DoctorRequest { target: args.target.clone(), timeout: args.timeout };
+    let diagnosis = match context.perform(Mode::Ephemeral, Call::Doctor(request)).await {
+        Ok(diagnosis) => diagnosis,
+        // The request or the configuration is wrong, or somebody ended it: that is no finding.
+        Err(failure) if matches!(failure.kind, ErrorKind::Usage | ErrorKind::Interrupted) => return Err(failure),
+        Err(failure) => without_registry(failure),
+    };
+    context.ui.answer(&diagnosis, render)?;
+    let looked_at_target = diagnosis.stages.iter().any(|stage| stage.name == "name");
+    if args.target.is_some() && !looked_at_target {
+        context.ui.note("the target was not looked at: mend the node first");
+    }
+    Ok(diagnosis.fault().map(|stage| stage.kind.unwrap_or(ErrorKind::Failed)))
+}
+
+/// The home could not even be opened.
+fn without_registry(failure: Failure) -> Diagnosis {
+    let stage = Stage::failed("store", failure.kind, failure.in_one_line());
+    Diagnosis { stages: vec![Stage { hint: failure.hint, ..stage }] }
+}
+
+fn render(diagnosis: &Diagnosis) -> String {
+    let mut out = String::new();
+    for Stage { name, ok, detail, hint, .. } in &diagnosis.stages {
+        let mark = if *ok { "ok" } else { "FAILED" };
+        writeln!(out, "{name:<13} {mark:<7} {detail}").expect("a string takes everything");
+        if let Some(hint) = hint {
+            writeln!(out, "{:<21} hint: {hint}", "").expect("a string takes everything");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fault_stands_out_and_its_hint_below_it() {
+        let stages =
+            vec![Stage::fine("store", "2 blocks"), Stage::failed("dht", ErrorKind::Failed, "empty").hinted("do `x`")];
+        let text = render(&Diagnosis { stages });
+        assert_eq!(
+            text,
+            "store         ok      2 blocks\ndht           FAILED  empty\n                      hint: do `x`\n"
+        );
+    }
+}

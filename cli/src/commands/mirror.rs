@@ -1,0 +1,109 @@
+//! `mirror`: what of others this node keeps available.
+
+use clap::Subcommand;
+use ggen_marketplace::{Failure, MirrorReport, MirrorRequest, MirrorRule, MirrorScope, Mode};
+
+use crate::{context::Context, control::Call, ui::text};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Follow packages: fetch, keep and provide their releases as they appear
+    #[command(
+        after_help = "Example:\n  ggen marketplace p2p mirror add acme/http\n  ggen marketplace p2p mirror add 'acme/*' \
+                      --versions 3 --max-bytes 10000000000"
+    )]
+    Add(Add),
+    /// Drop a rule, and let go of what no other rule wants
+    #[command(after_help = "Example:\n  ggen marketplace p2p mirror rm 'acme/*'")]
+    Rm {
+        /// What the rule is about: ns/name, ns/*, a publisher, or all
+        #[arg(value_parser = scope)]
+        what: MirrorScope,
+    },
+    /// List the rules, with what each holds
+    #[command(after_help = "Example:\n  ggen marketplace p2p mirror ls")]
+    Ls,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Add {
+    /// ns/name, ns/* (quoted, or the shell may take it), a publisher, or all
+    #[arg(value_parser = scope)]
+    what: MirrorScope,
+    /// Keep at most so many of the newest versions of each package, instead of all
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    versions: Option<u32>,
+    /// Keep at most so many bytes of packages, the newest first
+    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64))]
+    max_bytes: Option<u64>,
+}
+
+pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), Failure> {
+    let rule = |what: &MirrorScope| MirrorRule { what: what.clone(), versions: None, max_bytes: None };
+    let call = match command {
+        Command::Add(Add { what, versions, max_bytes }) => {
+            let rule = MirrorRule { versions: *versions, max_bytes: *max_bytes, ..rule(what) };
+            Call::MirrorAdd(MirrorRequest { rule })
+        }
+        Command::Rm { what } => Call::MirrorRm(MirrorRequest { rule: rule(what) }),
+        Command::Ls => Call::MirrorLs,
+    };
+    let (rules, served): (Vec<MirrorReport>, bool) = context.perform_where(Mode::Offline, call).await?;
+    if rules.is_empty() {
+        context.ui.note("nothing is mirrored; `ggen marketplace p2p mirror add ns/name` begins");
+    } else if !served && matches!(command, Command::Add(_)) {
+        context.ui.note("no node runs here; the rule is followed once `ggen marketplace p2p start --daemon` was run");
+    }
+    // One rule was made or dropped: it alone is the answer.
+    match (command, rules.as_slice()) {
+        (Command::Add(_) | Command::Rm { .. }, [rule]) => {
+            context.ui.answer(rule, |rule| render(std::slice::from_ref(rule)))
+        }
+        _ => context.ui.answer(&rules, |rules| render(rules)),
+    }
+}
+
+fn scope(text: &str) -> Result<MirrorScope, String> {
+    text.parse().map_err(|error| format!("{error}; a rule is about ns/name, ns/*, a publisher, or all"))
+}
+
+fn render(rules: &[MirrorReport]) -> String {
+    let line = |rule: &MirrorReport| {
+        let versions =
+            rule.versions.map_or_else(|| "all versions".to_owned(), |versions| text::count(versions.into(), "version"));
+        let budget = rule.max_bytes.map_or_else(String::new, |most| format!(" within {}", text::bytes(most)));
+        let held = format!(
+            "{} of {}, {}",
+            text::count(rule.releases_held, "release"),
+            text::count(rule.packages_held, "package"),
+            text::bytes(rule.bytes_held)
+        );
+        format!("{}: {versions}{budget} ({}); holds {held}\n", rule.rule, rule.origin)
+    };
+    rules.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_says_what_it_allows_and_what_it_holds() {
+        let report = MirrorReport {
+            rule: "acme/*".to_owned(),
+            versions: Some(3),
+            max_bytes: Some(1_000_000),
+            origin: "command".to_owned(),
+            packages_held: 1,
+            releases_held: 2,
+            bytes_held: 1500,
+        };
+        let expected = "acme/*: 3 versions within 1.00 MB (command); holds 2 releases of 1 package, 1.50 kB\n";
+        assert_eq!(render(&[report]), expected);
+    }
+
+    #[test]
+    fn a_scope_that_is_none_is_refused_with_the_forms_there_are() {
+        assert!(scope("acme").unwrap_err().contains("ns/*"));
+    }
+}

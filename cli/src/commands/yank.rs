@@ -1,0 +1,91 @@
+//! `yank`: a version is no longer to be chosen, or is again.
+
+use ggen_marketplace::{Failure, Mode, PackageId, YankRequest, Yanked};
+
+use crate::{context::Context, control::Call, error, ui::text};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Nothing is deleted: who names the version exactly or has locked it still gets it.\n\nExample:\n  ggen \
+                  marketplace p2p yank acme/http@1.2.0 --reason \"loses data on Windows\"\n  ggen marketplace p2p yank \
+                  acme/http@1.2.0 --undo"
+)]
+pub(crate) struct Args {
+    /// A package of yours and its version: ns/name@1.2.0
+    #[arg(value_name = "PKG@VERSION")]
+    target: String,
+    /// Take the yank back
+    #[arg(long)]
+    undo: bool,
+    /// Why, for people
+    #[arg(long, value_name = "TEXT", conflicts_with = "undo")]
+    reason: Option<String>,
+    /// Name of the key that signs [default: `default`]
+    #[arg(long, value_name = "NAME")]
+    key: Option<String>,
+}
+
+pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let (package, version) = parse(&args.target)?;
+    let request = YankRequest { package, version, undo: args.undo, reason: args.reason.clone(), key: args.key.clone() };
+    let yanked: Yanked = context.perform(Mode::Ephemeral, Call::Yank(request)).await?;
+    context.ui.answer(&yanked, render)
+}
+
+fn parse(target: &str) -> Result<(PackageId, semver::Version), Failure> {
+    let wrong = |reason: &str| {
+        error::usage(format!("`{target}` is not a package and its version: {reason}"))
+            .hinted("write it as `ns/name@1.2.0`")
+    };
+    let (package, version) = target.split_once('@').ok_or_else(|| wrong("it names no version"))?;
+    let package = package.parse().map_err(|cause: ggen_marketplace::NameError| wrong(&cause.to_string()))?;
+    let version = version.strip_prefix('=').unwrap_or(version);
+    let version = version.parse().map_err(|cause: semver::Error| wrong(&cause.to_string()))?;
+    Ok((package, version))
+}
+
+fn render(yanked: &Yanked) -> String {
+    let name = format!("{}@{}", yanked.package, yanked.version);
+    match (yanked.unchanged, yanked.yanked) {
+        (true, true) => format!("{name} is yanked already, nothing to do\n"),
+        (true, false) => format!("{name} is not yanked, nothing to do\n"),
+        (false, done) => {
+            let done = if done { "yanked" } else { "no longer yanked:" };
+            format!("{done} {name}, announced to {}\n", text::count(yanked.announced_to, "peer"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ggen_marketplace::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn target_is_one_version_of_one_package() {
+        assert_eq!(parse("acme/http@1.2.0").unwrap(), ("acme/http".parse().unwrap(), semver::Version::new(1, 2, 0)));
+        assert_eq!(parse("acme/http@=1.2.0").unwrap().1, semver::Version::new(1, 2, 0));
+        for wrong in ["acme/http", "acme/http@1.2", "acme/http@^1.2.0", "http@1.2.0", "@", ""] {
+            assert_eq!(parse(wrong).unwrap_err().kind, ErrorKind::Usage, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn answer_says_how_it_stands() {
+        let yanked = Yanked {
+            package: "acme/http".to_owned(),
+            version: "1.2.0".to_owned(),
+            yanked: true,
+            reason: None,
+            publisher: "p".to_owned(),
+            unchanged: false,
+            announced_to: 1,
+        };
+        assert_eq!(render(&yanked), "yanked acme/http@1.2.0, announced to 1 peer\n");
+        let again = Yanked { unchanged: true, ..yanked.clone() };
+        assert_eq!(render(&again), "acme/http@1.2.0 is yanked already, nothing to do\n");
+        let undone = Yanked { yanked: false, ..yanked };
+        assert!(render(&undone).starts_with("no longer yanked: acme/http@1.2.0"));
+    }
+}

@@ -1,0 +1,260 @@
+//! Somebody who follows the guide: a home, the nodes of others, and a shell that is just good enough for it.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::support::{Dns, Home, Node, Output, finish};
+
+/// How long what a network does in its own time is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Address and peer id of the node that the guide enters by.
+const PUBLIC_NODE: &str = "/ip4/104.131.131.82/tcp/4001/p2p/QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ";
+const PUBLIC_PEER: &str = "QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ";
+/// Some peer that does not run.
+pub(crate) const NOBODY: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+const PUBLIC_IP: &str = "104.131.131.82";
+const ANY_PORT: &str = "/ip4/127.0.0.1/tcp/0";
+
+/// A block of the guide that is run or written.
+pub(crate) enum Block {
+    Shell(Vec<String>),
+    Configuration(String),
+}
+
+/// The blocks in their order; diagrams and formulas are for the eye.
+pub(crate) fn blocks(guide: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    for part in guide.split("\n```").skip(1).step_by(2) {
+        let (language, text) = part.split_once('\n').expect("a fence ends its line");
+        match language {
+            "bash" => blocks.push(Block::Shell(commands(text))),
+            "toml" => blocks.push(Block::Configuration(text.to_owned())),
+            "text" => {}
+            other => panic!("a block of `{other}`, which nobody runs"),
+        }
+    }
+    blocks
+}
+
+fn commands(text: &str) -> Vec<String> {
+    let joined = text.replace("\\\n", "");
+    let lines = joined.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+}
+
+/// See the module's words.
+pub(crate) struct Reader {
+    home: Home,
+    /// The "public" node, and its home.
+    pub(crate) hub: Node,
+    pub(crate) hub_home: Home,
+    dns: Dns,
+    running: Option<Foreground>,
+    /// What `export` set in this block.
+    pub(crate) environment: Vec<(String, String)>,
+    /// What stands for `<cid>`.
+    pub(crate) cid: String,
+    /// What stands for `<package>`: the one that the reader has published.
+    pub(crate) package: String,
+}
+
+/// A node in the foreground.
+struct Foreground {
+    child: Child,
+    log: Receiver<String>,
+}
+
+impl Drop for Foreground {
+    fn drop(&mut self) {
+        // Ctrl-C, so that it lets go of its home in order.
+        drop(Command::new("kill").args(["-INT", &self.child.id().to_string()]).status());
+        drop(self.child.wait());
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.running = None;
+        drop(self.finish(&["marketplace", "p2p", "stop", "--quiet"]));
+    }
+}
+
+impl Reader {
+    pub(crate) fn new() -> Self {
+        let hub_home = Home::new();
+        let hub = hub_home.start(&[]);
+        let dns = Dns::serve(&[("_dnsaddr.bootstrap.libp2p.io", &[format!("dnsaddr={}", hub.address())])]);
+        let reader = Self {
+            home: Home::new(),
+            hub,
+            hub_home,
+            dns,
+            running: None,
+            environment: Vec::new(),
+            cid: String::new(),
+            package: String::new(),
+        };
+        reader.write_configuration("listen_addresses = [\"/ip4/0.0.0.0/tcp/0\"]\n");
+        reader
+    }
+
+    /// The directory the reader works in.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.home.work().to_owned()
+    }
+
+    /// Writes `~/.ggen/p2p-config.toml`, with what keeps the node to loopback.
+    pub(crate) fn write_configuration(&self, text: &str) {
+        let place = self.work().join(".ggen");
+        fs::create_dir_all(&place).unwrap();
+        let around = format!("mdns = false\ndns_servers = [\"{}\"]\n", self.dns.address());
+        fs::write(place.join("p2p-config.toml"), around + &self.substitute(text)).unwrap();
+    }
+
+    /// Puts loopback in the place of the internet.
+    pub(crate) fn substitute(&self, text: &str) -> String {
+        let hub = self.hub.address();
+        let peer = self.hub.listening["peer_id"].as_str().expect("a node has a peer id");
+        let mut text = text.replace(PUBLIC_NODE, hub).replace(PUBLIC_PEER, peer).replace(PUBLIC_IP, "127.0.0.1");
+        for address in ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/tcp/9000", "/ip4/0.0.0.0/tcp/0", "/ip6/::/tcp/4001"] {
+            text = text.replace(address, ANY_PORT);
+        }
+        for nodes in ["<nodes...>", "<bootstrap-nodes>", "<multiple-nodes>"] {
+            text = text.replace(nodes, hub);
+        }
+        text.replace("<cid>", &self.cid).replace("<package>", &self.package).replace("<peer-id>", NOBODY)
+    }
+
+    /// Types a command and waits for its end.
+    #[track_caller]
+    pub(crate) fn type_in(&mut self, command: &str) -> Output {
+        let mut process = self.process(command);
+        if command.contains("--daemon") {
+            self.end_node();
+        }
+        finish(process.stdin(Stdio::null()))
+    }
+
+    /// Types a command that has to work, and returns what it printed.
+    #[track_caller]
+    pub(crate) fn works(&mut self, command: &str) -> String {
+        self.type_in(command).expect_code(0).stdout
+    }
+
+    /// Types `export NAME=VALUE`.
+    pub(crate) fn export(&mut self, command: &str) {
+        let text = self.substitute(command.strip_prefix("export ").expect("it is an export"));
+        let (name, value) = text.split_once('=').expect("it has a value");
+        self.environment.push((name.to_owned(), value.trim_matches('"').to_owned()));
+    }
+
+    /// Types a `start` in the foreground; returns what it printed once the node runs.
+    #[track_caller]
+    pub(crate) fn start(&mut self, command: &str) -> String {
+        self.end_node();
+        let mut child =
+            self.process(command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        let (sender, log) = mpsc::channel();
+        // Read to the end, or the node would block on a full pipe.
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            while stderr.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+                drop(sender.send(std::mem::take(&mut line)));
+            }
+        });
+        let mut printed = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        self.running = Some(Foreground { child, log });
+        while !printed.contains("node runs") {
+            let bytes = stdout.read_line(&mut printed).unwrap();
+            assert!(bytes > 0, "`{command}` did not start: {printed}{}", self.log_until("\u{0}"));
+        }
+        std::thread::spawn(move || drop(stdout.read_to_end(&mut Vec::new())));
+        printed
+    }
+
+    /// What the node in the foreground has logged, up to a line with `words`.
+    pub(crate) fn log_until(&self, words: &str) -> String {
+        let mut lines = String::new();
+        let running = self.running.as_ref().expect("a node runs in the foreground");
+        while !lines.contains(words)
+            && let Ok(line) = running.log.recv_timeout(Duration::from_secs(10))
+        {
+            lines += &line;
+        }
+        lines
+    }
+
+    /// Ctrl-C, or `stop` for a node in the background.
+    pub(crate) fn end_node(&mut self) {
+        if self.running.take().is_none() {
+            let stopped = self.finish(&["marketplace", "p2p", "stop"]);
+            assert!(matches!(stopped.code, Some(0 | 4)), "{stopped:?}");
+        }
+    }
+
+    /// Asks the node, beside the guide.
+    #[track_caller]
+    pub(crate) fn ask(&self, args: &[&str]) -> Value {
+        self.finish(&[&["--format", "json", "marketplace", "p2p"], args].concat()).expect_code(0).json()
+    }
+
+    pub(crate) fn finish(&self, args: &[&str]) -> Output {
+        finish(self.binary().args(args).stdin(Stdio::null()))
+    }
+
+    /// Waits until a question is answered as it should be.
+    pub(crate) fn until(&self, args: &[&str], holds: impl Fn(&Value) -> bool) {
+        let started = Instant::now();
+        while !holds(&self.ask(args)) {
+            assert!(started.elapsed() < PATIENCE, "still waiting: {args:?} says {}", self.ask(args));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn binary(&self) -> Command {
+        let mut command = self.home.command::<&str>(&[]);
+        command.env_remove("GGEN_HOME");
+        command
+    }
+
+    fn process(&self, command: &str) -> Command {
+        let words = words(&self.substitute(command));
+        let is_assignment = |word: &&String| word.split_once('=').is_some_and(|(name, _)| !name.contains(['-', '/']));
+        let assignments = words.iter().take_while(is_assignment).count();
+        let mut process = match words[assignments].as_str() {
+            "ggen" => self.binary(),
+            other => Command::new(other),
+        };
+        let variables = words[..assignments].iter().filter_map(|word| word.split_once('='));
+        process.envs(variables).envs(self.environment.iter().cloned());
+        let home = format!("{}/", self.work().display());
+        let expand = |word: &String| word.strip_prefix("~/").map_or(word.clone(), |rest| format!("{home}{rest}"));
+        process.args(words[assignments + 1..].iter().map(expand));
+        process
+    }
+}
+
+/// Words of a command line; double quotes keep spaces together.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for letter in line.chars() {
+        match letter {
+            '"' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            other => words.last_mut().expect("it starts with one").push(other),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}

@@ -1,0 +1,68 @@
+//! What somebody types who has never used it, in an empty home, and the hint that gets them on.
+
+use std::fs;
+
+use crate::support::{Home, check_human, package, refused};
+
+/// What is typed, the exit code, and what the answer must name.
+const MISTAKES: [(&[&str], i32, &[&str]); 14] = [
+    (&["status"], 4, &["no node is running", "ggen marketplace p2p start --daemon"]),
+    (&["stop"], 4, &["no node is running", "ggen marketplace p2p start --daemon"]),
+    (&["publish", "./nowhere"], 1, &["nowhere", "a directory or tarball with a gpack.toml"]),
+    (&["publish", "./empty"], 1, &["is not a package: it has no gpack.toml", "`name`, `version` and `description`"]),
+    (&["publish", "./bad"], 1, &["lacks `name`", "it begins like this: `[package]`"]),
+    (&["publish", "./good/gpack.toml"], 1, &["is a file of a package", "ggen marketplace p2p publish"]),
+    (&["publish", "./good", "--version", "1"], 2, &["`1` is not a semantic version", "`1.2.0`"]),
+    (&["fetch", "http"], 2, &["`http` is neither a CID", "ggen marketplace p2p search http"]),
+    (&["fetch", "acme/http"], 4, &["no peer is connected that could be asked", "ggen marketplace p2p doctor"]),
+    (&["fetch", "acme/http", "--provider", "here"], 2, &["`here` is not a multiaddress", "/ip4/127.0.0.1/tcp/4001"]),
+    (&["bootstrap", "1.2.3.4:4001"], 2, &["`1.2.3.4:4001` is not a multiaddress", "/p2p/<peer id>"]),
+    (&["start", "--listen", "127.0.0.1:4001"], 2, &["`127.0.0.1:4001`", "/ip4/127.0.0.1/tcp/4001"]),
+    (&["start", "--no-mdns", "--listen", "/ip4/127.0.0.1"], 1, &["no transport supports", "/ip4/0.0.0.0/tcp/4001"]),
+    (&["start", "--config", "nofile"], 2, &["nofile", "leave `--config` away"]),
+];
+
+#[test]
+fn every_typical_mistake_is_answered_with_what_to_do() {
+    let home = Home::on_loopback();
+    fs::create_dir(home.work().join("empty")).unwrap();
+    fs::create_dir(home.work().join("bad")).unwrap();
+    fs::write(home.work().join("bad/gpack.toml"), "[package]\n").unwrap();
+    package(&home.work().join("good"), "good", "1.0.0");
+    for (args, code, parts) in MISTAKES {
+        let output = home.p2p(args);
+        assert!(output.stderr.contains("\nhint: "), "{args:?}: {output:?}");
+        check_human(&output, code, parts);
+    }
+}
+
+#[test]
+fn a_topic_that_names_no_network_is_refused_with_its_line() {
+    let home = Home::new();
+    for topic in ["", "two words", &"x".repeat(200)] {
+        home.configure(&format!("mdns = false\npackages_topic = \"{topic}\"\n"));
+        refused(&home, &["start"], 2, &["p2p-config.toml", "line 2"]);
+    }
+}
+
+#[test]
+fn commands_without_the_words_before_them_are_shown_in_full() {
+    let home = Home::new();
+    for (typed, meant) in
+        [(&["status"] as &[&str], "ggen marketplace p2p status"), (&["p2p", "start"], "marketplace p2p")]
+    {
+        let output = home.run(typed).expect_code(2);
+        assert!(output.stderr.contains(meant), "{typed:?}: {output:?}");
+    }
+}
+
+#[test]
+fn nothing_is_coloured_that_is_not_a_terminal() {
+    let home = Home::new();
+    for args in [&["status"] as &[&str], &["--help"], &["dance"], &["config", "show"]] {
+        for variables in [&[] as &[(&str, &str)], &[("CLICOLOR_FORCE", "1")], &[("NO_COLOR", "1")]] {
+            let output = home.p2p_with(variables, args);
+            assert!(!output.stdout.contains('\x1b') && !output.stderr.contains('\x1b'), "{args:?}: {output:?}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `yank` and `info` through the binary, with a daemon and without one.
+
+use crate::support::{Home, package};
+
+#[test]
+fn yanked_version_is_no_longer_chosen_and_info_says_so() {
+    let (alice, bob) = (Home::on_loopback(), Home::on_loopback());
+    let first = alice.start(&[]);
+    for version in ["1.0.0", "1.1.0"] {
+        let published = alice.publish(&package(&alice.work().join(version), "http", version));
+        assert_eq!(published["version"], version);
+    }
+    let _second = bob.start(&["--bootstrap", first.address()]);
+    let info = |args: &[&str]| bob.p2p(&[&["--format", "json", "info"], args].concat()).expect_code(0).json();
+
+    let before = info(&["acme/http"]);
+    assert_eq!(before["version"], "1.1.0");
+    assert_eq!(before["releases"].as_array().unwrap().len(), 2);
+    assert_eq!(before["claims"][0]["publisher"], before["publisher"]);
+    assert_eq!(before["providers"][0]["peer_id"], first.listening["peer_id"]);
+    assert_eq!(before["dependencies"], serde_json::json!([]));
+
+    let yanked =
+        alice.p2p(&["--format", "json", "yank", "acme/http@1.1.0", "--reason", "broken"]).expect_code(0).json();
+    assert_eq!(yanked["package"], "acme/http");
+    assert_eq!(yanked["version"], "1.1.0");
+    assert_eq!(yanked["yanked"], true);
+    let again = alice.p2p(&["--format", "json", "yank", "acme/http@1.1.0"]).expect_code(0).json();
+    assert_eq!(again["unchanged"], true);
+
+    let after = bob.p2p(&["--format", "json", "fetch", "acme/http", "-o", "after"]).expect_code(0).json();
+    assert_eq!(after["version"], "1.0.0");
+    let exact = bob.p2p(&["--format", "json", "fetch", "acme/http@=1.1.0", "-o", "exact"]).expect_code(0).json();
+    assert_eq!(exact["version"], "1.1.0", "who names it exactly still gets it");
+    let all = info(&["acme/http", "--versions"]);
+    assert_eq!(all["version"], "1.0.0");
+    assert_eq!(all["releases"][1]["yanked"], true);
+    assert!(all["releases"][1]["cid"].is_string(), "{all}");
+
+    let undone = alice.p2p(&["--format", "json", "yank", "acme/http@1.1.0", "--undo"]).expect_code(0).json();
+    assert_eq!(undone["yanked"], false);
+    let restored = bob.p2p(&["--format", "json", "fetch", "acme/http", "-o", "restored"]).expect_code(0).json();
+    assert_eq!(restored["version"], "1.1.0");
+}
+
+#[test]
+fn yank_and_info_work_without_a_daemon() {
+    let alice = Home::on_loopback();
+    let published = alice.publish(&package(&alice.work().join("http"), "http", "1.0.0"));
+    let human = alice.p2p(&["info", "acme/http", "--offline"]).expect_code(0);
+    assert!(human.stdout.contains("package       acme/http@1.0.0\n"), "{human:?}");
+    let by_release = alice.p2p(&["--format", "json", "info", published["release"].as_str().unwrap(), "--offline"]);
+    assert_eq!(by_release.expect_code(0).json()["publisher"], published["publisher"]);
+    let by_cid = alice.p2p(&["--format", "json", "info", published["cid"].as_str().unwrap(), "--offline"]);
+    let by_cid = by_cid.expect_code(0).json();
+    assert_eq!(by_cid["package"], "acme/http");
+    assert_eq!(by_cid["here"], true);
+    alice.p2p(&["yank", "acme/http@1.0.0"]).expect_code(0);
+    alice.p2p(&["info", "acme/http", "--offline"]).expect_code(4);
+    let exact = alice.p2p(&["--format", "json", "info", "acme/http@=1.0.0", "--offline"]).expect_code(0).json();
+    assert_eq!(exact["yanked"], true);
+}
+
+#[test]
+fn what_cannot_be_yanked_or_is_not_known_has_the_exit_code_of_its_reason() {
+    let alice = Home::on_loopback();
+    alice.p2p(&["yank", "acme/http@1.0.0"]).expect_code(4);
+    alice.publish(&package(&alice.work().join("http"), "http", "1.0.0"));
+    let cases: [(&[&str], i32); 7] = [
+        (&["yank", "acme/http@2.0.0"], 4),
+        (&["yank", "acme/http"], 2),
+        (&["yank", "acme/http@^1"], 2),
+        (&["yank", "acme/http@1.0.0", "--key", "nobody"], 4),
+        (&["yank", "acme/http@1.0.0", "--reason", "x", "--undo"], 2),
+        (&["info", "nobody/claims"], 4),
+        (&["info", "no name at all"], 2),
+    ];
+    for (args, code) in cases {
+        let output = alice.p2p(&[&["--format", "json"], args].concat()).expect_code(code);
+        assert!(output.json()["error"]["message"].is_string(), "{args:?}: {output:?}");
+    }
+    let long = "x".repeat(600);
+    alice.p2p(&["yank", "acme/http@1.0.0", "--reason", &long]).expect_code(2);
+}

@@ -1,0 +1,3 @@
+//! What stands behind a registry.
+
+pub mod p2p;

@@ -1,0 +1,114 @@
+//! How much is kept of publishers that nobody here follows. What this home publishes, follows or has fetched stays.
+
+use rusqlite::{OptionalExtension as _, params};
+
+use crate::{
+    identity::{PublisherId, Timestamp},
+    index::{Catalog, CatalogError, catalog::intake::Intake},
+    package::PackageId,
+};
+
+/// Releases kept of a publisher that nobody here follows.
+const MAX_RELEASES_OF_STRANGER: i64 = 1024;
+/// Publishers kept that nobody here follows.
+const MAX_STRANGERS: i64 = 1024;
+/// Bytes of releases kept of all of them together.
+const MAX_STRANGER_BYTES: i64 = 64 << 20;
+/// A publisher is forgotten only if there is nothing to follow it by; so many are looked at in one go.
+const MAX_FORGOTTEN_AT_ONCE: usize = 64;
+
+/// What a publisher is to this home, above having been heard of, which is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Standing {
+    /// Fetched from, mirrored or pinned.
+    Followed = 1,
+    /// Its keys are in this home.
+    Own = 2,
+}
+
+impl Catalog {
+    /// Follows a publisher: what is known of it is not forgotten to make room, and other nodes are asked for what is new
+    /// of it.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub fn follow(&self, publisher: &PublisherId, now: Timestamp) -> Result<(), CatalogError> {
+        self.in_transaction(now, |intake| intake.raise_standing(publisher, Standing::Followed))
+    }
+
+    /// Says whether a publisher is followed, or of this home.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub fn is_followed(&self, publisher: &PublisherId) -> Result<bool, CatalogError> {
+        let sql = "SELECT standing > 0 FROM publishers WHERE id = ?1";
+        let found = self.lock().query_row(sql, [publisher.to_bytes()], |row| row.get(0)).optional();
+        Ok(found.map_err(self.failed("read"))?.unwrap_or(false))
+    }
+}
+
+impl Intake<'_> {
+    /// A publisher's standing only rises.
+    pub(super) fn raise_standing(&self, publisher: &PublisherId, standing: Standing) -> Result<(), CatalogError> {
+        let sql = "UPDATE publishers SET standing = max(standing, ?2) WHERE id = ?1";
+        self.write(sql, params![publisher.to_bytes(), standing as i64])?;
+        Ok(())
+    }
+
+    /// Something new of a publisher is taken in: what is too much goes, all of the stranger that was quiet longest.
+    pub(super) fn keep_quota(&self, publisher: &PublisherId) -> Result<(), CatalogError> {
+        let id = publisher.to_bytes();
+        self.write("UPDATE publishers SET seen = ?2 WHERE id = ?1", params![id, self.now.as_unix().cast_signed()])?;
+        let of_stranger: Option<i64> =
+            self.read("SELECT releases FROM publishers WHERE id = ?1 AND standing = 0", params![id], |row| row.get(0))?;
+        let Some(releases) = of_stranger else { return Ok(()) };
+        if releases > MAX_RELEASES_OF_STRANGER {
+            self.forget_oldest(publisher, releases - MAX_RELEASES_OF_STRANGER)?;
+        }
+        for _ in 0..MAX_FORGOTTEN_AT_ONCE {
+            let (number, bytes): (i64, i64) = self
+                .read(
+                    "SELECT count(*), coalesce(sum(bytes), 0) FROM publishers WHERE standing = 0",
+                    params![],
+                    |row| Ok((row.get(0)?, row.get(1)?)),
+                )?
+                .unwrap_or_default();
+            if number <= MAX_STRANGERS && bytes <= MAX_STRANGER_BYTES {
+                break;
+            }
+            let sql = "SELECT id FROM publishers WHERE standing = 0 AND id <> ?1 AND equivocation IS NULL
+                       ORDER BY seen, id LIMIT 1";
+            let Some(quiet) = self.read(sql, params![id], |row| row.get::<_, Vec<u8>>(0))? else { break };
+            self.forget(&quiet)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the releases of a publisher that have been here longest.
+    fn forget_oldest(&self, publisher: &PublisherId, number: i64) -> Result<(), CatalogError> {
+        let sql = "SELECT cid FROM releases WHERE publisher = ?1 ORDER BY seen, rowid LIMIT ?2";
+        for cid in self.read_all(sql, params![publisher.to_bytes(), number])? {
+            let package: Option<String> =
+                self.read("SELECT package FROM releases WHERE cid = ?1", params![cid], |row| row.get(0))?;
+            self.write("DELETE FROM releases WHERE cid = ?1", params![cid])?;
+            let package: Option<PackageId> = package.and_then(|package| package.parse().ok());
+            if let Some(package) = package {
+                self.derive_package(publisher, &package)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets a publisher with all that is known of it.
+    fn forget(&self, id: &[u8]) -> Result<(), CatalogError> {
+        for (table, key) in [("words", "rowid"), ("trigrams", "rowid"), ("tags", "package")] {
+            let sql = format!("DELETE FROM {table} WHERE {key} IN (SELECT id FROM packages WHERE publisher = ?1)");
+            self.write(&sql, params![id])?;
+        }
+        for table in ["packages", "proofs", "releases"] {
+            self.write(&format!("DELETE FROM {table} WHERE publisher = ?1"), params![id])?;
+        }
+        self.write("DELETE FROM publishers WHERE id = ?1", params![id])?;
+        Ok(())
+    }
+}

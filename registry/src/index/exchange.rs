@@ -1,0 +1,325 @@
+//! What nodes ask each other about packages, and what they answer: canonical dag-cbor, of bounded size and number.
+//!
+//! | message | form |
+//! |---|---|
+//! | search question | `{type: "ggen/search-question/v1", topic, query, category, tags, limit}` |
+//! | search answer | `{type: "ggen/search-answer/v1", hits: [[claim, holds], ...]}`: each hit a claim on one package, and whether the answerer has its content |
+//! | catalog question | `{"known": {topic, known: [[publisher, identity seq, log seq, marks], ...], news}}`, or `{"pull": {topic, publisher, after, until, have}}` |
+//! | catalog answer | `{"known": [summary, ...]}`, or `{"page": {chain, head, refresh, releases, claims, next}}`, or `{"nothing": null}` |
+//!
+//! Marks are 8 bytes, big endian. Nothing of an answer counts before it has been verified; what was not asked for is
+//! refused as a whole.
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use crate::{
+    identity::{
+        Envelope, IdentityChain, PublisherId, RecordError, Signed, Timestamp, decode_canonical, encode_canonical,
+    },
+    index::{
+        Claim, ClaimError, HeadOrder, MAX_QUERY_BYTES, MAX_TOPIC_BYTES, Page, Pull, SearchFilters, Summary,
+        VerifiedHead,
+    },
+    package::{MAX_NAME_CHARS, MAX_VERSION_CHARS},
+};
+
+/// Most summaries of one message.
+pub(crate) const MAX_SUMMARIES: usize = 512;
+/// Most publishers that an answer may name beyond those asked about.
+pub(crate) const MAX_NEWS: usize = 64;
+/// Most marks of one question.
+pub(crate) const MAX_HAVE: usize = 4096;
+/// Most hits of one answer.
+const MAX_HITS: usize = 64;
+/// Most tags of one question.
+const MAX_TAGS: usize = 16;
+/// Longest category or tag, in bytes.
+const MAX_FILTER_BYTES: usize = 512;
+/// Largest messages in bytes; the protocols' own bounds are not below.
+const MAX_QUESTION_BYTES: usize = 64 << 10;
+const MAX_ANSWER_BYTES: usize = 512 << 10;
+
+const SEARCH_QUESTION: &str = "ggen/search-question/v1";
+const SEARCH_ANSWER: &str = "ggen/search-answer/v1";
+
+/// What fits these words?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SearchQuestion {
+    r#type: String,
+    /// The network.
+    pub(crate) topic: String,
+    pub(crate) query: String,
+    pub(crate) category: Option<String>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) limit: u64,
+}
+
+impl SearchQuestion {
+    /// Puts a question; what is beyond the bounds of one is left out of it.
+    pub(crate) fn new(topic: &str, query: &str, filters: &SearchFilters, limit: usize) -> Self {
+        Self {
+            r#type: SEARCH_QUESTION.to_owned(),
+            topic: topic.to_owned(),
+            query: query.to_owned(),
+            category: filters.category.clone(),
+            tags: filters.tags.iter().take(MAX_TAGS).cloned().collect(),
+            limit: limit.min(MAX_HITS) as u64,
+        }
+    }
+
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, RecordError> {
+        encode_canonical("search question", self, MAX_QUESTION_BYTES)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ClaimError> {
+        let question: Self = decode_canonical("search question", bytes, MAX_QUESTION_BYTES)?;
+        match question.r#type == SEARCH_QUESTION && question.is_bounded() {
+            true => Ok(question),
+            false => Err(form("its fields are out of bounds")),
+        }
+    }
+
+    /// Says whether others would read it.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.topic.len() <= MAX_TOPIC_BYTES
+            && self.query.len() <= MAX_QUERY_BYTES
+            && self.tags.len() <= MAX_TAGS
+            && self.tags.iter().chain(&self.category).all(|text| text.len() <= MAX_FILTER_BYTES)
+            && (1..=MAX_HITS as u64).contains(&self.limit)
+    }
+
+    pub(crate) fn filters(&self) -> SearchFilters {
+        SearchFilters { category: self.category.clone(), tags: self.tags.clone(), known_before: None }
+    }
+}
+
+/// One hit of an answer, not yet verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OfferedHit(pub(crate) ByteBuf, pub(crate) bool);
+
+/// What an answerer knows that fits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SearchAnswer {
+    r#type: String,
+    pub(crate) hits: Vec<OfferedHit>,
+}
+
+impl SearchAnswer {
+    pub(crate) fn new(hits: Vec<OfferedHit>) -> Self {
+        Self { r#type: SEARCH_ANSWER.to_owned(), hits }
+    }
+
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, RecordError> {
+        encode_canonical("search answer", self, MAX_ANSWER_BYTES)
+    }
+
+    /// Reads an answer of at most `limit` hits.
+    pub(crate) fn decode(bytes: &[u8], limit: u64) -> Result<Self, ClaimError> {
+        let answer: Self = decode_canonical("search answer", bytes, MAX_ANSWER_BYTES)?;
+        if answer.r#type != SEARCH_ANSWER {
+            return Err(form("its type is another"));
+        }
+        match answer.hits.len() as u64 <= limit {
+            true => Ok(answer),
+            false => Err(form("it has more hits than were asked for")),
+        }
+    }
+}
+
+/// What is known there and not here?
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CatalogQuestion {
+    /// Of these publishers, and of as many others as `news` says.
+    Known { known: Vec<Summary>, news: u64 },
+    /// Of one publisher.
+    Pull(Box<Pull>),
+}
+
+/// What an answerer knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CatalogAnswer {
+    /// Publishers of which it may know more.
+    Known(Vec<Summary>),
+    /// Some of one publisher's releases, not yet verified.
+    Page(Vec<u8>),
+    /// Nothing.
+    Nothing,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireSummary(ByteBuf, u64, u64, u64);
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum WireQuestion {
+    Known {
+        topic: String,
+        known: Vec<WireSummary>,
+        news: u64,
+    },
+    Pull {
+        topic: String,
+        publisher: Box<PublisherId>,
+        after: (String, String),
+        until: Option<(String, String)>,
+        have: ByteBuf,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum WireAnswer {
+    Known(Vec<WireSummary>),
+    Page(WirePage),
+    Nothing,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WirePage {
+    chain: Vec<Envelope>,
+    head: Option<Envelope>,
+    refresh: Option<Envelope>,
+    releases: Vec<Envelope>,
+    claims: Vec<ByteBuf>,
+    next: Option<(String, String)>,
+}
+
+impl CatalogQuestion {
+    pub(crate) fn encode(&self, topic: &str) -> Result<Vec<u8>, RecordError> {
+        let topic = topic.to_owned();
+        let wire = match self {
+            Self::Known { known, news } => {
+                WireQuestion::Known { topic, known: known.iter().map(write_summary).collect(), news: *news }
+            }
+            Self::Pull(pull) => {
+                let mut marks: Vec<u64> = pull.have.iter().copied().collect();
+                marks.sort_unstable();
+                let have = ByteBuf::from(marks.into_iter().flat_map(u64::to_be_bytes).collect::<Vec<_>>());
+                let (after, until) = (pull.after.clone(), pull.until.clone());
+                WireQuestion::Pull { topic, publisher: Box::new(pull.publisher), after, until, have }
+            }
+        };
+        encode_canonical("catalog question", &wire, MAX_QUESTION_BYTES)
+    }
+
+    /// Reads a question that was put in the network of `topic`.
+    pub(crate) fn decode(bytes: &[u8], topic: &str) -> Result<Self, ClaimError> {
+        let wire: WireQuestion = decode_canonical("catalog question", bytes, MAX_QUESTION_BYTES)?;
+        let check = |theirs: &str| match theirs == topic {
+            true => Ok(()),
+            false => Err(ClaimError::OtherTopic { actual: theirs.chars().take(MAX_TOPIC_BYTES).collect() }),
+        };
+        match wire {
+            WireQuestion::Known { topic, known, news } => {
+                check(&topic)?;
+                Ok(Self::Known { known: read_summaries(known, MAX_SUMMARIES)?, news: news.min(MAX_NEWS as u64) })
+            }
+            WireQuestion::Pull { topic, publisher, after, until, have } => {
+                check(&topic)?;
+                if have.len() % 8 != 0 || have.len() / 8 > MAX_HAVE || !is_place(&after) || !until.iter().all(is_place)
+                {
+                    return Err(form("its range or its marks are out of bounds"));
+                }
+                let marks = have.chunks_exact(8).map(|mark| u64::from_be_bytes(mark.try_into().expect("8 bytes")));
+                Ok(Self::Pull(Box::new(Pull { publisher: *publisher, after, until, have: marks.collect() })))
+            }
+        }
+    }
+}
+
+impl CatalogAnswer {
+    /// Says which publishers the answerer may know more of.
+    pub(crate) fn known(summaries: &[Summary]) -> Result<Vec<u8>, RecordError> {
+        let wire = WireAnswer::Known(summaries.iter().map(write_summary).collect());
+        encode_canonical("catalog answer", &wire, MAX_ANSWER_BYTES)
+    }
+
+    pub(crate) fn page(page: Option<&Page>) -> Result<Vec<u8>, RecordError> {
+        let wire = match page {
+            None => WireAnswer::Nothing,
+            Some(page) => WireAnswer::Page(WirePage {
+                chain: page.chain.documents().iter().map(|document| document.envelope().clone()).collect(),
+                head: page.head.as_ref().map(|head| head.head().envelope().clone()),
+                refresh: page.head.as_ref().and_then(|head| Some(head.refresh()?.envelope().clone())),
+                releases: page.releases.iter().map(|release| release.envelope().clone()).collect(),
+                claims: page.claims.iter().map(|claim| ByteBuf::from(claim.encoded())).collect(),
+                next: page.next.clone(),
+            }),
+        };
+        encode_canonical("catalog answer", &wire, MAX_ANSWER_BYTES)
+    }
+
+    /// Reads an answer; what a page holds is for [`read_page`] to check.
+    pub(crate) fn decode(bytes: Vec<u8>) -> Result<Self, ClaimError> {
+        let wire: WireAnswer = decode_canonical("catalog answer", &bytes, MAX_ANSWER_BYTES)?;
+        Ok(match wire {
+            WireAnswer::Known(known) => Self::Known(read_summaries(known, MAX_SUMMARIES + MAX_NEWS)?),
+            WireAnswer::Page(_) => Self::Page(bytes),
+            WireAnswer::Nothing => Self::Nothing,
+        })
+    }
+}
+
+/// Reads a page and checks all that can be checked without the catalog: that it is of the publisher, within the range,
+/// and that today's keys have signed every release.
+pub(crate) fn read_page(bytes: &[u8], pull: &Pull, now: Timestamp) -> Result<Page, ClaimError> {
+    let wire: WireAnswer = decode_canonical("catalog answer", bytes, MAX_ANSWER_BYTES)?;
+    let WireAnswer::Page(wire) = wire else { return Err(form("it is no page")) };
+    let chain = IdentityChain::verify(wire.chain)?;
+    if chain.publisher() != pull.publisher {
+        return Err(form("it is of another publisher"));
+    }
+    let head = wire.head.map(|head| VerifiedHead::verify(head, wire.refresh, &chain, now)).transpose()?;
+    let within =
+        |place: &(String, String)| *place > pull.after && pull.until.as_ref().is_none_or(|until| place <= until);
+    let mut releases = Vec::with_capacity(wire.releases.len());
+    for envelope in wire.releases {
+        let release: Signed<crate::package::Release> = envelope.open()?;
+        let record = release.record();
+        if record.publisher != pull.publisher || !within(&(record.package.to_string(), record.version.to_string())) {
+            return Err(form("a release in it was not asked for"));
+        }
+        chain.authorise(&release)?;
+        releases.push(release);
+    }
+    let claims = wire.claims.iter().map(|claim| Claim::verify(claim, now)).collect::<Result<Vec<_>, _>>()?;
+    if claims.iter().any(|claim| claim.publisher() != pull.publisher) {
+        return Err(form("a claim in it is of another publisher"));
+    }
+    if wire.next.as_ref().is_some_and(|next| !within(next) || !is_place(next)) {
+        return Err(form("it goes on outside the range"));
+    }
+    Ok(Page { chain, head, releases, claims, next: wire.next })
+}
+
+fn form(reason: &str) -> ClaimError {
+    ClaimError::Message { reason: reason.to_owned() }
+}
+
+/// Package and version are no longer than any can be.
+fn is_place(place: &(String, String)) -> bool {
+    place.0.len() <= 2 * MAX_NAME_CHARS + 1 && place.1.len() <= MAX_VERSION_CHARS
+}
+
+fn write_summary(summary: &Summary) -> WireSummary {
+    let HeadOrder { identity_seq, log_seq } = summary.order;
+    WireSummary(ByteBuf::from(summary.publisher.to_bytes()), identity_seq, log_seq, summary.marks)
+}
+
+fn read_summaries(wire: Vec<WireSummary>, limit: usize) -> Result<Vec<Summary>, ClaimError> {
+    if wire.len() > limit {
+        return Err(form("it names too many publishers"));
+    }
+    let read = |WireSummary(publisher, identity_seq, log_seq, marks): WireSummary| {
+        let publisher = PublisherId::from_bytes(&publisher).ok_or_else(|| form("it names what is no publisher"))?;
+        Ok(Summary { publisher, order: HeadOrder { identity_seq, log_seq }, marks })
+    };
+    wire.into_iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests;

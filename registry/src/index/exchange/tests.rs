@@ -1,0 +1,49 @@
+use super::*;
+use crate::index::SearchFilters;
+
+fn question(query: &str, limit: usize) -> SearchQuestion {
+    let filters = SearchFilters { tags: vec!["web".to_owned()], ..SearchFilters::default() };
+    SearchQuestion::new("/ggen/test", query, &filters, limit)
+}
+
+#[test]
+fn questions_read_back_and_stay_within_bounds() {
+    let asked = question("http server", 5);
+    assert_eq!(SearchQuestion::decode(&asked.encode().unwrap()).unwrap(), asked);
+    assert_eq!(question("x", 5000).limit, MAX_HITS as u64);
+    for wrong in [
+        question(&"x".repeat(MAX_QUERY_BYTES + 1), 5),
+        question("x", 0),
+        SearchQuestion { tags: vec!["x".repeat(MAX_FILTER_BYTES + 1)], ..question("x", 5) },
+        SearchQuestion { r#type: "ggen/claim/v1".to_owned(), ..question("x", 5) },
+    ] {
+        assert!(SearchQuestion::decode(&wrong.encode().unwrap()).is_err());
+    }
+}
+
+#[test]
+fn what_is_no_message_is_refused_and_never_panics() {
+    let answer = SearchAnswer::new(vec![OfferedHit(ByteBuf::from(vec![1, 2, 3]), true); 3]);
+    let bytes = answer.encode().unwrap();
+    assert_eq!(SearchAnswer::decode(&bytes, 3).unwrap(), answer);
+    assert!(SearchAnswer::decode(&bytes, 2).is_err(), "more than were asked for");
+    let summary = Summary {
+        publisher: crate::index::actor::Actor::new(1).chain.publisher(),
+        order: HeadOrder { identity_seq: 1, log_seq: 2 },
+        marks: u64::MAX,
+    };
+    let known = CatalogAnswer::known(&[summary]).unwrap();
+    assert_eq!(CatalogAnswer::decode(known.clone()).unwrap(), CatalogAnswer::Known(vec![summary]));
+    for whole in [bytes, known, question("x", 3).encode().unwrap()] {
+        for at in 0..whole.len() {
+            let mut broken = whole.clone();
+            broken[at] ^= 0xff;
+            for bytes in [&broken[..], &whole[..at]] {
+                // Some byte of a query may be another letter; what counts is that nothing panics.
+                let _read = (SearchAnswer::decode(bytes, 3).is_ok(), SearchQuestion::decode(bytes).is_ok());
+                let _read =
+                    (CatalogAnswer::decode(bytes.to_vec()).is_ok(), CatalogQuestion::decode(bytes, "x").is_ok());
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Where key files are: in a directory, or in memory for a registry that leaves nothing behind.
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::home::{HomeError, write_private};
+
+/// Files by name. Cloning gives another handle of the same.
+#[derive(Clone)]
+pub(super) enum KeyFiles {
+    /// In a directory, for its owner only.
+    Directory(PathBuf),
+    /// In this process, gone with it.
+    Memory(Arc<Mutex<BTreeMap<String, Vec<u8>>>>),
+}
+
+impl KeyFiles {
+    /// What a file is called in messages.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        match self {
+            Self::Directory(directory) => directory.join(name),
+            Self::Memory(_) => Path::new(":memory:").join(name),
+        }
+    }
+
+    pub(super) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, HomeError> {
+        match self {
+            Self::Directory(directory) => read_if_there(&directory.join(name)),
+            Self::Memory(files) => Ok(lock(files).get(name).cloned()),
+        }
+    }
+
+    /// Writes a file of which no half may ever be seen.
+    pub(super) fn write(&self, name: &str, contents: &[u8]) -> Result<(), HomeError> {
+        match self {
+            Self::Directory(directory) => write_private(&directory.join(name), contents),
+            Self::Memory(files) => {
+                lock(files).insert(name.to_owned(), contents.to_owned());
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes a file; it need not be there.
+    pub(super) fn remove(&self, name: &str) -> Result<(), HomeError> {
+        match self {
+            Self::Directory(directory) => {
+                let path = directory.join(name);
+                match fs::remove_file(&path) {
+                    Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                        Err(HomeError::Io { action: "remove", path, source })
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Self::Memory(files) => {
+                lock(files).remove(name);
+                Ok(())
+            }
+        }
+    }
+
+    /// The names of all files, ordered.
+    pub(super) fn names(&self) -> Result<Vec<String>, HomeError> {
+        match self {
+            Self::Directory(directory) => {
+                let failed = |source| HomeError::Io { action: "list", path: directory.clone(), source };
+                let mut names = Vec::new();
+                for entry in fs::read_dir(directory).map_err(failed)? {
+                    names.extend(entry.map_err(failed)?.file_name().into_string());
+                }
+                names.sort();
+                Ok(names)
+            }
+            Self::Memory(files) => Ok(lock(files).keys().cloned().collect()),
+        }
+    }
+}
+
+impl fmt::Debug for KeyFiles {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never what is in them.
+        formatter.debug_tuple("KeyFiles").field(&self.path("")).finish()
+    }
+}
+
+fn lock(files: &Mutex<BTreeMap<String, Vec<u8>>>) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
+    files.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, HomeError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(HomeError::Io { action: "read", path: path.to_owned(), source }),
+    }
+}

@@ -1,0 +1,198 @@
+//! Questions to one peer and their answers: bytes, bounded in size, time and number. What they mean is for others to
+//! know.
+//!
+//! One request is one stream: a length (4 bytes, big endian) and that many bytes each way. The lengths are checked
+//! before anything is read, and memory grows only with what has arrived. A request that is not answered (too many at
+//! once, over a rate, malformed) ends with its stream closed.
+
+use std::{io, time::Duration};
+
+use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use libp2p::{
+    PeerId, StreamProtocol,
+    request_response::{self, ProtocolSupport, ResponseChannel},
+};
+
+/// Requests waiting to be read by whoever answers them.
+pub(crate) const ASKED_QUEUE: usize = 64;
+/// Peers newly met waiting to be looked at.
+pub(crate) const MET_QUEUE: usize = 64;
+/// Questions of ours under way; more are refused.
+pub(super) const MAX_ASKING: usize = 256;
+/// Questions of others that are being answered, in all.
+pub(super) const MAX_ANSWERING: usize = 64;
+/// Questions of one peer that are being answered.
+pub(super) const MAX_ANSWERING_PER_PEER: usize = 4;
+/// Requests on one connection, ours and theirs together.
+const MAX_STREAMS_PER_CONNECTION: usize = 16;
+/// Bytes of the length before each message.
+const LENGTH_BYTES: usize = 4;
+/// Memory for a message is taken in steps of this many bytes, as it arrives.
+const READ_STEP_BYTES: usize = 16 << 10;
+
+/// What can be asked, and within which bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Protocol {
+    /// `/ggen/search/1.0.0`: what do you know that fits these words?
+    Search,
+    /// `/ggen/catalog/1.0.0`: what do you know that I do not?
+    Catalog,
+}
+
+impl Protocol {
+    pub(crate) const ALL: [Self; 2] = [Self::Search, Self::Catalog];
+
+    /// Its name on the wire.
+    pub(crate) const fn name(self) -> StreamProtocol {
+        match self {
+            Self::Search => StreamProtocol::new("/ggen/search/1.0.0"),
+            Self::Catalog => StreamProtocol::new("/ggen/catalog/1.0.0"),
+        }
+    }
+
+    /// Largest request, in bytes.
+    pub(crate) const fn max_request_bytes(self) -> usize {
+        match self {
+            Self::Search => 16 << 10,
+            Self::Catalog => 64 << 10,
+        }
+    }
+
+    /// Largest answer, in bytes.
+    pub(crate) const fn max_answer_bytes(self) -> usize {
+        match self {
+            Self::Search => 256 << 10,
+            Self::Catalog => 512 << 10,
+        }
+    }
+
+    /// How long a question or an answer may take, the dial not counted.
+    const fn deadline(self) -> Duration {
+        match self {
+            Self::Search => Duration::from_secs(5),
+            Self::Catalog => Duration::from_secs(15),
+        }
+    }
+}
+
+/// Why a question has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AskError {
+    /// The peer cannot be reached, or went away.
+    #[error("the peer cannot be reached")]
+    Unreachable,
+    /// It does not speak the protocol.
+    #[error("the peer does not speak this protocol")]
+    Unsupported,
+    /// It did not answer in time.
+    #[error("the peer did not answer in time")]
+    TimedOut,
+    /// It closed the stream without an answer.
+    #[error("the peer did not want to answer")]
+    Declined,
+    /// Its answer is longer than the protocol allows.
+    #[error("the peer's answer is too large")]
+    TooLarge,
+    /// Too many questions are under way here.
+    #[error("too many questions are under way")]
+    Busy,
+    /// This node has stopped.
+    #[error("the node has stopped")]
+    Stopped,
+}
+
+/// A question of a peer.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) protocol: Protocol,
+    pub(crate) peer: PeerId,
+    pub(crate) data: Vec<u8>,
+    /// Where the answer goes; dropped, the peer gets none.
+    pub(crate) reply: Reply,
+}
+
+/// The way back to whoever asked.
+#[derive(Debug)]
+pub(crate) struct Reply(pub(super) ResponseChannel<Vec<u8>>);
+
+/// A peer that has said what it speaks.
+#[derive(Clone, Debug)]
+pub(crate) struct Met {
+    pub(crate) peer: PeerId,
+    pub(crate) speaks: Vec<Protocol>,
+}
+
+/// The behaviour of one protocol.
+pub(crate) type Behaviour = request_response::Behaviour<Codec>;
+
+/// Makes the behaviour of `protocol`, for a node that answers or one that only asks.
+pub(super) fn behaviour(protocol: Protocol, answers: bool) -> Behaviour {
+    let config = request_response::Config::default()
+        .with_request_timeout(protocol.deadline())
+        .with_max_concurrent_streams(MAX_STREAMS_PER_CONNECTION);
+    let support = if answers { ProtocolSupport::Full } else { ProtocolSupport::Outbound };
+    Behaviour::with_codec(Codec(protocol), [(protocol.name(), support)], config)
+}
+
+/// Reads and writes messages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Codec(Protocol);
+
+impl request_response::Codec for Codec {
+    type Protocol = StreamProtocol;
+    type Request = Vec<u8>;
+    type Response = Vec<u8>;
+
+    async fn read_request<T>(&mut self, _: &StreamProtocol, stream: &mut T) -> io::Result<Vec<u8>>
+    where
+        T: AsyncRead + Unpin + Send,
+    {
+        read(stream, self.0.max_request_bytes()).await
+    }
+
+    async fn read_response<T>(&mut self, _: &StreamProtocol, stream: &mut T) -> io::Result<Vec<u8>>
+    where
+        T: AsyncRead + Unpin + Send,
+    {
+        read(stream, self.0.max_answer_bytes()).await
+    }
+
+    async fn write_request<T>(&mut self, _: &StreamProtocol, stream: &mut T, data: Vec<u8>) -> io::Result<()>
+    where
+        T: AsyncWrite + Unpin + Send,
+    {
+        write(stream, &data).await
+    }
+
+    async fn write_response<T>(&mut self, _: &StreamProtocol, stream: &mut T, data: Vec<u8>) -> io::Result<()>
+    where
+        T: AsyncWrite + Unpin + Send,
+    {
+        write(stream, &data).await
+    }
+}
+
+async fn read<T: AsyncRead + Unpin + Send>(stream: &mut T, limit: usize) -> io::Result<Vec<u8>> {
+    let mut length = [0; LENGTH_BYTES];
+    stream.read_exact(&mut length).await?;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > limit {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{length} bytes, the limit is {limit}")));
+    }
+    let mut data = Vec::with_capacity(length.min(READ_STEP_BYTES));
+    stream.take(length as u64).read_to_end(&mut data).await?;
+    match data.len() == length {
+        true => Ok(data),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+async fn write<T: AsyncWrite + Unpin + Send>(stream: &mut T, data: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(data.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    stream.write_all(&length.to_be_bytes()).await?;
+    stream.write_all(data).await?;
+    stream.flush().await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! How the driver gets to know others: bootstrap nodes, and the rendezvous through the IPFS DHT.
+
+use std::time::Instant;
+
+use libp2p::{
+    kad::RecordKey,
+    swarm::dial_opts::{DialOpts, PeerCondition},
+};
+
+use super::{Driver, peers::dial_options};
+use crate::node::{
+    addresses::{Scope, scope, split_peer},
+    behaviour::Dht,
+    names::{NameError, Target, is_dnsaddr},
+    pending::Purpose,
+    rendezvous::{Action, Event, Rendezvous},
+    republish::Item,
+};
+
+/// The rendezvous of a node that takes part in it.
+#[derive(Debug)]
+pub(super) struct Meeting {
+    key: Vec<u8>,
+    schedule: Rendezvous,
+    is_provided: bool,
+}
+
+impl Meeting {
+    pub(super) fn new(key: Vec<u8>) -> Self {
+        Self { key, schedule: Rendezvous::new(Instant::now()), is_provided: false }
+    }
+
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        self.schedule.wake_at()
+    }
+}
+
+impl Driver {
+    /// Dials the bootstrap nodes that are not connected; those whose peer id is not known, only when nobody is.
+    pub(super) fn dial_bootstrap_nodes(&mut self) {
+        let is_alone = self.swarm.connected_peers().next().is_none();
+        // Names that are still being looked up are not looked up again.
+        let may_look_up = self.lookups.is_empty();
+        for address in self.bootstrap.clone() {
+            let peer = split_peer(address.clone()).1;
+            if is_dnsaddr(&address) {
+                if may_look_up && (is_alone || peer.is_none_or(|peer| !self.swarm.is_connected(&peer))) {
+                    let names = self.names.clone();
+                    self.lookups.spawn(async move { names.targets(&address).await });
+                }
+            } else if peer.is_some() || is_alone {
+                self.dial_bootstrap_node(Target { peer, addresses: vec![address] });
+            }
+        }
+    }
+
+    /// Dials the nodes a name stands for.
+    pub(super) fn on_looked_up(&mut self, outcome: Result<Vec<Target>, NameError>) {
+        match outcome {
+            Ok(targets) => targets.into_iter().for_each(|target| self.dial_bootstrap_node(target)),
+            Err(error) => {
+                tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "a bootstrap node is not found");
+            }
+        }
+    }
+
+    fn dial_bootstrap_node(&mut self, target: Target) {
+        let Some(options) = dial_options(&target, PeerCondition::DisconnectedAndNotDialing) else { return };
+        if let Err(error) = self.swarm.dial(options) {
+            let addresses = &target.addresses;
+            tracing::debug!(target: "ggen_marketplace::backend::p2p", ?addresses, %error, "bootstrap node not dialled");
+        }
+    }
+
+    /// Strangers may make us dial the ranges that our peers and bootstrap nodes are in, and those beyond.
+    pub(super) fn choose_reach(&mut self) {
+        let seen = self.seen_from.values().copied().flatten();
+        let nearest = seen.chain(self.bootstrap.iter().filter_map(scope)).min().unwrap_or(Scope::Public);
+        self.reach.set(nearest);
+    }
+
+    /// Says to the IPFS DHT from now on that this node is of its network. A node that listens on nothing does not: nobody
+    /// who looks for others could dial it.
+    pub(super) fn provide_rendezvous(&mut self, now: Instant) {
+        if let Some(Meeting { key, is_provided, .. }) = &mut self.meeting
+            && !std::mem::replace(is_provided, true)
+        {
+            self.republisher.add(Item::Provide(Dht::Ipfs, key.clone()), now);
+        }
+    }
+
+    /// Asks for others of this network, if it is time.
+    pub(super) fn meet(&mut self, event: Event, now: Instant) {
+        let jitter = f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX);
+        let Some(Meeting { key, schedule, .. }) = &mut self.meeting else { return };
+        let Some(Action::LookUp) = schedule.on(event, now, jitter) else { return };
+        let key = RecordKey::from(key.clone());
+        let id = self.kad(Dht::Ipfs).get_providers(key);
+        self.pending.add(Dht::Ipfs, id, Purpose::Rendezvous);
+        tracing::debug!(target: "ggen_marketplace::backend::p2p", "looking for others of this network");
+    }
+
+    /// Tells the rendezvous how many the routing tables know. What is left of a network that went away counts for
+    /// nothing.
+    pub(super) fn count_peers(&mut self, now: Instant) {
+        if self.meeting.is_none() && self.acquainting.is_empty() {
+            return;
+        }
+        let is_alone = self.swarm.connected_peers().next().is_none();
+        let [ggen, ipfs] = [Dht::Ggen, Dht::Ipfs].map(|dht| if is_alone { 0 } else { self.routing_peers(dht) });
+        self.acquainting.retain(|waiting| !waiting.is_closed());
+        if ggen > 0 {
+            for reply in self.acquainting.drain(..) {
+                // An asker that no longer waits needs no answer.
+                let _unasked = reply.send(());
+            }
+        }
+        self.meet(Event::Tables { ggen, ipfs }, now);
+    }
+
+    pub(super) fn routing_peers(&mut self, dht: Dht) -> usize {
+        self.kad(dht).kbuckets().map(|bucket| bucket.num_entries()).sum()
+    }
+
+    /// Dials one of those that were found.
+    pub(super) fn dial_found(&mut self, peer: libp2p::PeerId) {
+        let dial = DialOpts::peer_id(peer).condition(PeerCondition::DisconnectedAndNotDialing).build();
+        if let Err(error) = self.swarm.dial(dial) {
+            tracing::trace!(target: "ggen_marketplace::backend::p2p", %peer, %error, "not dialled");
+        }
+    }
+}

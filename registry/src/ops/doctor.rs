@@ -1,0 +1,210 @@
+//! Doctor: what a publish or a fetch needs, looked at piece by piece, each with what was found and what to do.
+//!
+//! The stages build on each other. One that cannot be judged because an earlier one failed is left out, so that what is
+//! reported as a fault is one.
+
+mod target;
+
+use std::{sync::Arc, time::Duration};
+
+use ggen_blockstore::Block;
+use libp2p::Multiaddr;
+
+use super::{Operations, clock, failure, failure::usage};
+use crate::{
+    BootstrapRequest, Diagnosis, DoctorRequest, ErrorKind, FailedAddress, Failure, Reporter, Stage,
+    node::{Handle, Nat, Snapshot, rendezvous_cid},
+    package::Target,
+};
+
+/// Causes shown of one stage; the rest are counted.
+const MAX_REASONS: usize = 5;
+
+impl Operations {
+    /// Looks at the node, and at one target if there is one.
+    pub(crate) async fn doctor(
+        &self,
+        request: DoctorRequest,
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<Diagnosis, Failure> {
+        let target = request.target.as_deref().map(failure::target).transpose()?;
+        if let Some(Target::Ipns { .. }) = target {
+            return Err(usage("names under /ipns/ cannot be fetched by this version"));
+        }
+        let node = self.node()?;
+        let mut stages = vec![self.check_store().await];
+        let snapshot = node.snapshot().await.map_err(failure::stopped)?;
+        let listen = listen(&snapshot, &self.config.listen_addresses);
+        let listens = listen.ok;
+        stages.push(listen);
+        if listens {
+            stages.push(reachability(&snapshot));
+        }
+        stages.push(self.check_bootstrap(node, request.timeout).await?);
+        let snapshot = node.snapshot().await.map_err(failure::stopped)?;
+        let is_alone = snapshot.connected.is_empty();
+        if !is_alone {
+            stages.push(dht(&snapshot, &self.config.packages_topic));
+        }
+        // A CID needs some peer; a name needs the DHT as well.
+        let can_look = match &target {
+            Some(Target::Content { .. }) => !is_alone,
+            Some(_) => snapshot.ggen_routing_peers > 0,
+            None => false,
+        };
+        if let (Some(target), true) = (target, can_look) {
+            stages.extend(self.check_target(node, target, request.timeout, reporter).await?);
+        }
+        Ok(Diagnosis { stages })
+    }
+
+    /// Writes a block, reads it back and takes it away again.
+    async fn check_store(&self) -> Stage {
+        let store = self.store.clone();
+        let probe = Block::raw(format!("ggen doctor {:?}", clock::now()).into_bytes());
+        let tried = failure::blocking(move || {
+            let probe = probe.map_err(failure::store)?;
+            let cid = *probe.cid();
+            store.put(&probe).and_then(|_| store.sync()).map_err(failure::store)?;
+            let read = store.get(&cid).map_err(failure::store)?;
+            store.delete_many(&[cid]).map_err(failure::store)?;
+            Ok((read.as_deref() == Some(probe.data()), store.stats()))
+        });
+        match tried.await {
+            Ok((true, stats)) => {
+                let detail = format!("{} blocks, {} bytes; writing and reading work", stats.blocks, stats.block_bytes);
+                Stage::fine("store", detail)
+            }
+            Ok((false, _)) => Stage::failed("store", ErrorKind::Failed, "what is written cannot be read back")
+                .hinted("look at the disk; `ggen marketplace p2p verify` checks every block"),
+            Err(failure) => stage_of("store", failure),
+        }
+    }
+
+    /// Connects to the configured bootstrap nodes.
+    async fn check_bootstrap(&self, node: &Handle, timeout: Duration) -> Result<Stage, Failure> {
+        let nodes: Vec<_> = self.config.bootstrap_nodes.iter().map(ToString::to_string).collect();
+        let configured = nodes.len();
+        if configured == 0 {
+            return Ok(without_bootstrap(&node.snapshot().await.map_err(failure::stopped)?));
+        }
+        let report = self.bootstrap(BootstrapRequest { nodes, timeout }).await?;
+        Ok(bootstrap(configured, &report.connected, &report.failed))
+    }
+}
+
+/// Where the node listens.
+fn listen(snapshot: &Snapshot, configured: &[Multiaddr]) -> Stage {
+    if !snapshot.listen_addresses.is_empty() {
+        return Stage::fine("listen", join(snapshot.listen_addresses.iter().map(ToString::to_string)));
+    }
+    let stage = Stage::failed(
+        "listen",
+        ErrorKind::NotFound,
+        "no node runs in this home: its commands can fetch, and nobody can fetch from it",
+    );
+    if configured.is_empty() {
+        let stage = Stage::failed("listen", ErrorKind::Failed, "`listen_addresses` is empty: nobody can connect to it");
+        return stage.hinted("give it an address: `ggen marketplace p2p start --listen /ip4/0.0.0.0/tcp/4001`");
+    }
+    stage.hinted("start one with `ggen marketplace p2p start --daemon`")
+}
+
+/// Whether others get to the node, as far as they have let it know.
+fn reachability(snapshot: &Snapshot) -> Stage {
+    match (snapshot.nat, snapshot.was_visited) {
+        (Nat::Public, _) => Stage::fine("reachability", "peers of the internet have connected to this node"),
+        (Nat::Private, _) => {
+            let detail = "peers of the internet see this node at another address, and none has connected to it: it is \
+                          behind a NAT or a firewall";
+            // No fault of what was asked about: half the internet is behind one, and fetches all the same.
+            Stage::fine("reachability", detail).hinted(
+                "fetching works; for others to fetch from here, forward a port to this machine and listen on it: \
+                 `ggen marketplace p2p start --listen /ip4/0.0.0.0/tcp/4001`",
+            )
+        }
+        (Nat::Unknown, true) => Stage::fine("reachability", "other peers have connected to this node"),
+        (Nat::Unknown, false) => Stage::fine("reachability", "nobody has tried to connect to this node yet"),
+    }
+}
+
+fn without_bootstrap(snapshot: &Snapshot) -> Stage {
+    let connected = snapshot.connected.len();
+    if connected > 0 {
+        return Stage::fine("bootstrap", format!("no nodes are configured; {connected} peers are connected"));
+    }
+    let detail = "no bootstrap nodes are configured, and nobody is connected";
+    // A node that listens runs already, and is told another way than one that is yet to start.
+    let command = if snapshot.listen_addresses.is_empty() { "start --bootstrap" } else { "bootstrap" };
+    Stage::failed("bootstrap", ErrorKind::Failed, detail).hinted(format!(
+        "name a node to enter the network by, any IPFS node will do: `ggen marketplace p2p {command} \
+         /dnsaddr/bootstrap.libp2p.io`, or `bootstrap_nodes` in the configuration",
+    ))
+}
+
+fn bootstrap(configured: usize, connected: &[String], failed: &[FailedAddress]) -> Stage {
+    let reasons = join(failed.iter().map(|failed| format!("{}: {}", failed.address, failed.reason)));
+    let reached = configured - failed.len().min(configured);
+    if !connected.is_empty() {
+        let detail = format!("{reached} of {configured} nodes reached");
+        return match failed.is_empty() {
+            true => Stage::fine("bootstrap", detail),
+            false => Stage::fine("bootstrap", format!("{detail}; {reasons}"))
+                .hinted("take those that cannot be reached out of `bootstrap_nodes`"),
+        };
+    }
+    let stage = Stage::failed(
+        "bootstrap",
+        ErrorKind::Failed,
+        format!("none of {configured} nodes could be reached: {reasons}"),
+    );
+    let is_other_peer = failed.iter().any(|failed| failed.reason.contains("the peer there is"));
+    stage.hinted(match is_other_peer {
+        true => "the node has another key now, or the address another node: ask its operator for `/p2p/<peer id>`",
+        false => {
+            "check that they run, and that nothing between blocks the port; `ggen marketplace p2p config show` \
+                  tells where the addresses come from"
+        }
+    })
+}
+
+/// Whether names can be looked up.
+fn dht(snapshot: &Snapshot, topic: &str) -> Stage {
+    let (ggen, ipfs) = (snapshot.ggen_routing_peers, snapshot.ipfs_routing_peers);
+    if ggen > 0 {
+        let mode = if snapshot.serves_ggen_dht { "server" } else { "client" };
+        let detail =
+            format!("{ggen} peers in the routing table, {ipfs} in that of the IPFS DHT; this node is a {mode}");
+        return Stage::fine("dht", detail);
+    }
+    let connected = snapshot.connected.len();
+    let detail = format!("{connected} peers are connected, and none serves the DHT of packages: no name can be found");
+    Stage::failed("dht", ErrorKind::Failed, detail).hinted(match ipfs {
+        0 => "connect to a ggen node: `ggen marketplace p2p bootstrap ADDRESS`".to_owned(),
+        _ => format!(
+            "connect to a ggen node: `ggen marketplace p2p bootstrap ADDRESS`; those of the network `{topic}` are looked \
+             for under {} on the IPFS DHT, so it may only take a minute",
+            rendezvous_cid(topic)
+        ),
+    })
+}
+
+/// A stage that failed as an operation fails.
+fn stage_of(name: &str, failure: Failure) -> Stage {
+    let detail = join(std::iter::once(failure.message).chain(failure.causes));
+    Stage { hint: failure.hint, ..Stage::failed(name, failure.kind, detail) }
+}
+
+/// Reasons in a line, the first few of them.
+fn join(reasons: impl Iterator<Item = String>) -> String {
+    let mut all: Vec<_> = reasons.collect();
+    let more = all.len().saturating_sub(MAX_REASONS);
+    all.truncate(MAX_REASONS);
+    if more > 0 {
+        all.push(format!("and {more} more"));
+    }
+    all.join("; ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,305 @@
+//! The stages of a target: what a fetch does, stopped at the first thing that fails.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use ggen_blockstore::{Cid, DAG_CBOR};
+use libp2p::PeerId;
+
+use super::{join, stage_of};
+use crate::{
+    ErrorKind, Failure, Reporter, Stage,
+    identity::Record,
+    index::{PublisherEntry, VersionEntry},
+    node::{DialFailed, Handle},
+    ops::{
+        Operations,
+        download::{Download, DownloadError, DownloadLimits},
+        failure,
+        fetch::{check_manifest, part},
+        resolve::{Wanted, check_release, choose},
+    },
+    package::{ManifestReader, PackageId, Release, Target},
+};
+
+/// Bytes of a package that are fetched to see whether its blocks can be had; of a larger one, blocks spread evenly.
+const PROBE_BYTES: u64 = 64 << 20;
+
+/// What a target turned out to be.
+struct Subject {
+    content: Cid,
+    /// The record of it, whose signature is not checked yet, and the record's CID.
+    release: Option<(Cid, Release)>,
+    /// What the signature is checked against, unless a CID was named.
+    claimed: Option<Claimed>,
+}
+
+/// Who stands for a record, and how.
+struct Claimed {
+    publisher: PublisherEntry,
+    package: PackageId,
+    entry: VersionEntry,
+    payload: bytes::Bytes,
+}
+
+/// The stages so far; `Err` ends them.
+type Progress<T> = Result<T, Stage>;
+
+impl Operations {
+    /// Looks at a target. The last stage is the one that failed, if one did.
+    pub(super) async fn check_target(
+        &self,
+        node: &Handle,
+        target: Target,
+        timeout: Duration,
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<Vec<Stage>, Failure> {
+        let mut stages = Vec::new();
+        let limits = DownloadLimits { idle_timeout: timeout, max_bytes: u64::MAX };
+        let download = Download::online(node.clone(), self.store.clone(), self.peers.clone(), &[], limits, reporter);
+        let mut download = download.await.map_err(failure::stopped)?;
+        if let Err(failed) = self.walk_stages(node, target, timeout, &mut download, &mut stages).await {
+            stages.push(failed);
+        }
+        Ok(stages)
+    }
+
+    async fn walk_stages(
+        &self,
+        node: &Handle,
+        target: Target,
+        timeout: Duration,
+        download: &mut Download,
+        stages: &mut Vec<Stage>,
+    ) -> Progress<()> {
+        let subject = match target {
+            Target::Package { publisher, package, requirement } => {
+                let wanted = Wanted { publisher, package: &package, requirement: &requirement };
+                self.check_name(download, &wanted, stages).await?
+            }
+            Target::Content { cid, .. } => {
+                stages.push(Stage::fine("name", "a CID names itself"));
+                check_cid(download, cid, stages).await?
+            }
+            Target::Ipns { .. } => {
+                return Err(stage_of("name", failure::usage("names under /ipns/ are not looked up")));
+            }
+        };
+        self.check_providers(node, &subject, timeout, download, stages).await?;
+        let manifest = self.check_blocks(&subject, download, stages).await?;
+        stages.push(self.check_truth(subject, manifest).await?);
+        Ok(())
+    }
+
+    /// Whose name it is, and what is recorded under it.
+    async fn check_name(
+        &self,
+        download: &mut Download,
+        wanted: &Wanted<'_>,
+        stages: &mut Vec<Stage>,
+    ) -> Progress<Subject> {
+        let at_name = |failure| stage_of("name", failure);
+        let answers = self.ask_the_dht(wanted).await.map_err(at_name)?;
+        let claimant = self.claimant(wanted, &answers.claims).await;
+        if let (Err(Failure { kind: ErrorKind::NotFound, .. }), [_, ..]) = (&claimant, &answers.refused[..]) {
+            // Something is there, and it is a lie.
+            stages.push(Stage::fine("name", "somebody claims it"));
+            let detail =
+                format!("what is recorded under the name does not hold: {}", join(answers.refused.into_iter()));
+            return Err(Stage::failed("verify", ErrorKind::Verification, detail)
+                .hinted("somebody offers a forged record; ask the publisher for a CID, and fetch that"));
+        }
+        let publisher = claimant.map_err(at_name)?;
+        let id = publisher.chain.publisher();
+        stages.push(Stage::fine("name", format!("claimed by {id}")));
+        let claim = answers.claims.into_iter().filter(|claim| claim.publisher() == id);
+        let claim = claim.max_by_key(|claim| claim.head().order());
+        let at_record = |failure| stage_of("record", failure);
+        let versions = self.versions(download, &publisher, claim.as_ref(), wanted.package).await.map_err(at_record)?;
+        let entry = choose(&versions, wanted).map_err(at_record)?.clone();
+        let cid = *entry.release.cid();
+        download.search_under(&cid);
+        let payload = download.block(cid).await.map_err(|error| at_record(failure::download(&cid, error)))?;
+        let release = Release::from_payload(&payload).map_err(|error| at_record(failure::verification(error)))?;
+        stages.push(Stage::fine("record", format!("version {}, release {cid}", entry.version)));
+        let claimed = Claimed { publisher, package: wanted.package.clone(), entry, payload };
+        Ok(Subject { content: release.content, release: Some((cid, release)), claimed: Some(claimed) })
+    }
+
+    /// Who has it, and whether they can be reached.
+    async fn check_providers(
+        &self,
+        node: &Handle,
+        subject: &Subject,
+        timeout: Duration,
+        download: &mut Download,
+        stages: &mut Vec<Stage>,
+    ) -> Progress<()> {
+        let keys = [Some(subject.content), subject.release.as_ref().map(|(cid, _)| *cid)];
+        let tried = providers(node, keys.into_iter().flatten(), timeout)
+            .await
+            .map_err(|stopped| stage_of("providers", failure::stopped(stopped)))?;
+        if tried.is_empty() {
+            // Whoever is connected may have it without having told the DHT, and so may this node.
+            download.block(subject.content).await.map_err(|error| nobody(&subject.content, error))?;
+            stages.push(Stage::fine("providers", "no provider is recorded, but a connected peer or this node has it"));
+            stages.push(Stage::fine("dial", "nobody needs to be dialled"));
+            return Ok(());
+        }
+        let reached = tried.values().filter(|outcome| outcome.is_ok()).count();
+        stages.push(Stage::fine("providers", join(tried.keys().map(ToString::to_string))));
+        let reasons = tried
+            .iter()
+            .filter_map(|(peer, outcome)| outcome.as_ref().err().map(|DialFailed(reason)| format!("{peer}: {reason}")));
+        let reasons = join(reasons);
+        let detail = format!("{reached} of {} providers reached", tried.len());
+        let detail = if reasons.is_empty() { detail } else { format!("{detail}; {reasons}") };
+        // Without them it still works if somebody else who is connected has it.
+        if reached == 0 && download.block(subject.content).await.is_err() {
+            return Err(Stage::failed("dial", ErrorKind::Failed, detail).hinted(
+                "they are gone, or behind a NAT: try again later, or name a peer that has it: `ggen marketplace p2p \
+                 fetch TARGET --provider ADDRESS`",
+            ));
+        }
+        stages.push(Stage::fine("dial", detail));
+        Ok(())
+    }
+
+    /// Whether the blocks can be had; returns the manifest if all of them are here now.
+    async fn check_blocks(
+        &self,
+        subject: &Subject,
+        download: &mut Download,
+        stages: &mut Vec<Stage>,
+    ) -> Progress<Option<Arc<ManifestReader>>> {
+        download.search_under(&subject.content);
+        let Some((_, release)) = &subject.release else {
+            download.limit_bytes(PROBE_BYTES);
+            return match download.dag(subject.content).await {
+                Ok(()) => {
+                    stages.push(Stage::fine("blocks", "all of them can be had"));
+                    Ok(None)
+                }
+                Err(DownloadError::OverLimit { limit }) => {
+                    stages.push(Stage::fine("blocks", format!("the first {limit} bytes can be had")));
+                    Ok(None)
+                }
+                Err(error) => Err(missing(&subject.content, error)),
+            };
+        };
+        let manifest = self.manifest(download, release).await.map_err(|failure| stage_of("blocks", failure))?;
+        let manifest = Arc::new(manifest);
+        let stride = manifest.content_bytes().div_ceil(PROBE_BYTES).max(1);
+        let (store, reader) = (self.store.clone(), Arc::clone(&manifest));
+        let mut seen = 0_u64;
+        let lists = (0..manifest.chunks().len()).map(move |index| {
+            let entries = part(&*store, &reader, index)?;
+            let sample = entries.into_iter().filter(|_| {
+                seen += 1;
+                (seen - 1).is_multiple_of(stride)
+            });
+            Ok(sample.map(|entry| (entry.cid, Some(u64::from(entry.size)))).collect())
+        });
+        download.lists(lists).await.map_err(|error| missing(&subject.content, error))?;
+        let blocks = manifest.entries();
+        if stride > 1 {
+            stages.push(Stage::fine("blocks", format!("{} of {blocks}, spread evenly, can be had", blocks / stride)));
+            return Ok(None);
+        }
+        stages.push(Stage::fine("blocks", format!("all {blocks} can be had")));
+        Ok(Some(manifest))
+    }
+
+    /// Whether it is what it says.
+    async fn check_truth(&self, subject: Subject, manifest: Option<Arc<ManifestReader>>) -> Progress<Stage> {
+        let mut found = vec!["every block matches its hash".to_owned()];
+        let at_verify = |failure: Failure| {
+            let hinted = failure.hint.is_some();
+            let stage = stage_of("verify", failure);
+            if hinted { stage } else { stage.hinted("do not use it, and tell its publisher") }
+        };
+        if let Some(manifest) = manifest {
+            let (store, content) = (self.store.clone(), subject.content);
+            let checked = failure::blocking(move || check_manifest(&*store, content, &manifest)).await;
+            checked.map_err(at_verify)?;
+            found.push("the manifest matches the content".to_owned());
+        }
+        match subject.claimed {
+            Some(Claimed { publisher, package, entry, payload }) => {
+                check_release(&publisher.chain, &package, &entry, &payload).map_err(at_verify)?;
+                found.push(format!("signed by {}", publisher.chain.publisher()));
+            }
+            None => found.push("a CID has no signature: name the package to have its publisher checked".to_owned()),
+        }
+        Ok(Stage::fine("verify", found.join("; ")))
+    }
+}
+
+/// What a CID is: a release, or content.
+async fn check_cid(download: &mut Download, cid: Cid, stages: &mut Vec<Stage>) -> Progress<Subject> {
+    download.search_under(&cid);
+    if cid.codec() != DAG_CBOR {
+        stages.push(Stage::fine("record", "content needs no record"));
+        return Ok(Subject { content: cid, release: None, claimed: None });
+    }
+    let payload = download.block(cid).await.map_err(|error| match error {
+        error @ DownloadError::TimedOut { .. } => nobody(&cid, error),
+        error => stage_of("record", failure::download(&cid, error)),
+    })?;
+    let release = Release::from_payload(&payload).map_err(|error| {
+        let failure = Failure::from_error(ErrorKind::Verification, &error);
+        stage_of("record", failure.while_doing(format!("{cid} is neither a release nor a file or directory")))
+    })?;
+    stages.push(Stage::fine("record", format!("a release of {} {}", release.package, release.version)));
+    Ok(Subject { content: release.content, release: Some((cid, release)), claimed: None })
+}
+
+/// Everybody who is recorded to have one of `cids`, and what came of dialling them.
+async fn providers(
+    node: &Handle,
+    cids: impl Iterator<Item = Cid>,
+    timeout: Duration,
+) -> Result<BTreeMap<PeerId, Result<(), DialFailed>>, crate::node::Stopped> {
+    let mut found = BTreeMap::new();
+    for cid in cids {
+        let mut tried = node.try_providers(cid.hash().to_bytes()).await?;
+        let all = async {
+            while let Some(tried) = tried.recv().await {
+                // Both DHTs name it, and two dials may end differently: one that succeeds counts.
+                let known = found.entry(tried.peer).or_insert_with(|| tried.outcome.clone());
+                if tried.outcome.is_ok() {
+                    *known = Ok(());
+                }
+            }
+        };
+        if tokio::time::timeout(timeout, all).await.is_err() {
+            tracing::debug!(target: "ggen_marketplace::backend::p2p", %cid, "the providers take too long");
+        }
+    }
+    Ok(found)
+}
+
+fn nobody(cid: &Cid, error: DownloadError) -> Stage {
+    match error {
+        DownloadError::TimedOut { peers_asked, .. } => {
+            let detail = format!("nobody is recorded to have {cid}, and none of {peers_asked} connected peers has it");
+            Stage::failed("providers", ErrorKind::TimedOut, detail).hinted(
+                "its publisher may be gone: ask for a peer that has it and `ggen marketplace p2p fetch TARGET --provider \
+                 ADDRESS`, or try again in a minute if it is new",
+            )
+        }
+        error => stage_of("providers", failure::download(cid, error)),
+    }
+}
+
+fn missing(cid: &Cid, error: DownloadError) -> Stage {
+    match error {
+        DownloadError::TimedOut { missing, peers_asked, .. } => {
+            let detail = format!("{missing} blocks of {cid} are missing: none of {peers_asked} peers has them");
+            Stage::failed("blocks", ErrorKind::TimedOut, detail).hinted(
+                "the peers hold it in part: ask its publisher to start a node again, or name another peer with `ggen \
+                 marketplace p2p fetch TARGET --provider ADDRESS`",
+            )
+        }
+        error => stage_of("blocks", failure::download(cid, error)),
+    }
+}

@@ -1,0 +1,274 @@
+//! Catalogs converge without gossip: nodes ask each other what they have missed, and answer.
+//!
+//! On meeting a peer, when news were missed, and now and then with one of the connected peers: both say where they stand
+//! with the publishers they follow, and fetch what they lack, page by page. What is followed comes first; of others only
+//! as much as a budget allows, never the whole network's catalog.
+
+mod answer;
+mod schedule;
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use libp2p::PeerId;
+use tokio::{sync::mpsc, task::JoinSet};
+
+use self::schedule::Schedule;
+use super::{Operations, clock, failure, peers::is_lie};
+use crate::{
+    Failure, Fault, Outcome, PeerBook,
+    identity::{PublisherId, RecordError},
+    index::{CatalogAnswer, CatalogQuestion, ClaimError, MAX_HAVE, MAX_NEWS, MAX_SUMMARIES, Pull, Summary, read_page},
+    node::{AskError, Handle, Met, Protocol},
+};
+
+/// How often one of the connected peers is asked, whatever was heard.
+const ROUTINE: Duration = Duration::from_secs(60);
+/// Bytes of answers taken in one exchange, of what is followed.
+const FOLLOWED_BYTES: usize = 16 << 20;
+/// Bytes of answers taken in one exchange, of what nobody here follows.
+const NEWS_BYTES: usize = 1 << 20;
+/// Pages of one publisher asked for in one exchange.
+const MAX_PAGES: usize = 256;
+/// Publishers followed that one exchange compares, in messages of [`MAX_SUMMARIES`].
+const MAX_COMPARISONS: usize = 16;
+/// An exchange that has taken this long is given up; the next one goes on where it stood.
+const EXCHANGE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why an exchange ended early.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Unanswered(#[from] AskError),
+    #[error("the answer is not what was asked for")]
+    Answer(#[from] ClaimError),
+    #[error(transparent)]
+    Here(#[from] Failure),
+}
+
+/// What may still be taken in.
+struct Budget {
+    followed: usize,
+    news: usize,
+}
+
+impl Budget {
+    fn left(&mut self, is_followed: bool) -> &mut usize {
+        if is_followed { &mut self.followed } else { &mut self.news }
+    }
+}
+
+impl Operations {
+    /// Compares catalogs with peers as they come and as news were missed, until the node stops.
+    pub(crate) async fn follow_catalogs(
+        self: Arc<Self>,
+        node: Handle,
+        mut met: mpsc::Receiver<Met>,
+        mut missed: mpsc::Receiver<PeerId>,
+    ) {
+        let mut schedule = Schedule::default();
+        let mut exchanges = JoinSet::new();
+        let mut routine = tokio::time::interval_at(tokio::time::Instant::now() + ROUTINE, ROUTINE);
+        loop {
+            while let Some(peer) = schedule.next(Instant::now()) {
+                let (operations, node) = (Arc::clone(&self), node.clone());
+                exchanges.spawn(async move {
+                    operations.exchange_within_patience(&node, peer).await;
+                    peer
+                });
+            }
+            let wake = schedule.wake_at().unwrap_or_else(|| Instant::now() + ROUTINE);
+            tokio::select! {
+                Some(Met { peer, speaks }) = met.recv() => {
+                    if speaks.contains(&Protocol::Catalog) {
+                        schedule.met(peer, Instant::now());
+                    }
+                }
+                Some(peer) = missed.recv() => schedule.missed(peer, Instant::now()),
+                Some(ended) = exchanges.join_next() => match ended {
+                    Ok(peer) => schedule.done(&peer, Instant::now()),
+                    Err(error) => tracing::error!(target: "ggen_marketplace::backend::p2p", %error, "an exchange died"),
+                },
+                _ = routine.tick() => match node.speakers(Protocol::Catalog).await {
+                    Ok(peers) => schedule.again(&peers, Instant::now()),
+                    Err(_) => return,
+                },
+                () = tokio::time::sleep_until(wake.into()) => {}
+                () = node.stopped() => return,
+            }
+        }
+    }
+
+    async fn exchange_within_patience(&self, node: &Handle, peer: PeerId) {
+        let outcome = tokio::time::timeout(EXCHANGE_PATIENCE, self.exchange(node, peer)).await;
+        match outcome {
+            Ok(Ok(0)) => {}
+            Ok(Ok(new)) => {
+                tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, new, "learned from a peer's catalog")
+            }
+            Ok(Err(Broken::Answer(error))) => self.blame_for(peer, &error),
+            Ok(Err(Broken::Unanswered(error))) => self.blame_unanswered(peer, &error),
+            Ok(Err(error)) => {
+                tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, %error, "catalogs not compared")
+            }
+            Err(_) => {
+                tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, "comparing catalogs took too long")
+            }
+        }
+    }
+
+    /// A peer's question or answer was false, or not one.
+    pub(super) fn blame(&self, peer: PeerId, fault: Fault, error: &dyn std::error::Error) {
+        blame(&self.peers, peer, fault, error);
+    }
+
+    /// A record of a peer's that does not verify.
+    pub(super) fn blame_for(&self, peer: PeerId, error: &ClaimError) {
+        match fault_of(error) {
+            Some(fault) => self.blame(peer, fault, error),
+            None => tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, %error, "not taken"),
+        }
+    }
+
+    fn blame_unanswered(&self, peer: PeerId, error: &AskError) {
+        match fault_of_ask(error) {
+            Some(fault) => self.blame(peer, fault, error),
+            None => tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, %error, "a peer did not answer"),
+        }
+    }
+
+    /// Compares catalogs with one peer and takes what is new; returns how many records that were.
+    async fn exchange(&self, node: &Handle, peer: PeerId) -> Result<u64, Broken> {
+        let mut budget = Budget { followed: FOLLOWED_BYTES, news: NEWS_BYTES };
+        let (mut new, mut after) = (0, None);
+        for round in 0..MAX_COMPARISONS {
+            let known = self.with_catalog(move |catalog| catalog.followed(after.as_ref(), MAX_SUMMARIES)).await?;
+            after = known.get(MAX_SUMMARIES - 1).map(|last| last.publisher);
+            let asked: HashSet<PublisherId> = known.iter().map(|summary| summary.publisher).collect();
+            let wants_news = round == 0 && self.follows.load(Ordering::Relaxed);
+            let news = if wants_news { MAX_NEWS as u64 } else { 0 };
+            let answer = self.ask_catalog(node, peer, &CatalogQuestion::Known { known, news }).await?;
+            let CatalogAnswer::Known(mut offered) = answer else { return Err(unasked()) };
+            if offered.iter().filter(|offer| !asked.contains(&offer.publisher)).count() as u64 > news {
+                return Err(unasked());
+            }
+            // What is followed first; the rest in the order of the answer, the latest first.
+            offered.sort_by_key(|offer| !asked.contains(&offer.publisher));
+            for offer in offered {
+                new += self.take_offer(node, peer, &offer, &mut budget).await?;
+            }
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(new)
+    }
+
+    /// Fetches what a peer knows of a publisher and this node does not, as far as the budget goes.
+    async fn take_offer(
+        &self,
+        node: &Handle,
+        peer: PeerId,
+        offer: &Summary,
+        budget: &mut Budget,
+    ) -> Result<u64, Broken> {
+        let Summary { publisher, order, marks } = *offer;
+        let (known, is_followed) = self
+            .with_catalog(move |catalog| Ok((catalog.summary(&publisher)?, catalog.is_followed(&publisher)?)))
+            .await?;
+        if known.is_some_and(|known| known.marks == marks && known.order >= order) {
+            return Ok(0);
+        }
+        let left = budget.left(is_followed);
+        let (mut new, mut after) = (0, (String::new(), String::new()));
+        for _ in 0..MAX_PAGES {
+            if *left == 0 {
+                break;
+            }
+            let from = after.clone();
+            let pull = self.with_catalog(move |catalog| catalog.pull(&publisher, from, MAX_HAVE)).await?;
+            let until = pull.until.clone();
+            let (taken, bytes, next) = self.take_page(node, peer, pull).await?;
+            *left = left.saturating_sub(bytes);
+            new += taken;
+            // A page ends before its range does, or the range before the publisher.
+            match next.or(until) {
+                Some(place) => after = place,
+                None => break,
+            }
+        }
+        Ok(new)
+    }
+
+    /// Fetches one page; returns how much of it was new, its size, and where it ended before its range did.
+    async fn take_page(
+        &self,
+        node: &Handle,
+        peer: PeerId,
+        pull: Pull,
+    ) -> Result<(u64, usize, Option<(String, String)>), Broken> {
+        let answer = self.ask_catalog(node, peer, &CatalogQuestion::Pull(Box::new(pull.clone()))).await?;
+        let bytes = match answer {
+            CatalogAnswer::Page(bytes) => bytes,
+            CatalogAnswer::Nothing => return Ok((0, 0, None)),
+            CatalogAnswer::Known(_) => return Err(unasked()),
+        };
+        let (size, now, source) = (bytes.len(), clock::now(), peer.to_string());
+        let page = failure::blocking(move || Ok(read_page(&bytes, &pull, now))).await??;
+        let (next, publisher) = (page.next.clone(), page.chain.publisher());
+        let news = self.with_catalog(move |catalog| catalog.accept_page(&page, &source, now)).await?;
+        if news.head && news.packages.is_empty() {
+            self.news.tell_of(publisher, None);
+        }
+        for package in news.packages {
+            self.news.tell_of(publisher, Some(package));
+        }
+        Ok((news.releases + u64::from(news.head), size, next))
+    }
+
+    async fn ask_catalog(
+        &self,
+        node: &Handle,
+        peer: PeerId,
+        question: &CatalogQuestion,
+    ) -> Result<CatalogAnswer, Broken> {
+        let question = question.encode(&self.config.packages_topic).map_err(failure::failed)?;
+        let answer = node.ask(peer, Protocol::Catalog, question).await?;
+        Ok(CatalogAnswer::decode(answer)?)
+    }
+}
+
+/// Notes in the book what a peer did wrong.
+pub(super) fn blame(peers: &PeerBook, peer: PeerId, fault: Fault, error: &dyn std::error::Error) {
+    let reason = error.to_string();
+    tracing::info!(target: "ggen_marketplace::backend::p2p", %peer, reason, "a peer answered wrongly");
+    peers.record(&peer, Outcome::Failed { fault, package: None, bytes: 0 }, clock::now());
+}
+
+/// What an answer that is not accepted says of whoever gave it; nothing, if it may be a matter of clocks.
+pub(super) fn fault_of(error: &ClaimError) -> Option<Fault> {
+    match error {
+        ClaimError::Message { .. }
+        | ClaimError::Record(RecordError::Malformed { .. } | RecordError::TooLarge { .. }) => Some(Fault::Malformed),
+        error => is_lie(error).then_some(Fault::InvalidRecord),
+    }
+}
+
+/// What the lack of an answer says of a peer; nothing, if it could not be reached or did not want to answer.
+pub(super) fn fault_of_ask(error: &AskError) -> Option<Fault> {
+    match error {
+        AskError::TimedOut => Some(Fault::Stalled),
+        AskError::TooLarge => Some(Fault::Malformed),
+        _ => None,
+    }
+}
+
+fn unasked() -> Broken {
+    Broken::Answer(ClaimError::Message { reason: "it answers something else".to_owned() })
+}
+
+#[cfg(test)]
+mod tests;

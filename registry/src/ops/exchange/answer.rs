@@ -1,0 +1,145 @@
+//! Answering what peers ask: from the catalog, within bounds, a few at a time.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_bytes::ByteBuf;
+use tokio::{sync::mpsc, task::JoinSet};
+
+use crate::{
+    Failure,
+    identity::Signed,
+    index::{
+        Catalog, CatalogAnswer, CatalogError, CatalogQuestion, Claim, ClaimError, OfferedHit, SearchAnswer,
+        SearchQuestion, Summary,
+    },
+    node::{Asked, Handle, Protocol},
+    ops::{Operations, clock, failure, limiter::Limiter},
+    package::Release,
+};
+
+/// Answers worked out at once.
+const MAX_ANSWERING: usize = 8;
+/// Questions that one peer may put at once, and per second in the long run.
+const BURST: f64 = 128.0;
+const PER_SECOND: f64 = 16.0;
+/// Bytes of the claims of one search answer; the protocol's bound is above.
+const SEARCH_BYTES: usize = 192 << 10;
+/// Bytes of the releases of one page; the protocol's bound is above.
+const PAGE_BYTES: usize = 192 << 10;
+/// After this long nobody waits for the answer to a search.
+const SEARCH_PATIENCE: Duration = Duration::from_secs(2);
+
+impl Operations {
+    /// Answers peers until the node stops. What cannot be answered is declined by saying nothing.
+    pub(crate) async fn answer_questions(self: Arc<Self>, node: Handle, mut asked: mpsc::Receiver<Asked>) {
+        let mut limiter = Limiter::new(BURST, PER_SECOND);
+        let mut answering = JoinSet::new();
+        while let Some(question) = asked.recv().await {
+            let now = Instant::now();
+            if !limiter.admits(question.peer, now) {
+                tracing::debug!(target: "ggen_marketplace::backend::p2p", peer = %question.peer, "asks too much");
+                continue;
+            }
+            while answering.len() >= MAX_ANSWERING {
+                // A worker that died has logged why.
+                let _ended = answering.join_next().await;
+            }
+            answering.spawn(Arc::clone(&self).answer(node.clone(), question, now));
+        }
+    }
+
+    async fn answer(self: Arc<Self>, node: Handle, question: Asked, came: Instant) {
+        let Asked { protocol, peer, data, reply } = question;
+        let operations = Arc::clone(&self);
+        let answer = failure::blocking(move || {
+            Ok(match protocol {
+                Protocol::Search => operations.answer_search(&data, came)?,
+                Protocol::Catalog => operations.answer_catalog(&data)?,
+            })
+        });
+        match answer.await {
+            Ok(Ok(answer)) => {
+                // A node that stops answers nobody.
+                let _stopped = node.answer(protocol, reply, answer).await;
+            }
+            // Another network's node is as good as any.
+            Ok(Err(ClaimError::OtherTopic { actual })) => {
+                tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, actual, "a question of another network");
+            }
+            Ok(Err(error)) => self.blame_for(peer, &error),
+            Err(failure) => tracing::warn!(target: "ggen_marketplace::backend::p2p", %failure, "cannot answer a peer"),
+        }
+    }
+
+    /// What the catalog knows that fits: claims that the asker can check.
+    fn answer_search(&self, data: &[u8], came: Instant) -> Result<Result<Vec<u8>, ClaimError>, Failure> {
+        let question = match SearchQuestion::decode(data) {
+            Ok(question) if question.topic == self.config.packages_topic => question,
+            Ok(question) => return Ok(Err(ClaimError::OtherTopic { actual: question.topic })),
+            Err(error) => return Ok(Err(error)),
+        };
+        let limit = usize::try_from(question.limit).unwrap_or(usize::MAX);
+        let found = self.catalog.search(&question.query, &question.filters(), limit).map_err(failure::failed)?;
+        let (mut hits, mut bytes) = (Vec::new(), 0);
+        for hit in found {
+            if bytes >= SEARCH_BYTES || came.elapsed() > SEARCH_PATIENCE {
+                break;
+            }
+            let Some(claim) = self.claim_on(&hit.entry.release)? else { continue };
+            bytes += claim.encoded().len();
+            let holds = self.store.has(&hit.entry.release.record().content).map_err(failure::store)?;
+            hits.push(OfferedHit(ByteBuf::from(claim.encoded()), holds));
+        }
+        Ok(Ok(SearchAnswer::new(hits).encode().map_err(failure::failed)?))
+    }
+
+    /// A claim on a release of the catalog: signed by today's keys, or proven by the publisher's tree, if its blocks are
+    /// here. None if neither is to be had.
+    fn claim_on(&self, release: &Signed<Release>) -> Result<Option<Claim>, Failure> {
+        let record = release.record();
+        let Some(publisher) = self.catalog.publisher(&record.publisher).map_err(failure::failed)? else {
+            return Ok(None);
+        };
+        let (None, Some(head)) = (&publisher.equivocation, &publisher.head) else { return Ok(None) };
+        let plain = Claim::for_package(&publisher.chain, head, release, None, clock::now());
+        Ok(plain.ok().or_else(|| self.claim(&publisher.chain, head, &record.package).ok().map(|(claim, _)| claim)))
+    }
+
+    fn answer_catalog(&self, data: &[u8]) -> Result<Result<Vec<u8>, ClaimError>, Failure> {
+        let question = match CatalogQuestion::decode(data, &self.config.packages_topic) {
+            Ok(question) => question,
+            Err(error) => return Ok(Err(error)),
+        };
+        let answer = match question {
+            CatalogQuestion::Known { known, news } => {
+                let offers = offers(&self.catalog, &known, news).map_err(failure::failed)?;
+                CatalogAnswer::known(&offers)
+            }
+            CatalogQuestion::Pull(pull) => {
+                let page = self.catalog.page(&pull, PAGE_BYTES).map_err(failure::failed)?;
+                CatalogAnswer::page(page.as_ref())
+            }
+        };
+        Ok(Ok(answer.map_err(failure::failed)?))
+    }
+}
+
+/// Where this catalog may know more: of the publishers that were named, and of others that something was lately heard of.
+fn offers(catalog: &Catalog, known: &[Summary], news: u64) -> Result<Vec<Summary>, CatalogError> {
+    let mut offers = Vec::new();
+    for theirs in known {
+        if let Some(ours) = catalog.summary(&theirs.publisher)?
+            && (ours.marks != theirs.marks || ours.order > theirs.order)
+        {
+            offers.push(ours);
+        }
+    }
+    let news = usize::try_from(news).unwrap_or(usize::MAX);
+    let lately = catalog.lately_seen(known.len() + news)?;
+    let unnamed = lately.into_iter().filter(|ours| known.iter().all(|theirs| theirs.publisher != ours.publisher));
+    offers.extend(unnamed.take(news));
+    Ok(offers)
+}

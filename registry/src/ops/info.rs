@@ -1,0 +1,280 @@
+//! Info: everything that is known of a target, each part from where its proof is.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use ggen_blockstore::{Cid, DAG_CBOR};
+
+use super::{
+    Operations,
+    download::Download,
+    failure::{self, usage},
+    resolve::{Located, Wanted},
+};
+use crate::{
+    ClaimInfo, ContentProvider, ErrorKind, Failure, FetchRequest, FetchTo, InfoRequest, PackageInfo, Progress,
+    RecordInfo, ReleaseInfo, Reporter,
+    identity::{PublisherId, Record, Timestamp},
+    index::{PublisherEntry, VersionEntry},
+    package::{Metadata, PackageId, Release, Target},
+};
+
+/// Most providers that are listed.
+const MAX_PROVIDERS: usize = 64;
+/// Providers are looked for no longer than this: on the public DHT the last few answers take very long.
+const PROVIDER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A release, and what is known of it beyond its record.
+struct Chosen {
+    release: Release,
+    cid: Cid,
+    yanked: bool,
+    /// Whose signature was checked.
+    publisher: Option<PublisherId>,
+}
+
+impl Operations {
+    /// Tells what is known of a target.
+    pub(crate) async fn info(&self, request: InfoRequest, reporter: Arc<dyn Reporter>) -> Result<PackageInfo, Failure> {
+        let target = failure::target(&request.target)?;
+        let mut download = self.download(&as_fetch(&request), reporter.clone()).await?;
+        let mut info = match target {
+            Target::Package { publisher, package, requirement } => {
+                let wanted = Wanted { publisher, package: &package, requirement: &requirement };
+                self.package_info(&mut download, &wanted, &request, &reporter).await?
+            }
+            Target::Content { cid, path } => {
+                if !path.is_empty() {
+                    return Err(usage("info takes a package, a release or a content CID, without a path"));
+                }
+                self.cid_info(&mut download, cid).await?
+            }
+            Target::Ipns { .. } => return Err(usage("names under /ipns/ cannot be looked at by this version")),
+        };
+        let content: Cid = info.cid.parse().map_err(failure::failed)?;
+        info.here = self.store.has(&content).map_err(failure::store)?;
+        if request.providers && !request.offline {
+            reporter.report(Progress::Finding { peers_asked: download.peers_asked() as u64 });
+            info.providers = self.providers(&content, request.timeout.min(PROVIDER_PATIENCE)).await?;
+        }
+        if !info.here && info.release.is_none() && info.providers.is_empty() && request.providers {
+            return Err(nobody_has(&content, request.offline));
+        }
+        Ok(info)
+    }
+
+    /// Whether anybody claims a package, as far as can be found out.
+    pub(crate) async fn is_claimed(
+        &self,
+        package: &PackageId,
+        timeout: Duration,
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<bool, Failure> {
+        let request = InfoRequest { target: String::new(), versions: false, providers: false, timeout, offline: false };
+        let mut download = self.download(&as_fetch(&request), reporter).await?;
+        let wanted = Wanted { publisher: None, package, requirement: &crate::package::Requirement::Latest };
+        let claims = self.claims_on(&mut download, &wanted).await?;
+        Ok(!self.claimants(package, &claims).await?.is_empty())
+    }
+
+    async fn package_info(
+        &self,
+        download: &mut Download,
+        wanted: &Wanted<'_>,
+        request: &InfoRequest,
+        reporter: &Arc<dyn Reporter>,
+    ) -> Result<PackageInfo, Failure> {
+        let Located { publisher, versions } = self.locate(download, wanted, reporter).await?;
+        let id = publisher.chain.publisher();
+        let chosen = super::resolve::choose(&versions, wanted)?;
+        let release = self.release_of(download, &publisher.chain, wanted.package, chosen).await?;
+        let mut records = self.known_records(wanted.package).await?;
+        if request.versions {
+            for entry in &versions {
+                if !records.contains_key(entry.release.cid()) {
+                    let release = self.release_of(download, &publisher.chain, wanted.package, entry).await?;
+                    records.insert(*entry.release.cid(), release.into_record());
+                }
+            }
+        }
+        let releases = versions.iter().map(|entry| release_info(entry, &records)).collect();
+        let cid = *chosen.release.cid();
+        let chosen = Chosen { release: release.into_record(), cid, yanked: chosen.yanked, publisher: Some(id) };
+        let claims = self.claim_infos(wanted.package).await?;
+        Ok(PackageInfo { releases, claims, ..of_release(chosen) })
+    }
+
+    /// A release by its CID, or content: what the catalog knows of it is proven, the record alone is not.
+    async fn cid_info(&self, download: &mut Download, cid: Cid) -> Result<PackageInfo, Failure> {
+        let known = self.with_catalog(move |catalog| match cid.codec() {
+            DAG_CBOR => Ok(catalog.release(&cid)?.into_iter().collect()),
+            _ => catalog.releases_of_content(&cid),
+        });
+        // Anybody may sign a release of somebody else's content: the first that was seen here is the most credible.
+        if let Some(known) = known.await?.into_iter().min_by_key(|known| known.seen) {
+            let (cid, record) = (*known.release.cid(), known.release.into_record());
+            let package = record.package.clone();
+            let publisher = Some(record.publisher);
+            let chosen = Chosen { release: record, cid, yanked: known.yanked, publisher };
+            let claims = self.claim_infos(&package).await?;
+            return Ok(PackageInfo { claims, ..of_release(chosen) });
+        }
+        if cid.codec() != DAG_CBOR {
+            return Ok(nameless(cid));
+        }
+        download.search_under(&cid);
+        let block = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
+        let release = Release::from_payload(&block).map_err(|error| {
+            Failure::from_error(ErrorKind::Verification, &error).while_doing(format!("{cid} is not a release"))
+        })?;
+        Ok(of_release(Chosen { release, cid, yanked: false, publisher: None }))
+    }
+
+    /// Releases of a package that the catalog has, by CID.
+    async fn known_records(&self, package: &PackageId) -> Result<HashMap<Cid, Release>, Failure> {
+        let package = package.clone();
+        let known = self.with_catalog(move |catalog| catalog.releases(&package)).await?;
+        Ok(known.into_iter().map(|entry| (*entry.release.cid(), entry.release.into_record())).collect())
+    }
+
+    /// Everybody who claims a package, as far as the catalog knows.
+    async fn claim_infos(&self, package: &PackageId) -> Result<Vec<ClaimInfo>, Failure> {
+        let package = package.clone();
+        self.with_catalog(move |catalog| {
+            let mut claims = Vec::new();
+            for publisher in catalog.publishers_of(&package)? {
+                claims.extend(catalog.publisher(&publisher)?.map(|entry| claim_info(&entry)));
+            }
+            Ok(claims)
+        })
+        .await
+    }
+
+    async fn providers(&self, content: &Cid, patience: Duration) -> Result<Vec<ContentProvider>, Failure> {
+        let Some(node) = &self.node else { return Ok(Vec::new()) };
+        let mut found = node.find_providers(content.hash().to_bytes()).await.map_err(failure::stopped)?;
+        let mut peers = Vec::new();
+        let look = async {
+            while let Some(peer) = found.recv().await {
+                if !peers.contains(&peer) {
+                    peers.push(peer);
+                }
+                if peers.len() >= MAX_PROVIDERS {
+                    return;
+                }
+            }
+        };
+        // What was found by then is what is told.
+        let _in_time = tokio::time::timeout(patience, look).await;
+        let connected = node.snapshot().await.map_err(failure::stopped)?.connected;
+        let provider = |peer| ContentProvider { connected: connected.contains(&peer), peer_id: peer.to_string() };
+        Ok(peers.into_iter().map(provider).collect())
+    }
+}
+
+/// Nothing is known of content that is not here and that nobody provides.
+fn nobody_has(content: &Cid, offline: bool) -> Failure {
+    match offline {
+        true => Failure::new(ErrorKind::NotFound, format!("{content} is not here"))
+            .hinted("leave `--offline` away to look for its providers"),
+        false => Failure::new(ErrorKind::TimedOut, format!("nobody was found who has {content}"))
+            .hinted("connect to more peers with `ggen marketplace p2p bootstrap ADDRESS`"),
+    }
+}
+
+/// What of a fetch concerns its sources.
+fn as_fetch(request: &InfoRequest) -> FetchRequest {
+    FetchRequest {
+        target: request.target.clone(),
+        to: FetchTo::Path(std::path::PathBuf::new()),
+        timeout: request.timeout,
+        offline: request.offline,
+        providers: Vec::new(),
+    }
+}
+
+fn of_release(chosen: Chosen) -> PackageInfo {
+    let Chosen { release, cid, yanked, publisher } = chosen;
+    let entry = ReleaseInfo {
+        version: release.version.to_string(),
+        release: cid.to_string(),
+        yanked,
+        record: Some(record_info(&release)),
+    };
+    PackageInfo {
+        package: Some(release.package.to_string()),
+        version: Some(entry.version.clone()),
+        release: Some(entry.release.clone()),
+        publisher: publisher.as_ref().map(PublisherId::to_string),
+        cid: release.content.to_string(),
+        yanked,
+        size_bytes: Some(release.size),
+        files: Some(release.files),
+        blocks: Some(release.blocks),
+        published: Some(release.created.to_string()),
+        metadata: release.metadata,
+        dependencies: release.dependencies,
+        executables: release.executables,
+        releases: vec![entry],
+        claims: Vec::new(),
+        providers: Vec::new(),
+        here: false,
+    }
+}
+
+/// Content that no release names.
+fn nameless(cid: Cid) -> PackageInfo {
+    PackageInfo {
+        package: None,
+        version: None,
+        release: None,
+        publisher: None,
+        cid: cid.to_string(),
+        yanked: false,
+        metadata: Metadata::default(),
+        size_bytes: None,
+        files: None,
+        blocks: None,
+        published: None,
+        dependencies: Vec::new(),
+        executables: Vec::new(),
+        releases: Vec::new(),
+        claims: Vec::new(),
+        providers: Vec::new(),
+        here: false,
+    }
+}
+
+fn release_info(entry: &VersionEntry, records: &HashMap<Cid, Release>) -> ReleaseInfo {
+    ReleaseInfo {
+        version: entry.version.to_string(),
+        release: entry.release.cid().to_string(),
+        yanked: entry.yanked,
+        record: records.get(entry.release.cid()).map(record_info),
+    }
+}
+
+fn record_info(release: &Release) -> RecordInfo {
+    RecordInfo {
+        cid: release.content.to_string(),
+        size_bytes: release.size,
+        files: release.files,
+        blocks: release.blocks,
+        published: release.created.to_string(),
+        metadata: release.metadata.clone(),
+        dependencies: release.dependencies.clone(),
+        executables: release.executables.clone(),
+    }
+}
+
+fn claim_info(entry: &PublisherEntry) -> ClaimInfo {
+    let head = entry.head.as_ref();
+    let text = |time: Timestamp| time.to_string();
+    ClaimInfo {
+        publisher: entry.chain.publisher().to_string(),
+        log_length: head.map(|head| head.head().record().log_seq),
+        issued: head.map(|head| text(head.issued())),
+        expires: head.map(|head| text(head.expires())),
+        first_seen: text(entry.first_seen),
+        two_histories: entry.equivocation.is_some(),
+    }
+}

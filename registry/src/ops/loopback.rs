@@ -1,0 +1,162 @@
+//! Registries on loopback for the tests of the operations, and packages to move between them.
+
+use std::{fmt, fs, path::Path, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use ggen_blockstore::{Block, Blockstore, Cid, Lease, MemoryBlockstore, Pin, PutReport, Result, StoreStats};
+
+use crate::{
+    BootstrapRequest, Config, FetchRequest, FetchTo, Mode, Progress, PublishRequest, Published, Registry, Reporter,
+    place::Place,
+};
+
+/// Far longer than anything here takes.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) fn silent() -> Arc<dyn Reporter> {
+    Arc::new(|_: Progress| {})
+}
+
+pub(super) async fn start(place: Place, store_bytes: u64) -> Registry {
+    let listen_addresses = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
+    let mut config = Config { listen_addresses, mdns: false, ..Config::default() };
+    config.limits.store_bytes = store_bytes;
+    Registry::open_in(place, config, Mode::Embedded).await.unwrap()
+}
+
+/// Two registries in memory that are connected.
+pub(super) async fn pair() -> (Registry, Registry) {
+    let (alice, bob) = (start(Place::memory(), 0).await, start(Place::memory(), 0).await);
+    connect(&bob, &alice).await;
+    (alice, bob)
+}
+
+pub(super) async fn connect(from: &Registry, to: &Registry) {
+    let nodes = to.listen().await.unwrap().listen_addresses;
+    let report = from.bootstrap(BootstrapRequest { nodes, timeout: PATIENCE }).await.unwrap();
+    assert_eq!(report.failed, []);
+}
+
+/// Publishes so many files, each of so many bytes of its own.
+pub(super) async fn publish(by: &Registry, name: &str, version: &str, files: usize, bytes: usize) -> Published {
+    let work = tempfile::tempdir().unwrap();
+    write_package(work.path(), name, version, files, bytes);
+    let request = PublishRequest {
+        path: work.path().to_owned(),
+        version: None,
+        namespace: Some("tests".to_owned()),
+        key: None,
+        skip_verify: false,
+        dry_run: false,
+        min_replicas: 0,
+        timeout: PATIENCE,
+    };
+    by.publish(request, silent()).await.unwrap()
+}
+
+fn write_package(root: &Path, name: &str, version: &str, files: usize, bytes: usize) {
+    let gpack = format!("[package]\nname = \"{name}\"\nversion = \"{version}\"\ndescription = \"a test package\"\n");
+    fs::write(root.join("gpack.toml"), gpack).unwrap();
+    for index in 0..files {
+        let line = format!("{name} {version} {index}\n");
+        fs::write(root.join(format!("file-{index}")), line.repeat(bytes.div_ceil(line.len()))).unwrap();
+    }
+}
+
+pub(super) fn fetch_request(target: &str, offline: bool) -> FetchRequest {
+    let to = FetchTo::Path(std::path::PathBuf::new());
+    FetchRequest { target: target.to_owned(), to, timeout: PATIENCE, offline, providers: Vec::new() }
+}
+
+/// What a [`Watched`] store was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    Cids,
+    Pins,
+}
+
+/// What happens beside a call.
+type Interlude = dyn Fn(&MemoryBlockstore, Call) + Send + Sync;
+
+/// A store in memory beside which something happens whenever it has listed its blocks or pins.
+pub(super) struct Watched {
+    memory: MemoryBlockstore,
+    then: Box<Interlude>,
+}
+
+impl Watched {
+    pub(super) fn new(
+        memory: MemoryBlockstore,
+        then: impl Fn(&MemoryBlockstore, Call) + Send + Sync + 'static,
+    ) -> Self {
+        Self { memory, then: Box::new(then) }
+    }
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.memory.fmt(f)
+    }
+}
+
+impl Blockstore for Watched {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>> {
+        self.memory.get(cid)
+    }
+
+    fn size(&self, cid: &Cid) -> Result<Option<u32>> {
+        self.memory.size(cid)
+    }
+
+    fn put_many(&self, blocks: &[Block]) -> Result<PutReport> {
+        self.memory.put_many(blocks)
+    }
+
+    fn retain(&self, cids: &[Cid]) -> Result<Vec<bool>> {
+        self.memory.retain(cids)
+    }
+
+    fn delete_many(&self, cids: &[Cid]) -> Result<u64> {
+        self.memory.delete_many(cids)
+    }
+
+    fn lease(&self) -> Lease {
+        self.memory.lease()
+    }
+
+    fn delete_unused(&self, cids: &[Cid], lease: &Lease) -> Result<u64> {
+        self.memory.delete_unused(cids, lease)
+    }
+
+    fn last_used(&self, cid: &Cid) -> Result<u64> {
+        self.memory.last_used(cid)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.memory.sync()
+    }
+
+    fn cids(&self) -> Box<dyn Iterator<Item = Result<Cid>> + Send + '_> {
+        let listed: Vec<_> = self.memory.cids().collect();
+        (self.then)(&self.memory, Call::Cids);
+        Box::new(listed.into_iter())
+    }
+
+    fn pin(&self, pin: Pin) -> Result<()> {
+        self.memory.pin(pin)
+    }
+
+    fn unpin(&self, label: &str, cid: &Cid) -> Result<bool> {
+        self.memory.unpin(label, cid)
+    }
+
+    fn pins(&self) -> Vec<Pin> {
+        let listed = self.memory.pins();
+        (self.then)(&self.memory, Call::Pins);
+        listed
+    }
+
+    fn stats(&self) -> StoreStats {
+        self.memory.stats()
+    }
+}

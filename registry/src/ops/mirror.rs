@@ -1,0 +1,299 @@
+//! Mirrors: what the operator chose is followed, kept and told again, so that it outlives its publisher's node.
+//!
+//! Rules say what (`MirrorRule`). News of a publisher that they are about, or a round at the start and every quarter of
+//! an hour, make the mirror look at what that publisher's newest head stands for (`follow`). What the plan wants (`plan`)
+//! is fetched with every check that a fetch makes, pinned and provided, and the publisher's own claims are told again:
+//! the mirror says nothing in its own name. What the plan wants no more is let go. Nothing is kept that no rule is about.
+
+mod book;
+mod follow;
+mod keep;
+mod names;
+mod plan;
+mod reconcile;
+mod schedule;
+mod tell;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt as _, stream};
+use tokio::{
+    sync::{Mutex, Notify, broadcast::error::RecvError},
+    task::{Id, JoinSet},
+};
+
+pub(crate) use self::book::{Book, BookError};
+use self::{
+    follow::Looks,
+    plan::{Chosen, wanted_by},
+    schedule::{Schedule, Step},
+};
+use super::{Operations, failure, news::News};
+use crate::{
+    ErrorKind, Failure, MirrorReport, MirrorRequest, MirrorRule, MirrorScope,
+    identity::PublisherId,
+    index::{Catalog, package_key, publisher_key},
+    node::Handle,
+};
+
+/// A mirror that has nothing to do looks up once in a while all the same.
+const IDLE: Duration = Duration::from_secs(3600);
+/// Names of rules that are looked up at a time.
+const LOOKUPS_AT_ONCE: usize = 8;
+
+/// What the mirror of a node has.
+#[derive(Debug)]
+pub(crate) struct Mirror {
+    book: Arc<Book>,
+    /// The rules are others now.
+    changed: Notify,
+    /// Held by whoever changes what is held, in the store and in the book.
+    settling: Mutex<()>,
+    /// Held by whoever tells what stands under a bare name, so that the last one has seen everything.
+    pub(super) telling: Mutex<()>,
+    looks: Looks,
+}
+
+impl Mirror {
+    pub(crate) fn new(book: Book) -> Self {
+        Self {
+            book: Arc::new(book),
+            changed: Notify::new(),
+            settling: Mutex::new(()),
+            telling: Mutex::new(()),
+            looks: Looks::default(),
+        }
+    }
+
+    /// Every publisher is looked at anew.
+    fn look_again(&self) {
+        self.looks.forget_done();
+    }
+
+    /// Runs `work` on the book, off the reactor.
+    async fn with_book<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Book) -> Result<T, BookError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let book = Arc::clone(&self.book);
+        failure::blocking(move || work(&book).map_err(failure::failed)).await
+    }
+}
+
+impl Operations {
+    /// Follows what the rules are about until the node stops.
+    pub(crate) async fn mirror(self: Arc<Self>, node: Handle) {
+        let mut news = self.news.follow();
+        let mut schedule = Schedule::new(Instant::now());
+        let mut running = JoinSet::new();
+        let mut steps: HashMap<Id, Step> = HashMap::new();
+        if let Err(failure) = self.settle().await {
+            warn(&failure, "what is mirrored cannot be compared with what is pinned");
+        }
+        if let Err(failure) = self.tell_again().await {
+            warn(&failure, "what is mirrored is not told again");
+        }
+        loop {
+            while let Some(step) = schedule.next(Instant::now()) {
+                if step == Step::Round {
+                    running.spawn(Arc::clone(&self).look_into_the_catalog());
+                }
+                let task = running.spawn(Arc::clone(&self).step(step));
+                steps.insert(task.id(), step);
+            }
+            let wake = schedule.wake_at().unwrap_or_else(|| Instant::now() + IDLE);
+            tokio::select! {
+                heard = news.recv() => match heard {
+                    Ok(news) if self.concerns(&news).await => schedule.on_news(news.publisher, Instant::now()),
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_)) => schedule.round_now(Instant::now()),
+                    Err(RecvError::Closed) => return,
+                },
+                () = self.mirror.changed.notified() => schedule.round_now(Instant::now()),
+                Some(ended) = running.join_next_with_id() => {
+                    let (id, done) = match ended {
+                        Ok((id, done)) => (id, Some(done)),
+                        Err(error) => {
+                            tracing::error!(target: "ggen_marketplace::backend::p2p", %error, "a mirror's task died");
+                            (error.id(), None)
+                        }
+                    };
+                    match (steps.remove(&id), done) {
+                        (_, Some(Done::Known(found))) => schedule.found(found, Instant::now()),
+                        (_, Some(Done::Round(found))) => schedule.round_done(found, Instant::now()),
+                        (_, Some(Done::Followed(publisher, well))) => schedule.followed(publisher, well, Instant::now()),
+                        // A step that died is over all the same.
+                        (Some(Step::Round), None) => schedule.round_done([], Instant::now()),
+                        (Some(Step::Follow(publisher)), None) => schedule.followed(publisher, false, Instant::now()),
+                        (None, None) => {}
+                    }
+                }
+                () = tokio::time::sleep_until(wake.into()) => {}
+                () = node.stopped() => return,
+            }
+        }
+    }
+
+    async fn step(self: Arc<Self>, step: Step) -> Done {
+        match step {
+            Step::Round => {
+                if let Err(failure) = self.look_around().await {
+                    warn(&failure, "a round of the mirror has failed");
+                }
+                Done::Round(self.known_publishers().await)
+            }
+            Step::Follow(publisher) => {
+                let outcome = self.follow_publisher(publisher).await;
+                if let Err(failure) = &outcome {
+                    let causes = failure.causes.join(": ");
+                    tracing::info!(target: "ggen_marketplace::backend::p2p", %publisher, %failure, causes, "not all is mirrored yet");
+                }
+                Done::Followed(publisher, outcome.is_ok())
+            }
+        }
+    }
+
+    /// Makes a rule, or changes it. A running mirror begins to follow it at once.
+    pub(crate) async fn mirror_add(&self, request: MirrorRequest) -> Result<Vec<MirrorReport>, Failure> {
+        let MirrorRequest { rule } = request;
+        let what = rule.what.clone();
+        self.mirror.with_book(move |book| book.set_rule(&rule)).await?;
+        self.settle().await?;
+        self.mirror.changed.notify_one();
+        let mut rules = self.mirror_ls().await?;
+        rules.retain(|report| report.rule == what.to_string());
+        Ok(rules)
+    }
+
+    /// Drops a rule, and lets go of what no other rule wants.
+    pub(crate) async fn mirror_rm(&self, request: MirrorRequest) -> Result<Vec<MirrorReport>, Failure> {
+        let what = request.rule.what.to_string();
+        let mut reports = self.mirror_ls().await?;
+        reports.retain(|report| report.rule == what);
+        let name = what.clone();
+        let dropped = self
+            .mirror
+            .with_book(move |book| {
+                let dropped = book.drop_rule(&name)?;
+                book.forget_offers()?;
+                Ok(dropped)
+            })
+            .await?;
+        if !dropped && reports.is_empty() {
+            return Err(Failure::new(ErrorKind::NotFound, format!("there is no mirror rule for `{what}`"))
+                .hinted("`ggen marketplace p2p mirror ls` shows the rules"));
+        }
+        if !dropped {
+            let message = format!("the mirror rule for `{what}` stands in the configuration");
+            return Err(Failure::new(ErrorKind::Usage, message).hinted("take it out of `mirror.rules` there"));
+        }
+        self.settle().await?;
+        // What was just let go is to be looked at anew too, if another rule comes to want it.
+        self.mirror.with_book(Book::forget_offers).await?;
+        self.mirror.changed.notify_one();
+        Ok(reports)
+    }
+
+    /// Lists the rules, each with what it holds.
+    pub(crate) async fn mirror_ls(&self) -> Result<Vec<MirrorReport>, Failure> {
+        let rules = self.rules().await?;
+        let chosen = self.chosen().await?;
+        let mut releases = self.mirror.with_book(Book::releases).await?;
+        releases.retain(|release| release.held);
+        let report = |(rule, origin): (MirrorRule, &str)| {
+            let chosen = chosen.iter().find(|chosen| chosen.rule == rule);
+            let held = chosen.map(|chosen| wanted_by(chosen, &releases)).unwrap_or_default();
+            let packages: BTreeSet<_> = held.iter().map(|release| (&release.publisher, &release.package)).collect();
+            MirrorReport {
+                rule: rule.what.to_string(),
+                versions: rule.versions,
+                max_bytes: rule.max_bytes,
+                origin: origin.to_owned(),
+                packages_held: packages.len() as u64,
+                releases_held: held.len() as u64,
+                bytes_held: held.iter().map(|release| release.bytes).sum(),
+            }
+        };
+        Ok(rules.into_iter().map(report).collect())
+    }
+
+    /// All rules and where each is from. One that was given by a command counts before one of the configuration about
+    /// the same.
+    async fn rules(&self) -> Result<Vec<(MirrorRule, &'static str)>, Failure> {
+        let given = self.mirror.with_book(Book::rules).await?;
+        let fixed = self.config.mirror.rules.iter().filter(|rule| !given.iter().any(|other| other.what == rule.what));
+        let mut rules: Vec<_> = fixed.map(|rule| (rule.clone(), "config")).collect();
+        rules.extend(given.into_iter().map(|rule| (rule, "command")));
+        Ok(rules)
+    }
+
+    async fn mirror_rules(&self) -> Result<Vec<MirrorRule>, Failure> {
+        Ok(self.rules().await?.into_iter().map(|(rule, _)| rule).collect())
+    }
+
+    /// Whether some rule may be about who said something. Whatever it was about: every news of a publisher moves its
+    /// head, and what is mirrored of it is proven by the newest.
+    pub(super) async fn concerns(&self, news: &News) -> bool {
+        let rules = self.chosen().await.unwrap_or_default();
+        rules.iter().any(|rule| rule.admits(&news.publisher))
+    }
+
+    /// Asks the DHT for what the rules name, and lets go of what they want no more.
+    async fn look_around(&self) -> Result<(), Failure> {
+        self.settle().await?;
+        let rules = self.chosen().await?;
+        self.warn_of_contested(&rules).await?;
+        let keys = rules.iter().filter_map(|rule| match &rule.rule.what {
+            MirrorScope::Package(package) => Some(package_key(package)),
+            MirrorScope::Publisher(publisher) => Some(publisher_key(publisher)),
+            MirrorScope::Namespace(_) | MirrorScope::All => None,
+        });
+        let keys: Vec<_> = keys.collect();
+        let look_up = async |key| {
+            if let Err(failure) = self.claims_under(key).await {
+                warn(&failure, "a rule's name cannot be looked up");
+            }
+        };
+        stream::iter(keys).for_each_concurrent(LOOKUPS_AT_ONCE, look_up).await;
+        Ok(())
+    }
+
+    /// Those are followed first whom the catalog knows: that takes no time, and looking names up may.
+    async fn look_into_the_catalog(self: Arc<Self>) -> Done {
+        Done::Known(self.known_publishers().await)
+    }
+
+    /// The publishers that the rules are about as far as the catalog knows.
+    async fn known_publishers(&self) -> BTreeSet<PublisherId> {
+        let known = async {
+            let rules: Vec<Chosen> = self.chosen().await?;
+            let mut publishers = self.with_catalog(Catalog::publishers).await?;
+            publishers.retain(|publisher| rules.iter().any(|rule| rule.admits(publisher)));
+            Ok::<_, Failure>(publishers)
+        };
+        match known.await {
+            Ok(publishers) => publishers.into_iter().collect(),
+            Err(failure) => {
+                warn(&failure, "a round of the mirror has failed");
+                BTreeSet::new()
+            }
+        }
+    }
+}
+
+enum Done {
+    Known(BTreeSet<PublisherId>),
+    Round(BTreeSet<PublisherId>),
+    Followed(PublisherId, bool),
+}
+
+fn warn(failure: &Failure, what: &str) {
+    let causes = failure.causes.join(": ");
+    tracing::warn!(target: "ggen_marketplace::backend::p2p", %failure, causes, "{what}");
+}

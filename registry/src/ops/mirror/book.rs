@@ -1,0 +1,403 @@
+//! What a mirror remembers: its rules, the releases that they are about, and the claims that it tells again.
+//!
+//! One SQLite file, `mirror.db` in the home, apart from the catalog: that can be made again from signed records, an
+//! operator's choice cannot.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use ggen_blockstore::Cid;
+use rusqlite::{Connection, Params, Row, params};
+use semver::Version;
+
+use super::plan::Candidate;
+use crate::{
+    MAX_RULES, MirrorRule,
+    identity::{PublisherId, Timestamp},
+    index::Claim,
+    package::PackageId,
+};
+
+/// Version of the tables; stands in `user_version`.
+const SCHEMA: i64 = 2;
+/// Claims of one package that are read at a time; under its name there is room for eight.
+const MAX_CLAIMS_READ: usize = 64;
+/// How long to wait for another process that is writing.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+const TABLES: &str = "
+    CREATE TABLE rules (
+        what      TEXT PRIMARY KEY,             -- ns/name, ns/*, a publisher, or all
+        versions  INTEGER,
+        max_bytes INTEGER
+    ) STRICT;
+    CREATE TABLE releases (                     -- what rules are about, and what is held
+        publisher BLOB NOT NULL,
+        package   TEXT NOT NULL,
+        version   TEXT NOT NULL,
+        release   BLOB NOT NULL,                -- binary CID
+        content   BLOB NOT NULL,                -- binary CID
+        bytes     INTEGER NOT NULL,
+        created   INTEGER NOT NULL,             -- seconds since 1970, by the publisher, not after it was learned of
+        offered   INTEGER NOT NULL,             -- the newest catalog seen has it, not yanked
+        held      INTEGER NOT NULL,
+        PRIMARY KEY (publisher, package, version)
+    ) STRICT;
+    CREATE TABLE claims (                       -- the newest claim of each package of which something is held
+        publisher BLOB NOT NULL,
+        package   TEXT NOT NULL,
+        claim     BLOB NOT NULL,
+        PRIMARY KEY (publisher, package)
+    ) STRICT;
+";
+
+/// What schema 2 has more than 1.
+const MEANINGS: &str = "
+    CREATE TABLE meanings (                     -- whose the bare name is by which something is held
+        what      TEXT PRIMARY KEY,             -- ns/name or ns/*
+        publisher BLOB NOT NULL
+    ) STRICT;
+";
+
+/// Why the book cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BookError {
+    #[error("cannot {action} the mirror's database `{}`", path.display())]
+    Sqlite {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: rusqlite::Error,
+    },
+    #[error("the mirror's database `{}` is damaged: {reason}", path.display())]
+    Damaged { path: PathBuf, reason: String },
+    #[error("the mirror's database `{}` has schema {found}, this program knows {SCHEMA}", path.display())]
+    Newer { path: PathBuf, found: i64 },
+    #[error("there are {MAX_RULES} mirror rules already")]
+    TooMany,
+}
+
+/// The database; see the module. All methods block.
+#[derive(Debug)]
+pub(crate) struct Book {
+    connection: Mutex<Connection>,
+    path: PathBuf,
+}
+
+impl Book {
+    /// Opens the book at `path`, which is made if it is not there; one at `:memory:` is gone with the process.
+    pub(crate) fn open(path: &Path) -> Result<Self, BookError> {
+        let failed = |source| BookError::Sqlite { action: "open", path: path.to_owned(), source };
+        let connection = Connection::open(path).map_err(failed)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+        match version {
+            0 | 1 => {
+                let tables = if version == 0 { TABLES } else { "" };
+                let script = format!("BEGIN IMMEDIATE; {tables} {MEANINGS} PRAGMA user_version = {SCHEMA}; COMMIT;");
+                connection.execute_batch(&script).map_err(failed)?;
+            }
+            SCHEMA => {}
+            found => return Err(BookError::Newer { path: path.to_owned(), found }),
+        }
+        connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;").map_err(failed)?;
+        Ok(Self { connection: Mutex::new(connection), path: path.to_owned() })
+    }
+
+    /// The rules, ordered by what they are about.
+    pub(crate) fn rules(&self) -> Result<Vec<MirrorRule>, BookError> {
+        let rows = self.rows("SELECT what, versions, max_bytes FROM rules ORDER BY what", [], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, Option<u32>>(1)?, row.get::<_, Option<i64>>(2)?))
+        })?;
+        rows.into_iter()
+            .map(|(what, versions, max_bytes)| {
+                let what = what.parse().map_err(|error| self.damaged(error))?;
+                Ok(MirrorRule { what, versions, max_bytes: max_bytes.map(i64::cast_unsigned) })
+            })
+            .collect()
+    }
+
+    /// Sets a rule; one about the same is replaced.
+    pub(crate) fn set_rule(&self, rule: &MirrorRule) -> Result<(), BookError> {
+        let what = rule.what.to_string();
+        let others = "SELECT count(*) FROM rules WHERE what <> ?1";
+        let others: Vec<i64> = self.rows(others, params![what], |row| row.get(0))?;
+        if others.first().is_some_and(|count| *count >= MAX_RULES as i64) {
+            return Err(BookError::TooMany);
+        }
+        let sql = "INSERT OR REPLACE INTO rules (what, versions, max_bytes) VALUES (?1, ?2, ?3)";
+        self.write(sql, params![what, rule.versions, rule.max_bytes.map(u64::cast_signed)])?;
+        Ok(())
+    }
+
+    /// Drops the rule about `what` and says whether there was one.
+    pub(crate) fn drop_rule(&self, what: &str) -> Result<bool, BookError> {
+        self.forget_meaning(what)?;
+        Ok(self.write("DELETE FROM rules WHERE what = ?1", params![what])? > 0)
+    }
+
+    /// Whose the bare names are by which something is held, by what rules are about.
+    pub(crate) fn meanings(&self) -> Result<BTreeMap<String, PublisherId>, BookError> {
+        let rows: Vec<(String, Vec<u8>)> =
+            self.rows("SELECT what, publisher FROM meanings", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.into_iter().map(|(what, publisher)| Ok((what, self.publisher(&publisher)?))).collect()
+    }
+
+    /// Keeps whose a bare name is: who claims it later does not get it.
+    pub(crate) fn set_meaning(&self, what: &str, publisher: &PublisherId) -> Result<(), BookError> {
+        let sql = "INSERT OR IGNORE INTO meanings (what, publisher) VALUES (?1, ?2)";
+        self.write(sql, params![what, publisher.to_bytes()])?;
+        Ok(())
+    }
+
+    /// Forgets whose a bare name is.
+    pub(crate) fn forget_meaning(&self, what: &str) -> Result<(), BookError> {
+        self.write("DELETE FROM meanings WHERE what = ?1", params![what])?;
+        Ok(())
+    }
+
+    /// Everything that rules were found to be about, and everything held.
+    pub(crate) fn releases(&self) -> Result<Vec<Candidate>, BookError> {
+        self.candidates("ORDER BY publisher, package", [])
+    }
+
+    /// What is known of one package of a publisher.
+    pub(crate) fn releases_of(
+        &self,
+        publisher: &PublisherId,
+        package: &PackageId,
+    ) -> Result<Vec<Candidate>, BookError> {
+        self.candidates("WHERE publisher = ?1 AND package = ?2", params![publisher.to_bytes(), package.as_str()])
+    }
+
+    /// Packages of a publisher of which something is held.
+    pub(crate) fn held_packages(&self, publisher: &PublisherId) -> Result<BTreeSet<PackageId>, BookError> {
+        let sql = "SELECT DISTINCT package FROM releases WHERE publisher = ?1 AND held";
+        let names: Vec<String> = self.rows(sql, params![publisher.to_bytes()], |row| row.get(0))?;
+        names.iter().map(|name| name.parse().map_err(|error| self.damaged(error))).collect()
+    }
+
+    fn candidates(&self, condition: &str, params: impl Params) -> Result<Vec<Candidate>, BookError> {
+        let sql = format!(
+            "SELECT publisher, package, version, release, content, bytes, created, offered, held FROM releases
+             {condition}"
+        );
+        let rows = self.rows(&sql, params, |row| {
+            Ok((
+                row.get::<_, Vec<u8>>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, String>(2)?,
+                (row.get::<_, Vec<u8>>(3)?, row.get::<_, Vec<u8>>(4)?),
+                (row.get::<_, i64>(5)?, row.get::<_, i64>(6)?),
+                (row.get::<_, bool>(7)?, row.get::<_, bool>(8)?),
+            ))
+        })?;
+        rows.into_iter()
+            .map(|(publisher, package, version, (release, content), (bytes, created), (offered, held))| {
+                Ok(Candidate {
+                    publisher: self.publisher(&publisher)?,
+                    package: package.parse().map_err(|error| self.damaged(error))?,
+                    version: version.parse().map_err(|error: semver::Error| self.damaged(error))?,
+                    release: self.cid(&release)?,
+                    content: self.cid(&content)?,
+                    bytes: bytes.cast_unsigned(),
+                    created: Timestamp::from_unix(created.cast_unsigned()),
+                    offered,
+                    held,
+                })
+            })
+            .collect()
+    }
+
+    /// Takes over what the newest catalog of a publisher offers of a package. What it no longer offers and is not held
+    /// is forgotten.
+    pub(crate) fn offer(
+        &self,
+        publisher: &PublisherId,
+        package: &PackageId,
+        offered: &[Candidate],
+    ) -> Result<(), BookError> {
+        let mut connection = self.lock();
+        let run = || -> rusqlite::Result<()> {
+            let transaction = connection.transaction()?;
+            let key = params![publisher.to_bytes(), package.as_str()];
+            transaction.execute("UPDATE releases SET offered = 0 WHERE publisher = ?1 AND package = ?2", key)?;
+            for candidate in offered {
+                transaction.execute(
+                    "INSERT INTO releases (publisher, package, version, release, content, bytes, created, offered, held)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, 0)
+                     ON CONFLICT (publisher, package, version) DO UPDATE SET offered = 1",
+                    params![
+                        publisher.to_bytes(),
+                        package.as_str(),
+                        candidate.version.to_string(),
+                        candidate.release.to_bytes(),
+                        candidate.content.to_bytes(),
+                        candidate.bytes.cast_signed(),
+                        candidate.created.as_unix().cast_signed(),
+                    ],
+                )?;
+            }
+            transaction.execute(
+                "DELETE FROM releases WHERE publisher = ?1 AND package = ?2 AND NOT offered AND NOT held",
+                params![publisher.to_bytes(), package.as_str()],
+            )?;
+            transaction.commit()
+        };
+        let mut run = run;
+        run().map_err(self.failed("write"))
+    }
+
+    /// Notes that a release is held, or no longer, and says whether it is known at all.
+    pub(crate) fn set_held(&self, candidate: &Candidate, held: bool) -> Result<bool, BookError> {
+        let sql = "UPDATE releases SET held = ?4 WHERE publisher = ?1 AND package = ?2 AND version = ?3";
+        let (publisher, version) = (candidate.publisher.to_bytes(), candidate.version.to_string());
+        let known = self.write(sql, params![publisher, candidate.package.as_str(), version, held])? > 0;
+        let forget = "DELETE FROM releases WHERE NOT offered AND NOT held";
+        self.write(forget, [])?;
+        Ok(known)
+    }
+
+    /// Forgets what rules were about and is not held: they are looked at anew.
+    pub(crate) fn forget_offers(&self) -> Result<(), BookError> {
+        self.write("DELETE FROM releases WHERE NOT held", [])?;
+        Ok(())
+    }
+
+    /// Keeps the newest claim of a package.
+    pub(crate) fn keep_claim(&self, claim: &Claim) -> Result<(), BookError> {
+        let Some(package) = claim.package() else { return Ok(()) };
+        let sql = "INSERT OR REPLACE INTO claims (publisher, package, claim) VALUES (?1, ?2, ?3)";
+        self.write(sql, params![claim.publisher().to_bytes(), package.as_str(), claim.encoded()])?;
+        Ok(())
+    }
+
+    /// Forgets the claims of packages of which nothing is held.
+    pub(crate) fn drop_idle_claims(&self) -> Result<(), BookError> {
+        let sql = "DELETE FROM claims WHERE NOT EXISTS (
+                       SELECT 1 FROM releases
+                       WHERE held AND releases.publisher = claims.publisher AND releases.package = claims.package)";
+        self.write(sql, [])?;
+        Ok(())
+    }
+
+    /// The claim of a package that was told last, encoded.
+    pub(crate) fn claim_of(&self, publisher: &PublisherId, package: &PackageId) -> Result<Option<Vec<u8>>, BookError> {
+        let sql = "SELECT claim FROM claims WHERE publisher = ?1 AND package = ?2";
+        let found: Vec<_> = self.rows(sql, params![publisher.to_bytes(), package.as_str()], |row| row.get(0))?;
+        Ok(found.into_iter().next())
+    }
+
+    /// The first claims behind a place in the table, encoded, each with its place.
+    pub(crate) fn claims_after(&self, place: i64, most: usize) -> Result<Vec<(i64, Vec<u8>)>, BookError> {
+        let sql = "SELECT rowid, claim FROM claims WHERE rowid > ?1 ORDER BY rowid LIMIT ?2";
+        self.rows(sql, params![place, most as i64], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
+    /// The claims of all publishers on a package, encoded, as many as can be told.
+    pub(crate) fn claims_on(&self, package: &PackageId) -> Result<Vec<Vec<u8>>, BookError> {
+        let sql = "SELECT claim FROM claims WHERE package = ?1 ORDER BY publisher LIMIT ?2";
+        self.rows(sql, params![package.as_str(), MAX_CLAIMS_READ as i64], |row| row.get(0))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A panic while it was held left at most a transaction, which was rolled back when it was dropped.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rows<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, BookError> {
+        let connection = self.lock();
+        let run = || -> rusqlite::Result<_> { connection.prepare_cached(sql)?.query_map(params, row)?.collect() };
+        run().map_err(self.failed("read"))
+    }
+
+    fn write(&self, sql: &str, params: impl Params) -> Result<usize, BookError> {
+        self.lock().execute(sql, params).map_err(self.failed("write"))
+    }
+
+    fn failed(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> BookError {
+        let path = self.path.clone();
+        move |source| BookError::Sqlite { action, path: path.clone(), source }
+    }
+
+    fn damaged(&self, reason: impl std::fmt::Display) -> BookError {
+        BookError::Damaged { path: self.path.clone(), reason: reason.to_string() }
+    }
+
+    fn publisher(&self, bytes: &[u8]) -> Result<PublisherId, BookError> {
+        PublisherId::from_bytes(bytes).ok_or_else(|| self.damaged("not a publisher id"))
+    }
+
+    fn cid(&self, bytes: &[u8]) -> Result<Cid, BookError> {
+        Cid::try_from(bytes).map_err(|error| self.damaged(error))
+    }
+}
+
+/// A key by which a release is told from all others.
+pub(crate) type Key = (PublisherId, PackageId, Version);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::mirror::plan::tests::candidate;
+
+    #[test]
+    fn rules_and_what_is_held_survive_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mirror.db");
+        let rule = MirrorRule { what: "acme/*".parse().unwrap(), versions: Some(3), max_bytes: Some(u64::MAX) };
+        let (kept, gone) = (candidate("acme/http", "1.0.0", 10), candidate("acme/http", "1.1.0", 20));
+        {
+            let book = Book::open(&path).unwrap();
+            book.set_rule(&rule).unwrap();
+            book.set_rule(&MirrorRule { versions: Some(4), ..rule.clone() }).unwrap();
+            book.set_rule(&rule).unwrap();
+            book.offer(&kept.publisher, &kept.package, &[kept.clone(), gone.clone()]).unwrap();
+            book.set_held(&kept, true).unwrap();
+        }
+        let book = Book::open(&path).unwrap();
+        assert_eq!(book.rules().unwrap(), [rule]);
+        assert_eq!(book.releases().unwrap().len(), 2);
+        assert_eq!(book.releases_of(&kept.publisher, &kept.package).unwrap().len(), 2);
+        assert_eq!(book.held_packages(&kept.publisher).unwrap(), BTreeSet::from([kept.package.clone()]));
+        // Yanked meanwhile: what is held is known until it is let go, the other is forgotten.
+        book.offer(&kept.publisher, &kept.package, &[]).unwrap();
+        let left = book.releases().unwrap();
+        assert_eq!(left, [Candidate { held: true, offered: false, ..kept.clone() }]);
+        assert!(book.set_held(&kept, false).unwrap());
+        assert_eq!(book.releases().unwrap(), []);
+        assert!(!book.set_held(&kept, true).unwrap(), "nothing is known of it any more");
+        book.set_meaning("acme/*", &kept.publisher).unwrap();
+        assert_eq!(book.meanings().unwrap().len(), 1);
+        assert!(book.drop_rule("acme/*").unwrap() && !book.drop_rule("acme/*").unwrap());
+        assert_eq!(book.meanings().unwrap(), BTreeMap::new(), "a rule that is made anew finds out anew");
+    }
+
+    #[test]
+    fn a_book_of_the_schema_before_keeps_its_rules() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mirror.db");
+        let script = format!("{TABLES} INSERT INTO rules (what) VALUES ('acme/*'); PRAGMA user_version = 1;");
+        Connection::open(&path).unwrap().execute_batch(&script).unwrap();
+        let book = Book::open(&path).unwrap();
+        assert_eq!((book.rules().unwrap().len(), book.meanings().unwrap().len()), (1, 0));
+    }
+
+    #[test]
+    fn a_book_of_a_later_version_is_refused_and_not_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mirror.db");
+        drop(Book::open(&path).unwrap());
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
+        assert!(matches!(Book::open(&path), Err(BookError::Newer { found: 9, .. })));
+    }
+}

@@ -1,0 +1,317 @@
+//! Following one publisher: what its newest head stands for, of what the rules are about.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use ggen_blockstore::Cid;
+
+use super::{
+    super::{
+        Operations, clock,
+        download::{Download, DownloadLimits},
+        failure,
+        resolve::walk,
+    },
+    Book,
+    book::Key,
+    plan::{Candidate, Chosen, missing},
+};
+use crate::{
+    Failure, MirrorScope, Progress,
+    identity::{PublisherId, Timestamp},
+    index::{PublisherEntry, TreeListing, VerifiedHead, VersionEntry},
+    package::{ManifestReader, PackageId},
+};
+
+/// Versions of one package that a rule without a bound is about.
+const MAX_VERSIONS: usize = 256;
+/// Packages of one publisher that are looked at.
+const MAX_PACKAGES: usize = 65_536;
+/// Bytes of catalog nodes that may come for a list of a publisher's packages.
+const MAX_LISTING_BYTES: u64 = 64 << 20;
+/// Publishers of whom it is remembered that there is nothing to do.
+const MAX_DONE: usize = 65_536;
+/// Releases of which it is remembered that they could not be fetched.
+const MAX_OUT_OF_REACH: usize = 4096;
+
+/// A publisher and the head that counts.
+pub(super) struct Followed {
+    pub(super) entry: PublisherEntry,
+    pub(super) head: VerifiedHead,
+}
+
+/// What a look at a publisher depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Look {
+    head: Cid,
+    issued: Timestamp,
+    documents: usize,
+    rules: u64,
+}
+
+impl Look {
+    fn of(followed: &Followed, rules: &[Chosen]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        rules.hash(&mut hasher);
+        Self {
+            head: *followed.head.head().cid(),
+            issued: followed.head.issued(),
+            documents: followed.entry.chain.documents().len(),
+            rules: hasher.finish(),
+        }
+    }
+}
+
+/// What a mirror remembers of its looks while it runs: only what saves work.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    /// Under this all is done.
+    done: Mutex<BTreeMap<PublisherId, Look>>,
+    out_of_reach: Mutex<BTreeSet<Key>>,
+}
+
+impl Looks {
+    /// What is held or wanted has changed in other ways than by a new head or rule.
+    pub(super) fn forget_done(&self) {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn is_done(&self, publisher: &PublisherId, look: &Look) -> bool {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).get(publisher) == Some(look)
+    }
+
+    fn set_done(&self, publisher: PublisherId, look: Look) {
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        if done.len() >= MAX_DONE {
+            done.clear();
+        }
+        done.insert(publisher, look);
+    }
+
+    fn out_of_reach(&self) -> BTreeSet<Key> {
+        self.out_of_reach.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn reached(&self, key: Key, reached: bool) {
+        let mut out_of_reach = self.out_of_reach.lock().unwrap_or_else(PoisonError::into_inner);
+        if reached {
+            out_of_reach.remove(&key);
+        } else if out_of_reach.len() < MAX_OUT_OF_REACH {
+            out_of_reach.insert(key);
+        }
+    }
+}
+
+impl Operations {
+    /// Brings what is mirrored of a publisher up to its newest head.
+    pub(super) async fn follow_publisher(self: &Arc<Self>, publisher: PublisherId) -> Result<(), Failure> {
+        let rules = self.chosen().await?;
+        let Some(followed) = self.followed(publisher).await? else { return Ok(()) };
+        let look = Look::of(&followed, &rules);
+        let mut failed = None;
+        let mut note = |outcome: Result<(), Failure>| {
+            if let Err(failure) = outcome {
+                failed.get_or_insert(failure);
+            }
+        };
+        let mut packages = BTreeSet::new();
+        if !self.mirror.looks.is_done(&publisher, &look) {
+            packages = self.covered(&rules, &followed).await?;
+            note(self.learn_all(&rules, &followed, &packages).await);
+        }
+        // Decided on all there is, not on this publisher alone: a budget is shared.
+        let releases = self.mirror.with_book(Book::releases).await?;
+        let limit = self.config.limits.package_bytes;
+        let missing = missing(&rules, &releases, limit, &self.mirror.looks.out_of_reach());
+        let is_bounded = rules.iter().any(|rule| rule.rule.max_bytes.is_some());
+        for release in missing.iter().filter(|release| release.publisher == publisher) {
+            let outcome = self.hold(&followed, release).await;
+            self.mirror.looks.reached(release.key(), outcome.is_ok());
+            packages.insert(release.package.clone());
+            note(outcome);
+            if is_bounded {
+                // So that what is held is over a budget by no more than one release, and not for long.
+                self.let_go_of_unwanted().await?;
+            }
+        }
+        // The rules may be others by now, and what is held now may replace something.
+        if !packages.is_empty() {
+            self.let_go_of_unwanted().await?;
+            note(self.tell_of(&followed, &packages).await);
+        }
+        if failed.is_none() {
+            self.mirror.looks.set_done(publisher, look);
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// A publisher that may be mirrored: not one of this home's own, and not one with two histories.
+    async fn followed(&self, publisher: PublisherId) -> Result<Option<Followed>, Failure> {
+        if self.is_own(publisher).await? {
+            return Ok(None);
+        }
+        let entry = self.with_catalog(move |catalog| catalog.publisher(&publisher)).await?;
+        Ok(entry.filter(|entry| entry.equivocation.is_none()).and_then(|entry| {
+            let head = entry.head.clone()?;
+            Some(Followed { entry, head })
+        }))
+    }
+
+    pub(super) async fn is_own(&self, publisher: PublisherId) -> Result<bool, Failure> {
+        let keys = self.keys.clone();
+        failure::blocking(move || Ok(keys.publishers()?.iter().any(|keys| keys.chain.publisher() == publisher))).await
+    }
+
+    /// The publisher's packages that rules are about. A rule for one package needs no list of all.
+    async fn covered(&self, rules: &[Chosen], followed: &Followed) -> Result<BTreeSet<PackageId>, Failure> {
+        let publisher = followed.entry.chain.publisher();
+        let mut packages = BTreeSet::new();
+        let mut wide = false;
+        for rule in rules.iter().filter(|rule| rule.admits(&publisher)) {
+            match &rule.rule.what {
+                MirrorScope::Package(package) => drop(packages.insert(package.clone())),
+                MirrorScope::Namespace(_) | MirrorScope::Publisher(_) | MirrorScope::All => wide = true,
+            }
+        }
+        if wide {
+            let listed = self.list(followed).await?;
+            let covers = |package: &PackageId| rules.iter().any(|rule| rule.covers(&publisher, package));
+            packages.extend(listed.into_iter().filter(covers));
+        }
+        Ok(packages)
+    }
+
+    /// All packages under the head.
+    async fn list(&self, followed: &Followed) -> Result<Vec<PackageId>, Failure> {
+        let mut download = self.following(followed).await?;
+        download.limit_bytes(MAX_LISTING_BYTES);
+        let mut listing = TreeListing::new(followed.head.head().record().catalog, MAX_PACKAGES);
+        loop {
+            let wants = listing.wants();
+            if wants.is_empty() {
+                return Ok(listing.finish());
+            }
+            let root = wants[0];
+            let list = wants.into_iter().map(|cid| (cid, None)).collect();
+            download.list(list).await.map_err(|error| failure::download(&root, error))?;
+            let store = self.store.clone();
+            listing = failure::blocking(move || {
+                listing.supply(|cid| store.get(cid)).map_err(failure::verification)?;
+                Ok(listing)
+            })
+            .await?;
+        }
+    }
+
+    /// Finds out which releases of these packages rules are about, and how large they are.
+    async fn learn_all(
+        &self,
+        rules: &[Chosen],
+        followed: &Followed,
+        packages: &BTreeSet<PackageId>,
+    ) -> Result<(), Failure> {
+        if packages.is_empty() {
+            return Ok(());
+        }
+        let mut failed = None;
+        let mut download = self.following(followed).await?;
+        for package in packages {
+            if let Err(failure) = self.learn(&mut download, rules, followed, package).await {
+                failed.get_or_insert(failure);
+                // What the failed one still waits for is none of the next one's business.
+                download = self.following(followed).await?;
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn learn(
+        &self,
+        download: &mut Download,
+        rules: &[Chosen],
+        followed: &Followed,
+        package: &PackageId,
+    ) -> Result<(), Failure> {
+        let publisher = followed.entry.chain.publisher();
+        let covering = rules.iter().filter(|rule| rule.covers(&publisher, package));
+        let most = covering.map(|rule| rule.rule.versions.map_or(MAX_VERSIONS, |versions| versions as usize)).max();
+        let most = most.unwrap_or(0).min(MAX_VERSIONS);
+        let versions = walk(download, followed.head.head().record().catalog, package).await?;
+        let name = package.clone();
+        let known = self.mirror.with_book(move |book| book.releases_of(&publisher, &name)).await?;
+        let mut offered = Vec::new();
+        let mut failed = None;
+        for entry in looked_at(&versions, most, &known) {
+            match known.iter().find(|known| known.release == *entry.release.cid()) {
+                Some(known) => offered.push(known.clone()),
+                None => match self.candidate(download, followed, package, entry).await {
+                    Ok(candidate) => offered.push(candidate),
+                    Err(failure) => {
+                        failed.get_or_insert(failure);
+                        *download = self.following(followed).await?;
+                    }
+                },
+            }
+        }
+        let package = package.clone();
+        self.mirror.with_book(move |book| book.offer(&publisher, &package, &offered)).await?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn candidate(
+        &self,
+        download: &mut Download,
+        followed: &Followed,
+        package: &PackageId,
+        entry: &VersionEntry,
+    ) -> Result<Candidate, Failure> {
+        download.search_under(entry.release.cid());
+        let release = self.release_of(download, &followed.entry.chain, package, entry).await?;
+        let record = release.record();
+        // What it will take, and not what the release says of its files: a budget is not to be talked around.
+        let on_error = |error| failure::download(&record.manifest, error);
+        let root = download.block(record.manifest).await.map_err(on_error)?;
+        let manifest = ManifestReader::new(record, &root).map_err(failure::verification)?;
+        let records = record.manifest_bytes.saturating_add(release.envelope().payload().len() as u64);
+        Ok(Candidate {
+            publisher: record.publisher,
+            package: package.clone(),
+            version: entry.version.clone(),
+            release: *release.cid(),
+            content: record.content,
+            bytes: manifest.content_bytes().saturating_add(records),
+            created: record.created.min(clock::now()),
+            offered: true,
+            held: false,
+        })
+    }
+
+    /// A download from whoever is connected, and from those who have the newest of what is known of the publisher.
+    pub(super) async fn following(&self, followed: &Followed) -> Result<Download, Failure> {
+        // It ends when nothing new has come for as long as providers are looked for, and is tried again later.
+        let idle_timeout = self.config.timeouts.dht_query();
+        let limits = DownloadLimits { idle_timeout, max_bytes: self.config.limits.package_bytes };
+        let (store, reporter) = (self.store.clone(), Arc::new(|_: Progress| {}));
+        let Some(node) = &self.node else { return Ok(Download::offline(store, limits, reporter)) };
+        let mut download = Download::online(node.clone(), store, self.peers.clone(), &[], limits, reporter)
+            .await
+            .map_err(failure::stopped)?;
+        let publisher = followed.entry.chain.publisher();
+        let newest = self.with_catalog(move |catalog| catalog.newest_release_of(&publisher)).await?;
+        if let Some(release) = newest {
+            download.search_under(&release);
+        }
+        Ok(download)
+    }
+}
+
+/// The versions of a package that count: the newest that are not yanked, and those that are held, which stay until
+/// newer ones are.
+fn looked_at<'a>(versions: &'a [VersionEntry], most: usize, known: &[Candidate]) -> Vec<&'a VersionEntry> {
+    let is_held = |entry: &VersionEntry| known.iter().any(|known| known.held && known.release == *entry.release.cid());
+    let offered = versions.iter().rev().filter(|entry| !entry.yanked).enumerate();
+    offered.filter(|(place, entry)| *place < most || is_held(entry)).map(|(_, entry)| entry).collect()
+}

@@ -1,0 +1,172 @@
+//! What a mirror holds: fetched, pinned and provided; or let go.
+
+use std::collections::BTreeSet;
+
+use ggen_blockstore::{Cid, Pin};
+
+use super::{
+    super::{Operations, failure, peers::provision, pins, resolve::walk},
+    Book,
+    follow::Followed,
+    plan::{Candidate, surplus},
+    reconcile::{Repair, label, proof_label, repairs},
+};
+use crate::{
+    Failure,
+    identity::Signed,
+    index::{publisher_key, qualified_key},
+    package::Release,
+};
+
+/// Bytes of catalog nodes and records that may come on the way to a release.
+const CHECK_BYTES: u64 = 64 << 20;
+
+impl Operations {
+    /// Fetches a release with all checks, pins it, and provides it from then on.
+    pub(super) async fn hold(&self, followed: &Followed, release: &Candidate) -> Result<(), Failure> {
+        let mut download = self.following(followed).await?;
+        download.search_under(&release.release);
+        // The plan counted on so many; what came for the checks before is among them.
+        download.limit_bytes(release.bytes.saturating_add(CHECK_BYTES));
+        let versions = walk(&mut download, followed.head.head().record().catalog, &release.package).await?;
+        let Some(entry) = versions.iter().find(|entry| *entry.release.cid() == release.release) else {
+            return Ok(());
+        };
+        let signed = self.release_of(&mut download, &followed.entry.chain, &release.package, entry).await?;
+        download.about(release.package.to_string(), Some(provision(&signed.record().publisher, &release.package)));
+        self.fetch_release(&mut download, *signed.cid(), signed.record().clone()).await?;
+        self.take_in(release, &signed).await
+    }
+
+    /// Pins a release that is here, unless the rules have forgotten it meanwhile.
+    pub(super) async fn take_in(&self, release: &Candidate, signed: &Signed<Release>) -> Result<(), Failure> {
+        // Not beside a look at the pins: between pin and book, nothing would speak for them.
+        let _settling = self.mirror.settling.lock().await;
+        let pins = pins::pins_of_release(signed.cid(), signed.record(), &label(release));
+        pins::set(self.store.clone(), pins).await?;
+        let held = release.clone();
+        let (package, version) = (&release.package, &release.version);
+        if !self.mirror.with_book(move |book| book.set_held(&held, true)).await? {
+            tracing::info!(target: "ggen_marketplace::backend::p2p", %package, %version, "no longer to be mirrored");
+            return self.unpin_labels(BTreeSet::from([label(release)])).await;
+        }
+        tracing::info!(target: "ggen_marketplace::backend::p2p", %package, %version, "mirrored");
+        self.provide(signed).await
+    }
+
+    /// Removes all pins with one of these labels.
+    async fn unpin_labels(&self, labels: BTreeSet<String>) -> Result<(), Failure> {
+        self.unpin(move |pin| labels.contains(&pin.label)).await
+    }
+
+    async fn unpin(&self, goes: impl Fn(&Pin) -> bool + Send + 'static) -> Result<(), Failure> {
+        let store = self.store.clone();
+        failure::blocking(move || {
+            for pin in store.pins().iter().filter(|pin| goes(pin)) {
+                store.unpin(&pin.label, &pin.cid).map_err(failure::store)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Brings the book in line with what is pinned, and lets go of everything that no rule wants.
+    pub(super) async fn settle(&self) -> Result<(), Failure> {
+        let settling = self.mirror.settling.lock().await;
+        let rules = self.chosen().await?;
+        let releases = self.mirror.with_book(Book::releases).await?;
+        let store = self.store.clone();
+        let repairs = failure::blocking(move || Ok(repairs(&rules, &releases, &store.pins()))).await?;
+        let mut unpinned = BTreeSet::new();
+        for repair in repairs {
+            match repair {
+                Repair::Adopt(release) => {
+                    self.mirror.with_book(move |book| book.set_held(&release, true)).await?;
+                }
+                Repair::Lost(release) => {
+                    let (package, version) = (&release.package, &release.version);
+                    tracing::warn!(target: "ggen_marketplace::backend::p2p", %package, %version, "held, and not pinned");
+                    self.mirror.with_book(move |book| book.set_held(&release, false)).await?;
+                    self.mirror.look_again();
+                }
+                Repair::Unpin(pin) => {
+                    unpinned.insert((pin.label, pin.cid));
+                }
+            }
+        }
+        if !unpinned.is_empty() {
+            self.unpin(move |pin| unpinned.contains(&(pin.label.clone(), pin.cid))).await?;
+        }
+        self.mirror.with_book(Book::drop_idle_claims).await?;
+        drop(settling);
+        self.let_go_of_unwanted().await
+    }
+
+    /// Lets go of everything held that no rule wants.
+    pub(super) async fn let_go_of_unwanted(&self) -> Result<(), Failure> {
+        let _settling = self.mirror.settling.lock().await;
+        let rules = self.chosen().await?;
+        let releases = self.mirror.with_book(Book::releases).await?;
+        self.keep_meanings(&rules, &releases).await?;
+        let gone = surplus(&rules, &releases);
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let keys: BTreeSet<_> = gone.iter().map(Candidate::key).collect();
+        let held: Vec<_> = releases.into_iter().filter(|c| c.held && !keys.contains(&c.key())).collect();
+        self.mirror.look_again();
+        self.let_go(gone, &held).await
+    }
+
+    /// Unpins releases and withdraws what was told of them; `held` is what stays. The book is written first: a pin too
+    /// many is found by the next [`settle`](Self::settle), and a release that is said to be held is never fetched.
+    async fn let_go(&self, gone: Vec<Candidate>, held: &[Candidate]) -> Result<(), Failure> {
+        let mut labels: BTreeSet<_> = gone.iter().map(label).collect();
+        let kept_packages: BTreeSet<_> = held.iter().map(|held| (held.publisher, &held.package)).collect();
+        let packages = gone.iter().map(|gone| (gone.publisher, &gone.package));
+        let packages: BTreeSet<_> = packages.filter(|package| !kept_packages.contains(package)).collect();
+        labels.extend(packages.iter().map(|(publisher, package)| proof_label(publisher, package)));
+        for release in &gone {
+            let (package, version) = (&release.package, &release.version);
+            tracing::info!(target: "ggen_marketplace::backend::p2p", %package, %version, "no longer mirrored");
+        }
+        let written = gone.clone();
+        self.mirror
+            .with_book(move |book| {
+                written.iter().try_for_each(|gone| book.set_held(gone, false).map(drop))?;
+                book.drop_idle_claims()
+            })
+            .await?;
+        self.unpin_labels(labels).await?;
+        let Some(node) = &self.node else { return Ok(()) };
+        let contents: BTreeSet<Cid> = held.iter().map(|held| held.content).collect();
+        for cid in gone.iter().flat_map(|gone| [gone.release, gone.content]) {
+            if !contents.contains(&cid) && !self.is_published_here(cid).await? {
+                node.withdraw(cid.hash().to_bytes()).await.map_err(failure::stopped)?;
+            }
+        }
+        let publishers: BTreeSet<_> = held.iter().map(|held| held.publisher).collect();
+        for (publisher, package) in packages {
+            if !self.is_own(publisher).await? {
+                node.unpublish(qualified_key(&publisher, package)).await.map_err(failure::stopped)?;
+                if !publishers.contains(&publisher) {
+                    node.unpublish(publisher_key(&publisher)).await.map_err(failure::stopped)?;
+                }
+            }
+            self.publish_name(package, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a release of this home's own has this content, or is it.
+    async fn is_published_here(&self, cid: Cid) -> Result<bool, Failure> {
+        let store = self.store.clone();
+        let releases = self.with_catalog(move |catalog| catalog.releases_of_content(&cid)).await?;
+        failure::blocking(move || {
+            let pins = store.pins();
+            let own = |release: &Cid| pins.iter().any(|pin| pin.cid == *release && pin.label.starts_with("release/"));
+            Ok(own(&cid) || releases.iter().any(|entry| own(entry.release.cid())))
+        })
+        .await
+    }
+}

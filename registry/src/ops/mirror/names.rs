@@ -1,0 +1,79 @@
+//! Whose names are: what a rule for a bare name or namespace means.
+//!
+//! It means the one by whom something is held under it; until something is, the only claimant that the catalog knows,
+//! of the package or of the whole namespace. Who claims a name later, or another name in the same namespace, must not
+//! get a place here by it.
+
+use super::{
+    super::Operations,
+    Book,
+    plan::{Candidate, Chosen},
+};
+use crate::{Failure, MirrorScope, identity::PublisherId, index::Catalog};
+
+impl Operations {
+    /// All rules, each with whose name it is about.
+    pub(super) async fn chosen(&self) -> Result<Vec<Chosen>, Failure> {
+        let rules = self.mirror_rules().await?;
+        let meanings = self.mirror.with_book(Book::meanings).await?;
+        self.with_catalog(move |catalog| {
+            let chosen = rules.into_iter().map(|rule| {
+                let meant = match meanings.get(&rule.what.to_string()) {
+                    Some(publisher) => Some(*publisher),
+                    None => only(&claimants(catalog, &rule.what)?),
+                };
+                Ok(Chosen { rule, meant })
+            });
+            chosen.collect()
+        })
+        .await
+    }
+
+    /// Tells the operator of names that mean nobody because several claim them.
+    pub(super) async fn warn_of_contested(&self, rules: &[Chosen]) -> Result<(), Failure> {
+        let open: Vec<_> =
+            rules.iter().filter(|rule| rule.meant.is_none()).map(|rule| rule.rule.what.clone()).collect();
+        let contested = self.with_catalog(move |catalog| {
+            let counted = open.into_iter().map(|what| Ok((claimants(catalog, &what)?.len(), what)));
+            counted.collect::<Result<Vec<_>, _>>()
+        });
+        for (claimants, what) in contested.await?.into_iter().filter(|(claimants, _)| *claimants > 1) {
+            tracing::warn!(
+                target: "ggen_marketplace::backend::p2p", %what, claimants,
+                "several publishers claim this name: `mirror add <publisher>` says which one is meant"
+            );
+        }
+        Ok(())
+    }
+
+    /// Keeps whose the names are under which something is held, and forgets those that no rule is about.
+    pub(super) async fn keep_meanings(&self, rules: &[Chosen], releases: &[Candidate]) -> Result<(), Failure> {
+        let is_held = |rule: &Chosen| releases.iter().any(|c| c.held && rule.covers(&c.publisher, &c.package));
+        let kept = rules.iter().filter(|rule| is_held(rule));
+        let kept: Vec<_> = kept.filter_map(|rule| Some((rule.rule.what.to_string(), rule.meant?))).collect();
+        let names: Vec<_> = rules.iter().map(|rule| rule.rule.what.to_string()).collect();
+        self.mirror
+            .with_book(move |book| {
+                let known = book.meanings()?;
+                let fresh = kept.iter().filter(|(what, _)| !known.contains_key(what));
+                fresh.into_iter().try_for_each(|(what, publisher)| book.set_meaning(what, publisher))?;
+                known.keys().filter(|what| !names.contains(what)).try_for_each(|what| book.forget_meaning(what))
+            })
+            .await
+    }
+}
+
+fn claimants(catalog: &Catalog, what: &MirrorScope) -> Result<Vec<PublisherId>, crate::index::CatalogError> {
+    match what {
+        MirrorScope::Package(package) => catalog.publishers_of(package),
+        MirrorScope::Namespace(namespace) => catalog.publishers_in(namespace),
+        MirrorScope::Publisher(_) | MirrorScope::All => Ok(Vec::new()),
+    }
+}
+
+fn only(claimants: &[PublisherId]) -> Option<PublisherId> {
+    match claimants {
+        [claimant] => Some(*claimant),
+        _ => None,
+    }
+}

@@ -1,0 +1,198 @@
+//! What a mirror says: the publisher's own claims of what it holds, told again, and the blocks that prove them, pinned.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use ggen_blockstore::{Block, Cid, Pin, PinMode};
+
+use super::{
+    super::{Operations, clock, download::Download, failure, resolve::walk},
+    Book,
+    follow::Followed,
+    reconcile::proof_label,
+    warn,
+};
+use crate::{
+    Failure,
+    identity::PublisherId,
+    index::{Claim, Walk},
+    package::PackageId,
+};
+
+/// Claims read, checked and kept in memory at a time.
+const CLAIMS_AT_ONCE: usize = 64;
+
+impl Operations {
+    /// Pins what proves the names of those of these packages of which something is held, and tells their publisher's
+    /// claims, as far as they have changed.
+    pub(super) async fn tell_of(
+        self: &Arc<Self>,
+        followed: &Followed,
+        packages: &BTreeSet<PackageId>,
+    ) -> Result<(), Failure> {
+        let publisher = followed.entry.chain.publisher();
+        let held = self.mirror.with_book(move |book| book.held_packages(&publisher)).await?;
+        let packages: Vec<_> = packages.intersection(&held).cloned().collect();
+        if packages.is_empty() {
+            return Ok(());
+        }
+        // What is read here came as cache, and may be gone by now: it is brought again, and stays until it is pinned.
+        let mut download = self.following(followed).await?;
+        let mut failed = None;
+        for packages in packages.chunks(CLAIMS_AT_ONCE) {
+            let mut here = Vec::new();
+            for package in packages {
+                match self.bring_proof(&mut download, followed, package).await {
+                    Ok(()) => here.push(package.clone()),
+                    Err(failure) => {
+                        failed.get_or_insert(failure);
+                        // What the failed one still waits for is none of the next one's business.
+                        download = self.following(followed).await?;
+                    }
+                }
+            }
+            if let Err(failure) = self.tell_batch(followed, here).await {
+                failed.get_or_insert(failure);
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn bring_proof(
+        &self,
+        download: &mut Download,
+        followed: &Followed,
+        package: &PackageId,
+    ) -> Result<(), Failure> {
+        let versions = walk(download, followed.head.head().record().catalog, package).await?;
+        let newest = versions.iter().rev().find(|entry| !entry.yanked).or(versions.last());
+        if let Some(newest) = newest {
+            self.release_of(download, &followed.entry.chain, package, newest).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell_batch(self: &Arc<Self>, followed: &Followed, packages: Vec<PackageId>) -> Result<(), Failure> {
+        // What is let go meanwhile is not told of after that.
+        let _settling = self.mirror.settling.lock().await;
+        let operations = Arc::clone(self);
+        let (chain, head) = (followed.entry.chain.clone(), followed.head.clone());
+        let claims = failure::blocking(move || {
+            let publisher = chain.publisher();
+            let held = operations.mirror.book.held_packages(&publisher).map_err(failure::failed)?;
+            let (mut changed, mut failed) = (Vec::new(), None);
+            for package in packages.iter().filter(|package| held.contains(package)) {
+                let claim = match operations.claim(&chain, &head, package) {
+                    Ok((claim, _)) => claim,
+                    Err(failure) => {
+                        failed.get_or_insert(failure);
+                        continue;
+                    }
+                };
+                let told = operations.mirror.book.claim_of(&publisher, package).map_err(failure::failed)?;
+                if told.as_deref() != Some(claim.encoded()) {
+                    changed.push(claim);
+                }
+            }
+            operations.pin_proofs(&publisher, &changed)?;
+            changed.iter().try_for_each(|claim| operations.mirror.book.keep_claim(claim)).map_err(failure::failed)?;
+            Ok((changed, failed))
+        });
+        let (claims, failed) = claims.await?;
+        for claim in &claims {
+            self.publish_claim(claim).await?;
+            self.stand_for(claim).await?;
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// A mirror is found by the words of what it holds, and asks others for what is new of whom it mirrors.
+    async fn stand_for(&self, claim: &Claim) -> Result<(), Failure> {
+        let publisher = claim.publisher();
+        self.with_catalog(move |catalog| catalog.follow(&publisher, clock::now())).await?;
+        match claim.entry() {
+            Some(entry) => self.provide_words(entry.release.record()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Pins the newest releases' records and the paths through the catalog tree to their packages; lets go of the paths
+    /// before.
+    fn pin_proofs(&self, publisher: &PublisherId, claims: &[Claim]) -> Result<(), Failure> {
+        if claims.is_empty() {
+            return Ok(());
+        }
+        let mut proofs = BTreeMap::new();
+        for claim in claims {
+            let Some(package) = claim.package() else { continue };
+            let label = proof_label(publisher, package);
+            let cids = self.proof_of(claim, package)?;
+            for cid in &cids {
+                let pin = Pin { label: label.clone(), cid: *cid, mode: PinMode::Direct };
+                self.store.pin(pin).map_err(failure::store)?;
+            }
+            proofs.insert(label, cids);
+        }
+        for pin in self.store.pins() {
+            if proofs.get(&pin.label).is_some_and(|cids| !cids.contains(&pin.cid)) {
+                self.store.unpin(&pin.label, &pin.cid).map_err(failure::store)?;
+            }
+        }
+        self.store.sync().map_err(failure::store)
+    }
+
+    fn proof_of(&self, claim: &Claim, package: &PackageId) -> Result<BTreeSet<Cid>, Failure> {
+        let root = claim.head().head().record().catalog;
+        let found = Walk::new(&root, package).run(|cid| self.store.get(cid)).map_err(failure::failed)?;
+        let mut cids = BTreeSet::new();
+        for data in found.proof {
+            cids.insert(*Block::dag_cbor(data).map_err(failure::store)?.cid());
+        }
+        cids.extend(claim.entry().map(|entry| *entry.release.cid()));
+        Ok(cids)
+    }
+
+    /// The claims that are mirrored for a package, of all publishers.
+    pub(crate) async fn mirrored_claims(&self, package: &PackageId) -> Result<Vec<Claim>, Failure> {
+        let name = package.clone();
+        let claims = self.mirror.with_book(move |book| book.claims_on(&name)).await?;
+        verified(claims).await
+    }
+
+    /// Provides everything held and tells every claim again: after a start, from when on the node repeats it by itself.
+    pub(super) async fn tell_again(&self) -> Result<(), Failure> {
+        let Some(node) = &self.node else { return Ok(()) };
+        let mut place = 0;
+        loop {
+            let claims = self.mirror.with_book(move |book| book.claims_after(place, CLAIMS_AT_ONCE)).await?;
+            let Some((last, _)) = claims.last() else { break };
+            place = *last;
+            for claim in verified(claims.into_iter().map(|(_, claim)| claim).collect()).await? {
+                if let Err(failure) = self.publish_claim(&claim).await {
+                    warn(&failure, "a claim is not told again");
+                }
+                self.stand_for(&claim).await?;
+            }
+        }
+        for release in self.mirror.with_book(Book::releases).await?.into_iter().filter(|release| release.held) {
+            for cid in [release.content, release.release] {
+                node.provide(cid.hash().to_bytes()).await.map_err(failure::stopped)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks signatures, off the reactor.
+async fn verified(claims: Vec<Vec<u8>>) -> Result<Vec<Claim>, Failure> {
+    let verify = |bytes: Vec<u8>| match Claim::verify(&bytes, clock::now()) {
+        Ok(claim) => Some(claim),
+        Err(error) => {
+            tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "a mirrored claim does not verify");
+            None
+        }
+    };
+    failure::blocking(move || Ok(claims.into_iter().filter_map(verify).collect())).await
+}

@@ -1,0 +1,299 @@
+//! Mirrors that get what the test gives them: no network, so that what cannot be had is decided here.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use ggen_blockstore::{Block, Cid};
+use tempfile::TempDir;
+
+use super::{plan::Candidate, *};
+use crate::{
+    Config, GcRequest, Mode, Progress, PublishRequest, Published, Registry, identity::Timestamp, index::Claim,
+    ops::clock, package::PackageId,
+};
+
+/// A registry in a home of its own, without a node.
+struct Home {
+    registry: Registry,
+    home: TempDir,
+}
+
+impl Home {
+    async fn open() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let registry = Registry::open(home.path(), Config::default(), Mode::Offline).await.unwrap();
+        Self { registry, home }
+    }
+
+    fn operations(&self) -> &Arc<Operations> {
+        self.registry.operations()
+    }
+
+    async fn publish(&self, name: &str, version: &str) -> Published {
+        self.publish_of(name, version, 10_000).await
+    }
+
+    /// Publishes `acme/name` with a file of so many bytes.
+    async fn publish_of(&self, name: &str, version: &str, bytes: usize) -> Published {
+        let root = self.home.path().join(format!("{name}-{version}"));
+        std::fs::create_dir_all(&root).unwrap();
+        let gpack = format!("[package]\nname = \"{name}\"\nversion = \"{version}\"\ndescription = \"for a test\"\n");
+        std::fs::write(root.join("gpack.toml"), gpack).unwrap();
+        let text = format!("{name} {version} ");
+        std::fs::write(root.join("data"), text.repeat(bytes / text.len() + 1)).unwrap();
+        let request = PublishRequest {
+            path: root,
+            version: None,
+            namespace: Some("acme".to_owned()),
+            key: None,
+            skip_verify: false,
+            dry_run: false,
+            min_replicas: 0,
+            timeout: Duration::from_secs(60),
+        };
+        self.registry.publish(request, Arc::new(|_: Progress| {})).await.unwrap()
+    }
+
+    /// The claim that stands for a package published here.
+    fn claim(&self, name: &str) -> Claim {
+        let package: PackageId = format!("acme/{name}").parse().unwrap();
+        let publisher = self.operations().catalog.own_publishers_of(&package).unwrap()[0];
+        let entry = self.operations().catalog.publisher(&publisher).unwrap().unwrap();
+        self.operations().claim(&entry.chain, &entry.head.unwrap(), &package).unwrap().0
+    }
+
+    /// Hears that another has published a package.
+    fn hear(&self, other: &Self, name: &str) -> PublisherId {
+        let claim = other.claim(name);
+        self.operations().catalog.accept_claim(&claim, "test", clock::now()).unwrap();
+        claim.publisher()
+    }
+
+    /// Takes all blocks that another has, but for one.
+    fn take_blocks(&self, other: &Self, but: Option<&str>) {
+        let but: Option<Cid> = but.map(|cid| cid.parse().unwrap());
+        for cid in other.operations().store.cids() {
+            let cid = cid.unwrap();
+            if Some(cid) != but {
+                let data = other.operations().store.get(&cid).unwrap().unwrap();
+                self.operations().store.put(&Block::verify(cid, data).unwrap()).unwrap();
+            }
+        }
+    }
+
+    async fn add(&self, what: &str, versions: Option<u32>, max_bytes: Option<u64>) {
+        let rule = MirrorRule { what: what.parse().unwrap(), versions, max_bytes };
+        self.registry.mirror_add(MirrorRequest { rule }).await.unwrap();
+    }
+
+    async fn rm(&self, what: &str) {
+        let rule = MirrorRule { what: what.parse().unwrap(), versions: None, max_bytes: None };
+        self.registry.mirror_rm(MirrorRequest { rule }).await.unwrap();
+    }
+
+    async fn follow(&self, publisher: PublisherId) -> Result<(), Failure> {
+        self.operations().follow_publisher(publisher).await
+    }
+
+    /// What is held, by the book and by the pins, which must agree.
+    fn held(&self) -> Vec<String> {
+        let releases = self.operations().mirror.book.releases().unwrap();
+        let held = releases.iter().filter(|release| release.held);
+        let held: BTreeSet<_> = held.map(|held| format!("{}@{}", held.package, held.version)).collect();
+        let pins = self.operations().store.pins();
+        let labels = pins.iter().filter_map(|pin| pin.label.strip_prefix("mirror/")?.split_once('/'));
+        let pinned: BTreeSet<_> = labels.map(|(_, name)| name.to_owned()).filter(|name| name.contains('@')).collect();
+        assert_eq!(held, pinned);
+        held.into_iter().collect()
+    }
+
+    /// Makes what is held older than anything that is published within the same second.
+    fn backdate(&self, package: &str) {
+        let book = &self.operations().mirror.book;
+        for held in book.releases().unwrap().into_iter().filter(|held| held.package.as_str() == package) {
+            let old = Candidate { created: Timestamp::from_unix(1), ..held.clone() };
+            book.offer(&held.publisher, &held.package, &[]).unwrap();
+            book.set_held(&held, false).unwrap();
+            book.offer(&held.publisher, &held.package, std::slice::from_ref(&old)).unwrap();
+            book.set_held(&old, true).unwrap();
+        }
+    }
+
+    fn mirror_pins(&self) -> usize {
+        self.operations().store.pins().iter().filter(|pin| pin.label.starts_with("mirror/")).count()
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_stays_until_what_replaces_it_is_here() {
+    let (alice, mirror) = (Home::open().await, Home::open().await);
+    alice.publish("http", "1.0.0").await;
+    mirror.add("acme/http", Some(1), None).await;
+    let publisher = mirror.hear(&alice, "http");
+    mirror.take_blocks(&alice, None);
+    mirror.follow(publisher).await.unwrap();
+    assert_eq!(mirror.held(), ["acme/http@1.0.0"]);
+
+    // Alice announces 1.1.0 and closes her laptop before its content could be fetched.
+    let newer = alice.publish("http", "1.1.0").await;
+    mirror.hear(&alice, "http");
+    mirror.take_blocks(&alice, Some(&newer.cid));
+    mirror.follow(publisher).await.unwrap_err();
+    mirror.operations().settle().await.unwrap();
+    mirror.registry.gc(GcRequest::default()).await.unwrap();
+    assert_eq!(mirror.held(), ["acme/http@1.0.0"]);
+
+    // The same if not even its records can be had.
+    mirror.follow(publisher).await.unwrap_err();
+    assert_eq!(mirror.held(), ["acme/http@1.0.0"]);
+
+    mirror.take_blocks(&alice, None);
+    mirror.follow(publisher).await.unwrap();
+    assert_eq!(mirror.held(), ["acme/http@1.1.0"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_fetched_pushes_nothing_out_of_a_budget() {
+    let (alice, mallory, mirror) = (Home::open().await, Home::open().await, Home::open().await);
+    mirror.add("all", None, Some(50_000)).await;
+    alice.publish("a", "1.0.0").await;
+    let publisher = mirror.hear(&alice, "a");
+    mirror.take_blocks(&alice, None);
+    mirror.follow(publisher).await.unwrap();
+    mirror.backdate("acme/a");
+    let bait = mallory.publish_of("bait", "9.0.0", 45_000).await;
+    let stranger = mirror.hear(&mallory, "bait");
+    mirror.take_blocks(&mallory, Some(&bait.cid));
+    mirror.follow(stranger).await.unwrap_err();
+    assert_eq!(mirror.held(), ["acme/a@1.0.0"]);
+    alice.publish("b", "1.0.0").await;
+    mirror.hear(&alice, "b");
+    mirror.take_blocks(&alice, None);
+    mirror.follow(publisher).await.unwrap();
+    assert_eq!(mirror.held(), ["acme/a@1.0.0", "acme/b@1.0.0"]);
+}
+
+#[tokio::test]
+async fn a_budget_counts_blocks_and_not_what_the_release_says_of_its_files() {
+    let (alice, mirror) = (Home::open().await, Home::open().await);
+    let published = alice.publish("http", "1.0.0").await;
+    let publisher = mirror.hear(&alice, "http");
+    mirror.take_blocks(&alice, None);
+    mirror.add("acme/http", None, Some(published.size_bytes)).await;
+    mirror.follow(publisher).await.unwrap();
+    assert_eq!(mirror.held(), [""; 0]);
+    mirror.add("acme/http", None, Some(published.size_bytes + 10_000)).await;
+    mirror.follow(publisher).await.unwrap();
+    assert_eq!(mirror.held(), ["acme/http@1.0.0"]);
+}
+
+#[tokio::test]
+async fn a_namespace_is_its_first_publishers_with_all_that_was_there_before() {
+    let (alice, mallory, mirror) = (Home::open().await, Home::open().await, Home::open().await);
+    mirror.add("acme/*", None, None).await;
+    alice.publish("before", "1.0.0").await;
+    alice.publish("http", "1.0.0").await;
+    // Nobody told the mirror of the package before.
+    let publisher = mirror.hear(&alice, "http");
+    mirror.take_blocks(&alice, None);
+    mirror.follow(publisher).await.unwrap();
+    assert_eq!(mirror.held(), ["acme/before@1.0.0", "acme/http@1.0.0"]);
+
+    // Who is the only claimant of a fresh name in it is a stranger all the same.
+    mallory.publish("fresh", "1.0.0").await;
+    let stranger = mirror.hear(&mallory, "fresh");
+    mirror.take_blocks(&mallory, None);
+    mirror.follow(stranger).await.unwrap();
+    mirror.operations().settle().await.unwrap();
+    assert_eq!(mirror.held(), ["acme/before@1.0.0", "acme/http@1.0.0"]);
+    let news = |publisher, name: Option<&str>| News { publisher, package: name.map(|name| name.parse().unwrap()) };
+    assert!(!mirror.operations().concerns(&news(stranger, Some("acme/fresh"))).await);
+    assert!(!mirror.operations().concerns(&news(stranger, None)).await);
+    // Any news of a publisher that is mirrored move its head.
+    assert!(mirror.operations().concerns(&news(publisher, Some("other/thing"))).await);
+    assert!(mirror.operations().concerns(&news(publisher, None)).await);
+}
+
+#[tokio::test]
+async fn a_namespace_of_two_claimants_is_nobodys_until_one_is_named() {
+    let (alice, mallory, mirror) = (Home::open().await, Home::open().await, Home::open().await);
+    alice.publish("http", "1.0.0").await;
+    mallory.publish("fresh", "1.0.0").await;
+    let (publisher, stranger) = (mirror.hear(&alice, "http"), mirror.hear(&mallory, "fresh"));
+    mirror.take_blocks(&alice, None);
+    mirror.take_blocks(&mallory, None);
+    mirror.add("acme/*", None, None).await;
+    for publisher in [publisher, stranger] {
+        mirror.follow(publisher).await.unwrap();
+    }
+    assert_eq!(mirror.held(), [""; 0]);
+    mirror.add(&publisher.to_string(), None, None).await;
+    for publisher in [publisher, stranger] {
+        mirror.follow(publisher).await.unwrap();
+    }
+    assert_eq!(mirror.held(), ["acme/http@1.0.0"]);
+}
+
+#[tokio::test]
+async fn a_rule_dropped_while_a_release_is_fetched_leaves_no_pin() {
+    let (alice, mirror) = (Home::open().await, Home::open().await);
+    alice.publish("http", "1.0.0").await;
+    let publisher = mirror.hear(&alice, "http");
+    mirror.take_blocks(&alice, None);
+    mirror.add("acme/http", None, None).await;
+    mirror.follow(publisher).await.unwrap();
+    let release = mirror.operations().mirror.book.releases().unwrap().remove(0);
+    mirror.rm("acme/http").await;
+    assert_eq!(mirror.mirror_pins(), 0);
+    // What the fetch does when it ends only now.
+    let signed = mirror.operations().catalog.release(&release.release).unwrap().unwrap().release;
+    mirror.operations().take_in(&release, &signed).await.unwrap();
+    assert_eq!((mirror.held(), mirror.mirror_pins()), (vec![], 0));
+}
+
+#[tokio::test]
+async fn what_a_crash_has_left_of_pins_and_book_is_brought_in_line() {
+    let (alice, mirror) = (Home::open().await, Home::open().await);
+    alice.publish("http", "1.0.0").await;
+    let publisher = mirror.hear(&alice, "http");
+    mirror.take_blocks(&alice, None);
+    mirror.add("acme/http", None, None).await;
+    mirror.follow(publisher).await.unwrap();
+    let operations = mirror.operations();
+    let release = operations.mirror.book.releases().unwrap().remove(0);
+    // Unpinned, and the book does not know: it is fetched and pinned again.
+    for pin in operations.store.pins() {
+        operations.store.unpin(&pin.label, &pin.cid).unwrap();
+    }
+    operations.settle().await.unwrap();
+    assert_eq!(mirror.held(), [""; 0]);
+    mirror.follow(publisher).await.unwrap();
+    assert_eq!(mirror.held(), ["acme/http@1.0.0"]);
+    // Pinned, and the book does not know: it is held.
+    operations.mirror.book.set_held(&release, false).unwrap();
+    operations.settle().await.unwrap();
+    assert_eq!(mirror.held(), ["acme/http@1.0.0"]);
+    // Pinned, and no rule is about it.
+    operations.mirror.book.set_held(&release, false).unwrap();
+    mirror.rm("acme/http").await;
+    assert_eq!((mirror.held(), mirror.mirror_pins()), (vec![], 0));
+}
+
+#[tokio::test]
+async fn under_a_bare_name_the_homes_own_claim_stands_beside_the_mirrored_one() {
+    let (alice, mirror) = (Home::open().await, Home::open().await);
+    let package: PackageId = "acme/http".parse().unwrap();
+    alice.publish("http", "1.0.0").await;
+    mirror.publish("http", "2.0.0").await;
+    let own = mirror.claim("http").publisher();
+    let publisher = mirror.hear(&alice, "http");
+    mirror.take_blocks(&alice, None);
+    mirror.add(&publisher.to_string(), None, None).await;
+    mirror.follow(publisher).await.unwrap();
+    let told = async || {
+        let claims = mirror.operations().claims_to_tell(&package).await.unwrap();
+        claims.iter().map(Claim::publisher).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(told().await, BTreeSet::from([own, publisher]));
+    mirror.rm(&publisher.to_string()).await;
+    assert_eq!(told().await, BTreeSet::from([own]));
+}

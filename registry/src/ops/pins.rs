@@ -1,0 +1,221 @@
+//! Pins of the user: what stays in the store although nobody published or mirrors it.
+//!
+//! The label says how it was pinned, so that the same words take it away: `user` for a CID,
+//! `user/<publisher>/ns/name@version` for a name, `user/ipfs/<cid>/path` for a path. With a name goes what proves it as the
+//! catalog stands now: the release is found by its name offline too.
+
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+
+use ggen_blockstore::{Block, Blockstore, Cid, MAX_PIN_LABEL_BYTES, Pin, PinMode};
+use semver::Version;
+
+use super::{Operations, download::Download, failure, fetch::Found, resolve::walk};
+use crate::{
+    ErrorKind, Failure, FetchRequest, FetchTo, PinReport, PinRequest, Reporter,
+    identity::PublisherId,
+    index::Walk,
+    package::{PackageId, Release, Target},
+};
+
+/// Label of what the user pinned by CID; the others begin with it.
+const USER: &str = "user";
+
+impl Operations {
+    /// Brings a target into the store and pins it.
+    pub(crate) async fn pin_add(
+        &self,
+        request: PinRequest,
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<Vec<PinReport>, Failure> {
+        let target = failure::target(&request.target)?;
+        let typed = target.clone();
+        let mut download = self.download(&fetch_request(&request), reporter.clone()).await?;
+        let found = self.bring(&mut download, target, &reporter).await?;
+        let label = label(&typed, &found);
+        let mut pins = pins_of(&found, &label);
+        if let (Some(publisher), Some((_, release))) = (found.publisher, &found.release) {
+            for cid in self.path_to(&mut download, publisher, &release.package).await? {
+                pins.push(Pin { label: label.clone(), cid, mode: PinMode::Direct });
+            }
+        }
+        let reports = pins.iter().map(report).collect();
+        set(self.store.clone(), pins).await?;
+        Ok(reports)
+    }
+
+    /// The path through the publisher's catalog that leads to a package now, all of it here.
+    async fn path_to(
+        &self,
+        download: &mut Download,
+        publisher: PublisherId,
+        package: &PackageId,
+    ) -> Result<Vec<Cid>, Failure> {
+        let known = self.with_catalog(move |catalog| catalog.publisher(&publisher)).await?;
+        let Some(head) = known.and_then(|known| known.head) else { return Ok(Vec::new()) };
+        let root = head.head().record().catalog;
+        walk(download, root, package).await?;
+        let (store, package) = (self.store.clone(), package.clone());
+        failure::blocking(move || {
+            let found = Walk::new(&root, &package).run(|cid| store.get(cid)).map_err(failure::failed)?;
+            let blocks = found.proof.into_iter().map(Block::dag_cbor);
+            blocks.map(|block| Ok(*block.map_err(failure::store)?.cid())).collect()
+        })
+        .await
+    }
+
+    /// Takes the user's pins of a target away. Nothing is looked up: a name means what was pinned by it.
+    pub(crate) async fn pin_rm(&self, request: PinRequest) -> Result<Vec<PinReport>, Failure> {
+        let target = failure::target(&request.target)?;
+        let store = self.store.clone();
+        failure::blocking(move || {
+            let pins: Vec<Pin> = store.pins().into_iter().filter(is_users).collect();
+            let chosen: Vec<&Pin> = pins.iter().filter(|pin| is_meant(&*store, &pins, pin, &target)).collect();
+            refuse_ambiguous(&chosen, &target)?;
+            if chosen.is_empty() {
+                let message = format!("you have not pinned `{}`", request.target);
+                let failure = Failure::new(ErrorKind::NotFound, message);
+                return Err(failure.hinted("`ggen marketplace p2p pin ls` shows what is pinned, and why"));
+            }
+            for pin in &chosen {
+                store.unpin(&pin.label, &pin.cid).map_err(failure::store)?;
+            }
+            store.sync().map_err(failure::store)?;
+            Ok(chosen.into_iter().map(report).collect())
+        })
+        .await
+    }
+
+    /// Lists all pins, those of releases, records and mirrors among them.
+    pub(crate) fn pin_ls(&self) -> Vec<PinReport> {
+        self.store.pins().iter().map(report).collect()
+    }
+}
+
+fn fetch_request(request: &PinRequest) -> FetchRequest {
+    FetchRequest {
+        target: request.target.clone(),
+        to: FetchTo::NamedIn(PathBuf::new()),
+        timeout: request.timeout,
+        offline: request.offline,
+        providers: Vec::new(),
+    }
+}
+
+/// The pins that keep what was brought.
+pub(super) fn pins_of(found: &Found, label: &str) -> Vec<Pin> {
+    match &found.release {
+        Some((cid, release)) => pins_of_release(cid, release, label),
+        None => vec![Pin { label: label.to_owned(), cid: found.content, mode: PinMode::Recursive }],
+    }
+}
+
+/// The pins that keep a release: its record with manifest and content, and its list of executables, to which it does not
+/// link.
+pub(super) fn pins_of_release(cid: &Cid, release: &Release, label: &str) -> Vec<Pin> {
+    let pin = |cid: Cid, mode| Pin { label: label.to_owned(), cid, mode };
+    let mut pins = vec![pin(*cid, PinMode::Recursive)];
+    pins.extend(release.executables_block.iter().map(|block| pin(*block.cid(), PinMode::Direct)));
+    pins
+}
+
+/// Sets pins and makes them durable.
+pub(super) async fn set(store: Arc<dyn Blockstore>, pins: Vec<Pin>) -> Result<(), Failure> {
+    failure::blocking(move || {
+        pins.into_iter().try_for_each(|pin| store.pin(pin)).map_err(failure::store)?;
+        store.sync().map_err(failure::store)
+    })
+    .await
+}
+
+/// How something was pinned. A path that is too long for a label is pinned like a CID.
+fn label(typed: &Target, found: &Found) -> String {
+    let said = match (typed, &found.release, &found.publisher) {
+        (Target::Package { .. }, Some((_, release)), Some(publisher)) => {
+            format!("{USER}/{publisher}/{}@{}", release.package, release.version)
+        }
+        (Target::Content { cid, path }, ..) if !path.is_empty() => path_label(cid, path),
+        _ => USER.to_owned(),
+    };
+    if said.len() > MAX_PIN_LABEL_BYTES { USER.to_owned() } else { said }
+}
+
+fn path_label(cid: &Cid, path: &[String]) -> String {
+    format!("{USER}/ipfs/{cid}/{}", path.join("/"))
+}
+
+/// A package that was pinned by its name.
+struct Named {
+    publisher: PublisherId,
+    package: PackageId,
+    version: Version,
+}
+
+impl Named {
+    fn read(label: &str) -> Option<Self> {
+        let (publisher, rest) = label.strip_prefix(USER)?.strip_prefix('/')?.split_once('/')?;
+        let (package, version) = rest.rsplit_once('@')?;
+        Some(Self {
+            publisher: publisher.parse().ok()?,
+            package: package.parse().ok()?,
+            version: version.parse().ok()?,
+        })
+    }
+}
+
+/// A name without its publisher means what only one publisher's packages were pinned by.
+fn refuse_ambiguous(chosen: &[&Pin], target: &Target) -> Result<(), Failure> {
+    let Target::Package { publisher: None, package, .. } = target else { return Ok(()) };
+    let publishers: BTreeSet<String> =
+        chosen.iter().filter_map(|pin| Some(Named::read(&pin.label)?.publisher.to_string())).collect();
+    if publishers.len() < 2 {
+        return Ok(());
+    }
+    let message = format!("you have pinned `{package}` of {} publishers", publishers.len());
+    let causes = publishers.iter().map(|publisher| format!("{publisher}/{package}")).collect();
+    let failure = Failure { causes, ..Failure::new(ErrorKind::Usage, message) };
+    Err(failure.hinted("name the publisher you mean: `<publisher>/ns/name`"))
+}
+
+fn is_users(pin: &Pin) -> bool {
+    pin.label == USER || pin.label.strip_prefix(USER).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Whether a pin of the user's is one of those that `target` means.
+fn is_meant(store: &dyn Blockstore, pins: &[Pin], pin: &Pin, target: &Target) -> bool {
+    match target {
+        Target::Content { cid, path } if !path.is_empty() => pin.label == path_label(cid, path),
+        Target::Content { cid, .. } if pin.label == USER => {
+            let same = |other: &Pin| other.cid == *cid && other.label == pin.label;
+            // The list of executables stands beside the release it belongs to, under the same label.
+            pin.cid == *cid || (belongs_to(store, cid, &pin.cid) && pins.iter().any(same))
+        }
+        // What stands under a name goes with it.
+        Target::Content { cid, .. } => {
+            let root = |other: &Pin| other.mode == PinMode::Recursive && other.cid == *cid;
+            pins.iter().any(|other| other.label == pin.label && root(other))
+        }
+        Target::Package { publisher, package, requirement } => Named::read(&pin.label).is_some_and(|named| {
+            publisher.is_none_or(|publisher| publisher == named.publisher)
+                && named.package == *package
+                && requirement.matches(&named.version)
+        }),
+        Target::Ipns { .. } => false,
+    }
+}
+
+fn belongs_to(store: &dyn Blockstore, release: &Cid, block: &Cid) -> bool {
+    let payload = store.get(release).ok().flatten();
+    let release = payload.and_then(|payload| crate::identity::Record::from_payload(&payload).ok());
+    release.and_then(|release: Release| release.executables_block).is_some_and(|cid| cid.cid() == block)
+}
+
+fn report(pin: &Pin) -> PinReport {
+    let mode = match pin.mode {
+        PinMode::Direct => "direct",
+        _ => "recursive",
+    };
+    PinReport { cid: pin.cid.to_string(), mode: mode.to_owned(), label: pin.label.clone() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! What was pinned by some words is kept, and taken away by the same.
+
+use super::*;
+use crate::{
+    FetchTo, GcRequest, Registry,
+    ops::loopback::{PATIENCE, connect, fetch_request, pair, publish, silent, start},
+    place::Place,
+};
+
+async fn add(registry: &Registry, target: &str) -> Vec<PinReport> {
+    let request = PinRequest { target: target.to_owned(), timeout: PATIENCE, offline: false };
+    registry.pin_add(request, silent()).await.unwrap()
+}
+
+async fn rm(registry: &Registry, target: &str) -> Result<Vec<PinReport>, Failure> {
+    registry.pin_rm(PinRequest { target: target.to_owned(), timeout: PATIENCE, offline: true }).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_pinned_by_name_is_found_by_name_offline_after_a_collection() {
+    let (alice, bob) = pair().await;
+    // The catalog's tree has more in it than the package.
+    for index in 0..20 {
+        publish(&alice, &format!("other-{index}"), "1.0.0", 1, 100).await;
+    }
+    publish(&alice, "kept", "1.2.0", 3, 1000).await;
+    let pinned = add(&bob, "tests/kept@^1").await;
+    assert!(pinned.len() > 1, "release and proof: {pinned:?}");
+    alice.shutdown().await.unwrap();
+    bob.gc(GcRequest::default()).await.unwrap();
+    let to = tempfile::tempdir().unwrap();
+    let request = FetchRequest { to: FetchTo::Path(to.path().join("kept")), ..fetch_request("tests/kept", true) };
+    bob.fetch(request, silent()).await.unwrap();
+    assert_eq!(rm(&bob, "tests/kept@^2").await.unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(rm(&bob, "tests/kept@^1").await.unwrap().len(), pinned.len());
+    assert_eq!(bob.pin_ls(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_words_that_pinned_something_take_it_away() {
+    let (alice, bob) = pair().await;
+    let carol = start(Place::memory(), 0).await;
+    connect(&bob, &carol).await;
+    let mut names = Vec::new();
+    let mut published = Vec::new();
+    for publisher in [&alice, &carol] {
+        let of_one = publish(publisher, "same", "1.0.0", 3, 1000).await;
+        names.push(format!("{}/tests/same", of_one.publisher.clone().unwrap()));
+        add(&bob, names.last().unwrap()).await;
+        published.push(of_one);
+    }
+    let ambiguous = rm(&bob, "tests/same").await.unwrap_err();
+    assert_eq!(ambiguous.kind, ErrorKind::Usage, "{ambiguous:?}");
+    let mut causes = names.clone();
+    causes.sort();
+    assert_eq!(ambiguous.causes, causes);
+    rm(&bob, &names[0]).await.unwrap();
+    assert!(bob.pin_ls().iter().all(|pin| pin.label == format!("user/{}@1.0.0", names[1])), "{:?}", bob.pin_ls());
+    assert!(!bob.pin_ls().is_empty());
+    // By the release too, with all that stands beside it.
+    rm(&bob, published[1].release.as_ref().unwrap()).await.unwrap();
+    assert_eq!(bob.pin_ls(), []);
+
+    let path = format!("/ipfs/{}/file-1", published[0].cid);
+    let file = add(&bob, &path).await;
+    assert_eq!(file[0].label, format!("user{path}"));
+    add(&bob, &published[0].cid).await;
+    assert_eq!(rm(&bob, &path).await.unwrap(), file);
+    assert_eq!(rm(&bob, &path).await.unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(rm(&bob, &published[0].cid).await.unwrap()[0].label, "user");
+    // A CID takes a path's pin away, for it is what the path led to.
+    let file = add(&bob, &path).await;
+    assert_eq!(rm(&bob, &file[0].cid).await.unwrap(), file);
+    assert_eq!(bob.pin_ls(), []);
+}

@@ -1,0 +1,98 @@
+//! Publishing a tree that has a CID already: it is brought here first, if it is not here, and checked as one that was
+//! imported is.
+
+use std::{path::Path, sync::Arc};
+
+use ggen_blockstore::{Cid, EntryKind, TreeLimits, list_tree};
+
+use super::{
+    draft::{Content, Draft},
+    prepare::import,
+    replicas::Replicas,
+};
+use crate::{
+    ErrorKind, Failure, FetchRequest, FetchTo, PublishContentRequest, Published, Reporter,
+    index::PublishRules,
+    ops::{
+        Operations,
+        failure::{self, usage},
+    },
+};
+
+impl Operations {
+    /// Brings a directory or a tarball into the store.
+    pub(crate) async fn import(self: &Arc<Self>, path: &Path, reporter: Arc<dyn Reporter>) -> Result<Cid, Failure> {
+        let (operations, path) = (Arc::clone(self), path.to_owned());
+        failure::blocking(move || Ok(import(&*operations.store, &path, &*reporter)?.root)).await
+    }
+
+    /// Publishes a tree by its CID.
+    pub(crate) async fn publish_content(
+        self: &Arc<Self>,
+        request: PublishContentRequest,
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<Published, Failure> {
+        let lease = self.store.lease();
+        let new_blocks = self.bring_content(&request, reporter.clone()).await?;
+        let key = request.key.clone();
+        let rules = PublishRules { allow_lower_version: request.allow_lower_version };
+        let draft = move |operations: &Self| {
+            let PublishContentRequest { package, version, content, executables, metadata, dependencies, .. } = request;
+            let limits = TreeLimits { max_bytes: operations.config.limits.package_bytes, ..TreeLimits::default() };
+            let tree = list_tree(&*operations.store, content, &limits).map_err(failure::store)?;
+            if tree.is_file() {
+                return Err(usage(format!("{content} is a file, a package is a directory")));
+            }
+            let is_file = |path: &String| {
+                tree.entries.iter().any(|entry| entry.path == *path && matches!(entry.kind, EntryKind::File { .. }))
+            };
+            if let Some(missing) = executables.iter().find(|path| !is_file(path)) {
+                return Err(usage(format!("there is no file `{missing}` in {content}")));
+            }
+            let manifest = operations.write_manifest(content)?;
+            let content = Content {
+                root: content,
+                size_bytes: tree.size_bytes,
+                files: tree.files,
+                executables,
+                new_blocks,
+                _lease: lease,
+            };
+            let (namespace, name) = (Some(package.namespace().to_owned()), package.name().to_owned());
+            Ok(Draft { content, manifest, namespace, name, version, metadata, dependencies })
+        };
+        self.publish_draft(key, rules, Replicas::default(), reporter, draft).await
+    }
+
+    /// Fetches what is missing of the content, and returns how many blocks that were.
+    async fn bring_content(
+        &self,
+        request: &PublishContentRequest,
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<u64, Failure> {
+        let content = request.content;
+        let sources = FetchRequest {
+            target: content.to_string(),
+            to: FetchTo::Path(std::path::PathBuf::new()),
+            timeout: request.timeout,
+            offline: false,
+            providers: Vec::new(),
+        };
+        let mut download = self.download(&sources, reporter).await?;
+        download.search_under(&content);
+        self.bring_dag(&mut download, content).await.map_err(|failure| {
+            let is_missing = matches!(failure.kind, ErrorKind::TimedOut | ErrorKind::NotFound);
+            let attempted = format!("cannot publish {}@{}: its content", request.package, request.version);
+            let attempted = match is_missing {
+                true => format!("{attempted} {content} is not here, and nobody was found who has it"),
+                false => format!("{attempted} {content} cannot be had"),
+            };
+            let failure = failure.while_doing(attempted);
+            match failure.kind {
+                ErrorKind::TimedOut => failure.hinted("connect to a peer that has the content, or import it first"),
+                _ => failure,
+            }
+        })?;
+        Ok(download.so_far().blocks)
+    }
+}

@@ -1,0 +1,176 @@
+//! Replicas: peers that answer to have every block of a release.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use futures::{StreamExt as _, stream};
+use ggen_blockstore::{Blockstore, Cid};
+use libp2p::PeerId;
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    ErrorKind, Failure, Progress, Reporter,
+    identity::Signed,
+    node::{Handle, MAX_QUESTION_CIDS},
+    ops::{Operations, failure, fetch::part},
+    package::{ManifestReader, Release},
+};
+
+/// Peers asked at a time.
+const PEERS_AT_ONCE: usize = 8;
+/// Most peers asked in one round.
+const MAX_PEERS: usize = 256;
+/// How long one peer may take for one answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long providers are looked for in one round.
+const SEARCH_FOR: Duration = Duration::from_secs(5);
+/// Pause after a round; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What to wait for after a publish.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Replicas {
+    /// So many peers that have all of the release; 0 for none.
+    pub(super) wanted: u32,
+    /// For so long at most.
+    pub(super) patience: Duration,
+}
+
+impl Operations {
+    /// Waits until enough peers have all of a release: those that are connected are asked first, mirrors among them,
+    /// then those who provide it. Returns how many there are.
+    pub(super) async fn wait_for_replicas(
+        &self,
+        release: &Signed<Release>,
+        Replicas { wanted, patience }: Replicas,
+        reporter: &dyn Reporter,
+    ) -> Result<u64, Failure> {
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let Some(node) = &self.node else { return Ok(0) };
+        let blocks = Arc::new(Blocks::of(self.store.clone(), release).await?);
+        let deadline = Instant::now() + patience;
+        let mut whole = BTreeSet::new();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let round = self.ask_around(node, &blocks, &mut whole, wanted as usize);
+            let ended = timeout_at(deadline, round).await;
+            let replicas = whole.len() as u64;
+            reporter.report(Progress::Replicating { replicas, wanted: wanted.into() });
+            if let Ok(outcome) = ended {
+                outcome?;
+            }
+            if replicas >= u64::from(wanted) {
+                return Ok(replicas);
+            }
+            if ended_at(deadline) {
+                return Err(too_few(replicas, wanted, patience));
+            }
+            tokio::time::sleep_until((Instant::now() + pause).min(deadline)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Asks everybody who may have the release and was not found to have it yet, until there are enough.
+    async fn ask_around(
+        &self,
+        node: &Handle,
+        blocks: &Arc<Blocks>,
+        whole: &mut BTreeSet<PeerId>,
+        wanted: usize,
+    ) -> Result<(), Failure> {
+        let connected = node.snapshot().await.map_err(failure::stopped)?.connected;
+        ask_all(node, blocks, connected, whole).await;
+        if whole.len() >= wanted {
+            return Ok(());
+        }
+        let mut found = node.find_providers(blocks.content.hash().to_bytes()).await.map_err(failure::stopped)?;
+        let mut providers = Vec::new();
+        let until = Instant::now() + SEARCH_FOR;
+        while let Ok(Some(peer)) = timeout_at(until, found.recv()).await {
+            providers.push(peer);
+        }
+        ask_all(node, blocks, providers, whole).await;
+        Ok(())
+    }
+}
+
+fn ended_at(deadline: Instant) -> bool {
+    Instant::now() >= deadline
+}
+
+async fn ask_all(node: &Handle, blocks: &Arc<Blocks>, peers: Vec<PeerId>, whole: &mut BTreeSet<PeerId>) {
+    let peers: BTreeSet<_> = peers.into_iter().filter(|peer| !whole.contains(peer)).take(MAX_PEERS).collect();
+    let ask = |peer: PeerId| async move { blocks.are_all_at(node, peer).await.then_some(peer) };
+    let mut answers = stream::iter(peers).map(ask).buffer_unordered(PEERS_AT_ONCE);
+    // Noted one by one: what was learned counts even if time is up in the middle.
+    while let Some(answer) = answers.next().await {
+        whole.extend(answer);
+    }
+}
+
+/// Everything that a replica has.
+struct Blocks {
+    store: Arc<dyn Blockstore>,
+    content: Cid,
+    /// The release's record, its list of executables, the root of the manifest and its chunks.
+    records: Vec<Cid>,
+    manifest: ManifestReader,
+}
+
+impl Blocks {
+    async fn of(store: Arc<dyn Blockstore>, release: &Signed<Release>) -> Result<Self, Failure> {
+        let (cid, release) = (*release.cid(), release.record().clone());
+        failure::blocking(move || {
+            let missing = || failure::store(ggen_blockstore::Error::NotFound { cid: release.manifest });
+            let root = store.get(&release.manifest).map_err(failure::store)?.ok_or_else(missing)?;
+            let manifest = ManifestReader::new(&release, &root).map_err(failure::verification)?;
+            let mut records = vec![cid, release.manifest];
+            records.extend(release.executables_block.iter().map(|block| *block.cid()));
+            records.extend(manifest.chunks().iter().map(|chunk| chunk.link));
+            Ok(Self { store, content: release.content, records, manifest })
+        })
+        .await
+    }
+
+    /// Whether the peer answers to have every block.
+    async fn are_all_at(self: &Arc<Self>, node: &Handle, peer: PeerId) -> bool {
+        if !ask(node, peer, self.records.clone()).await {
+            return false;
+        }
+        for index in 0..self.manifest.chunks().len() {
+            let blocks = Arc::clone(self);
+            let entries = tokio::task::spawn_blocking(move || part(&*blocks.store, &blocks.manifest, index)).await;
+            let Ok(Ok(entries)) = entries else { return false };
+            // The empty block needs no holder, and Kubo denies to have it.
+            let cids = entries.into_iter().filter(|entry| entry.size > 0).map(|entry| entry.cid).collect();
+            if !ask(node, peer, cids).await {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+async fn ask(node: &Handle, peer: PeerId, cids: Vec<Cid>) -> bool {
+    for cids in cids.chunks(MAX_QUESTION_CIDS) {
+        let answer = tokio::time::timeout(ANSWER_WITHIN, node.has_all(peer, cids.to_vec())).await;
+        if !matches!(answer, Ok(Ok(true))) {
+            return false;
+        }
+    }
+    true
+}
+
+fn too_few(replicas: u64, wanted: u32, patience: Duration) -> Failure {
+    let message = format!(
+        "the release is published, but {replicas} of {wanted} peers answered to have all of it within {} s",
+        patience.as_secs()
+    );
+    Failure::new(ErrorKind::TimedOut, message).hinted(
+        "run the same command again to go on waiting; a node on which `ggen marketplace p2p mirror add` names the \
+         package fetches it by itself",
+    )
+}

@@ -1,0 +1,265 @@
+//! Room in the store: garbage goes on demand, cache goes when the store's limit asks for it.
+//!
+//! What is pinned (published, mirrored, pinned by the user) always stays. Everything else is cache. With
+//! `limits.store_bytes` the cache gives way: before a fetch that would not fit, after one, and every
+//! [`TIDY_EVERY`] in a daemon; what was used longest ago goes first (see the collector of the blockstore). Where pins alone
+//! take more than the limit, nothing is marked and listed again until the pins or the blocks are others.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use ggen_blockstore::{Blockstore, Cid, Collected, Collector, Error, PinMode};
+
+use super::{
+    Operations,
+    download::{Download, DownloadError},
+    failure,
+    fetch::part,
+};
+use crate::{ErrorKind, Failure, GcReport, GcRequest, node::Handle, package::ManifestReader};
+
+/// How often a daemon looks whether its store has grown over its limit.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
+/// What a record of the store takes besides its block, in bytes, roughly.
+const RECORD_BYTES: u64 = 72;
+/// Dead bytes that the store may keep after a collection: this part of what is alive.
+const SLACK_FRACTION: u64 = 4;
+/// Part of the limit that is left free by an eviction, so that not every fetch needs one; the store's own files are not
+/// compacted for less.
+const SPARE_FRACTION: u64 = 16;
+/// Bytes that an eviction makes room for where nobody knows how many are wanted.
+const UNKNOWN_STEP_BYTES: u64 = 64 << 20;
+
+impl Operations {
+    /// Removes everything that no pin keeps.
+    pub(crate) async fn gc(&self, request: GcRequest) -> Result<GcReport, Failure> {
+        let one_at_a_time = Arc::clone(&self.collecting).lock_owned().await;
+        let store = self.store.clone();
+        failure::blocking(move || {
+            let _one_at_a_time = one_at_a_time;
+            let collected = collect(&*store, request.dry_run)?;
+            let Collected { removed_blocks, freed_bytes } = collected;
+            Ok(GcReport { removed_blocks, freed_bytes, dry_run: request.dry_run })
+        })
+        .await
+    }
+
+    /// Keeps the store within its limit until the node stops.
+    pub(crate) async fn keep_tidy(self: Arc<Self>, node: Handle) {
+        let mut interval = tokio::time::interval(TIDY_EVERY);
+        loop {
+            tokio::select! {
+                _ = interval.tick() => self.tidy().await,
+                () = node.stopped() => return,
+            }
+        }
+    }
+
+    /// Brings the store within its limit, if cache can.
+    pub(crate) async fn tidy(&self) {
+        let hindered = match self.make_room(0).await {
+            Ok(room) => room.and_then(|room| room.hindered),
+            Err(failure) => Some(failure),
+        };
+        if let Some(failure) = hindered {
+            let causes = failure.causes.join(": ");
+            tracing::warn!(target: "ggen_marketplace::backend::p2p", %failure, causes, "the store is over its limit");
+        }
+    }
+
+    /// Makes room for those blocks of a manifest that are not here yet; those that are stay until whoever asks is done.
+    pub(super) async fn room_for(&self, manifest: Arc<ManifestReader>) -> Result<(), Failure> {
+        if self.config.limits.store_bytes == 0 {
+            return Ok(());
+        }
+        let store = self.store.clone();
+        let missing = failure::blocking(move || missing_bytes(&*store, &manifest)).await?;
+        match self.make_room(missing).await? {
+            Some(room) if room.bytes < missing => Err(self.does_not_fit(Some(missing), room)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Brings a DAG of which nobody knows how large it is, within the room there is.
+    pub(super) async fn bring_dag(&self, download: &mut Download, root: Cid) -> Result<(), Failure> {
+        let limit = self.config.limits.package_bytes;
+        loop {
+            let wanted = download.so_far().bytes.max(UNKNOWN_STEP_BYTES).min(self.config.limits.store_bytes);
+            let room = match self.make_room(wanted).await? {
+                Some(room) if room.bytes == 0 => return Err(self.does_not_fit(None, room)),
+                room => room.map_or(u64::MAX, |room| room.bytes),
+            };
+            let before = download.so_far().bytes;
+            let allowed = before.saturating_add(room).min(limit);
+            download.limit_bytes(allowed);
+            match download.dag(root).await {
+                Err(DownloadError::OverLimit { .. }) if allowed < limit && download.so_far().bytes > before => {}
+                outcome => return outcome.map_err(|error| failure::download(&root, error)),
+            }
+        }
+    }
+
+    /// Evicts cache until `needed` more bytes fit into the store, as far as that can be had. Returns the room there is;
+    /// `None` without a limit.
+    async fn make_room(&self, needed: u64) -> Result<Option<Room>, Failure> {
+        let limit = self.config.limits.store_bytes;
+        if limit == 0 {
+            return Ok(None);
+        }
+        let room = move |store: &dyn Blockstore| limit.saturating_sub(store.stats().stored_bytes);
+        if fits(&*self.store, limit, needed) {
+            return Ok(Some(Room { bytes: room(&*self.store), hindered: None }));
+        }
+        let mut evictions = Arc::clone(&self.collecting).lock_owned().await;
+        let store = self.store.clone();
+        failure::blocking(move || {
+            let hindered = evictions.make_room(&*store, limit, needed)?;
+            Ok(Some(Room { bytes: room(&*store), hindered }))
+        })
+        .await
+    }
+
+    fn does_not_fit(&self, bytes: Option<u64>, room: Room) -> Failure {
+        if let Some(hindered) = room.hindered {
+            return hindered;
+        }
+        let (limit, stored) = (self.config.limits.store_bytes, self.store.stats().stored_bytes);
+        let more = bytes.map_or_else(|| "more does".to_owned(), |bytes| format!("{bytes} bytes more do"));
+        let message = format!(
+            "{more} not fit into the store: `limits.store_bytes` is {limit}, and {stored} bytes are \
+             published, pinned, mirrored or in use"
+        );
+        Failure::new(ErrorKind::Failed, message).hinted(
+            "raise `limits.store_bytes` in the configuration, or let go of something: `ggen marketplace p2p pin ls`, \
+             `ggen marketplace p2p mirror ls`",
+        )
+    }
+}
+
+fn collect(store: &dyn Blockstore, dry_run: bool) -> Result<Collected, Failure> {
+    let collector = Collector::begin(store).map_err(cannot_mark)?;
+    if dry_run {
+        return collector.preview().map_err(failure::store);
+    }
+    let collected = collector.collect().map_err(failure::store)?;
+    let alive = store.stats();
+    let alive = alive.block_bytes + alive.blocks * RECORD_BYTES;
+    store.reclaim(alive + alive / SLACK_FRACTION).map_err(failure::store)?;
+    store.sync().map_err(failure::store)?;
+    Ok(collected)
+}
+
+/// What a fetch may put into the store.
+struct Room {
+    bytes: u64,
+    /// Why cache could not give way.
+    hindered: Option<Failure>,
+}
+
+/// The evictions of a store, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Evictions {
+    /// How the store was when there was no cache in it and still no room: as long as it is so, there is none.
+    in_vain: Option<Standing>,
+}
+
+/// What decides what an eviction can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Standing {
+    /// A hash of all pins.
+    pins: u64,
+    blocks: u64,
+    block_bytes: u64,
+    stored_bytes: u64,
+}
+
+impl Standing {
+    fn of(store: &dyn Blockstore) -> Self {
+        let mut hasher = DefaultHasher::new();
+        for pin in store.pins() {
+            (pin.label, pin.cid.to_bytes(), pin.mode == PinMode::Recursive).hash(&mut hasher);
+        }
+        let stats = store.stats();
+        Self {
+            pins: hasher.finish(),
+            blocks: stats.blocks,
+            block_bytes: stats.block_bytes,
+            stored_bytes: stats.stored_bytes,
+        }
+    }
+}
+
+impl Evictions {
+    /// Evicts if that is needed and may help. Returns what hinders it, if what is pinned cannot be told from cache.
+    fn make_room(&mut self, store: &dyn Blockstore, limit: u64, needed: u64) -> Result<Option<Failure>, Failure> {
+        let before = Standing::of(store);
+        if fits(store, limit, needed) || self.in_vain == Some(before) {
+            return Ok(None);
+        }
+        let collector = match Collector::begin(store) {
+            Ok(collector) => collector,
+            Err(error) if is_damage(&error) => return Ok(Some(cannot_mark(error))),
+            Err(error) => return Err(cannot_mark(error)),
+        };
+        let all_pinned = collector.marks().bytes() >= before.block_bytes;
+        evict(store, &collector, limit, needed)?;
+        // As it was before: what changed since may be something to try again for.
+        let stored_bytes = store.stats().stored_bytes;
+        self.in_vain = (all_pinned && !fits(store, limit, needed)).then_some(Standing { stored_bytes, ..before });
+        Ok(None)
+    }
+}
+
+fn fits(store: &dyn Blockstore, limit: u64, needed: u64) -> bool {
+    let stored = store.stats().stored_bytes;
+    stored <= limit && limit - stored >= needed
+}
+
+fn evict(
+    store: &dyn Blockstore,
+    collector: &Collector<'_, dyn Blockstore>,
+    limit: u64,
+    needed: u64,
+) -> Result<(), Failure> {
+    let stats = store.stats();
+    let alive = stats.block_bytes + stats.blocks * RECORD_BYTES;
+    let aim = (limit - limit / SPARE_FRACTION).saturating_sub(needed);
+    let collected = collector.evict(alive.saturating_sub(aim)).map_err(failure::store)?;
+    store.reclaim(limit.saturating_sub(needed)).map_err(failure::store)?;
+    let Collected { removed_blocks, freed_bytes } = collected;
+    tracing::info!(target: "ggen_marketplace::backend::p2p", removed_blocks, freed_bytes, "cache evicted");
+    Ok(())
+}
+
+/// What is pinned cannot be told from garbage.
+fn cannot_mark(error: Error) -> Failure {
+    let mendable = is_damage(&error);
+    let failure = failure::store(error).while_doing("nothing is removed: a pinned DAG cannot be followed");
+    let hint = "`ggen marketplace p2p verify --repair` fetches what is damaged again";
+    if mendable { failure.hinted(hint) } else { failure }
+}
+
+fn is_damage(error: &Error) -> bool {
+    matches!(error, Error::NotFound { .. } | Error::Corrupt { .. })
+}
+
+fn missing_bytes(store: &dyn Blockstore, manifest: &ManifestReader) -> Result<u64, Failure> {
+    let mut missing = 0;
+    for index in 0..manifest.chunks().len() {
+        let entries = part(store, manifest, index).map_err(|error| match error {
+            DownloadError::Store(error) => failure::store(error),
+            error => failure::verification(error),
+        })?;
+        let cids: Vec<Cid> = entries.iter().map(|entry| entry.cid).collect();
+        let here = store.retain(&cids).map_err(failure::store)?;
+        let sizes = entries.iter().zip(here).filter(|(_, here)| !here);
+        missing += sizes.map(|(entry, _)| u64::from(entry.size) + RECORD_BYTES).sum::<u64>();
+    }
+    Ok(missing)
+}
+
+#[cfg(test)]
+mod tests;

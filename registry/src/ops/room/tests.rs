@@ -1,0 +1,90 @@
+//! A store under a limit: what is tried, and what is refused.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ggen_blockstore::{MemoryBlockstore, Pin, parse_cid};
+
+use super::*;
+use crate::{
+    ErrorKind, GcRequest, PublishContentRequest,
+    ops::loopback::{Call, PATIENCE, Watched, connect, fetch_request, publish, silent, start},
+    place::Place,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_eviction_that_found_nothing_but_pins_is_tried_again_when_something_has_changed() {
+    let listed = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&listed);
+    let store = Arc::new(Watched::new(MemoryBlockstore::new(), move |_, call| {
+        count.fetch_add(u64::from(call == Call::Cids), Ordering::Relaxed);
+    }));
+    let alice = start(Place::memory().with_store(store.clone()), 10_000).await;
+    publish(&alice, "large", "1.0.0", 4, 20_000).await;
+    alice.gc(GcRequest::default()).await.unwrap();
+    let lists = async || {
+        let before = listed.load(Ordering::Relaxed);
+        alice.operations().tidy().await;
+        listed.load(Ordering::Relaxed) - before
+    };
+    lists().await;
+    assert_eq!(lists().await, 0, "everything is pinned, as it was before");
+    let cache = ggen_blockstore::Block::raw(vec![7; 3000]).unwrap();
+    store.put(&cache).unwrap();
+    assert!(lists().await > 0, "a block is new");
+    assert!(!store.has(cache.cid()).unwrap(), "and goes");
+    lists().await;
+    assert_eq!(lists().await, 0);
+    let pin = store.pins().into_iter().find(|pin| pin.label.starts_with("release/")).unwrap();
+    store.unpin(&pin.label, &pin.cid).unwrap();
+    assert!(lists().await > 0, "a pin has gone");
+    assert!(store.stats().stored_bytes <= 10_000, "{:?}", store.stats());
+    alice.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_that_does_not_fit_is_refused_however_it_is_asked_for() {
+    let alice = start(Place::memory(), 0).await;
+    let content = publish(&alice, "large", "1.0.0", 40, 20_000).await.cid;
+    let bob = start(Place::memory(), 300_000).await;
+    connect(&bob, &alice).await;
+    let refused = bob.fetch(fetch_request(&content, false), silent()).await.unwrap_err();
+    assert!(refused.message.contains("limits.store_bytes"), "{refused:?}");
+    let request = PublishContentRequest {
+        content: parse_cid(&content).unwrap(),
+        package: "tests/mine".parse().unwrap(),
+        version: "1.0.0".parse().unwrap(),
+        timeout: PATIENCE,
+        executables: Vec::new(),
+        metadata: crate::package::Metadata::default(),
+        dependencies: Vec::new(),
+        key: None,
+        allow_lower_version: false,
+    };
+    let refused = bob.publish_content(request, silent()).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Failed, "{refused:?}");
+    assert!(refused.causes.iter().any(|cause| cause.contains("limits.store_bytes")), "{refused:?}");
+    assert!(bob.operations().store.stats().stored_bytes < 400_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pinned_dag_with_a_gap_hinders_an_eviction_and_no_fetch_that_fits() {
+    let alice = start(Place::memory(), 0).await;
+    let bob = start(Place::memory(), 300_000).await;
+    connect(&bob, &alice).await;
+    let gap = ggen_blockstore::Block::dag_pb(ggen_blockstore::PbNode::default().encode()).unwrap();
+    let pin = Pin { label: "user".to_owned(), cid: *gap.cid(), mode: PinMode::Recursive };
+    bob.operations().store.pin(pin).unwrap();
+    let to = tempfile::tempdir().unwrap();
+    let request = |name: &str, content: &str| crate::FetchRequest {
+        to: crate::FetchTo::Path(to.path().join(name)),
+        ..fetch_request(content, false)
+    };
+    // How large a bare CID's DAG is, nobody knows: room is asked for more than there is.
+    for name in ["one", "two"] {
+        let content = publish(&alice, name, "1.0.0", 4, 20_000).await.cid;
+        bob.fetch(request(name, &content), silent()).await.unwrap();
+    }
+    let large = publish(&alice, "large", "1.0.0", 40, 20_000).await.cid;
+    let refused = bob.fetch(request("large", &large), silent()).await.unwrap_err();
+    assert!(refused.hint.as_ref().is_some_and(|hint| hint.contains("verify --repair")), "{refused:?}");
+}

@@ -1,0 +1,150 @@
+//! What tests of operations meet: registries on loopback, and peers that answer as a test says.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use ggen_blockstore::MemoryBlockstore;
+use libp2p::{Multiaddr, PeerId, identity::Keypair};
+use tokio::sync::mpsc;
+
+use crate::{
+    BootstrapRequest, Config, FetchRequest, FetchTo, Fetched, Mode, Progress, PublishRequest, Published, Registry,
+    SearchRequest,
+    node::{Asked, Handle, Protocol, RecordPolicy, Setup, Started, bitswap::NoPriors, start},
+};
+
+/// Far longer than anything here takes.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+struct NoRecords;
+
+impl RecordPolicy for NoRecords {
+    fn admit(&self, _: &[u8], _: Option<&[u8]>, _: &[u8], _: SystemTime) -> Result<Vec<u8>, String> {
+        Err("none are taken".to_owned())
+    }
+}
+
+fn loopback() -> Config {
+    let listen_addresses = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
+    Config { listen_addresses, mdns: false, ..Config::default() }
+}
+
+/// A peer that speaks the protocols, and says what a test wants it to.
+pub(super) struct Peer {
+    pub(super) handle: Handle,
+    address: Multiaddr,
+}
+
+impl Peer {
+    /// A peer that answers a question if `answer` has one, and otherwise keeps the asker waiting.
+    pub(super) async fn answering(answer: impl Fn(Protocol, &[u8]) -> Option<Vec<u8>> + Send + 'static) -> Self {
+        let config = loopback();
+        let listen = config.listen_addresses.clone();
+        let (key, store) = (Keypair::generate_ed25519(), Arc::new(MemoryBlockstore::new()));
+        let setup = Setup {
+            key,
+            config,
+            listen,
+            follow: true,
+            stays: true,
+            store,
+            policy: Arc::new(NoRecords),
+            priors: Arc::new(NoPriors),
+            treatments: Vec::new(),
+        };
+        let Started { handle, listening, asked, .. } = start(setup).await.unwrap();
+        let address = listening[0].clone().with_p2p(handle.peer_id()).unwrap();
+        tokio::spawn(serve(handle.clone(), asked, answer));
+        Self { handle, address }
+    }
+
+    pub(super) fn id(&self) -> PeerId {
+        self.handle.peer_id()
+    }
+
+    pub(super) fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    pub(super) async fn connect(&self, other: &Self) {
+        self.handle.connect(other.address.clone()).await.unwrap();
+    }
+}
+
+async fn serve(
+    handle: Handle,
+    mut asked: mpsc::Receiver<Asked>,
+    answer: impl Fn(Protocol, &[u8]) -> Option<Vec<u8>> + Send + 'static,
+) {
+    let mut kept_waiting = Vec::new();
+    while let Some(Asked { protocol, data, reply, .. }) = asked.recv().await {
+        match answer(protocol, &data) {
+            Some(answer) => handle.answer(protocol, reply, answer).await.unwrap(),
+            None => kept_waiting.push(reply),
+        }
+    }
+}
+
+pub(super) async fn open(home: &Path) -> Registry {
+    Registry::open(home, loopback(), Mode::Daemon).await.unwrap()
+}
+
+pub(super) async fn connect(registry: &Registry, address: String) {
+    let report = registry.bootstrap(BootstrapRequest { nodes: vec![address], timeout: PATIENCE }).await.unwrap();
+    assert_eq!(report.failed, []);
+}
+
+pub(super) fn address(registry: &Registry) -> String {
+    registry.listening().listen_addresses[0].clone()
+}
+
+/// Publishes a small package and says under which name.
+pub(super) async fn publish(registry: &Registry, work: &Path, name: &str, version: &str) -> Published {
+    let path = work.join(format!("{name}-{version}"));
+    std::fs::create_dir_all(&path).unwrap();
+    let gpack = format!("[package]\nname = \"{name}\"\nversion = \"{version}\"\ndescription = \"What {name} does\"\n");
+    std::fs::write(path.join("gpack.toml"), gpack).unwrap();
+    let request = PublishRequest {
+        path,
+        version: None,
+        namespace: Some("tests".to_owned()),
+        key: None,
+        skip_verify: false,
+        dry_run: false,
+        min_replicas: 0,
+        timeout: PATIENCE,
+    };
+    registry.publish(request, Arc::new(|_: Progress| {})).await.unwrap()
+}
+
+pub(super) async fn fetch(registry: &Registry, target: &str, to: &Path) -> Fetched {
+    let (target, to) = (target.to_owned(), FetchTo::Path(to.to_owned()));
+    let request = FetchRequest { target, to, timeout: PATIENCE, offline: false, providers: Vec::new() };
+    registry.fetch(request, Arc::new(|_: Progress| {})).await.unwrap()
+}
+
+/// The packages that a search finds, here or also elsewhere.
+pub(super) async fn search(registry: &Registry, query: &str, local: bool) -> Vec<String> {
+    let request = SearchRequest {
+        query: query.to_owned(),
+        category: None,
+        tags: Vec::new(),
+        limit: 20,
+        min_reputation: None,
+        local,
+    };
+    registry.search(request).await.unwrap().into_iter().map(|hit| hit.package).collect()
+}
+
+/// Waits until something holds.
+pub(super) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < PATIENCE, "{what} did not come about");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

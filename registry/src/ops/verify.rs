@@ -1,0 +1,143 @@
+//! Verify: every block is hashed again, and what is damaged or missing is fetched again if that is wanted.
+//!
+//! Of the whole store every block is read and hashed, and what pins lead to must be there. Of a target only its own
+//! blocks are; of a release its signatures count too, as far as it was named: a CID says what a thing is, not whose.
+
+mod check;
+
+use std::sync::Arc;
+
+use ggen_blockstore::Cid;
+
+use self::check::{Bad, Checked, check_all, check_dags, drop_damaged};
+use super::{
+    Operations,
+    download::{Download, DownloadLimits},
+    failure,
+    failure::usage,
+};
+use crate::{
+    BadBlock, Failure, Reporter, VerifyReport, VerifyRequest,
+    identity::Record as _,
+    package::{Release, Target},
+};
+
+/// Bad blocks that providers are looked for by their own CIDs, and roots by which they are looked for.
+const MAX_SEARCHED: usize = 16;
+/// Rounds of a repair: a node that came back may show that blocks below it are missing too.
+const MAX_ROUNDS: usize = ggen_blockstore::MAX_WALK_DEPTH;
+
+/// What is to be checked.
+enum Scope {
+    Store,
+    /// These DAGs, and these blocks alone.
+    Dags {
+        recursive: Vec<Cid>,
+        direct: Vec<Cid>,
+    },
+}
+
+impl Operations {
+    /// Hashes blocks again.
+    pub(crate) async fn verify(
+        &self,
+        request: VerifyRequest,
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<VerifyReport, Failure> {
+        let mut download = self.repairing(&request, reporter.clone()).await?;
+        let scope = match &request.target {
+            None => Scope::Store,
+            Some(target) => self.scope(&mut download, failure::target(target)?, &reporter).await?,
+        };
+        let scope = Arc::new(scope);
+        let mut checked = self.check(&scope, &reporter).await?;
+        let (blocks, mut repaired) = (checked.blocks, 0);
+        if request.repair {
+            for _ in 0..MAX_ROUNDS {
+                let brought = self.repair(&mut download, &checked).await?;
+                repaired += brought;
+                if checked.bad.is_empty() || brought == 0 {
+                    break;
+                }
+                checked = self.check(&scope, &reporter).await?;
+            }
+        }
+        let bad = checked.bad.into_iter().map(|Bad { cid, reason }| BadBlock { cid: cid.to_string(), reason });
+        Ok(VerifyReport { checked_blocks: blocks, bad: bad.collect(), repaired })
+    }
+
+    /// A lease on the store, and the network if it may be used.
+    async fn repairing(&self, request: &VerifyRequest, reporter: Arc<dyn Reporter>) -> Result<Download, Failure> {
+        let limits = DownloadLimits { idle_timeout: request.timeout, max_bytes: u64::MAX };
+        match (&self.node, request.repair) {
+            (Some(node), true) => {
+                Download::online(node.clone(), self.store.clone(), self.peers.clone(), &[], limits, reporter)
+                    .await
+                    .map_err(failure::stopped)
+            }
+            _ => Ok(Download::offline(self.store.clone(), limits, reporter)),
+        }
+    }
+
+    /// What a target consists of. A name is resolved with its signatures.
+    async fn scope(
+        &self,
+        download: &mut Download,
+        target: Target,
+        reporter: &Arc<dyn Reporter>,
+    ) -> Result<Scope, Failure> {
+        let (cid, release) = match target {
+            Target::Package { publisher, package, requirement } => {
+                let wanted = super::resolve::Wanted { publisher, package: &package, requirement: &requirement };
+                let signed = self.resolve(download, &wanted, reporter).await?;
+                (*signed.cid(), Some(signed.into_record()))
+            }
+            Target::Content { cid, path } if path.is_empty() => {
+                let store = self.store.clone();
+                let payload = failure::blocking(move || Ok(store.get(&cid).ok().flatten())).await?;
+                (cid, payload.and_then(|payload| Release::from_payload(&payload).ok()))
+            }
+            _ => return Err(usage("a CID, or the name of a package, can be verified; a path or an IPNS name cannot")),
+        };
+        let direct = release.and_then(|release| release.executables_block).map(|block| *block.cid());
+        Ok(Scope::Dags { recursive: vec![cid], direct: direct.into_iter().collect() })
+    }
+
+    async fn check(&self, scope: &Arc<Scope>, reporter: &Arc<dyn Reporter>) -> Result<Checked, Failure> {
+        let (store, scope, reporter) = (self.store.clone(), Arc::clone(scope), Arc::clone(reporter));
+        failure::blocking(move || {
+            let checked = match &*scope {
+                Scope::Store => check_all(&*store, &*reporter),
+                Scope::Dags { recursive, direct } => check_dags(&*store, recursive, direct, &*reporter),
+            };
+            checked.map_err(failure::store)
+        })
+        .await
+    }
+
+    /// Drops what is damaged and fetches it, and what is missing, again; returns how many blocks are sound now.
+    async fn repair(&self, download: &mut Download, checked: &Checked) -> Result<u64, Failure> {
+        if checked.bad.is_empty() || download.is_offline() {
+            return Ok(0);
+        }
+        let (store, bad) = (self.store.clone(), checked.bad.clone());
+        let cids = failure::blocking(move || drop_damaged(&*store, &bad).map_err(failure::store)).await?;
+        if cids.is_empty() {
+            return Ok(0);
+        }
+        for cid in checked.roots.iter().take(MAX_SEARCHED).chain(cids.iter().take(MAX_SEARCHED)) {
+            download.search_under(cid);
+        }
+        if let Err(error) = download.list(cids.iter().map(|cid| (*cid, None)).collect()).await {
+            // What came is kept; the rest is reported.
+            tracing::info!(target: "ggen_marketplace::backend::p2p", %error, "not all that was bad could be fetched again");
+        }
+        let store = self.store.clone();
+        failure::blocking(move || {
+            let sound = cids.iter().filter(|cid| check::is_sound(&*store, cid)).count() as u64;
+            store.sync().map_err(failure::store)?;
+            Ok(sound)
+        })
+        .await
+    }
+}

@@ -1,0 +1,267 @@
+//! What is known of other peers: how their deliveries ended, what they provide, what went to and fro, whom the user
+//! allows or denies.
+//!
+//! A peer's reputation is successful / (successful + failed) retrievals, 1.0 for one of which nothing is known. It
+//! orders attempts and filters results; it never replaces verification.
+//!
+//! *Invariants*: reading a reputation and noting an event take a short lock and touch no file, so both may be done from
+//! anywhere. A thread of the book's own writes what has changed, in batches; what came within [`WRITE_EVERY`] of a
+//! crash is lost, which is as good: all but the two lists is advice. Everything is bounded: [`MAX_PEERS`],
+//! [`MAX_HISTORY`] events and [`MAX_PACKAGES`] packages of each. When the book is full, peers of which no retrieval is
+//! known go first, the least recently seen of them first; peers on a list never go.
+//!
+//! One SQLite file, `peers.db` in the home. A damaged or foreign one is set aside and a new book begun. One of a newer
+//! program is an error, for the lists in it are the user's decisions.
+
+mod error;
+mod file;
+mod memory;
+mod record;
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use libp2p::{Multiaddr, PeerId};
+
+use self::{file::File, memory::Memory};
+use crate::identity::Timestamp;
+
+pub use self::{
+    error::PeerBookError,
+    record::{Fault, Listing, Outcome, PeerHistory, PeerRecord, Standing},
+};
+
+/// Most peers that are kept.
+pub const MAX_PEERS: usize = 4096;
+/// Most events of one peer that are kept; the oldest go first.
+pub const MAX_HISTORY: usize = 256;
+/// Most packages of one peer that are kept; those not heard of for longest go first.
+pub const MAX_PACKAGES: usize = 4096;
+/// Most peers on each of the two lists.
+pub const MAX_LISTED: usize = 1024;
+/// A peer below this reputation is asked only when the others cannot deliver, and now and then to see whether it has
+/// mended.
+pub const LOW_REPUTATION: f64 = 0.5;
+
+/// How long changes are gathered before they are written.
+const WRITE_EVERY: Duration = Duration::from_millis(250);
+
+/// See the module's words. Dropping it writes what has not been written.
+#[derive(Debug)]
+pub struct PeerBook {
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    memory: Mutex<Memory>,
+    /// Something has changed, or the book is to close.
+    changed: Condvar,
+    /// Locked before `memory` where both are.
+    file: Mutex<File>,
+}
+
+impl PeerBook {
+    /// Opens the book at `path`, which is made if it is not there. A damaged or foreign file is set aside.
+    ///
+    /// # Errors
+    /// A book of a newer program; a file that cannot be opened, made or set aside.
+    pub fn open(path: &Path) -> Result<Self, PeerBookError> {
+        let opened = File::open(path).and_then(|file| Ok((file.load()?, file)));
+        match opened {
+            Err(error @ PeerBookError::Damaged { .. }) => {
+                let aside = file::set_aside(path)?;
+                tracing::warn!(
+                    target: "ggen_marketplace::backend::p2p", %error, aside = %aside.display(),
+                    "reputations and the lists of allowed and denied peers begin anew"
+                );
+                let file = File::open(path)?;
+                Self::start(file.load()?, file)
+            }
+            opened => opened.and_then(|(memory, file)| Self::start(memory, file)),
+        }
+    }
+
+    /// A book that is gone with the process.
+    ///
+    /// # Errors
+    /// SQLite has no memory for it.
+    pub fn in_memory() -> Result<Self, PeerBookError> {
+        let file = File::open(Path::new(":memory:"))?;
+        Self::start(file.load()?, file)
+    }
+
+    fn start(memory: Memory, file: File) -> Result<Self, PeerBookError> {
+        let shared = Arc::new(Shared { memory: Mutex::new(memory), changed: Condvar::new(), file: Mutex::new(file) });
+        let of_writer = Arc::clone(&shared);
+        let writer = std::thread::Builder::new().name("ggen-peers".to_owned()).spawn(move || of_writer.write_on());
+        Ok(Self { shared, writer: Some(writer.map_err(PeerBookError::Thread)?) })
+    }
+
+    /// A peer's reputation, from 0 to 1; 1 for one of which nothing is known.
+    pub fn reputation(&self, peer: &PeerId) -> f64 {
+        self.shared.memory().get(peer).map_or(1.0, PeerRecord::reputation)
+    }
+
+    /// What is to be thought of a peer before it is asked for something. `random` decides whether one of low
+    /// reputation gets its chance.
+    pub fn standing(&self, peer: &PeerId, now: Timestamp, random: u8) -> Standing {
+        self.shared.memory().get(peer).map_or_else(Standing::default, |record| record.standing(now, random))
+    }
+
+    /// What is known of a peer.
+    pub fn get(&self, peer: &PeerId) -> Option<PeerRecord> {
+        self.shared.memory().get(peer).cloned()
+    }
+
+    /// What is known of all peers, in no order.
+    pub fn list(&self) -> Vec<PeerRecord> {
+        self.shared.memory().all().cloned().collect()
+    }
+
+    /// The peers on one list, in no order.
+    pub fn listed(&self, listing: Listing) -> Vec<PeerId> {
+        let memory = self.shared.memory();
+        memory.all().filter(|record| record.listing == Some(listing)).map(|record| record.peer).collect()
+    }
+
+    /// Notes how a retrieval ended for one peer that took part in it: to be told once per retrieval and peer.
+    pub fn record(&self, peer: &PeerId, outcome: Outcome<'_>, now: Timestamp) {
+        self.shared.change(|memory| memory.record(peer, outcome, now));
+    }
+
+    /// Notes that a peer provides a package: it sent blocks of it, or announced it.
+    pub fn provides(&self, peer: &PeerId, package: &str, now: Timestamp) {
+        self.shared.change(|memory| memory.provides(peer, package, now));
+    }
+
+    /// Notes that a peer is there, and, where they are told, under which addresses it can be reached.
+    pub fn seen(&self, peer: &PeerId, addresses: &[Multiaddr], now: Timestamp) {
+        self.shared.change(|memory| memory.seen(peer, addresses, now));
+    }
+
+    /// Notes what a peer says of itself: name and version of its program.
+    pub fn introduced(&self, peer: &PeerId, agent: &str, now: Timestamp) {
+        self.shared.change(|memory| memory.introduced(peer, agent, now));
+    }
+
+    /// Notes a round trip time.
+    pub fn latency(&self, peer: &PeerId, latency: Duration, now: Timestamp) {
+        self.shared.change(|memory| memory.latency(peer, latency, now));
+    }
+
+    /// Counts bytes of blocks; `rate` is how fast those from it came, in bytes per second, where that was measured.
+    pub fn traffic(&self, peer: &PeerId, sent: u64, received: u64, rate: Option<f64>, now: Timestamp) {
+        self.shared.change(|memory| memory.traffic(peer, sent, received, rate, now));
+    }
+
+    /// Puts a peer on a list, and takes it off the other.
+    ///
+    /// # Errors
+    /// [`PeerBookError::TooManyListed`].
+    pub fn put_on(&self, peer: &PeerId, listing: Listing, now: Timestamp) -> Result<(), PeerBookError> {
+        self.shared.change(|memory| memory.put_on(peer, listing, now))
+    }
+
+    /// Forgets all that is known of a peer, and takes it off both lists; says whether anything was known.
+    pub fn reset(&self, peer: &PeerId) -> bool {
+        self.shared.change(|memory| memory.forget(peer))
+    }
+
+    /// The peers known to provide each of these packages; packages that nobody is known to provide are left out.
+    /// Blocks the calling thread.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn providers_of(&self, packages: &[String]) -> Result<HashMap<String, Vec<PeerId>>, PeerBookError> {
+        self.shared.written()?.providers_of(packages)
+    }
+
+    /// What is remembered of a peer's deeds, the newest first. Blocks the calling thread.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn history(&self, peer: &PeerId) -> Result<Vec<PeerHistory>, PeerBookError> {
+        self.shared.written()?.history(peer)
+    }
+
+    /// Writes what has not been written. Blocks the calling thread.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn flush(&self) -> Result<(), PeerBookError> {
+        self.shared.written().map(drop)
+    }
+}
+
+impl Drop for PeerBook {
+    fn drop(&mut self) {
+        self.shared.memory().close();
+        self.shared.changed.notify_all();
+        if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
+            tracing::error!(target: "ggen_marketplace::backend::p2p", "the writer of the peer book died");
+        }
+    }
+}
+
+impl Shared {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        // A panic while it was held leaves numbers that are a little off, which is no worse than not having counted.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
+        let outcome = change(&mut self.memory());
+        self.changed.notify_all();
+        outcome
+    }
+
+    /// The file, with everything in it that is known.
+    fn written(&self) -> Result<MutexGuard<'_, File>, PeerBookError> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = self.memory().take_changes();
+        if !changes.is_empty() {
+            match file.write(&changes) {
+                Ok(counts) => self.memory().count_packages(counts),
+                Err(error) => {
+                    self.memory().take_back(changes);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(file)
+    }
+
+    /// The writer's thread.
+    fn write_on(&self) {
+        let mut failing = false;
+        loop {
+            let memory = self.memory();
+            let idle = |memory: &mut Memory| !memory.has_changes() && !memory.is_closing();
+            let memory = self.changed.wait_while(memory, idle).unwrap_or_else(PoisonError::into_inner);
+            let open = |memory: &mut Memory| !memory.is_closing();
+            let waited = self.changed.wait_timeout_while(memory, WRITE_EVERY, open);
+            let closing = waited.unwrap_or_else(PoisonError::into_inner).0.is_closing();
+            match self.written() {
+                Ok(_) => failing = false,
+                Err(error) if !failing => {
+                    failing = true;
+                    tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "what peers did is not kept");
+                }
+                Err(_) => {}
+            }
+            if closing {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

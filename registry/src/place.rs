@@ -1,0 +1,121 @@
+//! Where a registry keeps what it has: in a home directory, or in memory.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use ggen_blockstore::{Blockstore, MemoryBlockstore, SegmentBlockstore, SegmentOptions};
+
+use crate::{
+    Failure, PeerBook,
+    home::Home,
+    identity::{KeyPair, Timestamp},
+    index::{Catalog, CatalogError, StoredRecords},
+    keys::KeyStore,
+    ops::{Book, catalog_failed, failed},
+};
+
+/// Where a registry keeps what it has. The operations on it are the same wherever that is.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    home: Option<PathBuf>,
+    node_key: Option<KeyPair>,
+    store: Option<Arc<dyn Blockstore>>,
+}
+
+impl Place {
+    /// A home directory, created if need be: keys, blocks and catalog stay in it.
+    pub fn home(path: impl Into<PathBuf>) -> Self {
+        Self { home: Some(path.into()), ..Self::default() }
+    }
+
+    /// Memory: the peer's own key, the publisher's, the blocks and the catalog are gone with the registry.
+    pub fn memory() -> Self {
+        Self::default()
+    }
+
+    /// The same, with this key as the peer's own. It is not written anywhere.
+    #[must_use]
+    pub fn with_node_key(self, key: KeyPair) -> Self {
+        Self { node_key: Some(key), ..self }
+    }
+
+    /// The same, with the blocks in this store. Whoever opened it sees to its durability and to what is kept in it.
+    #[must_use]
+    pub fn with_store(self, store: Arc<dyn Blockstore>) -> Self {
+        Self { store: Some(store), ..self }
+    }
+
+    /// Opens everything. Blocks the thread.
+    pub(crate) fn open(self) -> Result<Opened, Failure> {
+        let Self { home, node_key, store } = self;
+        let home = home.map(|path| Home::open(&path)).transpose()?;
+        let store = match (store, &home) {
+            (Some(store), _) => store,
+            (None, Some(home)) => {
+                Arc::new(SegmentBlockstore::open(home.store(), SegmentOptions::default()).map_err(failed)?)
+            }
+            (None, None) => Arc::new(MemoryBlockstore::new()),
+        };
+        let keys = home.as_ref().map_or_else(KeyStore::in_memory, |home| KeyStore::new(home.keys()));
+        let catalog = match &home {
+            Some(home) => open_catalog(&home.catalog(), &keys, &*store)?,
+            None => Catalog::in_memory().map_err(catalog_failed)?,
+        };
+        let keys = match node_key {
+            Some(key) => keys.with_node(key),
+            None => keys,
+        };
+        let peers = Arc::new(match &home {
+            Some(home) => PeerBook::open(&home.peers())?,
+            None => PeerBook::in_memory()?,
+        });
+        let memory = || Path::new(":memory:").to_owned();
+        let mirror = Book::open(&home.as_ref().map_or_else(memory, Home::mirror)).map_err(|error| {
+            failed(error).hinted("move that file away to go on without the mirror rules in it, then give them again")
+        })?;
+        Ok(Opened { home, store, catalog, keys, peers, mirror })
+    }
+}
+
+/// What was opened.
+pub(crate) struct Opened {
+    /// Held until the registry is gone; none in memory.
+    pub(crate) home: Option<Home>,
+    pub(crate) store: Arc<dyn Blockstore>,
+    pub(crate) catalog: Catalog,
+    pub(crate) keys: KeyStore,
+    pub(crate) peers: Arc<PeerBook>,
+    pub(crate) mirror: Book,
+}
+
+/// Opens the catalog; what this home has published is taken in again from the blocks if the catalog was lost, damaged or
+/// left behind by a crash.
+fn open_catalog(path: &Path, keys: &KeyStore, store: &dyn Blockstore) -> Result<Catalog, Failure> {
+    let now = Timestamp::from_system(SystemTime::now());
+    let opened = Catalog::open(path).and_then(|catalog| catalog.check_if_small().map(|()| catalog));
+    let catalog = match opened {
+        Err(error @ CatalogError::Corrupt { .. }) => {
+            tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "the catalog is made again");
+            let salvaged = Catalog::salvage(path);
+            let (catalog, refused) = Catalog::rebuild(path, salvaged.records, now).map_err(catalog_failed)?;
+            for publisher in &salvaged.followed {
+                catalog.follow(publisher, now).map_err(catalog_failed)?;
+            }
+            let publishers = catalog.counts().map_err(catalog_failed)?.publishers;
+            tracing::warn!(target: "ggen_marketplace::backend::p2p", publishers, refused, "what could be read was kept");
+            catalog
+        }
+        opened => opened.map_err(catalog_failed)?,
+    };
+    for (keys, head) in keys.heads(now)? {
+        let known = catalog.publisher(&keys.chain.publisher()).map_err(catalog_failed)?.and_then(|known| known.head);
+        if known.is_none_or(|known| known.order() < head.order()) {
+            let records = StoredRecords::from_blocks(&keys.chain, &head, |cid| store.get(cid)).map_err(failed)?;
+            catalog.restore(&records, now).map_err(catalog_failed)?;
+        }
+    }
+    Ok(catalog)
+}

@@ -1,0 +1,37 @@
+//! What the facade says of other peers.
+
+use libp2p::PeerId;
+
+use super::Registry;
+use crate::{Failure, PeerInfoRequest, PeerListRequest, PeerLists, PeerReport, PeerRuleRequest};
+
+impl Registry {
+    /// Lists the peers that are connected or known.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn peer_list(&self, request: PeerListRequest) -> Result<Vec<PeerReport>, Failure> {
+        self.inner.operations.peer_list(request).await
+    }
+
+    /// Describes one peer.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn peer_info(&self, request: PeerInfoRequest) -> Result<PeerReport, Failure> {
+        self.inner.operations.peer_info(request).await
+    }
+
+    /// Allows or denies a peer, or forgets it.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn peer_rule(&self, request: PeerRuleRequest) -> Result<PeerLists, Failure> {
+        self.inner.operations.peer_rule(request).await
+    }
+
+    /// A peer's reputation, from 0 to 1; 1 for one of which nothing is known. Looks into memory only.
+    pub fn peer_reputation(&self, peer: &PeerId) -> f64 {
+        self.inner.operations.peers.reputation(peer)
+    }
+}

@@ -1,0 +1,73 @@
+//! The facade of what the store keeps: pins, garbage, verification, mirrors.
+
+use std::sync::Arc;
+
+use super::Registry;
+use crate::{
+    Failure, GcReport, GcRequest, MirrorReport, MirrorRequest, PinReport, PinRequest, Reporter, VerifyReport,
+    VerifyRequest,
+};
+
+impl Registry {
+    /// Removes everything that no pin keeps, beside whatever else goes on.
+    ///
+    /// # Errors
+    /// See [`Failure`]; nothing is removed if a pinned DAG cannot be read.
+    pub async fn gc(&self, request: GcRequest) -> Result<GcReport, Failure> {
+        self.inner.operations.gc(request).await
+    }
+
+    /// Brings a target into the store and pins it.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn pin_add(&self, request: PinRequest, reporter: Arc<dyn Reporter>) -> Result<Vec<PinReport>, Failure> {
+        self.inner.operations.pin_add(request, reporter).await
+    }
+
+    /// Takes the user's pins of a target away and returns them.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn pin_rm(&self, request: PinRequest) -> Result<Vec<PinReport>, Failure> {
+        self.inner.operations.pin_rm(request).await
+    }
+
+    /// Lists all pins.
+    pub fn pin_ls(&self) -> Vec<PinReport> {
+        self.inner.operations.pin_ls()
+    }
+
+    /// Hashes blocks again, and fetches bad ones again if that is wanted. That some are bad is no failure: the report
+    /// names them.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn verify(&self, request: VerifyRequest, reporter: Arc<dyn Reporter>) -> Result<VerifyReport, Failure> {
+        self.inner.operations.verify(request, reporter).await
+    }
+
+    /// Makes a mirror rule, or changes it.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn mirror_add(&self, request: MirrorRequest) -> Result<Vec<MirrorReport>, Failure> {
+        self.inner.operations.mirror_add(request).await
+    }
+
+    /// Drops a mirror rule, and lets go of what no other wants.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn mirror_rm(&self, request: MirrorRequest) -> Result<Vec<MirrorReport>, Failure> {
+        self.inner.operations.mirror_rm(request).await
+    }
+
+    /// Lists the mirror rules, with what each holds.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn mirror_ls(&self) -> Result<Vec<MirrorReport>, Failure> {
+        self.inner.operations.mirror_ls().await
+    }
+}

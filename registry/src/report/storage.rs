@@ -1,0 +1,64 @@
+//! Answers about what the store keeps.
+
+use serde::{Deserialize, Serialize};
+
+/// What a garbage collection removed, or would.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GcReport {
+    /// Blocks.
+    pub removed_blocks: u64,
+    /// Their bytes.
+    pub freed_bytes: u64,
+    /// Nothing was removed: this is what would be.
+    pub dry_run: bool,
+}
+
+/// A pin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinReport {
+    /// What is kept.
+    pub cid: String,
+    /// `recursive` for it and all below it, `direct` for the block alone.
+    pub mode: String,
+    /// Who wants it, and why: `user`, `release/<package>@<version>`, `mirror/...`, `record`.
+    pub label: String,
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyReport {
+    /// Blocks that were hashed.
+    pub checked_blocks: u64,
+    /// Those that are damaged or missing, after the repair if there was one.
+    pub bad: Vec<BadBlock>,
+    /// Those that were, and were fetched again.
+    pub repaired: u64,
+}
+
+/// A block that is damaged or missing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BadBlock {
+    /// The block.
+    pub cid: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// A mirror rule and what it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MirrorReport {
+    /// `ns/name`, `ns/*`, a publisher, or `all`.
+    pub rule: String,
+    /// At most so many of the newest versions of each package; null for all.
+    pub versions: Option<u32>,
+    /// At most so many bytes of packages; null for any number.
+    pub max_bytes: Option<u64>,
+    /// `command`, or `config` for one that stands in the configuration.
+    pub origin: String,
+    /// Packages of which something is held.
+    pub packages_held: u64,
+    /// Releases held.
+    pub releases_held: u64,
+    /// Bytes of their blocks.
+    pub bytes_held: u64,
+}

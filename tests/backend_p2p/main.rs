@@ -1,0 +1,34 @@
+//! The registry inside a program, over real swarms on loopback: one file per group of the things it promises.
+//!
+//! `tests/mutations` lists what has to be broken for each of these tests to fail.
+
+#![cfg(test)] // clippy.toml allows `unwrap` in what is marked so, helpers beside the test functions included
+
+mod announcements;
+mod content;
+mod dht;
+mod log;
+#[path = "../mutations/list.rs"]
+#[allow(dead_code, reason = "what to put in its place is for the program that does it")]
+mod mutations;
+mod network;
+mod packages;
+mod peers;
+mod support;
+
+/// The list of mutations does not rot: what it breaks is there, and the tests it names are.
+#[test]
+fn what_the_mutations_break_is_there() {
+    let listed = std::process::Command::new(std::env::current_exe().unwrap()).arg("--list").output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    for mutation in mutations::MUTATIONS {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(mutation.file);
+        // In the copy that is broken by a mutation, its text is not there any more.
+        let is_broken = env!("CARGO_MANIFEST_DIR").ends_with("mutations");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(is_broken || text.matches(mutation.find).count() == 1, "`{}` in {}", mutation.find, mutation.file);
+        for test in mutation.noticed_by {
+            assert!(listed.lines().any(|line| line == format!("{test}: test")), "there is no test {test}");
+        }
+    }
+}
