@@ -32,8 +32,8 @@ pub(crate) use catalog::{Page, Pull, Summary};
 pub use claim::{Claim, ClaimEntry, ClaimSet, MAX_CLAIM_BYTES, MAX_CLAIM_SET_BYTES, MAX_CLAIMS, merge_claims};
 pub use error::{ClaimError, HeadError, PublicationError, TreeError};
 pub(crate) use exchange::{
-    CatalogAnswer, CatalogQuestion, MAX_HAVE, MAX_NEWS, MAX_SUMMARIES, OfferedHit, SearchAnswer, SearchQuestion,
-    read_page,
+    CatalogAnswer, CatalogQuestion, ClaimQuestion, MAX_HAVE, MAX_NEWS, MAX_SUMMARIES, OfferedHit, SearchAnswer,
+    SearchQuestion, read_page,
 };
 pub use head::{
     CLOCK_TOLERANCE, Equivocation, HEAD_LIFETIME, Head, HeadOrder, HeadVerdict, Refresh, VerifiedHead, judge_head,

@@ -21,6 +21,7 @@ mod publish;
 mod resolve;
 mod room;
 mod search;
+mod sources;
 mod sync;
 #[cfg(test)]
 mod testing;
@@ -37,6 +38,7 @@ pub(crate) use mirror::{Book, Mirror};
 pub(crate) use news::Newsroom;
 pub(crate) use peers::{KnownPeers, treatments};
 pub(crate) use policy::ClaimPolicy;
+pub(crate) use sources::Sources;
 
 use crate::{
     Config, Failure, PeerBook,
@@ -68,6 +70,8 @@ pub(crate) struct Operations {
     /// One collection or eviction at a time.
     pub(crate) collecting: Arc<tokio::sync::Mutex<room::Evictions>>,
     pub(crate) mirror: Mirror,
+    /// Whom to ask for more of what was fetched lately.
+    pub(crate) sources: Sources,
 }
 
 impl Operations {

@@ -20,7 +20,7 @@ use crate::{
     home::Home,
     keys::KeyStore,
     node,
-    ops::{ClaimPolicy, KnownPeers, Mirror, Newsroom, Operations, failed, treatments},
+    ops::{ClaimPolicy, KnownPeers, Mirror, Newsroom, Operations, Sources, failed, treatments},
     place::{Opened, Place},
 };
 
@@ -112,6 +112,7 @@ impl Registry {
             news: Newsroom::default(),
             collecting: Arc::default(),
             mirror: Mirror::new(mirror),
+            sources: Sources::default(),
         });
         let mut tasks = JoinSet::new();
         if let Some(node) = news {

@@ -6,6 +6,8 @@
 //! | search answer | `{type: "ggen/search-answer/v1", hits: [[claim, holds], ...]}`: each hit a claim on one package, and whether the answerer has its content |
 //! | catalog question | `{"known": {topic, known: [[publisher, identity seq, log seq, marks], ...], news}}`, or `{"pull": {topic, publisher, after, until, have}}` |
 //! | catalog answer | `{"known": [summary, ...]}`, or `{"page": {chain, head, refresh, releases, claims, next}}`, or `{"nothing": null}` |
+//! | claim question | `{type: "ggen/claim-question/v1", topic, publisher, package}` |
+//! | claim answer | the newest claim there is on that package of that publisher, or nothing: 0 bytes |
 //!
 //! Marks are 8 bytes, big endian. Nothing of an answer counts before it has been verified; what was not asked for is
 //! refused as a whole.
@@ -21,7 +23,7 @@ use crate::{
         Claim, ClaimError, HeadOrder, MAX_QUERY_BYTES, MAX_TOPIC_BYTES, Page, Pull, SearchFilters, Summary,
         VerifiedHead,
     },
-    package::{MAX_NAME_CHARS, MAX_VERSION_CHARS},
+    package::{MAX_NAME_CHARS, MAX_VERSION_CHARS, PackageId},
 };
 
 /// Most summaries of one message.
@@ -42,6 +44,9 @@ const MAX_ANSWER_BYTES: usize = 512 << 10;
 
 const SEARCH_QUESTION: &str = "ggen/search-question/v1";
 const SEARCH_ANSWER: &str = "ggen/search-answer/v1";
+const CLAIM_QUESTION: &str = "ggen/claim-question/v1";
+/// Largest claim question in bytes; the protocol's own bound is not below.
+const MAX_CLAIM_QUESTION_BYTES: usize = 1 << 10;
 
 /// What fits these words?
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +130,37 @@ impl SearchAnswer {
         match answer.hits.len() as u64 <= limit {
             true => Ok(answer),
             false => Err(form("it has more hits than were asked for")),
+        }
+    }
+}
+
+/// What is the newest of this publisher's package?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClaimQuestion {
+    r#type: String,
+    /// The network.
+    pub(crate) topic: String,
+    pub(crate) publisher: PublisherId,
+    pub(crate) package: PackageId,
+}
+
+impl ClaimQuestion {
+    pub(crate) fn new(topic: &str, publisher: PublisherId, package: PackageId) -> Self {
+        Self { r#type: CLAIM_QUESTION.to_owned(), topic: topic.to_owned(), publisher, package }
+    }
+
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, RecordError> {
+        encode_canonical("claim question", self, MAX_CLAIM_QUESTION_BYTES)
+    }
+
+    /// Reads a question that was put in the network of `topic`.
+    pub(crate) fn decode(bytes: &[u8], topic: &str) -> Result<Self, ClaimError> {
+        let question: Self = decode_canonical("claim question", bytes, MAX_CLAIM_QUESTION_BYTES)?;
+        match (question.r#type == CLAIM_QUESTION, question.topic == topic) {
+            (false, _) => Err(form("its type is another")),
+            (true, false) => Err(ClaimError::OtherTopic { actual: question.topic }),
+            (true, true) => Ok(question),
         }
     }
 }

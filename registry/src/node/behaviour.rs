@@ -66,6 +66,7 @@ pub(crate) struct Behaviour {
     pub(crate) bitswap: bitswap::Behaviour,
     pub(crate) search: requests::Behaviour,
     pub(crate) catalog: requests::Behaviour,
+    pub(crate) claim: requests::Behaviour,
 }
 
 /// Which of the two DHTs.
@@ -112,6 +113,7 @@ impl Behaviour {
         match protocol {
             Protocol::Search => &mut self.search,
             Protocol::Catalog => &mut self.catalog,
+            Protocol::Claim => &mut self.claim,
         }
     }
 }
@@ -176,6 +178,7 @@ fn compose(
         bitswap: bitswap::Behaviour::knowing(store, bitswap::Config::default(), priors),
         search: requests::behaviour(Protocol::Search, answers),
         catalog: requests::behaviour(Protocol::Catalog, answers),
+        claim: requests::behaviour(Protocol::Claim, answers),
     })
 }
 

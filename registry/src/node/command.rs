@@ -148,4 +148,6 @@ pub(crate) struct Snapshot {
     pub(crate) serves_ggen_dht: bool,
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
+    /// Walks through a DHT for a record or for providers, since the start.
+    pub(crate) lookups: u64,
 }

@@ -37,16 +37,19 @@ pub(crate) enum Protocol {
     Search,
     /// `/ggen/catalog/1.0.0`: what do you know that I do not?
     Catalog,
+    /// `/ggen/claim/1.0.0`: what is the newest of this publisher's package?
+    Claim,
 }
 
 impl Protocol {
-    pub(crate) const ALL: [Self; 2] = [Self::Search, Self::Catalog];
+    pub(crate) const ALL: [Self; 3] = [Self::Search, Self::Catalog, Self::Claim];
 
     /// Its name on the wire.
     pub(crate) const fn name(self) -> StreamProtocol {
         match self {
             Self::Search => StreamProtocol::new("/ggen/search/1.0.0"),
             Self::Catalog => StreamProtocol::new("/ggen/catalog/1.0.0"),
+            Self::Claim => StreamProtocol::new("/ggen/claim/1.0.0"),
         }
     }
 
@@ -55,6 +58,7 @@ impl Protocol {
         match self {
             Self::Search => 16 << 10,
             Self::Catalog => 64 << 10,
+            Self::Claim => 1 << 10,
         }
     }
 
@@ -63,13 +67,14 @@ impl Protocol {
         match self {
             Self::Search => 256 << 10,
             Self::Catalog => 512 << 10,
+            Self::Claim => 64 << 10,
         }
     }
 
     /// How long a question or an answer may take, the dial not counted.
     const fn deadline(self) -> Duration {
         match self {
-            Self::Search => Duration::from_secs(5),
+            Self::Search | Self::Claim => Duration::from_secs(5),
             Self::Catalog => Duration::from_secs(15),
         }
     }

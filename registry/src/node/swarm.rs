@@ -87,6 +87,7 @@ pub(crate) struct Driver {
     requests: requests::Requests,
     bytes_sent: u64,
     bytes_received: u64,
+    lookups: u64,
 }
 
 /// Who waits for a dial.
@@ -160,6 +161,7 @@ impl Driver {
             requests: requests::Requests::new(asked, met),
             bytes_sent: 0,
             bytes_received: 0,
+            lookups: 0,
         }
     }
 
@@ -293,6 +295,7 @@ impl Driver {
             BehaviourEvent::Bitswap(event) => self.on_bitswap(event),
             BehaviourEvent::Search(event) => self.on_request_event(Protocol::Search, event),
             BehaviourEvent::Catalog(event) => self.on_request_event(Protocol::Catalog, event),
+            BehaviourEvent::Claim(event) => self.on_request_event(Protocol::Claim, event),
             BehaviourEvent::Ping(ping::Event { peer, result: Ok(latency), .. }) => {
                 self.tell(Sighting::Latency { peer, latency });
             }
@@ -394,6 +397,7 @@ impl Driver {
             serves_ggen_dht,
             bytes_sent: self.bytes_sent,
             bytes_received: self.bytes_received,
+            lookups: self.lookups,
         }
     }
 

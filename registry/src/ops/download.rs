@@ -132,6 +132,14 @@ impl Download {
         }
     }
 
+    /// Asks this peer, which is believed to have what is wanted, before providers are looked for.
+    pub(crate) async fn ask_first(&mut self, peer: PeerId) -> Result<(), Stopped> {
+        match &mut self.network {
+            Some(network) => network.ask_first(peer).await,
+            None => Ok(()),
+        }
+    }
+
     /// Says what is retrieved, for the book of peers: its name for people, and, once it is certain whose package it is,
     /// its name there.
     pub(crate) fn about(&mut self, package: String, provision: Option<String>) {

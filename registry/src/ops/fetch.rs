@@ -23,6 +23,7 @@ use super::{
     failure::{self, usage},
     peers::provision,
     resolve::Wanted,
+    sources::Source,
 };
 use crate::{
     ErrorKind, Failure, FetchRequest, FetchTo, Fetched, Progress, ProviderReport, Reporter,
@@ -55,8 +56,22 @@ impl Operations {
         }
         let mut download = self.download(&request, reporter.clone()).await?;
         let found = self.bring(&mut download, target, &reporter).await?;
+        self.remember_source(&found, &download, started);
         let (path, exported) = self.write(&request, &found, reporter).await?;
         Ok(report(&found, path, exported, &download, started))
+    }
+
+    /// The next package of the same namespace is asked of whom this one came from, unless this one was: then the DHT was
+    /// not asked.
+    fn remember_source(&self, found: &Found, download: &Download, started: Instant) {
+        let most = download.so_far().sources.iter().max_by_key(|(_, bytes)| **bytes);
+        let (Some((_, release)), Some(publisher), Some((peer, _))) = (&found.release, found.publisher, most) else {
+            return;
+        };
+        let namespace = release.package.namespace();
+        if self.sources.of(namespace, Some(&publisher), started).is_none() {
+            self.sources.looked_up(namespace, Source { publisher, peer: *peer }, Instant::now());
+        }
     }
 
     /// Brings everything of a target into the store, where it stays at least as long as `download`.

@@ -4,17 +4,23 @@
 //! highest head of every publisher. Then the publisher's own Merkle map says which versions there are, and the release
 //! that is chosen carries the publisher's signature.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ggen_blockstore::{Block, Cid};
 use libp2p::PeerId;
 
-use super::{Operations, clock, download::Download, failure, peers::is_lie};
+use super::{Operations, clock, download::Download, failure, peers::is_lie, sources::Source};
 use crate::{
     BootstrapRequest, ErrorKind, Failure, Fault, Progress, Reporter,
     identity::{Envelope, IdentityChain, PublisherId, RecordError, Signed},
-    index::{Claim, ClaimError, ClaimSet, PublisherEntry, VersionEntry, Walk, package_key, qualified_key},
-    node::FoundRecord,
+    index::{
+        Claim, ClaimError, ClaimQuestion, ClaimSet, PublisherEntry, VersionEntry, Walk, package_key, qualified_key,
+    },
+    node::{FoundRecord, Protocol},
     package::{PackageId, Release, Requirement},
 };
 
@@ -75,9 +81,52 @@ impl Operations {
         if download.is_offline() {
             return Ok(Vec::new());
         }
+        let namespace = wanted.package.namespace();
+        if let Some(source) = self.sources.of(namespace, wanted.publisher.as_ref(), Instant::now()) {
+            download.ask_first(source.peer).await.map_err(failure::stopped)?;
+            if let Some(claim) = self.ask_source(download, source, wanted.package).await? {
+                return Ok(vec![claim]);
+            }
+            self.sources.forget(namespace);
+        }
         let answers = self.ask_the_dht(wanted).await?;
         answers.liars.into_iter().for_each(|liar| download.blame(liar, Fault::InvalidRecord));
         Ok(answers.claims)
+    }
+
+    /// Asks a peer that lately had what was wanted of a publisher for the claim on another package of it. None sends one
+    /// to the DHT.
+    async fn ask_source(
+        &self,
+        download: &mut Download,
+        source: Source,
+        package: &PackageId,
+    ) -> Result<Option<Claim>, Failure> {
+        let Some(node) = &self.node else { return Ok(None) };
+        let question = ClaimQuestion::new(&self.config.packages_topic, source.publisher, package.clone());
+        let question = question.encode().map_err(failure::failed)?;
+        let answer = tokio::time::timeout(SOURCE_PATIENCE, node.ask(source.peer, Protocol::Claim, question)).await;
+        let answer = match answer {
+            Ok(Ok(answer)) if !answer.is_empty() => answer,
+            _ => return Ok(None),
+        };
+        let verified = failure::blocking(move || Ok(Claim::verify(&answer, clock::now()))).await?;
+        match verified {
+            Ok(claim) if claim.publisher() == source.publisher && claim.package() == Some(package) => {
+                self.keep(vec![claim.clone()]).await?;
+                Ok(Some(claim))
+            }
+            Ok(_) => {
+                download.blame(source.peer, Fault::InvalidRecord);
+                Ok(None)
+            }
+            Err(error) => {
+                if is_lie(&error) {
+                    download.blame(source.peer, Fault::InvalidRecord);
+                }
+                Ok(None)
+            }
+        }
     }
 
     /// A node that has only just started may not have reached its bootstrap nodes yet: they are awaited, so that nobody
@@ -293,6 +342,9 @@ pub(super) struct Answers {
     pub(super) liars: Vec<PeerId>,
 }
 
+/// A peer that is slower than this to say what it claims is not waited for.
+const SOURCE_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Most reasons kept of values that were refused, and most peers that gave them.
 const MAX_REFUSED: usize = 16;
 
@@ -336,3 +388,6 @@ pub(super) fn choose<'a>(entries: &'a [VersionEntry], wanted: &Wanted<'_>) -> Re
         Failure::new(ErrorKind::NotFound, message)
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,9 @@ use crate::{
 /// Pause before providers are looked for again; it doubles up to [`LONGEST_SEARCH_PAUSE`].
 const FIRST_SEARCH_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_SEARCH_PAUSE: Duration = Duration::from_secs(30);
+/// What is wanted of a peer that is believed to have it may take so long before the DHT is asked for more providers: most
+/// packages are small, and then it is never asked.
+const HEAD_START: Duration = Duration::from_millis(250);
 /// Providers found that wait to be asked.
 const FOUND_QUEUE: usize = 64;
 
@@ -27,6 +30,7 @@ pub(super) struct Network {
     next_search: Instant,
     search_pause: Duration,
     asked: HashSet<PeerId>,
+    has_source: bool,
     account: Account,
 }
 
@@ -46,8 +50,15 @@ impl Network {
         }
         let next_search = Instant::now();
         let (search_keys, searching, search_pause) = (Vec::new(), None, FIRST_SEARCH_PAUSE);
-        let account = Account::new(peers);
-        Ok(Self { node, session, search_keys, searching, next_search, search_pause, asked, account })
+        let (account, has_source) = (Account::new(peers), !providers.is_empty());
+        Ok(Self { node, session, search_keys, searching, next_search, search_pause, asked, has_source, account })
+    }
+
+    /// Asks this peer, which is believed to have what is wanted, before providers are looked for.
+    pub(super) async fn ask_first(&mut self, peer: PeerId) -> Result<(), Stopped> {
+        self.asked.insert(peer);
+        self.has_source = true;
+        self.session.add_peer(peer).await
     }
 
     pub(super) fn node(&self) -> &Handle {
@@ -66,7 +77,7 @@ impl Network {
         let key = cid.hash().to_bytes();
         if !self.search_keys.contains(&key) {
             self.search_keys.push(key);
-            self.next_search = Instant::now();
+            self.next_search = Instant::now() + if self.has_source { HEAD_START } else { Duration::ZERO };
             self.search_pause = FIRST_SEARCH_PAUSE;
         }
     }
@@ -91,7 +102,9 @@ impl Network {
                         return Ok(Some(Arrived { block, from }));
                     }
                     SessionEvent::NeedPeers { .. } => {
-                        self.next_search = self.next_search.min(Instant::now() + self.search_pause);
+                        // Whoever was believed to have it has not, or is slow to say so.
+                        let pause = if std::mem::take(&mut self.has_source) { Duration::ZERO } else { self.search_pause };
+                        self.next_search = self.next_search.min(Instant::now() + pause);
                     }
                     SessionEvent::Offended { peer, offence } => {
                         tracing::info!(target: "ggen_marketplace::backend::p2p", %peer, ?offence, "source is at fault");

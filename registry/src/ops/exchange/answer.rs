@@ -12,8 +12,8 @@ use crate::{
     Failure,
     identity::Signed,
     index::{
-        Catalog, CatalogAnswer, CatalogError, CatalogQuestion, Claim, ClaimError, OfferedHit, SearchAnswer,
-        SearchQuestion, Summary,
+        Catalog, CatalogAnswer, CatalogError, CatalogQuestion, Claim, ClaimError, ClaimQuestion, OfferedHit,
+        SearchAnswer, SearchQuestion, Summary,
     },
     node::{Asked, Handle, Protocol},
     ops::{Operations, clock, failure, limiter::Limiter},
@@ -25,6 +25,9 @@ const MAX_ANSWERING: usize = 8;
 /// Questions that one peer may put at once, and per second in the long run.
 const BURST: f64 = 128.0;
 const PER_SECOND: f64 = 16.0;
+/// The same of questions for one claim, which cost a hundredth: whoever installs asks one for every package.
+const CLAIMS_BURST: f64 = 4096.0;
+const CLAIMS_PER_SECOND: f64 = 256.0;
 /// Bytes of the claims of one search answer; the protocol's bound is above.
 const SEARCH_BYTES: usize = 192 << 10;
 /// Bytes of the releases of one page; the protocol's bound is above.
@@ -35,10 +38,12 @@ const SEARCH_PATIENCE: Duration = Duration::from_secs(2);
 impl Operations {
     /// Answers peers until the node stops. What cannot be answered is declined by saying nothing.
     pub(crate) async fn answer_questions(self: Arc<Self>, node: Handle, mut asked: mpsc::Receiver<Asked>) {
-        let mut limiter = Limiter::new(BURST, PER_SECOND);
+        let (mut limiter, mut claims) =
+            (Limiter::new(BURST, PER_SECOND), Limiter::new(CLAIMS_BURST, CLAIMS_PER_SECOND));
         let mut answering = JoinSet::new();
         while let Some(question) = asked.recv().await {
             let now = Instant::now();
+            let limiter = if question.protocol == Protocol::Claim { &mut claims } else { &mut limiter };
             if !limiter.admits(question.peer, now) {
                 tracing::debug!(target: "ggen_marketplace::backend::p2p", peer = %question.peer, "asks too much");
                 continue;
@@ -58,6 +63,7 @@ impl Operations {
             Ok(match protocol {
                 Protocol::Search => operations.answer_search(&data, came)?,
                 Protocol::Catalog => operations.answer_catalog(&data)?,
+                Protocol::Claim => operations.answer_claim(&data)?,
             })
         });
         match answer.await {
@@ -106,6 +112,20 @@ impl Operations {
         let (None, Some(head)) = (&publisher.equivocation, &publisher.head) else { return Ok(None) };
         let plain = Claim::for_package(&publisher.chain, head, release, None, clock::now());
         Ok(plain.ok().or_else(|| self.claim(&publisher.chain, head, &record.package).ok().map(|(claim, _)| claim)))
+    }
+
+    /// The claim that this node could tell the DHT: with the proof, from the publisher's own tree.
+    fn answer_claim(&self, data: &[u8]) -> Result<Result<Vec<u8>, ClaimError>, Failure> {
+        let question = match ClaimQuestion::decode(data, &self.config.packages_topic) {
+            Ok(question) => question,
+            Err(error) => return Ok(Err(error)),
+        };
+        let publisher = self.catalog.publisher(&question.publisher).map_err(failure::failed)?;
+        let claim = publisher.filter(|publisher| publisher.equivocation.is_none()).and_then(|publisher| {
+            // Without the blocks that prove it there is nothing to say.
+            self.claim(&publisher.chain, publisher.head.as_ref()?, &question.package).ok()
+        });
+        Ok(Ok(claim.map_or_else(Vec::new, |(claim, _)| claim.encoded().to_vec())))
     }
 
     fn answer_catalog(&self, data: &[u8]) -> Result<Result<Vec<u8>, ClaimError>, Failure> {

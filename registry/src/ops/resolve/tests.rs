@@ -1,0 +1,81 @@
+use tempfile::TempDir;
+
+use crate::{
+    Registry,
+    index::{ClaimQuestion, actor::Actor},
+    node::Protocol,
+    ops::testing::{address, connect, fetch, open, publish},
+};
+
+const TOPIC: &str = "/ggen/packages/v1";
+
+async fn lookups(registry: &Registry) -> u64 {
+    registry.operations().node().unwrap().snapshot().await.unwrap().lookups
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_package_of_a_namespace_costs_no_walk_through_the_dht() {
+    let (homes, work) = ([TempDir::new().unwrap(), TempDir::new().unwrap()], TempDir::new().unwrap());
+    let (alice, bob) = (open(homes[0].path()).await, open(homes[1].path()).await);
+    connect(&bob, address(&alice)).await;
+    for name in ["lamp", "bottle"] {
+        publish(&alice, work.path(), name, "1.0.0").await;
+    }
+    fetch(&bob, "tests/lamp", &work.path().join("lamp")).await;
+    let before = lookups(&bob).await;
+    assert!(before > 0, "the first one is looked up");
+    let fetched = fetch(&bob, "tests/bottle", &work.path().join("bottle")).await;
+    assert_eq!(fetched.version.as_deref(), Some("1.0.0"));
+    assert_eq!(lookups(&bob).await, before);
+
+    // Published since: the source says so itself.
+    publish(&alice, work.path(), "bottle", "1.1.0").await;
+    let fetched = fetch(&bob, "tests/bottle", &work.path().join("newer")).await;
+    assert_eq!(fetched.version.as_deref(), Some("1.1.0"));
+    assert_eq!(lookups(&bob).await, before);
+    alice.shutdown().await.unwrap();
+    bob.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_gone_or_does_not_know_costs_one_walk_and_no_more() {
+    let homes: Vec<_> = (0..3).map(|_| TempDir::new().unwrap()).collect();
+    let work = TempDir::new().unwrap();
+    let (alice, bob, carol) = (open(homes[0].path()).await, open(homes[1].path()).await, open(homes[2].path()).await);
+    connect(&bob, address(&alice)).await;
+    connect(&carol, address(&alice)).await;
+    connect(&bob, address(&carol)).await;
+    publish(&alice, work.path(), "lamp", "1.0.0").await;
+    publish(&carol, work.path(), "bottle", "1.0.0").await;
+    fetch(&bob, "tests/lamp", &work.path().join("lamp")).await;
+    // Of the same namespace, but of another publisher: whom lamp came from knows nothing of it.
+    let fetched = fetch(&bob, "tests/bottle", &work.path().join("bottle")).await;
+    assert_eq!(fetched.package.as_deref(), Some("tests/bottle"));
+    alice.shutdown().await.unwrap();
+    bob.shutdown().await.unwrap();
+    carol.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_for_a_claim_is_answered_with_one_or_with_nothing() {
+    let (homes, work) = ([TempDir::new().unwrap(), TempDir::new().unwrap()], TempDir::new().unwrap());
+    let (alice, bob) = (open(homes[0].path()).await, open(homes[1].path()).await);
+    connect(&bob, address(&alice)).await;
+    let published = publish(&alice, work.path(), "lamp", "1.0.0").await;
+    let (node, peer) = (bob.operations().node().unwrap(), alice.operations().node().unwrap().peer_id());
+    let ask = async |publisher: crate::PublisherId, package: &str| {
+        let question = ClaimQuestion::new(TOPIC, publisher, package.parse().unwrap()).encode().unwrap();
+        node.ask(peer, Protocol::Claim, question).await.unwrap()
+    };
+    let publisher: crate::PublisherId = published.publisher.parse().unwrap();
+    let claim = crate::index::Claim::verify(&ask(publisher, "tests/lamp").await, crate::ops::clock::now()).unwrap();
+    assert_eq!(claim.package().unwrap().as_str(), "tests/lamp");
+    assert_eq!(ask(publisher, "tests/bottle").await, b"");
+    assert_eq!(ask(Actor::new(1).chain.publisher(), "tests/lamp").await, b"");
+    // No question at all is not answered, and counted against who put it.
+    node.ask(peer, Protocol::Claim, b"nonsense".to_vec()).await.unwrap_err();
+    let book = &alice.operations().peers;
+    assert_eq!(book.get(&bob.operations().node().unwrap().peer_id()).map(|record| record.failed), Some(1));
+    alice.shutdown().await.unwrap();
+    bob.shutdown().await.unwrap();
+}
