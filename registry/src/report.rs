@@ -58,6 +58,8 @@ pub struct Status {
     pub bytes_sent: u64,
     /// Bytes of blocks received since the start.
     pub bytes_received: u64,
+    /// Walks through a DHT, for a record or for providers, since the start.
+    pub dht_walks: u64,
     /// Seconds since the start.
     pub uptime_seconds: u64,
 }

@@ -149,5 +149,5 @@ pub(crate) struct Snapshot {
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
     /// Walks through a DHT for a record or for providers, since the start.
-    pub(crate) lookups: u64,
+    pub(crate) dht_walks: u64,
 }

@@ -87,7 +87,7 @@ pub(crate) struct Driver {
     requests: requests::Requests,
     bytes_sent: u64,
     bytes_received: u64,
-    lookups: u64,
+    dht_walks: u64,
 }
 
 /// Who waits for a dial.
@@ -161,7 +161,7 @@ impl Driver {
             requests: requests::Requests::new(asked, met),
             bytes_sent: 0,
             bytes_received: 0,
-            lookups: 0,
+            dht_walks: 0,
         }
     }
 
@@ -397,7 +397,7 @@ impl Driver {
             serves_ggen_dht,
             bytes_sent: self.bytes_sent,
             bytes_received: self.bytes_received,
-            lookups: self.lookups,
+            dht_walks: self.dht_walks,
         }
     }
 

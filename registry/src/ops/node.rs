@@ -83,6 +83,7 @@ impl Operations {
             store_bytes: store.stored_bytes,
             bytes_sent: snapshot.bytes_sent,
             bytes_received: snapshot.bytes_received,
+            dht_walks: snapshot.dht_walks,
             uptime_seconds: started.elapsed().as_secs(),
         })
     }

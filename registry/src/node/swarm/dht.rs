@@ -47,20 +47,20 @@ impl Driver {
 
     pub(super) fn try_providers(&mut self, key: &[u8], tried: &mpsc::Sender<Tried>) {
         for dht in Dht::BOTH {
-            self.lookups += 1;
+            self.dht_walks += 1;
             let id = self.kad(dht).get_providers(RecordKey::from(key.to_vec()));
             self.pending.add(dht, id, Purpose::Trial(tried.clone()));
         }
     }
 
     pub(super) fn find_providers_on(&mut self, dht: Dht, key: &[u8], found: mpsc::Sender<PeerId>) {
-        self.lookups += 1;
+        self.dht_walks += 1;
         let id = self.kad(dht).get_providers(RecordKey::from(key.to_vec()));
         self.pending.add(dht, id, Purpose::Providers(found));
     }
 
     pub(super) fn find_record(&mut self, key: &[u8], found: mpsc::Sender<FoundRecord>) {
-        self.lookups += 1;
+        self.dht_walks += 1;
         let id = self.kad(Dht::Ggen).get_record(RecordKey::from(key.to_vec()));
         self.pending.add(Dht::Ggen, id, Purpose::Record(found));
     }

@@ -331,7 +331,7 @@ fn snapshot() -> Snapshot {
         serves_ggen_dht: true,
         bytes_sent: 0,
         bytes_received: 0,
-        lookups: 0,
+        dht_walks: 0,
     }
 }
 
