@@ -42,6 +42,7 @@ pub(crate) struct Kubo {
     peer_id: String,
     addresses: Vec<String>,
     home: TempDir,
+    prefix: Vec<String>,
 }
 
 impl Kubo {
@@ -53,10 +54,10 @@ impl Kubo {
         }
         .unwrap_or_else(|error| panic!("cannot create a directory for Kubo: {error}"));
         let profiles = format!("--profile=test,{}", options.import.profile());
-        expect_success(&["init", &profiles], ipfs(home.path()).args(["init", &profiles]).output());
+        expect_success(&["init", &profiles], ipfs(home.path(), &options.prefix).args(["init", &profiles]).output());
         config::rewrite(&repository(home.path()).join("config"), options);
 
-        let mut daemon = ipfs(home.path());
+        let mut daemon = ipfs(home.path(), &options.prefix);
         if let Routing::Amino { .. } = options.routing {
             daemon.env("TEST_DHT_STUB", "1");
         }
@@ -71,7 +72,8 @@ impl Kubo {
             .unwrap_or_else(|error| panic!("cannot start the Kubo daemon: {error}"));
         let ready = watch_stdout(child.stdout.take().expect("stdout is piped"), log);
 
-        let mut kubo = Self { child, peer_id: String::new(), addresses: Vec::new(), home };
+        let mut kubo =
+            Self { child, peer_id: String::new(), addresses: Vec::new(), home, prefix: options.prefix.clone() };
         kubo.wait_until_ready(&ready);
         kubo.peer_id = kubo.cmd(&["id", "--format=<id>"]);
         kubo.addresses = lines(&kubo.cmd(&["swarm", "addrs", "local", "--id"]));
@@ -119,8 +121,13 @@ impl Kubo {
 
     /// Returns the command that `cmd` runs, for callers that time it or run it in the background.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
-        let mut command = ipfs(self.home.path());
-        command.arg(format!("--timeout={COMMAND_TIMEOUT}")).args(args).stdin(Stdio::null());
+        self.command_within(COMMAND_TIMEOUT, args)
+    }
+
+    /// Returns the command that `cmd` runs, which Kubo gives up after `timeout`, such as `1h`.
+    pub(crate) fn command_within<S: AsRef<OsStr>>(&self, timeout: &str, args: &[S]) -> Command {
+        let mut command = ipfs(self.home.path(), &self.prefix);
+        command.arg(format!("--timeout={timeout}")).args(args).stdin(Stdio::null());
         command
     }
 
@@ -229,8 +236,15 @@ fn log_path(home: &Path) -> PathBuf {
 }
 
 /// Returns an `ipfs` command that sees this node's repository and none of the caller's settings.
-fn ipfs(home: &Path) -> Command {
-    let mut command = Command::new(binary::locate());
+fn ipfs(home: &Path, prefix: &[String]) -> Command {
+    let mut command = match prefix {
+        [] => Command::new(binary::locate()),
+        [program, words @ ..] => {
+            let mut command = Command::new(program);
+            command.args(words).arg(binary::locate());
+            command
+        }
+    };
     for variable in ["IPFS_PROFILE", "IPFS_HTTP_ROUTERS", "IPFS_NS_MAP", "TEST_DHT_STUB", "XDG_CONFIG_HOME"] {
         command.env_remove(variable);
     }

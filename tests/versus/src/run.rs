@@ -1,113 +1,116 @@
-//! The rounds of one workload: every system on the same package, in turning order, and what they took.
+//! The rounds of one workload: every system on the same bytes, in turning order, and what they took.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::system::System;
+use crate::files;
+use crate::host::Host;
+use crate::system::{Kind, System};
+use crate::table::{Place, Table};
 use crate::workload::{Package, Workload};
 
-/// One line of the table: the times of every system, in their order, for one step of one workload.
-#[derive(Debug)]
-pub(crate) struct Row {
-    pub(crate) workload: String,
-    pub(crate) step: &'static str,
-    pub(crate) times: Vec<Vec<Duration>>,
+/// Where, how often and between which hosts to measure.
+pub(crate) struct Plan {
+    pub(crate) directories: Vec<Directory>,
+    /// The one that publishes and the one that fetches.
+    pub(crate) hosts: [Host; 2],
+    /// Most rounds of what takes minutes, if anything does: Kubo over a long way.
+    pub(crate) slow_rounds: Option<u32>,
+    /// What stands before a workload's label.
+    pub(crate) prefix: &'static str,
+}
+
+/// Where stores and files lie.
+#[derive(Clone, Debug)]
+pub(crate) struct Directory {
+    pub(crate) path: PathBuf,
+    pub(crate) place: Place,
+    pub(crate) rounds: u32,
+}
+
+impl Plan {
+    fn most_rounds(&self) -> u32 {
+        self.directories.iter().map(|directory| directory.rounds).max().unwrap_or(0)
+    }
+
+    fn runs(&self, kind: Kind, round: u32) -> bool {
+        let slow = matches!(kind, Kind::Kubo | Kind::KuboPin | Kind::GgenToKubo);
+        !slow || self.slow_rounds.is_none_or(|most| round < most)
+    }
 }
 
 /// What one system took for one package.
 struct Sample {
-    cid: String,
-    publish: Duration,
-    fetch: Duration,
+    cid: Option<String>,
+    steps: Vec<(&'static str, Duration)>,
 }
 
-/// Runs all rounds; returns a row for publishing, one for fetching and one for both together.
-pub(crate) fn measure(workload: &Workload, systems: &[System], rounds: u32, work: &Path) -> Result<Vec<Row>> {
-    let mut samples: Vec<Vec<Sample>> = systems.iter().map(|_| Vec::new()).collect();
-    let mut package = workload.create(&work.join("package"))?;
-    for round in 0..rounds as usize {
-        if round > 0 && workload.changes_every_round() {
-            remove(&package.path)?;
-            package = workload.create(&work.join("package"))?;
+/// Runs all rounds and adds what they took to the table; returns the package of the last one, whose directory is gone.
+pub(crate) fn measure(workload: &Workload, systems: &[System], plan: &Plan, table: &mut Table) -> Result<Package> {
+    let template_at = plan.directories[0].path.join("template");
+    let template = workload.template(&template_at)?;
+    let label = format!("{}{}", plan.prefix, template.label);
+    let mut order: Vec<&System> = systems.iter().filter(|system| system.kind.handles(workload)).collect();
+    for round in 0..plan.most_rounds() {
+        workload.renew(&template)?;
+        for directory in plan.directories.iter().filter(|directory| round < directory.rounds) {
+            let mut cids = BTreeSet::new();
+            for system in order.iter().filter(|system| plan.runs(system.kind, round)) {
+                let at = directory.path.join(format!("{}-{}", system.name, round));
+                let sample = run(system, workload, &template, &at, plan)
+                    .with_context(|| format!("{} failed on {}", system.name, template.label))?;
+                // On a disk, deleting a tree slows down what is created after it; all goes at the end.
+                if directory.place == Place::Main {
+                    files::remove(&at)?;
+                }
+                cids.extend(sample.cid);
+                let mut words = Vec::new();
+                for (step, time) in &sample.steps {
+                    table.add(&label, &format!("{step}, s"), &system.name, directory.place, time.as_secs_f64());
+                    words.push(format!("{step} {:.3} s", time.as_secs_f64()));
+                }
+                eprintln!("round {}: {label}: {}: {}", round + 1, system.name, words.join(", "));
+            }
+            ensure!(cids.len() <= 1, "the systems made different CIDs of one package: {cids:?}");
         }
-        for turn in 0..systems.len() {
-            let index = (turn + round) % systems.len();
-            let system = &systems[index];
-            let sample = run(system, &package, &work.join("run"))
-                .with_context(|| format!("{} failed on {}", system.name, package.label))?;
-            eprintln!(
-                "round {}: {}: {} published in {:.3} s, fetched in {:.3} s",
-                round + 1,
-                package.label,
-                system.name,
-                sample.publish.as_secs_f64(),
-                sample.fetch.as_secs_f64()
-            );
-            samples[index].push(sample);
-        }
-        let cids: BTreeSet<&str> =
-            samples.iter().filter_map(|of_one| of_one.last()).map(|sample| sample.cid.as_str()).collect();
-        ensure!(cids.len() == 1, "the systems made different CIDs of one package: {cids:?}");
+        order.rotate_left(1);
     }
-    remove(&package.path)?;
-    let row = |step, time: fn(&Sample) -> Duration| Row {
-        workload: package.label.clone(),
-        step,
-        times: samples.iter().map(|of_one| of_one.iter().map(time).collect()).collect(),
-    };
-    Ok(vec![
-        row("publish", |sample| sample.publish),
-        row("fetch", |sample| sample.fetch),
-        row("both", |sample| sample.publish + sample.fetch),
-    ])
+    files::remove(&template_at)?;
+    Ok(template)
 }
 
 /// Runs one system on one package with empty stores, and checks what it fetched.
-fn run(system: &System, package: &Package, directory: &Path) -> Result<Sample> {
-    fs::create_dir(directory).with_context(|| format!("cannot create `{}`", directory.display()))?;
-    let out = directory.join("out");
-    let mut pair = system.start(directory)?;
-    let (cid, publish) = pair.publish(&package.path)?;
-    let fetch = pair.fetch(&cid, &out)?;
-    drop(pair);
-    ensure_same(&package.path, &out)?;
-    remove(directory)?;
-    Ok(Sample { cid, publish, fetch })
-}
-
-/// Fails unless two trees hold the same files with the same bytes.
-fn ensure_same(published: &Path, fetched: &Path) -> Result<()> {
-    let (left, right) = (relative_files(published)?, relative_files(fetched)?);
-    ensure!(left == right, "the fetched tree has other files than the published one");
-    for file in left {
-        let read =
-            |root: &Path| fs::read(root.join(&file)).with_context(|| format!("cannot read `{}`", file.display()));
-        ensure!(read(published)? == read(fetched)?, "`{}` was fetched with other bytes", file.display());
+fn run(system: &System, workload: &Workload, template: &Package, at: &Path, plan: &Plan) -> Result<Sample> {
+    files::make(at)?;
+    let (out, next_out) = (at.join("out"), at.join("next"));
+    let mut package = template.clone();
+    if workload.has_next() {
+        // What is edited is this system's own copy, at one place, with the times of its files.
+        package.path = at.join("package");
+        files::copy(&template.path, &package.path)?;
     }
-    Ok(())
-}
-
-fn relative_files(root: &Path) -> Result<BTreeSet<PathBuf>> {
-    let mut files = BTreeSet::new();
-    let mut open = vec![root.to_owned()];
-    while let Some(directory) = open.pop() {
-        let entries = fs::read_dir(&directory).with_context(|| format!("cannot list `{}`", directory.display()))?;
-        for entry in entries {
-            let path = entry.with_context(|| format!("cannot list `{}`", directory.display()))?.path();
-            if path.is_dir() {
-                open.push(path);
-            } else {
-                files.insert(path.strip_prefix(root).expect("it lies below the root").to_owned());
+    let mut pair = system.start(at, &plan.hosts)?;
+    let mut published = pair.publish(&package)?;
+    let mut fetched = pair.fetch(&published.id, &out)?;
+    let mut result = &out;
+    if workload.has_next() {
+        workload.advance(&package.path)?;
+        published = pair.publish(&package)?;
+        result = if pair.updates_in_place() { &out } else { &next_out };
+        fetched = pair.fetch(&published.id, result)?;
+    }
+    if fetched.is_some() && pair.keeps() {
+        match &package.single_file {
+            Some(file) if pair.files_alone() => {
+                files::ensure_same_file(file, &result.join(crate::workload::SINGLE_FILE))?;
             }
+            _ => files::ensure_same(&package.path, result)?,
         }
     }
-    Ok(files)
-}
-
-fn remove(directory: &Path) -> Result<()> {
-    fs::remove_dir_all(directory).with_context(|| format!("cannot remove `{}`", directory.display()))
+    drop(pair);
+    let steps = [published.time.map(|time| ("publish", time)), fetched.map(|time| ("fetch", time))];
+    Ok(Sample { cid: published.cid, steps: steps.into_iter().flatten().collect() })
 }

@@ -1,13 +1,11 @@
 //! What is published and fetched: packages, so that every system gets the same directory.
 
-use std::fs::{self, File};
-use std::hash::{BuildHasher, RandomState};
-use std::io::{BufWriter, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::crates;
+use crate::{crates, files};
 
 /// What a tree made of crate sources holds at most, and what every tree must hold.
 const TREE_FILES: usize = 3500;
@@ -16,58 +14,104 @@ const LEAST_TREE_FILES: usize = 3000;
 
 /// Every package has one; a tree's own is kept.
 const MANIFEST: &str = "[package]\nname = \"versus\"\nversion = \"1.0.0\"\ndescription = \"What is measured\"\n";
+/// That of the new version.
+const NEXT_MANIFEST: &str = "[package]\nname = \"versus\"\nversion = \"1.0.1\"\ndescription = \"What is measured\"\n";
+/// The single file of a package that is one file.
+pub(crate) const SINGLE_FILE: &str = "random.bin";
+/// One file in so many is another one in the new version.
+const UNCHANGED_TO_CHANGED: usize = 100;
 
 /// A kind of package to measure with.
 #[derive(Clone, Debug)]
 pub(crate) enum Workload {
-    /// One file of random bytes, new in every round.
+    /// One file of random bytes.
     File { mib: u64 },
     /// Many files: those below `source`, or the sources of crates in cargo's registry.
     Tree { source: Option<PathBuf> },
+    /// That tree, and then the same with one file in a hundred changed.
+    Version { source: Option<PathBuf> },
 }
 
 /// A package on disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Package {
     pub(crate) path: PathBuf,
     pub(crate) label: String,
+    /// The only file that matters, for systems that know no directories.
+    pub(crate) single_file: Option<PathBuf>,
+    pub(crate) bytes: u64,
 }
 
 impl Workload {
-    /// Tells whether every round has a package of its own. A tree stays, since the registry it is made of may change.
-    pub(crate) fn changes_every_round(&self) -> bool {
-        matches!(self, Self::File { .. })
-    }
-
-    /// Writes the package into `directory`, which does not exist.
-    pub(crate) fn create(&self, directory: &Path) -> Result<Package> {
-        let path = directory.to_owned();
-        fs::create_dir_all(&path).with_context(|| format!("cannot create `{}`", path.display()))?;
-        let label = match self {
+    /// Writes what all rounds begin with into `directory`, which does not exist.
+    pub(crate) fn template(&self, directory: &Path) -> Result<Package> {
+        files::make(directory)?;
+        let mut package = Package { path: directory.to_owned(), label: String::new(), single_file: None, bytes: 0 };
+        match self {
             Self::File { mib } => {
-                write_random(&path.join("random.bin"), mib << 20)?;
-                format!("file, {mib} MiB")
+                package.single_file = Some(directory.join(SINGLE_FILE));
+                package.bytes = mib << 20;
+                package.label = format!("file, {mib} MiB");
             }
-            Self::Tree { source } => {
+            Self::Tree { source } | Self::Version { source } => {
                 let mut tree = Tree { files: 0, bytes: 0 };
                 match source {
-                    Some(source) => tree.copy(source, &path)?,
-                    None => tree.copy_crates(&path)?,
+                    Some(source) => tree.copy(source, directory)?,
+                    None => tree.copy_crates(directory)?,
                 }
                 ensure!(
                     tree.files >= LEAST_TREE_FILES,
                     "the tree has {} files and needs {LEAST_TREE_FILES}; name a larger one with --tree",
                     tree.files
                 );
-                format!("tree, {} files, {:.1} MB", tree.files, tree.bytes as f64 / 1e6)
+                let kind = if matches!(self, Self::Tree { .. }) { "tree" } else { "new version, 1 % of" };
+                package.bytes = tree.bytes;
+                package.label = format!("{kind} {} files, {:.1} MB", tree.files, tree.bytes as f64 / 1e6);
             }
-        };
-        let manifest = path.join("gpack.toml");
-        if !manifest.exists() {
+        }
+        let manifest = directory.join("gpack.toml");
+        if !manifest.exists() || matches!(self, Self::Version { .. }) {
             fs::write(&manifest, MANIFEST).with_context(|| format!("cannot write `{}`", manifest.display()))?;
         }
-        Ok(Package { path, label })
+        Ok(package)
     }
+
+    /// Makes the bytes of a package those of a new round.
+    pub(crate) fn renew(&self, package: &Package) -> Result<()> {
+        if let Some(file) = &package.single_file {
+            return files::write_random(file, package.bytes);
+        }
+        let line = format!("// {}", files::nonce());
+        for file in files::relative(&package.path)?.iter().filter(|file| !is_manifest(file)) {
+            files::append(&package.path.join(file), &line)?;
+        }
+        Ok(())
+    }
+
+    /// Tells whether the package is published a second time, changed.
+    pub(crate) fn has_next(&self) -> bool {
+        matches!(self, Self::Version { .. })
+    }
+
+    /// Makes the package its next version: every hundredth file gets a line in its middle.
+    pub(crate) fn advance(&self, package: &Path) -> Result<()> {
+        let line = format!("// {}\n", files::nonce());
+        for file in files::relative(package)?.iter().filter(|file| !is_manifest(file)).step_by(UNCHANGED_TO_CHANGED) {
+            let path = package.join(file);
+            let edit = || {
+                let mut bytes = fs::read(&path)?;
+                let middle = bytes.len() / 2;
+                bytes.splice(middle..middle, line.bytes());
+                fs::write(&path, bytes)
+            };
+            edit().with_context(|| format!("cannot change `{}`", path.display()))?;
+        }
+        fs::write(package.join("gpack.toml"), NEXT_MANIFEST).context("cannot change gpack.toml")
+    }
+}
+
+fn is_manifest(file: &Path) -> bool {
+    file.as_os_str() == "gpack.toml"
 }
 
 /// A tree that is being copied together.
@@ -105,8 +149,7 @@ impl Tree {
                 continue;
             }
             let target = to.join(file.strip_prefix(from).expect("files() returns paths below its argument"));
-            let parent = target.parent().expect("the target is a file in a directory");
-            fs::create_dir_all(parent).with_context(|| format!("cannot create `{}`", parent.display()))?;
+            files::make(target.parent().expect("the target is a file in a directory"))?;
             fs::copy(&file, &target).with_context(|| format!("cannot copy `{}`", file.display()))?;
             self.files += 1;
             self.bytes += length;
@@ -128,18 +171,23 @@ fn subdirectories(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Writes bytes that do not compress and differ at every call: SplitMix64 from a random seed.
-fn write_random(path: &Path, bytes: u64) -> Result<()> {
-    let write = || -> std::io::Result<()> {
-        let mut state = RandomState::new().hash_one(bytes);
-        let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
-        for _ in 0..bytes / 8 {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut word = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            file.write_all(&(word ^ (word >> 31)).to_le_bytes())?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_version_differs_in_one_file_of_a_hundred() {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let (former, next) = (directory.path().join("former"), directory.path().join("next"));
+        files::make(&former).expect("a directory can be made");
+        for number in 0..300 {
+            fs::write(former.join(format!("{number:03}")), "text").expect("a file can be written");
         }
-        file.flush()
-    };
-    write().with_context(|| format!("cannot write `{}`", path.display()))
+        fs::write(former.join("gpack.toml"), MANIFEST).expect("a file can be written");
+        files::copy(&former, &next).expect("a tree can be copied");
+        Workload::Version { source: None }.advance(&next).expect("a tree can be changed");
+        let read = |root: &Path, file: &Path| fs::read(root.join(file)).expect("a file can be read");
+        let names = files::relative(&former).expect("a tree can be listed");
+        assert_eq!(names.iter().filter(|file| read(&former, file) != read(&next, file)).count(), 4);
+    }
 }

@@ -1,6 +1,7 @@
 //! The configuration of a Kubo that talks to nobody but the peers a test gives it.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -38,7 +39,7 @@ pub(crate) enum Routing {
 }
 
 /// What a test may choose about a Kubo node.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) import: Import,
     pub(crate) routing: Routing,
@@ -46,6 +47,23 @@ pub(crate) struct Options {
     pub(crate) quic: bool,
     /// Where the repository is created; the system's temporary directory when `None`.
     pub(crate) directory: Option<PathBuf>,
+    /// Where it listens: loopback, or the address of the host that `prefix` leads to.
+    pub(crate) address: Ipv4Addr,
+    /// What every command begins with, such as the words that run it in a network namespace.
+    pub(crate) prefix: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            import: Import::default(),
+            routing: Routing::default(),
+            quic: false,
+            directory: None,
+            address: Ipv4Addr::LOCALHOST,
+            prefix: Vec::new(),
+        }
+    }
 }
 
 /// Rewrites the file that `ipfs init` made.
@@ -57,9 +75,9 @@ pub(super) fn rewrite(path: &Path, options: &Options) {
 }
 
 fn apply(config: &mut Value, options: &Options) {
-    let mut listen = vec!["/ip4/127.0.0.1/tcp/0"];
+    let mut listen = vec![format!("/ip4/{}/tcp/0", options.address)];
     if options.quic {
-        listen.push("/ip4/127.0.0.1/udp/0/quic-v1");
+        listen.push(format!("/ip4/{}/udp/0/quic-v1", options.address));
     }
     let (routing, bootstrap) = match &options.routing {
         Routing::Off => ("none", Vec::new()),

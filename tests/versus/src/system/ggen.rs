@@ -7,37 +7,31 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
-use super::{Pair, Start, output_of, timed};
+use super::{Pair, Programs, Published, Start};
+use crate::command::{output_of, timed};
+use crate::host::Host;
+use crate::workload::Package;
 
 /// What the environment could change about a node.
 const VARIABLES: [&str; 5] = ["GGEN_HOME", "GGEN_P2P_BOOTSTRAP", "GGEN_P2P_LISTEN", "GGEN_P2P_DHT_SERVER", "RUST_LOG"];
 
-pub(super) struct Starter {
-    binary: PathBuf,
+/// The `ggen` binary, and whether it can bring an existing directory up to date.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    pub(crate) path: PathBuf,
+    updates: bool,
 }
 
-impl Starter {
+impl Programs {
     /// Takes the binary that is given, or builds one of this repository.
-    pub(super) fn prepare(given: Option<&Path>) -> Result<Self> {
-        let binary = match given {
+    pub(crate) fn ggen(&mut self) -> Result<Program> {
+        let path = match &self.ggen {
             Some(path) => path.canonicalize().with_context(|| format!("there is no `{}`", path.display()))?,
             None => build()?,
         };
-        Ok(Self { binary })
-    }
-}
-
-impl Start for Starter {
-    fn version(&self) -> Result<String> {
-        let text = output_of(Command::new(&self.binary).arg("--version"))?;
-        Ok(text.trim().trim_start_matches("ggen ").to_owned())
-    }
-
-    fn start(&self, directory: &Path) -> Result<Box<dyn Pair>> {
-        let publisher = Node::start(&self.binary, directory.join("publisher"))?;
-        let fetcher = Node::start(&self.binary, directory.join("fetcher"))?;
-        output_of(fetcher.command("bootstrap").arg(&publisher.address))?;
-        Ok(Box::new(Nodes { publisher, fetcher }))
+        self.ggen = Some(path.clone());
+        let help = output_of(Command::new(&path).args(["marketplace", "p2p", "fetch", "--help"]))?;
+        Ok(Program { path, updates: help.contains("--update") })
     }
 }
 
@@ -47,40 +41,77 @@ fn build() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let args = ["build", "--release", "--locked", "--package", "ggen-cli", "--bin", "ggen", "--message-format=json"];
     let messages = output_of(Command::new(cargo).current_dir(root).args(args))?;
-    let mut executables = messages.lines().filter_map(|line| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        message["executable"].as_str().map(PathBuf::from)
-    });
-    executables.next_back().ok_or_else(|| anyhow!("cargo built no `ggen` binary"))
+    executables(&messages).pop().ok_or_else(|| anyhow!("cargo built no `ggen` binary"))
 }
 
-/// A daemon with a home of its own.
-struct Node {
-    binary: PathBuf,
+/// Returns the programs that cargo says it has built.
+pub(super) fn executables(messages: &str) -> Vec<PathBuf> {
+    let path = |line: &str| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    };
+    messages.lines().filter_map(path).collect()
+}
+
+/// A daemon with a home of its own; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Node {
+    program: Program,
     home: PathBuf,
-    address: String,
+    pub(crate) address: String,
+    pub(crate) pid: u64,
 }
 
 impl Node {
-    fn start(binary: &Path, home: PathBuf) -> Result<Self> {
-        let mut node = Self { binary: binary.to_owned(), home, address: String::new() };
-        let started = json(&output_of(node.command("start").args([
-            "--daemon",
-            "--listen",
-            "/ip4/127.0.0.1/tcp/0",
-            "--no-mdns",
-        ]))?)?;
+    /// Starts a daemon that knows nobody, and listens on the host's address alone.
+    pub(crate) fn start(program: &Program, home: PathBuf, host: &Host) -> Result<Self> {
+        let mut node = Self { program: program.clone(), home, address: String::new(), pid: 0 };
+        let command = node.command("start");
+        let mut words = host.command(command.get_program());
+        words.args(command.get_args()).args(["--daemon", "--no-mdns", "--listen"]);
+        for variable in VARIABLES {
+            words.env_remove(variable);
+        }
+        let started = json(&output_of(words.arg(format!("/ip4/{}/tcp/0", host.address)))?)?;
         node.address = text(&started["listen_addresses"][0], "listen_addresses")?;
+        node.pid = started["pid"].as_u64().context("ggen's answer has no `pid`")?;
         Ok(node)
     }
 
-    fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(&self.binary);
+    /// Returns the command of this name for this node; more arguments can follow.
+    pub(crate) fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(&self.program.path);
         for variable in VARIABLES {
             command.env_remove(variable);
         }
         command.args(["marketplace", "p2p", "--format", "json", "--home"]).arg(&self.home).arg(name);
         command
+    }
+
+    /// Connects to another node.
+    pub(crate) fn meet(&self, address: &str) -> Result<()> {
+        output_of(self.command("bootstrap").arg(address)).map(drop)
+    }
+
+    /// Publishes a directory; returns ggen's answer and the time of the command.
+    pub(crate) fn publish(&self, path: &Path) -> Result<(Value, Duration)> {
+        let (stdout, time) = timed(self.command("publish").arg(path))?;
+        Ok((json(&stdout)?, time))
+    }
+
+    /// Returns the command that fetches `target` to `out`, over what is there if anything is.
+    pub(crate) fn fetch(&self, target: &str, out: &Path) -> Command {
+        let mut command = self.command("fetch");
+        command.args([target, "--output"]).arg(out);
+        if self.program.updates && out.exists() {
+            command.arg("--update");
+        }
+        command
+    }
+
+    /// Tells whether an existing directory can be brought up to date.
+    pub(crate) fn updates(&self) -> bool {
+        self.program.updates
     }
 }
 
@@ -95,28 +126,76 @@ impl Drop for Node {
     }
 }
 
+/// What a package is fetched by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum By {
+    Name,
+    Cid,
+}
+
+pub(super) struct Starter {
+    pub(super) program: Program,
+    pub(super) by: By,
+}
+
+impl Start for Starter {
+    fn version(&self) -> Result<String> {
+        let text = output_of(Command::new(&self.program.path).arg("--version"))?;
+        let how = match (self.by, self.program.updates) {
+            (By::Name, true) => "by name; a new version with --update",
+            (By::Name, false) => "by name; a new version to a new directory, since this one has no --update",
+            (By::Cid, _) => "by content CID",
+        };
+        Ok(format!("{}, {how}", text.trim().trim_start_matches("ggen ")))
+    }
+
+    fn start(&self, directory: &Path, hosts: &[Host; 2]) -> Result<Box<dyn Pair>> {
+        let publisher = Node::start(&self.program, directory.join("publisher"), &hosts[0])?;
+        let fetcher = Node::start(&self.program, directory.join("fetcher"), &hosts[1])?;
+        fetcher.meet(&publisher.address)?;
+        Ok(Box::new(Nodes { publisher, fetcher, by: self.by }))
+    }
+}
+
 struct Nodes {
     publisher: Node,
     fetcher: Node,
+    by: By,
 }
 
 impl Pair for Nodes {
-    fn publish(&mut self, path: &Path) -> Result<(String, Duration)> {
-        let (stdout, time) = timed(self.publisher.command("publish").arg(path))?;
-        Ok((text(&json(&stdout)?["cid"], "cid")?, time))
+    fn publish(&mut self, package: &Package) -> Result<Published> {
+        let (answer, time) = self.publisher.publish(&package.path)?;
+        let cid = text(&answer["cid"], "cid")?;
+        Ok(match self.by {
+            By::Name => {
+                let name =
+                    format!("{}@={}", text(&answer["package"], "package")?, text(&answer["version"], "version")?);
+                Published { id: name, cid: Some(cid), time: Some(time) }
+            }
+            By::Cid => Published { id: cid.clone(), cid: Some(cid), time: None },
+        })
     }
 
-    fn fetch(&mut self, cid: &str, out: &Path) -> Result<Duration> {
-        let mut command = self.fetcher.command("fetch");
-        command.args([cid, "--provider", &self.publisher.address, "--output"]).arg(out);
-        Ok(timed(&mut command)?.1)
+    fn fetch(&mut self, id: &str, out: &Path) -> Result<Option<Duration>> {
+        let mut command = self.fetcher.fetch(id, out);
+        if self.by == By::Cid {
+            command.args(["--provider", &self.publisher.address]);
+        }
+        Ok(Some(timed(&mut command)?.1))
+    }
+
+    fn updates_in_place(&self) -> bool {
+        self.fetcher.updates()
     }
 }
 
-fn json(text: &str) -> Result<Value> {
+/// Reads what ggen printed with `--format json`.
+pub(crate) fn json(text: &str) -> Result<Value> {
     serde_json::from_str(text).with_context(|| format!("ggen printed no JSON: `{text}`"))
 }
 
-fn text(value: &Value, field: &str) -> Result<String> {
+/// Returns a text of ggen's answer.
+pub(crate) fn text(value: &Value, field: &str) -> Result<String> {
     value.as_str().map(str::to_owned).with_context(|| format!("ggen's answer has no `{field}`"))
 }

@@ -10,8 +10,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Pair, Start, timed};
+use super::{Pair, Published, Start};
+use crate::command::timed;
+use crate::host::Host;
 use crate::kubo::{Kubo, Options};
+use crate::workload::Package;
+
+/// Longer than anything takes that is measured here.
+const TIMEOUT: &str = "1h";
 
 pub(super) struct Starter {
     pub(super) way: Way,
@@ -31,9 +37,8 @@ impl Start for Starter {
         Ok(Kubo::version())
     }
 
-    fn start(&self, directory: &Path) -> Result<Box<dyn Pair>> {
-        let options = Options { directory: Some(directory.to_owned()), ..Options::default() };
-        let (publisher, fetcher) = (Kubo::start(&options), Kubo::start(&options));
+    fn start(&self, directory: &Path, hosts: &[Host; 2]) -> Result<Box<dyn Pair>> {
+        let (publisher, fetcher) = (start(directory, &hosts[0]), start(directory, &hosts[1]));
         fetcher.swarm_connect(publisher.tcp_addr());
         Ok(Box::new(Nodes { publisher, fetcher, way: self.way }))
     }
@@ -46,18 +51,42 @@ struct Nodes {
 }
 
 impl Pair for Nodes {
-    fn publish(&mut self, path: &Path) -> Result<(String, Duration)> {
-        let args = ["add", "--recursive", "--hidden", "--quieter"].map(OsStr::new);
-        let (stdout, time) = timed(self.publisher.command(&args).arg(path))?;
-        Ok((stdout.trim().to_owned(), time))
+    fn publish(&mut self, package: &Package) -> Result<Published> {
+        let (cid, time) = add(&self.publisher, &package.path)?;
+        // Pinning before getting changes nothing about adding.
+        let time = matches!(self.way, Way::Get).then_some(time);
+        Ok(Published { id: cid.clone(), cid: Some(cid), time })
     }
 
-    fn fetch(&mut self, cid: &str, out: &Path) -> Result<Duration> {
+    fn fetch(&mut self, id: &str, out: &Path) -> Result<Option<Duration>> {
         let pinning = match self.way {
             Way::Get => Duration::ZERO,
-            Way::PinThenGet => timed(&mut self.fetcher.command(&["pin", "add", "--progress=false", cid]))?.1,
+            Way::PinThenGet => {
+                timed(&mut self.fetcher.command_within(TIMEOUT, &["pin", "add", "--progress=false", id]))?.1
+            }
         };
-        let (_, getting) = timed(self.fetcher.command(&["get", "--progress=false", cid, "--output"]).arg(out))?;
-        Ok(pinning + getting)
+        Ok(Some(pinning + get(&self.fetcher, id, out)?))
     }
+}
+
+/// Starts a Kubo on a host, with its repository in `directory`.
+pub(super) fn start(directory: &Path, host: &Host) -> Kubo {
+    Kubo::start(&Options {
+        directory: Some(directory.to_owned()),
+        address: host.address,
+        prefix: host.prefix(),
+        ..Options::default()
+    })
+}
+
+/// Adds a directory; returns its CID and the time of the command.
+pub(crate) fn add(kubo: &Kubo, path: &Path) -> Result<(String, Duration)> {
+    let args = ["add", "--recursive", "--hidden", "--quieter"].map(OsStr::new);
+    let (stdout, time) = timed(kubo.command_within(TIMEOUT, &args).arg(path))?;
+    Ok((stdout.trim().to_owned(), time))
+}
+
+/// Fetches and writes out; returns the time of the command.
+pub(crate) fn get(kubo: &Kubo, cid: &str, out: &Path) -> Result<Duration> {
+    Ok(timed(kubo.command_within(TIMEOUT, &["get", "--progress=false", cid, "--output"]).arg(out))?.1)
 }
