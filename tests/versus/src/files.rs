@@ -69,7 +69,8 @@ pub(crate) fn make(directory: &Path) -> Result<()> {
 
 /// Adds a line that no former round had, so that the bytes of every round are new.
 pub(crate) fn append(file: &Path, line: &str) -> Result<()> {
-    let write = || fs::OpenOptions::new().append(true).open(file)?.write_all(format!("\n{line}\n").as_bytes());
+    let write =
+        || fs::OpenOptions::new().create(true).append(true).open(file)?.write_all(format!("\n{line}\n").as_bytes());
     write().with_context(|| format!("cannot write `{}`", file.display()))
 }
 

@@ -1,6 +1,6 @@
 //! Many small packages, published and fetched one after the other: what a command costs beside its bytes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -57,7 +57,7 @@ fn run(
     system: &System,
     template: &Path,
     names: &[String],
-    at: &PathBuf,
+    at: &Path,
     plan: &Plan,
 ) -> Result<(Option<Duration>, Duration)> {
     files::make(at)?;

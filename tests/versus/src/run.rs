@@ -56,11 +56,12 @@ pub(crate) fn measure(workload: &Workload, systems: &[System], plan: &Plan, tabl
     let mut order: Vec<&System> = systems.iter().filter(|system| system.kind.handles(workload)).collect();
     for round in 0..plan.most_rounds() {
         workload.renew(&template)?;
+        let change = format!("// {}\n", files::nonce());
         for directory in plan.directories.iter().filter(|directory| round < directory.rounds) {
             let mut cids = BTreeSet::new();
             for system in order.iter().filter(|system| plan.runs(system.kind, round)) {
                 let at = directory.path.join(format!("{}-{}", system.name, round));
-                let sample = run(system, workload, &template, &at, plan)
+                let sample = run(system, workload, &template, &change, &at, plan)
                     .with_context(|| format!("{} failed on {}", system.name, template.label))?;
                 // On a disk, deleting a tree slows down what is created after it; all goes at the end.
                 if directory.place == Place::Main {
@@ -83,7 +84,14 @@ pub(crate) fn measure(workload: &Workload, systems: &[System], plan: &Plan, tabl
 }
 
 /// Runs one system on one package with empty stores, and checks what it fetched.
-fn run(system: &System, workload: &Workload, template: &Package, at: &Path, plan: &Plan) -> Result<Sample> {
+fn run(
+    system: &System,
+    workload: &Workload,
+    template: &Package,
+    change: &str,
+    at: &Path,
+    plan: &Plan,
+) -> Result<Sample> {
     files::make(at)?;
     let (out, next_out) = (at.join("out"), at.join("next"));
     let mut package = template.clone();
@@ -97,7 +105,7 @@ fn run(system: &System, workload: &Workload, template: &Package, at: &Path, plan
     let mut fetched = pair.fetch(&published.id, &out)?;
     let mut result = &out;
     if workload.has_next() {
-        workload.advance(&package.path)?;
+        workload.advance(&package.path, change)?;
         published = pair.publish(&package)?;
         result = if pair.updates_in_place() { &out } else { &next_out };
         fetched = pair.fetch(&published.id, result)?;

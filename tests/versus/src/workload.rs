@@ -93,9 +93,8 @@ impl Workload {
         matches!(self, Self::Version { .. })
     }
 
-    /// Makes the package its next version: every hundredth file gets a line in its middle.
-    pub(crate) fn advance(&self, package: &Path) -> Result<()> {
-        let line = format!("// {}\n", files::nonce());
+    /// Makes the package its next version: every hundredth file gets `line` in its middle.
+    pub(crate) fn advance(&self, package: &Path, line: &str) -> Result<()> {
         for file in files::relative(package)?.iter().filter(|file| !is_manifest(file)).step_by(UNCHANGED_TO_CHANGED) {
             let path = package.join(file);
             let edit = || {
@@ -185,7 +184,7 @@ mod tests {
         }
         fs::write(former.join("gpack.toml"), MANIFEST).expect("a file can be written");
         files::copy(&former, &next).expect("a tree can be copied");
-        Workload::Version { source: None }.advance(&next).expect("a tree can be changed");
+        Workload::Version { source: None }.advance(&next, "// changed\n").expect("a tree can be changed");
         let read = |root: &Path, file: &Path| fs::read(root.join(file)).expect("a file can be read");
         let names = files::relative(&former).expect("a tree can be listed");
         assert_eq!(names.iter().filter(|file| read(&former, file) != read(&next, file)).count(), 4);

@@ -21,7 +21,7 @@ use crate::{crates, files};
 const RELEASES: [(&str, &str, &str); 10] = [
     ("serde_json", "1.0.153", "1.0.154"),
     ("regex-automata", "0.4.17", "0.4.18"),
-    ("tokio", "1.54.0", "1.54.1"),
+    ("tokio", "1.53.2", "1.53.3"),
     ("clap_builder", "4.6.6", "4.6.7"),
     ("hyper", "1.11.1", "1.12.0"),
     ("rustls", "0.23.45", "0.23.46"),
@@ -48,18 +48,18 @@ pub(crate) fn measure(program: &Program, link: Link, directory: &Directory, tabl
             pair(program, link, &at, &former, &next).with_context(|| format!("{name} {from} to {to}"))?;
         let of_whole = |bytes: u64| bytes as f64 / whole as f64;
         eprintln!("{name} {from} -> {to}: .tar.gz {whole}, update {update}, cold {cold} bytes received");
-        let step = format!("{name} {from} -> {to}");
-        table.add(&format!("{PREFIX}updates, bytes / .tar.gz"), &step, "ggen", Place::Main, of_whole(update));
-        table.add(&format!("{PREFIX}cold, bytes / .tar.gz"), &step, "ggen", Place::Main, of_whole(cold));
         updates.push(of_whole(update));
         colds.push(of_whole(cold));
     }
     for (what, values) in [("updates", updates), ("cold", colds)] {
-        let label = format!("{PREFIX}{what}, bytes / .tar.gz");
+        let label = format!("{PREFIX}{what}");
+        let mut add = |step: &str, value| table.add(&label, step, "ggen", Place::Main, value);
+        for ((name, from, to), &value) in RELEASES.iter().zip(&values) {
+            add(&format!("{name} {from} -> {to}: bytes / .tar.gz"), value);
+        }
         let mean = values.iter().map(|value| value.ln()).sum::<f64>() / values.len() as f64;
-        table.add(&label, "geometric mean of bytes / .tar.gz", "ggen", Place::Main, mean.exp());
-        let most = values.iter().copied().fold(0.0, f64::max);
-        table.add(&label, "largest of bytes / .tar.gz", "ggen", Place::Main, most);
+        add("geometric mean of bytes / .tar.gz", mean.exp());
+        add("largest of bytes / .tar.gz", values.iter().copied().fold(0.0, f64::max));
     }
     Ok(())
 }
