@@ -5,6 +5,7 @@
 //!
 //! *Non-goals*: packages, names, signatures, peers and terminals live in other crates.
 
+mod arrivals;
 mod block;
 mod cids;
 #[cfg(any(test, feature = "testing"))]
@@ -19,6 +20,7 @@ mod segment;
 mod store;
 mod unixfs;
 
+pub use arrivals::{Arrivals, Awaiting};
 pub use block::Block;
 pub use cids::{
     Cid, DAG_CBOR, DAG_PB, IDENTITY, MAX_BLOCK_BYTES, MAX_IDENTITY_BYTES, Multihash, RAW, SHA2_256, identity_data,
@@ -38,8 +40,8 @@ pub use store::{Blockstore, MAX_PIN_LABEL_BYTES, Pin, PinMode, PutReport, StoreS
 pub use unixfs::{
     ARCHIVE_RATIO_FREE_BYTES, ArchiveLimits, DirectoryNode, Entry, EntryKind, ExportOptions, ExportProgress, Exported,
     FileNode, FileReader, ImportOptions, ImportProgress, Imported, Listed, Listing, MAX_ARCHIVE_BYTES,
-    MAX_ARCHIVE_RATIO, MAX_DEPTH, MAX_ENTRIES, MAX_LINK_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_TREE_PATH_BYTES,
-    Node, PathStep, PathWalk, Profile, Refusal, ShardEstimate, ShardNode, Tree, TreeLimits, UnixfsData, UnixfsKind,
-    export_directory, export_tar, import_directory, import_file, import_tarball, list_directory, list_tarball,
-    list_tree, resolve,
+    MAX_ARCHIVE_RATIO, MAX_DEPTH, MAX_ENTRIES, MAX_LINK_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_STRANGERS,
+    MAX_TREE_PATH_BYTES, Node, PathStep, PathWalk, Profile, Refusal, ShardEstimate, ShardNode, Staged, Tree,
+    TreeLimits, UnixfsData, UnixfsKind, Updated, export_directory, export_tar, import_directory, import_file,
+    import_tarball, list_directory, list_tarball, list_tree, resolve, stage_directory, update_directory,
 };

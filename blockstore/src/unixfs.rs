@@ -17,6 +17,7 @@ mod export;
 mod file;
 mod hamt;
 mod import;
+mod known;
 mod listing;
 mod murmur;
 mod name;
@@ -26,6 +27,7 @@ mod profile;
 mod reader;
 mod resolve;
 mod sink;
+mod stamp;
 mod tree;
 mod tree_builder;
 
@@ -34,7 +36,10 @@ pub use archive::{
 };
 pub use data::{UnixfsData, UnixfsKind};
 pub use error::Refusal;
-pub use export::{ExportOptions, ExportProgress, Exported, export_directory, export_tar};
+pub use export::{
+    ExportOptions, ExportProgress, Exported, MAX_STRANGERS, Staged, Updated, export_directory, export_tar,
+    stage_directory, update_directory,
+};
 pub use import::{ImportOptions, ImportProgress, Imported, import_directory, import_file};
 pub use listing::{EntryKind, Listed, Listing, list_directory};
 pub use name::{MAX_DEPTH, MAX_ENTRIES, MAX_LINK_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_TREE_PATH_BYTES};

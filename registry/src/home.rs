@@ -5,6 +5,7 @@
 //!        keys/         <name>.key (private, libp2p protobuf, mode 0600), <name>.identity (signed identity document)
 //!        store/        blocks
 //!        catalog.db    what releases exist (SQLite)
+//!        imports/      which files of directories that were published need not be read again
 //!        peers.db      what is known of other peers (SQLite)
 //! ```
 
@@ -96,6 +97,11 @@ impl Home {
     /// What the mirror remembers.
     pub(crate) fn mirror(&self) -> PathBuf {
         self.path.join("mirror.db")
+    }
+
+    /// What is remembered of directories that were imported.
+    pub(crate) fn imports(&self) -> PathBuf {
+        self.path.join("imports")
     }
 
     /// The directory of the keys.

@@ -38,6 +38,7 @@ pub(crate) use mirror::{Book, Mirror};
 pub(crate) use news::Newsroom;
 pub(crate) use peers::{KnownPeers, treatments};
 pub(crate) use policy::ClaimPolicy;
+pub(crate) use publish::Imports;
 pub(crate) use sources::Sources;
 
 use crate::{
@@ -65,6 +66,8 @@ pub(crate) struct Operations {
     pub(crate) missed: tokio::sync::mpsc::Sender<libp2p::PeerId>,
     /// One publish at a time: each signs on top of the one before.
     pub(crate) publishing: Arc<tokio::sync::Mutex<()>>,
+    /// What is remembered of directories that were imported.
+    pub(crate) imports: Imports,
     /// Told of every claim that was new to the catalog.
     pub(crate) news: Newsroom,
     /// One collection or eviction at a time.

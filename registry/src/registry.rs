@@ -20,7 +20,7 @@ use crate::{
     home::Home,
     keys::KeyStore,
     node,
-    ops::{ClaimPolicy, KnownPeers, Mirror, Newsroom, Operations, Sources, failed, treatments},
+    ops::{ClaimPolicy, Imports, KnownPeers, Mirror, Newsroom, Operations, Sources, failed, treatments},
     place::{Opened, Place},
 };
 
@@ -109,6 +109,7 @@ impl Registry {
             follows: Arc::new((mode != Mode::Embedded).into()),
             missed,
             publishing: Arc::default(),
+            imports: home.as_ref().map_or_else(Imports::default, |home| Imports::at(home.imports())),
             news: Newsroom::default(),
             collecting: Arc::default(),
             mirror: Mirror::new(mirror),

@@ -116,6 +116,15 @@ pub struct Fetched {
     pub files: u64,
     /// Sum of the files' bytes.
     pub size_bytes: u64,
+    /// Of an update: files that were there already, matched and stayed.
+    #[serde(default)]
+    pub files_kept: u64,
+    /// Of an update: paths that are there and not of the tree, the first thousand; of a directory only its own.
+    #[serde(default)]
+    pub strangers: Vec<String>,
+    /// Of an update: such paths beyond these.
+    #[serde(default)]
+    pub more_strangers: u64,
     /// Blocks that came over the network.
     pub blocks_fetched: u64,
     /// Their bytes.

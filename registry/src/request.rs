@@ -62,6 +62,11 @@ pub enum FetchTo {
     NamedIn(PathBuf),
     /// To exactly this path, which must not exist or be an empty directory.
     Path(PathBuf),
+    /// As [`NamedIn`](Self::NamedIn), where an older tree may be: it is made equal to what is fetched, its files that
+    /// match stay, and what is not of the tree is left alone and told.
+    UpdateNamedIn(PathBuf),
+    /// As [`UpdateNamedIn`](Self::UpdateNamedIn), to exactly this path.
+    Update(PathBuf),
     /// As the canonical tarball, to this file.
     Tar(PathBuf),
 }

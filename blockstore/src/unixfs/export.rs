@@ -1,20 +1,24 @@
 //! From a DAG in a store to a directory or a file.
 //!
-//! The tree is listed and checked first. Then it is written beside its place, as `.<name>.partial-<random>`, by several
-//! threads, and renamed into its place when it is whole: no reader ever sees half of it. Symlinks are made last, so that
-//! nothing is ever written through one.
+//! A tree is written beside its place, as `.<name>.partial-<random>`, by several threads, and renamed into its place when
+//! it is whole: no reader ever sees half of it. Symlinks are made last, so that nothing is ever written through one.
+//! [`export_directory`] lists and checks the tree before it writes anything; [`stage_directory`] does so while it writes,
+//! for a tree that is still arriving, and leaves the renaming to its caller. [`update_directory`] makes an older tree
+//! equal to a newer one (see `update`).
 
 mod jobs;
 mod place;
 mod tar;
+mod update;
 mod write;
 
-use std::{num::NonZeroUsize, path::Path};
+use std::{num::NonZeroUsize, path::Path, sync::Arc};
 
 use place::Place;
 pub use tar::export_tar;
+pub use update::{MAX_STRANGERS, Updated, update_directory};
 
-use super::{TreeLimits, list_tree};
+use super::{Tree, TreeLimits, list_tree, tree::TreeWalk};
 use crate::{Blockstore, Cid, Result};
 
 /// How to export.
@@ -41,12 +45,12 @@ impl std::fmt::Debug for ExportOptions<'_> {
 pub struct ExportProgress {
     /// Bytes written.
     pub bytes: u64,
-    /// Bytes to be written.
+    /// Bytes to be written, as far as the tree is known.
     pub total_bytes: u64,
 }
 
 /// What an export wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
     /// Number of files.
     pub files: u64,
@@ -66,8 +70,57 @@ pub fn export_directory<S: Blockstore + ?Sized>(
     options: &ExportOptions<'_>,
 ) -> Result<Exported> {
     let tree = list_tree(store, root, &options.limits)?;
+    export_tree(store, &tree, destination, options)
+}
+
+/// Writes a tree that was listed.
+fn export_tree<S: Blockstore + ?Sized>(
+    store: &S,
+    tree: &Tree,
+    destination: &Path,
+    options: &ExportOptions<'_>,
+) -> Result<Exported> {
     let place = Place::reserve(destination, tree.is_file())?;
-    write::write_tree(store, &tree, place.partial(), options)?;
+    write::write_entries(store, tree.entries.iter().map(Ok), place.partial(), options)?;
     place.fill()?;
     Ok(Exported { files: tree.files, size_bytes: tree.size_bytes })
+}
+
+/// Writes the tree or file `root` beside `destination`, each entry as soon as it and what comes before it are there. From
+/// a store that waits for blocks (see [`Arrivals`](crate::Arrivals)) it writes what arrives.
+///
+/// # Errors
+/// As [`export_directory`]; what is wrong with an entry shows when it is its turn.
+pub fn stage_directory<S: Blockstore + ?Sized>(
+    store: &S,
+    root: Cid,
+    destination: &Path,
+    options: &ExportOptions<'_>,
+) -> Result<Staged> {
+    let mut entries = TreeWalk::new(store, root, &options.limits).map(|entry| entry.map(Arc::new)).peekable();
+    let is_file = matches!(entries.peek(), Some(Ok(first)) if first.path.is_empty());
+    if let Some(error) = entries.next_if(Result::is_err) {
+        error?;
+    }
+    let place = Place::reserve(destination, is_file)?;
+    let exported = write::write_entries(store, entries, place.partial(), options)?;
+    Ok(Staged { place, exported })
+}
+
+/// A tree that is written, beside its place. Dropped, it is removed.
+#[derive(Debug)]
+pub struct Staged {
+    place: Place,
+    exported: Exported,
+}
+
+impl Staged {
+    /// Moves it into its place.
+    ///
+    /// # Errors
+    /// [`Error::Exists`](crate::Error::Exists) if the place was taken meanwhile; an I/O error.
+    pub fn commit(self) -> Result<Exported> {
+        self.place.fill()?;
+        Ok(self.exported)
+    }
 }

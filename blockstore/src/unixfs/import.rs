@@ -2,37 +2,26 @@
 //!
 //! The tree is listed first; then chunks are read and hashed by several threads while the calling one puts the blocks
 //! into the store, in order, in batches. Every byte is hashed once and copied by nobody but the kernel. Memory is
-//! bounded by the listing and some megabytes.
+//! bounded by the listing and some megabytes. Files that nobody touched since an earlier import are not read (`known`).
 
-use std::{
-    fs::{File, OpenOptions},
-    num::NonZeroUsize,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-    sync::Arc,
-};
+mod hash;
 
-use rustix::{buffer::spare_capacity, fs::OFlags, io::Errno};
+use std::{num::NonZeroUsize, path::Path};
+
+pub(crate) use hash::chunk_buffers;
+use hash::{Files, hash_files};
 
 use super::{
     ArchiveLimits, Profile,
-    buffers::Buffers,
     directory::symlink,
-    file::{Child, FileBuilder, Sink, leaf_block},
-    listing::{EntryKind, Listed, Listing, list_directory},
-    pipeline::{run_in_order, threads},
+    file::{Child, Sink},
+    known::KnownFiles,
+    listing::{EntryKind, Listed, Listing, list},
     sink::StoreSink,
+    stamp::{FileSystem, RealFileSystem, Stamp},
     tree_builder::TreeBuilder,
 };
-use crate::{Block, Blockstore, Cid, Error, Lease, PutReport, Refusal, Result};
-
-/// Bytes of small files that one thread reads at a time.
-const BUNDLE_BYTES: u64 = 1 << 20;
-/// Small files that one thread reads at a time.
-const BUNDLE_FILES: usize = 64;
-
-/// Bytes of buffers that are kept for the next chunks: as much as is usually under way.
-const SPARE_BYTES: usize = 16 << 20;
+use crate::{Blockstore, Cid, Error, Lease, PutReport, Refusal, Result};
 
 /// How to import.
 #[derive(Clone, Copy, Default)]
@@ -43,6 +32,9 @@ pub struct ImportOptions<'a> {
     pub threads: Option<NonZeroUsize>,
     /// Bounds on archives.
     pub archive: ArchiveLimits,
+    /// A file in which is remembered what became of the files of a directory, so that those which nobody touched since
+    /// are not read again; for this directory alone. Not used for other imports.
+    pub known: Option<&'a Path>,
     /// Is told of progress, from the calling thread.
     pub progress: Option<&'a (dyn Fn(ImportProgress) + Sync)>,
 }
@@ -74,6 +66,12 @@ pub struct ImportProgress {
     pub total_bytes: Option<u64>,
 }
 
+impl ImportProgress {
+    fn of(listing: &Listing) -> Self {
+        Self { total_files: Some(listing.files), total_bytes: Some(listing.size_bytes), ..Self::default() }
+    }
+}
+
 /// What an import made.
 #[derive(Debug)]
 pub struct Imported {
@@ -83,6 +81,8 @@ pub struct Imported {
     pub size_bytes: u64,
     /// Number of files.
     pub files: u64,
+    /// Of these, files that were recognised as unchanged and not read.
+    pub files_known: u64,
     /// Paths of executable files, sorted.
     pub executables: Vec<String>,
     /// Every entry of the tree.
@@ -101,6 +101,7 @@ impl Imported {
             root: root.cid,
             size_bytes: listing.size_bytes,
             files: listing.files,
+            files_known: 0,
             executables: listing.executables(),
             entries: listing.entries,
             put,
@@ -110,7 +111,8 @@ impl Imported {
     }
 }
 
-/// Imports a directory; see [`list_directory`] for what of it. The caller pins the root and syncs the store.
+/// Imports a directory; see [`list_directory`](super::list_directory) for what of it. The caller pins the root and syncs
+/// the store.
 ///
 /// # Errors
 /// [`Error::Refused`] for an unsafe or changing entry; an I/O error with the file that cannot be read; a store error.
@@ -120,11 +122,33 @@ pub fn import_directory<S: Blockstore + ?Sized>(
     directory: &Path,
     options: &ImportOptions<'_>,
 ) -> Result<Imported> {
+    import_directory_on(&RealFileSystem, store, directory, options)
+}
+
+/// As [`import_directory`], with the operating system's part played by `system`.
+pub(crate) fn import_directory_on<S: Blockstore + ?Sized>(
+    system: &dyn FileSystem,
+    store: &S,
+    directory: &Path,
+    options: &ImportOptions<'_>,
+) -> Result<Imported> {
     let lease = store.lease();
-    let listing = list_directory(directory)?;
+    let begun = system.now();
+    let (listing, stamps) = list(system, directory)?;
+    let known = options.known.zip(system.believed(directory));
+    let known = known.map(|(place, device)| KnownFiles::load(place, &options.profile, device, begun));
+    let unchanged = known.as_ref().map_or(Ok(Vec::new()), |known| known.recognise(store, &listing, &stamps))?;
     let mut sink = StoreSink::new(store);
-    let root = build(directory, &listing, options, &mut sink)?;
-    Ok(Imported::new(root, listing, sink.finish()?, lease))
+    let mut tree = Importing { system, directory, listing: &listing, stamps: &stamps, known, unchanged };
+    let root = tree.build(options, &mut sink)?;
+    let (files_known, blocks_known) = tree.recognised(&options.profile);
+    let known = tree.known;
+    let (put, blocks) = sink.finish()?;
+    if let Some(known) = known {
+        known.save();
+    }
+    let imported = Imported::new(root, listing, (put, blocks + blocks_known), lease);
+    Ok(Imported { files_known, ..imported })
 }
 
 /// Imports one file: the root is the file itself, without a name.
@@ -144,7 +168,8 @@ pub fn import_file<S: Blockstore + ?Sized>(store: &S, file: &Path, options: &Imp
     let mut sink = StoreSink::new(store);
     let mut root = None;
     let directory = file.parent().unwrap_or(Path::new(""));
-    hash_files(directory, &listing, options, &mut sink, |_, child, _| {
+    let files = Files { system: &RealFileSystem, directory, entries: &listing.entries, unchanged: &[] };
+    hash_files(&files, options, ImportProgress::of(&listing), &mut sink, |_, child, _| {
         root = Some(child);
         Ok(())
     })?;
@@ -152,206 +177,86 @@ pub fn import_file<S: Blockstore + ?Sized>(store: &S, file: &Path, options: &Imp
     Ok(Imported::new(root, listing, sink.finish()?, lease))
 }
 
-/// Builds the DAG of a listed directory.
-pub(crate) fn build(
-    directory: &Path,
-    listing: &Listing,
-    options: &ImportOptions<'_>,
-    sink: &mut impl Sink,
-) -> Result<Child> {
-    let mut tree = TreeBuilder::new(options.profile);
-    let mut next = 0;
-    hash_files(directory, listing, options, sink, |index, child, sink| {
-        add_others(&mut tree, &listing.entries[next..index], &options.profile, sink)?;
-        next = index + 1;
-        tree.add(&listing.entries[index].path, child, sink)
-    })?;
-    add_others(&mut tree, &listing.entries[next..], &options.profile, sink)?;
-    tree.finish(sink)
-}
-
-/// Adds entries that are not files.
-fn add_others(tree: &mut TreeBuilder, entries: &[Listed], profile: &Profile, sink: &mut impl Sink) -> Result<()> {
-    for entry in entries {
-        if let EntryKind::Symlink { target } = &entry.kind {
-            let child = symlink(profile, target, sink)?;
-            tree.add(&entry.path, child, sink)?;
-        } else {
-            tree.enter(&entry.path, sink)?;
-        }
-    }
-    Ok(())
-}
-
-/// A part of the work on a listing's files.
-#[derive(Debug)]
-enum Job {
-    /// Whole files of at most one chunk each, by index.
-    Bundle(Vec<usize>),
-    /// A chunk of a larger file.
-    Chunk { index: usize, file: Arc<File>, offset: u64, length: usize, last: bool },
-}
-
-/// A hashed chunk.
-#[derive(Debug)]
-struct Leaf {
-    index: usize,
-    block: Block,
-    content: u64,
-    last: bool,
-}
-
-/// Reads and hashes all files of a listing, and calls `done` with each one's index and DAG, in order.
-fn hash_files<K: Sink>(
-    directory: &Path,
-    listing: &Listing,
-    options: &ImportOptions<'_>,
-    sink: &mut K,
-    mut done: impl FnMut(usize, Child, &mut K) -> Result<()>,
-) -> Result<()> {
-    let profile = options.profile;
-    let mut progress = ImportProgress {
-        total_files: Some(listing.files),
-        total_bytes: Some(listing.size_bytes),
-        ..ImportProgress::default()
-    };
-    let mut builder = FileBuilder::new(profile);
-    let jobs = Jobs { directory, entries: &listing.entries, next: 0, chunk_bytes: profile.chunk_bytes, open: None };
-    let reading = Reading { directory, entries: &listing.entries, profile, buffers: chunk_buffers(&profile) };
-    let work = |job| reading.run(job);
-    run_in_order(threads(options.threads), jobs, work, |leaves: Vec<Leaf>| {
-        for leaf in leaves {
-            progress.bytes += leaf.content;
-            builder.push(leaf.block, leaf.content, sink)?;
-            if leaf.last {
-                progress.files += 1;
-                let file = std::mem::replace(&mut builder, FileBuilder::new(profile));
-                let child = file.finish(sink)?;
-                done(leaf.index, child, sink)?;
-            }
-        }
-        options.report(progress);
-        Ok(())
-    })
-}
-
-/// Cuts the work on a listing's files into jobs.
-#[derive(Debug)]
-struct Jobs<'a> {
+/// A listed directory on its way into a store.
+struct Importing<'a> {
+    system: &'a dyn FileSystem,
     directory: &'a Path,
-    entries: &'a [Listed],
-    next: usize,
-    chunk_bytes: usize,
-    /// The larger file that is being cut: index, handle, offset of its next chunk, length.
-    open: Option<(usize, Arc<File>, u64, u64)>,
+    listing: &'a Listing,
+    /// Of each entry of the listing.
+    stamps: &'a [Stamp],
+    known: Option<KnownFiles>,
+    /// By number of the entry: it is a file that need not be read. Empty if nothing is known.
+    unchanged: Vec<bool>,
 }
 
-impl Jobs<'_> {
-    fn next_job(&mut self) -> Result<Option<Job>> {
-        if let Some(chunk) = self.next_chunk() {
-            return Ok(Some(chunk));
+impl Importing<'_> {
+    /// Builds the DAG: files that are not known are read, and remembered.
+    fn build(&mut self, options: &ImportOptions<'_>, sink: &mut impl Sink) -> Result<Child> {
+        let (listing, stamps) = (self.listing, self.stamps);
+        let mut progress = ImportProgress::of(listing);
+        for size in self.unchanged_sizes() {
+            progress.files += 1;
+            progress.bytes += size;
         }
-        let (mut bundle, mut bytes) = (Vec::new(), 0);
-        while bundle.len() < BUNDLE_FILES && bytes < BUNDLE_BYTES && self.next < self.entries.len() {
-            let index = self.next;
-            if let EntryKind::File { size, .. } = self.entries[index].kind {
-                if size > self.chunk_bytes as u64 {
-                    if bundle.is_empty() {
-                        self.next += 1;
-                        let file = open(&self.directory.join(&self.entries[index].path))?;
-                        self.open = Some((index, Arc::new(file), 0, size));
-                        return Ok(self.next_chunk());
-                    }
-                    break;
+        let unchanged = std::mem::take(&mut self.unchanged);
+        let (system, directory) = (self.system, self.directory);
+        let files = Files { system, directory, entries: &listing.entries, unchanged: &unchanged };
+        let mut tree = TreeBuilder::new(options.profile);
+        let mut next = 0;
+        hash_files(&files, options, progress, sink, |number, child, sink| {
+            self.add_others(&mut tree, next..number, &options.profile, sink)?;
+            next = number + 1;
+            let path = &listing.entries[number].path;
+            if let Some(known) = &mut self.known {
+                known.learn(path, &stamps[number], &child);
+            }
+            tree.add(path, child, sink)
+        })?;
+        self.add_others(&mut tree, next..listing.entries.len(), &options.profile, sink)?;
+        options.report(ImportProgress { files: listing.files, bytes: listing.size_bytes, ..progress });
+        self.unchanged = unchanged;
+        tree.finish(sink)
+    }
+
+    /// Adds entries that are not read: symlinks, directories, known files.
+    fn add_others(
+        &mut self,
+        tree: &mut TreeBuilder,
+        numbers: std::ops::Range<usize>,
+        profile: &Profile,
+        sink: &mut impl Sink,
+    ) -> Result<()> {
+        for number in numbers {
+            let entry = &self.listing.entries[number];
+            match &entry.kind {
+                EntryKind::Symlink { target } => {
+                    let child = symlink(profile, target, sink)?;
+                    tree.add(&entry.path, child, sink)?;
                 }
-                bundle.push(index);
-                bytes += size;
+                EntryKind::Directory => tree.enter(&entry.path, sink)?,
+                EntryKind::File { .. } => {
+                    let stamp = &self.stamps[number];
+                    let known = self.known.as_mut().expect("without it every file is read");
+                    let child = known.find(&entry.path, stamp).expect("only files that are known are not read");
+                    known.learn(&entry.path, stamp, &child);
+                    tree.add(&entry.path, child, sink)?;
+                }
             }
-            self.next += 1;
         }
-        Ok((!bundle.is_empty()).then_some(Job::Bundle(bundle)))
+        Ok(())
     }
 
-    fn next_chunk(&mut self) -> Option<Job> {
-        let (index, file, offset, size) = self.open.take()?;
-        let length = (size - offset).min(self.chunk_bytes as u64);
-        let last = offset + length == size;
-        if !last {
-            self.open = Some((index, Arc::clone(&file), offset + length, size));
-        }
-        Some(Job::Chunk { index, file, offset, length: length as usize, last })
-    }
-}
-
-impl Iterator for Jobs<'_> {
-    type Item = Result<Job>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.next_job().transpose()
-    }
-}
-
-/// Buffers for a profile's chunks, and for the byte beyond a file's end.
-pub(crate) fn chunk_buffers(profile: &Profile) -> Buffers {
-    Buffers::new(profile.chunk_bytes + 1, (SPARE_BYTES / profile.chunk_bytes).max(1))
-}
-
-/// What the threads need to read and hash.
-#[derive(Debug)]
-struct Reading<'a> {
-    directory: &'a Path,
-    entries: &'a [Listed],
-    profile: Profile,
-    buffers: Buffers,
-}
-
-impl Reading<'_> {
-    fn run(&self, job: Job) -> Result<Vec<Leaf>> {
-        match job {
-            Job::Chunk { index, file, offset, length, last } => {
-                Ok(vec![self.leaf(index, &file, offset, length, last)?])
-            }
-            Job::Bundle(files) => files.into_iter().map(|index| self.whole(index)).collect(),
-        }
+    /// Lengths of the files that need not be read.
+    fn unchanged_sizes(&self) -> impl Iterator<Item = u64> {
+        let entries = self.listing.entries.iter().zip(&self.unchanged).filter(|(_, unchanged)| **unchanged);
+        entries.filter_map(|(entry, _)| match entry.kind {
+            EntryKind::File { size, .. } => Some(size),
+            _ => None,
+        })
     }
 
-    fn whole(&self, index: usize) -> Result<Leaf> {
-        let EntryKind::File { size, .. } = self.entries[index].kind else { unreachable!("a bundle has files only") };
-        let file = open(&self.directory.join(&self.entries[index].path))?;
-        self.leaf(index, &file, 0, size as usize, true)
+    /// Number of files that were not read, and of the blocks they have.
+    fn recognised(&self, profile: &Profile) -> (u64, u64) {
+        self.unchanged_sizes().fold((0, 0), |(files, blocks), size| (files + 1, blocks + profile.file_blocks(size)))
     }
-
-    fn leaf(&self, index: usize, file: &File, offset: u64, length: usize, last: bool) -> Result<Leaf> {
-        let entry = &self.entries[index].path;
-        // One byte of room more shows whether the file goes on.
-        let mut chunk = self.buffers.take(length + 1);
-        read_chunk(file, offset, &mut chunk).map_err(Error::io("read", self.directory.join(entry)))?;
-        if !last {
-            chunk.truncate(length);
-        }
-        if chunk.len() != length {
-            return Err(Error::refused(entry, Refusal::Changed));
-        }
-        let block = leaf_block(&self.profile, self.buffers.freeze(chunk))?;
-        Ok(Leaf { index, block, content: length as u64, last })
-    }
-}
-
-/// Opens a file that was one when it was listed: no symlink is followed, no pipe waited for.
-fn open(path: &Path) -> Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path).map_err(Error::io("open", path))
-}
-
-/// Reads at `offset` until `chunk` has no room left or the file ends.
-fn read_chunk(file: &File, offset: u64, chunk: &mut Vec<u8>) -> std::io::Result<()> {
-    while chunk.len() < chunk.capacity() {
-        let at = offset + chunk.len() as u64;
-        match rustix::io::pread(file, spare_capacity(chunk), at) {
-            Ok(0) => break,
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }

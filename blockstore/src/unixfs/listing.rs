@@ -13,7 +13,10 @@ use std::{
 
 use ignore::{DirEntry, WalkBuilder};
 
-use super::name::{MAX_ENTRIES, MAX_TREE_PATH_BYTES, case_collision, check_link, check_name, check_path, is_vcs, join};
+use super::{
+    name::{MAX_ENTRIES, MAX_TREE_PATH_BYTES, case_collision, check_link, check_name, check_path, is_vcs, join},
+    stamp::{FileSystem, RealFileSystem, Stamp},
+};
 use crate::{Error, Refusal, Result};
 
 /// The ignore file of this project, read beside `.gitignore` on every level, and stronger than it.
@@ -103,11 +106,16 @@ impl Listing {
 /// # Errors
 /// [`Error::Refused`] for an unsafe entry; an I/O error.
 pub fn list_directory(directory: &Path) -> Result<Listing> {
+    list(&RealFileSystem, directory).map(|(listing, _)| listing)
+}
+
+/// As [`list_directory`], with the stamp of each entry.
+pub(crate) fn list(system: &dyn FileSystem, directory: &Path) -> Result<(Listing, Vec<Stamp>)> {
     let metadata = fs::metadata(directory).map_err(Error::io("read", directory))?;
     if !metadata.is_dir() {
         return Err(Error::io("list", directory)(io::ErrorKind::NotADirectory.into()));
     }
-    let mut listing = Listing::default();
+    let (mut listing, mut stamps) = (Listing::default(), Vec::new());
     let walk = WalkBuilder::new(directory)
         .standard_filters(false)
         .git_ignore(true)
@@ -122,14 +130,16 @@ pub fn list_directory(directory: &Path) -> Result<Listing> {
             return Err(ignore_error(entry.path(), error));
         }
         if entry.depth() > 0 {
-            listing.push(list_entry(directory, &entry)?)?;
+            let (listed, metadata) = list_entry(directory, &entry)?;
+            stamps.push(system.stamp(&listed.path, &metadata));
+            listing.push(listed)?;
         }
     }
     listing.check_case()?;
-    Ok(listing)
+    Ok((listing, stamps))
 }
 
-fn list_entry(directory: &Path, entry: &DirEntry) -> Result<Listed> {
+fn list_entry(directory: &Path, entry: &DirEntry) -> Result<(Listed, fs::Metadata)> {
     let relative = entry.path().strip_prefix(directory).unwrap_or(entry.path());
     let refused = |refusal| Error::refused(relative.to_string_lossy(), refusal);
     check_name(entry.file_name().as_bytes()).map_err(refused)?;
@@ -148,7 +158,7 @@ fn list_entry(directory: &Path, entry: &DirEntry) -> Result<Listed> {
     } else {
         return Err(refused(Refusal::Special { what: special(file_type) }));
     };
-    Ok(Listed { path, kind })
+    Ok((Listed { path, kind }, metadata))
 }
 
 fn special(file_type: fs::FileType) -> &'static str {

@@ -59,6 +59,19 @@ impl Profile {
     };
 }
 
+impl Profile {
+    /// Blocks of a file of so many bytes, those that are the same counted each time.
+    pub(crate) fn file_blocks(&self, bytes: u64) -> u64 {
+        let mut level = bytes.div_ceil(self.chunk_bytes as u64).max(1);
+        let mut blocks = level;
+        while level > 1 {
+            level = level.div_ceil(self.file_links as u64);
+            blocks += level;
+        }
+        blocks
+    }
+}
+
 impl Default for Profile {
     fn default() -> Self {
         Self::V1_2025

@@ -61,68 +61,102 @@ impl Tree {
 /// a symlink that leaves the tree, too deep or long a path. [`Error::LimitExceeded`], [`Error::InvalidNode`],
 /// [`Error::NotFound`], a store error.
 pub fn list_tree<S: Blockstore + ?Sized>(store: &S, root: Cid, limits: &TreeLimits) -> Result<Tree> {
-    let tree = Tree { entries: Vec::new(), files: 0, size_bytes: 0 };
-    let mut lister = Lister { store, limits, tree, nodes: 0, path_bytes: 0 };
-    // Entries still to be looked at, the next one last.
-    let mut stack = vec![(String::new(), root)];
-    while let Some((path, cid)) = stack.pop() {
-        let entries = lister.visit(path.clone(), cid)?;
-        if entries.len() + stack.len() + lister.tree.entries.len() > limits.max_entries {
-            return Err(lister.too_many());
-        }
-        for (name, cid) in entries.into_iter().rev() {
-            let path = join(&path, &name);
-            lister.path_bytes += path.len();
-            if lister.path_bytes > MAX_TREE_PATH_BYTES {
-                return Err(lister.too_many());
-            }
-            stack.push((path, cid));
-        }
-    }
-    Ok(lister.tree)
+    let mut walk = TreeWalk::new(store, root, limits);
+    let entries = walk.by_ref().collect::<Result<_>>()?;
+    Ok(Tree { entries, files: walk.files, size_bytes: walk.size_bytes })
 }
 
-struct Lister<'a, S: ?Sized> {
+/// The entries of a tree in the order of [`Tree::entries`], each checked before it is told, and told before what follows
+/// it is looked at. Ends after an error.
+#[derive(Debug)]
+pub(crate) struct TreeWalk<'a, S: ?Sized> {
     store: &'a S,
     limits: &'a TreeLimits,
-    tree: Tree,
+    /// Entries still to be looked at, the next one last.
+    stack: Vec<(String, Cid)>,
+    /// Entries told.
+    told: usize,
+    /// Files told, and the sum of their lengths in bytes.
+    pub(crate) files: u64,
+    pub(crate) size_bytes: u64,
     /// Directories and shards read, which an export pays for even if they are empty.
     nodes: usize,
     path_bytes: usize,
 }
 
-impl<S: Blockstore + ?Sized> Lister<'_, S> {
-    /// Lists one entry; of a directory, returns what is in it, sorted.
-    fn visit(&mut self, path: String, cid: Cid) -> Result<Vec<(String, Cid)>> {
-        check_path(&path).map_err(|refusal| Error::refused(&path, refusal))?;
+impl<S: Blockstore + ?Sized> Iterator for TreeWalk<'_, S> {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = self.next_entry().transpose();
+        if matches!(entry, Some(Err(_))) {
+            self.stack.clear();
+        }
+        entry
+    }
+}
+
+impl<'a, S: Blockstore + ?Sized> TreeWalk<'a, S> {
+    pub(crate) fn new(store: &'a S, root: Cid, limits: &'a TreeLimits) -> Self {
+        let stack = vec![(String::new(), root)];
+        Self { store, limits, stack, told: 0, files: 0, size_bytes: 0, nodes: 0, path_bytes: 0 }
+    }
+
+    fn next_entry(&mut self) -> Result<Option<Entry>> {
+        while let Some((path, cid)) = self.stack.pop() {
+            let (kind, entries) = self.visit(&path, cid)?;
+            // The root of a directory is not told.
+            let is_told = kind != EntryKind::Directory || !path.is_empty();
+            self.told += usize::from(is_told);
+            if entries.len() + self.stack.len() + self.told > self.limits.max_entries {
+                return Err(self.too_many());
+            }
+            for (name, cid) in entries.into_iter().rev() {
+                let path = join(&path, &name);
+                self.path_bytes += path.len();
+                if self.path_bytes > MAX_TREE_PATH_BYTES {
+                    return Err(self.too_many());
+                }
+                self.stack.push((path, cid));
+            }
+            if is_told {
+                return Ok(Some(Entry { path, cid, kind }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Says what an entry is; of a directory, also what is in it, sorted.
+    fn visit(&mut self, path: &str, cid: Cid) -> Result<(EntryKind, Vec<(String, Cid)>)> {
+        check_path(path).map_err(|refusal| Error::refused(path, refusal))?;
         if cid.codec() == RAW {
             let size = self.store.size(&cid)?.ok_or(Error::NotFound { cid })?;
-            self.push(path, cid, EntryKind::File { size: u64::from(size), executable: false })?;
-            return Ok(Vec::new());
+            return Ok((self.file(u64::from(size), false)?, Vec::new()));
         }
         let entries = match read_node(self.store, &cid)? {
-            Node::File(file) => {
-                self.push(path, cid, EntryKind::File { size: file.size, executable: file.executable })?;
-                return Ok(Vec::new());
-            }
+            Node::File(file) => return Ok((self.file(file.size, file.executable)?, Vec::new())),
             Node::Symlink { target } => {
-                let refusal = if path.is_empty() { Err(leaves(&target)) } else { check_link(&path, &target) };
-                refusal.map_err(|refusal| Error::refused(&path, refusal))?;
+                let refusal = if path.is_empty() { Err(leaves(&target)) } else { check_link(path, &target) };
+                refusal.map_err(|refusal| Error::refused(path, refusal))?;
                 let target = String::from_utf8_lossy(&target).into_owned();
-                self.push(path, cid, EntryKind::Symlink { target })?;
-                return Ok(Vec::new());
+                return Ok((EntryKind::Symlink { target }, Vec::new()));
             }
             Node::Directory(directory) => {
                 self.count_node()?;
                 directory.entries
             }
-            Node::Shard(shard) => self.shard_entries(&path, cid, shard)?,
+            Node::Shard(shard) => self.shard_entries(path, cid, shard)?,
         };
-        let entries = checked_entries(&path, entries)?;
-        if !path.is_empty() {
-            self.push(path, cid, EntryKind::Directory)?;
+        Ok((EntryKind::Directory, checked_entries(path, entries)?))
+    }
+
+    fn file(&mut self, size: u64, executable: bool) -> Result<EntryKind> {
+        self.files += 1;
+        self.size_bytes = self.size_bytes.saturating_add(size);
+        if self.size_bytes > self.limits.max_bytes {
+            return Err(Error::LimitExceeded { what: "bytes of files", limit: self.limits.max_bytes });
         }
-        Ok(entries)
+        Ok(EntryKind::File { size, executable })
     }
 
     /// Collects the entries of a sharded directory, each checked to be where its hash belongs.
@@ -168,18 +202,6 @@ impl<S: Blockstore + ?Sized> Lister<'_, S> {
     fn count_node(&mut self) -> Result<()> {
         self.nodes += 1;
         if self.nodes > self.limits.max_entries { Err(self.too_many()) } else { Ok(()) }
-    }
-
-    fn push(&mut self, path: String, cid: Cid, kind: EntryKind) -> Result<()> {
-        if let EntryKind::File { size, .. } = kind {
-            self.tree.files += 1;
-            self.tree.size_bytes = self.tree.size_bytes.saturating_add(size);
-            if self.tree.size_bytes > self.limits.max_bytes {
-                return Err(Error::LimitExceeded { what: "bytes of files", limit: self.limits.max_bytes });
-            }
-        }
-        self.tree.entries.push(Entry { path, cid, kind });
-        Ok(())
     }
 
     fn too_many(&self) -> Error {

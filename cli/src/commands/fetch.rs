@@ -11,6 +11,9 @@ use crate::{
     ui::text,
 };
 
+/// Strangers that a note names.
+const NAMED_STRANGERS: usize = 5;
+
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  ggen marketplace p2p fetch acme/http@^1.2 -o ./http\n  ggen marketplace p2p fetch \
@@ -25,6 +28,9 @@ pub(crate) struct Args {
     /// Write the canonical tarball to this file, the same bytes for everyone
     #[arg(long, value_name = "FILE", conflicts_with = "output")]
     tar: Option<PathBuf>,
+    /// Make an older tree at that place equal to this one: files that match stay, others are replaced, strangers are left
+    #[arg(long, conflicts_with = "tar")]
+    update: bool,
     /// Seconds without anything new after which to give up
     #[arg(long, value_name = "SECS", default_value = "60", value_parser = seconds)]
     timeout: Duration,
@@ -46,21 +52,35 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     };
     let mode = if args.offline { Mode::Offline } else { Mode::Ephemeral };
     let fetched: Fetched = context.perform(mode, Call::Fetch(request)).await?;
-    context.ui.answer(&fetched, render)
+    context.ui.answer(&fetched, render)?;
+    if let Some(note) = strangers(&fetched) {
+        context.ui.note(&note);
+    }
+    Ok(())
+}
+
+/// Says what an update has left alone.
+fn strangers(fetched: &Fetched) -> Option<String> {
+    let named: Vec<_> = fetched.strangers.iter().take(NAMED_STRANGERS).map(|path| text::one_line(path)).collect();
+    let more = (fetched.strangers.len() - named.len()) as u64 + fetched.more_strangers;
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    (!named.is_empty()).then(|| format!("left alone, not of the package: {}{more}", named.join(", ")))
 }
 
 /// Paths are made absolute here: the daemon runs in another directory.
 fn destination(args: &Args) -> Result<FetchTo, Failure> {
     Ok(match (&args.output, &args.tar) {
+        (Some(path), _) if args.update => FetchTo::Update(absolute(path)?),
         (Some(path), _) => FetchTo::Path(absolute(path)?),
         (None, Some(file)) => FetchTo::Tar(absolute(file)?),
+        (None, None) if args.update => FetchTo::UpdateNamedIn(absolute(".".as_ref())?),
         (None, None) => FetchTo::NamedIn(absolute(".".as_ref())?),
     })
 }
 
 /// Refuses a place whose directory does not exist, before anything is fetched for it.
 fn existing(to: FetchTo) -> Result<FetchTo, Failure> {
-    let (FetchTo::Path(path) | FetchTo::Tar(path)) = &to else { return Ok(to) };
+    let (FetchTo::Path(path) | FetchTo::Update(path) | FetchTo::Tar(path)) = &to else { return Ok(to) };
     match path.parent() {
         Some(parent) if !parent.is_dir() => {
             let parent = parent.display();
@@ -77,7 +97,10 @@ fn render(fetched: &Fetched) -> String {
         (Some(package), None) => package.clone(),
         (None, _) => fetched.cid.clone(),
     };
-    let size = format!("{}, {}", text::count(fetched.files, "file"), text::bytes(fetched.size_bytes));
+    let mut size = format!("{}, {}", text::count(fetched.files, "file"), text::bytes(fetched.size_bytes));
+    if fetched.files_kept > 0 {
+        size += &format!(", {} unchanged", fetched.files_kept);
+    }
     let came = if fetched.blocks_fetched == 0 {
         "all of it was here".to_owned()
     } else {
@@ -113,20 +136,22 @@ mod tests {
         let to = |words: &[&str]| destination(&parse(words).unwrap()).unwrap();
         assert_eq!(to(&["t"]), FetchTo::NamedIn(here.clone()));
         assert_eq!(to(&["t", "-o", "x"]), FetchTo::Path(here.join("x")));
+        assert_eq!(to(&["t", "--update"]), FetchTo::UpdateNamedIn(here.clone()));
+        assert_eq!(to(&["t", "-o", "x", "--update"]), FetchTo::Update(here.join("x")));
         assert_eq!(to(&["t", "--tar", "x.tar"]), FetchTo::Tar(here.join("x.tar")));
     }
 
     #[test]
     fn contradictions_and_senseless_timeouts_are_refused() {
         assert!(parse(&["t", "-o", "x", "--tar", "y"]).is_err());
+        assert!(parse(&["t", "--update", "--tar", "y"]).is_err());
         assert!(parse(&["t", "--timeout", "0"]).is_err());
         assert!(parse(&["t", "--timeout", "18446744073709551615"]).is_err());
         assert!(parse(&["t", "--offline", "--provider", "/ip4/127.0.0.1/tcp/1"]).is_err());
     }
 
-    #[test]
-    fn path_comes_last() {
-        let fetched = Fetched {
+    fn fetched() -> Fetched {
+        Fetched {
             cid: "bafycid".to_owned(),
             package: None,
             version: None,
@@ -134,12 +159,32 @@ mod tests {
             path: "/x/y".into(),
             files: 1,
             size_bytes: 10,
+            files_kept: 0,
+            strangers: Vec::new(),
+            more_strangers: 0,
             blocks_fetched: 0,
             bytes_fetched: 0,
             blocks_reused: 1,
             providers: Vec::new(),
             seconds: 0.04,
+        }
+    }
+
+    #[test]
+    fn path_comes_last() {
+        assert_eq!(render(&fetched()), "fetched bafycid, 1 file, 10 B, all of it was here, 0.0 s: /x/y\n");
+    }
+
+    #[test]
+    fn update_says_what_stayed_and_what_is_strange() {
+        let fetched = Fetched {
+            files_kept: 1,
+            strangers: ["a", "b", "c", "d", "e", "f"].map(str::to_owned).to_vec(),
+            more_strangers: 7,
+            ..fetched()
         };
-        assert_eq!(render(&fetched), "fetched bafycid, 1 file, 10 B, all of it was here, 0.0 s: /x/y\n");
+        assert!(render(&fetched).contains("1 file, 10 B, 1 unchanged, "), "{}", render(&fetched));
+        assert_eq!(strangers(&fetched).unwrap(), "left alone, not of the package: a, b, c, d, e and 8 more");
+        assert_eq!(strangers(&super::tests::fetched()), None);
     }
 }

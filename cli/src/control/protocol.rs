@@ -12,7 +12,7 @@ use crate::error;
 
 /// Version of the protocol. Daemon and command must have the same; they come in one binary, but an old daemon may
 /// outlive an update.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Longest request, in bytes.
 pub(crate) const MAX_REQUEST_BYTES: usize = 1 << 20;
 /// Longest answer, in bytes: a dry run lists every file of a package.

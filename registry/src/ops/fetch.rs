@@ -3,20 +3,13 @@
 //! A name is resolved to a release first (`resolve`); a release CID and a content CID need no signature, only their
 //! hashes. A release names its block manifest, and with it every block can be wanted at once; a bare CID is walked.
 
-use std::{
-    fs::Permissions,
-    io::BufWriter,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Instant,
-};
+mod output;
 
-use ggen_blockstore::{
-    Blockstore, Cid, DAG_CBOR, ExportOptions, ExportProgress, Exported, PathStep, PathWalk, TreeLimits, dfs_blocks,
-    export_directory, export_tar,
-};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
+use ggen_blockstore::{Arrivals, Blockstore, Cid, DAG_CBOR, PathStep, PathWalk, dfs_blocks};
+
+use self::output::{Output, Written};
 use super::{
     Operations,
     download::{Download, DownloadError, DownloadLimits, Totals, Wants},
@@ -26,13 +19,10 @@ use super::{
     sources::Source,
 };
 use crate::{
-    ErrorKind, Failure, FetchRequest, FetchTo, Fetched, Progress, ProviderReport, Reporter,
+    ErrorKind, Failure, FetchRequest, Fetched, ProviderReport, Reporter,
     identity::{PublisherId, Record},
     package::{ManifestEntry, ManifestReader, Release, Target},
 };
-
-/// Bytes of a tarball written at once.
-const TAR_BUFFER_BYTES: usize = 1 << 20;
 
 /// What a target turned out to be.
 pub(super) struct Found {
@@ -46,19 +36,74 @@ pub(super) struct Found {
     executables: Vec<String>,
 }
 
+/// What is to be brought here.
+struct Identified {
+    found: Found,
+    /// Every block of it, if that is known beforehand.
+    manifest: Option<Arc<ManifestReader>>,
+}
+
+/// Lets everybody go who waits for blocks, however a fetch ends.
+struct Ending(Arrivals);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 impl Operations {
-    /// Fetches a target and writes it.
+    /// Fetches a target and writes it. A tree is written while it arrives, and shown when all of it is checked.
     pub(crate) async fn fetch(&self, request: FetchRequest, reporter: Arc<dyn Reporter>) -> Result<Fetched, Failure> {
         let started = Instant::now();
         let target = failure::target(&request.target)?;
-        if let Some(place) = known_place(&request.to, &target) {
-            refuse_occupied(&place)?;
-        }
-        let mut download = self.download(&request, reporter.clone()).await?;
-        let found = self.bring(&mut download, target, &reporter).await?;
-        self.remember_source(&found, &download, started);
-        let (path, exported) = self.write(&request, &found, reporter).await?;
-        Ok(report(&found, path, exported, &download, started))
+        output::refuse_occupied(&request.to, &target)?;
+        let arrivals = Arrivals::new(self.store.clone());
+        let _ending = Ending(arrivals.clone());
+        let mut download = self.download_into(Arc::new(arrivals.clone()), &request, reporter.clone()).await?;
+        let identified = self.identify(&mut download, target, &reporter).await?;
+        let output = Output::of(&request.to, &identified.found, self.config.limits.package_bytes, reporter);
+        let path = output.path().to_owned();
+        let written = if output.is_new_tree() {
+            self.bring_and_stage(&mut download, &identified, &arrivals, output).await?
+        } else {
+            self.complete(&mut download, &identified).await?;
+            arrivals.end();
+            let store = self.store.clone();
+            failure::blocking(move || output.write(&*store)).await?
+        };
+        self.remember_source(&identified.found, &download, started);
+        Ok(report(&identified.found, path, written, &download, started))
+    }
+
+    /// Writes a new tree beside its place while it arrives, and moves it there when all of it is checked.
+    async fn bring_and_stage(
+        &self,
+        download: &mut Download,
+        identified: &Identified,
+        arrivals: &Arrivals,
+        output: Output,
+    ) -> Result<Written, Failure> {
+        let arriving = arrivals.clone();
+        let mut staging = tokio::task::spawn_blocking(move || output.stage(&arriving));
+        let joined = |outcome: Result<_, tokio::task::JoinError>| outcome.map_err(failure::failed)?;
+        let completing = self.complete(download, identified);
+        tokio::pin!(completing);
+        let staged = tokio::select! {
+            completed = &mut completing => {
+                arrivals.end();
+                let staged = joined(staging.await);
+                // What could not be brought is why it could not be written.
+                completed?;
+                staged?
+            }
+            staged = &mut staging => {
+                let staged = joined(staged)?;
+                completing.await?;
+                staged
+            }
+        };
+        failure::blocking(move || Ok(Written::from(staged.commit().map_err(failure::store)?))).await
     }
 
     /// The next package of the same namespace is asked of whom this one came from, unless this one was: then the DHT was
@@ -81,8 +126,20 @@ impl Operations {
         target: Target,
         reporter: &Arc<dyn Reporter>,
     ) -> Result<Found, Failure> {
+        let identified = self.identify(download, target, reporter).await?;
+        self.complete(download, &identified).await?;
+        Ok(identified.found)
+    }
+
+    /// Finds out what a target is, as far as that can be said before its content is here.
+    async fn identify(
+        &self,
+        download: &mut Download,
+        target: Target,
+        reporter: &Arc<dyn Reporter>,
+    ) -> Result<Identified, Failure> {
         match target {
-            Target::Content { cid, path } => self.fetch_content(download, cid, &path).await,
+            Target::Content { cid, path } => self.identify_content(download, cid, &path).await,
             Target::Package { publisher, package, requirement } => {
                 download.about(package.to_string(), None);
                 let wanted = Wanted { publisher, package: &package, requirement: &requirement };
@@ -90,8 +147,8 @@ impl Operations {
                 let cid = *release.cid();
                 let owner = release.record().publisher;
                 download.about(package.to_string(), Some(provision(&owner, &package)));
-                let publisher = Some(owner);
-                Ok(Found { publisher, ..self.fetch_release(download, cid, release.into_record()).await? })
+                let identified = self.identify_release(download, cid, release.into_record()).await?;
+                Ok(Identified { found: Found { publisher: Some(owner), ..identified.found }, ..identified })
             }
             Target::Ipns { .. } => Err(usage("names under /ipns/ cannot be fetched by this version")),
         }
@@ -103,7 +160,16 @@ impl Operations {
         request: &FetchRequest,
         reporter: Arc<dyn Reporter>,
     ) -> Result<Download, Failure> {
-        let store = self.store.clone();
+        self.download_into(self.store.clone(), request, reporter).await
+    }
+
+    /// The same, into `store`, which is this node's however it is seen.
+    async fn download_into(
+        &self,
+        store: Arc<dyn Blockstore>,
+        request: &FetchRequest,
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<Download, Failure> {
         let limits = DownloadLimits { idle_timeout: request.timeout, max_bytes: self.config.limits.package_bytes };
         let node = match (&self.node, request.offline) {
             (Some(node), false) => node,
@@ -130,7 +196,12 @@ impl Operations {
     }
 
     /// A CID: of a release (known by its form), or of content.
-    async fn fetch_content(&self, download: &mut Download, cid: Cid, path: &[String]) -> Result<Found, Failure> {
+    async fn identify_content(
+        &self,
+        download: &mut Download,
+        cid: Cid,
+        path: &[String],
+    ) -> Result<Identified, Failure> {
         download.search_under(&cid);
         if cid.codec() == DAG_CBOR && path.is_empty() {
             let block = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
@@ -140,20 +211,20 @@ impl Operations {
             })?;
             // Nobody has proven yet whose release it is.
             download.about(release.package.to_string(), None);
-            return self.fetch_release(download, cid, release).await;
+            return self.identify_release(download, cid, release).await;
         }
         let content = descend(download, cid, path).await?;
-        self.bring_dag(download, content).await?;
-        Ok(Found { content, release: None, publisher: None, executables: Vec::new() })
+        let found = Found { content, release: None, publisher: None, executables: Vec::new() };
+        Ok(Identified { found, manifest: None })
     }
 
-    /// Everything of a release: manifest, then all its blocks at once, then the proof that these are the content.
-    pub(super) async fn fetch_release(
+    /// What of a release is needed before its content: the manifest, and the list of executables.
+    async fn identify_release(
         &self,
         download: &mut Download,
         cid: Cid,
         release: Release,
-    ) -> Result<Found, Failure> {
+    ) -> Result<Identified, Failure> {
         let limit = self.config.limits.package_bytes;
         if release.size > limit {
             let message = format!("{} bytes are more than `limits.package_bytes`, {limit}, allows", release.size);
@@ -161,21 +232,41 @@ impl Operations {
         }
         download.search_under(&release.content);
         let manifest = Arc::new(self.manifest(download, &release).await?);
-        let (blocks, bytes) = (manifest.entries(), manifest.content_bytes());
+        let bytes = manifest.content_bytes();
         if bytes > limit.saturating_mul(2) {
             // Directories come on top of the files; more than that is no package of its size.
             let message = format!("its blocks have {bytes} bytes, for {} bytes of files", release.size);
             return Err(Failure::new(ErrorKind::Verification, message));
         }
-        self.room_for(Arc::clone(&manifest)).await?;
-        download.expect(Totals { blocks: Some(blocks), bytes: Some(bytes) });
-        let wants = parts(self.store.clone(), Arc::clone(&manifest));
-        download.lists(wants).await.map_err(|error| failure::download(&release.content, error))?;
-        let store = self.store.clone();
-        let content = release.content;
-        failure::blocking(move || check_manifest(&*store, content, &manifest)).await?;
         let executables = self.executables(download, &release).await?;
-        Ok(Found { content, release: Some((cid, release)), publisher: None, executables })
+        let found = Found { content: release.content, release: Some((cid, release)), publisher: None, executables };
+        Ok(Identified { found, manifest: Some(manifest) })
+    }
+
+    /// Brings the content: by its manifest all its blocks at once, and then the proof that these are the content; without
+    /// one, whatever its blocks lead to.
+    async fn complete(&self, download: &mut Download, identified: &Identified) -> Result<(), Failure> {
+        let content = identified.found.content;
+        let Some(manifest) = &identified.manifest else { return self.bring_dag(download, content).await };
+        let (blocks, bytes) = (manifest.entries(), manifest.content_bytes());
+        self.room_for(Arc::clone(manifest)).await?;
+        download.expect(Totals { blocks: Some(blocks), bytes: Some(bytes) });
+        let wants = parts(self.store.clone(), Arc::clone(manifest));
+        download.lists(wants).await.map_err(|error| failure::download(&content, error))?;
+        let (store, manifest) = (self.store.clone(), Arc::clone(manifest));
+        failure::blocking(move || check_manifest(&*store, content, &manifest)).await
+    }
+
+    /// Everything of a release.
+    pub(super) async fn fetch_release(
+        &self,
+        download: &mut Download,
+        cid: Cid,
+        release: Release,
+    ) -> Result<Found, Failure> {
+        let identified = self.identify_release(download, cid, release).await?;
+        self.complete(download, &identified).await?;
+        Ok(identified.found)
     }
 
     /// The manifest, all of its own blocks in the store.
@@ -194,42 +285,6 @@ impl Operations {
         let data = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
         Release::read_executables(&data).map_err(failure::verification)
     }
-
-    async fn write(
-        &self,
-        request: &FetchRequest,
-        found: &Found,
-        reporter: Arc<dyn Reporter>,
-    ) -> Result<(PathBuf, Exported), Failure> {
-        let name = match &found.release {
-            Some((_, release)) => release.package.name().to_owned(),
-            None => found.content.to_string(),
-        };
-        let (path, is_tar) = match &request.to {
-            FetchTo::NamedIn(directory) => (directory.join(name), false),
-            FetchTo::Path(path) => (path.clone(), false),
-            FetchTo::Tar(path) => (path.clone(), true),
-        };
-        let store = self.store.clone();
-        let (content, executables) = (found.content, found.executables.clone());
-        let limits = TreeLimits { max_bytes: self.config.limits.package_bytes, ..TreeLimits::default() };
-        let destination = path.clone();
-        let exported = failure::blocking(move || {
-            let progress = |at: ExportProgress| {
-                reporter.report(Progress::Writing { bytes: at.bytes, total_bytes: at.total_bytes });
-            };
-            let options =
-                ExportOptions { executables: &executables, limits, progress: Some(&progress), ..Default::default() };
-            let outcome = if is_tar {
-                write_tar(&*store, content, &destination, &options)
-            } else {
-                export_directory(&*store, content, &destination, &options)
-            };
-            outcome.map_err(failure::store)
-        })
-        .await?;
-        Ok((path, exported))
-    }
 }
 
 /// Follows a path below a root, fetching the blocks on the way.
@@ -244,27 +299,6 @@ async fn descend(download: &mut Download, root: Cid, path: &[String]) -> Result<
         let block = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
         step = walk.advance(&block).map_err(failure::store)?;
     }
-}
-
-/// Writes the canonical tarball beside its place, and renames it into it.
-fn write_tar(
-    store: &dyn Blockstore,
-    content: Cid,
-    destination: &Path,
-    options: &ExportOptions<'_>,
-) -> ggen_blockstore::Result<Exported> {
-    use ggen_blockstore::Error;
-    let directory = destination.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let beside = tempfile::Builder::new()
-        .prefix(".ggen-partial-")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(directory)
-        .map_err(Error::io("create a file in", directory))?;
-    let mut writer = BufWriter::with_capacity(TAR_BUFFER_BYTES, beside);
-    let exported = export_tar(store, content, &mut writer, options)?;
-    let beside = writer.into_inner().map_err(|error| Error::io("write", destination)(error.into_error()))?;
-    beside.persist(destination).map_err(|error| Error::io("write", destination)(error.error))?;
-    Ok(exported)
 }
 
 /// Reads one part of a manifest.
@@ -312,32 +346,7 @@ pub(super) fn check_manifest(store: &dyn Blockstore, content: Cid, manifest: &Ma
     Ok(())
 }
 
-/// Where the tree will be written, as far as the target says; a release CID does not say its package's name.
-fn known_place(to: &FetchTo, target: &Target) -> Option<PathBuf> {
-    match (to, target) {
-        (FetchTo::Path(path), _) => Some(path.clone()),
-        (FetchTo::NamedIn(directory), Target::Package { package, .. }) => Some(directory.join(package.name())),
-        (FetchTo::NamedIn(directory), Target::Content { cid, path }) if path.is_empty() && cid.codec() != DAG_CBOR => {
-            Some(directory.join(cid.to_string()))
-        }
-        _ => None,
-    }
-}
-
-/// Refuses early what could not be written in the end.
-fn refuse_occupied(path: &Path) -> Result<(), Failure> {
-    let occupied = match std::fs::read_dir(path) {
-        Ok(mut entries) => entries.next().is_some(),
-        Err(_) => path.exists(),
-    };
-    if occupied {
-        let message = format!("`{}` exists and is not empty", path.display());
-        return Err(Failure::new(ErrorKind::Failed, message).hinted("name another place with `-o DIR`"));
-    }
-    Ok(())
-}
-
-fn report(found: &Found, path: PathBuf, exported: Exported, download: &Download, started: Instant) -> Fetched {
+fn report(found: &Found, path: PathBuf, written: Written, download: &Download, started: Instant) -> Fetched {
     let done = download.so_far();
     let mut providers: Vec<_> =
         done.sources.iter().map(|(peer, bytes)| ProviderReport { peer_id: peer.to_string(), bytes: *bytes }).collect();
@@ -349,8 +358,11 @@ fn report(found: &Found, path: PathBuf, exported: Exported, download: &Download,
         version: release.map(|release| release.version.to_string()),
         publisher: found.publisher.as_ref().map(PublisherId::to_string),
         path,
-        files: exported.files,
-        size_bytes: exported.size_bytes,
+        files: written.exported.files,
+        size_bytes: written.exported.size_bytes,
+        files_kept: written.files_kept,
+        strangers: written.strangers,
+        more_strangers: written.more_strangers,
         blocks_fetched: done.blocks,
         bytes_fetched: done.bytes,
         blocks_reused: done.reused,

@@ -7,6 +7,7 @@
 mod content;
 mod draft;
 mod dry_run;
+mod imports;
 mod prepare;
 mod replicas;
 mod sieve;
@@ -18,6 +19,7 @@ use ggen_blockstore::{Block, Cid, Pin, PinMode};
 use semver::Version;
 
 use self::draft::Draft;
+pub(crate) use self::imports::Imports;
 use self::replicas::Replicas;
 use super::{Operations, clock, failure, failure::usage};
 use crate::{

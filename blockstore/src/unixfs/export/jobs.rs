@@ -1,5 +1,7 @@
 //! The work of an export, cut for several threads.
 
+use std::ops::Deref;
+
 use bytes::Bytes;
 
 use crate::{
@@ -17,15 +19,15 @@ const BUNDLE_BYTES: u64 = 1 << 20;
 /// Small files in one job.
 const BUNDLE_FILES: usize = 32;
 
-/// A part of the work.
+/// A part of the work; `E` is a file.
 #[derive(Debug)]
-pub(super) enum Job<'a> {
+pub(super) enum Job<E> {
     /// Whole files.
-    Bundle(Vec<&'a Entry>),
+    Bundle(Vec<E>),
     /// A part of a larger file. The parts of a file come in order, the first one at offset 0.
     Part {
         /// The file.
-        entry: &'a Entry,
+        entry: E,
         /// Where the part begins in it.
         offset: u64,
         /// Its content.
@@ -74,52 +76,55 @@ pub(super) fn file_size(entry: &Entry) -> u64 {
     }
 }
 
-/// Cuts the files among some entries into jobs, in order.
+/// Cuts files into jobs, in order. Entries that are none are passed over.
 #[derive(Debug)]
-pub(super) struct Jobs<'a, S: ?Sized> {
+pub(super) struct Jobs<'a, S: ?Sized, I, E> {
     store: &'a S,
     /// Entries to come.
-    entries: &'a [Entry],
+    entries: I,
+    /// The entry that did not go into the last job.
+    next: Option<E>,
     /// The larger file that is being cut.
-    file: Option<&'a Entry>,
+    file: Option<E>,
     /// Its parts to come, the next one last.
     parts: Vec<(u64, Part)>,
 }
 
-impl<'a, S: Blockstore + ?Sized> Jobs<'a, S> {
-    pub(super) fn new(store: &'a S, entries: &'a [Entry]) -> Self {
-        Self { store, entries, file: None, parts: Vec::new() }
+impl<'a, S, I, E> Jobs<'a, S, I, E>
+where
+    S: Blockstore + ?Sized,
+    I: Iterator<Item = Result<E>>,
+    E: Deref<Target = Entry> + Clone,
+{
+    pub(super) fn new(store: &'a S, entries: I) -> Self {
+        Self { store, entries, next: None, file: None, parts: Vec::new() }
     }
 
-    fn next_job(&mut self) -> Result<Option<Job<'a>>> {
+    fn next_job(&mut self) -> Result<Option<Job<E>>> {
         if let Some(part) = self.next_part()? {
             return Ok(Some(part));
         }
         let (mut bundle, mut bytes) = (Vec::new(), 0);
-        while let [entry, rest @ ..] = self.entries
-            && bundle.len() < BUNDLE_FILES
-            && bytes < BUNDLE_BYTES
-        {
-            if let EntryKind::File { size, .. } = entry.kind {
-                if size > SPLIT_BYTES {
-                    if bundle.is_empty() {
-                        self.entries = rest;
-                        self.file = Some(entry);
-                        self.parts.push((0, Part::whole(entry)));
-                        return self.next_part();
-                    }
+        while bundle.len() < BUNDLE_FILES && bytes < BUNDLE_BYTES {
+            let Some(entry) = self.next.take().map(Ok).or_else(|| self.entries.next()).transpose()? else { break };
+            let EntryKind::File { size, .. } = entry.kind else { continue };
+            if size > SPLIT_BYTES {
+                if !bundle.is_empty() {
+                    self.next = Some(entry);
                     break;
                 }
-                bundle.push(entry);
-                bytes += size;
+                self.parts.push((0, Part::whole(&entry)));
+                self.file = Some(entry);
+                return self.next_part();
             }
-            self.entries = rest;
+            bundle.push(entry);
+            bytes += size;
         }
         Ok((!bundle.is_empty()).then_some(Job::Bundle(bundle)))
     }
 
-    fn next_part(&mut self) -> Result<Option<Job<'a>>> {
-        let Some(entry) = self.file else { return Ok(None) };
+    fn next_part(&mut self) -> Result<Option<Job<E>>> {
+        let Some(entry) = self.file.clone() else { return Ok(None) };
         while let Some((offset, part)) = self.parts.pop() {
             match part {
                 Part::Node { cid, size } if size > SPLIT_BYTES && cid.codec() != RAW => self.cut(offset, &cid, size)?,
@@ -148,8 +153,13 @@ impl<'a, S: Blockstore + ?Sized> Jobs<'a, S> {
     }
 }
 
-impl<'a, S: Blockstore + ?Sized> Iterator for Jobs<'a, S> {
-    type Item = Result<Job<'a>>;
+impl<S, I, E> Iterator for Jobs<'_, S, I, E>
+where
+    S: Blockstore + ?Sized,
+    I: Iterator<Item = Result<E>>,
+    E: Deref<Target = Entry> + Clone,
+{
+    type Item = Result<Job<E>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.next_job().transpose()

@@ -33,6 +33,11 @@ impl Place {
     /// Checks that the destination is free, and makes an empty directory or file beside it.
     pub(crate) fn reserve(destination: &Path, is_file: bool) -> Result<Self> {
         check_free(destination, is_file)?;
+        Self::beside(destination, is_file)
+    }
+
+    /// Makes an empty directory or file beside a destination, be that free or not.
+    pub(crate) fn beside(destination: &Path, is_file: bool) -> Result<Self> {
         let Some(name) = destination.file_name().and_then(|name| name.to_str()) else {
             return Err(Error::io("create", destination)(io::ErrorKind::InvalidInput.into()));
         };
@@ -61,7 +66,7 @@ impl Place {
     }
 
     /// Moves what was written into its place.
-    pub(crate) fn fill(mut self) -> Result<()> {
+    pub(crate) fn fill(self) -> Result<()> {
         check_free(&self.destination, self.is_file)?;
         if self.is_file {
             // A rename would replace a file that appeared meanwhile. A link does not, but not every file system has it;
@@ -74,7 +79,16 @@ impl Place {
                 Err(_) => {}
             }
         }
-        fs::rename(&self.partial, &self.destination).map_err(Error::io("create", &self.destination))?;
+        self.rename("create")
+    }
+
+    /// Moves what was written into its place, whatever file is there.
+    pub(crate) fn replace(self) -> Result<()> {
+        self.rename("replace")
+    }
+
+    fn rename(mut self, action: &'static str) -> Result<()> {
+        fs::rename(&self.partial, &self.destination).map_err(Error::io(action, &self.destination))?;
         self.filled = true;
         Ok(())
     }
@@ -103,9 +117,7 @@ fn remove_abandoned(destination: &Path, prefix: &str) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let random = name.to_str().and_then(|name| name.strip_prefix(prefix));
-        let is_partial = random.is_some_and(|random| {
-            random.len() == RANDOM_DIGITS && random.bytes().all(|digit| digit.is_ascii_hexdigit())
-        });
+        let is_partial = random.is_some_and(is_random);
         let is_link = entry.file_type().map_or(true, |kind| kind.is_symlink());
         if is_partial
             && !is_link
@@ -114,6 +126,11 @@ fn remove_abandoned(destination: &Path, prefix: &str) {
             remove(&entry.path());
         }
     }
+}
+
+/// Whether this may be the random end of a name.
+pub(super) fn is_random(text: &str) -> bool {
+    text.len() == RANDOM_DIGITS && text.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 fn remove(partial: &Path) {

@@ -48,7 +48,7 @@ pub fn export_tar<S: Blockstore + ?Sized>(
     let progress = ExportProgress { bytes: 0, total_bytes: tree.size_bytes };
     let mut tar = TarWriter { writer, executables, options, progress, entries: tree.entries.iter() };
     tar.header(&Header { path: "./", mode: 0o755, kind: b'5', size: 0, link: "" })?;
-    let jobs = Jobs::new(store, &tree.entries);
+    let jobs = Jobs::new(store, tree.entries.iter().map(Ok));
     run_in_order(
         threads(options.threads),
         jobs,
@@ -69,7 +69,7 @@ struct Read<'a> {
     pieces: Vec<Bytes>,
 }
 
-fn read<'a, S: Blockstore + ?Sized>(store: &S, job: Job<'a>) -> Result<Vec<Read<'a>>> {
+fn read<'a, S: Blockstore + ?Sized>(store: &S, job: Job<&'a Entry>) -> Result<Vec<Read<'a>>> {
     let read = |entry, offset, part: Part| {
         let mut pieces = Vec::new();
         part.read(store, |piece| {

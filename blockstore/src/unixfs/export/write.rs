@@ -1,56 +1,54 @@
-//! Writing a listed tree with several threads.
+//! Writing the entries of a tree with several threads.
 
 use std::{
+    cell::Cell,
     collections::HashSet,
     fs::{self, File, OpenOptions, Permissions},
+    ops::Deref,
     os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use super::{
-    ExportOptions, ExportProgress,
+    ExportOptions, ExportProgress, Exported,
     jobs::{Job, Jobs, Part, file_size},
 };
 use crate::{
     Blockstore, Error, Result,
     unixfs::{
-        Entry, EntryKind, Tree,
+        Entry, EntryKind,
         pipeline::{run_in_order, threads},
     },
 };
 
-/// Writes the tree into the empty directory `target`, or its only file into the empty file `target`.
-pub(super) fn write_tree<S: Blockstore + ?Sized>(
+/// Writes entries, directories before their contents, into the empty directory `target`; or the only one, a file, into
+/// the empty file `target`. They are taken as they come: whoever tells them may still be finding them out.
+pub(super) fn write_entries<S: Blockstore + ?Sized, E: Deref<Target = Entry> + Clone + Send>(
     store: &S,
-    tree: &Tree,
+    entries: impl Iterator<Item = Result<E>>,
     target: &Path,
     options: &ExportOptions<'_>,
-) -> Result<()> {
-    for entry in tree.entries.iter().filter(|entry| entry.kind == EntryKind::Directory) {
-        let path = target.join(&entry.path);
-        fs::create_dir(&path).map_err(Error::io("create", &path))?;
-    }
+) -> Result<Exported> {
     let executables = options.executables.iter().map(String::as_str).collect();
     let writer = Writer { store, target, executables };
-    let mut progress = ExportProgress { bytes: 0, total_bytes: tree.size_bytes };
-    let mut open = None;
-    let jobs = Jobs::new(store, &tree.entries).map(|job| writer.open(job?, &mut open));
-    let report = |bytes| {
-        progress.bytes += bytes;
+    let seen = Cell::new(Exported::default());
+    let mut symlinks = Vec::new();
+    let files = entries.filter_map(|entry| writer.begin(entry, &seen, &mut symlinks).transpose());
+    let (mut open, mut bytes) = (None, 0);
+    let jobs = Jobs::new(store, files).map(|job| writer.open(job?, &mut open));
+    let report = |written| {
+        bytes += written;
         if let Some(report) = options.progress {
-            report(progress);
+            report(ExportProgress { bytes, total_bytes: seen.get().size_bytes });
         }
         Ok(())
     };
     run_in_order(threads(options.threads), jobs, |(job, file)| writer.run(job, file.as_deref()), report)?;
-    for entry in &tree.entries {
-        if let EntryKind::Symlink { target: to } = &entry.kind {
-            let path = target.join(&entry.path);
-            symlink(to, &path).map_err(Error::io("create", &path))?;
-        }
+    for (path, to) in symlinks {
+        symlink(to, &path).map_err(Error::io("create", &path))?;
     }
-    Ok(())
+    Ok(seen.get())
 }
 
 struct Writer<'a, S: ?Sized> {
@@ -59,9 +57,35 @@ struct Writer<'a, S: ?Sized> {
     executables: HashSet<&'a str>,
 }
 
+/// The file that a job's part belongs to.
+type Opened<E> = (Job<E>, Option<Arc<File>>);
+
 impl<S: Blockstore + ?Sized> Writer<'_, S> {
+    /// Makes a directory at once, keeps a symlink for later, and passes a file on.
+    fn begin<E: Deref<Target = Entry>>(
+        &self,
+        entry: Result<E>,
+        seen: &Cell<Exported>,
+        symlinks: &mut Vec<(PathBuf, String)>,
+    ) -> Result<Option<E>> {
+        let entry = entry?;
+        match &entry.kind {
+            EntryKind::Directory => {
+                let path = self.path(&entry);
+                fs::create_dir(&path).map_err(Error::io("create", &path))?;
+            }
+            EntryKind::Symlink { target } => symlinks.push((self.path(&entry), target.clone())),
+            EntryKind::File { size, .. } => {
+                let Exported { files, size_bytes } = seen.get();
+                seen.set(Exported { files: files + 1, size_bytes: size_bytes + size });
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+
     /// Opens the file that a part belongs to, once for all its parts.
-    fn open<'j>(&self, job: Job<'j>, open: &mut Option<Arc<File>>) -> Result<(Job<'j>, Option<Arc<File>>)> {
+    fn open<E: Deref<Target = Entry>>(&self, job: Job<E>, open: &mut Option<Arc<File>>) -> Result<Opened<E>> {
         *open = match &job {
             Job::Bundle(_) => None,
             Job::Part { entry, offset: 0, .. } => Some(Arc::new(self.create(entry)?)),
@@ -71,8 +95,7 @@ impl<S: Blockstore + ?Sized> Writer<'_, S> {
     }
 
     fn create(&self, entry: &Entry) -> Result<File> {
-        let executable = matches!(entry.kind, EntryKind::File { executable: true, .. });
-        let executable = executable || self.executables.contains(entry.path.as_str());
+        let executable = is_executable(entry, &self.executables);
         let path = self.path(entry);
         // The process's umask applies, as it does to any file a user makes.
         let mode = if executable { 0o777 } else { 0o666 };
@@ -85,29 +108,28 @@ impl<S: Blockstore + ?Sized> Writer<'_, S> {
         }
         let file = options.open(&path).map_err(Error::io("create", &path))?;
         if entry.path.is_empty() && executable {
-            let readable = file.metadata().map_err(Error::io("read", &path))?.permissions().mode();
-            let mode = readable | (readable & 0o444) >> 2;
-            file.set_permissions(Permissions::from_mode(mode)).map_err(Error::io("make executable", &path))?;
+            let mode = file.metadata().map_err(Error::io("read", &path))?.permissions().mode();
+            let mode = Permissions::from_mode(with_execution(mode, true));
+            file.set_permissions(mode).map_err(Error::io("make executable", &path))?;
         }
         Ok(file)
     }
 
     fn path(&self, entry: &Entry) -> PathBuf {
-        // Joining an empty path would add a slash, which no file may have.
-        if entry.path.is_empty() { self.target.to_owned() } else { self.target.join(&entry.path) }
+        join(self.target, entry)
     }
 
     /// Does a job and returns the bytes written; `file` is that of a part.
-    fn run(&self, job: Job<'_>, file: Option<&File>) -> Result<u64> {
+    fn run<E: Deref<Target = Entry>>(&self, job: Job<E>, file: Option<&File>) -> Result<u64> {
         match job {
             Job::Bundle(entries) => {
                 for entry in &entries {
                     self.write(&self.create(entry)?, entry, 0, Part::whole(entry))?;
                 }
-                Ok(entries.into_iter().map(file_size).sum())
+                Ok(entries.iter().map(|entry| file_size(entry)).sum())
             }
             Job::Part { entry, offset, part } => {
-                self.write(file.expect("the file of a part was opened"), entry, offset, part)
+                self.write(file.expect("the file of a part was opened"), &entry, offset, part)
             }
         }
     }
@@ -121,4 +143,20 @@ impl<S: Blockstore + ?Sized> Writer<'_, S> {
         })?;
         Ok(offset - begin)
     }
+}
+
+/// Where an entry goes.
+pub(super) fn join(target: &Path, entry: &Entry) -> PathBuf {
+    // Joining an empty path would add a slash, which no file may have.
+    if entry.path.is_empty() { target.to_owned() } else { target.join(&entry.path) }
+}
+
+/// Whether a file is to be executable: its UnixFS mode says so, or whoever exports it.
+pub(super) fn is_executable(entry: &Entry, executables: &HashSet<&str>) -> bool {
+    matches!(entry.kind, EntryKind::File { executable: true, .. }) || executables.contains(entry.path.as_str())
+}
+
+/// A file's mode with or without execution, for those who may read it.
+pub(super) fn with_execution(mode: u32, executable: bool) -> u32 {
+    if executable { mode | (mode & 0o444) >> 2 } else { mode & !0o111 }
 }

@@ -1,11 +1,20 @@
 //! What goes into a package, and what is refused.
 
-use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path, process::Command};
+use std::{
+    ffi::OsStr,
+    fs::{self, File, Metadata},
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    process::Command,
+};
 
-use super::support::{Item, NullSink, file, items, write_items};
+use super::support::{Item, file, items, write_items};
 use crate::{
     Error, ImportOptions, Listing, MAX_DEPTH, MemoryBlockstore, Refusal, Result, import_directory, list_directory,
-    unixfs::import::build,
+    unixfs::{
+        import::import_directory_on,
+        stamp::{FileSystem, Moment, RealFileSystem, Stamp},
+    },
 };
 
 fn paths(listing: &Listing) -> Vec<&str> {
@@ -150,9 +159,32 @@ fn what_cannot_be_read_is_named() {
     assert!(matches!(import(&missing), Err(Error::Io { path, .. }) if path == missing));
 }
 
+type Change = fn(&Path);
+
+/// A file system on which somebody changes every file right before it is opened.
+struct Restless(Change);
+
+impl FileSystem for Restless {
+    fn now(&self) -> Moment {
+        RealFileSystem.now()
+    }
+
+    fn stamp(&self, path: &str, metadata: &Metadata) -> Stamp {
+        RealFileSystem.stamp(path, metadata)
+    }
+
+    fn believed(&self, directory: &Path) -> Option<u64> {
+        RealFileSystem.believed(directory)
+    }
+
+    fn open(&self, path: &Path) -> Result<File> {
+        (self.0)(path);
+        RealFileSystem.open(path)
+    }
+}
+
 #[test]
 fn a_file_that_changes_between_listing_and_reading_is_refused() {
-    type Change = fn(&Path);
     let changes: [(Change, &str); 4] = [
         (|file| fs::write(file, "longer").unwrap(), "it changed"),
         (|file| fs::write(file, "x").unwrap(), "it changed"),
@@ -168,9 +200,8 @@ fn a_file_that_changes_between_listing_and_reading_is_refused() {
     for (change, expected) in changes {
         let place = tempfile::tempdir().unwrap();
         write_items(place.path(), &items([("sub/file", file("same"))]));
-        let listing = list_directory(place.path()).unwrap();
-        change(&place.path().join("sub/file"));
-        let error = build(place.path(), &listing, &ImportOptions::default(), &mut NullSink).unwrap_err();
+        let (store, options) = (MemoryBlockstore::new(), ImportOptions::default());
+        let error = import_directory_on(&Restless(change), &store, place.path(), &options).unwrap_err();
         let text = error.to_string();
         assert!(text.contains(expected) && text.contains("sub/file"), "{text}");
     }

@@ -7,7 +7,6 @@ use ggen_blockstore::{Cid, EntryKind, TreeLimits, list_tree};
 
 use super::{
     draft::{Content, Draft},
-    prepare::import,
     replicas::Replicas,
 };
 use crate::{
@@ -23,7 +22,7 @@ impl Operations {
     /// Brings a directory or a tarball into the store.
     pub(crate) async fn import(self: &Arc<Self>, path: &Path, reporter: Arc<dyn Reporter>) -> Result<Cid, Failure> {
         let (operations, path) = (Arc::clone(self), path.to_owned());
-        failure::blocking(move || Ok(import(&*operations.store, &path, &*reporter)?.root)).await
+        failure::blocking(move || Ok(operations.import_remembering(&path, &*reporter)?.root)).await
     }
 
     /// Publishes a tree by its CID.

@@ -28,7 +28,7 @@ impl Operations {
         let path = &request.path;
         let (imported, gpack) = if is_directory(path)? {
             let gpack = read_from_disk(path)?;
-            (import(&NullBlockstore::new(), path, reporter)?, gpack)
+            (import(&NullBlockstore::new(), path, None, reporter)?, gpack)
         } else {
             read_tarball(path, reporter)?
         };
@@ -62,7 +62,7 @@ impl Operations {
 /// Imports a tarball into nothing, but for what is needed to read its `gpack.toml`.
 fn read_tarball(path: &Path, reporter: &dyn Reporter) -> Result<(Imported, Gpack), Failure> {
     let nodes = Sieve::default();
-    let imported = import(&nodes, path, reporter)?;
+    let imported = import(&nodes, path, None, reporter)?;
     let mut named = Vec::new();
     match resolve(&nodes, imported.root, GPACK) {
         Ok(file) => {
@@ -77,7 +77,7 @@ fn read_tarball(path: &Path, reporter: &dyn Reporter) -> Result<(Imported, Gpack
         Err(error) => return Err(failure::store(error)),
     }
     let kept = Sieve::keeping(named);
-    import(&kept, path, &|_: Progress| {})?;
+    import(&kept, path, None, &|_: Progress| {})?;
     let gpack = read_from_store(&kept, imported.root, path)?;
     Ok((imported, gpack))
 }

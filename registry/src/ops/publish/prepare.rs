@@ -29,7 +29,7 @@ impl Operations {
             // What is wrong with the package is said before it is hashed.
             read_from_disk(path)?;
         }
-        let imported = import(&*self.store, path, reporter)?;
+        let imported = self.import_remembering(path, reporter)?;
         let limit = self.config.limits.package_bytes;
         if imported.size_bytes > limit {
             let message =
@@ -39,6 +39,17 @@ impl Operations {
         let gpack = read_from_store(&*self.store, imported.root, path)?;
         let manifest = self.write_manifest(imported.root)?;
         Ok(Draft::of_gpack(imported.into(), manifest, gpack))
+    }
+
+    /// Imports a directory or a tarball into the store. Files of a directory that nobody touched since it was imported
+    /// last are not read.
+    pub(super) fn import_remembering(&self, path: &Path, reporter: &dyn Reporter) -> Result<Imported, Failure> {
+        let known = self.imports.of(path);
+        let imported = import(&*self.store, path, known.as_deref(), reporter)?;
+        let (files, known) = (imported.files, imported.files_known);
+        tracing::debug!(target: "ggen_marketplace::backend::p2p", files, known, "imported");
+        self.imports.tidy();
+        Ok(imported)
     }
 
     pub(super) fn write_manifest(&self, root: Cid) -> Result<ManifestSummary, Failure> {
@@ -76,14 +87,19 @@ pub(super) fn is_directory(path: &Path) -> Result<bool, Failure> {
     }
 }
 
-/// Imports a directory or a tarball.
-pub(super) fn import(store: &dyn Blockstore, path: &Path, reporter: &dyn Reporter) -> Result<Imported, Failure> {
+/// Imports a directory or a tarball; `known` is where the files of a directory are remembered.
+pub(super) fn import(
+    store: &dyn Blockstore,
+    path: &Path,
+    known: Option<&Path>,
+    reporter: &dyn Reporter,
+) -> Result<Imported, Failure> {
     let progress = |at: ImportProgress| {
         let (files, bytes, total_bytes) = (at.files, at.bytes, at.total_bytes);
         reporter.report(Progress::Importing { files, bytes, total_bytes });
     };
     let progress: &(dyn Fn(ImportProgress) + Sync) = &progress;
-    let options = ImportOptions { progress: Some(progress), ..ImportOptions::default() };
+    let options = ImportOptions { progress: Some(progress), known, ..ImportOptions::default() };
     let is_directory = is_directory(path)?;
     if !is_directory && path.file_name().is_some_and(|name| name == GPACK) {
         let directory = path.parent().unwrap_or(path).display();

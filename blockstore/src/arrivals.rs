@@ -1,0 +1,229 @@
+//! Reading a DAG while it arrives.
+//!
+//! [`Arrivals`] is a store through which somebody puts what comes; [`Awaiting`] is the same store for somebody who reads
+//! it, and who waits for a block that is not there yet instead of being told so. When no more will come, everybody who
+//! waits is told what the store has.
+
+use std::{
+    fmt,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+
+use crate::{Block, Blockstore, Cid, Error, Lease, Pin, PutReport, Result, StoreStats};
+
+/// A store that tells readers when something has been put through it. Clones are the same store.
+#[derive(Clone)]
+pub struct Arrivals {
+    store: Arc<dyn Blockstore>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    /// Number of puts so far.
+    puts: u64,
+    ended: bool,
+}
+
+impl Arrivals {
+    /// Over a store that may have some of the blocks already.
+    pub fn new(store: Arc<dyn Blockstore>) -> Self {
+        Self { store, shared: Arc::default() }
+    }
+
+    /// The same store for a reader who waits.
+    pub fn awaiting(&self) -> Awaiting {
+        Awaiting(self.clone())
+    }
+
+    /// No more will come: nobody waits from now on.
+    pub fn end(&self) {
+        self.state().ended = true;
+        self.shared.changed.notify_all();
+    }
+
+    /// Whether [`end`](Self::end) was called.
+    pub fn have_ended(&self) -> bool {
+        self.state().ended
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks for something until it is there, or nothing more will come.
+    fn wait_for<T>(&self, look: impl Fn(&dyn Blockstore) -> Result<Option<T>>) -> Result<Option<T>> {
+        loop {
+            // Counted before looking: what is put in between ends the waiting at once.
+            let State { puts, ended } = *self.state();
+            match look(&*self.store) {
+                // A damaged block may be on its way to be replaced.
+                Ok(None) | Err(Error::Corrupt { .. }) if !ended => {}
+                found => return found,
+            }
+            let mut state = self.state();
+            while state.puts == puts && !state.ended {
+                state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Arrivals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arrivals").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// See [`Arrivals`]: [`get`](Blockstore::get), [`size`](Blockstore::size) and [`has`](Blockstore::has) wait.
+#[derive(Clone, Debug)]
+pub struct Awaiting(Arrivals);
+
+/// What both do alike.
+macro_rules! pass_on {
+    ($($path:tt)+) => {
+        fn retain(&self, cids: &[Cid]) -> Result<Vec<bool>> {
+            self.$($path)+.retain(cids)
+        }
+
+        fn delete_many(&self, cids: &[Cid]) -> Result<u64> {
+            self.$($path)+.delete_many(cids)
+        }
+
+        fn lease(&self) -> Lease {
+            self.$($path)+.lease()
+        }
+
+        fn delete_unused(&self, cids: &[Cid], lease: &Lease) -> Result<u64> {
+            self.$($path)+.delete_unused(cids, lease)
+        }
+
+        fn last_used(&self, cid: &Cid) -> Result<u64> {
+            self.$($path)+.last_used(cid)
+        }
+
+        fn reclaim(&self, within: u64) -> Result<u64> {
+            self.$($path)+.reclaim(within)
+        }
+
+        fn sync(&self) -> Result<()> {
+            self.$($path)+.sync()
+        }
+
+        fn cids(&self) -> Box<dyn Iterator<Item = Result<Cid>> + Send + '_> {
+            self.$($path)+.cids()
+        }
+
+        fn pin(&self, pin: Pin) -> Result<()> {
+            self.$($path)+.pin(pin)
+        }
+
+        fn unpin(&self, label: &str, cid: &Cid) -> Result<bool> {
+            self.$($path)+.unpin(label, cid)
+        }
+
+        fn pins(&self) -> Vec<Pin> {
+            self.$($path)+.pins()
+        }
+
+        fn stats(&self) -> StoreStats {
+            self.$($path)+.stats()
+        }
+    };
+}
+
+impl Blockstore for Arrivals {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>> {
+        self.store.get(cid)
+    }
+
+    fn size(&self, cid: &Cid) -> Result<Option<u32>> {
+        self.store.size(cid)
+    }
+
+    fn put_many(&self, blocks: &[Block]) -> Result<PutReport> {
+        let put = self.store.put_many(blocks);
+        // A put that failed may have stored some of them.
+        self.state().puts += 1;
+        self.shared.changed.notify_all();
+        put
+    }
+
+    pass_on!(store);
+}
+
+impl Blockstore for Awaiting {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>> {
+        self.0.wait_for(|store| store.get(cid))
+    }
+
+    fn size(&self, cid: &Cid) -> Result<Option<u32>> {
+        self.0.wait_for(|store| store.size(cid))
+    }
+
+    fn put_many(&self, blocks: &[Block]) -> Result<PutReport> {
+        self.0.put_many(blocks)
+    }
+
+    pass_on!(0);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::{MemoryBlockstore, conformance::sample_block};
+
+    fn arrivals() -> Arrivals {
+        Arrivals::new(Arc::new(MemoryBlockstore::new()))
+    }
+
+    #[test]
+    fn a_reader_gets_what_comes_after_it_asked() {
+        let arrivals = arrivals();
+        let blocks: Vec<Block> = (0..50).map(|number| sample_block(number, 100)).collect();
+        let reader = arrivals.awaiting();
+        let wanted: Vec<Cid> = blocks.iter().map(|block| *block.cid()).collect();
+        let reading = thread::spawn(move || {
+            // The last one first: it comes last, and everything else is there by then.
+            let sizes = wanted.iter().rev().map(|cid| reader.size(cid).unwrap());
+            sizes.chain(wanted.iter().map(|cid| reader.get(cid).unwrap().map(|data| data.len() as u32))).collect()
+        });
+        for block in &blocks {
+            arrivals.put(block).unwrap();
+        }
+        let read: Vec<Option<u32>> = reading.join().unwrap();
+        assert_eq!(read, vec![Some(100); 100]);
+    }
+
+    #[test]
+    fn nobody_waits_for_what_will_not_come() {
+        let arrivals = arrivals();
+        let (here, missing) = (sample_block(1, 10), *sample_block(2, 10).cid());
+        arrivals.put(&here).unwrap();
+        let reader = arrivals.awaiting();
+        let reading = thread::spawn({
+            let reader = reader.clone();
+            move || reader.get(&missing).unwrap()
+        });
+        arrivals.end();
+        assert_eq!(reading.join().unwrap(), None);
+        assert!(!reader.has(&missing).unwrap());
+        assert_eq!(reader.get(here.cid()).unwrap().as_ref(), Some(here.data()));
+    }
+
+    #[test]
+    fn one_who_only_puts_does_not_wait() {
+        let arrivals = arrivals();
+        assert_eq!(arrivals.get(sample_block(1, 10).cid()).unwrap(), None);
+    }
+}
