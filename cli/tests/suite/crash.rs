@@ -38,6 +38,8 @@ enum Moment {
     StoreGrew(u64),
     /// When a partial tree stands beside its place.
     PartialTree,
+    /// When an update has begun to write.
+    Replacing,
 }
 
 /// A release whose publish returned.
@@ -120,8 +122,8 @@ fn fetching_daemon_that_is_killed_resumes() {
             killed.code, fetched["blocks_fetched"]
         ));
         assert!(tree(&out) == content, "the tree differs");
-        if whole_tree_is_there || matches!(moment, Moment::PartialTree) {
-            assert_eq!(fetched["blocks_fetched"], 0, "a tree is written when all its blocks are here");
+        if whole_tree_is_there {
+            assert_eq!(fetched["blocks_fetched"], 0, "a tree is shown when all its blocks are here");
         }
         assert_eq!(partial_trees(&out), Vec::<PathBuf>::new(), "the next fetch clears up");
         let (cid, release) = (published["cid"].clone(), published["release"].clone());
@@ -132,6 +134,37 @@ fn fetching_daemon_that_is_killed_resumes() {
     }
 }
 
+#[test]
+fn updating_daemon_that_is_killed_leaves_the_old_tree_or_shows_that_it_is_unfinished() {
+    let mut random = Random::seeded();
+    let home = Home::on_loopback();
+    let contents = ["1.0.0", "2.0.0"].map(|version| {
+        let (root, _) = large_package(&home.work().join("packages"), "grows", version, &mut random);
+        home.publish(&root);
+        tree(&root)
+    });
+    let out = home.work().join("out");
+    let fetch = |version: &'static str| ["fetch", version, "--offline", "--update", "-o", "out"];
+    let mut node = home.start(&[]);
+    for round in 0..ROUNDS {
+        home.p2p(&fetch("acme/grows@1")).expect_code(0);
+        let moment = match round {
+            _ if round < ROUNDS_BY_PROGRESS => Moment::Replacing,
+            _ => Moment::After(Duration::from_millis(random.below(60) as u64)),
+        };
+        let killed = kill_during(&home, &mut node, &fetch("acme/grows@2"), moment);
+        let (found, unfinished) = (tree_without_staging(&out), !stagings(&out).is_empty());
+        let state = contents.iter().position(|content| found == *content);
+        say(&format!("update {round}: {moment:?}, exit {:?}, version {state:?}, unfinished {unfinished}", killed.code));
+        assert!(unfinished || state.is_some(), "half an update looks like a whole one");
+
+        node = home.start(&[]);
+        home.p2p(&fetch("acme/grows@2")).expect_code(0);
+        assert!(tree(&out) == contents[1], "the tree differs");
+    }
+    node.kill();
+}
+
 /// Runs a command against the node and kills the node at the moment. Returns how the command ended.
 fn kill_during(home: &Home, node: &mut Node, args: &[&str], moment: Moment) -> Output {
     let before = store_bytes(home);
@@ -140,6 +173,7 @@ fn kill_during(home: &Home, node: &mut Node, args: &[&str], moment: Moment) -> O
     match moment {
         Moment::After(time) => thread::sleep(time),
         Moment::StoreGrew(bytes) => wait_until(&mut command, || store_bytes(home) >= before + bytes),
+        Moment::Replacing => wait_until(&mut command, || !stagings(&out).is_empty()),
         Moment::PartialTree => wait_until(&mut command, || !partial_trees(&out).is_empty() || out.exists()),
     }
     node.kill();
@@ -227,6 +261,16 @@ fn partial_trees(out: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(out.parent().unwrap()).unwrap().flatten();
     let is_partial = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(".out.partial-");
     entries.map(|entry| entry.path()).filter(is_partial).collect()
+}
+
+/// What stands in `out` while it is updated.
+fn stagings(out: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(out).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(".ggen-update-")).collect()
+}
+
+fn tree_without_staging(out: &Path) -> Tree {
+    tree(out).into_iter().filter(|(path, _)| !path.to_string_lossy().starts_with(".ggen-update-")).collect()
 }
 
 fn path(path: &Path) -> &str {

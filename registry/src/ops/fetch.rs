@@ -370,3 +370,6 @@ fn report(found: &Found, path: PathBuf, written: Written, download: &Download, s
         seconds: started.elapsed().as_secs_f64(),
     }
 }
+
+#[cfg(test)]
+mod tests;
