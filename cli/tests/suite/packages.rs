@@ -106,3 +106,50 @@ fn recovery_key_is_shown_by_the_first_publish_that_returns() {
         assert!(!String::from_utf8_lossy(&kept).contains(secret), "{} keeps it", name.display());
     }
 }
+
+#[test]
+fn update_replaces_what_differs_and_leaves_strangers() {
+    let alice = Home::on_loopback();
+    let root = package(&alice.work().join("http"), "http", "1.0.0");
+    alice.publish(&root);
+    alice.p2p(&["fetch", "acme/http", "--offline", "-o", "copy"]).expect_code(0);
+    let copy = alice.work().join("copy");
+    fs::write(copy.join("mine"), "mine").unwrap();
+    package(&root, "http", "2.0.0");
+    fs::remove_file(root.join("run.sh")).unwrap();
+    alice.publish(&root);
+    let refused = alice.p2p(&["fetch", "acme/http", "--offline", "-o", "copy"]).expect_code(1);
+    assert!(refused.stderr.contains("--update"), "{refused:?}");
+
+    let update = ["fetch", "acme/http", "--offline", "--update", "-o", "copy"];
+    let updated = alice.p2p(&[&["--format", "json"], &update as &[&str]].concat()).expect_code(0).json();
+    assert_eq!((&updated["version"], &updated["files_kept"]), (&"2.0.0".into(), &2.into()));
+    assert_eq!(updated["strangers"], serde_json::json!(["mine", "run.sh"]));
+    let told = alice.p2p(&update).expect_code(0);
+    assert!(told.stderr.contains("left alone, not of the package: mine, run.sh"), "{told:?}");
+    fs::remove_file(copy.join("mine")).unwrap();
+    fs::remove_file(copy.join("run.sh")).unwrap();
+    assert_eq!(tree(&copy), tree(&root));
+}
+
+/// What a home remembers of a directory must not hide an edit from it.
+#[test]
+fn edit_that_keeps_length_and_time_is_published() {
+    let alice = Home::on_loopback();
+    let root = package(&alice.work().join("http"), "http", "1.0.0");
+    let first = alice.publish(&root)["cid"].clone();
+    for round in 1..4_u8 {
+        let file = root.join("src/large");
+        let time = fs::metadata(&file).unwrap().modified().unwrap();
+        fs::write(&file, vec![7 + round; 3_000_000]).unwrap();
+        fs::File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
+        let path = root.to_str().unwrap();
+        let dry = alice.p2p(&["--format", "json", "publish", path, "--dry-run"]).expect_code(0).json();
+        let version = format!("1.0.{round}");
+        let args = ["--format", "json", "publish", path, "--namespace", "acme", "--version", &version];
+        let published = alice.p2p(&args).expect_code(0).json();
+        assert_eq!(published["cid"], dry["cid"], "a dry run reads everything");
+        assert_ne!(published["cid"], first);
+    }
+    assert!(alice.path().join("imports").is_dir(), "the home remembers");
+}
