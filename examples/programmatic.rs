@@ -21,6 +21,7 @@ async fn make_package(registry: &P2PRegistry) -> Result<Package> {
 async fn main() -> Result<()> {
     // Create config
     let config = P2PConfig::default();
+    let config = P2PConfig { listen_addresses: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()], ..config };
 
     // Initialize registry
     let registry = P2PRegistry::new(config).await?;

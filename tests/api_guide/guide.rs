@@ -46,6 +46,12 @@ const EXAMPLES: [(&str, &[Edit]); 5] = [
         "programmatic",
         &[
             edit(
+                Kind::Address,
+                "let config = P2PConfig::default();",
+                r#"let config = P2PConfig::default();
+                 let config = P2PConfig { listen_addresses: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()], ..config };"#,
+            ),
+            edit(
                 Kind::Missing,
                 "use ggen_marketplace::traits::Registry;",
                 "use ggen_marketplace::traits::Registry;
@@ -123,6 +129,15 @@ fn each_edit_is_of_its_kind() {
     for Edit { kind, guide, example } in EXAMPLES.iter().flat_map(|(_, edits)| *edits) {
         match kind {
             Kind::Missing => assert!(example.starts_with(guide) && example.len() > guide.len(), "{example}"),
+            // The defaults have an address to listen on.
+            Kind::Address if guide.contains("default()") => {
+                let added = example.strip_prefix(guide).unwrap().trim();
+                assert!(
+                    added.starts_with("let config = P2PConfig { listen_addresses: vec![\"/ip4/127.0.0.1/"),
+                    "{added}"
+                );
+                assert!(added.ends_with("..config };"), "{added}");
+            }
             Kind::Address => assert!(guide.trim_matches('"').parse::<Multiaddr>().is_ok(), "{guide}"),
             Kind::Cid => assert!(guide.trim_matches('"').ends_with("..."), "{guide}"),
         }

@@ -4,6 +4,7 @@
 #![allow(clippy::duplicate_mod, reason = "each example is a program of its own, with the hub that it meets")]
 #![cfg(test)] // clippy.toml allows `unwrap` in what is marked so, helpers beside the test functions included
 
+mod commands;
 mod guide;
 
 use std::cell::RefCell;

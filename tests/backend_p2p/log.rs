@@ -95,20 +95,3 @@ async fn the_second_documented_filter_shows_libp2p_itself() {
     assert!(text.lines().any(|line| line.contains(" libp2p_swarm")), "{text}");
     assert!(!text.contains("ggen_marketplace"), "{text}");
 }
-
-#[test]
-fn the_documented_test_commands_name_what_is_there() {
-    let guide = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/registry/README.md")).unwrap();
-    let listed = std::process::Command::new(std::env::current_exe().unwrap()).arg("--list").output().unwrap();
-    let listed = String::from_utf8(listed.stdout).unwrap();
-    for (command, words) in [
-        ("cargo test --features p2p --test backend_p2p", "backend_p2p"),
-        ("cargo test --features p2p test_discover_peers_via_dht", "test_discover_peers_via_dht"),
-    ] {
-        assert!(guide.lines().any(|line| line == command), "{command}");
-        let is_this = std::env::current_exe().unwrap().to_string_lossy().contains(words);
-        assert!(is_this || listed.contains(words), "{words}");
-    }
-    let manifest = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
-    assert!(manifest.contains("\np2p = []\n"));
-}

@@ -7,6 +7,7 @@
 mod announcements;
 mod content;
 mod dht;
+mod guide;
 mod log;
 #[path = "../mutations/list.rs"]
 #[allow(dead_code, reason = "what to put in its place is for the program that does it")]

@@ -18,12 +18,12 @@ use crate::{
 #[command(after_help = "Example:\n  ggen marketplace p2p start --daemon\n  ggen marketplace p2p start --listen \
                   /ip4/0.0.0.0/tcp/4001 --bootstrap /dnsaddr/bootstrap.libp2p.io")]
 pub(crate) struct Args {
-    /// Address to listen on, instead of those in the configuration; may be repeated
-    #[arg(long, value_name = "ADDR")]
+    /// Address to listen on, instead of those in the configuration; several are separated by commas, or the flag repeated
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
     listen: Vec<String>,
     /// Address of a node to enter the network by, with /p2p/<peer id> or as /dnsaddr/..., instead of those in the
-    /// configuration; may be repeated
-    #[arg(long, value_name = "ADDR")]
+    /// configuration; several are separated by commas, or the flag repeated
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
     bootstrap: Vec<String>,
     /// Run in the background, logging to ggen.log in the home
     #[arg(long)]

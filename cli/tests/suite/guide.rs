@@ -1,10 +1,13 @@
-//! The guide works as it is written: every command of `cli/README.md`, in its order, with its effect.
+//! The guides work as they are written: every command of `cli/README.md` and of `registry/README.md`, in its order, with
+//! its effect.
 //!
 //! What is replaced are addresses (by those of nodes on loopback) and what stands in `<...>`. A node in the foreground is
 //! ended, as by Ctrl-C, before the next one starts. The home keeps to loopback by two keys that stand in its configuration
 //! file beside those of the guide.
 
+mod api;
 mod effects;
+mod mallory;
 mod reader;
 
 use std::{fs, path::Path};
@@ -16,10 +19,22 @@ pub(crate) type Step = (&'static str, fn(&mut Reader, &str));
 
 #[test]
 fn every_command_of_the_guide_has_its_effect() {
-    let guide = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    follow("cli/README.md", effects::STEPS);
+}
+
+/// Its commands of `cargo` are those of the repository; `tests/backend_p2p` has them.
+#[test]
+fn every_command_of_the_guide_of_the_api_has_its_effect() {
+    follow("registry/README.md", api::STEPS);
+}
+
+/// Types what a guide says, from top to bottom.
+fn follow(guide: &str, steps: &[Step]) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
+    let text = fs::read_to_string(root.join(guide)).unwrap();
     let mut reader = Reader::new();
-    let mut steps = effects::STEPS.iter();
-    for block in blocks(&guide) {
+    let mut steps = steps.iter();
+    for block in blocks(&text) {
         match block {
             Block::Shell(commands) => {
                 for command in commands {
@@ -29,7 +44,7 @@ fn every_command_of_the_guide_has_its_effect() {
                 }
                 reader.environment.clear();
             }
-            Block::Configuration(text) => reader.write_configuration(&text),
+            Block::Configuration(text) => effects::is_configured(&mut reader, &text),
         }
     }
     assert_eq!(steps.next().map(|(command, _)| command), None, "the guide has lost a command");

@@ -2,7 +2,6 @@
 
 #![cfg(test)] // clippy.toml allows `unwrap` in what is marked so, helpers beside the test functions included
 
-mod api_guide;
 mod bad_input;
 mod bootstrap;
 mod catalog_faults;

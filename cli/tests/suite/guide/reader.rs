@@ -3,7 +3,8 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
-    path::PathBuf,
+    net::TcpListener,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver},
     time::{Duration, Instant},
@@ -21,6 +22,11 @@ const PUBLIC_PEER: &str = "QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ";
 /// Some peer that does not run.
 pub(crate) const NOBODY: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 const PUBLIC_IP: &str = "104.131.131.82";
+/// The same node and a second one, as the guide of the API cuts them short.
+const PUBLIC_NODE_CUT: &str = "/ip4/104.131.131.82/tcp/4001/p2p/QmaCpDMG...";
+const SECOND_NODE_CUT: &str = "/ip4/192.168.1.1/tcp/4001/p2p/QmXYZ...";
+/// Leads to the public node as well.
+const NAMED_NODE: &str = "/dnsaddr/bootstrap.libp2p.io";
 const ANY_PORT: &str = "/ip4/127.0.0.1/tcp/0";
 
 /// A block of the guide that is run or written.
@@ -29,7 +35,7 @@ pub(crate) enum Block {
     Configuration(String),
 }
 
-/// The blocks in their order; diagrams and formulas are for the eye.
+/// The blocks in their order; diagrams and formulas are for the eye, and `tests/api_guide` compiles and runs Rust.
 pub(crate) fn blocks(guide: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     for part in guide.split("\n```").skip(1).step_by(2) {
@@ -37,7 +43,7 @@ pub(crate) fn blocks(guide: &str) -> Vec<Block> {
         match language {
             "bash" => blocks.push(Block::Shell(commands(text))),
             "toml" => blocks.push(Block::Configuration(text.to_owned())),
-            "text" => {}
+            "text" | "rust" => {}
             other => panic!("a block of `{other}`, which nobody runs"),
         }
     }
@@ -64,6 +70,10 @@ pub(crate) struct Reader {
     pub(crate) cid: String,
     /// What stands for `<package>`: the one that the reader has published.
     pub(crate) package: String,
+    /// A peer that has lied to the reader, and is gone.
+    pub(crate) liar: Option<String>,
+    /// A second node that the guide names, where it does.
+    pub(crate) other: Option<(Home, Node)>,
 }
 
 /// A node in the foreground.
@@ -101,6 +111,8 @@ impl Reader {
             environment: Vec::new(),
             cid: String::new(),
             package: String::new(),
+            liar: None,
+            other: None,
         };
         reader.write_configuration("listen_addresses = [\"/ip4/0.0.0.0/tcp/0\"]\n");
         reader
@@ -115,6 +127,11 @@ impl Reader {
     pub(crate) fn write_configuration(&self, text: &str) {
         let place = self.work().join(".ggen");
         fs::create_dir_all(&place).unwrap();
+        self.write_configuration_in(&place, text);
+    }
+
+    /// The same in another home.
+    pub(crate) fn write_configuration_in(&self, place: &Path, text: &str) {
         let around = format!("mdns = false\ndns_servers = [\"{}\"]\n", self.dns.address());
         fs::write(place.join("p2p-config.toml"), around + &self.substitute(text)).unwrap();
     }
@@ -123,13 +140,23 @@ impl Reader {
     pub(crate) fn substitute(&self, text: &str) -> String {
         let hub = self.hub.address();
         let peer = self.hub.listening["peer_id"].as_str().expect("a node has a peer id");
-        let mut text = text.replace(PUBLIC_NODE, hub).replace(PUBLIC_PEER, peer).replace(PUBLIC_IP, "127.0.0.1");
-        for address in ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/tcp/9000", "/ip4/0.0.0.0/tcp/0", "/ip6/::/tcp/4001"] {
+        let mut text = text.replace(PUBLIC_NODE, hub).replace(PUBLIC_NODE_CUT, hub);
+        text = text.replace(PUBLIC_PEER, peer).replace(PUBLIC_IP, "127.0.0.1");
+        if let Some((_, other)) = &self.other {
+            text = text.replace(SECOND_NODE_CUT, other.address());
+        }
+        for address in ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/tcp/9000", "/ip4/0.0.0.0/tcp/0"] {
             text = text.replace(address, ANY_PORT);
         }
-        for nodes in ["<nodes...>", "<bootstrap-nodes>", "<multiple-nodes>"] {
-            text = text.replace(nodes, hub);
+        // Not every machine has IPv6, not even on loopback.
+        let has_ipv6 = TcpListener::bind("[::1]:0").is_ok();
+        text = text.replace("/ip6/::/tcp/4001", if has_ipv6 { "/ip6/::1/tcp/0" } else { ANY_PORT });
+        let port = hub.split('/').nth(4).expect("an address has a port");
+        text = text.replace("-i :4001", &format!("-i :{port}"));
+        for nodes in ["<nodes...>", "<bootstrap-nodes>"] {
+            text = text.replace(nodes, &format!("{hub} {NAMED_NODE}"));
         }
+        text = text.replace("<multiple-nodes>", &format!("{hub},{NAMED_NODE}"));
         text.replace("<cid>", &self.cid).replace("<package>", &self.package).replace("<peer-id>", NOBODY)
     }
 
@@ -149,9 +176,9 @@ impl Reader {
         self.type_in(command).expect_code(0).stdout
     }
 
-    /// Types `export NAME=VALUE`.
+    /// Types `export NAME=VALUE`, or `NAME=VALUE` of which the guide says that it stands before a command.
     pub(crate) fn export(&mut self, command: &str) {
-        let text = self.substitute(command.strip_prefix("export ").expect("it is an export"));
+        let text = self.substitute(command.strip_prefix("export ").unwrap_or(command));
         let (name, value) = text.split_once('=').expect("it has a value");
         self.environment.push((name.to_owned(), value.trim_matches('"').to_owned()));
     }
@@ -208,6 +235,44 @@ impl Reader {
         self.finish(&[&["--format", "json", "marketplace", "p2p"], args].concat()).expect_code(0).json()
     }
 
+    /// A stage of `doctor`, whether or not all is well.
+    #[track_caller]
+    pub(crate) fn stage(&self, name: &str) -> Value {
+        let diagnosis = self.finish(&["--format", "json", "marketplace", "p2p", "doctor"]).json();
+        let stages = diagnosis["stages"].as_array().expect("a diagnosis has stages");
+        let stage = stages.iter().find(|stage| stage["name"] == name);
+        stage.unwrap_or_else(|| panic!("no stage {name}: {diagnosis}")).clone()
+    }
+
+    /// Whether this machine has the tool of the system that a command begins with. A shell would not find it either.
+    pub(crate) fn has_tool(&self, command: &str) -> bool {
+        let tool = command.split(' ').next().expect("a command has words");
+        let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).stdout(Stdio::null()).status();
+        let is_there = found.is_ok_and(|status| status.success());
+        if !is_there {
+            eprintln!("`{command}` is not run: this machine has no {tool}");
+        }
+        is_there
+    }
+
+    /// Types a command that may go on for ever, and ends it once it has printed `wanted`. What says `excused` instead
+    /// could not do it: not everybody is allowed to.
+    #[track_caller]
+    pub(crate) fn output_until(&mut self, command: &str, wanted: &str, excused: &str) {
+        let mut process = self.process(command);
+        let mut child =
+            process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it is there");
+        let mut printed = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        while !printed.contains(wanted) && stdout.read_line(&mut printed).is_ok_and(|bytes| bytes > 0) {}
+        // It has ended, or goes on for ever.
+        drop(child.kill());
+        let mut said = String::new();
+        child.stderr.take().expect("stderr is piped").read_to_string(&mut said).expect("it speaks UTF-8");
+        child.wait().expect("the process is ours");
+        assert!(printed.contains(wanted) || said.contains(excused), "`{command}`: {printed}{said}");
+    }
+
     pub(crate) fn finish(&self, args: &[&str]) -> Output {
         finish(self.binary().args(args).stdin(Stdio::null()))
     }
@@ -224,6 +289,7 @@ impl Reader {
     fn binary(&self) -> Command {
         let mut command = self.home.command::<&str>(&[]);
         command.env_remove("GGEN_HOME");
+        command.envs(self.environment.iter().filter(|(name, _)| name == "GGEN_HOME").cloned());
         command
     }
 
