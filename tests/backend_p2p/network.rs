@@ -44,6 +44,17 @@ async fn what_cannot_start_says_why() {
     let refused = P2PRegistry::new(config).await.unwrap().start_listening().await.unwrap_err();
     assert!(refused.message.contains(&taken), "{refused}");
 
+    // All of the addresses, or none.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let both = [format!("/ip4/127.0.0.1/tcp/{}", free.port()), taken.clone()];
+    let listen_addresses = both.iter().map(|address| address.parse().unwrap()).collect();
+    let alice = P2PRegistry::new(P2PConfig { listen_addresses, ..Default::default() }).await.unwrap();
+    let refused = alice.start_listening().await.unwrap_err();
+    assert!(refused.message.contains(&taken) && !refused.message.contains(&both[0]), "{refused}");
+    assert_eq!(alice.listen_addresses().unwrap(), []);
+    assert_eq!(alice.registry().status().await.unwrap().listen_addresses, [] as [String; 0]);
+    std::net::TcpStream::connect(free).unwrap_err();
+
     drop(holder);
     let nobody: Multiaddr = format!("{taken}/p2p/{}", PeerId::random()).parse().unwrap();
     let refused = P2PRegistry::new(loopback(&[nobody])).await.unwrap().bootstrap().await.unwrap_err();

@@ -1,7 +1,7 @@
 //! Opening listeners: before the driver runs, and when it is told to.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -22,9 +22,9 @@ pub(crate) async fn listen(
     swarm: &mut Swarm<Behaviour>,
     addresses: &[Multiaddr],
 ) -> Result<Vec<Multiaddr>, StartError> {
-    let mut waiting = HashSet::new();
+    let mut waiting = HashMap::new();
     for address in addresses {
-        waiting.insert(open(swarm, address)?);
+        waiting.insert(open(swarm, address)?, address.clone());
     }
     let all_named = async {
         while !waiting.is_empty() {
@@ -33,8 +33,9 @@ pub(crate) async fn listen(
                     waiting.remove(&listener_id);
                 }
                 SwarmEvent::ListenerClosed { listener_id, addresses, reason: Err(error) } => {
-                    waiting.remove(&listener_id);
-                    let address = addresses.into_iter().next().unwrap_or_else(Multiaddr::empty);
+                    // One that has named an address already is known by that.
+                    let address = waiting.remove(&listener_id).or_else(|| addresses.into_iter().next());
+                    let address = address.unwrap_or_else(Multiaddr::empty);
                     return Err(StartError::Listen { address, reason: error.to_string() });
                 }
                 _ => {}
@@ -66,26 +67,48 @@ pub(super) struct Openings {
 
 #[derive(Debug)]
 struct Opening {
+    /// All of its listeners, each with the address that it was told to listen on.
+    listeners: HashMap<ListenerId, Multiaddr>,
+    /// Those that have not named an address yet.
     waiting: HashSet<ListenerId>,
-    address: Multiaddr,
     give_up: Instant,
     reply: oneshot::Sender<Result<Vec<Multiaddr>, StartError>>,
 }
 
 impl Openings {
+    fn add(
+        &mut self,
+        listeners: HashMap<ListenerId, Multiaddr>,
+        reply: oneshot::Sender<Result<Vec<Multiaddr>, StartError>>,
+        now: Instant,
+    ) {
+        let waiting = listeners.keys().copied().collect();
+        self.openings.push(Opening { listeners, waiting, give_up: now + FIRST_ADDRESS, reply });
+    }
+
     pub(super) fn on_named(&mut self, listener: ListenerId, swarm: &Swarm<Behaviour>) {
-        for opening in &mut self.openings {
-            opening.waiting.remove(&listener);
-        }
+        self.note_named(listener);
         self.answer(swarm, |opening| opening.waiting.is_empty());
     }
 
-    pub(super) fn on_closed(&mut self, listener: ListenerId, reason: &str) {
-        for opening in self.openings.extract_if(.., |opening| opening.waiting.contains(&listener)) {
-            let (address, reason) = (opening.address, reason.to_owned());
-            // An asker that no longer waits needs no answer.
-            let _unasked = opening.reply.send(Err(StartError::Listen { address, reason }));
+    fn note_named(&mut self, listener: ListenerId) {
+        for opening in &mut self.openings {
+            opening.waiting.remove(&listener);
         }
+    }
+
+    /// A listener has failed: whoever waits for it is told, and gets none. Returns the others that were opened with it,
+    /// which are to be closed.
+    #[must_use]
+    pub(super) fn on_closed(&mut self, listener: ListenerId, reason: &str) -> Vec<ListenerId> {
+        let mut others = Vec::new();
+        for mut opening in self.openings.extract_if(.., |opening| opening.listeners.contains_key(&listener)) {
+            let address = opening.listeners.remove(&listener).unwrap_or_else(Multiaddr::empty);
+            others.extend(opening.listeners.into_keys());
+            // An asker that no longer waits needs no answer.
+            let _unasked = opening.reply.send(Err(StartError::Listen { address, reason: reason.to_owned() }));
+        }
+        others
     }
 
     /// When somebody has waited long enough: an interface may have no address to name.
@@ -112,12 +135,12 @@ impl Driver {
         addresses: &[Multiaddr],
         reply: oneshot::Sender<Result<Vec<Multiaddr>, StartError>>,
     ) {
-        let mut waiting = HashSet::new();
+        let mut listeners = HashMap::new();
         for address in addresses {
             match open(&mut self.swarm, address) {
-                Ok(listener) => waiting.insert(listener),
+                Ok(listener) => listeners.insert(listener, address.clone()),
                 Err(error) => {
-                    for listener in waiting {
+                    for listener in listeners.into_keys() {
                         self.swarm.remove_listener(listener);
                     }
                     // An asker that no longer waits needs no answer.
@@ -126,8 +149,39 @@ impl Driver {
                 }
             };
         }
-        let address = addresses.first().cloned().unwrap_or_else(Multiaddr::empty);
-        self.openings.openings.push(Opening { waiting, address, give_up: Instant::now() + FIRST_ADDRESS, reply });
+        self.openings.add(listeners, reply, Instant::now());
         self.openings.answer(&self.swarm, |opening| opening.waiting.is_empty());
+    }
+
+    /// A listener has failed by itself.
+    pub(super) fn on_listener_failed(&mut self, listener: ListenerId, reason: &str) {
+        for other in self.openings.on_closed(listener, reason) {
+            self.swarm.remove_listener(other);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_fails_is_named_and_takes_the_others_with_it() {
+        let address = |port: u16| -> Multiaddr { format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap() };
+        let [first, second, third] = [1, 2, 3].map(|port| (ListenerId::next(), address(port)));
+        let (reply, mut answer) = oneshot::channel();
+        let (other_reply, mut other_answer) = oneshot::channel();
+        let mut openings = Openings::default();
+        openings.add(HashMap::from([first.clone(), second.clone()]), reply, Instant::now());
+        openings.add(HashMap::from([third.clone()]), other_reply, Instant::now());
+        // The first has named an address, and goes all the same.
+        openings.note_named(first.0);
+        assert_eq!(openings.on_closed(second.0, "gone"), [first.0]);
+        match answer.try_recv().unwrap() {
+            Err(StartError::Listen { address, reason }) => assert_eq!((address, reason.as_str()), (second.1, "gone")),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(openings.on_closed(second.0, "gone"), [], "once is enough");
+        assert!(other_answer.try_recv().is_err(), "another opening goes on");
     }
 }
