@@ -16,7 +16,7 @@ pub(crate) enum Command {
     /// Keep something no longer; `gc` removes it
     #[command(after_help = "Example:\n  ggen marketplace p2p pin rm acme/http")]
     Rm {
-        /// CID, path or name, as it was pinned; a name alone means all its versions
+        /// CID, path or name, as it was pinned, or as `pin ls` shows it; a name alone means all its versions
         target: String,
     },
     /// List everything that is kept, and why

@@ -1,7 +1,8 @@
 //! Pins of the user: what stays in the store although nobody published or mirrors it.
 //!
 //! The label says how it was pinned, so that the same words take it away: `user` for a CID,
-//! `user/<publisher>/ns/name@version` for a name, `user/ipfs/<cid>/path` for a path. With a name goes what proves it as the
+//! `user/<publisher>/ns/name@version` for a name (of former versions of this program: `user/ns/name@version`),
+//! `user/ipfs/<cid>/path` for a path. With a name goes what proves it as the
 //! catalog stands now: the release is found by its name offline too.
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
@@ -65,12 +66,17 @@ impl Operations {
 
     /// Takes the user's pins of a target away. Nothing is looked up: a name means what was pinned by it.
     pub(crate) async fn pin_rm(&self, request: PinRequest) -> Result<Vec<PinReport>, Failure> {
-        let target = failure::target(&request.target)?;
         let store = self.store.clone();
         failure::blocking(move || {
             let pins: Vec<Pin> = store.pins().into_iter().filter(is_users).collect();
-            let chosen: Vec<&Pin> = pins.iter().filter(|pin| is_meant(&*store, &pins, pin, &target)).collect();
-            refuse_ambiguous(&chosen, &target)?;
+            // As the list shows it, if it says more than how it was pinned.
+            let shown = |pin: &&Pin| pin.label == request.target && pin.label != USER;
+            let mut chosen: Vec<&Pin> = pins.iter().filter(shown).collect();
+            if chosen.is_empty() {
+                let target = failure::target(&request.target)?;
+                chosen = pins.iter().filter(|pin| is_meant(&*store, &pins, pin, &target)).collect();
+                refuse_ambiguous(&chosen, &target)?;
+            }
             if chosen.is_empty() {
                 let message = format!("you have not pinned `{}`", request.target);
                 let failure = Failure::new(ErrorKind::NotFound, message);
@@ -98,6 +104,7 @@ fn fetch_request(request: &PinRequest) -> FetchRequest {
         timeout: request.timeout,
         offline: request.offline,
         providers: Vec::new(),
+        min_reputation: None,
     }
 }
 
@@ -145,35 +152,41 @@ fn path_label(cid: &Cid, path: &[String]) -> String {
 
 /// A package that was pinned by its name.
 struct Named {
-    publisher: PublisherId,
+    /// None in a label that does not say it.
+    publisher: Option<PublisherId>,
     package: PackageId,
     version: Version,
 }
 
 impl Named {
     fn read(label: &str) -> Option<Self> {
-        let (publisher, rest) = label.strip_prefix(USER)?.strip_prefix('/')?.split_once('/')?;
-        let (package, version) = rest.rsplit_once('@')?;
-        Some(Self {
-            publisher: publisher.parse().ok()?,
-            package: package.parse().ok()?,
-            version: version.parse().ok()?,
-        })
+        let (name, version) = label.strip_prefix(USER)?.strip_prefix('/')?.rsplit_once('@')?;
+        let (publisher, package) = match name.split_once('/')? {
+            (publisher, package) if package.contains('/') => (Some(publisher.parse().ok()?), package),
+            _ => (None, name),
+        };
+        Some(Self { publisher, package: package.parse().ok()?, version: version.parse().ok()? })
+    }
+
+    /// Whose it is, as far as the label says.
+    fn owner(&self) -> String {
+        self.publisher.as_ref().map_or_else(|| "a publisher that the pin does not name".to_owned(), ToString::to_string)
     }
 }
 
 /// A name without its publisher means what only one publisher's packages were pinned by.
 fn refuse_ambiguous(chosen: &[&Pin], target: &Target) -> Result<(), Failure> {
     let Target::Package { publisher: None, package, .. } = target else { return Ok(()) };
-    let publishers: BTreeSet<String> =
-        chosen.iter().filter_map(|pin| Some(Named::read(&pin.label)?.publisher.to_string())).collect();
-    if publishers.len() < 2 {
+    let owners: BTreeSet<String> = chosen.iter().filter_map(|pin| Some(Named::read(&pin.label)?.owner())).collect();
+    if owners.len() < 2 {
         return Ok(());
     }
-    let message = format!("you have pinned `{package}` of {} publishers", publishers.len());
-    let causes = publishers.iter().map(|publisher| format!("{publisher}/{package}")).collect();
+    let message = format!("you have pinned `{package}` of {} publishers", owners.len());
+    let causes = owners.iter().map(|owner| format!("{owner}/{package}")).collect();
     let failure = Failure { causes, ..Failure::new(ErrorKind::Usage, message) };
-    Err(failure.hinted("name the publisher you mean: `<publisher>/ns/name`"))
+    Err(failure.hinted(
+        "name the publisher you mean: `<publisher>/ns/name`, or the pin as `ggen marketplace p2p pin ls` shows it",
+    ))
 }
 
 fn is_users(pin: &Pin) -> bool {
@@ -195,7 +208,7 @@ fn is_meant(store: &dyn Blockstore, pins: &[Pin], pin: &Pin, target: &Target) ->
             pins.iter().any(|other| other.label == pin.label && root(other))
         }
         Target::Package { publisher, package, requirement } => Named::read(&pin.label).is_some_and(|named| {
-            publisher.is_none_or(|publisher| publisher == named.publisher)
+            publisher.is_none_or(|publisher| Some(publisher) == named.publisher)
                 && named.package == *package
                 && requirement.matches(&named.version)
         }),

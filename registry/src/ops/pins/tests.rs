@@ -73,3 +73,34 @@ async fn the_words_that_pinned_something_take_it_away() {
     assert_eq!(rm(&bob, &file[0].cid).await.unwrap(), file);
     assert_eq!(bob.pin_ls(), []);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pin_of_a_former_version_goes_by_its_name_and_by_what_the_list_shows() {
+    let (alice, bob) = pair().await;
+    let published = publish(&alice, "kept", "1.2.0", 1, 100).await;
+    let publisher = published.publisher.unwrap();
+    let pinned = add(&bob, &published.cid).await;
+    let old = |cid: &str| Pin {
+        label: "user/tests/kept@1.2.0".to_owned(),
+        cid: cid.parse().unwrap(),
+        mode: PinMode::Recursive,
+    };
+    let store = &bob.operations().store;
+    for words in ["tests/kept", "tests/kept@^1", "user/tests/kept@1.2.0"] {
+        store.pin(old(&pinned[0].cid)).unwrap();
+        assert_eq!(rm(&bob, words).await.unwrap()[0].label, "user/tests/kept@1.2.0", "{words}");
+        assert_eq!(bob.pin_ls(), pinned);
+    }
+    // Whose it is, it does not say: who names a publisher does not mean it, and beside another it is to be told apart.
+    store.pin(old(&pinned[0].cid)).unwrap();
+    let named = format!("{publisher}/tests/kept");
+    assert_eq!(rm(&bob, &named).await.unwrap_err().kind, ErrorKind::NotFound);
+    add(&bob, &named).await;
+    let ambiguous = rm(&bob, "tests/kept").await.unwrap_err();
+    assert_eq!((ambiguous.kind, ambiguous.causes.len()), (ErrorKind::Usage, 2), "{ambiguous:?}");
+    rm(&bob, "user/tests/kept@1.2.0").await.unwrap();
+    rm(&bob, &named).await.unwrap();
+    assert_eq!(bob.pin_ls(), pinned);
+    // All that was pinned by a CID is shown alike: that is no name of one of them.
+    assert!(rm(&bob, "user").await.is_err());
+}
