@@ -88,6 +88,7 @@ fn fetch(target: &str, to: PathBuf) -> FetchRequest {
         timeout: PATIENCE,
         offline: false,
         providers: Vec::new(),
+        min_reputation: None,
     }
 }
 

@@ -32,6 +32,7 @@ async fn main() -> Result<()> {
         timeout: Duration::from_secs(30),
         offline: false,
         providers: Vec::new(),
+        min_reputation: None,
     };
     let fetched = registry.registry().fetch(request, Arc::new(|_: Progress| {})).await?;
     println!("{} files from {} peer(s)", fetched.files, fetched.providers.len());

@@ -88,7 +88,7 @@ async fn transfer(address: Multiaddr, provider: PeerId, wants: Vec<(Cid, Option<
     while !matches!(swarm.select_next_some().await, SwarmEvent::ConnectionEstablished { .. }) {}
     let (output, mut receiver) = session_channel(CREDIT_BYTES);
     let start = Instant::now();
-    let id = swarm.behaviour_mut().open_session(SessionSpec { output, peers: vec![provider] });
+    let id = swarm.behaviour_mut().open_session(SessionSpec { output, peers: vec![provider], least_reputation: 0.0 });
     swarm.behaviour_mut().want(id, wants);
     let node = tokio::spawn(async move {
         loop {

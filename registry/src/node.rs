@@ -28,7 +28,7 @@ use libp2p::{Multiaddr, PeerId, gossipsub, identity::Keypair};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 pub(crate) use addresses::Nat;
-pub(crate) use admission::RecordPolicy;
+pub(crate) use admission::{RecordPolicy, Refused};
 pub(crate) use behaviour::AGENT;
 pub(crate) use bitswap::{MAX_QUESTION_CIDS, Offence, Prior, Priors, SessionEvent};
 pub(crate) use command::{DialFailed, FoundRecord, Gossip, Snapshot, Verdict};

@@ -39,7 +39,7 @@ pub struct PublishRequest {
 }
 
 /// Fetch a package, a release or any IPFS DAG, and write it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FetchRequest {
     /// The target as typed: a CID, `/ipfs/...`, `ns/name`, `ns/name@REQ`, `<publisher>/ns/name[@REQ]`.
     pub target: String,
@@ -51,6 +51,8 @@ pub struct FetchRequest {
     pub offline: bool,
     /// Multiaddresses, each with `/p2p/<peer id>`, of peers to ask first.
     pub providers: Vec<String>,
+    /// Ask no peer of a lower reputation, whoever named it.
+    pub min_reputation: Option<f64>,
 }
 
 /// Where a fetched tree goes. Paths are absolute.

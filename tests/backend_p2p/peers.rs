@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ggen_marketplace::prelude::*;
+use ggen_marketplace::{PeerInfoRequest, prelude::*};
 
 use crate::support::{Liar, PATIENCE, Peer, eventually, loopback, package};
 
@@ -41,6 +41,16 @@ async fn a_peer_that_serves_well_keeps_its_reputation_and_one_that_lies_loses_it
     let reputation = async || bob.get_peer_reputation(&mallory.peer_id()).await;
     eventually("the reputation of a liar falls", async || reputation().await < 0.5).await;
     assert_eq!(bob.get_peer_reputation(&alice.peer_id()).await, 1.0, "she has not lied");
+
+    let history = async || {
+        let request = PeerInfoRequest { peer: mallory.peer_id().to_string(), full: true };
+        bob.registry().peer_info(request).await.unwrap().history.unwrap().len()
+    };
+    let so_far = history().await;
+    let refused = bob.fetch_from("tests/poisoned", &poisoned, SHORT, Some(0.5)).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::TimedOut, "{refused:?}");
+    assert!(refused.hint.as_ref().is_some_and(|hint| hint.contains("--min-reputation")), "{refused:?}");
+    assert_eq!(history().await, so_far, "she was not asked, and did nothing");
 
     // The same content, now from somebody else as well.
     let honest = package("healed", "1.0.0", alice.import_many(FILES));

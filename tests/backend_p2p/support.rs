@@ -138,8 +138,19 @@ impl Peer {
     }
 
     pub(crate) async fn fetch_within(&self, target: &str, to: &Path, timeout: Duration) -> Result<Fetched> {
-        let to = FetchTo::Path(to.to_owned());
-        let request = FetchRequest { target: target.to_owned(), to, timeout, offline: false, providers: Vec::new() };
+        self.fetch_from(target, to, timeout, None).await
+    }
+
+    /// Fetches from peers of at least this reputation.
+    pub(crate) async fn fetch_from(
+        &self,
+        target: &str,
+        to: &Path,
+        timeout: Duration,
+        min_reputation: Option<f64>,
+    ) -> Result<Fetched> {
+        let (target, to) = (target.to_owned(), FetchTo::Path(to.to_owned()));
+        let request = FetchRequest { target, to, timeout, offline: false, providers: Vec::new(), min_reputation };
         self.registry().fetch(request, Arc::new(|_: Progress| {})).await
     }
 }

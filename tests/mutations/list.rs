@@ -86,8 +86,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "put and get on the DHT",
         file: "registry/src/ops/policy.rs",
-        find: "merged.map_err(|error| error.to_string())",
-        replace: "merged.map_err(|error| error.to_string()).and_then(|_| Err(\"refused\".to_owned()))",
+        find: "merged.and_then(|()| set.encode()).map_err(|error| refused(&error, false))",
+        replace: "Err(Refused { reason: format!(\"refused {merged:?}\"), is_lie: false })",
         noticed_by: &["dht::what_a_publisher_put_into_the_dht_is_got_from_it_after_the_publisher_has_gone"],
     },
     Mutation {

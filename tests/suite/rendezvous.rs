@@ -43,6 +43,7 @@ async fn fetch_in_passing(config: Config, work: &Path) -> Fetched {
         timeout: Duration::from_secs(30),
         offline: false,
         providers: Vec::new(),
+        min_reputation: None,
     };
     let fetched = registry.fetch(request, Arc::new(|_: Progress| {})).await.unwrap();
     registry.shutdown().await.unwrap();

@@ -92,7 +92,8 @@ async fn fetch(
     timeout: Duration,
 ) -> Result<Fetched, Failure> {
     let (target, to) = (target.to_owned(), FetchTo::Path(to.to_owned()));
-    let request = FetchRequest { target, to, timeout, offline: false, providers: providers.to_vec() };
+    let request =
+        FetchRequest { target, to, timeout, offline: false, providers: providers.to_vec(), min_reputation: None };
     registry.fetch(request, Arc::new(|_: Progress| {})).await
 }
 

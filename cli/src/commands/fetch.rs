@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use ggen_marketplace::{ErrorKind, Failure, FetchRequest, FetchTo, Fetched, Mode};
 
-use super::seconds;
+use super::{search::reputation, seconds};
 use crate::{
     context::{Context, absolute},
     control::Call,
@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// Address of a peer to ask first, with /p2p/<peer id>; may be repeated
     #[arg(long = "provider", value_name = "ADDR", conflicts_with = "offline")]
     providers: Vec<String>,
+    /// Ask only peers of at least this reputation (0 to 1)
+    #[arg(long, value_name = "X", value_parser = reputation, conflicts_with = "offline")]
+    min_reputation: Option<f64>,
 }
 
 pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
@@ -49,6 +52,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         timeout: args.timeout,
         offline: args.offline,
         providers: args.providers.clone(),
+        min_reputation: args.min_reputation,
     };
     let mode = if args.offline { Mode::Offline } else { Mode::Ephemeral };
     let fetched: Fetched = context.perform(mode, Call::Fetch(request)).await?;
@@ -148,6 +152,8 @@ mod tests {
         assert!(parse(&["t", "--timeout", "0"]).is_err());
         assert!(parse(&["t", "--timeout", "18446744073709551615"]).is_err());
         assert!(parse(&["t", "--offline", "--provider", "/ip4/127.0.0.1/tcp/1"]).is_err());
+        assert!(parse(&["t", "--offline", "--min-reputation", "0.5"]).is_err());
+        assert!(parse(&["t", "--min-reputation", "1.5"]).is_err());
     }
 
     fn fetched() -> Fetched {

@@ -2,9 +2,13 @@
 
 use std::fmt::Write as _;
 
-use ggen_marketplace::{Failure, Mode, SearchHit, SearchRequest};
+use ggen_marketplace::{Failure, Mode, SearchHit, SearchRequest, Status};
 
-use crate::{context::Context, control::Call, ui::text};
+use crate::{
+    context::{Context, ask},
+    control::Call,
+    ui::text,
+};
 
 /// Most hits that can be asked for.
 const MAX_LIMIT: u64 = 1000;
@@ -45,13 +49,45 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     // Without a daemon a node is started for the search, if it has somebody to ask.
     let asks = !args.local && !context.configuration(Vec::new())?.config.bootstrap_nodes.is_empty();
     let mode = if asks { Mode::Ephemeral } else { Mode::Offline };
-    let hits: Vec<SearchHit> = context.perform(mode, Call::Search(request)).await?;
+    let (hits, by_daemon): (Vec<SearchHit>, bool) = context.perform_where(mode, Call::Search(request)).await?;
     if hits.is_empty() {
         let filtered = args.category.is_some() || !args.tags.is_empty() || args.min_reputation.is_some();
         let filters = if filtered { " and the filters" } else { "" };
         context.ui.note(&format!("no package matches `{}`{filters}", args.query));
     }
-    context.ui.answer(&hits, |hits| render(hits))
+    context.ui.answer(&hits, |hits| render(hits))?;
+    if args.local {
+        return Ok(());
+    }
+    let hint = match by_daemon {
+        // What was found has been said: that the node is gone meanwhile is no failure of the search.
+        true => alone(context).await.unwrap_or_default(),
+        false => without_node(asks, hits.is_empty()),
+    };
+    hint.iter().for_each(|hint| context.ui.note(&format!("hint: {hint}")));
+    Ok(())
+}
+
+/// What to do if the node that searched is connected to nobody.
+async fn alone(context: &Context) -> Result<Option<&'static str>, Failure> {
+    let mut daemon = context.running_daemon().await?;
+    let status: Status = ask(&mut daemon, Call::Status).await?;
+    Ok((status.connected_peers == 0).then_some(
+        "no peer is connected, so only what this home knows already was searched: connect to one with `ggen marketplace \
+         p2p bootstrap ADDRESS`",
+    ))
+}
+
+/// What to do where no node runs; `asked`: one was started for the search, and left again.
+fn without_node(asked: bool, found_nothing: bool) -> Option<&'static str> {
+    match (asked, found_nothing) {
+        (false, _) => Some(
+            "no node is running, so only what this home knows already was searched: start one with `ggen marketplace p2p \
+             start --daemon --bootstrap ADDRESS`",
+        ),
+        (true, true) => Some("`ggen marketplace p2p doctor` tells whether there was anybody to ask"),
+        (true, false) => None,
+    }
 }
 
 /// Parses a reputation.

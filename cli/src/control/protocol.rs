@@ -280,6 +280,7 @@ mod tests {
             timeout: Duration::from_secs(1),
             offline: true,
             providers: Vec::new(),
+            min_reputation: None,
         });
         assert_eq!(call.request(1).unwrap_err().kind, ErrorKind::Usage);
     }

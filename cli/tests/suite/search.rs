@@ -75,3 +75,26 @@ fn other_nodes_are_asked_unless_told_otherwise() {
     assert_eq!(names(&bob, &["--local", &publisher[8..20]]), ["acme/lantern"]);
     assert!(fs::exists(bob.path().join("catalog.db")).unwrap());
 }
+
+#[test]
+fn a_search_that_could_ask_nobody_says_how_to_connect() {
+    let home = Home::on_loopback();
+    home.publish(&package(&home.work().join("lantern"), "lantern", "1.0.0"));
+    let hint_of = |args: &[&str]| {
+        let output = home.p2p(&[&["search"], args].concat()).expect_code(0);
+        output.stderr.lines().find_map(|line| line.strip_prefix("hint: ")).map(str::to_owned)
+    };
+    // Whether something is found here or not.
+    for word in ["lantern", "submarine"] {
+        let hint = hint_of(&[word]).unwrap();
+        assert!(hint.contains("`ggen marketplace p2p start --daemon --bootstrap ADDRESS`"), "{hint}");
+        assert_eq!((hint_of(&[word, "--local"]), hint_of(&[word, "--quiet"])), (None, None));
+    }
+    let _node = home.start(&[]);
+    let hint = hint_of(&["submarine"]).unwrap();
+    assert!(hint.contains("`ggen marketplace p2p bootstrap ADDRESS`"), "{hint}");
+    let other = Home::on_loopback();
+    let hub = other.start(&[]);
+    home.p2p(&["bootstrap", hub.address()]).expect_code(0);
+    assert_eq!(hint_of(&["submarine"]), None);
+}

@@ -2,6 +2,14 @@
 
 use std::{fmt::Debug, time::SystemTime};
 
+/// Why a value is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) reason: String,
+    /// No honest peer offers it: it speaks against whoever did.
+    pub(crate) is_lie: bool,
+}
+
 /// Judges value records of the ggen DHT. The node sees only bytes; whoever knows what they mean stands behind this.
 pub(crate) trait RecordPolicy: Debug + Send + Sync + 'static {
     /// Checks the value `offered` under `key` and merges it with what is stored there. Merging must not depend on the
@@ -9,5 +17,5 @@ pub(crate) trait RecordPolicy: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// Why the value is refused.
-    fn admit(&self, key: &[u8], stored: Option<&[u8]>, offered: &[u8], now: SystemTime) -> Result<Vec<u8>, String>;
+    fn admit(&self, key: &[u8], stored: Option<&[u8]>, offered: &[u8], now: SystemTime) -> Result<Vec<u8>, Refused>;
 }

@@ -58,7 +58,7 @@ pub(crate) enum Command {
     /// Name the connected peers that can be asked.
     Speakers { protocol: Protocol, reply: oneshot::Sender<Vec<PeerId>> },
     /// Open a block session.
-    OpenSession { events: SessionSender, reply: oneshot::Sender<SessionId> },
+    OpenSession { events: SessionSender, least_reputation: f64, reply: oneshot::Sender<SessionId> },
     /// Want blocks in a session.
     Want { session: SessionId, wants: Vec<(Cid, Option<u64>)> },
     /// Want blocks no longer.

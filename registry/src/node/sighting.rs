@@ -17,6 +17,8 @@ pub(crate) enum Sighting {
     Traffic { peer: PeerId, sent: u64, received: u64, rate: Option<f64> },
     /// It broke the block protocol, and no session was told.
     Misbehaved { peer: PeerId, malformed: bool },
+    /// It offered a record that no honest peer offers.
+    InvalidRecord { peer: PeerId },
     /// The last connection to it has closed.
     Gone { peer: PeerId },
 }

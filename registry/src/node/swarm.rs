@@ -228,8 +228,9 @@ impl Driver {
                 // An asker that no longer waits needs no answer.
                 let _unasked = reply.send(self.requests.speakers(protocol));
             }
-            Command::OpenSession { events, reply } => {
-                let id = self.bitswap().open_session(bitswap::SessionSpec { output: events, peers: Vec::new() });
+            Command::OpenSession { events, least_reputation, reply } => {
+                let spec = bitswap::SessionSpec { output: events, peers: Vec::new(), least_reputation };
+                let id = self.bitswap().open_session(spec);
                 if reply.send(id).is_err() {
                     self.bitswap().close_session(id);
                 }
@@ -266,7 +267,7 @@ impl Driver {
             }
             SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. } => {
                 tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "a listener was closed");
-                self.openings.on_closed(listener_id, &error.to_string());
+                self.on_listener_failed(listener_id, &error.to_string());
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 self.swarm.remove_external_address(&address);

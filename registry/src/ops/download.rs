@@ -83,6 +83,8 @@ pub(crate) struct DownloadLimits {
     pub(crate) idle_timeout: Duration,
     /// It ends when more bytes than this have come.
     pub(crate) max_bytes: u64,
+    /// Peers of a lower reputation are not asked; 0 leaves nobody out.
+    pub(crate) least_reputation: f64,
 }
 
 /// Totals that are known beforehand, for progress.
@@ -114,7 +116,7 @@ impl Download {
         limits: DownloadLimits,
         reporter: Arc<dyn Reporter>,
     ) -> Result<Self, Stopped> {
-        let network = Some(Network::open(node, peers, providers).await?);
+        let network = Some(Network::open(node, peers, providers, limits.least_reputation).await?);
         Ok(Self { network, ..Self::offline(store, limits, reporter) })
     }
 

@@ -55,6 +55,12 @@ impl Drop for Ending {
 impl Operations {
     /// Fetches a target and writes it. A tree is written while it arrives, and shown when all of it is checked.
     pub(crate) async fn fetch(&self, request: FetchRequest, reporter: Arc<dyn Reporter>) -> Result<Fetched, Failure> {
+        let least = request.min_reputation;
+        let fetched = self.fetch_and_write(request, reporter).await;
+        fetched.map_err(|failure| hinted_at_reputation(failure, least))
+    }
+
+    async fn fetch_and_write(&self, request: FetchRequest, reporter: Arc<dyn Reporter>) -> Result<Fetched, Failure> {
         let started = Instant::now();
         let target = failure::target(&request.target)?;
         output::refuse_occupied(&request.to, &target)?;
@@ -170,7 +176,12 @@ impl Operations {
         request: &FetchRequest,
         reporter: Arc<dyn Reporter>,
     ) -> Result<Download, Failure> {
-        let limits = DownloadLimits { idle_timeout: request.timeout, max_bytes: self.config.limits.package_bytes };
+        let least_reputation = request.min_reputation.unwrap_or(0.0);
+        if !(0.0..=1.0).contains(&least_reputation) {
+            return Err(usage(format!("a reputation is from 0 to 1, not {least_reputation}")));
+        }
+        let max_bytes = self.config.limits.package_bytes;
+        let limits = DownloadLimits { idle_timeout: request.timeout, max_bytes, least_reputation };
         let node = match (&self.node, request.offline) {
             (Some(node), false) => node,
             _ => return Ok(Download::offline(store, limits, reporter)),
@@ -344,6 +355,17 @@ pub(super) fn check_manifest(store: &dyn Blockstore, content: Cid, manifest: &Ma
         return Err(lie(format!("its blocks have {bytes} bytes, it says {}", manifest.content_bytes())));
     }
     Ok(())
+}
+
+/// What was asked for may be had from those that were left out.
+fn hinted_at_reputation(failure: Failure, least: Option<f64>) -> Failure {
+    match (failure.kind, least) {
+        (ErrorKind::TimedOut, Some(least)) => failure.hinted(format!(
+            "peers of a reputation below {least} were not asked: try a lower `--min-reputation`; `ggen marketplace p2p \
+             peer-list` shows who has which"
+        )),
+        _ => failure,
+    }
 }
 
 fn report(found: &Found, path: PathBuf, written: Written, download: &Download, started: Instant) -> Fetched {

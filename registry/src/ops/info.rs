@@ -189,6 +189,7 @@ fn as_fetch(request: &InfoRequest) -> FetchRequest {
         timeout: request.timeout,
         offline: request.offline,
         providers: Vec::new(),
+        min_reputation: None,
     }
 }
 

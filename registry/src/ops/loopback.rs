@@ -65,7 +65,14 @@ fn write_package(root: &Path, name: &str, version: &str, files: usize, bytes: us
 
 pub(super) fn fetch_request(target: &str, offline: bool) -> FetchRequest {
     let to = FetchTo::Path(std::path::PathBuf::new());
-    FetchRequest { target: target.to_owned(), to, timeout: PATIENCE, offline, providers: Vec::new() }
+    FetchRequest {
+        target: target.to_owned(),
+        to,
+        timeout: PATIENCE,
+        offline,
+        providers: Vec::new(),
+        min_reputation: None,
+    }
 }
 
 /// What a [`Watched`] store was asked.

@@ -156,6 +156,10 @@ fn note(peers: &PeerBook, sighting: Sighting, now: Timestamp) {
             let fault = if malformed { Fault::Malformed } else { Fault::WrongBytes };
             peers.record(&peer, Outcome::Failed { fault, package: None, bytes: 0 }, now);
         }
+        Sighting::InvalidRecord { peer } => {
+            let fault = Fault::InvalidRecord;
+            peers.record(&peer, Outcome::Failed { fault, package: None, bytes: 0 }, now);
+        }
         Sighting::Gone { peer } => peers.seen(&peer, &[], now),
     }
 }

@@ -2,10 +2,11 @@
 
 use std::time::SystemTime;
 
+use super::peers::is_lie;
 use crate::{
     identity::Timestamp,
-    index::{ClaimSet, merge_claims},
-    node::RecordPolicy,
+    index::{ClaimError, ClaimSet},
+    node::{RecordPolicy, Refused},
 };
 
 /// Takes sets of verified claims that belong under their key, and merges them.
@@ -13,12 +14,52 @@ use crate::{
 pub(crate) struct ClaimPolicy;
 
 impl RecordPolicy for ClaimPolicy {
-    fn admit(&self, key: &[u8], stored: Option<&[u8]>, offered: &[u8], now: SystemTime) -> Result<Vec<u8>, String> {
+    fn admit(&self, key: &[u8], stored: Option<&[u8]>, offered: &[u8], now: SystemTime) -> Result<Vec<u8>, Refused> {
         let now = Timestamp::from_system(now);
+        let refused = |error: &ClaimError, is_lie| Refused { reason: error.to_string(), is_lie };
+        let mut set = ClaimSet::verify(key, offered, now).map_err(|error| refused(&error, is_lie(&error)))?;
+        // What goes wrong from here on is nothing that the peer has said.
         let merged = match stored {
-            Some(stored) => merge_claims(key, stored, offered, now),
-            None => ClaimSet::verify(key, offered, now).and_then(|set| set.encode()),
+            Some(stored) => ClaimSet::verify(key, stored, now).and_then(|stored| set.merge(stored)),
+            None => Ok(()),
         };
-        merged.map_err(|error| error.to_string())
+        merged.and_then(|()| set.encode()).map_err(|error| refused(&error, false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        index::package_key,
+        ops::{
+            loopback::{PATIENCE, pair, publish},
+            testing::eventually,
+        },
+    };
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_puts_a_record_that_does_not_verify_is_to_blame_and_nobody_else() {
+        let (alice, bob) = pair().await;
+        let bob_is = bob.listening().peer_id.parse().unwrap();
+        let book = &alice.operations().peers;
+        // What is honest counts neither for nor against whoever put it.
+        publish(&bob, "honest", "1.0.0", 1, 10).await;
+        bob.settle(PATIENCE).await.unwrap();
+        let package = "tests/forged".parse().unwrap();
+        let node = bob.operations().node().unwrap();
+        node.publish(package_key(&package), b"no set of claims".to_vec()).await.unwrap();
+        eventually("the record is judged", async || book.reputation(&bob_is) < 1.0).await;
+        let history = book.history(&bob_is).unwrap();
+        assert_eq!(history.iter().map(|event| event.event.as_str()).collect::<Vec<_>>(), ["invalid_record"]);
+        let alice_is = alice.listening().peer_id.parse().unwrap();
+        assert_eq!(bob.operations().peers.reputation(&alice_is), 1.0);
+    }
+
+    #[test]
+    fn only_what_was_offered_speaks_against_who_offered_it() {
+        let now = SystemTime::now();
+        let refused = ClaimPolicy.admit(b"/ggen/pub/x", None, b"garbage", now).unwrap_err();
+        assert!(refused.is_lie, "{refused:?}");
     }
 }

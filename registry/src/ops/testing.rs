@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::{
     BootstrapRequest, Config, FetchRequest, FetchTo, Fetched, Mode, Progress, PublishRequest, Published, Registry,
     SearchRequest,
-    node::{Asked, Handle, Protocol, RecordPolicy, Setup, Started, bitswap::NoPriors, start},
+    node::{Asked, Handle, Protocol, RecordPolicy, Refused, Setup, Started, bitswap::NoPriors, start},
 };
 
 /// Far longer than anything here takes.
@@ -23,8 +23,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 struct NoRecords;
 
 impl RecordPolicy for NoRecords {
-    fn admit(&self, _: &[u8], _: Option<&[u8]>, _: &[u8], _: SystemTime) -> Result<Vec<u8>, String> {
-        Err("none are taken".to_owned())
+    fn admit(&self, _: &[u8], _: Option<&[u8]>, _: &[u8], _: SystemTime) -> Result<Vec<u8>, Refused> {
+        Err(Refused { reason: "none are taken".to_owned(), is_lie: false })
     }
 }
 
@@ -123,7 +123,8 @@ pub(super) async fn publish(registry: &Registry, work: &Path, name: &str, versio
 
 pub(super) async fn fetch(registry: &Registry, target: &str, to: &Path) -> Fetched {
     let (target, to) = (target.to_owned(), FetchTo::Path(to.to_owned()));
-    let request = FetchRequest { target, to, timeout: PATIENCE, offline: false, providers: Vec::new() };
+    let request =
+        FetchRequest { target, to, timeout: PATIENCE, offline: false, providers: Vec::new(), min_reputation: None };
     registry.fetch(request, Arc::new(|_: Progress| {})).await.unwrap()
 }
 

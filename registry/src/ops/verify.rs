@@ -68,7 +68,7 @@ impl Operations {
 
     /// A lease on the store, and the network if it may be used.
     async fn repairing(&self, request: &VerifyRequest, reporter: Arc<dyn Reporter>) -> Result<Download, Failure> {
-        let limits = DownloadLimits { idle_timeout: request.timeout, max_bytes: u64::MAX };
+        let limits = DownloadLimits { idle_timeout: request.timeout, max_bytes: u64::MAX, least_reputation: 0.0 };
         match (&self.node, request.repair) {
             (Some(node), true) => {
                 Download::online(node.clone(), self.store.clone(), self.peers.clone(), &[], limits, reporter)

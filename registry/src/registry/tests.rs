@@ -52,6 +52,7 @@ async fn what_a_registry_in_memory_publishes_is_fetched_by_name() {
         timeout: PATIENCE,
         offline: false,
         providers: Vec::new(),
+        min_reputation: None,
     };
     let fetched = bob.fetch(request, silent()).await.unwrap();
     assert_eq!(fetched.publisher, published.publisher);

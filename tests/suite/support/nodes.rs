@@ -126,7 +126,14 @@ impl Node {
     }
 
     pub(crate) async fn try_fetch(&self, target: &str, to: FetchTo, timeout: Duration) -> Result<Fetched, Failure> {
-        let request = FetchRequest { target: target.to_owned(), to, timeout, offline: false, providers: Vec::new() };
+        let request = FetchRequest {
+            target: target.to_owned(),
+            to,
+            timeout,
+            offline: false,
+            providers: Vec::new(),
+            min_reputation: None,
+        };
         self.registry.fetch(request, Arc::new(|_: Progress| {})).await
     }
 

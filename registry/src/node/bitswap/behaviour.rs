@@ -53,6 +53,8 @@ pub struct SessionSpec {
     pub output: SessionSender,
     /// Peers that are known or thought to have the blocks, connected or not.
     pub peers: Vec<PeerId>,
+    /// Peers of a lower reputation, as the priors have it, are not asked for anything; 0 leaves nobody out.
+    pub least_reputation: f64,
 }
 
 /// What the swarm's owner is told.
@@ -159,7 +161,7 @@ impl Behaviour {
 
     /// Opens a session. It is closed by [`close_session`](Self::close_session), or by dropping the receiver.
     pub fn open_session(&mut self, spec: SessionSpec) -> SessionId {
-        let id = self.client.open(spec.output, now());
+        let id = self.client.open(spec.output, spec.least_reputation, now());
         for peer in spec.peers {
             self.add_peer(id, peer);
         }

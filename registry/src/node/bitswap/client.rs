@@ -92,10 +92,10 @@ impl Client {
         }
     }
 
-    pub(super) fn open(&mut self, output: SessionSender, now: Instant) -> SessionId {
+    pub(super) fn open(&mut self, output: SessionSender, least_reputation: f64, now: Instant) -> SessionId {
         let id = SessionId(self.next_session);
         self.next_session += 1;
-        let session = Session::new(output);
+        let session = Session::new(output, least_reputation);
         self.sessions
             .insert(id, Active { session, progress_at: now, needed_at: None, retried_at: now, released: false });
         id
@@ -175,7 +175,10 @@ impl Client {
     /// Makes a connected peer a member, in the place of a less useful one if there is no room; says whether it is one.
     /// `has`: it has something that the session wants.
     fn join(&mut self, id: SessionId, peer_id: PeerId, has: bool) -> bool {
-        self.meet(id, peer_id);
+        let prior = self.meet(id, peer_id);
+        if self.sessions.get(&id).is_some_and(|active| active.session.leaves_out(&prior)) {
+            return false;
+        }
         let outdone = self.sessions.get(&id).and_then(|active| active.session.outdone_by(&peer_id, has));
         if let Some(outdone) = outdone {
             self.drop_from(id, outdone, DropReason::Useless);

@@ -95,13 +95,15 @@ pub(super) struct Session {
     priors: HashMap<PeerId, Prior>,
     /// What peers did wrong in this session.
     offenders: HashMap<PeerId, HashSet<Offence>>,
+    /// Peers of a lower reputation are not asked.
+    least_reputation: f64,
     average_bytes: f64,
     /// Bytes of credit taken by what is asked for.
     asked_bytes: u64,
 }
 
 impl Session {
-    pub(super) fn new(output: SessionSender) -> Self {
+    pub(super) fn new(output: SessionSender, least_reputation: f64) -> Self {
         Self {
             output,
             wants: BTreeMap::new(),
@@ -113,6 +115,7 @@ impl Session {
             candidates: VecDeque::new(),
             priors: HashMap::new(),
             offenders: HashMap::new(),
+            least_reputation,
             average_bytes: ASSUMED_BLOCK_BYTES,
             asked_bytes: 0,
         }
@@ -344,6 +347,11 @@ impl Session {
             self.priors.insert(peer, prior);
         }
         prior
+    }
+
+    /// A peer of which this is known is not asked at all.
+    pub(super) fn leaves_out(&self, prior: &Prior) -> bool {
+        prior.reputation < self.least_reputation
     }
 
     /// The peer is asked only if the others do not deliver.

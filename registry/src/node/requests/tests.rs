@@ -8,15 +8,15 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::{
     Config,
-    node::{Handle, RecordPolicy, Setup, Started, bitswap::NoPriors, start},
+    node::{Handle, RecordPolicy, Refused, Setup, Started, bitswap::NoPriors, start},
 };
 
 #[derive(Debug)]
 struct NoRecords;
 
 impl RecordPolicy for NoRecords {
-    fn admit(&self, _: &[u8], _: Option<&[u8]>, _: &[u8], _: std::time::SystemTime) -> Result<Vec<u8>, String> {
-        Err("none are taken".to_owned())
+    fn admit(&self, _: &[u8], _: Option<&[u8]>, _: &[u8], _: std::time::SystemTime) -> Result<Vec<u8>, Refused> {
+        Err(Refused { reason: "none are taken".to_owned(), is_lie: false })
     }
 }
 

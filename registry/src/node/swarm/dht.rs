@@ -16,12 +16,14 @@ use tokio::sync::mpsc;
 
 use super::Driver;
 use crate::node::{
+    admission::Refused,
     behaviour::Dht,
     command::{FoundRecord, Tried},
     pending::Purpose,
     records::MAX_VALUE_BYTES,
     rendezvous,
     republish::Item,
+    sighting::Sighting,
 };
 
 /// Providers of one answer that are dialled and passed on: one peer cannot make us dial thousands.
@@ -35,7 +37,7 @@ pub(crate) struct Admission {
     offered: Record,
     /// What was stored when the judgement began: the outcome is merged with that.
     stored: Option<Vec<u8>>,
-    outcome: Result<Vec<u8>, String>,
+    outcome: Result<Vec<u8>, Refused>,
 }
 
 impl Driver {
@@ -152,9 +154,13 @@ impl Driver {
     /// Judges a record off the event loop. One's own are never dropped.
     fn judge_record(&mut self, source: PeerId, offered: Record) {
         let is_own = source == *self.swarm.local_peer_id();
-        if (self.admissions.len() >= MAX_ADMISSIONS && !is_own) || offered.value.len() > MAX_VALUE_BYTES {
+        if self.admissions.len() >= MAX_ADMISSIONS && !is_own {
             tracing::debug!(target: "ggen_marketplace::backend::p2p", %source, "offered record dropped");
             return;
+        }
+        if offered.value.len() > MAX_VALUE_BYTES {
+            let reason = format!("it has more than {MAX_VALUE_BYTES} bytes");
+            return self.refuse_record(source, &Refused { reason, is_lie: true });
         }
         let stored = self.stored_value(&offered.key);
         let policy = self.policy.clone();
@@ -173,11 +179,23 @@ impl Driver {
         let refused = match outcome {
             // Something else was merged meanwhile: once more, or it would be lost.
             Ok(_) if stored != self.stored_value(&offered.key) => return self.judge_record(source, offered),
-            Ok(value) => self.kad(Dht::Ggen).store_mut().put(Record { value, ..offered }).err().map(|e| e.to_string()),
-            Err(reason) => Some(reason),
+            Ok(value) => {
+                let kept = self.kad(Dht::Ggen).store_mut().put(Record { value, ..offered });
+                kept.err().map(|error| Refused { reason: error.to_string(), is_lie: false })
+            }
+            Err(refused) => Some(refused),
         };
-        if let Some(reason) = refused {
-            tracing::info!(target: "ggen_marketplace::backend::p2p", %source, reason, "offered record refused");
+        if let Some(refused) = refused {
+            self.refuse_record(source, &refused);
+        }
+    }
+
+    /// A record is not taken, and whoever offered a lie is told of.
+    fn refuse_record(&self, source: PeerId, refused: &Refused) {
+        let Refused { reason, is_lie } = refused;
+        tracing::info!(target: "ggen_marketplace::backend::p2p", %source, reason, is_lie, "offered record refused");
+        if *is_lie && source != *self.swarm.local_peer_id() {
+            self.tell(Sighting::InvalidRecord { peer: source });
         }
     }
 

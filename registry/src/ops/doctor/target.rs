@@ -41,6 +41,18 @@ struct Claimed {
     payload: bytes::Bytes,
 }
 
+/// What was looked at of the blocks. Each of them was hashed on its way here.
+enum LookedAt {
+    /// All that the manifest names.
+    All(Arc<ManifestReader>),
+    /// All that the content leads to; there is no manifest.
+    Walked,
+    /// So many, of so many.
+    Sample { blocks: u64, of: u64 },
+    /// Those in this many bytes from the beginning.
+    Beginning { bytes: u64 },
+}
+
 /// The stages so far; `Err` ends them.
 type Progress<T> = Result<T, Stage>;
 
@@ -54,7 +66,7 @@ impl Operations {
         reporter: Arc<dyn Reporter>,
     ) -> Result<Vec<Stage>, Failure> {
         let mut stages = Vec::new();
-        let limits = DownloadLimits { idle_timeout: timeout, max_bytes: u64::MAX };
+        let limits = DownloadLimits { idle_timeout: timeout, max_bytes: u64::MAX, least_reputation: 0.0 };
         let download = Download::online(node.clone(), self.store.clone(), self.peers.clone(), &[], limits, reporter);
         let mut download = download.await.map_err(failure::stopped)?;
         if let Err(failed) = self.walk_stages(node, target, timeout, &mut download, &mut stages).await {
@@ -85,8 +97,8 @@ impl Operations {
             }
         };
         self.check_providers(node, &subject, timeout, download, stages).await?;
-        let manifest = self.check_blocks(&subject, download, stages).await?;
-        stages.push(self.check_truth(subject, manifest).await?);
+        let looked_at = self.check_blocks(&subject, download, stages).await?;
+        stages.push(self.check_truth(subject, looked_at).await?);
         Ok(())
     }
 
@@ -164,24 +176,24 @@ impl Operations {
         Ok(())
     }
 
-    /// Whether the blocks can be had; returns the manifest if all of them are here now.
+    /// Whether the blocks can be had, and which of them were looked at for that.
     async fn check_blocks(
         &self,
         subject: &Subject,
         download: &mut Download,
         stages: &mut Vec<Stage>,
-    ) -> Progress<Option<Arc<ManifestReader>>> {
+    ) -> Progress<LookedAt> {
         download.search_under(&subject.content);
         let Some((_, release)) = &subject.release else {
             download.limit_bytes(PROBE_BYTES);
             return match download.dag(subject.content).await {
                 Ok(()) => {
                     stages.push(Stage::fine("blocks", "all of them can be had"));
-                    Ok(None)
+                    Ok(LookedAt::Walked)
                 }
                 Err(DownloadError::OverLimit { limit }) => {
                     stages.push(Stage::fine("blocks", format!("the first {limit} bytes can be had")));
-                    Ok(None)
+                    Ok(LookedAt::Beginning { bytes: limit })
                 }
                 Err(error) => Err(missing(&subject.content, error)),
             };
@@ -202,22 +214,23 @@ impl Operations {
         download.lists(lists).await.map_err(|error| missing(&subject.content, error))?;
         let blocks = manifest.entries();
         if stride > 1 {
-            stages.push(Stage::fine("blocks", format!("{} of {blocks}, spread evenly, can be had", blocks / stride)));
-            return Ok(None);
+            let sample = blocks.div_ceil(stride);
+            stages.push(Stage::fine("blocks", format!("{sample} of {blocks}, spread evenly, can be had")));
+            return Ok(LookedAt::Sample { blocks: sample, of: blocks });
         }
         stages.push(Stage::fine("blocks", format!("all {blocks} can be had")));
-        Ok(Some(manifest))
+        Ok(LookedAt::All(manifest))
     }
 
     /// Whether it is what it says.
-    async fn check_truth(&self, subject: Subject, manifest: Option<Arc<ManifestReader>>) -> Progress<Stage> {
-        let mut found = vec!["every block matches its hash".to_owned()];
+    async fn check_truth(&self, subject: Subject, looked_at: LookedAt) -> Progress<Stage> {
+        let mut found = vec![hashed(&looked_at)];
         let at_verify = |failure: Failure| {
             let hinted = failure.hint.is_some();
             let stage = stage_of("verify", failure);
             if hinted { stage } else { stage.hinted("do not use it, and tell its publisher") }
         };
-        if let Some(manifest) = manifest {
+        if let LookedAt::All(manifest) = looked_at {
             let (store, content) = (self.store.clone(), subject.content);
             let checked = failure::blocking(move || check_manifest(&*store, content, &manifest)).await;
             checked.map_err(at_verify)?;
@@ -231,6 +244,19 @@ impl Operations {
             None => found.push("a CID has no signature: name the package to have its publisher checked".to_owned()),
         }
         Ok(Stage::fine("verify", found.join("; ")))
+    }
+}
+
+/// Which blocks were found to match their hashes.
+fn hashed(looked_at: &LookedAt) -> String {
+    match looked_at {
+        LookedAt::All(_) | LookedAt::Walked => "every block matches its hash".to_owned(),
+        LookedAt::Sample { blocks, of } => {
+            format!("the {blocks} blocks looked at, of {of}, match their hashes; a fetch checks them all")
+        }
+        LookedAt::Beginning { bytes } => {
+            format!("the blocks of the first {bytes} bytes match their hashes; a fetch checks them all")
+        }
     }
 }
 
@@ -301,5 +327,19 @@ fn missing(cid: &Cid, error: DownloadError) -> Stage {
             )
         }
         error => stage_of("blocks", failure::download(cid, error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_not_said_to_be_all() {
+        for looked_at in [LookedAt::Sample { blocks: 3, of: 10 }, LookedAt::Beginning { bytes: 64 }] {
+            let text = hashed(&looked_at);
+            assert!(!text.contains("every") && text.contains("a fetch checks them all"), "{text}");
+        }
+        assert!(hashed(&LookedAt::Sample { blocks: 3, of: 10 }).starts_with("the 3 blocks looked at, of 10,"));
     }
 }

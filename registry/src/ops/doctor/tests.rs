@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     Config, FetchRequest, FetchTo, Mode, Progress, PublishRequest, Published, Registry,
     index::{Claim, ClaimSet, package_key, qualified_key},
-    node::{self, RecordPolicy, Started},
+    node::{self, RecordPolicy, Refused, Started},
     ops::ClaimPolicy,
     package::PackageId,
 };
@@ -138,7 +138,7 @@ async fn carrier(policy: Arc<dyn RecordPolicy>, records: Vec<(Vec<u8>, Vec<u8>)>
 struct Gullible;
 
 impl RecordPolicy for Gullible {
-    fn admit(&self, _: &[u8], _: Option<&[u8]>, offered: &[u8], _: SystemTime) -> Result<Vec<u8>, String> {
+    fn admit(&self, _: &[u8], _: Option<&[u8]>, offered: &[u8], _: SystemTime) -> Result<Vec<u8>, Refused> {
         Ok(offered.to_vec())
     }
 }
@@ -283,6 +283,7 @@ async fn bad_signature() {
         timeout: IMPATIENCE,
         offline: false,
         providers: Vec::new(),
+        min_reputation: None,
     };
     bob.registry.fetch(request, quiet()).await.unwrap_err();
     assert!(!Path::new(&bob.home.path().join("out")).exists());

@@ -31,6 +31,9 @@ pub(super) struct Network {
     search_pause: Duration,
     asked: HashSet<PeerId>,
     has_source: bool,
+    /// Those of a lower reputation are not asked.
+    least_reputation: f64,
+    peers: Arc<PeerBook>,
     account: Account,
 }
 
@@ -41,8 +44,13 @@ pub(super) struct Arrived {
 }
 
 impl Network {
-    pub(super) async fn open(node: Handle, peers: Arc<PeerBook>, providers: &[PeerId]) -> Result<Self, Stopped> {
-        let session = node.open_session().await?;
+    pub(super) async fn open(
+        node: Handle,
+        peers: Arc<PeerBook>,
+        providers: &[PeerId],
+        least_reputation: f64,
+    ) -> Result<Self, Stopped> {
+        let session = node.open_session(least_reputation).await?;
         let mut asked: HashSet<_> = node.snapshot().await?.connected.into_iter().collect();
         for peer in providers {
             session.add_peer(*peer).await?;
@@ -50,12 +58,27 @@ impl Network {
         }
         let next_search = Instant::now();
         let (search_keys, searching, search_pause) = (Vec::new(), None, FIRST_SEARCH_PAUSE);
-        let (account, has_source) = (Account::new(peers), !providers.is_empty());
-        Ok(Self { node, session, search_keys, searching, next_search, search_pause, asked, has_source, account })
+        let (account, has_source) = (Account::new(Arc::clone(&peers)), !providers.is_empty());
+        Ok(Self {
+            node,
+            session,
+            search_keys,
+            searching,
+            next_search,
+            search_pause,
+            asked,
+            has_source,
+            least_reputation,
+            peers,
+            account,
+        })
     }
 
     /// Asks this peer, which is believed to have what is wanted, before providers are looked for.
     pub(super) async fn ask_first(&mut self, peer: PeerId) -> Result<(), Stopped> {
+        if self.peers.reputation(&peer) < self.least_reputation {
+            return Ok(());
+        }
         self.asked.insert(peer);
         self.has_source = true;
         self.session.add_peer(peer).await
@@ -70,7 +93,7 @@ impl Network {
     }
 
     pub(super) fn peers_asked(&self) -> usize {
-        self.asked.len()
+        self.asked.iter().filter(|peer| self.peers.reputation(peer) >= self.least_reputation).count()
     }
 
     pub(super) fn search_under(&mut self, cid: &Cid) {

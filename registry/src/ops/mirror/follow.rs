@@ -293,7 +293,8 @@ impl Operations {
     pub(super) async fn following(&self, followed: &Followed) -> Result<Download, Failure> {
         // It ends when nothing new has come for as long as providers are looked for, and is tried again later.
         let idle_timeout = self.config.timeouts.dht_query();
-        let limits = DownloadLimits { idle_timeout, max_bytes: self.config.limits.package_bytes };
+        let max_bytes = self.config.limits.package_bytes;
+        let limits = DownloadLimits { idle_timeout, max_bytes, least_reputation: 0.0 };
         let (store, reporter) = (self.store.clone(), Arc::new(|_: Progress| {}));
         let Some(node) = &self.node else { return Ok(Download::offline(store, limits, reporter)) };
         let mut download = Download::online(node.clone(), store, self.peers.clone(), &[], limits, reporter)

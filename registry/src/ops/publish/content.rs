@@ -76,6 +76,7 @@ impl Operations {
             timeout: request.timeout,
             offline: false,
             providers: Vec::new(),
+            min_reputation: None,
         };
         let mut download = self.download(&sources, reporter).await?;
         download.search_under(&content);

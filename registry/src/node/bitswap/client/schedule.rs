@@ -286,9 +286,12 @@ impl Client {
         });
         let (released, strangers) = (active.released, strangers.map(|(peer_id, _)| *peer_id).collect::<Vec<_>>());
         let strangers = strangers.into_iter().filter(|peer_id| {
-            let held_back = self.meet(id, *peer_id).held_back
-                || self.sessions.get(&id).is_some_and(|active| active.session.is_held_back(peer_id));
-            released || !held_back
+            let prior = self.meet(id, *peer_id);
+            let may_be_asked = |active: &Active| {
+                let held_back = prior.held_back || active.session.is_held_back(peer_id);
+                !active.session.leaves_out(&prior) && (released || !held_back)
+            };
+            self.sessions.get(&id).is_some_and(may_be_asked)
         });
         for peer_id in strangers.take(BROADCAST_PEERS).collect::<Vec<_>>() {
             let Some(active) = self.sessions.get_mut(&id) else { return };

@@ -138,7 +138,7 @@ impl Sim {
     fn knowing(credit: u64, now: Instant, providers: Vec<Provider>, priors: Arc<dyn Priors>) -> Self {
         let mut client = Client::new(priors);
         let (output, receiver) = session_channel(credit);
-        let session = client.open(output, now);
+        let session = client.open(output, 0.0, now);
         for provider in &providers {
             client.on_connected(provider.id, now);
         }
@@ -455,7 +455,7 @@ fn two_sessions_share_one_want_and_both_get_the_block() {
     sim.add_all();
     sim.want(&content, true);
     let (output, mut receiver) = session_channel(CREDIT);
-    let other = sim.client.open(output, start);
+    let other = sim.client.open(output, 0.0, start);
     sim.client.add_peer(other, sim.providers[0].id, start);
     sim.client.want(other, [(*content[0].cid(), None)], start);
     sim.run(1);

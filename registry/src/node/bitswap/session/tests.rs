@@ -13,7 +13,7 @@ fn cid(index: u32) -> Cid {
 }
 
 fn session(wants: u32, members: &[PeerId]) -> Session {
-    let mut session = Session::new(session_channel(ROOM).0);
+    let mut session = Session::new(session_channel(ROOM).0, 0.0);
     (0..wants).for_each(|index| assert!(session.want(cid(index), Some(100))));
     members.iter().for_each(|peer| assert!(session.add_member(*peer)));
     session

@@ -108,7 +108,7 @@ impl Node {
 
     pub(super) async fn open(&self, limit: u64, peers: &[PeerId], cids: &[Cid]) -> (SessionId, SessionReceiver) {
         let (output, receiver) = session_channel(limit);
-        let spec = SessionSpec { output, peers: peers.to_vec() };
+        let spec = SessionSpec { output, peers: peers.to_vec(), least_reputation: 0.0 };
         let wants: Vec<_> = cids.iter().map(|cid| (*cid, None)).collect();
         let id = self
             .act(move |swarm| {

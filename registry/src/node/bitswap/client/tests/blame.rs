@@ -83,6 +83,32 @@ fn few_wrong_blocks_are_enough_to_be_blamed_and_to_be_asked_no_more() {
 }
 
 #[test]
+fn a_session_asks_nobody_below_the_reputation_that_it_was_opened_with() {
+    let content = blocks(20, 1000);
+    let start = Instant::now();
+    let providers: Vec<_> = (0..2).map(|_| Provider::new(1e6, 10, &content, start)).collect();
+    let known = Known(HashMap::from([(providers[0].id, Prior { held_back: false, ..LOW })]));
+    let mut sim = Sim::knowing(CREDIT, start, providers, Arc::new(known));
+    let (output, receiver) = session_channel(CREDIT);
+    sim.client.close(sim.session);
+    (sim.session, sim.receiver) = (sim.client.open(output, 0.5, start), receiver);
+    // Only the one below is there: not even a broadcast goes to it.
+    let other = sim.providers[1].id;
+    sim.client.on_disconnected(other, start);
+    sim.add_all();
+    sim.want(&content, true);
+    // Long enough for a broadcast.
+    while sim.now.duration_since(start) < Duration::from_secs(3) {
+        sim.step();
+    }
+    assert_eq!((sim.providers[0].wants, sim.from.len()), (0, 0));
+    sim.client.on_connected(other, sim.now);
+    sim.client.add_peer(sim.session, other, sim.now);
+    sim.run(content.len());
+    assert_eq!(sim.from.keys().collect::<Vec<_>>(), [&other]);
+}
+
+#[test]
 fn one_wrong_block_and_no_right_one_is_enough() {
     let content = blocks(1, 1000);
     let start = Instant::now();
