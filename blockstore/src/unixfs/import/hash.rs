@@ -1,6 +1,6 @@
 //! Reading and hashing the files of a listing, by several threads.
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{fs::File, io, os::unix::fs::FileExt, path::Path, sync::Arc};
 
 use rustix::{buffer::spare_capacity, io::Errno};
 
@@ -94,8 +94,24 @@ impl Files<'_> {
         self.unchanged.get(index).copied().unwrap_or_default()
     }
 
+    /// The length it was listed with, 0 for what is no file.
+    fn size(&self, index: usize) -> usize {
+        match self.entries[index].kind {
+            EntryKind::File { size, .. } => size as usize,
+            _ => 0,
+        }
+    }
+
     fn open(&self, index: usize) -> Result<File> {
         self.system.open(&self.directory.join(&self.entries[index].path))
+    }
+
+    fn check_length(&self, index: usize, read: usize, listed: usize) -> Result<()> {
+        if read == listed { Ok(()) } else { Err(Error::refused(&self.entries[index].path, Refusal::Changed)) }
+    }
+
+    fn read_error(&self, index: usize) -> impl FnOnce(io::Error) -> Error + use<> {
+        Error::io("read", self.directory.join(&self.entries[index].path))
     }
 }
 
@@ -104,20 +120,22 @@ impl Jobs<'_> {
         if let Some(chunk) = self.next_chunk() {
             return Ok(Some(chunk));
         }
+        // What is read into one buffer, which has room for a chunk.
+        let limit = BUNDLE_BYTES.min(self.chunk_bytes as u64);
         let (mut bundle, mut bytes) = (Vec::new(), 0);
-        while bundle.len() < BUNDLE_FILES && bytes < BUNDLE_BYTES && self.next < self.files.entries.len() {
+        while bundle.len() < BUNDLE_FILES && self.next < self.files.entries.len() {
             let index = self.next;
             if let EntryKind::File { size, .. } = self.files.entries[index].kind
                 && !self.files.is_unchanged(index)
             {
-                if size > self.chunk_bytes as u64 {
-                    if bundle.is_empty() {
-                        self.next += 1;
-                        let file = self.files.open(index)?;
-                        self.open = Some((index, Arc::new(file), 0, size));
-                        return Ok(self.next_chunk());
-                    }
+                if bytes + size > limit && !bundle.is_empty() {
                     break;
+                }
+                if size > self.chunk_bytes as u64 {
+                    self.next += 1;
+                    let file = self.files.open(index)?;
+                    self.open = Some((index, Arc::new(file), 0, size));
+                    return Ok(self.next_chunk());
                 }
                 bundle.push(index);
                 bytes += size;
@@ -146,9 +164,9 @@ impl Iterator for Jobs<'_> {
     }
 }
 
-/// Buffers for a profile's chunks, and for the byte beyond a file's end.
+/// Buffers for a profile's chunks, or for a bundle's files, and for the byte beyond each one's end.
 pub(crate) fn chunk_buffers(profile: &Profile) -> Buffers {
-    Buffers::new(profile.chunk_bytes + 1, (SPARE_BYTES / profile.chunk_bytes).max(1))
+    Buffers::new(profile.chunk_bytes + BUNDLE_FILES, (SPARE_BYTES / profile.chunk_bytes).max(1))
 }
 
 /// What the threads need to read and hash.
@@ -164,43 +182,75 @@ impl Reading<'_> {
             Job::Chunk { index, file, offset, length, last } => {
                 Ok(vec![self.leaf(index, &file, offset, length, last)?])
             }
-            Job::Bundle(files) => files.into_iter().map(|index| self.whole(index)).collect(),
+            Job::Bundle(files) => self.bundle(&files),
         }
     }
 
-    fn whole(&self, index: usize) -> Result<Leaf> {
-        let EntryKind::File { size, .. } = self.files.entries[index].kind else {
-            unreachable!("a bundle has files only")
+    /// Reads whole files into one buffer: thousands of small ones would cost as many allocations.
+    fn bundle(&self, files: &[usize]) -> Result<Vec<Leaf>> {
+        let room = files.iter().map(|index| self.files.size(*index) + 1).sum();
+        let mut buffer = self.buffers.take(room);
+        for &index in files {
+            let (begin, length) = (buffer.len(), self.files.size(index));
+            // One byte of room more shows whether the file goes on.
+            buffer.resize(begin + length + 1, 0);
+            let file = self.files.open(index)?;
+            let read = read_whole(&file, &mut buffer[begin..]).map_err(self.files.read_error(index))?;
+            self.files.check_length(index, read, length)?;
+            buffer.truncate(begin + length);
+        }
+        let content = self.buffers.freeze(buffer);
+        let mut begin = 0;
+        let hash = |&index: &usize| {
+            let end = begin + self.files.size(index);
+            let block = leaf_block(&self.profile, content.slice(begin..end))?;
+            let leaf = Leaf { index, block, content: (end - begin) as u64, last: true };
+            begin = end;
+            Ok(leaf)
         };
-        let file = self.files.open(index)?;
-        self.leaf(index, &file, 0, size as usize, true)
+        files.iter().map(hash).collect()
     }
 
     fn leaf(&self, index: usize, file: &File, offset: u64, length: usize, last: bool) -> Result<Leaf> {
-        let entry = &self.files.entries[index].path;
-        // One byte of room more shows whether the file goes on.
         let mut chunk = self.buffers.take(length + 1);
-        read_chunk(file, offset, &mut chunk).map_err(Error::io("read", self.files.directory.join(entry)))?;
+        read_chunk(file, offset, length, &mut chunk).map_err(self.files.read_error(index))?;
         if !last {
             chunk.truncate(length);
         }
-        if chunk.len() != length {
-            return Err(Error::refused(entry, Refusal::Changed));
-        }
+        self.files.check_length(index, chunk.len(), length)?;
         let block = leaf_block(&self.profile, self.buffers.freeze(chunk))?;
         Ok(Leaf { index, block, content: length as u64, last })
     }
 }
 
-/// Reads at `offset` until `chunk` has no room left or the file ends.
-fn read_chunk(file: &File, offset: u64, chunk: &mut Vec<u8>) -> std::io::Result<()> {
-    while chunk.len() < chunk.capacity() {
+/// Reads a file from its beginning until it ends or has more bytes than `buffer` less one; returns how many came.
+fn read_whole(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut read = 0;
+    loop {
+        match file.read_at(&mut buffer[read..], read as u64) {
+            Ok(0) => return Ok(read),
+            Ok(bytes) => read += bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        // A read that stops one byte short of the room has met the end.
+        if read + 1 >= buffer.len() {
+            return Ok(read);
+        }
+    }
+}
+
+/// Reads at `offset` until `chunk` has `length` bytes or more, as far as there is room, or the file ends.
+fn read_chunk(file: &File, offset: u64, length: usize, chunk: &mut Vec<u8>) -> io::Result<()> {
+    loop {
         let at = offset + chunk.len() as u64;
         match rustix::io::pread(file, spare_capacity(chunk), at) {
-            Ok(0) => break,
+            Ok(0) => return Ok(()),
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+        if chunk.len() >= length {
+            return Ok(());
+        }
     }
-    Ok(())
 }
