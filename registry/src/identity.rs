@@ -16,6 +16,7 @@ mod envelope;
 mod error;
 mod genesis;
 mod key;
+mod known;
 mod publisher;
 mod record;
 mod reference;
@@ -32,4 +33,5 @@ pub use record::{Record, RecordKind};
 pub use reference::RecordCid;
 pub use timestamp::Timestamp;
 
+pub(crate) use known::{Afresh, Checks, KnownSignatures};
 pub(crate) use record::{decode_canonical, encode_canonical};

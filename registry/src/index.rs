@@ -33,7 +33,7 @@ pub use claim::{Claim, ClaimEntry, ClaimSet, MAX_CLAIM_BYTES, MAX_CLAIM_SET_BYTE
 pub use error::{ClaimError, HeadError, PublicationError, TreeError};
 pub(crate) use exchange::{
     CatalogAnswer, CatalogQuestion, ClaimQuestion, MAX_HAVE, MAX_NEWS, MAX_SUMMARIES, OfferedHit, SearchAnswer,
-    SearchQuestion, read_page,
+    SearchQuestion, read_page, search_mark,
 };
 pub use head::{
     CLOCK_TOLERANCE, Equivocation, HEAD_LIFETIME, Head, HeadOrder, HeadVerdict, Refresh, VerifiedHead, judge_head,

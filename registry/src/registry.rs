@@ -18,6 +18,7 @@ use crate::{
     InfoRequest, KeyReport, Listening, PackageId, PackageInfo, PeerBook, Progress, PublishContentRequest,
     PublishRequest, Published, Reporter, SearchHit, SearchRequest, Status, YankRequest, Yanked,
     home::Home,
+    index::Catalog,
     keys::KeyStore,
     node,
     ops::{ClaimPolicy, Imports, KnownPeers, Mirror, Newsroom, Operations, Sources, failed, treatments},
@@ -84,10 +85,11 @@ impl Registry {
         config.validate().map_err(|error| Failure::from_error(ErrorKind::Usage, &error))?;
         let opened = tokio::task::spawn_blocking(move || place.open());
         let Opened { home, store, catalog, keys, peers, mirror } = opened.await.map_err(failed)??;
+        let catalog = Arc::new(catalog);
         let (running, at_start) = match mode {
             Mode::Offline => (None, offline_identity(&keys)?),
             Mode::Daemon | Mode::Embedded | Mode::Ephemeral => {
-                let node = start_node(&keys, &config, mode, store.clone(), &peers).await?;
+                let node = start_node(&keys, &config, mode, store.clone(), &catalog, &peers).await?;
                 let listening = listening(node.handle.peer_id(), &node.listening);
                 (Some(node), listening)
             }
@@ -101,7 +103,7 @@ impl Registry {
         let operations = Arc::new(Operations {
             config,
             store,
-            catalog: Arc::new(catalog),
+            catalog,
             keys,
             peers,
             node: handle,
@@ -354,6 +356,7 @@ async fn start_node(
     config: &Config,
     mode: Mode,
     store: Arc<dyn Blockstore>,
+    catalog: &Catalog,
     peers: &Arc<PeerBook>,
 ) -> Result<node::Started, Failure> {
     let listen = if mode == Mode::Daemon { config.listen_addresses.clone() } else { Vec::new() };
@@ -362,7 +365,8 @@ async fn start_node(
     config.dht_server_mode &= mode != Mode::Ephemeral;
     let key = keys.node()?;
     let follow = mode != Mode::Embedded;
-    let (policy, priors) = (Arc::new(ClaimPolicy), Arc::new(KnownPeers(Arc::clone(peers))));
+    let policy = Arc::new(ClaimPolicy { signatures: Arc::clone(catalog.signatures()) });
+    let priors = Arc::new(KnownPeers(Arc::clone(peers)));
     let treatments = treatments(peers);
     let stays = mode != Mode::Ephemeral;
     let setup = node::Setup { key, config, listen, follow, stays, store, policy, priors, treatments };

@@ -7,8 +7,8 @@
 use ggen_blockstore::{Block, Cid};
 
 use crate::identity::{
-    ChainError, Envelope, IdentityDocument, KeyPair, PublisherId, Record, RecordCid, RecordError, Signed,
-    decode_canonical, encode_canonical,
+    Afresh, ChainError, Checks, Envelope, IdentityDocument, KeyPair, PublisherId, Record, RecordCid, RecordError,
+    Signed, decode_canonical, encode_canonical,
 };
 
 /// Most documents of a chain.
@@ -47,13 +47,18 @@ impl IdentityChain {
     /// # Errors
     /// [`ChainError`] saying which document breaks which rule.
     pub fn verify(envelopes: Vec<Envelope>) -> Result<Self, ChainError> {
+        Self::verify_with(envelopes, &Afresh)
+    }
+
+    /// As [`IdentityChain::verify`], with signatures checked by `checks`.
+    pub(crate) fn verify_with(envelopes: Vec<Envelope>, checks: &dyn Checks) -> Result<Self, ChainError> {
         if envelopes.is_empty() || envelopes.len() > MAX_CHAIN_DOCUMENTS {
             return Err(ChainError::Length { documents: envelopes.len(), limit: MAX_CHAIN_DOCUMENTS });
         }
         let mut documents: Vec<Signed<IdentityDocument>> = Vec::with_capacity(envelopes.len());
         let mut recovered = Vec::with_capacity(envelopes.len());
         for (seq, envelope) in (0_u64..).zip(envelopes) {
-            let document = envelope.open().map_err(|source| ChainError::Record { seq, source })?;
+            let document = envelope.open_with(checks).map_err(|source| ChainError::Record { seq, source })?;
             recovered.push(check_follows(documents.last(), &document, seq)?);
             documents.push(document);
         }
@@ -68,8 +73,13 @@ impl IdentityChain {
     /// # Errors
     /// [`ChainError`], by size before anything is decoded.
     pub fn decode(bytes: &[u8]) -> Result<Self, ChainError> {
+        Self::decode_with(bytes, &Afresh)
+    }
+
+    /// As [`IdentityChain::decode`], with signatures checked by `checks`.
+    pub(crate) fn decode_with(bytes: &[u8], checks: &dyn Checks) -> Result<Self, ChainError> {
         let envelopes = decode_canonical(WHAT, bytes, MAX_CHAIN_BYTES).map_err(ChainError::Encoding)?;
-        Self::verify(envelopes)
+        Self::verify_with(envelopes, checks)
     }
 
     /// Writes the chain: a dag-cbor list of envelopes.

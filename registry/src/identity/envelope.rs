@@ -9,7 +9,7 @@ use ggen_blockstore::{Block, Cid};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::identity::{
-    KeyPair, PublicKey, Record, RecordError, RecordKind, decode_canonical, encode_canonical,
+    Afresh, Checks, KeyPair, PublicKey, Record, RecordError, RecordKind, decode_canonical, encode_canonical,
     key::SIGNATURE_BYTES,
     record::{check_size, payload_cid},
 };
@@ -145,13 +145,18 @@ impl Envelope {
     /// # Errors
     /// [`RecordError`] for a payload that is not a strict record of this kind, or any signature that does not match.
     pub fn open<T: Record>(self) -> Result<Signed<T>, RecordError> {
+        self.open_with(&Afresh)
+    }
+
+    /// As [`Envelope::open`], with signatures checked by `checks`.
+    pub(crate) fn open_with<T: Record>(self, checks: &dyn Checks) -> Result<Signed<T>, RecordError> {
         let what = T::KIND.noun();
         check_size(what, self.payload.len(), T::KIND.max_payload_bytes())?;
         check_signature_list(what, &self.signatures)?;
         let record = T::from_payload(&self.payload)?;
         let message = signed_bytes(T::KIND, &self.payload);
         for signature in &self.signatures {
-            if !signature.key.verify(&message, &signature.signature) {
+            if !checks.holds(&signature.key, &message, &signature.signature) {
                 return Err(RecordError::BadSignature { what, key: signature.key });
             }
         }
@@ -231,6 +236,11 @@ impl<T: Record> Signed<T> {
     /// # Errors
     /// As [`Envelope::decode`] and [`Envelope::open`].
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
-        Envelope::decode(T::KIND, bytes)?.open()
+        Self::decode_with(bytes, &Afresh)
+    }
+
+    /// As [`Signed::decode`], with signatures checked by `checks`.
+    pub(crate) fn decode_with(bytes: &[u8], checks: &dyn Checks) -> Result<Self, RecordError> {
+        Envelope::decode(T::KIND, bytes)?.open_with(checks)
     }
 }

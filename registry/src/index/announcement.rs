@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    identity::{Timestamp, decode_canonical, encode_canonical},
+    identity::{Afresh, Checks, Timestamp, decode_canonical, encode_canonical},
     index::{Claim, ClaimError},
 };
 
@@ -64,6 +64,16 @@ impl Announcement {
     /// # Errors
     /// [`ClaimError`] if it does not verify, was made for another topic, or its head has expired.
     pub fn verify(topic: &str, bytes: &[u8], now: Timestamp) -> Result<Self, ClaimError> {
+        Self::verify_with(topic, bytes, now, &Afresh)
+    }
+
+    /// As [`Announcement::verify`], with signatures checked by `checks`.
+    pub(crate) fn verify_with(
+        topic: &str,
+        bytes: &[u8],
+        now: Timestamp,
+        checks: &dyn Checks,
+    ) -> Result<Self, ClaimError> {
         let wire: Wire = decode_canonical(WHAT, bytes, MAX_ANNOUNCEMENT_BYTES)?;
         if wire.r#type != TYPE {
             return Err(ClaimError::Form { reason: format!("its type is not `{TYPE}`") });
@@ -72,7 +82,7 @@ impl Announcement {
             let actual = wire.topic.chars().take(MAX_TOPIC_BYTES).collect();
             return Err(ClaimError::OtherTopic { actual });
         }
-        let claim = Claim::verify(&wire.claim, now)?;
+        let claim = Claim::verify_with(&wire.claim, now, checks)?;
         if claim.head().is_expired(now) {
             return Err(ClaimError::Expired { expired: claim.head().expires() });
         }

@@ -22,14 +22,14 @@ mod words;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use ggen_blockstore::Cid;
 use rusqlite::Connection;
 
 use crate::{
-    identity::{IdentityChain, PublisherId, Signed, Timestamp},
+    identity::{IdentityChain, KnownSignatures, PublisherId, Signed, Timestamp},
     index::{Equivocation, VerifiedHead},
     package::Release,
 };
@@ -48,6 +48,8 @@ const SMALL_BYTES: u64 = 8 << 20;
 pub struct Catalog {
     connection: Mutex<Connection>,
     path: PathBuf,
+    /// What stands in it was verified before it came in, and is read often.
+    signatures: Arc<KnownSignatures>,
 }
 
 /// What became of a record that was offered.
@@ -144,7 +146,7 @@ impl Catalog {
     /// [`CatalogError`]: a newer schema, a damaged file, or one that another process keeps locked.
     pub fn open(path: &Path) -> Result<Self, CatalogError> {
         let connection = schema::open(path)?;
-        Ok(Self { connection: Mutex::new(connection), path: path.to_owned() })
+        Ok(Self::of(connection, path.to_owned()))
     }
 
     /// A catalog that is gone with the process.
@@ -153,7 +155,16 @@ impl Catalog {
     /// [`CatalogError`] if SQLite has no memory for it.
     pub fn in_memory() -> Result<Self, CatalogError> {
         let path = PathBuf::from(":memory:");
-        Ok(Self { connection: Mutex::new(schema::open(&path)?), path })
+        Ok(Self::of(schema::open(&path)?, path))
+    }
+
+    fn of(connection: Connection, path: PathBuf) -> Self {
+        Self { connection: Mutex::new(connection), path, signatures: Arc::default() }
+    }
+
+    /// The signatures found good, by those who read the catalog and by those who fill it.
+    pub(crate) fn signatures(&self) -> &Arc<KnownSignatures> {
+        &self.signatures
     }
 
     /// As [`Catalog::check`], less thorough, and only if that takes no time that anybody would notice.

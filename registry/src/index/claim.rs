@@ -10,7 +10,8 @@ use serde_bytes::ByteBuf;
 
 use crate::{
     identity::{
-        Envelope, IdentityChain, PublisherId, RecordError, Signed, Timestamp, decode_canonical, encode_canonical,
+        Afresh, Checks, Envelope, IdentityChain, PublisherId, RecordError, Signed, Timestamp, decode_canonical,
+        encode_canonical,
     },
     index::{ClaimError, Found, VerifiedHead, VersionEntry, Walk, package_key, publisher_key, qualified_key},
     package::{PackageId, Release},
@@ -75,13 +76,25 @@ impl Claim {
         found: Option<&Found>,
         now: Timestamp,
     ) -> Result<Self, ClaimError> {
+        Self::for_package_with(chain, head, release, found, now, &Afresh)
+    }
+
+    /// As [`Claim::for_package`], with signatures checked by `checks`.
+    pub(crate) fn for_package_with(
+        chain: &IdentityChain,
+        head: &VerifiedHead,
+        release: &Signed<Release>,
+        found: Option<&Found>,
+        now: Timestamp,
+        checks: &dyn Checks,
+    ) -> Result<Self, ClaimError> {
         let mut blocks: &[Bytes] = found.map_or(&[], |found| &found.proof);
         let mut shortened = false;
         loop {
             let proof =
                 (!blocks.is_empty()).then(|| blocks.iter().map(|block| ByteBuf::from(block.to_vec())).collect());
             let entry = WireEntry { release: release.envelope().clone(), proof };
-            match (Self::build(chain, head, Some(entry), now), blocks) {
+            match (Self::build(chain, head, Some(entry), now, checks), blocks) {
                 (Err(ClaimError::Record(RecordError::TooLarge { .. })), [shorter @ .., _]) => {
                     (blocks, shortened) = (shorter, true);
                 }
@@ -97,7 +110,17 @@ impl Claim {
     /// # Errors
     /// [`ClaimError`] if the parts do not belong together.
     pub fn for_publisher(chain: &IdentityChain, head: &VerifiedHead, now: Timestamp) -> Result<Self, ClaimError> {
-        Self::build(chain, head, None, now)
+        Self::for_publisher_with(chain, head, now, &Afresh)
+    }
+
+    /// As [`Claim::for_publisher`], with signatures checked by `checks`.
+    pub(crate) fn for_publisher_with(
+        chain: &IdentityChain,
+        head: &VerifiedHead,
+        now: Timestamp,
+        checks: &dyn Checks,
+    ) -> Result<Self, ClaimError> {
+        Self::build(chain, head, None, now, checks)
     }
 
     fn build(
@@ -105,6 +128,7 @@ impl Claim {
         head: &VerifiedHead,
         entry: Option<WireEntry>,
         now: Timestamp,
+        checks: &dyn Checks,
     ) -> Result<Self, ClaimError> {
         let wire = Wire {
             r#type: TYPE.to_owned(),
@@ -113,7 +137,7 @@ impl Claim {
             refresh: head.refresh().map(|refresh| refresh.envelope().clone()),
             entry,
         };
-        Self::verify(&encode_canonical(WHAT, &wire, MAX_CLAIM_BYTES)?, now)
+        Self::verify_with(&encode_canonical(WHAT, &wire, MAX_CLAIM_BYTES)?, now, checks)
     }
 
     /// Reads a claim and checks everything that can be checked without asking anyone.
@@ -121,13 +145,18 @@ impl Claim {
     /// # Errors
     /// [`ClaimError`], by size before anything is decoded.
     pub fn verify(bytes: &[u8], now: Timestamp) -> Result<Self, ClaimError> {
+        Self::verify_with(bytes, now, &Afresh)
+    }
+
+    /// As [`Claim::verify`], with signatures checked by `checks`.
+    pub(crate) fn verify_with(bytes: &[u8], now: Timestamp, checks: &dyn Checks) -> Result<Self, ClaimError> {
         let wire: Wire = decode_canonical(WHAT, bytes, MAX_CLAIM_BYTES)?;
         if wire.r#type != TYPE {
             return Err(ClaimError::Form { reason: format!("its type is not `{TYPE}`") });
         }
-        let chain = IdentityChain::verify(wire.chain)?;
-        let head = VerifiedHead::verify(wire.head, wire.refresh, &chain, now)?;
-        let entry = wire.entry.map(|entry| check_entry(entry, &chain, &head)).transpose()?;
+        let chain = IdentityChain::verify_with(wire.chain, checks)?;
+        let head = VerifiedHead::verify_with(wire.head, wire.refresh, &chain, now, checks)?;
+        let entry = wire.entry.map(|entry| check_entry(entry, &chain, &head, checks)).transpose()?;
         Ok(Self { chain, head, entry, encoded: bytes.to_vec() })
     }
 
@@ -175,9 +204,14 @@ impl Claim {
     }
 }
 
-fn check_entry(entry: WireEntry, chain: &IdentityChain, head: &VerifiedHead) -> Result<ClaimEntry, ClaimError> {
+fn check_entry(
+    entry: WireEntry,
+    chain: &IdentityChain,
+    head: &VerifiedHead,
+    checks: &dyn Checks,
+) -> Result<ClaimEntry, ClaimError> {
     let mismatch = |reason: &str| ClaimError::Mismatch { reason: reason.to_owned() };
-    let release: Signed<Release> = entry.release.open()?;
+    let release: Signed<Release> = entry.release.open_with(checks)?;
     let record = release.record();
     if record.publisher != chain.publisher() {
         return Err(mismatch("the release names another publisher"));

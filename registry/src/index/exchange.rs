@@ -2,22 +2,26 @@
 //!
 //! | message | form |
 //! |---|---|
-//! | search question | `{type: "ggen/search-question/v1", topic, query, category, tags, limit}` |
-//! | search answer | `{type: "ggen/search-answer/v1", hits: [[claim, holds], ...]}`: each hit a claim on one package, and whether the answerer has its content |
+//! | search question | `{type: "ggen/search-question/v1", topic, query, category, tags, limit, have}`: `have` are marks of releases that the asker has found already |
+//! | search answer | `{type: "ggen/search-answer/v1", hits: [[claim, holds], ...], held}`: each hit a claim on one package that the asker has not, and whether the answerer has its content; `held` are those of `have` whose content it has |
 //! | catalog question | `{"known": {topic, known: [[publisher, identity seq, log seq, marks], ...], news}}`, or `{"pull": {topic, publisher, after, until, have}}` |
 //! | catalog answer | `{"known": [summary, ...]}`, or `{"page": {chain, head, refresh, releases, claims, next}}`, or `{"nothing": null}` |
 //! | claim question | `{type: "ggen/claim-question/v1", topic, publisher, package}` |
 //! | claim answer | the newest claim there is on that package of that publisher, or nothing: 0 bytes |
 //!
-//! Marks are 8 bytes, big endian. Nothing of an answer counts before it has been verified; what was not asked for is
+//! Marks are 8 bytes, big endian, one behind the other: the last of a release's CID. Nothing of an answer counts before it has been verified; what was not asked for is
 //! refused as a whole.
 
+use std::collections::HashSet;
+
+use ggen_blockstore::Cid;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::{
     identity::{
-        Envelope, IdentityChain, PublisherId, RecordError, Signed, Timestamp, decode_canonical, encode_canonical,
+        Checks, Envelope, IdentityChain, PublisherId, RecordError, Signed, Timestamp, decode_canonical,
+        encode_canonical,
     },
     index::{
         Claim, ClaimError, HeadOrder, MAX_QUERY_BYTES, MAX_TOPIC_BYTES, Page, Pull, SearchFilters, Summary,
@@ -59,11 +63,12 @@ pub(crate) struct SearchQuestion {
     pub(crate) category: Option<String>,
     pub(crate) tags: Vec<String>,
     pub(crate) limit: u64,
+    have: ByteBuf,
 }
 
 impl SearchQuestion {
     /// Puts a question; what is beyond the bounds of one is left out of it.
-    pub(crate) fn new(topic: &str, query: &str, filters: &SearchFilters, limit: usize) -> Self {
+    pub(crate) fn new(topic: &str, query: &str, filters: &SearchFilters, limit: usize, have: &[u64]) -> Self {
         Self {
             r#type: SEARCH_QUESTION.to_owned(),
             topic: topic.to_owned(),
@@ -71,6 +76,7 @@ impl SearchQuestion {
             category: filters.category.clone(),
             tags: filters.tags.iter().take(MAX_TAGS).cloned().collect(),
             limit: limit.min(MAX_HITS) as u64,
+            have: write_marks(have.iter().take(MAX_HITS).copied()),
         }
     }
 
@@ -93,6 +99,12 @@ impl SearchQuestion {
             && self.tags.len() <= MAX_TAGS
             && self.tags.iter().chain(&self.category).all(|text| text.len() <= MAX_FILTER_BYTES)
             && (1..=MAX_HITS as u64).contains(&self.limit)
+            && read_marks(&self.have, MAX_HITS).is_some()
+    }
+
+    /// Marks of the releases that the asker has found already.
+    pub(crate) fn have(&self) -> HashSet<u64> {
+        read_marks(&self.have, MAX_HITS).into_iter().flatten().collect()
     }
 
     pub(crate) fn filters(&self) -> SearchFilters {
@@ -110,11 +122,17 @@ pub(crate) struct OfferedHit(pub(crate) ByteBuf, pub(crate) bool);
 pub(crate) struct SearchAnswer {
     r#type: String,
     pub(crate) hits: Vec<OfferedHit>,
+    held: ByteBuf,
 }
 
 impl SearchAnswer {
-    pub(crate) fn new(hits: Vec<OfferedHit>) -> Self {
-        Self { r#type: SEARCH_ANSWER.to_owned(), hits }
+    pub(crate) fn new(hits: Vec<OfferedHit>, held: &[u64]) -> Self {
+        Self { r#type: SEARCH_ANSWER.to_owned(), hits, held: write_marks(held.iter().copied()) }
+    }
+
+    /// Marks of those releases, of what the asker has found already, whose content the answerer has.
+    pub(crate) fn held(&self) -> Vec<u64> {
+        read_marks(&self.held, MAX_HITS).unwrap_or_default()
     }
 
     pub(crate) fn encode(&self) -> Result<Vec<u8>, RecordError> {
@@ -126,6 +144,9 @@ impl SearchAnswer {
         let answer: Self = decode_canonical("search answer", bytes, MAX_ANSWER_BYTES)?;
         if answer.r#type != SEARCH_ANSWER {
             return Err(form("its type is another"));
+        }
+        if read_marks(&answer.held, MAX_HITS).is_none() {
+            return Err(form("its marks are out of bounds"));
         }
         match answer.hits.len() as u64 <= limit {
             true => Ok(answer),
@@ -234,7 +255,7 @@ impl CatalogQuestion {
             Self::Pull(pull) => {
                 let mut marks: Vec<u64> = pull.have.iter().copied().collect();
                 marks.sort_unstable();
-                let have = ByteBuf::from(marks.into_iter().flat_map(u64::to_be_bytes).collect::<Vec<_>>());
+                let have = write_marks(marks.into_iter());
                 let (after, until) = (pull.after.clone(), pull.until.clone());
                 WireQuestion::Pull { topic, publisher: Box::new(pull.publisher), after, until, have }
             }
@@ -256,12 +277,10 @@ impl CatalogQuestion {
             }
             WireQuestion::Pull { topic, publisher, after, until, have } => {
                 check(&topic)?;
-                if have.len() % 8 != 0 || have.len() / 8 > MAX_HAVE || !is_place(&after) || !until.iter().all(is_place)
-                {
-                    return Err(form("its range or its marks are out of bounds"));
-                }
-                let marks = have.chunks_exact(8).map(|mark| u64::from_be_bytes(mark.try_into().expect("8 bytes")));
-                Ok(Self::Pull(Box::new(Pull { publisher: *publisher, after, until, have: marks.collect() })))
+                let marks = read_marks(&have, MAX_HAVE).filter(|_| is_place(&after) && until.iter().all(is_place));
+                let marks = marks.ok_or_else(|| form("its range or its marks are out of bounds"))?;
+                let have = marks.into_iter().collect();
+                Ok(Self::Pull(Box::new(Pull { publisher: *publisher, after, until, have })))
             }
         }
     }
@@ -302,19 +321,19 @@ impl CatalogAnswer {
 
 /// Reads a page and checks all that can be checked without the catalog: that it is of the publisher, within the range,
 /// and that today's keys have signed every release.
-pub(crate) fn read_page(bytes: &[u8], pull: &Pull, now: Timestamp) -> Result<Page, ClaimError> {
+pub(crate) fn read_page(bytes: &[u8], pull: &Pull, now: Timestamp, checks: &dyn Checks) -> Result<Page, ClaimError> {
     let wire: WireAnswer = decode_canonical("catalog answer", bytes, MAX_ANSWER_BYTES)?;
     let WireAnswer::Page(wire) = wire else { return Err(form("it is no page")) };
-    let chain = IdentityChain::verify(wire.chain)?;
+    let chain = IdentityChain::verify_with(wire.chain, checks)?;
     if chain.publisher() != pull.publisher {
         return Err(form("it is of another publisher"));
     }
-    let head = wire.head.map(|head| VerifiedHead::verify(head, wire.refresh, &chain, now)).transpose()?;
+    let head = wire.head.map(|head| VerifiedHead::verify_with(head, wire.refresh, &chain, now, checks)).transpose()?;
     let within =
         |place: &(String, String)| *place > pull.after && pull.until.as_ref().is_none_or(|until| place <= until);
     let mut releases = Vec::with_capacity(wire.releases.len());
     for envelope in wire.releases {
-        let release: Signed<crate::package::Release> = envelope.open()?;
+        let release: Signed<crate::package::Release> = envelope.open_with(checks)?;
         let record = release.record();
         if record.publisher != pull.publisher || !within(&(record.package.to_string(), record.version.to_string())) {
             return Err(form("a release in it was not asked for"));
@@ -322,7 +341,8 @@ pub(crate) fn read_page(bytes: &[u8], pull: &Pull, now: Timestamp) -> Result<Pag
         chain.authorise(&release)?;
         releases.push(release);
     }
-    let claims = wire.claims.iter().map(|claim| Claim::verify(claim, now)).collect::<Result<Vec<_>, _>>()?;
+    let claims =
+        wire.claims.iter().map(|claim| Claim::verify_with(claim, now, checks)).collect::<Result<Vec<_>, _>>()?;
     if claims.iter().any(|claim| claim.publisher() != pull.publisher) {
         return Err(form("a claim in it is of another publisher"));
     }
@@ -334,6 +354,23 @@ pub(crate) fn read_page(bytes: &[u8], pull: &Pull, now: Timestamp) -> Result<Pag
 
 fn form(reason: &str) -> ClaimError {
     ClaimError::Message { reason: reason.to_owned() }
+}
+
+/// What stands for a release in questions and answers of a search.
+pub(crate) fn search_mark(release: &Cid) -> u64 {
+    let digest = release.hash().digest();
+    let last = digest.last_chunk().copied().unwrap_or_default();
+    u64::from_be_bytes(last)
+}
+
+fn write_marks(marks: impl Iterator<Item = u64>) -> ByteBuf {
+    ByteBuf::from(marks.flat_map(u64::to_be_bytes).collect::<Vec<_>>())
+}
+
+/// Reads marks; none if they are not in their form, or more than `limit`.
+fn read_marks(bytes: &[u8], limit: usize) -> Option<Vec<u64>> {
+    let (marks, rest) = bytes.as_chunks();
+    (rest.is_empty() && marks.len() <= limit).then(|| marks.iter().copied().map(u64::from_be_bytes).collect())
 }
 
 /// Package and version are no longer than any can be.

@@ -9,7 +9,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    identity::{Envelope, IdentityChain, PublisherId, Record, RecordCid, RecordError, RecordKind, Signed, Timestamp},
+    identity::{
+        Afresh, Checks, Envelope, IdentityChain, PublisherId, Record, RecordCid, RecordError, RecordKind, Signed,
+        Timestamp,
+    },
     index::HeadError,
 };
 
@@ -113,7 +116,18 @@ impl VerifiedHead {
         chain: &IdentityChain,
         now: Timestamp,
     ) -> Result<Self, HeadError> {
-        let head: Signed<Head> = head.open()?;
+        Self::verify_with(head, refresh, chain, now, &Afresh)
+    }
+
+    /// As [`VerifiedHead::verify`], with signatures checked by `checks`.
+    pub(crate) fn verify_with(
+        head: Envelope,
+        refresh: Option<Envelope>,
+        chain: &IdentityChain,
+        now: Timestamp,
+        checks: &dyn Checks,
+    ) -> Result<Self, HeadError> {
+        let head: Signed<Head> = head.open_with(checks)?;
         let record = head.record();
         if record.publisher != chain.publisher() {
             return Err(HeadError::OtherPublisher {
@@ -126,7 +140,7 @@ impl VerifiedHead {
         }
         chain.authorise(&head)?;
         check_time(record.issued, now)?;
-        let refresh = refresh.map(|refresh| check_refresh(refresh, &head, chain, now)).transpose()?;
+        let refresh = refresh.map(|refresh| check_refresh(refresh, &head, chain, now, checks)).transpose()?;
         Ok(Self { head, refresh })
     }
 
@@ -169,8 +183,9 @@ fn check_refresh(
     head: &Signed<Head>,
     chain: &IdentityChain,
     now: Timestamp,
+    checks: &dyn Checks,
 ) -> Result<Signed<Refresh>, HeadError> {
-    let refresh: Signed<Refresh> = refresh.open()?;
+    let refresh: Signed<Refresh> = refresh.open_with(checks)?;
     let record = refresh.record();
     if record.publisher != chain.publisher() || record.head.cid() != head.cid() {
         return Err(HeadError::OtherHead { head: Box::new(*head.cid()) });

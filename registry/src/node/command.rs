@@ -47,8 +47,9 @@ pub(crate) enum Command {
     Unpublish { key: Vec<u8> },
     /// Keep this value under this key in the ggen DHT, from now on.
     Publish { key: Vec<u8>, value: Vec<u8> },
-    /// Send to all who follow the packages topic; answers how many peers it went to.
-    Announce { data: Vec<u8>, reply: oneshot::Sender<usize> },
+    /// Send to all who follow the packages topic, soon: where many come in a row, only the latest of a subject. Answers
+    /// how many peers follow.
+    Announce { subject: Vec<u8>, data: Vec<u8>, reply: oneshot::Sender<usize> },
     /// Say what a gossip message was worth.
     Judge { gossip: GossipId, verdict: Verdict },
     /// Ask a peer, dialling it if need be.

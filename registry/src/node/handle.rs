@@ -166,10 +166,11 @@ impl Handle {
         self.send(Command::Publish { key, value }).await
     }
 
-    /// Sends `data` to all who follow the packages topic and returns how many peers that are.
-    pub(crate) async fn announce(&self, data: Vec<u8>) -> Result<usize, Stopped> {
+    /// Sends `data` to all who follow the packages topic and returns how many peers that are. Where many come in a row,
+    /// some wait for their turn, and give way to later ones of the same subject.
+    pub(crate) async fn announce(&self, subject: Vec<u8>, data: Vec<u8>) -> Result<usize, Stopped> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Announce { data, reply }).await?;
+        self.send(Command::Announce { subject, data, reply }).await?;
         answer.await.map_err(|_| Stopped)
     }
 

@@ -37,6 +37,7 @@ use super::{
     bitswap,
     command::{Command, DialFailed, Gossip, GossipId, Snapshot, Tried, Verdict},
     names::{NameError, Names, Target},
+    pace::Pace,
     pending::Pending,
     reach::Reach,
     rendezvous,
@@ -59,6 +60,7 @@ pub(crate) struct Driver {
     policy: Arc<dyn RecordPolicy>,
     pending: Pending,
     republisher: Republisher,
+    pace: Pace,
     /// Values of the records this node publishes.
     values: HashMap<Vec<u8>, Vec<u8>>,
     /// Who waits until everything published was announced once.
@@ -142,6 +144,7 @@ impl Driver {
             policy,
             pending: Pending::default(),
             republisher: Republisher::default(),
+            pace: Pace::default(),
             values: HashMap::new(),
             settling: Vec::new(),
             acquainting: Vec::new(),
@@ -177,7 +180,8 @@ impl Driver {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         loop {
             let named = self.openings.give_up_at().unwrap_or_else(|| Instant::now() + HOUSEKEEPING);
-            let wake_at = [self.republisher.wake_at(), self.meeting.as_ref().and_then(bootstrap::Meeting::wake_at)];
+            let meeting = self.meeting.as_ref().and_then(bootstrap::Meeting::wake_at);
+            let wake_at = [self.republisher.wake_at(), self.pace.wake_at(), meeting];
             let due = wake_at.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + HOUSEKEEPING);
             tokio::select! {
                 command = self.commands.recv() => match command {
@@ -190,6 +194,7 @@ impl Driver {
                 Some(Ok(outcome)) = self.lookups.join_next() => self.on_looked_up(outcome),
                 () = tokio::time::sleep_until(due.into()) => {
                     let now = Instant::now();
+                    self.announce_due(now);
                     self.republish(now);
                     self.meet(rendezvous::Event::Tick, now);
                 }
@@ -220,7 +225,7 @@ impl Driver {
             Command::FindProvidersOn { dht, key, found } => self.find_providers_on(dht, &key, found),
             Command::ProvideWord { key } => self.provide_word(key, Instant::now()),
             Command::Publish { key, value } => self.publish(key, value, Instant::now()),
-            Command::Announce { data, reply } => self.announce(data, reply),
+            Command::Announce { subject, data, reply } => self.announce(subject, data, reply, Instant::now()),
             Command::Judge { gossip, verdict } => self.judge(&gossip, verdict),
             Command::Ask { peer, protocol, data, reply } => self.ask(&peer, protocol, data, reply),
             Command::Answer { protocol, reply, data } => self.answer(protocol, reply, data),
@@ -343,17 +348,23 @@ impl Driver {
         }
     }
 
-    fn announce(&mut self, data: Vec<u8>, reply: oneshot::Sender<usize>) {
-        let (topic, followers) = (self.topic.clone(), self.followers());
-        let reached = match self.swarm.behaviour_mut().gossip.publish(topic, data) {
-            Ok(_) => followers,
-            Err(error) => {
-                tracing::debug!(target: "ggen_marketplace::backend::p2p", %error, "announced to nobody");
-                0
-            }
-        };
+    fn announce(&mut self, subject: Vec<u8>, data: Vec<u8>, reply: oneshot::Sender<usize>, now: Instant) {
+        self.pace.add(subject, data);
+        let went = self.announce_due(now);
         // An asker that no longer waits needs no answer.
-        let _unasked = reply.send(reached);
+        let _unasked = reply.send(if went { self.followers() } else { 0 });
+    }
+
+    /// Sends the announcements whose turn it is; says whether all of them went to somebody.
+    fn announce_due(&mut self, now: Instant) -> bool {
+        let mut went = true;
+        while let Some(data) = self.pace.next_due(now) {
+            if let Err(error) = self.swarm.behaviour_mut().gossip.publish(self.topic.clone(), data) {
+                tracing::debug!(target: "ggen_marketplace::backend::p2p", %error, "announced to nobody");
+                went = false;
+            }
+        }
+        went
     }
 
     fn followers(&self) -> usize {
@@ -410,7 +421,7 @@ impl Driver {
     }
 
     fn tell_settled(&mut self, now: Instant) {
-        if self.republisher.is_settled(now) {
+        if self.pace.is_empty() && self.republisher.is_settled(now) {
             for reply in self.settling.drain(..) {
                 // An asker that no longer waits needs no answer.
                 let _unasked = reply.send(());

@@ -7,7 +7,7 @@ use ggen_blockstore::{Blockstore, Cid};
 use super::{Operations, clock, failure};
 use crate::{
     ErrorKind, Failure,
-    identity::{Envelope, IdentityChain, PublisherId, RecordError, Signed, Timestamp},
+    identity::{Envelope, IdentityChain, KnownSignatures, PublisherId, RecordError, Signed, Timestamp},
     index::{
         Acceptance, Claim, ClaimSet, PublisherEntry, VerifiedHead, VersionEntry, Walk, package_key, publisher_key,
         qualified_key, refresh,
@@ -37,11 +37,11 @@ impl Operations {
         head: &VerifiedHead,
         package: &PackageId,
     ) -> Result<(Claim, Vec<VersionEntry>), Failure> {
-        claim(&*self.store, chain, head, package)
+        claim(&*self.store, self.catalog.signatures(), chain, head, package)
     }
 
     fn stored_release(&self, entry: &VersionEntry) -> Result<Signed<Release>, Failure> {
-        stored_release(&*self.store, entry)
+        stored_release(&*self.store, self.catalog.signatures(), entry)
     }
 
     /// Keeps the DAGs of a release findable: its content and its record are provided. O(releases), not O(blocks).
@@ -63,7 +63,9 @@ impl Operations {
         }
         let (Some(node), Some(package)) = (&self.node, claim.package()) else { return Ok(()) };
         let publisher = claim.publisher();
-        let head = Claim::for_publisher(claim.chain(), claim.head(), clock::now()).map_err(failure::failed)?;
+        let signatures = &**self.catalog.signatures();
+        let head = Claim::for_publisher_with(claim.chain(), claim.head(), clock::now(), signatures);
+        let head = head.map_err(failure::failed)?;
         self.publish_name(package, Some(claim)).await?;
         for (key, claim) in [(qualified_key(&publisher, package), claim.clone()), (publisher_key(&publisher), head)] {
             let value = claim_set(&key, vec![claim])?;
@@ -95,12 +97,12 @@ impl Operations {
             let publishers = catalog.own_publishers_of(&name)?;
             publishers.iter().map(|publisher| catalog.publisher(publisher)).collect::<Result<Vec<_>, _>>()
         });
-        let (known, name) = (known.await?, package.clone());
+        let (known, name, signatures) = (known.await?, package.clone(), Arc::clone(self.catalog.signatures()));
         let own = failure::blocking(move || {
             let mut claims = Vec::new();
             for entry in known.into_iter().flatten() {
                 let PublisherEntry { chain, head: Some(head), .. } = entry else { continue };
-                match claim(&*store, &chain, &head, &name) {
+                match claim(&*store, &signatures, &chain, &head, &name) {
                     Ok((claim, _)) => claims.push(claim),
                     Err(failure) => {
                         let package = &name;
@@ -235,6 +237,7 @@ impl Operations {
 
 fn claim(
     store: &dyn Blockstore,
+    signatures: &KnownSignatures,
     chain: &IdentityChain,
     head: &VerifiedHead,
     package: &PackageId,
@@ -244,16 +247,21 @@ fn claim(
     let newest = found.entries.iter().rev().find(|entry| !entry.yanked).or(found.entries.last());
     let newest = newest
         .ok_or_else(|| Failure::new(ErrorKind::NotFound, format!("`{package}` is not in the publisher's catalog")))?;
-    let release = stored_release(store, newest)?;
-    let claim = Claim::for_package(chain, head, &release, Some(&found), clock::now()).map_err(failure::failed)?;
-    Ok((claim, found.entries))
+    let release = stored_release(store, signatures, newest)?;
+    let claim = Claim::for_package_with(chain, head, &release, Some(&found), clock::now(), signatures);
+    Ok((claim.map_err(failure::failed)?, found.entries))
 }
 
-fn stored_release(store: &dyn Blockstore, entry: &VersionEntry) -> Result<Signed<Release>, Failure> {
+fn stored_release(
+    store: &dyn Blockstore,
+    signatures: &KnownSignatures,
+    entry: &VersionEntry,
+) -> Result<Signed<Release>, Failure> {
     let cid: Cid = *entry.release.cid();
     let payload = store.get(&cid).map_err(failure::store)?;
     let payload = payload.ok_or_else(|| failure::store(ggen_blockstore::Error::NotFound { cid }))?;
-    let opened: Result<_, RecordError> = Envelope::from_parts(payload.to_vec(), entry.signatures.clone()).open();
+    let envelope = Envelope::from_parts(payload.to_vec(), entry.signatures.clone());
+    let opened: Result<_, RecordError> = envelope.open_with(signatures);
     opened.map_err(failure::verification)
 }
 

@@ -76,8 +76,8 @@ impl Operations {
             while let Some(peer) = schedule.next(Instant::now()) {
                 let (operations, node) = (Arc::clone(&self), node.clone());
                 exchanges.spawn(async move {
-                    operations.exchange_within_patience(&node, peer).await;
-                    peer
+                    let brought = operations.exchange_within_patience(&node, peer).await;
+                    (peer, brought)
                 });
             }
             let wake = schedule.wake_at().unwrap_or_else(|| Instant::now() + ROUTINE);
@@ -89,7 +89,7 @@ impl Operations {
                 }
                 Some(peer) = missed.recv() => schedule.missed(peer, Instant::now()),
                 Some(ended) = exchanges.join_next() => match ended {
-                    Ok(peer) => schedule.done(&peer, Instant::now()),
+                    Ok((peer, brought)) => schedule.done(&peer, brought, Instant::now()),
                     Err(error) => tracing::error!(target: "ggen_marketplace::backend::p2p", %error, "an exchange died"),
                 },
                 _ = routine.tick() => match node.speakers(Protocol::Catalog).await {
@@ -102,12 +102,13 @@ impl Operations {
         }
     }
 
-    async fn exchange_within_patience(&self, node: &Handle, peer: PeerId) {
+    /// Compares catalogs with one peer; says whether that has brought something new.
+    async fn exchange_within_patience(&self, node: &Handle, peer: PeerId) -> bool {
         let outcome = tokio::time::timeout(EXCHANGE_PATIENCE, self.exchange(node, peer)).await;
         match outcome {
-            Ok(Ok(0)) => {}
             Ok(Ok(new)) => {
-                tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, new, "learned from a peer's catalog")
+                tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, new, "learned from a peer's catalog");
+                return new > 0;
             }
             Ok(Err(Broken::Answer(error))) => self.blame_for(peer, &error),
             Ok(Err(Broken::Unanswered(error))) => self.blame_unanswered(peer, &error),
@@ -118,6 +119,7 @@ impl Operations {
                 tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, "comparing catalogs took too long")
             }
         }
+        false
     }
 
     /// A peer's question or answer was false, or not one.
@@ -217,7 +219,8 @@ impl Operations {
             CatalogAnswer::Known(_) => return Err(unasked()),
         };
         let (size, now, source) = (bytes.len(), clock::now(), peer.to_string());
-        let page = failure::blocking(move || Ok(read_page(&bytes, &pull, now))).await??;
+        let signatures = Arc::clone(self.catalog.signatures());
+        let page = failure::blocking(move || Ok(read_page(&bytes, &pull, now, &*signatures))).await??;
         let (next, publisher) = (page.next.clone(), page.chain.publisher());
         let news = self.with_catalog(move |catalog| catalog.accept_page(&page, &source, now)).await?;
         if news.head && news.packages.is_empty() {

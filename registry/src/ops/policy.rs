@@ -1,26 +1,30 @@
 //! What the node's record store is told about values it cannot read: they are sets of claims.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use super::peers::is_lie;
 use crate::{
-    identity::Timestamp,
+    identity::{KnownSignatures, Timestamp},
     index::{ClaimError, ClaimSet},
     node::{RecordPolicy, Refused},
 };
 
 /// Takes sets of verified claims that belong under their key, and merges them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ClaimPolicy;
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClaimPolicy {
+    /// One claim stands under several keys, and comes from gossip too.
+    pub(crate) signatures: Arc<KnownSignatures>,
+}
 
 impl RecordPolicy for ClaimPolicy {
     fn admit(&self, key: &[u8], stored: Option<&[u8]>, offered: &[u8], now: SystemTime) -> Result<Vec<u8>, Refused> {
         let now = Timestamp::from_system(now);
         let refused = |error: &ClaimError, is_lie| Refused { reason: error.to_string(), is_lie };
-        let mut set = ClaimSet::verify(key, offered, now).map_err(|error| refused(&error, is_lie(&error)))?;
+        let verify = |value: &[u8]| ClaimSet::verify_with(key, value, now, &*self.signatures);
+        let mut set = verify(offered).map_err(|error| refused(&error, is_lie(&error)))?;
         // What goes wrong from here on is nothing that the peer has said.
         let merged = match stored {
-            Some(stored) => ClaimSet::verify(key, stored, now).and_then(|stored| set.merge(stored)),
+            Some(stored) => verify(stored).and_then(|stored| set.merge(stored)),
             None => Ok(()),
         };
         merged.and_then(|()| set.encode()).map_err(|error| refused(&error, false))
@@ -59,7 +63,7 @@ mod tests {
     #[test]
     fn only_what_was_offered_speaks_against_who_offered_it() {
         let now = SystemTime::now();
-        let refused = ClaimPolicy.admit(b"/ggen/pub/x", None, b"garbage", now).unwrap_err();
+        let refused = ClaimPolicy::default().admit(b"/ggen/pub/x", None, b"garbage", now).unwrap_err();
         assert!(refused.is_lie, "{refused:?}");
     }
 }

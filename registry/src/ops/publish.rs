@@ -191,7 +191,8 @@ impl Operations {
         let claim = self.publish_changed(claim.publisher(), package.clone()).await?;
         let news = Announcement::new(&self.config.packages_topic, &claim, clock::now());
         let data = news.and_then(|news| news.encode()).map_err(failure::failed)?;
-        Ok(node.announce(data).await.map_err(failure::stopped)? as u64)
+        let subject = claim.publisher().to_bytes();
+        Ok(node.announce(subject, data).await.map_err(failure::stopped)? as u64)
     }
 }
 

@@ -199,7 +199,9 @@ impl Operations {
                 blocks.push(release.envelope().block().map_err(failure::failed)?);
             }
             store.put_many(&blocks).map_err(failure::store)?;
-            let accepted = catalog.accept_claims(&claims, "dht", clock::now()).map_err(failure::failed)?;
+            let accepted = catalog
+                .accept_claims(claims.iter().map(|claim| (claim, "dht")), clock::now())
+                .map_err(failure::failed)?;
             claims.iter().zip(&accepted).for_each(|(claim, accepted)| news.tell(claim, accepted));
             Ok(())
         })

@@ -1,9 +1,11 @@
 //! Search: the local catalog first, then those who may know more; all hits ranked by one catalog.
 
 mod network;
+mod patience;
 
 use std::time::Duration;
 
+use self::network::Asking;
 use super::{Operations, clock, failure::usage};
 use crate::{
     Failure, SearchHit, SearchRequest,
@@ -32,7 +34,10 @@ impl Operations {
         let known_before = Some(Timestamp::from_unix(now.saturating_sub(LONG_KNOWN.as_secs())));
         let filters = SearchFilters { category: request.category, tags: request.tags, known_before };
         if let (Some(node), false) = (&self.node, request.local) {
-            self.ask_others(node, &request.query, &filters, limit).await?;
+            let (query, wanted) = (request.query.clone(), filters.clone());
+            let found = self.with_catalog(move |catalog| catalog.search(&query, &wanted, limit)).await?;
+            let asking = Asking { query: &request.query, filters: &filters, limit, found };
+            self.ask_others(node, asking).await?;
         }
         let found = self.with_catalog(move |catalog| {
             // What is left out for its reputation takes no place from what is not.

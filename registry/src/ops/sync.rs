@@ -1,6 +1,6 @@
 //! News from others: judged before they are passed on, kept if they are good.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use ggen_blockstore::Block;
@@ -10,18 +10,21 @@ use tokio::sync::mpsc;
 use super::{
     Operations, clock, failure,
     limiter::Limiter,
-    news::{News, is_news},
+    news::{News, Newsroom, is_news},
     peers::{is_lie, provision},
 };
 use crate::{
-    Fault, Outcome,
-    index::{Acceptance, Announcement},
-    node::{Gossip, Verdict},
+    Fault, Outcome, PeerBook,
+    identity::{PublisherId, Timestamp},
+    index::{Acceptance, Announcement, Catalog, CatalogError, Claim, ClaimAcceptance},
+    node::{Gossip, GossipId, Handle, Verdict},
 };
 
 /// What an announcement that does not verify says of whoever passed it on.
 const LIED: Outcome<'static> = Outcome::Failed { fault: Fault::InvalidRecord, package: None, bytes: 0 };
 
+/// Announcements judged together.
+const MAX_TOGETHER: usize = 32;
 /// Announcements that one peer may pass on at once.
 const BURST: f64 = 64.0;
 /// Announcements per second that it may pass on in the long run.
@@ -36,6 +39,17 @@ struct Judged {
     proof: Option<Proof>,
 }
 
+impl Judged {
+    fn ignored() -> Self {
+        Self { verdict: Verdict::Ignore, is_ahead: false, proof: None }
+    }
+
+    /// It was not read.
+    fn missed() -> Self {
+        Self { is_ahead: true, ..Self::ignored() }
+    }
+}
+
 /// The path through a publisher's catalog that an announcement carried.
 struct Proof {
     news: News,
@@ -44,24 +58,28 @@ struct Proof {
 }
 
 impl Operations {
-    /// Judges gossip until the node stops.
+    /// Judges gossip until the node stops. What waits is judged together: a burst costs few transactions.
     pub(crate) async fn follow_gossip(self: Arc<Self>, mut gossip: mpsc::Receiver<Gossip>) {
+        let Some(node) = &self.node else { return };
         let mut limiter = Limiter::new(BURST, PER_SECOND);
-        while let Some(Gossip { id, source, data }) = gossip.recv().await {
-            let judged = match limiter.admits(id.from, Instant::now()) {
-                true => self.judge(data, id.from, source).await,
-                // What is not read is asked for later, in one go.
-                false => Judged { verdict: Verdict::Ignore, is_ahead: true, proof: None },
-            };
-            if judged.is_ahead {
-                self.note_missed(id.from);
-            }
-            if let Some(proof) = judged.proof {
-                self.keep_proof(proof).await;
-            }
-            let Some(node) = &self.node else { return };
-            if node.judge(id, judged.verdict).await.is_err() {
-                return;
+        let mut waiting = Vec::new();
+        while gossip.recv_many(&mut waiting, MAX_TOGETHER).await > 0 {
+            let now = Instant::now();
+            let (read, unread): (Vec<_>, Vec<_>) =
+                waiting.drain(..).partition(|gossip: &Gossip| limiter.admits(gossip.id.from, now));
+            // What is not read is asked for later, in one go.
+            let unread = unread.into_iter().map(|gossip| (gossip.id, Judged::missed()));
+            let judged = self.judge(read).await;
+            for (id, Judged { verdict, is_ahead, proof }) in judged.into_iter().chain(unread) {
+                if is_ahead {
+                    self.note_missed(id.from);
+                }
+                if let Some(proof) = proof {
+                    self.keep_proof(proof).await;
+                }
+                if node.judge(id, verdict).await.is_err() {
+                    return;
+                }
             }
         }
     }
@@ -74,46 +92,22 @@ impl Operations {
     }
 
     /// A false announcement costs whoever passed it on; one that is merely not news costs nothing.
-    async fn judge(&self, data: Vec<u8>, from: PeerId, source: Option<PeerId>) -> Judged {
-        let topic = self.config.packages_topic.clone();
-        let now = clock::now();
+    async fn judge(&self, gossip: Vec<Gossip>) -> Vec<(GossipId, Judged)> {
+        if gossip.is_empty() {
+            return Vec::new();
+        }
+        let ids: Vec<GossipId> = gossip.iter().map(|gossip| gossip.id.clone()).collect();
+        let (me, topic) = (self.node.as_ref().map(Handle::peer_id), self.config.packages_topic.clone());
         let (news, peers) = (self.news.clone(), Arc::clone(&self.peers));
-        // What we announced ourselves says nothing about others.
-        let source = source.filter(|source| self.node.as_ref().is_some_and(|node| node.peer_id() != *source));
         let judged = self.with_catalog(move |catalog| {
-            let announcement = match Announcement::verify(&topic, &data, now) {
-                Ok(announcement) => announcement,
-                Err(error) => {
-                    tracing::debug!(target: "ggen_marketplace::backend::p2p", %error, "announcement refused");
-                    if is_lie(&error) {
-                        peers.record(&from, LIED, now);
-                    }
-                    return Ok(Judged { verdict: Verdict::Reject, is_ahead: false, proof: None });
-                }
-            };
-            let claim = announcement.claim();
-            let known = catalog.summary(&claim.publisher())?.map_or(0, |known| known.order.log_seq);
-            let accepted = catalog.accept_claim(claim, &from.to_string(), now)?;
-            // Who says what everybody knows may be nobody who has it.
-            if let (Some(source), Some(package), true) = (source, claim.package(), is_news(&accepted)) {
-                peers.provides(&source, &provision(&claim.publisher(), package), now);
-            }
-            tracing::debug!(target: "ggen_marketplace::backend::p2p", package = ?claim.package(), ?accepted, "announced");
-            news.tell(claim, &accepted);
-            let is_ahead = accepted.head == Acceptance::Accepted && claim.head().order().log_seq > known + 1;
-            if !is_news(&accepted) {
-                return Ok(Judged { verdict: Verdict::Ignore, is_ahead, proof: None });
-            }
-            let blocks = claim.entry().and_then(|entry| entry.found.as_ref()).map(|found| found.proof.clone());
-            let is_followed = catalog.is_followed(&claim.publisher())?;
-            let news = News { publisher: claim.publisher(), package: claim.package().cloned() };
-            let proof = blocks.map(|blocks| Proof { news, is_followed, blocks });
-            Ok(Judged { verdict: Verdict::Accept, is_ahead, proof })
+            let judging = Judging { catalog, news: &news, peers: &peers, me, now: clock::now() };
+            judging.judge(&topic, &gossip)
         });
-        judged.await.unwrap_or_else(|failure| {
-            tracing::warn!(target: "ggen_marketplace::backend::p2p", %failure, "cannot keep an announcement");
-            Judged { verdict: Verdict::Ignore, is_ahead: false, proof: None }
-        })
+        let judged = judged.await.unwrap_or_else(|failure| {
+            tracing::warn!(target: "ggen_marketplace::backend::p2p", %failure, "cannot keep announcements");
+            ids.iter().map(|_| Judged::ignored()).collect()
+        });
+        ids.into_iter().zip(judged).collect()
     }
 
     /// The blocks that prove an announcement go into the store, as cache, if its publisher is followed or mirrored: with those
@@ -133,5 +127,84 @@ impl Operations {
         if let Err(failure) = kept.await {
             tracing::warn!(target: "ggen_marketplace::backend::p2p", %failure, "cannot keep what proves an announcement");
         }
+    }
+}
+
+/// What announcements are judged with.
+struct Judging<'a> {
+    catalog: &'a Catalog,
+    news: &'a Newsroom,
+    peers: &'a PeerBook,
+    /// What we announced ourselves says nothing about others.
+    me: Option<PeerId>,
+    now: Timestamp,
+}
+
+impl Judging<'_> {
+    /// Judges announcements in the order they came; what of them is good is taken in together.
+    fn judge(&self, topic: &str, gossip: &[Gossip]) -> Result<Vec<Judged>, CatalogError> {
+        let announced: Vec<Option<Announcement>> = gossip.iter().map(|gossip| self.verified(topic, gossip)).collect();
+        let sources: Vec<String> = gossip.iter().map(|gossip| gossip.id.from.to_string()).collect();
+        let claims = || announced.iter().map(|announcement| announcement.as_ref().map(Announcement::claim));
+        let mut known = HashMap::new();
+        for claim in claims().flatten() {
+            let summary = self.catalog.summary(&claim.publisher())?;
+            known.insert(claim.publisher(), summary.map_or(0, |summary| summary.order.log_seq));
+        }
+        let offered = claims().zip(&sources).filter_map(|(claim, source)| Some((claim?, source.as_str())));
+        let mut accepted = self.catalog.accept_claims(offered, self.now)?.into_iter();
+        let mut judged = Vec::with_capacity(gossip.len());
+        for (gossip, claim) in gossip.iter().zip(claims()) {
+            judged.push(match (claim, claim.and_then(|_| accepted.next())) {
+                (Some(claim), Some(accepted)) => self.weigh(gossip, claim, &accepted, &mut known)?,
+                _ => Judged { verdict: Verdict::Reject, is_ahead: false, proof: None },
+            });
+        }
+        Ok(judged)
+    }
+
+    fn verified(&self, topic: &str, gossip: &Gossip) -> Option<Announcement> {
+        match Announcement::verify_with(topic, &gossip.data, self.now, &**self.catalog.signatures()) {
+            Ok(announcement) => Some(announcement),
+            Err(error) => {
+                tracing::debug!(target: "ggen_marketplace::backend::p2p", %error, "announcement refused");
+                if is_lie(&error) {
+                    self.peers.record(&gossip.id.from, LIED, self.now);
+                }
+                None
+            }
+        }
+    }
+
+    /// What a claim was worth that the catalog was given. `known` is the length of each publisher's log as known before.
+    fn weigh(
+        &self,
+        gossip: &Gossip,
+        claim: &Claim,
+        accepted: &ClaimAcceptance,
+        known: &mut HashMap<PublisherId, u64>,
+    ) -> Result<Judged, CatalogError> {
+        let (publisher, package) = (claim.publisher(), claim.package());
+        tracing::debug!(target: "ggen_marketplace::backend::p2p", ?package, ?accepted, "announced");
+        // Who says what everybody knows may be nobody who has it.
+        if let (Some(source), Some(package), true) = (gossip.source, package, is_news(accepted))
+            && Some(source) != self.me
+        {
+            self.peers.provides(&source, &provision(&publisher, package), self.now);
+        }
+        self.news.tell(claim, accepted);
+        let mut is_ahead = false;
+        if accepted.head == Acceptance::Accepted {
+            let log_seq = claim.head().order().log_seq;
+            is_ahead = known.insert(publisher, log_seq).is_some_and(|known| log_seq > known + 1);
+        }
+        if !is_news(accepted) {
+            return Ok(Judged { is_ahead, ..Judged::ignored() });
+        }
+        let blocks = claim.entry().and_then(|entry| entry.found.as_ref()).map(|found| found.proof.clone());
+        let is_followed = self.catalog.is_followed(&publisher)?;
+        let news = News { publisher, package: package.cloned() };
+        let proof = blocks.map(|blocks| Proof { news, is_followed, blocks });
+        Ok(Judged { verdict: Verdict::Accept, is_ahead, proof })
     }
 }

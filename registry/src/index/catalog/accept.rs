@@ -18,21 +18,24 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`] if the database fails; nothing is changed then.
     pub fn accept_claim(&self, claim: &Claim, source: &str, now: Timestamp) -> Result<ClaimAcceptance, CatalogError> {
-        let mut acceptances = self.accept_claims(std::slice::from_ref(claim), source, now)?;
+        let mut acceptances = self.accept_claims([(claim, source)], now)?;
         Ok(acceptances.remove(0))
     }
 
-    /// Takes verified claims in one transaction: what a synchronisation calls.
+    /// Takes verified claims, each with where it came from, in one transaction.
     ///
     /// # Errors
     /// As [`Catalog::accept_claim`].
-    pub fn accept_claims(
+    pub fn accept_claims<'a>(
         &self,
-        claims: &[Claim],
-        source: &str,
+        claims: impl IntoIterator<Item = (&'a Claim, &'a str)>,
         now: Timestamp,
     ) -> Result<Vec<ClaimAcceptance>, CatalogError> {
-        self.in_transaction(now, |intake| claims.iter().map(|claim| intake.take_claim(claim, source)).collect())
+        let mut claims = claims.into_iter().peekable();
+        if claims.peek().is_none() {
+            return Ok(Vec::new());
+        }
+        self.in_transaction(now, |intake| claims.map(|(claim, source)| intake.take_claim(claim, source)).collect())
     }
 
     /// Takes a verified head.

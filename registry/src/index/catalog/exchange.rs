@@ -106,7 +106,8 @@ impl Catalog {
         let summary = |(id, head, marks): (Vec<u8>, Option<Vec<u8>>, i64)| {
             let order = match head {
                 Some(head) => {
-                    let head = Signed::<Head>::decode(&head).map_err(|error| self.damaged(error))?;
+                    let head =
+                        Signed::<Head>::decode_with(&head, &*self.signatures).map_err(|error| self.damaged(error))?;
                     HeadOrder { identity_seq: head.record().identity_seq, log_seq: head.record().log_seq }
                 }
                 None => HeadOrder { identity_seq: 0, log_seq: 0 },
@@ -190,7 +191,7 @@ impl Catalog {
             .optional()
             .map_err(self.failed("read"))?;
         // It was verified when it was taken in; one that has become too old for its publisher is left out.
-        Ok(found.flatten().and_then(|claim| Claim::verify(&claim, Timestamp::MAX).ok()))
+        Ok(found.flatten().and_then(|claim| Claim::verify_with(&claim, Timestamp::MAX, &*self.signatures).ok()))
     }
 
     /// Takes a page in, in one transaction, by the rules for records that come one by one; says what was new.

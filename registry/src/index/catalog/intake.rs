@@ -74,7 +74,8 @@ impl Intake<'_> {
             self.keep_quota(&chain.publisher())?;
             return Ok(Standing::Current);
         };
-        let known = IdentityChain::decode(&known).map_err(|error| self.catalog.damaged(error))?;
+        let known = IdentityChain::decode_with(&known, &**self.catalog.signatures())
+            .map_err(|error| self.catalog.damaged(error))?;
         match known.compare(chain) {
             ChainOrder::Conflict => return Ok(Standing::Refused(Refusal::IdentityConflict)),
             ChainOrder::OtherWins => self.replace_chain(&known, chain)?,
@@ -242,7 +243,7 @@ impl Intake<'_> {
     }
 
     pub(super) fn open_release(&self, envelope: &[u8]) -> Result<Signed<Release>, CatalogError> {
-        Signed::decode(envelope).map_err(|error| self.catalog.damaged(error))
+        self.catalog.open_stored(envelope)
     }
 
     pub(super) fn write(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, CatalogError> {

@@ -176,7 +176,10 @@ impl Catalog {
             .query_row(sql, [publisher.to_bytes()], |row| row.get(0))
             .optional()
             .map_err(self.failed("read"))?;
-        stored.flatten().map(|bytes| Signed::decode(&bytes).map_err(|error| self.damaged(error))).transpose()
+        stored
+            .flatten()
+            .map(|bytes| Signed::decode_with(&bytes, &*self.signatures).map_err(|error| self.damaged(error)))
+            .transpose()
     }
 
     /// The refresh of that head, as stored.
@@ -196,7 +199,7 @@ impl Catalog {
 
     fn publisher_entry(&self, row: PublisherRow) -> Result<PublisherEntry, CatalogError> {
         let (chain, head, refresh, equivocation, first_seen) = row;
-        let chain = IdentityChain::decode(&chain).map_err(|error| self.damaged(error))?;
+        let chain = IdentityChain::decode_with(&chain, &*self.signatures).map_err(|error| self.damaged(error))?;
         let open = |kind, bytes: &Vec<u8>| Envelope::decode(kind, bytes).map_err(|error| self.damaged(error));
         let refresh = refresh.map(|bytes| open(RecordKind::Refresh, &bytes)).transpose()?;
         let head = match head.map(|bytes| open(RecordKind::Head, &bytes)).transpose()? {
@@ -218,7 +221,8 @@ impl Catalog {
     ) -> Result<VerifiedHead, CatalogError> {
         let identity = Head::from_payload(head.payload()).map_err(|error| self.damaged(error))?.identity;
         let chain = chain.up_to(&identity).ok_or_else(|| self.damaged("a head names an unknown identity document"))?;
-        VerifiedHead::verify(head, refresh, &chain, Timestamp::MAX).map_err(|error| self.damaged(error))
+        VerifiedHead::verify_with(head, refresh, &chain, Timestamp::MAX, &*self.signatures)
+            .map_err(|error| self.damaged(error))
     }
 
     fn read_releases(&self, sql: &str, params: impl Params) -> Result<Vec<ReleaseEntry>, CatalogError> {
@@ -229,12 +233,12 @@ impl Catalog {
 
     /// Reads a stored release.
     pub(super) fn open_stored(&self, envelope: &[u8]) -> Result<Signed<Release>, CatalogError> {
-        Signed::decode(envelope).map_err(|error| self.damaged(error))
+        Signed::decode_with(envelope, &*self.signatures).map_err(|error| self.damaged(error))
     }
 
     pub(super) fn release_entry(&self, row: ReleaseRow) -> Result<ReleaseEntry, CatalogError> {
         let (envelope, yanked, seen, source) = row;
-        let release = Signed::decode(&envelope).map_err(|error| self.damaged(error))?;
+        let release = self.open_stored(&envelope)?;
         Ok(ReleaseEntry { release, yanked, seen: Timestamp::from_unix(seen.cast_unsigned()), source })
     }
 

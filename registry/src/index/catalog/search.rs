@@ -29,6 +29,8 @@ pub const MAX_SEARCH_LIMIT: usize = 1000;
 const MAX_FILTER_TAGS: usize = 16;
 /// Packages that share trigrams with a query and are compared with it letter by letter.
 const MAX_SIMILAR: i64 = 256;
+/// Least score of a hit whose name is the query, or the query's words.
+const NAMED: f64 = 900.0;
 /// Hits of one unfollowed publisher that any page may show.
 const MIN_SHARE: usize = 3;
 /// What is left of the page for others: one part in this many is the most for one publisher.
@@ -65,6 +67,13 @@ pub struct Hit {
     /// How well it fits: higher is better; over 900 for an exact name, over 100 for the beginning of one, below 0 for
     /// what is beyond its publisher's share of the page.
     pub score: f64,
+}
+
+impl Hit {
+    /// Whether its name is the query, or the query's words.
+    pub(crate) fn is_named(&self) -> bool {
+        self.score >= NAMED
+    }
 }
 
 impl Catalog {

@@ -7,7 +7,7 @@ use serde_bytes::ByteBuf;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    identity::{PublisherId, Timestamp, decode_canonical, encode_canonical},
+    identity::{Afresh, Checks, PublisherId, Timestamp, decode_canonical, encode_canonical},
     index::{Claim, ClaimError},
 };
 
@@ -52,6 +52,16 @@ impl ClaimSet {
     /// # Errors
     /// [`ClaimError`] if one of them does not verify or does not belong under `key`, or the set is not in its form.
     pub fn verify(key: &[u8], bytes: &[u8], now: Timestamp) -> Result<Self, ClaimError> {
+        Self::verify_with(key, bytes, now, &Afresh)
+    }
+
+    /// As [`ClaimSet::verify`], with signatures checked by `checks`.
+    pub(crate) fn verify_with(
+        key: &[u8],
+        bytes: &[u8],
+        now: Timestamp,
+        checks: &dyn Checks,
+    ) -> Result<Self, ClaimError> {
         let form = |reason: &str| ClaimError::Form { reason: reason.to_owned() };
         let wire: Wire = decode_canonical(WHAT, bytes, MAX_CLAIM_SET_BYTES)?;
         if wire.r#type != TYPE {
@@ -62,7 +72,7 @@ impl ClaimSet {
         }
         let mut set = Self::new(key);
         for claim in &wire.claims {
-            set.insert(Claim::verify(claim, now)?)?;
+            set.insert(Claim::verify_with(claim, now, checks)?)?;
         }
         match set.encode()? == bytes {
             true => Ok(set),

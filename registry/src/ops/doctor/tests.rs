@@ -208,7 +208,7 @@ async fn no_provider() {
     let package: PackageId = "acme/orphan".parse().unwrap();
     let key = package_key(&package);
     let value = set_of(&key, &alice.claim(&package));
-    let (_carrier, address) = carrier(Arc::new(ClaimPolicy), vec![(key, value)]).await;
+    let (_carrier, address) = carrier(Arc::new(ClaimPolicy::default()), vec![(key, value)]).await;
     alice.registry.shutdown().await.unwrap();
     let bob = Place::start(&[address]).await;
     let diagnosis = bob.doctor(Some("acme/orphan")).await;

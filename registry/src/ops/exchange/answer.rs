@@ -13,7 +13,7 @@ use crate::{
     identity::Signed,
     index::{
         Catalog, CatalogAnswer, CatalogError, CatalogQuestion, Claim, ClaimError, ClaimQuestion, OfferedHit,
-        SearchAnswer, SearchQuestion, Summary,
+        SearchAnswer, SearchQuestion, Summary, search_mark,
     },
     node::{Asked, Handle, Protocol},
     ops::{Operations, clock, failure, limiter::Limiter},
@@ -89,17 +89,24 @@ impl Operations {
         };
         let limit = usize::try_from(question.limit).unwrap_or(usize::MAX);
         let found = self.catalog.search(&question.query, &question.filters(), limit).map_err(failure::failed)?;
-        let (mut hits, mut bytes) = (Vec::new(), 0);
+        let (have, mut held, mut hits, mut bytes) = (question.have(), Vec::new(), Vec::new(), 0);
         for hit in found {
             if bytes >= SEARCH_BYTES || came.elapsed() > SEARCH_PATIENCE {
                 break;
             }
-            let Some(claim) = self.claim_on(&hit.entry.release)? else { continue };
+            let release = &hit.entry.release;
+            let holds = self.store.has(&release.record().content).map_err(failure::store)?;
+            let mark = search_mark(release.cid());
+            if have.contains(&mark) {
+                // Known there: neither is a claim made of it here, nor checked there.
+                held.extend(holds.then_some(mark));
+                continue;
+            }
+            let Some(claim) = self.claim_on(release)? else { continue };
             bytes += claim.encoded().len();
-            let holds = self.store.has(&hit.entry.release.record().content).map_err(failure::store)?;
             hits.push(OfferedHit(ByteBuf::from(claim.encoded()), holds));
         }
-        Ok(Ok(SearchAnswer::new(hits).encode().map_err(failure::failed)?))
+        Ok(Ok(SearchAnswer::new(hits, &held).encode().map_err(failure::failed)?))
     }
 
     /// A claim on a release of the catalog: signed by today's keys, or proven by the publisher's tree, if its blocks are
@@ -110,7 +117,8 @@ impl Operations {
             return Ok(None);
         };
         let (None, Some(head)) = (&publisher.equivocation, &publisher.head) else { return Ok(None) };
-        let plain = Claim::for_package(&publisher.chain, head, release, None, clock::now());
+        let signatures = &**self.catalog.signatures();
+        let plain = Claim::for_package_with(&publisher.chain, head, release, None, clock::now(), signatures);
         Ok(plain.ok().or_else(|| self.claim(&publisher.chain, head, &record.package).ok().map(|(claim, _)| claim)))
     }
 

@@ -21,6 +21,8 @@ struct Peer {
     due: Option<Instant>,
     last: Option<Instant>,
     under_way: bool,
+    /// It may learn what was missed only now itself: it is asked once more.
+    again: bool,
 }
 
 /// The schedule.
@@ -39,6 +41,9 @@ impl Schedule {
     /// A peer seems to know what was missed.
     pub(super) fn missed(&mut self, peer: PeerId, now: Instant) {
         self.want(peer, now + GATHER);
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.again = true;
+        }
     }
 
     /// Of these peers the one that was asked longest ago is asked.
@@ -55,7 +60,7 @@ impl Schedule {
             let Some(oldest) = idle.min_by_key(|(_, peer)| peer.last).map(|(id, _)| *id) else { return };
             self.peers.remove(&oldest);
         }
-        let entry = self.peers.entry(peer).or_insert(Peer { due: None, last: None, under_way: false });
+        let entry = self.peers.entry(peer).or_insert(Peer { due: None, last: None, under_way: false, again: false });
         let due = entry.last.map_or(due, |last| due.max(last + PAUSE));
         entry.due = Some(entry.due.map_or(due, |former| former.min(due)));
     }
@@ -67,18 +72,21 @@ impl Schedule {
         }
         let (id, _) = self.due().min_by_key(|(_, due)| *due)?;
         let peer = self.peers.get_mut(&id)?;
-        *peer = Peer { due: None, last: Some(now), under_way: true };
+        (peer.due, peer.last, peer.under_way) = (None, Some(now), true);
         self.under_way += 1;
         Some(id)
     }
 
-    /// An exchange has ended.
-    pub(super) fn done(&mut self, peer: &PeerId, now: Instant) {
+    /// An exchange has ended, and has brought something new or not. News that were missed are asked for until one brings
+    /// nothing, the first excepted: whoever passed the news on may have missed some too.
+    pub(super) fn done(&mut self, peer: &PeerId, brought: bool, now: Instant) {
         self.under_way = self.under_way.saturating_sub(1);
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.under_way = false;
             peer.last = Some(now);
-            peer.due = peer.due.map(|due| due.max(now + PAUSE));
+            let again = peer.again;
+            peer.again &= brought;
+            peer.due = peer.due.or(again.then_some(now)).map(|due| due.max(now + PAUSE));
         }
     }
 
@@ -113,11 +121,26 @@ mod tests {
         // What comes while it is under way is one more, after a pause.
         schedule.missed(bob, start + GATHER);
         assert_eq!(schedule.next(start + 3 * GATHER), None);
-        let ended = start + 3 * GATHER;
-        schedule.done(&bob, ended);
-        assert_eq!(schedule.next(ended), None);
-        assert_eq!(schedule.wake_at(), Some(ended + PAUSE));
-        assert_eq!(schedule.next(ended + PAUSE), Some(bob));
+        let mut ended = start + 3 * GATHER;
+        // And two more at least: bob may be about to learn what was missed. As long as there is something, it goes on.
+        for brought in [true, true, false] {
+            schedule.done(&bob, brought, ended);
+            assert_eq!(schedule.next(ended), None);
+            assert_eq!(schedule.wake_at(), Some(ended + PAUSE));
+            assert_eq!(schedule.next(ended + PAUSE), Some(bob));
+            ended += PAUSE + GATHER;
+        }
+        schedule.done(&bob, false, ended);
+        assert_eq!(schedule.wake_at(), None);
+    }
+
+    #[test]
+    fn who_was_only_met_is_asked_once() {
+        let (mut schedule, now, bob) = (Schedule::default(), Instant::now(), PeerId::random());
+        schedule.met(bob, now);
+        assert_eq!(schedule.next(now), Some(bob));
+        schedule.done(&bob, true, now);
+        assert_eq!(schedule.wake_at(), None);
     }
 
     #[test]
@@ -140,7 +163,7 @@ mod tests {
             let now = start + Duration::from_secs(60 * round);
             schedule.again(&peers, now);
             let peer = schedule.next(now).unwrap();
-            schedule.done(&peer, now);
+            schedule.done(&peer, true, now);
             asked.push(peer);
         }
         assert_eq!(asked[..2], asked[2..]);

@@ -1,10 +1,12 @@
 //! Asking others: connected peers, and peers that stand under the query's words in the ggen DHT.
 //!
-//! All are asked at once, each once, within one deadline; whoever has not answered by then is not waited for. Every hit is
-//! a claim, verified and compared with the query before it is kept; one false hit, and the whole answer is refused.
+//! All are asked at once, each once, and told what is known already; whoever has not answered when the search's patience
+//! ends is not waited for. Every hit is a claim, verified and compared with the query before it is kept; one false hit,
+//! and the whole answer is refused.
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,11 +15,13 @@ use libp2p::PeerId;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
+use super::patience::{PATIENCE, Patience};
 use crate::{
     Failure, Fault,
-    identity::Timestamp,
+    identity::{KnownSignatures, Timestamp},
     index::{
-        CatalogError, Claim, ClaimError, Matcher, SearchAnswer, SearchFilters, SearchQuestion, WORD_BUCKETS, word_key,
+        CatalogError, Claim, ClaimError, Hit, Matcher, SearchAnswer, SearchFilters, SearchQuestion, WORD_BUCKETS,
+        search_mark, word_key,
     },
     node::{AskError, Handle, Protocol},
     ops::{
@@ -28,8 +32,6 @@ use crate::{
     },
 };
 
-/// A search waits this long for others, all in all.
-pub(super) const PATIENCE: Duration = Duration::from_millis(1500);
 /// Connected peers that are asked.
 const MAX_CONNECTED: usize = 16;
 /// Peers that are asked, those found by words included.
@@ -48,6 +50,8 @@ enum Refused {
     NoPackage,
     #[error("`{0}` does not fit the query")]
     OtherQuery(String),
+    #[error("it says to have what it was not told of")]
+    Unasked,
     #[error(transparent)]
     Here(#[from] CatalogError),
 }
@@ -56,7 +60,7 @@ impl Refused {
     fn fault(&self) -> Option<Fault> {
         match self {
             Self::Claim(error) => fault_of_claim(error),
-            Self::NoPackage | Self::OtherQuery(_) => Some(Fault::InvalidRecord),
+            Self::NoPackage | Self::OtherQuery(_) | Self::Unasked => Some(Fault::InvalidRecord),
             Self::Here(_) => None,
         }
     }
@@ -73,9 +77,15 @@ fn fault_of(error: &AskError, after: Duration) -> Option<Fault> {
 
 /// Checks answers to one query.
 struct Examiner {
-    matcher: Matcher,
+    query: String,
+    filters: SearchFilters,
+    /// Made for the first hit that is not known yet: most answers have none.
+    matcher: Option<Matcher>,
+    signatures: Arc<KnownSignatures>,
     limit: u64,
     now: Timestamp,
+    /// What was found here before anybody was asked, by its marks.
+    known: HashMap<u64, String>,
     /// Claims that were verified already: most peers give the same.
     seen: HashMap<[u8; 32], String>,
 }
@@ -88,69 +98,122 @@ struct Examined {
     held: Vec<String>,
 }
 
+/// A query, and what the catalog of this home has found of it.
+pub(super) struct Asking<'a> {
+    pub(super) query: &'a str,
+    pub(super) filters: &'a SearchFilters,
+    pub(super) limit: usize,
+    pub(super) found: Vec<Hit>,
+}
+
+/// A peer that was asked, and its answer if it gave one.
+type Answered = (PeerId, Option<Vec<u8>>);
+
 impl Operations {
     /// Asks others for what fits a query and keeps what is true of it in the catalog.
-    pub(super) async fn ask_others(
-        &self,
-        node: &Handle,
-        query: &str,
-        filters: &SearchFilters,
-        limit: usize,
-    ) -> Result<(), Failure> {
-        let question = SearchQuestion::new(&self.config.packages_topic, query, filters, limit);
+    pub(super) async fn ask_others(&self, node: &Handle, asking: Asking<'_>) -> Result<(), Failure> {
+        let Asking { query, filters, limit, found } = asking;
+        let known: HashMap<u64, String> = found.iter().map(marked).collect();
+        let marks: Vec<u64> = known.keys().copied().collect();
+        let question = SearchQuestion::new(&self.config.packages_topic, query, filters, limit, &marks);
         if !question.is_bounded() {
             return Ok(());
         }
-        let matcher = Matcher::new(query, filters).map_err(failure::failed)?;
-        let mut examiner = Examiner { matcher, limit: question.limit, now: clock::now(), seen: HashMap::new() };
+        let mut patience = Patience::begin(Instant::now());
+        if is_satisfied(&found) {
+            patience.is_satisfied(Instant::now());
+        }
+        let examiner = Examiner {
+            query: query.to_owned(),
+            filters: filters.clone(),
+            matcher: None,
+            signatures: Arc::clone(self.catalog.signatures()),
+            limit: question.limit,
+            now: clock::now(),
+            known,
+            seen: HashMap::new(),
+        };
         let question = question.encode().map_err(failure::failed)?;
         let deadline = Instant::now() + PATIENCE;
-        let gathering = async {
-            self.know_somebody().await?;
-            let mut connected = node.speakers(Protocol::Search).await.map_err(failure::stopped)?;
-            connected.truncate(MAX_CONNECTED);
-            let mut found = self.look_words_up(node, query).await?;
-            let (mut asked, mut asking) = (HashSet::new(), FuturesUnordered::new());
-            let mut ask = |peer: PeerId, asking: &mut FuturesUnordered<_>| {
-                if asked.len() < MAX_ASKED && asked.insert(peer) {
-                    let (node, question) = (node.clone(), question.clone());
-                    // Not ended with the search: who does not answer at all is known only later.
-                    let peers = self.peers.clone();
-                    let answer = tokio::spawn(async move {
-                        let asked = Instant::now();
-                        let answer = node.ask(peer, Protocol::Search, question).await;
-                        if let Err(error) = &answer
-                            && let Some(fault) = fault_of(error, asked.elapsed())
-                        {
-                            blame(&peers, peer, fault, error);
-                        }
-                        answer.ok()
-                    });
-                    asking.push(async move { (peer, answer.await.ok().flatten()) });
-                }
-            };
-            for peer in connected {
-                ask(peer, &mut asking);
-            }
-            let mut looking = true;
-            while looking || !asking.is_empty() {
-                tokio::select! {
-                    Some((peer, answer)) = asking.next() => if let Some(answer) = answer {
-                        examiner = self.take_answer(peer, answer, examiner).await?;
-                    },
-                    peer = found.recv(), if looking => match peer {
-                        Some(peer) => ask(peer, &mut asking),
-                        None => looking = false,
-                    },
-                }
-            }
-            Ok::<_, Failure>(())
-        };
+        let gathering = self.gather(node, query, question, patience, examiner);
         match tokio::time::timeout_at(deadline.into(), gathering).await {
             Ok(gathered) => gathered?,
-            Err(_) => tracing::debug!(target: "ggen_marketplace::backend::p2p", "some did not answer a search in time"),
+            Err(_) => tracing::debug!(target: "ggen_marketplace::backend::p2p", "a search took too long"),
         }
         Ok(())
+    }
+
+    /// Asks whoever is connected and whoever is found, and takes their answers, as long as `patience` lasts.
+    async fn gather(
+        &self,
+        node: &Handle,
+        query: &str,
+        question: Vec<u8>,
+        mut patience: Patience,
+        mut examiner: Examiner,
+    ) -> Result<(), Failure> {
+        self.know_somebody().await?;
+        let (mut asked, mut asking) = (HashSet::new(), FuturesUnordered::new());
+        let mut connected = node.speakers(Protocol::Search).await.map_err(failure::stopped)?;
+        connected.truncate(MAX_CONNECTED);
+        for peer in connected {
+            asked.insert(peer);
+            patience.asks();
+            asking.push(self.ask_one(node, peer, question.clone()));
+        }
+        let mut found = self.look_words_up(node, query).await?;
+        let mut looking = true;
+        while !patience.is_over() {
+            tokio::select! {
+                Some((peer, answer)) = asking.next() => {
+                    if let Some(answer) = answer {
+                        let (examined, is_new) = self.take_answer(peer, answer, examiner).await?;
+                        examiner = examined;
+                        if is_new && self.names_it(examiner.query.clone(), examiner.filters.clone()).await? {
+                            patience.is_satisfied(Instant::now());
+                        }
+                    }
+                    patience.hears(Instant::now());
+                }
+                peer = found.recv(), if looking => match peer {
+                    Some(peer) if asked.len() < MAX_ASKED && asked.insert(peer) => {
+                        patience.asks();
+                        asking.push(self.ask_one(node, peer, question.clone()));
+                    }
+                    Some(_) => {}
+                    None => {
+                        looking = false;
+                        patience.has_looked(Instant::now());
+                    }
+                },
+                () = tokio::time::sleep_until(patience.until().into()) => {
+                    tracing::debug!(target: "ggen_marketplace::backend::p2p", "some did not answer a search in time");
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a question. That goes on when the search has ended: who does not answer at all is known only later.
+    fn ask_one(&self, node: &Handle, peer: PeerId, question: Vec<u8>) -> impl Future<Output = Answered> + use<> {
+        let (node, peers) = (node.clone(), Arc::clone(&self.peers));
+        let answer = tokio::spawn(async move {
+            let asked = Instant::now();
+            let answer = node.ask(peer, Protocol::Search, question).await;
+            if let Err(error) = &answer
+                && let Some(fault) = fault_of(error, asked.elapsed())
+            {
+                blame(&peers, peer, fault, error);
+            }
+            answer.ok()
+        });
+        async move { (peer, answer.await.ok().flatten()) }
+    }
+
+    /// Whether the catalog knows by now what was looked for by its name.
+    async fn names_it(&self, query: String, filters: SearchFilters) -> Result<bool, Failure> {
+        self.with_catalog(move |catalog| Ok(is_satisfied(&catalog.search(&query, &filters, 1)?))).await
     }
 
     /// Finds peers that stand under the query's words. The channel closes when all lookups have ended.
@@ -178,8 +241,13 @@ impl Operations {
         Ok(receiver)
     }
 
-    /// Checks an answer and keeps what is new of it.
-    async fn take_answer(&self, peer: PeerId, answer: Vec<u8>, mut examiner: Examiner) -> Result<Examiner, Failure> {
+    /// Checks an answer and keeps what is new of it; says whether anything was.
+    async fn take_answer(
+        &self,
+        peer: PeerId,
+        answer: Vec<u8>,
+        mut examiner: Examiner,
+    ) -> Result<(Examiner, bool), Failure> {
         let (outcome, examiner) = failure::blocking(move || {
             let outcome = examiner.examine(&answer);
             Ok((outcome, examiner))
@@ -192,39 +260,59 @@ impl Operations {
                 if let Some(fault) = refused.fault() {
                     self.blame(peer, fault, &refused);
                 }
-                return Ok(examiner);
+                return Ok((examiner, false));
             }
         };
         for package in held {
             self.peers.provides(&peer, &package, examiner.now);
         }
-        if !new.is_empty() {
+        let is_new = !new.is_empty();
+        if is_new {
             let (source, now) = (peer.to_string(), examiner.now);
             let news = self.news.clone();
             self.with_catalog(move |catalog| {
-                let accepted = catalog.accept_claims(&new, &source, now)?;
+                let accepted = catalog.accept_claims(new.iter().map(|claim| (claim, source.as_str())), now)?;
                 new.iter().zip(&accepted).for_each(|(claim, accepted)| news.tell(claim, accepted));
                 Ok(())
             })
             .await?;
         }
-        Ok(examiner)
+        Ok((examiner, is_new))
     }
+}
+
+/// What is looked for by its name is there.
+fn is_satisfied(hits: &[Hit]) -> bool {
+    hits.first().is_some_and(Hit::is_named)
+}
+
+/// What stands for a hit in questions and answers, and what the book calls it.
+fn marked(hit: &Hit) -> (u64, String) {
+    let release = &hit.entry.release;
+    (search_mark(release.cid()), provision(&release.record().publisher, &release.record().package))
 }
 
 impl Examiner {
     /// Checks every hit of an answer: all of them count, or none.
     fn examine(&mut self, answer: &[u8]) -> Result<Examined, Refused> {
+        let answer = SearchAnswer::decode(answer, self.limit)?;
         let mut examined = Examined::default();
+        for mark in answer.held() {
+            examined.held.push(self.known.get(&mark).ok_or(Refused::Unasked)?.clone());
+        }
         let mut verified = Vec::new();
-        for hit in SearchAnswer::decode(answer, self.limit)?.hits {
+        for hit in answer.hits {
             let digest: [u8; 32] = Sha256::digest(&hit.0).into();
             let package = match self.seen.get(&digest) {
                 Some(package) => package.clone(),
                 None => {
-                    let claim = Claim::verify(&hit.0, self.now)?;
+                    let claim = Claim::verify_with(&hit.0, self.now, &*self.signatures)?;
                     let release = claim.entry().ok_or(Refused::NoPackage)?.release.record();
-                    if !self.matcher.fits(release)? {
+                    let matcher = match &mut self.matcher {
+                        Some(matcher) => matcher,
+                        none => none.insert(Matcher::new(&self.query, &self.filters)?),
+                    };
+                    if !matcher.fits(release)? {
                         return Err(Refused::OtherQuery(release.package.to_string()));
                     }
                     let package = provision(&release.publisher, &release.package);

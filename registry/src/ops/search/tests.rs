@@ -3,14 +3,14 @@ use std::time::Instant;
 use serde_bytes::ByteBuf;
 use tempfile::TempDir;
 
-use super::network::PATIENCE as DEADLINE;
+use super::patience::{PATIENCE as DEADLINE, TAIL};
 use crate::{
     Registry,
     identity::Timestamp,
     index::{
         Claim, OfferedHit, SearchAnswer, SearchQuestion,
         actor::{Actor, now},
-        word_bucket, word_key,
+        search_mark, word_bucket, word_key,
     },
     node::Protocol,
     ops::testing::{Peer, connect, eventually, open, search},
@@ -34,7 +34,7 @@ fn hit(claim: &Claim) -> OfferedHit {
 }
 
 fn answer(hits: Vec<OfferedHit>) -> Vec<u8> {
-    SearchAnswer::new(hits).encode().unwrap()
+    SearchAnswer::new(hits, &[]).encode().unwrap()
 }
 
 /// A peer that gives this answer to every search, and keeps everybody waiting who compares catalogs.
@@ -64,6 +64,30 @@ async fn what_a_connected_peer_knows_is_found_verified_and_kept() {
     assert_eq!(search(&bob, "http", true).await, [""; 0], "`local` asks nobody");
     assert_eq!(search(&bob, "http", false).await, ["acme/http"]);
     assert_eq!(search(&bob, "http", true).await, ["acme/http"], "and it is known from now on");
+    assert_eq!(failures(&bob, &alice), 0);
+    bob.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_is_told_what_is_known_and_says_what_of_it_it_has() {
+    let home = TempDir::new().unwrap();
+    let bob = open(home.path()).await;
+    let claim = claim(1, "acme/http");
+    bob.operations().catalog.accept_claim(&claim, "test", now()).unwrap();
+    let mark = search_mark(claim.entry().unwrap().release.cid());
+    let alice = Peer::answering(move |_, question| {
+        let question = SearchQuestion::decode(question).ok()?;
+        assert_eq!(question.have().into_iter().collect::<Vec<_>>(), [mark]);
+        Some(SearchAnswer::new(Vec::new(), &[mark]).encode().unwrap())
+    })
+    .await;
+    connect(&bob, alice.address()).await;
+    assert_eq!(search(&bob, "http", false).await, ["acme/http"]);
+    let packages = || {
+        bob.operations().peers.flush().unwrap();
+        bob.operations().peers.get(&alice.id()).map_or(0, |record| record.packages)
+    };
+    eventually("what it has", async || packages() == 1).await;
     assert_eq!(failures(&bob, &alice), 0);
     bob.shutdown().await.unwrap();
 }
@@ -106,13 +130,15 @@ async fn false_answers_are_refused_as_a_whole_and_counted_against_who_gave_them(
         ("for another query", answer(vec![hit(&claim(4, "evil/http")), hit(&claim(5, "evil/other"))])),
         ("of no package", answer(vec![hit(&head_only)])),
         ("more than asked for", answer(many)),
+        ("of what it was not told", SearchAnswer::new(Vec::new(), &[7]).encode().unwrap()),
     ] {
         let home = TempDir::new().unwrap();
         let bob = open(home.path()).await;
         let (alice, mallory) = (peer(Some(answer(vec![good.clone()]))).await, peer(Some(bytes)).await);
         connect(&bob, mallory.address()).await;
         connect(&bob, alice.address()).await;
-        assert_eq!(search(&bob, "http", false).await, ["good/http"], "{what}");
+        // The beginning of a name: what is there by its whole name need not wait for all.
+        assert_eq!(search(&bob, "htt", false).await, ["good/http"], "{what}");
         assert_eq!(search(&bob, "evil", true).await, [""; 0], "{what}: something was kept");
         assert_eq!((failures(&bob, &mallory), failures(&bob, &alice)), (1, 0), "{what}");
         bob.shutdown().await.unwrap();
@@ -127,9 +153,14 @@ async fn a_slow_peer_holds_a_search_up_no_longer_than_the_deadline() {
     connect(&bob, sloth.address()).await;
     connect(&bob, alice.address()).await;
     let started = Instant::now();
-    assert_eq!(search(&bob, "http", false).await, ["acme/http"]);
+    assert_eq!(search(&bob, "htt", false).await, ["acme/http"]);
     let took = started.elapsed();
     assert!(took >= DEADLINE && took < 3 * DEADLINE, "{took:?}");
+    // What is known by its name is shown soon, whoever says nothing.
+    let started = Instant::now();
+    assert_eq!(search(&bob, "http", false).await, ["acme/http"]);
+    let took = started.elapsed();
+    assert!(took >= TAIL && took < DEADLINE, "{took:?}");
     // That it never answered at all is known a little later.
     eventually("blame", async || failures(&bob, &sloth) > 0).await;
     assert_eq!(failures(&bob, &alice), 0);
@@ -144,18 +175,21 @@ async fn questions_are_answered_with_claims_that_anybody_can_check() {
     let bob = peer(None).await;
     bob.handle.connect(crate::ops::testing::address(&alice).parse().unwrap()).await.unwrap();
     let alice_id = alice.listening().peer_id.parse().unwrap();
-    let ask = async |query: &str, topic: &str| {
-        let question = SearchQuestion::new(topic, query, &Default::default(), 5).encode().unwrap();
+    let ask = async |query: &str, topic: &str, have: &[u64]| {
+        let question = SearchQuestion::new(topic, query, &Default::default(), 5, have).encode().unwrap();
         bob.handle.ask(alice_id, Protocol::Search, question).await
     };
-    let found = SearchAnswer::decode(&ask("lantern", TOPIC).await.unwrap(), 5).unwrap();
+    let found = SearchAnswer::decode(&ask("lantern", TOPIC, &[]).await.unwrap(), 5).unwrap();
     let [OfferedHit(claim, holds)] = &found.hits[..] else { panic!("{found:?}") };
     let claim = Claim::verify(claim, Timestamp::MAX).unwrap();
     let release = claim.entry().unwrap().release.record();
     assert_eq!((release.content.to_string(), *holds), (published.cid, true));
-    let nothing = SearchAnswer::decode(&ask("something else", TOPIC).await.unwrap(), 5).unwrap();
+    let mark = search_mark(claim.entry().unwrap().release.cid());
+    let known = SearchAnswer::decode(&ask("lantern", TOPIC, &[mark, 7]).await.unwrap(), 5).unwrap();
+    assert_eq!((known.hits.len(), known.held()), (0, vec![mark]), "what the asker knows is not sent again");
+    let nothing = SearchAnswer::decode(&ask("something else", TOPIC, &[]).await.unwrap(), 5).unwrap();
     assert_eq!(nothing.hits, []);
-    assert!(ask("lantern", "/another/network").await.is_err(), "another network's question has no answer");
+    assert!(ask("lantern", "/another/network", &[]).await.is_err(), "another network's question has no answer");
     let nonsense = bob.handle.ask(alice_id, Protocol::Search, b"nonsense".to_vec()).await;
     assert!(nonsense.is_err());
     assert_eq!(failures(&alice, &bob), 1);

@@ -1,8 +1,9 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::index::{
-    CatalogAnswer, CatalogQuestion, MAX_HAVE, Page, Pull, Summary, catalog::exchange::Place, read_page,
+use crate::{
+    identity::Afresh,
+    index::{CatalogAnswer, CatalogQuestion, MAX_HAVE, Page, Pull, Summary, catalog::exchange::Place, read_page},
 };
 
 const TOPIC: &str = "/ggen/test";
@@ -15,7 +16,7 @@ fn travel(from: &Catalog, pull: &Pull, bytes: usize) -> Page {
     let page = from.page(&read, bytes).unwrap().unwrap();
     let answer = CatalogAnswer::page(Some(&page)).unwrap();
     let Ok(CatalogAnswer::Page(bytes)) = CatalogAnswer::decode(answer) else { panic!("not a page") };
-    let read = read_page(&bytes, pull, now()).unwrap();
+    let read = read_page(&bytes, pull, now(), &Afresh).unwrap();
     assert_eq!(read, page);
     read
 }
@@ -113,8 +114,8 @@ fn a_page_that_was_not_asked_for_is_refused() {
     let (ask_alice, ask_bob) = (everything(&alice), everything(&bob));
     let page = of_alice.page(&ask_alice, 1 << 20).unwrap().unwrap();
     let wire = |page: &Page| CatalogAnswer::page(Some(page)).unwrap();
-    assert!(read_page(&wire(&page), &ask_alice, now()).is_ok());
-    let refused = |page: &Page, pull: &Pull| read_page(&wire(page), pull, now()).unwrap_err().to_string();
+    assert!(read_page(&wire(&page), &ask_alice, now(), &Afresh).is_ok());
+    let refused = |page: &Page, pull: &Pull| read_page(&wire(page), pull, now(), &Afresh).unwrap_err().to_string();
     assert!(refused(&page, &ask_bob).contains("another publisher"));
     let narrow = Pull { after: ("acme/package-1".to_owned(), "1.0.0".to_owned()), ..ask_alice.clone() };
     assert!(refused(&page, &narrow).contains("not asked for"));
@@ -129,7 +130,7 @@ fn a_page_that_was_not_asked_for_is_refused() {
     let claims = vec![bob.claim("acme/package-0")];
     assert!(refused(&Page { claims, ..page.clone() }, &ask_alice).contains("another publisher"));
     for cut in [0, 1, 100] {
-        assert!(read_page(&wire(&page)[..cut], &ask_alice, now()).is_err());
+        assert!(read_page(&wire(&page)[..cut], &ask_alice, now(), &Afresh).is_err());
     }
 }
 
