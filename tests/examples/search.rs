@@ -7,7 +7,12 @@
 #![allow(clippy::unwrap_used, reason = "it shares the harness of the tests")]
 #![allow(dead_code, reason = "a harness offers more than this program uses")]
 
-use std::time::Duration;
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use search_network::Patience;
 
 #[path = "../suite/support/crates.rs"]
 mod crates;
@@ -21,23 +26,38 @@ const NODES: usize = 10;
 const EVERYWHERE: Duration = Duration::from_secs(2);
 /// How soon a node that joins must find it.
 const AFTER_JOINING: Duration = Duration::from_secs(5);
+/// No step of it takes longer, or it has failed.
+const PATIENCE: Patience = Patience(Duration::from_secs(60));
+/// Nor does all of it.
+const DEADLINE: Duration = Duration::from_secs(600);
 
 #[tokio::main]
 async fn main() {
     let packages = std::env::args().nth(1).map_or(500, |number| number.parse().expect("a number of packages"));
+    let (began, last) = (Instant::now(), Mutex::new(String::new()));
+    let say = |what: String| {
+        println!("{:>7.2} s  {what}", began.elapsed().as_secs_f64());
+        *last.lock().unwrap() = what;
+    };
     let crates = crates::gather_described(packages);
-    println!("{NODES} nodes, {packages} packages from three of them, all on this machine");
-    let figures = search_network::run(NODES, &crates, 20, Duration::from_secs(60)).await;
-    println!("published in                     {:>8.2} s", figures.published.as_secs_f64());
-    println!("found on every node after        {:>8.2} s", figures.found_everywhere.as_secs_f64());
-    println!("found by a node that joins after {:>8.2} s", figures.found_after_joining.as_secs_f64());
+    say(format!("{NODES} nodes, {packages} packages from three of them, all on this machine"));
+    let running = search_network::run(NODES, &crates, 20, PATIENCE, say);
+    let figures = match tokio::time::timeout(DEADLINE, running).await {
+        Ok(figures) => figures,
+        Err(_) => panic!("given up after {} s; the last that was done: {}", DEADLINE.as_secs(), last.lock().unwrap()),
+    };
+    let seconds = |what: &str, time: Duration| println!("{what:<34}{:>8.2} s", time.as_secs_f64());
+    seconds("published in", figures.published);
+    seconds("found on every node after", figures.found_everywhere);
+    seconds("all known to every node after", figures.known_everywhere);
+    seconds("found by a node that joins after", figures.found_after_joining);
     println!(
-        "searches                         {:>8}    mean {:.3} s, longest {:.3} s",
+        "searches                          {:>8}    mean {:.3} s, longest {:.3} s",
         figures.searches,
         figures.mean_search.as_secs_f64(),
         figures.longest_search.as_secs_f64()
     );
-    println!("packages known                   {:>8} to {}", figures.known.1, figures.known.0);
+    println!("packages known                    {:>8} to {}", figures.known.1, figures.known.0);
     assert!(figures.found_everywhere <= EVERYWHERE, "every node has to find it within {EVERYWHERE:?}");
     assert!(figures.found_after_joining <= AFTER_JOINING, "a node that joins has to find it within {AFTER_JOINING:?}");
 }
