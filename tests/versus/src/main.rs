@@ -47,7 +47,7 @@ use crate::workload::Workload;
 const SHARED_MEMORY: &str = "/dev/shm";
 
 /// Systems when none are named, on loopback and over a network.
-const LOCAL: [Kind; 13] = [
+const LOCAL: [Kind; 14] = [
     Kind::Ggen,
     Kind::GgenCid,
     Kind::Kubo,
@@ -57,6 +57,7 @@ const LOCAL: [Kind; 13] = [
     Kind::RustIpfs,
     Kind::Iroh,
     Kind::Curl,
+    Kind::CurlGz,
     Kind::Sha256Copy,
     Kind::StreamTls,
     Kind::StreamNoise,

@@ -15,11 +15,10 @@ use crate::workload::Package;
 /// What the environment could change about a node.
 const VARIABLES: [&str; 5] = ["GGEN_HOME", "GGEN_P2P_BOOTSTRAP", "GGEN_P2P_LISTEN", "GGEN_P2P_DHT_SERVER", "RUST_LOG"];
 
-/// The `ggen` binary, and whether it can bring an existing directory up to date.
+/// The `ggen` binary.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
     pub(crate) path: PathBuf,
-    updates: bool,
 }
 
 impl Programs {
@@ -30,8 +29,7 @@ impl Programs {
             None => build()?,
         };
         self.ggen = Some(path.clone());
-        let help = output_of(Command::new(&path).args(["marketplace", "p2p", "fetch", "--help"]))?;
-        Ok(Program { path, updates: help.contains("--update") })
+        Ok(Program { path })
     }
 }
 
@@ -103,15 +101,10 @@ impl Node {
     pub(crate) fn fetch(&self, target: &str, out: &Path) -> Command {
         let mut command = self.command("fetch");
         command.args([target, "--output"]).arg(out);
-        if self.program.updates && out.exists() {
+        if out.exists() {
             command.arg("--update");
         }
         command
-    }
-
-    /// Tells whether an existing directory can be brought up to date.
-    pub(crate) fn updates(&self) -> bool {
-        self.program.updates
     }
 }
 
@@ -141,10 +134,9 @@ pub(super) struct Starter {
 impl Start for Starter {
     fn version(&self) -> Result<String> {
         let text = output_of(Command::new(&self.program.path).arg("--version"))?;
-        let how = match (self.by, self.program.updates) {
-            (By::Name, true) => "by name; a new version with --update",
-            (By::Name, false) => "by name; a new version to a new directory, since this one has no --update",
-            (By::Cid, _) => "by content CID",
+        let how = match self.by {
+            By::Name => "by name",
+            By::Cid => "by content CID",
         };
         Ok(format!("{}, {how}", text.trim().trim_start_matches("ggen ")))
     }
@@ -186,7 +178,7 @@ impl Pair for Nodes {
     }
 
     fn updates_in_place(&self) -> bool {
-        self.fetcher.updates()
+        true
     }
 }
 

@@ -81,7 +81,6 @@ fn pair(program: &Program, link: Link, at: &Path, former: &Path, next: &Path) ->
     let (answer, _) = publisher.publish(next)?;
     let version = text(&answer["version"], "version")?;
     let target = format!("{name}@={version}");
-    let out = if follower.updates() { out } else { at.join("next") };
     output_of(&mut follower.fetch(&target, &out))?;
     let update = network.received(1)? - before;
     ensure_updated(next, &out)?;
