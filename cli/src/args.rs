@@ -16,7 +16,8 @@ use crate::commands::{gc, mirror, pin, verify};
     name = "ggen",
     version,
     arg_required_else_help = true,
-    after_help = "Example:\n  ggen marketplace p2p publish ./my-package"
+    after_help = "Example:\n  ggen marketplace p2p start --daemon\n  ggen marketplace p2p search \"web framework\"\n  \
+                  ggen marketplace p2p fetch acme/http\n\nAll commands of the registry: ggen marketplace p2p --help"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -35,7 +36,7 @@ pub(crate) struct GlobalArgs {
     /// Configuration file [default: <home>/p2p-config.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// How to answer: for people, or as exactly one JSON document on stdout
+    /// How to answer: in words for people, or as exactly one JSON document
     #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,
     /// Print the answer and errors, nothing else
@@ -47,11 +48,10 @@ pub(crate) struct GlobalArgs {
 }
 
 /// Form of the answer on stdout.
+// What the variants are is said by the flag: with words of their own, every help would be twice as long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// Text for people
     Human,
-    /// One JSON document
     Json,
 }
 
@@ -73,7 +73,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Marketplace {
-    /// Use the peer-to-peer registry
+    /// Use the peer-to-peer registry: all commands are below this one
     #[command(
         subcommand,
         arg_required_else_help = true,
@@ -84,28 +84,28 @@ pub(crate) enum Marketplace {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum P2p {
-    /// Start a node
+    /// Start a node, in the foreground or (--daemon) in the background
     Start(start::Args),
-    /// Stop the node
+    /// Stop the running node
     Stop(stop::Args),
-    /// Say how the node is
+    /// Show how the running node is: addresses, peers, packages, store, traffic
     Status(status::Args),
     /// Publish a package
     Publish(publish::Args),
     /// Fetch a package, a release or any IPFS file or directory
     Fetch(fetch::Args),
-    /// Search the catalog
+    /// Search for packages, here and on other nodes
     Search(search::Args),
-    /// Tell what is known of a package
+    /// Show the releases, publisher and providers of a package
     Info(info::Args),
-    /// Say that a version is no longer to be chosen
+    /// Mark a version of yours as not to be chosen any more, or take that back
     Yank(yank::Args),
-    /// Manage keys
+    /// Show the keys that sign
     #[command(subcommand, arg_required_else_help = true, after_help = "Example:\n  ggen marketplace p2p key list")]
     Key(key::Command),
     /// List the peers that are connected or known
     PeerList(peer_list::Args),
-    /// Say what is known of a peer
+    /// Show what is known of a peer, and (--full) what it did
     PeerInfo(peer_info::Args),
     /// Allow or deny a peer, or forget it
     #[command(
@@ -114,20 +114,20 @@ pub(crate) enum P2p {
         after_help = "Example:\n  ggen marketplace p2p peer deny 12D3KooWGC6TvWhfapngX6wvJHMYvKpDMXPb3ZnCZ6dMoaMtimQ5"
     )]
     Peer(peer::Command),
-    /// Connect the node to bootstrap nodes
+    /// Connect the running node to others, by their addresses
     Bootstrap(bootstrap::Args),
     /// Find out why something does not work
     Doctor(doctor::Args),
     /// Hash blocks again, and fetch damaged ones again
     Verify(verify::Args),
-    /// Keep things in the store
+    /// Keep packages and other content in the store, or let go of them
     #[command(
         subcommand,
         arg_required_else_help = true,
         after_help = "Example:\n  ggen marketplace p2p pin add acme/http@^1.2"
     )]
     Pin(pin::Command),
-    /// Remove what nothing keeps
+    /// Remove from the store what nothing keeps
     Gc(gc::Args),
     /// Keep packages of others available, as their publishers release them
     #[command(
@@ -136,7 +136,7 @@ pub(crate) enum P2p {
         after_help = "Example:\n  ggen marketplace p2p mirror add 'acme/*' --versions 3"
     )]
     Mirror(mirror::Command),
-    /// Look at the configuration
+    /// Show the configuration, and where each value came from
     #[command(subcommand, arg_required_else_help = true, after_help = "Example:\n  ggen marketplace p2p config show")]
     Config(config::Command),
 }

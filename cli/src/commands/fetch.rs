@@ -17,7 +17,9 @@ const NAMED_STRANGERS: usize = 5;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  ggen marketplace p2p fetch acme/http@^1.2 -o ./http\n  ggen marketplace p2p fetch \
-                  /ipfs/bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
+                  /ipfs/bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi\n\nREQ is a requirement on the version, such as \
+                  ^1.2 or =1.2.3; without one it is the newest. A name is checked against its publisher's signature, a CID \
+                  against its hash."
 )]
 pub(crate) struct Args {
     /// CID, /ipfs/<cid>[/path], ns/name, ns/name@REQ or <publisher>/ns/name[@REQ]

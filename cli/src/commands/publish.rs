@@ -14,7 +14,9 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  ggen marketplace p2p publish ./my-package\n  ggen marketplace p2p publish ./my-package \
-                  --version 1.2.3 --dry-run\n  ggen marketplace p2p publish ./my-package --min-replicas 2"
+                  --version 1.2.3 --dry-run\n  ggen marketplace p2p publish ./my-package --min-replicas 2\n\nA package has a \
+                  gpack.toml, which begins like this:\n  [package]\n  name = \"my-package\"\n  version = \"1.0.0\"\n  \
+                  description = \"What it is good for\""
 )]
 pub(crate) struct Args {
     /// Directory with a gpack.toml, or a tarball of one (.tar, .tar.gz, .tgz, .tar.zst, .crate)

@@ -18,12 +18,12 @@ const MAX_LIMIT: u64 = 1000;
     after_help = "Example:\n  ggen marketplace p2p search \"web framework\" --category middleware --tags http --tags async"
 )]
 pub(crate) struct Args {
-    /// Words to look for
+    /// Words to look for, in names, descriptions, tags and keywords
     query: String,
     /// Only packages of this category
     #[arg(long, value_name = "C")]
     category: Option<String>,
-    /// Only packages with this tag; may be repeated
+    /// Only packages with this tag; of several, separated by commas or the flag repeated, with all of them
     #[arg(long, value_name = "T", value_delimiter = ',')]
     tags: Vec<String>,
     /// At most this many hits
@@ -32,7 +32,7 @@ pub(crate) struct Args {
     /// Only packages that a peer of at least this reputation (0 to 1) provides
     #[arg(long, value_name = "X", value_parser = reputation)]
     min_reputation: Option<f64>,
-    /// Search the local catalog only
+    /// Ask no other node
     #[arg(long)]
     local: bool,
 }

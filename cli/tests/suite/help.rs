@@ -31,6 +31,9 @@ fn help_of_every_command_has_an_example_and_goes_to_stdout() {
         assert!(stdout.contains("Usage: ggen"), "{command:?}: {stdout}");
         assert_eq!(stderr, "", "{command:?}");
         assert!(!stdout.contains("--detached"), "{command:?}: an internal flag is shown");
+        // The flags of all commands take a line or two each, and leave the eye to those of the command.
+        let common = stdout.split("Global options:").nth(1).unwrap();
+        assert!(common.split("Example:").next().unwrap().lines().count() < 12, "{command:?}: {stdout}");
     }
     assert!(!home.path().exists(), "help made a home");
 }
