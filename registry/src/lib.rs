@@ -6,6 +6,7 @@
 //! blockstore proves them, the operation writes the tree.
 
 pub mod backend;
+mod changes;
 mod config;
 mod error;
 mod home;
@@ -27,6 +28,7 @@ mod request;
 pub mod traits;
 
 pub use backend::p2p::P2PRegistry;
+pub use changes::Changes;
 pub use config::{Config, ConfigError, Limits, MirrorConfig, Timeouts};
 pub use error::{ErrorKind, Failure};
 pub use identity::{

@@ -29,7 +29,7 @@ use std::{
 use libp2p::{Multiaddr, PeerId};
 
 use self::{file::File, memory::Memory};
-use crate::identity::Timestamp;
+use crate::{changes::Bell, identity::Timestamp};
 
 pub use self::{
     error::PeerBookError,
@@ -63,6 +63,8 @@ struct Shared {
     memory: Mutex<Memory>,
     /// Something has changed, or the book is to close.
     changed: Condvar,
+    /// The same for those who wait for something.
+    bell: Bell,
     /// Locked before `memory` where both are.
     file: Mutex<File>,
 }
@@ -98,10 +100,20 @@ impl PeerBook {
     }
 
     fn start(memory: Memory, file: File) -> Result<Self, PeerBookError> {
-        let shared = Arc::new(Shared { memory: Mutex::new(memory), changed: Condvar::new(), file: Mutex::new(file) });
+        let shared = Arc::new(Shared {
+            memory: Mutex::new(memory),
+            changed: Condvar::new(),
+            bell: Bell::default(),
+            file: Mutex::new(file),
+        });
         let of_writer = Arc::clone(&shared);
         let writer = std::thread::Builder::new().name("ggen-peers".to_owned()).spawn(move || of_writer.write_on());
         Ok(Self { shared, writer: Some(writer.map_err(PeerBookError::Thread)?) })
+    }
+
+    /// Rings when something is noted.
+    pub(crate) fn bell(&self) -> &Bell {
+        &self.shared.bell
     }
 
     /// A peer's reputation, from 0 to 1; 1 for one of which nothing is known.
@@ -219,6 +231,7 @@ impl Shared {
     fn change<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
         let outcome = change(&mut self.memory());
         self.changed.notify_all();
+        self.bell.ring();
         outcome
     }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use ggen_marketplace::{PeerInfoRequest, prelude::*};
 
-use crate::support::{Liar, PATIENCE, Peer, eventually, loopback, package};
+use crate::support::{Liar, PATIENCE, Peer, loopback, package};
 
 /// How long what never comes is waited for.
 const SHORT: Duration = Duration::from_secs(2);
@@ -39,7 +39,7 @@ async fn a_peer_that_serves_well_keeps_its_reputation_and_one_that_lies_loses_it
     bob.fetch_within("tests/poisoned", &poisoned, SHORT).await.unwrap_err();
     assert!(!poisoned.exists(), "nothing of it was written");
     let reputation = async || bob.get_peer_reputation(&mallory.peer_id()).await;
-    eventually("the reputation of a liar falls", async || reputation().await < 0.5).await;
+    bob.eventually("the reputation of a liar falls", async || reputation().await < 0.5).await;
     assert_eq!(bob.get_peer_reputation(&alice.peer_id()).await, 1.0, "she has not lied");
 
     let history = async || {

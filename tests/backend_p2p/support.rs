@@ -21,8 +21,6 @@ pub(crate) static PATIENCE: LazyLock<Duration> = LazyLock::new(|| {
     let named = std::env::var("BACKEND_P2P_PATIENCE").ok().and_then(|seconds| seconds.parse().ok());
     Duration::from_secs(named.unwrap_or(60))
 });
-/// Pause between two looks at a condition.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// What `RUST_LOG` asks for is shown with `--nocapture`.
 pub(crate) fn log_as_asked() {
@@ -120,17 +118,26 @@ impl Peer {
     /// Waits until a package has come into the local catalog.
     pub(crate) async fn wait_for(&self, package: &Package) {
         let wanted = format!("{}@{}", package.id, package.version);
-        eventually(&wanted, async || self.knows(package.id.name()).await.contains(&wanted)).await;
+        self.eventually(&wanted, async || self.knows(package.id.name()).await.contains(&wanted)).await;
     }
 
     /// Waits until this many peers follow the announcements of this one.
     pub(crate) async fn wait_for_followers(&self, count: usize) {
-        eventually("followers", async || self.metadata().await.unwrap().followers >= count).await;
+        self.eventually("followers", async || self.metadata().await.unwrap().followers >= count).await;
     }
 
     /// Waits until it is connected to this many peers.
     pub(crate) async fn wait_for_peers(&self, count: usize) {
-        eventually("connected peers", async || self.metadata().await.unwrap().connected_peers >= count).await;
+        self.eventually("connected peers", async || self.metadata().await.unwrap().connected_peers >= count).await;
+    }
+
+    /// Looks at a condition whenever something has changed of what this registry knows, until it holds.
+    pub(crate) async fn eventually(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let (mut changes, give_up) = (self.registry().changes(), Instant::now() + *PATIENCE);
+        while !holds().await {
+            let changed = tokio::time::timeout_at(give_up, changes.next()).await;
+            assert!(changed.is_ok(), "waited in vain: {what}");
+        }
     }
 
     pub(crate) async fn fetch(&self, target: &str, to: &Path) -> Result<Fetched> {
@@ -169,13 +176,4 @@ pub(crate) fn package(name: &str, version: &str, content: ContentId) -> Package 
         .content_id(content)
         .build()
         .unwrap()
-}
-
-/// Looks at a condition until it holds.
-pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + *PATIENCE;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        tokio::time::sleep(PAUSE).await;
-    }
 }

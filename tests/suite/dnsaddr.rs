@@ -4,10 +4,7 @@ use std::time::{Duration, Instant};
 
 use ggen_marketplace::{BootstrapReport, BootstrapRequest, Config};
 
-use crate::support::{
-    dns::Dns,
-    nodes::{Node, until},
-};
+use crate::support::{dns::Dns, nodes::Node};
 
 /// Some peer that does not run.
 const NOBODY: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
@@ -51,7 +48,7 @@ async fn a_node_whose_bootstrap_is_a_name_enters_the_network_by_itself() {
     let dns = Dns::serve(&[("_dnsaddr.nodes.test", &[format!("dnsaddr={}", alice.addresses()[0])])]);
     let bootstrap_nodes = vec!["/dnsaddr/nodes.test".parse().unwrap()];
     let bob = Node::start_as(Config { bootstrap_nodes, ..resolved_by(&dns) }).await;
-    until("bob is connected", async || bob.registry.status().await.unwrap().connected_peers == 1).await;
+    bob.wait_until(|| async { bob.registry.status().await.unwrap().connected_peers == 1 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,8 @@ use libp2p::{Multiaddr, PeerId};
 pub(crate) enum Sighting {
     /// It is connected; with its address, if it was us who dialled.
     Connected { peer: PeerId, address: Option<Multiaddr> },
+    /// It began or ceased to follow announcements.
+    Follows { peer: PeerId },
     /// It said what it is, and where it can be reached.
     Introduced { peer: PeerId, agent: String, addresses: Vec<Multiaddr> },
     /// A ping came back.

@@ -312,7 +312,14 @@ impl Driver {
     }
 
     fn on_gossip(&mut self, event: gossipsub::Event) {
-        let gossipsub::Event::Message { propagation_source, message_id, message } = event else { return };
+        let (propagation_source, message_id, message) = match event {
+            gossipsub::Event::Message { propagation_source, message_id, message } => {
+                (propagation_source, message_id, message)
+            }
+            gossipsub::Event::Subscribed { peer_id: peer, .. }
+            | gossipsub::Event::Unsubscribed { peer_id: peer, .. } => return self.tell(Sighting::Follows { peer }),
+            _ => return,
+        };
         let id = GossipId { message: message_id, from: propagation_source };
         let gossip = Gossip { id: id.clone(), source: message.source, data: message.data };
         if self.gossip.try_send(gossip).is_err() {

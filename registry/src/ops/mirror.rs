@@ -133,6 +133,7 @@ impl Operations {
                         (Some(Step::Follow(publisher)), None) => schedule.followed(publisher, false, Instant::now()),
                         (None, None) => {}
                     }
+                    self.peers.bell().ring();
                 }
                 () = tokio::time::sleep_until(wake.into()) => {}
                 () = node.stopped() => return,

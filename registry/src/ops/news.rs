@@ -6,6 +6,7 @@
 use tokio::sync::broadcast;
 
 use crate::{
+    changes::Bell,
     identity::PublisherId,
     index::{Acceptance, Claim, ClaimAcceptance},
     package::PackageId,
@@ -26,15 +27,15 @@ pub(crate) struct News {
 #[derive(Clone, Debug)]
 pub(crate) struct Newsroom {
     sender: broadcast::Sender<News>,
-}
-
-impl Default for Newsroom {
-    fn default() -> Self {
-        Self { sender: broadcast::channel(NEWS_QUEUE).0 }
-    }
+    bell: Bell,
 }
 
 impl Newsroom {
+    /// One whose news ring a bell as well.
+    pub(crate) fn new(bell: Bell) -> Self {
+        Self { sender: broadcast::channel(NEWS_QUEUE).0, bell }
+    }
+
     /// Follows the news from now on.
     pub(crate) fn follow(&self) -> broadcast::Receiver<News> {
         self.sender.subscribe()
@@ -57,6 +58,7 @@ impl Newsroom {
         let news = News { publisher, package };
         // Nobody follows: nobody misses anything.
         let _followers = self.sender.send(news);
+        self.bell.ring();
     }
 }
 

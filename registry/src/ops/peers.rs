@@ -160,7 +160,7 @@ fn note(peers: &PeerBook, sighting: Sighting, now: Timestamp) {
             let fault = Fault::InvalidRecord;
             peers.record(&peer, Outcome::Failed { fault, package: None, bytes: 0 }, now);
         }
-        Sighting::Gone { peer } => peers.seen(&peer, &[], now),
+        Sighting::Follows { peer } | Sighting::Gone { peer } => peers.seen(&peer, &[], now),
     }
 }
 

@@ -53,7 +53,7 @@ mod tests {
         let package = "tests/forged".parse().unwrap();
         let node = bob.operations().node().unwrap();
         node.publish(package_key(&package), b"no set of claims".to_vec()).await.unwrap();
-        eventually("the record is judged", async || book.reputation(&bob_is) < 1.0).await;
+        eventually(&alice, "the record is judged", async || book.reputation(&bob_is) < 1.0).await;
         let history = book.history(&bob_is).unwrap();
         assert_eq!(history.iter().map(|event| event.event.as_str()).collect::<Vec<_>>(), ["invalid_record"]);
         let alice_is = alice.listening().peer_id.parse().unwrap();

@@ -3,12 +3,12 @@
 use std::{
     path::Path,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use ggen_blockstore::MemoryBlockstore;
 use libp2p::{Multiaddr, PeerId, identity::Keypair};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     BootstrapRequest, Config, FetchRequest, FetchTo, Fetched, Mode, Progress, PublishRequest, Published, Registry,
@@ -142,11 +142,20 @@ pub(super) async fn search(registry: &Registry, query: &str, local: bool) -> Vec
     registry.search(request).await.unwrap().into_iter().map(|hit| hit.package).collect()
 }
 
-/// Waits until something holds.
-pub(super) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
+/// Waits until something holds of what a registry knows.
+pub(super) async fn eventually(registry: &Registry, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let (mut changes, give_up) = (registry.changes(), Instant::now() + PATIENCE);
     while !holds().await {
-        assert!(started.elapsed() < PATIENCE, "{what} did not come about");
+        let changed = tokio::time::timeout_at(give_up, changes.next()).await;
+        assert!(changed.is_ok(), "{what} did not come about");
+    }
+}
+
+/// Waits until something holds of files, which tell nobody when they change.
+pub(super) async fn on_disk(what: &str, holds: impl Fn() -> bool) {
+    let give_up = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < give_up, "{what} did not come about");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -161,19 +161,17 @@ impl Node {
             min_reputation: None,
             local: true,
         };
-        let started = Instant::now();
-        while !self.registry.search(query()).await.unwrap().iter().any(|hit| hit.package == package) {
-            assert!(started.elapsed() < PATIENCE, "{package} did not become known");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let is_known =
+            || async { self.registry.search(query()).await.unwrap().iter().any(|hit| hit.package == package) };
+        self.wait_until(is_known).await;
     }
 
-    /// Waits until `done` says so.
+    /// Waits until `done` says so of what this node knows, has or holds.
     pub(crate) async fn wait_until<F: Future<Output = bool>>(&self, done: impl Fn() -> F) {
-        let started = Instant::now();
+        let (mut changes, give_up) = (self.registry.changes(), tokio::time::Instant::now() + PATIENCE);
         while !done().await {
-            assert!(started.elapsed() < PATIENCE, "it did not come about: {:?}", self.registry.pin_ls());
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            let changed = tokio::time::timeout_at(give_up, changes.next()).await;
+            assert!(changed.is_ok(), "it did not come about: {:?}", self.registry.pin_ls());
         }
     }
 

@@ -55,6 +55,11 @@ impl Mallory {
             .build()
             .unwrap();
         self.runtime.block_on(async {
+            // Whom she tells has to listen.
+            let mut changes = self.registry.registry().changes();
+            while self.registry.metadata().await.unwrap().followers == 0 {
+                changes.next().await;
+            }
             self.registry.publish(package).await.unwrap();
             self.registry.settle().await.unwrap();
         });

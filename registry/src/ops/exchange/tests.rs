@@ -17,7 +17,7 @@ const TOPIC: &str = "/ggen/packages/v1";
 async fn knows(registry: &crate::Registry, names: &[String]) {
     for name in names {
         let package = format!("tests/{name}");
-        eventually(name, async || search(registry, name, true).await.first() == Some(&package)).await;
+        eventually(registry, name, async || search(registry, name, true).await.first() == Some(&package)).await;
     }
 }
 
@@ -59,7 +59,7 @@ async fn a_node_that_was_away_catches_up_from_a_third_one_when_the_publisher_is_
     connect(&bob, address(&carol)).await;
     knows(&bob, &names).await;
     let catalog = &bob.operations().catalog;
-    eventually("the new version", async || {
+    eventually(&bob, "the new version", async || {
         catalog
             .releases(&"tests/lantern".parse().unwrap())
             .unwrap()
@@ -118,7 +118,7 @@ async fn pages_that_were_not_asked_for_are_refused_and_counted() {
         let mallory = offering(catalog(), alice.chain.publisher(), bytes).await;
         connect(&carol, mallory.address()).await;
         let failed = || carol.operations().peers.get(&mallory.id()).map_or(0, |record| record.failed);
-        eventually(what, async || failed() == 1).await;
+        eventually(&carol, what, async || failed() == 1).await;
         assert_eq!(search(&carol, "evil", true).await, [""; 0], "{what}");
         carol.shutdown().await.unwrap();
     }
@@ -128,7 +128,7 @@ async fn pages_that_were_not_asked_for_are_refused_and_counted() {
     let honest = CatalogAnswer::page(Some(&page(&alice))).unwrap();
     let peer = offering(catalog(), alice.chain.publisher(), honest).await;
     connect(&carol, peer.address()).await;
-    eventually("the release", async || search(&carol, "evil", true).await == ["evil/lamp"]).await;
+    eventually(&carol, "the release", async || search(&carol, "evil", true).await == ["evil/lamp"]).await;
     carol.shutdown().await.unwrap();
 }
 
@@ -147,7 +147,7 @@ async fn a_claim_under_an_older_head_still_leads_to_the_package() {
     // What was told of the first package stays as it was told: only the second is told under the second head.
     publish(&alice, work.path(), "second", "1.0.0").await;
     connect(&bob, address(&hub)).await;
-    eventually("the newer head", async || known(&bob) == Some(2)).await;
+    eventually(&bob, "the newer head", async || known(&bob) == Some(2)).await;
     let fetched = fetch(&bob, "tests/first", &work.path().join("first")).await;
     assert_eq!(fetched.version.as_deref(), Some("1.0.0"));
     let key = crate::package_key(&"tests/first".parse().unwrap());

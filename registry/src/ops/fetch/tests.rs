@@ -8,7 +8,7 @@ use crate::{
     ErrorKind, FetchRequest, FetchTo, Registry,
     ops::{
         loopback::{connect, fetch_request, publish, silent, start},
-        testing::eventually,
+        testing::on_disk,
     },
     place::Place,
 };
@@ -61,7 +61,7 @@ async fn a_tree_is_written_while_it_arrives_and_shown_when_it_is_whole() {
     let withheld = Withheld::begin().await;
     let (bob, request) = (withheld.bob.clone(), withheld.request("out"));
     let fetching = tokio::spawn(async move { bob.fetch(request, silent()).await });
-    eventually("the writing", async || files(withheld.place.path()) >= FILES - BUNDLE).await;
+    on_disk("the writing", || files(withheld.place.path()) >= FILES - BUNDLE).await;
     assert!(!withheld.place.path().join("out").exists());
     assert!(!fetching.is_finished());
     withheld.release_the_last().await;
@@ -76,9 +76,9 @@ async fn nothing_stays_of_a_fetch_that_is_given_up() {
     let withheld = Withheld::begin().await;
     let (bob, request) = (withheld.bob.clone(), withheld.request("out"));
     let fetching = tokio::spawn(async move { bob.fetch(request, silent()).await });
-    eventually("the writing", async || files(withheld.place.path()) > 0).await;
+    on_disk("the writing", || files(withheld.place.path()) > 0).await;
     fetching.abort();
-    eventually("the clearing up", async || fs::read_dir(withheld.place.path()).unwrap().count() == 0).await;
+    on_disk("the clearing up", || fs::read_dir(withheld.place.path()).unwrap().count() == 0).await;
 }
 
 /// It used to be found out when everything had come.

@@ -101,9 +101,10 @@ async fn a_peer_that_stands_under_a_word_is_found_through_the_dht() {
     alice.connect(&hub).await;
     let bucket = word_bucket(&alice.id().to_bytes(), "http");
     alice.handle.provide_word(word_key(TOPIC, "http", bucket)).await.unwrap();
+    // The word is told when there is nothing more urgent.
+    alice.handle.settle().await.unwrap();
     connect(&bob, hub.address()).await;
-    // The word is told when there is nothing more urgent, so the first search may come too early.
-    eventually("a hit", async || search(&bob, "http", false).await == ["acme/http"]).await;
+    assert_eq!(search(&bob, "http", false).await, ["acme/http"]);
     bob.shutdown().await.unwrap();
 }
 
@@ -162,7 +163,7 @@ async fn a_slow_peer_holds_a_search_up_no_longer_than_the_deadline() {
     let took = started.elapsed();
     assert!(took >= TAIL && took < DEADLINE, "{took:?}");
     // That it never answered at all is known a little later.
-    eventually("blame", async || failures(&bob, &sloth) > 0).await;
+    eventually(&bob, "blame", async || failures(&bob, &sloth) > 0).await;
     assert_eq!(failures(&bob, &alice), 0);
     bob.shutdown().await.unwrap();
 }
