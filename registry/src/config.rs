@@ -54,8 +54,8 @@ pub struct Limits {
     pub connections_per_peer: u32,
     /// Largest package fetched or published, in bytes. Default: 64 GiB.
     pub package_bytes: u64,
-    /// Most bytes that the store is to take, whatever they are for: cache gives way, and a fetch that does not fit beside
-    /// what is published, pinned or mirrored is refused. That itself is kept whatever it takes. 0: as much as the disk
+    /// Most bytes that the store is to take, whatever they are for: cache gives way, and a fetch or a publish that does not fit
+    /// beside what is published, pinned or mirrored is refused. That itself is kept whatever it takes. 0: as much as the disk
     /// has. Default: 0.
     pub store_bytes: u64,
 }

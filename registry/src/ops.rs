@@ -40,7 +40,7 @@ pub(crate) use mirror::{Book, Mirror};
 pub(crate) use news::Newsroom;
 pub(crate) use peers::{KnownPeers, treatments};
 pub(crate) use policy::ClaimPolicy;
-pub(crate) use publish::Imports;
+pub(crate) use publish::{Imports, Step, Steps};
 pub(crate) use sources::Sources;
 
 use crate::{
@@ -67,7 +67,7 @@ pub(crate) struct Operations {
     /// Peers that seem to know what this node has missed.
     pub(crate) missed: tokio::sync::mpsc::Sender<libp2p::PeerId>,
     /// One publish at a time: each signs on top of the one before.
-    pub(crate) publishing: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) publishing: Arc<tokio::sync::Mutex<Steps>>,
     /// What is remembered of directories that were imported.
     pub(crate) imports: Imports,
     /// Told of every claim that was new to the catalog.

@@ -14,8 +14,8 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::{sync::OnceCell, task::JoinSet};
 
 use crate::{
-    BootstrapReport, BootstrapRequest, Config, Diagnosis, DoctorRequest, ErrorKind, Failure, FetchRequest, Fetched,
-    InfoRequest, KeyReport, Listening, PackageId, PackageInfo, PeerBook, Progress, PublishContentRequest,
+    BootstrapReport, BootstrapRequest, Changes, Config, Diagnosis, DoctorRequest, ErrorKind, Failure, FetchRequest,
+    Fetched, InfoRequest, KeyReport, Listening, PackageId, PackageInfo, PeerBook, Progress, PublishContentRequest,
     PublishRequest, Published, Reporter, SearchHit, SearchRequest, Status, YankRequest, Yanked,
     home::Home,
     index::Catalog,
@@ -100,6 +100,7 @@ impl Registry {
             None => (None, None),
         };
         let (missed, missed_queue) = tokio::sync::mpsc::channel(MISSED_QUEUE);
+        let bell = peers.bell().clone();
         let operations = Arc::new(Operations {
             config,
             store,
@@ -112,11 +113,12 @@ impl Registry {
             missed,
             publishing: Arc::default(),
             imports: home.as_ref().map_or_else(Imports::default, |home| Imports::at(home.imports())),
-            news: Newsroom::default(),
+            news: Newsroom::new(bell),
             collecting: Arc::default(),
             mirror: Mirror::new(mirror),
             sources: Sources::default(),
         });
+        mend_steps(&operations).await?;
         let mut tasks = JoinSet::new();
         if let Some(node) = news {
             spawn_tasks(&mut tasks, &operations, node, missed_queue);
@@ -295,6 +297,11 @@ impl Registry {
         }
     }
 
+    /// Follows what changes of what this registry knows, from now on: for programs that wait until something is known.
+    pub fn changes(&self) -> Changes {
+        self.inner.operations.peers.bell().changes()
+    }
+
     /// Says how the node is.
     ///
     /// # Errors
@@ -339,6 +346,19 @@ impl Registry {
             }
         }
     }
+}
+
+/// What a publish left behind that died half way is put in order. If that fails, the next publish tries again.
+async fn mend_steps(operations: &Arc<Operations>) -> Result<(), Failure> {
+    let mut steps = Arc::clone(&operations.publishing).lock_owned().await;
+    let operations = Arc::clone(operations);
+    let mended = tokio::task::spawn_blocking(move || {
+        if let Err(failure) = operations.mend_steps() {
+            tracing::warn!(target: "ggen_marketplace::backend::p2p", %failure, "a publish that had died is not mended");
+            steps.is_open = true;
+        }
+    });
+    mended.await.map_err(failed)
 }
 
 fn listening(peer: PeerId, addresses: &[Multiaddr]) -> Listening {

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use ggen_blockstore::{Block, Blockstore, Cid, Lease, MemoryBlockstore, Pin, PutReport, Result, StoreStats};
 
 use crate::{
-    BootstrapRequest, Config, FetchRequest, FetchTo, Mode, Progress, PublishRequest, Published, Registry, Reporter,
-    place::Place,
+    BootstrapRequest, Config, Failure, FetchRequest, FetchTo, Mode, Progress, PublishRequest, Published, Registry,
+    Reporter, place::Place,
 };
 
 /// Far longer than anything here takes.
@@ -39,6 +39,16 @@ pub(super) async fn connect(from: &Registry, to: &Registry) {
 
 /// Publishes so many files, each of so many bytes of its own.
 pub(super) async fn publish(by: &Registry, name: &str, version: &str, files: usize, bytes: usize) -> Published {
+    try_publish(by, name, version, files, bytes).await.unwrap()
+}
+
+pub(super) async fn try_publish(
+    by: &Registry,
+    name: &str,
+    version: &str,
+    files: usize,
+    bytes: usize,
+) -> std::result::Result<Published, Failure> {
     let work = tempfile::tempdir().unwrap();
     write_package(work.path(), name, version, files, bytes);
     let request = PublishRequest {
@@ -51,7 +61,7 @@ pub(super) async fn publish(by: &Registry, name: &str, version: &str, files: usi
         min_replicas: 0,
         timeout: PATIENCE,
     };
-    by.publish(request, silent()).await.unwrap()
+    by.publish(request, silent()).await
 }
 
 fn write_package(root: &Path, name: &str, version: &str, files: usize, bytes: usize) {

@@ -2,16 +2,16 @@
 //!
 //! The order matters for what survives a crash: blocks first, then records, then pins and a sync, then the catalog, and
 //! only then the network. A publish that returned is on disk; one that died left unpinned blocks, which the next run
-//! reuses.
+//! reuses, and pins that tell what it was about (`journal`).
 
 mod content;
 mod draft;
 mod dry_run;
 mod imports;
+mod journal;
 mod prepare;
 mod replicas;
 mod sieve;
-mod supersede;
 
 use std::sync::Arc;
 
@@ -19,12 +19,16 @@ use ggen_blockstore::{Block, Cid, Pin, PinMode};
 use semver::Version;
 
 use self::draft::Draft;
-pub(crate) use self::imports::Imports;
+use self::journal::{RECORD, release_label};
 use self::replicas::Replicas;
+pub(crate) use self::{
+    imports::Imports,
+    journal::{Step, Steps},
+};
 use super::{Operations, clock, failure, failure::usage};
 use crate::{
     ErrorKind, Failure, Progress, PublishRequest, Published, Reporter,
-    identity::{IdentityChain, KeyPair, Signed},
+    identity::{KeyPair, Signed},
     index::{
         Acceptance, Announcement, Claim, Publication, PublicationError, PublishOutcome, PublishRules, PublisherState,
         Refusal,
@@ -81,11 +85,19 @@ impl Operations {
         let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
         let (operations, name) = (Arc::clone(self), key.clone());
         let done = failure::blocking(move || {
-            let _one_at_a_time = one_at_a_time;
+            let mut steps = one_at_a_time;
             let draft = draft(&operations)?;
-            operations.publish_here(&draft, &name, rules)
+            operations.make_room_beside(draft.content.new_blocks)?;
+            operations.publish_here(&mut steps, &draft, &name, rules)
         });
-        let done = done.await?;
+        let done = match done.await {
+            Ok(done) => done,
+            Err(failure) => {
+                // What it brought is cache now, and may be more than there is room for.
+                self.tidy().await;
+                return Err(failure);
+            }
+        };
         reporter.report(Progress::Announcing);
         let release = done.signed.clone();
         let mut published = self.tell(done).await?;
@@ -97,7 +109,7 @@ impl Operations {
     }
 
     /// Everything that needs no network.
-    fn publish_here(&self, draft: &Draft, name: &str, rules: PublishRules) -> Result<Done, Failure> {
+    fn publish_here(&self, steps: &mut Steps, draft: &Draft, name: &str, rules: PublishRules) -> Result<Done, Failure> {
         let now = clock::now();
         let opened = self.keys.publisher_or_new(name, now)?;
         let keys = &opened.keys;
@@ -121,8 +133,9 @@ impl Operations {
             }
             PublishOutcome::Published(publication) => {
                 let signed = publication.release.clone().expect("publishing makes a release");
-                self.keep_publication(name, &keys.chain, &publication, executables.as_ref())?;
-                self.release_superseded(head.as_ref(), &publication.head, &package)?;
+                let (chain, former) = (&keys.chain, head.as_ref());
+                let step = Step { chain, former, publication: &publication, package: &package };
+                self.keep_publication(steps, name, &step, executables.as_ref())?;
                 (signed, publication.head, false)
             }
         };
@@ -134,21 +147,34 @@ impl Operations {
         Ok(Done { published, signed, claim })
     }
 
-    /// Keeps a signed step: its blocks, pinned and durable, then the catalog, then the head beside the key.
+    /// Keeps a signed step: its blocks, pinned and durable, then the catalog, then the head beside the key. What it
+    /// replaces is kept no longer.
     pub(super) fn keep_publication(
         &self,
+        steps: &mut Steps,
         name: &str,
-        chain: &IdentityChain,
-        publication: &Publication,
+        step: &Step<'_>,
         executables: Option<&Block>,
     ) -> Result<(), Failure> {
+        if steps.is_open {
+            self.mend_steps()?;
+        }
+        steps.is_open = true;
+        let Step { chain, publication, .. } = step;
         self.store.put_many(&publication.blocks).map_err(failure::store)?;
+        let traces = self.begin_step(step)?;
         self.pin_records(publication, executables)?;
         let kept = self.catalog.record_publication(chain, publication, clock::now()).map_err(failure::failed)?;
-        if let Acceptance::Refused(refusal) = kept {
-            return Err(signed_elsewhere(&refusal));
+        let refusal = match kept {
+            Acceptance::Refused(refusal) => Some(refusal),
+            Acceptance::Accepted | Acceptance::Known => None,
+        };
+        if refusal.is_none() {
+            self.keys.keep_head(name, &publication.head)?;
         }
-        Ok(self.keys.keep_head(name, &publication.head)?)
+        self.end_step(publication.head.head().cid(), &traces, refusal.is_none())?;
+        steps.is_open = false;
+        refusal.map_or(Ok(()), |refusal| Err(signed_elsewhere(&refusal)))
     }
 
     /// Pins what must not be collected, then makes all of it durable.
@@ -157,10 +183,10 @@ impl Operations {
             self.store.pin(Pin { label: label.to_owned(), cid, mode }).map_err(failure::store)
         };
         for block in &publication.blocks {
-            pin(supersede::RECORD, *block.cid(), PinMode::Direct)?;
+            pin(RECORD, *block.cid(), PinMode::Direct)?;
         }
         if let Some(release) = &publication.release {
-            let label = format!("release/{}@{}", release.record().package, release.record().version);
+            let label = release_label(release.record());
             if let Some(block) = executables {
                 pin(&label, *block.cid(), PinMode::Direct)?;
             }

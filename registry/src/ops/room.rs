@@ -2,7 +2,7 @@
 //!
 //! What is pinned (published, mirrored, pinned by the user) always stays. Everything else is cache. With
 //! `limits.store_bytes` the cache gives way: before a fetch that would not fit, after one, and every
-//! [`TIDY_EVERY`] in a daemon; what was used longest ago goes first (see the collector of the blockstore). Where pins alone
+//! [`TIDY_EVERY`] in a daemon, and for a publish once its content is here, before anything is signed; what was used longest ago goes first (see the collector of the blockstore). Where pins alone
 //! take more than the limit, nothing is marked and listed again until the pins or the blocks are others.
 
 use std::{
@@ -32,6 +32,12 @@ const SLACK_FRACTION: u64 = 4;
 const SPARE_FRACTION: u64 = 16;
 /// Bytes that an eviction makes room for where nobody knows how many are wanted.
 const UNKNOWN_STEP_BYTES: u64 = 64 << 20;
+/// What the records of a publish take beside its content, in bytes, at most but for very large catalogs.
+const PUBLICATION_BYTES: u64 = 64 << 10;
+
+/// What helps where pins take all there is.
+const LET_GO: &str = "raise `limits.store_bytes` in the configuration, or let go of something: `ggen marketplace p2p \
+                      pin ls`, `ggen marketplace p2p mirror ls`";
 
 impl Operations {
     /// Removes everything that no pin keeps.
@@ -122,6 +128,28 @@ impl Operations {
         .await
     }
 
+    /// Makes room for what a publish has brought into the store, and holds a lease on: cache gives way to it. A publish
+    /// that brought nothing needs none. Blocks the thread.
+    pub(super) fn make_room_beside(&self, new_blocks: u64) -> Result<(), Failure> {
+        let limit = self.config.limits.store_bytes;
+        if limit == 0 || new_blocks == 0 || fits(&*self.store, limit, PUBLICATION_BYTES) {
+            return Ok(());
+        }
+        let mut evictions = Arc::clone(&self.collecting).blocking_lock_owned();
+        let hindered = evictions.make_room(&*self.store, limit, PUBLICATION_BYTES)?;
+        if fits(&*self.store, limit, PUBLICATION_BYTES) {
+            return Ok(());
+        }
+        Err(hindered.unwrap_or_else(|| {
+            let stored = self.store.stats().stored_bytes + PUBLICATION_BYTES;
+            let message = format!(
+                "the package does not fit into the store: with it, what is published, pinned, mirrored or in use takes \
+                 {stored} bytes, and `limits.store_bytes` is {limit}"
+            );
+            Failure::new(ErrorKind::Failed, message).hinted(LET_GO)
+        }))
+    }
+
     fn does_not_fit(&self, bytes: Option<u64>, room: Room) -> Failure {
         if let Some(hindered) = room.hindered {
             return hindered;
@@ -132,10 +160,7 @@ impl Operations {
             "{more} not fit into the store: `limits.store_bytes` is {limit}, and {stored} bytes are \
              published, pinned, mirrored or in use"
         );
-        Failure::new(ErrorKind::Failed, message).hinted(
-            "raise `limits.store_bytes` in the configuration, or let go of something: `ggen marketplace p2p pin ls`, \
-             `ggen marketplace p2p mirror ls`",
-        )
+        Failure::new(ErrorKind::Failed, message).hinted(LET_GO)
     }
 }
 

@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use super::{Operations, clock, failure, failure::usage};
+use super::{
+    Operations, Step, Steps, clock,
+    failure::{self, usage},
+};
 use crate::{
     ErrorKind, Failure, YankRequest, Yanked,
     identity::KeyPair,
@@ -21,8 +24,8 @@ impl Operations {
         let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
         let operations = Arc::clone(self);
         let signed = failure::blocking(move || {
-            let _one_at_a_time = one_at_a_time;
-            operations.yank_here(&request)
+            let mut steps = one_at_a_time;
+            operations.yank_here(&mut steps, &request)
         });
         let (mut yanked, claim) = signed.await?;
         if let Some(claim) = claim {
@@ -32,7 +35,7 @@ impl Operations {
     }
 
     /// Everything that needs no network. The claim is to be told to others; none if nothing has changed.
-    fn yank_here(&self, request: &YankRequest) -> Result<(Yanked, Option<Claim>), Failure> {
+    fn yank_here(&self, steps: &mut Steps, request: &YankRequest) -> Result<(Yanked, Option<Claim>), Failure> {
         let YankRequest { package, version, undo, reason, key } = request;
         let name = key.as_deref().unwrap_or(DEFAULT_KEY);
         let keys = self.keys.publisher(name)?.ok_or_else(|| KeyStoreError::Unknown { name: name.to_owned() })?;
@@ -48,8 +51,8 @@ impl Operations {
         let claim = match &step {
             None => None,
             Some(publication) => {
-                self.keep_publication(name, &keys.chain, publication, None)?;
-                self.release_superseded(head.as_ref(), &publication.head, package)?;
+                let step = Step { chain: &keys.chain, former: head.as_ref(), publication, package };
+                self.keep_publication(steps, name, &step, None)?;
                 Some(self.claim(&keys.chain, &publication.head, package)?.0)
             }
         };

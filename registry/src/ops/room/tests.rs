@@ -7,7 +7,7 @@ use ggen_blockstore::{MemoryBlockstore, Pin, parse_cid};
 use super::*;
 use crate::{
     ErrorKind, GcRequest, PublishContentRequest,
-    ops::loopback::{Call, PATIENCE, Watched, connect, fetch_request, publish, silent, start},
+    ops::loopback::{Call, PATIENCE, Watched, connect, fetch_request, publish, silent, start, try_publish},
     place::Place,
 };
 
@@ -18,8 +18,10 @@ async fn an_eviction_that_found_nothing_but_pins_is_tried_again_when_something_h
     let store = Arc::new(Watched::new(MemoryBlockstore::new(), move |_, call| {
         count.fetch_add(u64::from(call == Call::Cids), Ordering::Relaxed);
     }));
+    let unlimited = start(Place::memory().with_store(store.clone()), 0).await;
+    publish(&unlimited, "large", "1.0.0", 4, 20_000).await;
+    unlimited.shutdown().await.unwrap();
     let alice = start(Place::memory().with_store(store.clone()), 10_000).await;
-    publish(&alice, "large", "1.0.0", 4, 20_000).await;
     alice.gc(GcRequest::default()).await.unwrap();
     let lists = async || {
         let before = listed.load(Ordering::Relaxed);
@@ -47,7 +49,10 @@ async fn content_that_does_not_fit_is_refused_however_it_is_asked_for() {
     let content = publish(&alice, "large", "1.0.0", 40, 20_000).await.cid;
     let bob = start(Place::memory(), 300_000).await;
     connect(&bob, &alice).await;
-    let refused = bob.fetch(fetch_request(&content, false), silent()).await.unwrap_err();
+    let to = tempfile::tempdir().unwrap();
+    let request =
+        crate::FetchRequest { to: crate::FetchTo::Path(to.path().join("large")), ..fetch_request(&content, false) };
+    let refused = bob.fetch(request, silent()).await.unwrap_err();
     assert!(refused.message.contains("limits.store_bytes"), "{refused:?}");
     let request = PublishContentRequest {
         content: parse_cid(&content).unwrap(),
@@ -87,4 +92,31 @@ async fn a_pinned_dag_with_a_gap_hinders_an_eviction_and_no_fetch_that_fits() {
     let large = publish(&alice, "large", "1.0.0", 40, 20_000).await.cid;
     let refused = bob.fetch(request("large", &large), silent()).await.unwrap_err();
     assert!(refused.hint.as_ref().is_some_and(|hint| hint.contains("verify --repair")), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cache_gives_way_to_a_publish_and_what_does_not_fit_is_refused_without_a_loss() {
+    let limit = 500_000;
+    let alice = start(Place::memory(), limit).await;
+    let stored = || alice.operations().store.stats().stored_bytes;
+    let cached = tempfile::tempdir().unwrap();
+    for index in 0..15 {
+        std::fs::write(cached.path().join(index.to_string()), format!("{index:02}").repeat(10_000)).unwrap();
+    }
+    alice.import(cached.path(), silent()).await.unwrap();
+    assert!(stored() > 300_000);
+    publish(&alice, "mine", "1.0.0", 12, 20_000).await;
+    assert!(stored() <= limit, "{}", stored());
+
+    let (pins, before) = (alice.pin_ls(), stored());
+    let refused = try_publish(&alice, "large", "1.0.0", 20, 20_000).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Failed);
+    assert!(refused.message.contains("limits.store_bytes") && refused.hint.is_some(), "{refused:?}");
+    assert_eq!(alice.pin_ls(), pins, "nothing is lost, and nothing of it stays");
+    assert!(stored() <= before.max(limit), "{}", stored());
+    // What fits is published, also beside what was refused, and the same again needs no room at all.
+    publish(&alice, "small", "1.0.0", 1, 100).await;
+    assert!(publish(&alice, "mine", "1.0.0", 12, 20_000).await.unchanged);
+    let report = alice.verify(crate::VerifyRequest { target: None, repair: false, timeout: PATIENCE }, silent()).await;
+    assert_eq!(report.unwrap().bad, []);
 }

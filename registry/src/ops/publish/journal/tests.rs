@@ -1,0 +1,189 @@
+//! A publish dies at each of its changes to the store in turn.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use ggen_blockstore::{Blockstore, Error, Lease, MemoryBlockstore, PutReport, Result, StoreStats};
+
+use super::*;
+use crate::{
+    Config, GcRequest, InfoRequest, Mode, Registry, VerifyRequest, YankRequest,
+    ops::loopback::{PATIENCE, publish, silent, try_publish},
+    place::Place,
+};
+
+/// A store that takes so many changes, and no more.
+#[derive(Debug)]
+struct Mortal {
+    memory: MemoryBlockstore,
+    left: AtomicU64,
+}
+
+impl Mortal {
+    fn change(&self) -> Result<()> {
+        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        left.map(drop).map_err(|_| Error::io("write", Path::new("store"))(io::Error::other("it has died")))
+    }
+}
+
+impl Blockstore for Mortal {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>> {
+        self.memory.get(cid)
+    }
+
+    fn size(&self, cid: &Cid) -> Result<Option<u32>> {
+        self.memory.size(cid)
+    }
+
+    fn put_many(&self, blocks: &[Block]) -> Result<PutReport> {
+        self.change()?;
+        self.memory.put_many(blocks)
+    }
+
+    fn retain(&self, cids: &[Cid]) -> Result<Vec<bool>> {
+        self.memory.retain(cids)
+    }
+
+    fn delete_many(&self, cids: &[Cid]) -> Result<u64> {
+        self.change()?;
+        self.memory.delete_many(cids)
+    }
+
+    fn lease(&self) -> Lease {
+        self.memory.lease()
+    }
+
+    fn delete_unused(&self, cids: &[Cid], lease: &Lease) -> Result<u64> {
+        self.change()?;
+        self.memory.delete_unused(cids, lease)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.change()?;
+        self.memory.sync()
+    }
+
+    fn cids(&self) -> Box<dyn Iterator<Item = Result<Cid>> + Send + '_> {
+        self.memory.cids()
+    }
+
+    fn pin(&self, pin: Pin) -> Result<()> {
+        self.change()?;
+        self.memory.pin(pin)
+    }
+
+    fn unpin(&self, label: &str, cid: &Cid) -> Result<bool> {
+        self.change()?;
+        self.memory.unpin(label, cid)
+    }
+
+    fn pins(&self) -> Vec<Pin> {
+        self.memory.pins()
+    }
+
+    fn stats(&self) -> StoreStats {
+        self.memory.stats()
+    }
+}
+
+/// Keys and catalog in the home, blocks in the store.
+async fn open(home: &Path, store: Arc<dyn Blockstore>) -> Registry {
+    let place = Place::home(home).with_store(store);
+    Registry::open_in(place, Config::default(), Mode::Offline).await.unwrap()
+}
+
+/// How many pins there are under each label.
+fn labels(store: &MemoryBlockstore) -> BTreeMap<String, usize> {
+    let mut labels = BTreeMap::new();
+    store.pins().into_iter().for_each(|pin| *labels.entry(pin.label).or_default() += 1);
+    labels
+}
+
+/// All that is published can be read after a collection.
+async fn check(registry: &Registry, packages: &[&str]) {
+    registry.gc(GcRequest::default()).await.unwrap();
+    let everything = VerifyRequest { target: None, repair: false, timeout: PATIENCE };
+    assert_eq!(registry.verify(everything, silent()).await.unwrap().bad, []);
+    for package in packages {
+        let request = InfoRequest {
+            target: format!("tests/{package}"),
+            versions: true,
+            providers: false,
+            timeout: PATIENCE,
+            offline: true,
+        };
+        registry.info(request, silent()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publish_that_died_anywhere_leaves_the_pins_of_before_or_of_after() {
+    let (home, store) = (tempfile::tempdir().unwrap(), MemoryBlockstore::new());
+    let registry = open(home.path(), Arc::new(store.clone())).await;
+    publish(&registry, "one", "1.0.0", 1, 10).await;
+    let before = labels(&store);
+    publish(&registry, "two", "1.0.0", 1, 10).await;
+    let after = labels(&store);
+    assert!(before != after && after.keys().all(|label| label == RECORD || label.starts_with("release/")));
+    registry.shutdown().await.unwrap();
+
+    let (mut undone, mut done) = (0, 0);
+    for changes in 0.. {
+        let (home, store) = (tempfile::tempdir().unwrap(), MemoryBlockstore::new());
+        let registry = open(home.path(), Arc::new(store.clone())).await;
+        publish(&registry, "one", "1.0.0", 1, 10).await;
+        registry.shutdown().await.unwrap();
+
+        let mortal = Mortal { memory: store.clone(), left: changes.into() };
+        let registry = open(home.path(), Arc::new(mortal)).await;
+        let survived = try_publish(&registry, "two", "1.0.0", 1, 10).await.is_ok();
+        // A dead store cannot be synced.
+        drop(registry.shutdown().await);
+
+        let registry = open(home.path(), Arc::new(store.clone())).await;
+        let left = labels(&store);
+        assert!(left == before || left == after, "after {changes} changes: {left:?}");
+        let was_done = left == after;
+        *if was_done { &mut done } else { &mut undone } += 1;
+        check(&registry, if was_done { &["one", "two"] } else { &["one"] }).await;
+        assert_eq!(publish(&registry, "two", "1.0.0", 1, 10).await.unchanged, was_done);
+        assert_eq!(labels(&store), after);
+        check(&registry, &["one", "two"]).await;
+        registry.shutdown().await.unwrap();
+        if survived {
+            break;
+        }
+    }
+    assert!(undone > 10 && done > 2, "{undone} deaths before the catalog had it, {done} after");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_publish_left_the_next_puts_in_order_without_a_restart() {
+    let (home, store) = (tempfile::tempdir().unwrap(), MemoryBlockstore::new());
+    let mortal = Arc::new(Mortal { memory: store.clone(), left: u64::MAX.into() });
+    let registry = open(home.path(), mortal.clone()).await;
+    publish(&registry, "one", "1.0.0", 1, 10).await;
+    // The disk is full in the middle of the pins, and has room again.
+    for changes in 0.. {
+        mortal.left.store(changes, Ordering::Relaxed);
+        assert!(try_publish(&registry, "two", "1.0.0", 1, 10).await.is_err(), "no step was left open");
+        if labels(&store).keys().any(|label| label.starts_with(REPLACED)) {
+            break;
+        }
+    }
+    mortal.left.store(u64::MAX, Ordering::Relaxed);
+    let version = "1.0.0".parse().unwrap();
+    let package = "tests/one".parse().unwrap();
+    registry.yank(YankRequest { package, version, undo: false, reason: None, key: None }).await.unwrap();
+    let left = labels(&store);
+    assert!(left.keys().all(|label| label == RECORD || label == "release/tests/one@1.0.0"), "{left:?}");
+    check(&registry, &["one@=1.0.0"]).await;
+}
