@@ -103,8 +103,9 @@ async fn what_nobody_chose_is_not_mirrored_and_what_a_rule_no_longer_wants_is_le
 
     let dropped = mirror.registry.mirror_rm(MirrorRequest { rule: rule("tests/chosen") }).await.unwrap();
     assert_eq!(dropped[0].releases_held, 1);
+    // What was under way under the old rule may have kept it once more: the round after it lets go.
+    mirror.wait_until(|| async { mirror.registry.pin_ls().is_empty() }).await;
     assert_eq!(mirror.holds("tests/chosen"), 0);
-    assert!(mirror.registry.pin_ls().is_empty(), "{:?}", mirror.registry.pin_ls());
     assert!(mirror.registry.mirror_ls().await.unwrap().is_empty());
     mirror.registry.gc(GcRequest::default()).await.unwrap();
     let missing = mirror.registry.mirror_rm(MirrorRequest { rule: rule("tests/chosen") }).await.unwrap_err();

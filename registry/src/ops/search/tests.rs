@@ -87,7 +87,7 @@ async fn a_peer_is_told_what_is_known_and_says_what_of_it_it_has() {
         bob.operations().peers.flush().unwrap();
         bob.operations().peers.get(&alice.id()).map_or(0, |record| record.packages)
     };
-    eventually("what it has", async || packages() == 1).await;
+    eventually(&bob, "what it has", async || packages() == 1).await;
     assert_eq!(failures(&bob, &alice), 0);
     bob.shutdown().await.unwrap();
 }
