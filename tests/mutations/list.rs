@@ -30,8 +30,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "announcement",
         file: "registry/src/ops/publish.rs",
-        find: "node.announce(data)",
-        replace: "node.announce(data[..0].to_vec())",
+        find: "node.announce(subject, data)",
+        replace: "node.announce(subject, data[..0].to_vec())",
         noticed_by: &["announcements::a_package_is_announced_to_all_who_follow_also_through_others"],
     },
     Mutation {

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::control::{Client, bind, connect};
+use crate::control::{Client, bind, connect, protocol::VERSION};
 
 /// Answers `listening` at once; `keys` never, telling when it starts and when it is dropped; `bootstrap` after one
 /// progress event was taken; `status` by a panic.
@@ -169,7 +169,7 @@ async fn garbage_foreign_versions_and_unknown_methods_are_answered_clearly() {
     assert!(answer.contains(r#""id":0"#) && answer.contains("cannot understand"), "{answer}");
     let answer = say(&daemon, b"{\"version\":9,\"id\":5,\"method\":\"status\"}\n").await;
     assert!(answer.contains(r#""id":5"#) && answer.contains("control protocol 9"), "{answer}");
-    let answer = say(&daemon, b"{\"version\":1,\"id\":6,\"method\":\"dance\"}\n").await;
+    let answer = say(&daemon, format!("{{\"version\":{VERSION},\"id\":6,\"method\":\"dance\"}}\n").as_bytes()).await;
     assert!(answer.contains(r#""id":6"#) && answer.contains("no method `dance`"), "{answer}");
 }
 
@@ -209,7 +209,7 @@ async fn request_beyond_the_bound_of_its_connection_is_refused_and_the_others_go
     let mut daemon = Daemon::start();
     let mut stream = daemon.stream().await;
     for id in 1..=17 {
-        let line = format!("{{\"version\":1,\"id\":{id},\"method\":\"keys\"}}\n");
+        let line = format!("{{\"version\":{VERSION},\"id\":{id},\"method\":\"keys\"}}\n");
         stream.write_all(line.as_bytes()).await.unwrap();
     }
     let mut answer = vec![0; 4096];
