@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ggen_marketplace::{FetchRequest, FetchTo, Fetched, Progress};
+use ggen_marketplace::{Config, FetchRequest, FetchTo, Fetched, Progress};
 use tempfile::TempDir;
 
 use crate::support::{
@@ -98,27 +98,31 @@ async fn a_tree_travels_compressed_and_its_next_version_as_what_is_new() {
     assert!(update < whole / 20 && update < fetched.bytes_fetched / 10, "{update} bytes after {whole}");
 }
 
+/// A node that is found by nobody: whoever connects to it does so by the way it was told.
+async fn hidden() -> Node {
+    Node::start_as(Config { dht_server_mode: false, ..Config::default() }).await
+}
+
 /// What is incompressible and slow shows who was asked: three that are equally slow share the work.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_is_shared_by_three_and_ends_without_the_one_that_stops() {
     let work = TempDir::new().unwrap();
     let package = work.path().join("package");
     noise_package(&package, "shared", 60, 100_000);
-    let publisher = Node::start().await;
+    let publisher = hidden().await;
     let published = publisher.publish(&package).await;
+    let release = published.release.expect("a publish makes a release");
     let mut providers = vec![publisher];
     for index in 0..2 {
-        let mirror = Node::start().await;
-        mirror.connect(&providers[0].addresses()).await;
-        mirror.fetch("tests/shared", &work.path().join(format!("mirror-{index}"))).await;
+        let (mirror, from) = (hidden().await, providers[0].addresses()[..1].to_vec());
+        fetch_from(&mirror, &release, &work.path().join(format!("mirror-{index}")), from).await;
         providers.push(mirror);
     }
     for stops in [false, true] {
-        let bob = Node::start().await;
+        let bob = hidden().await;
         let mut ways = Vec::new();
         for provider in &providers {
             let way = Proxy::to(&provider.addresses()[0], Some(2_000_000)).await;
-            bob.connect(&[way.address()]).await;
             ways.push(way);
         }
         if stops {
@@ -126,7 +130,6 @@ async fn a_fetch_is_shared_by_three_and_ends_without_the_one_that_stops() {
             ways[1].stop_after(1_000_000);
         }
         let addresses = ways.iter().map(Proxy::address).collect();
-        let release = published.release.clone().expect("a publish makes a release");
         let started = Instant::now();
         let fetched = fetch_from(&bob, &release, &work.path().join(format!("out-{stops}")), addresses).await;
         assert_same(&package, &fetched.path);
