@@ -5,7 +5,7 @@ use std::{
         Condvar, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ pub(crate) struct TrickStore {
     store: MemoryBlockstore,
     lies: AtomicBool,
     hangs: Mutex<bool>,
+    read_takes: Mutex<Duration>,
     released: Condvar,
     reads: Mutex<Vec<(Instant, Cid)>>,
 }
@@ -25,6 +26,11 @@ impl TrickStore {
     /// From now on every block of text has other bytes than it should: what is text only its hash can tell.
     pub(crate) fn lie(&self) {
         self.lies.store(true, Ordering::Release);
+    }
+
+    /// From now on every read takes so long, as from a slow disk.
+    pub(crate) fn slow_down(&self, read_takes: Duration) {
+        *self.read_takes.lock().unwrap() = read_takes;
     }
 
     /// From now on no read returns, until [`Self::release`].
@@ -47,6 +53,8 @@ impl Blockstore for TrickStore {
     fn get(&self, cid: &Cid) -> Result<Option<Bytes>> {
         self.reads.lock().unwrap().push((Instant::now(), *cid));
         drop(self.released.wait_while(self.hangs.lock().unwrap(), |hangs| *hangs).unwrap());
+        let takes = *self.read_takes.lock().unwrap();
+        std::thread::sleep(takes);
         let data = self.store.get(cid)?;
         match self.lies.load(Ordering::Acquire) {
             true => Ok(data.map(|data| if data.is_ascii() { data.iter().rev().copied().collect() } else { data })),
