@@ -21,7 +21,9 @@ use crate::{
     index::Catalog,
     keys::KeyStore,
     node,
-    ops::{ClaimPolicy, Imports, KnownPeers, Manifests, Mirror, Newsroom, Operations, Sources, failed, treatments},
+    ops::{
+        ClaimPolicy, Imports, KnownPeers, Manifests, Mirror, Newsroom, Operations, Sources, failed, treatments,
+    },
     place::{Opened, Place},
 };
 
