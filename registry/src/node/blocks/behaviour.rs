@@ -73,8 +73,6 @@ pub enum Event {
         peer: PeerId,
         /// The order.
         id: OrderId,
-        /// How many bytes of blocks they are since the last blocks.
-        bytes: u64,
     },
     /// Nothing more comes for an order.
     Ended {
