@@ -2,7 +2,6 @@
 
 #![cfg(test)] // clippy.toml allows `unwrap` in what is marked so, helpers beside the test functions included
 
-mod blocks;
 mod collect;
 mod dnsaddr;
 mod interop_kubo;
