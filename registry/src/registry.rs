@@ -21,9 +21,7 @@ use crate::{
     index::Catalog,
     keys::KeyStore,
     node,
-    ops::{
-        ClaimPolicy, Imports, KnownPeers, Manifests, Mirror, Newsroom, Operations, Sources, failed, treatments,
-    },
+    ops::{ClaimPolicy, Imports, KnownPeers, Mirror, Newsroom, Operations, Sources, failed, treatments},
     place::{Opened, Place},
 };
 
@@ -391,8 +389,7 @@ async fn start_node(
     let priors = Arc::new(KnownPeers(Arc::clone(peers)));
     let treatments = treatments(peers);
     let stays = mode != Mode::Ephemeral;
-    let lists = Arc::new(Manifests);
-    let setup = node::Setup { key, config, listen, follow, stays, store, policy, priors, lists, treatments };
+    let setup = node::Setup { key, config, listen, follow, stays, store, policy, priors, treatments };
     Ok(node::start(setup).await?)
 }
 
