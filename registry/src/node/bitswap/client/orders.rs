@@ -23,6 +23,8 @@ use crate::node::blocks::{End, Listed, Order, OrderId, Wanted};
 const MAX_ORDERS: usize = 2;
 /// Bytes ordered at first of a peer of which nothing is known.
 const FIRST_ORDER_BYTES: u64 = 4 << 20;
+/// Bytes of an order at least, as long as there are so many: smaller ones shrink less.
+const MIN_ORDER_BYTES: u64 = 256 << 10;
 /// Wants stolen for one order.
 const MAX_STOLEN: usize = 1024;
 /// Orders that break off before a peer is asked in another way.
@@ -127,6 +129,7 @@ impl Client {
 
     /// Orders the next wants of a member; says whether it could take more.
     pub(super) fn order_next(&mut self, id: SessionId, peer_id: PeerId, now: Instant) -> bool {
+        let helpers = self.helpers(id);
         let (Some(active), Some(peer)) = (self.sessions.get_mut(&id), self.peers.get(&peer_id)) else { return false };
         let window = match peer.meter.is_unmeasured() {
             true => FIRST_ORDER_BYTES.max(peer.meter.window()),
@@ -137,9 +140,21 @@ impl Client {
         if peer.orders.under_way.len() >= MAX_ORDERS || (peer.live() > 0 && room < window / 2) {
             return false;
         }
+        // What is left is shared, or the first would have all of a small package.
+        let share = (active.session.queued_bytes() / helpers).max(MIN_ORDER_BYTES);
         let credit = active.session.output.room(active.session.asked_bytes());
-        let run = active.session.next_run_for(peer_id, room, credit);
+        let run = active.session.next_run_for(peer_id, room.min(share), credit);
         self.place(id, peer_id, run, now)
+    }
+
+    /// Members among which what is left is shared.
+    fn helpers(&self, id: SessionId) -> u64 {
+        let Some(active) = self.sessions.get(&id) else { return 1 };
+        let session = &active.session;
+        let helps = |peer_id: &&PeerId| {
+            !session.is_held_back(peer_id) && (self.speaks_of_lists(id, peer_id) || session.has_delivered(peer_id))
+        };
+        (session.members().keys().filter(helps).count() as u64).max(1)
     }
 
     /// Orders what a slower member will take much longer to send.

@@ -90,6 +90,11 @@ impl Session {
         next.find(|want| !want.refused.contains(peer)).is_some_and(|want| want.place.is_some())
     }
 
+    /// Bytes that nobody is asked for, as far as known.
+    pub(in super::super) fn queued_bytes(&self) -> u64 {
+        self.queue.iter().filter_map(|order| self.wants[order].size).sum()
+    }
+
     /// Chooses the next wants to order of `peer`, and notes them as asked: at most `room` bytes, and `credit` of the
     /// consumer, but one if the peer has nothing to do.
     pub(in super::super) fn next_run_for(&mut self, peer: PeerId, room: u64, credit: u64) -> Vec<Asking> {
