@@ -204,7 +204,7 @@ impl Behaviour {
                 traffic.unwanted += received.unwanted;
             }
             blocks::Event::Absent { peer, id, cids } => self.client.on_order_absent(peer, id, &cids, now),
-            blocks::Event::Progress { peer, id } => self.client.on_order_progress(peer, id, now),
+            blocks::Event::Progress { peer, id, bytes } => self.client.on_order_progress(peer, id, bytes, now),
             blocks::Event::Ended { peer, id, end } => self.on_order_ended(peer, id, end, now),
             blocks::Event::Served { peer, blocks, bytes } => {
                 let traffic = self.traffic.entry(peer).or_default();

@@ -73,6 +73,8 @@ pub enum Event {
         peer: PeerId,
         /// The order.
         id: OrderId,
+        /// How many bytes of blocks they are since the last blocks.
+        bytes: u64,
     },
     /// Nothing more comes for an order.
     Ended {

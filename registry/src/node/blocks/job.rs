@@ -21,7 +21,7 @@ use super::{
 /// before it, up to the longest.
 const FIRST_PART_BYTES: usize = 512 << 10;
 /// Bytes of a part that is sent as it is: its blocks are checked as soon as they are there.
-const IDENTITY_PART_BYTES: usize = 1 << 20;
+const IDENTITY_PART_BYTES: usize = 256 << 10;
 
 /// What is read from, for everybody.
 #[derive(Debug)]
@@ -118,15 +118,26 @@ impl Job {
         let compresses = self.request.zstd && self.pace().compresses();
         let limit = if compresses { self.next_part_bytes } else { self.next_part_bytes.min(IDENTITY_PART_BYTES) };
         let from = self.at;
-        let blocks = self.read(limit)?;
+        let mut blocks = self.read(limit)?;
         if blocks.is_empty() {
             let header = Header::Absent((self.at - from) as u32);
             return Ok(Some(Made { header, payload: Vec::new(), blocks: 0, bytes: 0 }));
         }
         self.next_part_bytes = (self.next_part_bytes * 2).min(MAX_PART_BYTES);
-        let asked = self.asked[from..self.at].to_vec();
-        let bytes: u64 = blocks.iter().map(|block| block.len() as u64).sum();
-        let packed = if compresses { self.pack(&asked, &blocks, bytes as usize)? } else { None };
+        let packed = if compresses { self.pack(&self.asked[from..self.at].to_vec(), &blocks)? } else { None };
+        if packed.is_none() {
+            // What does not shrink goes in smaller parts; the rest is read again.
+            let mut bytes = 0;
+            let fits = blocks.iter().take_while(|block| {
+                bytes += block.len();
+                bytes <= IDENTITY_PART_BYTES
+            });
+            let fitting = fits.count().max(1);
+            blocks.truncate(fitting);
+            self.at = from + fitting;
+        }
+        let asked = &self.asked[from..self.at];
+        let bytes = asked.iter().map(|(_, listed)| u64::from(listed.size)).sum();
         let (payload, encoding) = packed.unwrap_or((blocks, Encoding::Identity));
         let sizes = match self.request.asked {
             Asked::Own { .. } => asked.iter().map(|(_, listed)| listed.size).collect(),
@@ -178,10 +189,9 @@ impl Job {
         &mut self,
         asked: &[(u32, Listed)],
         blocks: &[Bytes],
-        bytes: usize,
     ) -> Result<Option<(Vec<Bytes>, Encoding)>, Unreadable> {
         let started = Instant::now();
-        let mut raw = Vec::with_capacity(bytes);
+        let mut raw = Vec::with_capacity(blocks.iter().map(Bytes::len).sum());
         blocks.iter().for_each(|block| raw.extend_from_slice(block));
         let limit = self.request.dictionary_bytes.min(MAX_DICTIONARY_BYTES);
         let pieces = match self.request.asked {

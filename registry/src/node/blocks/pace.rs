@@ -16,6 +16,8 @@ const TRY_FACTOR: f64 = 1.5;
 const FASTER_FACTOR: f64 = 1.1;
 /// Parts after which a link that was found slow is tried again.
 const TRY_AGAIN_PARTS: u32 = 64;
+/// A part of fewer bytes says little of what others are like.
+const TELLING_BYTES: usize = 128 << 10;
 /// Most parts that are sent and not taken of which is kept account.
 const MAX_UNTAKEN: usize = 64;
 
@@ -37,8 +39,16 @@ pub(super) struct Pace {
 /// The parts of one answer that are on their way.
 #[derive(Debug, Default)]
 pub(super) struct Untaken {
-    parts: VecDeque<(bool, u64, Instant)>,
+    parts: VecDeque<Sent>,
     taken_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    compressed: bool,
+    tells: bool,
+    bytes: usize,
+    at: Instant,
 }
 
 impl Pace {
@@ -65,6 +75,9 @@ impl Pace {
     /// A part was compressed; says whether it is worth sending so.
     pub(super) fn on_compressed(&mut self, raw: usize, packed: usize, spent: Duration) -> bool {
         let ratio = packed as f64 / raw.max(1) as f64;
+        if raw < TELLING_BYTES {
+            return ratio <= WORTH_RATIO;
+        }
         self.compressor = Some(mean(self.compressor, raw as f64 / spent.as_secs_f64().max(1e-6)));
         self.ratio = Some(mean(self.ratio, ratio.max(1e-3)));
         let worth = ratio <= WORTH_RATIO;
@@ -76,9 +89,12 @@ impl Pace {
 
     /// The asker has taken the next of `untaken`.
     pub(super) fn on_taken(&mut self, untaken: &mut Untaken, now: Instant) {
-        let Some((compressed, bytes, sent_at)) = untaken.parts.pop_front() else { return };
-        let since = untaken.taken_at.map_or(sent_at, |at| at.max(sent_at));
+        let Some(Sent { compressed, tells, bytes, at }) = untaken.parts.pop_front() else { return };
+        let since = untaken.taken_at.map_or(at, |taken_at| taken_at.max(at));
         untaken.taken_at = Some(now);
+        if !tells {
+            return;
+        }
         let rate = bytes as f64 / now.saturating_duration_since(since).as_secs_f64().max(1e-6);
         let known = if compressed { &mut self.taken } else { &mut self.identity };
         *known = Some(mean(*known, rate));
@@ -86,9 +102,10 @@ impl Pace {
 }
 
 impl Untaken {
-    pub(super) fn on_sending(&mut self, compressed: bool, bytes: usize, now: Instant) {
+    /// A part of so many bytes, of `raw` before, begins to be sent.
+    pub(super) fn on_sending(&mut self, compressed: bool, raw: usize, bytes: usize, at: Instant) {
         if self.parts.len() < MAX_UNTAKEN {
-            self.parts.push_back((compressed, bytes as u64, now));
+            self.parts.push_back(Sent { compressed, tells: raw >= TELLING_BYTES, bytes, at });
         }
     }
 }
@@ -117,7 +134,7 @@ mod tests {
                 packed = pace.on_compressed(RAW, (RAW as f64 * ratio) as usize, spent);
                 wire = if packed { (RAW as f64 * ratio) as usize } else { RAW };
             }
-            untaken.on_sending(packed, wire, now);
+            untaken.on_sending(packed, RAW, wire, now);
             now += Duration::from_secs_f64(wire as f64 / link);
             pace.on_taken(&mut untaken, now);
         }
@@ -133,6 +150,13 @@ mod tests {
     fn a_slower_one_gets_them_compressed() {
         assert_eq!(settle(12.5e6, 250e6, 0.2), 10);
         assert_eq!(settle(110e6, 250e6, 0.2), 10);
+    }
+
+    #[test]
+    fn a_small_part_that_does_not_shrink_says_nothing_of_the_next() {
+        let mut pace = Pace::default();
+        assert!(!pace.on_compressed(6000, 6100, Duration::from_millis(1)));
+        assert!(pace.compresses());
     }
 
     #[test]

@@ -285,7 +285,7 @@ impl Incoming {
         if !is_right {
             return Err(Malformed("a payload of a length that cannot be").into());
         }
-        let payload = self.read(reader, payload_bytes).await?;
+        let payload = self.read(reader, payload_bytes, raw_bytes).await?;
         let mut blocks = match part.encoding {
             Encoding::Identity => {
                 let expected = self.expected.as_mut().ok_or(Failure::Unwanted)?;
@@ -299,7 +299,13 @@ impl Incoming {
         self.tell(|peer, id| Event::Arrived { peer, id, blocks }).await
     }
 
-    async fn read<R: AsyncBufRead + Unpin>(&self, reader: &mut R, bytes: usize) -> Result<Vec<u8>, Failure> {
+    /// Reads a payload of so many bytes, which stand for `raw_bytes`.
+    async fn read<R: AsyncBufRead + Unpin>(
+        &self,
+        reader: &mut R,
+        bytes: usize,
+        raw_bytes: usize,
+    ) -> Result<Vec<u8>, Failure> {
         let mut payload = vec![0; bytes];
         let (mut at, mut told) = (0, Instant::now());
         while at < bytes {
@@ -311,7 +317,8 @@ impl Incoming {
             at += count;
             if told.elapsed() >= PROGRESS_EVERY {
                 told = Instant::now();
-                self.tell(|peer, id| Event::Progress { peer, id }).await?;
+                let bytes = (at as u64 * raw_bytes as u64) / bytes as u64;
+                self.tell(|peer, id| Event::Progress { peer, id, bytes }).await?;
             }
         }
         Ok(payload)

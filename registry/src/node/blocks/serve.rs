@@ -147,7 +147,12 @@ impl Server {
             let bytes = made.payload_bytes();
             if bytes > 0 {
                 let now = Instant::now().into_std();
-                untaken.lock().unwrap_or_else(PoisonError::into_inner).on_sending(made.is_compressed(), bytes, now);
+                untaken.lock().unwrap_or_else(PoisonError::into_inner).on_sending(
+                    made.is_compressed(),
+                    made.bytes as usize,
+                    bytes,
+                    now,
+                );
             }
             writer.write(&framed(&made.header)).await?;
             for piece in &made.payload {

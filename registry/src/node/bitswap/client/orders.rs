@@ -45,6 +45,8 @@ struct UnderWay {
     open: HashMap<Cid, u64>,
     asked_at: Instant,
     progress_at: Instant,
+    /// Bytes of blocks that have come, of which none is whole yet.
+    partial: u64,
     /// The peer had nothing else to do, and nothing has come yet: what comes first tells how far away it is.
     tells_latency: bool,
 }
@@ -66,7 +68,8 @@ impl Orders {
     }
 
     pub(super) fn live_bytes(&self) -> u64 {
-        self.live_bytes
+        let partial: u64 = self.under_way.values().map(|order| order.partial).sum();
+        self.live_bytes.saturating_sub(partial)
     }
 
     fn place(&mut self, id: OrderId, order: UnderWay) {
@@ -196,7 +199,15 @@ impl Client {
             }
             let open = asked.iter().map(|asking| (asking.cid, asking.charge)).collect();
             let is_own = matches!(wanted, Wanted::Own { .. });
-            let order = UnderWay { session: id, is_own, open, asked_at: now, progress_at: now, tells_latency: is_idle };
+            let order = UnderWay {
+                session: id,
+                is_own,
+                open,
+                asked_at: now,
+                progress_at: now,
+                partial: 0,
+                tells_latency: is_idle,
+            };
             peer.orders.place(order_id, order);
             let (list, references) = (source.list, source.references.clone());
             let order = Order { id: order_id, peer: peer_id, list, references, wanted };
@@ -233,10 +244,11 @@ impl Client {
         };
         peer.meter.on_sign(now);
         let mut own_of = None;
-        let mut latency = None;
+        let (mut latency, mut partial) = (None, 0);
         if let Some(order) = peer.orders.under_way.get_mut(&id) {
             order.progress_at = now;
             own_of = order.is_own.then_some(order.session);
+            partial = std::mem::take(&mut order.partial);
             if std::mem::take(&mut order.tells_latency) {
                 latency = Some(now.saturating_duration_since(order.asked_at));
             }
@@ -265,6 +277,7 @@ impl Client {
         if let Some(peer) = self.peers.get_mut(&peer_id) {
             peer.orders.broken = 0;
             let idle = peer.live() == 0;
+            let answered_bytes = answered_bytes.saturating_sub(partial);
             match latency {
                 Some(latency) => peer.meter.on_bytes(answered_bytes, latency, idle, now),
                 None => peer.meter.on_more_bytes(answered_bytes, idle, now),
@@ -276,12 +289,17 @@ impl Client {
         received
     }
 
-    /// Bytes of an order came.
-    pub(in super::super) fn on_order_progress(&mut self, peer_id: PeerId, id: OrderId, now: Instant) {
+    /// Bytes of blocks of an order came, so many since the last whole one.
+    pub(in super::super) fn on_order_progress(&mut self, peer_id: PeerId, id: OrderId, bytes: u64, now: Instant) {
         let Some(peer) = self.peers.get_mut(&peer_id) else { return };
         peer.meter.on_sign(now);
-        if let Some(order) = peer.orders.under_way.get_mut(&id) {
-            order.progress_at = now;
+        let Some(order) = peer.orders.under_way.get_mut(&id) else { return };
+        order.progress_at = now;
+        let more = bytes.saturating_sub(order.partial);
+        order.partial = bytes;
+        match std::mem::take(&mut order.tells_latency) {
+            true => peer.meter.on_bytes(more, now.saturating_duration_since(order.asked_at), false, now),
+            false => peer.meter.on_more_bytes(more, false, now),
         }
     }
 
