@@ -21,9 +21,7 @@ use crate::{
     index::Catalog,
     keys::KeyStore,
     node,
-    ops::{
-        ClaimPolicy, Imports, KnownPeers, Manifests, Mirror, Newsroom, Operations, Sources, failed, treatments,
-    },
+    ops::{ClaimPolicy, Imports, KnownPeers, Manifests, Mirror, Newsroom, Operations, Sources, failed, treatments},
     place::{Opened, Place},
 };
 

@@ -57,7 +57,14 @@ fn gpack(root: &Path, name: &str, version: &str) {
 
 async fn fetch_from(node: &Node, target: &str, to: &Path, providers: Vec<String>) -> Fetched {
     let to = FetchTo::Path(to.to_owned());
-    let request = FetchRequest { target: target.to_owned(), to, timeout: PATIENCE, offline: false, providers };
+    let request = FetchRequest {
+        target: target.to_owned(),
+        to,
+        timeout: PATIENCE,
+        offline: false,
+        providers,
+        min_reputation: None,
+    };
     node.registry.fetch(request, Arc::new(|_: Progress| {})).await.unwrap()
 }
 

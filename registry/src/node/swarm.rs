@@ -329,7 +329,7 @@ impl Driver {
 
     fn on_bitswap(&mut self, event: bitswap::Event) {
         match event {
-            bitswap::Event::Order(order) => self.swarm.behaviour_mut().blocks.order(order),
+            bitswap::Event::Order(order) => self.swarm.behaviour_mut().blocks.order(*order),
             bitswap::Event::CancelOrder(id) => self.swarm.behaviour_mut().blocks.cancel(id),
             bitswap::Event::Served { peer, bytes, .. } => {
                 self.bytes_sent += bytes;

@@ -64,7 +64,7 @@ pub struct SessionSpec {
 #[non_exhaustive]
 pub enum Event {
     /// An order is to be carried out.
-    Order(Order),
+    Order(Box<Order>),
     /// An order is of no use any more.
     CancelOrder(OrderId),
     /// A peer broke the protocol. Sessions ask it no more.

@@ -117,7 +117,7 @@ struct Peer {
 #[derive(Debug)]
 enum Under {
     /// A stream is being opened on this connection.
-    Opening(ConnectionId, Order),
+    Opening(ConnectionId, Box<Order>),
     Receiving(AbortHandle),
 }
 
@@ -162,7 +162,7 @@ impl Behaviour {
         match connection {
             Some((connection, _)) => {
                 let (peer_id, handler, event) = (order.peer, NotifyHandler::One(*connection), Open(order.id));
-                self.orders.insert(order.id, Under::Opening(*connection, order));
+                self.orders.insert(order.id, Under::Opening(*connection, Box::new(order)));
                 self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event });
             }
             None => self.ended(order.peer, order.id, End::Broken),
@@ -224,7 +224,7 @@ impl Behaviour {
     fn on_opened(&mut self, id: OrderId, stream: Stream) {
         match self.orders.remove(&id) {
             Some(Under::Opening(_, order)) => {
-                let task = self.receiving.spawn(self.receiver.clone().receive(order, stream));
+                let task = self.receiving.spawn(self.receiver.clone().receive(*order, stream));
                 self.orders.insert(id, Under::Receiving(task));
             }
             // It is not wanted any more: the stream is dropped.

@@ -87,10 +87,10 @@ impl ConnectionHandler for Handler {
         event: ConnectionEvent<'_, Self::InboundProtocol, Self::OutboundProtocol, (), OrderId>,
     ) {
         match event {
-            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. }) => {
-                if self.waiting() < MAX_WAITING {
-                    self.reports.push_back(ReportKind::Asked(stream));
-                }
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. })
+                if self.waiting() < MAX_WAITING =>
+            {
+                self.reports.push_back(ReportKind::Asked(stream));
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info }) => {
                 self.reports.push_back(ReportKind::Opened(info, stream));

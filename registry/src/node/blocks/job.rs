@@ -124,7 +124,7 @@ impl Job {
             return Ok(Some(Made { header, payload: Vec::new(), blocks: 0, bytes: 0 }));
         }
         self.next_part_bytes = (self.next_part_bytes * 2).min(MAX_PART_BYTES);
-        let packed = if compresses { self.pack(&self.asked[from..self.at].to_vec(), &blocks)? } else { None };
+        let packed = if compresses { self.pack(from, &blocks)? } else { None };
         if packed.is_none() {
             // What does not shrink goes in smaller parts; the rest is read again.
             let mut bytes = 0;
@@ -185,11 +185,8 @@ impl Job {
         Ok(Vec::new())
     }
 
-    fn pack(
-        &mut self,
-        asked: &[(u32, Listed)],
-        blocks: &[Bytes],
-    ) -> Result<Option<(Vec<Bytes>, Encoding)>, Unreadable> {
+    /// Compresses the blocks that are asked for from `from` on, if they shrink.
+    fn pack(&mut self, from: usize, blocks: &[Bytes]) -> Result<Option<(Vec<Bytes>, Encoding)>, Unreadable> {
         let started = Instant::now();
         let mut raw = Vec::with_capacity(blocks.iter().map(Bytes::len).sum());
         blocks.iter().for_each(|block| raw.extend_from_slice(block));
@@ -197,7 +194,7 @@ impl Job {
         let pieces = match self.request.asked {
             Asked::Own { .. } => choose_for_own(&mut self.sources, self.request.references.len(), limit),
             Asked::Listed(_) => {
-                let (indices, listed): (Vec<_>, Vec<_>) = asked.iter().copied().unzip();
+                let (indices, listed): (Vec<_>, Vec<_>) = self.asked[from..self.at].iter().copied().unzip();
                 let comparison = self.comparison.as_ref();
                 self.sources.list(0).map(|list| choose(list, comparison, &indices, &listed, limit)).unwrap_or_default()
             }

@@ -22,7 +22,7 @@ use crate::node::blocks::{End, Listed, Order, OrderId, Wanted};
 /// Orders that a peer has at a time: while one is on its way the next is thought about.
 const MAX_ORDERS: usize = 2;
 /// Bytes ordered at first of a peer of which nothing is known.
-const FIRST_ORDER_BYTES: u64 = 4 << 20;
+const FIRST_ORDER_BYTES: u64 = 8 << 20;
 /// Bytes of an order at least, as long as there are so many: smaller ones shrink less.
 const MIN_ORDER_BYTES: u64 = 256 << 10;
 /// Wants stolen for one order.
@@ -33,7 +33,7 @@ const MAX_BROKEN: u32 = 2;
 /// What is to be done about an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) enum OrderAction {
-    Place(Order),
+    Place(Box<Order>),
     Cancel(OrderId),
 }
 
@@ -152,12 +152,7 @@ impl Client {
 
     /// Members among which what is left is shared.
     fn helpers(&self, id: SessionId) -> u64 {
-        let Some(active) = self.sessions.get(&id) else { return 1 };
-        let session = &active.session;
-        let helps = |peer_id: &&PeerId| {
-            !session.is_held_back(peer_id) && (self.speaks_of_lists(id, peer_id) || session.has_delivered(peer_id))
-        };
-        (session.members().keys().filter(helps).count() as u64).max(1)
+        self.sessions.get(&id).map_or(1, |active| active.session.helpers().max(1) as u64)
     }
 
     /// Orders what a slower member will take much longer to send.
@@ -211,7 +206,7 @@ impl Client {
             peer.orders.place(order_id, order);
             let (list, references) = (source.list, source.references.clone());
             let order = Order { id: order_id, peer: peer_id, list, references, wanted };
-            peer.orders.outbox.push(OrderAction::Place(order));
+            peer.orders.outbox.push(OrderAction::Place(Box::new(order)));
         }
         self.touched.insert(peer_id);
         true

@@ -3,7 +3,7 @@
 use ggen_blockstore::Cid;
 use libp2p::PeerId;
 
-use super::{MAX_REFUSALS, MAX_REMEMBERED, MIN_RESERVE_BYTES, Session};
+use super::{MAX_REFUSALS, MAX_REMEMBERED, MIN_RESERVE_BYTES, Member, Session};
 
 /// Most blocks of one order.
 const MAX_RUN: usize = 4096;
@@ -88,6 +88,12 @@ impl Session {
         let Some(member) = self.members.get(peer) else { return false };
         let mut next = self.queue.range(member.cursor..).map(|order| &self.wants[order]);
         next.find(|want| !want.refused.contains(peer)).is_some_and(|want| want.place.is_some())
+    }
+
+    /// Members that may be asked and have refused nothing lately.
+    pub(in super::super) fn helpers(&self) -> usize {
+        let helps = |(peer, member): &(&PeerId, &Member)| member.refusals == 0 && !self.is_held_back(peer);
+        self.members.iter().filter(helps).count()
     }
 
     /// Bytes that nobody is asked for, as far as known.

@@ -28,7 +28,7 @@ impl Desk {
         let now = Instant::now();
         let mut client = Client::new(Arc::new(NoPriors));
         let (output, events) = session_channel(CREDIT);
-        let id = client.open(output, now);
+        let id = client.open(output, 0.0, now);
         let peers: Vec<_> = speaks.iter().map(|_| PeerId::random()).collect();
         let blocks: Vec<_> = (0..count).map(|index| block(index, bytes)).collect();
         client.describe(id, ListSource { list: *block(u32::MAX, 9).cid(), max_bytes: 1000, references: Vec::new() });
@@ -48,7 +48,7 @@ impl Desk {
 
     fn orders(&mut self, peer: usize) -> Vec<Order> {
         let placed = |action| match action {
-            OrderAction::Place(order) => order,
+            OrderAction::Place(order) => *order,
             OrderAction::Cancel(_) => panic!("an order is cancelled"),
         };
         self.actions(peer).into_iter().map(placed).collect()
