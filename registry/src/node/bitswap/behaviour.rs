@@ -106,8 +106,6 @@ pub enum Event {
 pub enum Misbehaviour {
     /// It sent bytes that hash to nothing it was asked for, again and again.
     UnaskedData,
-    /// It sent other bytes than the blocks that were ordered of it.
-    WrongBytes,
     /// Its answer to an order is none.
     MalformedAnswer,
     /// It sent something that is not a Bitswap message.
@@ -217,10 +215,9 @@ impl Behaviour {
 
     fn on_order_ended(&mut self, peer: PeerId, id: OrderId, end: End, now: Instant) {
         let blamed = self.client.on_order_ended(peer, id, end, now);
-        match end {
-            End::WrongBytes => self.report(peer, Misbehaviour::WrongBytes, blamed),
-            End::Malformed => self.report(peer, Misbehaviour::MalformedAnswer, blamed),
-            _ => {}
+        // Of orders that were given up meanwhile a session has been told, or there is none to tell.
+        if blamed && end == End::Malformed {
+            self.report(peer, Misbehaviour::MalformedAnswer, blamed);
         }
     }
 

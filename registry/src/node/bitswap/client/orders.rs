@@ -14,6 +14,7 @@ use super::{
         SessionId,
         channel::{Offence, SessionEvent},
         session::{Asking, ListSource, Place, Refusal},
+        wantlist::MAX_LIVE_WANTS,
     },
     Client, DropReason, Received, Standing,
 };
@@ -78,14 +79,12 @@ impl Orders {
         self.under_way.insert(id, order);
     }
 
-    /// The block of an order has come, or will not; says whether it was open.
-    fn settle(&mut self, id: OrderId, cid: &Cid) -> bool {
-        let charge = self.under_way.get_mut(&id).and_then(|order| order.open.remove(cid));
-        if let Some(charge) = charge {
-            self.live -= 1;
-            self.live_bytes -= charge;
-        }
-        charge.is_some()
+    /// The block of an order has come, or will not; returns what it took of the window, if it was open.
+    fn settle(&mut self, id: OrderId, cid: &Cid) -> Option<u64> {
+        let charge = self.under_way.get_mut(&id).and_then(|order| order.open.remove(cid))?;
+        self.live -= 1;
+        self.live_bytes -= charge;
+        Some(charge)
     }
 
     /// An order is over: what of it has not come.
@@ -252,7 +251,7 @@ impl Client {
         for block in blocks {
             let bytes = block.data().len() as u64;
             let Some(peer) = self.peers.get_mut(&peer_id) else { break };
-            if peer.orders.settle(id, block.cid()) {
+            if peer.orders.settle(id, block.cid()).is_some() {
                 answered_bytes += bytes;
             }
             if self.interest.contains_key(block.cid()) {
@@ -306,9 +305,14 @@ impl Client {
         order.progress_at = now;
         let session = order.session;
         for cid in cids {
-            let was_open = self.peers.get_mut(&peer_id).is_some_and(|peer| peer.orders.settle(id, cid));
-            let Some(active) = self.sessions.get_mut(&session).filter(|_| was_open) else { continue };
-            if active.session.on_refusal(cid, peer_id) == Refusal::Useless {
+            let Some(peer) = self.peers.get_mut(&peer_id) else { return };
+            let Some(charge) = peer.orders.settle(id, cid) else { continue };
+            if peer.wantlist.live() < MAX_LIVE_WANTS {
+                // It says no there too, and remembers: the block comes when it has it.
+                peer.wantlist.ask_block(*cid, charge, session, now);
+            } else if let Some(active) = self.sessions.get_mut(&session)
+                && active.session.on_refusal(cid, peer_id) == Refusal::Useless
+            {
                 self.drop_from(session, peer_id, DropReason::Useless);
             }
         }

@@ -145,6 +145,20 @@ fn one_that_has_no_list_is_asked_over_bitswap() {
     }
 }
 
+/// The peer remembers what it is asked for over Bitswap, and sends it when it has it.
+#[test]
+fn what_is_absent_is_asked_for_over_bitswap_where_it_is_remembered() {
+    let mut desk = Desk::new(&[true], 20, 1000);
+    let orders = desk.orders(0);
+    let absent = *desk.blocks[3].cid();
+    desk.client.on_order_absent(desk.peers[0], orders[0].id, &[absent], desk.now);
+    assert_eq!((desk.wanted(0), desk.actions(0)), (1, vec![]));
+    desk.client.on_presences(desk.peers[0], &[(absent, Presence::DontHave)], desk.now);
+    desk.end(0, orders[0].id, End::Done);
+    desk.client.on_blocks(desk.peers[0], vec![desk.blocks[3].clone()], 0, 1000, desk.now);
+    assert_eq!(desk.events().iter().filter(|event| matches!(event, SessionEvent::Block { .. })).count(), 1);
+}
+
 #[test]
 fn what_an_order_did_not_bring_is_asked_for_in_another_way() {
     let mut desk = Desk::new(&[true], 20, 1000);
