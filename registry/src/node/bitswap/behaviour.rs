@@ -216,8 +216,10 @@ impl Behaviour {
     fn on_order_ended(&mut self, peer: PeerId, id: OrderId, end: End, now: Instant) {
         let blamed = self.client.on_order_ended(peer, id, end, now);
         // Of orders that were given up meanwhile a session has been told, or there is none to tell.
-        if blamed && end == End::Malformed {
-            self.report(peer, Misbehaviour::MalformedAnswer, blamed);
+        match end {
+            End::WrongBytes if blamed => self.report(peer, Misbehaviour::UnaskedData, blamed),
+            End::Malformed if blamed => self.report(peer, Misbehaviour::MalformedAnswer, blamed),
+            _ => {}
         }
     }
 

@@ -284,6 +284,8 @@ impl Client {
         }
         if received.misbehaved {
             received.blamed |= self.ban(peer_id, Offence::WrongBytes, now);
+            // One that comes back and goes on where it was cut off has been told of already.
+            received.blamed |= self.sessions.values().any(|active| active.session.has_offended(&peer_id));
         }
         self.touched.insert(peer_id);
         self.fill_all(now);

@@ -394,6 +394,11 @@ impl Session {
         cids
     }
 
+    /// The peer did something wrong in this session.
+    pub(super) fn has_offended(&self, peer: &PeerId) -> bool {
+        self.offenders.contains_key(peer)
+    }
+
     /// The member sent a block.
     pub(super) fn has_delivered(&self, peer: &PeerId) -> bool {
         self.members.get(peer).is_some_and(|member| member.delivered)

@@ -349,7 +349,8 @@ impl Client {
             _ => None,
         };
         if let Some(offence) = offence {
-            self.blame_in(session, peer_id, offence);
+            // What does not hash to what was ordered is no accident of who asked whom.
+            self.ban(peer_id, offence, now);
         }
         self.touched.insert(peer_id);
         self.fill_all(now);
