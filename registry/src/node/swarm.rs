@@ -270,9 +270,12 @@ impl Driver {
                 self.on_listening(address);
                 self.openings.on_named(listener_id, &self.swarm);
             }
-            SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. } => {
-                tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "a listener was closed");
-                self.on_listener_failed(listener_id, &error.to_string());
+            SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
+                let failure = reason.err().map(|error| error.to_string());
+                if let Some(error) = &failure {
+                    tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "a listener was closed");
+                }
+                self.on_listener_closed(listener_id, failure.as_deref());
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 self.swarm.remove_external_address(&address);

@@ -16,7 +16,6 @@ use super::{
     failure::{self, usage},
     peers::provision,
     resolve::Wanted,
-    sources::Source,
 };
 use crate::{
     ErrorKind, Failure, FetchRequest, Fetched, ProviderReport, Reporter,
@@ -112,16 +111,14 @@ impl Operations {
         failure::blocking(move || Ok(Written::from(staged.commit().map_err(failure::store)?))).await
     }
 
-    /// The next package of the same namespace is asked of whom this one came from, unless this one was: then the DHT was
+    /// The next package of the same publisher is asked of whom this one came from, unless this one was: then the DHT was
     /// not asked.
     fn remember_source(&self, found: &Found, download: &Download, started: Instant) {
         let most = download.so_far().sources.iter().max_by_key(|(_, bytes)| **bytes);
-        let (Some((_, release)), Some(publisher), Some((peer, _))) = (&found.release, found.publisher, most) else {
-            return;
-        };
-        let namespace = release.package.namespace();
-        if self.sources.of(namespace, Some(&publisher), started).is_none() {
-            self.sources.looked_up(namespace, Source { publisher, peer: *peer }, Instant::now());
+        if let (Some(publisher), Some((peer, _))) = (found.publisher, most)
+            && self.sources.of(&publisher, started).is_none()
+        {
+            self.sources.looked_up(publisher, *peer, Instant::now());
         }
     }
 

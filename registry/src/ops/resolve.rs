@@ -13,7 +13,7 @@ use std::{
 use ggen_blockstore::{Block, Cid};
 use libp2p::PeerId;
 
-use super::{Operations, clock, download::Download, failure, peers::is_lie, sources::Source};
+use super::{Operations, clock, download::Download, failure, peers::is_lie};
 use crate::{
     BootstrapRequest, ErrorKind, Failure, Fault, Progress, Reporter,
     identity::{Envelope, IdentityChain, PublisherId, RecordError, Signed},
@@ -81,13 +81,15 @@ impl Operations {
         if download.is_offline() {
             return Ok(Vec::new());
         }
-        let namespace = wanted.package.namespace();
-        if let Some(source) = self.sources.of(namespace, wanted.publisher.as_ref(), Instant::now()) {
-            download.ask_first(source.peer).await.map_err(failure::stopped)?;
-            if let Some(claim) = self.ask_source(download, source, wanted.package).await? {
+        // A name without a publisher may have other claimants, which only the DHT knows.
+        if let Some(publisher) = wanted.publisher
+            && let Some(peer) = self.sources.of(&publisher, Instant::now())
+        {
+            download.ask_first(peer).await.map_err(failure::stopped)?;
+            if let Some(claim) = self.ask_source(download, peer, publisher, wanted.package).await? {
                 return Ok(vec![claim]);
             }
-            self.sources.forget(namespace);
+            self.sources.forget(&publisher);
         }
         let answers = self.ask_the_dht(wanted).await?;
         answers.liars.into_iter().for_each(|liar| download.blame(liar, Fault::InvalidRecord));
@@ -99,30 +101,31 @@ impl Operations {
     async fn ask_source(
         &self,
         download: &mut Download,
-        source: Source,
+        peer: PeerId,
+        publisher: PublisherId,
         package: &PackageId,
     ) -> Result<Option<Claim>, Failure> {
         let Some(node) = &self.node else { return Ok(None) };
-        let question = ClaimQuestion::new(&self.config.packages_topic, source.publisher, package.clone());
+        let question = ClaimQuestion::new(&self.config.packages_topic, publisher, package.clone());
         let question = question.encode().map_err(failure::failed)?;
-        let answer = tokio::time::timeout(SOURCE_PATIENCE, node.ask(source.peer, Protocol::Claim, question)).await;
+        let answer = tokio::time::timeout(SOURCE_PATIENCE, node.ask(peer, Protocol::Claim, question)).await;
         let answer = match answer {
             Ok(Ok(answer)) if !answer.is_empty() => answer,
             _ => return Ok(None),
         };
         let verified = failure::blocking(move || Ok(Claim::verify(&answer, clock::now()))).await?;
         match verified {
-            Ok(claim) if claim.publisher() == source.publisher && claim.package() == Some(package) => {
+            Ok(claim) if claim.publisher() == publisher && claim.package() == Some(package) => {
                 self.keep(vec![claim.clone()]).await?;
                 Ok(Some(claim))
             }
             Ok(_) => {
-                download.blame(source.peer, Fault::InvalidRecord);
+                download.blame(peer, Fault::InvalidRecord);
                 Ok(None)
             }
             Err(error) => {
                 if is_lie(&error) {
-                    download.blame(source.peer, Fault::InvalidRecord);
+                    download.blame(peer, Fault::InvalidRecord);
                 }
                 Ok(None)
             }

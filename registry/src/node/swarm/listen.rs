@@ -59,10 +59,14 @@ fn open(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<ListenerId,
     })
 }
 
-/// Listeners opened on command that have not all named an address yet, and who waits for them.
+type Reply = oneshot::Sender<Result<Vec<Multiaddr>, StartError>>;
+
+/// Listeners opened on command that have not all named an address yet, those that go because another failed, and who
+/// waits for either.
 #[derive(Debug, Default)]
 pub(super) struct Openings {
     openings: Vec<Opening>,
+    retreats: Vec<Retreat>,
 }
 
 #[derive(Debug)]
@@ -72,16 +76,19 @@ struct Opening {
     /// Those that have not named an address yet.
     waiting: HashSet<ListenerId>,
     give_up: Instant,
-    reply: oneshot::Sender<Result<Vec<Multiaddr>, StartError>>,
+    reply: Reply,
+}
+
+/// Who is told of a failure once nothing is listened on for it any more.
+#[derive(Debug)]
+struct Retreat {
+    closing: HashSet<ListenerId>,
+    error: StartError,
+    reply: Reply,
 }
 
 impl Openings {
-    fn add(
-        &mut self,
-        listeners: HashMap<ListenerId, Multiaddr>,
-        reply: oneshot::Sender<Result<Vec<Multiaddr>, StartError>>,
-        now: Instant,
-    ) {
+    fn add(&mut self, listeners: HashMap<ListenerId, Multiaddr>, reply: Reply, now: Instant) {
         let waiting = listeners.keys().copied().collect();
         self.openings.push(Opening { listeners, waiting, give_up: now + FIRST_ADDRESS, reply });
     }
@@ -97,18 +104,35 @@ impl Openings {
         }
     }
 
-    /// A listener has failed: whoever waits for it is told, and gets none. Returns the others that were opened with it,
-    /// which are to be closed.
+    /// A listener has failed: whoever waits for it gets none. Returns the others that were opened with it, which are to
+    /// be closed.
     #[must_use]
-    pub(super) fn on_closed(&mut self, listener: ListenerId, reason: &str) -> Vec<ListenerId> {
+    fn on_failed(&mut self, listener: ListenerId, reason: &str) -> Vec<ListenerId> {
         let mut others = Vec::new();
         for mut opening in self.openings.extract_if(.., |opening| opening.listeners.contains_key(&listener)) {
             let address = opening.listeners.remove(&listener).unwrap_or_else(Multiaddr::empty);
-            others.extend(opening.listeners.into_keys());
-            // An asker that no longer waits needs no answer.
-            let _unasked = opening.reply.send(Err(StartError::Listen { address, reason: reason.to_owned() }));
+            let error = StartError::Listen { address, reason: reason.to_owned() };
+            others.extend(opening.listeners.keys());
+            let closing = opening.listeners.into_keys().collect();
+            self.retreats.push(Retreat { closing, error, reply: opening.reply });
         }
+        self.tell_retreats();
         others
+    }
+
+    /// A listener is no more, for whatever reason.
+    fn on_closed(&mut self, listener: ListenerId) {
+        for retreat in &mut self.retreats {
+            retreat.closing.remove(&listener);
+        }
+        self.tell_retreats();
+    }
+
+    fn tell_retreats(&mut self) {
+        for retreat in self.retreats.extract_if(.., |retreat| retreat.closing.is_empty()) {
+            // An asker that no longer waits needs no answer.
+            let _unasked = retreat.reply.send(Err(retreat.error));
+        }
     }
 
     /// When somebody has waited long enough: an interface may have no address to name.
@@ -130,21 +154,15 @@ impl Openings {
 
 impl Driver {
     /// Opens listeners on all of `addresses`, or on none.
-    pub(super) fn listen(
-        &mut self,
-        addresses: &[Multiaddr],
-        reply: oneshot::Sender<Result<Vec<Multiaddr>, StartError>>,
-    ) {
+    pub(super) fn listen(&mut self, addresses: &[Multiaddr], reply: Reply) {
         let mut listeners = HashMap::new();
         for address in addresses {
             match open(&mut self.swarm, address) {
                 Ok(listener) => listeners.insert(listener, address.clone()),
                 Err(error) => {
-                    for listener in listeners.into_keys() {
-                        self.swarm.remove_listener(listener);
-                    }
-                    // An asker that no longer waits needs no answer.
-                    let _unasked = reply.send(Err(error));
+                    let closing = listeners.into_keys().filter(|id| self.swarm.remove_listener(*id)).collect();
+                    self.openings.retreats.push(Retreat { closing, error, reply });
+                    self.openings.tell_retreats();
                     return;
                 }
             };
@@ -153,10 +171,14 @@ impl Driver {
         self.openings.answer(&self.swarm, |opening| opening.waiting.is_empty());
     }
 
-    /// A listener has failed by itself.
-    pub(super) fn on_listener_failed(&mut self, listener: ListenerId, reason: &str) {
-        for other in self.openings.on_closed(listener, reason) {
-            self.swarm.remove_listener(other);
+    /// A listener is closed: on command, or because it failed.
+    pub(super) fn on_listener_closed(&mut self, listener: ListenerId, failure: Option<&str>) {
+        self.openings.on_closed(listener);
+        let Some(reason) = failure else { return };
+        for other in self.openings.on_failed(listener, reason) {
+            if !self.swarm.remove_listener(other) {
+                self.openings.on_closed(other);
+            }
         }
     }
 }
@@ -176,12 +198,14 @@ mod tests {
         openings.add(HashMap::from([third.clone()]), other_reply, Instant::now());
         // The first has named an address, and goes all the same.
         openings.note_named(first.0);
-        assert_eq!(openings.on_closed(second.0, "gone"), [first.0]);
+        assert_eq!(openings.on_failed(second.0, "gone"), [first.0]);
+        answer.try_recv().expect_err("the first is still open");
+        openings.on_closed(first.0);
         match answer.try_recv().unwrap() {
             Err(StartError::Listen { address, reason }) => assert_eq!((address, reason.as_str()), (second.1, "gone")),
             other => panic!("{other:?}"),
         }
-        assert_eq!(openings.on_closed(second.0, "gone"), [], "once is enough");
+        assert_eq!(openings.on_failed(second.0, "gone"), [], "once is enough");
         assert!(other_answer.try_recv().is_err(), "another opening goes on");
     }
 }

@@ -14,44 +14,51 @@ async fn dht_walks(registry: &Registry) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_next_package_of_a_namespace_costs_no_walk_through_the_dht() {
+async fn the_next_package_of_a_publisher_that_is_named_costs_no_walk_through_the_dht() {
     let (homes, work) = ([TempDir::new().unwrap(), TempDir::new().unwrap()], TempDir::new().unwrap());
     let (alice, bob) = (open(homes[0].path()).await, open(homes[1].path()).await);
     connect(&bob, address(&alice)).await;
-    for name in ["lamp", "bottle"] {
-        publish(&alice, work.path(), name, "1.0.0").await;
-    }
+    let publisher = publish(&alice, work.path(), "lamp", "1.0.0").await.publisher.unwrap();
+    publish(&alice, work.path(), "bottle", "1.0.0").await;
     fetch(&bob, "tests/lamp", &work.path().join("lamp")).await;
     let before = dht_walks(&bob).await;
     assert!(before > 0, "the first one is looked up");
-    let fetched = fetch(&bob, "tests/bottle", &work.path().join("bottle")).await;
+    let bottle = format!("{publisher}/tests/bottle");
+    let fetched = fetch(&bob, &bottle, &work.path().join("bottle")).await;
     assert_eq!(fetched.version.as_deref(), Some("1.0.0"));
     assert_eq!(dht_walks(&bob).await, before);
 
     // Published since: the source says so itself.
     publish(&alice, work.path(), "bottle", "1.1.0").await;
-    let fetched = fetch(&bob, "tests/bottle", &work.path().join("newer")).await;
+    let fetched = fetch(&bob, &bottle, &work.path().join("newer")).await;
     assert_eq!(fetched.version.as_deref(), Some("1.1.0"));
     assert_eq!(dht_walks(&bob).await, before);
+
+    // Without the publisher, others may claim it too: they are looked for.
+    fetch(&bob, "tests/bottle", &work.path().join("anybody's")).await;
+    assert!(dht_walks(&bob).await > before);
     alice.shutdown().await.unwrap();
     bob.shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_is_gone_or_does_not_know_costs_one_walk_and_no_more() {
+async fn a_source_that_is_gone_is_not_waited_for() {
     let homes: Vec<_> = (0..3).map(|_| TempDir::new().unwrap()).collect();
     let work = TempDir::new().unwrap();
     let (alice, bob, carol) = (open(homes[0].path()).await, open(homes[1].path()).await, open(homes[2].path()).await);
     connect(&bob, address(&alice)).await;
     connect(&carol, address(&alice)).await;
     connect(&bob, address(&carol)).await;
-    publish(&alice, work.path(), "lamp", "1.0.0").await;
-    publish(&carol, work.path(), "bottle", "1.0.0").await;
-    fetch(&bob, "tests/lamp", &work.path().join("lamp")).await;
-    // Of the same namespace, but of another publisher: whom lamp came from knows nothing of it.
-    let fetched = fetch(&bob, "tests/bottle", &work.path().join("bottle")).await;
-    assert_eq!(fetched.package.as_deref(), Some("tests/bottle"));
+    let publisher = publish(&alice, work.path(), "lamp", "1.0.0").await.publisher.unwrap();
+    publish(&alice, work.path(), "bottle", "1.0.0").await;
+    let bottle = format!("{publisher}/tests/bottle");
+    fetch(&carol, &bottle, &work.path().join("carol's")).await;
+    fetch(&bob, &format!("{publisher}/tests/lamp"), &work.path().join("lamp")).await;
     alice.shutdown().await.unwrap();
+    let before = dht_walks(&bob).await;
+    let fetched = fetch(&bob, &bottle, &work.path().join("bob's")).await;
+    assert_eq!(fetched.package.as_deref(), Some("tests/bottle"));
+    assert!(dht_walks(&bob).await > before);
     bob.shutdown().await.unwrap();
     carol.shutdown().await.unwrap();
 }
