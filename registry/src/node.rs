@@ -8,6 +8,7 @@ mod addresses;
 mod admission;
 mod behaviour;
 pub mod bitswap;
+pub mod blocks;
 mod command;
 mod handle;
 mod names;
@@ -31,7 +32,8 @@ use tokio::{sync::mpsc, task::JoinHandle};
 pub(crate) use addresses::Nat;
 pub(crate) use admission::{RecordPolicy, Refused};
 pub(crate) use behaviour::AGENT;
-pub(crate) use bitswap::{MAX_QUESTION_CIDS, Offence, Prior, Priors, SessionEvent};
+pub(crate) use bitswap::{BlockWant, ListSource, MAX_QUESTION_CIDS, Offence, Place, Prior, Priors, SessionEvent};
+pub(crate) use blocks::{Listed, Lists};
 pub(crate) use command::{DialFailed, FoundRecord, Gossip, GossipId, Snapshot, Verdict};
 pub(crate) use handle::{Handle, Stopped};
 pub(crate) use requests::{AskError, Asked, Met, Protocol};
@@ -84,6 +86,7 @@ pub(crate) struct Setup {
     pub(crate) store: Arc<dyn Blockstore>,
     pub(crate) policy: Arc<dyn RecordPolicy>,
     pub(crate) priors: Arc<dyn Priors>,
+    pub(crate) lists: Arc<dyn Lists>,
     /// Peers that are not treated as usual.
     pub(crate) treatments: Vec<(PeerId, Treatment)>,
 }
@@ -116,7 +119,8 @@ pub(crate) struct Started {
 pub(crate) async fn start(setup: Setup) -> Result<Started, StartError> {
     let peer_id = setup.key.public().to_peer_id();
     let (names, reach) = (names::Names::new(&setup.config.dns_servers), reach::Reach::new());
-    let mut swarm = behaviour::swarm(setup.key, &setup.config, setup.store, setup.stays, setup.priors, &reach)?;
+    let knowledge = behaviour::Knowledge { store: setup.store, priors: setup.priors, lists: setup.lists };
+    let mut swarm = behaviour::swarm(setup.key, &setup.config, knowledge, setup.stays, &reach)?;
     for (peer, treatment) in setup.treatments {
         swarm.behaviour_mut().treat(peer, treatment);
     }

@@ -9,6 +9,7 @@ mod failure;
 mod fetch;
 mod info;
 mod limiter;
+mod lists;
 #[cfg(test)]
 mod loopback;
 mod mirror;
@@ -34,6 +35,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 use ggen_blockstore::Blockstore;
 
 pub(crate) use failure::{address, catalog as catalog_failed, failed};
+pub(crate) use lists::Manifests;
 pub(crate) use mirror::{Book, Mirror};
 pub(crate) use news::Newsroom;
 pub(crate) use peers::{KnownPeers, treatments};

@@ -21,7 +21,7 @@ use crate::{
     index::Catalog,
     keys::KeyStore,
     node,
-    ops::{ClaimPolicy, Imports, KnownPeers, Mirror, Newsroom, Operations, Sources, failed, treatments},
+    ops::{ClaimPolicy, Imports, KnownPeers, Manifests, Mirror, Newsroom, Operations, Sources, failed, treatments},
     place::{Opened, Place},
 };
 
@@ -389,7 +389,8 @@ async fn start_node(
     let priors = Arc::new(KnownPeers(Arc::clone(peers)));
     let treatments = treatments(peers);
     let stays = mode != Mode::Ephemeral;
-    let setup = node::Setup { key, config, listen, follow, stays, store, policy, priors, treatments };
+    let lists = Arc::new(Manifests);
+    let setup = node::Setup { key, config, listen, follow, stays, store, policy, priors, lists, treatments };
     Ok(node::start(setup).await?)
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod crates;
 pub(crate) mod dns;
 pub(crate) mod kubo;
 pub(crate) mod nodes;
+pub(crate) mod proxy;
 pub(crate) mod rust_ipfs;
 pub(crate) mod search_network;
 pub(crate) mod trees;

@@ -39,6 +39,12 @@ impl RecordCid {
     }
 }
 
+impl From<RecordCid> for Cid {
+    fn from(record: RecordCid) -> Self {
+        record.0
+    }
+}
+
 impl fmt::Display for RecordCid {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(formatter)

@@ -15,7 +15,7 @@ use libp2p::{
 };
 
 use super::{
-    StartError, bitswap,
+    StartError, bitswap, blocks,
     names::configuration,
     reach::{Doubted, Reach},
     records::RecordStore,
@@ -64,6 +64,7 @@ pub(crate) struct Behaviour {
     pub(crate) gossip: gossipsub::Behaviour,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
     pub(crate) bitswap: bitswap::Behaviour,
+    pub(crate) blocks: blocks::Behaviour,
     pub(crate) search: requests::Behaviour,
     pub(crate) catalog: requests::Behaviour,
     pub(crate) claim: requests::Behaviour,
@@ -118,13 +119,19 @@ impl Behaviour {
     }
 }
 
+/// What a node's protocols look things up in.
+pub(crate) struct Knowledge {
+    pub(crate) store: Arc<dyn Blockstore>,
+    pub(crate) priors: Arc<dyn bitswap::Priors>,
+    pub(crate) lists: Arc<dyn blocks::Lists>,
+}
+
 /// Builds the swarm of a node; nothing listens or dials yet. One that `answers` can be asked by others.
 pub(crate) fn swarm(
     key: Keypair,
     config: &Config,
-    store: Arc<dyn Blockstore>,
+    knowledge: Knowledge,
     answers: bool,
-    priors: Arc<dyn bitswap::Priors>,
     reach: &Reach,
 ) -> Result<Swarm<Behaviour>, StartError> {
     let (resolver, resolver_options) = configuration(&config.dns_servers);
@@ -136,7 +143,7 @@ pub(crate) fn swarm(
         .with_quic()
         .with_dns_config(resolver, resolver_options)
         .with_behaviour(|key| {
-            compose(key, config, store, answers, priors, reach).map_err(|error| Box::new(error) as Box<_>)
+            compose(key, config, knowledge, answers, reach).map_err(|error| Box::new(error) as Box<_>)
         })
         .map_err(|error| transport(&error))?
         .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_CONNECTION))
@@ -148,11 +155,11 @@ pub(crate) fn swarm(
 fn compose(
     key: &Keypair,
     config: &Config,
-    store: Arc<dyn Blockstore>,
+    knowledge: Knowledge,
     answers: bool,
-    priors: Arc<dyn bitswap::Priors>,
     reach: &Reach,
 ) -> Result<Behaviour, StartError> {
+    let Knowledge { store, priors, lists } = knowledge;
     let peer = key.public().to_peer_id();
     let limits = ConnectionLimits::default()
         .with_max_established(Some(config.limits.connections))
@@ -175,7 +182,8 @@ fn compose(
         ggen_kad: Doubted::new(kademlia(peer, Dht::Ggen, GGEN_KAD_PACKET_BYTES, config), reach.clone()),
         gossip: gossip(key, &gossipsub::IdentTopic::new(&config.packages_topic))?,
         mdns: mdns(peer, config)?.into(),
-        bitswap: bitswap::Behaviour::knowing(store, bitswap::Config::default(), priors),
+        bitswap: bitswap::Behaviour::knowing(Arc::clone(&store), bitswap::Config::default(), priors),
+        blocks: blocks::Behaviour::new(blocks::Setup { store, lists }),
         search: requests::behaviour(Protocol::Search, answers),
         catalog: requests::behaviour(Protocol::Catalog, answers),
         claim: requests::behaviour(Protocol::Claim, answers),

@@ -1,7 +1,7 @@
 //! Bitswap 1.2.0 (and 1.1.0, 1.0.0 for old peers): blocks by CID, from peers and for peers.
 //!
 //! ```text
-//! Behaviour ─ Client ─ Session*      which peer is asked for which block
+//! Behaviour ─ Client ─ Session*      which peer is asked for which block, and whether by a list (`node/blocks`)
 //!     │          └─ Peer* = Wantlist (what it was told) + Meter (how fast it is)
 //!     ├── Server ─ Ledger*           what peers want of us; the store is read on blocking threads
 //!     └── Handler*                   one connection: streams, frames, messages, hashing
@@ -37,6 +37,7 @@ pub use channel::{
 };
 pub use client::MAX_QUESTION_CIDS;
 pub use prior::{NoPriors, Prior, Priors};
+pub use session::{BlockWant, ListSource, Place};
 
 /// Names a session of one [`Behaviour`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -10,7 +10,7 @@ use super::{
     StartError,
     addresses::Nat,
     behaviour::Dht,
-    bitswap::{SessionId, SessionSender},
+    bitswap::{BlockWant, ListSource, SessionId, SessionSender},
     names::Target,
     requests::{AskError, Protocol, Reply},
     sighting::Treatment,
@@ -60,8 +60,10 @@ pub(crate) enum Command {
     Speakers { protocol: Protocol, reply: oneshot::Sender<Vec<PeerId>> },
     /// Open a block session.
     OpenSession { events: SessionSender, least_reputation: f64, reply: oneshot::Sender<SessionId> },
+    /// Name the list that wants of a session have places in.
+    Describe { session: SessionId, list: ListSource },
     /// Want blocks in a session.
-    Want { session: SessionId, wants: Vec<(Cid, Option<u64>)> },
+    Want { session: SessionId, wants: Vec<BlockWant> },
     /// Want blocks no longer.
     CancelWants { session: SessionId, cids: Vec<Cid> },
     /// A peer may have what a session wants.

@@ -4,7 +4,7 @@ use ggen_blockstore::Cid;
 use libp2p::PeerId;
 
 use super::{
-    bitswap::{SessionEvent, SessionId, SessionReceiver},
+    bitswap::{BlockWant, ListSource, SessionEvent, SessionId, SessionReceiver},
     command::Command,
     handle::{Handle, Stopped},
 };
@@ -22,8 +22,13 @@ impl Session {
         Self { id, node, events }
     }
 
+    /// Names the list in which wants have places from now on.
+    pub(crate) async fn describe(&self, list: ListSource) -> Result<(), Stopped> {
+        self.node.send(Command::Describe { session: self.id, list }).await
+    }
+
     /// Wants blocks, in this order of priority. Sizes in bytes, where known, fill the windows better.
-    pub(crate) async fn want(&self, wants: Vec<(Cid, Option<u64>)>) -> Result<(), Stopped> {
+    pub(crate) async fn want(&self, wants: Vec<BlockWant>) -> Result<(), Stopped> {
         self.node.send(Command::Want { session: self.id, wants }).await
     }
 

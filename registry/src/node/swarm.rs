@@ -240,6 +240,7 @@ impl Driver {
                     self.bitswap().close_session(id);
                 }
             }
+            Command::Describe { session, list } => self.bitswap().describe(session, list),
             Command::Want { session, wants } => self.bitswap().want(session, wants),
             Command::CancelWants { session, cids } => self.bitswap().cancel(session, &cids),
             Command::AddPeer { session, peer } => self.bitswap().add_peer(session, peer),
@@ -302,6 +303,7 @@ impl Driver {
             BehaviourEvent::Gossip(event) => self.on_gossip(event),
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.on_neighbours(found),
             BehaviourEvent::Bitswap(event) => self.on_bitswap(event),
+            BehaviourEvent::Blocks(event) => self.bitswap().on_blocks_event(event),
             BehaviourEvent::Search(event) => self.on_request_event(Protocol::Search, event),
             BehaviourEvent::Catalog(event) => self.on_request_event(Protocol::Catalog, event),
             BehaviourEvent::Claim(event) => self.on_request_event(Protocol::Claim, event),
@@ -330,6 +332,8 @@ impl Driver {
 
     fn on_bitswap(&mut self, event: bitswap::Event) {
         match event {
+            bitswap::Event::Order(order) => self.swarm.behaviour_mut().blocks.order(*order),
+            bitswap::Event::CancelOrder(id) => self.swarm.behaviour_mut().blocks.cancel(id),
             bitswap::Event::Served { peer, bytes, .. } => {
                 self.bytes_sent += bytes;
                 self.tell(Sighting::Traffic { peer, sent: bytes, received: 0, rate: None });
@@ -340,7 +344,8 @@ impl Driver {
             }
             bitswap::Event::PeerMisbehaved { peer, reason, blamed } => {
                 if !blamed {
-                    let malformed = matches!(reason, bitswap::Misbehaviour::Malformed { .. });
+                    use bitswap::Misbehaviour::{Malformed, MalformedAnswer};
+                    let malformed = matches!(reason, Malformed { .. } | MalformedAnswer);
                     self.tell(Sighting::Misbehaved { peer, malformed });
                 }
                 tracing::info!(target: "ggen_marketplace::backend::p2p", %peer, ?reason, "a peer misbehaved");

@@ -34,7 +34,7 @@ use self::{
 };
 use crate::{
     Fault, PeerBook, Progress, Reporter,
-    node::{Handle, Stopped},
+    node::{Handle, ListSource, Place, Stopped},
 };
 
 pub(crate) use self::source::{Want, Wants};
@@ -103,6 +103,8 @@ pub(crate) struct Download {
     reporter: Arc<dyn Reporter>,
     totals: Totals,
     done: Downloaded,
+    /// Releases of what is brought that may be here already, the nearest first.
+    others: Vec<Cid>,
     _lease: Lease,
 }
 
@@ -124,7 +126,7 @@ impl Download {
     pub(crate) fn offline(store: Arc<dyn Blockstore>, limits: DownloadLimits, reporter: Arc<dyn Reporter>) -> Self {
         let lease = store.lease();
         let (totals, done) = (Totals::default(), Downloaded::default());
-        Self { store, network: None, limits, reporter, totals, done, _lease: lease }
+        Self { store, network: None, limits, reporter, totals, done, others: Vec::new(), _lease: lease }
     }
 
     /// Providers are looked for under this CID too from now on, whenever the session wants more peers.
@@ -157,6 +159,15 @@ impl Download {
         }
     }
 
+    /// Names releases of what is brought that may be here already, the nearest first.
+    pub(crate) fn compare_with(&mut self, others: Vec<Cid>) {
+        self.others = others;
+    }
+
+    pub(crate) fn others(&self) -> &[Cid] {
+        &self.others
+    }
+
     /// Tells progress against these totals from now on.
     pub(crate) fn expect(&mut self, totals: Totals) {
         self.totals = totals;
@@ -184,7 +195,21 @@ impl Download {
 
     /// Brings a single block and returns its bytes.
     pub(crate) async fn block(&mut self, cid: Cid) -> Result<bytes::Bytes, DownloadError> {
-        self.list(vec![(cid, None)]).await?;
+        self.list(vec![(cid, None).into()]).await?;
+        self.here(cid).await
+    }
+
+    /// Brings a list, all its own blocks together where a peer can send them so, and returns its root.
+    pub(crate) async fn list_root(&mut self, source: ListSource) -> Result<bytes::Bytes, DownloadError> {
+        let cid = source.list;
+        if let Some(network) = &self.network {
+            network.describe(source).await?;
+        }
+        self.list(vec![Want { cid, size: None, place: Some(Place::Own) }]).await?;
+        self.here(cid).await
+    }
+
+    async fn here(&self, cid: Cid) -> Result<bytes::Bytes, DownloadError> {
         let store = self.store.clone();
         let read = move || store.get(&cid)?.ok_or(ggen_blockstore::Error::NotFound { cid });
         Ok(tokio::task::spawn_blocking(read).await.map_err(DownloadError::Worker)??)
@@ -256,7 +281,7 @@ impl Download {
                         if open.is_empty() {
                             deadline = Instant::now() + self.limits.idle_timeout;
                         }
-                        open.extend(wants.iter().map(|(cid, _)| *cid));
+                        open.extend(wants.iter().map(|want| want.cid));
                         network.want(wants).await?;
                         continue;
                     }

@@ -12,7 +12,7 @@ use ggen_blockstore::{Arrivals, Blockstore, Cid, DAG_CBOR, PathStep, PathWalk, d
 use self::output::{Output, Written};
 use super::{
     Operations,
-    download::{Download, DownloadError, DownloadLimits, Totals, Wants},
+    download::{Download, DownloadError, DownloadLimits, Totals, Want, Wants},
     failure::{self, usage},
     peers::provision,
     resolve::Wanted,
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     ErrorKind, Failure, FetchRequest, Fetched, ProviderReport, Reporter,
     identity::{PublisherId, Record},
+    node::{ListSource, Place},
     package::{ManifestEntry, ManifestReader, Release, Target},
 };
 
@@ -280,9 +281,14 @@ impl Operations {
     /// The manifest, all of its own blocks in the store.
     pub(super) async fn manifest(&self, download: &mut Download, release: &Release) -> Result<ManifestReader, Failure> {
         let on_error = |error| failure::download(&release.manifest, error);
-        let root = download.block(release.manifest).await.map_err(on_error)?;
+        let references = match download.is_offline() {
+            true => Vec::new(),
+            false => self.references(release, download.others().to_vec()).await?,
+        };
+        let source = ListSource { list: release.manifest, max_bytes: release.manifest_bytes, references };
+        let root = download.list_root(source).await.map_err(on_error)?;
         let reader = ManifestReader::new(release, &root).map_err(failure::verification)?;
-        let chunks = reader.chunks().iter().map(|chunk| (chunk.link, Some(u64::from(chunk.bytes)))).collect();
+        let chunks = reader.chunks().iter().map(|chunk| (chunk.link, Some(u64::from(chunk.bytes))).into()).collect();
         download.list(chunks).await.map_err(on_error)?;
         Ok(reader)
     }
@@ -322,9 +328,17 @@ pub(super) fn part(
 
 /// The wants of a manifest, read a part at a time.
 fn parts(store: Arc<dyn Blockstore>, manifest: Arc<ManifestReader>) -> impl Wants {
+    let mut before = 0;
     (0..manifest.chunks().len()).map(move |index| {
         let entries = part(&*store, &manifest, index)?;
-        Ok(entries.into_iter().map(|entry| (entry.cid, Some(u64::from(entry.size)))).collect())
+        let first = before;
+        before += entries.len() as u32;
+        let want = |(entry, at): (ManifestEntry, u32)| Want {
+            cid: entry.cid,
+            size: Some(u64::from(entry.size)),
+            place: Some(Place::Listed(at)),
+        };
+        Ok(entries.into_iter().zip(first..).map(want).collect())
     })
 }
 

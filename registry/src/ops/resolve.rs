@@ -49,6 +49,7 @@ impl Operations {
         let Located { publisher, versions } = self.locate(download, wanted, reporter).await?;
         let chosen = choose(&versions, wanted)?;
         download.search_under(chosen.release.cid());
+        download.compare_with(nearest(&versions, chosen));
         let release = self.release_of(download, &publisher.chain, wanted.package, chosen).await?;
         // Whose packages are used here is worth hearing of.
         let id = publisher.chain.publisher();
@@ -378,6 +379,13 @@ pub(super) async fn walk(
         walk.supply(&block).map_err(failure::verification)?;
     }
     Ok(walk.finish().map_err(failure::verification)?.entries)
+}
+
+/// The other releases, the nearest in version first: the lower ones, then the higher ones.
+fn nearest(entries: &[VersionEntry], chosen: &VersionEntry) -> Vec<Cid> {
+    let at = entries.iter().position(|entry| entry.release == chosen.release).unwrap_or(entries.len());
+    let (lower, higher) = entries.split_at(at);
+    lower.iter().rev().chain(higher.iter().skip(1)).map(|entry| *entry.release.cid()).collect()
 }
 
 /// The newest version that fits and is not yanked; an exact requirement may name a yanked one.

@@ -54,6 +54,7 @@ impl Peer {
             store,
             policy: Arc::new(NoRecords),
             priors: Arc::new(NoPriors),
+            lists: Arc::new(super::Manifests),
             treatments: Vec::new(),
         };
         let Started { handle, listening, asked, .. } = start(setup).await.unwrap();

@@ -128,7 +128,7 @@ impl Operations {
         for cid in checked.roots.iter().take(MAX_SEARCHED).chain(cids.iter().take(MAX_SEARCHED)) {
             download.search_under(cid);
         }
-        if let Err(error) = download.list(cids.iter().map(|cid| (*cid, None)).collect()).await {
+        if let Err(error) = download.list(cids.iter().map(|cid| (*cid, None).into()).collect()).await {
             // What came is kept; the rest is reported.
             tracing::info!(target: "ggen_marketplace::backend::p2p", %error, "not all that was bad could be fetched again");
         }

@@ -151,6 +151,27 @@ impl ManifestBuilder {
     }
 }
 
+/// Reads the chunks of a manifest out of its root, whichever release it is of. Nothing is checked but bounds.
+///
+/// # Errors
+/// [`ManifestError`] if it is malformed or over its bounds.
+pub(crate) fn manifest_chunks(root: &[u8]) -> Result<Vec<ManifestChunk>, ManifestError> {
+    Ok(read_root(root)?.chunks)
+}
+
+/// Reads the entries of a chunk, whichever manifest it is of. Nothing is checked but bounds.
+///
+/// # Errors
+/// [`ManifestError`] if it is malformed.
+pub(crate) fn manifest_entries(chunk: &[u8]) -> Result<Vec<ManifestEntry>, ManifestError> {
+    let mut entries = Vec::new();
+    let mut rest = chunk;
+    while !rest.is_empty() {
+        entries.push(read_entry(&mut rest)?);
+    }
+    Ok(entries)
+}
+
 /// Reads a manifest, checked against the release that names it. The caller checks the hash of every block.
 #[derive(Clone, Debug)]
 pub struct ManifestReader {
@@ -166,11 +187,7 @@ impl ManifestReader {
     /// # Errors
     /// [`ManifestError`] if it is malformed, over its bounds, or not what `release` says.
     pub fn new(release: &Release, root: &[u8]) -> Result<Self, ManifestError> {
-        let decoded: Root =
-            decode_canonical(WHAT, root, MAX_ROOT_BYTES).map_err(|error| malformed(&error.to_string()))?;
-        if decoded.r#type != TYPE {
-            return Err(malformed(&format!("its type is not `{TYPE}`")));
-        }
+        let decoded = read_root(root)?;
         expect_equal("entries", decoded.entries, release.blocks)?;
         let in_chunks: u64 = decoded.chunks.iter().map(|chunk| u64::from(chunk.entries)).sum();
         expect_equal("entries in its chunks", in_chunks, release.blocks)?;
@@ -217,11 +234,7 @@ impl ManifestReader {
     pub fn read_chunk(&self, index: usize, bytes: &[u8]) -> Result<Vec<ManifestEntry>, ManifestError> {
         let chunk = self.chunks.get(index).ok_or_else(|| malformed(&format!("it has no chunk {index}")))?;
         expect_equal("bytes in a chunk", bytes.len() as u64, u64::from(chunk.bytes))?;
-        let mut entries = Vec::with_capacity((chunk.entries as usize).min(bytes.len() / 3));
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            entries.push(read_entry(&mut rest)?);
-        }
+        let entries = manifest_entries(bytes)?;
         expect_equal("entries in a chunk", entries.len() as u64, u64::from(chunk.entries))?;
         if index == 0 && entries[0].cid != self.content {
             return Err(ManifestError::Mismatch {
@@ -251,6 +264,14 @@ impl ManifestReader {
         expect_equal("bytes of content", total, self.content_bytes)?;
         Ok(all)
     }
+}
+
+fn read_root(root: &[u8]) -> Result<Root, ManifestError> {
+    let decoded: Root = decode_canonical(WHAT, root, MAX_ROOT_BYTES).map_err(|error| malformed(&error.to_string()))?;
+    if decoded.r#type != TYPE {
+        return Err(malformed(&format!("its type is not `{TYPE}`")));
+    }
+    Ok(decoded)
 }
 
 fn write_entry(out: &mut Vec<u8>, cid: &Cid, size: u32) {

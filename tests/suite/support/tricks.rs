@@ -23,7 +23,7 @@ pub(crate) struct TrickStore {
 }
 
 impl TrickStore {
-    /// From now on every block has other bytes than it should.
+    /// From now on every block of text has other bytes than it should: what is text only its hash can tell.
     pub(crate) fn lie(&self) {
         self.lies.store(true, Ordering::Release);
     }
@@ -57,7 +57,7 @@ impl Blockstore for TrickStore {
         std::thread::sleep(takes);
         let data = self.store.get(cid)?;
         match self.lies.load(Ordering::Acquire) {
-            true => Ok(data.map(|data| data.iter().map(|byte| !byte).collect())),
+            true => Ok(data.map(|data| if data.is_ascii() { data.iter().rev().copied().collect() } else { data })),
             false => Ok(data),
         }
     }

@@ -23,12 +23,14 @@ use super::{
     SessionId,
     answer::{self, Reading},
     channel::{Offence, SessionSender},
-    client::{Client, TICK_EVERY},
+    client::{Client, OrderAction, TICK_EVERY},
     handler::{Arrived, Command, CommandKind, Handler, LaneName, Report, ReportKind, now},
     message::{Message, Version},
     prior::{NoPriors, Priors},
     server::{Job, Server},
+    session::{BlockWant, ListSource},
 };
+use crate::node::blocks::{self, End, Order, OrderId};
 
 /// Malformed messages after which the connections to a peer are closed.
 const MAX_MALFORMED: u32 = 3;
@@ -61,6 +63,10 @@ pub struct SessionSpec {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
+    /// An order is to be carried out.
+    Order(Box<Order>),
+    /// An order is of no use any more.
+    CancelOrder(OrderId),
     /// A peer broke the protocol. Sessions ask it no more.
     PeerMisbehaved {
         /// The peer.
@@ -100,6 +106,8 @@ pub enum Event {
 pub enum Misbehaviour {
     /// It sent bytes that hash to nothing it was asked for, again and again.
     UnaskedData,
+    /// Its answer to an order is none.
+    MalformedAnswer,
     /// It sent something that is not a Bitswap message.
     Malformed {
         /// What is wrong with it.
@@ -170,9 +178,49 @@ impl Behaviour {
 
     /// Wants blocks, in the order in which they are needed; `None` for a size that is not known. Blocks that the
     /// session wants already keep their place. Nothing is looked for in our own store.
-    pub fn want(&mut self, id: SessionId, wants: impl IntoIterator<Item = (Cid, Option<u64>)>) {
+    pub fn want<W: Into<BlockWant>>(&mut self, id: SessionId, wants: impl IntoIterator<Item = W>) {
         self.client.want(id, wants, now());
         self.wake();
+    }
+
+    /// Names the list in which wants of a session have places from now on. Peers that speak
+    /// [`blocks`](crate::node::blocks) are asked for these by their places: see [`Event::Order`].
+    pub fn describe(&mut self, id: SessionId, list: ListSource) {
+        self.client.describe(id, list);
+    }
+
+    /// Takes what came of orders, and of peers that can be given some.
+    pub fn on_blocks_event(&mut self, event: blocks::Event) {
+        let now = now();
+        match event {
+            blocks::Event::Speaks { peer, speaks } => self.client.on_speaks(peer, speaks, now),
+            blocks::Event::Arrived { peer, id, blocks } => {
+                let received = self.client.on_ordered(peer, id, blocks, now);
+                let traffic = self.traffic.entry(peer).or_default();
+                traffic.received.0 += received.blocks;
+                traffic.received.1 += received.bytes;
+                traffic.unwanted += received.unwanted;
+            }
+            blocks::Event::Absent { peer, id, cids } => self.client.on_order_absent(peer, id, &cids, now),
+            blocks::Event::Progress { peer, id, bytes } => self.client.on_order_progress(peer, id, bytes, now),
+            blocks::Event::Ended { peer, id, end } => self.on_order_ended(peer, id, end, now),
+            blocks::Event::Served { peer, blocks, bytes } => {
+                let traffic = self.traffic.entry(peer).or_default();
+                traffic.served.0 += blocks;
+                traffic.served.1 += bytes;
+            }
+        }
+        self.wake();
+    }
+
+    fn on_order_ended(&mut self, peer: PeerId, id: OrderId, end: End, now: Instant) {
+        let blamed = self.client.on_order_ended(peer, id, end, now);
+        // Of orders that were given up meanwhile a session has been told, or there is none to tell.
+        match end {
+            End::WrongBytes if blamed => self.report(peer, Misbehaviour::UnaskedData, blamed),
+            End::Malformed if blamed => self.report(peer, Misbehaviour::MalformedAnswer, blamed),
+            _ => {}
+        }
     }
 
     /// Wants blocks no longer. Those on their way may still arrive.
@@ -368,6 +416,13 @@ impl Behaviour {
             if peer.keeps_alive != keep_alive {
                 peer.keeps_alive = keep_alive;
                 self.send(peer_id, CommandKind::KeepAlive(keep_alive));
+            }
+            for action in self.client.take_order_actions(&peer_id) {
+                let event = match action {
+                    OrderAction::Place(order) => Event::Order(order),
+                    OrderAction::Cancel(id) => Event::CancelOrder(id),
+                };
+                self.actions.push_back(ToSwarm::GenerateEvent(event));
             }
             if let Some(message) = self.client.next_update(&peer_id) {
                 self.send(peer_id, CommandKind::Send(LaneName::Wants, message));

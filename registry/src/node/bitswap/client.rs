@@ -1,5 +1,6 @@
 //! The client: sessions on one side, peers on the other. No I/O; time is passed in.
 
+mod orders;
 mod peer;
 mod schedule;
 mod survey;
@@ -15,8 +16,8 @@ use cid::Version;
 use ggen_blockstore::{Block, Cid, DAG_PB, RAW};
 use libp2p::PeerId;
 
-pub(super) use self::schedule::TICK_EVERY;
 pub use self::survey::MAX_QUESTION_CIDS;
+pub(super) use self::{orders::OrderAction, schedule::TICK_EVERY};
 use self::{
     peer::{Peer, Standing},
     survey::Survey,
@@ -26,7 +27,7 @@ use super::{
     channel::{DropReason, Offence, SessionEvent, SessionSender},
     message::{Message, Presence},
     prior::{Prior, Priors},
-    session::{Refusal, Session},
+    session::{BlockWant, Refusal, Session},
 };
 
 /// Blocks nobody asked for that a peer may send before it is given up.
@@ -73,6 +74,7 @@ pub(super) struct Client {
     /// Which sessions want a block.
     interest: HashMap<Cid, Vec<SessionId>>,
     next_session: u64,
+    next_order: u64,
     /// Peers for which something may have to be said or changed.
     touched: HashSet<PeerId>,
     ticked_at: Option<Instant>,
@@ -87,6 +89,7 @@ impl Client {
             peers: HashMap::new(),
             interest: HashMap::new(),
             next_session: 0,
+            next_order: 0,
             touched: HashSet::new(),
             ticked_at: None,
         }
@@ -115,14 +118,15 @@ impl Client {
         !self.surveys.is_empty() || self.sessions.values().any(|active| active.session.wanted() > 0)
     }
 
-    pub(super) fn want(&mut self, id: SessionId, wants: impl IntoIterator<Item = (Cid, Option<u64>)>, now: Instant) {
+    pub(super) fn want<W: Into<BlockWant>>(&mut self, id: SessionId, wants: impl IntoIterator<Item = W>, now: Instant) {
         let Some(active) = self.sessions.get_mut(&id) else { return };
         if active.session.wanted() == 0 {
             active.progress_at = now;
         }
-        for (cid, size) in wants {
-            if active.session.want(cid, size) {
-                self.interest.entry(cid).or_default().push(id);
+        for want in wants {
+            let want = want.into();
+            if active.session.want(want) {
+                self.interest.entry(want.cid).or_default().push(id);
             }
         }
         self.fill(id, now);
@@ -150,7 +154,7 @@ impl Client {
     fn release(&mut self, id: SessionId, cid: &Cid, peers: &[PeerId]) {
         for peer_id in peers {
             if let Some(peer) = self.peers.get_mut(peer_id) {
-                peer.wantlist.release(cid, id);
+                peer.release(cid, id);
                 self.touched.insert(*peer_id);
             }
         }
@@ -269,10 +273,10 @@ impl Client {
         if let Some(peer) = self.peers.get_mut(&peer_id) {
             if let Some(asked_at) = asked_at {
                 let latency = now.saturating_duration_since(asked_at);
-                peer.meter.on_bytes(answered_bytes, latency, peer.wantlist.live() == 0, now);
+                peer.meter.on_bytes(answered_bytes, latency, peer.live() == 0, now);
             }
             received.misbehaved = peer.unasked > MAX_UNASKED_BLOCKS;
-            let wrong = peer.unasked > unasked_before && peer.unasked >= WRONG_BLOCKS && peer.wantlist.live() > 0;
+            let wrong = peer.unasked > unasked_before && peer.unasked >= WRONG_BLOCKS && peer.live() > 0;
             received.blamed = wrong && self.blame(peer_id, Offence::WrongBytes);
         }
         if answered {
@@ -280,6 +284,8 @@ impl Client {
         }
         if received.misbehaved {
             received.blamed |= self.ban(peer_id, Offence::WrongBytes, now);
+            // One that comes back and goes on where it was cut off has been told of already.
+            received.blamed |= self.sessions.values().any(|active| active.session.has_offended(&peer_id));
         }
         self.touched.insert(peer_id);
         self.fill_all(now);
@@ -356,7 +362,7 @@ impl Client {
         let Some(active) = self.sessions.get_mut(&id) else { return };
         let cids = active.session.on_offence(peer_id, offence);
         if let Some(peer) = self.peers.get_mut(&peer_id) {
-            cids.iter().for_each(|cid| peer.wantlist.release(cid, id));
+            cids.iter().for_each(|cid| peer.release(cid, id));
         }
         self.touched.insert(peer_id);
     }
@@ -383,7 +389,7 @@ impl Client {
         let Some(cids) = active.session.drop_member(peer_id) else { return };
         active.session.output.send(SessionEvent::PeerDropped { peer: peer_id, reason });
         if let Some(peer) = self.peers.get_mut(&peer_id) {
-            cids.iter().for_each(|cid| peer.wantlist.release(cid, id));
+            cids.iter().for_each(|cid| peer.release(cid, id));
         }
         self.touched.insert(peer_id);
     }
@@ -451,7 +457,7 @@ impl Client {
 
     /// Whether our side needs the connection to this peer.
     pub(super) fn uses(&self, peer_id: &PeerId) -> bool {
-        self.peers.get(peer_id).is_some_and(|peer| !peer.wantlist.is_empty())
+        self.peers.get(peer_id).is_some_and(|peer| !peer.wantlist.is_empty() || peer.orders.live() > 0)
             || self.sessions.values().any(|active| active.session.members().contains_key(peer_id))
     }
 

@@ -64,9 +64,14 @@ impl Meter {
     /// `bytes` of wanted blocks came, the first of them asked for `latency` ago; `idle`: nothing more is asked of
     /// the peer, so the rate says nothing about what it could do.
     pub(super) fn on_bytes(&mut self, bytes: u64, latency: Duration, idle: bool, now: Instant) {
-        self.active_at = Some(now);
         self.latency = Some(self.latency.map_or(latency, |old| (old * 7 + latency) / 8));
         self.least_latency = Some(self.least_latency.map_or(latency, |least| least.min(latency)));
+        self.on_more_bytes(bytes, idle, now);
+    }
+
+    /// The same where it cannot be said what the bytes waited for.
+    pub(super) fn on_more_bytes(&mut self, bytes: u64, idle: bool, now: Instant) {
+        self.active_at = Some(now);
         let sample = self.sample.get_or_insert(Sample { since: now, bytes: 0 });
         sample.bytes += bytes;
         let elapsed = now.saturating_duration_since(sample.since);
@@ -82,6 +87,11 @@ impl Meter {
         if idle {
             self.sample = None;
         }
+    }
+
+    /// Nothing is known of the peer's rate.
+    pub(super) fn is_unmeasured(&self) -> bool {
+        self.rate.is_none()
     }
 
     /// Bytes to have asked of the peer at any time.

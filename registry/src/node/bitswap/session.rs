@@ -6,11 +6,15 @@
 //! only when the others do not deliver; when that is, the client says. Each member has a cursor into the queue, below which it has refused everything that is still
 //! there, so that giving out wants does not search.
 
+mod listed;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use ggen_blockstore::Cid;
 use libp2p::PeerId;
 
+pub(super) use self::listed::Asking;
+pub use self::listed::{BlockWant, ListSource, Place};
 use super::{
     channel::{Offence, SessionEvent, SessionSender},
     prior::Prior,
@@ -45,6 +49,8 @@ struct Want {
     cid: Cid,
     /// Its size, if the caller knew it.
     size: Option<u64>,
+    /// Where it stands in the session's list.
+    place: Option<Place>,
     /// What each asking takes of the consumer's credit.
     reserve: u64,
     /// What each asking takes of a peer's window.
@@ -97,6 +103,10 @@ pub(super) struct Session {
     offenders: HashMap<PeerId, HashSet<Offence>>,
     /// Peers of a lower reputation are not asked.
     least_reputation: f64,
+    /// The list that wants have places in.
+    list: Option<ListSource>,
+    /// Members that do not give what is listed: they are asked as if there were no list.
+    unlisted: HashSet<PeerId>,
     average_bytes: f64,
     /// Bytes of credit taken by what is asked for.
     asked_bytes: u64,
@@ -116,6 +126,8 @@ impl Session {
             priors: HashMap::new(),
             offenders: HashMap::new(),
             least_reputation,
+            list: None,
+            unlisted: HashSet::new(),
             average_bytes: ASSUMED_BLOCK_BYTES,
             asked_bytes: 0,
         }
@@ -162,7 +174,8 @@ impl Session {
     }
 
     /// Adds a want behind the others; says whether it is new.
-    pub(super) fn want(&mut self, cid: Cid, size: Option<u64>) -> bool {
+    pub(super) fn want(&mut self, want: BlockWant) -> bool {
+        let BlockWant { cid, size, place } = want;
         if self.orders.contains_key(&cid) {
             return false;
         }
@@ -172,6 +185,7 @@ impl Session {
         let want = Want {
             cid,
             size,
+            place,
             reserve: 0,
             charge: 0,
             asked: Vec::new(),
@@ -380,6 +394,11 @@ impl Session {
         cids
     }
 
+    /// The peer did something wrong in this session.
+    pub(super) fn has_offended(&self, peer: &PeerId) -> bool {
+        self.offenders.contains_key(peer)
+    }
+
     /// The member sent a block.
     pub(super) fn has_delivered(&self, peer: &PeerId) -> bool {
         self.members.get(peer).is_some_and(|member| member.delivered)
@@ -489,7 +508,7 @@ impl Session {
 
     /// Chooses a want that only `slow` is asked for to ask `fast` for too: the last one, which `slow` will come to
     /// last.
-    pub(super) fn steal_for(&mut self, fast: PeerId, slow: PeerId) -> Option<(Cid, u64)> {
+    pub(super) fn steal_for(&mut self, fast: PeerId, slow: PeerId) -> Option<Asking> {
         let member = self.members.get_mut(&fast)?;
         let stealable = |want: &Want| {
             want.asked.len() < MAX_ASKED
@@ -501,7 +520,7 @@ impl Session {
         want.asked.push(fast);
         member.asked += 1;
         self.asked_bytes += want.reserve;
-        Some((want.cid, want.charge))
+        Some(Asking { cid: want.cid, charge: want.charge, size: want.size, place: want.place })
     }
 
     /// How many blocks the peer is asked for.

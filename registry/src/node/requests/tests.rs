@@ -33,6 +33,7 @@ async fn node() -> Started {
         store,
         policy: Arc::new(NoRecords),
         priors: Arc::new(NoPriors),
+        lists: Arc::new(crate::ops::Manifests),
         treatments: Vec::new(),
     };
     start(setup).await.unwrap()

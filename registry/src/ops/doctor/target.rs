@@ -209,7 +209,7 @@ impl Operations {
                 seen += 1;
                 (seen - 1).is_multiple_of(stride)
             });
-            Ok(sample.map(|entry| (entry.cid, Some(u64::from(entry.size)))).collect())
+            Ok(sample.map(|entry| (entry.cid, Some(u64::from(entry.size))).into()).collect())
         });
         download.lists(lists).await.map_err(|error| missing(&subject.content, error))?;
         let blocks = manifest.entries();

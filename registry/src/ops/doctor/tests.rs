@@ -123,6 +123,7 @@ async fn carrier(policy: Arc<dyn RecordPolicy>, records: Vec<(Vec<u8>, Vec<u8>)>
         store: Arc::new(MemoryBlockstore::new()),
         policy,
         priors: Arc::new(node::bitswap::NoPriors),
+        lists: Arc::new(crate::ops::Manifests),
         treatments: Vec::new(),
     };
     let started = node::start(setup).await.unwrap();

@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{Want, account::Account};
 use crate::{
     PeerBook,
-    node::{Handle, Session, SessionEvent, Stopped},
+    node::{Handle, ListSource, Session, SessionEvent, Stopped},
 };
 
 /// Pause before providers are looked for again; it doubles up to [`LONGEST_SEARCH_PAUSE`].
@@ -103,6 +103,11 @@ impl Network {
             self.next_search = Instant::now() + if self.has_source { HEAD_START } else { Duration::ZERO };
             self.search_pause = FIRST_SEARCH_PAUSE;
         }
+    }
+
+    /// Names the list in which wants have places from now on.
+    pub(super) async fn describe(&self, list: ListSource) -> Result<(), Stopped> {
+        self.session.describe(list).await
     }
 
     pub(super) async fn want(&self, wants: Vec<Want>) -> Result<(), Stopped> {

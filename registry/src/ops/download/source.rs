@@ -10,8 +10,8 @@ use ggen_blockstore::{Block, Blockstore, Cid, Error, identity_data, links, may_h
 
 use super::{DownloadError, MAX_DAG_BLOCKS};
 
-/// A block that is wanted, with its size where it is known.
-pub(crate) type Want = (Cid, Option<u64>);
+/// A block that is wanted.
+pub(crate) type Want = crate::node::BlockWant;
 
 /// A list of wants in parts.
 pub(crate) trait Wants: Iterator<Item = Result<Vec<Want>, DownloadError>> + Send + 'static {}
@@ -45,7 +45,7 @@ impl<I: Wants> List<I> {
 impl<I: Wants> Source for List<I> {
     fn more(&mut self, store: &dyn Blockstore) -> Result<Option<Vec<Want>>, DownloadError> {
         let Some(part) = self.parts.next().transpose()? else { return Ok(None) };
-        let cids: Vec<_> = part.iter().map(|(cid, _)| *cid).collect();
+        let cids: Vec<_> = part.iter().map(|want| want.cid).collect();
         let here = present(store, &cids)?;
         let total = part.len();
         let missing: Vec<_> = part.into_iter().zip(here).filter(|(_, here)| !here).map(|(want, _)| want).collect();
@@ -133,7 +133,7 @@ impl Source for Dag {
             if here && self.follow(store, &cid)? {
                 self.reused += u64::from(identity_data(&cid).is_none());
             } else {
-                missing.push((cid, None));
+                missing.push((cid, None).into());
             }
         }
         Ok(Some(missing))

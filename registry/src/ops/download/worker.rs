@@ -64,13 +64,13 @@ impl<S: Source> Worker<S> {
         while self.open.len() < OPEN_WANTS {
             let Some(wants) = self.source.more(&*self.store)? else { return Ok(()) };
             let mut asked = Vec::new();
-            for (cid, size) in wants {
-                let names = self.open.entry(*cid.hash()).or_default();
+            for want in wants {
+                let names = self.open.entry(*want.cid.hash()).or_default();
                 if names.is_empty() {
-                    asked.push((cid, size));
+                    asked.push(want);
                 }
-                if !names.contains(&cid) {
-                    names.push(cid);
+                if !names.contains(&want.cid) {
+                    names.push(want.cid);
                 }
             }
             if !asked.is_empty() && self.wants.send(asked).is_err() {

@@ -195,7 +195,7 @@ impl Operations {
                 return Ok(listing.finish());
             }
             let root = wants[0];
-            let list = wants.into_iter().map(|cid| (cid, None)).collect();
+            let list = wants.into_iter().map(|cid| (cid, None).into()).collect();
             download.list(list).await.map_err(|error| failure::download(&root, error))?;
             let store = self.store.clone();
             listing = failure::blocking(move || {

@@ -1,6 +1,11 @@
 //! What the client knows of a connected peer.
 
-use super::super::{meter::Meter, prior::Prior, wantlist::Wantlist};
+use ggen_blockstore::Cid;
+
+use super::{
+    super::{SessionId, meter::Meter, prior::Prior, wantlist::Wantlist},
+    orders::Orders,
+};
 
 /// Most entries of a peer's wantlist with questions: Kubo remembers 1,024.
 const MAX_ENTRIES: usize = 900;
@@ -18,6 +23,8 @@ pub(super) enum Standing {
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) wantlist: Wantlist,
+    /// What it is asked for by lists.
+    pub(super) orders: Orders,
     pub(super) meter: Meter,
     pub(super) standing: Standing,
     /// Blocks it sent that it was never asked for.
@@ -32,6 +39,7 @@ impl Peer {
     pub(super) fn new(prior: &Prior) -> Self {
         Self {
             wantlist: Wantlist::new(),
+            orders: Orders::default(),
             meter: Meter::expecting(prior.rate, prior.latency),
             standing: Standing::Good,
             unasked: 0,
@@ -45,8 +53,24 @@ impl Peer {
         self.wantlist.entries() < MAX_ENTRIES
     }
 
+    /// Number of blocks that it is asked for, in whatever way.
+    pub(super) fn live(&self) -> usize {
+        self.wantlist.live() + self.orders.live()
+    }
+
+    /// Their bytes.
+    pub(super) fn live_bytes(&self) -> u64 {
+        self.wantlist.live_bytes() + self.orders.live_bytes()
+    }
+
+    /// A session no longer wants a block of it.
+    pub(super) fn release(&mut self, cid: &Cid, owner: SessionId) {
+        self.wantlist.release(cid, owner);
+        self.orders.release(cid, owner);
+    }
+
     /// Bytes that may be asked of it.
     pub(super) fn room(&self) -> u64 {
-        self.meter.window().saturating_sub(self.wantlist.live_bytes())
+        self.meter.window().saturating_sub(self.live_bytes())
     }
 }

@@ -9,6 +9,7 @@ use super::{
     super::{
         SessionId,
         channel::{DropReason, MAX_NEEDED_CIDS, Offence, SessionEvent},
+        session::Asking,
         wantlist::MAX_LIVE_WANTS,
     },
     Active, Client, Standing,
@@ -77,6 +78,9 @@ impl Client {
 
     /// Gives one member a turn's wants; says whether it could take more.
     fn take_turn(&mut self, id: SessionId, peer_id: PeerId, now: Instant) -> bool {
+        if self.takes_orders(id, &peer_id) {
+            return self.order_next(id, peer_id, now);
+        }
         let (mut wants, mut bytes) = (0, 0);
         while wants < TURN_WANTS && bytes < TURN_BYTES {
             let (Some(active), Some(peer)) = (self.sessions.get_mut(&id), self.peers.get(&peer_id)) else {
@@ -95,9 +99,9 @@ impl Client {
         true
     }
 
-    fn ask(&mut self, id: SessionId, peer_id: PeerId, cid: Cid, charge: u64, now: Instant) {
+    pub(super) fn ask(&mut self, id: SessionId, peer_id: PeerId, cid: Cid, charge: u64, now: Instant) {
         if let Some(peer) = self.peers.get_mut(&peer_id) {
-            if peer.wantlist.live() == 0 {
+            if peer.live() == 0 {
                 peer.meter.on_asked(now);
             }
             peer.wantlist.ask_block(cid, charge, id, now);
@@ -122,6 +126,7 @@ impl Client {
             self.drop_stalled(now);
         }
         self.refuse_overdue(now);
+        self.give_up_overdue_orders(now);
         self.release_held_back(now);
         self.fill_all(now);
         let ids: Vec<_> = self.sessions.keys().copied().collect();
@@ -138,7 +143,7 @@ impl Client {
         let stalled: Vec<_> = self
             .peers
             .iter()
-            .filter(|(_, peer)| peer.wantlist.live() > 0 && peer.meter.silent(now) > peer.meter.stall_after())
+            .filter(|(_, peer)| peer.live() > 0 && peer.meter.silent(now) > peer.meter.stall_after())
             .map(|(peer_id, _)| *peer_id)
             .collect();
         for peer_id in stalled {
@@ -211,23 +216,27 @@ impl Client {
         let may_steal = |peer_id: &&PeerId| active.released || !active.session.is_held_back(peer_id);
         let thieves: Vec<PeerId> = members.iter().filter(may_steal).copied().collect();
         for fast in thieves {
+            if self.speaks_of_lists(id, &fast) {
+                self.steal_run(id, fast, &members, now);
+                continue;
+            }
             for _ in 0..MAX_STEALS {
                 let Some(slow) = self.slower(id, fast, &members, now) else { break };
                 let stolen = self.sessions.get_mut(&id).and_then(|active| active.session.steal_for(fast, slow));
-                let Some((cid, charge)) = stolen else { break };
+                let Some(Asking { cid, charge, .. }) = stolen else { break };
                 self.ask(id, fast, cid, charge, now);
             }
         }
     }
 
     /// The slowest member, if it is worth asking `fast` for some of what it is asked for.
-    fn slower(&self, id: SessionId, fast: PeerId, members: &[PeerId], now: Instant) -> Option<PeerId> {
+    pub(super) fn slower(&self, id: SessionId, fast: PeerId, members: &[PeerId], now: Instant) -> Option<PeerId> {
         let session = &self.sessions.get(&id)?.session;
         let peer = self.peers.get(&fast)?;
         if peer.wantlist.live() >= MAX_LIVE_WANTS || peer.room() == 0 || self.lateness(&fast, now)? == Duration::MAX {
             return None;
         }
-        let limit = peer.meter.eta(peer.wantlist.live_bytes()) * 2 + STEAL_MARGIN;
+        let limit = peer.meter.eta(peer.live_bytes()) * 2 + STEAL_MARGIN;
         members
             .iter()
             .filter(|slow| **slow != fast && session.asked_of(slow) > 0)
@@ -240,11 +249,11 @@ impl Client {
     /// How long the peer will need for what it is asked for: for ever, if it is silent.
     fn lateness(&self, peer_id: &PeerId, now: Instant) -> Option<Duration> {
         let peer = self.peers.get(peer_id)?;
-        let live = peer.wantlist.live() > 0;
+        let live = peer.live() > 0;
         if live && peer.meter.silent(now) > LATE + peer.meter.eta(0) * 4 {
             return Some(Duration::MAX);
         }
-        Some(peer.meter.eta(peer.wantlist.live_bytes()))
+        Some(peer.meter.eta(peer.live_bytes()))
     }
 
     /// Asks strangers, and the session's owner, when the members do not suffice.

@@ -14,7 +14,7 @@ fn cid(index: u32) -> Cid {
 
 fn session(wants: u32, members: &[PeerId]) -> Session {
     let mut session = Session::new(session_channel(ROOM).0, 0.0);
-    (0..wants).for_each(|index| assert!(session.want(cid(index), Some(100))));
+    (0..wants).for_each(|index| assert!(session.want((cid(index), Some(100)).into())));
     members.iter().for_each(|peer| assert!(session.add_member(*peer)));
     session
 }
@@ -98,7 +98,8 @@ fn the_last_want_of_a_slow_peer_is_stolen_once() {
     let peers = [PeerId::random(), PeerId::random()];
     let mut session = session(3, &peers);
     assert_eq!(std::iter::from_fn(|| next(&mut session, peers[0])).count(), 3);
-    let stolen: Vec<_> = std::iter::from_fn(|| session.steal_for(peers[1], peers[0])).map(|(cid, _)| cid).collect();
+    let stolen: Vec<_> =
+        std::iter::from_fn(|| session.steal_for(peers[1], peers[0])).map(|asking| asking.cid).collect();
     assert_eq!(stolen, [cid(2), cid(1), cid(0)]);
     let involved = session.on_block(&cid(2), 100, peers[1]).unwrap();
     assert_eq!(involved.len(), 2);

@@ -1,0 +1,115 @@
+//! One part, compressed and back. Every part is a zstd frame of its own: what it takes is known before.
+
+use zstd::zstd_safe::{CCtx, CParameter, DCtx, ErrorCode, get_error_name};
+
+/// Compression of a part that is to go out soon.
+pub(super) const LEVEL: i32 = 3;
+/// Compression of a part that is small, or most of which is known to the asker: bytes count more than time.
+pub(super) const HIGH_LEVEL: i32 = 6;
+/// The most bytes, dictionary and all, that are compressed at [`HIGH_LEVEL`].
+pub(super) const HIGH_LEVEL_BYTES: usize = 3 << 20;
+/// From this many bytes of a dictionary on, long matches are looked for all over it.
+const LONG_DISTANCE_BYTES: usize = 256 << 10;
+/// Window of the longest part with the longest dictionary, as a power of two.
+const MAX_WINDOW_LOG: u32 = 25;
+
+/// What zstd says about bytes that it cannot work on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct CodecError(String);
+
+/// Compresses `raw`, as what follows `dictionary`.
+pub(super) fn compress(raw: &[u8], dictionary: &[u8], level: i32) -> Result<Vec<u8>, CodecError> {
+    let mut context = CCtx::create();
+    let total = raw.len() + dictionary.len();
+    let window_log = (total.max(1024).next_power_of_two().trailing_zeros()).clamp(10, MAX_WINDOW_LOG);
+    let mut parameters = vec![
+        CParameter::CompressionLevel(level),
+        CParameter::WindowLog(window_log),
+        // The asker knows the length and has hashes.
+        CParameter::ContentSizeFlag(false),
+        CParameter::ChecksumFlag(false),
+        CParameter::DictIdFlag(false),
+    ];
+    if dictionary.len() >= LONG_DISTANCE_BYTES {
+        parameters.push(CParameter::EnableLongDistanceMatching(true));
+    }
+    for parameter in parameters {
+        context.set_parameter(parameter).map_err(explain)?;
+    }
+    if !dictionary.is_empty() {
+        context.ref_prefix(dictionary).map_err(explain)?;
+    }
+    let mut out = Vec::with_capacity(zstd::zstd_safe::compress_bound(raw.len()));
+    context.compress2(&mut out, raw).map_err(explain)?;
+    Ok(out)
+}
+
+/// Brings back exactly `raw_bytes` of what was compressed after `dictionary`; no more memory is taken than that.
+pub(super) fn decompress(payload: &[u8], dictionary: &[u8], raw_bytes: usize) -> Result<Vec<u8>, CodecError> {
+    let mut context = DCtx::create();
+    if !dictionary.is_empty() {
+        context.ref_prefix(dictionary).map_err(explain)?;
+    }
+    let mut out = Vec::with_capacity(raw_bytes);
+    let written = context.decompress(&mut out, payload).map_err(explain)?;
+    if written != raw_bytes {
+        return Err(CodecError(format!("{written} bytes come out, {raw_bytes} are due")));
+    }
+    Ok(out)
+}
+
+fn explain(code: ErrorCode) -> CodecError {
+    CodecError(get_error_name(code).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Text with no long repetitions inside.
+    fn text(lines: usize, salt: u64) -> Vec<u8> {
+        let mut state = salt;
+        let mut out = Vec::new();
+        for line in 0..lines {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            out.extend_from_slice(format!("line {line} of the text has {:x}\n", state >> 16).as_bytes());
+        }
+        out
+    }
+
+    #[test]
+    fn a_part_comes_back() {
+        let raw = text(5000, 1);
+        for level in [LEVEL, HIGH_LEVEL] {
+            let packed = compress(&raw, &[], level).unwrap();
+            assert!(packed.len() * 2 < raw.len());
+            assert_eq!(decompress(&packed, &[], raw.len()).unwrap(), raw);
+        }
+        assert_eq!(decompress(&compress(&[], &[], LEVEL).unwrap(), &[], 0).unwrap(), b"");
+    }
+
+    #[test]
+    fn what_stands_in_the_dictionary_costs_next_to_nothing_near_its_beginning_and_end() {
+        let dictionary = text(200_000, 2);
+        let (begin, end) = (dictionary[..100_000].to_vec(), dictionary[dictionary.len() - 100_000..].to_vec());
+        for raw in [begin, end] {
+            let packed = compress(&raw, &dictionary, LEVEL).unwrap();
+            assert!(packed.len() < 1000, "{} bytes", packed.len());
+            assert_eq!(decompress(&packed, &dictionary, raw.len()).unwrap(), raw);
+            assert!(
+                decompress(&packed, &dictionary[..dictionary.len() - 1], raw.len()).map_or(true, |other| other != raw)
+            );
+        }
+    }
+
+    #[test]
+    fn more_or_fewer_bytes_than_are_due_are_an_error() {
+        let bomb = compress(&vec![0; 64 << 20], &[], LEVEL).unwrap();
+        assert!(bomb.len() < 10_000 && decompress(&bomb, &[], 1000).is_err());
+        let short = compress(&[0; 999], &[], LEVEL).unwrap();
+        assert!(decompress(&short, &[], 1000).is_err());
+        assert!(decompress(&short[..short.len() - 1], &[], 999).is_err());
+        assert!(decompress(b"nonsense", &[], 10).is_err());
+    }
+}

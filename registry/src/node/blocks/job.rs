@@ -1,0 +1,225 @@
+//! One request, answered part by part: what of it blocks the thread. The store is read and compressed here.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use ggen_blockstore::{Blockstore, Error};
+
+use super::{
+    codec::{self, HIGH_LEVEL, HIGH_LEVEL_BYTES, LEVEL},
+    dictionary::{Comparison, Sources, choose, choose_for_own},
+    list::{Listed, Lists, Unreadable},
+    message::{Asked, Encoding, Header, MAX_DICTIONARY_BYTES, MAX_PART_BYTES, MAX_WANTED, Part, Request, Status},
+    pace::Pace,
+    paths::Atlas,
+};
+
+/// Bytes of the first part of a long answer: the asker has something to do soon. Each part is twice as long as the one
+/// before it, up to the longest.
+const FIRST_PART_BYTES: usize = 512 << 10;
+/// Bytes of a part that is sent as it is: its blocks are checked as soon as they are there.
+const IDENTITY_PART_BYTES: usize = 256 << 10;
+
+/// What is read from, for everybody.
+#[derive(Debug)]
+pub(super) struct Library {
+    pub(super) store: Arc<dyn Blockstore>,
+    pub(super) lists: Arc<dyn Lists>,
+    pub(super) atlas: Atlas,
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub(super) struct Job {
+    library: Arc<Library>,
+    request: Request,
+    sources: Sources,
+    comparison: Option<Comparison>,
+    /// What is asked for, with its index in the list; of a list's own blocks the index means nothing.
+    asked: Vec<(u32, Listed)>,
+    at: usize,
+    next_part_bytes: usize,
+    pace: Arc<Mutex<Pace>>,
+}
+
+/// A part as it goes out.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) header: Header,
+    pub(super) payload: Vec<Bytes>,
+    /// Number and bytes of the blocks in it.
+    pub(super) blocks: u64,
+    pub(super) bytes: u64,
+}
+
+impl Made {
+    pub(super) fn payload_bytes(&self) -> usize {
+        self.payload.iter().map(Bytes::len).sum()
+    }
+
+    pub(super) fn is_compressed(&self) -> bool {
+        matches!(&self.header, Header::Blocks(Part { encoding: Encoding::Zstd(_), .. }))
+    }
+}
+
+impl Job {
+    /// Looks at a request: what is it about, is it here?
+    pub(super) fn open(library: Arc<Library>, request: Request, pace: Arc<Mutex<Pace>>) -> Result<Self, Status> {
+        let Library { store, lists, atlas } = &*library;
+        let mut sources = Sources::open(store, lists, std::iter::once(&request.list).chain(&request.references));
+        let list = sources.list(0).ok_or(Status::NotHere)?;
+        let asked = match &request.asked {
+            Asked::Own { max_bytes } => {
+                let own: Vec<_> = list.own().map(|listed| (0, listed)).collect();
+                let bytes: u64 = own.iter().map(|(_, listed)| u64::from(listed.size)).sum();
+                if bytes > *max_bytes || own.len() > MAX_WANTED as usize {
+                    return Err(Status::NotHere);
+                }
+                own
+            }
+            Asked::Listed(runs) => {
+                let indices = || runs.iter().flat_map(|run| run.first..run.first + run.count);
+                let listed = sources.listed(indices()).map_err(|error| match error {
+                    Unreadable::OutOfRange => Status::NotUnderstood,
+                    Unreadable::NotHere | Unreadable::Store(_) => Status::NotHere,
+                })?;
+                indices().zip(listed).collect()
+            }
+        };
+        let compares = request.zstd && matches!(request.asked, Asked::Listed(_)) && request.dictionary_bytes > 0;
+        let placed = |cid| atlas.placed(&**store, &**lists, cid);
+        let references: Vec<_> = match compares {
+            true => {
+                request.references.iter().enumerate().filter_map(|(at, cid)| Some((at + 1, placed(cid)?))).collect()
+            }
+            false => Vec::new(),
+        };
+        let target = if references.is_empty() { None } else { placed(&request.list) };
+        let comparison = target.map(|target| Comparison { target, references });
+        let total: u64 = asked.iter().map(|(_, listed)| u64::from(listed.size)).sum();
+        let next_part_bytes = if total > MAX_PART_BYTES as u64 { FIRST_PART_BYTES } else { MAX_PART_BYTES };
+        Ok(Self { library, request, sources, comparison, asked, at: 0, next_part_bytes, pace })
+    }
+
+    /// Bytes that the next part takes at most while it is made, besides the compressor's own.
+    pub(super) fn next_bytes(&self) -> usize {
+        let next = self.asked.get(self.at).map_or(0, |(_, listed)| listed.size as usize);
+        self.next_part_bytes.max(next)
+    }
+
+    /// The next part; `None` when there is no more.
+    pub(super) fn next(&mut self) -> Result<Option<Made>, Unreadable> {
+        if self.at >= self.asked.len() {
+            return Ok(None);
+        }
+        let compresses = self.request.zstd && self.pace().compresses();
+        let limit = if compresses { self.next_part_bytes } else { self.next_part_bytes.min(IDENTITY_PART_BYTES) };
+        let from = self.at;
+        let mut blocks = self.read(limit)?;
+        if blocks.is_empty() {
+            let header = Header::Absent((self.at - from) as u32);
+            return Ok(Some(Made { header, payload: Vec::new(), blocks: 0, bytes: 0 }));
+        }
+        self.next_part_bytes = (self.next_part_bytes * 2).min(MAX_PART_BYTES);
+        let packed = if compresses { self.pack(from, &blocks)? } else { None };
+        if packed.is_none() {
+            // What does not shrink goes in smaller parts; the rest is read again.
+            let mut bytes = 0;
+            let fits = blocks.iter().take_while(|block| {
+                bytes += block.len();
+                bytes <= IDENTITY_PART_BYTES
+            });
+            let fitting = fits.count().max(1);
+            blocks.truncate(fitting);
+            self.at = from + fitting;
+        }
+        let asked = &self.asked[from..self.at];
+        let bytes = asked.iter().map(|(_, listed)| u64::from(listed.size)).sum();
+        let (payload, encoding) = packed.unwrap_or((blocks, Encoding::Identity));
+        let sizes = match self.request.asked {
+            Asked::Own { .. } => asked.iter().map(|(_, listed)| listed.size).collect(),
+            Asked::Listed(_) => Vec::new(),
+        };
+        let payload_bytes = payload.iter().map(Bytes::len).sum::<usize>() as u32;
+        let header = Header::Blocks(Part { blocks: asked.len() as u32, payload_bytes, sizes, encoding });
+        Ok(Some(Made { header, payload, blocks: asked.len() as u64, bytes }))
+    }
+
+    /// Reads the next blocks, to about `limit` bytes and at least one; none if the next ones are not here, which are
+    /// skipped.
+    fn read(&mut self, limit: usize) -> Result<Vec<Bytes>, Unreadable> {
+        let (mut blocks, mut bytes) = (Vec::new(), 0);
+        while let Some((_, listed)) = self.asked.get(self.at) {
+            let size = listed.size as usize;
+            if !blocks.is_empty() && bytes + size > limit {
+                break;
+            }
+            let block = match self.library.store.get(&listed.cid) {
+                // A list may lie about lengths.
+                Ok(block) => block.filter(|block| block.len() == size),
+                Err(Error::Corrupt { .. }) => None,
+                Err(error) => return Err(error.into()),
+            };
+            match block {
+                Some(block) => blocks.push(block),
+                None if blocks.is_empty() => return self.skip_absent(),
+                None => break,
+            }
+            bytes += size;
+            self.at += 1;
+        }
+        Ok(blocks)
+    }
+
+    fn skip_absent(&mut self) -> Result<Vec<Bytes>, Unreadable> {
+        self.at += 1;
+        while let Some((_, listed)) = self.asked.get(self.at) {
+            if self.library.store.has(&listed.cid)? {
+                break;
+            }
+            self.at += 1;
+        }
+        Ok(Vec::new())
+    }
+
+    /// Compresses the blocks that are asked for from `from` on, if they shrink.
+    fn pack(&mut self, from: usize, blocks: &[Bytes]) -> Result<Option<(Vec<Bytes>, Encoding)>, Unreadable> {
+        let started = Instant::now();
+        let mut raw = Vec::with_capacity(blocks.iter().map(Bytes::len).sum());
+        blocks.iter().for_each(|block| raw.extend_from_slice(block));
+        let limit = self.request.dictionary_bytes.min(MAX_DICTIONARY_BYTES);
+        let pieces = match self.request.asked {
+            Asked::Own { .. } => choose_for_own(&mut self.sources, self.request.references.len(), limit),
+            Asked::Listed(_) => {
+                let (indices, listed): (Vec<_>, Vec<_>) = self.asked[from..self.at].iter().copied().unzip();
+                let comparison = self.comparison.as_ref();
+                self.sources.list(0).map(|list| choose(list, comparison, &indices, &listed, limit)).unwrap_or_default()
+            }
+        };
+        // Without its dictionary a part is larger, and as good.
+        let (pieces, dictionary) = match self.sources.gather(&pieces, limit) {
+            Ok(dictionary) => (pieces, dictionary),
+            Err(error) => {
+                tracing::debug!(%error, "a dictionary cannot be had");
+                (Vec::new(), Vec::new())
+            }
+        };
+        let level = if raw.len() + dictionary.len() <= HIGH_LEVEL_BYTES { HIGH_LEVEL } else { LEVEL };
+        let packed = match codec::compress(&raw, &dictionary, level) {
+            Ok(packed) => packed,
+            Err(error) => {
+                tracing::debug!(%error, "a part is sent as it is");
+                return Ok(None);
+            }
+        };
+        let worth = self.pace().on_compressed(raw.len(), packed.len(), started.elapsed().max(Duration::from_micros(1)));
+        Ok(worth.then(|| (vec![Bytes::from(packed)], Encoding::Zstd(pieces))))
+    }
+
+    fn pace(&self) -> std::sync::MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,166 @@
+//! Whether compression is worth its time: it is not where the link is faster than the compressor, and not for bytes that
+//! do not shrink. The asker says when a part has been taken, so what buffers swallow is not mistaken for a fast link.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+/// Parts sent as they are after one that did not shrink, before the next is tried.
+const SKIPPED_PARTS: u32 = 8;
+/// What a part must shrink to, to be worth the asker's time.
+const WORTH_RATIO: f64 = 0.97;
+/// By what factor the link must look faster than the compressor before a part is sent as it is, to see.
+const TRY_FACTOR: f64 = 1.5;
+/// By what factor it must then be faster.
+const FASTER_FACTOR: f64 = 1.1;
+/// Parts after which a link that was found slow is tried again.
+const TRY_AGAIN_PARTS: u32 = 64;
+/// A part of fewer bytes says little of what others are like.
+const TELLING_BYTES: usize = 128 << 10;
+/// Most parts that are sent and not taken of which is kept account.
+const MAX_UNTAKEN: usize = 64;
+
+/// What is known of one link.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// Bytes a second into the compressor.
+    compressor: Option<f64>,
+    /// What they shrink to.
+    ratio: Option<f64>,
+    /// Bytes a second taken by the asker, in compressed parts: at most what the link could do.
+    taken: Option<f64>,
+    /// The same in parts that are sent as they are.
+    identity: Option<f64>,
+    skip: u32,
+    since_tried: u32,
+}
+
+/// The parts of one answer that are on their way.
+#[derive(Debug, Default)]
+pub(super) struct Untaken {
+    parts: VecDeque<Sent>,
+    taken_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    compressed: bool,
+    tells: bool,
+    bytes: usize,
+    at: Instant,
+}
+
+impl Pace {
+    /// Whether to compress the next part.
+    pub(super) fn compresses(&mut self) -> bool {
+        if self.skip > 0 {
+            self.skip -= 1;
+            return false;
+        }
+        let (Some(compressor), Some(ratio)) = (self.compressor, self.ratio) else { return true };
+        match (self.identity, self.taken) {
+            (Some(identity), _) => {
+                self.since_tried += 1;
+                if self.since_tried >= TRY_AGAIN_PARTS {
+                    (self.identity, self.since_tried) = (None, 0);
+                }
+                identity <= FASTER_FACTOR * compressor
+            }
+            (None, Some(taken)) => taken / ratio <= TRY_FACTOR * compressor,
+            (None, None) => true,
+        }
+    }
+
+    /// A part was compressed; says whether it is worth sending so.
+    pub(super) fn on_compressed(&mut self, raw: usize, packed: usize, spent: Duration) -> bool {
+        let ratio = packed as f64 / raw.max(1) as f64;
+        if raw < TELLING_BYTES {
+            return ratio <= WORTH_RATIO;
+        }
+        self.compressor = Some(mean(self.compressor, raw as f64 / spent.as_secs_f64().max(1e-6)));
+        self.ratio = Some(mean(self.ratio, ratio.max(1e-3)));
+        let worth = ratio <= WORTH_RATIO;
+        if !worth {
+            self.skip = SKIPPED_PARTS;
+        }
+        worth
+    }
+
+    /// The asker has taken the next of `untaken`.
+    pub(super) fn on_taken(&mut self, untaken: &mut Untaken, now: Instant) {
+        let Some(Sent { compressed, tells, bytes, at }) = untaken.parts.pop_front() else { return };
+        let since = untaken.taken_at.map_or(at, |taken_at| taken_at.max(at));
+        untaken.taken_at = Some(now);
+        if !tells {
+            return;
+        }
+        let rate = bytes as f64 / now.saturating_duration_since(since).as_secs_f64().max(1e-6);
+        let known = if compressed { &mut self.taken } else { &mut self.identity };
+        *known = Some(mean(*known, rate));
+    }
+}
+
+impl Untaken {
+    /// A part of so many bytes, of `raw` before, begins to be sent.
+    pub(super) fn on_sending(&mut self, compressed: bool, raw: usize, bytes: usize, at: Instant) {
+        if self.parts.len() < MAX_UNTAKEN {
+            self.parts.push_back(Sent { compressed, tells: raw >= TELLING_BYTES, bytes, at });
+        }
+    }
+}
+
+fn mean(known: Option<f64>, new: f64) -> f64 {
+    known.map_or(new, |known| known * 0.5 + new * 0.5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RAW: usize = 1 << 20;
+
+    /// Sends parts over a link of so many bytes a second; how many of the last ten were compressed.
+    fn settle(link: f64, compressor: f64, ratio: f64) -> usize {
+        let (mut pace, mut untaken) = (Pace::default(), Untaken::default());
+        let (mut now, mut compressed) = (Instant::now(), Vec::new());
+        for _ in 0..40 {
+            let mut wire = RAW;
+            let mut packed = pace.compresses();
+            compressed.push(packed);
+            if packed {
+                let spent = Duration::from_secs_f64(RAW as f64 / compressor);
+                now += spent;
+                packed = pace.on_compressed(RAW, (RAW as f64 * ratio) as usize, spent);
+                wire = if packed { (RAW as f64 * ratio) as usize } else { RAW };
+            }
+            untaken.on_sending(packed, RAW, wire, now);
+            now += Duration::from_secs_f64(wire as f64 / link);
+            pace.on_taken(&mut untaken, now);
+        }
+        compressed[30..].iter().filter(|compressed| **compressed).count()
+    }
+
+    #[test]
+    fn a_link_faster_than_the_compressor_gets_bytes_as_they_are() {
+        assert_eq!(settle(600e6, 250e6, 0.2), 0);
+    }
+
+    #[test]
+    fn a_slower_one_gets_them_compressed() {
+        assert_eq!(settle(12.5e6, 250e6, 0.2), 10);
+        assert_eq!(settle(110e6, 250e6, 0.2), 10);
+    }
+
+    #[test]
+    fn a_small_part_that_does_not_shrink_says_nothing_of_the_next() {
+        let mut pace = Pace::default();
+        assert!(!pace.on_compressed(6000, 6100, Duration::from_millis(1)));
+        assert!(pace.compresses());
+    }
+
+    #[test]
+    fn what_does_not_shrink_is_tried_now_and_then_only() {
+        assert!(settle(12.5e6, 250e6, 1.0) <= 2);
+    }
+}

@@ -1,0 +1,391 @@
+//! Asks one peer for blocks, and checks what comes as it comes.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{AsyncBufRead, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, io::BufReader};
+use ggen_blockstore::{Block, Blockstore, Cid, MAX_BLOCK_BYTES, links};
+use libp2p::PeerId;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+
+use super::{
+    behaviour::Event,
+    codec,
+    dictionary::Sources,
+    input::read_frame,
+    list::{Listed, Lists, Unreadable},
+    message::{
+        Asked, Encoding, Header, MAX_DICTIONARY_BYTES, MAX_HEADER_BYTES, MAX_PART_BYTES, MAX_REFERENCES, Malformed,
+        Part, Piece, Request, Status, put, runs,
+    },
+};
+
+/// How long nothing may come. Whoever asked gives a silent peer up sooner.
+pub(super) const SILENT_FOR: Duration = Duration::from_secs(60);
+/// Bytes of a payload that are read at once.
+const STEP_BYTES: usize = 64 << 10;
+/// How often it is told that bytes come, though no whole part yet.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// Bytes read ahead, for headers.
+const BUFFER_BYTES: usize = 16 << 10;
+
+/// Names one order of this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OrderId(pub u64);
+
+/// Blocks asked of one peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Chosen by whoever orders, never twice.
+    pub id: OrderId,
+    /// Who is asked; it is connected.
+    pub peer: PeerId,
+    /// The list.
+    pub list: Cid,
+    /// Lists of which every block is in our store, the most alike first.
+    pub references: Vec<Cid>,
+    /// What of it is wanted.
+    pub wanted: Wanted,
+}
+
+/// What of a list is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The list itself. Its root arrives last.
+    Own {
+        /// Most bytes that it may have.
+        max_bytes: u64,
+    },
+    /// Blocks that it names, with their indices, which ascend.
+    Listed(Vec<(u32, Listed)>),
+}
+
+/// How an order ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The peer has sent what it had.
+    Done,
+    /// It does not have the list.
+    NotHere,
+    /// It has too much to do.
+    Busy,
+    /// It does not speak this protocol, or not this much of it.
+    Unsupported,
+    /// The stream broke off.
+    Broken,
+    /// What the peer takes for known is not here any more.
+    Unreferenced,
+    /// It sent bytes that are not what was asked for.
+    WrongBytes,
+    /// It sent something that is not of this protocol.
+    Malformed,
+}
+
+/// Why an order ended other than well.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Stream(#[from] io::Error),
+    #[error("nothing has come for long")]
+    Silent,
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("bytes that were not asked for: {0}")]
+    Wrong(String),
+    #[error("a dictionary cannot be had here")]
+    Dictionary(#[source] Unreadable),
+    #[error("nobody waits for it any more")]
+    Unwanted,
+}
+
+/// What a receiver needs of the node.
+#[derive(Clone, Debug)]
+pub(super) struct Receiver {
+    pub(super) store: Arc<dyn Blockstore>,
+    pub(super) lists: Arc<dyn Lists>,
+    pub(super) events: mpsc::Sender<Event>,
+    /// How long nothing may come.
+    pub(super) silent_for: Duration,
+}
+
+impl Receiver {
+    /// Carries out an order on a stream that was opened for it, to its end.
+    pub(super) async fn receive<S: AsyncRead + AsyncWrite + Unpin + Send>(self, order: Order, stream: S) {
+        let (id, peer, events) = (order.id, order.peer, self.events.clone());
+        let end = match self.carry_out(order, stream).await {
+            Ok(end) => end,
+            Err(error) => {
+                tracing::debug!(%peer, %error, "an order of blocks failed");
+                match error {
+                    Failure::Stream(error) if error.kind() == io::ErrorKind::InvalidData => End::Malformed,
+                    Failure::Stream(_) | Failure::Silent | Failure::Unwanted => End::Broken,
+                    Failure::Malformed(_) | Failure::Dictionary(Unreadable::OutOfRange) => End::Malformed,
+                    Failure::Wrong(_) => End::WrongBytes,
+                    Failure::Dictionary(_) => End::Unreferenced,
+                }
+            }
+        };
+        if events.send(Event::Ended { peer, id, end }).await.is_err() {
+            tracing::trace!(%peer, "the node has stopped");
+        }
+    }
+
+    async fn carry_out<S: AsyncRead + AsyncWrite + Unpin + Send>(
+        self,
+        order: Order,
+        stream: S,
+    ) -> Result<End, Failure> {
+        let (reader, mut writer) = stream.split();
+        let mut reader = BufReader::with_capacity(BUFFER_BYTES, reader);
+        let references: Vec<_> = order.references.iter().copied().take(MAX_REFERENCES).collect();
+        let asked = match &order.wanted {
+            Wanted::Own { max_bytes } => Asked::Own { max_bytes: *max_bytes },
+            Wanted::Listed(wanted) => Asked::Listed(runs(wanted.iter().map(|(index, _)| *index))),
+        };
+        let is_own = matches!(asked, Asked::Own { .. });
+        let request = Request {
+            list: order.list,
+            asked,
+            zstd: true,
+            dictionary_bytes: MAX_DICTIONARY_BYTES,
+            references: references.clone(),
+        };
+        let body = request.encode();
+        let mut framed = Vec::with_capacity(body.len() + 4);
+        put(&mut framed, body.len() as u64);
+        framed.extend_from_slice(&body);
+        writer.write_all(&framed).await?;
+        writer.flush().await?;
+        let mut status = [0];
+        timeout(self.silent_for, reader.read_exact(&mut status)).await.map_err(|_| Failure::Silent)??;
+        match Status::from_byte(status[0])? {
+            Status::Here => {}
+            Status::NotHere => return Ok(End::NotHere),
+            Status::Busy => return Ok(End::Busy),
+            Status::NotUnderstood => return Ok(End::Unsupported),
+        }
+        let (expected, silent_for) = (Expected::new(&order), self.silent_for);
+        let mut incoming =
+            Incoming { receiver: self, order, references, expected: Some(expected), sources: None, root: None };
+        loop {
+            let header = timeout(silent_for, read_frame(&mut reader, MAX_HEADER_BYTES)).await;
+            match Header::decode(&header.map_err(|_| Failure::Silent)??, is_own)? {
+                Header::End => return incoming.end().await,
+                Header::Absent(count) => incoming.absent(count as usize).await?,
+                Header::Blocks(part) => {
+                    incoming.part(part, &mut reader).await?;
+                    // The peer learns how fast we take what it sends; it may be gone once it has sent all.
+                    if writer.write_all(&[0]).await.is_ok() {
+                        writer.flush().await.unwrap_or_default();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What is still to come.
+#[derive(Debug)]
+enum Expected {
+    /// The root of the list.
+    Root { list: Cid, max_bytes: u64 },
+    /// These blocks, the next one last; of a list's own blocks the sizes are told by the peer.
+    Blocks { next: Vec<(Cid, Option<u32>)>, left_bytes: u64 },
+}
+
+impl Expected {
+    fn new(order: &Order) -> Self {
+        match &order.wanted {
+            Wanted::Own { max_bytes } => Self::Root { list: order.list, max_bytes: *max_bytes },
+            Wanted::Listed(wanted) => {
+                let next = wanted.iter().rev().map(|(_, listed)| (listed.cid, Some(listed.size))).collect();
+                Self::Blocks { next, left_bytes: u64::MAX }
+            }
+        }
+    }
+
+    /// The sizes of the next blocks.
+    fn sizes(&self, part: &Part) -> Result<Vec<u32>, Malformed> {
+        let sizes = match self {
+            Self::Root { .. } => part.sizes.clone(),
+            Self::Blocks { next, .. } => {
+                let known = next.iter().rev().take(part.blocks as usize).enumerate();
+                known
+                    .map(|(at, (_, size))| size.or_else(|| part.sizes.get(at).copied()))
+                    .collect::<Option<_>>()
+                    .ok_or(Malformed("a block without a length"))?
+            }
+        };
+        if sizes.len() != part.blocks as usize {
+            return Err(Malformed("more blocks than were asked for"));
+        }
+        let total: u64 = sizes.iter().map(|size| u64::from(*size)).sum();
+        let limit = if sizes.len() == 1 { MAX_BLOCK_BYTES } else { MAX_PART_BYTES.max(MAX_BLOCK_BYTES) };
+        if total > limit as u64 || total > self.left_bytes() {
+            return Err(Malformed("a part that is too large"));
+        }
+        Ok(sizes)
+    }
+
+    fn left_bytes(&self) -> u64 {
+        match self {
+            Self::Root { max_bytes, .. } => *max_bytes,
+            Self::Blocks { left_bytes, .. } => *left_bytes,
+        }
+    }
+
+    /// Checks the bytes of the next block.
+    fn check(&mut self, data: Bytes) -> Result<Block, Failure> {
+        let wrong = |error: ggen_blockstore::Error| Failure::Wrong(error.to_string());
+        let bytes = data.len() as u64;
+        match self {
+            Self::Root { list, max_bytes } => {
+                let block = Block::verify(*list, data).map_err(wrong)?;
+                let links = links(block.cid(), block.data()).map_err(wrong)?;
+                let next = links.into_iter().rev().map(|cid| (cid, None)).collect();
+                *self = Self::Blocks { next, left_bytes: max_bytes.saturating_sub(bytes) };
+                Ok(block)
+            }
+            Self::Blocks { next, left_bytes } => {
+                let (cid, _) = next.pop().ok_or(Malformed("more blocks than were asked for"))?;
+                *left_bytes = left_bytes.saturating_sub(bytes);
+                Block::verify(cid, data).map_err(wrong)
+            }
+        }
+    }
+}
+
+/// An answer that is arriving.
+#[derive(Debug)]
+struct Incoming {
+    receiver: Receiver,
+    order: Order,
+    references: Vec<Cid>,
+    /// Lent to the thread that checks a part.
+    expected: Option<Expected>,
+    sources: Option<Sources>,
+    /// The list's root, which is handed on when the rest is there.
+    root: Option<Block>,
+}
+
+impl Incoming {
+    async fn part<R: AsyncBufRead + Unpin>(&mut self, part: Part, reader: &mut R) -> Result<(), Failure> {
+        let expected = self.expected.as_ref().ok_or(Failure::Unwanted)?;
+        let sizes = expected.sizes(&part)?;
+        let is_root = matches!(expected, Expected::Root { .. });
+        let raw_bytes = sizes.iter().map(|size| *size as usize).sum();
+        let payload_bytes = part.payload_bytes as usize;
+        let is_right = match &part.encoding {
+            Encoding::Identity => payload_bytes == raw_bytes,
+            Encoding::Zstd(_) => payload_bytes <= zstd::zstd_safe::compress_bound(raw_bytes),
+        };
+        if !is_right {
+            return Err(Malformed("a payload of a length that cannot be").into());
+        }
+        let payload = self.read(reader, payload_bytes, raw_bytes).await?;
+        let mut blocks = match part.encoding {
+            Encoding::Identity => {
+                let expected = self.expected.as_mut().ok_or(Failure::Unwanted)?;
+                cut(expected, Bytes::from(payload), &sizes)?
+            }
+            Encoding::Zstd(pieces) => self.unpack(payload, pieces, sizes, raw_bytes).await?,
+        };
+        if is_root {
+            self.root = Some(blocks.remove(0));
+        }
+        self.tell(|peer, id| Event::Arrived { peer, id, blocks }).await
+    }
+
+    /// Reads a payload of so many bytes, which stand for `raw_bytes`.
+    async fn read<R: AsyncBufRead + Unpin>(
+        &self,
+        reader: &mut R,
+        bytes: usize,
+        raw_bytes: usize,
+    ) -> Result<Vec<u8>, Failure> {
+        let mut payload = vec![0; bytes];
+        let (mut at, mut told) = (0, Instant::now());
+        while at < bytes {
+            let step = &mut payload[at..bytes.min(at + STEP_BYTES)];
+            let count = timeout(self.receiver.silent_for, reader.read(step)).await.map_err(|_| Failure::Silent)??;
+            if count == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+            at += count;
+            if told.elapsed() >= PROGRESS_EVERY {
+                told = Instant::now();
+                let bytes = (at as u64 * raw_bytes as u64) / bytes as u64;
+                self.tell(|peer, id| Event::Progress { peer, id, bytes }).await?;
+            }
+        }
+        Ok(payload)
+    }
+
+    /// Unpacks and checks a part on a thread that may block: dictionaries are read from the store.
+    async fn unpack(
+        &mut self,
+        payload: Vec<u8>,
+        pieces: Vec<Piece>,
+        sizes: Vec<u32>,
+        raw_bytes: usize,
+    ) -> Result<Vec<Block>, Failure> {
+        let (store, lists) = (Arc::clone(&self.receiver.store), Arc::clone(&self.receiver.lists));
+        let cids: Vec<Cid> = std::iter::once(self.order.list).chain(self.references.iter().copied()).collect();
+        let sources = self.sources.take();
+        let mut expected = self.expected.take().ok_or(Failure::Unwanted)?;
+        let work = move || -> Result<_, Failure> {
+            let mut sources = sources;
+            let dictionary = match pieces.is_empty() {
+                true => Vec::new(),
+                false => sources
+                    .get_or_insert_with(|| Sources::open(&store, &lists, &cids))
+                    .gather(&pieces, MAX_DICTIONARY_BYTES)
+                    .map_err(Failure::Dictionary)?,
+            };
+            let raw = codec::decompress(&payload, &dictionary, raw_bytes)
+                .map_err(|error| Failure::Wrong(error.to_string()))?;
+            let blocks = cut(&mut expected, Bytes::from(raw), &sizes)?;
+            Ok((blocks, sources, expected))
+        };
+        let done = tokio::task::spawn_blocking(work).await.map_err(|_| Failure::Unwanted)?;
+        let (blocks, sources, expected) = done?;
+        (self.sources, self.expected) = (sources, Some(expected));
+        Ok(blocks)
+    }
+
+    async fn absent(&mut self, count: usize) -> Result<(), Failure> {
+        let Some(Expected::Blocks { next, .. }) = &mut self.expected else {
+            return Err(Malformed("a list without its root").into());
+        };
+        if count == 0 || count > next.len() {
+            return Err(Malformed("more blocks are missing than were asked for").into());
+        }
+        let cids = next.split_off(next.len() - count).into_iter().rev().map(|(cid, _)| cid).collect();
+        self.tell(|peer, id| Event::Absent { peer, id, cids }).await
+    }
+
+    async fn end(&mut self) -> Result<End, Failure> {
+        match self.root.take() {
+            Some(root) => {
+                let blocks = vec![root];
+                self.tell(|peer, id| Event::Arrived { peer, id, blocks }).await?;
+            }
+            None if matches!(self.order.wanted, Wanted::Own { .. }) => return Ok(End::NotHere),
+            None => {}
+        }
+        Ok(End::Done)
+    }
+
+    async fn tell(&self, event: impl FnOnce(PeerId, OrderId) -> Event) -> Result<(), Failure> {
+        let event = event(self.order.peer, self.order.id);
+        self.receiver.events.send(event).await.map_err(|_| Failure::Unwanted)
+    }
+}
+
+/// Cuts a part into its blocks, each of which is checked.
+fn cut(expected: &mut Expected, mut bytes: Bytes, sizes: &[u32]) -> Result<Vec<Block>, Failure> {
+    sizes.iter().map(|size| expected.check(bytes.split_to(*size as usize))).collect()
+}

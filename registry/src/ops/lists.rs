@@ -1,0 +1,86 @@
+//! Block manifests as the node's lists, and which of them help to fetch another.
+
+use std::sync::Arc;
+
+use ggen_blockstore::{Blockstore, Cid};
+
+use super::{Operations, failure};
+use crate::{
+    Failure,
+    identity::Record,
+    node::{Listed, Lists},
+    package::{ManifestReader, Release, manifest_chunks, manifest_entries},
+};
+
+/// Former releases that are looked at.
+const MAX_LOOKED_AT: usize = 16;
+/// Former releases that are told to peers: each may be what the new one is made of.
+const MAX_REFERENCES: usize = 2;
+/// Most blocks of a former release; to look for each takes microseconds.
+const MAX_REFERENCE_BLOCKS: u64 = 1 << 16;
+
+/// Reads block manifests for the node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manifests;
+
+impl Lists for Manifests {
+    fn parts(&self, root: &[u8]) -> Option<Vec<(Listed, u32)>> {
+        let chunks = manifest_chunks(root).ok()?;
+        Some(chunks.iter().map(|chunk| (Listed { cid: chunk.link, size: chunk.bytes }, chunk.entries)).collect())
+    }
+
+    fn listed(&self, part: &[u8]) -> Option<Vec<Listed>> {
+        let entries = manifest_entries(part).ok()?;
+        Some(entries.into_iter().map(|entry| Listed { cid: entry.cid, size: entry.size }).collect())
+    }
+}
+
+impl Operations {
+    /// The manifests of other releases of the same package of which everything is here, the nearest first. `others`
+    /// names releases; those before `release` are known from itself.
+    pub(super) async fn references(&self, release: &Release, others: Vec<Cid>) -> Result<Vec<Cid>, Failure> {
+        let store = Arc::clone(&self.store);
+        let (manifest, before) = (release.manifest, release.predecessor.map(Cid::from));
+        failure::blocking(move || Ok(find(&*store, manifest, others, before))).await
+    }
+}
+
+fn find(store: &dyn Blockstore, wanted: Cid, others: Vec<Cid>, mut before: Option<Cid>) -> Vec<Cid> {
+    let mut found = Vec::new();
+    let mut others = others.into_iter();
+    for _ in 0..MAX_LOOKED_AT {
+        // Those that were named are in order of nearness; a chain of predecessors ends where a record is missing.
+        let Some(cid) = others.next().or_else(|| before.take()) else { break };
+        let Some(release) = read(store, &cid) else { continue };
+        if others.len() == 0 && before.is_none() {
+            before = release.predecessor.map(Cid::from);
+        }
+        if release.manifest != wanted && !found.contains(&release.manifest) && is_whole(store, &release) {
+            found.push(release.manifest);
+        }
+        if found.len() >= MAX_REFERENCES {
+            break;
+        }
+    }
+    found
+}
+
+fn read(store: &dyn Blockstore, cid: &Cid) -> Option<Release> {
+    Release::from_payload(&store.get(cid).ok()??).ok()
+}
+
+/// Whether the manifest and all that it names are here; if so they stay while the caller holds a lease.
+fn is_whole(store: &dyn Blockstore, release: &Release) -> bool {
+    let get = |cid: &Cid| store.get(cid).ok().flatten();
+    let has_all = |cids: &[Cid]| store.retain(cids).is_ok_and(|here| here.iter().all(|here| *here));
+    let Some(root) = get(&release.manifest).filter(|_| release.blocks <= MAX_REFERENCE_BLOCKS) else { return false };
+    let Ok(reader) = ManifestReader::new(release, &root) else { return false };
+    let mut own = vec![release.manifest];
+    own.extend(reader.chunks().iter().map(|chunk| chunk.link));
+    has_all(&own)
+        && reader.chunks().iter().enumerate().all(|(index, chunk)| {
+            let entries = get(&chunk.link).and_then(|bytes| reader.read_chunk(index, &bytes).ok());
+            let cids: Option<Vec<Cid>> = entries.map(|entries| entries.into_iter().map(|entry| entry.cid).collect());
+            cids.is_some_and(|cids| has_all(&cids))
+        })
+}

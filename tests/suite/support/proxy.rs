@@ -1,0 +1,114 @@
+//! A way between two nodes that counts what comes back over it, is as fast as it is told, and may stop.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+};
+
+/// Bytes that are let through at once.
+const STEP_BYTES: usize = 16 << 10;
+
+/// See the module's words. Ends when it is dropped.
+pub(crate) struct Proxy {
+    address: String,
+    way: Arc<Way>,
+    _tasks: JoinSet<()>,
+}
+
+struct Way {
+    /// Bytes that came back.
+    bytes: AtomicU64,
+    /// Bytes a second that may come back.
+    rate: Option<u64>,
+    /// After so many bytes nothing more comes back; [`u64::MAX`] for never.
+    stops_after: AtomicU64,
+    stopped: watch::Sender<bool>,
+}
+
+impl Proxy {
+    /// A way to `address`, a multiaddress of `/ip4/127.0.0.1/tcp/<port>/p2p/<peer>`.
+    pub(crate) async fn to(address: &str, rate: Option<u64>) -> Self {
+        let parts: Vec<&str> = address.split('/').collect();
+        let (port, peer) = (parts[4].to_owned(), parts[6]);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = listener.local_addr().unwrap().port();
+        let way = Arc::new(Way {
+            bytes: AtomicU64::new(0),
+            rate,
+            stops_after: AtomicU64::new(u64::MAX),
+            stopped: watch::Sender::new(false),
+        });
+        let mut tasks = JoinSet::new();
+        let used = Arc::clone(&way);
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((near, _)) = listener.accept().await {
+                let Ok(far) = TcpStream::connect(format!("127.0.0.1:{port}")).await else { continue };
+                let (near_read, near_write) = near.into_split();
+                let (far_read, far_write) = far.into_split();
+                let way = Arc::clone(&used);
+                connections.spawn(async move { drop(forward(near_read, far_write, None).await) });
+                connections.spawn(async move { drop(forward(far_read, near_write, Some(way)).await) });
+            }
+        });
+        Self { address: format!("/ip4/127.0.0.1/tcp/{here}/p2p/{peer}"), way, _tasks: tasks }
+    }
+
+    /// Where it is to be dialled.
+    pub(crate) fn address(&self) -> String {
+        self.address.clone()
+    }
+
+    /// Bytes that came back since this was last asked.
+    pub(crate) fn take_bytes(&self) -> u64 {
+        self.way.bytes.swap(0, Ordering::AcqRel)
+    }
+
+    /// After so many bytes since the bytes were last taken nothing more comes back.
+    pub(crate) fn stop_after(&self, bytes: u64) {
+        self.way.stops_after.store(bytes, Ordering::Release);
+    }
+
+    /// It has stopped.
+    pub(crate) fn has_stopped(&self) -> bool {
+        *self.way.stopped.borrow()
+    }
+}
+
+async fn forward(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    way: Option<Arc<Way>>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; STEP_BYTES];
+    let mut free_at = Instant::now();
+    loop {
+        let count = from.read(&mut buffer).await?;
+        if count == 0 {
+            return to.shutdown().await;
+        }
+        if let Some(way) = &way {
+            if way.bytes.fetch_add(count as u64, Ordering::AcqRel) > way.stops_after.load(Ordering::Acquire) {
+                way.stopped.send_replace(true);
+                std::future::pending::<()>().await;
+            }
+            if let Some(rate) = way.rate {
+                let takes = Duration::from_secs_f64(count as f64 / rate as f64);
+                free_at = free_at.max(Instant::now() - Duration::from_millis(20)) + takes;
+                tokio::time::sleep_until(free_at.into()).await;
+            }
+        }
+        to.write_all(&buffer[..count]).await?;
+    }
+}
