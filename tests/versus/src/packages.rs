@@ -33,7 +33,7 @@ pub(crate) fn measure(count: usize, systems: &[System], plan: &Plan, table: &mut
         }
         for system in &order {
             let at = directory.path.join(&system.name);
-            let (publish, fetch) = run(system, &template, &names, &at, plan)
+            let Took { publish, fetch, dht_walks } = run(system, &template, &names, &at, plan)
                 .with_context(|| format!("{} failed on {label}", system.name))?;
             files::remove(&at)?;
             let each = |time: Duration| time.as_secs_f64() * 1e3 / count as f64;
@@ -41,6 +41,9 @@ pub(crate) fn measure(count: usize, systems: &[System], plan: &Plan, table: &mut
                 table.add(&label, "publish each, ms", &system.name, Place::Main, each(publish));
             }
             table.add(&label, "fetch each, ms", &system.name, Place::Main, each(fetch));
+            if let Some(walks) = dht_walks {
+                table.add(&label, "DHT walks, in all", &system.name, Place::Main, walks as f64);
+            }
             eprintln!("round {}: {label}: {}: fetch {:.1} ms each", round + 1, system.name, each(fetch));
         }
         order.rotate_left(1);
@@ -52,16 +55,19 @@ fn handles(kind: Kind) -> bool {
     matches!(kind, Kind::Ggen | Kind::Kubo | Kind::Iroh | Kind::CurlGz)
 }
 
-/// Publishes all packages, then fetches all; returns the sums of the commands' times.
-fn run(
-    system: &System,
-    template: &Path,
-    names: &[String],
-    at: &Path,
-    plan: &Plan,
-) -> Result<(Option<Duration>, Duration)> {
+/// What all packages took together.
+struct Took {
+    publish: Option<Duration>,
+    fetch: Duration,
+    /// Questions to the DHT for the fetches, where the system counts them.
+    dht_walks: Option<u64>,
+}
+
+/// Publishes and fetches the packages one after the other; returns the sums of the commands' times.
+fn run(system: &System, template: &Path, names: &[String], at: &Path, plan: &Plan) -> Result<Took> {
     files::make(at)?;
     let mut pair = system.start(at, &plan.hosts)?;
+    let walks_before = pair.dht_walks()?;
     let (mut publishing, mut fetching) = (None, Duration::ZERO);
     for (number, name) in names.iter().enumerate() {
         let path = template.join(name);
@@ -74,5 +80,6 @@ fn run(
         fetching += pair.fetch(&published.id, &out)?.context("every one of these systems fetches")?;
         files::ensure_same(&path, &out)?;
     }
-    Ok((publishing, fetching))
+    let dht_walks = pair.dht_walks()?.zip(walks_before).map(|(after, before)| after - before);
+    Ok(Took { publish: publishing, fetch: fetching, dht_walks })
 }

@@ -151,6 +151,11 @@ pub(crate) trait Pair {
         false
     }
 
+    /// Returns how often the second node has asked the DHT so far, where it says so.
+    fn dht_walks(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Tells whether what is fetched can be compared with what was published.
     fn keeps(&self) -> bool {
         true

@@ -135,7 +135,7 @@ impl Start for Starter {
     fn version(&self) -> Result<String> {
         let text = output_of(Command::new(&self.program.path).arg("--version"))?;
         let how = match self.by {
-            By::Name => "by name",
+            By::Name => "by name and publisher",
             By::Cid => "by content CID",
         };
         Ok(format!("{}, {how}", text.trim().trim_start_matches("ggen ")))
@@ -161,9 +161,10 @@ impl Pair for Nodes {
         let cid = text(&answer["cid"], "cid")?;
         Ok(match self.by {
             By::Name => {
-                let name =
-                    format!("{}@={}", text(&answer["package"], "package")?, text(&answer["version"], "version")?);
-                Published { id: name, cid: Some(cid), time: Some(time) }
+                let [publisher, package, version] =
+                    ["publisher", "package", "version"].map(|field| text(&answer[field], field));
+                let id = format!("{}/{}@={}", publisher?, package?, version?);
+                Published { id, cid: Some(cid), time: Some(time) }
             }
             By::Cid => Published { id: cid.clone(), cid: Some(cid), time: None },
         })
@@ -179,6 +180,11 @@ impl Pair for Nodes {
 
     fn updates_in_place(&self) -> bool {
         true
+    }
+
+    fn dht_walks(&self) -> Result<Option<u64>> {
+        let status = json(&output_of(&mut self.fetcher.command("status"))?)?;
+        status["dht_walks"].as_u64().context("ggen's status has no `dht_walks`").map(Some)
     }
 }
 
