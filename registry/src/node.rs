@@ -19,6 +19,7 @@ mod records;
 mod rendezvous;
 mod republish;
 mod requests;
+mod secure;
 mod session;
 mod sighting;
 mod swarm;

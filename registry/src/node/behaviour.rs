@@ -7,11 +7,12 @@ use libp2p::{
     PeerId, StreamProtocol, Swarm, SwarmBuilder,
     allow_block_list::{self, BlockedPeers},
     connection_limits::{self, ConnectionLimits},
+    core::upgrade::Version,
     gossipsub, identify,
     identity::Keypair,
     kad, mdns, memory_connection_limits, noise, ping,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
-    tcp, tls, yamux,
+    tcp, yamux,
 };
 
 use super::{
@@ -20,6 +21,7 @@ use super::{
     reach::{Doubted, Reach},
     records::RecordStore,
     requests::{self, Protocol},
+    secure::Tls,
     sighting::Treatment,
 };
 use crate::Config;
@@ -138,7 +140,7 @@ pub(crate) fn swarm(
     let transport = |error: &dyn std::fmt::Display| StartError::Transport(error.to_string());
     let swarm = SwarmBuilder::with_existing_identity(key)
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), (tls::Config::new, noise::Config::new), yamux::Config::default)
+        .with_tcp(tcp::Config::default().nodelay(true), (Tls::new, noise::Config::new), yamux::Config::default)
         .map_err(|error| transport(&error))?
         .with_quic()
         .with_dns_config(resolver, resolver_options)
@@ -146,7 +148,12 @@ pub(crate) fn swarm(
             compose(key, config, knowledge, answers, reach).map_err(|error| Box::new(error) as Box<_>)
         })
         .map_err(|error| transport(&error))?
-        .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_CONNECTION))
+        .with_swarm_config(|swarm| {
+            swarm
+                .with_idle_connection_timeout(IDLE_CONNECTION)
+                // A stream of one protocol is used at once, not a round trip later.
+                .with_substream_upgrade_protocol_override(Version::V1Lazy)
+        })
         .with_connection_timeout(config.timeouts.dial())
         .build();
     Ok(swarm)

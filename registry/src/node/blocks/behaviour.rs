@@ -2,8 +2,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex},
+    pin::Pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use ggen_blockstore::{Block, Blockstore, Cid};
@@ -18,22 +20,25 @@ use libp2p::{
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, JoinSet},
+    time::{Instant, Sleep, sleep_until},
 };
 
 use super::{
     handler::{Handler, Open, Report, ReportKind},
     job::Library,
     list::Lists,
-    pace::Pace,
     paths::Atlas,
-    receive::{End, Order, OrderId, Receiver, SILENT_FOR},
-    serve::{Patience, Server, turn_away},
+    receive::{End, Order, OrderId, Over, Receiver, SILENT_FOR},
+    serve::{Patience, Server, Share, turn_away},
 };
 
-/// Requests that are answered at the same time, in all, and of one peer.
-const MAX_ANSWERING: usize = 64;
-const MAX_ANSWERING_PER_PEER: usize = 4;
-/// Requests that are being turned away; more are dropped.
+/// Streams of peers on which requests come, in all, and of one peer.
+const MAX_STREAMS: usize = 512;
+const MAX_STREAMS_PER_PEER: usize = 8;
+/// Streams of ours that wait for the next order, of one connection, and for how long.
+const MAX_IDLE: usize = 4;
+const IDLE_FOR: Duration = Duration::from_secs(10);
+/// Streams that are being turned away; more are dropped.
 const MAX_TURNED_AWAY: usize = 64;
 /// Events of transfers that wait for the swarm.
 const EVENT_QUEUE: usize = 16;
@@ -105,13 +110,37 @@ pub struct Setup {
     pub lists: Arc<dyn Lists>,
 }
 
+/// What transfers tell the behaviour.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// For the swarm's owner.
+    Event(Event),
+    /// An order is over; with the stream, if it can be used again.
+    Over { peer: PeerId, id: OrderId, end: End, idle: Option<(ConnectionId, Stream)> },
+    /// The stream that an order was given was closed while it was idle.
+    Stale(Box<Order>),
+}
+
+#[derive(Debug)]
+struct Connection {
+    id: ConnectionId,
+    speaks: bool,
+    /// Streams on which nothing is under way: what was learnt of how much they carry is worth keeping.
+    idle: Vec<(Instant, Stream)>,
+}
+
 #[derive(Debug, Default)]
 struct Peer {
-    /// Whether it speaks the protocol, by connection.
-    connections: Vec<(ConnectionId, bool)>,
+    connections: Vec<Connection>,
     speaks: bool,
-    answering: usize,
-    pace: Arc<Mutex<Pace>>,
+    streams: usize,
+    share: Share,
+}
+
+impl Peer {
+    fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.connections.iter_mut().find(|connection| connection.id == id)
+    }
 }
 
 #[derive(Debug)]
@@ -126,12 +155,14 @@ enum Under {
 pub struct Behaviour {
     server: Server,
     receiver: Receiver,
-    events: mpsc::Receiver<Event>,
+    told: mpsc::Receiver<Told>,
     peers: HashMap<PeerId, Peer>,
     orders: HashMap<OrderId, Under>,
     receiving: JoinSet<()>,
     answering: JoinSet<PeerId>,
     turned_away: JoinSet<()>,
+    /// When the streams that wait are looked at.
+    tidying: Option<Pin<Box<Sleep>>>,
     actions: VecDeque<ToSwarm<Event, Open>>,
     waker: Option<Waker>,
 }
@@ -140,17 +171,18 @@ impl Behaviour {
     /// Serves what the store has, and carries out orders.
     pub fn new(setup: Setup) -> Self {
         let Setup { store, lists } = setup;
-        let (sender, events) = mpsc::channel(EVENT_QUEUE);
+        let (sender, told) = mpsc::channel(EVENT_QUEUE);
         let library = Library { store: Arc::clone(&store), lists: Arc::clone(&lists), atlas: Atlas::default() };
         Self {
             server: Server::new(library, Patience::default()),
             receiver: Receiver { store, lists, events: sender, silent_for: SILENT_FOR },
-            events,
+            told,
             peers: HashMap::new(),
             orders: HashMap::new(),
             receiving: JoinSet::new(),
             answering: JoinSet::new(),
             turned_away: JoinSet::new(),
+            tidying: None,
             actions: VecDeque::new(),
             waker: None,
         }
@@ -158,16 +190,44 @@ impl Behaviour {
 
     /// Asks a peer for blocks. What comes of it is told by events, the last of them [`Event::Ended`].
     pub fn order(&mut self, order: Order) {
-        let connection = self.peers.get(&order.peer).and_then(|peer| peer.connections.first());
-        match connection {
-            Some((connection, _)) => {
-                let (peer_id, handler, event) = (order.peer, NotifyHandler::One(*connection), Open(order.id));
-                self.orders.insert(order.id, Under::Opening(*connection, Box::new(order)));
+        let order = Box::new(order);
+        let idle = self.peers.get_mut(&order.peer).and_then(|peer| {
+            let waiting = |connection: &mut Connection| Some((connection.id, connection.idle.pop()?.1));
+            peer.connections.iter_mut().find_map(waiting)
+        });
+        match idle {
+            Some((connection, stream)) => self.carry(order, connection, stream, true),
+            None => self.open(order),
+        }
+    }
+
+    fn open(&mut self, order: Box<Order>) {
+        let connections = self.peers.get(&order.peer).map_or(&[][..], |peer| &peer.connections);
+        match connections.iter().find(|connection| connection.speaks).or_else(|| connections.first()) {
+            Some(Connection { id, .. }) => {
+                let (peer_id, handler, event) = (order.peer, NotifyHandler::One(*id), Open(order.id));
+                self.orders.insert(order.id, Under::Opening(*id, order));
                 self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event });
             }
             None => self.ended(order.peer, order.id, End::Broken),
         }
         self.wake();
+    }
+
+    fn carry(&mut self, order: Box<Order>, connection: ConnectionId, mut stream: Stream, was_idle: bool) {
+        let (receiver, told, id) = (self.receiver.clone(), self.receiver.events.clone(), order.id);
+        let task = self.receiving.spawn(async move {
+            let over = |end, idle| Told::Over { peer: order.peer, id, end, idle };
+            let outcome = match receiver.receive(&order, &mut stream).await {
+                Over::Unanswered if was_idle => Told::Stale(order),
+                Over::Unanswered => over(End::Broken, None),
+                Over::Ended { end, again } => over(end, again.then_some((connection, stream))),
+            };
+            if told.send(outcome).await.is_err() {
+                tracing::trace!("the node has stopped");
+            }
+        });
+        self.orders.insert(id, Under::Receiving(task));
     }
 
     /// Wants nothing more of an order. Nothing more is told of it, but for what is on its way to whoever listens.
@@ -198,7 +258,7 @@ impl Behaviour {
             self.ended(peer_id, id, End::Broken);
         }
         let Some(peer) = self.peers.get_mut(&peer_id) else { return };
-        peer.connections.retain(|(other, _)| *other != connection);
+        peer.connections.retain(|other| other.id != connection);
         if peer.connections.is_empty() {
             self.peers.remove(&peer_id);
         } else {
@@ -208,13 +268,15 @@ impl Behaviour {
 
     fn on_speaks(&mut self, peer_id: PeerId, connection: ConnectionId, speaks: bool) {
         let Some(peer) = self.peers.get_mut(&peer_id) else { return };
-        peer.connections.iter_mut().filter(|(other, _)| *other == connection).for_each(|(_, known)| *known = speaks);
+        if let Some(connection) = peer.connection(connection) {
+            connection.speaks = speaks;
+        }
         self.tell_speaks(peer_id);
     }
 
     fn tell_speaks(&mut self, peer_id: PeerId) {
         let Some(peer) = self.peers.get_mut(&peer_id) else { return };
-        let speaks = peer.connections.iter().any(|(_, speaks)| *speaks);
+        let speaks = peer.connections.iter().any(|connection| connection.speaks);
         if peer.speaks != speaks {
             peer.speaks = speaks;
             self.actions.push_back(ToSwarm::GenerateEvent(Event::Speaks { peer: peer_id, speaks }));
@@ -223,10 +285,7 @@ impl Behaviour {
 
     fn on_opened(&mut self, id: OrderId, stream: Stream) {
         match self.orders.remove(&id) {
-            Some(Under::Opening(_, order)) => {
-                let task = self.receiving.spawn(self.receiver.clone().receive(*order, stream));
-                self.orders.insert(id, Under::Receiving(task));
-            }
+            Some(Under::Opening(connection, order)) => self.carry(order, connection, stream, false),
             // It is not wanted any more: the stream is dropped.
             Some(under @ Under::Receiving(_)) => drop(self.orders.insert(id, under)),
             None => {}
@@ -234,20 +293,60 @@ impl Behaviour {
     }
 
     fn on_asked(&mut self, peer_id: PeerId, stream: Stream) {
-        let is_full = self.answering.len() >= MAX_ANSWERING;
+        let is_full = self.answering.len() >= MAX_STREAMS;
         let Some(peer) = self.peers.get_mut(&peer_id) else { return };
-        if is_full || peer.answering >= MAX_ANSWERING_PER_PEER {
+        if is_full || peer.streams >= MAX_STREAMS_PER_PEER {
             if self.turned_away.len() < MAX_TURNED_AWAY {
                 self.turned_away.spawn(turn_away(stream));
             }
             return;
         }
-        peer.answering += 1;
-        let serving = self.server.clone().serve(peer_id, stream, Arc::clone(&peer.pace), self.receiver.events.clone());
+        peer.streams += 1;
+        let serving = self.server.clone().serve(peer_id, stream, peer.share.clone(), self.receiver.events.clone());
         self.answering.spawn(async move {
             serving.await;
             peer_id
         });
+    }
+
+    fn on_told(&mut self, told: Told) -> Option<Event> {
+        match told {
+            Told::Event(event) => Some(event),
+            Told::Over { peer, id, end, idle } => {
+                if let Some((connection, stream)) = idle {
+                    self.keep(peer, connection, stream);
+                }
+                // Of an order that was cancelled nothing more is of interest.
+                self.orders.remove(&id).map(|_| Event::Ended { peer, id, end })
+            }
+            Told::Stale(order) => {
+                if self.orders.remove(&order.id).is_some() {
+                    self.open(order);
+                }
+                None
+            }
+        }
+    }
+
+    fn keep(&mut self, peer: PeerId, connection: ConnectionId, stream: Stream) {
+        let Some(connection) = self.peers.get_mut(&peer).and_then(|peer| peer.connection(connection)) else { return };
+        if connection.idle.len() < MAX_IDLE {
+            connection.idle.push((Instant::now(), stream));
+            self.tidying.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + IDLE_FOR)));
+        }
+    }
+
+    /// Closes the streams that have waited for long: what is open keeps a connection alive.
+    fn tidy(&mut self, cx: &mut Context<'_>) {
+        while self.tidying.as_mut().is_some_and(|tidying| tidying.as_mut().poll(cx).is_ready()) {
+            let now = Instant::now();
+            let mut oldest = None::<Instant>;
+            for connection in self.peers.values_mut().flat_map(|peer| &mut peer.connections) {
+                connection.idle.retain(|(since, _)| *since + IDLE_FOR > now);
+                oldest = oldest.into_iter().chain(connection.idle.iter().map(|(since, _)| *since)).min();
+            }
+            self.tidying = oldest.map(|since| Box::pin(sleep_until(since + IDLE_FOR)));
+        }
     }
 
     fn poll_tasks(&mut self, cx: &mut Context<'_>) {
@@ -255,7 +354,7 @@ impl Behaviour {
             match ended {
                 Ok(peer_id) => {
                     if let Some(peer) = self.peers.get_mut(&peer_id) {
-                        peer.answering = peer.answering.saturating_sub(1);
+                        peer.streams = peer.streams.saturating_sub(1);
                     }
                 }
                 Err(error) => tracing::error!(%error, "answering a peer failed"),
@@ -300,7 +399,11 @@ impl NetworkBehaviour for Behaviour {
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
             FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, .. }) => {
-                self.peers.entry(peer_id).or_default().connections.push((connection_id, false));
+                self.peers.entry(peer_id).or_default().connections.push(Connection {
+                    id: connection_id,
+                    speaks: false,
+                    idle: Vec::new(),
+                });
             }
             FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
                 self.on_closed(peer_id, connection_id);
@@ -327,11 +430,13 @@ impl NetworkBehaviour for Behaviour {
         if let Some(action) = self.actions.pop_front() {
             return Poll::Ready(action);
         }
-        while let Poll::Ready(Some(event)) = self.events.poll_recv(cx) {
-            match &event {
-                // Of an order that was cancelled nothing more is of interest but its blocks.
-                Event::Ended { id, .. } if self.orders.remove(id).is_none() => {}
-                _ => return Poll::Ready(ToSwarm::GenerateEvent(event)),
+        self.tidy(cx);
+        while let Poll::Ready(Some(told)) = self.told.poll_recv(cx) {
+            if let Some(event) = self.on_told(told) {
+                return Poll::Ready(ToSwarm::GenerateEvent(event));
+            }
+            if let Some(action) = self.actions.pop_front() {
+                return Poll::Ready(action);
             }
         }
         self.waker = Some(cx.waker().clone());

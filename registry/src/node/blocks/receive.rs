@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    behaviour::Event,
+    behaviour::{Event, Told},
     codec,
     dictionary::Sources,
     input::read_frame,
@@ -49,6 +49,13 @@ pub struct Order {
     pub references: Vec<Cid>,
     /// What of it is wanted.
     pub wanted: Wanted,
+}
+
+impl Order {
+    /// The references that are told of.
+    fn references(&self) -> &[Cid] {
+        &self.references[..self.references.len().min(MAX_REFERENCES)]
+    }
 }
 
 /// What of a list is wanted.
@@ -89,6 +96,8 @@ pub enum End {
 enum Failure {
     #[error(transparent)]
     Stream(#[from] io::Error),
+    #[error("the stream broke off before there was an answer")]
+    Unanswered,
     #[error("nothing has come for long")]
     Silent,
     #[error(transparent)]
@@ -106,84 +115,101 @@ enum Failure {
 pub(super) struct Receiver {
     pub(super) store: Arc<dyn Blockstore>,
     pub(super) lists: Arc<dyn Lists>,
-    pub(super) events: mpsc::Sender<Event>,
+    pub(super) events: mpsc::Sender<Told>,
     /// How long nothing may come.
     pub(super) silent_for: Duration,
 }
 
+/// How it went on a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// The stream was of no use: nothing was answered.
+    Unanswered,
+    /// The order has ended; `again`: more can be asked on the stream.
+    Ended { end: End, again: bool },
+}
+
 impl Receiver {
-    /// Carries out an order on a stream that was opened for it, to its end.
-    pub(super) async fn receive<S: AsyncRead + AsyncWrite + Unpin + Send>(self, order: Order, stream: S) {
-        let (id, peer, events) = (order.id, order.peer, self.events.clone());
-        let end = match self.carry_out(order, stream).await {
-            Ok(end) => end,
-            Err(error) => {
-                tracing::debug!(%peer, %error, "an order of blocks failed");
-                match error {
-                    Failure::Stream(error) if error.kind() == io::ErrorKind::InvalidData => End::Malformed,
-                    Failure::Stream(_) | Failure::Silent | Failure::Unwanted => End::Broken,
-                    Failure::Malformed(_) | Failure::Dictionary(Unreadable::OutOfRange) => End::Malformed,
-                    Failure::Wrong(_) => End::WrongBytes,
-                    Failure::Dictionary(_) => End::Unreferenced,
+    /// Carries out an order on a stream on which nothing is under way.
+    pub(super) async fn receive<S: AsyncRead + AsyncWrite + Unpin + Send>(self, order: &Order, stream: &mut S) -> Over {
+        let peer = order.peer;
+        let error = match self.carry_out(order, stream).await {
+            Ok((end, again)) => return Over::Ended { end, again },
+            Err(error) => error,
+        };
+        tracing::debug!(%peer, %error, "an order of blocks failed");
+        let end = match error {
+            Failure::Unanswered => return Over::Unanswered,
+            Failure::Stream(error) if error.kind() == io::ErrorKind::InvalidData => End::Malformed,
+            Failure::Stream(_) | Failure::Silent | Failure::Unwanted => End::Broken,
+            Failure::Malformed(_) | Failure::Dictionary(Unreadable::OutOfRange) => End::Malformed,
+            Failure::Wrong(_) => End::WrongBytes,
+            Failure::Dictionary(_) => End::Unreferenced,
+        };
+        Over::Ended { end, again: false }
+    }
+
+    /// Returns how the order ended, and whether more can be asked on the stream.
+    async fn carry_out<S: AsyncRead + AsyncWrite + Unpin + Send>(
+        self,
+        order: &Order,
+        stream: &mut S,
+    ) -> Result<(End, bool), Failure> {
+        let silent_for = self.silent_for;
+        let mut stream = BufReader::with_capacity(BUFFER_BYTES, stream);
+        match self.ask(order, &mut stream).await? {
+            Status::Here => {}
+            Status::NotHere => return Ok((End::NotHere, true)),
+            Status::Busy => return Ok((End::Busy, true)),
+            Status::NotUnderstood => return Ok((End::Unsupported, false)),
+        }
+        let is_own = matches!(order.wanted, Wanted::Own { .. });
+        let mut incoming =
+            Incoming { receiver: self, order, expected: Some(Expected::new(order)), sources: None, root: None };
+        let mut listens = true;
+        loop {
+            let header = timeout(silent_for, read_frame(&mut stream, MAX_HEADER_BYTES)).await;
+            match Header::decode(&header.map_err(|_| Failure::Silent)??, is_own)? {
+                Header::End => return Ok((incoming.end().await?, listens && stream.buffer().is_empty())),
+                Header::Absent(count) => incoming.absent(count as usize).await?,
+                Header::Blocks(part) => {
+                    incoming.part(part, &mut stream).await?;
+                    // The peer learns how fast we take what it sends; it may be gone once it has sent all.
+                    listens &= stream.write_all(&[0]).await.is_ok() && stream.flush().await.is_ok();
                 }
             }
-        };
-        if events.send(Event::Ended { peer, id, end }).await.is_err() {
-            tracing::trace!(%peer, "the node has stopped");
         }
     }
 
-    async fn carry_out<S: AsyncRead + AsyncWrite + Unpin + Send>(
-        self,
-        order: Order,
-        stream: S,
-    ) -> Result<End, Failure> {
-        let (reader, mut writer) = stream.split();
-        let mut reader = BufReader::with_capacity(BUFFER_BYTES, reader);
-        let references: Vec<_> = order.references.iter().copied().take(MAX_REFERENCES).collect();
+    /// Sends the request, and waits for the first word of the answer.
+    async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        order: &Order,
+        stream: &mut BufReader<S>,
+    ) -> Result<Status, Failure> {
         let asked = match &order.wanted {
             Wanted::Own { max_bytes } => Asked::Own { max_bytes: *max_bytes },
             Wanted::Listed(wanted) => Asked::Listed(runs(wanted.iter().map(|(index, _)| *index))),
         };
-        let is_own = matches!(asked, Asked::Own { .. });
         let request = Request {
             list: order.list,
             asked,
             zstd: true,
             dictionary_bytes: MAX_DICTIONARY_BYTES,
-            references: references.clone(),
+            references: order.references().to_vec(),
         };
         let body = request.encode();
         let mut framed = Vec::with_capacity(body.len() + 4);
         put(&mut framed, body.len() as u64);
         framed.extend_from_slice(&body);
-        writer.write_all(&framed).await?;
-        writer.flush().await?;
         let mut status = [0];
-        timeout(self.silent_for, reader.read_exact(&mut status)).await.map_err(|_| Failure::Silent)??;
-        match Status::from_byte(status[0])? {
-            Status::Here => {}
-            Status::NotHere => return Ok(End::NotHere),
-            Status::Busy => return Ok(End::Busy),
-            Status::NotUnderstood => return Ok(End::Unsupported),
-        }
-        let (expected, silent_for) = (Expected::new(&order), self.silent_for);
-        let mut incoming =
-            Incoming { receiver: self, order, references, expected: Some(expected), sources: None, root: None };
-        loop {
-            let header = timeout(silent_for, read_frame(&mut reader, MAX_HEADER_BYTES)).await;
-            match Header::decode(&header.map_err(|_| Failure::Silent)??, is_own)? {
-                Header::End => return incoming.end().await,
-                Header::Absent(count) => incoming.absent(count as usize).await?,
-                Header::Blocks(part) => {
-                    incoming.part(part, &mut reader).await?;
-                    // The peer learns how fast we take what it sends; it may be gone once it has sent all.
-                    if writer.write_all(&[0]).await.is_ok() {
-                        writer.flush().await.unwrap_or_default();
-                    }
-                }
-            }
-        }
+        let asking = async {
+            stream.write_all(&framed).await?;
+            stream.flush().await?;
+            stream.read_exact(&mut status).await
+        };
+        timeout(self.silent_for, asking).await.map_err(|_| Failure::Silent)?.map_err(|_| Failure::Unanswered)?;
+        Ok(Status::from_byte(status[0])?)
     }
 }
 
@@ -260,10 +286,9 @@ impl Expected {
 
 /// An answer that is arriving.
 #[derive(Debug)]
-struct Incoming {
+struct Incoming<'a> {
     receiver: Receiver,
-    order: Order,
-    references: Vec<Cid>,
+    order: &'a Order,
     /// Lent to the thread that checks a part.
     expected: Option<Expected>,
     sources: Option<Sources>,
@@ -271,7 +296,7 @@ struct Incoming {
     root: Option<Block>,
 }
 
-impl Incoming {
+impl Incoming<'_> {
     async fn part<R: AsyncBufRead + Unpin>(&mut self, part: Part, reader: &mut R) -> Result<(), Failure> {
         let expected = self.expected.as_ref().ok_or(Failure::Unwanted)?;
         let sizes = expected.sizes(&part)?;
@@ -333,7 +358,7 @@ impl Incoming {
         raw_bytes: usize,
     ) -> Result<Vec<Block>, Failure> {
         let (store, lists) = (Arc::clone(&self.receiver.store), Arc::clone(&self.receiver.lists));
-        let cids: Vec<Cid> = std::iter::once(self.order.list).chain(self.references.iter().copied()).collect();
+        let cids: Vec<Cid> = std::iter::once(self.order.list).chain(self.order.references().iter().copied()).collect();
         let sources = self.sources.take();
         let mut expected = self.expected.take().ok_or(Failure::Unwanted)?;
         let work = move || -> Result<_, Failure> {
@@ -381,7 +406,7 @@ impl Incoming {
 
     async fn tell(&self, event: impl FnOnce(PeerId, OrderId) -> Event) -> Result<(), Failure> {
         let event = event(self.order.peer, self.order.id);
-        self.receiver.events.send(event).await.map_err(|_| Failure::Unwanted)
+        self.receiver.events.send(Told::Event(event)).await.map_err(|_| Failure::Unwanted)
     }
 }
 

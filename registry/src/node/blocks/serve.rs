@@ -1,4 +1,5 @@
-//! Answers one request: reads it, has the parts made on blocking threads, and sends one while the next is made.
+//! Answers the requests of one stream, one after the other: reads each, has the parts made on blocking threads, and sends
+//! one while the next is made.
 
 use std::{
     io,
@@ -14,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    behaviour::Event,
+    behaviour::{Event, Told},
     input::read_frame,
     job::{Job, Library, Made},
     list::Unreadable,
@@ -24,6 +25,9 @@ use super::{
 
 /// Bytes that are written at once.
 const STEP_BYTES: usize = 64 << 10;
+/// Requests that are answered at the same time, for everybody, and for one peer.
+const MAX_ANSWERING: usize = 64;
+const MAX_ANSWERING_PER_PEER: usize = 4;
 /// Parts that are made at the same time, for everybody, each on a blocking thread. Whoever waits has his turn in order.
 const MAX_MAKING: usize = 4;
 /// Bytes of parts that are made or wait to be taken, for everybody, in [`MEMORY_UNIT`]s.
@@ -35,15 +39,31 @@ const MEMORY_WITHIN: Duration = Duration::from_millis(500);
 /// How long a peer may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// To say what it wants.
+    /// To say what it wants first.
     pub(super) request: Duration,
+    /// To say what it wants next.
+    pub(super) next: Duration,
     /// To take [`STEP_BYTES`].
     pub(super) step: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { request: Duration::from_secs(10), step: Duration::from_secs(30) }
+        let [request, next, step] = [10, 20, 30].map(Duration::from_secs);
+        Self { request, next, step }
+    }
+}
+
+/// What all answers to one peer share.
+#[derive(Clone, Debug)]
+pub(super) struct Share {
+    pace: Arc<Mutex<Pace>>,
+    answering: Arc<Semaphore>,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { pace: Arc::default(), answering: Arc::new(Semaphore::new(MAX_ANSWERING_PER_PEER)) }
     }
 }
 
@@ -51,6 +71,7 @@ impl Default for Patience {
 #[derive(Clone, Debug)]
 pub(super) struct Server {
     library: Arc<Library>,
+    answering: Arc<Semaphore>,
     making: Arc<Semaphore>,
     memory: Arc<Semaphore>,
     patience: Patience,
@@ -63,6 +84,8 @@ enum Ended {
     Stream(#[from] io::Error),
     #[error("the peer does not take what it asked for")]
     Stuck,
+    #[error("the peer takes what was not sent")]
+    Early,
     #[error("what is asked for cannot be read")]
     Unreadable(#[from] Unreadable),
     #[error("too much is asked for at the same time")]
@@ -73,39 +96,68 @@ enum Ended {
 
 type Making = tokio::task::JoinHandle<Result<(Job, Result<Option<Made>, Unreadable>, OwnedSemaphorePermit), Ended>>;
 
+/// What is known of a stream between two requests.
+#[derive(Clone, Copy, Debug, Default)]
+struct Between {
+    /// Requests that were answered.
+    answers: u32,
+    /// Parts sent that the asker has not said to have taken.
+    untaken: usize,
+}
+
 impl Server {
     pub(super) fn new(library: Library, patience: Patience) -> Self {
-        let (making, memory) = (Semaphore::new(MAX_MAKING), Semaphore::new(MEMORY_UNITS));
-        Self { library: Arc::new(library), making: Arc::new(making), memory: Arc::new(memory), patience }
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        let (answering, making, memory) = (semaphore(MAX_ANSWERING), semaphore(MAX_MAKING), semaphore(MEMORY_UNITS));
+        Self { library: Arc::new(library), answering, making, memory, patience }
     }
 
-    /// Answers the request that comes in `stream`. Tells of what was sent.
-    pub(super) async fn serve<S>(self, peer: PeerId, stream: S, pace: Arc<Mutex<Pace>>, events: mpsc::Sender<Event>)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send,
-    {
-        if let Err(error) = self.answer(peer, stream, pace, events).await {
-            tracing::debug!(%peer, %error, "an answer of blocks ended early");
-        }
-    }
-
-    async fn answer<S>(
-        self,
-        peer: PeerId,
-        stream: S,
-        pace: Arc<Mutex<Pace>>,
-        events: mpsc::Sender<Event>,
-    ) -> Result<(), Ended>
+    /// Answers the requests that come in `stream`. Tells of what was sent.
+    pub(super) async fn serve<S>(self, peer: PeerId, stream: S, share: Share, events: mpsc::Sender<Told>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let (mut reader, writer) = stream.split();
         let mut writer = Writer { writer, within: self.patience.step };
-        let request = timeout(self.patience.request, read_frame(&mut reader, MAX_REQUEST_BYTES)).await;
-        let request = request.map_err(|_| Ended::Stuck)??;
+        let mut between = Some(Between::default());
+        while let Some(last) = between {
+            between = match self.answer_next(peer, last, &mut reader, &mut writer, &share, &events).await {
+                Ok(between) => between,
+                Err(error) => {
+                    tracing::debug!(%peer, %error, "an answer of blocks ended early");
+                    return;
+                }
+            };
+        }
+        if let Err(error) = writer.close().await {
+            tracing::trace!(%peer, %error, "the asker is gone");
+        }
+    }
+
+    /// Answers the next request, if there is one.
+    async fn answer_next<R, W>(
+        &self,
+        peer: PeerId,
+        last: Between,
+        reader: &mut R,
+        writer: &mut Writer<W>,
+        share: &Share,
+        events: &mpsc::Sender<Told>,
+    ) -> Result<Option<Between>, Ended>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let Some(request) = self.next_request(last, reader).await? else { return Ok(None) };
+        let next = Between { answers: last.answers + 1, untaken: 0 };
+        let turns = (Arc::clone(&self.answering).try_acquire_owned(), Arc::clone(&share.answering).try_acquire_owned());
+        let (Ok(_turn), Ok(_peers_turn)) = turns else {
+            writer.say(Status::Busy).await?;
+            return Ok(Some(next));
+        };
         let job = match Request::decode(&request) {
             Ok(request) => {
-                let (library, pace) = (Arc::clone(&self.library), Arc::clone(&pace));
+                let (library, pace) = (Arc::clone(&self.library), Arc::clone(&share.pace));
                 tokio::task::spawn_blocking(move || Job::open(library, request, pace)).await?
             }
             Err(error) => {
@@ -115,14 +167,48 @@ impl Server {
         };
         let job = match job {
             Ok(job) => job,
-            Err(status) => return writer.refuse(status).await,
+            Err(status) => {
+                writer.say(status).await?;
+                return Ok((status != Status::NotUnderstood).then_some(next));
+            }
         };
-        let untaken = Arc::new(Mutex::new(Untaken::default()));
-        let taken = watch(reader, pace, Arc::clone(&untaken));
-        let sent = self.send(peer, job, &mut writer, untaken, events);
+        let account = Mutex::new(Account::default());
         tokio::select! {
-            sent = sent => sent,
-            () = taken => Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
+            // What comes once all is sent is no word of what was taken, but may be the next request.
+            biased;
+            sent = self.send(peer, job, writer, &account, events) => sent?,
+            ended = watch(reader, &share.pace, &account) => return Err(ended),
+        }
+        let account = account.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok((!account.is_closed).then_some(Between { untaken: account.sent - account.taken, ..next }))
+    }
+
+    /// Reads the next request; `None` if the asker has no more.
+    async fn next_request<R: AsyncRead + Unpin>(
+        &self,
+        last: Between,
+        reader: &mut R,
+    ) -> Result<Option<Vec<u8>>, Ended> {
+        let is_first = last.answers == 0;
+        let read = async {
+            let mut left = last.untaken;
+            while left > 0 {
+                let mut taken = [0; 16];
+                let most = left.min(taken.len());
+                match reader.read(&mut taken[..most]).await? {
+                    0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    count => left -= count,
+                }
+            }
+            read_frame(reader, MAX_REQUEST_BYTES).await
+        };
+        let patience = if is_first { self.patience.request } else { self.patience.next };
+        match timeout(patience, read).await {
+            Ok(Ok(request)) => Ok(Some(request)),
+            Ok(Err(error)) if !is_first && error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) if is_first => Err(Ended::Stuck),
+            Err(_) => Ok(None),
         }
     }
 
@@ -131,8 +217,8 @@ impl Server {
         peer: PeerId,
         job: Job,
         writer: &mut Writer<W>,
-        untaken: Arc<Mutex<Untaken>>,
-        events: mpsc::Sender<Event>,
+        account: &Mutex<Account>,
+        events: &mpsc::Sender<Told>,
     ) -> Result<(), Ended> {
         writer.write(&[Status::Here.to_byte()]).await?;
         let mut making = self.make(job);
@@ -144,29 +230,21 @@ impl Server {
             };
             let Some(made) = made? else { break };
             making = self.make(job);
-            let bytes = made.payload_bytes();
-            if bytes > 0 {
-                let now = Instant::now().into_std();
-                untaken.lock().unwrap_or_else(PoisonError::into_inner).on_sending(
-                    made.is_compressed(),
-                    made.bytes as usize,
-                    bytes,
-                    now,
-                );
+            if made.blocks > 0 {
+                account.lock().unwrap_or_else(PoisonError::into_inner).on_sending(&made);
             }
             writer.write(&framed(&made.header)).await?;
             for piece in &made.payload {
                 writer.write(piece).await?;
             }
             writer.flush().await?;
-            if made.blocks > 0
-                && events.send(Event::Served { peer, blocks: made.blocks, bytes: made.bytes }).await.is_err()
-            {
+            let served = Event::Served { peer, blocks: made.blocks, bytes: made.bytes };
+            if made.blocks > 0 && events.send(Told::Event(served)).await.is_err() {
                 return Ok(());
             }
         }
         writer.write(&framed(&Header::End)).await?;
-        writer.close().await
+        writer.flush().await
     }
 
     /// Has the next part made, when it is this answer's turn.
@@ -193,18 +271,53 @@ impl Server {
     }
 }
 
-/// Notes what the asker has taken: a byte for each part. Ends when it asks for no more.
-async fn watch<R: AsyncRead + Unpin>(mut reader: R, pace: Arc<Mutex<Pace>>, untaken: Arc<Mutex<Untaken>>) {
-    let mut bytes = [0; 16];
-    while let Ok(count) = reader.read(&mut bytes).await {
+/// What is under way of one answer.
+#[derive(Debug, Default)]
+struct Account {
+    untaken: Untaken,
+    /// Parts that were sent, and those of which the asker has said that it took them.
+    sent: usize,
+    taken: usize,
+    /// The asker asks for no more.
+    is_closed: bool,
+}
+
+impl Account {
+    fn on_sending(&mut self, made: &Made) {
+        let (raw, wire) = (made.bytes as usize, made.payload_bytes());
+        self.untaken.on_sending(made.is_compressed(), raw, wire, Instant::now().into_std());
+        self.sent += 1;
+    }
+
+    /// The asker says that it took a part; returns whether that can be.
+    fn on_taken(&mut self, pace: &Mutex<Pace>) -> bool {
+        if self.taken >= self.sent {
+            return false;
+        }
+        self.taken += 1;
+        let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace.on_taken(&mut self.untaken, Instant::now().into_std());
+        true
+    }
+}
+
+/// Notes what the asker has taken: a byte for each part. Ends when it is gone, or says what cannot be.
+async fn watch<R: AsyncRead + Unpin>(reader: &mut R, pace: &Mutex<Pace>, account: &Mutex<Account>) -> Ended {
+    let mut byte = [0];
+    loop {
+        let count = match reader.read(&mut byte).await {
+            Ok(count) => count,
+            Err(error) => return error.into(),
+        };
+        let lock = || account.lock().unwrap_or_else(PoisonError::into_inner);
         if count == 0 {
             // It has said everything, and may still read.
+            lock().is_closed = true;
             return std::future::pending().await;
         }
-        let now = Instant::now().into_std();
-        let mut untaken = untaken.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
-        (0..count).for_each(|_| pace.on_taken(&mut untaken, now));
+        if !lock().on_taken(pace) {
+            return Ended::Early;
+        }
     }
 }
 
@@ -231,16 +344,20 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         Ok(timeout(self.within, self.writer.close()).await.map_err(|_| Ended::Stuck)??)
     }
 
-    async fn refuse(&mut self, status: Status) -> Result<(), Ended> {
+    async fn say(&mut self, status: Status) -> Result<(), Ended> {
         self.write(&[status.to_byte()]).await?;
-        self.close().await
+        self.flush().await
     }
 }
 
 /// Tells an asker that there is too much to do.
 pub(super) async fn turn_away<S: AsyncWrite + Unpin + Send>(stream: S) {
     let mut writer = Writer { writer: stream, within: Patience::default().step };
-    if let Err(error) = writer.refuse(Status::Busy).await {
+    let said = async {
+        writer.say(Status::Busy).await?;
+        writer.close().await
+    };
+    if let Err(error) = said.await {
         tracing::trace!(%error, "one turned away is gone");
     }
 }

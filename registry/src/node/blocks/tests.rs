@@ -3,20 +3,20 @@
 mod hostile;
 mod pipe;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ggen_blockstore::{Block, Blockstore, Cid, MemoryBlockstore, PbLink, PbNode};
 use libp2p::PeerId;
 use tokio::sync::mpsc;
 
 use super::{
-    behaviour::Event,
+    behaviour::{Event, Told},
     job::Library,
     list::{Listed, Lists},
     message::MAX_WANTED,
     paths::Atlas,
-    receive::{End, Order, OrderId, Receiver, SILENT_FOR, Wanted},
-    serve::{Patience, Server},
+    receive::{End, Order, OrderId, Over, Receiver, SILENT_FOR, Wanted},
+    serve::{Patience, Server, Share},
 };
 use crate::{ops::Manifests, package::ManifestBuilder};
 
@@ -101,34 +101,53 @@ struct Outcome {
     end: End,
 }
 
-async fn collect(mut events: mpsc::Receiver<Event>) -> Outcome {
+/// Carries an order out on a stream; with whether more can be asked on it.
+async fn receive(to: &Arc<dyn Blockstore>, order: &Order, stream: &mut pipe::End) -> (Outcome, bool) {
+    receive_within(to, order, stream, SILENT_FOR).await
+}
+
+async fn receive_within(
+    to: &Arc<dyn Blockstore>,
+    order: &Order,
+    stream: &mut pipe::End,
+    silent_for: Duration,
+) -> (Outcome, bool) {
+    let (sender, mut events) = mpsc::channel(16);
+    let receiver = Receiver { store: Arc::clone(to), lists: lists(), events: sender, silent_for };
     let (mut arrived, mut absent) = (Vec::new(), Vec::new());
-    loop {
-        match pipe::in_time(events.recv()).await.expect("an order ends") {
-            Event::Arrived { blocks, .. } => arrived.extend(blocks),
-            Event::Absent { cids, .. } => absent.extend(cids),
-            Event::Ended { end, .. } => return Outcome { blocks: arrived, absent, end },
-            Event::Progress { .. } | Event::Served { .. } | Event::Speaks { .. } => {}
+    let collecting = async {
+        while let Some(told) = events.recv().await {
+            match told {
+                Told::Event(Event::Arrived { blocks, .. }) => arrived.extend(blocks),
+                Told::Event(Event::Absent { cids, .. }) => absent.extend(cids),
+                Told::Event(Event::Progress { .. }) => {}
+                other => panic!("{other:?}"),
+            }
         }
-    }
+    };
+    let (over, ()) = pipe::in_time(futures::future::join(receiver.receive(order, stream), collecting)).await;
+    let (end, again) = match over {
+        Over::Unanswered => (End::Broken, false),
+        Over::Ended { end, again } => (end, again),
+    };
+    (Outcome { blocks: arrived, absent, end }, again)
+}
+
+fn serve(from: Arc<dyn Blockstore>, stream: pipe::End) -> tokio::task::JoinHandle<()> {
+    let library = Library { store: from, lists: lists(), atlas: Atlas::default() };
+    // Who wants to know what was served is asked of nobody here.
+    let (served, mut told) = mpsc::channel(1);
+    tokio::spawn(async move { while told.recv().await.is_some() {} });
+    let server = Server::new(library, Patience::default());
+    tokio::spawn(server.serve(PeerId::random(), stream, Share::default(), served))
 }
 
 /// Carries an order out between two stores; with the bytes that the answer took.
 async fn transfer(from: Arc<dyn Blockstore>, to: Arc<dyn Blockstore>, order: Order) -> (Outcome, usize) {
-    let (asker, answerer, counted) = pipe::pipe();
-    let library = Library { store: from, lists: lists(), atlas: Atlas::default() };
-    let (served, _kept) = mpsc::channel(1024);
-    let serving = tokio::spawn(Server::new(library, Patience::default()).serve(
-        PeerId::random(),
-        answerer,
-        Arc::default(),
-        served,
-    ));
-    let (sender, events) = mpsc::channel(16);
-    let receiver = Receiver { store: to, lists: lists(), events: sender, silent_for: SILENT_FOR };
-    let receiving = tokio::spawn(receiver.receive(order, asker));
-    let outcome = collect(events).await;
-    pipe::in_time(receiving).await.unwrap();
+    let (mut asker, answerer, counted) = pipe::pipe();
+    let serving = serve(from, answerer);
+    let (outcome, _) = receive(&to, &order, &mut asker).await;
+    drop(asker);
     pipe::in_time(serving).await.unwrap();
     (outcome, counted.bytes())
 }
@@ -145,6 +164,37 @@ async fn a_tree_of_small_files_comes_whole_in_order_and_small() {
     let (outcome, bytes) = transfer(store(&[&package]), listing(&package), all).await;
     assert_eq!((outcome.end, cids(&outcome.blocks)), (End::Done, cids(&package.blocks)));
     assert!(bytes * 2 < raw, "{bytes} of {raw}");
+}
+
+#[tokio::test]
+async fn a_stream_serves_one_order_after_another() {
+    let package = package(&files(300, 60, "a"));
+    let (mut asker, answerer, _) = pipe::pipe();
+    let serving = serve(store(&[&package]), answerer);
+    let to = listing(&package);
+    let own = Order { wanted: Wanted::Own { max_bytes: package.list_bytes }, ..order(&package, [], &[]) };
+    let (outcome, again) = receive(&to, &own, &mut asker).await;
+    assert_eq!((cids(&outcome.blocks), again), (cids(&package.own), true));
+    let unknown = Order { list: *package.blocks[0].cid(), ..order(&package, [0], &[]) };
+    let (outcome, again) = receive(&to, &unknown, &mut asker).await;
+    assert_eq!((outcome.end, again), (End::NotHere, true));
+    for indices in [0..100, 100..101, 101..package.blocks.len()] {
+        let (outcome, again) = receive(&to, &order(&package, indices.clone(), &[]), &mut asker).await;
+        assert_eq!((outcome.end, again), (End::Done, true));
+        assert_eq!(cids(&outcome.blocks), cids(&package.blocks[indices]));
+    }
+    drop(asker);
+    pipe::in_time(serving).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_was_closed_while_it_was_idle_has_answered_nothing() {
+    let package = package(&files(3, 1, "a"));
+    let (mut asker, answerer, _) = pipe::pipe();
+    drop(answerer);
+    let (events, _kept) = mpsc::channel(16);
+    let receiver = Receiver { store: store(&[]), lists: lists(), events, silent_for: SILENT_FOR };
+    assert_eq!(receiver.receive(&order(&package, 0..3, &[]), &mut asker).await, Over::Unanswered);
 }
 
 /// Names of blocks stand in the list already: a directory costs little more than the names of files.

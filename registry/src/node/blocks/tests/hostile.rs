@@ -17,18 +17,15 @@ use super::{
 /// What comes of an order of which a server makes this answer.
 async fn answered(package: &Package, to: Arc<dyn Blockstore>, references: &[&Package], answer: Vec<u8>) -> Outcome {
     let order = order(package, 0..package.blocks.len(), references);
-    let (asker, mut answerer, _) = pipe::pipe();
-    let (sender, events) = mpsc::channel(16);
-    let receiver = Receiver { store: to, lists: lists(), events: sender, silent_for: SILENT_FOR };
-    let receiving = tokio::spawn(receiver.receive(order, asker));
+    let (mut asker, mut answerer, _) = pipe::pipe();
     let answering = tokio::spawn(async move {
         read_frame(&mut answerer, MAX_REQUEST_BYTES).await.unwrap();
         // The asker may hang up before it has all.
         let _cut = answerer.write_all(&answer).await;
         let _cut = answerer.close().await;
     });
-    let outcome = collect(events).await;
-    pipe::in_time(receiving).await.unwrap();
+    let (outcome, _) = receive(&to, &order, &mut asker).await;
+    drop(asker);
     pipe::in_time(answering).await.unwrap();
     outcome
 }
@@ -149,19 +146,16 @@ async fn a_dictionary_out_of_range_is_refused() {
 #[tokio::test]
 async fn a_silent_peer_is_given_up() {
     let package = package(&files(5, 10, "a"));
-    let (asker, answerer, _) = pipe::pipe();
-    let (sender, events) = mpsc::channel(16);
+    let (mut asker, answerer, _) = pipe::pipe();
     let silent_for = Duration::from_millis(20);
-    let receiver = Receiver { store: store(&[]), lists: lists(), events: sender, silent_for };
-    let receiving = tokio::spawn(receiver.receive(order(&package, [0], &[]), asker));
-    let mut events = events;
-    assert!(matches!(pipe::in_time(events.recv()).await.unwrap(), Event::Ended { end: End::Broken, .. }));
-    pipe::in_time(receiving).await.unwrap();
+    let (outcome, again) = receive_within(&store(&[]), &order(&package, [0], &[]), &mut asker, silent_for).await;
+    assert_eq!((outcome.end, again), (End::Broken, false));
     drop(answerer);
 }
 
 fn server(held: Arc<dyn Blockstore>) -> Server {
-    let patience = Patience { request: Duration::from_millis(20), step: Duration::from_millis(20) };
+    let [request, next, step] = [Duration::from_millis(20); 3];
+    let patience = Patience { request, next, step };
     Server::new(Library { store: held, lists: lists(), atlas: Atlas::default() }, patience)
 }
 
@@ -186,17 +180,40 @@ async fn an_asker_that_takes_nothing_or_says_nothing_is_let_go() {
         let (mut asker, answerer, _) = pipe::pipe();
         let (events, _kept) = mpsc::channel(16);
         let serving =
-            tokio::spawn(server(store(&[&package])).serve(PeerId::random(), answerer, Arc::default(), events));
+            tokio::spawn(server(store(&[&package])).serve(PeerId::random(), answerer, Share::default(), events));
         asker.write_all(&said).await.unwrap();
         pipe::in_time(serving).await.unwrap();
     }
 }
 
 #[tokio::test]
+async fn an_asker_that_takes_what_was_not_sent_is_cut_off() {
+    let package = package(&files(300, 300, "a"));
+    let (mut asker, answerer, _) = pipe::pipe();
+    let serving = serve(store(&[&package]), answerer);
+    asker.write_all(&request(&package)).await.unwrap();
+    asker.write_all(&[0; 40]).await.unwrap();
+    pipe::in_time(serving).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_asker_that_asks_for_no_more_is_let_go() {
+    let package = package(&files(3, 1, "a"));
+    let (mut asker, answerer, _) = pipe::pipe();
+    let (events, _kept) = mpsc::channel(16);
+    let serving = tokio::spawn(server(store(&[&package])).serve(PeerId::random(), answerer, Share::default(), events));
+    let (outcome, again) = receive(&listing(&package), &order(&package, 0..4, &[]), &mut asker).await;
+    assert_eq!((outcome.end, outcome.blocks.len(), again), (End::Done, 4, true));
+    pipe::in_time(serving).await.unwrap();
+    let (outcome, _) = receive(&listing(&package), &order(&package, 0..4, &[]), &mut asker).await;
+    assert_eq!((outcome.end, outcome.blocks.len()), (End::Broken, 0));
+}
+
+#[tokio::test]
 async fn a_request_that_is_none_is_answered_so() {
     let (mut asker, answerer, _) = pipe::pipe();
     let (events, _kept) = mpsc::channel(16);
-    let serving = tokio::spawn(server(store(&[])).serve(PeerId::random(), answerer, Arc::default(), events));
+    let serving = tokio::spawn(server(store(&[])).serve(PeerId::random(), answerer, Share::default(), events));
     asker.write_all(&[3, 0xff, 0, 0]).await.unwrap();
     assert_eq!(pipe::in_time(read_varint(&mut asker)).await.unwrap(), usize::from(Status::NotUnderstood.to_byte()));
     let mut rest = Vec::new();

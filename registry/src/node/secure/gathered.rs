@@ -1,0 +1,161 @@
+//! Many small writes become few long ones.
+//!
+//! yamux writes each frame as a head and a body, and flushes after it. Here the first flush after a write only says that
+//! it will be done: the task is woken again, and by then has written whatever else it had. So all frames that are ready
+//! at a time leave together, and none waits for longer than one turn of its task.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures::{AsyncRead, AsyncWrite};
+
+/// Bytes that are gathered before they are written in any case: four records of TLS.
+const MOST_BYTES: usize = 64 << 10;
+
+#[derive(Debug)]
+pub(crate) struct Gathered<S> {
+    stream: S,
+    waiting: Vec<u8>,
+    written: usize,
+    /// A flush was put off, and nothing was written since.
+    is_due: bool,
+}
+
+impl<S> Gathered<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream, waiting: Vec::new(), written: 0, is_due: false }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Gathered<S> {
+    fn write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.waiting.len() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.waiting[self.written..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.written += count,
+            }
+        }
+        self.waiting.clear();
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_read(cx, bytes)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.waiting.len() >= MOST_BYTES {
+            ready!(self.write_out(cx))?;
+        }
+        if self.waiting.capacity() == 0 {
+            self.waiting.reserve_exact(MOST_BYTES);
+        }
+        let count = bytes.len().min(MOST_BYTES - self.waiting.len());
+        self.waiting.extend_from_slice(&bytes[..count]);
+        self.is_due = false;
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.is_due && !self.waiting.is_empty() && self.written == 0 {
+            self.is_due = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        ready!(self.write_out(cx))?;
+        // An idle connection keeps no memory for this.
+        self.waiting = Vec::new();
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.write_out(cx))?;
+        Pin::new(&mut self.stream).poll_close(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// Takes at most `room` bytes before it is given more, and notes each write.
+    #[derive(Debug, Default)]
+    struct Sink {
+        room: usize,
+        writes: Vec<Vec<u8>>,
+        flushed: usize,
+    }
+
+    impl AsyncWrite for Sink {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let count = bytes.len().min(self.room);
+            if count == 0 {
+                return Poll::Pending;
+            }
+            self.room -= count;
+            self.writes.push(bytes[..count].to_vec());
+            Poll::Ready(Ok(count))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.flushed += 1;
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn write(stream: &mut Gathered<Sink>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(stream).poll_write(&mut Context::from_waker(Waker::noop()), bytes)
+    }
+
+    fn flush(stream: &mut Gathered<Sink>) -> bool {
+        Pin::new(stream).poll_flush(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn frames_that_are_ready_together_leave_together() {
+        let mut stream = Gathered::new(Sink { room: usize::MAX, ..Sink::default() });
+        for part in [b"head" as &[u8], b"body"] {
+            assert!(write(&mut stream, part).is_ready());
+            assert!(!flush(&mut stream), "there may be more");
+        }
+        assert!(flush(&mut stream));
+        assert_eq!((stream.stream.writes, stream.stream.flushed), (vec![b"headbody".to_vec()], 1));
+    }
+
+    #[test]
+    fn what_is_flushed_leaves_however_little_the_stream_takes() {
+        let mut stream = Gathered::new(Sink { room: 3, ..Sink::default() });
+        assert!(write(&mut stream, b"abcdefgh").is_ready());
+        assert!(!flush(&mut stream) && !flush(&mut stream));
+        assert_eq!(stream.stream.writes.concat(), b"abc");
+        stream.stream.room = 100;
+        assert!(write(&mut stream, b"ij").is_ready());
+        assert!(flush(&mut stream));
+        assert_eq!(stream.stream.writes.concat(), b"abcdefghij");
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut stream = Gathered::new(Sink::default());
+        let bytes = vec![7; MOST_BYTES + 1];
+        assert!(matches!(write(&mut stream, &bytes), Poll::Ready(Ok(MOST_BYTES))));
+        assert!(write(&mut stream, &bytes).is_pending());
+        stream.stream.room = usize::MAX;
+        assert!(matches!(write(&mut stream, &bytes), Poll::Ready(Ok(MOST_BYTES))));
+        assert_eq!(stream.stream.writes, vec![vec![7; MOST_BYTES]]);
+    }
+}

@@ -1,0 +1,153 @@
+//! What a peer's certificate must be: one, self-signed, and bound to the peer's key by libp2p's extension. Who the peer
+//! should be is compared by the swarm, which knows whom it dialled.
+
+use libp2p::tls::certificate;
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    server::danger::{ClientCertVerified, ClientCertVerifier},
+};
+
+/// What libp2p's own verifies, in its order.
+const SCHEMES: [SignatureScheme; 9] = [
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+    SignatureScheme::ED25519,
+    SignatureScheme::RSA_PSS_SHA512,
+    SignatureScheme::RSA_PSS_SHA384,
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::RSA_PKCS1_SHA512,
+    SignatureScheme::RSA_PKCS1_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA256,
+];
+
+#[derive(Debug)]
+pub(super) struct Verifier;
+
+/// Checks the certificate's form, its own signature, and that of the peer's key over it.
+fn check(certificate: &CertificateDer<'_>, more: &[CertificateDer<'_>]) -> Result<(), Error> {
+    if !more.is_empty() {
+        return Err(CertificateError::ApplicationVerificationFailure.into());
+    }
+    certificate::parse(certificate)?;
+    Ok(())
+}
+
+fn check_handshake(
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signed: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    certificate::parse(certificate)?.verify_signature(signed.scheme, message, signed.signature())?;
+    Ok(HandshakeSignatureValid::assertion())
+}
+
+/// TLS 1.2 is never negotiated; who comes here all the same is refused.
+fn outdated() -> Error {
+    Error::General("TLS 1.2 is not spoken between peers".to_owned())
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        more: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        check(certificate, more).map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(outdated())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        check_handshake(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        SCHEMES.to_vec()
+    }
+}
+
+impl ClientCertVerifier for Verifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        more: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        check(certificate, more).map(|()| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(outdated())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        check_handshake(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        SCHEMES.to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::identity::Keypair;
+
+    use super::*;
+
+    #[test]
+    fn only_one_certificate_that_is_bound_to_a_peer_will_do() {
+        let (certificate, _) = certificate::generate(&Keypair::generate_ed25519()).unwrap();
+        check(&certificate, &[]).unwrap();
+        check(&certificate, std::slice::from_ref(&certificate)).unwrap_err();
+        check(&CertificateDer::from(b"no certificate".to_vec()), &[]).unwrap_err();
+    }
+
+    /// What is not signed for (unused bits) may change; who the peer is may not.
+    #[test]
+    fn a_certificate_that_was_changed_names_nobody_else() {
+        let peer = Keypair::generate_ed25519();
+        let (certificate, _) = certificate::generate(&peer).unwrap();
+        let mut refused = 0;
+        for at in 0..certificate.len() {
+            let mut changed = certificate.to_vec();
+            changed[at] ^= 1;
+            match certificate::parse(&CertificateDer::from(changed)) {
+                Ok(parsed) => assert_eq!(parsed.peer_id(), peer.public().to_peer_id()),
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(refused > certificate.len() * 9 / 10, "{refused} of {}", certificate.len());
+    }
+}
