@@ -25,6 +25,7 @@ pub(crate) mod yank;
 use std::{future::Future, ops::RangeInclusive, time::Duration};
 
 use ggen_marketplace::{ErrorKind, Failure};
+use tokio::runtime;
 
 use crate::{
     args::{Args, Command, Marketplace, P2p},
@@ -60,35 +61,44 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<u8, Failure> {
             return Ok(fault.map_or(0, error::exit_code));
         }
         P2p::Start(args) => start::run(&context, &args, level),
-        P2p::Stop(args) => cancellable(stop::run(&context, &args)),
-        P2p::Status(args) => cancellable(status::run(&context, &args)),
-        P2p::Publish(args) => cancellable(publish::run(&context, &args)),
-        P2p::Fetch(args) => cancellable(fetch::run(&context, &args)),
-        P2p::Search(args) => cancellable(search::run(&context, &args)),
-        P2p::Info(args) => cancellable(info::run(&context, &args)),
-        P2p::Yank(args) => cancellable(yank::run(&context, &args)),
-        P2p::Key(command) => cancellable(key::run(&context, &command)),
-        P2p::PeerList(args) => cancellable(peer_list::run(&context, &args)),
-        P2p::PeerInfo(args) => cancellable(peer_info::run(&context, &args)),
-        P2p::Peer(command) => cancellable(peer::run(&context, &command)),
-        P2p::Bootstrap(args) => cancellable(bootstrap::run(&context, &args)),
-        P2p::Verify(args) => cancellable(verify::run(&context, &args)),
-        P2p::Pin(command) => cancellable(pin::run(&context, &command)),
-        P2p::Gc(args) => cancellable(gc::run(&context, &args)),
-        P2p::Mirror(command) => cancellable(mirror::run(&context, &command)),
+        P2p::Stop(args) => cancellable(&context, stop::run(&context, &args)),
+        P2p::Status(args) => cancellable(&context, status::run(&context, &args)),
+        P2p::Publish(args) => cancellable(&context, publish::run(&context, &args)),
+        P2p::Fetch(args) => cancellable(&context, fetch::run(&context, &args)),
+        P2p::Search(args) => cancellable(&context, search::run(&context, &args)),
+        P2p::Info(args) => cancellable(&context, info::run(&context, &args)),
+        P2p::Yank(args) => cancellable(&context, yank::run(&context, &args)),
+        P2p::Key(command) => cancellable(&context, key::run(&context, &command)),
+        P2p::PeerList(args) => cancellable(&context, peer_list::run(&context, &args)),
+        P2p::PeerInfo(args) => cancellable(&context, peer_info::run(&context, &args)),
+        P2p::Peer(command) => cancellable(&context, peer::run(&context, &command)),
+        P2p::Bootstrap(args) => cancellable(&context, bootstrap::run(&context, &args)),
+        P2p::Verify(args) => cancellable(&context, verify::run(&context, &args)),
+        P2p::Pin(command) => cancellable(&context, pin::run(&context, &command)),
+        P2p::Gc(args) => cancellable(&context, gc::run(&context, &args)),
+        P2p::Mirror(command) => cancellable(&context, mirror::run(&context, &command)),
         P2p::Config(command) => config::run(&context, &command),
     };
     done.map(|()| 0)
 }
 
 /// Runs a command that a signal ends at once.
-fn cancellable(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    block_on(or_interrupted(command))
+fn cancellable(context: &Context, command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    // Where a daemon does the work, threads to wait with would take as long as some of its answers.
+    let runtime = match context.is_served() {
+        true => runtime::Builder::new_current_thread(),
+        false => runtime::Builder::new_multi_thread(),
+    };
+    run_on(runtime, or_interrupted(command))
 }
 
 /// Runs a future to its end on a runtime of its own.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|cause| {
+    run_on(runtime::Builder::new_multi_thread(), work)
+}
+
+fn run_on<T>(mut runtime: runtime::Builder, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = runtime.enable_all().build().map_err(|cause| {
         Failure::from_error(ErrorKind::Failed, &cause).while_doing("cannot start the asynchronous runtime")
     })?;
     let outcome = runtime.block_on(work);

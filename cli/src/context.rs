@@ -54,6 +54,11 @@ impl Context {
         config::resolve(&self.config_file()?, |name| std::env::var_os(name), flags)
     }
 
+    /// Whether a process serves the home, or is about to.
+    pub(crate) fn is_served(&self) -> bool {
+        Holder::of(&self.home).is_ok_and(|holder| holder.is_some())
+    }
+
     /// Connects to the daemon of the home, if there is one. Waits for one that is just starting or stopping.
     pub(crate) async fn daemon(&self) -> Result<Option<Client>, Failure> {
         let deadline = Instant::now() + TRANSITION_PATIENCE;

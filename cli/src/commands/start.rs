@@ -54,7 +54,7 @@ pub(crate) fn run(context: &Context, args: &Args, level: Level) -> Result<(), Fa
         log::to_stderr(level, context.ui.color());
         // Refused here, a wrong configuration costs no process.
         context.configuration(flags(args))?;
-        return cancellable(async {
+        return cancellable(context, async {
             let listening = daemon::spawn(context, forwarded(context, args)?).await?;
             context.ui.answer(&listening, render)
         });

@@ -11,6 +11,8 @@
 //!   which the asker holds every block)
 //!                                      <- status
 //!                                      <- part, part, ... end
+//! a byte for each part of blocks taken ->
+//! the next request                     ->
 //! ```
 //! | request (length as varint first, to 64 KiB) | |
 //! |---|---|
