@@ -38,7 +38,7 @@ const ASSUMED_BLOCK_BYTES: f64 = 32_768.0;
 /// large ones.
 const MIN_RESERVE_BYTES: u64 = 128 << 10;
 /// Blocks asked of a member whatever its window, so that it never waits for us between two.
-const MIN_ASKED: usize = 2;
+pub(super) const MIN_ASKED: usize = 2;
 /// Peers whose standing a session remembers, and most that it remembers as offenders.
 const MAX_REMEMBERED: usize = 1024;
 /// Most peers that are asked for one block at the same time.

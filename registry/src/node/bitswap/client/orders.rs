@@ -13,7 +13,7 @@ use super::{
     super::{
         SessionId,
         channel::{Offence, SessionEvent},
-        session::{Asking, ListSource, Place, Refusal},
+        session::{Asking, ListSource, MIN_ASKED, Place, Refusal},
         wantlist::MAX_LIVE_WANTS,
     },
     Client, DropReason, Received, Standing,
@@ -138,8 +138,8 @@ impl Client {
             false => peer.meter.window(),
         };
         let room = window.saturating_sub(peer.live_bytes());
-        // Small orders shrink less, and each costs something.
-        if peer.orders.under_way.len() >= MAX_ORDERS || (peer.live() > 0 && room < window / 2) {
+        // Small orders shrink less, and each costs something; but a peer is never to wait for us between two blocks.
+        if peer.orders.under_way.len() >= MAX_ORDERS || (peer.live() >= MIN_ASKED && room < window / 2) {
             return false;
         }
         // What is left is shared, or the first would have all of a small package.

@@ -3,7 +3,7 @@
 use ggen_blockstore::Cid;
 use libp2p::PeerId;
 
-use super::{MAX_REFUSALS, MAX_REMEMBERED, MIN_RESERVE_BYTES, Member, Session};
+use super::{MAX_REFUSALS, MAX_REMEMBERED, MIN_ASKED, MIN_RESERVE_BYTES, Member, Session};
 
 /// Most blocks of one order.
 const MAX_RUN: usize = 4096;
@@ -102,7 +102,7 @@ impl Session {
     }
 
     /// Chooses the next wants to order of `peer`, and notes them as asked: at most `room` bytes, and `credit` of the
-    /// consumer, but one if the peer has nothing to do.
+    /// consumer, but [`MIN_ASKED`] blocks whatever their size.
     pub(in super::super) fn next_run_for(&mut self, peer: PeerId, room: u64, credit: u64) -> Vec<Asking> {
         let average = self.average_bytes as u64;
         let Some(member) = self.members.get_mut(&peer).filter(|member| member.refusals < MAX_REFUSALS) else {
@@ -116,7 +116,7 @@ impl Session {
             }
             let Some(place) = want.place else { break };
             let charge = want.size.unwrap_or_else(|| average.max(MIN_RESERVE_BYTES));
-            let fits = bytes + charge <= room || (run.is_empty() && member.asked == 0);
+            let fits = bytes + charge <= room || member.asked + run.len() < MIN_ASKED;
             if !fits || bytes + charge > credit || run.len() >= MAX_RUN || (place == Place::Own && !run.is_empty()) {
                 break;
             }

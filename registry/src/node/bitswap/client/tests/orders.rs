@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::node::{
-    bitswap::session::{BlockWant, ListSource, Place},
+    bitswap::session::{BlockWant, ListSource, MIN_ASKED, Place},
     blocks::{End, Order, OrderId, Wanted},
 };
 
@@ -104,6 +104,28 @@ fn one_that_speaks_of_lists_is_given_an_order_and_another_is_asked_block_by_bloc
     let one_by_one = desk.wanted(1);
     assert!(by_order > 0 && one_by_one > 0, "{by_order}, {one_by_one}");
     assert!(by_order + one_by_one <= 200);
+}
+
+/// Of a slow peer as of any: while one large block is on its way the next is asked for.
+#[test]
+fn a_slow_peer_never_waits_for_us_between_two_large_blocks() {
+    let mut desk = Desk::new(&[true], 30, 1 << 20);
+    let mut pending = std::collections::VecDeque::new();
+    for delivered in 0..30 {
+        for order in desk.orders(0) {
+            let ordered = indices(&order);
+            let last = ordered.len() - 1;
+            pending.extend(ordered.into_iter().enumerate().map(|(at, index)| (order.id, index, at == last)));
+        }
+        assert!(pending.len() >= MIN_ASKED.min(30 - delivered), "{} after {delivered}", pending.len());
+        let (id, index, is_last) = pending.pop_front().unwrap();
+        desk.wait(400);
+        let block = desk.blocks[index as usize].clone();
+        desk.client.on_ordered(desk.peers[0], id, vec![block], desk.now);
+        if is_last {
+            desk.end(0, id, End::Done);
+        }
+    }
 }
 
 #[test]
