@@ -64,9 +64,21 @@ impl Meter {
     /// `bytes` of wanted blocks came, the first of them asked for `latency` ago; `idle`: nothing more is asked of
     /// the peer, so the rate says nothing about what it could do.
     pub(super) fn on_bytes(&mut self, bytes: u64, latency: Duration, idle: bool, now: Instant) {
+        self.on_latency(latency);
+        self.on_more_bytes(bytes, idle, now);
+    }
+
+    /// The first bytes of an answer came, asked for `latency` ago of a peer that had nothing else to do. How fast it is
+    /// shows only in what comes after them: with the round trip in it, a quick peer's rate would look like a slow one's.
+    pub(super) fn on_first_bytes(&mut self, latency: Duration, idle: bool, now: Instant) {
+        self.on_latency(latency);
+        self.active_at = Some(now);
+        self.sample = (!idle).then_some(Sample { since: now, bytes: 0 });
+    }
+
+    fn on_latency(&mut self, latency: Duration) {
         self.latency = Some(self.latency.map_or(latency, |old| (old * 7 + latency) / 8));
         self.least_latency = Some(self.least_latency.map_or(latency, |least| least.min(latency)));
-        self.on_more_bytes(bytes, idle, now);
     }
 
     /// The same where it cannot be said what the bytes waited for.

@@ -5,7 +5,7 @@ use zstd::zstd_safe::{CCtx, CParameter, DCtx, ErrorCode, get_error_name};
 /// Compression of a part that is to go out soon.
 pub(super) const LEVEL: i32 = 3;
 /// Compression of a part that is small, or most of which is known to the asker: bytes count more than time.
-pub(super) const HIGH_LEVEL: i32 = 6;
+pub(super) const HIGH_LEVEL: i32 = 9;
 /// The most bytes, dictionary and all, that are compressed at [`HIGH_LEVEL`].
 pub(super) const HIGH_LEVEL_BYTES: usize = 3 << 20;
 /// From this many bytes of a dictionary on, long matches are looked for all over it.

@@ -25,7 +25,7 @@ const MAX_ORDERS: usize = 2;
 /// Bytes ordered at first of a peer of which nothing is known.
 const FIRST_ORDER_BYTES: u64 = 8 << 20;
 /// Bytes of an order at least, as long as there are so many: smaller ones shrink less.
-const MIN_ORDER_BYTES: u64 = 256 << 10;
+const MIN_ORDER_BYTES: u64 = 1 << 20;
 /// Wants stolen for one order.
 const MAX_STOLEN: usize = 1024;
 /// Orders that break off before a peer is asked in another way.
@@ -273,7 +273,7 @@ impl Client {
             let idle = peer.live() == 0;
             let answered_bytes = answered_bytes.saturating_sub(partial);
             match latency {
-                Some(latency) => peer.meter.on_bytes(answered_bytes, latency, idle, now),
+                Some(latency) => peer.meter.on_first_bytes(latency, idle, now),
                 None => peer.meter.on_more_bytes(answered_bytes, idle, now),
             }
         }
@@ -292,7 +292,7 @@ impl Client {
         let more = bytes.saturating_sub(order.partial);
         order.partial = bytes;
         match std::mem::take(&mut order.tells_latency) {
-            true => peer.meter.on_bytes(more, now.saturating_duration_since(order.asked_at), false, now),
+            true => peer.meter.on_first_bytes(now.saturating_duration_since(order.asked_at), false, now),
             false => peer.meter.on_more_bytes(more, false, now),
         }
     }

@@ -241,9 +241,15 @@ impl Client {
             .iter()
             .filter(|slow| **slow != fast && session.asked_of(slow) > 0)
             .filter_map(|slow| Some((self.lateness(slow, now)?, *slow)))
-            .filter(|(lateness, _)| *lateness > limit)
+            .filter(|(lateness, slow)| *lateness > limit && self.is_known_slow(slow, *lateness))
             .max_by_key(|(lateness, _)| *lateness)
             .map(|(_, slow)| slow)
+    }
+
+    /// Whether the lateness is more than a guess, if the peer has orders: all that is asked of two peers comes twice.
+    fn is_known_slow(&self, peer_id: &PeerId, lateness: Duration) -> bool {
+        let Some(peer) = self.peers.get(peer_id) else { return false };
+        lateness == Duration::MAX || peer.orders.live() == 0 || !peer.meter.is_unmeasured()
     }
 
     /// How long the peer will need for what it is asked for: for ever, if it is silent.
