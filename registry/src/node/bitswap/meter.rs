@@ -13,6 +13,10 @@ const MIN_WINDOW_BYTES: u64 = 1 << 20;
 const MAX_WINDOW_BYTES: u64 = 16 << 20;
 /// Shortest time over which a rate is measured.
 const MIN_SAMPLE: Duration = Duration::from_millis(20);
+/// What the first rate is measured by at least: little is mostly round trip, and whoever seems slow has others asked for
+/// the same. Who takes this long for less is slow.
+const TELLING_BYTES: u64 = 64 << 10;
+const TELLING_TIME: Duration = Duration::from_millis(500);
 /// Latency and rate assumed of a peer of which nothing is known (only to compare peers with each other).
 const ASSUMED_LATENCY: Duration = Duration::from_millis(100);
 const ASSUMED_RATE: f64 = 4e6;
@@ -87,7 +91,8 @@ impl Meter {
         let sample = self.sample.get_or_insert(Sample { since: now, bytes: 0 });
         sample.bytes += bytes;
         let elapsed = now.saturating_duration_since(sample.since);
-        if elapsed >= MIN_SAMPLE {
+        let tells = sample.bytes >= TELLING_BYTES || (!idle && elapsed >= TELLING_TIME);
+        if elapsed >= MIN_SAMPLE && (tells || self.rate.is_some()) {
             let rate = sample.bytes as f64 / elapsed.as_secs_f64();
             self.rate = Some(match self.rate {
                 Some(old) if rate < old && idle => old,
@@ -193,6 +198,27 @@ mod tests {
         meter.on_asked(now);
         meter.on_bytes(100, Duration::from_millis(30), true, now + Duration::from_millis(30));
         assert_eq!(meter.window(), MAX_WINDOW_BYTES);
+    }
+
+    #[test]
+    fn a_short_answer_says_nothing_of_the_rate_and_neither_does_the_way_to_the_first_bytes() {
+        let (mut meter, start) = (Meter::default(), Instant::now());
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        meter.on_asked(start);
+        meter.on_bytes(4000, Duration::from_millis(100), true, at(100));
+        assert!(meter.is_unmeasured());
+        meter.on_asked(at(100));
+        meter.on_first_bytes(Duration::from_millis(100), false, at(200));
+        meter.on_more_bytes(300_000, false, at(230));
+        assert_eq!(meter.measured_rate(), Some(1e7));
+    }
+
+    #[test]
+    fn who_takes_long_for_little_is_slow() {
+        let (mut meter, start) = (Meter::default(), Instant::now());
+        meter.on_asked(start);
+        meter.on_bytes(4000, Duration::from_secs(1), false, start + Duration::from_secs(1));
+        assert_eq!(meter.measured_rate(), Some(4000.0));
     }
 
     #[test]
