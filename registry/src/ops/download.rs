@@ -209,6 +209,21 @@ impl Download {
         self.here(cid).await
     }
 
+    /// Brings what the root of that list names. The root may have come alone, of a peer that was only asked whether it has
+    /// it. Then the last part that is missing is asked for as the list was: with it come all of them, as short as they get.
+    pub(crate) async fn list_parts(&mut self, parts: Vec<Want>) -> Result<(), DownloadError> {
+        let (store, candidates) = (self.store.clone(), parts.clone());
+        let last_missing = move || {
+            let mut from_the_end = candidates.into_iter().rev();
+            from_the_end.find_map(|want| store.has(&want.cid).map(|is_here| (!is_here).then_some(want)).transpose())
+        };
+        let missing = tokio::task::spawn_blocking(last_missing).await.map_err(DownloadError::Worker)?;
+        if let Some(last) = missing.transpose()? {
+            self.list(vec![Want { place: Some(Place::Own), ..last }]).await?;
+        }
+        self.list(parts).await
+    }
+
     async fn here(&self, cid: Cid) -> Result<bytes::Bytes, DownloadError> {
         let store = self.store.clone();
         let read = move || store.get(&cid)?.ok_or(ggen_blockstore::Error::NotFound { cid });

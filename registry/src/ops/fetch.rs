@@ -289,7 +289,7 @@ impl Operations {
         let root = download.list_root(source).await.map_err(on_error)?;
         let reader = ManifestReader::new(release, &root).map_err(failure::verification)?;
         let chunks = reader.chunks().iter().map(|chunk| (chunk.link, Some(u64::from(chunk.bytes))).into()).collect();
-        download.list(chunks).await.map_err(on_error)?;
+        download.list_parts(chunks).await.map_err(on_error)?;
         Ok(reader)
     }
 
