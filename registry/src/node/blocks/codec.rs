@@ -4,10 +4,9 @@ use zstd::zstd_safe::{CCtx, CParameter, DCtx, ErrorCode, get_error_name};
 
 /// Compression of a part that is to go out soon.
 pub(super) const LEVEL: i32 = 3;
-/// Compression of a part that is small, or most of which is known to the asker: bytes count more than time.
-pub(super) const HIGH_LEVEL: i32 = 9;
-/// The most bytes, dictionary and all, that are compressed at [`HIGH_LEVEL`].
-pub(super) const HIGH_LEVEL_BYTES: usize = 3 << 20;
+/// Compression of a part that is small, or most of which is known to the asker: bytes count more than time. Each with the
+/// most bytes, dictionary and all, that are compressed so: 50 ms of one core at most.
+const HIGHER_LEVELS: [(i32, usize); 2] = [(9, 1 << 20), (6, 3 << 20)];
 /// From this many bytes of a dictionary on, long matches are looked for all over it.
 const LONG_DISTANCE_BYTES: usize = 256 << 10;
 /// Window of the longest part with the longest dictionary, as a power of two.
@@ -17,6 +16,11 @@ const MAX_WINDOW_LOG: u32 = 25;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct CodecError(String);
+
+/// The level for so many bytes, dictionary and all.
+pub(super) fn level(bytes: usize) -> i32 {
+    HIGHER_LEVELS.iter().find(|(_, most)| bytes <= *most).map_or(LEVEL, |(level, _)| *level)
+}
 
 /// Compresses `raw`, as what follows `dictionary`.
 pub(super) fn compress(raw: &[u8], dictionary: &[u8], level: i32) -> Result<Vec<u8>, CodecError> {
@@ -81,7 +85,7 @@ mod tests {
     #[test]
     fn a_part_comes_back() {
         let raw = text(5000, 1);
-        for level in [LEVEL, HIGH_LEVEL] {
+        for level in [LEVEL, level(raw.len())] {
             let packed = compress(&raw, &[], level).unwrap();
             assert!(packed.len() * 2 < raw.len());
             assert_eq!(decompress(&packed, &[], raw.len()).unwrap(), raw);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use ggen_blockstore::{Blockstore, Error};
 
 use super::{
-    codec::{self, HIGH_LEVEL, HIGH_LEVEL_BYTES, LEVEL},
+    codec,
     dictionary::{Comparison, Sources, choose, choose_for_own},
     list::{Listed, Lists, Unreadable},
     message::{Asked, Encoding, Header, MAX_DICTIONARY_BYTES, MAX_PART_BYTES, MAX_WANTED, Part, Request, Status},
@@ -207,7 +207,7 @@ impl Job {
                 (Vec::new(), Vec::new())
             }
         };
-        let level = if raw.len() + dictionary.len() <= HIGH_LEVEL_BYTES { HIGH_LEVEL } else { LEVEL };
+        let level = codec::level(raw.len() + dictionary.len());
         let packed = match codec::compress(&raw, &dictionary, level) {
             Ok(packed) => packed,
             Err(error) => {

@@ -3,7 +3,11 @@
 use ggen_blockstore::parse_cid;
 
 use super::*;
-use crate::ops::loopback::{PATIENCE, fetch_request, pair, publish, silent};
+use crate::{
+    identity::Record as _,
+    ops::loopback::{PATIENCE, fetch_request, pair, publish, silent},
+    package::{ManifestReader, Release},
+};
 
 /// A download used to count every block that came, those of a round that had ended at its limit among them; then it
 /// believed that nothing was wanted while its worker waited for blocks, without a deadline, for good.
@@ -29,4 +33,32 @@ async fn a_download_that_reached_its_limit_goes_on_where_it_stopped() {
     assert!(limited > 3, "{limited} rounds ended at the limit");
     let mut offline = bob.operations().download(&fetch_request(&content.to_string(), true), silent()).await.unwrap();
     offline.dag(content).await.unwrap();
+}
+
+/// Peers answer the question whether they have a small block with the block. What its root names was then asked for block
+/// by block, neither compressed nor against the lists that are here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_whose_root_came_alone_is_asked_for_as_a_list() {
+    let (alice, bob) = pair().await;
+    let published = publish(&alice, "wide", "1.0.0", 400, 100).await;
+    let cid = parse_cid(&published.release.unwrap()).unwrap();
+    let mut download = bob.operations().download(&fetch_request(&cid.to_string(), false), silent()).await.unwrap();
+    download.search_under(&cid);
+    let release = Release::from_payload(&download.block(cid).await.unwrap()).unwrap();
+    download.block(release.manifest).await.unwrap();
+    assert_eq!(download.so_far().blocks, 2);
+
+    let source = ListSource { list: release.manifest, max_bytes: release.manifest_bytes, references: Vec::new() };
+    let root = download.list_root(source).await.unwrap();
+    assert_eq!(download.so_far().blocks, 2, "it is here");
+    let reader = ManifestReader::new(&release, &root).unwrap();
+    let parts: Vec<Want> =
+        reader.chunks().iter().map(|chunk| (chunk.link, Some(u64::from(chunk.bytes))).into()).collect();
+    assert_eq!(parts.len(), 1);
+    download.list_parts(parts.clone()).await.unwrap();
+    download.block(release.content).await.unwrap();
+    // The answer to an order for a list has all of the list in it: the root has come again, before the block after it.
+    assert_eq!(download.so_far().blocks, 5);
+    download.list_parts(parts).await.unwrap();
+    assert_eq!(download.so_far().blocks, 5, "all of it is here");
 }

@@ -234,6 +234,22 @@ fn a_silent_peers_order_is_given_to_another_and_cancelled_when_that_one_delivers
     assert_eq!(desk.events().iter().filter(|event| matches!(event, SessionEvent::Block { .. })).count(), 40);
 }
 
+/// What two were asked for came twice, wherever two had a package of a megabyte.
+#[test]
+fn an_order_of_a_peer_that_is_not_late_is_not_given_to_another_on_a_guess() {
+    let mut desk = Desk::new(&[true, true], 8, 128 << 10);
+    let (first, second) = (desk.orders(0), desk.orders(1));
+    let (asked, order) = if first.is_empty() { (1, &second[0]) } else { (0, &first[0]) };
+    assert_eq!(indices(order).len(), 8, "it is not worth parting");
+    for part in 1..6 {
+        desk.wait(50);
+        desk.client.on_order_progress(desk.peers[asked], order.id, part * 200_000, desk.now);
+        assert!(desk.actions(1 - asked).is_empty(), "after {part} parts");
+    }
+    desk.deliver(asked, order);
+    assert_eq!(desk.events().iter().filter(|event| matches!(event, SessionEvent::Block { .. })).count(), 8);
+}
+
 #[test]
 fn an_order_that_stands_still_is_cancelled_though_the_peer_does_other_things() {
     let mut desk = Desk::new(&[true], 20, 1000);
