@@ -18,7 +18,7 @@ pub use manifest::{
     MANIFEST_CHUNK_BYTES, MAX_MANIFEST_ENTRIES, ManifestBuilder, ManifestChunk, ManifestEntry, ManifestReader,
     ManifestSummary,
 };
-pub(crate) use manifest::{manifest_chunks, manifest_entries};
+pub(crate) use manifest::{manifest_chunks, manifest_entries, most_manifest_bytes};
 pub use metadata::{Dependency, MAX_DEPENDENCIES, Metadata};
 pub use name::{MAX_NAME_CHARS, PackageId};
 pub use release::{MAX_INLINE_EXECUTABLES_BYTES, MAX_VERSION_CHARS, Release};

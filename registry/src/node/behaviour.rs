@@ -7,7 +7,6 @@ use libp2p::{
     PeerId, StreamProtocol, Swarm, SwarmBuilder,
     allow_block_list::{self, BlockedPeers},
     connection_limits::{self, ConnectionLimits},
-    core::upgrade::Version,
     gossipsub, identify,
     identity::Keypair,
     kad, mdns, memory_connection_limits, noise, ping,
@@ -148,12 +147,7 @@ pub(crate) fn swarm(
             compose(key, config, knowledge, answers, reach).map_err(|error| Box::new(error) as Box<_>)
         })
         .map_err(|error| transport(&error))?
-        .with_swarm_config(|swarm| {
-            swarm
-                .with_idle_connection_timeout(IDLE_CONNECTION)
-                // A stream of one protocol is used at once, not a round trip later.
-                .with_substream_upgrade_protocol_override(Version::V1Lazy)
-        })
+        .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_CONNECTION))
         .with_connection_timeout(config.timeouts.dial())
         .build();
     Ok(swarm)

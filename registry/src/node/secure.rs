@@ -27,6 +27,7 @@ use libp2p::{
 };
 use rustls::{
     ClientConfig, CommonState, ServerConfig, SupportedCipherSuite,
+    client::Resumption,
     crypto::{
         CryptoProvider,
         aws_lc_rs::{
@@ -36,6 +37,7 @@ use rustls::{
         },
     },
     pki_types::ServerName,
+    server::NoServerSessionStorage,
     sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
 };
@@ -83,12 +85,16 @@ impl Tls {
             .with_client_cert_verifier(Arc::new(Verifier))
             .with_cert_resolver(Arc::clone(&certified) as _);
         server.alpn_protocols = vec![ALPN.to_vec()];
+        // All peers are nameless: a ticket of one would be shown to another.
+        server.send_tls13_tickets = 0;
+        server.session_storage = Arc::new(NoServerSessionStorage {});
         let mut client = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Verifier))
             .with_client_cert_resolver(certified);
         client.alpn_protocols = vec![ALPN.to_vec()];
+        client.resumption = Resumption::disabled();
         // No name is told (SNI): an address that is no name sends none.
         client.enable_sni = false;
         Ok(Self { server: Arc::new(server), client: Arc::new(client) })

@@ -236,6 +236,7 @@ impl Driver {
             Command::OpenSession { events, least_reputation, reply } => {
                 let spec = bitswap::SessionSpec { output: events, peers: Vec::new(), least_reputation };
                 let id = self.bitswap().open_session(spec);
+                self.swarm.behaviour_mut().blocks.prepare();
                 if reply.send(id).is_err() {
                     self.bitswap().close_session(id);
                 }
@@ -467,6 +468,8 @@ impl Driver {
 
     fn publish(&mut self, key: Vec<u8>, value: Vec<u8>, now: Instant) {
         self.values.insert(key.clone(), value);
+        // Whoever asks us need not wait until it is this record's turn to be told to others.
+        self.keep_own_record(&key);
         self.republisher.add(Item::Record(key), now);
         self.republish(now);
     }

@@ -21,7 +21,7 @@ use crate::{
     ErrorKind, Failure, FetchRequest, Fetched, ProviderReport, Reporter,
     identity::{PublisherId, Record},
     node::{ListSource, Place},
-    package::{ManifestEntry, ManifestReader, Release, Target},
+    package::{ManifestEntry, ManifestReader, Release, Target, most_manifest_bytes},
 };
 
 /// What a target turned out to be.
@@ -281,6 +281,10 @@ impl Operations {
     /// The manifest, all of its own blocks in the store.
     pub(super) async fn manifest(&self, download: &mut Download, release: &Release) -> Result<ManifestReader, Failure> {
         let on_error = |error| failure::download(&release.manifest, error);
+        if release.manifest_bytes > most_manifest_bytes(release.blocks) {
+            let message = format!("a manifest of {} bytes for {} blocks", release.manifest_bytes, release.blocks);
+            return Err(Failure::new(ErrorKind::Verification, message));
+        }
         let references = match download.is_offline() {
             true => Vec::new(),
             false => self.references(release, download.others().to_vec()).await?,

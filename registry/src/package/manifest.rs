@@ -35,6 +35,11 @@ const MAX_CID_BYTES: usize = 168;
 /// Longest entry: form, size, length, CID.
 const MAX_ENTRY_BYTES: usize = 1 + 5 + 2 + MAX_CID_BYTES;
 
+/// Most bytes that a manifest of so many entries can have.
+pub(crate) fn most_manifest_bytes(entries: u64) -> u64 {
+    MAX_ROOT_BYTES as u64 + entries.min(MAX_MANIFEST_ENTRIES) * MAX_ENTRY_BYTES as u64
+}
+
 const TYPE: &str = "ggen/manifest/v1";
 const WHAT: &str = "block manifest";
 const FORM_RAW: u8 = 0;

@@ -32,9 +32,10 @@ use super::{
     serve::{Patience, Server, Share, turn_away},
 };
 
-/// Streams of peers on which requests come, in all, and of one peer.
+/// Streams of peers on which requests come, in all.
 const MAX_STREAMS: usize = 512;
-const MAX_STREAMS_PER_PEER: usize = 8;
+/// Peers to which streams are opened before anything is asked of them.
+const MAX_PREPARED: usize = 8;
 /// Streams of ours that wait for the next order, of one connection, and for how long.
 const MAX_IDLE: usize = 4;
 const IDLE_FOR: Duration = Duration::from_secs(10);
@@ -125,6 +126,8 @@ pub(super) enum Told {
 struct Connection {
     id: ConnectionId,
     speaks: bool,
+    /// A stream is being opened of which nothing is asked yet.
+    prepares: bool,
     /// Streams on which nothing is under way: what was learnt of how much they carry is worth keeping.
     idle: Vec<(Instant, Stream)>,
 }
@@ -133,7 +136,6 @@ struct Connection {
 struct Peer {
     connections: Vec<Connection>,
     speaks: bool,
-    streams: usize,
     share: Share,
 }
 
@@ -159,7 +161,7 @@ pub struct Behaviour {
     peers: HashMap<PeerId, Peer>,
     orders: HashMap<OrderId, Under>,
     receiving: JoinSet<()>,
-    answering: JoinSet<PeerId>,
+    answering: JoinSet<()>,
     turned_away: JoinSet<()>,
     /// When the streams that wait are looked at.
     tidying: Option<Pin<Box<Sleep>>>,
@@ -201,11 +203,35 @@ impl Behaviour {
         }
     }
 
+    /// Something will soon be asked of the peers that are connected: streams to some of them are opened, so that the
+    /// round trip this takes is over by then.
+    pub fn prepare(&mut self) {
+        let speaking = self.peers.iter_mut().filter(|(_, peer)| peer.speaks).take(MAX_PREPARED);
+        for (peer_id, peer) in speaking {
+            let Some(connection) = peer.connections.iter_mut().find(|connection| connection.speaks) else { continue };
+            if connection.idle.is_empty() && !std::mem::replace(&mut connection.prepares, true) {
+                let (peer_id, handler, event) = (*peer_id, NotifyHandler::One(connection.id), Open(None));
+                self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event });
+            }
+        }
+        self.wake();
+    }
+
+    fn on_prepared(&mut self, peer_id: PeerId, connection: ConnectionId, stream: Option<Stream>) {
+        let peer = self.peers.get_mut(&peer_id);
+        if let Some(connection) = peer.and_then(|peer| peer.connection(connection)) {
+            connection.prepares = false;
+        }
+        if let Some(stream) = stream {
+            self.keep(peer_id, connection, stream);
+        }
+    }
+
     fn open(&mut self, order: Box<Order>) {
         let connections = self.peers.get(&order.peer).map_or(&[][..], |peer| &peer.connections);
         match connections.iter().find(|connection| connection.speaks).or_else(|| connections.first()) {
             Some(Connection { id, .. }) => {
-                let (peer_id, handler, event) = (order.peer, NotifyHandler::One(*id), Open(order.id));
+                let (peer_id, handler, event) = (order.peer, NotifyHandler::One(*id), Open(Some(order.id)));
                 self.orders.insert(order.id, Under::Opening(*id, order));
                 self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event });
             }
@@ -294,18 +320,18 @@ impl Behaviour {
 
     fn on_asked(&mut self, peer_id: PeerId, stream: Stream) {
         let is_full = self.answering.len() >= MAX_STREAMS;
-        let Some(peer) = self.peers.get_mut(&peer_id) else { return };
-        if is_full || peer.streams >= MAX_STREAMS_PER_PEER {
+        let Some(peer) = self.peers.get(&peer_id) else { return };
+        let permit = Arc::clone(&peer.share.streams).try_acquire_owned();
+        let Some(permit) = permit.ok().filter(|_| !is_full) else {
             if self.turned_away.len() < MAX_TURNED_AWAY {
                 self.turned_away.spawn(turn_away(stream));
             }
             return;
-        }
-        peer.streams += 1;
+        };
         let serving = self.server.clone().serve(peer_id, stream, peer.share.clone(), self.receiver.events.clone());
         self.answering.spawn(async move {
             serving.await;
-            peer_id
+            drop(permit);
         });
     }
 
@@ -351,13 +377,8 @@ impl Behaviour {
 
     fn poll_tasks(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(ended)) = self.answering.poll_join_next(cx) {
-            match ended {
-                Ok(peer_id) => {
-                    if let Some(peer) = self.peers.get_mut(&peer_id) {
-                        peer.streams = peer.streams.saturating_sub(1);
-                    }
-                }
-                Err(error) => tracing::error!(%error, "answering a peer failed"),
+            if let Err(error) = ended {
+                tracing::error!(%error, "answering a peer failed");
             }
         }
         while let Poll::Ready(Some(ended)) = self.receiving.poll_join_next(cx) {
@@ -402,6 +423,7 @@ impl NetworkBehaviour for Behaviour {
                 self.peers.entry(peer_id).or_default().connections.push(Connection {
                     id: connection_id,
                     speaks: false,
+                    prepares: false,
                     idle: Vec::new(),
                 });
             }
@@ -415,8 +437,10 @@ impl NetworkBehaviour for Behaviour {
     fn on_connection_handler_event(&mut self, peer_id: PeerId, connection: ConnectionId, Report(report): Report) {
         match report {
             ReportKind::Speaks(speaks) => self.on_speaks(peer_id, connection, speaks),
-            ReportKind::Opened(id, stream) => self.on_opened(id, stream),
-            ReportKind::Failed { order, unsupported } => {
+            ReportKind::Opened(Some(id), stream) => self.on_opened(id, stream),
+            ReportKind::Opened(None, stream) => self.on_prepared(peer_id, connection, Some(stream)),
+            ReportKind::Failed { order: None, .. } => self.on_prepared(peer_id, connection, None),
+            ReportKind::Failed { order: Some(order), unsupported } => {
                 if self.orders.remove(&order).is_some() {
                     self.ended(peer_id, order, if unsupported { End::Unsupported } else { End::Broken });
                 }
@@ -430,7 +454,6 @@ impl NetworkBehaviour for Behaviour {
         if let Some(action) = self.actions.pop_front() {
             return Poll::Ready(action);
         }
-        self.tidy(cx);
         while let Poll::Ready(Some(told)) = self.told.poll_recv(cx) {
             if let Some(event) = self.on_told(told) {
                 return Poll::Ready(ToSwarm::GenerateEvent(event));
@@ -439,6 +462,7 @@ impl NetworkBehaviour for Behaviour {
                 return Poll::Ready(action);
             }
         }
+        self.tidy(cx);
         self.waker = Some(cx.waker().clone());
         Poll::Pending
     }

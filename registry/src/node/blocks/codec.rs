@@ -4,6 +4,8 @@ use zstd::zstd_safe::{CCtx, CParameter, DCtx, ErrorCode, get_error_name};
 
 /// Compression of a part that is to go out soon.
 pub(super) const LEVEL: i32 = 3;
+/// Compression of a part that hardly shrinks, to see whether it does.
+pub(super) const TRIAL_LEVEL: i32 = 1;
 /// Compression of a part that is small, or most of which is known to the asker: bytes count more than time. Each with the
 /// most bytes, dictionary and all, that are compressed so: 50 ms of one core at most.
 const HIGHER_LEVELS: [(i32, usize); 2] = [(9, 1 << 20), (6, 3 << 20)];

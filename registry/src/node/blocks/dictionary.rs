@@ -15,6 +15,9 @@ const CHUNK_BYTES: u32 = 256 << 10;
 /// Most of a list's own blocks in a dictionary: names of blocks that directories repeat.
 const MAX_OWN: u32 = 4;
 
+/// Most blocks in a dictionary: a list says of itself how long its blocks are, and may say 0.
+const MAX_DICTIONARY_BLOCKS: u64 = 1 << 16;
+
 /// The lists that pieces are cut from: the one asked for, then the references, `None` where one cannot be read.
 #[derive(Debug)]
 pub(super) struct Sources {
@@ -51,10 +54,13 @@ impl Sources {
 
     /// The bytes of a dictionary, at most `limit`.
     pub(super) fn gather(&mut self, pieces: &[Piece], limit: u64) -> Result<Vec<u8>, Unreadable> {
+        if pieces.iter().map(|piece| u64::from(piece.count)).sum::<u64>() > MAX_DICTIONARY_BLOCKS {
+            return Err(Unreadable::OutOfRange);
+        }
         let mut blocks = Vec::new();
         let mut total = 0;
         for piece in pieces {
-            for listed in self.blocks_of(piece, limit)? {
+            for listed in self.blocks_of(piece)? {
                 total += u64::from(listed.size);
                 if total > limit {
                     return Err(Unreadable::OutOfRange);
@@ -73,7 +79,7 @@ impl Sources {
         Ok(bytes)
     }
 
-    fn blocks_of(&mut self, piece: &Piece, limit: u64) -> Result<Vec<Listed>, Unreadable> {
+    fn blocks_of(&mut self, piece: &Piece) -> Result<Vec<Listed>, Unreadable> {
         let Self { store, lists, opened } = self;
         let (Source::Own(index) | Source::Listed(index)) = piece.source;
         let list = opened.get_mut(index).and_then(Option::as_mut).ok_or(Unreadable::NotHere)?;
@@ -82,7 +88,7 @@ impl Sources {
             let own = list.own().skip(piece.first as usize).take(piece.count as usize).collect::<Vec<_>>();
             return if own.len() == piece.count as usize { Ok(own) } else { Err(Unreadable::OutOfRange) };
         }
-        if end > list.len() || u64::from(piece.count) > limit {
+        if end > list.len() {
             return Err(Unreadable::OutOfRange);
         }
         (piece.first..end).map(|index| list.listed(&**store, &**lists, index)).collect()

@@ -23,9 +23,9 @@ pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/ggen/blocks/1.
 /// Streams that peers have opened and the behaviour has not taken; more are dropped.
 const MAX_WAITING: usize = 16;
 
-/// From the behaviour: open a stream for this order.
+/// From the behaviour: open a stream, for this order if there is one.
 #[derive(Clone, Copy, Debug)]
-pub struct Open(pub(super) OrderId);
+pub struct Open(pub(super) Option<OrderId>);
 
 /// To the behaviour.
 #[derive(Debug)]
@@ -34,17 +34,17 @@ pub struct Report(pub(super) ReportKind);
 #[derive(Debug)]
 pub(super) enum ReportKind {
     Speaks(bool),
-    Opened(OrderId, Stream),
-    Failed { order: OrderId, unsupported: bool },
+    Opened(Option<OrderId>, Stream),
+    Failed { order: Option<OrderId>, unsupported: bool },
     Asked(Stream),
 }
 
-type HandlerEvent = ConnectionHandlerEvent<ReadyUpgrade<StreamProtocol>, OrderId, Report>;
+type HandlerEvent = ConnectionHandlerEvent<ReadyUpgrade<StreamProtocol>, Option<OrderId>, Report>;
 
 /// See the module's words.
 #[derive(Debug, Default)]
 pub struct Handler {
-    orders: VecDeque<OrderId>,
+    orders: VecDeque<Option<OrderId>>,
     reports: VecDeque<ReportKind>,
     speaks: bool,
 }
@@ -61,7 +61,7 @@ impl ConnectionHandler for Handler {
     type InboundProtocol = ReadyUpgrade<StreamProtocol>;
     type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
     type InboundOpenInfo = ();
-    type OutboundOpenInfo = OrderId;
+    type OutboundOpenInfo = Option<OrderId>;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
         SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ())
@@ -84,7 +84,7 @@ impl ConnectionHandler for Handler {
 
     fn on_connection_event(
         &mut self,
-        event: ConnectionEvent<'_, Self::InboundProtocol, Self::OutboundProtocol, (), OrderId>,
+        event: ConnectionEvent<'_, Self::InboundProtocol, Self::OutboundProtocol, (), Option<OrderId>>,
     ) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. })

@@ -37,7 +37,8 @@ pub(super) struct Job {
     library: Arc<Library>,
     request: Request,
     sources: Sources,
-    comparison: Option<Comparison>,
+    /// Made when it is first needed.
+    comparison: Option<Option<Comparison>>,
     /// What is asked for, with its index in the list; of a list's own blocks the index means nothing.
     asked: Vec<(u32, Listed)>,
     at: usize,
@@ -68,7 +69,7 @@ impl Made {
 impl Job {
     /// Looks at a request: what is it about, is it here?
     pub(super) fn open(library: Arc<Library>, request: Request, pace: Arc<Mutex<Pace>>) -> Result<Self, Status> {
-        let Library { store, lists, atlas } = &*library;
+        let Library { store, lists, .. } = &*library;
         let mut sources = Sources::open(store, lists, std::iter::once(&request.list).chain(&request.references));
         let list = sources.list(0).ok_or(Status::NotHere)?;
         let asked = match &request.asked {
@@ -89,18 +90,9 @@ impl Job {
                 indices().zip(listed).collect()
             }
         };
-        let compares = request.zstd && matches!(request.asked, Asked::Listed(_)) && request.dictionary_bytes > 0;
-        let placed = |cid| atlas.placed(&**store, &**lists, cid);
-        let references: Vec<_> = match compares {
-            true => {
-                request.references.iter().enumerate().filter_map(|(at, cid)| Some((at + 1, placed(cid)?))).collect()
-            }
-            false => Vec::new(),
-        };
-        let target = if references.is_empty() { None } else { placed(&request.list) };
-        let comparison = target.map(|target| Comparison { target, references });
         let total: u64 = asked.iter().map(|(_, listed)| u64::from(listed.size)).sum();
         let next_part_bytes = if total > MAX_PART_BYTES as u64 { FIRST_PART_BYTES } else { MAX_PART_BYTES };
+        let comparison = None;
         Ok(Self { library, request, sources, comparison, asked, at: 0, next_part_bytes, pace })
     }
 
@@ -195,7 +187,8 @@ impl Job {
             Asked::Own { .. } => choose_for_own(&mut self.sources, self.request.references.len(), limit),
             Asked::Listed(_) => {
                 let (indices, listed): (Vec<_>, Vec<_>) = self.asked[from..self.at].iter().copied().unzip();
-                let comparison = self.comparison.as_ref();
+                self.comparison.get_or_insert_with(|| compare(&self.library, &self.request));
+                let comparison = self.comparison.as_ref().and_then(Option::as_ref);
                 self.sources.list(0).map(|list| choose(list, comparison, &indices, &listed, limit)).unwrap_or_default()
             }
         };
@@ -207,7 +200,7 @@ impl Job {
                 (Vec::new(), Vec::new())
             }
         };
-        let level = codec::level(raw.len() + dictionary.len());
+        let level = self.pace().level(raw.len() + dictionary.len());
         let packed = match codec::compress(&raw, &dictionary, level) {
             Ok(packed) => packed,
             Err(error) => {
@@ -222,4 +215,19 @@ impl Job {
     fn pace(&self) -> std::sync::MutexGuard<'_, Pace> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where the blocks of the list asked for stand in the references.
+fn compare(library: &Library, request: &Request) -> Option<Comparison> {
+    if request.dictionary_bytes == 0 {
+        return None;
+    }
+    let Library { store, lists, atlas } = library;
+    let placed = |cid| atlas.placed(&**store, &**lists, cid);
+    let references: Vec<_> =
+        request.references.iter().enumerate().filter_map(|(at, cid)| Some((at + 1, placed(cid)?))).collect();
+    if references.is_empty() {
+        return None;
+    }
+    Some(Comparison { target: placed(&request.list)?, references })
 }

@@ -6,8 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Parts sent as they are after one that did not shrink, before the next is tried.
+use super::codec::{self, LEVEL, TRIAL_LEVEL};
+
+/// Parts sent as they are after one that did not shrink, before the next is tried; twice as many after each that did not
+/// either, to a limit.
 const SKIPPED_PARTS: u32 = 8;
+const MOST_SKIPPED_PARTS: u32 = 128;
+/// A part that is taken so soon has a short way, on which time counts more than bytes; and so many bytes a second more.
+const NEAR: Duration = Duration::from_millis(5);
+const NEAR_RATE: f64 = 50e6;
 /// What a part must shrink to, to be worth the asker's time.
 const WORTH_RATIO: f64 = 0.97;
 /// By what factor the link must look faster than the compressor before a part is sent as it is, to see.
@@ -33,7 +40,11 @@ pub(super) struct Pace {
     /// The same in parts that are sent as they are.
     identity: Option<f64>,
     skip: u32,
+    /// What `skip` begins with next.
+    skips: u32,
     since_tried: u32,
+    /// The last part was taken at once.
+    is_near: bool,
 }
 
 /// The parts of one answer that are on their way.
@@ -72,6 +83,16 @@ impl Pace {
         }
     }
 
+    /// The level for a part of so many bytes, dictionary and all.
+    pub(super) fn level(&self, bytes: usize) -> i32 {
+        match (self.skips, self.is_near) {
+            (0, false) => codec::level(bytes),
+            (0, true) => LEVEL,
+            // The last one did not shrink: whether this one does shows at any level.
+            _ => TRIAL_LEVEL,
+        }
+    }
+
     /// A part was compressed; says whether it is worth sending so.
     pub(super) fn on_compressed(&mut self, raw: usize, packed: usize, spent: Duration) -> bool {
         let ratio = packed as f64 / raw.max(1) as f64;
@@ -81,9 +102,8 @@ impl Pace {
         self.compressor = Some(mean(self.compressor, raw as f64 / spent.as_secs_f64().max(1e-6)));
         self.ratio = Some(mean(self.ratio, ratio.max(1e-3)));
         let worth = ratio <= WORTH_RATIO;
-        if !worth {
-            self.skip = SKIPPED_PARTS;
-        }
+        self.skips = if worth { 0 } else { (self.skips * 2).clamp(SKIPPED_PARTS, MOST_SKIPPED_PARTS) };
+        self.skip = self.skips;
         worth
     }
 
@@ -92,10 +112,12 @@ impl Pace {
         let Some(Sent { compressed, tells, bytes, at }) = untaken.parts.pop_front() else { return };
         let since = untaken.taken_at.map_or(at, |taken_at| taken_at.max(at));
         untaken.taken_at = Some(now);
+        let took = now.saturating_duration_since(since);
+        self.is_near = took < NEAR + Duration::from_secs_f64(bytes as f64 / NEAR_RATE);
         if !tells {
             return;
         }
-        let rate = bytes as f64 / now.saturating_duration_since(since).as_secs_f64().max(1e-6);
+        let rate = bytes as f64 / took.as_secs_f64().max(1e-6);
         let known = if compressed { &mut self.taken } else { &mut self.identity };
         *known = Some(mean(*known, rate));
     }
@@ -157,6 +179,34 @@ mod tests {
         let mut pace = Pace::default();
         assert!(!pace.on_compressed(6000, 6100, Duration::from_millis(1)));
         assert!(pace.compresses());
+    }
+
+    #[test]
+    fn bytes_count_on_a_long_way_and_time_on_a_short_one() {
+        for (milliseconds, expected) in [(1, LEVEL), (50, codec::level(10_000))] {
+            let (mut pace, mut untaken) = (Pace::default(), Untaken::default());
+            let now = Instant::now();
+            assert_eq!(pace.level(10_000), codec::level(10_000), "nothing is known yet");
+            untaken.on_sending(true, 10_000, 3000, now);
+            pace.on_taken(&mut untaken, now + Duration::from_millis(milliseconds));
+            assert_eq!(pace.level(10_000), expected);
+        }
+    }
+
+    #[test]
+    fn what_does_not_shrink_is_tried_ever_more_rarely_and_cheaply() {
+        let mut pace = Pace::default();
+        let tries = (0..1000).filter(|_| {
+            let tries = pace.compresses();
+            if tries {
+                pace.on_compressed(RAW, RAW, Duration::from_millis(4));
+                assert_eq!(pace.level(RAW), TRIAL_LEVEL);
+            }
+            tries
+        });
+        assert_eq!(tries.count(), 5 + (1000 - 9 - 17 - 33 - 65) / 129);
+        pace.on_compressed(RAW, RAW / 2, Duration::from_millis(4));
+        assert_eq!(pace.level(RAW), codec::level(RAW));
     }
 
     #[test]

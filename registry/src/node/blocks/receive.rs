@@ -160,17 +160,22 @@ impl Receiver {
         match self.ask(order, &mut stream).await? {
             Status::Here => {}
             Status::NotHere => return Ok((End::NotHere, true)),
-            Status::Busy => return Ok((End::Busy, true)),
+            // It may have been told so on its way out.
+            Status::Busy => return Ok((End::Busy, false)),
             Status::NotUnderstood => return Ok((End::Unsupported, false)),
         }
         let is_own = matches!(order.wanted, Wanted::Own { .. });
         let mut incoming =
             Incoming { receiver: self, order, expected: Some(Expected::new(order)), sources: None, root: None };
+        // What was asked for is being looked for: a sign of life.
+        incoming.tell(|peer, id| Event::Progress { peer, id, bytes: 0 }).await?;
         let mut listens = true;
         loop {
             let header = timeout(silent_for, read_frame(&mut stream, MAX_HEADER_BYTES)).await;
             match Header::decode(&header.map_err(|_| Failure::Silent)??, is_own)? {
                 Header::End => return Ok((incoming.end().await?, listens && stream.buffer().is_empty())),
+                // A list that went while it was being sent.
+                Header::Absent(_) if incoming.awaits_root() => return Ok((End::NotHere, false)),
                 Header::Absent(count) => incoming.absent(count as usize).await?,
                 Header::Blocks(part) => {
                     incoming.part(part, &mut stream).await?;
@@ -379,6 +384,10 @@ impl Incoming<'_> {
         let (blocks, sources, expected) = done?;
         (self.sources, self.expected) = (sources, Some(expected));
         Ok(blocks)
+    }
+
+    fn awaits_root(&self) -> bool {
+        matches!(self.expected, Some(Expected::Root { .. }))
     }
 
     async fn absent(&mut self, count: usize) -> Result<(), Failure> {

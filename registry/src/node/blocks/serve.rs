@@ -28,6 +28,8 @@ const STEP_BYTES: usize = 64 << 10;
 /// Requests that are answered at the same time, for everybody, and for one peer.
 const MAX_ANSWERING: usize = 64;
 const MAX_ANSWERING_PER_PEER: usize = 4;
+/// Streams of one peer on which requests may come.
+const MAX_STREAMS_PER_PEER: usize = 8;
 /// Parts that are made at the same time, for everybody, each on a blocking thread. Whoever waits has his turn in order.
 const MAX_MAKING: usize = 4;
 /// Bytes of parts that are made or wait to be taken, for everybody, in [`MEMORY_UNIT`]s.
@@ -39,31 +41,31 @@ const MEMORY_WITHIN: Duration = Duration::from_millis(500);
 /// How long a peer may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// To say what it wants first.
+    /// To say what it wants, first and next.
     pub(super) request: Duration,
-    /// To say what it wants next.
-    pub(super) next: Duration,
     /// To take [`STEP_BYTES`].
     pub(super) step: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        let [request, next, step] = [10, 20, 30].map(Duration::from_secs);
-        Self { request, next, step }
+        Self { request: Duration::from_secs(20), step: Duration::from_secs(30) }
     }
 }
 
 /// What all answers to one peer share.
 #[derive(Clone, Debug)]
 pub(super) struct Share {
+    pub(super) streams: Arc<Semaphore>,
     pace: Arc<Mutex<Pace>>,
     answering: Arc<Semaphore>,
 }
 
 impl Default for Share {
     fn default() -> Self {
-        Self { pace: Arc::default(), answering: Arc::new(Semaphore::new(MAX_ANSWERING_PER_PEER)) }
+        let [streams, answering] =
+            [MAX_STREAMS_PER_PEER, MAX_ANSWERING_PER_PEER].map(|most| Arc::new(Semaphore::new(most)));
+        Self { streams, pace: Arc::default(), answering }
     }
 }
 
@@ -96,15 +98,6 @@ enum Ended {
 
 type Making = tokio::task::JoinHandle<Result<(Job, Result<Option<Made>, Unreadable>, OwnedSemaphorePermit), Ended>>;
 
-/// What is known of a stream between two requests.
-#[derive(Clone, Copy, Debug, Default)]
-struct Between {
-    /// Requests that were answered.
-    answers: u32,
-    /// Parts sent that the asker has not said to have taken.
-    untaken: usize,
-}
-
 impl Server {
     pub(super) fn new(library: Library, patience: Patience) -> Self {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
@@ -119,10 +112,10 @@ impl Server {
     {
         let (mut reader, writer) = stream.split();
         let mut writer = Writer { writer, within: self.patience.step };
-        let mut between = Some(Between::default());
-        while let Some(last) = between {
-            between = match self.answer_next(peer, last, &mut reader, &mut writer, &share, &events).await {
-                Ok(between) => between,
+        let mut untaken = Some(0);
+        while let Some(left) = untaken {
+            untaken = match self.answer_next(peer, left, &mut reader, &mut writer, &share, &events).await {
+                Ok(untaken) => untaken,
                 Err(error) => {
                     tracing::debug!(%peer, %error, "an answer of blocks ended early");
                     return;
@@ -134,30 +127,31 @@ impl Server {
         }
     }
 
-    /// Answers the next request, if there is one.
+    /// Answers the next request, which comes after word of `untaken` parts. Returns how many parts the asker has not
+    /// said to have taken of this answer; `None` if it asks no more.
     async fn answer_next<R, W>(
         &self,
         peer: PeerId,
-        last: Between,
+        untaken: usize,
         reader: &mut R,
         writer: &mut Writer<W>,
         share: &Share,
         events: &mpsc::Sender<Told>,
-    ) -> Result<Option<Between>, Ended>
+    ) -> Result<Option<usize>, Ended>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        let Some(request) = self.next_request(last, reader).await? else { return Ok(None) };
-        let next = Between { answers: last.answers + 1, untaken: 0 };
+        let Some(request) = self.next_request(untaken, reader).await? else { return Ok(None) };
         let turns = (Arc::clone(&self.answering).try_acquire_owned(), Arc::clone(&share.answering).try_acquire_owned());
         let (Ok(_turn), Ok(_peers_turn)) = turns else {
             writer.say(Status::Busy).await?;
-            return Ok(Some(next));
+            return Ok(Some(0));
         };
         let job = match Request::decode(&request) {
             Ok(request) => {
                 let (library, pace) = (Arc::clone(&self.library), Arc::clone(&share.pace));
+                let _turn = self.making.acquire().await.map_err(|_| Ended::Busy)?;
                 tokio::task::spawn_blocking(move || Job::open(library, request, pace)).await?
             }
             Err(error) => {
@@ -169,7 +163,7 @@ impl Server {
             Ok(job) => job,
             Err(status) => {
                 writer.say(status).await?;
-                return Ok((status != Status::NotUnderstood).then_some(next));
+                return Ok((status != Status::NotUnderstood).then_some(0));
             }
         };
         let account = Mutex::new(Account::default());
@@ -180,18 +174,17 @@ impl Server {
             ended = watch(reader, &share.pace, &account) => return Err(ended),
         }
         let account = account.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok((!account.is_closed).then_some(Between { untaken: account.sent - account.taken, ..next }))
+        Ok((!account.is_closed).then_some(account.sent - account.taken))
     }
 
     /// Reads the next request; `None` if the asker has no more.
     async fn next_request<R: AsyncRead + Unpin>(
         &self,
-        last: Between,
+        untaken: usize,
         reader: &mut R,
     ) -> Result<Option<Vec<u8>>, Ended> {
-        let is_first = last.answers == 0;
         let read = async {
-            let mut left = last.untaken;
+            let mut left = untaken;
             while left > 0 {
                 let mut taken = [0; 16];
                 let most = left.min(taken.len());
@@ -202,13 +195,10 @@ impl Server {
             }
             read_frame(reader, MAX_REQUEST_BYTES).await
         };
-        let patience = if is_first { self.patience.request } else { self.patience.next };
-        match timeout(patience, read).await {
+        match timeout(self.patience.request, read).await {
             Ok(Ok(request)) => Ok(Some(request)),
-            Ok(Err(error)) if !is_first && error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) if is_first => Err(Ended::Stuck),
-            Err(_) => Ok(None),
+            Ok(Err(error)) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error.into()),
+            Ok(Err(_)) | Err(_) => Ok(None),
         }
     }
 

@@ -120,10 +120,21 @@ impl Driver {
         }
     }
 
-    /// A node answers for its own records too, merged with what others claim under the same key.
-    fn keep_own_record(&mut self, key: &[u8]) {
+    /// A node answers for its own records too: at once where nobody else claims anything under the same key, merged with
+    /// what they claim where somebody does.
+    pub(super) fn keep_own_record(&mut self, key: &[u8]) {
         let Some(value) = self.values.get(key).cloned() else { return };
-        self.judge_record(*self.swarm.local_peer_id(), own_record(key, value));
+        let source = *self.swarm.local_peer_id();
+        let record = own_record(key, value);
+        match self.stored_value(&record.key) {
+            Some(stored) if stored == record.value => {}
+            Some(_) => self.judge_record(source, record),
+            None => {
+                if let Err(error) = self.kad(Dht::Ggen).store_mut().put(record) {
+                    self.refuse_record(source, &Refused { reason: error.to_string(), is_lie: false });
+                }
+            }
+        }
     }
 
     pub(super) fn on_kad_event(&mut self, dht: Dht, event: kad::Event) {

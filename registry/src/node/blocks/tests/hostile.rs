@@ -9,7 +9,9 @@ use super::{
     super::{
         codec::{LEVEL, compress},
         input::{read_frame, read_varint},
-        message::{Asked, Encoding, Header, MAX_REQUEST_BYTES, Part, Piece, Request, Run, Source, Status, put},
+        message::{
+            Asked, Encoding, Header, MAX_PIECES, MAX_REQUEST_BYTES, Part, Piece, Request, Run, Source, Status, put,
+        },
     },
     *,
 };
@@ -112,6 +114,17 @@ async fn an_answer_that_is_cut_short_is_broken_and_what_came_is_kept() {
     assert_eq!(answered(&package, store(&[]), &[], vec![]).await.end, End::Broken);
 }
 
+/// It may have gone from there while it was asked for.
+#[tokio::test]
+async fn a_list_that_turns_out_not_to_be_there_is_nobody_s_fault() {
+    let package = package(&files(5, 10, "a"));
+    let own = Order { wanted: Wanted::Own { max_bytes: package.list_bytes }, ..order(&package, [], &[]) };
+    let (mut asker, mut answerer, _) = pipe::pipe();
+    answerer.write_all(&answer(&[(Header::Absent(1), &[])])).await.unwrap();
+    let (outcome, again) = receive(&store(&[]), &own, &mut asker).await;
+    assert_eq!((outcome.end, again), (End::NotHere, false));
+}
+
 #[tokio::test]
 async fn data_without_end_is_not_read_on() {
     let package = package(&files(5, 10, "a"));
@@ -134,6 +147,13 @@ async fn a_dictionary_out_of_range_is_refused() {
         let outcome = answered(&package, Arc::clone(&to), &[&old], answer(&parts)).await;
         assert_eq!((outcome.end, outcome.blocks.len()), (End::Malformed, 0));
     }
+    // More blocks than a dictionary may have, however short the list says they are.
+    let short = super::package(&files(20, 1, "a"));
+    let packed_short = compress(&raw(&short), &[], LEVEL).unwrap();
+    let all = piece(Source::Listed(0), 0, 21).repeat(MAX_PIECES);
+    let parts = [(part(21, &packed_short, Encoding::Zstd(all)), &packed_short[..])];
+    let outcome = answered(&short, listing(&short), &[], answer(&parts)).await;
+    assert_eq!(outcome.end, End::Malformed);
     // Too much of what is there: the same bytes again and again.
     let again = piece(Source::Listed(1), 0, 6).repeat(4000);
     let parts = [(part(6, &packed, Encoding::Zstd(again)), &packed[..])];
@@ -154,8 +174,7 @@ async fn a_silent_peer_is_given_up() {
 }
 
 fn server(held: Arc<dyn Blockstore>) -> Server {
-    let [request, next, step] = [Duration::from_millis(20); 3];
-    let patience = Patience { request, next, step };
+    let patience = Patience { request: Duration::from_millis(20), step: Duration::from_millis(20) };
     Server::new(Library { store: held, lists: lists(), atlas: Atlas::default() }, patience)
 }
 
