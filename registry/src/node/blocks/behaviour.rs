@@ -34,8 +34,9 @@ use super::{
 
 /// Streams of peers on which requests come, in all.
 const MAX_STREAMS: usize = 512;
-/// Peers to which streams are opened before anything is asked of them.
+/// Peers to which streams are opened before anything is asked of them, and how many to each: as many as have orders at once.
 const MAX_PREPARED: usize = 8;
+const PREPARED_STREAMS: usize = 2;
 /// Streams of ours that wait for the next order, of one connection, and for how long.
 const MAX_IDLE: usize = 4;
 const IDLE_FOR: Duration = Duration::from_secs(10);
@@ -126,8 +127,8 @@ pub(super) enum Told {
 struct Connection {
     id: ConnectionId,
     speaks: bool,
-    /// A stream is being opened of which nothing is asked yet.
-    prepares: bool,
+    /// Streams that are being opened and of which nothing is asked yet.
+    preparing: usize,
     /// Streams on which nothing is under way: what was learnt of how much they carry is worth keeping.
     idle: Vec<(Instant, Stream)>,
 }
@@ -209,7 +210,8 @@ impl Behaviour {
         let speaking = self.peers.iter_mut().filter(|(_, peer)| peer.speaks).take(MAX_PREPARED);
         for (peer_id, peer) in speaking {
             let Some(connection) = peer.connections.iter_mut().find(|connection| connection.speaks) else { continue };
-            if connection.idle.is_empty() && !std::mem::replace(&mut connection.prepares, true) {
+            while connection.idle.len() + connection.preparing < PREPARED_STREAMS {
+                connection.preparing += 1;
                 let (peer_id, handler, event) = (*peer_id, NotifyHandler::One(connection.id), Open(None));
                 self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event });
             }
@@ -220,7 +222,7 @@ impl Behaviour {
     fn on_prepared(&mut self, peer_id: PeerId, connection: ConnectionId, stream: Option<Stream>) {
         let peer = self.peers.get_mut(&peer_id);
         if let Some(connection) = peer.and_then(|peer| peer.connection(connection)) {
-            connection.prepares = false;
+            connection.preparing = connection.preparing.saturating_sub(1);
         }
         if let Some(stream) = stream {
             self.keep(peer_id, connection, stream);
@@ -423,7 +425,7 @@ impl NetworkBehaviour for Behaviour {
                 self.peers.entry(peer_id).or_default().connections.push(Connection {
                     id: connection_id,
                     speaks: false,
-                    prepares: false,
+                    preparing: 0,
                     idle: Vec::new(),
                 });
             }
