@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     task::Waker,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use cid::Version;
@@ -34,6 +34,9 @@ use super::{
 pub(super) const MAX_UNASKED_BLOCKS: u32 = 8;
 /// As many from a peer that is to send others count as wrong answers. One may be left over from a former connection.
 const WRONG_BLOCKS: u32 = 2;
+/// How long what a peer does wrong is of one piece with what a session was told of, and of how many peers this is known.
+const BLAME_HOLDS: Duration = Duration::from_secs(30);
+const MAX_BLAMED_LATELY: usize = 1024;
 
 /// A session and its timing.
 #[derive(Debug)]
@@ -78,6 +81,8 @@ pub(super) struct Client {
     /// Peers for which something may have to be said or changed.
     touched: HashSet<PeerId>,
     ticked_at: Option<Instant>,
+    /// When a session was last told what these did: sessions end, and what was asked for still comes.
+    blamed_lately: HashMap<PeerId, Instant>,
 }
 
 impl Client {
@@ -92,6 +97,7 @@ impl Client {
             next_order: 0,
             touched: HashSet::new(),
             ticked_at: None,
+            blamed_lately: HashMap::new(),
         }
     }
 
@@ -278,14 +284,18 @@ impl Client {
             received.misbehaved = peer.unasked > MAX_UNASKED_BLOCKS;
             let wrong = peer.unasked > unasked_before && peer.unasked >= WRONG_BLOCKS && peer.live() > 0;
             received.blamed = wrong && self.blame(peer_id, Offence::WrongBytes);
+            if received.blamed {
+                self.note_blamed(peer_id, now);
+            }
         }
         if answered {
             self.sessions.values_mut().for_each(|active| active.session.on_answer(peer_id));
         }
         if received.misbehaved {
-            received.blamed |= self.ban(peer_id, Offence::WrongBytes, now);
             // One that comes back and goes on where it was cut off has been told of already.
+            received.blamed |= self.was_blamed_lately(&peer_id, now);
             received.blamed |= self.sessions.values().any(|active| active.session.has_offended(&peer_id));
+            received.blamed |= self.ban(peer_id, Offence::WrongBytes, now);
         }
         self.touched.insert(peer_id);
         self.fill_all(now);
@@ -406,7 +416,22 @@ impl Client {
         let ids: Vec<_> = self.sessions.iter().filter(of_peer).map(|(id, _)| *id).collect();
         ids.iter().for_each(|id| self.blame_in(*id, peer_id, offence));
         self.exclude(peer_id, Standing::Banned, DropReason::Misbehaved, now);
+        if !ids.is_empty() {
+            self.note_blamed(peer_id, now);
+        }
         !ids.is_empty()
+    }
+
+    fn note_blamed(&mut self, peer_id: PeerId, now: Instant) {
+        self.blamed_lately.retain(|_, at| now.saturating_duration_since(*at) < BLAME_HOLDS);
+        if self.blamed_lately.len() < MAX_BLAMED_LATELY {
+            self.blamed_lately.insert(peer_id, now);
+        }
+    }
+
+    /// Whether what the peer does wrong now goes on from what a session was told of, which may be over by now.
+    fn was_blamed_lately(&self, peer_id: &PeerId, now: Instant) -> bool {
+        self.blamed_lately.get(peer_id).is_some_and(|at| now.saturating_duration_since(*at) < BLAME_HOLDS)
     }
 
     fn exclude(&mut self, peer_id: PeerId, standing: Standing, reason: DropReason, now: Instant) {

@@ -426,6 +426,25 @@ fn data_that_nobody_asked_for_gets_a_peer_banned() {
     assert_eq!(sim.client.sessions[&sim.session].session.members().len(), 0);
 }
 
+/// What a session asked for may come when it is over: that is no second fault.
+#[test]
+fn one_that_goes_on_where_it_was_cut_off_has_been_told_of() {
+    let start = Instant::now();
+    let mut sim = Sim::new(CREDIT, start, vec![Provider::new(1e6, 10, &[], start)]);
+    sim.add_all();
+    sim.want(&blocks(1, 100), true);
+    let peer = sim.providers[0].id;
+    let junk: Vec<_> = (0..=MAX_UNASKED_BLOCKS as u8).map(|byte| Block::raw(vec![byte; 50]).unwrap()).collect();
+    assert!(sim.client.on_blocks(peer, junk.clone(), 0, 500, start).blamed);
+    sim.client.close(sim.session);
+    for (after, expected) in [(Duration::from_secs(1), true), (BLAME_HOLDS, false)] {
+        sim.client.on_disconnected(peer, start + after);
+        sim.client.on_connected(peer, start + after);
+        let again = sim.client.on_blocks(peer, junk.clone(), 0, 500, start + after);
+        assert_eq!((again.misbehaved, again.blamed), (true, expected));
+    }
+}
+
 #[test]
 fn a_late_duplicate_is_no_offence() {
     let content = blocks(20, 100);
