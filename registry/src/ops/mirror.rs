@@ -113,7 +113,7 @@ impl Operations {
                     Ok(news) if self.concerns(&news).await => schedule.on_news(news.publisher, Instant::now()),
                     Ok(_) => {}
                     Err(RecvError::Lagged(_)) => schedule.round_now(Instant::now()),
-                    Err(RecvError::Closed) => return,
+                    Err(RecvError::Closed) => break,
                 },
                 () = self.mirror.changed.notified() => schedule.round_now(Instant::now()),
                 Some(ended) = running.join_next_with_id() => {
@@ -136,9 +136,11 @@ impl Operations {
                     self.peers.bell().ring();
                 }
                 () = tokio::time::sleep_until(wake.into()) => {}
-                () = node.stopped() => return,
+                () = node.stopped() => break,
             }
         }
+        // What blocks a thread cannot be called off, and has the store: whoever shuts down waits for it.
+        while running.join_next().await.is_some() {}
     }
 
     async fn step(self: Arc<Self>, step: Step) -> Done {
