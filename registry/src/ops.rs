@@ -75,8 +75,8 @@ pub(crate) struct Operations {
     /// One collection or eviction at a time.
     pub(crate) collecting: Arc<tokio::sync::Mutex<room::Evictions>>,
     pub(crate) mirror: Mirror,
-    /// Whom to ask for more of what was fetched lately.
-    pub(crate) sources: Sources,
+    /// What lately came of publishers, and from whom.
+    pub(crate) sources: Arc<Sources>,
 }
 
 impl Operations {

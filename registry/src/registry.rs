@@ -21,7 +21,7 @@ use crate::{
     index::Catalog,
     keys::KeyStore,
     node,
-    ops::{ClaimPolicy, Imports, KnownPeers, Manifests, Mirror, Newsroom, Operations, Sources, failed, treatments},
+    ops::{ClaimPolicy, Imports, KnownPeers, Manifests, Mirror, Newsroom, Operations, failed, treatments},
     place::{Opened, Place},
 };
 
@@ -116,7 +116,7 @@ impl Registry {
             news: Newsroom::new(bell),
             collecting: Arc::default(),
             mirror: Mirror::new(mirror),
-            sources: Sources::default(),
+            sources: Arc::default(),
         });
         mend_steps(&operations).await?;
         let mut tasks = JoinSet::new();

@@ -116,8 +116,9 @@ impl Operations {
     /// not asked.
     fn remember_source(&self, found: &Found, download: &Download, started: Instant) {
         let most = download.so_far().sources.iter().max_by_key(|(_, bytes)| **bytes);
-        if let (Some(publisher), Some((peer, _))) = (found.publisher, most)
+        if let (Some(publisher), Some((_, release)), Some((peer, _))) = (found.publisher, &found.release, most)
             && self.sources.of(&publisher, started).is_none()
+            && self.sources.heard_of(&publisher, &release.package, started).is_none()
         {
             self.sources.looked_up(publisher, *peer, Instant::now());
         }

@@ -13,7 +13,7 @@ use std::{
 use ggen_blockstore::{Block, Cid};
 use libp2p::PeerId;
 
-use super::{Operations, clock, download::Download, failure, peers::is_lie};
+use super::{Operations, clock, download::Download, failure, peers::is_lie, sources::Heard};
 use crate::{
     BootstrapRequest, ErrorKind, Failure, Fault, Progress, Reporter,
     identity::{Envelope, IdentityChain, PublisherId, RecordError, Signed},
@@ -84,17 +84,35 @@ impl Operations {
         }
         // A name without a publisher may have other claimants, which only the DHT knows.
         if let Some(publisher) = wanted.publisher
-            && let Some(peer) = self.sources.of(&publisher, Instant::now())
+            && let Some(claim) = self.claim_of(download, publisher, wanted.package).await?
         {
-            download.ask_first(peer).await.map_err(failure::stopped)?;
-            if let Some(claim) = self.ask_source(download, peer, publisher, wanted.package).await? {
-                return Ok(vec![claim]);
-            }
-            self.sources.forget(&publisher);
+            return Ok(vec![claim]);
         }
         let answers = self.ask_the_dht(wanted).await?;
         answers.liars.into_iter().for_each(|liar| download.blame(liar, Fault::InvalidRecord));
         Ok(answers.claims)
+    }
+
+    /// The claim of a publisher, if it was announced lately, or if somebody is known who can be asked.
+    async fn claim_of(
+        &self,
+        download: &mut Download,
+        publisher: PublisherId,
+        package: &PackageId,
+    ) -> Result<Option<Claim>, Failure> {
+        let now = Instant::now();
+        if let Some(Heard { claim, peer, .. }) = self.sources.heard_of(&publisher, package, now) {
+            download.ask_first(peer).await.map_err(failure::stopped)?;
+            self.keep(vec![claim.clone()]).await?;
+            return Ok(Some(claim));
+        }
+        let Some(peer) = self.sources.of(&publisher, now) else { return Ok(None) };
+        download.ask_first(peer).await.map_err(failure::stopped)?;
+        let claim = self.ask_source(download, peer, publisher, package).await?;
+        if claim.is_none() {
+            self.sources.forget(&publisher);
+        }
+        Ok(claim)
     }
 
     /// Asks a peer that lately had what was wanted of a publisher for the claim on another package of it. None sends one

@@ -1,23 +1,26 @@
-//! Which peer lately had what was wanted of a publisher: what spares the next package of it a walk through the DHT.
+//! What lately came of a publisher, and from whom: what spares its packages a walk through the DHT.
 //!
 //! Only for names that say whose they are. Whoever leaves the publisher away wants to hear of everybody who claims the
-//! name, and only the DHT knows them. What the peer says is verified like any answer of the DHT.
+//! name, and only the DHT knows them. What a peer says is verified like any answer of the DHT, and what gossip says was
+//! verified when it came.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use libp2p::PeerId;
 
-use crate::identity::PublisherId;
+use crate::{identity::PublisherId, index::Claim, package::PackageId};
 
-/// How long the answer of a lookup holds for other packages of the publisher: a peer that has fallen behind stays
-/// unnoticed no longer.
+/// How long the answer of a lookup holds for other packages of the publisher, and an announcement for its own: a peer
+/// that has fallen behind, or news that did not reach us, stay unnoticed no longer.
 const HOLDS_FOR: Duration = Duration::from_secs(60);
 /// Publishers remembered; beyond that, all are forgotten.
 const MAX_PUBLISHERS: usize = 1024;
+/// Bytes of claims remembered, as they came; beyond that, all are forgotten.
+const MAX_HEARD_BYTES: usize = 2 << 20;
 
 #[derive(Debug)]
 struct Known {
@@ -25,21 +28,41 @@ struct Known {
     looked_up: Instant,
 }
 
-/// The sources of the publishers that were looked up lately.
+/// A publisher's claim that came unasked.
+#[derive(Clone, Debug)]
+pub(crate) struct Heard {
+    pub(crate) claim: Claim,
+    /// Who is believed to have what it claims.
+    pub(crate) peer: PeerId,
+    at: Instant,
+}
+
 #[derive(Debug, Default)]
-pub(crate) struct Sources(Mutex<HashMap<PublisherId, Known>>);
+struct Memory {
+    known: HashMap<PublisherId, Known>,
+    heard: HashMap<PublisherId, Heard>,
+    heard_bytes: usize,
+}
+
+/// The sources of the publishers that were looked up or heard of lately.
+#[derive(Debug, Default)]
+pub(crate) struct Sources(Mutex<Memory>);
 
 impl Sources {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whom to ask about a package of this publisher.
     pub(super) fn of(&self, publisher: &PublisherId, now: Instant) -> Option<PeerId> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = known.get(publisher)?;
+        let memory = self.memory();
+        let known = memory.known.get(publisher)?;
         (now.saturating_duration_since(known.looked_up) < HOLDS_FOR).then_some(known.peer)
     }
 
     /// The DHT was asked, and `peer` served what it led to.
     pub(super) fn looked_up(&self, publisher: PublisherId, peer: PeerId, now: Instant) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = &mut self.memory().known;
         if known.len() >= MAX_PUBLISHERS {
             known.clear();
         }
@@ -48,7 +71,26 @@ impl Sources {
 
     /// The source did not know what it was asked for.
     pub(super) fn forget(&self, publisher: &PublisherId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(publisher);
+        self.memory().known.remove(publisher);
+    }
+
+    /// The publisher's newest claim was announced. It replaces the one before, which is overtaken.
+    pub(super) fn heard(&self, claim: Claim, peer: PeerId, now: Instant) {
+        let memory = &mut *self.memory();
+        if memory.heard.len() >= MAX_PUBLISHERS || memory.heard_bytes + claim.encoded().len() > MAX_HEARD_BYTES {
+            memory.heard.clear();
+            memory.heard_bytes = 0;
+        }
+        memory.heard_bytes += claim.encoded().len();
+        let before = memory.heard.insert(claim.publisher(), Heard { claim, peer, at: now });
+        memory.heard_bytes -= before.map_or(0, |before| before.claim.encoded().len());
+    }
+
+    /// What was heard of this package of the publisher, if nothing newer was heard of the publisher.
+    pub(super) fn heard_of(&self, publisher: &PublisherId, package: &PackageId, now: Instant) -> Option<Heard> {
+        let memory = self.memory();
+        let heard = memory.heard.get(publisher).filter(|heard| heard.claim.package() == Some(package))?;
+        (now.saturating_duration_since(heard.at) < HOLDS_FOR).then(|| heard.clone())
     }
 }
 
@@ -69,5 +111,43 @@ mod tests {
         assert_eq!(sources.of(&publisher, now + HOLDS_FOR), None);
         sources.forget(&publisher);
         assert_eq!(sources.of(&publisher, now), None);
+    }
+
+    #[test]
+    fn what_was_announced_holds_for_its_package_and_a_minute_unless_something_newer_was() {
+        let (sources, now, peer) = (Sources::default(), Instant::now(), PeerId::random());
+        let mut actor = Actor::new(1);
+        actor.publish("tests/lamp", "1.0.0");
+        let (publisher, lamp, bottle) =
+            (actor.chain.publisher(), "tests/lamp".parse().unwrap(), "tests/bottle".parse().unwrap());
+        sources.heard(actor.claim("tests/lamp"), peer, now);
+        let heard = sources.heard_of(&publisher, &lamp, now).unwrap();
+        assert_eq!((heard.claim, heard.peer), (actor.claim("tests/lamp"), peer));
+        assert!(sources.heard_of(&publisher, &bottle, now).is_none());
+        assert!(sources.heard_of(&Actor::new(2).chain.publisher(), &lamp, now).is_none());
+        assert!(sources.heard_of(&publisher, &lamp, now + HOLDS_FOR).is_none());
+        actor.publish("tests/bottle", "1.0.0");
+        sources.heard(actor.claim("tests/bottle"), peer, now);
+        assert!(sources.heard_of(&publisher, &lamp, now).is_none(), "its head is no longer the newest");
+        assert!(sources.heard_of(&publisher, &bottle, now).is_some());
+    }
+
+    #[test]
+    fn what_was_announced_takes_bounded_memory() {
+        let (sources, now) = (Sources::default(), Instant::now());
+        let mut most = 0;
+        for seed in 0..=255 {
+            let mut actor = Actor::new(seed);
+            let mut release = actor.release("tests/lamp", "1.0.0", "lamp");
+            release.metadata.authors = vec!["x".repeat(500); 28];
+            actor.publish_release(release);
+            sources.heard(actor.claim("tests/lamp"), PeerId::random(), now);
+            let memory = sources.memory();
+            let bytes: usize = memory.heard.values().map(|heard| heard.claim.encoded().len()).sum();
+            assert_eq!(bytes, memory.heard_bytes);
+            assert!(bytes <= MAX_HEARD_BYTES);
+            most = most.max(memory.heard.len());
+        }
+        assert!(most > 64 && sources.memory().heard.len() < most, "{most}");
     }
 }

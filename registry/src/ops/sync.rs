@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use bytes::Bytes;
 use ggen_blockstore::Block;
 use libp2p::PeerId;
 use tokio::sync::mpsc;
@@ -12,6 +11,7 @@ use super::{
     limiter::Limiter,
     news::{News, Newsroom, is_news},
     peers::{is_lie, provision},
+    sources::Sources,
 };
 use crate::{
     Fault, Outcome, PeerBook,
@@ -35,13 +35,13 @@ struct Judged {
     verdict: Verdict,
     /// Its publisher has published more than is known here: whoever passed it on may know.
     is_ahead: bool,
-    /// What it proves, if it was news.
-    proof: Option<Proof>,
+    /// What it claims, if that was news.
+    news: Option<Fresh>,
 }
 
 impl Judged {
     fn ignored() -> Self {
-        Self { verdict: Verdict::Ignore, is_ahead: false, proof: None }
+        Self { verdict: Verdict::Ignore, is_ahead: false, news: None }
     }
 
     /// It was not read.
@@ -50,11 +50,10 @@ impl Judged {
     }
 }
 
-/// The path through a publisher's catalog that an announcement carried.
-struct Proof {
-    news: News,
+/// A claim that was news.
+struct Fresh {
+    claim: Claim,
     is_followed: bool,
-    blocks: Vec<Bytes>,
 }
 
 impl Operations {
@@ -69,13 +68,13 @@ impl Operations {
                 waiting.drain(..).partition(|gossip: &Gossip| limiter.admits(gossip.id.from, now));
             // What is not read is asked for later, in one go.
             let unread = unread.into_iter().map(|gossip| (gossip.id, Judged::missed()));
-            let judged = self.judge(read).await;
-            for (id, Judged { verdict, is_ahead, proof }) in judged.into_iter().chain(unread) {
+            let judged = self.judge(read, now).await;
+            for (id, Judged { verdict, is_ahead, news }) in judged.into_iter().chain(unread) {
                 if is_ahead {
                     self.note_missed(id.from);
                 }
-                if let Some(proof) = proof {
-                    self.keep_proof(proof).await;
+                if let Some(fresh) = news {
+                    self.keep_proof(fresh).await;
                 }
                 if node.judge(id, verdict).await.is_err() {
                     return;
@@ -92,15 +91,16 @@ impl Operations {
     }
 
     /// A false announcement costs whoever passed it on; one that is merely not news costs nothing.
-    async fn judge(&self, gossip: Vec<Gossip>) -> Vec<(GossipId, Judged)> {
+    async fn judge(&self, gossip: Vec<Gossip>, came: Instant) -> Vec<(GossipId, Judged)> {
         if gossip.is_empty() {
             return Vec::new();
         }
         let ids: Vec<GossipId> = gossip.iter().map(|gossip| gossip.id.clone()).collect();
         let (me, topic) = (self.node.as_ref().map(Handle::peer_id), self.config.packages_topic.clone());
-        let (news, peers) = (self.news.clone(), Arc::clone(&self.peers));
+        let (news, peers, sources) = (self.news.clone(), Arc::clone(&self.peers), Arc::clone(&self.sources));
         let judged = self.with_catalog(move |catalog| {
-            let judging = Judging { catalog, news: &news, peers: &peers, me, now: clock::now() };
+            let now = clock::now();
+            let judging = Judging { catalog, news: &news, peers: &peers, me, sources: &sources, came, now };
             judging.judge(&topic, &gossip)
         });
         let judged = judged.await.unwrap_or_else(|failure| {
@@ -113,11 +113,13 @@ impl Operations {
     /// The blocks that prove an announcement go into the store, as cache, if its publisher is followed or mirrored: with those
     /// of the announcements before, they lead from its newest head to each of its packages, also when it is gone. Of
     /// others nothing is written: whoever can announce could fill the disk.
-    async fn keep_proof(&self, proof: Proof) {
-        let Proof { news, is_followed, blocks } = proof;
-        if !is_followed && !self.concerns(&news).await {
+    async fn keep_proof(&self, fresh: Fresh) {
+        let Some(found) = fresh.claim.entry().and_then(|entry| entry.found.as_ref()) else { return };
+        let news = News { publisher: fresh.claim.publisher(), package: fresh.claim.package().cloned() };
+        if !fresh.is_followed && !self.concerns(&news).await {
             return;
         }
+        let blocks = found.proof.clone();
         let store = self.store.clone();
         let kept = failure::blocking(move || {
             let blocks: Result<Vec<_>, _> = blocks.into_iter().map(Block::dag_cbor).collect();
@@ -137,6 +139,8 @@ struct Judging<'a> {
     peers: &'a PeerBook,
     /// What we announced ourselves says nothing about others.
     me: Option<PeerId>,
+    sources: &'a Sources,
+    came: Instant,
     now: Timestamp,
 }
 
@@ -157,7 +161,7 @@ impl Judging<'_> {
         for (gossip, claim) in gossip.iter().zip(claims()) {
             judged.push(match (claim, claim.and_then(|_| accepted.next())) {
                 (Some(claim), Some(accepted)) => self.weigh(gossip, claim, &accepted, &mut known)?,
-                _ => Judged { verdict: Verdict::Reject, is_ahead: false, proof: None },
+                _ => Judged { verdict: Verdict::Reject, is_ahead: false, news: None },
             });
         }
         Ok(judged)
@@ -192,6 +196,10 @@ impl Judging<'_> {
         {
             self.peers.provides(&source, &provision(&publisher, package), self.now);
         }
+        if is_news(accepted) && !matches!(accepted.head, Acceptance::Refused(_)) {
+            let peer = gossip.source.unwrap_or(gossip.id.from);
+            self.sources.heard(claim.clone(), peer, self.came);
+        }
         self.news.tell(claim, accepted);
         let mut is_ahead = false;
         if accepted.head == Acceptance::Accepted {
@@ -201,10 +209,7 @@ impl Judging<'_> {
         if !is_news(accepted) {
             return Ok(Judged { is_ahead, ..Judged::ignored() });
         }
-        let blocks = claim.entry().and_then(|entry| entry.found.as_ref()).map(|found| found.proof.clone());
-        let is_followed = self.catalog.is_followed(&publisher)?;
-        let news = News { publisher, package: package.cloned() };
-        let proof = blocks.map(|blocks| Proof { news, is_followed, blocks });
-        Ok(Judged { verdict: Verdict::Accept, is_ahead, proof })
+        let fresh = Fresh { claim: claim.clone(), is_followed: self.catalog.is_followed(&publisher)? };
+        Ok(Judged { verdict: Verdict::Accept, is_ahead, news: Some(fresh) })
     }
 }

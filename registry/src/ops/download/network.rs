@@ -79,8 +79,8 @@ impl Network {
         if self.peers.reputation(&peer) < self.least_reputation {
             return Ok(());
         }
-        self.asked.insert(peer);
-        self.has_source = true;
+        // One that is not connected may never be.
+        self.has_source |= !self.asked.insert(peer);
         self.session.add_peer(peer).await
     }
 

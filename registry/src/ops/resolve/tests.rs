@@ -1,10 +1,12 @@
+use std::time::Instant;
+
 use tempfile::TempDir;
 
 use crate::{
     Registry,
     index::{ClaimQuestion, actor::Actor},
     node::Protocol,
-    ops::testing::{address, connect, fetch, open, publish},
+    ops::testing::{address, connect, eventually, fetch, open, publish},
 };
 
 const TOPIC: &str = "/ggen/packages/v1";
@@ -36,6 +38,29 @@ async fn the_next_package_of_a_publisher_that_is_named_costs_no_walk_through_the
 
     // Without the publisher, others may claim it too: they are looked for.
     fetch(&bob, "tests/bottle", &work.path().join("anybody's")).await;
+    assert!(dht_walks(&bob).await > before);
+    alice.shutdown().await.unwrap();
+    bob.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_its_publisher_has_just_announced_costs_no_walk_through_the_dht() {
+    let (homes, work) = ([TempDir::new().unwrap(), TempDir::new().unwrap()], TempDir::new().unwrap());
+    let (alice, bob) = (open(homes[0].path()).await, open(homes[1].path()).await);
+    connect(&bob, address(&alice)).await;
+    let followed = async || alice.operations().node().unwrap().snapshot().await.unwrap().followers > 0;
+    eventually(&alice, "gossip", followed).await;
+    let publisher = publish(&alice, work.path(), "lamp", "1.0.0").await.publisher.unwrap();
+    let (id, lamp): (crate::PublisherId, _) = (publisher.parse().unwrap(), "tests/lamp".parse().unwrap());
+    let heard = async || bob.operations().sources.heard_of(&id, &lamp, Instant::now()).is_some();
+    eventually(&bob, "the announcement", heard).await;
+    let before = dht_walks(&bob).await;
+    let fetched = fetch(&bob, &format!("{publisher}/tests/lamp"), &work.path().join("lamp")).await;
+    assert_eq!(fetched.version.as_deref(), Some("1.0.0"));
+    assert_eq!(dht_walks(&bob).await, before);
+
+    // Without the publisher, others may claim it too: they are looked for.
+    fetch(&bob, "tests/lamp", &work.path().join("anybody's")).await;
     assert!(dht_walks(&bob).await > before);
     alice.shutdown().await.unwrap();
     bob.shutdown().await.unwrap();
