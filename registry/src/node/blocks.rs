@@ -44,6 +44,7 @@
 mod behaviour;
 mod codec;
 mod dictionary;
+mod effort;
 mod handler;
 mod input;
 mod job;

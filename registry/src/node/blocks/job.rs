@@ -12,8 +12,10 @@ use super::{
     codec,
     dictionary::{Comparison, Sources, choose, choose_for_own},
     list::{Listed, Lists, Unreadable},
-    message::{Asked, Encoding, Header, MAX_DICTIONARY_BYTES, MAX_PART_BYTES, MAX_WANTED, Part, Request, Status},
-    pace::Pace,
+    message::{
+        Asked, Encoding, Header, MAX_DICTIONARY_BYTES, MAX_PART_BYTES, MAX_WANTED, Part, Piece, Request, Status,
+    },
+    pace::{Pace, Packed, is_worth},
     paths::Atlas,
 };
 
@@ -42,6 +44,8 @@ pub(super) struct Job {
     /// What is asked for, with its index in the list; of a list's own blocks the index means nothing.
     asked: Vec<(u32, Listed)>,
     at: usize,
+    /// It has more than one part, or follows another.
+    is_long: bool,
     next_part_bytes: usize,
     pace: Arc<Mutex<Pace>>,
 }
@@ -54,21 +58,32 @@ pub(super) struct Made {
     /// Number and bytes of the blocks in it.
     pub(super) blocks: u64,
     pub(super) bytes: u64,
+    pub(super) packed: Option<Packed>,
+}
+
+/// Blocks that were compressed.
+#[derive(Debug)]
+struct Shrunk {
+    payload: Bytes,
+    pieces: Vec<Piece>,
+    packed: Packed,
 }
 
 impl Made {
     pub(super) fn payload_bytes(&self) -> usize {
         self.payload.iter().map(Bytes::len).sum()
     }
-
-    pub(super) fn is_compressed(&self) -> bool {
-        matches!(&self.header, Header::Blocks(Part { encoding: Encoding::Zstd(_), .. }))
-    }
 }
 
 impl Job {
-    /// Looks at a request: what is it about, is it here?
-    pub(super) fn open(library: Arc<Library>, request: Request, pace: Arc<Mutex<Pace>>) -> Result<Self, Status> {
+    /// Looks at a request: what is it about, is it here? `follows`: the asker has something to do, because it is being
+    /// answered another.
+    pub(super) fn open(
+        library: Arc<Library>,
+        request: Request,
+        pace: Arc<Mutex<Pace>>,
+        follows: bool,
+    ) -> Result<Self, Status> {
         let Library { store, lists, .. } = &*library;
         let mut sources = Sources::open(store, lists, std::iter::once(&request.list).chain(&request.references));
         let list = sources.list(0).ok_or(Status::NotHere)?;
@@ -91,9 +106,10 @@ impl Job {
             }
         };
         let total: u64 = asked.iter().map(|(_, listed)| u64::from(listed.size)).sum();
-        let next_part_bytes = if total > MAX_PART_BYTES as u64 { FIRST_PART_BYTES } else { MAX_PART_BYTES };
+        let is_long = follows || total > MAX_PART_BYTES as u64;
+        let next_part_bytes = if is_long && !follows { FIRST_PART_BYTES } else { MAX_PART_BYTES };
         let comparison = None;
-        Ok(Self { library, request, sources, comparison, asked, at: 0, next_part_bytes, pace })
+        Ok(Self { library, request, sources, comparison, asked, at: 0, is_long, next_part_bytes, pace })
     }
 
     /// Bytes that the next part takes at most while it is made, besides the compressor's own.
@@ -107,17 +123,17 @@ impl Job {
         if self.at >= self.asked.len() {
             return Ok(None);
         }
-        let compresses = self.request.zstd && self.pace().compresses();
+        let compresses = self.request.zstd && (self.is_own() || self.pace().compresses());
         let limit = if compresses { self.next_part_bytes } else { self.next_part_bytes.min(IDENTITY_PART_BYTES) };
         let from = self.at;
         let mut blocks = self.read(limit)?;
         if blocks.is_empty() {
             let header = Header::Absent((self.at - from) as u32);
-            return Ok(Some(Made { header, payload: Vec::new(), blocks: 0, bytes: 0 }));
+            return Ok(Some(Made { header, payload: Vec::new(), blocks: 0, bytes: 0, packed: None }));
         }
         self.next_part_bytes = (self.next_part_bytes * 2).min(MAX_PART_BYTES);
-        let packed = if compresses { self.pack(from, &blocks)? } else { None };
-        if packed.is_none() {
+        let shrunk = if compresses { self.pack(from, &blocks)? } else { None };
+        if shrunk.is_none() {
             // What does not shrink goes in smaller parts; the rest is read again.
             let mut bytes = 0;
             let fits = blocks.iter().take_while(|block| {
@@ -130,14 +146,17 @@ impl Job {
         }
         let asked = &self.asked[from..self.at];
         let bytes = asked.iter().map(|(_, listed)| u64::from(listed.size)).sum();
-        let (payload, encoding) = packed.unwrap_or((blocks, Encoding::Identity));
+        let (payload, encoding, packed) = match shrunk {
+            Some(Shrunk { payload, pieces, packed }) => (vec![payload], Encoding::Zstd(pieces), Some(packed)),
+            None => (blocks, Encoding::Identity, None),
+        };
         let sizes = match self.request.asked {
             Asked::Own { .. } => asked.iter().map(|(_, listed)| listed.size).collect(),
             Asked::Listed(_) => Vec::new(),
         };
         let payload_bytes = payload.iter().map(Bytes::len).sum::<usize>() as u32;
         let header = Header::Blocks(Part { blocks: asked.len() as u32, payload_bytes, sizes, encoding });
-        Ok(Some(Made { header, payload, blocks: asked.len() as u64, bytes }))
+        Ok(Some(Made { header, payload, blocks: asked.len() as u64, bytes, packed }))
     }
 
     /// Reads the next blocks, to about `limit` bytes and at least one; none if the next ones are not here, which are
@@ -178,7 +197,7 @@ impl Job {
     }
 
     /// Compresses the blocks that are asked for from `from` on, if they shrink.
-    fn pack(&mut self, from: usize, blocks: &[Bytes]) -> Result<Option<(Vec<Bytes>, Encoding)>, Unreadable> {
+    fn pack(&mut self, from: usize, blocks: &[Bytes]) -> Result<Option<Shrunk>, Unreadable> {
         let started = Instant::now();
         let mut raw = Vec::with_capacity(blocks.iter().map(Bytes::len).sum());
         blocks.iter().for_each(|block| raw.extend_from_slice(block));
@@ -200,16 +219,27 @@ impl Job {
                 (Vec::new(), Vec::new())
             }
         };
-        let level = self.pace().level(raw.len() + dictionary.len());
-        let packed = match codec::compress(&raw, &dictionary, level) {
-            Ok(packed) => packed,
+        let total = raw.len() + dictionary.len();
+        // A list is hashes: how it shrinks says nothing of what it names.
+        let level = if self.is_own() { codec::level(total) } else { self.pace().level(total, self.is_long) };
+        let payload = match codec::compress(&raw, &dictionary, level) {
+            Ok(payload) => Bytes::from(payload),
             Err(error) => {
                 tracing::debug!(%error, "a part is sent as it is");
                 return Ok(None);
             }
         };
-        let worth = self.pace().on_compressed(raw.len(), packed.len(), started.elapsed().max(Duration::from_micros(1)));
-        Ok(worth.then(|| (vec![Bytes::from(packed)], Encoding::Zstd(pieces))))
+        let spent = started.elapsed().max(Duration::from_micros(1));
+        tracing::trace!(raw = raw.len(), dictionary = dictionary.len(), bytes = payload.len(), level, ?spent, "packed");
+        let worth = match self.is_own() {
+            true => is_worth(raw.len(), payload.len()),
+            false => self.pace().on_compressed(raw.len(), payload.len(), spent),
+        };
+        Ok(worth.then_some(Shrunk { payload, pieces, packed: Packed { level, spent } }))
+    }
+
+    fn is_own(&self) -> bool {
+        matches!(self.request.asked, Asked::Own { .. })
     }
 
     fn pace(&self) -> std::sync::MutexGuard<'_, Pace> {

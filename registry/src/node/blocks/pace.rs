@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::codec::{self, LEVEL, TRIAL_LEVEL};
+use super::{
+    codec::{self, LEVEL, TRIAL_LEVEL},
+    effort::Effort,
+};
 
 /// Parts sent as they are after one that did not shrink, before the next is tried; twice as many after each that did not
 /// either, to a limit.
@@ -45,6 +48,14 @@ pub(super) struct Pace {
     since_tried: u32,
     /// The last part was taken at once.
     is_near: bool,
+    effort: Effort,
+}
+
+/// How a part was compressed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packed {
+    pub(super) level: i32,
+    pub(super) spent: Duration,
 }
 
 /// The parts of one answer that are on their way.
@@ -56,7 +67,7 @@ pub(super) struct Untaken {
 
 #[derive(Debug)]
 struct Sent {
-    compressed: bool,
+    packed: Option<Packed>,
     tells: bool,
     bytes: usize,
     at: Instant,
@@ -83,9 +94,10 @@ impl Pace {
         }
     }
 
-    /// The level for a part of so many bytes, dictionary and all.
-    pub(super) fn level(&self, bytes: usize) -> i32 {
+    /// The level for a part of so many bytes, dictionary and all, of an answer that has more than one or not.
+    pub(super) fn level(&self, bytes: usize, is_long: bool) -> i32 {
         match (self.skips, self.is_near) {
+            (0, false) if is_long => self.effort.level(),
             (0, false) => codec::level(bytes),
             (0, true) => LEVEL,
             // The last one did not shrink: whether this one does shows at any level.
@@ -96,12 +108,12 @@ impl Pace {
     /// A part was compressed; says whether it is worth sending so.
     pub(super) fn on_compressed(&mut self, raw: usize, packed: usize, spent: Duration) -> bool {
         let ratio = packed as f64 / raw.max(1) as f64;
+        let worth = is_worth(raw, packed);
         if raw < TELLING_BYTES {
-            return ratio <= WORTH_RATIO;
+            return worth;
         }
         self.compressor = Some(mean(self.compressor, raw as f64 / spent.as_secs_f64().max(1e-6)));
         self.ratio = Some(mean(self.ratio, ratio.max(1e-3)));
-        let worth = ratio <= WORTH_RATIO;
         self.skips = if worth { 0 } else { (self.skips * 2).clamp(SKIPPED_PARTS, MOST_SKIPPED_PARTS) };
         self.skip = self.skips;
         worth
@@ -109,7 +121,8 @@ impl Pace {
 
     /// The asker has taken the next of `untaken`.
     pub(super) fn on_taken(&mut self, untaken: &mut Untaken, now: Instant) {
-        let Some(Sent { compressed, tells, bytes, at }) = untaken.parts.pop_front() else { return };
+        let Some(Sent { packed, tells, bytes, at }) = untaken.parts.pop_front() else { return };
+        let is_first = untaken.taken_at.is_none();
         let since = untaken.taken_at.map_or(at, |taken_at| taken_at.max(at));
         untaken.taken_at = Some(now);
         let took = now.saturating_duration_since(since);
@@ -118,21 +131,30 @@ impl Pace {
             return;
         }
         let rate = bytes as f64 / took.as_secs_f64().max(1e-6);
-        let known = if compressed { &mut self.taken } else { &mut self.identity };
+        if let (Some(Packed { level, spent }), false) = (packed, is_first) {
+            self.effort.on_taken(level, spent, took);
+        }
+        let known = if packed.is_some() { &mut self.taken } else { &mut self.identity };
         *known = Some(mean(*known, rate));
     }
 }
 
 impl Untaken {
     /// A part of so many bytes, of `raw` before, begins to be sent.
-    pub(super) fn on_sending(&mut self, compressed: bool, raw: usize, bytes: usize, at: Instant) {
+    pub(super) fn on_sending(&mut self, packed: Option<Packed>, raw: usize, bytes: usize, at: Instant) {
         if self.parts.len() < MAX_UNTAKEN {
-            self.parts.push_back(Sent { compressed, tells: raw >= TELLING_BYTES, bytes, at });
+            self.parts.push_back(Sent { packed, tells: raw >= TELLING_BYTES, bytes, at });
         }
     }
 }
 
-fn mean(known: Option<f64>, new: f64) -> f64 {
+/// Whether bytes have shrunk enough to be sent so.
+pub(super) fn is_worth(raw: usize, packed: usize) -> bool {
+    packed as f64 <= raw as f64 * WORTH_RATIO
+}
+
+/// A mean in which the newest counts half.
+pub(super) fn mean(known: Option<f64>, new: f64) -> f64 {
     known.map_or(new, |known| known * 0.5 + new * 0.5)
 }
 
@@ -148,13 +170,15 @@ mod tests {
         let (mut now, mut compressed) = (Instant::now(), Vec::new());
         for _ in 0..40 {
             let mut wire = RAW;
-            let mut packed = pace.compresses();
-            compressed.push(packed);
-            if packed {
-                let spent = Duration::from_secs_f64(RAW as f64 / compressor);
+            let mut packed = None;
+            compressed.push(pace.compresses());
+            if compressed.last() == Some(&true) {
+                let (level, spent) = (pace.level(RAW, true), Duration::from_secs_f64(RAW as f64 / compressor));
                 now += spent;
-                packed = pace.on_compressed(RAW, (RAW as f64 * ratio) as usize, spent);
-                wire = if packed { (RAW as f64 * ratio) as usize } else { RAW };
+                if pace.on_compressed(RAW, (RAW as f64 * ratio) as usize, spent) {
+                    wire = (RAW as f64 * ratio) as usize;
+                    packed = Some(Packed { level, spent });
+                }
             }
             untaken.on_sending(packed, RAW, wire, now);
             now += Duration::from_secs_f64(wire as f64 / link);
@@ -186,10 +210,11 @@ mod tests {
         for (milliseconds, expected) in [(1, LEVEL), (50, codec::level(10_000))] {
             let (mut pace, mut untaken) = (Pace::default(), Untaken::default());
             let now = Instant::now();
-            assert_eq!(pace.level(10_000), codec::level(10_000), "nothing is known yet");
-            untaken.on_sending(true, 10_000, 3000, now);
+            assert_eq!(pace.level(10_000, false), codec::level(10_000), "nothing is known yet");
+            let packed = Packed { level: LEVEL, spent: Duration::from_micros(20) };
+            untaken.on_sending(Some(packed), 10_000, 3000, now);
             pace.on_taken(&mut untaken, now + Duration::from_millis(milliseconds));
-            assert_eq!(pace.level(10_000), expected);
+            assert_eq!(pace.level(10_000, false), expected);
         }
     }
 
@@ -200,13 +225,13 @@ mod tests {
             let tries = pace.compresses();
             if tries {
                 pace.on_compressed(RAW, RAW, Duration::from_millis(4));
-                assert_eq!(pace.level(RAW), TRIAL_LEVEL);
+                assert_eq!(pace.level(RAW, false), TRIAL_LEVEL);
             }
             tries
         });
         assert_eq!(tries.count(), 5 + (1000 - 9 - 17 - 33 - 65) / 129);
         pace.on_compressed(RAW, RAW / 2, Duration::from_millis(4));
-        assert_eq!(pace.level(RAW), codec::level(RAW));
+        assert_eq!(pace.level(RAW, false), codec::level(RAW));
     }
 
     #[test]

@@ -151,8 +151,9 @@ impl Server {
         let job = match Request::decode(&request) {
             Ok(request) => {
                 let (library, pace) = (Arc::clone(&self.library), Arc::clone(&share.pace));
+                let follows = share.answering.available_permits() + 1 < MAX_ANSWERING_PER_PEER;
                 let _turn = self.making.acquire().await.map_err(|_| Ended::Busy)?;
-                tokio::task::spawn_blocking(move || Job::open(library, request, pace)).await?
+                tokio::task::spawn_blocking(move || Job::open(library, request, pace, follows)).await?
             }
             Err(error) => {
                 tracing::debug!(%peer, %error, "a request for blocks is not understood");
@@ -275,7 +276,7 @@ struct Account {
 impl Account {
     fn on_sending(&mut self, made: &Made) {
         let (raw, wire) = (made.bytes as usize, made.payload_bytes());
-        self.untaken.on_sending(made.is_compressed(), raw, wire, Instant::now().into_std());
+        self.untaken.on_sending(made.packed, raw, wire, Instant::now().into_std());
         self.sent += 1;
     }
 

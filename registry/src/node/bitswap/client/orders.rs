@@ -22,8 +22,8 @@ use crate::node::blocks::{End, Listed, Order, OrderId, Wanted};
 
 /// Orders that a peer has at a time: while one is on its way the next is thought about.
 const MAX_ORDERS: usize = 2;
-/// Bytes ordered at first of a peer of which nothing is known.
-const FIRST_ORDER_BYTES: u64 = 8 << 20;
+/// Bytes of each order to a peer of which nothing is known.
+const FIRST_ORDER_BYTES: u64 = 4 << 20;
 /// Bytes of an order at least, as long as there are so many: smaller ones shrink less.
 const MIN_ORDER_BYTES: u64 = 1 << 20;
 /// Wants stolen for one order.
@@ -134,7 +134,7 @@ impl Client {
         let helpers = self.helpers(id);
         let (Some(active), Some(peer)) = (self.sessions.get_mut(&id), self.peers.get(&peer_id)) else { return false };
         let window = match peer.meter.is_unmeasured() {
-            true => FIRST_ORDER_BYTES.max(peer.meter.window()),
+            true => (FIRST_ORDER_BYTES * MAX_ORDERS as u64).max(peer.meter.window()),
             false => peer.meter.window(),
         };
         let room = window.saturating_sub(peer.live_bytes());
@@ -145,7 +145,9 @@ impl Client {
         // What is left is shared, or the first would have all of a small package.
         let share = (active.session.queued_bytes() / helpers).max(MIN_ORDER_BYTES);
         let credit = active.session.output.room(active.session.asked_bytes());
-        let run = active.session.next_run_for(peer_id, room.min(share), credit);
+        // Whose way is long sends more on two streams than on one, as long as their windows are small.
+        let most = if peer.meter.is_unmeasured() { FIRST_ORDER_BYTES } else { u64::MAX };
+        let run = active.session.next_run_for(peer_id, room.min(share).min(most), credit);
         self.place(id, peer_id, run, now)
     }
 
@@ -274,6 +276,7 @@ impl Client {
             let answered_bytes = answered_bytes.saturating_sub(partial);
             match latency {
                 Some(latency) => peer.meter.on_first_bytes(latency, idle, now),
+                None if own_of.is_some() => peer.meter.on_sign(now),
                 None => peer.meter.on_more_bytes(answered_bytes, idle, now),
             }
         }
@@ -293,6 +296,8 @@ impl Client {
         order.partial = bytes;
         match std::mem::take(&mut order.tells_latency) {
             true => peer.meter.on_first_bytes(now.saturating_duration_since(order.asked_at), false, now),
+            // A list does not shrink, and comes while the way is still being opened: what it names comes faster.
+            false if order.is_own => {}
             false => peer.meter.on_more_bytes(more, false, now),
         }
     }
