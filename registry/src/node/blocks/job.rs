@@ -19,9 +19,11 @@ use super::{
     paths::Atlas,
 };
 
-/// Bytes of the first part of a long answer: the asker has something to do soon. Each part is twice as long as the one
-/// before it, up to the longest.
+/// Bytes of the first part of an answer that is not short: the asker has something to do soon. Each part is twice as long
+/// as the one before it, up to the longest.
 const FIRST_PART_BYTES: usize = 512 << 10;
+/// Bytes up to which an answer is short: one part.
+const SHORT_BYTES: u64 = 2 << 20;
 /// Bytes of a part that is sent as it is: its blocks are checked as soon as they are there.
 const IDENTITY_PART_BYTES: usize = 256 << 10;
 
@@ -107,7 +109,7 @@ impl Job {
         };
         let total: u64 = asked.iter().map(|(_, listed)| u64::from(listed.size)).sum();
         let is_long = follows || total > MAX_PART_BYTES as u64;
-        let next_part_bytes = if is_long && !follows { FIRST_PART_BYTES } else { MAX_PART_BYTES };
+        let next_part_bytes = if total > SHORT_BYTES && !follows { FIRST_PART_BYTES } else { MAX_PART_BYTES };
         let comparison = None;
         Ok(Self { library, request, sources, comparison, asked, at: 0, is_long, next_part_bytes, pace })
     }
