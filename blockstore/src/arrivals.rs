@@ -1,17 +1,21 @@
 //! Reading a DAG while it arrives.
 //!
 //! [`Arrivals`] is a store through which somebody puts what comes; [`Awaiting`] is the same store for somebody who reads
-//! it, and who waits for a block that is not there yet instead of being told so. When no more will come, everybody who
-//! waits is told what the store has.
+//! it, and who waits for a block that is not there yet instead of being told so. What came last is remembered, so that a
+//! reader who keeps up reads nothing back. When no more will come, everybody who waits is told what the store has.
 
 use std::{
+    collections::{HashMap, VecDeque},
     fmt,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
 
-use crate::{Block, Blockstore, Cid, Error, Lease, Pin, PutReport, Result, StoreStats};
+use crate::{Block, Blockstore, Cid, Error, Lease, Multihash, Pin, PutReport, Result, StoreStats};
+
+/// Bytes of blocks remembered.
+const MAX_RECENT_BYTES: usize = 8 << 20;
 
 /// A store that tells readers when something has been put through it. Clones are the same store.
 #[derive(Clone)]
@@ -26,11 +30,36 @@ struct Shared {
     changed: Condvar,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct State {
     /// Number of puts so far.
     puts: u64,
     ended: bool,
+    recent: Recent,
+}
+
+/// The blocks that came last.
+#[derive(Debug, Default)]
+struct Recent {
+    blocks: HashMap<Multihash, Bytes>,
+    /// The oldest first.
+    order: VecDeque<Multihash>,
+    bytes: usize,
+}
+
+impl Recent {
+    fn note(&mut self, block: &Block) {
+        if self.blocks.insert(*block.cid().hash(), block.data().clone()).is_some() {
+            return;
+        }
+        self.order.push_back(*block.cid().hash());
+        self.bytes += block.data().len();
+        while self.bytes > MAX_RECENT_BYTES
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.bytes -= self.blocks.remove(&oldest).map_or(0, |data| data.len());
+        }
+    }
 }
 
 impl Arrivals {
@@ -46,7 +75,11 @@ impl Arrivals {
 
     /// No more will come: nobody waits from now on.
     pub fn end(&self) {
-        self.state().ended = true;
+        let mut state = self.state();
+        state.ended = true;
+        // Those who hold this store for longer read what is left from it.
+        state.recent = Recent::default();
+        drop(state);
         self.shared.changed.notify_all();
     }
 
@@ -59,11 +92,18 @@ impl Arrivals {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn recent(&self, cid: &Cid) -> Option<Bytes> {
+        self.state().recent.blocks.get(cid.hash()).cloned()
+    }
+
     /// Looks for something until it is there, or nothing more will come.
     fn wait_for<T>(&self, look: impl Fn(&dyn Blockstore) -> Result<Option<T>>) -> Result<Option<T>> {
         loop {
             // Counted before looking: what is put in between ends the waiting at once.
-            let State { puts, ended } = *self.state();
+            let (puts, ended) = {
+                let state = self.state();
+                (state.puts, state.ended)
+            };
             match look(&*self.store) {
                 // A damaged block may be on its way to be replaced.
                 Ok(None) | Err(Error::Corrupt { .. }) if !ended => {}
@@ -151,8 +191,13 @@ impl Blockstore for Arrivals {
 
     fn put_many(&self, blocks: &[Block]) -> Result<PutReport> {
         let put = self.store.put_many(blocks);
+        let mut state = self.state();
         // A put that failed may have stored some of them.
-        self.state().puts += 1;
+        state.puts += 1;
+        if put.is_ok() && !state.ended {
+            blocks.iter().for_each(|block| state.recent.note(block));
+        }
+        drop(state);
         self.shared.changed.notify_all();
         put
     }
@@ -162,11 +207,17 @@ impl Blockstore for Arrivals {
 
 impl Blockstore for Awaiting {
     fn get(&self, cid: &Cid) -> Result<Option<Bytes>> {
-        self.0.wait_for(|store| store.get(cid))
+        self.0.wait_for(|store| match self.0.recent(cid) {
+            Some(data) => Ok(Some(data)),
+            None => store.get(cid),
+        })
     }
 
     fn size(&self, cid: &Cid) -> Result<Option<u32>> {
-        self.0.wait_for(|store| store.size(cid))
+        self.0.wait_for(|store| match self.0.recent(cid) {
+            Some(data) => Ok(Some(data.len() as u32)),
+            None => store.size(cid),
+        })
     }
 
     fn put_many(&self, blocks: &[Block]) -> Result<PutReport> {
@@ -203,6 +254,25 @@ mod tests {
         }
         let read: Vec<Option<u32>> = reading.join().unwrap();
         assert_eq!(read, vec![Some(100); 100]);
+    }
+
+    #[test]
+    fn what_came_last_is_remembered_within_bounds_and_until_the_end() {
+        let store = Arc::new(MemoryBlockstore::new());
+        let arrivals = Arrivals::new(store.clone());
+        let blocks: Vec<Block> = (0..20).map(|number| sample_block(number, 1 << 20)).collect();
+        arrivals.put_many(&blocks).unwrap();
+        arrivals.put(&blocks[19]).unwrap();
+        let cids: Vec<Cid> = blocks.iter().map(|block| *block.cid()).collect();
+        store.delete_many(&cids).unwrap();
+        let remembered = || cids.iter().filter(|cid| arrivals.recent(cid).is_some()).count();
+        assert_eq!(remembered(), MAX_RECENT_BYTES >> 20);
+        let reader = arrivals.awaiting();
+        assert_eq!(reader.get(&cids[19]).unwrap().as_ref(), Some(blocks[19].data()));
+        assert_eq!(reader.size(&cids[19]).unwrap(), Some(1 << 20));
+        arrivals.end();
+        assert_eq!(remembered(), 0);
+        assert_eq!(reader.get(&cids[19]).unwrap(), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod arrivals;
 mod block;
+mod buffers;
 mod cids;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
@@ -22,6 +23,7 @@ mod unixfs;
 
 pub use arrivals::{Arrivals, Awaiting};
 pub use block::Block;
+pub use buffers::Buffers;
 pub use cids::{
     Cid, DAG_CBOR, DAG_PB, IDENTITY, MAX_BLOCK_BYTES, MAX_IDENTITY_BYTES, Multihash, RAW, SHA2_256, identity_data,
     parse_cid,

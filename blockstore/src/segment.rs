@@ -41,7 +41,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    Block, Blockstore, Cid, Error, Lease, Pin, PutReport, Result, StoreStats, block::digest, identity_data,
+    Block, Blockstore, Buffers, Cid, Error, Lease, Pin, PutReport, Result, StoreStats, block::digest, identity_data,
     lease::Epochs,
 };
 
@@ -62,6 +62,10 @@ const MAX_SEGMENT_BYTES: u32 = 1 << 30;
 const CHECKPOINT_BYTES: u64 = 256 << 20;
 /// Records after which a checkpoint is written.
 const CHECKPOINT_RECORDS: u64 = 1 << 17;
+
+/// Room of a buffer that is used again for reading, and most that wait to be: a block of 1 MiB with its head.
+const BUFFER_BYTES: usize = (1 << 20) + 4096;
+const MAX_BUFFERS: usize = 8;
 
 /// How a [`SegmentBlockstore`] works.
 #[derive(Clone, Debug)]
@@ -104,6 +108,8 @@ struct Inner {
     seed: u64,
     state: RwLock<State>,
     log: Log,
+    /// For records that are read.
+    buffers: Buffers,
     epochs: Arc<Epochs>,
     /// Held by whoever changes the store.
     writer: Mutex<Writer>,
@@ -140,6 +146,7 @@ impl SegmentBlockstore {
             seed,
             state,
             log,
+            buffers: Buffers::new(BUFFER_BYTES, MAX_BUFFERS),
             epochs: Arc::default(),
             writer: Mutex::new(Writer { checkpoint }),
             removals: Mutex::default(),
@@ -266,7 +273,7 @@ impl Inner {
     fn get(&self, cid: &Cid) -> Result<Option<Bytes>> {
         let mut damage = None;
         for found in self.candidates(cid) {
-            match found.read(cid.hash(), self.seed).map_err(self.read_error(found.location()))? {
+            match found.read(cid.hash(), self.seed, &self.buffers).map_err(self.read_error(found.location()))? {
                 Data::Sound(data) => {
                     if self.options.verify_reads && digest(cid.hash().code(), &data)? != *cid.hash() {
                         return Err(self.corrupt(cid, found.location(), "its hash"));

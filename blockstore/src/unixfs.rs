@@ -9,7 +9,6 @@
 //! bounded depth, size and count. A refusal names the entry and the reason.
 
 mod archive;
-mod buffers;
 mod data;
 mod directory;
 mod error;

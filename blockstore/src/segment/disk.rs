@@ -48,6 +48,9 @@ pub(super) trait File: Debug + Send + Sync + 'static {
     /// Reads up to `len` bytes at `offset`; fewer only at the end of the file. Many threads may read at once.
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>>;
 
+    /// The same over what is in `bytes`, whose length says how many.
+    fn read_into(&self, offset: u64, bytes: Vec<u8>) -> io::Result<Vec<u8>>;
+
     /// Writes all of `parts`, one after the other, from `offset` on.
     fn write_at(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()>;
 
@@ -153,6 +156,20 @@ impl File for RealFile {
         }
         // The allocator may have given more room than was asked for.
         bytes.truncate(len);
+        Ok(bytes)
+    }
+
+    fn read_into(&self, offset: u64, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        let mut read = 0;
+        while read < bytes.len() {
+            match rustix::io::pread(&self.file, &mut bytes[read..], offset + read as u64) {
+                Ok(0) => break,
+                Ok(count) => read += count,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        bytes.truncate(read);
         Ok(bytes)
     }
 

@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::{Cid, Multihash};
+use crate::{Buffers, Cid, Multihash};
 
 use super::{
     disk::File,
@@ -12,6 +12,9 @@ use super::{
     record::{HEADER_BYTES, Header, Kind, decode, hash_data},
     state::State,
 };
+
+/// Bytes of a record from which on it is read into a buffer of the stock.
+const MIN_POOLED_BYTES: usize = 256 << 10;
 
 /// An entry of the index with the file to confirm it in. Needs no lock: the file stays readable when it is removed.
 #[derive(Debug)]
@@ -64,9 +67,12 @@ impl Found {
     }
 
     /// Reads the record's data in one go and checks all of it.
-    pub(super) fn read(&self, hash: &Multihash, seed: u64) -> io::Result<Data> {
+    pub(super) fn read(&self, hash: &Multihash, seed: u64, buffers: &Buffers) -> io::Result<Data> {
         let len = self.entry.record_len() as usize;
-        let bytes = self.file.read_at(self.offset(), len)?;
+        let bytes = match len {
+            ..MIN_POOLED_BYTES => self.file.read_at(self.offset(), len)?,
+            _ => self.file.read_into(self.offset(), buffers.take_whole(len))?,
+        };
         let Some((header, cid)) = self.head(&bytes, seed) else { return Ok(Data::Damaged("its record head")) };
         if cid.hash() != hash {
             return Ok(Data::Other);
@@ -75,7 +81,7 @@ impl Found {
         if !sound {
             return Ok(Data::Damaged("its data"));
         }
-        Ok(Data::Sound(Bytes::from(bytes).slice(header.data_start()..)))
+        Ok(Data::Sound(buffers.freeze(bytes).slice(header.data_start()..)))
     }
 
     /// Reads the whole record as it is: its head, if that is sound, and its data with the checksum it should have.

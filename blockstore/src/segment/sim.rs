@@ -297,6 +297,10 @@ impl File for SimFile {
         Ok(content[start..(start + len).min(content.len())].to_vec())
     }
 
+    fn read_into(&self, offset: u64, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        self.read_at(offset, bytes.len())
+    }
+
     fn write_at(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
         let mut state = self.disk.state();
         let outcome = state.operate()?;

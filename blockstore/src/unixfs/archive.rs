@@ -17,7 +17,6 @@ use tar_reader::{TarKind, TarReader};
 
 use super::{
     ImportOptions, ImportProgress, Imported, Listed, Listing, Profile,
-    buffers::Buffers,
     directory::symlink,
     file::{Child, FileBuilder, leaf_block},
     import::chunk_buffers,
@@ -27,7 +26,7 @@ use super::{
     sink::StoreSink,
     tree_builder::TreeBuilder,
 };
-use crate::{Block, Blockstore, Error, Result, unixfs::file::Sink};
+use crate::{Block, Blockstore, Buffers, Error, Result, unixfs::file::Sink};
 
 /// Most bytes that an archive may unpack to: [`ArchiveLimits::max_bytes`] by default.
 pub const MAX_ARCHIVE_BYTES: u64 = 64 << 30;

@@ -6,10 +6,9 @@ use rustix::{buffer::spare_capacity, io::Errno};
 
 use super::{ImportOptions, ImportProgress};
 use crate::{
-    Block, Error, Refusal, Result,
+    Block, Buffers, Error, Refusal, Result,
     unixfs::{
         EntryKind, Listed, Profile,
-        buffers::Buffers,
         file::{Child, FileBuilder, Sink, leaf_block},
         pipeline::{run_in_order, threads},
         stamp::FileSystem,

@@ -178,7 +178,7 @@ impl Behaviour {
         let library = Library { store: Arc::clone(&store), lists: Arc::clone(&lists), atlas: Atlas::default() };
         Self {
             server: Server::new(library, Patience::default()),
-            receiver: Receiver { store, lists, events: sender, silent_for: SILENT_FOR },
+            receiver: Receiver::new(store, lists, sender, SILENT_FOR),
             told,
             peers: HashMap::new(),
             orders: HashMap::new(),

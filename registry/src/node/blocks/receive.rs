@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{AsyncBufRead, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, io::BufReader};
-use ggen_blockstore::{Block, Blockstore, Cid, MAX_BLOCK_BYTES, links};
+use ggen_blockstore::{Block, Blockstore, Buffers, Cid, MAX_BLOCK_BYTES, links};
 use libp2p::PeerId;
 use tokio::{
     sync::mpsc,
@@ -110,14 +110,19 @@ enum Failure {
     Unwanted,
 }
 
+/// Room of a buffer for a payload that is used again, and most that wait to be.
+const PAYLOAD_BYTES: usize = 1 << 20;
+const MAX_BUFFERS: usize = 8;
+
 /// What a receiver needs of the node.
 #[derive(Clone, Debug)]
 pub(super) struct Receiver {
-    pub(super) store: Arc<dyn Blockstore>,
-    pub(super) lists: Arc<dyn Lists>,
+    store: Arc<dyn Blockstore>,
+    lists: Arc<dyn Lists>,
     pub(super) events: mpsc::Sender<Told>,
+    buffers: Buffers,
     /// How long nothing may come.
-    pub(super) silent_for: Duration,
+    silent_for: Duration,
 }
 
 /// How it went on a stream.
@@ -130,6 +135,15 @@ pub(super) enum Over {
 }
 
 impl Receiver {
+    pub(super) fn new(
+        store: Arc<dyn Blockstore>,
+        lists: Arc<dyn Lists>,
+        events: mpsc::Sender<Told>,
+        silent_for: Duration,
+    ) -> Self {
+        Self { store, lists, events, buffers: Buffers::new(PAYLOAD_BYTES, MAX_BUFFERS), silent_for }
+    }
+
     /// Carries out an order on a stream on which nothing is under way.
     pub(super) async fn receive<S: AsyncRead + AsyncWrite + Unpin + Send>(self, order: &Order, stream: &mut S) -> Over {
         let peer = order.peer;
@@ -317,10 +331,7 @@ impl Incoming<'_> {
         }
         let payload = self.read(reader, payload_bytes, raw_bytes).await?;
         let mut blocks = match part.encoding {
-            Encoding::Identity => {
-                let expected = self.expected.as_mut().ok_or(Failure::Unwanted)?;
-                cut(expected, Bytes::from(payload), &sizes)?
-            }
+            Encoding::Identity => cut(self.expected.as_mut().ok_or(Failure::Unwanted)?, payload, &sizes)?,
             Encoding::Zstd(pieces) => self.unpack(payload, pieces, sizes, raw_bytes).await?,
         };
         if is_root {
@@ -335,8 +346,8 @@ impl Incoming<'_> {
         reader: &mut R,
         bytes: usize,
         raw_bytes: usize,
-    ) -> Result<Vec<u8>, Failure> {
-        let mut payload = vec![0; bytes];
+    ) -> Result<Bytes, Failure> {
+        let mut payload = self.receiver.buffers.take_whole(bytes);
         let (mut at, mut told) = (0, Instant::now());
         while at < bytes {
             let step = &mut payload[at..bytes.min(at + STEP_BYTES)];
@@ -351,13 +362,13 @@ impl Incoming<'_> {
                 self.tell(|peer, id| Event::Progress { peer, id, bytes }).await?;
             }
         }
-        Ok(payload)
+        Ok(self.receiver.buffers.freeze(payload))
     }
 
     /// Unpacks and checks a part on a thread that may block: dictionaries are read from the store.
     async fn unpack(
         &mut self,
-        payload: Vec<u8>,
+        payload: Bytes,
         pieces: Vec<Piece>,
         sizes: Vec<u32>,
         raw_bytes: usize,

@@ -113,7 +113,7 @@ async fn receive_within(
     silent_for: Duration,
 ) -> (Outcome, bool) {
     let (sender, mut events) = mpsc::channel(16);
-    let receiver = Receiver { store: Arc::clone(to), lists: lists(), events: sender, silent_for };
+    let receiver = Receiver::new(Arc::clone(to), lists(), sender, silent_for);
     let (mut arrived, mut absent) = (Vec::new(), Vec::new());
     let collecting = async {
         while let Some(told) = events.recv().await {
@@ -193,7 +193,7 @@ async fn a_stream_that_was_closed_while_it_was_idle_has_answered_nothing() {
     let (mut asker, answerer, _) = pipe::pipe();
     drop(answerer);
     let (events, _kept) = mpsc::channel(16);
-    let receiver = Receiver { store: store(&[]), lists: lists(), events, silent_for: SILENT_FOR };
+    let receiver = Receiver::new(store(&[]), lists(), events, SILENT_FOR);
     assert_eq!(receiver.receive(&order(&package, 0..3, &[]), &mut asker).await, Over::Unanswered);
 }
 

@@ -1,12 +1,13 @@
-//! Buffers for chunks, used again when their block is written: pages that are mapped already cost the kernel nothing.
+//! Buffers for large blocks, used again when the bytes in them are gone: pages that are mapped already cost the kernel
+//! nothing.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 
-/// A stock of buffers of one size.
-#[derive(Debug)]
-pub(crate) struct Buffers {
+/// A stock of buffers of about one size. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Buffers {
     free: Arc<Stock>,
 }
 
@@ -21,22 +22,51 @@ struct Stock {
 
 impl Buffers {
     /// A stock that keeps up to `limit` buffers with room for `capacity` bytes.
-    pub(crate) fn new(capacity: usize, limit: usize) -> Self {
+    pub fn new(capacity: usize, limit: usize) -> Self {
         Self { free: Arc::new(Stock { buffers: Mutex::default(), capacity, limit }) }
     }
 
     /// An empty buffer with room for `length` bytes, from the stock if it is worth it.
-    pub(crate) fn take(&self, length: usize) -> Vec<u8> {
-        let stock = &self.free;
-        if length > stock.capacity || length < stock.capacity / 2 {
-            return Vec::with_capacity(length);
+    pub fn take(&self, length: usize) -> Vec<u8> {
+        let mut buffer = self.used(length).unwrap_or_else(|| self.fresh(length));
+        buffer.clear();
+        buffer
+    }
+
+    /// A buffer of so many bytes, from the stock if it is worth it. What is in it is to be written over.
+    pub fn take_whole(&self, length: usize) -> Vec<u8> {
+        match self.used(length) {
+            Some(mut buffer) => {
+                buffer.resize(length, 0);
+                buffer
+            }
+            // Pages that the kernel gives are empty, and are not touched before they are filled.
+            None if self.is_worth(length) => {
+                let mut buffer = vec![0; self.free.capacity];
+                buffer.truncate(length);
+                buffer
+            }
+            None => vec![0; length],
         }
-        let used = stock.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        used.unwrap_or_else(|| Vec::with_capacity(stock.capacity))
+    }
+
+    fn is_worth(&self, length: usize) -> bool {
+        length <= self.free.capacity && length >= self.free.capacity / 4
+    }
+
+    fn used(&self, length: usize) -> Option<Vec<u8>> {
+        if !self.is_worth(length) {
+            return None;
+        }
+        self.free.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn fresh(&self, length: usize) -> Vec<u8> {
+        Vec::with_capacity(if self.is_worth(length) { self.free.capacity } else { length })
     }
 
     /// Hands a filled buffer out as bytes, without a copy. When the last of them is gone, the buffer comes back.
-    pub(crate) fn freeze(&self, buffer: Vec<u8>) -> Bytes {
+    pub fn freeze(&self, buffer: Vec<u8>) -> Bytes {
         if buffer.capacity() < self.free.capacity {
             return buffer.into();
         }
@@ -61,9 +91,7 @@ impl Drop for Lent {
         let Some(stock) = self.home.upgrade() else { return };
         let mut buffers = stock.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         if buffers.len() < stock.limit {
-            let mut buffer = std::mem::take(&mut self.buffer);
-            buffer.clear();
-            buffers.push(buffer);
+            buffers.push(std::mem::take(&mut self.buffer));
         }
     }
 }
@@ -87,6 +115,18 @@ mod tests {
         let fourth = buffers.take(1000);
         assert_eq!(fourth.as_ptr(), place);
         assert_eq!(buffers.take(10).capacity(), 10);
+    }
+
+    #[test]
+    fn a_whole_buffer_has_the_length_that_was_asked_for() {
+        let buffers = Buffers::new(1000, 2);
+        for length in [1000, 300, 1000, 10, 2000] {
+            let mut buffer = buffers.take_whole(length);
+            assert_eq!(buffer.len(), length);
+            buffer.fill(7);
+            assert_eq!(buffers.freeze(buffer), vec![7; length]);
+        }
+        assert!(buffers.take(500).is_empty());
     }
 
     #[test]
