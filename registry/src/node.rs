@@ -10,6 +10,7 @@ mod behaviour;
 pub mod bitswap;
 pub mod blocks;
 mod command;
+mod direct;
 mod handle;
 mod names;
 mod pace;

@@ -16,11 +16,12 @@ use libp2p::{
 
 use super::{
     StartError, bitswap, blocks,
+    direct::{self, Directs},
     names::configuration,
     reach::{Doubted, Reach},
     records::RecordStore,
     requests::{self, Protocol},
-    secure::Tls,
+    secure::{Insecure, Tls},
     sighting::Treatment,
 };
 use crate::Config;
@@ -137,14 +138,20 @@ pub(crate) fn swarm(
 ) -> Result<Swarm<Behaviour>, StartError> {
     let (resolver, resolver_options) = configuration(&config.dns_servers);
     let transport = |error: &dyn std::fmt::Display| StartError::Transport(error.to_string());
+    let tls = Tls::new(&key).map_err(|error| transport(&error))?;
+    let (handover, directs) = direct::handover(tls.clone());
+    let security = (
+        move |_: &Keypair| Ok::<_, Insecure>(tls),
+        (noise::Config::new, move |_: &Keypair| Ok::<_, Insecure>(handover)),
+    );
     let swarm = SwarmBuilder::with_existing_identity(key)
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), (Tls::new, noise::Config::new), yamux::Config::default)
+        .with_tcp(tcp::Config::default().nodelay(true), security, yamux::Config::default)
         .map_err(|error| transport(&error))?
         .with_quic()
         .with_dns_config(resolver, resolver_options)
         .with_behaviour(|key| {
-            compose(key, config, knowledge, answers, reach).map_err(|error| Box::new(error) as Box<_>)
+            compose(key, config, knowledge, directs, answers, reach).map_err(|error| Box::new(error) as Box<_>)
         })
         .map_err(|error| transport(&error))?
         .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_CONNECTION))
@@ -157,6 +164,7 @@ fn compose(
     key: &Keypair,
     config: &Config,
     knowledge: Knowledge,
+    directs: Directs,
     answers: bool,
     reach: &Reach,
 ) -> Result<Behaviour, StartError> {
@@ -184,7 +192,7 @@ fn compose(
         gossip: gossip(key, &gossipsub::IdentTopic::new(&config.packages_topic))?,
         mdns: mdns(peer, config)?.into(),
         bitswap: bitswap::Behaviour::knowing(Arc::clone(&store), bitswap::Config::default(), priors),
-        blocks: blocks::Behaviour::new(blocks::Setup { store, lists }),
+        blocks: blocks::Behaviour::new(blocks::Setup { store, lists, directs }),
         search: requests::behaviour(Protocol::Search, answers),
         catalog: requests::behaviour(Protocol::Catalog, answers),
         claim: requests::behaviour(Protocol::Claim, answers),

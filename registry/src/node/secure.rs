@@ -62,6 +62,8 @@ pub(crate) enum Insecure {
     Nameless,
     #[error("the peer's certificate is not valid")]
     Invalid(#[from] ParseError),
+    #[error("the connection is used for blocks alone")]
+    HandedOver,
 }
 
 /// Secures connections as the peer whose key it was made with.

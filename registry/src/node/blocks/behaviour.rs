@@ -2,16 +2,18 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
+use futures::future::Either;
 use ggen_blockstore::{Block, Blockstore, Cid};
 use libp2p::{
     Multiaddr, PeerId,
-    core::{Endpoint, transport::PortUse},
+    core::{ConnectedPoint, Endpoint, transport::PortUse},
     swarm::{
         ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, Stream, ToSwarm,
         behaviour::ConnectionEstablished,
@@ -24,13 +26,14 @@ use tokio::{
 };
 
 use super::{
-    handler::{Handler, Open, Report, ReportKind},
+    handler::{Handler, Report, ReportKind, ToHandler},
     job::Library,
     list::Lists,
     paths::Atlas,
     receive::{End, Order, OrderId, Over, Receiver, SILENT_FOR},
     serve::{Patience, Server, Share, turn_away},
 };
+use crate::node::direct::{Dialer, Direct, Directs, Undialled, dialled_at};
 
 /// Streams of peers on which requests come, in all.
 const MAX_STREAMS: usize = 512;
@@ -110,6 +113,22 @@ pub struct Setup {
     pub store: Arc<dyn Blockstore>,
     /// How lists are written.
     pub lists: Arc<dyn Lists>,
+    /// Streams that need no multiplexer.
+    pub(crate) directs: Directs,
+}
+
+/// A stream on which orders are carried out.
+#[derive(Debug)]
+pub(super) struct Way {
+    stream: Either<Stream, Direct>,
+    /// As long as one of a peer's ways has it, its connection counts as used.
+    _uses: Arc<()>,
+}
+
+impl Way {
+    fn is_direct(&self) -> bool {
+        matches!(self.stream, Either::Right(_))
+    }
 }
 
 /// What transfers tell the behaviour.
@@ -118,7 +137,7 @@ pub(super) enum Told {
     /// For the swarm's owner.
     Event(Event),
     /// An order is over; with the stream, if it can be used again.
-    Over { peer: PeerId, id: OrderId, end: End, idle: Option<(ConnectionId, Stream)> },
+    Over { peer: PeerId, id: OrderId, end: End, idle: Option<(ConnectionId, Way)> },
     /// The stream that an order was given was closed while it was idle.
     Stale(Box<Order>),
 }
@@ -127,10 +146,21 @@ pub(super) enum Told {
 struct Connection {
     id: ConnectionId,
     speaks: bool,
+    /// Where it can be dialled once more for a stream alone.
+    address: Option<SocketAddr>,
     /// Streams that are being opened and of which nothing is asked yet.
     preparing: usize,
     /// Streams on which nothing is under way: what was learnt of how much they carry is worth keeping.
-    idle: Vec<(Instant, Stream)>,
+    idle: Vec<(Instant, Way)>,
+    uses: Arc<()>,
+}
+
+impl Connection {
+    fn take_idle(&mut self) -> Option<Way> {
+        let direct = self.idle.iter().rposition(|(_, way)| way.is_direct());
+        let at = direct.or(self.idle.len().checked_sub(1))?;
+        Some(self.idle.swap_remove(at).1)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -164,16 +194,20 @@ pub struct Behaviour {
     receiving: JoinSet<()>,
     answering: JoinSet<()>,
     turned_away: JoinSet<()>,
+    dialer: Dialer,
+    dialling: JoinSet<(PeerId, ConnectionId, Result<Direct, Undialled>)>,
+    /// Streams of peers who have dialled us for them.
+    taken: mpsc::Receiver<(PeerId, Direct)>,
     /// When the streams that wait are looked at.
     tidying: Option<Pin<Box<Sleep>>>,
-    actions: VecDeque<ToSwarm<Event, Open>>,
+    actions: VecDeque<ToSwarm<Event, ToHandler>>,
     waker: Option<Waker>,
 }
 
 impl Behaviour {
     /// Serves what the store has, and carries out orders.
     pub fn new(setup: Setup) -> Self {
-        let Setup { store, lists } = setup;
+        let Setup { store, lists, directs: Directs { dialer, taken } } = setup;
         let (sender, told) = mpsc::channel(EVENT_QUEUE);
         let library = Library { store: Arc::clone(&store), lists: Arc::clone(&lists), atlas: Atlas::default() };
         Self {
@@ -185,6 +219,9 @@ impl Behaviour {
             receiving: JoinSet::new(),
             answering: JoinSet::new(),
             turned_away: JoinSet::new(),
+            dialer,
+            dialling: JoinSet::new(),
+            taken,
             tidying: None,
             actions: VecDeque::new(),
             waker: None,
@@ -195,11 +232,11 @@ impl Behaviour {
     pub fn order(&mut self, order: Order) {
         let order = Box::new(order);
         let idle = self.peers.get_mut(&order.peer).and_then(|peer| {
-            let waiting = |connection: &mut Connection| Some((connection.id, connection.idle.pop()?.1));
+            let waiting = |connection: &mut Connection| Some((connection.id, connection.take_idle()?));
             peer.connections.iter_mut().find_map(waiting)
         });
         match idle {
-            Some((connection, stream)) => self.carry(order, connection, stream, true),
+            Some((connection, way)) => self.carry(order, connection, way, true),
             None => self.open(order),
         }
     }
@@ -212,20 +249,40 @@ impl Behaviour {
             let Some(connection) = peer.connections.iter_mut().find(|connection| connection.speaks) else { continue };
             while connection.idle.len() + connection.preparing < PREPARED_STREAMS {
                 connection.preparing += 1;
-                let (peer_id, handler, event) = (*peer_id, NotifyHandler::One(connection.id), Open(None));
+                let (peer_id, id) = (*peer_id, connection.id);
+                if let Some(address) = connection.address {
+                    let dialing = self.dialer.clone().dial(peer_id, address);
+                    self.dialling.spawn(async move { (peer_id, id, dialing.await) });
+                    continue;
+                }
+                let (handler, event) = (NotifyHandler::One(id), ToHandler::Open(None));
                 self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event });
             }
         }
         self.wake();
     }
 
-    fn on_prepared(&mut self, peer_id: PeerId, connection: ConnectionId, stream: Option<Stream>) {
+    fn on_prepared(&mut self, peer_id: PeerId, connection: ConnectionId, stream: Option<Either<Stream, Direct>>) {
         let peer = self.peers.get_mut(&peer_id);
-        if let Some(connection) = peer.and_then(|peer| peer.connection(connection)) {
-            connection.preparing = connection.preparing.saturating_sub(1);
-        }
+        let Some(known) = peer.and_then(|peer| peer.connection(connection)) else { return };
+        known.preparing = known.preparing.saturating_sub(1);
+        let uses = Arc::clone(&known.uses);
         if let Some(stream) = stream {
-            self.keep(peer_id, connection, stream);
+            self.keep(peer_id, connection, Way { stream, _uses: uses });
+        }
+    }
+
+    fn on_dialled(&mut self, peer_id: PeerId, connection: ConnectionId, dialled: Result<Direct, Undialled>) {
+        match dialled {
+            Ok(stream) => self.on_prepared(peer_id, connection, Some(Either::Right(stream))),
+            Err(error) => {
+                tracing::debug!(peer = %peer_id, %error, "blocks share the connection with the rest");
+                let peer = self.peers.get_mut(&peer_id);
+                let Some(known) = peer.and_then(|peer| peer.connection(connection)) else { return };
+                known.address = None;
+                let (handler, event) = (NotifyHandler::One(connection), ToHandler::Open(None));
+                self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event });
+            }
         }
     }
 
@@ -233,7 +290,7 @@ impl Behaviour {
         let connections = self.peers.get(&order.peer).map_or(&[][..], |peer| &peer.connections);
         match connections.iter().find(|connection| connection.speaks).or_else(|| connections.first()) {
             Some(Connection { id, .. }) => {
-                let (peer_id, handler, event) = (order.peer, NotifyHandler::One(*id), Open(Some(order.id)));
+                let (peer_id, handler, event) = (order.peer, NotifyHandler::One(*id), ToHandler::Open(Some(order.id)));
                 self.orders.insert(order.id, Under::Opening(*id, order));
                 self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event });
             }
@@ -242,14 +299,14 @@ impl Behaviour {
         self.wake();
     }
 
-    fn carry(&mut self, order: Box<Order>, connection: ConnectionId, mut stream: Stream, was_idle: bool) {
+    fn carry(&mut self, order: Box<Order>, connection: ConnectionId, mut way: Way, was_idle: bool) {
         let (receiver, told, id) = (self.receiver.clone(), self.receiver.events.clone(), order.id);
         let task = self.receiving.spawn(async move {
             let over = |end, idle| Told::Over { peer: order.peer, id, end, idle };
-            let outcome = match receiver.receive(&order, &mut stream).await {
+            let outcome = match receiver.receive(&order, &mut way.stream).await {
                 Over::Unanswered if was_idle => Told::Stale(order),
                 Over::Unanswered => over(End::Broken, None),
-                Over::Ended { end, again } => over(end, again.then_some((connection, stream))),
+                Over::Ended { end, again } => over(end, again.then_some((connection, way))),
             };
             if told.send(outcome).await.is_err() {
                 tracing::trace!("the node has stopped");
@@ -313,16 +370,23 @@ impl Behaviour {
 
     fn on_opened(&mut self, id: OrderId, stream: Stream) {
         match self.orders.remove(&id) {
-            Some(Under::Opening(connection, order)) => self.carry(order, connection, stream, false),
+            Some(Under::Opening(connection, order)) => {
+                let peer = self.peers.get_mut(&order.peer);
+                let Some(known) = peer.and_then(|peer| peer.connection(connection)) else { return };
+                let way = Way { stream: Either::Left(stream), _uses: Arc::clone(&known.uses) };
+                self.carry(order, connection, way, false);
+            }
             // It is not wanted any more: the stream is dropped.
             Some(under @ Under::Receiving(_)) => drop(self.orders.insert(id, under)),
             None => {}
         }
     }
 
-    fn on_asked(&mut self, peer_id: PeerId, stream: Stream) {
+    /// A peer opened a stream. One that is not connected otherwise is nobody's.
+    fn on_asked(&mut self, peer_id: PeerId, stream: Either<Stream, Direct>) {
         let is_full = self.answering.len() >= MAX_STREAMS;
         let Some(peer) = self.peers.get(&peer_id) else { return };
+        let uses: Vec<_> = peer.connections.iter().map(|connection| Arc::clone(&connection.uses)).collect();
         let permit = Arc::clone(&peer.share.streams).try_acquire_owned();
         let Some(permit) = permit.ok().filter(|_| !is_full) else {
             if self.turned_away.len() < MAX_TURNED_AWAY {
@@ -333,7 +397,7 @@ impl Behaviour {
         let serving = self.server.clone().serve(peer_id, stream, peer.share.clone(), self.receiver.events.clone());
         self.answering.spawn(async move {
             serving.await;
-            drop(permit);
+            drop((permit, uses));
         });
     }
 
@@ -341,8 +405,8 @@ impl Behaviour {
         match told {
             Told::Event(event) => Some(event),
             Told::Over { peer, id, end, idle } => {
-                if let Some((connection, stream)) = idle {
-                    self.keep(peer, connection, stream);
+                if let Some((connection, way)) = idle {
+                    self.keep(peer, connection, way);
                 }
                 // Of an order that was cancelled nothing more is of interest.
                 self.orders.remove(&id).map(|_| Event::Ended { peer, id, end })
@@ -356,10 +420,10 @@ impl Behaviour {
         }
     }
 
-    fn keep(&mut self, peer: PeerId, connection: ConnectionId, stream: Stream) {
+    fn keep(&mut self, peer: PeerId, connection: ConnectionId, way: Way) {
         let Some(connection) = self.peers.get_mut(&peer).and_then(|peer| peer.connection(connection)) else { return };
         if connection.idle.len() < MAX_IDLE {
-            connection.idle.push((Instant::now(), stream));
+            connection.idle.push((Instant::now(), way));
             self.tidying.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + IDLE_FOR)));
         }
     }
@@ -391,6 +455,15 @@ impl Behaviour {
             }
         }
         while let Poll::Ready(Some(_)) = self.turned_away.poll_join_next(cx) {}
+        while let Poll::Ready(Some(dialled)) = self.dialling.poll_join_next(cx) {
+            match dialled {
+                Ok((peer_id, connection, dialled)) => self.on_dialled(peer_id, connection, dialled),
+                Err(error) => tracing::error!(%error, "dialling a peer failed"),
+            }
+        }
+        while let Poll::Ready(Some((peer_id, stream))) = self.taken.poll_recv(cx) {
+            self.on_asked(peer_id, Either::Right(stream));
+        }
     }
 }
 
@@ -421,12 +494,21 @@ impl NetworkBehaviour for Behaviour {
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
-            FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, .. }) => {
+            FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, endpoint, .. }) => {
+                let address = match endpoint {
+                    ConnectedPoint::Dialer { address, .. } => dialled_at(address),
+                    ConnectedPoint::Listener { .. } => None,
+                };
+                let uses = Arc::new(());
+                let (handler, event) = (NotifyHandler::One(connection_id), ToHandler::Uses(Arc::downgrade(&uses)));
+                self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event });
                 self.peers.entry(peer_id).or_default().connections.push(Connection {
                     id: connection_id,
                     speaks: false,
+                    address,
                     preparing: 0,
                     idle: Vec::new(),
+                    uses,
                 });
             }
             FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
@@ -440,18 +522,18 @@ impl NetworkBehaviour for Behaviour {
         match report {
             ReportKind::Speaks(speaks) => self.on_speaks(peer_id, connection, speaks),
             ReportKind::Opened(Some(id), stream) => self.on_opened(id, stream),
-            ReportKind::Opened(None, stream) => self.on_prepared(peer_id, connection, Some(stream)),
+            ReportKind::Opened(None, stream) => self.on_prepared(peer_id, connection, Some(Either::Left(stream))),
             ReportKind::Failed { order: None, .. } => self.on_prepared(peer_id, connection, None),
             ReportKind::Failed { order: Some(order), unsupported } => {
                 if self.orders.remove(&order).is_some() {
                     self.ended(peer_id, order, if unsupported { End::Unsupported } else { End::Broken });
                 }
             }
-            ReportKind::Asked(stream) => self.on_asked(peer_id, stream),
+            ReportKind::Asked(stream) => self.on_asked(peer_id, Either::Left(stream)),
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Event, Open>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Event, ToHandler>> {
         self.poll_tasks(cx);
         if let Some(action) = self.actions.pop_front() {
             return Poll::Ready(action);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    sync::Weak,
     task::{Context, Poll},
 };
 
@@ -23,9 +24,14 @@ pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/ggen/blocks/1.
 /// Streams that peers have opened and the behaviour has not taken; more are dropped.
 const MAX_WAITING: usize = 16;
 
-/// From the behaviour: open a stream, for this order if there is one.
-#[derive(Clone, Copy, Debug)]
-pub struct Open(pub(super) Option<OrderId>);
+/// From the behaviour.
+#[derive(Clone, Debug)]
+pub enum ToHandler {
+    /// Open a stream, for this order if there is one.
+    Open(Option<OrderId>),
+    /// Whoever else holds this uses the connection, or has a stream that stands or falls with it.
+    Uses(Weak<()>),
+}
 
 /// To the behaviour.
 #[derive(Debug)]
@@ -47,6 +53,7 @@ pub struct Handler {
     orders: VecDeque<Option<OrderId>>,
     reports: VecDeque<ReportKind>,
     speaks: bool,
+    uses: Weak<()>,
 }
 
 impl Handler {
@@ -56,7 +63,7 @@ impl Handler {
 }
 
 impl ConnectionHandler for Handler {
-    type FromBehaviour = Open;
+    type FromBehaviour = ToHandler;
     type ToBehaviour = Report;
     type InboundProtocol = ReadyUpgrade<StreamProtocol>;
     type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
@@ -67,8 +74,16 @@ impl ConnectionHandler for Handler {
         SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ())
     }
 
-    fn on_behaviour_event(&mut self, Open(order): Open) {
-        self.orders.push_back(order);
+    fn on_behaviour_event(&mut self, event: ToHandler) {
+        match event {
+            ToHandler::Open(order) => self.orders.push_back(order),
+            ToHandler::Uses(uses) => self.uses = uses,
+        }
+    }
+
+    /// The behaviour holds it itself.
+    fn connection_keep_alive(&self) -> bool {
+        self.uses.strong_count() > 1
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<HandlerEvent> {

@@ -2,7 +2,8 @@
 //!
 //! yamux writes each frame as a head and a body, and flushes after it. Here the first flush after a write only says that
 //! it will be done: the task is woken again, and by then has written whatever else it had. So all frames that are ready
-//! at a time leave together, and none waits for longer than one turn of its task.
+//! at a time leave together, and none waits for longer than one turn of its task. What is long enough by itself is passed
+//! on as it is.
 
 use std::{
     io,
@@ -14,6 +15,8 @@ use futures::{AsyncRead, AsyncWrite};
 
 /// Bytes that are gathered before they are written in any case: four records of TLS.
 const MOST_BYTES: usize = 64 << 10;
+/// After a flush of less, little more is expected.
+const LITTLE_BYTES: usize = 4 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Gathered<S> {
@@ -55,6 +58,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
         if self.waiting.len() >= MOST_BYTES {
             ready!(self.write_out(cx))?;
         }
+        if self.waiting.is_empty() && bytes.len() >= MOST_BYTES {
+            return Pin::new(&mut self.stream).poll_write(cx, bytes);
+        }
         if self.waiting.capacity() == 0 {
             self.waiting.reserve_exact(MOST_BYTES);
         }
@@ -70,9 +76,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        let is_little = self.waiting.len() < LITTLE_BYTES;
         ready!(self.write_out(cx))?;
-        // An idle connection keeps no memory for this.
-        self.waiting = Vec::new();
+        if is_little {
+            // An idle connection keeps no memory for this.
+            self.waiting = Vec::new();
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
@@ -149,13 +158,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_long_is_passed_on_after_what_waits() {
+        let mut stream = Gathered::new(Sink { room: usize::MAX, ..Sink::default() });
+        let long = vec![7; 2 * MOST_BYTES];
+        assert!(matches!(write(&mut stream, &long), Poll::Ready(Ok(count)) if count == long.len()));
+        assert_eq!(stream.stream.writes, [long.clone()]);
+        assert!(write(&mut stream, b"head").is_ready());
+        assert!(matches!(write(&mut stream, &long), Poll::Ready(Ok(count)) if count == MOST_BYTES - 4));
+        assert!(write(&mut stream, &long).is_ready());
+        assert_eq!(stream.stream.writes[1].len(), MOST_BYTES);
+        assert_eq!(stream.stream.writes[2], long);
+        assert!(flush(&mut stream));
+    }
+
+    #[test]
+    fn memory_is_kept_only_where_more_is_expected() {
+        let mut stream = Gathered::new(Sink { room: usize::MAX, ..Sink::default() });
+        for (bytes, kept) in [(LITTLE_BYTES, true), (10, false)] {
+            assert!(write(&mut stream, &vec![7; bytes]).is_ready());
+            assert!(!flush(&mut stream) && flush(&mut stream));
+            assert_eq!(stream.waiting.capacity() > 0, kept);
+        }
+    }
+
+    #[test]
     fn what_waits_is_bounded() {
         let mut stream = Gathered::new(Sink::default());
-        let bytes = vec![7; MOST_BYTES + 1];
-        assert!(matches!(write(&mut stream, &bytes), Poll::Ready(Ok(MOST_BYTES))));
-        assert!(write(&mut stream, &bytes).is_pending());
+        let bytes = vec![7; MOST_BYTES];
+        assert!(write(&mut stream, &bytes).is_pending(), "it is long, and the stream takes nothing");
+        assert!(matches!(write(&mut stream, &bytes[1..]), Poll::Ready(Ok(count)) if count == MOST_BYTES - 1));
+        assert!(matches!(write(&mut stream, &bytes), Poll::Ready(Ok(1))));
+        assert!(write(&mut stream, &bytes[1..]).is_pending());
         stream.stream.room = usize::MAX;
-        assert!(matches!(write(&mut stream, &bytes), Poll::Ready(Ok(MOST_BYTES))));
+        assert!(write(&mut stream, &bytes[1..]).is_ready());
         assert_eq!(stream.stream.writes, vec![vec![7; MOST_BYTES]]);
     }
 }
