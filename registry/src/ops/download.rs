@@ -42,7 +42,7 @@ pub(crate) use self::source::{Want, Wants};
 /// Blocks wanted at a time.
 const OPEN_WANTS: usize = 8192;
 /// Bytes of blocks that wait to be written.
-const QUEUED_BYTES: usize = 32 << 20;
+const QUEUED_BYTES: usize = 8 << 20;
 /// Most blocks of one DAG that is walked.
 const MAX_DAG_BLOCKS: usize = ggen_blockstore::MAX_WALK_BLOCKS;
 

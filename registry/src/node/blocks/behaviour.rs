@@ -441,6 +441,13 @@ impl Behaviour {
         }
     }
 
+    /// Of each stream that waits for an order, whether it has a connection of its own.
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> Vec<bool> {
+        let connections = self.peers.values().flat_map(|peer| &peer.connections);
+        connections.flat_map(|connection| &connection.idle).map(|(_, way)| way.is_direct()).collect()
+    }
+
     fn poll_tasks(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(ended)) = self.answering.poll_join_next(cx) {
             if let Err(error) = ended {

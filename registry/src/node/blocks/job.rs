@@ -125,8 +125,18 @@ impl Job {
         if self.at >= self.asked.len() {
             return Ok(None);
         }
-        let compresses = self.request.zstd && (self.is_own() || self.pace().compresses());
-        let limit = if compresses { self.next_part_bytes } else { self.next_part_bytes.min(IDENTITY_PART_BYTES) };
+        let (compresses, expects) = match self.is_own() {
+            true => (self.request.zstd, true),
+            false => {
+                let mut pace = self.pace();
+                (self.request.zstd && pace.compresses(), pace.expects_to_shrink())
+            }
+        };
+        let limit = match compresses && expects {
+            true => self.next_part_bytes,
+            // Whether it shrinks shows in little.
+            false => self.next_part_bytes.min(IDENTITY_PART_BYTES),
+        };
         let from = self.at;
         let mut blocks = self.read(limit)?;
         if blocks.is_empty() {

@@ -94,6 +94,11 @@ impl Pace {
         }
     }
 
+    /// The last part that was compressed did shrink, or none was.
+    pub(super) fn expects_to_shrink(&self) -> bool {
+        self.skips == 0
+    }
+
     /// The level for a part of so many bytes, dictionary and all, of an answer that has more than one or not.
     pub(super) fn level(&self, bytes: usize, is_long: bool) -> i32 {
         match (self.skips, self.is_near) {

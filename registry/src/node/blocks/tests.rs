@@ -1,5 +1,6 @@
 //! Transfers between a server and a receiver of ours over a pipe, and with peers that do what no honest one does.
 
+mod direct;
 mod hostile;
 mod pipe;
 

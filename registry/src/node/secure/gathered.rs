@@ -162,7 +162,7 @@ mod tests {
         let mut stream = Gathered::new(Sink { room: usize::MAX, ..Sink::default() });
         let long = vec![7; 2 * MOST_BYTES];
         assert!(matches!(write(&mut stream, &long), Poll::Ready(Ok(count)) if count == long.len()));
-        assert_eq!(stream.stream.writes, [long.clone()]);
+        assert_eq!(stream.stream.writes, std::slice::from_ref(&long));
         assert!(write(&mut stream, b"head").is_ready());
         assert!(matches!(write(&mut stream, &long), Poll::Ready(Ok(count)) if count == MOST_BYTES - 4));
         assert!(write(&mut stream, &long).is_ready());
