@@ -24,8 +24,10 @@ use super::{
 const FIRST_PART_BYTES: usize = 512 << 10;
 /// Bytes up to which an answer is short: one part.
 const SHORT_BYTES: u64 = 2 << 20;
-/// Bytes of a part that is sent as it is: its blocks are checked as soon as they are there.
+/// Bytes of a part that is sent as it is: its blocks are checked as soon as they are there. On a short way that is soon,
+/// and each part costs the processor something.
 const IDENTITY_PART_BYTES: usize = 256 << 10;
+const NEAR_PART_BYTES: usize = 2 << 20;
 
 /// What is read from, for everybody.
 #[derive(Debug)]
@@ -125,17 +127,17 @@ impl Job {
         if self.at >= self.asked.len() {
             return Ok(None);
         }
-        let (compresses, expects) = match self.is_own() {
-            true => (self.request.zstd, true),
-            false => {
-                let mut pace = self.pace();
-                (self.request.zstd && pace.compresses(), pace.expects_to_shrink())
-            }
+        let (compresses, expects, is_near) = {
+            let mut pace = self.pace();
+            let (is_own, zstd) = (self.is_own(), self.request.zstd);
+            (zstd && (is_own || pace.compresses()), is_own || pace.expects_to_shrink(), pace.is_near())
         };
-        let limit = match compresses && expects {
-            true => self.next_part_bytes,
+        let as_it_is = if is_near { NEAR_PART_BYTES } else { IDENTITY_PART_BYTES };
+        let limit = match (compresses, expects) {
+            (true, true) => self.next_part_bytes,
             // Whether it shrinks shows in little.
-            false => self.next_part_bytes.min(IDENTITY_PART_BYTES),
+            (true, false) => IDENTITY_PART_BYTES,
+            (false, _) => self.next_part_bytes.min(as_it_is),
         };
         let from = self.at;
         let mut blocks = self.read(limit)?;
@@ -150,7 +152,7 @@ impl Job {
             let mut bytes = 0;
             let fits = blocks.iter().take_while(|block| {
                 bytes += block.len();
-                bytes <= IDENTITY_PART_BYTES
+                bytes <= as_it_is
             });
             let fitting = fits.count().max(1);
             blocks.truncate(fitting);

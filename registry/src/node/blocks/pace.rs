@@ -99,6 +99,11 @@ impl Pace {
         self.skips == 0
     }
 
+    /// The last part was taken at once.
+    pub(super) fn is_near(&self) -> bool {
+        self.is_near
+    }
+
     /// The level for a part of so many bytes, dictionary and all, of an answer that has more than one or not.
     pub(super) fn level(&self, bytes: usize, is_long: bool) -> i32 {
         match (self.skips, self.is_near) {

@@ -111,8 +111,8 @@ enum Failure {
 }
 
 /// Room of a buffer for a payload that is used again, and most that wait to be.
-const PAYLOAD_BYTES: usize = 1 << 20;
-const MAX_BUFFERS: usize = 8;
+const PAYLOAD_BYTES: usize = 2 << 20;
+const MAX_BUFFERS: usize = 4;
 
 /// What a receiver needs of the node.
 #[derive(Clone, Debug)]
