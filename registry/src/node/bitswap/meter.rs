@@ -17,6 +17,8 @@ const MIN_SAMPLE: Duration = Duration::from_millis(20);
 /// the same. Who takes this long for less is slow.
 const TELLING_BYTES: u64 = 64 << 10;
 const TELLING_TIME: Duration = Duration::from_millis(500);
+/// Latency of a peer that is near.
+const NEAR: Duration = Duration::from_millis(5);
 /// Latency and rate assumed of a peer of which nothing is known (only to compare peers with each other).
 const ASSUMED_LATENCY: Duration = Duration::from_millis(100);
 const ASSUMED_RATE: f64 = 4e6;
@@ -109,6 +111,11 @@ impl Meter {
     /// Nothing is known of the peer's rate.
     pub(super) fn is_unmeasured(&self) -> bool {
         self.rate.is_none()
+    }
+
+    /// The way to the peer is so short that what is asked for next is there at once.
+    pub(super) fn is_near(&self) -> bool {
+        self.least_latency.is_some_and(|latency| latency < NEAR)
     }
 
     /// Bytes to have asked of the peer at any time.

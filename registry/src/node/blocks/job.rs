@@ -127,16 +127,17 @@ impl Job {
         if self.at >= self.asked.len() {
             return Ok(None);
         }
-        let (compresses, expects, is_near) = {
+        let (compresses, shrinks, is_near) = {
             let mut pace = self.pace();
             let (is_own, zstd) = (self.is_own(), self.request.zstd);
-            (zstd && (is_own || pace.compresses()), is_own || pace.expects_to_shrink(), pace.is_near())
+            (zstd && (is_own || pace.compresses()), if is_own { Some(true) } else { pace.shrinks() }, pace.is_near())
         };
         let as_it_is = if is_near { NEAR_PART_BYTES } else { IDENTITY_PART_BYTES };
-        let limit = match (compresses, expects) {
-            (true, true) => self.next_part_bytes,
+        let limit = match (compresses, shrinks) {
             // Whether it shrinks shows in little.
-            (true, false) => IDENTITY_PART_BYTES,
+            (true, None) if self.is_long => self.next_part_bytes.min(FIRST_PART_BYTES),
+            (true, Some(false)) => IDENTITY_PART_BYTES,
+            (true, _) => self.next_part_bytes,
             (false, _) => self.next_part_bytes.min(as_it_is),
         };
         let from = self.at;

@@ -94,9 +94,9 @@ impl Pace {
         }
     }
 
-    /// The last part that was compressed did shrink, or none was.
-    pub(super) fn expects_to_shrink(&self) -> bool {
-        self.skips == 0
+    /// Whether the last part that was compressed did shrink, if one was.
+    pub(super) fn shrinks(&self) -> Option<bool> {
+        self.ratio.map(|_| self.skips == 0)
     }
 
     /// The last part was taken at once.

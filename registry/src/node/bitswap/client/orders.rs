@@ -142,8 +142,10 @@ impl Client {
         if peer.orders.under_way.len() >= MAX_ORDERS || (peer.live() >= MIN_ASKED && room < window / 2) {
             return false;
         }
-        // What is left is shared, or the first would have all of a small package.
-        let share = (active.session.queued_bytes() / helpers).max(MIN_ORDER_BYTES);
+        // What is left is shared, or the first would have all of a small package. On a short way, where the processor is
+        // what there is too little of, the streams of one peer are to end together too.
+        let sharers = if peer.meter.is_near() { helpers * MAX_ORDERS as u64 } else { helpers };
+        let share = (active.session.queued_bytes() / sharers).max(MIN_ORDER_BYTES);
         let credit = active.session.output.room(active.session.asked_bytes());
         // Whose way is long sends more on two streams than on one, as long as their windows are small.
         let most = if peer.meter.is_unmeasured() { FIRST_ORDER_BYTES } else { u64::MAX };
