@@ -80,7 +80,8 @@ async fn a_tree_travels_compressed_and_its_next_version_as_what_is_new() {
     text_package(&new, "1.0.1", 150, 15);
     let alice = Node::start().await;
     let bob = Node::start().await;
-    let proxy = Proxy::to(&alice.addresses()[0], None).await;
+    // A link that is faster than the compressor would get bytes as they are.
+    let proxy = Proxy::to(&alice.addresses()[0], Some(12_500_000)).await;
     bob.connect(&[proxy.address()]).await;
     alice.publish(&old).await;
     proxy.take_bytes();

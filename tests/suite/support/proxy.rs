@@ -3,7 +3,7 @@
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -29,8 +29,10 @@ pub(crate) struct Proxy {
 struct Way {
     /// Bytes that came back.
     bytes: AtomicU64,
-    /// Bytes a second that may come back.
+    /// Bytes a second that may come back, over all connections together.
     rate: Option<u64>,
+    /// When what was let through last has come back.
+    free_at: Mutex<Instant>,
     /// After so many bytes nothing more comes back; [`u64::MAX`] for never.
     stops_after: AtomicU64,
     stopped: watch::Sender<bool>,
@@ -46,6 +48,7 @@ impl Proxy {
         let way = Arc::new(Way {
             bytes: AtomicU64::new(0),
             rate,
+            free_at: Mutex::new(Instant::now()),
             stops_after: AtomicU64::new(u64::MAX),
             stopped: watch::Sender::new(false),
         });
@@ -92,7 +95,6 @@ async fn forward(
     way: Option<Arc<Way>>,
 ) -> io::Result<()> {
     let mut buffer = vec![0; STEP_BYTES];
-    let mut free_at = Instant::now();
     loop {
         let count = from.read(&mut buffer).await?;
         if count == 0 {
@@ -105,7 +107,11 @@ async fn forward(
             }
             if let Some(rate) = way.rate {
                 let takes = Duration::from_secs_f64(count as f64 / rate as f64);
-                free_at = free_at.max(Instant::now() - Duration::from_millis(20)) + takes;
+                let free_at = {
+                    let mut free_at = way.free_at.lock().unwrap();
+                    *free_at = free_at.max(Instant::now() - Duration::from_millis(20)) + takes;
+                    *free_at
+                };
                 tokio::time::sleep_until(free_at.into()).await;
             }
         }

@@ -127,12 +127,16 @@ impl Job {
         if self.at >= self.asked.len() {
             return Ok(None);
         }
-        let (compresses, shrinks, is_near) = {
+        let (compresses, shrinks, takes_long_parts) = {
             let mut pace = self.pace();
             let (is_own, zstd) = (self.is_own(), self.request.zstd);
-            (zstd && (is_own || pace.compresses()), if is_own { Some(true) } else { pace.shrinks() }, pace.is_near())
+            (
+                zstd && (is_own || pace.compresses()),
+                if is_own { Some(true) } else { pace.shrinks() },
+                pace.is_near_and_settled(),
+            )
         };
-        let as_it_is = if is_near { NEAR_PART_BYTES } else { IDENTITY_PART_BYTES };
+        let as_it_is = if takes_long_parts { NEAR_PART_BYTES } else { IDENTITY_PART_BYTES };
         let limit = match (compresses, shrinks) {
             // Whether it shrinks shows in little.
             (true, None) if self.is_long => self.next_part_bytes.min(FIRST_PART_BYTES),

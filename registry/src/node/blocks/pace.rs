@@ -99,9 +99,9 @@ impl Pace {
         self.ratio.map(|_| self.skips == 0)
     }
 
-    /// The last part was taken at once.
-    pub(super) fn is_near(&self) -> bool {
-        self.is_near
+    /// Bytes go as they are because that is known to be best, and not to see whether it is; and their way is short.
+    pub(super) fn is_near_and_settled(&self) -> bool {
+        self.is_near && (self.skips > 0 || self.identity.is_some())
     }
 
     /// The level for a part of so many bytes, dictionary and all, of an answer that has more than one or not.
