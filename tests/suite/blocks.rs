@@ -81,7 +81,7 @@ async fn a_tree_travels_compressed_and_its_next_version_as_what_is_new() {
     let alice = Node::start().await;
     let bob = Node::start().await;
     // A link that is faster than the compressor would get bytes as they are.
-    let proxy = Proxy::to(&alice.addresses()[0], Some(12_500_000)).await;
+    let proxy = Proxy::to(&alice.addresses()[0], Some(2_000_000)).await;
     bob.connect(&[proxy.address()]).await;
     alice.publish(&old).await;
     proxy.take_bytes();
