@@ -168,6 +168,8 @@ struct Peer {
     connections: Vec<Connection>,
     speaks: bool,
     share: Share,
+    /// What is answered on connections of their own, which do not end with the others by themselves.
+    answers: Vec<AbortHandle>,
 }
 
 impl Peer {
@@ -345,6 +347,8 @@ impl Behaviour {
         let Some(peer) = self.peers.get_mut(&peer_id) else { return };
         peer.connections.retain(|other| other.id != connection);
         if peer.connections.is_empty() {
+            // A peer that was refused since is not answered any more.
+            peer.answers.iter().for_each(AbortHandle::abort);
             self.peers.remove(&peer_id);
         } else {
             self.tell_speaks(peer_id);
@@ -385,7 +389,8 @@ impl Behaviour {
     /// A peer opened a stream. One that is not connected otherwise is nobody's.
     fn on_asked(&mut self, peer_id: PeerId, stream: Either<Stream, Direct>) {
         let is_full = self.answering.len() >= MAX_STREAMS;
-        let Some(peer) = self.peers.get(&peer_id) else { return };
+        let is_direct = matches!(stream, Either::Right(_));
+        let Some(peer) = self.peers.get_mut(&peer_id) else { return };
         let uses: Vec<_> = peer.connections.iter().map(|connection| Arc::clone(&connection.uses)).collect();
         let permit = Arc::clone(&peer.share.streams).try_acquire_owned();
         let Some(permit) = permit.ok().filter(|_| !is_full) else {
@@ -395,10 +400,14 @@ impl Behaviour {
             return;
         };
         let serving = self.server.clone().serve(peer_id, stream, peer.share.clone(), self.receiver.events.clone());
-        self.answering.spawn(async move {
+        let answer = self.answering.spawn(async move {
             serving.await;
             drop((permit, uses));
         });
+        if is_direct {
+            peer.answers.retain(|answer| !answer.is_finished());
+            peer.answers.push(answer);
+        }
     }
 
     fn on_told(&mut self, told: Told) -> Option<Event> {
@@ -450,7 +459,9 @@ impl Behaviour {
 
     fn poll_tasks(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(ended)) = self.answering.poll_join_next(cx) {
-            if let Err(error) = ended {
+            if let Err(error) = ended
+                && !error.is_cancelled()
+            {
                 tracing::error!(%error, "answering a peer failed");
             }
         }

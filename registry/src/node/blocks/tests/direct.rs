@@ -26,8 +26,7 @@ struct Node {
 }
 
 /// A node that `hands_over` connections which are for blocks alone, or knows nothing of such.
-fn swarm(store: Arc<dyn Blockstore>, hands_over: bool) -> Swarm<Node> {
-    let key = Keypair::generate_ed25519();
+fn swarm(key: Keypair, store: Arc<dyn Blockstore>, hands_over: bool) -> Swarm<Node> {
     let tls = Tls::new(&key).unwrap();
     let (handover, directs) = handover(tls.clone());
     let setup = Setup { store, lists: lists(), directs };
@@ -68,7 +67,12 @@ async fn run_until(
 
 /// Two that are connected; the first has dialled, and has heard what the other speaks.
 async fn connected(package: &Package, hands_over: bool) -> ([Swarm<Node>; 2], Multiaddr) {
-    let (mut asker, mut answerer) = (swarm(listing(package), true), swarm(store(&[package]), hands_over));
+    connected_as(Keypair::generate_ed25519(), package, hands_over).await
+}
+
+async fn connected_as(key: Keypair, package: &Package, hands_over: bool) -> ([Swarm<Node>; 2], Multiaddr) {
+    let mut asker = swarm(key, listing(package), true);
+    let mut answerer = swarm(Keypair::generate_ed25519(), store(&[package]), hands_over);
     answerer.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
     let address = loop {
         if let SwarmEvent::NewListenAddr { address, .. } = answerer.select_next_some().await {
@@ -138,6 +142,25 @@ async fn a_stranger_who_asks_on_such_a_connection_is_not_answered() {
     };
     let answer = tokio::select! {
         answer = asking => answer,
+        () = run_until(&mut both, |_, _| false) => unreachable!("it goes on for ever"),
+    };
+    assert!(matches!(answer, Ok(0) | Err(_)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn who_is_disconnected_is_not_answered_on_such_a_connection_either() {
+    let (package, key) = (package(&files(1, 1, "a")), Keypair::generate_ed25519());
+    let (mut both, address) = connected_as(key.clone(), &package, true).await;
+    let (_, Directs { dialer, .. }) = handover(Tls::new(&key).unwrap());
+    let (peer, at) = (*both[1].local_peer_id(), dialled_at(&address).unwrap());
+    let mut stream = tokio::select! {
+        dialled = dialer.dial(peer, at) => dialled.unwrap(),
+        () = run_until(&mut both, |_, _| false) => unreachable!("it goes on for ever"),
+    };
+    both[1].disconnect_peer_id(key.public().to_peer_id()).unwrap();
+    let reading = async { stream.read(&mut [0; 1]).await };
+    let answer = tokio::select! {
+        answer = tokio::time::timeout(Duration::from_secs(10), reading) => answer.expect("long before patience ends"),
         () = run_until(&mut both, |_, _| false) => unreachable!("it goes on for ever"),
     };
     assert!(matches!(answer, Ok(0) | Err(_)), "{answer:?}");
