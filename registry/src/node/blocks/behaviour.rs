@@ -457,6 +457,12 @@ impl Behaviour {
         connections.flat_map(|connection| &connection.idle).map(|(_, way)| way.is_direct()).collect()
     }
 
+    /// How many streams with a connection of their own are answered.
+    #[cfg(test)]
+    pub(super) fn answered(&self) -> usize {
+        self.peers.values().map(|peer| peer.answers.len()).sum()
+    }
+
     fn poll_tasks(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(ended)) = self.answering.poll_join_next(cx) {
             if let Err(error) = ended

@@ -157,7 +157,9 @@ async fn who_is_disconnected_is_not_answered_on_such_a_connection_either() {
         dialled = dialer.dial(peer, at) => dialled.unwrap(),
         () = run_until(&mut both, |_, _| false) => unreachable!("it goes on for ever"),
     };
-    both[1].disconnect_peer_id(key.public().to_peer_id()).unwrap();
+    both.reverse();
+    run_until(&mut both, |_, answerer| answerer.behaviour().blocks.answered() == 1).await;
+    both[0].disconnect_peer_id(key.public().to_peer_id()).unwrap();
     let reading = async { stream.read(&mut [0; 1]).await };
     let answer = tokio::select! {
         answer = tokio::time::timeout(Duration::from_secs(10), reading) => answer.expect("long before patience ends"),
