@@ -84,7 +84,7 @@ impl Operations {
         }
         // A name without a publisher may have other claimants, which only the DHT knows.
         if let Some(publisher) = wanted.publisher
-            && let Some(claim) = self.claim_of(download, publisher, wanted.package).await?
+            && let Some(claim) = self.claim_of(download, publisher, wanted).await?
         {
             return Ok(vec![claim]);
         }
@@ -93,26 +93,31 @@ impl Operations {
         Ok(answers.claims)
     }
 
-    /// The claim of a publisher, if it was announced lately, or if somebody is known who can be asked.
+    /// The claim of a publisher, if somebody is known who can be asked, or if it was announced lately. Who is asked
+    /// knows what was published since the announcement.
     async fn claim_of(
         &self,
         download: &mut Download,
         publisher: PublisherId,
-        package: &PackageId,
+        wanted: &Wanted<'_>,
     ) -> Result<Option<Claim>, Failure> {
         let now = Instant::now();
-        if let Some(Heard { claim, peer, .. }) = self.sources.heard_of(&publisher, package, now) {
+        if let Some(peer) = self.sources.of(&publisher, now) {
             download.ask_first(peer).await.map_err(failure::stopped)?;
-            self.keep(vec![claim.clone()]).await?;
-            return Ok(Some(claim));
-        }
-        let Some(peer) = self.sources.of(&publisher, now) else { return Ok(None) };
-        download.ask_first(peer).await.map_err(failure::stopped)?;
-        let claim = self.ask_source(download, peer, publisher, package).await?;
-        if claim.is_none() {
+            let claim = self.ask_source(download, peer, publisher, wanted.package).await?;
+            if claim.is_some() {
+                return Ok(claim);
+            }
             self.sources.forget(&publisher);
         }
-        Ok(claim)
+        let heard = self.sources.heard_of(&publisher, wanted.package, now);
+        let Some(Heard { claim, peer, .. }) = heard.filter(|heard| choose(heard.claim.versions(), wanted).is_ok())
+        else {
+            return Ok(None);
+        };
+        download.ask_first(peer).await.map_err(failure::stopped)?;
+        self.keep(vec![claim.clone()]).await?;
+        Ok(Some(claim))
     }
 
     /// Asks a peer that lately had what was wanted of a publisher for the claim on another package of it. None sends one

@@ -123,10 +123,12 @@ pub(super) async fn publish(registry: &Registry, work: &Path, name: &str, versio
 }
 
 pub(super) async fn fetch(registry: &Registry, target: &str, to: &Path) -> Fetched {
+    registry.fetch(fetch_request(target, to), Arc::new(|_: Progress| {})).await.unwrap()
+}
+
+pub(super) fn fetch_request(target: &str, to: &Path) -> FetchRequest {
     let (target, to) = (target.to_owned(), FetchTo::Path(to.to_owned()));
-    let request =
-        FetchRequest { target, to, timeout: PATIENCE, offline: false, providers: Vec::new(), min_reputation: None };
-    registry.fetch(request, Arc::new(|_: Progress| {})).await.unwrap()
+    FetchRequest { target, to, timeout: PATIENCE, offline: false, providers: Vec::new(), min_reputation: None }
 }
 
 /// The packages that a search finds, here or also elsewhere.

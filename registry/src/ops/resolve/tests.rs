@@ -1,12 +1,12 @@
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use tempfile::TempDir;
 
 use crate::{
-    Registry,
+    Progress, Registry,
     index::{ClaimQuestion, actor::Actor},
     node::Protocol,
-    ops::testing::{address, connect, eventually, fetch, open, publish},
+    ops::testing::{address, connect, eventually, fetch, fetch_request, open, publish},
 };
 
 const TOPIC: &str = "/ggen/packages/v1";
@@ -59,9 +59,15 @@ async fn what_its_publisher_has_just_announced_costs_no_walk_through_the_dht() {
     assert_eq!(fetched.version.as_deref(), Some("1.0.0"));
     assert_eq!(dht_walks(&bob).await, before);
 
+    // A version that was not announced may be out all the same.
+    let request = fetch_request(&format!("{publisher}/tests/lamp@=1.0.1"), &work.path().join("unannounced"));
+    bob.fetch(request, Arc::new(|_: Progress| {})).await.unwrap_err();
+    let walked = dht_walks(&bob).await;
+    assert!(walked > before);
+
     // Without the publisher, others may claim it too: they are looked for.
     fetch(&bob, "tests/lamp", &work.path().join("anybody's")).await;
-    assert!(dht_walks(&bob).await > before);
+    assert!(dht_walks(&bob).await > walked);
     alice.shutdown().await.unwrap();
     bob.shutdown().await.unwrap();
 }
