@@ -23,7 +23,9 @@ mod requests;
 mod secure;
 mod session;
 mod sighting;
+mod socket;
 mod swarm;
+mod transport;
 
 use std::sync::Arc;
 

@@ -9,9 +9,8 @@ use libp2p::{
     connection_limits::{self, ConnectionLimits},
     gossipsub, identify,
     identity::Keypair,
-    kad, mdns, memory_connection_limits, noise, ping,
+    kad, mdns, memory_connection_limits, ping,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
-    tcp, yamux,
 };
 
 use super::{
@@ -21,8 +20,9 @@ use super::{
     reach::{Doubted, Reach},
     records::RecordStore,
     requests::{self, Protocol},
-    secure::{Insecure, Tls},
+    secure::Tls,
     sighting::Treatment,
+    transport::tcp,
 };
 use crate::Config;
 
@@ -140,15 +140,12 @@ pub(crate) fn swarm(
     let transport = |error: &dyn std::fmt::Display| StartError::Transport(error.to_string());
     let tls = Tls::new(&key).map_err(|error| transport(&error))?;
     let (handover, directs) = direct::handover(tls.clone());
-    let security = (
-        move |_: &Keypair| Ok::<_, Insecure>(tls),
-        (noise::Config::new, move |_: &Keypair| Ok::<_, Insecure>(handover)),
-    );
+    let tcp = tcp(&key, tls, handover).map_err(|error| transport(&error))?;
     let swarm = SwarmBuilder::with_existing_identity(key)
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), security, yamux::Config::default)
-        .map_err(|error| transport(&error))?
         .with_quic()
+        .with_other_transport(|_| tcp)
+        .map_err(|error| transport(&error))?
         .with_dns_config(resolver, resolver_options)
         .with_behaviour(|key| {
             compose(key, config, knowledge, directs, answers, reach).map_err(|error| Box::new(error) as Box<_>)

@@ -11,12 +11,11 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use futures::{FutureExt, future, future::BoxFuture};
 use libp2p::{
     Multiaddr, PeerId,
     core::{
-        Negotiated, UpgradeInfo,
-        upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade},
+        Negotiated,
+        upgrade::{InboundConnectionUpgrade as _, OutboundConnectionUpgrade as _},
     },
     multiaddr::Protocol,
     tcp::tokio::TcpStream,
@@ -24,19 +23,20 @@ use libp2p::{
 use multistream_select::{NegotiationError, Version, dialer_select_proto};
 use tokio::{sync::mpsc, time::timeout};
 
-use super::secure::{Insecure, Secured, Tls};
+use super::{
+    secure::{Insecure, Secured, Tls},
+    socket::{NEAR, Socket},
+};
 
 /// What is negotiated in the place of a security protocol: the same TLS, and then [`blocks`](super::blocks) alone.
-const PROTOCOL: &str = "/ggen/blocks/1.0.0/tls";
-/// Whoever takes longer to accept a connection is not near.
-const NEAR: Duration = Duration::from_millis(5);
+pub(super) const PROTOCOL: &str = "/ggen/blocks/1.0.0/tls";
 /// How long the rest may take.
 const SECURED_WITHIN: Duration = Duration::from_secs(5);
 /// Connections that were handed over and not yet taken; more are closed.
 const QUEUE: usize = 16;
 
 /// A stream with a connection of its own.
-pub(crate) type Direct = Box<Secured<Negotiated<TcpStream>>>;
+pub(crate) type Direct = Box<Secured<Negotiated<Socket>>>;
 
 /// Why there is no stream.
 #[derive(Debug, thiserror::Error)]
@@ -92,10 +92,10 @@ impl Dialer {
         let connecting = timeout(NEAR, tokio::net::TcpStream::connect(address));
         let socket = connecting.await.map_err(|_| Undialled::Far)??;
         socket.set_nodelay(true)?;
-        timeout(SECURED_WITHIN, self.secure(peer, TcpStream(socket))).await.map_err(|_| Undialled::Slow)?
+        timeout(SECURED_WITHIN, self.secure(peer, Socket::new(TcpStream(socket)))).await.map_err(|_| Undialled::Slow)?
     }
 
-    async fn secure(self, peer: PeerId, socket: TcpStream) -> Result<Direct, Undialled> {
+    async fn secure(self, peer: PeerId, socket: Socket) -> Result<Direct, Undialled> {
         let (_, socket) = dialer_select_proto(socket, [PROTOCOL], Version::V1).await?;
         let (found, stream) = self.tls.upgrade_outbound(socket, PROTOCOL).await?;
         if found == peer { Ok(Box::new(stream)) } else { Err(Undialled::Other(found)) }
@@ -109,40 +109,18 @@ pub(super) struct Handover {
     sender: mpsc::Sender<(PeerId, Direct)>,
 }
 
-impl UpgradeInfo for Handover {
-    type Info = &'static str;
-    type InfoIter = std::iter::Once<Self::Info>;
-
-    fn protocol_info(&self) -> Self::InfoIter {
-        std::iter::once(PROTOCOL)
-    }
-}
-
-impl InboundConnectionUpgrade<Negotiated<TcpStream>> for Handover {
-    type Output = (PeerId, Direct);
-    type Error = Insecure;
-    type Future = BoxFuture<'static, Result<Self::Output, Self::Error>>;
-
-    fn upgrade_inbound(self, socket: Negotiated<TcpStream>, info: Self::Info) -> Self::Future {
-        async move {
-            let (peer, stream) = self.tls.upgrade_inbound(socket, info).await?;
-            if self.sender.try_send((peer, Box::new(stream))).is_err() {
-                tracing::debug!(%peer, "a stream is closed: too many wait");
+impl Handover {
+    /// Hands a connection over; the swarm is told that it failed.
+    pub(super) async fn take(self, socket: Negotiated<Socket>) -> Insecure {
+        match self.tls.upgrade_inbound(socket, PROTOCOL).await {
+            Ok((peer, stream)) => {
+                if self.sender.try_send((peer, Box::new(stream))).is_err() {
+                    tracing::debug!(%peer, "a stream is closed: too many wait");
+                }
+                Insecure::HandedOver
             }
-            Err(Insecure::HandedOver)
+            Err(error) => error,
         }
-        .boxed()
-    }
-}
-
-/// The swarm itself dials for connections with a multiplexer only.
-impl OutboundConnectionUpgrade<Negotiated<TcpStream>> for Handover {
-    type Output = (PeerId, Direct);
-    type Error = Insecure;
-    type Future = future::Ready<Result<Self::Output, Self::Error>>;
-
-    fn upgrade_outbound(self, _: Negotiated<TcpStream>, _: Self::Info) -> Self::Future {
-        future::ready(Err(Insecure::HandedOver))
     }
 }
 

@@ -23,6 +23,7 @@ use libp2p::{
         upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade},
     },
     identity::Keypair,
+    noise,
     tls::certificate::{self, GenError, ParseError},
 };
 use rustls::{
@@ -44,7 +45,7 @@ use rustls::{
 
 use self::{gathered::Gathered, verifier::Verifier};
 
-const PROTOCOL: &str = "/tls/1.0.0";
+pub(super) const PROTOCOL: &str = "/tls/1.0.0";
 const ALPN: &[u8] = b"libp2p";
 /// Bytes that are read of the socket at once.
 const READ_BYTES: usize = 64 << 10;
@@ -62,6 +63,8 @@ pub(crate) enum Insecure {
     Nameless,
     #[error("the peer's certificate is not valid")]
     Invalid(#[from] ParseError),
+    #[error("Noise failed")]
+    Noise(#[from] noise::Error),
     #[error("the connection is used for blocks alone")]
     HandedOver,
 }

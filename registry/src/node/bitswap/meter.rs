@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::node::socket::NEAR;
+
 /// Work that a peer should always have queued for us, as time.
 const QUEUE_TIME: Duration = Duration::from_millis(150);
 /// Bytes asked of a peer of which nothing is known.
@@ -17,8 +19,6 @@ const MIN_SAMPLE: Duration = Duration::from_millis(20);
 /// the same. Who takes this long for less is slow.
 const TELLING_BYTES: u64 = 64 << 10;
 const TELLING_TIME: Duration = Duration::from_millis(500);
-/// Latency of a peer that is near.
-const NEAR: Duration = Duration::from_millis(5);
 /// Latency and rate assumed of a peer of which nothing is known (only to compare peers with each other).
 const ASSUMED_LATENCY: Duration = Duration::from_millis(100);
 const ASSUMED_RATE: f64 = 4e6;

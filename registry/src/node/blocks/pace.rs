@@ -10,13 +10,14 @@ use super::{
     codec::{self, LEVEL, TRIAL_LEVEL},
     effort::Effort,
 };
+use crate::node::socket::NEAR;
 
 /// Parts sent as they are after one that did not shrink, before the next is tried; twice as many after each that did not
 /// either, to a limit.
 const SKIPPED_PARTS: u32 = 8;
 const MOST_SKIPPED_PARTS: u32 = 128;
-/// A part that is taken so soon has a short way, on which time counts more than bytes; and so many bytes a second more.
-const NEAR: Duration = Duration::from_millis(5);
+/// A part that is taken within [`NEAR`] and the time for its bytes at this rate has a short way, on which time counts more
+/// than bytes.
 const NEAR_RATE: f64 = 50e6;
 /// What a part must shrink to, to be worth the asker's time.
 const WORTH_RATIO: f64 = 0.97;

@@ -16,6 +16,7 @@ use crate::node::{
     blocks::{Behaviour, Setup},
     direct::{Directs, dialled_at, handover},
     secure::{Insecure, Tls},
+    transport,
 };
 
 #[derive(NetworkBehaviour)]
@@ -32,19 +33,15 @@ fn swarm(key: Keypair, store: Arc<dyn Blockstore>, hands_over: bool) -> Swarm<No
     let setup = Setup { store, lists: lists(), directs };
     let identify = identify::Behaviour::new(identify::Config::new("test".to_owned(), key.public()));
     let node = Node { identify, blocks: Behaviour::new(setup) };
-    let builder = SwarmBuilder::with_existing_identity(key).with_tokio();
-    let (config, tls) = (tcp::Config::default().nodelay(true), move |_: &Keypair| Ok::<_, Insecure>(tls));
-    match hands_over {
-        true => {
-            let security = (tls, move |_: &Keypair| Ok::<_, Insecure>(handover));
-            let builder = builder.with_tcp(config, security, yamux::Config::default).unwrap();
-            builder.with_behaviour(|_| node).unwrap().build()
-        }
-        false => {
-            let builder = builder.with_tcp(config, tls, yamux::Config::default).unwrap();
-            builder.with_behaviour(|_| node).unwrap().build()
-        }
+    if hands_over {
+        let tcp = transport::tcp(&key, tls, handover).unwrap();
+        let builder = SwarmBuilder::with_existing_identity(key).with_tokio().with_other_transport(|_| tcp).unwrap();
+        return builder.with_behaviour(|_| node).unwrap().build();
     }
+    let security = move |_: &Keypair| Ok::<_, Insecure>(tls);
+    let builder = SwarmBuilder::with_existing_identity(key).with_tokio();
+    let builder = builder.with_tcp(tcp::Config::default().nodelay(true), security, yamux::Config::default).unwrap();
+    builder.with_behaviour(|_| node).unwrap().build()
 }
 
 /// Lets both run until something holds of what came and of the first.
