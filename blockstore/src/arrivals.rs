@@ -1,11 +1,11 @@
 //! Reading a DAG while it arrives.
 //!
 //! [`Arrivals`] is a store through which somebody puts what comes; [`Awaiting`] is the same store for somebody who reads
-//! it, and who waits for a block that is not there yet instead of being told so. What came last is remembered, so that a
-//! reader who keeps up reads nothing back. When no more will come, everybody who waits is told what the store has.
+//! it, and who waits for a block that is not there yet instead of being told so. What came last is remembered until it is
+//! read, so that a reader who keeps up reads nothing back. When no more will come, everybody who waits is told what the store has.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::{Block, Blockstore, Cid, Error, Lease, Multihash, Pin, PutReport, Result, StoreStats};
 
-/// Bytes of blocks remembered.
+/// Bytes of blocks remembered that nobody has read.
 const MAX_RECENT_BYTES: usize = 8 << 20;
 
 /// A store that tells readers when something has been put through it. Clones are the same store.
@@ -38,27 +38,36 @@ struct State {
     recent: Recent,
 }
 
-/// The blocks that came last.
+/// The blocks that came last and were not read.
 #[derive(Debug, Default)]
 struct Recent {
-    blocks: HashMap<Multihash, Bytes>,
+    blocks: HashMap<Multihash, (u64, Bytes)>,
     /// The oldest first.
-    order: VecDeque<Multihash>,
+    order: BTreeMap<u64, Multihash>,
+    next: u64,
     bytes: usize,
 }
 
 impl Recent {
     fn note(&mut self, block: &Block) {
-        if self.blocks.insert(*block.cid().hash(), block.data().clone()).is_some() {
-            return;
-        }
-        self.order.push_back(*block.cid().hash());
+        let hash = *block.cid().hash();
+        self.take(&hash);
+        self.blocks.insert(hash, (self.next, block.data().clone()));
+        self.order.insert(self.next, hash);
+        self.next += 1;
         self.bytes += block.data().len();
         while self.bytes > MAX_RECENT_BYTES
-            && let Some(oldest) = self.order.pop_front()
+            && let Some((_, oldest)) = self.order.first_key_value()
         {
-            self.bytes -= self.blocks.remove(&oldest).map_or(0, |data| data.len());
+            self.take(&oldest.clone());
         }
+    }
+
+    fn take(&mut self, hash: &Multihash) -> Option<Bytes> {
+        let (at, data) = self.blocks.remove(hash)?;
+        self.order.remove(&at);
+        self.bytes -= data.len();
+        Some(data)
     }
 }
 
@@ -90,10 +99,6 @@ impl Arrivals {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn recent(&self, cid: &Cid) -> Option<Bytes> {
-        self.state().recent.blocks.get(cid.hash()).cloned()
     }
 
     /// Looks for something until it is there, or nothing more will come.
@@ -207,17 +212,14 @@ impl Blockstore for Arrivals {
 
 impl Blockstore for Awaiting {
     fn get(&self, cid: &Cid) -> Result<Option<Bytes>> {
-        self.0.wait_for(|store| match self.0.recent(cid) {
-            Some(data) => Ok(Some(data)),
-            None => store.get(cid),
+        self.0.wait_for(|store| {
+            let taken = self.0.state().recent.take(cid.hash());
+            taken.map_or_else(|| store.get(cid), |data| Ok(Some(data)))
         })
     }
 
     fn size(&self, cid: &Cid) -> Result<Option<u32>> {
-        self.0.wait_for(|store| match self.0.recent(cid) {
-            Some(data) => Ok(Some(data.len() as u32)),
-            None => store.size(cid),
-        })
+        self.0.wait_for(|store| store.size(cid))
     }
 
     fn put_many(&self, blocks: &[Block]) -> Result<PutReport> {
@@ -257,22 +259,34 @@ mod tests {
     }
 
     #[test]
-    fn what_came_last_is_remembered_within_bounds_and_until_the_end() {
+    fn what_came_last_is_remembered_until_it_is_read_within_bounds_and_to_the_end() {
         let store = Arc::new(MemoryBlockstore::new());
         let arrivals = Arrivals::new(store.clone());
         let blocks: Vec<Block> = (0..20).map(|number| sample_block(number, 1 << 20)).collect();
         arrivals.put_many(&blocks).unwrap();
-        arrivals.put(&blocks[19]).unwrap();
+        arrivals.put(&blocks[13]).unwrap();
         let cids: Vec<Cid> = blocks.iter().map(|block| *block.cid()).collect();
         store.delete_many(&cids).unwrap();
-        let remembered = || cids.iter().filter(|cid| arrivals.recent(cid).is_some()).count();
-        assert_eq!(remembered(), MAX_RECENT_BYTES >> 20);
+        let remembered = || {
+            let state = arrivals.state();
+            let Recent { blocks, order, bytes, .. } = &state.recent;
+            assert_eq!((order.len(), blocks.values().map(|(_, data)| data.len()).sum()), (blocks.len(), *bytes));
+            cids.iter().map(|cid| blocks.contains_key(cid.hash())).collect::<Vec<_>>()
+        };
+        let newest = MAX_RECENT_BYTES >> 20;
+        assert_eq!(remembered(), (0..20).map(|at| at >= 20 - newest).collect::<Vec<_>>());
         let reader = arrivals.awaiting();
         assert_eq!(reader.get(&cids[19]).unwrap().as_ref(), Some(blocks[19].data()));
-        assert_eq!(reader.size(&cids[19]).unwrap(), Some(1 << 20));
+        assert_eq!(remembered().iter().filter(|is| **is).count(), newest - 1);
+        // One that came again is as new as it came last.
+        arrivals.put(&sample_block(20, 1 << 20)).unwrap();
+        arrivals.put(&blocks[12]).unwrap();
+        arrivals.put(&sample_block(21, 1 << 20)).unwrap();
+        assert!(remembered()[12] && !remembered()[14]);
         arrivals.end();
-        assert_eq!(remembered(), 0);
-        assert_eq!(reader.get(&cids[19]).unwrap(), None);
+        assert!(!remembered().contains(&true));
+        store.delete_many(&cids).unwrap();
+        assert_eq!(reader.get(&cids[13]).unwrap(), None);
     }
 
     #[test]

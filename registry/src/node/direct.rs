@@ -32,6 +32,8 @@ use super::{
 pub(super) const PROTOCOL: &str = "/ggen/blocks/1.0.0/tls";
 /// How long the rest may take.
 const SECURED_WITHIN: Duration = Duration::from_secs(5);
+/// Bytes that are read at once of a connection on which blocks come.
+const READ_BYTES: usize = 256 << 10;
 /// Connections that were handed over and not yet taken; more are closed.
 const QUEUE: usize = 16;
 
@@ -65,7 +67,8 @@ pub(crate) struct Directs {
 /// Both ends: what is composed into the transport, and what the protocol uses.
 pub(super) fn handover(tls: Tls) -> (Handover, Directs) {
     let (sender, taken) = mpsc::channel(QUEUE);
-    (Handover { tls: tls.clone(), sender }, Directs { dialer: Dialer { tls }, taken })
+    let dialer = Dialer { tls: tls.clone().reading(READ_BYTES) };
+    (Handover { tls, sender }, Directs { dialer, taken })
 }
 
 /// Where a peer can be dialled once more, which was dialled at `address`: none if something is in between.

@@ -47,7 +47,7 @@ use self::{gathered::Gathered, verifier::Verifier};
 
 pub(super) const PROTOCOL: &str = "/tls/1.0.0";
 const ALPN: &[u8] = b"libp2p";
-/// Bytes that are read of the socket at once.
+/// Bytes that are read of a socket at once, if nothing else is said.
 const READ_BYTES: usize = 64 << 10;
 
 /// Why a connection cannot be secured.
@@ -74,6 +74,7 @@ pub(crate) enum Insecure {
 pub(crate) struct Tls {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
+    read_bytes: usize,
 }
 
 impl Tls {
@@ -102,7 +103,12 @@ impl Tls {
         client.resumption = Resumption::disabled();
         // No name is told (SNI): an address that is no name sends none.
         client.enable_sni = false;
-        Ok(Self { server: Arc::new(server), client: Arc::new(client) })
+        Ok(Self { server: Arc::new(server), client: Arc::new(client), read_bytes: READ_BYTES })
+    }
+
+    /// As the same peer, where so many bytes are read of a socket at once.
+    pub(super) fn reading(self, read_bytes: usize) -> Self {
+        Self { read_bytes, ..self }
     }
 }
 
@@ -141,7 +147,7 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> InboundConnectionUpgrad
 
     fn upgrade_inbound(self, socket: C, _: Self::Info) -> Self::Future {
         async move {
-            let socket = BufReader::with_capacity(READ_BYTES, socket);
+            let socket = BufReader::with_capacity(self.read_bytes, socket);
             secured(TlsAcceptor::from(self.server).accept(socket).await?.into())
         }
         .boxed()
@@ -156,7 +162,7 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgra
     fn upgrade_outbound(self, socket: C, _: Self::Info) -> Self::Future {
         async move {
             let nobody = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into());
-            let socket = BufReader::with_capacity(READ_BYTES, socket);
+            let socket = BufReader::with_capacity(self.read_bytes, socket);
             secured(TlsConnector::from(self.client).connect(nobody, socket).await?.into())
         }
         .boxed()

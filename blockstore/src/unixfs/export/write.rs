@@ -7,7 +7,7 @@ use std::{
     ops::Deref,
     os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use super::{
@@ -58,7 +58,10 @@ struct Writer<'a, S: ?Sized> {
 }
 
 /// The file that a job's part belongs to.
-type Opened<E> = (Job<E>, Option<Arc<File>>);
+type Opened<E> = (Job<E>, Option<Arc<Shared>>);
+
+/// A file that several threads write: one at a time, as the system has it anyway, which lets the others spin.
+type Shared = Mutex<File>;
 
 impl<S: Blockstore + ?Sized> Writer<'_, S> {
     /// Makes a directory at once, keeps a symlink for later, and passes a file on.
@@ -85,10 +88,10 @@ impl<S: Blockstore + ?Sized> Writer<'_, S> {
     }
 
     /// Opens the file that a part belongs to, once for all its parts.
-    fn open<E: Deref<Target = Entry>>(&self, job: Job<E>, open: &mut Option<Arc<File>>) -> Result<Opened<E>> {
+    fn open<E: Deref<Target = Entry>>(&self, job: Job<E>, open: &mut Option<Arc<Shared>>) -> Result<Opened<E>> {
         *open = match &job {
             Job::Bundle(_) => None,
-            Job::Part { entry, offset: 0, .. } => Some(Arc::new(self.create(entry)?)),
+            Job::Part { entry, offset: 0, .. } => Some(Arc::new(Mutex::new(self.create(entry)?))),
             Job::Part { .. } => open.take(),
         };
         Ok((job, open.clone()))
@@ -120,11 +123,11 @@ impl<S: Blockstore + ?Sized> Writer<'_, S> {
     }
 
     /// Does a job and returns the bytes written; `file` is that of a part.
-    fn run<E: Deref<Target = Entry>>(&self, job: Job<E>, file: Option<&File>) -> Result<u64> {
+    fn run<E: Deref<Target = Entry>>(&self, job: Job<E>, file: Option<&Shared>) -> Result<u64> {
         match job {
             Job::Bundle(entries) => {
                 for entry in &entries {
-                    self.write(&self.create(entry)?, entry, 0, Part::whole(entry))?;
+                    self.write(&Mutex::new(self.create(entry)?), entry, 0, Part::whole(entry))?;
                 }
                 Ok(entries.iter().map(|entry| file_size(entry)).sum())
             }
@@ -134,9 +137,10 @@ impl<S: Blockstore + ?Sized> Writer<'_, S> {
         }
     }
 
-    fn write(&self, file: &File, entry: &Entry, mut offset: u64, part: Part) -> Result<u64> {
+    fn write(&self, file: &Shared, entry: &Entry, mut offset: u64, part: Part) -> Result<u64> {
         let begin = offset;
         part.read(self.store, |data| {
+            let file = file.lock().unwrap_or_else(PoisonError::into_inner);
             file.write_all_at(&data, offset).map_err(Error::io("write", self.path(entry)))?;
             offset += data.len() as u64;
             Ok(())

@@ -6,7 +6,7 @@
 //! on as it is.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -45,6 +45,28 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
         self.written = 0;
         Poll::Ready(Ok(()))
     }
+
+    /// Writes what waits and then of `bytes`, without a copy; returns how much of these.
+    fn write_through(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        while self.written < self.waiting.len() {
+            let before = &self.waiting[self.written..];
+            let both = [IoSlice::new(before), IoSlice::new(bytes)];
+            let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &both))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            if let Some(through) = count.checked_sub(before.len()) {
+                self.waiting.clear();
+                self.written = 0;
+                if through > 0 {
+                    return Poll::Ready(Ok(through));
+                }
+            } else {
+                self.written += count;
+            }
+        }
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
@@ -55,11 +77,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if bytes.len() >= MOST_BYTES {
+            return self.write_through(cx, bytes);
+        }
         if self.waiting.len() >= MOST_BYTES {
             ready!(self.write_out(cx))?;
-        }
-        if self.waiting.is_empty() && bytes.len() >= MOST_BYTES {
-            return Pin::new(&mut self.stream).poll_write(cx, bytes);
         }
         if self.waiting.capacity() == 0 {
             self.waiting.reserve_exact(MOST_BYTES);
@@ -116,6 +138,14 @@ mod tests {
             Poll::Ready(Ok(count))
         }
 
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            self.poll_write(cx, &bytes.iter().flat_map(|bytes| bytes.iter().copied()).collect::<Vec<_>>())
+        }
+
         fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             self.flushed += 1;
             Poll::Ready(Ok(()))
@@ -164,11 +194,12 @@ mod tests {
         assert!(matches!(write(&mut stream, &long), Poll::Ready(Ok(count)) if count == long.len()));
         assert_eq!(stream.stream.writes, std::slice::from_ref(&long));
         assert!(write(&mut stream, b"head").is_ready());
-        assert!(matches!(write(&mut stream, &long), Poll::Ready(Ok(count)) if count == MOST_BYTES - 4));
-        assert!(write(&mut stream, &long).is_ready());
-        assert_eq!(stream.stream.writes[1].len(), MOST_BYTES);
-        assert_eq!(stream.stream.writes[2], long);
-        assert!(flush(&mut stream));
+        stream.stream.room = 2;
+        assert!(write(&mut stream, &long).is_pending());
+        stream.stream.room = 2 + 10;
+        assert!(matches!(write(&mut stream, &long), Poll::Ready(Ok(10))));
+        assert_eq!(stream.stream.writes[1..], [b"he".to_vec(), [b"ad" as &[u8], &long[..10]].concat()]);
+        assert!(flush(&mut stream), "nothing waits");
     }
 
     #[test]
@@ -187,7 +218,8 @@ mod tests {
         let bytes = vec![7; MOST_BYTES];
         assert!(write(&mut stream, &bytes).is_pending(), "it is long, and the stream takes nothing");
         assert!(matches!(write(&mut stream, &bytes[1..]), Poll::Ready(Ok(count)) if count == MOST_BYTES - 1));
-        assert!(matches!(write(&mut stream, &bytes), Poll::Ready(Ok(1))));
+        assert!(write(&mut stream, &bytes).is_pending());
+        assert!(matches!(write(&mut stream, &bytes[1..]), Poll::Ready(Ok(1))));
         assert!(write(&mut stream, &bytes[1..]).is_pending());
         stream.stream.room = usize::MAX;
         assert!(write(&mut stream, &bytes[1..]).is_ready());

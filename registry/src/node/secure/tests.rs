@@ -72,7 +72,7 @@ async fn who_shows_a_certificate_without_its_key_is_not_let_in() {
     client.client_auth_cert_resolver = Arc::clone(&stolen) as _;
     let mut server = (*Tls::new(&mallory).unwrap().server).clone();
     server.cert_resolver = stolen;
-    let thief = Tls { server: Arc::new(server), client: Arc::new(client) };
+    let thief = Tls { server: Arc::new(server), client: Arc::new(client), read_bytes: READ_BYTES };
     let bob = Tls::new(&Keypair::generate_ed25519()).unwrap();
 
     let (left, right) = pipe();
