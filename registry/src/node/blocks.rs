@@ -45,6 +45,7 @@ mod behaviour;
 mod codec;
 mod dictionary;
 mod effort;
+mod event;
 mod handler;
 mod input;
 mod job;
@@ -54,8 +55,10 @@ mod pace;
 mod paths;
 mod receive;
 mod serve;
+mod ways;
 
-pub use behaviour::{Behaviour, Event, Setup};
+pub use behaviour::{Behaviour, Setup};
+pub use event::Event;
 pub use list::{Listed, Lists};
 pub use receive::{End, Order, OrderId, Wanted};
 

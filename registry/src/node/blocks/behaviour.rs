@@ -2,15 +2,13 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
 use futures::future::Either;
-use ggen_blockstore::{Block, Blockstore, Cid};
+use ggen_blockstore::Blockstore;
 use libp2p::{
     Multiaddr, PeerId,
     core::{ConnectedPoint, Endpoint, transport::PortUse},
@@ -26,85 +24,23 @@ use tokio::{
 };
 
 use super::{
+    event::Event,
     handler::{Handler, Report, ReportKind, ToHandler},
     job::Library,
     list::Lists,
     paths::Atlas,
     receive::{End, Order, OrderId, Over, Receiver, SILENT_FOR},
-    serve::{Patience, Server, Share, turn_away},
+    serve::{Patience, Server, turn_away},
+    ways::{IDLE_FOR, Opening, Way, Ways},
 };
 use crate::node::direct::{Dialer, Direct, Directs, Undialled, dialled_at};
 
 /// Streams of peers on which requests come, in all.
 const MAX_STREAMS: usize = 512;
-/// Peers to which streams are opened before anything is asked of them, and how many to each: as many as have orders at once.
-const MAX_PREPARED: usize = 8;
-const PREPARED_STREAMS: usize = 2;
-/// Streams of ours that wait for the next order, of one connection, and for how long.
-const MAX_IDLE: usize = 4;
-const IDLE_FOR: Duration = Duration::from_secs(10);
 /// Streams that are being turned away; more are dropped.
 const MAX_TURNED_AWAY: usize = 64;
 /// Events of transfers that wait for the swarm.
 const EVENT_QUEUE: usize = 16;
-
-/// What the swarm's owner is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// A connected peer speaks this protocol, or no more.
-    Speaks {
-        /// The peer.
-        peer: PeerId,
-        /// Whether it does.
-        speaks: bool,
-    },
-    /// Blocks came for an order, each verified, in its order.
-    Arrived {
-        /// Who sent them.
-        peer: PeerId,
-        /// The order.
-        id: OrderId,
-        /// The blocks.
-        blocks: Vec<Block>,
-    },
-    /// The peer does not have these blocks of an order.
-    Absent {
-        /// The peer.
-        peer: PeerId,
-        /// The order.
-        id: OrderId,
-        /// The blocks.
-        cids: Vec<Cid>,
-    },
-    /// Bytes came, and no whole block yet.
-    Progress {
-        /// Who sent them.
-        peer: PeerId,
-        /// The order.
-        id: OrderId,
-        /// How many bytes of blocks they are since the last blocks.
-        bytes: u64,
-    },
-    /// Nothing more comes for an order.
-    Ended {
-        /// The peer.
-        peer: PeerId,
-        /// The order.
-        id: OrderId,
-        /// Why.
-        end: End,
-    },
-    /// Blocks were sent to a peer.
-    Served {
-        /// The peer.
-        peer: PeerId,
-        /// How many.
-        blocks: u64,
-        /// Their bytes.
-        bytes: u64,
-    },
-}
 
 /// What a [`Behaviour`] is made of.
 #[derive(Debug)]
@@ -117,20 +53,6 @@ pub struct Setup {
     pub(crate) directs: Directs,
 }
 
-/// A stream on which orders are carried out.
-#[derive(Debug)]
-pub(super) struct Way {
-    stream: Either<Stream, Direct>,
-    /// As long as one of a peer's ways has it, its connection counts as used.
-    _uses: Arc<()>,
-}
-
-impl Way {
-    fn is_direct(&self) -> bool {
-        matches!(self.stream, Either::Right(_))
-    }
-}
-
 /// What transfers tell the behaviour.
 #[derive(Debug)]
 pub(super) enum Told {
@@ -140,42 +62,6 @@ pub(super) enum Told {
     Over { peer: PeerId, id: OrderId, end: End, idle: Option<(ConnectionId, Way)> },
     /// The stream that an order was given was closed while it was idle.
     Stale(Box<Order>),
-}
-
-#[derive(Debug)]
-struct Connection {
-    id: ConnectionId,
-    speaks: bool,
-    /// Where it can be dialled once more for a stream alone.
-    address: Option<SocketAddr>,
-    /// Streams that are being opened and of which nothing is asked yet.
-    preparing: usize,
-    /// Streams on which nothing is under way: what was learnt of how much they carry is worth keeping.
-    idle: Vec<(Instant, Way)>,
-    uses: Arc<()>,
-}
-
-impl Connection {
-    fn take_idle(&mut self) -> Option<Way> {
-        let direct = self.idle.iter().rposition(|(_, way)| way.is_direct());
-        let at = direct.or(self.idle.len().checked_sub(1))?;
-        Some(self.idle.swap_remove(at).1)
-    }
-}
-
-#[derive(Debug, Default)]
-struct Peer {
-    connections: Vec<Connection>,
-    speaks: bool,
-    share: Share,
-    /// What is answered on connections of their own, which do not end with the others by themselves.
-    answers: Vec<AbortHandle>,
-}
-
-impl Peer {
-    fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        self.connections.iter_mut().find(|connection| connection.id == id)
-    }
 }
 
 #[derive(Debug)]
@@ -191,7 +77,7 @@ pub struct Behaviour {
     server: Server,
     receiver: Receiver,
     told: mpsc::Receiver<Told>,
-    peers: HashMap<PeerId, Peer>,
+    ways: Ways,
     orders: HashMap<OrderId, Under>,
     receiving: JoinSet<()>,
     answering: JoinSet<()>,
@@ -216,7 +102,7 @@ impl Behaviour {
             server: Server::new(library, Patience::default()),
             receiver: Receiver::new(store, lists, sender, SILENT_FOR),
             told,
-            peers: HashMap::new(),
+            ways: Ways::default(),
             orders: HashMap::new(),
             receiving: JoinSet::new(),
             answering: JoinSet::new(),
@@ -233,11 +119,7 @@ impl Behaviour {
     /// Asks a peer for blocks. What comes of it is told by events, the last of them [`Event::Ended`].
     pub fn order(&mut self, order: Order) {
         let order = Box::new(order);
-        let idle = self.peers.get_mut(&order.peer).and_then(|peer| {
-            let waiting = |connection: &mut Connection| Some((connection.id, connection.take_idle()?));
-            peer.connections.iter_mut().find_map(waiting)
-        });
-        match idle {
+        match self.ways.take_idle(&order.peer) {
             Some((connection, way)) => self.carry(order, connection, way, true),
             None => self.open(order),
         }
@@ -246,55 +128,46 @@ impl Behaviour {
     /// Something will soon be asked of the peers that are connected: streams to some of them are opened, so that the
     /// round trip this takes is over by then.
     pub fn prepare(&mut self) {
-        let speaking = self.peers.iter_mut().filter(|(_, peer)| peer.speaks).take(MAX_PREPARED);
-        for (peer_id, peer) in speaking {
-            let Some(connection) = peer.connections.iter_mut().find(|connection| connection.speaks) else { continue };
-            while connection.idle.len() + connection.preparing < PREPARED_STREAMS {
-                connection.preparing += 1;
-                let (peer_id, id) = (*peer_id, connection.id);
-                if let Some(address) = connection.address {
-                    let dialing = self.dialer.clone().dial(peer_id, address);
-                    self.dialling.spawn(async move { (peer_id, id, dialing.await) });
-                    continue;
+        for Opening { peer, connection, address } in self.ways.prepare() {
+            match address {
+                Some(address) => {
+                    let dialing = self.dialer.clone().dial(peer, address);
+                    self.dialling.spawn(async move { (peer, connection, dialing.await) });
                 }
-                let (handler, event) = (NotifyHandler::One(id), ToHandler::Open(None));
-                self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event });
+                None => self.tell(peer, connection, ToHandler::Open(None)),
             }
         }
         self.wake();
     }
 
-    fn on_prepared(&mut self, peer_id: PeerId, connection: ConnectionId, stream: Option<Either<Stream, Direct>>) {
-        let peer = self.peers.get_mut(&peer_id);
-        let Some(known) = peer.and_then(|peer| peer.connection(connection)) else { return };
-        known.preparing = known.preparing.saturating_sub(1);
-        let uses = Arc::clone(&known.uses);
-        if let Some(stream) = stream {
-            self.keep(peer_id, connection, Way { stream, _uses: uses });
+    fn tell(&mut self, peer_id: PeerId, connection: ConnectionId, event: ToHandler) {
+        self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(connection), event });
+    }
+
+    fn on_prepared(&mut self, peer: PeerId, connection: ConnectionId, stream: Option<Either<Stream, Direct>>) {
+        self.ways.on_prepared(&peer, connection);
+        if let Some(way) = stream.and_then(|stream| self.ways.over(stream, &peer, connection)) {
+            self.keep(peer, connection, way);
         }
     }
 
-    fn on_dialled(&mut self, peer_id: PeerId, connection: ConnectionId, dialled: Result<Direct, Undialled>) {
+    fn on_dialled(&mut self, peer: PeerId, connection: ConnectionId, dialled: Result<Direct, Undialled>) {
         match dialled {
-            Ok(stream) => self.on_prepared(peer_id, connection, Some(Either::Right(stream))),
+            Ok(stream) => self.on_prepared(peer, connection, Some(Either::Right(stream))),
             Err(error) => {
-                tracing::debug!(peer = %peer_id, %error, "blocks share the connection with the rest");
-                let peer = self.peers.get_mut(&peer_id);
-                let Some(known) = peer.and_then(|peer| peer.connection(connection)) else { return };
-                known.address = None;
-                let (handler, event) = (NotifyHandler::One(connection), ToHandler::Open(None));
-                self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event });
+                tracing::debug!(%peer, %error, "blocks share the connection with the rest");
+                if self.ways.on_undialled(&peer, connection) {
+                    self.tell(peer, connection, ToHandler::Open(None));
+                }
             }
         }
     }
 
     fn open(&mut self, order: Box<Order>) {
-        let connections = self.peers.get(&order.peer).map_or(&[][..], |peer| &peer.connections);
-        match connections.iter().find(|connection| connection.speaks).or_else(|| connections.first()) {
-            Some(Connection { id, .. }) => {
-                let (peer_id, handler, event) = (order.peer, NotifyHandler::One(*id), ToHandler::Open(Some(order.id)));
-                self.orders.insert(order.id, Under::Opening(*id, order));
-                self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event });
+        match self.ways.best(&order.peer) {
+            Some(connection) => {
+                self.tell(order.peer, connection, ToHandler::Open(Some(order.id)));
+                self.orders.insert(order.id, Under::Opening(connection, order));
             }
             None => self.ended(order.peer, order.id, End::Broken),
         }
@@ -344,41 +217,28 @@ impl Behaviour {
             self.orders.remove(&id);
             self.ended(peer_id, id, End::Broken);
         }
-        let Some(peer) = self.peers.get_mut(&peer_id) else { return };
-        peer.connections.retain(|other| other.id != connection);
-        if peer.connections.is_empty() {
-            // A peer that was refused since is not answered any more.
-            peer.answers.iter().for_each(AbortHandle::abort);
-            self.peers.remove(&peer_id);
-        } else {
-            self.tell_speaks(peer_id);
-        }
+        self.ways.on_closed(&peer_id, connection);
+        self.tell_news_of(peer_id);
     }
 
     fn on_speaks(&mut self, peer_id: PeerId, connection: ConnectionId, speaks: bool) {
-        let Some(peer) = self.peers.get_mut(&peer_id) else { return };
-        if let Some(connection) = peer.connection(connection) {
-            connection.speaks = speaks;
-        }
-        self.tell_speaks(peer_id);
+        self.ways.on_speaks(&peer_id, connection, speaks);
+        self.tell_news_of(peer_id);
     }
 
-    fn tell_speaks(&mut self, peer_id: PeerId) {
-        let Some(peer) = self.peers.get_mut(&peer_id) else { return };
-        let speaks = peer.connections.iter().any(|connection| connection.speaks);
-        if peer.speaks != speaks {
-            peer.speaks = speaks;
-            self.actions.push_back(ToSwarm::GenerateEvent(Event::Speaks { peer: peer_id, speaks }));
+    fn tell_news_of(&mut self, peer: PeerId) {
+        if let Some(speaks) = self.ways.news_of(&peer) {
+            self.actions.push_back(ToSwarm::GenerateEvent(Event::Speaks { peer, speaks }));
         }
     }
 
     fn on_opened(&mut self, id: OrderId, stream: Stream) {
         match self.orders.remove(&id) {
             Some(Under::Opening(connection, order)) => {
-                let peer = self.peers.get_mut(&order.peer);
-                let Some(known) = peer.and_then(|peer| peer.connection(connection)) else { return };
-                let way = Way { stream: Either::Left(stream), _uses: Arc::clone(&known.uses) };
-                self.carry(order, connection, way, false);
+                match self.ways.over(Either::Left(stream), &order.peer, connection) {
+                    Some(way) => self.carry(order, connection, way, false),
+                    None => self.ended(order.peer, id, End::Broken),
+                }
             }
             // It is not wanted any more: the stream is dropped.
             Some(under @ Under::Receiving(_)) => drop(self.orders.insert(id, under)),
@@ -390,8 +250,8 @@ impl Behaviour {
     fn on_asked(&mut self, peer_id: PeerId, stream: Either<Stream, Direct>) {
         let is_full = self.answering.len() >= MAX_STREAMS;
         let is_direct = matches!(stream, Either::Right(_));
-        let Some(peer) = self.peers.get_mut(&peer_id) else { return };
-        let uses: Vec<_> = peer.connections.iter().map(|connection| Arc::clone(&connection.uses)).collect();
+        let Some(peer) = self.ways.peer(&peer_id) else { return };
+        let uses = peer.uses();
         let permit = Arc::clone(&peer.share.streams).try_acquire_owned();
         let Some(permit) = permit.ok().filter(|_| !is_full) else {
             if self.turned_away.len() < MAX_TURNED_AWAY {
@@ -430,37 +290,22 @@ impl Behaviour {
     }
 
     fn keep(&mut self, peer: PeerId, connection: ConnectionId, way: Way) {
-        let Some(connection) = self.peers.get_mut(&peer).and_then(|peer| peer.connection(connection)) else { return };
-        if connection.idle.len() < MAX_IDLE {
-            connection.idle.push((Instant::now(), way));
-            self.tidying.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + IDLE_FOR)));
+        let now = Instant::now();
+        if self.ways.keep(&peer, connection, way, now) {
+            self.tidying.get_or_insert_with(|| Box::pin(sleep_until(now + IDLE_FOR)));
         }
     }
 
     /// Closes the streams that have waited for long: what is open keeps a connection alive.
     fn tidy(&mut self, cx: &mut Context<'_>) {
         while self.tidying.as_mut().is_some_and(|tidying| tidying.as_mut().poll(cx).is_ready()) {
-            let now = Instant::now();
-            let mut oldest = None::<Instant>;
-            for connection in self.peers.values_mut().flat_map(|peer| &mut peer.connections) {
-                connection.idle.retain(|(since, _)| *since + IDLE_FOR > now);
-                oldest = oldest.into_iter().chain(connection.idle.iter().map(|(since, _)| *since)).min();
-            }
-            self.tidying = oldest.map(|since| Box::pin(sleep_until(since + IDLE_FOR)));
+            self.tidying = self.ways.tidy(Instant::now()).map(|at| Box::pin(sleep_until(at)));
         }
     }
 
-    /// Of each stream that waits for an order, whether it has a connection of its own.
     #[cfg(test)]
-    pub(super) fn idle(&self) -> Vec<bool> {
-        let connections = self.peers.values().flat_map(|peer| &peer.connections);
-        connections.flat_map(|connection| &connection.idle).map(|(_, way)| way.is_direct()).collect()
-    }
-
-    /// How many streams with a connection of their own are answered.
-    #[cfg(test)]
-    pub(super) fn answered(&self) -> usize {
-        self.peers.values().map(|peer| peer.answers.len()).sum()
+    pub(super) fn ways(&self) -> &Ways {
+        &self.ways
     }
 
     fn poll_tasks(&mut self, cx: &mut Context<'_>) {
@@ -523,17 +368,8 @@ impl NetworkBehaviour for Behaviour {
                     ConnectedPoint::Dialer { address, .. } => dialled_at(address),
                     ConnectedPoint::Listener { .. } => None,
                 };
-                let uses = Arc::new(());
-                let (handler, event) = (NotifyHandler::One(connection_id), ToHandler::Uses(Arc::downgrade(&uses)));
-                self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event });
-                self.peers.entry(peer_id).or_default().connections.push(Connection {
-                    id: connection_id,
-                    speaks: false,
-                    address,
-                    preparing: 0,
-                    idle: Vec::new(),
-                    uses,
-                });
+                let uses = self.ways.on_connected(peer_id, connection_id, address);
+                self.tell(peer_id, connection_id, ToHandler::Uses(uses));
             }
             FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
                 self.on_closed(peer_id, connection_id);

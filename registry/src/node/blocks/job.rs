@@ -65,6 +65,16 @@ pub(super) struct Made {
     pub(super) packed: Option<Packed>,
 }
 
+/// How a part is made.
+#[derive(Debug)]
+struct Plan {
+    compresses: bool,
+    /// Bytes of blocks that are read for it.
+    limit: usize,
+    /// Bytes of blocks in it if they go as they are.
+    limit_as_it_is: usize,
+}
+
 /// Blocks that were compressed.
 #[derive(Debug)]
 struct Shrunk {
@@ -127,23 +137,7 @@ impl Job {
         if self.at >= self.asked.len() {
             return Ok(None);
         }
-        let (compresses, shrinks, takes_long_parts) = {
-            let mut pace = self.pace();
-            let (is_own, zstd) = (self.is_own(), self.request.zstd);
-            (
-                zstd && (is_own || pace.compresses()),
-                if is_own { Some(true) } else { pace.shrinks() },
-                pace.is_near_and_settled(),
-            )
-        };
-        let as_it_is = if takes_long_parts { NEAR_PART_BYTES } else { IDENTITY_PART_BYTES };
-        let limit = match (compresses, shrinks) {
-            // Whether it shrinks shows in little.
-            (true, None) if self.is_long => self.next_part_bytes.min(FIRST_PART_BYTES),
-            (true, Some(false)) => IDENTITY_PART_BYTES,
-            (true, _) => self.next_part_bytes,
-            (false, _) => self.next_part_bytes.min(as_it_is),
-        };
+        let Plan { compresses, limit, limit_as_it_is } = self.plan();
         let from = self.at;
         let mut blocks = self.read(limit)?;
         if blocks.is_empty() {
@@ -154,15 +148,30 @@ impl Job {
         let shrunk = if compresses { self.pack(from, &blocks)? } else { None };
         if shrunk.is_none() {
             // What does not shrink goes in smaller parts; the rest is read again.
-            let mut bytes = 0;
-            let fits = blocks.iter().take_while(|block| {
-                bytes += block.len();
-                bytes <= as_it_is
-            });
-            let fitting = fits.count().max(1);
-            blocks.truncate(fitting);
-            self.at = from + fitting;
+            blocks.truncate(fitting(&blocks, limit_as_it_is));
+            self.at = from + blocks.len();
         }
+        Ok(Some(self.made(from, blocks, shrunk)))
+    }
+
+    /// How the next part is made.
+    fn plan(&self) -> Plan {
+        let (is_own, mut pace) = (self.is_own(), self.pace());
+        let compresses = self.request.zstd && (is_own || pace.compresses());
+        let shrinks = if is_own { Some(true) } else { pace.shrinks() };
+        let limit_as_it_is = if pace.is_near_and_settled() { NEAR_PART_BYTES } else { IDENTITY_PART_BYTES };
+        let limit = match (compresses, shrinks) {
+            // Whether it shrinks shows in little.
+            (true, None) if self.is_long => self.next_part_bytes.min(FIRST_PART_BYTES),
+            (true, Some(false)) => IDENTITY_PART_BYTES,
+            (true, _) => self.next_part_bytes,
+            (false, _) => self.next_part_bytes.min(limit_as_it_is),
+        };
+        Plan { compresses, limit, limit_as_it_is }
+    }
+
+    /// The part that has the blocks asked for from `from` to here.
+    fn made(&self, from: usize, blocks: Vec<Bytes>, shrunk: Option<Shrunk>) -> Made {
         let asked = &self.asked[from..self.at];
         let bytes = asked.iter().map(|(_, listed)| u64::from(listed.size)).sum();
         let (payload, encoding, packed) = match shrunk {
@@ -175,7 +184,7 @@ impl Job {
         };
         let payload_bytes = payload.iter().map(Bytes::len).sum::<usize>() as u32;
         let header = Header::Blocks(Part { blocks: asked.len() as u32, payload_bytes, sizes, encoding });
-        Ok(Some(Made { header, payload, blocks: asked.len() as u64, bytes, packed }))
+        Made { header, payload, blocks: asked.len() as u64, bytes, packed }
     }
 
     /// Reads the next blocks, to about `limit` bytes and at least one; none if the next ones are not here, which are
@@ -264,6 +273,16 @@ impl Job {
     fn pace(&self) -> std::sync::MutexGuard<'_, Pace> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How many of the blocks have so many bytes together; one at least.
+fn fitting(blocks: &[Bytes], limit: usize) -> usize {
+    let mut bytes = 0;
+    let fits = blocks.iter().take_while(|block| {
+        bytes += block.len();
+        bytes <= limit
+    });
+    fits.count().max(1)
 }
 
 /// Where the blocks of the list asked for stand in the references.

@@ -12,9 +12,10 @@ use tokio::{
 };
 
 use super::{
-    behaviour::{Event, Told},
+    behaviour::Told,
     codec,
     dictionary::Sources,
+    event::Event,
     input::read_frame,
     list::{Listed, Lists, Unreadable},
     message::{

@@ -15,7 +15,8 @@ use tokio::{
 };
 
 use super::{
-    behaviour::{Event, Told},
+    behaviour::Told,
+    event::Event,
     input::read_frame,
     job::{Job, Library, Made},
     list::Unreadable,

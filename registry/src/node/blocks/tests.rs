@@ -11,7 +11,8 @@ use libp2p::PeerId;
 use tokio::sync::mpsc;
 
 use super::{
-    behaviour::{Event, Told},
+    behaviour::Told,
+    event::Event,
     job::Library,
     list::{Listed, Lists},
     message::MAX_WANTED,
