@@ -38,7 +38,7 @@ struct State {
     recent: Recent,
 }
 
-/// The blocks that came last and were not read.
+/// The blocks that came last and were not read since.
 #[derive(Debug, Default)]
 struct Recent {
     blocks: HashMap<Multihash, (u64, Bytes)>,

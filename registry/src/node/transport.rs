@@ -9,7 +9,6 @@ use libp2p::{
     PeerId, Transport,
     core::{
         Negotiated, UpgradeInfo,
-        muxing::StreamMuxerBox,
         upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, Version},
     },
     identity::Keypair,
@@ -24,13 +23,16 @@ use super::{
 
 const NOISE: &str = "/noise";
 
+type Stream = Either<Secured<Negotiated<Socket>>, noise::Output<Negotiated<Socket>>>;
+type Connection = yamux::Muxer<Negotiated<Stream>>;
+
 /// The TCP transport of a node.
 pub(super) fn tcp(
     identity: &Keypair,
     tls: Tls,
     handover: Handover,
 ) -> Result<
-    impl Transport<Output = (PeerId, StreamMuxerBox), Dial: Send, ListenerUpgrade: Send, Error: Send + Sync>
+    impl Transport<Output = (PeerId, Connection), Dial: Send, ListenerUpgrade: Send, Error: Send + Sync>
     + Send
     + Unpin
     + use<>,
@@ -42,8 +44,7 @@ pub(super) fn tcp(
         .map(|stream, _| Socket::new(stream))
         .upgrade(Version::V1Lazy)
         .authenticate(security)
-        .multiplex(yamux::Config::default())
-        .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection))))
+        .multiplex(yamux::Config::default()))
 }
 
 /// The ways to secure a connection, the best first.
@@ -54,7 +55,7 @@ struct Security {
     handover: Handover,
 }
 
-type Upgraded = (PeerId, Either<Secured<Negotiated<Socket>>, noise::Output<Negotiated<Socket>>>);
+type Upgraded = (PeerId, Stream);
 type Upgrading = BoxFuture<'static, Result<Upgraded, Insecure>>;
 
 impl UpgradeInfo for Security {

@@ -105,6 +105,8 @@ pub(crate) struct Download {
     done: Downloaded,
     /// Releases of what is brought that may be here already, the nearest first.
     others: Vec<Cid>,
+    /// The DHT was asked whose the name of it is.
+    was_looked_up: bool,
     _lease: Lease,
 }
 
@@ -126,7 +128,8 @@ impl Download {
     pub(crate) fn offline(store: Arc<dyn Blockstore>, limits: DownloadLimits, reporter: Arc<dyn Reporter>) -> Self {
         let lease = store.lease();
         let (totals, done) = (Totals::default(), Downloaded::default());
-        Self { store, network: None, limits, reporter, totals, done, others: Vec::new(), _lease: lease }
+        let others = Vec::new();
+        Self { store, network: None, limits, reporter, totals, done, others, was_looked_up: false, _lease: lease }
     }
 
     /// Providers are looked for under this CID too from now on, whenever the session wants more peers.
@@ -142,6 +145,16 @@ impl Download {
             Some(network) => network.ask_first(peer).await,
             None => Ok(()),
         }
+    }
+
+    /// The DHT is asked whose the name of it is.
+    pub(crate) fn on_lookup(&mut self) {
+        self.was_looked_up = true;
+    }
+
+    /// Whether the DHT was asked whose the name of it is.
+    pub(crate) fn was_looked_up(&self) -> bool {
+        self.was_looked_up
     }
 
     /// Says what is retrieved, for the book of peers: its name for people, and, once it is certain whose package it is,

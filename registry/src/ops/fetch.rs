@@ -78,7 +78,7 @@ impl Operations {
             let store = self.store.clone();
             failure::blocking(move || output.write(&*store)).await?
         };
-        self.remember_source(&identified.found, &download, started);
+        self.remember_source(&identified.found, &download);
         Ok(report(&identified.found, path, written, &download, started))
     }
 
@@ -112,13 +112,11 @@ impl Operations {
         failure::blocking(move || Ok(Written::from(staged.commit().map_err(failure::store)?))).await
     }
 
-    /// The next package of the same publisher is asked of whom this one came from, unless this one was: then the DHT was
-    /// not asked.
-    fn remember_source(&self, found: &Found, download: &Download, started: Instant) {
+    /// The next package of the same publisher is asked of whom this one came from, if the DHT was asked for this one.
+    fn remember_source(&self, found: &Found, download: &Download) {
         let most = download.so_far().sources.iter().max_by_key(|(_, bytes)| **bytes);
-        if let (Some(publisher), Some((_, release)), Some((peer, _))) = (found.publisher, &found.release, most)
-            && self.sources.of(&publisher, started).is_none()
-            && self.sources.heard_of(&publisher, &release.package, started).is_none()
+        if let (Some(publisher), Some(_), Some((peer, _))) = (found.publisher, &found.release, most)
+            && download.was_looked_up()
         {
             self.sources.looked_up(publisher, *peer, Instant::now());
         }

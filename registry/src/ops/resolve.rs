@@ -88,13 +88,15 @@ impl Operations {
         {
             return Ok(vec![claim]);
         }
+        download.on_lookup();
         let answers = self.ask_the_dht(wanted).await?;
         answers.liars.into_iter().for_each(|liar| download.blame(liar, Fault::InvalidRecord));
         Ok(answers.claims)
     }
 
-    /// The claim of a publisher, if somebody is known who can be asked, or if it was announced lately. Who is asked
-    /// knows what was published since the announcement.
+    /// The newest claim of a publisher that can be had without the DHT: what somebody who is known says, who may know of
+    /// more than was announced, and what was announced, of which that one may not know yet. One that shows no version
+    /// that fits is not enough.
     async fn claim_of(
         &self,
         download: &mut Download,
@@ -102,22 +104,34 @@ impl Operations {
         wanted: &Wanted<'_>,
     ) -> Result<Option<Claim>, Failure> {
         let now = Instant::now();
-        if let Some(peer) = self.sources.of(&publisher, now) {
-            download.ask_first(peer).await.map_err(failure::stopped)?;
-            let claim = self.ask_source(download, peer, publisher, wanted.package).await?;
-            if claim.is_some() {
-                return Ok(claim);
+        let asked = self.claim_of_source(download, publisher, wanted.package, now).await?;
+        let heard = self.sources.heard_of(&publisher, wanted.package, now);
+        let claim = match heard.filter(|heard| heard.is_newer_than(asked.as_ref())) {
+            Some(Heard { claim, peer, .. }) => {
+                download.ask_first(peer).await.map_err(failure::stopped)?;
+                self.keep(vec![claim.clone()]).await?;
+                Some(claim)
             }
+            None => asked,
+        };
+        Ok(claim.filter(|claim| choose(claim.versions(), wanted).is_ok()))
+    }
+
+    /// What a peer says that lately had something of the publisher.
+    async fn claim_of_source(
+        &self,
+        download: &mut Download,
+        publisher: PublisherId,
+        package: &PackageId,
+        now: Instant,
+    ) -> Result<Option<Claim>, Failure> {
+        let Some(peer) = self.sources.of(&publisher, now) else { return Ok(None) };
+        download.ask_first(peer).await.map_err(failure::stopped)?;
+        let claim = self.ask_source(download, peer, publisher, package).await?;
+        if claim.is_none() {
             self.sources.forget(&publisher);
         }
-        let heard = self.sources.heard_of(&publisher, wanted.package, now);
-        let Some(Heard { claim, peer, .. }) = heard.filter(|heard| choose(heard.claim.versions(), wanted).is_ok())
-        else {
-            return Ok(None);
-        };
-        download.ask_first(peer).await.map_err(failure::stopped)?;
-        self.keep(vec![claim.clone()]).await?;
-        Ok(Some(claim))
+        Ok(claim)
     }
 
     /// Asks a peer that lately had what was wanted of a publisher for the claim on another package of it. None sends one

@@ -37,6 +37,13 @@ pub(crate) struct Heard {
     at: Instant,
 }
 
+impl Heard {
+    /// Whether it stands for more than what somebody said who was asked.
+    pub(super) fn is_newer_than(&self, asked: Option<&Claim>) -> bool {
+        asked.is_none_or(|asked| self.claim.head().order() > asked.head().order())
+    }
+}
+
 #[derive(Debug, Default)]
 struct Memory {
     known: HashMap<PublisherId, Known>,
@@ -126,7 +133,11 @@ mod tests {
         assert!(sources.heard_of(&publisher, &bottle, now).is_none());
         assert!(sources.heard_of(&Actor::new(2).chain.publisher(), &lamp, now).is_none());
         assert!(sources.heard_of(&publisher, &lamp, now + HOLDS_FOR).is_none());
+        let (heard, former) = (sources.heard_of(&publisher, &lamp, now).unwrap(), actor.claim("tests/lamp"));
         actor.publish("tests/bottle", "1.0.0");
+        assert!(heard.is_newer_than(None) && !heard.is_newer_than(Some(&former)));
+        assert!(!heard.is_newer_than(Some(&actor.claim("tests/bottle"))));
+        assert!(Heard { claim: actor.claim("tests/bottle"), ..heard }.is_newer_than(Some(&former)));
         sources.heard(actor.claim("tests/bottle"), peer, now);
         assert!(sources.heard_of(&publisher, &lamp, now).is_none(), "its head is no longer the newest");
         assert!(sources.heard_of(&publisher, &bottle, now).is_some());

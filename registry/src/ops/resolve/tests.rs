@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Instant};
 use tempfile::TempDir;
 
 use crate::{
-    Progress, Registry,
+    ErrorKind, Progress, Registry,
     index::{ClaimQuestion, actor::Actor},
     node::Protocol,
     ops::testing::{address, connect, eventually, fetch, fetch_request, open, publish},
@@ -61,7 +61,8 @@ async fn what_its_publisher_has_just_announced_costs_no_walk_through_the_dht() {
 
     // A version that was not announced may be out all the same.
     let request = fetch_request(&format!("{publisher}/tests/lamp@=1.0.1"), &work.path().join("unannounced"));
-    bob.fetch(request, Arc::new(|_: Progress| {})).await.unwrap_err();
+    let failure = bob.fetch(request, Arc::new(|_: Progress| {})).await.unwrap_err();
+    assert_eq!(failure.kind, ErrorKind::NotFound);
     let walked = dht_walks(&bob).await;
     assert!(walked > before);
 
