@@ -4,13 +4,13 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use ggen_blockstore::Blockstore;
 use libp2p::{
-    PeerId, StreamProtocol, Swarm, SwarmBuilder,
+    PeerId, StreamProtocol, Swarm,
     allow_block_list::{self, BlockedPeers},
     connection_limits::{self, ConnectionLimits},
     gossipsub, identify,
     identity::Keypair,
     kad, mdns, memory_connection_limits, ping,
-    swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
+    swarm::{self, NetworkBehaviour, behaviour::toggle::Toggle},
 };
 
 use super::{
@@ -22,7 +22,7 @@ use super::{
     requests::{self, Protocol},
     secure::Tls,
     sighting::Treatment,
-    transport::tcp,
+    transport,
 };
 use crate::Config;
 
@@ -136,25 +136,14 @@ pub(crate) fn swarm(
     answers: bool,
     reach: &Reach,
 ) -> Result<Swarm<Behaviour>, StartError> {
-    let (resolver, resolver_options) = configuration(&config.dns_servers);
-    let transport = |error: &dyn std::fmt::Display| StartError::Transport(error.to_string());
-    let tls = Tls::new(&key).map_err(|error| transport(&error))?;
+    let failed = |error: &dyn std::fmt::Display| StartError::Transport(error.to_string());
+    let tls = Tls::new(&key).map_err(|error| failed(&error))?;
     let (handover, directs) = direct::handover(tls.clone());
-    let tcp = tcp(&key, tls, handover).map_err(|error| transport(&error))?;
-    let swarm = SwarmBuilder::with_existing_identity(key)
-        .with_tokio()
-        .with_quic()
-        .with_other_transport(|_| tcp)
-        .map_err(|error| transport(&error))?
-        .with_dns_config(resolver, resolver_options)
-        .with_behaviour(|key| {
-            compose(key, config, knowledge, directs, answers, reach).map_err(|error| Box::new(error) as Box<_>)
-        })
-        .map_err(|error| transport(&error))?
-        .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_CONNECTION))
-        .with_connection_timeout(config.timeouts.dial())
-        .build();
-    Ok(swarm)
+    let (resolver, within) = (configuration(&config.dns_servers), config.timeouts.dial());
+    let transport = transport::all(&key, tls, handover, resolver, within).map_err(|error| failed(&error))?;
+    let behaviour = compose(&key, config, knowledge, directs, answers, reach)?;
+    let swarm = swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE_CONNECTION);
+    Ok(Swarm::new(transport, behaviour, key.public().to_peer_id(), swarm))
 }
 
 fn compose(

@@ -1,18 +1,24 @@
-//! How a node talks over TCP: secured by TLS or Noise, many streams in one connection by yamux; or a connection that is
-//! for blocks alone ([`direct`](super::direct)).
+//! How a node talks: over QUIC, or over TCP, there secured by TLS or Noise, with many streams in one connection by yamux;
+//! or on a connection that is for blocks alone ([`direct`](super::direct)).
+
+use std::time::Duration;
 
 use futures::{
     FutureExt, TryFutureExt,
     future::{self, BoxFuture, Either},
 };
+use hickory_resolver::config::{ResolverConfig, ResolverOpts};
 use libp2p::{
-    PeerId, Transport,
+    PeerId, Transport as _,
     core::{
         Negotiated, UpgradeInfo,
+        muxing::StreamMuxerBox,
+        transport::{Boxed, timeout::TransportTimeout},
         upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, Version},
     },
+    dns,
     identity::Keypair,
-    noise, tcp, yamux,
+    noise, quic, tcp, yamux,
 };
 
 use super::{
@@ -23,28 +29,34 @@ use super::{
 
 const NOISE: &str = "/noise";
 
-type Stream = Either<Secured<Negotiated<Socket>>, noise::Output<Negotiated<Socket>>>;
-type Connection = yamux::Muxer<Negotiated<Stream>>;
+/// How a node connects: by peer id, over whatever it was dialled.
+pub(super) type Transport = Boxed<(PeerId, StreamMuxerBox)>;
 
-/// The TCP transport of a node.
-pub(super) fn tcp(
+/// All transports of a node. What takes longer than `within` to connect fails.
+pub(super) fn all(
     identity: &Keypair,
     tls: Tls,
     handover: Handover,
-) -> Result<
-    impl Transport<Output = (PeerId, Connection), Dial: Send, ListenerUpgrade: Send, Error: Send + Sync>
-    + Send
-    + Unpin
-    + use<>,
-    noise::Error,
-> {
+    (resolver, options): (ResolverConfig, ResolverOpts),
+    within: Duration,
+) -> Result<Transport, noise::Error> {
+    let quic = quic::tokio::Transport::new(quic::Config::new(identity));
+    let quic = quic.map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection))).boxed();
+    let either = tcp(identity, tls, handover)?.or_transport(quic).map(|connected, _| connected.into_inner()).boxed();
+    Ok(TransportTimeout::new(dns::tokio::Transport::custom(either, resolver, options), within).boxed())
+}
+
+/// TCP alone. Boxed, because libp2p logs the types of what it is composed of.
+pub(super) fn tcp(identity: &Keypair, tls: Tls, handover: Handover) -> Result<Transport, noise::Error> {
     let security = Security { tls, noise: noise::Config::new(identity)?, handover };
     let sockets = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
     Ok(sockets
         .map(|stream, _| Socket::new(stream))
         .upgrade(Version::V1Lazy)
         .authenticate(security)
-        .multiplex(yamux::Config::default()))
+        .multiplex(yamux::Config::default())
+        .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)))
+        .boxed())
 }
 
 /// The ways to secure a connection, the best first.
@@ -55,7 +67,7 @@ struct Security {
     handover: Handover,
 }
 
-type Upgraded = (PeerId, Stream);
+type Upgraded = (PeerId, Either<Secured<Negotiated<Socket>>, noise::Output<Negotiated<Socket>>>);
 type Upgrading = BoxFuture<'static, Result<Upgraded, Insecure>>;
 
 impl UpgradeInfo for Security {
