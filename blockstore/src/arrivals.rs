@@ -2,7 +2,8 @@
 //!
 //! [`Arrivals`] is a store through which somebody puts what comes; [`Awaiting`] is the same store for somebody who reads
 //! it, and who waits for a block that is not there yet instead of being told so. What came last is remembered until it is
-//! read, so that a reader who keeps up reads nothing back. When no more will come, everybody who waits is told what the store has.
+//! read, so that a reader who keeps up reads nothing back. When no more will come, everybody who waits is told what the
+//! store has.
 
 use std::{
     collections::{BTreeMap, HashMap},

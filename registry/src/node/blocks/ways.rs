@@ -215,3 +215,58 @@ impl Ways {
         self.peers.values().map(|peer| peer.answers.len()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address() -> Option<SocketAddr> {
+        Some(([127, 0, 0, 1], 4001).into())
+    }
+
+    #[test]
+    fn a_peer_speaks_as_long_as_one_of_its_connections_does() {
+        let (mut ways, peer) = (Ways::default(), PeerId::random());
+        let ids = [1, 2].map(ConnectionId::new_unchecked);
+        ids.iter().for_each(|id| drop(ways.on_connected(peer, *id, None)));
+        assert_eq!((ways.news_of(&peer), ways.best(&peer)), (None, Some(ids[0])));
+        ways.on_speaks(&peer, ids[1], true);
+        assert_eq!((ways.news_of(&peer), ways.best(&peer)), (Some(true), Some(ids[1])));
+        assert_eq!(ways.news_of(&peer), None, "it was told");
+        ways.on_closed(&peer, ids[1]);
+        assert_eq!((ways.news_of(&peer), ways.best(&peer)), (Some(false), Some(ids[0])));
+        ways.on_closed(&peer, ids[0]);
+        assert_eq!((ways.news_of(&peer), ways.best(&peer)), (None, None));
+    }
+
+    #[test]
+    fn streams_are_prepared_once_and_where_they_can_be_dialled_until_that_failed() {
+        let (mut ways, peer, connection) = (Ways::default(), PeerId::random(), ConnectionId::new_unchecked(1));
+        drop(ways.on_connected(peer, connection, address()));
+        assert_eq!(ways.prepare(), [], "it does not speak");
+        ways.on_speaks(&peer, connection, true);
+        ways.news_of(&peer);
+        assert_eq!(ways.prepare(), [Opening { peer, connection, address: address() }; PREPARED_STREAMS]);
+        assert_eq!(ways.prepare(), [], "they are on their way");
+        ways.on_prepared(&peer, connection);
+        assert!(ways.on_undialled(&peer, connection));
+        assert_eq!(ways.prepare(), [Opening { peer, connection, address: None }]);
+        ways.on_closed(&peer, connection);
+        assert!(!ways.on_undialled(&peer, connection));
+    }
+
+    #[tokio::test]
+    async fn what_is_answered_ends_and_a_connection_is_unused_when_the_last_one_closes() {
+        let (mut ways, peer) = (Ways::default(), PeerId::random());
+        let ids = [1, 2].map(ConnectionId::new_unchecked);
+        let uses = ids.map(|id| ways.on_connected(peer, id, None));
+        let answer = tokio::spawn(std::future::pending::<()>());
+        ways.peer(&peer).unwrap().answers.push(answer.abort_handle());
+        ways.on_closed(&peer, ids[0]);
+        assert_eq!(uses.each_ref().map(|uses| uses.upgrade().is_some()), [false, true]);
+        assert!(!answer.is_finished());
+        ways.on_closed(&peer, ids[1]);
+        assert!(answer.await.unwrap_err().is_cancelled());
+        assert!(ways.peer(&peer).is_none());
+    }
+}
