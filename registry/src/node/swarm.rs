@@ -13,11 +13,13 @@ pub(super) use listen::listen;
 
 use std::{
     collections::{HashMap, HashSet},
+    future::poll_fn,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use libp2p::{
     Multiaddr, PeerId, Swarm, gossipsub,
     kad::Mode,
@@ -118,6 +120,16 @@ pub(crate) struct Parts {
     pub(crate) policy: Arc<dyn RecordPolicy>,
 }
 
+/// What happens next; None if `or_idle` is asked for and the swarm has nothing left to do.
+async fn next_event(swarm: &mut Swarm<Behaviour>, or_idle: bool) -> Option<SwarmEvent<BehaviourEvent>> {
+    poll_fn(|cx| match swarm.select_next_some().poll_unpin(cx) {
+        Poll::Ready(event) => Poll::Ready(Some(event)),
+        Poll::Pending if or_idle => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
 impl Driver {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts {
@@ -188,7 +200,10 @@ impl Driver {
                     None | Some(Command::Shutdown) => break,
                     Some(command) => self.on_command(command),
                 },
-                event = self.swarm.select_next_some() => self.on_swarm_event(event),
+                event = next_event(&mut self.swarm, self.openings.have_closed()) => match event {
+                    Some(event) => self.on_swarm_event(event),
+                    None => self.openings.tell_closed(),
+                },
                 Some(Ok(admission)) = self.admissions.join_next() => self.on_admission(admission),
                 () = tokio::time::sleep_until(named.into()) => self.openings.give_up(Instant::now(), &self.swarm),
                 Some(Ok(outcome)) = self.lookups.join_next() => self.on_looked_up(outcome),

@@ -116,19 +116,23 @@ impl Openings {
             let closing = opening.listeners.into_keys().collect();
             self.retreats.push(Retreat { closing, error, reply: opening.reply });
         }
-        self.tell_retreats();
         others
     }
 
-    /// A listener is no more, for whatever reason.
+    /// A listener is no more, for whatever reason. Its socket is closed when the swarm is polled the next time.
     fn on_closed(&mut self, listener: ListenerId) {
         for retreat in &mut self.retreats {
             retreat.closing.remove(&listener);
         }
-        self.tell_retreats();
     }
 
-    fn tell_retreats(&mut self) {
+    /// Whether a failure is to be told of as soon as the swarm has nothing left to do.
+    pub(super) fn have_closed(&self) -> bool {
+        self.retreats.iter().any(|retreat| retreat.closing.is_empty())
+    }
+
+    /// The swarm has nothing left to do: what was closed is.
+    pub(super) fn tell_closed(&mut self) {
         for retreat in self.retreats.extract_if(.., |retreat| retreat.closing.is_empty()) {
             // An asker that no longer waits needs no answer.
             let _unasked = retreat.reply.send(Err(retreat.error));
@@ -162,7 +166,6 @@ impl Driver {
                 Err(error) => {
                     let closing = listeners.into_keys().filter(|id| self.swarm.remove_listener(*id)).collect();
                     self.openings.retreats.push(Retreat { closing, error, reply });
-                    self.openings.tell_retreats();
                     return;
                 }
             };
@@ -201,11 +204,14 @@ mod tests {
         assert_eq!(openings.on_failed(second.0, "gone"), [first.0]);
         answer.try_recv().expect_err("the first is still open");
         openings.on_closed(first.0);
+        answer.try_recv().expect_err("its socket is still open");
+        assert!(openings.have_closed());
+        openings.tell_closed();
         match answer.try_recv().unwrap() {
             Err(StartError::Listen { address, reason }) => assert_eq!((address, reason.as_str()), (second.1, "gone")),
             other => panic!("{other:?}"),
         }
         assert_eq!(openings.on_failed(second.0, "gone"), [], "once is enough");
-        assert!(other_answer.try_recv().is_err(), "another opening goes on");
+        assert!(!openings.have_closed() && other_answer.try_recv().is_err(), "another opening goes on");
     }
 }
