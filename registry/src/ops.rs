@@ -15,6 +15,7 @@ mod loopback;
 mod mirror;
 mod news;
 mod node;
+pub(crate) mod own_thread;
 mod peers;
 mod pins;
 mod policy;

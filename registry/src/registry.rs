@@ -21,7 +21,7 @@ use crate::{
     index::Catalog,
     keys::KeyStore,
     node,
-    ops::{ClaimPolicy, Imports, KnownPeers, Manifests, Mirror, Newsroom, Operations, failed, treatments},
+    ops::{ClaimPolicy, Imports, KnownPeers, Manifests, Mirror, Newsroom, Operations, failed, own_thread, treatments},
     place::{Opened, Place},
 };
 
@@ -245,9 +245,13 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn fetch(&self, request: FetchRequest, reporter: Arc<dyn Reporter>) -> Result<Fetched, Failure> {
-        let fetched = self.inner.operations.fetch(request, reporter).await;
-        self.inner.operations.tidy().await;
-        fetched
+        let operations = Arc::clone(&self.inner.operations);
+        own_thread::run(async move {
+            let fetched = operations.fetch(request, reporter).await;
+            operations.tidy().await;
+            fetched
+        })
+        .await
     }
 
     /// Searches the catalog.

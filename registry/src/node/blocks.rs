@@ -16,7 +16,7 @@
 //! ```
 //! | request (length as varint first, to 64 KiB) | |
 //! |---|---|
-//! | flags: bit 0 zstd is accepted, bit 1 the list's own blocks are wanted | 1 byte |
+//! | flags: bit 0 zstd is accepted, bit 1 the list's own blocks are wanted, bit 2 (with 1) and then all that it names, if together they are no more than the most | 1 byte |
 //! | list | length as varint, CID |
 //! | bytes that a dictionary may have, in all for one part | varint |
 //! | references | number as varint (to 3), then as the list |

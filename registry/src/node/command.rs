@@ -59,7 +59,7 @@ pub(crate) enum Command {
     /// Name the connected peers that can be asked.
     Speakers { protocol: Protocol, reply: oneshot::Sender<Vec<PeerId>> },
     /// Open a block session.
-    OpenSession { events: SessionSender, least_reputation: f64, reply: oneshot::Sender<SessionId> },
+    OpenSession { events: SessionSender, least_reputation: f64, reply: oneshot::Sender<(SessionId, Vec<PeerId>)> },
     /// Name the list that wants of a session have places in.
     Describe { session: SessionId, list: ListSource },
     /// Want blocks in a session.

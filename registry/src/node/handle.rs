@@ -199,13 +199,14 @@ impl Handle {
         answer.await.map_err(|_| Stopped)
     }
 
-    /// Opens a block session, which asks no peer of a lower reputation than `least_reputation`.
-    pub(crate) async fn open_session(&self, least_reputation: f64) -> Result<Session, Stopped> {
+    /// Opens a block session, which asks no peer of a lower reputation than `least_reputation`. Returns it with the peers
+    /// that are connected.
+    pub(crate) async fn open_session(&self, least_reputation: f64) -> Result<(Session, Vec<PeerId>), Stopped> {
         let (events, receiver) = session_channel(SESSION_BYTES);
         let (reply, answer) = oneshot::channel();
         self.send(Command::OpenSession { events, least_reputation, reply }).await?;
-        let id = answer.await.map_err(|_| Stopped)?;
-        Ok(Session::new(id, self.clone(), receiver))
+        let (id, connected) = answer.await.map_err(|_| Stopped)?;
+        Ok((Session::new(id, self.clone(), receiver), connected))
     }
 
     /// Treats a peer so from now on; connections with one that is refused are closed.

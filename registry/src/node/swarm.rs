@@ -252,7 +252,8 @@ impl Driver {
                 let spec = bitswap::SessionSpec { output: events, peers: Vec::new(), least_reputation };
                 let id = self.bitswap().open_session(spec);
                 self.swarm.behaviour_mut().blocks.prepare();
-                if reply.send(id).is_err() {
+                let connected = self.swarm.connected_peers().copied().collect();
+                if reply.send((id, connected)).is_err() {
                     self.bitswap().close_session(id);
                 }
             }

@@ -32,6 +32,7 @@ use self::{
     source::{Dag, List, Source},
     worker::{Queued, Worker},
 };
+use super::own_thread;
 use crate::{
     Fault, PeerBook, Progress, Reporter,
     node::{Handle, ListSource, Place, Stopped},
@@ -107,6 +108,8 @@ pub(crate) struct Download {
     others: Vec<Cid>,
     /// The DHT was asked whose the name of it is.
     was_looked_up: bool,
+    /// What came before it was wanted by name, with the list that names it.
+    unasked: HashSet<Cid>,
     _lease: Lease,
 }
 
@@ -128,8 +131,19 @@ impl Download {
     pub(crate) fn offline(store: Arc<dyn Blockstore>, limits: DownloadLimits, reporter: Arc<dyn Reporter>) -> Self {
         let lease = store.lease();
         let (totals, done) = (Totals::default(), Downloaded::default());
-        let others = Vec::new();
-        Self { store, network: None, limits, reporter, totals, done, others, was_looked_up: false, _lease: lease }
+        let (others, unasked) = (Vec::new(), HashSet::new());
+        Self {
+            store,
+            network: None,
+            limits,
+            reporter,
+            totals,
+            done,
+            others,
+            was_looked_up: false,
+            unasked,
+            _lease: lease,
+        }
     }
 
     /// Providers are looked for under this CID too from now on, whenever the session wants more peers.
@@ -230,7 +244,7 @@ impl Download {
             let mut from_the_end = candidates.into_iter().rev();
             from_the_end.find_map(|want| store.has(&want.cid).map(|is_here| (!is_here).then_some(want)).transpose())
         };
-        let missing = tokio::task::spawn_blocking(last_missing).await.map_err(DownloadError::Worker)?;
+        let missing = own_thread::blocking(last_missing).await.map_err(DownloadError::Worker)?;
         if let Some(last) = missing.transpose()? {
             self.list(vec![Want { place: Some(Place::Own), ..last }]).await?;
         }
@@ -240,17 +254,24 @@ impl Download {
     async fn here(&self, cid: Cid) -> Result<bytes::Bytes, DownloadError> {
         let store = self.store.clone();
         let read = move || store.get(&cid)?.ok_or(ggen_blockstore::Error::NotFound { cid });
-        Ok(tokio::task::spawn_blocking(read).await.map_err(DownloadError::Worker)??)
+        Ok(own_thread::blocking(read).await.map_err(DownloadError::Worker)??)
     }
 
     /// Brings all the blocks of a short list.
     pub(crate) async fn list(&mut self, list: Vec<Want>) -> Result<(), DownloadError> {
-        self.bring(List::new(std::iter::once(Ok(list)))).await
+        if own_thread::is_here() {
+            let mut source = List::new(std::iter::once(Ok(list.clone())), self.unasked.clone());
+            if source.more(&*self.store)?.is_none_or(|missing| missing.is_empty()) {
+                self.done.reused += source.reused();
+                return Ok(());
+            }
+        }
+        self.lists(std::iter::once(Ok(list))).await
     }
 
     /// Brings all the blocks of a long list, which is read a part at a time.
     pub(crate) async fn lists(&mut self, lists: impl Wants) -> Result<(), DownloadError> {
-        self.bring(List::new(lists)).await
+        self.bring(List::new(lists, self.unasked.clone())).await
     }
 
     /// Brings a DAG: every block reachable from `root`.
@@ -322,6 +343,9 @@ impl Download {
                 return Err(DownloadError::TimedOut { waited, missing: open.len(), peers_asked });
             };
             let is_wanted = open.remove(block.cid());
+            if !is_wanted && self.unasked.len() < OPEN_WANTS {
+                self.unasked.insert(*block.cid());
+            }
             // The block that is too many is kept like those before it: whoever raises the limit goes on behind it.
             let counted = self.count(&block, from);
             let bytes = (block.data().len() as u32).max(1);

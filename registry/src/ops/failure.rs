@@ -3,7 +3,7 @@
 use ggen_blockstore::Cid;
 use libp2p::Multiaddr;
 
-use super::download::DownloadError;
+use super::{download::DownloadError, own_thread};
 use crate::{
     ErrorKind, Failure, PeerBookError,
     home::HomeError,
@@ -176,11 +176,11 @@ impl From<StartError> for Failure {
     }
 }
 
-/// Runs blocking work off the reactor.
+/// Does what may block, not on the reactor.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
+    match own_thread::blocking(work).await {
         Ok(outcome) => outcome,
         Err(error) => Err(failed(error).while_doing("a worker died")),
     }

@@ -24,6 +24,10 @@ use crate::{
     package::{ManifestEntry, ManifestReader, Release, Target, most_manifest_bytes},
 };
 
+/// A package of no more bytes is asked for together with its manifest: a round trip costs more than what of it may be
+/// here already.
+const SMALL_PACKAGE_BYTES: u64 = 128 << 10;
+
 /// What a target turned out to be.
 pub(super) struct Found {
     /// Root of the tree.
@@ -239,7 +243,7 @@ impl Operations {
             return Err(Failure::new(ErrorKind::Verification, message));
         }
         download.search_under(&release.content);
-        let manifest = Arc::new(self.manifest(download, &release).await?);
+        let manifest = Arc::new(self.manifest(download, &release, true).await?);
         let bytes = manifest.content_bytes();
         if bytes > limit.saturating_mul(2) {
             // Directories come on top of the files; more than that is no package of its size.
@@ -259,8 +263,15 @@ impl Operations {
         let (blocks, bytes) = (manifest.entries(), manifest.content_bytes());
         self.room_for(Arc::clone(manifest)).await?;
         download.expect(Totals { blocks: Some(blocks), bytes: Some(bytes) });
-        let wants = parts(self.store.clone(), Arc::clone(manifest));
-        download.lists(wants).await.map_err(|error| failure::download(&content, error))?;
+        let mut wants = parts(self.store.clone(), Arc::clone(manifest));
+        let cannot_fetch = move |error| failure::download(&content, error);
+        if manifest.chunks().len() == 1 {
+            // All of it may have come with the manifest.
+            let only = failure::blocking(move || wants.next().transpose().map_err(cannot_fetch)).await?;
+            download.list(only.unwrap_or_default()).await.map_err(cannot_fetch)?;
+        } else {
+            download.lists(wants).await.map_err(cannot_fetch)?;
+        }
         let (store, manifest) = (self.store.clone(), Arc::clone(manifest));
         failure::blocking(move || check_manifest(&*store, content, &manifest)).await
     }
@@ -277,8 +288,14 @@ impl Operations {
         Ok(identified.found)
     }
 
-    /// The manifest, all of its own blocks in the store.
-    pub(super) async fn manifest(&self, download: &mut Download, release: &Release) -> Result<ManifestReader, Failure> {
+    /// The manifest, all of its own blocks in the store. With the content of a small package, if that is wanted next and
+    /// nothing is here that it could be compared with.
+    pub(super) async fn manifest(
+        &self,
+        download: &mut Download,
+        release: &Release,
+        content_is_wanted: bool,
+    ) -> Result<ManifestReader, Failure> {
         let on_error = |error| failure::download(&release.manifest, error);
         if release.manifest_bytes > most_manifest_bytes(release.blocks) {
             let message = format!("a manifest of {} bytes for {} blocks", release.manifest_bytes, release.blocks);
@@ -288,7 +305,10 @@ impl Operations {
             true => Vec::new(),
             false => self.references(release, download.others().to_vec()).await?,
         };
-        let source = ListSource { list: release.manifest, max_bytes: release.manifest_bytes, references };
+        let is_small = release.size <= SMALL_PACKAGE_BYTES && references.is_empty();
+        let whole = content_is_wanted && is_small && !self.store.has(&release.content).map_err(failure::store)?;
+        let max_bytes = release.manifest_bytes + if whole { SMALL_PACKAGE_BYTES } else { 0 };
+        let source = ListSource { list: release.manifest, max_bytes, whole, references };
         let root = download.list_root(source).await.map_err(on_error)?;
         let reader = ManifestReader::new(release, &root).map_err(failure::verification)?;
         let chunks = reader.chunks().iter().map(|chunk| (chunk.link, Some(u64::from(chunk.bytes))).into()).collect();

@@ -16,7 +16,7 @@ use libp2p::PeerId;
 use super::{Operations, clock, download::Download, failure, peers::is_lie, sources::Heard};
 use crate::{
     BootstrapRequest, ErrorKind, Failure, Fault, Progress, Reporter,
-    identity::{Envelope, IdentityChain, PublisherId, RecordError, Signed},
+    identity::{Checks, Envelope, IdentityChain, PublisherId, RecordError, Signed},
     index::{
         Claim, ClaimError, ClaimQuestion, ClaimSet, PublisherEntry, VersionEntry, Walk, package_key, qualified_key,
     },
@@ -151,7 +151,8 @@ impl Operations {
             Ok(Ok(answer)) if !answer.is_empty() => answer,
             _ => return Ok(None),
         };
-        let verified = failure::blocking(move || Ok(Claim::verify(&answer, clock::now()))).await?;
+        let signatures = Arc::clone(self.catalog.signatures());
+        let verified = failure::blocking(move || Ok(Claim::verify_with(&answer, clock::now(), &*signatures))).await?;
         match verified {
             Ok(claim) if claim.publisher() == publisher && claim.package() == Some(package) => {
                 self.keep(vec![claim.clone()]).await?;
@@ -210,7 +211,9 @@ impl Operations {
                 Some(lie) => *lie,
                 None => {
                     let (key, answer) = (key.clone(), value.clone());
-                    let (merged, error) = failure::blocking(move || Ok(merge_valid(set, &key, &answer))).await?;
+                    let signatures = Arc::clone(self.catalog.signatures());
+                    let merging = failure::blocking(move || Ok(merge_valid(set, &key, &answer, &*signatures)));
+                    let (merged, error) = merging.await?;
                     set = merged;
                     let lie = error.as_ref().is_some_and(is_lie);
                     let reason = error.map(|e| Failure::from_error(ErrorKind::Verification, &e).in_one_line());
@@ -343,20 +346,21 @@ impl Operations {
     ) -> Result<Signed<Release>, Failure> {
         let cid: Cid = *entry.release.cid();
         let payload = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
-        check_release(chain, package, entry, &payload)
+        check_release(chain, package, entry, &payload, &**self.catalog.signatures())
     }
 }
 
-/// Checks the signatures of a release record against the publisher's identity, and that it is what the publisher's
-/// catalog says.
+/// Checks the signatures of a release record by `checks` and against the publisher's identity, and that it is what the
+/// publisher's catalog says.
 pub(super) fn check_release(
     chain: &IdentityChain,
     package: &PackageId,
     entry: &VersionEntry,
     payload: &[u8],
+    checks: &dyn Checks,
 ) -> Result<Signed<Release>, Failure> {
     let opened: Result<Signed<Release>, RecordError> =
-        Envelope::from_parts(payload.to_vec(), entry.signatures.clone()).open();
+        Envelope::from_parts(payload.to_vec(), entry.signatures.clone()).open_with(checks);
     let signed = opened.map_err(failure::verification)?;
     chain.authorise_historically(&signed).map_err(failure::verification)?;
     let release = signed.record();
@@ -392,9 +396,9 @@ const SOURCE_PATIENCE: Duration = Duration::from_secs(1);
 const MAX_REFUSED: usize = 16;
 
 /// The set with the claims of `value`; or as it was, and why.
-fn merge_valid(set: ClaimSet, key: &[u8], value: &[u8]) -> (ClaimSet, Option<ClaimError>) {
+fn merge_valid(set: ClaimSet, key: &[u8], value: &[u8], checks: &dyn Checks) -> (ClaimSet, Option<ClaimError>) {
     let mut merged = set.clone();
-    match ClaimSet::verify(key, value, clock::now()).and_then(|other| merged.merge(other)) {
+    match ClaimSet::verify_with(key, value, clock::now(), checks).and_then(|other| merged.merge(other)) {
         Ok(()) => (merged, None),
         Err(error) => {
             tracing::info!(target: "ggen_marketplace::backend::p2p", %error, "a record of the DHT is not valid");

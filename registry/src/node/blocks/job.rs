@@ -101,14 +101,19 @@ impl Job {
         let Library { store, lists, .. } = &*library;
         let mut sources = Sources::open(store, lists, std::iter::once(&request.list).chain(&request.references));
         let list = sources.list(0).ok_or(Status::NotHere)?;
-        let asked = match &request.asked {
-            Asked::Own { max_bytes } => {
-                let own: Vec<_> = list.own().map(|listed| (0, listed)).collect();
-                let bytes: u64 = own.iter().map(|(_, listed)| u64::from(listed.size)).sum();
-                if bytes > *max_bytes || own.len() > MAX_WANTED as usize {
+        let asked: Vec<_> = match &request.asked {
+            Asked::Own { max_bytes, whole } => {
+                let (mut own, len): (Vec<_>, _) = (list.own().collect(), list.len());
+                if !fits(&own, *max_bytes) {
                     return Err(Status::NotHere);
                 }
-                own
+                if *whole && let Ok(listed) = sources.listed(0..len.min(MAX_WANTED)) {
+                    let all: Vec<_> = own.iter().copied().chain(listed).collect();
+                    if all.len() == own.len() + len as usize && fits(&all, *max_bytes) {
+                        own = all;
+                    }
+                }
+                own.into_iter().map(|listed| (0, listed)).collect()
             }
             Asked::Listed(runs) => {
                 let indices = || runs.iter().flat_map(|run| run.first..run.first + run.count);
@@ -128,13 +133,20 @@ impl Job {
 
     /// Bytes that the next part takes at most while it is made, besides the compressor's own.
     pub(super) fn next_bytes(&self) -> usize {
-        let next = self.asked.get(self.at).map_or(0, |(_, listed)| listed.size as usize);
-        self.next_part_bytes.max(next)
+        let mut sizes = self.asked[self.at..].iter().map(|(_, listed)| listed.size as usize);
+        let next = sizes.next().unwrap_or_default();
+        let left = sizes.try_fold(next, |bytes, size| Some(bytes + size).filter(|bytes| *bytes < self.next_part_bytes));
+        left.unwrap_or(self.next_part_bytes).max(next)
+    }
+
+    /// There is no next part.
+    pub(super) fn is_done(&self) -> bool {
+        self.at >= self.asked.len()
     }
 
     /// The next part; `None` when there is no more.
     pub(super) fn next(&mut self) -> Result<Option<Made>, Unreadable> {
-        if self.at >= self.asked.len() {
+        if self.is_done() {
             return Ok(None);
         }
         let Plan { compresses, limit, limit_as_it_is } = self.plan();
@@ -157,7 +169,12 @@ impl Job {
     /// How the next part is made.
     fn plan(&self) -> Plan {
         let (is_own, mut pace) = (self.is_own(), self.pace());
-        let compresses = self.request.zstd && (is_own || pace.compresses());
+        let compresses = match self.request.asked {
+            // A list is small whatever it names; what it names may be as large as it was, where bytes cost less than time.
+            Asked::Own { whole, .. } => !whole || !pace.is_near(),
+            Asked::Listed(_) => pace.compresses(),
+        };
+        let compresses = self.request.zstd && compresses;
         let shrinks = if is_own { Some(true) } else { pace.shrinks() };
         let limit_as_it_is = if pace.is_near_and_settled() { NEAR_PART_BYTES } else { IDENTITY_PART_BYTES };
         let limit = match (compresses, shrinks) {
@@ -273,6 +290,11 @@ impl Job {
     fn pace(&self) -> std::sync::MutexGuard<'_, Pace> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether these can be asked for at once by whoever takes at most so many bytes.
+fn fits(blocks: &[Listed], max_bytes: u64) -> bool {
+    blocks.len() <= MAX_WANTED as usize && blocks.iter().map(|listed| u64::from(listed.size)).sum::<u64>() <= max_bytes
 }
 
 /// How many of the blocks have so many bytes together; one at least.

@@ -22,6 +22,7 @@ const MAX_CID_BYTES: usize = 168;
 
 const FLAG_ZSTD: u8 = 1;
 const FLAG_OWN: u8 = 2;
+const FLAG_WHOLE: u8 = 4;
 
 /// What is not a message of this protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,8 +42,8 @@ pub(super) struct Request {
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// The list itself: its own blocks, root first.
-    Own { max_bytes: u64 },
+    /// The list itself: its own blocks, root first; `whole`: and then all that it names, if together they fit.
+    Own { max_bytes: u64, whole: bool },
     /// Blocks that it names.
     Listed(Vec<Run>),
 }
@@ -69,14 +70,18 @@ pub(super) fn runs(indices: impl IntoIterator<Item = u32>) -> Vec<Run> {
 impl Request {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        let own = matches!(self.asked, Asked::Own { .. });
-        out.push(if self.zstd { FLAG_ZSTD } else { 0 } | if own { FLAG_OWN } else { 0 });
+        let asked = match self.asked {
+            Asked::Own { whole: true, .. } => FLAG_OWN | FLAG_WHOLE,
+            Asked::Own { whole: false, .. } => FLAG_OWN,
+            Asked::Listed(_) => 0,
+        };
+        out.push(if self.zstd { FLAG_ZSTD } else { 0 } | asked);
         put_cid(&mut out, &self.list);
         put(&mut out, self.dictionary_bytes);
         put(&mut out, self.references.len() as u64);
         self.references.iter().for_each(|reference| put_cid(&mut out, reference));
         match &self.asked {
-            Asked::Own { max_bytes } => put(&mut out, *max_bytes),
+            Asked::Own { max_bytes, .. } => put(&mut out, *max_bytes),
             Asked::Listed(runs) => {
                 let mut at = 0;
                 for run in runs {
@@ -92,7 +97,8 @@ impl Request {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let rest = &mut &*bytes;
         let flags = take_byte(rest)?;
-        if flags & !(FLAG_ZSTD | FLAG_OWN) != 0 {
+        let (own, whole) = (flags & FLAG_OWN != 0, flags & FLAG_WHOLE != 0);
+        if flags & !(FLAG_ZSTD | FLAG_OWN | FLAG_WHOLE) != 0 || (whole && !own) {
             return Err(Malformed("unknown flags"));
         }
         let list = take_cid(rest)?;
@@ -102,8 +108,10 @@ impl Request {
             return Err(Malformed("too many references"));
         }
         let references = (0..count).map(|_| take_cid(rest)).collect::<Result<_, _>>()?;
-        let asked =
-            if flags & FLAG_OWN != 0 { Asked::Own { max_bytes: take(rest)? } } else { Asked::Listed(take_runs(rest)?) };
+        let asked = match own {
+            true => Asked::Own { max_bytes: take(rest)?, whole },
+            false => Asked::Listed(take_runs(rest)?),
+        };
         if !rest.is_empty() {
             return Err(Malformed("bytes after the end"));
         }
@@ -316,7 +324,8 @@ mod tests {
 
     #[test]
     fn requests_come_back_as_they_went() {
-        for asked in [Asked::Own { max_bytes: 77 }, Asked::Listed(runs([0, 1, 2, 9, 11, 12]))] {
+        let own = [false, true].map(|whole| Asked::Own { max_bytes: 77, whole });
+        for asked in own.into_iter().chain([Asked::Listed(runs([0, 1, 2, 9, 11, 12]))]) {
             let references = vec![cid("a"), cid("b")];
             let request = Request { list: cid("list"), asked, zstd: true, dictionary_bytes: 1 << 20, references };
             assert_eq!(Request::decode(&request.encode()).unwrap(), request);
@@ -348,7 +357,7 @@ mod tests {
         let references = vec![cid("r"); MAX_REFERENCES + 1];
         let ok = Request {
             list: cid("l"),
-            asked: Asked::Own { max_bytes: 1 },
+            asked: Asked::Own { max_bytes: 1, whole: false },
             zstd: false,
             dictionary_bytes: u64::MAX,
             references: vec![],
@@ -356,7 +365,10 @@ mod tests {
         assert_eq!(Request::decode(&ok.encode()).unwrap().dictionary_bytes, MAX_DICTIONARY_BYTES);
         assert!(Request::decode(&Request { asked: all, ..ok.clone() }.encode()).is_err());
         assert!(Request::decode(&Request { references, ..ok.clone() }.encode()).is_err());
-        assert!(Request::decode(&Request { asked: Asked::Listed(vec![]), ..ok }.encode()).is_err());
+        assert!(Request::decode(&Request { asked: Asked::Listed(vec![]), ..ok.clone() }.encode()).is_err());
+        let mut whole_of_nothing = Request { asked: Asked::Listed(runs([0])), ..ok }.encode();
+        whole_of_nothing[0] |= FLAG_WHOLE;
+        assert!(Request::decode(&whole_of_nothing).is_err());
     }
 
     proptest! {

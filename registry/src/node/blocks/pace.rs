@@ -100,6 +100,11 @@ impl Pace {
         self.ratio.map(|_| self.skips == 0)
     }
 
+    /// The last part was taken at once.
+    pub(super) fn is_near(&self) -> bool {
+        self.is_near
+    }
+
     /// Bytes go as they are because that is known to be best, and not to see whether it is; and their way is short.
     pub(super) fn is_near_and_settled(&self) -> bool {
         self.is_near && (self.skips > 0 || self.identity.is_some())

@@ -30,6 +30,8 @@ pub(super) const SILENT_FOR: Duration = Duration::from_secs(60);
 const STEP_BYTES: usize = 64 << 10;
 /// How often it is told that bytes come, though no whole part yet.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// Bytes that are unpacked and checked sooner than another thread would begin with it.
+const PROMPT_BYTES: usize = 64 << 10;
 /// Bytes read ahead, for headers.
 const BUFFER_BYTES: usize = 16 << 10;
 
@@ -64,8 +66,10 @@ impl Order {
 pub enum Wanted {
     /// The list itself. Its root arrives last.
     Own {
-        /// Most bytes that it may have.
+        /// Most bytes that may come.
         max_bytes: u64,
+        /// All that the list names is wanted with it, if together they are no more than that. It arrives before the root.
+        whole: bool,
     },
     /// Blocks that it names, with their indices, which ascend.
     Listed(Vec<(u32, Listed)>),
@@ -180,17 +184,19 @@ impl Receiver {
             Status::NotUnderstood => return Ok((End::Unsupported, false)),
         }
         let is_own = matches!(order.wanted, Wanted::Own { .. });
-        let mut incoming =
-            Incoming { receiver: self, order, expected: Some(Expected::new(order)), sources: None, root: None };
-        // What was asked for is being looked for: a sign of life.
-        incoming.tell(|peer, id| Event::Progress { peer, id, bytes: 0 }).await?;
+        let expected = Some(Expected::new(order, &self.lists));
+        let mut incoming = Incoming { receiver: self, order, expected, sources: None, root: None };
+        if stream.buffer().is_empty() {
+            // What was asked for is being looked for: a sign of life.
+            incoming.tell(|peer, id| Event::Progress { peer, id, bytes: 0 }).await?;
+        }
         let mut listens = true;
         loop {
             let header = timeout(silent_for, read_frame(&mut stream, MAX_HEADER_BYTES)).await;
             match Header::decode(&header.map_err(|_| Failure::Silent)??, is_own)? {
                 Header::End => return Ok((incoming.end().await?, listens && stream.buffer().is_empty())),
                 // A list that went while it was being sent.
-                Header::Absent(_) if incoming.awaits_root() => return Ok((End::NotHere, false)),
+                Header::Absent(_) if incoming.awaits_list() => return Ok((End::NotHere, false)),
                 Header::Absent(count) => incoming.absent(count as usize).await?,
                 Header::Blocks(part) => {
                     incoming.part(part, &mut stream).await?;
@@ -208,7 +214,7 @@ impl Receiver {
         stream: &mut BufReader<S>,
     ) -> Result<Status, Failure> {
         let asked = match &order.wanted {
-            Wanted::Own { max_bytes } => Asked::Own { max_bytes: *max_bytes },
+            Wanted::Own { max_bytes, whole } => Asked::Own { max_bytes: *max_bytes, whole: *whole },
             Wanted::Listed(wanted) => Asked::Listed(runs(wanted.iter().map(|(index, _)| *index))),
         };
         let request = Request {
@@ -237,18 +243,40 @@ impl Receiver {
 #[derive(Debug)]
 enum Expected {
     /// The root of the list.
-    Root { list: Cid, max_bytes: u64 },
+    Root { list: Cid, max_bytes: u64, whole: Option<Whole> },
     /// These blocks, the next one last; of a list's own blocks the sizes are told by the peer.
-    Blocks { next: Vec<(Cid, Option<u32>)>, left_bytes: u64 },
+    Blocks { next: Vec<(Cid, Option<u32>)>, left_bytes: u64, whole: Option<Whole> },
+}
+
+/// A list after which all comes that it names.
+#[derive(Debug)]
+struct Whole {
+    lists: Arc<dyn Lists>,
+    /// Its own blocks that have come, root first.
+    own: Vec<Bytes>,
+}
+
+impl Whole {
+    /// What comes after the list: all that it names, the next one last; nothing if it cannot be read.
+    fn listed(&self) -> Vec<(Cid, Option<u32>)> {
+        let listed: Option<Vec<_>> = self.own.iter().skip(1).map(|part| self.lists.listed(part)).collect();
+        let listed = listed.into_iter().flatten().flatten();
+        let mut next: Vec<_> = listed.map(|listed| (listed.cid, Some(listed.size))).collect();
+        next.reverse();
+        next
+    }
 }
 
 impl Expected {
-    fn new(order: &Order) -> Self {
+    fn new(order: &Order, lists: &Arc<dyn Lists>) -> Self {
         match &order.wanted {
-            Wanted::Own { max_bytes } => Self::Root { list: order.list, max_bytes: *max_bytes },
+            Wanted::Own { max_bytes, whole } => {
+                let whole = whole.then(|| Whole { lists: Arc::clone(lists), own: Vec::new() });
+                Self::Root { list: order.list, max_bytes: *max_bytes, whole }
+            }
             Wanted::Listed(wanted) => {
                 let next = wanted.iter().rev().map(|(_, listed)| (listed.cid, Some(listed.size))).collect();
-                Self::Blocks { next, left_bytes: u64::MAX }
+                Self::Blocks { next, left_bytes: u64::MAX, whole: None }
             }
         }
     }
@@ -256,14 +284,11 @@ impl Expected {
     /// The sizes of the next blocks.
     fn sizes(&self, part: &Part) -> Result<Vec<u32>, Malformed> {
         let sizes = match self {
-            Self::Root { .. } => part.sizes.clone(),
-            Self::Blocks { next, .. } => {
-                let known = next.iter().rev().take(part.blocks as usize).enumerate();
-                known
-                    .map(|(at, (_, size))| size.or_else(|| part.sizes.get(at).copied()))
-                    .collect::<Option<_>>()
-                    .ok_or(Malformed("a block without a length"))?
+            Self::Blocks { next, .. } if part.sizes.is_empty() => {
+                let known = next.iter().rev().take(part.blocks as usize);
+                known.map(|(_, size)| *size).collect::<Option<_>>().ok_or(Malformed("a block without a length"))?
             }
+            Self::Root { .. } | Self::Blocks { .. } => part.sizes.clone(),
         };
         if sizes.len() != part.blocks as usize {
             return Err(Malformed("more blocks than were asked for"));
@@ -288,19 +313,38 @@ impl Expected {
         let wrong = |error: ggen_blockstore::Error| Failure::Wrong(error.to_string());
         let bytes = data.len() as u64;
         match self {
-            Self::Root { list, max_bytes } => {
+            Self::Root { list, max_bytes, whole } => {
                 let block = Block::verify(*list, data).map_err(wrong)?;
                 let links = links(block.cid(), block.data()).map_err(wrong)?;
                 let next = links.into_iter().rev().map(|cid| (cid, None)).collect();
-                *self = Self::Blocks { next, left_bytes: max_bytes.saturating_sub(bytes) };
+                *self = Self::Blocks { next, left_bytes: max_bytes.saturating_sub(bytes), whole: whole.take() };
+                self.on_checked(&block);
                 Ok(block)
             }
-            Self::Blocks { next, left_bytes } => {
+            Self::Blocks { next, left_bytes, .. } => {
                 let (cid, _) = next.pop().ok_or(Malformed("more blocks than were asked for"))?;
                 *left_bytes = left_bytes.saturating_sub(bytes);
-                Block::verify(cid, data).map_err(wrong)
+                let block = Block::verify(cid, data).map_err(wrong)?;
+                self.on_checked(&block);
+                Ok(block)
             }
         }
+    }
+
+    /// When the list is here, it says what comes after it.
+    fn on_checked(&mut self, block: &Block) {
+        let Self::Blocks { next, whole, .. } = self else { return };
+        let Some(list) = whole else { return };
+        list.own.push(block.data().clone());
+        if next.is_empty() {
+            *next = list.listed();
+            *whole = None;
+        }
+    }
+
+    /// Whether blocks of the list itself are still to come, without which nothing else can.
+    fn awaits_list(&self) -> bool {
+        matches!(self, Self::Root { .. } | Self::Blocks { whole: Some(_), .. })
     }
 }
 
@@ -366,7 +410,7 @@ impl Incoming<'_> {
         Ok(self.receiver.buffers.freeze(payload))
     }
 
-    /// Unpacks and checks a part on a thread that may block: dictionaries are read from the store.
+    /// Unpacks and checks a part, on a thread that may block if dictionaries are read from the store or it is large.
     async fn unpack(
         &mut self,
         payload: Bytes,
@@ -376,6 +420,7 @@ impl Incoming<'_> {
     ) -> Result<Vec<Block>, Failure> {
         let (store, lists) = (Arc::clone(&self.receiver.store), Arc::clone(&self.receiver.lists));
         let cids: Vec<Cid> = std::iter::once(self.order.list).chain(self.order.references().iter().copied()).collect();
+        let reads_store = !pieces.is_empty();
         let sources = self.sources.take();
         let mut expected = self.expected.take().ok_or(Failure::Unwanted)?;
         let work = move || -> Result<_, Failure> {
@@ -392,14 +437,17 @@ impl Incoming<'_> {
             let blocks = cut(&mut expected, Bytes::from(raw), &sizes)?;
             Ok((blocks, sources, expected))
         };
-        let done = tokio::task::spawn_blocking(work).await.map_err(|_| Failure::Unwanted)?;
+        let done = match reads_store || raw_bytes > PROMPT_BYTES {
+            true => tokio::task::spawn_blocking(work).await.map_err(|_| Failure::Unwanted)?,
+            false => work(),
+        };
         let (blocks, sources, expected) = done?;
         (self.sources, self.expected) = (sources, Some(expected));
         Ok(blocks)
     }
 
-    fn awaits_root(&self) -> bool {
-        matches!(self.expected, Some(Expected::Root { .. }))
+    fn awaits_list(&self) -> bool {
+        self.expected.as_ref().is_some_and(Expected::awaits_list)
     }
 
     async fn absent(&mut self, count: usize) -> Result<(), Failure> {

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use futures::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, FutureExt as _,
+    future::{self, BoxFuture, Either},
+};
 use libp2p::PeerId;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -36,6 +39,8 @@ const MAX_MAKING: usize = 4;
 /// Bytes of parts that are made or wait to be taken, for everybody, in [`MEMORY_UNIT`]s.
 const MEMORY_UNITS: usize = (64 << 20) / MEMORY_UNIT;
 const MEMORY_UNIT: usize = 4 << 10;
+/// A first part of no more bytes is made as soon as it is known what it is.
+const SMALL_BYTES: usize = 64 << 10;
 /// How long a part waits for memory, before the asker is sent elsewhere.
 const MEMORY_WITHIN: Duration = Duration::from_millis(500);
 
@@ -97,7 +102,14 @@ enum Ended {
     Worker(#[from] tokio::task::JoinError),
 }
 
-type Making = tokio::task::JoinHandle<Result<(Job, Result<Option<Made>, Unreadable>, OwnedSemaphorePermit), Ended>>;
+/// A part, and what remains to be made.
+struct Ready {
+    job: Job,
+    made: Result<Option<Made>, Unreadable>,
+    _memory: OwnedSemaphorePermit,
+}
+
+type Making = BoxFuture<'static, Result<Ready, Ended>>;
 
 impl Server {
     pub(super) fn new(library: Library, patience: Patience) -> Self {
@@ -149,20 +161,15 @@ impl Server {
             writer.say(Status::Busy).await?;
             return Ok(Some(0));
         };
-        let job = match Request::decode(&request) {
-            Ok(request) => {
-                let (library, pace) = (Arc::clone(&self.library), Arc::clone(&share.pace));
-                let follows = share.answering.available_permits() + 1 < MAX_ANSWERING_PER_PEER;
-                let _turn = self.making.acquire().await.map_err(|_| Ended::Busy)?;
-                tokio::task::spawn_blocking(move || Job::open(library, request, pace, follows)).await?
-            }
+        let making = match Request::decode(&request) {
+            Ok(request) => self.open(request, share).await?,
             Err(error) => {
                 tracing::debug!(%peer, %error, "a request for blocks is not understood");
                 Err(Status::NotUnderstood)
             }
         };
-        let job = match job {
-            Ok(job) => job,
+        let making = match making {
+            Ok(making) => making,
             Err(status) => {
                 writer.say(status).await?;
                 return Ok((status != Status::NotUnderstood).then_some(0));
@@ -172,7 +179,7 @@ impl Server {
         tokio::select! {
             // What comes once all is sent is no word of what was taken, but may be the next request.
             biased;
-            sent = self.send(peer, job, writer, &account, events) => sent?,
+            sent = self.send(peer, making, writer, &account, events) => sent?,
             ended = watch(reader, &share.pace, &account) => return Err(ended),
         }
         let account = account.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -204,24 +211,45 @@ impl Server {
         }
     }
 
+    /// Looks at a request, and has its first part made; right away if it is small.
+    async fn open(&self, request: Request, share: &Share) -> Result<Result<Making, Status>, Ended> {
+        let (library, pace) = (Arc::clone(&self.library), Arc::clone(&share.pace));
+        let follows = share.answering.available_permits() + 1 < MAX_ANSWERING_PER_PEER;
+        let memory = Arc::clone(&self.memory).try_acquire_many_owned((SMALL_BYTES / MEMORY_UNIT) as u32);
+        let turn = self.making.acquire().await.map_err(|_| Ended::Busy)?;
+        let opening = tokio::task::spawn_blocking(move || {
+            let job = Job::open(library, request, pace, follows)?;
+            Ok(match memory {
+                Ok(memory) if job.next_bytes() <= SMALL_BYTES => Either::Left(make_next(job, memory)),
+                _ => Either::Right(job),
+            })
+        });
+        let opened = opening.await?;
+        drop(turn);
+        Ok(opened.map(|opened| match opened {
+            Either::Left(ready) => future::ready(Ok(ready)).boxed(),
+            Either::Right(job) => self.make(job),
+        }))
+    }
+
     async fn send<W: AsyncWrite + Unpin>(
         &self,
         peer: PeerId,
-        job: Job,
+        mut making: Making,
         writer: &mut Writer<W>,
         account: &Mutex<Account>,
         events: &mpsc::Sender<Told>,
     ) -> Result<(), Ended> {
         writer.write(&[Status::Here.to_byte()]).await?;
-        let mut making = self.make(job);
         loop {
-            let (job, made, _permit) = match making.await? {
-                Ok(made) => made,
+            let Ready { job, made, _memory } = match making.await {
+                Ok(ready) => ready,
                 Err(Ended::Busy) => break,
                 Err(error) => return Err(error),
             };
             let Some(made) = made? else { break };
-            making = self.make(job);
+            let is_last = job.is_done();
+            making = if is_last { future::pending().boxed() } else { self.make(job) };
             if made.blocks > 0 {
                 account.lock().unwrap_or_else(PoisonError::into_inner).on_sending(&made);
             }
@@ -229,9 +257,13 @@ impl Server {
             for piece in &made.payload {
                 writer.write(piece).await?;
             }
+            if is_last {
+                writer.write(&framed(&Header::End)).await?;
+            }
             writer.flush().await?;
             let served = Event::Served { peer, blocks: made.blocks, bytes: made.bytes };
-            if made.blocks > 0 && events.send(Told::Event(served)).await.is_err() {
+            let is_told = made.blocks == 0 || events.send(Told::Event(served)).await.is_ok();
+            if is_last || !is_told {
                 return Ok(());
             }
         }
@@ -240,27 +272,27 @@ impl Server {
     }
 
     /// Has the next part made, when it is this answer's turn.
-    fn make(&self, mut job: Job) -> Making {
+    fn make(&self, job: Job) -> Making {
         let (making, memory) = (Arc::clone(&self.making), Arc::clone(&self.memory));
-        tokio::spawn(async move {
+        let made = tokio::spawn(async move {
             let units = job.next_bytes().div_ceil(MEMORY_UNIT) as u32;
             let memory = timeout(MEMORY_WITHIN, memory.acquire_many_owned(units)).await.map_err(|_| Ended::Busy)?;
-            let mut memory = memory.map_err(|_| Ended::Busy)?;
-            let turn = making.acquire_owned().await.map_err(|_| Ended::Busy)?;
-            let (job, made) = tokio::task::spawn_blocking(move || {
-                let made = job.next();
-                (job, made)
-            })
-            .await?;
-            drop(turn);
-            if let Ok(Some(made)) = &made {
-                // What was only needed to make the part is free again.
-                let kept = made.payload_bytes().div_ceil(MEMORY_UNIT);
-                drop(memory.split(memory.num_permits().saturating_sub(kept)));
-            }
-            Ok((job, made, memory))
-        })
+            let memory = memory.map_err(|_| Ended::Busy)?;
+            let _turn = making.acquire_owned().await.map_err(|_| Ended::Busy)?;
+            Ok(tokio::task::spawn_blocking(move || make_next(job, memory)).await?)
+        });
+        async { made.await? }.boxed()
     }
+}
+
+/// Makes the next part. What of `memory` was only needed to make it is free again afterwards.
+fn make_next(mut job: Job, mut memory: OwnedSemaphorePermit) -> Ready {
+    let made = job.next();
+    if let Ok(Some(made)) = &made {
+        let kept = made.payload_bytes().div_ceil(MEMORY_UNIT);
+        drop(memory.split(memory.num_permits().saturating_sub(kept)));
+    }
+    Ready { job, made, _memory: memory }
 }
 
 /// What is under way of one answer.

@@ -174,7 +174,7 @@ async fn a_stream_serves_one_order_after_another() {
     let (mut asker, answerer, _) = pipe::pipe();
     let serving = serve(store(&[&package]), answerer);
     let to = listing(&package);
-    let own = Order { wanted: Wanted::Own { max_bytes: package.list_bytes }, ..order(&package, [], &[]) };
+    let own = Order { wanted: Wanted::Own { max_bytes: package.list_bytes, whole: false }, ..order(&package, [], &[]) };
     let (outcome, again) = receive(&to, &own, &mut asker).await;
     assert_eq!((cids(&outcome.blocks), again), (cids(&package.own), true));
     let unknown = Order { list: *package.blocks[0].cid(), ..order(&package, [0], &[]) };
@@ -254,7 +254,7 @@ async fn a_list_comes_with_its_root_last_and_costs_what_is_new_in_it() {
     new[1000].1.push(b'!');
     let (old, new) = (package(&old), package(&new));
     let own = |references: &[&Package]| Order {
-        wanted: Wanted::Own { max_bytes: new.list_bytes },
+        wanted: Wanted::Own { max_bytes: new.list_bytes, whole: false },
         ..order(&new, [], references)
     };
     let (outcome, whole) = transfer(store(&[&new]), store(&[]), own(&[])).await;
@@ -271,9 +271,30 @@ async fn a_list_comes_with_its_root_last_and_costs_what_is_new_in_it() {
 #[tokio::test]
 async fn a_list_larger_than_it_may_be_is_not_sent() {
     let package = package(&files(10, 1, "a"));
-    let wanted = Wanted::Own { max_bytes: package.list_bytes - 1 };
+    let wanted = Wanted::Own { max_bytes: package.list_bytes - 1, whole: false };
     let (outcome, _) = transfer(store(&[&package]), store(&[]), Order { wanted, ..order(&package, [], &[]) }).await;
     assert_eq!((outcome.end, outcome.blocks.len()), (End::NotHere, 0));
+}
+
+#[tokio::test]
+async fn a_list_comes_with_all_that_it_names_if_that_is_wanted_and_not_too_much() {
+    for files in [files(0, 0, "a"), files(5, 10, "a"), files(2000, 1, "a")] {
+        let package = package(&files);
+        let content: u64 = package.blocks.iter().map(|block| block.data().len() as u64).sum();
+        let whole = |max_bytes| Order { wanted: Wanted::Own { max_bytes, whole: true }, ..order(&package, [], &[]) };
+        let (root, parts) = package.own.split_last().unwrap();
+        let all = [parts, &package.blocks, std::slice::from_ref(root)].concat();
+        let (outcome, _) = transfer(store(&[&package]), store(&[]), whole(package.list_bytes + content)).await;
+        assert_eq!((outcome.end, cids(&outcome.blocks)), (End::Done, cids(&all)));
+        let (outcome, _) = transfer(store(&[&package]), store(&[]), whole(package.list_bytes + content - 1)).await;
+        assert_eq!((outcome.end, cids(&outcome.blocks)), (End::Done, cids(&package.own)));
+
+        let (held, gone) = (store(&[&package]), *package.blocks[0].cid());
+        held.delete_many(&[gone]).unwrap();
+        let (outcome, _) = transfer(held, store(&[]), whole(u64::MAX)).await;
+        assert_eq!((outcome.end, outcome.absent), (End::Done, vec![gone]));
+        assert_eq!(outcome.blocks.len(), all.len() - 1);
+    }
 }
 
 #[tokio::test]

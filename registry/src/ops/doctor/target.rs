@@ -8,7 +8,7 @@ use libp2p::PeerId;
 use super::{join, stage_of};
 use crate::{
     ErrorKind, Failure, Reporter, Stage,
-    identity::Record,
+    identity::{Afresh, Record},
     index::{PublisherEntry, VersionEntry},
     node::{DialFailed, Handle},
     ops::{
@@ -198,7 +198,7 @@ impl Operations {
                 Err(error) => Err(missing(&subject.content, error)),
             };
         };
-        let manifest = self.manifest(download, release).await.map_err(|failure| stage_of("blocks", failure))?;
+        let manifest = self.manifest(download, release, false).await.map_err(|failure| stage_of("blocks", failure))?;
         let manifest = Arc::new(manifest);
         let stride = manifest.content_bytes().div_ceil(PROBE_BYTES).max(1);
         let (store, reader) = (self.store.clone(), Arc::clone(&manifest));
@@ -238,7 +238,7 @@ impl Operations {
         }
         match subject.claimed {
             Some(Claimed { publisher, package, entry, payload }) => {
-                check_release(&publisher.chain, &package, &entry, &payload).map_err(at_verify)?;
+                check_release(&publisher.chain, &package, &entry, &payload, &Afresh).map_err(at_verify)?;
                 found.push(format!("signed by {}", publisher.chain.publisher()));
             }
             None => found.push("a CID has no signature: name the package to have its publisher checked".to_owned()),

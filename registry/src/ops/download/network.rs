@@ -50,8 +50,8 @@ impl Network {
         providers: &[PeerId],
         least_reputation: f64,
     ) -> Result<Self, Stopped> {
-        let session = node.open_session(least_reputation).await?;
-        let mut asked: HashSet<_> = node.snapshot().await?.connected.into_iter().collect();
+        let (session, connected) = node.open_session(least_reputation).await?;
+        let mut asked: HashSet<_> = connected.into_iter().collect();
         for peer in providers {
             session.add_peer(*peer).await?;
             asked.insert(*peer);

@@ -33,12 +33,14 @@ pub(super) trait Source: Send + 'static {
 /// A list that is known.
 pub(super) struct List<I> {
     parts: I,
+    /// What is here because it came before it was wanted.
+    unasked: HashSet<Cid>,
     reused: u64,
 }
 
 impl<I: Wants> List<I> {
-    pub(super) fn new(parts: I) -> Self {
-        Self { parts, reused: 0 }
+    pub(super) fn new(parts: I, unasked: HashSet<Cid>) -> Self {
+        Self { parts, unasked, reused: 0 }
     }
 }
 
@@ -47,9 +49,13 @@ impl<I: Wants> Source for List<I> {
         let Some(part) = self.parts.next().transpose()? else { return Ok(None) };
         let cids: Vec<_> = part.iter().map(|want| want.cid).collect();
         let here = present(store, &cids)?;
-        let total = part.len();
-        let missing: Vec<_> = part.into_iter().zip(here).filter(|(_, here)| !here).map(|(want, _)| want).collect();
-        self.reused += (total - missing.len()) as u64;
+        let mut missing = Vec::new();
+        for (want, here) in part.into_iter().zip(here) {
+            match here {
+                true => self.reused += u64::from(!self.unasked.contains(&want.cid)),
+                false => missing.push(want),
+            }
+        }
         Ok(Some(missing))
     }
 
@@ -150,7 +156,7 @@ impl Source for Dag {
 
 /// Which blocks are here. The empty block always is: everybody knows what is in it, and Kubo cannot serve it (boxo takes
 /// a block of no bytes for a missing one).
-fn present(store: &dyn Blockstore, cids: &[Cid]) -> Result<Vec<bool>, DownloadError> {
+pub(super) fn present(store: &dyn Blockstore, cids: &[Cid]) -> Result<Vec<bool>, DownloadError> {
     let mut here = store.retain(cids)?;
     for (cid, here) in cids.iter().zip(&mut here).filter(|(_, here)| !**here) {
         if let Ok(empty) = Block::verify(*cid, bytes::Bytes::new()) {

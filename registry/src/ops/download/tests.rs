@@ -35,6 +35,25 @@ async fn a_download_that_reached_its_limit_goes_on_where_it_stopped() {
     offline.dag(content).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_with_a_list_was_fetched_and_not_here_before() {
+    let (alice, bob) = pair().await;
+    let published = publish(&alice, "small", "1.0.0", 4, 100).await;
+    let cid = parse_cid(&published.release.unwrap()).unwrap();
+    let mut download = bob.operations().download(&fetch_request(&cid.to_string(), false), silent()).await.unwrap();
+    download.search_under(&cid);
+    let release = Release::from_payload(&download.block(cid).await.unwrap()).unwrap();
+    let source = ListSource { list: release.manifest, max_bytes: 1 << 20, whole: true, references: Vec::new() };
+    let root = download.list_root(source).await.unwrap();
+    let came = download.so_far().blocks;
+    let reader = ManifestReader::new(&release, &root).unwrap();
+    assert_eq!(came, 1 + 1 + reader.chunks().len() as u64 + release.blocks, "all of it, and the release");
+    let parts = reader.chunks().iter().map(|chunk| (chunk.link, None).into()).collect();
+    download.list_parts(parts).await.unwrap();
+    download.list(vec![(release.content, None).into()]).await.unwrap();
+    assert_eq!((download.so_far().blocks, download.so_far().reused), (came, 0));
+}
+
 /// Peers answer the question whether they have a small block with the block. What its root names was then asked for block
 /// by block, neither compressed nor against the lists that are here.
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +67,8 @@ async fn a_list_whose_root_came_alone_is_asked_for_as_a_list() {
     download.block(release.manifest).await.unwrap();
     assert_eq!(download.so_far().blocks, 2);
 
-    let source = ListSource { list: release.manifest, max_bytes: release.manifest_bytes, references: Vec::new() };
+    let source =
+        ListSource { list: release.manifest, max_bytes: release.manifest_bytes, whole: false, references: Vec::new() };
     let root = download.list_root(source).await.unwrap();
     assert_eq!(download.so_far().blocks, 2, "it is here");
     let reader = ManifestReader::new(&release, &root).unwrap();

@@ -187,7 +187,10 @@ impl Client {
         let (own, listed): (Vec<_>, Vec<_>) = run.into_iter().partition(|asking| asking.place == Some(Place::Own));
         let mut listed_wants: Vec<_> = listed.iter().filter_map(wanted).collect();
         listed_wants.sort_by_key(|(index, _)| *index);
-        let wanted = [(own, Wanted::Own { max_bytes: source.max_bytes }), (listed, Wanted::Listed(listed_wants))];
+        let wanted = [
+            (own, Wanted::Own { max_bytes: source.max_bytes, whole: source.whole }),
+            (listed, Wanted::Listed(listed_wants)),
+        ];
         for (asked, wanted) in wanted.into_iter().filter(|(asked, _)| !asked.is_empty()) {
             let order_id = OrderId(self.next_order);
             self.next_order += 1;

@@ -18,7 +18,10 @@ use super::{
 
 /// What comes of an order of which a server makes this answer.
 async fn answered(package: &Package, to: Arc<dyn Blockstore>, references: &[&Package], answer: Vec<u8>) -> Outcome {
-    let order = order(package, 0..package.blocks.len(), references);
+    carried_out(&order(package, 0..package.blocks.len(), references), to, answer).await
+}
+
+async fn carried_out(order: &Order, to: Arc<dyn Blockstore>, answer: Vec<u8>) -> Outcome {
     let (mut asker, mut answerer, _) = pipe::pipe();
     let answering = tokio::spawn(async move {
         read_frame(&mut answerer, MAX_REQUEST_BYTES).await.unwrap();
@@ -26,7 +29,7 @@ async fn answered(package: &Package, to: Arc<dyn Blockstore>, references: &[&Pac
         let _cut = answerer.write_all(&answer).await;
         let _cut = answerer.close().await;
     });
-    let (outcome, _) = receive(&to, &order, &mut asker).await;
+    let (outcome, _) = receive(&to, order, &mut asker).await;
     drop(asker);
     pipe::in_time(answering).await.unwrap();
     outcome
@@ -118,11 +121,41 @@ async fn an_answer_that_is_cut_short_is_broken_and_what_came_is_kept() {
 #[tokio::test]
 async fn a_list_that_turns_out_not_to_be_there_is_nobody_s_fault() {
     let package = package(&files(5, 10, "a"));
-    let own = Order { wanted: Wanted::Own { max_bytes: package.list_bytes }, ..order(&package, [], &[]) };
+    let own = Order { wanted: Wanted::Own { max_bytes: package.list_bytes, whole: false }, ..order(&package, [], &[]) };
     let (mut asker, mut answerer, _) = pipe::pipe();
     answerer.write_all(&answer(&[(Header::Absent(1), &[])])).await.unwrap();
     let (outcome, again) = receive(&store(&[]), &own, &mut asker).await;
     assert_eq!((outcome.end, again), (End::NotHere, false));
+}
+
+#[tokio::test]
+async fn what_comes_with_a_list_is_what_the_list_names_and_no_more() {
+    let package = package(&files(5, 10, "a"));
+    let wanted = Wanted::Own { max_bytes: u64::MAX, whole: true };
+    let order = Order { wanted, ..order(&package, [], &[]) };
+    let (root, parts) = package.own.split_last().unwrap();
+    let all: Vec<_> = std::iter::once(root).chain(parts).chain(&package.blocks).collect();
+    let sized = |blocks: &[&Block]| {
+        let bytes: Vec<u8> = blocks.iter().flat_map(|block| block.data().to_vec()).collect();
+        let sizes = blocks.iter().map(|block| block.data().len() as u32).collect();
+        let (blocks, payload_bytes, encoding) = (blocks.len() as u32, bytes.len() as u32, Encoding::Identity);
+        (Header::Blocks(Part { blocks, payload_bytes, sizes, encoding }), bytes)
+    };
+    let more = Block::raw(b"nobody asked for this".to_vec()).unwrap();
+    let outcome_of = async |parts: Vec<(Header, Vec<u8>)>| {
+        let parts: Vec<_> = parts.iter().map(|(header, payload)| (header.clone(), &payload[..])).collect();
+        let outcome = carried_out(&order, store(&[]), answer(&parts)).await;
+        (outcome.end, outcome.blocks.len())
+    };
+    let end = || (Header::End, Vec::new());
+    assert_eq!(outcome_of(vec![sized(&all), end()]).await, (End::Done, all.len()));
+    let (rest, last) = all.split_at(all.len() - 1);
+    assert_eq!(outcome_of(vec![sized(rest), sized(last), end()]).await, (End::Done, all.len()));
+    assert_eq!(outcome_of(vec![sized(&[rest, &[&more]].concat()), end()]).await, (End::WrongBytes, 0));
+    assert_eq!(outcome_of(vec![sized(&[&all[..], &[&more]].concat()), end()]).await, (End::Malformed, 0));
+    // Without the list nothing says what comes after it.
+    let without_list = vec![sized(&all[..1]), (Header::Absent(1), Vec::new()), sized(&all[2..]), end()];
+    assert_eq!(outcome_of(without_list).await, (End::NotHere, 0));
 }
 
 #[tokio::test]

@@ -31,7 +31,10 @@ impl Desk {
         let id = client.open(output, 0.0, now);
         let peers: Vec<_> = speaks.iter().map(|_| PeerId::random()).collect();
         let blocks: Vec<_> = (0..count).map(|index| block(index, bytes)).collect();
-        client.describe(id, ListSource { list: *block(u32::MAX, 9).cid(), max_bytes: 1000, references: Vec::new() });
+        client.describe(
+            id,
+            ListSource { list: *block(u32::MAX, 9).cid(), max_bytes: 1000, whole: false, references: Vec::new() },
+        );
         for (peer, speaks) in peers.iter().zip(speaks) {
             client.on_connected(*peer, now);
             client.on_speaks(*peer, *speaks, now);
@@ -271,7 +274,7 @@ fn a_list_brings_more_than_was_wanted_by_name() {
     let (root, part) = (block(1, 100), block(2, 100));
     desk.client.want(desk.id, [want(&root, Place::Own)], desk.now);
     let orders = desk.orders(0);
-    assert_eq!((orders.len(), &orders[0].wanted), (1, &Wanted::Own { max_bytes: 1000 }));
+    assert_eq!((orders.len(), &orders[0].wanted), (1, &Wanted::Own { max_bytes: 1000, whole: false }));
     let id = orders[0].id;
     desk.client.on_ordered(desk.peers[0], id, vec![part.clone()], desk.now);
     desk.client.on_ordered(desk.peers[0], id, vec![root.clone()], desk.now);
