@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::LazyLock,
     thread,
 };
 
@@ -14,18 +15,23 @@ use crate::Result;
 /// Items under way per thread: enough that none waits, few enough that a megabyte each is no burden.
 const ITEMS_PER_THREAD: usize = 4;
 
-/// Most threads that are used without being asked for: what is under way stays within some tens of megabytes.
+/// Threads that are used without being asked for. At least so many that one works while another waits for a disk; at
+/// most so many that what is under way stays within some tens of megabytes.
+const MIN_DEFAULT_THREADS: NonZeroUsize = NonZeroUsize::new(2).expect("2 is not zero");
 const MAX_DEFAULT_THREADS: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not zero");
+
+/// The system reads files to say so.
+static PROCESSORS: LazyLock<NonZeroUsize> =
+    LazyLock::new(|| thread::available_parallelism().unwrap_or(MIN_DEFAULT_THREADS));
 
 /// The number of threads to use: `asked`, or one per processor.
 pub(crate) fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
-    asked.unwrap_or_else(|| {
-        thread::available_parallelism().map_or(NonZeroUsize::MIN, |processors| processors.min(MAX_DEFAULT_THREADS))
-    })
+    asked.unwrap_or_else(|| (*PROCESSORS).clamp(MIN_DEFAULT_THREADS, MAX_DEFAULT_THREADS))
 }
 
 /// Runs `work` on every item in `threads` threads, and `consume` on the results in the order of the items. Items are
-/// taken and results consumed on the calling thread, and no more than [`ITEMS_PER_THREAD`] per thread are in between.
+/// taken and results consumed on the calling thread, and no more than [`ITEMS_PER_THREAD`] per thread are in between. One
+/// thread is the calling one.
 ///
 /// # Errors
 /// The first error, by the order of the items; work under way is waited for, the rest is not begun.
@@ -35,6 +41,9 @@ pub(crate) fn run_in_order<I: Send, O: Send>(
     work: impl Fn(I) -> Result<O> + Sync,
     mut consume: impl FnMut(O) -> Result<()>,
 ) -> Result<()> {
+    if threads == NonZeroUsize::MIN {
+        return items.try_for_each(|item| consume(work(item?)?));
+    }
     let window = threads.get() * ITEMS_PER_THREAD;
     thread::scope(|scope| {
         let (item_tx, item_rx) = bounded::<(usize, I)>(window);
@@ -108,15 +117,28 @@ mod tests {
     }
 
     #[test]
+    fn one_thread_is_the_calling_one() {
+        let here = thread::current().id();
+        let work = |item| Ok((item, thread::current().id()));
+        let mut results = Vec::new();
+        let consume = |result| {
+            results.push(result);
+            Ok(())
+        };
+        run_in_order(NonZeroUsize::MIN, (0..100).map(Ok), work, consume).unwrap();
+        assert_eq!(results, (0..100).map(|item| (item, here)).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn an_error_anywhere_ends_the_run() {
         let items = || (0..100).map(Ok);
-        let work =
-            run_in_order(THREADS, items(), |item| if item == 50 { Err(failure()) } else { Ok(item) }, |_| Ok(()));
-        assert!(work.is_err());
-        let consume = run_in_order(THREADS, items(), Ok, |item| if item == 50 { Err(failure()) } else { Ok(()) });
-        assert!(consume.is_err());
-        let source = items().chain([Err(failure())]).chain(items());
-        assert!(run_in_order(THREADS, source, Ok, |_: i32| Ok(())).is_err());
+        let fail_at_50 = |item| if item == 50 { Err(failure()) } else { Ok(item) };
+        for threads in [NonZeroUsize::MIN, THREADS] {
+            assert!(run_in_order(threads, items(), fail_at_50, |_| Ok(())).is_err());
+            assert!(run_in_order(threads, items(), Ok, |item| fail_at_50(item).map(drop)).is_err());
+            let source = items().chain([Err(failure())]).chain(items());
+            assert!(run_in_order(threads, source, Ok, |_: i32| Ok(())).is_err());
+        }
     }
 
     #[test]

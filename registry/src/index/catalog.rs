@@ -21,6 +21,7 @@ mod search;
 mod words;
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -50,6 +51,8 @@ pub struct Catalog {
     path: PathBuf,
     /// What stands in it was verified before it came in, and is read often.
     signatures: Arc<KnownSignatures>,
+    /// Publishers as they were last read, with the rows that say so: reading one anew means to check all of its keys.
+    publishers: Mutex<HashMap<PublisherId, (query::PublisherRow, PublisherEntry)>>,
 }
 
 /// What became of a record that was offered.
@@ -159,7 +162,7 @@ impl Catalog {
     }
 
     fn of(connection: Connection, path: PathBuf) -> Self {
-        Self { connection: Mutex::new(connection), path, signatures: Arc::default() }
+        Self { connection: Mutex::new(connection), path, signatures: Arc::default(), publishers: Mutex::default() }
     }
 
     /// The signatures found good, by those who read the catalog and by those who fill it.

@@ -7,7 +7,7 @@ mod output;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use ggen_blockstore::{Arrivals, Blockstore, Cid, DAG_CBOR, PathStep, PathWalk, dfs_blocks};
+use ggen_blockstore::{Arrivals, Blockstore, Cid, DAG_CBOR, PathStep, PathWalk, Staged, dfs_blocks};
 
 use self::output::{Output, Written};
 use super::{
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// A package of no more bytes is asked for together with its manifest: a round trip costs more than what of it may be
-/// here already.
+/// here already. It is written by the thread that fetched it.
 const SMALL_PACKAGE_BYTES: u64 = 128 << 10;
 
 /// What a target turned out to be.
@@ -74,13 +74,17 @@ impl Operations {
         let identified = self.identify(&mut download, target, &reporter).await?;
         let output = Output::of(&request.to, &identified.found, self.config.limits.package_bytes, reporter);
         let path = output.path().to_owned();
-        let written = if output.is_new_tree() {
+        let written = if output.is_new_tree() && !output.is_small() {
             self.bring_and_stage(&mut download, &identified, &arrivals, output).await?
         } else {
             self.complete(&mut download, &identified).await?;
             arrivals.end();
             let store = self.store.clone();
-            failure::blocking(move || output.write(&*store)).await?
+            failure::blocking(move || match output.is_new_tree() {
+                true => in_place(output.stage(&arrivals)?),
+                false => output.write(&*store),
+            })
+            .await?
         };
         self.remember_source(&identified.found, &download);
         Ok(report(&identified.found, path, written, &download, started))
@@ -113,7 +117,7 @@ impl Operations {
                 staged
             }
         };
-        failure::blocking(move || Ok(Written::from(staged.commit().map_err(failure::store)?))).await
+        failure::blocking(move || in_place(staged)).await
     }
 
     /// The next package of the same publisher is asked of whom this one came from, if the DHT was asked for this one.
@@ -322,6 +326,11 @@ impl Operations {
         let data = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
         Release::read_executables(&data).map_err(failure::verification)
     }
+}
+
+/// Moves a tree into its place.
+fn in_place(staged: Staged) -> Result<Written, Failure> {
+    Ok(Written::from(staged.commit().map_err(failure::store)?))
 }
 
 /// Follows a path below a root, fetching the blocks on the way.

@@ -1,5 +1,7 @@
 //! Reading.
 
+use std::sync::PoisonError;
+
 use ggen_blockstore::Cid;
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 
@@ -12,11 +14,14 @@ use crate::{
     package::{PackageId, Release},
 };
 
+/// Publishers remembered as they were last read; beyond that, all are forgotten.
+const MAX_REMEMBERED: usize = 16;
+
 /// Columns that make a [`ReleaseEntry`].
 const RELEASE: &str = "SELECT envelope, yanked, seen, source FROM releases";
 
 type ReleaseRow = (Vec<u8>, bool, i64, String);
-type PublisherRow = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>, i64);
+pub(super) type PublisherRow = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>, i64);
 
 impl Catalog {
     /// All releases of a package, of all publishers, in no order.
@@ -103,14 +108,24 @@ impl Catalog {
     /// [`CatalogError`].
     pub fn publisher(&self, publisher: &PublisherId) -> Result<Option<PublisherEntry>, CatalogError> {
         let sql = "SELECT chain, head, refresh, equivocation, first_seen FROM publishers WHERE id = ?1";
-        let row: Option<PublisherRow> = self
-            .lock()
-            .query_row(sql, [publisher.to_bytes()], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
-            })
-            .optional()
-            .map_err(self.failed("read"))?;
-        row.map(|row| self.publisher_entry(row)).transpose()
+        let columns = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
+        let rows: Vec<PublisherRow> = self.read_rows(sql, [publisher.to_bytes()], columns)?;
+        rows.into_iter().next().map(|row| self.publisher_of(publisher, row)).transpose()
+    }
+
+    /// What a row says; as it was read before, if it says the same.
+    fn publisher_of(&self, publisher: &PublisherId, row: PublisherRow) -> Result<PublisherEntry, CatalogError> {
+        let remembered = || self.publishers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, entry)) = remembered().get(publisher).filter(|(known, _)| *known == row) {
+            return Ok(entry.clone());
+        }
+        let entry = self.publisher_entry(&row)?;
+        let mut remembered = remembered();
+        if remembered.len() >= MAX_REMEMBERED {
+            remembered.clear();
+        }
+        remembered.insert(*publisher, (row, entry.clone()));
+        Ok(entry)
     }
 
     /// All publishers, ordered by id.
@@ -197,17 +212,19 @@ impl Catalog {
         stored.flatten().map(open).transpose()
     }
 
-    fn publisher_entry(&self, row: PublisherRow) -> Result<PublisherEntry, CatalogError> {
+    fn publisher_entry(&self, row: &PublisherRow) -> Result<PublisherEntry, CatalogError> {
         let (chain, head, refresh, equivocation, first_seen) = row;
-        let chain = IdentityChain::decode_with(&chain, &*self.signatures).map_err(|error| self.damaged(error))?;
+        let chain = IdentityChain::decode_with(chain, &*self.signatures).map_err(|error| self.damaged(error))?;
         let open = |kind, bytes: &Vec<u8>| Envelope::decode(kind, bytes).map_err(|error| self.damaged(error));
-        let refresh = refresh.map(|bytes| open(RecordKind::Refresh, &bytes)).transpose()?;
-        let head = match head.map(|bytes| open(RecordKind::Head, &bytes)).transpose()? {
+        let refresh = refresh.as_ref().map(|bytes| open(RecordKind::Refresh, bytes)).transpose()?;
+        let head = match head.as_ref().map(|bytes| open(RecordKind::Head, bytes)).transpose()? {
             Some(head) => Some(self.verify_stored(head, refresh, &chain)?),
             None => None,
         };
-        let equivocation =
-            equivocation.map(|bytes| Equivocation::decode(&bytes).map_err(|error| self.damaged(error))).transpose()?;
+        let equivocation = equivocation
+            .as_ref()
+            .map(|bytes| Equivocation::decode(bytes).map_err(|error| self.damaged(error)))
+            .transpose()?;
         let first_seen = Timestamp::from_unix(first_seen.cast_unsigned());
         Ok(PublisherEntry { chain, head, equivocation, first_seen })
     }

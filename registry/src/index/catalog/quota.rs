@@ -33,7 +33,11 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`].
     pub fn follow(&self, publisher: &PublisherId, now: Timestamp) -> Result<(), CatalogError> {
-        self.in_transaction(now, |intake| intake.raise_standing(publisher, Standing::Followed))
+        // Nothing is written where nothing changes.
+        match self.is_followed(publisher)? {
+            true => Ok(()),
+            false => self.in_transaction(now, |intake| intake.raise_standing(publisher, Standing::Followed)),
+        }
     }
 
     /// Says whether a publisher is followed, or of this home.

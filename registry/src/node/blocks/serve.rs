@@ -125,10 +125,10 @@ impl Server {
     {
         let (mut reader, writer) = stream.split();
         let mut writer = Writer { writer, within: self.patience.step };
-        let mut untaken = Some(0);
-        while let Some(left) = untaken {
-            untaken = match self.answer_next(peer, left, &mut reader, &mut writer, &share, &events).await {
-                Ok(untaken) => untaken,
+        let mut before = Some(Account::default());
+        while let Some(account) = before {
+            before = match self.answer_next(peer, account, &mut reader, &mut writer, &share, &events).await {
+                Ok(account) => account,
                 Err(error) => {
                     tracing::debug!(%peer, %error, "an answer of blocks ended early");
                     return;
@@ -140,26 +140,26 @@ impl Server {
         }
     }
 
-    /// Answers the next request, which comes after word of `untaken` parts. Returns how many parts the asker has not
-    /// said to have taken of this answer; `None` if it asks no more.
+    /// Answers the next request, which comes after word of the parts of the answer `before`. Returns the account of this
+    /// answer; `None` if the asker asks no more.
     async fn answer_next<R, W>(
         &self,
         peer: PeerId,
-        untaken: usize,
+        before: Account,
         reader: &mut R,
         writer: &mut Writer<W>,
         share: &Share,
         events: &mpsc::Sender<Told>,
-    ) -> Result<Option<usize>, Ended>
+    ) -> Result<Option<Account>, Ended>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        let Some(request) = self.next_request(untaken, reader).await? else { return Ok(None) };
+        let Some(request) = self.next_request(before, reader, &share.pace).await? else { return Ok(None) };
         let turns = (Arc::clone(&self.answering).try_acquire_owned(), Arc::clone(&share.answering).try_acquire_owned());
         let (Ok(_turn), Ok(_peers_turn)) = turns else {
             writer.say(Status::Busy).await?;
-            return Ok(Some(0));
+            return Ok(Some(Account::default()));
         };
         let making = match Request::decode(&request) {
             Ok(request) => self.open(request, share).await?,
@@ -172,7 +172,7 @@ impl Server {
             Ok(making) => making,
             Err(status) => {
                 writer.say(status).await?;
-                return Ok((status != Status::NotUnderstood).then_some(0));
+                return Ok((status != Status::NotUnderstood).then(Account::default));
             }
         };
         let account = Mutex::new(Account::default());
@@ -183,24 +183,21 @@ impl Server {
             ended = watch(reader, &share.pace, &account) => return Err(ended),
         }
         let account = account.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok((!account.is_closed).then_some(account.sent - account.taken))
+        Ok((!account.is_closed).then_some(account))
     }
 
-    /// Reads the next request; `None` if the asker has no more.
+    /// Reads what was taken of the answer before, and the next request; `None` if the asker has no more.
     async fn next_request<R: AsyncRead + Unpin>(
         &self,
-        untaken: usize,
+        mut before: Account,
         reader: &mut R,
+        pace: &Mutex<Pace>,
     ) -> Result<Option<Vec<u8>>, Ended> {
         let read = async {
-            let mut left = untaken;
-            while left > 0 {
-                let mut taken = [0; 16];
-                let most = left.min(taken.len());
-                match reader.read(&mut taken[..most]).await? {
-                    0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    count => left -= count,
-                }
+            let mut taken = [0];
+            while before.taken < before.sent {
+                reader.read_exact(&mut taken).await?;
+                before.on_taken(pace);
             }
             read_frame(reader, MAX_REQUEST_BYTES).await
         };
@@ -392,4 +389,26 @@ fn framed(header: &Header) -> Vec<u8> {
     put(&mut bytes, body.len() as u64);
     bytes.extend_from_slice(&body);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use ggen_blockstore::MemoryBlockstore;
+
+    use super::*;
+    use crate::{node::blocks::paths::Atlas, ops::Manifests};
+
+    #[tokio::test]
+    async fn what_is_taken_after_an_answer_has_ended_tells_how_far_the_asker_is() {
+        let library =
+            Library { store: Arc::new(MemoryBlockstore::new()), lists: Arc::new(Manifests), atlas: Atlas::default() };
+        let (server, pace) = (Server::new(library, Patience::default()), Mutex::new(Pace::default()));
+        let mut before = Account { sent: 1, ..Account::default() };
+        // Whoever takes so much within a minute is near.
+        before.untaken.on_sending(None, 1, 3 << 30, Instant::now().into_std());
+        let mut reader: &[u8] = &[0, 2, 7, 7];
+        let request = server.next_request(before, &mut reader, &pace).await.unwrap();
+        assert_eq!(request, Some(vec![7, 7]));
+        assert!(pace.lock().unwrap().is_near());
+    }
 }

@@ -4,7 +4,10 @@ mod direct;
 mod hostile;
 mod pipe;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use ggen_blockstore::{Block, Blockstore, Cid, MemoryBlockstore, PbLink, PbNode};
 use libp2p::PeerId;
@@ -13,9 +16,10 @@ use tokio::sync::mpsc;
 use super::{
     behaviour::Told,
     event::Event,
-    job::Library,
+    job::{Job, Library},
     list::{Listed, Lists},
-    message::MAX_WANTED,
+    message::{Asked, MAX_WANTED, Request},
+    pace::{Pace, Untaken},
     paths::Atlas,
     receive::{End, Order, OrderId, Over, Receiver, SILENT_FOR, Wanted},
     serve::{Patience, Server, Share},
@@ -295,6 +299,26 @@ async fn a_list_comes_with_all_that_it_names_if_that_is_wanted_and_not_too_much(
         assert_eq!((outcome.end, outcome.absent), (End::Done, vec![gone]));
         assert_eq!(outcome.blocks.len(), all.len() - 1);
     }
+}
+
+#[test]
+fn what_comes_with_a_list_goes_as_it_is_where_the_way_is_known_to_be_short() {
+    let package = package(&files(5, 40, "a"));
+    let library = Arc::new(Library { store: store(&[&package]), lists: lists(), atlas: Atlas::default() });
+    let pace = Arc::new(Mutex::new(Pace::default()));
+    let is_packed = |whole| {
+        let asked = Asked::Own { max_bytes: u64::MAX, whole };
+        let request = Request { list: package.list, asked, zstd: true, dictionary_bytes: 0, references: Vec::new() };
+        let mut job = Job::open(Arc::clone(&library), request, Arc::clone(&pace), false).unwrap();
+        let made = job.next().unwrap().unwrap();
+        assert!(job.is_done());
+        made.packed.is_some()
+    };
+    assert!(is_packed(true));
+    let (mut untaken, now) = (Untaken::default(), Instant::now());
+    untaken.on_sending(None, 1, 1, now);
+    pace.lock().unwrap().on_taken(&mut untaken, now);
+    assert!(!is_packed(true));
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use crate::{
         SearchAnswer, SearchQuestion, Summary, search_mark,
     },
     node::{Asked, Handle, Protocol},
-    ops::{Operations, clock, failure, limiter::Limiter},
+    ops::{Operations, clock, failure, limiter::Limiter, own_thread},
     package::Release,
 };
 
@@ -52,7 +52,11 @@ impl Operations {
                 // A worker that died has logged why.
                 let _ended = answering.join_next().await;
             }
-            answering.spawn(Arc::clone(&self).answer(node.clone(), question, now));
+            let answer = Arc::clone(&self).answer(node.clone(), question, now);
+            answering.spawn(own_thread::run(async {
+                answer.await;
+                Ok(())
+            }));
         }
     }
 

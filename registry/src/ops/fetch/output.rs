@@ -3,6 +3,7 @@
 use std::{
     fs::Permissions,
     io::BufWriter,
+    num::NonZeroUsize,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,7 +14,7 @@ use ggen_blockstore::{
     export_tar, stage_directory, update_directory,
 };
 
-use super::Found;
+use super::{Found, SMALL_PACKAGE_BYTES};
 use crate::{ErrorKind, Failure, FetchTo, Progress, Reporter, ops::failure, package::Target};
 
 /// Bytes of a tarball written at once.
@@ -123,9 +124,14 @@ impl Output {
         ExportOptions {
             executables: &self.executables,
             limits: self.limits,
+            threads: self.is_small().then_some(NonZeroUsize::MIN),
             progress: Some(progress),
-            ..ExportOptions::default()
         }
+    }
+
+    /// Written sooner than another thread would begin with it.
+    pub(super) fn is_small(&self) -> bool {
+        self.total_bytes.is_some_and(|bytes| bytes <= SMALL_PACKAGE_BYTES)
     }
 
     fn report(&self, at: ExportProgress) {
