@@ -28,7 +28,7 @@ pub struct ExportOptions<'a> {
     pub executables: &'a [String],
     /// Bounds on the tree.
     pub limits: TreeLimits,
-    /// Threads that read, check and write; one per processor, up to 8, if not given.
+    /// Threads that read, check and write; one per processor, from 2 to 8, if not given.
     pub threads: Option<NonZeroUsize>,
     /// Is told of progress, from the calling thread.
     pub progress: Option<&'a (dyn Fn(ExportProgress) + Sync)>,

@@ -28,7 +28,7 @@ use crate::{Blockstore, Cid, Error, Lease, PutReport, Refusal, Result};
 pub struct ImportOptions<'a> {
     /// Shape of the DAG.
     pub profile: Profile,
-    /// Threads that read and hash; one per processor, up to 8, if not given.
+    /// Threads that read and hash; one per processor, from 2 to 8, if not given.
     pub threads: Option<NonZeroUsize>,
     /// Bounds on archives.
     pub archive: ArchiveLimits,

@@ -4,7 +4,11 @@
 //! key has `12 40` and seed followed by public key (`12 60`, the public key twice, in old files).
 //! PEM is PKCS #8 (RFC 8410) without the public key.
 
-use std::fmt;
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{LazyLock, Mutex, PoisonError},
+};
 
 use cid::multibase::Base;
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
@@ -25,6 +29,11 @@ const PKCS8_PREFIX: [u8; 16] =
 const PEM_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const PEM_END: &str = "-----END PRIVATE KEY-----";
 
+/// Keys that were found good: the same few come with every record, and finding the point costs a third of a signature.
+static GOOD: LazyLock<Mutex<HashSet<[u8; PUBLIC_BYTES]>>> = LazyLock::new(Mutex::default);
+/// Keys remembered; beyond that, all are forgotten.
+const MAX_GOOD: usize = 1024;
+
 /// An ed25519 public key. Not a point of small order, so a signature means one message.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey([u8; PUBLIC_BYTES]);
@@ -38,10 +47,19 @@ impl PublicKey {
         let invalid = |reason: String| KeyError::InvalidPublic { reason };
         let bytes: [u8; PUBLIC_BYTES] =
             bytes.try_into().map_err(|_| invalid(format!("{} bytes instead of {PUBLIC_BYTES}", bytes.len())))?;
+        let good = || GOOD.lock().unwrap_or_else(PoisonError::into_inner);
+        if good().contains(&bytes) {
+            return Ok(Self(bytes));
+        }
         let key = VerifyingKey::from_bytes(&bytes).map_err(|error| invalid(error.to_string()))?;
         if key.is_weak() {
             return Err(invalid("it is a point of small order".to_owned()));
         }
+        let mut good = good();
+        if good.len() >= MAX_GOOD {
+            good.clear();
+        }
+        good.insert(bytes);
         Ok(Self(bytes))
     }
 

@@ -7,7 +7,6 @@ use libp2p::{
     PeerId, StreamProtocol, Swarm,
     allow_block_list::{self, BlockedPeers},
     connection_limits::{self, ConnectionLimits},
-    core::upgrade::Version,
     gossipsub, identify,
     identity::Keypair,
     kad, mdns, memory_connection_limits, ping,
@@ -143,10 +142,7 @@ pub(crate) fn swarm(
     let (resolver, within) = (configuration(&config.dns_servers), config.timeouts.dial());
     let transport = transport::all(&key, tls, handover, resolver, within).map_err(|error| failed(&error))?;
     let behaviour = compose(&key, config, knowledge, directs, answers, reach)?;
-    // What is said first on a stream goes with the name of its protocol: a round trip less for each.
-    let swarm = swarm::Config::with_tokio_executor()
-        .with_idle_connection_timeout(IDLE_CONNECTION)
-        .with_substream_upgrade_protocol_override(Version::V1Lazy);
+    let swarm = swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE_CONNECTION);
     Ok(Swarm::new(transport, behaviour, key.public().to_peer_id(), swarm))
 }
 

@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt as _;
 use ggen_blockstore::{Block, Blockstore, Cid, Lease};
 use libp2p::PeerId;
 use tokio::{
@@ -30,7 +31,7 @@ use tokio::{
 use self::{
     network::{Arrived, Network},
     source::{Dag, List, Source},
-    worker::{Queued, Worker},
+    worker::{Queued, WRITE_BATCH, Worker},
 };
 use super::own_thread;
 use crate::{
@@ -42,6 +43,8 @@ pub(crate) use self::source::{Want, Wants};
 
 /// Blocks wanted at a time.
 const OPEN_WANTS: usize = 8192;
+/// Blocks for which another thread is not worth its while.
+const FEW_BLOCKS: usize = 16;
 /// Bytes of blocks that wait to be written.
 const QUEUED_BYTES: usize = 8 << 20;
 /// Most blocks of one DAG that is walked.
@@ -110,6 +113,8 @@ pub(crate) struct Download {
     was_looked_up: bool,
     /// What came before it was wanted by name, with the list that names it.
     unasked: HashSet<Cid>,
+    /// The list that wants have places in, once its root is here.
+    described: Option<ListSource>,
     _lease: Lease,
 }
 
@@ -142,6 +147,7 @@ impl Download {
             others,
             was_looked_up: false,
             unasked,
+            described: None,
             _lease: lease,
         }
     }
@@ -230,9 +236,10 @@ impl Download {
     pub(crate) async fn list_root(&mut self, source: ListSource) -> Result<bytes::Bytes, DownloadError> {
         let cid = source.list;
         if let Some(network) = &self.network {
-            network.describe(source).await?;
+            network.describe(source.clone()).await?;
         }
         self.list(vec![Want { cid, size: None, place: Some(Place::Own) }]).await?;
+        self.described = Some(source);
         self.here(cid).await
     }
 
@@ -246,6 +253,10 @@ impl Download {
         };
         let missing = own_thread::blocking(last_missing).await.map_err(DownloadError::Worker)?;
         if let Some(last) = missing.transpose()? {
+            if let (Some(network), Some(source)) = (&self.network, self.described.take_if(|source| source.whole)) {
+                // All it names would come after this part, when nobody waits for it.
+                network.describe(ListSource { whole: false, ..source }).await?;
+            }
             self.list(vec![Want { place: Some(Place::Own), ..last }]).await?;
         }
         self.list(parts).await
@@ -259,14 +270,53 @@ impl Download {
 
     /// Brings all the blocks of a short list.
     pub(crate) async fn list(&mut self, list: Vec<Want>) -> Result<(), DownloadError> {
-        if own_thread::is_here() {
-            let mut source = List::new(std::iter::once(Ok(list.clone())), self.unasked.clone());
-            if source.more(&*self.store)?.is_none_or(|missing| missing.is_empty()) {
-                self.done.reused += source.reused();
-                return Ok(());
-            }
+        if own_thread::is_here() && list.len() <= FEW_BLOCKS {
+            let mut source = List::new(std::iter::once(Ok(list)), self.unasked.clone());
+            let missing = source.more(&*self.store)?.unwrap_or_default();
+            self.done.reused += source.reused();
+            return self.bring_few(missing).await;
         }
         self.lists(std::iter::once(Ok(list))).await
+    }
+
+    /// Brings a few blocks, and writes them on this thread, which may block.
+    async fn bring_few(&mut self, missing: Vec<Want>) -> Result<(), DownloadError> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let Some(network) = &self.network else { return Err(DownloadError::Offline { missing: missing.len() }) };
+        let mut open: HashSet<_> = missing.iter().map(|want| want.cid).collect();
+        network.want(missing).await?;
+        let brought = self.write_few(&mut open).await;
+        self.release(open, brought).await
+    }
+
+    async fn write_few(&mut self, open: &mut HashSet<Cid>) -> Result<(), DownloadError> {
+        let mut deadline = Instant::now() + self.limits.idle_timeout;
+        while let (false, Some(network)) = (open.is_empty(), &mut self.network) {
+            let Some(first) = network.next(deadline).await? else { return Err(self.timed_out(open)) };
+            let mut arrived = vec![first];
+            // What came with it is written with it.
+            while let (true, Some(Ok(Some(more)))) =
+                (arrived.len() < WRITE_BATCH, network.next(deadline).now_or_never())
+            {
+                arrived.push(more);
+            }
+            let mut counted = Ok(());
+            for Arrived { block, from } in &arrived {
+                counted = counted.and(self.count(block, *from));
+                if self.on_arrived(block, open) {
+                    deadline = Instant::now() + self.limits.idle_timeout;
+                }
+            }
+            let blocks: Vec<_> = arrived.into_iter().map(|arrived| arrived.block).collect();
+            self.store.put_many(&blocks)?;
+            if let Some(network) = &self.network {
+                network.node().new_blocks(blocks.iter().map(|block| *block.cid()).collect()).await?;
+            }
+            counted?;
+        }
+        Ok(())
     }
 
     /// Brings all the blocks of a long list, which is read a part at a time.
@@ -288,12 +338,17 @@ impl Download {
         let worker = tokio::task::spawn_blocking(move || worker.run(arrived));
         let mut open = HashSet::new();
         let pumped = self.pump(wanted, blocks, &mut open).await;
+        let pumped = self.release(open, pumped).await;
+        self.end(worker, pumped).await
+    }
+
+    /// Nobody waits for these any more: the session serves whatever is brought next.
+    async fn release(&self, open: HashSet<Cid>, outcome: Result<(), DownloadError>) -> Result<(), DownloadError> {
         let cancelled = match &self.network {
-            // Nobody waits for these any more: the session serves whatever is brought next.
             Some(network) => network.cancel(open.into_iter().collect()).await,
             None => Ok(()),
         };
-        self.end(worker, pumped.and(cancelled.map_err(Into::into))).await
+        outcome.and(cancelled.map_err(Into::into))
     }
 
     /// What arrived is kept, however it ended; if the worker failed, that is the reason to tell.
@@ -338,14 +393,8 @@ impl Download {
                 },
                 arrived = network.next(deadline), if !open.is_empty() => arrived?,
             };
-            let Some(Arrived { block, from }) = arrived else {
-                let (waited, peers_asked) = (self.limits.idle_timeout, network.peers_asked());
-                return Err(DownloadError::TimedOut { waited, missing: open.len(), peers_asked });
-            };
-            let is_wanted = open.remove(block.cid());
-            if !is_wanted && self.unasked.len() < OPEN_WANTS {
-                self.unasked.insert(*block.cid());
-            }
+            let Some(Arrived { block, from }) = arrived else { return Err(self.timed_out(open)) };
+            let is_wanted = self.on_arrived(&block, open);
             // The block that is too many is kept like those before it: whoever raises the limit goes on behind it.
             let counted = self.count(&block, from);
             let bytes = (block.data().len() as u32).max(1);
@@ -359,6 +408,20 @@ impl Download {
                 deadline = Instant::now() + self.limits.idle_timeout;
             }
         }
+    }
+
+    /// Says whether the block was wanted by name.
+    fn on_arrived(&mut self, block: &Block, open: &mut HashSet<Cid>) -> bool {
+        let is_wanted = open.remove(block.cid());
+        if !is_wanted && self.unasked.len() < OPEN_WANTS {
+            self.unasked.insert(*block.cid());
+        }
+        is_wanted
+    }
+
+    fn timed_out(&self, open: &HashSet<Cid>) -> DownloadError {
+        let (waited, peers_asked) = (self.limits.idle_timeout, self.peers_asked());
+        DownloadError::TimedOut { waited, missing: open.len(), peers_asked }
     }
 
     fn count(&mut self, block: &Block, from: PeerId) -> Result<(), DownloadError> {

@@ -47,6 +47,13 @@ struct Identified {
     manifest: Option<Arc<ManifestReader>>,
 }
 
+impl Identified {
+    /// All of it, directories too, is brought and written sooner than other threads would begin with it.
+    fn is_small(&self) -> bool {
+        self.manifest.as_ref().is_some_and(|manifest| manifest.content_bytes() <= SMALL_PACKAGE_BYTES)
+    }
+}
+
 /// Lets everybody go who waits for blocks, however a fetch ends.
 struct Ending(Arrivals);
 
@@ -72,7 +79,7 @@ impl Operations {
         let _ending = Ending(arrivals.clone());
         let mut download = self.download_into(Arc::new(arrivals.clone()), &request, reporter.clone()).await?;
         let identified = self.identify(&mut download, target, &reporter).await?;
-        let output = Output::of(&request.to, &identified.found, self.config.limits.package_bytes, reporter);
+        let output = Output::of(&request.to, &identified, self.config.limits.package_bytes, reporter);
         let path = output.path().to_owned();
         let written = if output.is_new_tree() && !output.is_small() {
             self.bring_and_stage(&mut download, &identified, &arrivals, output).await?
@@ -292,8 +299,8 @@ impl Operations {
         Ok(identified.found)
     }
 
-    /// The manifest, all of its own blocks in the store. With the content of a small package, if that is wanted next and
-    /// nothing is here that it could be compared with.
+    /// The manifest, all of its own blocks in the store. With the content of a small package, if that is wanted next, there
+    /// is room for it, and no other version is here that it could be compared with.
     pub(super) async fn manifest(
         &self,
         download: &mut Download,
@@ -309,9 +316,13 @@ impl Operations {
             true => Vec::new(),
             false => self.references(release, download.others().to_vec()).await?,
         };
-        let is_small = release.size <= SMALL_PACKAGE_BYTES && references.is_empty();
-        let whole = content_is_wanted && is_small && !self.store.has(&release.content).map_err(failure::store)?;
-        let max_bytes = release.manifest_bytes + if whole { SMALL_PACKAGE_BYTES } else { 0 };
+        let whole_bytes = release.manifest_bytes + SMALL_PACKAGE_BYTES;
+        let is_small = release.size.max(release.manifest_bytes) <= SMALL_PACKAGE_BYTES && references.is_empty();
+        let whole = content_is_wanted
+            && is_small
+            && self.has_room_for(whole_bytes)
+            && !self.store.has(&release.content).map_err(failure::store)?;
+        let max_bytes = if whole { whole_bytes } else { release.manifest_bytes };
         let source = ListSource { list: release.manifest, max_bytes, whole, references };
         let root = download.list_root(source).await.map_err(on_error)?;
         let reader = ManifestReader::new(release, &root).map_err(failure::verification)?;

@@ -3,13 +3,23 @@
 //! An operation is a chain of steps, many of which look something up on disk. A step that is handed to another thread
 //! wakes that one, and then the one that awaits it: twice as long as most of them take. On a thread of its own an
 //! operation just does them.
+//!
+//! A step may wait for a disk, not for what is asynchronous (`blocking_send` and the like panic there).
 
 use std::{cell::Cell, future::Future, panic};
 
-use tokio::{runtime::Handle, sync::oneshot, task::JoinError};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, oneshot},
+    task::JoinError,
+};
 
 use super::failure;
 use crate::{ErrorKind, Failure};
+
+/// Operations with a thread of their own. There are 512 threads (tokio's default), and operations need others besides:
+/// were all of them taken, none would go on.
+static THREADS: Semaphore = Semaphore::const_new(64);
 
 thread_local! {
     static IS_OWN: Cell<bool> = const { Cell::new(false) };
@@ -36,14 +46,16 @@ pub(super) fn is_here() -> bool {
     IS_OWN.get()
 }
 
-/// Runs an operation on a thread of its own. Dropped, it is dropped there, once the step that is under way is done.
+/// Runs an operation on a thread of its own, if one is to be had. Dropped, it is dropped there, once the step that is under
+/// way is done.
 pub(crate) async fn run<T: Send + 'static>(
     operation: impl Future<Output = Result<T, Failure>> + Send + 'static,
 ) -> Result<T, Failure> {
+    let Ok(permit) = THREADS.try_acquire() else { return operation.await };
     let (_caller, caller_gone) = oneshot::channel::<()>();
     let runtime = Handle::current();
     let thread = tokio::task::spawn_blocking(move || {
-        let _marked = Marked::new();
+        let (_permit, _marked) = (permit, Marked::new());
         runtime.block_on(async {
             tokio::select! {
                 biased;
@@ -70,15 +82,25 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn steps_are_done_where_the_operation_runs_and_elsewhere_on_other_threads() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let here = async || blocking(|| thread::current().id()).await.unwrap();
+            let (operation, step) = run(async move { Ok((thread::current().id(), here().await)) }).await.unwrap();
+            assert_eq!(operation, step);
+            assert_ne!(operation, thread::current().id());
+            assert_eq!(here().await, operation, "there is only that one besides");
+            assert!(!blocking(is_here).await.unwrap(), "it is nobody's own any more");
+        });
+    }
+
     #[tokio::test]
-    async fn steps_are_done_where_the_operation_runs_and_elsewhere_on_other_threads() {
-        let here = async || blocking(|| thread::current().id()).await.unwrap();
-        let (operation, step) = run(async move { Ok((thread::current().id(), here().await)) }).await.unwrap();
-        assert_eq!(operation, step);
-        assert_ne!(operation, thread::current().id());
-        assert_ne!(here().await, thread::current().id());
-        let is_still_marked = tokio::task::spawn_blocking(is_here).await.unwrap();
-        assert!(!is_still_marked, "threads are used again");
+    async fn where_there_are_too_many_an_operation_shares_the_caller_s_thread() {
+        let all = THREADS.available_permits();
+        let (_taken, caller) = (THREADS.acquire_many(all as u32).await.unwrap(), thread::current().id());
+        let (operation, is_own) = run(async { Ok((thread::current().id(), is_here())) }).await.unwrap();
+        assert_eq!((operation, is_own), (caller, false));
     }
 
     #[tokio::test]

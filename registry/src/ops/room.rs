@@ -89,6 +89,12 @@ impl Operations {
         }
     }
 
+    /// Whether so many bytes more can come without anything having to go.
+    pub(super) fn has_room_for(&self, bytes: u64) -> bool {
+        let limit = self.config.limits.store_bytes;
+        limit == 0 || fits(&*self.store, limit, bytes)
+    }
+
     /// Brings a DAG of which nobody knows how large it is, within the room there is.
     pub(super) async fn bring_dag(&self, download: &mut Download, root: Cid) -> Result<(), Failure> {
         let limit = self.config.limits.package_bytes;

@@ -1,6 +1,6 @@
 //! How much is kept of publishers that nobody here follows. What this home publishes, follows or has fetched stays.
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::params;
 
 use crate::{
     identity::{PublisherId, Timestamp},
@@ -46,8 +46,8 @@ impl Catalog {
     /// [`CatalogError`].
     pub fn is_followed(&self, publisher: &PublisherId) -> Result<bool, CatalogError> {
         let sql = "SELECT standing > 0 FROM publishers WHERE id = ?1";
-        let found = self.lock().query_row(sql, [publisher.to_bytes()], |row| row.get(0)).optional();
-        Ok(found.map_err(self.failed("read"))?.unwrap_or(false))
+        let found: Vec<bool> = self.read_rows(sql, [publisher.to_bytes()], |row| row.get(0))?;
+        Ok(found.first().copied().unwrap_or(false))
     }
 }
 

@@ -213,8 +213,9 @@ impl Server {
         let (library, pace) = (Arc::clone(&self.library), Arc::clone(&share.pace));
         let follows = share.answering.available_permits() + 1 < MAX_ANSWERING_PER_PEER;
         let memory = Arc::clone(&self.memory).try_acquire_many_owned((SMALL_BYTES / MEMORY_UNIT) as u32);
-        let turn = self.making.acquire().await.map_err(|_| Ended::Busy)?;
+        let turn = Arc::clone(&self.making).acquire_owned().await.map_err(|_| Ended::Busy)?;
         let opening = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             let job = Job::open(library, request, pace, follows)?;
             Ok(match memory {
                 Ok(memory) if job.next_bytes() <= SMALL_BYTES => Either::Left(make_next(job, memory)),
@@ -222,7 +223,6 @@ impl Server {
             })
         });
         let opened = opening.await?;
-        drop(turn);
         Ok(opened.map(|opened| match opened {
             Either::Left(ready) => future::ready(Ok(ready)).boxed(),
             Either::Right(job) => self.make(job),

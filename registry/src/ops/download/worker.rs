@@ -9,7 +9,7 @@ use super::{DownloadError, OPEN_WANTS, Source, Want};
 use crate::node::Handle;
 
 /// Most blocks written at once.
-const WRITE_BATCH: usize = 256;
+pub(super) const WRITE_BATCH: usize = 256;
 
 /// A block that waits to be written; its bytes are counted until it is.
 pub(super) struct Queued {

@@ -14,7 +14,7 @@ use ggen_blockstore::{
     export_tar, stage_directory, update_directory,
 };
 
-use super::{Found, SMALL_PACKAGE_BYTES};
+use super::Identified;
 use crate::{ErrorKind, Failure, FetchTo, Progress, Reporter, ops::failure, package::Target};
 
 /// Bytes of a tarball written at once.
@@ -29,6 +29,7 @@ pub(super) struct Output {
     limits: TreeLimits,
     /// Bytes of files, where a release says how many.
     total_bytes: Option<u64>,
+    is_small: bool,
     reporter: Arc<dyn Reporter>,
 }
 
@@ -65,7 +66,8 @@ impl From<Updated> for Written {
 
 impl Output {
     /// At most `max_bytes` of files are written.
-    pub(super) fn of(to: &FetchTo, found: &Found, max_bytes: u64, reporter: Arc<dyn Reporter>) -> Self {
+    pub(super) fn of(to: &FetchTo, identified: &Identified, max_bytes: u64, reporter: Arc<dyn Reporter>) -> Self {
+        let (found, is_small) = (&identified.found, identified.is_small());
         let name = match &found.release {
             Some((_, release)) => release.package.name().to_owned(),
             None => found.content.to_string(),
@@ -84,6 +86,7 @@ impl Output {
             executables: found.executables.clone(),
             limits: TreeLimits { max_bytes, ..TreeLimits::default() },
             total_bytes: found.release.as_ref().map(|(_, release)| release.size),
+            is_small,
             reporter,
         }
     }
@@ -124,14 +127,14 @@ impl Output {
         ExportOptions {
             executables: &self.executables,
             limits: self.limits,
-            threads: self.is_small().then_some(NonZeroUsize::MIN),
+            threads: self.is_small.then_some(NonZeroUsize::MIN),
             progress: Some(progress),
         }
     }
 
-    /// Written sooner than another thread would begin with it.
+    /// Too small for other threads to be worth their while.
     pub(super) fn is_small(&self) -> bool {
-        self.total_bytes.is_some_and(|bytes| bytes <= SMALL_PACKAGE_BYTES)
+        self.is_small
     }
 
     fn report(&self, at: ExportProgress) {

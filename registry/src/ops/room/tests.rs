@@ -72,6 +72,20 @@ async fn content_that_does_not_fit_is_refused_however_it_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_small_package_does_not_come_with_its_manifest_where_there_is_no_room_for_it() {
+    let alice = start(Place::memory(), 0).await;
+    let release = publish(&alice, "small", "1.0.0", 4, 10_000).await.release.unwrap();
+    let bob = start(Place::memory(), 20_000).await;
+    connect(&bob, &alice).await;
+    let to = tempfile::tempdir().unwrap();
+    let request =
+        crate::FetchRequest { to: crate::FetchTo::Path(to.path().join("small")), ..fetch_request(&release, false) };
+    let refused = bob.fetch(request, silent()).await.unwrap_err();
+    assert!(refused.message.contains("limits.store_bytes"), "{refused:?}");
+    assert!(bob.operations().store.stats().stored_bytes < 20_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pinned_dag_with_a_gap_hinders_an_eviction_and_no_fetch_that_fits() {
     let alice = start(Place::memory(), 0).await;
     let bob = start(Place::memory(), 300_000).await;

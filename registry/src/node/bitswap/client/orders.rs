@@ -264,7 +264,7 @@ impl Client {
             if self.interest.contains_key(block.cid()) {
                 self.deliver(block, peer_id, now);
             } else if let Some(active) = own_of.and_then(|id| self.sessions.get_mut(&id)) {
-                // A list's own blocks: nobody could want them by name before the root is there.
+                // Blocks of a list, or what comes with it: nobody could want them by name before the root is there.
                 answered_bytes += bytes;
                 active.progress_at = now;
                 active.session.output.send(SessionEvent::Block { block, from: peer_id });

@@ -41,7 +41,7 @@ pub struct ListSource {
     pub list: Cid,
     /// Most bytes of the list itself, and of all that it names if that is wanted with it.
     pub max_bytes: u64,
-    /// Of all that the list names nothing is here, and it is wanted with it if it is not too much.
+    /// All that the list names is wanted with it, if it is not too much.
     pub whole: bool,
     /// Lists of which every block is in our store, the most alike first.
     pub references: Vec<Cid>,
