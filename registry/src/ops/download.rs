@@ -5,7 +5,8 @@
 //!             ^---------------------------------'
 //! ```
 //! The worker owns what blocks the thread: the store, and the source that says what is wanted (`source`). The pump owns
-//! what waits: the session, the search for providers, the deadline. Memory is bounded: at most [`OPEN_WANTS`] blocks are
+//! what waits: the session, the search for providers, the deadline. On an operation's own thread a few blocks need no
+//! worker: whoever waits for them writes them. Memory is bounded: at most [`OPEN_WANTS`] blocks are
 //! wanted at a time, and at most [`QUEUED_BYTES`] of blocks wait to be written.
 
 mod account;
