@@ -296,11 +296,11 @@ impl Download {
         let mut deadline = Instant::now() + self.limits.idle_timeout;
         while let (false, Some(network)) = (open.is_empty(), &mut self.network) {
             let Some(first) = network.next(deadline).await? else { return Err(self.timed_out(open)) };
-            let mut arrived = vec![first];
+            let (mut bytes, mut arrived) = (first.block.data().len(), vec![first]);
             // What came with it is written with it.
-            while let (true, Some(Ok(Some(more)))) =
-                (arrived.len() < WRITE_BATCH, network.next(deadline).now_or_never())
-            {
+            while arrived.len() < WRITE_BATCH && bytes < QUEUED_BYTES {
+                let Some(Ok(Some(more))) = network.next(deadline).now_or_never() else { break };
+                bytes += more.block.data().len();
                 arrived.push(more);
             }
             let mut counted = Ok(());

@@ -51,7 +51,14 @@ pub(super) fn is_here() -> bool {
 pub(crate) async fn run<T: Send + 'static>(
     operation: impl Future<Output = Result<T, Failure>> + Send + 'static,
 ) -> Result<T, Failure> {
-    let Ok(permit) = THREADS.try_acquire() else { return operation.await };
+    run_on(&THREADS, operation).await
+}
+
+async fn run_on<T: Send + 'static>(
+    threads: &'static Semaphore,
+    operation: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Result<T, Failure> {
+    let Ok(permit) = threads.try_acquire() else { return operation.await };
     let (_caller, caller_gone) = oneshot::channel::<()>();
     let runtime = Handle::current();
     let thread = tokio::task::spawn_blocking(move || {
@@ -82,12 +89,17 @@ mod tests {
 
     use super::*;
 
+    // Other tests run operations beside these.
+    static ENOUGH: Semaphore = Semaphore::const_new(8);
+    static NONE: Semaphore = Semaphore::const_new(0);
+
     #[test]
     fn steps_are_done_where_the_operation_runs_and_elsewhere_on_other_threads() {
         let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
         runtime.block_on(async {
             let here = async || blocking(|| thread::current().id()).await.unwrap();
-            let (operation, step) = run(async move { Ok((thread::current().id(), here().await)) }).await.unwrap();
+            let operation = run_on(&ENOUGH, async move { Ok((thread::current().id(), here().await)) });
+            let (operation, step) = operation.await.unwrap();
             assert_eq!(operation, step);
             assert_ne!(operation, thread::current().id());
             assert_eq!(here().await, operation, "there is only that one besides");
@@ -97,10 +109,8 @@ mod tests {
 
     #[tokio::test]
     async fn where_there_are_too_many_an_operation_shares_the_caller_s_thread() {
-        let all = THREADS.available_permits();
-        let (_taken, caller) = (THREADS.acquire_many(all as u32).await.unwrap(), thread::current().id());
-        let (operation, is_own) = run(async { Ok((thread::current().id(), is_here())) }).await.unwrap();
-        assert_eq!((operation, is_own), (caller, false));
+        let operation = run_on(&NONE, async { Ok((thread::current().id(), is_here())) });
+        assert_eq!(operation.await.unwrap(), (thread::current().id(), false));
     }
 
     #[tokio::test]
@@ -113,7 +123,7 @@ mod tests {
         }
         let (dropped, is_dropped) = mpsc::channel();
         let (begun, has_begun) = oneshot::channel();
-        let operation = run(async move {
+        let operation = run_on(&ENOUGH, async move {
             let _told = Told(dropped);
             begun.send(()).unwrap();
             std::future::pending::<Result<(), Failure>>().await
@@ -127,7 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_panics_panics_where_it_is_awaited() {
-        let operation = tokio::spawn(run(async { panic!("on purpose") as Result<(), Failure> }));
+        let operation = tokio::spawn(run_on(&ENOUGH, async { panic!("on purpose") as Result<(), Failure> }));
         let panic = operation.await.unwrap_err().into_panic();
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"on purpose"));
     }

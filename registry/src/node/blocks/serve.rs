@@ -246,7 +246,7 @@ impl Server {
             };
             let Some(made) = made? else { break };
             let is_last = job.is_done();
-            making = if is_last { future::pending().boxed() } else { self.make(job) };
+            let next = (!is_last).then(|| self.make(job));
             if made.blocks > 0 {
                 account.lock().unwrap_or_else(PoisonError::into_inner).on_sending(&made);
             }
@@ -260,8 +260,9 @@ impl Server {
             writer.flush().await?;
             let served = Event::Served { peer, blocks: made.blocks, bytes: made.bytes };
             let is_told = made.blocks == 0 || events.send(Told::Event(served)).await.is_ok();
-            if is_last || !is_told {
-                return Ok(());
+            match next.filter(|_| is_told) {
+                Some(next) => making = next,
+                None => return Ok(()),
             }
         }
         writer.write(&framed(&Header::End)).await?;

@@ -156,7 +156,7 @@ impl Source for Dag {
 
 /// Which blocks are here. The empty block always is: everybody knows what is in it, and Kubo cannot serve it (boxo takes
 /// a block of no bytes for a missing one).
-pub(super) fn present(store: &dyn Blockstore, cids: &[Cid]) -> Result<Vec<bool>, DownloadError> {
+fn present(store: &dyn Blockstore, cids: &[Cid]) -> Result<Vec<bool>, DownloadError> {
     let mut here = store.retain(cids)?;
     for (cid, here) in cids.iter().zip(&mut here).filter(|(_, here)| !**here) {
         if let Ok(empty) = Block::verify(*cid, bytes::Bytes::new()) {

@@ -35,14 +35,21 @@ async fn a_download_that_reached_its_limit_goes_on_where_it_stopped() {
     offline.dag(content).await.unwrap();
 }
 
+/// A download of a release, whose record it has brought.
+async fn begin(registry: &crate::Registry, published: &crate::Published) -> (Download, Release) {
+    let cid = published.release.as_ref().unwrap();
+    let mut download = registry.operations().download(&fetch_request(cid, false), silent()).await.unwrap();
+    let cid = parse_cid(cid).unwrap();
+    download.search_under(&cid);
+    let release = Release::from_payload(&download.block(cid).await.unwrap()).unwrap();
+    (download, release)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_came_with_a_list_was_fetched_and_not_here_before() {
     let (alice, bob) = pair().await;
     let published = publish(&alice, "small", "1.0.0", 4, 100).await;
-    let cid = parse_cid(&published.release.unwrap()).unwrap();
-    let mut download = bob.operations().download(&fetch_request(&cid.to_string(), false), silent()).await.unwrap();
-    download.search_under(&cid);
-    let release = Release::from_payload(&download.block(cid).await.unwrap()).unwrap();
+    let (mut download, release) = begin(&bob, &published).await;
     let source = ListSource { list: release.manifest, max_bytes: 1 << 20, whole: true, references: Vec::new() };
     let root = download.list_root(source).await.unwrap();
     let came = download.so_far().blocks;
@@ -60,10 +67,7 @@ async fn what_came_with_a_list_was_fetched_and_not_here_before() {
 async fn a_list_whose_root_came_alone_is_asked_for_as_a_list() {
     let (alice, bob) = pair().await;
     let published = publish(&alice, "wide", "1.0.0", 400, 100).await;
-    let cid = parse_cid(&published.release.unwrap()).unwrap();
-    let mut download = bob.operations().download(&fetch_request(&cid.to_string(), false), silent()).await.unwrap();
-    download.search_under(&cid);
-    let release = Release::from_payload(&download.block(cid).await.unwrap()).unwrap();
+    let (mut download, release) = begin(&bob, &published).await;
     download.block(release.manifest).await.unwrap();
     assert_eq!(download.so_far().blocks, 2);
 

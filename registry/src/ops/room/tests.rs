@@ -43,17 +43,23 @@ async fn an_eviction_that_found_nothing_but_pins_is_tried_again_when_something_h
     alice.shutdown().await.unwrap();
 }
 
+/// A registry with room for so many bytes, connected to another; it does not fetch what does not fit.
+async fn refuses(target: &str, from: &crate::Registry, room: u64) -> crate::Registry {
+    let registry = start(Place::memory(), room).await;
+    connect(&registry, from).await;
+    let to = tempfile::tempdir().unwrap();
+    let request =
+        crate::FetchRequest { to: crate::FetchTo::Path(to.path().join("out")), ..fetch_request(target, false) };
+    let refused = registry.fetch(request, silent()).await.unwrap_err();
+    assert!(refused.message.contains("limits.store_bytes"), "{refused:?}");
+    registry
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn content_that_does_not_fit_is_refused_however_it_is_asked_for() {
     let alice = start(Place::memory(), 0).await;
     let content = publish(&alice, "large", "1.0.0", 40, 20_000).await.cid;
-    let bob = start(Place::memory(), 300_000).await;
-    connect(&bob, &alice).await;
-    let to = tempfile::tempdir().unwrap();
-    let request =
-        crate::FetchRequest { to: crate::FetchTo::Path(to.path().join("large")), ..fetch_request(&content, false) };
-    let refused = bob.fetch(request, silent()).await.unwrap_err();
-    assert!(refused.message.contains("limits.store_bytes"), "{refused:?}");
+    let bob = refuses(&content, &alice, 300_000).await;
     let request = PublishContentRequest {
         content: parse_cid(&content).unwrap(),
         package: "tests/mine".parse().unwrap(),
@@ -75,13 +81,7 @@ async fn content_that_does_not_fit_is_refused_however_it_is_asked_for() {
 async fn a_small_package_does_not_come_with_its_manifest_where_there_is_no_room_for_it() {
     let alice = start(Place::memory(), 0).await;
     let release = publish(&alice, "small", "1.0.0", 4, 10_000).await.release.unwrap();
-    let bob = start(Place::memory(), 20_000).await;
-    connect(&bob, &alice).await;
-    let to = tempfile::tempdir().unwrap();
-    let request =
-        crate::FetchRequest { to: crate::FetchTo::Path(to.path().join("small")), ..fetch_request(&release, false) };
-    let refused = bob.fetch(request, silent()).await.unwrap_err();
-    assert!(refused.message.contains("limits.store_bytes"), "{refused:?}");
+    let bob = refuses(&release, &alice, 20_000).await;
     assert!(bob.operations().store.stats().stored_bytes < 20_000);
 }
 
