@@ -35,6 +35,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use ggen_blockstore::Blockstore;
 
+pub(crate) use exchange::Heard;
 pub(crate) use failure::{address, catalog as catalog_failed, failed};
 pub(crate) use lists::Manifests;
 pub(crate) use mirror::{Book, Mirror};
@@ -65,8 +66,8 @@ pub(crate) struct Operations {
     pub(crate) stays: bool,
     /// News of publishers that nobody here follows are taken in.
     pub(crate) follows: Arc<AtomicBool>,
-    /// Peers that seem to know what this node has missed.
-    pub(crate) missed: tokio::sync::mpsc::Sender<libp2p::PeerId>,
+    /// What came by gossip, said to whoever compares catalogs.
+    pub(crate) heard: tokio::sync::mpsc::Sender<Heard>,
     /// One publish at a time: each signs on top of the one before.
     pub(crate) publishing: Arc<tokio::sync::Mutex<Steps>>,
     /// What is remembered of directories that were imported.

@@ -21,7 +21,10 @@ use crate::{
     index::Catalog,
     keys::KeyStore,
     node,
-    ops::{ClaimPolicy, Imports, KnownPeers, Manifests, Mirror, Newsroom, Operations, failed, own_thread, treatments},
+    ops::{
+        ClaimPolicy, Heard, Imports, KnownPeers, Manifests, Mirror, Newsroom, Operations, failed, own_thread,
+        treatments,
+    },
     place::{Opened, Place},
 };
 
@@ -44,8 +47,8 @@ const ENTER_NETWORK: Duration = Duration::from_secs(10);
 /// A node for one command waits this long until what it published has been announced.
 const SETTLE: Duration = Duration::from_secs(30);
 
-/// Peers that seem to know what was missed, waiting to be asked.
-const MISSED_QUEUE: usize = 64;
+/// What came by gossip and waits for whoever compares catalogs.
+const HEARD_QUEUE: usize = 256;
 
 /// A registry in one home directory, or in memory. Cheap to clone; all clones are the same registry.
 #[derive(Clone, Debug)]
@@ -99,7 +102,7 @@ impl Registry {
             Some(node) => (Some(node.handle.clone()), Some(node)),
             None => (None, None),
         };
-        let (missed, missed_queue) = tokio::sync::mpsc::channel(MISSED_QUEUE);
+        let (heard, heard_queue) = tokio::sync::mpsc::channel(HEARD_QUEUE);
         let bell = peers.bell().clone();
         let operations = Arc::new(Operations {
             config,
@@ -110,7 +113,7 @@ impl Registry {
             node: handle,
             stays: matches!(mode, Mode::Daemon | Mode::Embedded),
             follows: Arc::new((mode != Mode::Embedded).into()),
-            missed,
+            heard,
             publishing: Arc::default(),
             imports: home.as_ref().map_or_else(Imports::default, |home| Imports::at(home.imports())),
             news: Newsroom::new(bell),
@@ -121,7 +124,7 @@ impl Registry {
         mend_steps(&operations).await?;
         let mut tasks = JoinSet::new();
         if let Some(node) = news {
-            spawn_tasks(&mut tasks, &operations, node, missed_queue);
+            spawn_tasks(&mut tasks, &operations, node, heard_queue);
         }
         let tasks = tokio::sync::Mutex::new(tasks);
         let listening = OnceCell::new();
@@ -402,7 +405,7 @@ fn spawn_tasks(
     tasks: &mut JoinSet<()>,
     operations: &Arc<Operations>,
     node: node::Started,
-    missed: tokio::sync::mpsc::Receiver<libp2p::PeerId>,
+    heard: tokio::sync::mpsc::Receiver<Heard>,
 ) {
     let node::Started { handle, gossip, sightings, asked, met, task, .. } = node;
     tasks.spawn(Arc::clone(operations).follow_sightings(sightings));
@@ -417,7 +420,7 @@ fn spawn_tasks(
         tasks.spawn(Arc::clone(operations).keep_tidy(handle.clone()));
         tasks.spawn(Arc::clone(operations).mirror(handle.clone()));
         tasks.spawn(Arc::clone(operations).answer_questions(handle.clone(), asked));
-        tasks.spawn(Arc::clone(operations).follow_catalogs(handle, met, missed));
+        tasks.spawn(Arc::clone(operations).follow_catalogs(handle, met, heard));
     }
 }
 

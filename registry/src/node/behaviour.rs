@@ -45,6 +45,8 @@ const GGEN_KAD_PACKET_BYTES: usize = 1 << 20;
 const KAD_REFRESH: Duration = Duration::from_secs(600);
 /// Largest gossip message, in bytes.
 pub(crate) const GOSSIP_BYTES: usize = 64 << 10;
+/// How long an announcement of another may wait until it is passed on, before it is dropped: machines are busy.
+const GOSSIP_PATIENCE: Duration = Duration::from_secs(5);
 /// A connection that nothing uses is kept this long.
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 /// No new connection while the process takes more than this.
@@ -213,6 +215,7 @@ fn gossip(key: &Keypair, topic: &gossipsub::IdentTopic) -> Result<gossipsub::Beh
         .validation_mode(gossipsub::ValidationMode::Strict)
         .validate_messages()
         .max_transmit_size(GOSSIP_BYTES)
+        .forward_queue_duration(GOSSIP_PATIENCE)
         .build()
         .map_err(|error| refuse(error.to_string()))?;
     let mut behaviour = gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Signed(key.clone()), config)

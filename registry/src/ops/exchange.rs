@@ -1,6 +1,6 @@
 //! Catalogs converge without gossip: nodes ask each other what they have missed, and answer.
 //!
-//! On meeting a peer, when news were missed, and now and then with one of the connected peers: both say where they stand
+//! On meeting a peer, when news were missed, after news came and now and then with one of the connected peers: both say where they stand
 //! with the publishers they follow, and fetch what they lack, page by page. What is followed comes first; of others only
 //! as much as a budget allows, never the whole network's catalog.
 
@@ -16,7 +16,7 @@ use std::{
 use libp2p::PeerId;
 use tokio::{sync::mpsc, task::JoinSet};
 
-use self::schedule::Schedule;
+use self::schedule::{Rounds, Schedule};
 use super::{Operations, clock, failure, peers::is_lie};
 use crate::{
     Failure, Fault, Outcome, PeerBook,
@@ -25,8 +25,6 @@ use crate::{
     node::{AskError, Handle, Met, Protocol},
 };
 
-/// How often one of the connected peers is asked, whatever was heard.
-const ROUTINE: Duration = Duration::from_secs(60);
 /// Bytes of answers taken in one exchange, of what is followed.
 const FOLLOWED_BYTES: usize = 16 << 20;
 /// Bytes of answers taken in one exchange, of what nobody here follows.
@@ -37,6 +35,15 @@ const MAX_PAGES: usize = 256;
 const MAX_COMPARISONS: usize = 16;
 /// An exchange that has taken this long is given up; the next one goes on where it stood.
 const EXCHANGE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What came by gossip, as far as it matters to whoever looks for what did not come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Heard {
+    /// News.
+    News,
+    /// Something that tells that news were missed, which this peer may know.
+    Ahead(PeerId),
+}
 
 /// Why an exchange ended early.
 #[derive(Debug, thiserror::Error)]
@@ -67,11 +74,11 @@ impl Operations {
         self: Arc<Self>,
         node: Handle,
         mut met: mpsc::Receiver<Met>,
-        mut missed: mpsc::Receiver<PeerId>,
+        mut heard: mpsc::Receiver<Heard>,
     ) {
         let mut schedule = Schedule::default();
         let mut exchanges = JoinSet::new();
-        let mut routine = tokio::time::interval_at(tokio::time::Instant::now() + ROUTINE, ROUTINE);
+        let mut rounds = Rounds::new(Instant::now());
         loop {
             while let Some(peer) = schedule.next(Instant::now()) {
                 let (operations, node) = (Arc::clone(&self), node.clone());
@@ -80,24 +87,37 @@ impl Operations {
                     (peer, brought)
                 });
             }
-            let wake = schedule.wake_at().unwrap_or_else(|| Instant::now() + ROUTINE);
+            let wake = schedule.wake_at().map_or(rounds.due(), |due| due.min(rounds.due()));
             tokio::select! {
                 Some(Met { peer, speaks }) = met.recv() => {
                     if speaks.contains(&Protocol::Catalog) {
                         schedule.met(peer, Instant::now());
                     }
                 }
-                Some(peer) = missed.recv() => schedule.missed(peer, Instant::now()),
+                Some(heard) = heard.recv() => {
+                    let now = Instant::now();
+                    rounds.heard(now);
+                    if let Heard::Ahead(peer) = heard {
+                        schedule.missed(peer, now);
+                    }
+                }
                 Some(ended) = exchanges.join_next() => match ended {
-                    Ok((peer, brought)) => schedule.done(&peer, brought, Instant::now()),
+                    Ok((peer, brought)) => {
+                        let now = Instant::now();
+                        schedule.done(&peer, brought, now);
+                        if brought {
+                            rounds.heard(now);
+                        }
+                    }
                     Err(error) => tracing::error!(target: "ggen_marketplace::backend::p2p", %error, "an exchange died"),
-                },
-                _ = routine.tick() => match node.speakers(Protocol::Catalog).await {
-                    Ok(peers) => schedule.again(&peers, Instant::now()),
-                    Err(_) => return,
                 },
                 () = tokio::time::sleep_until(wake.into()) => {}
                 () = node.stopped() => return,
+            }
+            if rounds.due() <= Instant::now() {
+                let Ok(peers) = node.speakers(Protocol::Catalog).await else { return };
+                schedule.again(&peers, Instant::now());
+                rounds.asked(Instant::now());
             }
         }
     }

@@ -7,7 +7,7 @@ use libp2p::PeerId;
 use tokio::sync::mpsc;
 
 use super::{
-    Operations, clock, failure,
+    Heard, Operations, clock, failure,
     limiter::Limiter,
     news::{News, Newsroom, is_news},
     peers::{is_lie, provision},
@@ -71,9 +71,10 @@ impl Operations {
             let judged = self.judge(read, now).await;
             for (id, Judged { verdict, is_ahead, news }) in judged.into_iter().chain(unread) {
                 if is_ahead {
-                    self.note_missed(id.from);
+                    self.say_heard(Heard::Ahead(id.from));
                 }
                 if let Some(fresh) = news {
+                    self.say_heard(Heard::News);
                     self.keep_proof(fresh).await;
                 }
                 if node.judge(id, verdict).await.is_err() {
@@ -83,10 +84,10 @@ impl Operations {
         }
     }
 
-    /// Something was missed that a peer may know.
-    fn note_missed(&self, peer: PeerId) {
-        if self.missed.try_send(peer).is_err() {
-            tracing::trace!(target: "ggen_marketplace::backend::p2p", %peer, "so much is missed that one peer less matters little");
+    /// Says to whoever compares catalogs what came. If so much waits there already, one word less matters little.
+    fn say_heard(&self, heard: Heard) {
+        if self.heard.try_send(heard).is_err() {
+            tracing::trace!(target: "ggen_marketplace::backend::p2p", ?heard, "nobody compares catalogs, or not so fast");
         }
     }
 

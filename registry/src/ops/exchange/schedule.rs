@@ -15,14 +15,51 @@ const PAUSE: Duration = Duration::from_secs(1);
 const GATHER: Duration = Duration::from_millis(300);
 /// Peers kept account of; those asked longest ago are forgotten.
 const MAX_PEERS: usize = 512;
+/// Exchanges in a row that bring nothing before what was missed is no longer looked for at one peer: the pauses between
+/// them double, so that it is asked for 15 s at least. It may miss the same, and learn it only then.
+const VAIN: u32 = 5;
+/// How long after something was heard one of the connected peers is asked: gossip may have lost what came last.
+const AFTER_NEWS: Duration = Duration::from_secs(5);
+/// How often one of the connected peers is asked, whatever was heard.
+const ROUTINE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug)]
 struct Peer {
     due: Option<Instant>,
     last: Option<Instant>,
     under_way: bool,
-    /// It may learn what was missed only now itself: it is asked once more.
-    again: bool,
+    /// How many exchanges may still be in vain before what was missed is no longer looked for here.
+    tries: u32,
+}
+
+/// When one of the connected peers is asked although nothing is known to be missed: some seconds after something was
+/// heard, then ever less often.
+#[derive(Debug)]
+pub(super) struct Rounds {
+    due: Instant,
+    pause: Duration,
+}
+
+impl Rounds {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { due: now + ROUTINE, pause: ROUTINE }
+    }
+
+    /// News came.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.pause = AFTER_NEWS;
+        self.due = self.due.min(now + AFTER_NEWS);
+    }
+
+    /// A peer is asked now.
+    pub(super) fn asked(&mut self, now: Instant) {
+        self.due = now + self.pause;
+        self.pause = (2 * self.pause).min(ROUTINE);
+    }
+
+    pub(super) fn due(&self) -> Instant {
+        self.due
+    }
 }
 
 /// The schedule.
@@ -42,7 +79,7 @@ impl Schedule {
     pub(super) fn missed(&mut self, peer: PeerId, now: Instant) {
         self.want(peer, now + GATHER);
         if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.again = true;
+            peer.tries = VAIN;
         }
     }
 
@@ -60,7 +97,7 @@ impl Schedule {
             let Some(oldest) = idle.min_by_key(|(_, peer)| peer.last).map(|(id, _)| *id) else { return };
             self.peers.remove(&oldest);
         }
-        let entry = self.peers.entry(peer).or_insert(Peer { due: None, last: None, under_way: false, again: false });
+        let entry = self.peers.entry(peer).or_insert(Peer { due: None, last: None, under_way: false, tries: 0 });
         let due = entry.last.map_or(due, |last| due.max(last + PAUSE));
         entry.due = Some(entry.due.map_or(due, |former| former.min(due)));
     }
@@ -77,17 +114,19 @@ impl Schedule {
         Some(id)
     }
 
-    /// An exchange has ended, and has brought something new or not. News that were missed are asked for until one brings
-    /// nothing, the first excepted: whoever passed the news on may have missed some too.
+    /// An exchange has ended, and has brought something new or not. News that were missed are asked for until [`VAIN`]
+    /// exchanges in a row have brought nothing.
     pub(super) fn done(&mut self, peer: &PeerId, brought: bool, now: Instant) {
         self.under_way = self.under_way.saturating_sub(1);
-        if let Some(peer) = self.peers.get_mut(peer) {
-            peer.under_way = false;
-            peer.last = Some(now);
-            let again = peer.again;
-            peer.again &= brought;
-            peer.due = peer.due.or(again.then_some(now)).map(|due| due.max(now + PAUSE));
-        }
+        let Some(peer) = self.peers.get_mut(peer) else { return };
+        (peer.under_way, peer.last) = (false, Some(now));
+        peer.tries = match brought {
+            true if peer.tries > 0 => VAIN,
+            _ => peer.tries.saturating_sub(1),
+        };
+        let again = (peer.tries > 0).then(|| now + PAUSE * (1 << VAIN.saturating_sub(peer.tries + 1)));
+        let asked = peer.due.map(|due| due.max(now + PAUSE));
+        peer.due = asked.into_iter().chain(again).min();
     }
 
     /// When [`next`](Self::next) has something to say.
@@ -121,17 +160,54 @@ mod tests {
         // What comes while it is under way is one more, after a pause.
         schedule.missed(bob, start + GATHER);
         assert_eq!(schedule.next(start + 3 * GATHER), None);
-        let mut ended = start + 3 * GATHER;
-        // And two more at least: bob may be about to learn what was missed. As long as there is something, it goes on.
-        for brought in [true, true, false] {
-            schedule.done(&bob, brought, ended);
-            assert_eq!(schedule.next(ended), None);
-            assert_eq!(schedule.wake_at(), Some(ended + PAUSE));
-            assert_eq!(schedule.next(ended + PAUSE), Some(bob));
-            ended += PAUSE + GATHER;
+        let ended = start + 3 * GATHER;
+        schedule.done(&bob, true, ended);
+        assert_eq!(schedule.wake_at(), Some(ended + PAUSE));
+    }
+
+    /// How long after the exchange before each of the next begins, if they bring this.
+    fn pauses(schedule: &mut Schedule, peer: PeerId, mut now: Instant, brought: &[bool]) -> Vec<u64> {
+        let pause = |brought: &bool| {
+            schedule.done(&peer, *brought, now);
+            let due = schedule.wake_at()?;
+            assert_eq!(schedule.next(due), Some(peer));
+            let pause = due - now;
+            now = due;
+            Some(pause.as_secs())
+        };
+        brought.iter().map_while(pause).collect()
+    }
+
+    #[test]
+    fn what_was_missed_is_asked_for_ever_less_often_until_it_has_been_in_vain_five_times() {
+        let (mut schedule, now, bob) = (Schedule::default(), Instant::now(), PeerId::random());
+        schedule.missed(bob, now);
+        assert_eq!(schedule.next(now + GATHER), Some(bob));
+        assert_eq!(pauses(&mut schedule, bob, now + GATHER, &[false; 8]), [1, 2, 4, 8]);
+        schedule.missed(bob, now);
+        let later = now + 60 * PAUSE;
+        assert_eq!(schedule.next(later), Some(bob));
+        // Bob has learned it only now himself: there may be more.
+        let brought = [false, false, true, false, false, false, false, false];
+        assert_eq!(pauses(&mut schedule, bob, later, &brought), [1, 2, 1, 1, 2, 4, 8]);
+    }
+
+    #[test]
+    fn after_news_somebody_is_asked_soon_and_then_ever_less_often() {
+        let start = Instant::now();
+        let mut rounds = Rounds::new(start);
+        assert_eq!(rounds.due(), start + ROUTINE);
+        let mut now = start + Duration::from_secs(7);
+        rounds.heard(now);
+        rounds.heard(now + Duration::from_secs(4));
+        assert_eq!(rounds.due(), now + AFTER_NEWS, "what comes later delays nothing");
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            now = rounds.due();
+            rounds.asked(now);
+            pauses.push((rounds.due() - now).as_secs());
         }
-        schedule.done(&bob, false, ended);
-        assert_eq!(schedule.wake_at(), None);
+        assert_eq!(pauses, [5, 10, 20, 40, 60, 60]);
     }
 
     #[test]

@@ -161,3 +161,19 @@ async fn a_claim_under_an_older_head_still_leads_to_the_package() {
         registry.shutdown().await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_gossip_lost_is_learned_soon_after_other_news() {
+    let (homes, work) = ([TempDir::new().unwrap(), TempDir::new().unwrap()], TempDir::new().unwrap());
+    let (alice, bob) = (open(homes[0].path()).await, open(homes[1].path()).await);
+    connect(&bob, address(&alice)).await;
+    publish(&alice, work.path(), "lantern", "1.0.0").await;
+    knows(&bob, &["lantern".to_owned()]).await;
+    // In Alice's catalog, but announced by nobody.
+    let mut carol = Actor::new(1);
+    carol.publish("quiet/lamp", "1.0.0");
+    alice.operations().catalog.accept_claim(&carol.claim("quiet/lamp"), "peer", now()).unwrap();
+    eventually(&bob, "the lamp", async || search(&bob, "quiet", true).await == ["quiet/lamp"]).await;
+    alice.shutdown().await.unwrap();
+    bob.shutdown().await.unwrap();
+}
