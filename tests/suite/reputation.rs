@@ -74,13 +74,13 @@ async fn publish(registry: &Registry, package: &Path) {
     registry.publish(request, Arc::new(|_: Progress| {})).await.unwrap();
 }
 
-/// A package of many blocks, of which no other has one.
+/// A package of many blocks, of which no other has one, and of more than five orders (1 MiB each at least).
 fn package(root: &Path, name: &str) {
     fs::create_dir_all(root).unwrap();
     let manifest = format!("[package]\nname = \"{name}\"\nversion = \"1.0.0\"\ndescription = \"many files\"\n");
     fs::write(root.join("gpack.toml"), manifest).unwrap();
     for index in 0..200 {
-        fs::write(root.join(format!("{index}.txt")), format!("{name} {index} ").repeat(800)).unwrap();
+        fs::write(root.join(format!("{index}.txt")), format!("{name} {index} ").repeat(2600)).unwrap();
     }
 }
 
@@ -149,6 +149,9 @@ async fn a_liar_and_a_staller_among_five_providers_lose_their_standing_and_are_n
 
     let home = TempDir::new().unwrap();
     let dave = Registry::open(home.path(), config(), Mode::Daemon).await.unwrap();
+    // All are there before anything is wanted, or whoever comes last would find nothing left.
+    let request = BootstrapRequest { nodes: providers.clone(), timeout: PATIENCE };
+    assert_eq!(dave.bootstrap(request).await.unwrap().connected.len(), providers.len());
     let out = |name: &str| work.path().join(format!("out-{name}"));
     // Who of them is asked for much in the first fetch, is chance.
     let mut fetched = 0;

@@ -8,7 +8,7 @@ use ggen_blockstore::{Block, Blockstore, MemoryBlockstore};
 
 use self::{
     hostile::{Gate, RawSender, Trick, TrickStore},
-    net::{Node, blocks, cids, in_time, listen, receive, swarm},
+    net::{Node, PATIENCE, blocks, cids, in_time, listen, receive, swarm},
 };
 use super::*;
 
@@ -59,7 +59,8 @@ fn count_by_peer(received: &[(Block, libp2p::PeerId)]) -> HashMap<libp2p::PeerId
 #[tokio::test]
 async fn a_block_wanted_before_it_is_there_is_sent_when_it_comes_and_keeps_the_connection() {
     let content = blocks(1, 1, 5000);
-    let (alice, mut carol, mut bob) = (Node::start(&[]).await, Node::start(&[]).await, Node::start(&[]).await);
+    let (alice, mut carol, mut bob) =
+        (Node::that_hangs_up().await, Node::that_hangs_up().await, Node::that_hangs_up().await);
     bob.dial(&alice.address).await;
     bob.dial(&carol.address).await;
     let (_, mut receiver) = bob.open(CREDIT, &[alice.peer], &cids(&content)).await;
@@ -196,7 +197,7 @@ async fn a_slow_consumer_bounds_what_is_held_for_it() {
 async fn malformed_messages_are_reported_and_cost_the_connection() {
     let bob = Node::start(&[]).await;
     let sends = vec![vec![2, 0x0a, 5], vec![0xff, 0xff, 0xff, 0xff, 1], vec![4, 0x1a, 2, 0x0a, 0]];
-    let mut mallory = swarm(RawSender { sends, queue: Vec::new() });
+    let mut mallory = swarm(RawSender { sends, queue: Vec::new() }, PATIENCE);
     listen(&mut mallory).await;
     let peer = *mallory.local_peer_id();
     mallory.dial(bob.address.clone()).unwrap();

@@ -21,14 +21,14 @@ const MOST_SKIPPED_PARTS: u32 = 128;
 const NEAR_RATE: f64 = 50e6;
 /// What a part must shrink to, to be worth the asker's time.
 const WORTH_RATIO: f64 = 0.97;
-/// By what factor the link must look faster than the compressor before a part is sent as it is, to see.
-const TRY_FACTOR: f64 = 1.5;
-/// By what factor it must then be faster.
+/// By what factor the link must be faster than the compressor.
 const FASTER_FACTOR: f64 = 1.1;
 /// Parts after which a link that was found slow is tried again.
 const TRY_AGAIN_PARTS: u32 = 64;
 /// A part of fewer bytes says little of what others are like.
 const TELLING_BYTES: usize = 128 << 10;
+/// A part of fewer bytes on the wire says nothing of how fast the link is: buffers and bursts take it.
+const TELLING_WIRE_BYTES: usize = 64 << 10;
 /// Most parts that are sent and not taken of which is kept account.
 const MAX_UNTAKEN: usize = 64;
 
@@ -37,11 +37,10 @@ const MAX_UNTAKEN: usize = 64;
 pub(super) struct Pace {
     /// Bytes a second into the compressor.
     compressor: Option<f64>,
-    /// What they shrink to.
-    ratio: Option<f64>,
-    /// Bytes a second taken by the asker, in compressed parts: at most what the link could do.
-    taken: Option<f64>,
-    /// The same in parts that are sent as they are.
+    /// Seconds a byte of compressed parts took at least, were the way as long as one may be that is near. Only where that
+    /// leaves a link that may be faster than the compressor a part is sent as it is, to see.
+    way: Option<f64>,
+    /// Bytes a second taken by the asker in parts that are sent as they are.
     identity: Option<f64>,
     skip: u32,
     /// What `skip` begins with next.
@@ -81,8 +80,8 @@ impl Pace {
             self.skip -= 1;
             return false;
         }
-        let (Some(compressor), Some(ratio)) = (self.compressor, self.ratio) else { return true };
-        match (self.identity, self.taken) {
+        let Some(compressor) = self.compressor else { return true };
+        match (self.identity, self.way) {
             (Some(identity), _) => {
                 self.since_tried += 1;
                 if self.since_tried >= TRY_AGAIN_PARTS {
@@ -90,14 +89,14 @@ impl Pace {
                 }
                 identity <= FASTER_FACTOR * compressor
             }
-            (None, Some(taken)) => taken / ratio <= TRY_FACTOR * compressor,
+            (None, Some(way)) => way * FASTER_FACTOR * compressor >= 1.0,
             (None, None) => true,
         }
     }
 
     /// Whether the last part that was compressed did shrink, if one was.
     pub(super) fn shrinks(&self) -> Option<bool> {
-        self.ratio.map(|_| self.skips == 0)
+        self.compressor.map(|_| self.skips == 0)
     }
 
     /// The last part was taken at once.
@@ -123,13 +122,11 @@ impl Pace {
 
     /// A part was compressed; says whether it is worth sending so.
     pub(super) fn on_compressed(&mut self, raw: usize, packed: usize, spent: Duration) -> bool {
-        let ratio = packed as f64 / raw.max(1) as f64;
         let worth = is_worth(raw, packed);
         if raw < TELLING_BYTES {
             return worth;
         }
         self.compressor = Some(mean(self.compressor, raw as f64 / spent.as_secs_f64().max(1e-6)));
-        self.ratio = Some(mean(self.ratio, ratio.max(1e-3)));
         self.skips = if worth { 0 } else { (self.skips * 2).clamp(SKIPPED_PARTS, MOST_SKIPPED_PARTS) };
         self.skip = self.skips;
         worth
@@ -146,12 +143,16 @@ impl Pace {
         if !tells {
             return;
         }
-        let rate = bytes as f64 / took.as_secs_f64().max(1e-6);
-        if let (Some(Packed { level, spent }), false) = (packed, is_first) {
+        let Some(Packed { level, spent }) = packed else {
+            self.identity = Some(mean(self.identity, bytes as f64 / took.as_secs_f64().max(1e-6)));
+            return;
+        };
+        if bytes >= TELLING_WIRE_BYTES {
+            self.way = Some(mean(self.way, took.saturating_sub(NEAR).as_secs_f64() / bytes as f64));
+        }
+        if !is_first {
             self.effort.on_taken(level, spent, took);
         }
-        let known = if packed.is_some() { &mut self.taken } else { &mut self.identity };
-        *known = Some(mean(*known, rate));
     }
 }
 
@@ -180,8 +181,8 @@ mod tests {
 
     const RAW: usize = 1 << 20;
 
-    /// Sends parts over a link of so many bytes a second; how many of the last ten were compressed.
-    fn settle(link: f64, compressor: f64, ratio: f64) -> usize {
+    /// Sends parts over a link of so many bytes a second; which of them were compressed.
+    fn sends(link: f64, compressor: f64, ratio: f64) -> Vec<bool> {
         let (mut pace, mut untaken) = (Pace::default(), Untaken::default());
         let (mut now, mut compressed) = (Instant::now(), Vec::new());
         for _ in 0..40 {
@@ -200,7 +201,19 @@ mod tests {
             now += Duration::from_secs_f64(wire as f64 / link);
             pace.on_taken(&mut untaken, now);
         }
-        compressed[30..].iter().filter(|compressed| **compressed).count()
+        compressed
+    }
+
+    /// The same; how many of the last ten were compressed.
+    fn settle(link: f64, compressor: f64, ratio: f64) -> usize {
+        sends(link, compressor, ratio)[30..].iter().filter(|compressed| **compressed).count()
+    }
+
+    #[test]
+    fn a_slow_link_never_gets_bytes_as_they_are_however_slow_the_compressor_and_much_it_saves() {
+        for ratio in [0.5, 0.1, 0.02, 0.002] {
+            assert_eq!(sends(2e6, 20e6, ratio), [true; 40], "{ratio}");
+        }
     }
 
     #[test]

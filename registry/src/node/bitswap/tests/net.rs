@@ -13,7 +13,10 @@ use tokio::{
 use super::super::*;
 
 /// How long anything may take in a test before it counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// After how long without use a connection is closed, where a test is about that. Elsewhere none is: a machine that is
+/// busy uses it late, and nobody dials again.
+const IDLE: Duration = Duration::from_secs(1);
 
 type Act = Box<dyn FnOnce(&mut Swarm<Behaviour>) + Send>;
 
@@ -30,8 +33,7 @@ pub(super) struct Node {
     _tasks: JoinSet<()>,
 }
 
-pub(super) fn swarm<B: libp2p::swarm::NetworkBehaviour>(behaviour: B) -> Swarm<B> {
-    let idle = Duration::from_millis(300);
+pub(super) fn swarm<B: libp2p::swarm::NetworkBehaviour>(behaviour: B, idle: Duration) -> Swarm<B> {
     SwarmBuilder::with_new_identity()
         .with_tokio()
         .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
@@ -58,9 +60,19 @@ impl Node {
         Self::with_store(store.clone(), Arc::new(store)).await
     }
 
+    /// A node without blocks that closes connections that are not used.
+    pub(super) async fn that_hangs_up() -> Self {
+        let store = MemoryBlockstore::new();
+        Self::run(store.clone(), Arc::new(store), IDLE).await
+    }
+
     /// A node that serves `served`, with `store` behind it.
     pub(super) async fn with_store(store: MemoryBlockstore, served: Arc<dyn Blockstore>) -> Self {
-        let mut swarm = swarm(Behaviour::new(served, Config::default()));
+        Self::run(store, served, PATIENCE).await
+    }
+
+    async fn run(store: MemoryBlockstore, served: Arc<dyn Blockstore>, idle: Duration) -> Self {
+        let mut swarm = swarm(Behaviour::new(served, Config::default()), idle);
         let address = listen(&mut swarm).await;
         let peer = *swarm.local_peer_id();
         let (acts, mut to_do) = mpsc::unbounded_channel::<Act>();
@@ -132,12 +144,15 @@ pub(super) async fn in_time<F: Future>(future: F) -> F::Output {
 /// The next `count` blocks of a session and who sent each; other events go to `others`.
 pub(super) async fn receive(receiver: &mut SessionReceiver, count: usize) -> (Vec<(Block, PeerId)>, Vec<SessionEvent>) {
     let (mut blocks, mut others) = (Vec::new(), Vec::new());
-    while blocks.len() < count {
-        match in_time(receiver.recv()).await.expect("the session is open") {
-            SessionEvent::Block { block, from } => blocks.push((block, from)),
-            other => others.push(other),
+    in_time(async {
+        while blocks.len() < count {
+            match receiver.recv().await.expect("the session is open") {
+                SessionEvent::Block { block, from } => blocks.push((block, from)),
+                other => others.push(other),
+            }
         }
-    }
+    })
+    .await;
     (blocks, others)
 }
 
