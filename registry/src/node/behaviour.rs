@@ -45,7 +45,7 @@ const GGEN_KAD_PACKET_BYTES: usize = 1 << 20;
 const KAD_REFRESH: Duration = Duration::from_secs(600);
 /// Largest gossip message, in bytes.
 pub(crate) const GOSSIP_BYTES: usize = 64 << 10;
-/// How long an announcement of another may wait until it is passed on, before it is dropped: machines are busy.
+/// How long an announcement that was judged may wait for the stream of a peer that it is passed on to, before it is dropped.
 const GOSSIP_PATIENCE: Duration = Duration::from_secs(5);
 /// A connection that nothing uses is kept this long.
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);

@@ -1,14 +1,15 @@
 //! Catalogs converge without gossip: nodes ask each other what they have missed, and answer.
 //!
-//! On meeting a peer, when news were missed, after news came and now and then with one of the connected peers: both say where they stand
-//! with the publishers they follow, and fetch what they lack, page by page. What is followed comes first; of others only
-//! as much as a budget allows, never the whole network's catalog.
+//! On meeting a peer, when news were missed, some seconds after news came, and now and then with one of the connected
+//! peers: both say where they stand with the publishers they follow, and fetch what they lack, page by page. What is
+//! followed comes first; of others only as much as a budget allows, never the whole network's catalog.
 
 mod answer;
+mod rounds;
 mod schedule;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -16,7 +17,10 @@ use std::{
 use libp2p::PeerId;
 use tokio::{sync::mpsc, task::JoinSet};
 
-use self::schedule::{Rounds, Schedule};
+use self::{
+    rounds::Rounds,
+    schedule::{Brought, Schedule},
+};
 use super::{Operations, clock, failure, peers::is_lie};
 use crate::{
     Failure, Fault, Outcome, PeerBook,
@@ -69,23 +73,25 @@ impl Budget {
 }
 
 impl Operations {
-    /// Compares catalogs with peers as they come and as news were missed, until the node stops.
+    /// Compares catalogs with peers as they come, after news and as news were missed, until the node stops.
     pub(crate) async fn follow_catalogs(
         self: Arc<Self>,
         node: Handle,
         mut met: mpsc::Receiver<Met>,
         mut heard: mpsc::Receiver<Heard>,
     ) {
-        let mut schedule = Schedule::default();
-        let mut exchanges = JoinSet::new();
-        let mut rounds = Rounds::new(Instant::now());
+        let (mut schedule, mut rounds) = (Schedule::default(), Rounds::new(Instant::now()));
+        let (mut exchanges, mut asked) = (JoinSet::new(), HashMap::new());
         loop {
+            if rounds.due() <= Instant::now() {
+                let Ok(peers) = node.speakers(Protocol::Catalog).await else { return };
+                schedule.again(&peers, Instant::now());
+                rounds.made(Instant::now());
+            }
             while let Some(peer) = schedule.next(Instant::now()) {
                 let (operations, node) = (Arc::clone(&self), node.clone());
-                exchanges.spawn(async move {
-                    let brought = operations.exchange_within_patience(&node, peer).await;
-                    (peer, brought)
-                });
+                let exchange = exchanges.spawn(async move { operations.exchange_within_patience(&node, peer).await });
+                asked.insert(exchange.id(), peer);
             }
             let wake = schedule.wake_at().map_or(rounds.due(), |due| due.min(rounds.due()));
             tokio::select! {
@@ -94,52 +100,55 @@ impl Operations {
                         schedule.met(peer, Instant::now());
                     }
                 }
-                Some(heard) = heard.recv() => {
+                Some(heard) = heard.recv() => match heard {
+                    Heard::News => rounds.want_soon(Instant::now(), chance()),
+                    Heard::Ahead(peer) => schedule.missed(peer, Instant::now()),
+                },
+                Some(ended) = exchanges.join_next_with_id() => {
+                    let (id, brought) = ended.unwrap_or_else(|error| {
+                        tracing::error!(target: "ggen_marketplace::backend::p2p", %error, "an exchange died");
+                        (error.id(), Brought::Failed)
+                    });
                     let now = Instant::now();
-                    rounds.heard(now);
-                    if let Heard::Ahead(peer) = heard {
-                        schedule.missed(peer, now);
+                    if asked.remove(&id).is_some_and(|peer| schedule.done(&peer, brought, now)) {
+                        rounds.want_soon(now, chance());
                     }
                 }
-                Some(ended) = exchanges.join_next() => match ended {
-                    Ok((peer, brought)) => {
-                        let now = Instant::now();
-                        schedule.done(&peer, brought, now);
-                        if brought {
-                            rounds.heard(now);
-                        }
-                    }
-                    Err(error) => tracing::error!(target: "ggen_marketplace::backend::p2p", %error, "an exchange died"),
-                },
                 () = tokio::time::sleep_until(wake.into()) => {}
                 () = node.stopped() => return,
-            }
-            if rounds.due() <= Instant::now() {
-                let Ok(peers) = node.speakers(Protocol::Catalog).await else { return };
-                schedule.again(&peers, Instant::now());
-                rounds.asked(Instant::now());
             }
         }
     }
 
-    /// Compares catalogs with one peer; says whether that has brought something new.
-    async fn exchange_within_patience(&self, node: &Handle, peer: PeerId) -> bool {
-        let outcome = tokio::time::timeout(EXCHANGE_PATIENCE, self.exchange(node, peer)).await;
-        match outcome {
-            Ok(Ok(new)) => {
-                tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, new, "learned from a peer's catalog");
-                return new > 0;
+    /// Compares catalogs with one peer; says what that has brought, also if it ended early.
+    async fn exchange_within_patience(&self, node: &Handle, peer: PeerId) -> Brought {
+        let mut new = 0;
+        let outcome = tokio::time::timeout(EXCHANGE_PATIENCE, self.exchange(node, peer, &mut new)).await;
+        let end = match outcome {
+            Ok(Ok(())) => Brought::Nothing,
+            Ok(Err(Broken::Answer(error))) => {
+                self.blame_for(peer, &error);
+                return Brought::Failed;
             }
-            Ok(Err(Broken::Answer(error))) => self.blame_for(peer, &error),
-            Ok(Err(Broken::Unanswered(error))) => self.blame_unanswered(peer, &error),
-            Ok(Err(error)) => {
-                tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, %error, "catalogs not compared")
+            Ok(Err(Broken::Unanswered(AskError::Declined | AskError::Busy))) => {
+                tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, "too busy to compare catalogs");
+                Brought::Nothing
+            }
+            Ok(Err(Broken::Unanswered(error))) => {
+                self.blame_unanswered(peer, &error);
+                Brought::Failed
+            }
+            Ok(Err(Broken::Here(error))) => {
+                tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, %error, "catalogs not compared");
+                Brought::Nothing
             }
             Err(_) => {
-                tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, "comparing catalogs took too long")
+                tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, "comparing catalogs took too long");
+                Brought::Failed
             }
-        }
-        false
+        };
+        tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, new, "learned from a peer's catalog");
+        if new > 0 { Brought::New } else { end }
     }
 
     /// A peer's question or answer was false, or not one.
@@ -162,10 +171,10 @@ impl Operations {
         }
     }
 
-    /// Compares catalogs with one peer and takes what is new; returns how many records that were.
-    async fn exchange(&self, node: &Handle, peer: PeerId) -> Result<u64, Broken> {
+    /// Compares catalogs with one peer and takes what is new; counts in `new` how many records that were.
+    async fn exchange(&self, node: &Handle, peer: PeerId, new: &mut u64) -> Result<(), Broken> {
         let mut budget = Budget { followed: FOLLOWED_BYTES, news: NEWS_BYTES };
-        let (mut new, mut after) = (0, None);
+        let mut after = None;
         for round in 0..MAX_COMPARISONS {
             let known = self.with_catalog(move |catalog| catalog.followed(after.as_ref(), MAX_SUMMARIES)).await?;
             after = known.get(MAX_SUMMARIES - 1).map(|last| last.publisher);
@@ -180,13 +189,13 @@ impl Operations {
             // What is followed first; the rest in the order of the answer, the latest first.
             offered.sort_by_key(|offer| !asked.contains(&offer.publisher));
             for offer in offered {
-                new += self.take_offer(node, peer, &offer, &mut budget).await?;
+                self.take_offer(node, peer, &offer, &mut budget, new).await?;
             }
             if after.is_none() {
                 break;
             }
         }
-        Ok(new)
+        Ok(())
     }
 
     /// Fetches what a peer knows of a publisher and this node does not, as far as the budget goes.
@@ -196,16 +205,17 @@ impl Operations {
         peer: PeerId,
         offer: &Summary,
         budget: &mut Budget,
-    ) -> Result<u64, Broken> {
+        new: &mut u64,
+    ) -> Result<(), Broken> {
         let Summary { publisher, order, marks } = *offer;
         let (known, is_followed) = self
             .with_catalog(move |catalog| Ok((catalog.summary(&publisher)?, catalog.is_followed(&publisher)?)))
             .await?;
         if known.is_some_and(|known| known.marks == marks && known.order >= order) {
-            return Ok(0);
+            return Ok(());
         }
         let left = budget.left(is_followed);
-        let (mut new, mut after) = (0, (String::new(), String::new()));
+        let mut after = (String::new(), String::new());
         for _ in 0..MAX_PAGES {
             if *left == 0 {
                 break;
@@ -215,14 +225,14 @@ impl Operations {
             let until = pull.until.clone();
             let (taken, bytes, next) = self.take_page(node, peer, pull).await?;
             *left = left.saturating_sub(bytes);
-            new += taken;
+            *new += taken;
             // A page ends before its range does, or the range before the publisher.
             match next.or(until) {
                 Some(place) => after = place,
                 None => break,
             }
         }
-        Ok(new)
+        Ok(())
     }
 
     /// Fetches one page; returns how much of it was new, its size, and where it ended before its range did.
@@ -287,6 +297,11 @@ pub(super) fn fault_of_ask(error: &AskError) -> Option<Fault> {
         AskError::TooLarge => Some(Fault::Malformed),
         _ => None,
     }
+}
+
+/// A number from 0 to 1.
+fn chance() -> f64 {
+    f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX)
 }
 
 fn unasked() -> Broken {

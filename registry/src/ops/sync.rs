@@ -69,12 +69,14 @@ impl Operations {
             // What is not read is asked for later, in one go.
             let unread = unread.into_iter().map(|gossip| (gossip.id, Judged::missed()));
             let judged = self.judge(read, now).await;
+            if judged.iter().any(|(_, judged)| judged.news.is_some()) {
+                self.say_heard(Heard::News);
+            }
             for (id, Judged { verdict, is_ahead, news }) in judged.into_iter().chain(unread) {
                 if is_ahead {
                     self.say_heard(Heard::Ahead(id.from));
                 }
                 if let Some(fresh) = news {
-                    self.say_heard(Heard::News);
                     self.keep_proof(fresh).await;
                 }
                 if node.judge(id, verdict).await.is_err() {

@@ -17,7 +17,7 @@ use super::{
 const PUBLISHERS: usize = 3;
 /// How often it is said how far publishing has come.
 const REPORT_EVERY: usize = 50;
-/// How often a node is asked how many packages it knows.
+/// How often a node is asked how many packages it knows, and how long a search that found too little is not tried again.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How long things took.
@@ -66,6 +66,8 @@ async fn until_first(number: usize, node: &Node, package: &str, patience: Patien
         if started.elapsed() > patience.0 {
             return Err(format!("node {number}: `{package}` does not come first, but {hits:?}"));
         }
+        // Who searches without a pause is no longer answered, also not to what it asks for its catalog.
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

@@ -28,7 +28,7 @@ const TRY_AGAIN_PARTS: u32 = 64;
 /// A part of fewer bytes says little of what others are like.
 const TELLING_BYTES: usize = 128 << 10;
 /// A part of fewer bytes on the wire says nothing of how fast the link is: buffers and bursts take it.
-const TELLING_WIRE_BYTES: usize = 64 << 10;
+const TELLING_WIRE_BYTES: usize = 128 << 10;
 /// Most parts that are sent and not taken of which is kept account.
 const MAX_UNTAKEN: usize = 64;
 
@@ -38,8 +38,8 @@ pub(super) struct Pace {
     /// Bytes a second into the compressor.
     compressor: Option<f64>,
     /// Seconds a byte of compressed parts took at least, were the way as long as one may be that is near. Only where that
-    /// leaves a link that may be faster than the compressor a part is sent as it is, to see.
-    way: Option<f64>,
+    /// leaves a link that may be faster than the compressor parts are sent as they are, to see, until the first was taken.
+    seconds_per_byte: Option<f64>,
     /// Bytes a second taken by the asker in parts that are sent as they are.
     identity: Option<f64>,
     skip: u32,
@@ -81,7 +81,7 @@ impl Pace {
             return false;
         }
         let Some(compressor) = self.compressor else { return true };
-        match (self.identity, self.way) {
+        match (self.identity, self.seconds_per_byte) {
             (Some(identity), _) => {
                 self.since_tried += 1;
                 if self.since_tried >= TRY_AGAIN_PARTS {
@@ -89,7 +89,7 @@ impl Pace {
                 }
                 identity <= FASTER_FACTOR * compressor
             }
-            (None, Some(way)) => way * FASTER_FACTOR * compressor >= 1.0,
+            (None, Some(seconds)) => seconds * FASTER_FACTOR * compressor >= 1.0,
             (None, None) => true,
         }
     }
@@ -148,7 +148,8 @@ impl Pace {
             return;
         };
         if bytes >= TELLING_WIRE_BYTES {
-            self.way = Some(mean(self.way, took.saturating_sub(NEAR).as_secs_f64() / bytes as f64));
+            let seconds = took.saturating_sub(NEAR).as_secs_f64() / bytes as f64;
+            self.seconds_per_byte = Some(mean(self.seconds_per_byte, seconds));
         }
         if !is_first {
             self.effort.on_taken(level, spent, took);
@@ -211,8 +212,10 @@ mod tests {
 
     #[test]
     fn a_slow_link_never_gets_bytes_as_they_are_however_slow_the_compressor_and_much_it_saves() {
-        for ratio in [0.5, 0.1, 0.02, 0.002] {
-            assert_eq!(sends(2e6, 20e6, ratio), [true; 40], "{ratio}");
+        for (link, compressor) in [(2e6, 20e6), (12.5e6, 100e6)] {
+            for ratio in [0.5, 0.15, 0.126, 0.1, 0.063, 0.02, 0.002] {
+                assert_eq!(sends(link, compressor, ratio), [true; 40], "{link} {ratio}");
+            }
         }
     }
 

@@ -15,50 +15,46 @@ const PAUSE: Duration = Duration::from_secs(1);
 const GATHER: Duration = Duration::from_millis(300);
 /// Peers kept account of; those asked longest ago are forgotten.
 const MAX_PEERS: usize = 512;
-/// Exchanges in a row that bring nothing before what was missed is no longer looked for at one peer: the pauses between
-/// them double, so that it is asked for 15 s at least. It may miss the same, and learn it only then.
-const VAIN: u32 = 5;
-/// How long after something was heard one of the connected peers is asked: gossip may have lost what came last.
-const AFTER_NEWS: Duration = Duration::from_secs(5);
-/// How often one of the connected peers is asked, whatever was heard.
-const ROUTINE: Duration = Duration::from_secs(60);
+/// Exchanges in a row that bring nothing before what was missed is no longer looked for at one peer. It may have missed the
+/// same, and learn it late: the pauses between them double.
+const MAX_IN_VAIN: u32 = 5;
+/// After this long what was missed is no longer looked for at one peer, whatever it brings: what a catalog has no room for
+/// is new each time it comes.
+const LOOKS_FOR: Duration = Duration::from_secs(120);
+
+/// What came of an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Brought {
+    New,
+    Nothing,
+    /// The peer does not answer, or wrongly.
+    Failed,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Peer {
     due: Option<Instant>,
     last: Option<Instant>,
     under_way: bool,
-    /// How many exchanges may still be in vain before what was missed is no longer looked for here.
-    tries: u32,
+    /// What was missed is looked for here.
+    search: Option<Search>,
 }
 
-/// When one of the connected peers is asked although nothing is known to be missed: some seconds after something was
-/// heard, then ever less often.
-#[derive(Debug)]
-pub(super) struct Rounds {
-    due: Instant,
-    pause: Duration,
+#[derive(Clone, Copy, Debug)]
+struct Search {
+    until: Instant,
+    in_vain: u32,
 }
 
-impl Rounds {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { due: now + ROUTINE, pause: ROUTINE }
-    }
-
-    /// News came.
-    pub(super) fn heard(&mut self, now: Instant) {
-        self.pause = AFTER_NEWS;
-        self.due = self.due.min(now + AFTER_NEWS);
-    }
-
-    /// A peer is asked now.
-    pub(super) fn asked(&mut self, now: Instant) {
-        self.due = now + self.pause;
-        self.pause = (2 * self.pause).min(ROUTINE);
-    }
-
-    pub(super) fn due(&self) -> Instant {
-        self.due
+impl Search {
+    /// It goes on after an exchange that has brought this, or not.
+    fn after(self, brought: Brought, now: Instant) -> Option<Self> {
+        let in_vain = match brought {
+            Brought::New => 0,
+            Brought::Nothing => self.in_vain + 1,
+            Brought::Failed => MAX_IN_VAIN,
+        };
+        (in_vain < MAX_IN_VAIN && now < self.until).then_some(Self { in_vain, ..self })
     }
 }
 
@@ -79,7 +75,7 @@ impl Schedule {
     pub(super) fn missed(&mut self, peer: PeerId, now: Instant) {
         self.want(peer, now + GATHER);
         if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.tries = VAIN;
+            peer.search = Some(Search { until: now + LOOKS_FOR, in_vain: 0 });
         }
     }
 
@@ -97,7 +93,7 @@ impl Schedule {
             let Some(oldest) = idle.min_by_key(|(_, peer)| peer.last).map(|(id, _)| *id) else { return };
             self.peers.remove(&oldest);
         }
-        let entry = self.peers.entry(peer).or_insert(Peer { due: None, last: None, under_way: false, tries: 0 });
+        let entry = self.peers.entry(peer).or_insert(Peer { due: None, last: None, under_way: false, search: None });
         let due = entry.last.map_or(due, |last| due.max(last + PAUSE));
         entry.due = Some(entry.due.map_or(due, |former| former.min(due)));
     }
@@ -114,19 +110,17 @@ impl Schedule {
         Some(id)
     }
 
-    /// An exchange has ended, and has brought something new or not. News that were missed are asked for until [`VAIN`]
-    /// exchanges in a row have brought nothing.
-    pub(super) fn done(&mut self, peer: &PeerId, brought: bool, now: Instant) {
+    /// An exchange has ended. Says whether what was missed has to be looked for elsewhere.
+    pub(super) fn done(&mut self, peer: &PeerId, brought: Brought, now: Instant) -> bool {
         self.under_way = self.under_way.saturating_sub(1);
-        let Some(peer) = self.peers.get_mut(peer) else { return };
+        let Some(peer) = self.peers.get_mut(peer) else { return false };
         (peer.under_way, peer.last) = (false, Some(now));
-        peer.tries = match brought {
-            true if peer.tries > 0 => VAIN,
-            _ => peer.tries.saturating_sub(1),
-        };
-        let again = (peer.tries > 0).then(|| now + PAUSE * (1 << VAIN.saturating_sub(peer.tries + 1)));
+        let before = peer.search.take();
+        peer.search = before.and_then(|search| search.after(brought, now));
+        let again = peer.search.map(|search| now + PAUSE * (1 << search.in_vain.saturating_sub(1)));
         let asked = peer.due.map(|due| due.max(now + PAUSE));
         peer.due = asked.into_iter().chain(again).min();
+        before.is_some() && brought == Brought::Failed
     }
 
     /// When [`next`](Self::next) has something to say.
@@ -161,13 +155,13 @@ mod tests {
         schedule.missed(bob, start + GATHER);
         assert_eq!(schedule.next(start + 3 * GATHER), None);
         let ended = start + 3 * GATHER;
-        schedule.done(&bob, true, ended);
+        schedule.done(&bob, Brought::New, ended);
         assert_eq!(schedule.wake_at(), Some(ended + PAUSE));
     }
 
     /// How long after the exchange before each of the next begins, if they bring this.
-    fn pauses(schedule: &mut Schedule, peer: PeerId, mut now: Instant, brought: &[bool]) -> Vec<u64> {
-        let pause = |brought: &bool| {
+    fn pauses(schedule: &mut Schedule, peer: PeerId, mut now: Instant, brought: &[Brought]) -> Vec<u64> {
+        let pause = |brought: &Brought| {
             schedule.done(&peer, *brought, now);
             let due = schedule.wake_at()?;
             assert_eq!(schedule.next(due), Some(peer));
@@ -180,34 +174,43 @@ mod tests {
 
     #[test]
     fn what_was_missed_is_asked_for_ever_less_often_until_it_has_been_in_vain_five_times() {
+        use Brought::{New, Nothing};
         let (mut schedule, now, bob) = (Schedule::default(), Instant::now(), PeerId::random());
         schedule.missed(bob, now);
         assert_eq!(schedule.next(now + GATHER), Some(bob));
-        assert_eq!(pauses(&mut schedule, bob, now + GATHER, &[false; 8]), [1, 2, 4, 8]);
-        schedule.missed(bob, now);
+        assert_eq!(pauses(&mut schedule, bob, now + GATHER, &[Nothing; 8]), [1, 2, 4, 8]);
         let later = now + 60 * PAUSE;
-        assert_eq!(schedule.next(later), Some(bob));
+        schedule.missed(bob, later);
+        assert_eq!(schedule.next(later + GATHER), Some(bob));
         // Bob has learned it only now himself: there may be more.
-        let brought = [false, false, true, false, false, false, false, false];
-        assert_eq!(pauses(&mut schedule, bob, later, &brought), [1, 2, 1, 1, 2, 4, 8]);
+        let brought = [Nothing, Nothing, New, Nothing, Nothing, Nothing, Nothing, Nothing];
+        assert_eq!(pauses(&mut schedule, bob, later + GATHER, &brought), [1, 2, 1, 1, 2, 4, 8]);
     }
 
     #[test]
-    fn after_news_somebody_is_asked_soon_and_then_ever_less_often() {
-        let start = Instant::now();
-        let mut rounds = Rounds::new(start);
-        assert_eq!(rounds.due(), start + ROUTINE);
-        let mut now = start + Duration::from_secs(7);
-        rounds.heard(now);
-        rounds.heard(now + Duration::from_secs(4));
-        assert_eq!(rounds.due(), now + AFTER_NEWS, "what comes later delays nothing");
-        let mut pauses = Vec::new();
-        for _ in 0..6 {
-            now = rounds.due();
-            rounds.asked(now);
-            pauses.push((rounds.due() - now).as_secs());
+    fn whoever_always_has_something_new_is_not_asked_for_ever() {
+        let (mut schedule, now, bob) = (Schedule::default(), Instant::now(), PeerId::random());
+        schedule.missed(bob, now);
+        assert_eq!(schedule.next(now + GATHER), Some(bob));
+        let asked = pauses(&mut schedule, bob, now + GATHER, &[Brought::New; 1000]).len();
+        assert_eq!(asked as u64, LOOKS_FOR.as_secs());
+    }
+
+    #[test]
+    fn what_a_peer_should_know_that_does_not_answer_is_looked_for_elsewhere() {
+        let (now, bob) = (Instant::now(), PeerId::random());
+        for is_missed in [false, true] {
+            let mut schedule = Schedule::default();
+            if is_missed {
+                schedule.missed(bob, now);
+            } else {
+                schedule.met(bob, now);
+            }
+            let later = now + 10 * PAUSE;
+            assert_eq!(schedule.next(later), Some(bob));
+            assert_eq!(schedule.done(&bob, Brought::Failed, later), is_missed);
+            assert_eq!(schedule.wake_at(), None);
         }
-        assert_eq!(pauses, [5, 10, 20, 40, 60, 60]);
     }
 
     #[test]
@@ -215,7 +218,7 @@ mod tests {
         let (mut schedule, now, bob) = (Schedule::default(), Instant::now(), PeerId::random());
         schedule.met(bob, now);
         assert_eq!(schedule.next(now), Some(bob));
-        schedule.done(&bob, true, now);
+        schedule.done(&bob, Brought::New, now);
         assert_eq!(schedule.wake_at(), None);
     }
 
@@ -239,7 +242,7 @@ mod tests {
             let now = start + Duration::from_secs(60 * round);
             schedule.again(&peers, now);
             let peer = schedule.next(now).unwrap();
-            schedule.done(&peer, true, now);
+            schedule.done(&peer, Brought::New, now);
             asked.push(peer);
         }
         assert_eq!(asked[..2], asked[2..]);

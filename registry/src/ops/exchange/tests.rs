@@ -1,4 +1,7 @@
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use tempfile::TempDir;
 
@@ -173,7 +176,9 @@ async fn what_gossip_lost_is_learned_soon_after_other_news() {
     let mut carol = Actor::new(1);
     carol.publish("quiet/lamp", "1.0.0");
     alice.operations().catalog.accept_claim(&carol.claim("quiet/lamp"), "peer", now()).unwrap();
+    let asked_at = Instant::now();
     eventually(&bob, "the lamp", async || search(&bob, "quiet", true).await == ["quiet/lamp"]).await;
+    assert!(asked_at.elapsed() < Duration::from_secs(30), "sooner than in the next minute");
     alice.shutdown().await.unwrap();
     bob.shutdown().await.unwrap();
 }

@@ -13,7 +13,7 @@ use tokio::{
 use super::super::*;
 
 /// How long anything may take in a test before it counts as hanging.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// After how long without use a connection is closed, where a test is about that. Elsewhere none is: a machine that is
 /// busy uses it late, and nobody dials again.
 const IDLE: Duration = Duration::from_secs(1);
