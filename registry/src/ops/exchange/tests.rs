@@ -56,22 +56,23 @@ async fn a_node_that_was_away_catches_up_from_a_third_one_when_the_publisher_is_
     }
     publish(&alice, work.path(), "lantern", "1.1.0").await;
     knows(&carol, &names).await;
+    knows_new_lantern(&carol).await;
     alice.shutdown().await.unwrap();
 
     let bob = open(homes[1].path()).await;
     connect(&bob, address(&carol)).await;
     knows(&bob, &names).await;
-    let catalog = &bob.operations().catalog;
-    eventually(&bob, "the new version", async || {
-        catalog
-            .releases(&"tests/lantern".parse().unwrap())
-            .unwrap()
-            .iter()
-            .any(|entry| entry.release.record().version.minor == 1)
-    })
-    .await;
+    knows_new_lantern(&bob).await;
     bob.shutdown().await.unwrap();
     carol.shutdown().await.unwrap();
+}
+
+/// Waits until a registry knows the second version of the lantern.
+async fn knows_new_lantern(registry: &crate::Registry) {
+    let lantern = "tests/lantern".parse().unwrap();
+    let catalog = &registry.operations().catalog;
+    let is_new = |entry: &crate::index::ReleaseEntry| entry.release.record().version.minor == 1;
+    eventually(registry, "the new version", async || catalog.releases(&lantern).unwrap().iter().any(is_new)).await;
 }
 
 /// Answers comparisons with one publisher's summary and every pull with `page`.
