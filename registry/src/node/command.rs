@@ -45,8 +45,8 @@ pub(crate) enum Command {
     Withdraw { key: Vec<u8> },
     /// Keep the value under this key in the ggen DHT no longer.
     Unpublish { key: Vec<u8> },
-    /// Keep this value under this key in the ggen DHT, from now on.
-    Publish { key: Vec<u8>, value: Vec<u8> },
+    /// Keep this value under this key in the ggen DHT, from now on. Answers when this node gives it to whoever asks.
+    Publish { key: Vec<u8>, value: Vec<u8>, kept: oneshot::Sender<()> },
     /// Send to all who follow the packages topic, soon: where many come in a row, only the latest of a subject. Answers
     /// how many peers follow.
     Announce { subject: Vec<u8>, data: Vec<u8>, reply: oneshot::Sender<usize> },

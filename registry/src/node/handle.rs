@@ -161,9 +161,11 @@ impl Handle {
         self.send(Command::ProvideWord { key }).await
     }
 
-    /// Keeps a value in the ggen DHT from now on.
+    /// Keeps a value in the ggen DHT from now on. Returns when this node gives it to whoever asks; others are told later.
     pub(crate) async fn publish(&self, key: Vec<u8>, value: Vec<u8>) -> Result<(), Stopped> {
-        self.send(Command::Publish { key, value }).await
+        let (kept, answer) = oneshot::channel();
+        self.send(Command::Publish { key, value, kept }).await?;
+        answer.await.map_err(|_| Stopped)
     }
 
     /// Sends `data` to all who follow the packages topic and returns how many peers that are. Where many come in a row,

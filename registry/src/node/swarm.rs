@@ -239,7 +239,7 @@ impl Driver {
             Command::Unpublish { key } => self.unpublish(key),
             Command::FindProvidersOn { dht, key, found } => self.find_providers_on(dht, &key, found),
             Command::ProvideWord { key } => self.provide_word(key, Instant::now()),
-            Command::Publish { key, value } => self.publish(key, value, Instant::now()),
+            Command::Publish { key, value, kept } => self.publish(key, value, kept, Instant::now()),
             Command::Announce { subject, data, reply } => self.announce(subject, data, reply, Instant::now()),
             Command::Judge { gossip, verdict } => self.judge(&gossip, verdict),
             Command::Ask { peer, protocol, data, reply } => self.ask(&peer, protocol, data, reply),
@@ -482,10 +482,10 @@ impl Driver {
         }
     }
 
-    fn publish(&mut self, key: Vec<u8>, value: Vec<u8>, now: Instant) {
+    fn publish(&mut self, key: Vec<u8>, value: Vec<u8>, kept: oneshot::Sender<()>, now: Instant) {
         self.values.insert(key.clone(), value);
         // Whoever asks us need not wait until it is this record's turn to be told to others.
-        self.keep_own_record(&key);
+        self.keep_own_record(&key, Some(kept));
         self.republisher.add(Item::Record(key), now);
         self.republish(now);
     }

@@ -12,7 +12,7 @@ use libp2p::{
         PeerInfo, PutRecordError, QueryResult, Quorum, Record, RecordKey, store::RecordStore as _,
     },
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Driver;
 use crate::node::{
@@ -37,6 +37,8 @@ pub(crate) struct Admission {
     offered: Record,
     /// What was stored when the judgement began: the outcome is merged with that.
     stored: Option<Vec<u8>>,
+    /// Told when this node answers for the record, or never will.
+    kept: Option<oneshot::Sender<()>>,
     outcome: Result<Vec<u8>, Refused>,
 }
 
@@ -89,7 +91,7 @@ impl Driver {
             }
             Item::Record(key) => {
                 let key = key.clone();
-                self.keep_own_record(&key);
+                self.keep_own_record(&key, None);
                 let id = self.kad(Dht::Ggen).get_closest_peers(key);
                 self.pending.add(Dht::Ggen, id, Purpose::ClosestFor(item));
             }
@@ -122,19 +124,20 @@ impl Driver {
 
     /// A node answers for its own records too: at once where nobody else claims anything under the same key, merged with
     /// what they claim where somebody does.
-    pub(super) fn keep_own_record(&mut self, key: &[u8]) {
+    pub(super) fn keep_own_record(&mut self, key: &[u8], kept: Option<oneshot::Sender<()>>) {
         let Some(value) = self.values.get(key).cloned() else { return };
         let source = *self.swarm.local_peer_id();
         let record = own_record(key, value);
         match self.stored_value(&record.key) {
             Some(stored) if stored == record.value => {}
-            Some(_) => self.judge_record(source, record),
+            Some(_) => return self.judge_record(source, record, kept),
             None => {
                 if let Err(error) = self.kad(Dht::Ggen).store_mut().put(record) {
                     self.refuse_record(source, &Refused { reason: error.to_string(), is_lie: false });
                 }
             }
         }
+        tell_kept(kept);
     }
 
     pub(super) fn on_kad_event(&mut self, dht: Dht, event: kad::Event) {
@@ -147,7 +150,7 @@ impl Driver {
             kad::Event::InboundRequest { request: InboundRequest::PutRecord { source, record: Some(record), .. } }
                 if dht == Dht::Ggen =>
             {
-                self.judge_record(source, record)
+                self.judge_record(source, record, None)
             }
             kad::Event::OutboundQueryProgressed { id, result, step, stats } => {
                 let answered = stats.num_successes() as usize;
@@ -163,7 +166,7 @@ impl Driver {
     }
 
     /// Judges a record off the event loop. One's own are never dropped.
-    fn judge_record(&mut self, source: PeerId, offered: Record) {
+    fn judge_record(&mut self, source: PeerId, offered: Record, kept: Option<oneshot::Sender<()>>) {
         let is_own = source == *self.swarm.local_peer_id();
         if self.admissions.len() >= MAX_ADMISSIONS && !is_own {
             tracing::debug!(target: "ggen_marketplace::backend::p2p", %source, "offered record dropped");
@@ -171,13 +174,14 @@ impl Driver {
         }
         if offered.value.len() > MAX_VALUE_BYTES {
             let reason = format!("it has more than {MAX_VALUE_BYTES} bytes");
-            return self.refuse_record(source, &Refused { reason, is_lie: true });
+            self.refuse_record(source, &Refused { reason, is_lie: true });
+            return tell_kept(kept);
         }
         let stored = self.stored_value(&offered.key);
         let policy = self.policy.clone();
         self.admissions.spawn_blocking(move || {
             let outcome = policy.admit(offered.key.as_ref(), stored.as_deref(), &offered.value, SystemTime::now());
-            Admission { source, offered, stored, outcome }
+            Admission { source, offered, stored, kept, outcome }
         });
     }
 
@@ -186,19 +190,20 @@ impl Driver {
     }
 
     pub(super) fn on_admission(&mut self, admission: Admission) {
-        let Admission { source, offered, stored, outcome } = admission;
+        let Admission { source, offered, stored, kept, outcome } = admission;
         let refused = match outcome {
             // Something else was merged meanwhile: once more, or it would be lost.
-            Ok(_) if stored != self.stored_value(&offered.key) => return self.judge_record(source, offered),
+            Ok(_) if stored != self.stored_value(&offered.key) => return self.judge_record(source, offered, kept),
             Ok(value) => {
-                let kept = self.kad(Dht::Ggen).store_mut().put(Record { value, ..offered });
-                kept.err().map(|error| Refused { reason: error.to_string(), is_lie: false })
+                let put = self.kad(Dht::Ggen).store_mut().put(Record { value, ..offered });
+                put.err().map(|error| Refused { reason: error.to_string(), is_lie: false })
             }
             Err(refused) => Some(refused),
         };
         if let Some(refused) = refused {
             self.refuse_record(source, &refused);
         }
+        tell_kept(kept);
     }
 
     /// A record is not taken, and whoever offered a lie is told of.
@@ -305,7 +310,17 @@ impl Driver {
     }
 }
 
+fn tell_kept(kept: Option<oneshot::Sender<()>>) {
+    if let Some(kept) = kept {
+        // An asker that no longer waits needs no answer.
+        let _unasked = kept.send(());
+    }
+}
+
 /// A record that names no publisher: kad drops one that comes back naming us.
 fn own_record(key: &[u8], value: Vec<u8>) -> Record {
     Record { key: RecordKey::from(key.to_vec()), value, publisher: None, expires: None }
 }
+
+#[cfg(test)]
+mod tests;
