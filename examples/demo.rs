@@ -74,6 +74,7 @@ fn publish(path: &Path) -> PublishRequest {
         version: None,
         namespace: None,
         key: None,
+        trust_clock: false,
         skip_verify: false,
         dry_run: false,
         min_replicas: 0,

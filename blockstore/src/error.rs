@@ -19,6 +19,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The caller no longer wants it.
+    #[error("cancelled")]
+    Cancelled,
     /// A block that is needed and that the store does not have.
     #[error("block not found: {cid}")]
     NotFound {

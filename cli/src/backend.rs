@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ggen_marketplace::{ErrorKind, Failure, Registry, Reporter};
+use ggen_marketplace::{ErrorKind, Failure, Interrupt, Registry, Reporter};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -24,17 +24,19 @@ impl Backend {
         matches!(self, Self::Daemon(_))
     }
 
-    /// Carries out `call`, and closes the registry if it was opened for it. Dropping the future cancels the call.
+    /// Carries out `call`, and closes the registry if it was opened for it. Dropping the future cancels the call;
+    /// `interrupt` asks a call that signs to end, and the failure then says if it had signed.
     pub(crate) async fn perform<T: DeserializeOwned>(
         self,
         call: Call,
         reporter: Arc<dyn Reporter>,
+        interrupt: Interrupt,
     ) -> Result<T, Failure> {
         let registry = match self {
-            Self::Daemon(mut client) => return client.call(&call, &*reporter).await,
+            Self::Daemon(mut client) => return client.call_interruptible(&call, &*reporter, &interrupt).await,
             Self::Local(registry) => registry,
         };
-        let outcome = perform(&registry, call, reporter).await;
+        let outcome = perform(&registry, call, reporter, interrupt).await;
         if tokio::time::timeout(CLOSE_PATIENCE, registry.shutdown()).await.is_err() {
             tracing::warn!(seconds = CLOSE_PATIENCE.as_secs(), "the registry does not close in time");
         }
@@ -43,13 +45,18 @@ impl Backend {
 }
 
 /// Turns a call into the registry's operation: the one place where the two meet, in a daemon or not.
-pub(crate) async fn perform(registry: &Registry, call: Call, reporter: Arc<dyn Reporter>) -> Result<Value, Failure> {
+pub(crate) async fn perform(
+    registry: &Registry,
+    call: Call,
+    reporter: Arc<dyn Reporter>,
+    interrupt: Interrupt,
+) -> Result<Value, Failure> {
     match call {
-        Call::Publish(request) => value(registry.publish(request, reporter).await?),
+        Call::Publish(request) => value(registry.publish_interruptible(request, reporter, interrupt).await?),
         Call::Fetch(request) => value(registry.fetch(request, reporter).await?),
         Call::Search(request) => value(registry.search(request).await?),
         Call::Info(request) => value(registry.info(request, reporter).await?),
-        Call::Yank(request) => value(registry.yank(request).await?),
+        Call::Yank(request) => value(registry.yank_interruptible(request, interrupt).await?),
         Call::Bootstrap(request) => value(registry.bootstrap(request).await?),
         Call::Doctor(request) => value(registry.doctor(request, reporter).await?),
         Call::PeerList(request) => value(registry.peer_list(request).await?),
@@ -57,6 +64,7 @@ pub(crate) async fn perform(registry: &Registry, call: Call, reporter: Arc<dyn R
         Call::PeerRule(request) => value(registry.peer_rule(request).await?),
         Call::Status => value(registry.status().await?),
         Call::Keys => value(registry.keys().await?),
+        Call::RecoveryKey(request) => value(registry.recovery_key(request).await?),
         Call::Gc(request) => value(registry.gc(request).await?),
         Call::PinAdd(request) => value(registry.pin_add(request, reporter).await?),
         Call::PinRm(request) => value(registry.pin_rm(request).await?),
@@ -66,7 +74,9 @@ pub(crate) async fn perform(registry: &Registry, call: Call, reporter: Arc<dyn R
         Call::MirrorRm(request) => value(registry.mirror_rm(request).await?),
         Call::MirrorLs => value(registry.mirror_ls().await?),
         Call::Listening => value(registry.listening()),
-        Call::Stop => Err(Failure::new(ErrorKind::Failed, "a registry without a daemon cannot be stopped")),
+        Call::Stop | Call::Interrupt(_) => {
+            Err(Failure::new(ErrorKind::Failed, "a registry without a daemon cannot be stopped"))
+        }
     }
 }
 

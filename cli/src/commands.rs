@@ -24,14 +24,14 @@ pub(crate) mod yank;
 
 use std::{future::Future, ops::RangeInclusive, time::Duration};
 
-use ggen_marketplace::{ErrorKind, Failure};
+use ggen_marketplace::{ErrorKind, Failure, Interrupt};
 use tokio::runtime;
 
 use crate::{
     args::{Args, Command, Marketplace, P2p},
     context::Context,
     error,
-    interrupt::or_interrupted,
+    interrupt::{or_asked_to_end, or_interrupted},
     log::{self, Level},
     ui::Ui,
 };
@@ -63,11 +63,11 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<u8, Failure> {
         P2p::Start(args) => start::run(&context, &args, level),
         P2p::Stop(args) => cancellable(&context, stop::run(&context, &args)),
         P2p::Status(args) => cancellable(&context, status::run(&context, &args)),
-        P2p::Publish(args) => cancellable(&context, publish::run(&context, &args)),
+        P2p::Publish(args) => signing(&context, async |interrupt| publish::run(&context, &args, interrupt).await),
         P2p::Fetch(args) => cancellable(&context, fetch::run(&context, &args)),
         P2p::Search(args) => cancellable(&context, search::run(&context, &args)),
         P2p::Info(args) => cancellable(&context, info::run(&context, &args)),
-        P2p::Yank(args) => cancellable(&context, yank::run(&context, &args)),
+        P2p::Yank(args) => signing(&context, async |interrupt| yank::run(&context, &args, interrupt).await),
         P2p::Key(command) => cancellable(&context, key::run(&context, &command)),
         P2p::PeerList(args) => cancellable(&context, peer_list::run(&context, &args)),
         P2p::PeerInfo(args) => cancellable(&context, peer_info::run(&context, &args)),
@@ -84,12 +84,21 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<u8, Failure> {
 
 /// Runs a command that a signal ends at once.
 fn cancellable(context: &Context, command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    run_on(runtime_for(context), or_interrupted(command))
+}
+
+/// Runs a command that signs: a signal ends it, and it says if it had signed by then.
+fn signing(context: &Context, command: impl AsyncFnOnce(&Interrupt) -> Result<(), Failure>) -> Result<(), Failure> {
+    let interrupt = Interrupt::new();
+    run_on(runtime_for(context), or_asked_to_end(&interrupt, command(&interrupt)))
+}
+
+fn runtime_for(context: &Context) -> runtime::Builder {
     // Where a daemon does the work, threads to wait with would take as long as some of its answers.
-    let runtime = match context.is_served() {
+    match context.is_served() {
         true => runtime::Builder::new_current_thread(),
         false => runtime::Builder::new_multi_thread(),
-    };
-    run_on(runtime, or_interrupted(command))
+    }
 }
 
 /// Runs a future to its end on a runtime of its own.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use ggen_marketplace::{ErrorKind, Failure, Mode, Registry};
+use ggen_marketplace::{ErrorKind, Failure, Interrupt, Mode, Registry};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -95,11 +95,24 @@ impl Context {
         mode: Mode,
         call: Call,
     ) -> Result<(T, bool), Failure> {
+        self.perform_until(mode, call, &Interrupt::new()).await
+    }
+
+    /// Like `perform_where`, for a call that signs: see [`Backend::perform`].
+    pub(crate) async fn perform_until<T: DeserializeOwned>(
+        &self,
+        mode: Mode,
+        call: Call,
+        interrupt: &Interrupt,
+    ) -> Result<(T, bool), Failure> {
         let bar = self.ui.bar();
         let work = async {
-            let backend = self.backend(mode, &call).await?;
+            let backend = tokio::select! {
+                backend = self.backend(mode, &call) => backend?,
+                () = interrupt.wait() => return Err(error::interrupted()),
+            };
             let stays = backend.stays();
-            Ok((backend.perform(call, bar.clone()).await?, stays))
+            Ok((backend.perform(call, bar.clone(), interrupt.clone()).await?, stays))
         };
         bar.during(work).await
     }
@@ -113,7 +126,11 @@ impl Context {
         }
         tracing::debug!(method = call.method(), ?mode, "no daemon: a registry of this process carries it out");
         self.home.create()?;
-        Ok(Backend::Local(Registry::open(self.home.path(), config, mode).await?))
+        let registry = Registry::open(self.home.path(), config, mode).await?;
+        for note in registry.notes() {
+            self.ui.warn(note);
+        }
+        Ok(Backend::Local(registry))
     }
 }
 

@@ -1,9 +1,10 @@
 //! The control protocol: how commands talk to the daemon of a home.
 //!
 //! Over a Unix socket that only the owner can open, both sides send JSON documents, one per line. A request is
-//! `{"version": 2, "id": N, "method": M, "params": P}`; it is answered by any number of `{"id": N, "progress": {...}}`
+//! `{"version": 3, "id": N, "method": M, "params": P}`; it is answered by any number of `{"id": N, "progress": {...}}`
 //! and then by one `{"id": N, "result": ...}` or `{"id": N, "failure": {...}}`. Several requests may run on one
-//! connection. Closing the connection cancels what runs on it.
+//! connection. The method `interrupt`, with the id of a request, asks that it end; that request is answered, as it then
+//! stands, and `interrupt` itself is not. Closing the connection cancels what runs on it.
 //!
 //! | bound | value |
 //! |---|---|

@@ -4,7 +4,7 @@ mod detach;
 
 use std::{io, sync::Arc, time::Duration};
 
-use ggen_marketplace::{Config, ErrorKind, Failure, Listening, Mode, Registry, Reporter};
+use ggen_marketplace::{Config, ErrorKind, Failure, Interrupt, Listening, Mode, Registry, Reporter};
 use serde_json::Value;
 
 pub(crate) use detach::{Detached, spawn};
@@ -84,7 +84,7 @@ async fn serve(
 struct Node(Registry);
 
 impl Handler for Node {
-    async fn call(&self, call: Call, reporter: Arc<dyn Reporter>) -> Result<Value, Failure> {
-        backend::perform(&self.0, call, reporter).await
+    async fn call(&self, call: Call, reporter: Arc<dyn Reporter>, interrupt: Interrupt) -> Result<Value, Failure> {
+        backend::perform(&self.0, call, reporter, interrupt).await
     }
 }

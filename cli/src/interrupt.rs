@@ -2,7 +2,7 @@
 
 use std::{future::Future, io};
 
-use ggen_marketplace::Failure;
+use ggen_marketplace::{Failure, Interrupt};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error;
@@ -34,6 +34,23 @@ impl Interrupts {
 /// Runs `work` until it is done or a signal comes; then drops it, which cancels it.
 pub(crate) async fn or_interrupted<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let mut interrupts = Interrupts::install()?;
+    tokio::select! {
+        outcome = work => outcome,
+        () = interrupts.next() => Err(error::interrupted()),
+    }
+}
+
+/// Runs `work` until it is done. A signal triggers `interrupt`, and `work` says how it ended; a second signal drops it.
+pub(crate) async fn or_asked_to_end<T>(
+    interrupt: &Interrupt,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let mut interrupts = Interrupts::install()?;
+    tokio::pin!(work);
+    tokio::select! {
+        outcome = &mut work => return outcome,
+        () = interrupts.next() => interrupt.trigger(),
+    }
     tokio::select! {
         outcome = work => outcome,
         () = interrupts.next() => Err(error::interrupted()),

@@ -86,6 +86,24 @@ impl Ui {
         }
     }
 
+    /// Says what is not as it should be although the command succeeds. Never left out: `--quiet` is about success.
+    pub(crate) fn warn(&self, message: &str) {
+        let (yellow, reset) = if self.color { ("\x1b[1;33m", "\x1b[0m") } else { ("", "") };
+        talk(&format!("{yellow}warning:{reset} {}\n", text::plain(message).trim_end()));
+    }
+
+    /// Whether a person at a terminal sees what is said on the side, and no file, pipe or log gets it.
+    pub(crate) fn shows_secrets(&self) -> bool {
+        !self.quiet && self.format == Format::Human && io::stderr().is_terminal()
+    }
+
+    /// Shows a secret, where [`Ui::shows_secrets`].
+    pub(crate) fn show_secret(&self, secret: &str) {
+        if self.shows_secrets() {
+            talk(secret);
+        }
+    }
+
     /// A progress bar, which shows only on a terminal.
     pub(crate) fn bar(&self) -> Arc<Bar> {
         Arc::new(Bar::new(self.bars))

@@ -5,30 +5,35 @@
 //! keys/node.key             the peer's own
 //!      <name>.key           signs the releases of a publisher
 //!      <name>.timestamp.key, <name>.ipns.key
+//!      <name>.recovery.key  until its owner has confirmed to have saved it elsewhere
 //!      <name>.identity      its identity chain, signed
 //!      <name>.head          the head it signed last
 //! ```
-//! The recovery key of a publisher is among them only until the first publish has succeeded: it is shown then, once, to
-//! be kept elsewhere.
+//! A damaged file stops what needs it and nothing else. A key file with one flipped bit is put right when it is read
+//! (`mend`); identity and head are made again when the registry is opened (`place/own.rs`).
 
+mod error;
 mod files;
+mod mend;
+mod recovery;
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, Mutex},
 };
 
 use libp2p::identity::Keypair;
 
+pub(crate) use self::error::KeyStoreError;
 use self::files::KeyFiles;
 use crate::{
     KeyReport,
-    home::HomeError,
     identity::{
-        ChainError, Envelope, IDENTITY_ENTROPY_BYTES, IdentityChain, KeyError, KeyPair, NewIdentity, RecordError,
-        RecordKind, Timestamp,
+        ChainError, Envelope, IDENTITY_ENTROPY_BYTES, IdentityChain, KeyPair, NewIdentity, Record as _, RecordKind,
+        Timestamp,
     },
-    index::{HeadError, VerifiedHead},
+    index::{Head, HeadError, VerifiedHead},
 };
 
 /// Name of the key that signs if none is named.
@@ -38,82 +43,19 @@ const NODE_KEY: &str = "node";
 /// Longest key name, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
-/// Why a key cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeyStoreError {
-    /// A name no key can have.
-    #[error("`{name}` is not a key name: letters, digits, `-` and `_`, at most {MAX_NAME_BYTES} of them")]
-    Name {
-        /// The name.
-        name: String,
-    },
-    /// There is no such key.
-    #[error("there is no key `{name}`")]
-    Unknown {
-        /// The name.
-        name: String,
-    },
-    /// A key file that holds no key.
-    #[error("the key file `{}` is damaged", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: KeyError,
-    },
-    /// An identity file that holds no identity.
-    #[error("the identity file `{}` is damaged", path.display())]
-    DamagedIdentity {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: ChainError,
-    },
-    /// A head file that holds no head.
-    #[error("the head of the key `{name}` cannot be read or written")]
-    Head {
-        /// The key.
-        name: String,
-        /// What is wrong.
-        #[source]
-        source: RecordError,
-    },
-    /// A head file whose head is not the publisher's.
-    #[error("the head of the key `{name}` does not verify")]
-    StaleHead {
-        /// The key.
-        name: String,
-        /// What is wrong.
-        #[source]
-        source: HeadError,
-    },
-    /// A fresh identity could not be made.
-    #[error("cannot make an identity")]
-    Create(#[source] ChainError),
-    /// The system gave no randomness.
-    #[error("the system gives no randomness: {0}")]
-    Entropy(String),
-    /// A file could not be read or written.
-    #[error(transparent)]
-    Home(#[from] HomeError),
-}
-
 /// The keys of one publisher on this machine.
 #[derive(Clone, Debug)]
 pub(crate) struct PublisherKeys {
     pub(crate) signing: KeyPair,
-    pub(crate) timestamp: KeyPair,
     pub(crate) chain: IdentityChain,
 }
 
-/// A publisher's keys, and what has to be shown once if they were just made.
-pub(crate) struct Opened {
-    pub(crate) keys: PublisherKeys,
-    /// The recovery key as PEM, for a publisher that is new.
-    pub(crate) recovery: Option<String>,
+/// A publisher of this home, whether or not it can sign.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnPublisher {
+    pub(crate) chain: IdentityChain,
+    /// Says again that a head is the latest: the timestamp key, else the signing key; none if both are damaged.
+    pub(crate) refresher: Option<KeyPair>,
 }
 
 /// The keys of a registry.
@@ -145,123 +87,197 @@ impl KeyStore {
         let key = match self.node.clone().map_or_else(|| self.read(NODE_KEY), |key| Ok(Some(key)))? {
             Some(key) => key,
             None => {
-                let mut seed = [0; 32];
-                entropy(&mut seed)?;
-                let key = KeyPair::from_seed(&seed);
+                let key = fresh()?;
                 self.write(NODE_KEY, &key)?;
                 key
             }
         };
-        let mut seed = key.to_seed();
-        Ok(Keypair::ed25519_from_bytes(&mut seed).expect("32 bytes are an ed25519 seed"))
+        Ok(for_libp2p(&key))
     }
 
-    /// The keys of a publisher; `None` if there is no such key.
+    /// The peer's own key for a node that leaves again: one for this time only if the file is damaged.
+    pub(crate) fn node_for_now(&self) -> Result<Keypair, KeyStoreError> {
+        match self.node() {
+            Err(error @ KeyStoreError::Damaged { .. }) => {
+                tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "this command runs under another peer id");
+                Ok(for_libp2p(&fresh()?))
+            }
+            node => node,
+        }
+    }
+
+    /// The keys of a publisher that is to sign; `None` if there is no such key.
     pub(crate) fn publisher(&self, name: &str) -> Result<Option<PublisherKeys>, KeyStoreError> {
-        check_name(name)?;
-        // The identity is written last: without it, the making of this publisher was interrupted.
-        let file = format!("{name}.identity");
-        let Some(bytes) = self.files.read(&file)? else { return Ok(None) };
-        let damaged = |source| KeyStoreError::DamagedIdentity { path: self.files.path(&file), source };
-        let chain = IdentityChain::decode(&bytes).map_err(damaged)?;
-        let needed = |name: String| self.read(&name)?.ok_or(KeyStoreError::Unknown { name });
-        let signing = needed(name.to_owned())?;
-        let timestamp = needed(format!("{name}.timestamp"))?;
-        Ok(Some(PublisherKeys { signing, timestamp, chain }))
+        let Some(chain) = self.chain(name)? else { return Ok(None) };
+        let missing = || KeyStoreError::Missing { path: self.files.path(&key_file(name)) };
+        let signing = self.read(name)?.ok_or_else(missing)?;
+        Ok(Some(PublisherKeys { signing, chain }))
     }
 
     /// The keys of a publisher, made if there are none and the name is the default one: a first publish asks no
     /// question.
-    pub(crate) fn publisher_or_new(&self, name: &str, now: Timestamp) -> Result<Opened, KeyStoreError> {
+    pub(crate) fn publisher_or_new(&self, name: &str, now: Timestamp) -> Result<PublisherKeys, KeyStoreError> {
         if let Some(keys) = self.publisher(name)? {
-            let recovery = self.read(&recovery_name(name))?.map(|key| key.to_pem());
-            return Ok(Opened { keys, recovery });
+            return Ok(keys);
         }
         if name != DEFAULT_KEY {
             return Err(KeyStoreError::Unknown { name: name.to_owned() });
+        }
+        // The identity is written last: without it, the making of this publisher was interrupted. But not if it signed.
+        if self.files.read(&head_file(name))?.is_some() {
+            return Err(KeyStoreError::Missing { path: self.files.path(&identity_file(name)) });
         }
         let mut seed = [0; IDENTITY_ENTROPY_BYTES];
         entropy(&mut seed)?;
         let identity = NewIdentity::create(&seed, now).map_err(KeyStoreError::Create)?;
         self.write(name, &identity.signing)?;
-        self.write(&format!("{name}.timestamp"), &identity.timestamp)?;
+        self.write(&timestamp_name(name), &identity.timestamp)?;
         self.write(&format!("{name}.ipns"), &identity.ipns)?;
-        self.write(&recovery_name(name), &identity.recovery)?;
-        let chain = identity
-            .chain
-            .encode()
-            .map_err(|source| KeyStoreError::Create(ChainError::Record { seq: identity.chain.seq(), source }))?;
-        self.files.write(&format!("{name}.identity"), &chain)?;
-        let keys = PublisherKeys { signing: identity.signing, timestamp: identity.timestamp, chain: identity.chain };
-        Ok(Opened { keys, recovery: Some(identity.recovery.to_pem()) })
+        self.write(&recovery::name_of(name), &identity.recovery)?;
+        self.keep_chain(name, &identity.chain)?;
+        Ok(PublisherKeys { signing: identity.signing, chain: identity.chain })
+    }
+
+    /// The identity chain of a publisher; `None` if there is no such file.
+    pub(crate) fn chain(&self, name: &str) -> Result<Option<IdentityChain>, KeyStoreError> {
+        check_name(name)?;
+        let file = identity_file(name);
+        let Some(bytes) = self.files.read(&file)? else { return Ok(None) };
+        let damaged = |source| KeyStoreError::DamagedIdentity { path: self.files.path(&file), source };
+        IdentityChain::decode(&bytes).map(Some).map_err(damaged)
+    }
+
+    /// Keeps the identity chain of a publisher.
+    pub(crate) fn keep_chain(&self, name: &str, chain: &IdentityChain) -> Result<(), KeyStoreError> {
+        let failed = |source| KeyStoreError::Create(ChainError::Record { seq: chain.seq(), source });
+        Ok(self.files.write(&identity_file(name), &chain.encode().map_err(failed)?)?)
+    }
+
+    /// The signing key of a publisher; `None` if there is no such file.
+    pub(crate) fn signing(&self, name: &str) -> Result<Option<KeyPair>, KeyStoreError> {
+        self.read(name)
     }
 
     /// Keeps the head that a publisher has just signed. With it and the blocks a lost catalog can be made again, and no
     /// second history begun.
     pub(crate) fn keep_head(&self, name: &str, head: &VerifiedHead) -> Result<(), KeyStoreError> {
-        let encoded = head.head().encode().map_err(|source| KeyStoreError::Head { name: name.to_owned(), source })?;
-        Ok(self.files.write(&format!("{name}.head"), &encoded)?)
+        let encoded = head.head().encode().map_err(|source| self.damaged_head(name, source.into()))?;
+        Ok(self.files.write(&head_file(name), &encoded)?)
     }
 
-    /// The head that a publisher signed last, as far as this home knows; its key name comes with it.
-    pub(crate) fn heads(&self, now: Timestamp) -> Result<Vec<(PublisherKeys, VerifiedHead)>, KeyStoreError> {
-        let mut heads = Vec::new();
-        for name in self.publisher_names()? {
-            let Some(bytes) = self.files.read(&format!("{name}.head"))? else { continue };
-            let Some(keys) = self.publisher(&name)? else { continue };
-            let damaged = |source| KeyStoreError::Head { name: name.clone(), source };
-            let envelope = Envelope::decode(RecordKind::Head, &bytes).map_err(damaged)?;
-            let head = VerifiedHead::verify(envelope, None, &keys.chain, now)
-                .map_err(|source| KeyStoreError::StaleHead { name: name.clone(), source })?;
-            heads.push((keys, head));
-        }
-        Ok(heads)
+    /// The head that a publisher signed last, as far as this home knows; `None` if there is no such file. At what time
+    /// it says it was signed does not matter: a wrong clock is no reason to lose sight of one's own log.
+    pub(crate) fn head(&self, name: &str, chain: &IdentityChain) -> Result<Option<VerifiedHead>, KeyStoreError> {
+        let Some(bytes) = self.files.read(&head_file(name))? else { return Ok(None) };
+        let verify = || -> Result<VerifiedHead, HeadError> {
+            let envelope = Envelope::decode(RecordKind::Head, &bytes)?;
+            let Head { identity, identity_seq, .. } = Head::from_payload(envelope.payload())?;
+            // Signed before the identity was rotated, it is under an earlier document.
+            let then = chain.up_to(&identity);
+            let then = then.ok_or(HeadError::OtherIdentity { head: identity_seq, chain: chain.seq() })?;
+            VerifiedHead::verify(envelope, None, &then, Timestamp::MAX)
+        };
+        verify().map(Some).map_err(|source| self.damaged_head(name, source))
     }
 
-    /// Forgets the recovery key: it is about to be shown, and is to be kept elsewhere.
-    pub(crate) fn forget_recovery(&self, name: &str) -> Result<(), KeyStoreError> {
-        Ok(self.files.remove(&format!("{}.key", recovery_name(name)))?)
+    fn damaged_head(&self, name: &str, source: HeadError) -> KeyStoreError {
+        KeyStoreError::DamagedHead { path: self.files.path(&head_file(name)), source: Box::new(source) }
     }
 
-    /// The keys of every publisher.
-    pub(crate) fn publishers(&self) -> Result<Vec<PublisherKeys>, KeyStoreError> {
-        let names = self.publisher_names()?;
-        names.iter().filter_map(|name| self.publisher(name).transpose()).collect()
-    }
-
-    /// Lists the node's key and every publisher's.
-    pub(crate) fn list(&self) -> Result<Vec<KeyReport>, KeyStoreError> {
-        let node = self.node()?;
-        let peer_id = node.public().to_peer_id().to_string();
-        let mut reports = vec![KeyReport { name: NODE_KEY.to_owned(), peer_id, publisher: None }];
-        for name in self.publisher_names()? {
-            if let Some(keys) = self.publisher(&name)? {
-                let publisher = Some(keys.chain.publisher().to_string());
-                reports.push(KeyReport { name, peer_id: keys.signing.public().peer_id(), publisher });
+    /// Every publisher whose identity can be read.
+    pub(crate) fn publishers(&self) -> Result<Vec<OwnPublisher>, KeyStoreError> {
+        let mut publishers = Vec::new();
+        for name in self.names()? {
+            match self.chain(&name) {
+                Ok(Some(chain)) => {
+                    let refresher = self.read(&timestamp_name(&name)).ok().flatten();
+                    let refresher = refresher.or_else(|| self.read(&name).ok().flatten());
+                    publishers.push(OwnPublisher { chain, refresher });
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "a publisher is left out")
+                }
             }
+        }
+        Ok(publishers)
+    }
+
+    /// Lists the node's key and every publisher's, those that are damaged among them.
+    pub(crate) fn list(&self) -> Result<Vec<KeyReport>, KeyStoreError> {
+        let problem = |error: &KeyStoreError| Some(error.to_string());
+        let node = match self.node() {
+            Ok(node) => (node.public().to_peer_id().to_string(), None),
+            Err(error) => (String::new(), problem(&error)),
+        };
+        let mut reports =
+            vec![KeyReport { name: NODE_KEY.to_owned(), peer_id: node.0, publisher: None, problem: node.1 }];
+        for name in self.names()? {
+            let (chain, signing) = (self.chain(&name), self.read(&name));
+            // Without an identity the making of the publisher was interrupted: there is nothing to list.
+            if matches!((&chain, &signing), (Ok(None), Ok(_))) {
+                continue;
+            }
+            let missing = || KeyStoreError::Missing { path: self.files.path(&key_file(&name)) };
+            let problem = match (&chain, &signing) {
+                (Err(error), _) | (_, Err(error)) => problem(error),
+                (_, Ok(None)) => problem(&missing()),
+                _ => None,
+            };
+            let chain = chain.ok().flatten();
+            // The identity names the public half too, as long as there is only one key.
+            let named = chain.as_ref().and_then(|chain| chain.current().record().keys.first().copied());
+            let public = signing.ok().flatten().map(|key| key.public()).or(named);
+            let peer_id = public.map_or_else(String::new, |key| key.peer_id());
+            let publisher = chain.map(|chain| chain.publisher().to_string());
+            reports.push(KeyReport { name, peer_id, publisher, problem });
         }
         Ok(reports)
     }
 
-    fn publisher_names(&self) -> Result<Vec<String>, KeyStoreError> {
-        let names = self.files.names()?;
-        Ok(names.iter().filter_map(|name| name.strip_suffix(".identity")).map(str::to_owned).collect())
+    /// The names of the publishers of which there is a signing key or an identity.
+    pub(crate) fn names(&self) -> Result<BTreeSet<String>, KeyStoreError> {
+        let name = |file: &String| {
+            let name = file.strip_suffix(".identity").or_else(|| file.strip_suffix(".key"))?;
+            check_name(name).is_ok().then(|| name.to_owned())
+        };
+        Ok(self.files.names()?.iter().filter_map(name).collect())
     }
 
+    /// Reads a key file; one with a single flipped bit is put right.
     fn read(&self, name: &str) -> Result<Option<KeyPair>, KeyStoreError> {
-        let file = format!("{name}.key");
+        let file = key_file(name);
         let Some(bytes) = self.files.read(&file)? else { return Ok(None) };
-        let damaged = |source| KeyStoreError::Damaged { path: self.files.path(&file), source };
-        KeyPair::from_protobuf(&bytes).map(Some).map_err(damaged)
+        let source = match KeyPair::from_protobuf(&bytes) {
+            Ok(key) => return Ok(Some(key)),
+            Err(source) => source,
+        };
+        let path = self.files.path(&file);
+        let Some(key) = mend::one_flipped_bit(&bytes) else { return Err(KeyStoreError::Damaged { path, source }) };
+        tracing::warn!(target: "ggen_marketplace::backend::p2p", ?path, "one bit of the key file was wrong and is put right");
+        self.write(name, &key)?;
+        Ok(Some(key))
     }
 
     fn write(&self, name: &str, key: &KeyPair) -> Result<(), KeyStoreError> {
-        Ok(self.files.write(&format!("{name}.key"), &key.to_protobuf())?)
+        Ok(self.files.write(&key_file(name), &key.to_protobuf())?)
     }
 }
 
-fn recovery_name(name: &str) -> String {
-    format!("{name}.recovery")
+fn key_file(name: &str) -> String {
+    format!("{name}.key")
+}
+
+fn identity_file(name: &str) -> String {
+    format!("{name}.identity")
+}
+
+fn head_file(name: &str) -> String {
+    format!("{name}.head")
+}
+
+fn timestamp_name(name: &str) -> String {
+    format!("{name}.timestamp")
 }
 
 fn check_name(name: &str) -> Result<(), KeyStoreError> {
@@ -272,50 +288,19 @@ fn check_name(name: &str) -> Result<(), KeyStoreError> {
     Ok(())
 }
 
+fn fresh() -> Result<KeyPair, KeyStoreError> {
+    let mut seed = [0; 32];
+    entropy(&mut seed)?;
+    Ok(KeyPair::from_seed(&seed))
+}
+
+fn for_libp2p(key: &KeyPair) -> Keypair {
+    Keypair::ed25519_from_bytes(&mut key.to_seed()).expect("32 bytes are an ed25519 seed")
+}
+
 fn entropy(buffer: &mut [u8]) -> Result<(), KeyStoreError> {
     getrandom::fill(buffer).map_err(|error| KeyStoreError::Entropy(error.to_string()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_publisher_is_made_once_and_found_again() {
-        let dir = tempfile::tempdir().unwrap();
-        made_once_and_found_again(&KeyStore::new(dir.path().to_owned()));
-        made_once_and_found_again(&KeyStore::in_memory());
-    }
-
-    fn made_once_and_found_again(keys: &KeyStore) {
-        let first = keys.publisher_or_new(DEFAULT_KEY, Timestamp::from_unix(1)).unwrap();
-        assert!(first.recovery.is_some());
-        let before = keys.publisher_or_new(DEFAULT_KEY, Timestamp::from_unix(2)).unwrap();
-        assert_eq!(before.recovery, first.recovery, "a publish that failed has not shown it");
-        keys.forget_recovery(DEFAULT_KEY).unwrap();
-        let again = keys.publisher_or_new(DEFAULT_KEY, Timestamp::from_unix(3)).unwrap();
-        assert!(again.recovery.is_none());
-        assert_eq!(first.keys.chain.publisher(), again.keys.chain.publisher());
-        assert_eq!(keys.node().unwrap().public(), keys.node().unwrap().public());
-        assert_eq!(keys.list().unwrap().len(), 2);
-    }
-
-    #[test]
-    fn a_key_that_the_caller_brought_is_the_peers_own_and_is_not_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let brought = KeyPair::from_seed(&[7; 32]);
-        let keys = KeyStore::new(dir.path().to_owned()).with_node(brought.clone());
-        assert_eq!(keys.node().unwrap().public().to_peer_id().to_string(), brought.public().peer_id());
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_key_that_was_named_and_is_not_there_is_not_made() {
-        let dir = tempfile::tempdir().unwrap();
-        let keys = KeyStore::new(dir.path().to_owned());
-        let missing = keys.publisher_or_new("work", Timestamp::from_unix(1));
-        assert!(matches!(missing, Err(KeyStoreError::Unknown { name }) if name == "work"));
-        let outside = keys.publisher_or_new("../x", Timestamp::from_unix(1));
-        assert!(matches!(outside, Err(KeyStoreError::Name { .. })));
-    }
-}
+mod tests;

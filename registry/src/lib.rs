@@ -12,6 +12,7 @@ mod error;
 mod home;
 mod identity;
 mod index;
+mod interrupt;
 mod keys;
 mod mirror_rule;
 pub mod node;
@@ -41,11 +42,12 @@ pub use index::{
     ClaimAcceptance, ClaimEntry, ClaimError, ClaimSet, Equivocation, Found, HEAD_LIFETIME, Head, HeadError, HeadOrder,
     HeadVerdict, Hit, LogAction, LogEntry, MAX_ANNOUNCEMENT_BYTES, MAX_CLAIM_BYTES, MAX_CLAIM_SET_BYTES, MAX_CLAIMS,
     MAX_QUERY_BYTES, MAX_REASON_BYTES, MAX_SEARCH_LIMIT, MAX_TOPIC_BYTES, Matcher, Publication, PublicationError,
-    PublishOutcome, PublishRules, PublisherEntry, PublisherState, Refresh, Refusal, ReleaseEntry, Salvaged,
-    SearchFilters, StoredRecords, TreeError, TreeListing, VerifiedHead, VersionEntry, WORD_BUCKETS, Walk, judge_head,
+    PublishOutcome, PublisherEntry, PublisherState, Refresh, Refusal, ReleaseEntry, Salvaged, SearchFilters,
+    StoredRecords, TreeError, TreeListing, VerifiedHead, VersionEntry, WORD_BUCKETS, Walk, check_clock, judge_head,
     list_packages, merge_claims, package_key, publish, publisher_key, qualified_key, refresh, rotate, set_yanked,
     word_bucket, word_key, words_of,
 };
+pub use interrupt::Interrupt;
 pub use mirror_rule::{MAX_RULES, MirrorRule, MirrorScope};
 pub use package::{
     Dependency, Gpack, GpackError, MANIFEST_CHUNK_BYTES, MAX_DEPENDENCIES, MAX_GPACK_BYTES,
@@ -63,11 +65,11 @@ pub use registry::{Mode, Registry};
 pub use report::{BadBlock, GcReport, MirrorReport, PinReport, VerifyReport};
 pub use report::{
     BootstrapReport, ClaimInfo, ContentProvider, Diagnosis, FailedAddress, Fetched, KeyReport, Listening, PackageInfo,
-    PeerEvent, PeerLists, PeerReport, ProviderReport, Published, RecordInfo, ReleaseInfo, SearchHit, Stage, Status,
-    Yanked,
+    PeerEvent, PeerLists, PeerReport, ProviderReport, Published, RecordInfo, RecoveryKeyReport, RecoveryNotice,
+    ReleaseInfo, SearchHit, Stage, Status, Yanked,
 };
 pub use request::{
     BootstrapRequest, DoctorRequest, FetchRequest, FetchTo, InfoRequest, PeerInfoRequest, PeerListRequest, PeerRule,
-    PeerRuleRequest, PublishContentRequest, PublishRequest, SearchRequest, YankRequest,
+    PeerRuleRequest, PublishContentRequest, PublishRequest, RecoveryKeyRequest, SearchRequest, YankRequest,
 };
 pub use request::{GcRequest, MirrorRequest, PinRequest, VerifyRequest};

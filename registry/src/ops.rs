@@ -42,8 +42,9 @@ pub(crate) use mirror::{Book, Mirror};
 pub(crate) use news::Newsroom;
 pub(crate) use peers::{KnownPeers, treatments};
 pub(crate) use policy::ClaimPolicy;
-pub(crate) use publish::{Imports, Step, Steps};
+pub(crate) use publish::{Imports, RECORD, STEP_ADDED, Signing, Step, Steps, published_already};
 pub(crate) use sources::Sources;
+pub(crate) use yank::signed_already;
 
 use crate::{
     Config, Failure, PeerBook,

@@ -1,5 +1,7 @@
 //! Where a registry keeps what it has: in a home directory, or in memory.
 
+mod own;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -12,7 +14,7 @@ use crate::{
     Failure, PeerBook,
     home::Home,
     identity::{KeyPair, Timestamp},
-    index::{Catalog, CatalogError, StoredRecords},
+    index::{Catalog, CatalogError},
     keys::KeyStore,
     ops::{Book, catalog_failed, failed},
 };
@@ -60,9 +62,9 @@ impl Place {
             (None, None) => Arc::new(MemoryBlockstore::new()),
         };
         let keys = home.as_ref().map_or_else(KeyStore::in_memory, |home| KeyStore::new(home.keys()));
-        let catalog = match &home {
+        let (catalog, notes) = match &home {
             Some(home) => open_catalog(&home.catalog(), &keys, &*store)?,
-            None => Catalog::in_memory().map_err(catalog_failed)?,
+            None => (Catalog::in_memory().map_err(catalog_failed)?, Vec::new()),
         };
         let keys = match node_key {
             Some(key) => keys.with_node(key),
@@ -76,7 +78,7 @@ impl Place {
         let mirror = Book::open(&home.as_ref().map_or_else(memory, Home::mirror)).map_err(|error| {
             failed(error).hinted("move that file away to go on without the mirror rules in it, then give them again")
         })?;
-        Ok(Opened { home, store, catalog, keys, peers, mirror })
+        Ok(Opened { home, store, catalog, keys, peers, mirror, notes })
     }
 }
 
@@ -89,11 +91,13 @@ pub(crate) struct Opened {
     pub(crate) keys: KeyStore,
     pub(crate) peers: Arc<PeerBook>,
     pub(crate) mirror: Book,
+    /// What was damaged and is made again, or cannot be used.
+    pub(crate) notes: Vec<String>,
 }
 
 /// Opens the catalog; what this home has published is taken in again from the blocks if the catalog was lost, damaged or
 /// left behind by a crash.
-fn open_catalog(path: &Path, keys: &KeyStore, store: &dyn Blockstore) -> Result<Catalog, Failure> {
+fn open_catalog(path: &Path, keys: &KeyStore, store: &dyn Blockstore) -> Result<(Catalog, Vec<String>), Failure> {
     let now = Timestamp::from_system(SystemTime::now());
     let opened = Catalog::open(path).and_then(|catalog| catalog.check_if_small().map(|()| catalog));
     let catalog = match opened {
@@ -110,12 +114,6 @@ fn open_catalog(path: &Path, keys: &KeyStore, store: &dyn Blockstore) -> Result<
         }
         opened => opened.map_err(catalog_failed)?,
     };
-    for (keys, head) in keys.heads(now)? {
-        let known = catalog.publisher(&keys.chain.publisher()).map_err(catalog_failed)?.and_then(|known| known.head);
-        if known.is_none_or(|known| known.order() < head.order()) {
-            let records = StoredRecords::from_blocks(&keys.chain, &head, |cid| store.get(cid)).map_err(failed)?;
-            catalog.restore(&records, now).map_err(catalog_failed)?;
-        }
-    }
-    Ok(catalog)
+    let notes = own::mend(keys, &catalog, store, now)?;
+    Ok((catalog, notes))
 }

@@ -15,15 +15,16 @@ use tokio::{sync::OnceCell, task::JoinSet};
 
 use crate::{
     BootstrapReport, BootstrapRequest, Changes, Config, Diagnosis, DoctorRequest, ErrorKind, Failure, FetchRequest,
-    Fetched, InfoRequest, KeyReport, Listening, PackageId, PackageInfo, PeerBook, Progress, PublishContentRequest,
-    PublishRequest, Published, Reporter, SearchHit, SearchRequest, Status, YankRequest, Yanked,
+    Fetched, InfoRequest, Interrupt, KeyReport, Listening, PackageId, PackageInfo, PeerBook, Progress,
+    PublishContentRequest, PublishRequest, Published, RecoveryKeyReport, RecoveryKeyRequest, Reporter, SearchHit,
+    SearchRequest, Status, YankRequest, Yanked,
     home::Home,
     index::Catalog,
     keys::KeyStore,
     node,
     ops::{
         ClaimPolicy, Heard, Imports, KnownPeers, Manifests, Mirror, Newsroom, Operations, failed, own_thread,
-        treatments,
+        published_already, signed_already, treatments,
     },
     place::{Opened, Place},
 };
@@ -66,6 +67,7 @@ struct Inner {
     listening: OnceCell<Listening>,
     started: Instant,
     tasks: tokio::sync::Mutex<JoinSet<()>>,
+    notes: Vec<String>,
     _home: Option<Home>,
 }
 
@@ -87,7 +89,7 @@ impl Registry {
         let started = Instant::now();
         config.validate().map_err(|error| Failure::from_error(ErrorKind::Usage, &error))?;
         let opened = tokio::task::spawn_blocking(move || place.open());
-        let Opened { home, store, catalog, keys, peers, mirror } = opened.await.map_err(failed)??;
+        let Opened { home, store, catalog, keys, peers, mirror, notes } = opened.await.map_err(failed)??;
         let catalog = Arc::new(catalog);
         let (running, at_start) = match mode {
             Mode::Offline => (None, offline_identity(&keys)?),
@@ -128,7 +130,7 @@ impl Registry {
         }
         let tasks = tokio::sync::Mutex::new(tasks);
         let listening = OnceCell::new();
-        let inner = Inner { operations, mode, at_start, listening, started, tasks, _home: home };
+        let inner = Inner { operations, mode, at_start, listening, started, tasks, notes, _home: home };
         let registry = Self { inner: Arc::new(inner) };
         registry.enter_network(bootstrap).await?;
         Ok(registry)
@@ -174,14 +176,45 @@ impl Registry {
         Ok(())
     }
 
-    /// Publishes a package.
+    /// Publishes a package. If the future is dropped before the release is committed, nothing is published; afterwards, the
+    /// release is.
     ///
     /// # Errors
     /// See [`Failure`].
     pub async fn publish(&self, request: PublishRequest, reporter: Arc<dyn Reporter>) -> Result<Published, Failure> {
-        let published = self.inner.operations.publish(request, reporter).await?;
-        self.let_settle().await;
-        Ok(published)
+        self.publish_interruptible(request, reporter, Interrupt::new()).await
+    }
+
+    /// As [`Registry::publish`], until `interrupt` is triggered.
+    ///
+    /// # Errors
+    /// See [`Failure`]; [`Interrupted`](ErrorKind::Interrupted), and the message says if the release is published already.
+    pub async fn publish_interruptible(
+        &self,
+        request: PublishRequest,
+        reporter: Arc<dyn Reporter>,
+        interrupt: Interrupt,
+    ) -> Result<Published, Failure> {
+        let published = self.inner.operations.publish(request, reporter, interrupt.clone()).await?;
+        tokio::select! {
+            () = self.let_settle() => Ok(published),
+            () = interrupt.wait() => {
+                Err(published_already(&format!("{}@{}", published.package, published.version)))
+            }
+        }
+    }
+
+    /// Shows the recovery key of a publisher that waits to be saved, or removes it once that is confirmed.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) if none waits.
+    pub async fn recovery_key(&self, request: RecoveryKeyRequest) -> Result<RecoveryKeyReport, Failure> {
+        self.inner.operations.recovery_key(request).await
+    }
+
+    /// What was found damaged when the registry was opened: one sentence each, which says what became of it.
+    pub fn notes(&self) -> &[String] {
+        &self.inner.notes
     }
 
     /// Brings a directory or a tarball into the store and returns its root, without publishing anything. It stays as
@@ -212,9 +245,19 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn yank(&self, request: YankRequest) -> Result<Yanked, Failure> {
-        let yanked = self.inner.operations.yank(request).await?;
-        self.let_settle().await;
-        Ok(yanked)
+        self.yank_interruptible(request, Interrupt::new()).await
+    }
+
+    /// As [`Registry::yank`], until `interrupt` is triggered.
+    ///
+    /// # Errors
+    /// See [`Failure`]; [`Interrupted`](ErrorKind::Interrupted), and the message says if it is signed already.
+    pub async fn yank_interruptible(&self, request: YankRequest, interrupt: Interrupt) -> Result<Yanked, Failure> {
+        let yanked = self.inner.operations.yank(request, interrupt.clone()).await?;
+        tokio::select! {
+            () = self.let_settle() => Ok(yanked),
+            () = interrupt.wait() => Err(signed_already(&format!("{}@{}", yanked.package, yanked.version))),
+        }
     }
 
     /// Tells what is known of a target.
@@ -374,7 +417,7 @@ fn listening(peer: PeerId, addresses: &[Multiaddr]) -> Listening {
 }
 
 fn offline_identity(keys: &KeyStore) -> Result<Listening, Failure> {
-    let peer_id = keys.node()?.public().to_peer_id().to_string();
+    let peer_id = keys.node_for_now()?.public().to_peer_id().to_string();
     Ok(Listening { peer_id, listen_addresses: Vec::new(), pid: std::process::id() })
 }
 
@@ -390,7 +433,8 @@ async fn start_node(
     let mut config = config.clone();
     // A node that is about to leave keeps nothing for others.
     config.dht_server_mode &= mode != Mode::Ephemeral;
-    let key = keys.node()?;
+    // Others know a node that stays by its key; one that leaves again can do with any.
+    let key = if mode == Mode::Ephemeral { keys.node_for_now()? } else { keys.node()? };
     let follow = mode != Mode::Embedded;
     let policy = Arc::new(ClaimPolicy { signatures: Arc::clone(catalog.signatures()) });
     let priors = Arc::new(KnownPeers(Arc::clone(peers)));

@@ -94,9 +94,37 @@ pub struct Published {
     /// With a dry run: the files that would go in, ordered by path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entries: Option<Vec<String>>,
-    /// Shown once, on the publish that made the identity: the recovery key, to be kept elsewhere.
+    /// The recovery key that waits to be saved elsewhere; none once that was confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recovery_key: Option<String>,
+    pub recovery: Option<RecoveryNotice>,
+    /// What did not go well after the release was published; it is published all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// A recovery key that its owner has not confirmed to have saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryNotice {
+    /// The name of the publisher's key.
+    pub key: String,
+    /// The file that holds it, readable for its owner only.
+    pub file: PathBuf,
+    /// This is the publisher's first release: nobody was shown the key before.
+    pub is_new: bool,
+}
+
+/// A recovery key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryKeyReport {
+    /// The name of the publisher's key.
+    pub key: String,
+    /// The file that holds it; that held it, once it is confirmed.
+    pub file: PathBuf,
+    /// The key as a PKCS #8 PEM file; none once it is confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pem: Option<String>,
+    /// Its owner has it elsewhere: the file is removed.
+    pub confirmed: bool,
 }
 
 /// A fetched tree.
@@ -204,4 +232,7 @@ pub struct KeyReport {
     pub peer_id: String,
     /// The publisher it signs for, if any.
     pub publisher: Option<String>,
+    /// Why it cannot be used; then `peer_id` is empty if it is not known from elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }

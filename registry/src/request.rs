@@ -28,7 +28,11 @@ pub struct PublishRequest {
     pub namespace: Option<String>,
     /// Name of the key that signs; the default key if none is named.
     pub key: Option<String>,
-    /// Skip the checks of the package's contents (required files, version order), never those of its paths.
+    /// Sign although the publisher's last head is of a later time than this machine's clock says: the user knows that the
+    /// clock is right today and was not then.
+    #[serde(default)]
+    pub trust_clock: bool,
+    /// Skip the checks of the package's contents, never those of its paths.
     pub skip_verify: bool,
     /// List what would go in, store and sign nothing.
     pub dry_run: bool,
@@ -36,6 +40,15 @@ pub struct PublishRequest {
     pub min_replicas: u32,
     /// Give up waiting for the network after this long; the release stays published locally.
     pub timeout: Duration,
+}
+
+/// Show a recovery key, or confirm that it is saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryKeyRequest {
+    /// Name of the publisher's key; the default key if none is named.
+    pub key: Option<String>,
+    /// It is saved elsewhere: remove it here.
+    pub confirm: bool,
 }
 
 /// Fetch a package, a release or any IPFS DAG, and write it.

@@ -20,8 +20,8 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// A registry of packages.
 ///
-/// Every method waits for the network where it has to. Dropping the future gives up waiting; what was begun on disk is
-/// completed.
+/// Every method waits for the network where it has to. Dropping the future gives up waiting. A publish or a yank that is
+/// dropped before it is committed changes nothing; after that it is completed on disk.
 pub trait Registry: Send + Sync {
     /// Finds packages, best first: the newest release of each that is not yanked.
     ///
@@ -52,7 +52,7 @@ pub trait Registry: Send + Sync {
     /// with the same content again is nothing to do; with other content it is refused.
     ///
     /// # Errors
-    /// [`TimedOut`](crate::ErrorKind::TimedOut) if the content cannot be had; a version that is taken or too low.
+    /// [`TimedOut`](crate::ErrorKind::TimedOut) if the content cannot be had; a version that is taken.
     fn publish(&self, package: Package) -> BoxFuture<'_, Result<Published>>;
 
     /// **Yanks** a version of one's own: it is no longer chosen, except by those who name it exactly or have locked it. It

@@ -12,7 +12,7 @@ async fn what_is_published_twice_is_there_once() {
     let once = package("once", "1.0.0", alice.import("once"));
     let first = alice.publish(once.clone()).await.unwrap();
     assert!(!first.unchanged);
-    assert!(first.recovery_key.is_some(), "the first publish shows it");
+    assert!(first.recovery.is_some_and(|recovery| recovery.is_new), "the first publish makes it");
     let again = alice.publish(once.clone()).await.unwrap();
     assert!(again.unchanged);
     assert_eq!((again.release, again.cid), (first.release, first.cid));

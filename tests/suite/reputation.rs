@@ -66,6 +66,7 @@ async fn publish(registry: &Registry, package: &Path) {
         version: None,
         namespace: Some("tests".to_owned()),
         key: None,
+        trust_clock: false,
         skip_verify: false,
         dry_run: false,
         min_replicas: 0,

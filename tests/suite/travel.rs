@@ -103,7 +103,7 @@ async fn the_same_version_is_published_once() {
     let alice = Node::start().await;
     let first = alice.publish(&package).await;
     assert!(!first.unchanged);
-    assert!(first.recovery_key.is_some());
+    assert!(first.recovery.as_ref().is_some_and(|recovery| recovery.is_new));
     let again = alice.publish(&package).await;
     assert!(again.unchanged);
     assert_eq!((again.cid, again.release), (first.cid, first.release));

@@ -143,8 +143,7 @@ fn hash_chunks(archive: &mut Archive<'_>, options: &ImportOptions<'_>, sink: &mu
             progress.files += 1;
             files.push(std::mem::replace(&mut builder, FileBuilder::new(profile)).finish(sink)?);
         }
-        options.report(progress);
-        Ok(())
+        options.go_on(progress)
     })?;
     Ok(files)
 }

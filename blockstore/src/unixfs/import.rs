@@ -37,6 +37,8 @@ pub struct ImportOptions<'a> {
     pub known: Option<&'a Path>,
     /// Is told of progress, from the calling thread.
     pub progress: Option<&'a (dyn Fn(ImportProgress) + Sync)>,
+    /// Asked between files and parts of files: once it says yes the import ends with [`Error::Cancelled`].
+    pub cancelled: Option<&'a (dyn Fn() -> bool + Sync)>,
 }
 
 impl std::fmt::Debug for ImportOptions<'_> {
@@ -46,6 +48,15 @@ impl std::fmt::Debug for ImportOptions<'_> {
 }
 
 impl ImportOptions<'_> {
+    /// Says how far the import is; an error if it is to end.
+    pub(crate) fn go_on(&self, progress: ImportProgress) -> Result<()> {
+        self.report(progress);
+        match self.cancelled {
+            Some(cancelled) if cancelled() => Err(Error::Cancelled),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn report(&self, progress: ImportProgress) {
         if let Some(report) = self.progress {
             report(progress);

@@ -2,7 +2,10 @@
 
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
-use ggen_marketplace::{Failure, Mode, PublishRequest, Published};
+use ggen_marketplace::{
+    Failure, Interrupt, Mode, PublishRequest, Published, RecoveryKeyReport, RecoveryKeyRequest, RecoveryNotice,
+};
+use serde::Serialize;
 
 use super::seconds;
 use crate::{
@@ -30,6 +33,12 @@ pub(crate) struct Args {
     /// Name of the key that signs [default: `default`, made by the first publish]
     #[arg(long, value_name = "NAME")]
     key: Option<String>,
+    /// Sign although the last thing that was signed is of a later time than this machine's clock says
+    #[arg(long)]
+    trust_clock: bool,
+    /// Print the recovery key, in the JSON document too, as long as it waits to be saved
+    #[arg(long, conflicts_with = "dry_run")]
+    show_recovery_key: bool,
     /// Skip the checks of the package's contents, never those of its paths
     #[arg(long)]
     skip_verify: bool,
@@ -44,27 +53,70 @@ pub(crate) struct Args {
     timeout: Duration,
 }
 
-pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+pub(crate) async fn run(context: &Context, args: &Args, interrupt: &Interrupt) -> Result<(), Failure> {
     let request = PublishRequest {
         path: absolute(&args.path)?,
         version: args.version.clone(),
         namespace: args.namespace.clone(),
         key: args.key.clone(),
+        trust_clock: args.trust_clock,
         skip_verify: args.skip_verify,
         dry_run: args.dry_run,
         min_replicas: args.min_replicas,
         timeout: args.timeout,
     };
     let mode = if args.dry_run { Mode::Offline } else { Mode::Ephemeral };
-    let (published, served): (Published, bool) = context.perform_where(mode, Call::Publish(request)).await?;
-    context.ui.answer(&published, render)?;
+    let (published, served): (Published, bool) = context.perform_until(mode, Call::Publish(request), interrupt).await?;
+    published.warnings.iter().for_each(|warning| context.ui.warn(warning));
+    let recovery_key = recovery_key(context, args, &published).await;
+    context.ui.answer(&Answer { published: &published, recovery_key: recovery_key.as_deref() }, render)?;
     if !served && !args.dry_run && published.replicas == 0 {
         context.ui.note("no node runs here; others can fetch it once `ggen marketplace p2p start --daemon` was run");
     }
     Ok(())
 }
 
-fn render(published: &Published) -> String {
+/// What is printed: the report, and the recovery key if that was asked for.
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    #[serde(flatten)]
+    published: &'a Published,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery_key: Option<&'a str>,
+}
+
+/// Says where the recovery key waits to be saved, and shows it where only a person sees it. Returns it if it was asked for.
+/// The release is published: what goes wrong here is a warning, and the key stays in its file.
+async fn recovery_key(context: &Context, args: &Args, published: &Published) -> Option<String> {
+    let RecoveryNotice { key, file, is_new } = published.recovery.as_ref()?;
+    let show_to_a_person = *is_new && !args.show_recovery_key && context.ui.shows_secrets();
+    let mut pem = None;
+    if args.show_recovery_key || show_to_a_person {
+        let request = RecoveryKeyRequest { key: Some(key.clone()), confirm: false };
+        let shown: Result<RecoveryKeyReport, _> = context.perform(Mode::Offline, Call::RecoveryKey(request)).await;
+        match shown {
+            Ok(report) => pem = report.pem,
+            Err(failure) => context.ui.warn(&failure.in_one_line()),
+        }
+    }
+    if let Some(pem) = pem.as_ref().filter(|_| show_to_a_person) {
+        context.ui.show_secret(&format!("{RECOVERY_KEY_IS}\n\n{pem}\n"));
+    }
+    let name = if key == "default" { String::new() } else { format!(" --key {key}") };
+    context.ui.note(&format!(
+        "the recovery key waits to be saved elsewhere: `ggen marketplace p2p key recovery show{name}` prints it, `key \
+         recovery confirm{name}` removes it from {}",
+        file.display()
+    ));
+    pem.filter(|_| args.show_recovery_key)
+}
+
+/// What a recovery key is.
+const RECOVERY_KEY_IS: &str = "This first publish made your publisher identity. With this recovery key you get it back \
+                               if the signing key is\nlost or stolen; keep it off this machine:";
+
+fn render(answer: &Answer<'_>) -> String {
+    let published = answer.published;
     let name = format!("{}@{}", published.package, published.version);
     let size = format!("{}, {}", text::count(published.files, "file"), text::bytes(published.size_bytes));
     let mut out = String::new();
@@ -74,10 +126,7 @@ fn render(published: &Published) -> String {
         }
         return out + &format!("would publish {name}, {size}: {}\n", published.cid);
     }
-    if let Some(key) = &published.recovery_key {
-        out +=
-            "This first publish made your publisher identity. Its recovery key is shown only now; keep it off this\n";
-        out += "machine, for with it you get the identity back if the signing key is lost or stolen:\n\n";
+    if let Some(key) = answer.recovery_key {
         // Not indented: it is a file's contents, to be copied as it is.
         writeln!(out, "{}\n", key.trim_end()).expect("a string takes everything");
     }
@@ -115,30 +164,35 @@ mod tests {
             replicas: 0,
             unchanged: false,
             entries: None,
-            recovery_key: None,
+            recovery: None,
+            warnings: Vec::new(),
         }
+    }
+
+    fn shown(published: &Published) -> String {
+        render(&Answer { published, recovery_key: None })
     }
 
     #[test]
     fn cid_comes_last_so_that_it_can_be_copied() {
-        let text = render(&published());
+        let text = shown(&published());
         assert_eq!(
             text.lines().last(),
             Some("published acme/http@1.2.0, 2 files, 1.50 kB, 1 new block, announced to 0 peers: bafycid")
         );
-        assert!(render(&Published { unchanged: true, ..published() }).contains("already published"));
+        assert!(shown(&Published { unchanged: true, ..published() }).contains("already published"));
     }
 
     #[test]
-    fn recovery_key_is_shown_with_what_to_do_about_it() {
-        let text = render(&Published { recovery_key: Some("secret words".to_owned()), ..published() });
-        assert!(text.contains("\nsecret words\n\n") && text.contains("keep it off this"), "{text}");
+    fn recovery_key_is_a_file_that_can_be_copied() {
+        let text = render(&Answer { published: &published(), recovery_key: Some("secret words\n") });
+        assert!(text.starts_with("secret words\n\nrelease"), "{text}");
     }
 
     #[test]
     fn dry_run_lists_the_entries() {
         let entries = Some(vec!["a".to_owned(), "dir/b".to_owned()]);
-        let text = render(&Published { entries, release: None, ..published() });
+        let text = shown(&Published { entries, release: None, ..published() });
         assert!(text.starts_with("a\ndir/b\nwould publish acme/http@1.2.0"), "{text}");
     }
 }

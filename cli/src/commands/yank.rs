@@ -1,6 +1,6 @@
 //! `yank`: a version is no longer to be chosen, or is again.
 
-use ggen_marketplace::{Failure, Mode, PackageId, YankRequest, Yanked};
+use ggen_marketplace::{Failure, Interrupt, Mode, PackageId, YankRequest, Yanked};
 
 use crate::{context::Context, control::Call, error, ui::text};
 
@@ -23,12 +23,23 @@ pub(crate) struct Args {
     /// Name of the key that signs [default: `default`]
     #[arg(long, value_name = "NAME")]
     key: Option<String>,
+    /// Sign although the last thing that was signed is of a later time than this machine's clock says
+    #[arg(long)]
+    trust_clock: bool,
 }
 
-pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+pub(crate) async fn run(context: &Context, args: &Args, interrupt: &Interrupt) -> Result<(), Failure> {
     let (package, version) = parse(&args.target)?;
-    let request = YankRequest { package, version, undo: args.undo, reason: args.reason.clone(), key: args.key.clone() };
-    let yanked: Yanked = context.perform(Mode::Ephemeral, Call::Yank(request)).await?;
+    let request = YankRequest {
+        package,
+        version,
+        undo: args.undo,
+        reason: args.reason.clone(),
+        key: args.key.clone(),
+        trust_clock: args.trust_clock,
+    };
+    let (yanked, _): (Yanked, bool) = context.perform_until(Mode::Ephemeral, Call::Yank(request), interrupt).await?;
+    yanked.warnings.iter().for_each(|warning| context.ui.warn(warning));
     context.ui.answer(&yanked, render)
 }
 
@@ -81,6 +92,7 @@ mod tests {
             publisher: "p".to_owned(),
             unchanged: false,
             announced_to: 1,
+            warnings: Vec::new(),
         };
         assert_eq!(render(&yanked), "yanked acme/http@1.2.0, announced to 1 peer\n");
         let again = Yanked { unchanged: true, ..yanked.clone() };

@@ -1,6 +1,8 @@
 //! The command's end of the control socket.
 
-use ggen_marketplace::{ErrorKind, Failure, Reporter};
+use std::io;
+
+use ggen_marketplace::{ErrorKind, Failure, Interrupt, Reporter};
 use serde::de::DeserializeOwned;
 use tokio::net::{
     UnixStream,
@@ -35,13 +37,32 @@ impl Client {
         call: &Call,
         reporter: &dyn Reporter,
     ) -> Result<T, Failure> {
-        let id = self.next_id;
-        self.next_id += 1;
-        let line = serde_json::to_vec(&call.request(id)?).map_err(|cause| broken(&cause))?;
-        // A daemon that refuses the connection says why and closes it: its answer counts more than our failed write.
-        let sent = write_frame(&mut self.write, line).await;
+        self.call_interruptible(call, reporter, &Interrupt::new()).await
+    }
+
+    /// As [`Client::call`]; once `interrupt` is triggered the daemon is asked to end it, and says how it ended.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub(crate) async fn call_interruptible<T: DeserializeOwned>(
+        &mut self,
+        call: &Call,
+        reporter: &dyn Reporter,
+        interrupt: &Interrupt,
+    ) -> Result<T, Failure> {
+        let (id, sent) = self.send(call).await?;
+        let mut asked_to_end = false;
         loop {
-            let Some(line) = self.frames.next().await.map_err(|cause| broken(&cause))? else {
+            let line = tokio::select! {
+                line = self.frames.next() => line,
+                () = interrupt.wait(), if !asked_to_end => {
+                    asked_to_end = true;
+                    // A daemon that is gone meanwhile closes the connection, which is seen above.
+                    drop(self.send(&Call::Interrupt(id)).await?);
+                    continue;
+                }
+            };
+            let Some(line) = line.map_err(|cause| broken(&cause))? else {
                 return Err(sent.map_or_else(|cause| broken(&cause), |()| gone()));
             };
             let answer: Answer = serde_json::from_slice(&line).map_err(|cause| broken(&cause))?;
@@ -55,6 +76,15 @@ impl Client {
                 _ => tracing::debug!(id = answer.id, "answer to a request that nobody waits for"),
             }
         }
+    }
+
+    /// Sends a request; returns its id, and whether it could be written.
+    async fn send(&mut self, call: &Call) -> Result<(u64, io::Result<()>), Failure> {
+        let id = self.next_id;
+        self.next_id += 1;
+        let line = serde_json::to_vec(&call.request(id)?).map_err(|cause| broken(&cause))?;
+        // A daemon that refuses the connection says why and closes it: its answer counts more than our failed write.
+        Ok((id, write_frame(&mut self.write, line).await))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use ggen_marketplace::{ErrorKind, Failure, Progress};
+use ggen_marketplace::{ErrorKind, Failure, Interrupt, Progress};
 use serde_json::json;
 use tokio::{
     net::{UnixStream, unix::OwnedWriteHalf},
@@ -65,8 +65,14 @@ struct Requests<H> {
     stop: Stop,
     answers: mpsc::Sender<Answer>,
     running: JoinSet<()>,
-    /// Ids of the running requests by their task.
-    ids: HashMap<task::Id, u64>,
+    /// The running requests by their task.
+    ids: HashMap<task::Id, Running>,
+}
+
+/// A request that runs.
+struct Running {
+    id: u64,
+    interrupt: Interrupt,
 }
 
 impl<H: Handler> Requests<H> {
@@ -86,10 +92,17 @@ impl<H: Handler> Requests<H> {
             return self.refuse(id, Failure::new(ErrorKind::Failed, message));
         }
         match Call::parse(request) {
+            Ok(Call::Interrupt(id)) => {
+                // One that has ended meanwhile is answered already.
+                self.ids.values().filter(|running| running.id == id).for_each(|running| running.interrupt.trigger());
+                true
+            }
             Ok(call) => {
                 tracing::debug!(id, method = call.method(), "request");
-                let work = answer(self.handler.clone(), self.stop.clone(), id, call, self.answers.clone());
-                self.ids.insert(self.running.spawn(work).id(), id);
+                let interrupt = Interrupt::new();
+                let asked = Asked { id, call, interrupt: interrupt.clone() };
+                let work = answer(self.handler.clone(), self.stop.clone(), asked, self.answers.clone());
+                self.ids.insert(self.running.spawn(work).id(), Running { id, interrupt });
                 true
             }
             Err(failure) => self.refuse(id, failure),
@@ -108,7 +121,7 @@ impl<H: Handler> Requests<H> {
             Err(cause) => (cause.id(), cause.is_panic()),
         };
         match self.ids.remove(&task) {
-            Some(id) if panicked => {
+            Some(Running { id, .. }) if panicked => {
                 self.refuse(id, Failure::new(ErrorKind::Failed, "the daemon failed at the request"))
             }
             _ => true,
@@ -116,8 +129,16 @@ impl<H: Handler> Requests<H> {
     }
 }
 
+/// A request, as it was asked.
+struct Asked {
+    id: u64,
+    call: Call,
+    interrupt: Interrupt,
+}
+
 /// Runs one request and sends its answers. A client that is gone is noticed by the reader, not here.
-async fn answer<H: Handler>(handler: Arc<H>, stop: Stop, id: u64, call: Call, answers: mpsc::Sender<Answer>) {
+async fn answer<H: Handler>(handler: Arc<H>, stop: Stop, asked: Asked, answers: mpsc::Sender<Answer>) {
+    let Asked { id, call, interrupt } = asked;
     if matches!(call, Call::Stop) {
         let body = Body::Result(json!({ "stopped": true, "pid": std::process::id() }));
         // The answer is queued before the daemon learns that it stops, so that it is still written.
@@ -129,7 +150,7 @@ async fn answer<H: Handler>(handler: Arc<H>, stop: Stop, id: u64, call: Call, an
     let reporter = Arc::new(move |event: Progress| {
         sender.send_replace(Some(event));
     });
-    let work = handler.call(call, reporter);
+    let work = handler.call(call, reporter, interrupt);
     tokio::pin!(work);
     let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -2,7 +2,7 @@
 
 use ggen_marketplace::{
     BootstrapRequest, DoctorRequest, ErrorKind, Failure, FetchRequest, InfoRequest, PeerInfoRequest, PeerListRequest,
-    PeerRuleRequest, Progress, PublishRequest, SearchRequest, YankRequest,
+    PeerRuleRequest, Progress, PublishRequest, RecoveryKeyRequest, SearchRequest, YankRequest,
 };
 use ggen_marketplace::{GcRequest, MirrorRequest, PinRequest, VerifyRequest};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -12,7 +12,7 @@ use crate::error;
 
 /// Version of the protocol. Daemon and command must have the same; they come in one binary, but an old daemon may
 /// outlive an update.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 /// Longest request, in bytes.
 pub(crate) const MAX_REQUEST_BYTES: usize = 1 << 20;
 /// Longest answer, in bytes: a dry run lists every file of a package.
@@ -68,6 +68,7 @@ pub(crate) enum Call {
     PeerRule(PeerRuleRequest),
     Status,
     Keys,
+    RecoveryKey(RecoveryKeyRequest),
     Gc(GcRequest),
     PinAdd(PinRequest),
     PinRm(PinRequest),
@@ -77,6 +78,8 @@ pub(crate) enum Call {
     MirrorRm(MirrorRequest),
     MirrorLs,
     Listening,
+    /// The request with this id of the same connection is to end, if it still runs. It is the one that is answered.
+    Interrupt(u64),
     Stop,
 }
 
@@ -96,6 +99,7 @@ impl Call {
             Self::PeerRule(_) => "peer_rule",
             Self::Status => "status",
             Self::Keys => "keys",
+            Self::RecoveryKey(_) => "recovery_key",
             Self::Gc(_) => "gc",
             Self::PinAdd(_) => "pin_add",
             Self::PinRm(_) => "pin_rm",
@@ -105,6 +109,7 @@ impl Call {
             Self::MirrorRm(_) => "mirror_rm",
             Self::MirrorLs => "mirror_ls",
             Self::Listening => "listening",
+            Self::Interrupt(_) => "interrupt",
             Self::Stop => "stop",
         }
     }
@@ -127,6 +132,8 @@ impl Call {
             Self::Verify(request) => serde_json::to_value(request),
             Self::MirrorAdd(request) | Self::MirrorRm(request) => serde_json::to_value(request),
             Self::PinLs | Self::MirrorLs => Ok(Value::Null),
+            Self::RecoveryKey(request) => serde_json::to_value(request),
+            Self::Interrupt(id) => serde_json::to_value(id),
             Self::PeerList(request) => serde_json::to_value(request),
             Self::PeerInfo(request) => serde_json::to_value(request),
             Self::PeerRule(request) => serde_json::to_value(request),
@@ -160,6 +167,7 @@ impl Call {
             "peer_rule" => Self::PeerRule(decode(&method, params)?),
             "status" => Self::Status,
             "keys" => Self::Keys,
+            "recovery_key" => Self::RecoveryKey(decode(&method, params)?),
             "gc" => Self::Gc(decode(&method, params)?),
             "pin_add" => Self::PinAdd(decode(&method, params)?),
             "pin_rm" => Self::PinRm(decode(&method, params)?),
@@ -169,6 +177,7 @@ impl Call {
             "mirror_rm" => Self::MirrorRm(decode(&method, params)?),
             "mirror_ls" => Self::MirrorLs,
             "listening" => Self::Listening,
+            "interrupt" => Self::Interrupt(decode(&method, params)?),
             "stop" => Self::Stop,
             _ => return Err(error::usage(format!("the daemon knows no method `{method}`"))),
         })
@@ -208,7 +217,8 @@ mod tests {
     #[test]
     fn every_call_survives_the_wire() {
         let (package, version) = ("acme/http".parse().unwrap(), "1.2.0".parse().unwrap());
-        let yank = YankRequest { package, version, undo: false, reason: Some("why".to_owned()), key: None };
+        let yank =
+            YankRequest { package, version, undo: false, reason: Some("why".to_owned()), key: None, trust_clock: true };
         let timeout = Duration::from_secs(1);
         let info =
             InfoRequest { target: "acme/http".to_owned(), versions: true, providers: true, timeout, offline: false };
@@ -226,7 +236,9 @@ mod tests {
             Call::Bootstrap(bootstrap),
             Call::Status,
             Call::Keys,
+            Call::RecoveryKey(RecoveryKeyRequest { key: None, confirm: true }),
             Call::Listening,
+            Call::Interrupt(7),
             Call::Stop,
         ];
         let pin = PinRequest { target: "a/b".to_owned(), timeout: Duration::from_secs(3), offline: true };

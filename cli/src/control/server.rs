@@ -2,7 +2,7 @@
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
-use ggen_marketplace::{ErrorKind, Failure, Reporter};
+use ggen_marketplace::{ErrorKind, Failure, Interrupt, Reporter};
 use serde_json::Value;
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -23,8 +23,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Carries out what clients ask for.
 pub(crate) trait Handler: Send + Sync + 'static {
-    /// Does what `call` says. It is dropped when the client leaves. [`Call::Stop`] never comes here.
-    fn call(&self, call: Call, reporter: Arc<dyn Reporter>) -> impl Future<Output = Result<Value, Failure>> + Send;
+    /// Does what `call` says. It is dropped when the client leaves; `interrupt` is triggered when the client asks that it
+    /// end. [`Call::Stop`] and [`Call::Interrupt`] never come here.
+    fn call(
+        &self,
+        call: Call,
+        reporter: Arc<dyn Reporter>,
+        interrupt: Interrupt,
+    ) -> impl Future<Output = Result<Value, Failure>> + Send;
 }
 
 /// The wish that the daemon stop: given once, seen by everybody.

@@ -1,6 +1,7 @@
 //! A home in a temporary directory, and the binary run in it.
 
 mod archive;
+mod clock;
 #[allow(dead_code, reason = "shared with the tests of the nodes, which use all of it")]
 #[path = "../../../tests/suite/support/dns.rs"]
 mod dns;
@@ -10,6 +11,7 @@ mod store;
 mod tree;
 
 use std::{
+    cell::Cell,
     ffi::OsStr,
     fs,
     io::{BufRead, BufReader},
@@ -30,6 +32,8 @@ pub(crate) use tree::{Tree, package, tree};
 /// A temporary home; removed with everything in it.
 pub(crate) struct Home {
     place: TempDir,
+    /// By how many seconds the clock of its commands is wrong.
+    clock: Cell<i64>,
 }
 
 /// How a run of the binary ended.
@@ -56,7 +60,8 @@ impl Output {
 
 impl Home {
     pub(crate) fn new() -> Self {
-        Self { place: tempfile::tempdir().expect("a temporary directory can be made") }
+        let place = tempfile::tempdir().expect("a temporary directory can be made");
+        Self { place, clock: Cell::new(0) }
     }
 
     /// A home whose commands keep to loopback, with or without a daemon.
@@ -90,7 +95,15 @@ impl Home {
         }
         command.env("GGEN_HOME", self.path()).env("HOME", self.work()).current_dir(self.work()).stdin(Stdio::null());
         command.args(args);
+        if self.clock.get() != 0 {
+            clock::shift(&mut command, self.clock.get());
+        }
         command
+    }
+
+    /// From now on the clock of its commands, and of nodes that they start, is fast by so many seconds; negative: slow.
+    pub(crate) fn set_clock(&self, seconds: i64) {
+        self.clock.set(seconds);
     }
 
     /// Runs `ggen <args>`.

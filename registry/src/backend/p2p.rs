@@ -172,7 +172,7 @@ impl Registry for P2PRegistry {
 
     fn delete<'a>(&'a self, id: &'a PackageId, version: &'a Version) -> BoxFuture<'a, Result<Yanked>> {
         let (package, version) = (id.clone(), version.clone());
-        let request = YankRequest { package, version, undo: false, reason: None, key: None };
+        let request = YankRequest { package, version, undo: false, reason: None, key: None, trust_clock: false };
         Box::pin(self.registry.yank(request))
     }
 

@@ -5,7 +5,7 @@ use ggen_blockstore::{Block, Blockstore as _, MemoryBlockstore};
 use crate::{
     identity::{IDENTITY_ENTROPY_BYTES, IdentityChain, IdentityDocument, KeyPair, NewIdentity, Signed, Timestamp},
     index::{
-        Claim, Found, Publication, PublicationError, PublishOutcome, PublishRules, PublisherState, VerifiedHead, Walk,
+        Claim, Found, Publication, PublicationError, PublishOutcome, PublisherState, VerifiedHead, VersionEntry, Walk,
         publish, rotate, set_yanked,
     },
     package::{Metadata, PackageId, Release},
@@ -67,11 +67,10 @@ impl Actor {
         }
     }
 
-    pub(crate) fn try_publish(&mut self, release: Release, lower: bool) -> Result<PublishOutcome, PublicationError> {
+    pub(crate) fn try_publish(&mut self, release: Release) -> Result<PublishOutcome, PublicationError> {
         let (store, keys) = (self.store.clone(), [&self.key]);
         let state = PublisherState { chain: &self.chain, keys: &keys, head: self.head.as_ref() };
-        let rules = PublishRules { allow_lower_version: lower };
-        let outcome = publish(state, release, rules, |cid| store.get(cid), self.now)?;
+        let outcome = publish(state, release, |cid| store.get(cid), self.now)?;
         if let PublishOutcome::Published(publication) = &outcome {
             self.keep(publication);
         }
@@ -79,7 +78,7 @@ impl Actor {
     }
 
     pub(crate) fn publish_release(&mut self, release: Release) -> Publication {
-        match self.try_publish(release, true).unwrap() {
+        match self.try_publish(release).unwrap() {
             PublishOutcome::Published(publication) => *publication,
             PublishOutcome::Unchanged { release } => panic!("{release} is published already"),
         }
@@ -120,11 +119,10 @@ impl Actor {
         Walk::new(&self.head().head().record().catalog, &package).run(|cid| self.store.get(cid)).unwrap()
     }
 
-    /// The claim on a package's highest version that is not yanked, else its highest.
+    /// The claim on a package's newest version that is not yanked, else its newest.
     pub(crate) fn claim(&self, package: &str) -> Claim {
         let found = self.found(package);
-        let entries = found.entries.iter().rev();
-        let entry = entries.clone().find(|entry| !entry.yanked).or(entries.clone().next()).unwrap();
+        let entry = VersionEntry::newest(&found.entries).unwrap();
         let payload = self.store.get(entry.release.cid()).unwrap().unwrap();
         let envelope = crate::identity::Envelope::from_parts(payload.to_vec(), entry.signatures.clone());
         let release: Signed<Release> = envelope.open().unwrap();

@@ -32,10 +32,12 @@ pub enum HeadError {
         chain: u64,
     },
     /// From the future by more than clocks differ.
-    #[error("the head was issued at {issued}, which is in the future")]
+    #[error("the head was signed at {issued}, but this machine's clock says {now}")]
     Future {
         /// When it says it was issued.
         issued: Timestamp,
+        /// By the clock of the one who looks at it.
+        now: Timestamp,
     },
     /// A refresh of another head.
     #[error("the refresh does not belong to head {head}")]
@@ -104,15 +106,15 @@ pub enum PublicationError {
         /// The content that it has.
         existing: Box<Cid>,
     },
-    /// The version is lower than what is published.
-    #[error("version {version} of {package} is lower than the published {latest}")]
-    LowerVersion {
+    /// A published version differs from this one in its build metadata alone.
+    #[error("{package} {existing} is already published, and {version} differs from it in build metadata alone")]
+    OtherBuild {
         /// The package.
         package: PackageId,
         /// The version offered.
         version: Version,
-        /// The highest published.
-        latest: Version,
+        /// The published one.
+        existing: Version,
     },
     /// There is no such version to yank.
     #[error("{package} has no version {version} in this publisher's catalog")]
@@ -121,6 +123,14 @@ pub enum PublicationError {
         package: PackageId,
         /// The version.
         version: Version,
+    },
+    /// The head that is to be followed is of a later time than now.
+    #[error("the last head was signed at {issued}, but this machine's clock says {now}")]
+    Clock {
+        /// When the head says it was signed.
+        issued: Timestamp,
+        /// By the clock of the one who is to sign.
+        now: Timestamp,
     },
     /// The release names another publisher than the one whose keys sign.
     #[error("the release names publisher {release}, the keys belong to {publisher}")]

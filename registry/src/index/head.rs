@@ -144,6 +144,13 @@ impl VerifiedHead {
         Ok(Self { head, refresh })
     }
 
+    /// The same without a refresh from the future, which others would refuse together with the head: a clock that was
+    /// fast for a while has signed it.
+    pub(crate) fn as_of(mut self, now: Timestamp) -> Self {
+        self.refresh = self.refresh.filter(|refresh| check_time(refresh.record().issued, now).is_ok());
+        self
+    }
+
     /// The head.
     pub fn head(&self) -> &Signed<Head> {
         &self.head
@@ -199,7 +206,7 @@ fn check_refresh(
 
 fn check_time(issued: Timestamp, now: Timestamp) -> Result<(), HeadError> {
     match issued > now.plus(CLOCK_TOLERANCE) {
-        true => Err(HeadError::Future { issued }),
+        true => Err(HeadError::Future { issued, now }),
         false => Ok(()),
     }
 }

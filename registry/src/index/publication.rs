@@ -8,8 +8,8 @@ use semver::Version;
 use crate::{
     identity::{Envelope, IdentityChain, KeyPair, Record, RecordCid, Signed, Timestamp},
     index::{
-        CatalogTree, HEAD_LIFETIME, Head, LogAction, LogEntry, PublicationError, Refresh, TreeError, VerifiedHead,
-        VersionEntry,
+        CLOCK_TOLERANCE, CatalogTree, HEAD_LIFETIME, Head, LogAction, LogEntry, PublicationError, Refresh, TreeError,
+        VerifiedHead, VersionEntry,
     },
     package::{PackageId, Release},
 };
@@ -24,13 +24,6 @@ pub struct PublisherState<'a> {
     pub keys: &'a [&'a KeyPair],
     /// The latest head; none before the first publication.
     pub head: Option<&'a VerifiedHead>,
-}
-
-/// What a publication checks beyond what must always hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PublishRules {
-    /// Accepts a version lower than the highest published one.
-    pub allow_lower_version: bool,
 }
 
 /// A signed step of a publisher.
@@ -58,15 +51,34 @@ pub enum PublishOutcome {
     },
 }
 
+/// Says whether what is signed on top of `head` at `now` looks right to others. A head of a later time than `now` was signed
+/// by a clock that was fast, or `now` is slow: only the user knows. All others refuse a head from their future, and one
+/// that has expired. Whoever signs all the same gets a head of `now`, which follows the other one: heads are ordered by
+/// their sequence, not by their time.
+///
+/// # Errors
+/// [`PublicationError::Clock`] if the two differ by more than [`CLOCK_TOLERANCE`].
+pub fn check_clock(head: &VerifiedHead, now: Timestamp) -> Result<(), PublicationError> {
+    match is_later(head, now) {
+        true => Err(PublicationError::Clock { issued: head.head().record().issued, now }),
+        false => Ok(()),
+    }
+}
+
+/// Whether the head was signed later than `now`, by more than clocks differ. Its refreshes do not count: what follows it
+/// replaces them.
+fn is_later(head: &VerifiedHead, now: Timestamp) -> bool {
+    head.head().record().issued > now.plus(CLOCK_TOLERANCE)
+}
+
 /// Publishes a release: sets its predecessor, signs it, its log entry and a new head. `get` reads blocks of the
-/// publisher's own records.
+/// publisher's own records. The version may be lower than others: a maintenance release follows newer ones.
 ///
 /// # Errors
 /// [`PublicationError`].
 pub fn publish<G>(
     state: PublisherState<'_>,
     mut release: Release,
-    rules: PublishRules,
     get: G,
     now: Timestamp,
 ) -> Result<PublishOutcome, PublicationError>
@@ -84,13 +96,12 @@ where
     if let Some(entry) = published.iter().find(|entry| entry.version == release.version) {
         return compare_published(entry, &release, get);
     }
-    if let Some(highest) = published.last().filter(|highest| highest.version > release.version)
-        && !rules.allow_lower_version
-    {
-        return Err(PublicationError::LowerVersion {
+    // Versions that differ in build metadata alone have no order: nobody could say which of them is the newer one.
+    if let Some(entry) = published.iter().find(|entry| entry.version.cmp_precedence(&release.version).is_eq()) {
+        return Err(PublicationError::OtherBuild {
             package: release.package,
             version: release.version,
-            latest: highest.version.clone(),
+            existing: entry.version.clone(),
         });
     }
     let lower = published.iter().rev().find(|entry| entry.version < release.version);
@@ -215,8 +226,10 @@ where
     let (catalog, mut blocks) = tree.finish();
     let catalog = catalog.expect("a log with an entry has a catalog");
     let before = state.head.map(|head| head.head().record());
-    // A clock that was set back must not make the new head look older than the one it follows.
-    let issued = state.head.map_or(now, |head| now.max(head.issued()));
+    // A clock that was set back a little must not make the new head look older than the one it follows. One that was set
+    // back by more would make the new head one from the future, which others refuse.
+    let former = state.head.filter(|head| !is_later(head, now));
+    let issued = former.map_or(now, |head| now.max(head.head().record().issued));
     let entry = LogEntry {
         publisher: state.chain.publisher(),
         seq: before.map_or(1, |head| head.log_seq + 1),

@@ -12,7 +12,7 @@ use crate::{
         Acceptance, Claim, ClaimSet, PublisherEntry, VerifiedHead, VersionEntry, Walk, package_key, publisher_key,
         qualified_key, refresh,
     },
-    keys::PublisherKeys,
+    keys::OwnPublisher,
     node::Handle,
     package::{PackageId, Release},
 };
@@ -102,7 +102,7 @@ impl Operations {
             let mut claims = Vec::new();
             for entry in known.into_iter().flatten() {
                 let PublisherEntry { chain, head: Some(head), .. } = entry else { continue };
-                match claim(&*store, &signatures, &chain, &head, &name) {
+                match claim(&*store, &signatures, &chain, &head.as_of(clock::now()), &name) {
                     Ok((claim, _)) => claims.push(claim),
                     Err(failure) => {
                         let package = &name;
@@ -149,7 +149,7 @@ impl Operations {
             let Some(PublisherEntry { chain, head: Some(head), .. }) = known else {
                 return Err(Failure::new(ErrorKind::NotFound, format!("nothing is published by {publisher}")));
             };
-            let (claim, _) = operations.claim(&chain, &head, &package)?;
+            let (claim, _) = operations.claim(&chain, &head.as_of(clock::now()), &package)?;
             Ok(claim)
         });
         let claim = claim.await?;
@@ -203,11 +203,11 @@ impl Operations {
     /// Every package that was published from this home.
     fn own_packages(&self, now: Timestamp) -> Result<Vec<OwnPackage>, Failure> {
         let mut packages = Vec::new();
-        for keys in self.keys.publishers()? {
-            let publisher = keys.chain.publisher();
+        for own in self.keys.publishers()? {
+            let publisher = own.chain.publisher();
             let known = self.catalog.publisher(&publisher).map_err(failure::failed)?;
             let Some(PublisherEntry { chain, head: Some(head), .. }) = known else { continue };
-            let head = self.refreshed(&keys, &chain, head, now)?;
+            let head = self.refreshed(&own, &chain, head.as_of(now), now)?;
             for package in self.catalog.packages_of(&publisher).map_err(failure::failed)? {
                 packages.push(OwnPackage { chain: chain.clone(), head: head.clone(), package });
             }
@@ -219,7 +219,7 @@ impl Operations {
     /// expire.
     fn refreshed(
         &self,
-        keys: &PublisherKeys,
+        own: &OwnPublisher,
         chain: &IdentityChain,
         head: VerifiedHead,
         now: Timestamp,
@@ -227,7 +227,9 @@ impl Operations {
         if now < head.issued().plus(REFRESH_AFTER) {
             return Ok(head);
         }
-        let refreshed = refresh(&head, chain, &keys.timestamp, now).map_err(failure::failed)?;
+        // Both keys damaged: the head expires, which is a warning to others and no more.
+        let Some(refresher) = &own.refresher else { return Ok(head) };
+        let refreshed = refresh(&head, chain, refresher, now).map_err(failure::failed)?;
         match self.catalog.accept_head(chain, &refreshed, now).map_err(failure::failed)? {
             Acceptance::Accepted | Acceptance::Known => Ok(refreshed),
             Acceptance::Refused(_) => Ok(head),
@@ -244,8 +246,7 @@ fn claim(
 ) -> Result<(Claim, Vec<VersionEntry>), Failure> {
     let walk = Walk::new(&head.head().record().catalog, package);
     let found = walk.run(|cid| store.get(cid)).map_err(failure::failed)?;
-    let newest = found.entries.iter().rev().find(|entry| !entry.yanked).or(found.entries.last());
-    let newest = newest
+    let newest = VersionEntry::newest(&found.entries)
         .ok_or_else(|| Failure::new(ErrorKind::NotFound, format!("`{package}` is not in the publisher's catalog")))?;
     let release = stored_release(store, signatures, newest)?;
     let claim = Claim::for_package_with(chain, head, &release, Some(&found), clock::now(), signatures);

@@ -59,6 +59,7 @@ pub(crate) fn store(error: ggen_blockstore::Error) -> Failure {
         Error::InvalidCid { .. } => ErrorKind::Usage,
         Error::InvalidNode { .. } | Error::LimitExceeded { .. } => ErrorKind::Verification,
         Error::NoSuchPath { .. } => ErrorKind::NotFound,
+        Error::Cancelled => ErrorKind::Interrupted,
         _ => ErrorKind::Failed,
     };
     let failure = Failure::from_error(kind, &error);
@@ -159,6 +160,21 @@ impl From<KeyStoreError> for Failure {
             KeyStoreError::Name { .. } => usage(error),
             KeyStoreError::Unknown { .. } => Failure::from_error(ErrorKind::NotFound, &error)
                 .hinted("`ggen marketplace p2p key list` shows the keys there are"),
+            KeyStoreError::NoRecoveryKey { .. } => Failure::from_error(ErrorKind::NotFound, &error)
+                .hinted("it was confirmed to be saved, or its publisher was made elsewhere"),
+            KeyStoreError::Damaged { path, .. } if path.file_name().is_some_and(|name| name == "node.key") => failed(
+                &error,
+            )
+            .hinted(
+                "put a copy of that file back, or move it away: the node then makes a new key, and is another peer to \
+                     those who know it",
+            ),
+            KeyStoreError::Damaged { .. }
+            | KeyStoreError::DamagedIdentity { .. }
+            | KeyStoreError::DamagedHead { .. }
+            | KeyStoreError::Missing { .. } => {
+                failed(&error).hinted("put a copy of that file back; commands that sign nothing work without it")
+            }
             _ => failed(&error),
         }
     }

@@ -72,7 +72,7 @@ impl Operations {
         let request = InfoRequest { target: String::new(), versions: false, providers: false, timeout, offline: false };
         let mut download = self.download(&as_fetch(&request), reporter).await?;
         let wanted = Wanted { publisher: None, package, requirement: &crate::package::Requirement::Latest };
-        let claims = self.claims_on(&mut download, &wanted).await?;
+        let claims = self.claims_on(&mut download, &wanted).await?.claims;
         Ok(!self.claimants(package, &claims).await?.is_empty())
     }
 
@@ -83,9 +83,9 @@ impl Operations {
         request: &InfoRequest,
         reporter: &Arc<dyn Reporter>,
     ) -> Result<PackageInfo, Failure> {
-        let Located { publisher, versions } = self.locate(download, wanted, reporter).await?;
+        let Located { publisher, versions, refused } = self.locate(download, wanted, reporter).await?;
         let id = publisher.chain.publisher();
-        let chosen = super::resolve::choose(&versions, wanted)?;
+        let chosen = super::resolve::choose(&versions, wanted).map_err(|failure| refused.beside(failure))?;
         let release = self.release_of(download, &publisher.chain, wanted.package, chosen).await?;
         let mut records = self.known_records(wanted.package).await?;
         if request.versions {

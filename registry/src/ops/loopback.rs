@@ -6,8 +6,8 @@ use bytes::Bytes;
 use ggen_blockstore::{Block, Blockstore, Cid, Lease, MemoryBlockstore, Pin, PutReport, Result, StoreStats};
 
 use crate::{
-    BootstrapRequest, Config, Failure, FetchRequest, FetchTo, Mode, Progress, PublishRequest, Published, Registry,
-    Reporter, place::Place,
+    BootstrapRequest, Config, Failure, FetchRequest, FetchTo, Interrupt, Mode, Progress, PublishRequest, Published,
+    Registry, Reporter, place::Place,
 };
 
 /// Far longer than anything here takes.
@@ -49,6 +49,17 @@ pub(super) async fn try_publish(
     files: usize,
     bytes: usize,
 ) -> std::result::Result<Published, Failure> {
+    publish_until(by, (name, version), files, bytes, Interrupt::new()).await
+}
+
+/// The same, until it is interrupted.
+pub(super) async fn publish_until(
+    by: &Registry,
+    (name, version): (&str, &str),
+    files: usize,
+    bytes: usize,
+    interrupt: Interrupt,
+) -> std::result::Result<Published, Failure> {
     let work = tempfile::tempdir().unwrap();
     write_package(work.path(), name, version, files, bytes);
     let request = PublishRequest {
@@ -56,12 +67,13 @@ pub(super) async fn try_publish(
         version: None,
         namespace: Some("tests".to_owned()),
         key: None,
+        trust_clock: false,
         skip_verify: false,
         dry_run: false,
         min_replicas: 0,
         timeout: PATIENCE,
     };
-    by.publish(request, silent()).await
+    by.publish_interruptible(request, silent(), interrupt).await
 }
 
 fn write_package(root: &Path, name: &str, version: &str, files: usize, bytes: usize) {

@@ -9,6 +9,7 @@ mod draft;
 mod dry_run;
 mod imports;
 mod journal;
+mod own_log;
 mod prepare;
 mod replicas;
 mod sieve;
@@ -19,20 +20,21 @@ use ggen_blockstore::{Block, Cid, Pin, PinMode};
 use semver::Version;
 
 use self::draft::Draft;
-use self::journal::{RECORD, release_label};
+use self::journal::release_label;
 use self::replicas::Replicas;
 pub(crate) use self::{
     imports::Imports,
-    journal::{Step, Steps},
+    journal::{ADDED as STEP_ADDED, RECORD, Step, Steps},
 };
 use super::{Operations, clock, failure, failure::usage};
 use crate::{
-    ErrorKind, Failure, Progress, PublishRequest, Published, Reporter,
-    identity::{KeyPair, Signed},
+    ErrorKind, Failure, Interrupt, Progress, PublishRequest, Published, Reporter,
+    identity::{IdentityChain, KeyPair, Signed},
     index::{
-        Acceptance, Announcement, Claim, Publication, PublicationError, PublishOutcome, PublishRules, PublisherState,
-        Refusal,
+        Acceptance, Announcement, Claim, Publication, PublicationError, PublishOutcome, PublisherState, Refusal,
+        VerifiedHead,
     },
+    interrupt::{CommitPoint, interrupted},
     keys::DEFAULT_KEY,
     package::Release,
 };
@@ -41,56 +43,73 @@ use crate::{
 struct Done {
     published: Published,
     signed: Signed<Release>,
-    claim: Claim,
+    head: VerifiedHead,
+    chain: IdentityChain,
+    unchanged: bool,
+}
+
+/// Who signs, and what may still come between.
+#[derive(Clone, Debug)]
+pub(crate) struct Signing {
+    /// The name of the key.
+    pub(super) name: String,
+    /// See [`PublishRequest::trust_clock`].
+    pub(super) trust_clock: bool,
+    /// Passed when the catalog is about to get the new head.
+    pub(super) commit: CommitPoint,
+}
+
+impl Signing {
+    pub(super) fn new(key: Option<String>, trust_clock: bool) -> Self {
+        let name = key.unwrap_or_else(|| DEFAULT_KEY.to_owned());
+        Self { name, trust_clock, commit: CommitPoint::default() }
+    }
 }
 
 impl Operations {
-    /// Publishes a package.
+    /// Publishes a package. Dropped or interrupted before the commit point, it publishes nothing.
     pub(crate) async fn publish(
         self: &Arc<Self>,
         request: PublishRequest,
         reporter: Arc<dyn Reporter>,
+        interrupt: Interrupt,
     ) -> Result<Published, Failure> {
         let version = request.version.as_deref().map(parse_version).transpose()?;
         if request.dry_run {
             let operations = Arc::clone(self);
-            return failure::blocking(move || operations.dry_run(&request, version, &*reporter)).await;
+            let listing = failure::blocking(move || operations.dry_run(&request, version, &*reporter));
+            return tokio::select! {
+                listed = listing => listed,
+                () = interrupt.wait() => Err(interrupted()),
+            };
         }
         if request.min_replicas > 0 && self.node.is_none() {
             return Err(usage("nobody can be asked for replicas offline"));
         }
         let replicas = Replicas { wanted: request.min_replicas, patience: request.timeout };
-        let rules = PublishRules { allow_lower_version: request.skip_verify };
-        let (key, progress) = (request.key.clone(), reporter.clone());
+        let signing = Signing::new(request.key.clone(), request.trust_clock);
+        let (commit, progress) = (signing.commit.clone(), reporter.clone());
         let draft = move |operations: &Self| {
-            let mut draft = operations.prepare(&request.path, &*progress)?;
+            let mut draft = operations.prepare(&request.path, &*progress, &|| commit.is_shut())?;
             draft.namespace = request.namespace.or(draft.namespace).or_else(|| operations.config.namespace.clone());
             draft.version = version.unwrap_or(draft.version);
             Ok(draft)
         };
-        self.publish_draft(key, rules, replicas, reporter, draft).await
+        self.publish_draft(signing, replicas, reporter, interrupt, draft).await
     }
 
     /// Signs a release and tells the network. `draft` runs on a thread that may block.
     async fn publish_draft(
         self: &Arc<Self>,
-        key: Option<String>,
-        rules: PublishRules,
+        signing: Signing,
         replicas: Replicas,
         reporter: Arc<dyn Reporter>,
+        interrupt: Interrupt,
         draft: impl FnOnce(&Self) -> Result<Draft, Failure> + Send + 'static,
     ) -> Result<Published, Failure> {
-        let key = key.unwrap_or_else(|| DEFAULT_KEY.to_owned());
-        // Held by the work itself: whoever asked for it may go away while it goes on.
-        let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
-        let (operations, name) = (Arc::clone(self), key.clone());
-        let done = failure::blocking(move || {
-            let mut steps = one_at_a_time;
-            let draft = draft(&operations)?;
-            operations.make_room_beside(draft.content.new_blocks)?;
-            operations.publish_here(&mut steps, &draft, &name, rules)
-        });
-        let done = match done.await {
+        let _shut = signing.commit.shut_when_dropped();
+        let signed = self.sign_draft(signing.clone(), reporter.clone(), draft);
+        let done = match signing.commit.or_shut(&interrupt, signed).await {
             Ok(done) => done,
             Err(failure) => {
                 // What it brought is cache now, and may be more than there is room for.
@@ -98,83 +117,138 @@ impl Operations {
                 return Err(failure);
             }
         };
-        reporter.report(Progress::Announcing);
-        let release = done.signed.clone();
-        let mut published = self.tell(done).await?;
-        published.replicas = self.wait_for_replicas(&release, replicas, &*reporter).await?;
-        // Whoever is told of the release is shown the recovery key with it, and keeps it elsewhere.
-        let keys = self.keys.clone();
-        failure::blocking(move || Ok(keys.forget_recovery(&key)?)).await?;
-        Ok(published)
+        let name = format!("{}@{}", done.published.package, done.published.version);
+        let told = async {
+            reporter.report(Progress::Announcing);
+            let release = done.signed.clone();
+            let mut published = self.tell(done).await;
+            published.replicas = self.wait_for_replicas(&release, replicas, &*reporter).await.map_err(not_counted)?;
+            Ok(published)
+        };
+        tokio::select! {
+            published = told => published,
+            () = interrupt.wait() => Err(published_already(&name)),
+        }
+    }
+
+    /// Everything up to the commit point, and what belongs to it.
+    async fn sign_draft(
+        self: &Arc<Self>,
+        signing: Signing,
+        reporter: Arc<dyn Reporter>,
+        draft: impl FnOnce(&Self) -> Result<Draft, Failure> + Send + 'static,
+    ) -> Result<Done, Failure> {
+        // Held by the work itself: whoever asked for it may go away while it goes on.
+        let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
+        let (operations, with) = (Arc::clone(self), signing.clone());
+        let drafted = failure::blocking(move || {
+            let keys = operations.keys.publisher(&with.name)?;
+            let former = match &keys {
+                // What cannot be signed is not read first.
+                Some(keys) => operations.head_to_follow(&with, &keys.chain, clock::now())?,
+                None => None,
+            };
+            let draft = draft(&operations)?;
+            operations.make_room_beside(draft.content.new_blocks)?;
+            let package = keys.map(|keys| draft.package(&keys.chain.publisher())).transpose()?;
+            Ok((one_at_a_time, draft, former.zip(package)))
+        });
+        let (one_at_a_time, draft, former) = drafted.await?;
+        if let Some((head, package)) = former {
+            self.bring_own_records(&head, &package, Some(&draft.version), reporter).await?;
+        }
+        let operations = Arc::clone(self);
+        failure::blocking(move || {
+            let mut steps = one_at_a_time;
+            operations.publish_here(&mut steps, &draft, &signing)
+        })
+        .await
     }
 
     /// Everything that needs no network.
-    fn publish_here(&self, steps: &mut Steps, draft: &Draft, name: &str, rules: PublishRules) -> Result<Done, Failure> {
+    fn publish_here(&self, steps: &mut Steps, draft: &Draft, signing: &Signing) -> Result<Done, Failure> {
         let now = clock::now();
-        let opened = self.keys.publisher_or_new(name, now)?;
-        let keys = &opened.keys;
-        let (release, executables) = draft.release(keys, now)?;
+        let keys = self.keys.publisher_or_new(&signing.name, now)?;
+        let (release, executables) = draft.release(&keys, now)?;
         if let Some(block) = &executables {
             self.store.put(block).map_err(failure::store)?;
         }
+        let head = self.head_to_follow(signing, &keys.chain, now)?;
+        let is_new = head.is_none();
         let signers: [&KeyPair; 1] = [&keys.signing];
-        let publisher = keys.chain.publisher();
-        let known = self.catalog.publisher(&publisher).map_err(failure::failed)?;
-        let head = known.and_then(|known| known.head);
         let state = PublisherState { chain: &keys.chain, keys: &signers, head: head.as_ref() };
         let package = release.package.clone();
         let outcome =
-            crate::index::publish(state, release, rules, |cid| self.store.get(cid), now).map_err(publication_failed)?;
-        let (signed, head, unchanged) = match outcome {
+            crate::index::publish(state, release, |cid| self.store.get(cid), now).map_err(publication_failed)?;
+        let (signed, head, warnings, unchanged) = match outcome {
             PublishOutcome::Unchanged { release } => {
                 let known = self.catalog.release(&release).map_err(failure::failed)?;
                 let known = known.ok_or_else(|| failure::store(ggen_blockstore::Error::NotFound { cid: *release }))?;
-                (known.release, head.expect("a version was published before"), true)
+                if !signing.commit.pass() {
+                    return Err(interrupted());
+                }
+                (known.release, head.expect("a version was published before"), Vec::new(), true)
             }
             PublishOutcome::Published(publication) => {
                 let signed = publication.release.clone().expect("publishing makes a release");
                 let (chain, former) = (&keys.chain, head.as_ref());
                 let step = Step { chain, former, publication: &publication, package: &package };
-                self.keep_publication(steps, name, &step, executables.as_ref())?;
-                (signed, publication.head, false)
+                let warnings = self.keep_publication(steps, signing, &step, executables.as_ref())?;
+                (signed, publication.head, warnings, false)
             }
         };
-        let (claim, _) = self.claim(&keys.chain, &head, &package)?;
-        if !unchanged {
-            self.news.tell_all(&claim);
-        }
-        let published = report(draft, &signed, unchanged, opened.recovery);
-        Ok(Done { published, signed, claim })
+        let recovery = self.recovery_notice(&signing.name, is_new);
+        let published = Published { recovery, warnings, ..report(draft, &signed, unchanged) };
+        Ok(Done { published, signed, head, chain: keys.chain, unchanged })
     }
 
     /// Keeps a signed step: its blocks, pinned and durable, then the catalog, then the head beside the key. What it
     /// replaces is kept no longer.
+    ///
+    /// The catalog is the commit point: an error comes from before it and nothing was published then, what goes wrong after
+    /// it is a warning that is returned.
     pub(super) fn keep_publication(
         &self,
         steps: &mut Steps,
-        name: &str,
+        signing: &Signing,
         step: &Step<'_>,
         executables: Option<&Block>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Vec<String>, Failure> {
         if steps.is_open {
             self.mend_steps()?;
         }
         steps.is_open = true;
         let Step { chain, publication, .. } = step;
+        let head = &publication.head;
         self.store.put_many(&publication.blocks).map_err(failure::store)?;
         let traces = self.begin_step(step)?;
         self.pin_records(publication, executables)?;
-        let kept = self.catalog.record_publication(chain, publication, clock::now()).map_err(failure::failed)?;
-        let refusal = match kept {
-            Acceptance::Refused(refusal) => Some(refusal),
-            Acceptance::Accepted | Acceptance::Known => None,
+        let refusal = match signing.commit.pass() {
+            true => match self.catalog.record_publication(chain, publication, clock::now()).map_err(failure::failed)? {
+                Acceptance::Accepted | Acceptance::Known => None,
+                Acceptance::Refused(refusal) => Some(signed_elsewhere(&refusal)),
+            },
+            false => Some(interrupted()),
         };
-        if refusal.is_none() {
-            self.keys.keep_head(name, &publication.head)?;
+        if let Some(failure) = refusal {
+            self.end_step(head.head().cid(), &traces, false)?;
+            steps.is_open = false;
+            return Err(failure);
         }
-        self.end_step(publication.head.head().cid(), &traces, refusal.is_none())?;
-        steps.is_open = false;
-        refusal.map_or(Ok(()), |refusal| Err(signed_elsewhere(&refusal)))
+        let mut warnings = Vec::new();
+        if let Err(error) = self.keys.keep_head(&signing.name, head) {
+            let failure =
+                Failure::from(error).while_doing("the new head is not kept beside the key until the next start");
+            warnings.push(failure.in_one_line());
+        }
+        match self.end_step(head.head().cid(), &traces, true) {
+            Ok(()) => steps.is_open = false,
+            Err(failure) => {
+                let failure = failure.while_doing("what the release replaces is kept until the next one");
+                warnings.push(failure.in_one_line());
+            }
+        }
+        Ok(warnings)
     }
 
     /// Pins what must not be collected, then makes all of it durable.
@@ -195,18 +269,41 @@ impl Operations {
         self.store.sync().map_err(failure::store)
     }
 
-    /// Tells the network: records and providers on the DHTs, news by gossip.
-    async fn tell(self: &Arc<Self>, done: Done) -> Result<Published, Failure> {
-        let Done { mut published, signed, claim } = done;
-        let Some(node) = &self.node else { return Ok(published) };
+    /// Tells the network: records and providers on the DHTs, news by gossip. What goes wrong is a warning: the release is
+    /// published, and is told again when a node starts here.
+    async fn tell(self: &Arc<Self>, done: Done) -> Published {
+        let Done { mut published, signed, head, chain, unchanged } = done;
+        match self.tell_release(&signed, chain, head, unchanged).await {
+            Ok(to) => {
+                published.announced_to = to;
+                let (package, version) = (&published.package, &published.version);
+                tracing::debug!(target: "ggen_marketplace::backend::p2p", package, version, to, "published");
+            }
+            Err(failure) => published.warnings.push(failure.while_doing("it is not announced").in_one_line()),
+        }
+        published
+    }
+
+    /// Returns how many peers were told by gossip.
+    async fn tell_release(
+        self: &Arc<Self>,
+        signed: &Signed<Release>,
+        chain: IdentityChain,
+        head: VerifiedHead,
+        unchanged: bool,
+    ) -> Result<u64, Failure> {
+        let (operations, package) = (Arc::clone(self), signed.record().package.clone());
+        let claim = move || Ok(operations.claim(&chain, &head.as_of(clock::now()), &package)?.0);
+        let claim = failure::blocking(claim).await?;
+        if !unchanged {
+            self.news.tell_all(&claim);
+        }
+        let Some(node) = &self.node else { return Ok(0) };
         let record = signed.record();
         let roots = vec![record.content, record.manifest, *signed.cid()];
         node.new_blocks(roots).await.map_err(failure::stopped)?;
-        self.provide(&signed).await?;
-        published.announced_to = self.tell_claim(&claim).await?;
-        let (package, version, to) = (&published.package, &published.version, published.announced_to);
-        tracing::debug!(target: "ggen_marketplace::backend::p2p", package, version, to, "published");
-        Ok(published)
+        self.provide(signed).await?;
+        self.tell_claim(&claim).await
     }
 
     /// Tells the network what has changed: the claim and the head on the DHT, the claim by gossip. Returns how many peers it
@@ -228,6 +325,22 @@ fn parse_version(text: &str) -> Result<Version, Failure> {
     })
 }
 
+/// The failure of a publish that was interrupted after its commit point.
+pub(crate) fn published_already(name: &str) -> Failure {
+    let message = format!("interrupted, but {name} is published already");
+    Failure::new(ErrorKind::Interrupted, message).hinted(format!(
+        "a node that runs here announces it; `ggen marketplace p2p yank {name}` says that it is not to be chosen"
+    ))
+}
+
+/// Too few replicas say for themselves that the release is published; other failures do not.
+fn not_counted(failure: Failure) -> Failure {
+    match failure.kind {
+        ErrorKind::TimedOut => failure,
+        _ => failure.while_doing("the release is published, but its replicas cannot be counted"),
+    }
+}
+
 /// The catalog knows a newer head of this publisher than the one that was built upon.
 fn signed_elsewhere(refusal: &Refusal) -> Failure {
     Failure::from_error(ErrorKind::Verification, refusal)
@@ -241,12 +354,14 @@ fn publication_failed(error: PublicationError) -> Failure {
         PublicationError::VersionTaken { .. } => {
             failure.hinted("a published version never changes: raise the version in gpack.toml, or give `--version`")
         }
-        PublicationError::LowerVersion { .. } => failure.hinted("`--skip-verify` publishes it all the same"),
+        PublicationError::OtherBuild { .. } => {
+            failure.hinted("a version has one build: raise the version in gpack.toml, or give `--version`")
+        }
         _ => failure,
     }
 }
 
-fn report(draft: &Draft, release: &Signed<Release>, unchanged: bool, recovery_key: Option<String>) -> Published {
+fn report(draft: &Draft, release: &Signed<Release>, unchanged: bool) -> Published {
     let record = release.record();
     Published {
         package: record.package.to_string(),
@@ -262,6 +377,7 @@ fn report(draft: &Draft, release: &Signed<Release>, unchanged: bool, recovery_ke
         replicas: 0,
         unchanged,
         entries: None,
-        recovery_key,
+        recovery: None,
+        warnings: Vec::new(),
     }
 }

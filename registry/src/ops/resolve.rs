@@ -18,7 +18,8 @@ use crate::{
     BootstrapRequest, ErrorKind, Failure, Fault, Progress, Reporter,
     identity::{Checks, Envelope, IdentityChain, PublisherId, RecordError, Signed},
     index::{
-        Claim, ClaimError, ClaimQuestion, ClaimSet, PublisherEntry, VersionEntry, Walk, package_key, qualified_key,
+        Claim, ClaimError, ClaimQuestion, ClaimSet, HeadError, PublisherEntry, VersionEntry, Walk, package_key,
+        qualified_key,
     },
     node::{FoundRecord, Protocol},
     package::{PackageId, Release, Requirement},
@@ -36,6 +37,8 @@ pub(super) struct Located {
     pub(super) publisher: PublisherEntry,
     /// Lowest first.
     pub(super) versions: Vec<VersionEntry>,
+    /// What else was found under the name.
+    pub(super) refused: RefusedClaims,
 }
 
 impl Operations {
@@ -46,8 +49,8 @@ impl Operations {
         wanted: &Wanted<'_>,
         reporter: &Arc<dyn Reporter>,
     ) -> Result<Signed<Release>, Failure> {
-        let Located { publisher, versions } = self.locate(download, wanted, reporter).await?;
-        let chosen = choose(&versions, wanted)?;
+        let Located { publisher, versions, refused } = self.locate(download, wanted, reporter).await?;
+        let chosen = choose(&versions, wanted).map_err(|failure| refused.beside(failure))?;
         download.search_under(chosen.release.cid());
         download.compare_with(nearest(&versions, chosen));
         let release = self.release_of(download, &publisher.chain, wanted.package, chosen).await?;
@@ -65,8 +68,9 @@ impl Operations {
         reporter: &Arc<dyn Reporter>,
     ) -> Result<Located, Failure> {
         reporter.report(Progress::Finding { peers_asked: download.peers_asked() as u64 });
-        let claims = self.claims_on(download, wanted).await?;
-        let publisher = self.claimant(wanted, &claims).await?;
+        let Answers { claims, refused, .. } = self.claims_on(download, wanted).await?;
+        let claimant = self.claimant(wanted, &claims).await;
+        let publisher = claimant.map_err(|failure| refused.instead_of(failure, wanted.package))?;
         let id = publisher.chain.publisher();
         let claim = claims.into_iter().filter(|claim| claim.publisher() == id).max_by_key(|claim| claim.head().order());
         if let Some(entry) = claim.as_ref().and_then(Claim::entry) {
@@ -74,24 +78,24 @@ impl Operations {
             download.search_under(entry.release.cid());
         }
         let versions = self.versions(download, &publisher, claim.as_ref(), wanted.package).await?;
-        Ok(Located { publisher, versions })
+        Ok(Located { publisher, versions, refused })
     }
 
     /// What is claimed of a name now. Whoever passed a lie on is blamed.
-    pub(super) async fn claims_on(&self, download: &mut Download, wanted: &Wanted<'_>) -> Result<Vec<Claim>, Failure> {
+    pub(super) async fn claims_on(&self, download: &mut Download, wanted: &Wanted<'_>) -> Result<Answers, Failure> {
         if download.is_offline() {
-            return Ok(Vec::new());
+            return Ok(Answers::default());
         }
         // A name without a publisher may have other claimants, which only the DHT knows.
         if let Some(publisher) = wanted.publisher
             && let Some(claim) = self.claim_of(download, publisher, wanted).await?
         {
-            return Ok(vec![claim]);
+            return Ok(Answers { claims: vec![claim], ..Answers::default() });
         }
         download.on_lookup();
-        let answers = self.ask_the_dht(wanted).await?;
-        answers.liars.into_iter().for_each(|liar| download.blame(liar, Fault::InvalidRecord));
-        Ok(answers.claims)
+        let mut answers = self.ask_the_dht(wanted).await?;
+        answers.liars.drain(..).for_each(|liar| download.blame(liar, Fault::InvalidRecord));
+        Ok(answers)
     }
 
     /// The newest claim of a publisher that can be had without the DHT: what somebody who is known says, who may know of
@@ -204,7 +208,7 @@ impl Operations {
         let mut set = ClaimSet::new(&key);
         let mut values = node.find_record(key.clone()).await.map_err(failure::stopped)?;
         let mut seen = HashMap::new();
-        let (mut refused, mut liars) = (Vec::new(), Vec::new());
+        let (mut refused, mut liars) = (RefusedClaims::default(), Vec::new());
         while let Some(FoundRecord { value, from }) = values.recv().await {
             // Most peers give the same answer.
             let lie = match seen.get(&value) {
@@ -216,8 +220,7 @@ impl Operations {
                     let (merged, error) = merging.await?;
                     set = merged;
                     let lie = error.as_ref().is_some_and(is_lie);
-                    let reason = error.map(|e| Failure::from_error(ErrorKind::Verification, &e).in_one_line());
-                    refused.extend(reason.filter(|_| refused.len() < MAX_REFUSED));
+                    error.iter().for_each(|error| refused.add(error));
                     seen.insert(value, lie);
                     lie
                 }
@@ -383,10 +386,54 @@ pub(super) fn check_release(
 pub(super) struct Answers {
     /// What holds.
     pub(super) claims: Vec<Claim>,
-    /// Why the rest does not.
-    pub(super) refused: Vec<String>,
+    /// What does not.
+    pub(super) refused: RefusedClaims,
     /// Who gave what no honest peer gives.
     pub(super) liars: Vec<PeerId>,
+}
+
+/// Claims that were found and do not hold.
+#[derive(Debug, Default)]
+pub(super) struct RefusedClaims {
+    /// Why not, each.
+    pub(super) reasons: Vec<String>,
+    /// Some would hold by another clock.
+    pub(super) by_the_clock: bool,
+}
+
+impl RefusedClaims {
+    fn add(&mut self, error: &ClaimError) {
+        self.by_the_clock |= matches!(error, ClaimError::Head(HeadError::Future { .. }));
+        if self.reasons.len() < MAX_REFUSED {
+            self.reasons.push(Failure::from_error(ErrorKind::Verification, error).in_one_line());
+        }
+    }
+
+    /// What can be done about it.
+    pub(super) fn hint(&self) -> &'static str {
+        match self.by_the_clock {
+            true => "check this machine's clock (`date -u`); if it is right, the publisher's was wrong when it signed",
+            false => "a peer offers a forged record; ask the publisher for a CID, and fetch that",
+        }
+    }
+
+    /// Where claims were found, "there is none" is not the answer.
+    fn instead_of(&self, failure: Failure, package: &PackageId) -> Failure {
+        if failure.kind != ErrorKind::NotFound || self.reasons.is_empty() {
+            return failure;
+        }
+        let message = format!("`{package}` is claimed, but no claim that was found can be believed");
+        Failure { causes: self.reasons.clone(), ..Failure::new(ErrorKind::Verification, message) }.hinted(self.hint())
+    }
+
+    /// A version that is not there may be in what was refused.
+    pub(super) fn beside(&self, mut failure: Failure) -> Failure {
+        if !self.reasons.is_empty() {
+            failure.causes.extend(self.reasons.iter().map(|reason| format!("a claim was refused: {reason}")));
+            failure.hint.get_or_insert_with(|| self.hint().to_owned());
+        }
+        failure
+    }
 }
 
 /// A peer that is slower than this to say what it claims is not waited for.
@@ -429,12 +476,15 @@ fn nearest(entries: &[VersionEntry], chosen: &VersionEntry) -> Vec<Cid> {
     lower.iter().rev().chain(higher.iter().skip(1)).map(|entry| *entry.release.cid()).collect()
 }
 
-/// The newest version that fits and is not yanked; an exact requirement may name a yanked one.
+/// The newest version that fits and is not yanked; an exact requirement that only yanked ones fit names one of these.
 pub(super) fn choose<'a>(entries: &'a [VersionEntry], wanted: &Wanted<'_>) -> Result<&'a VersionEntry, Failure> {
     let Wanted { package, requirement, .. } = wanted;
-    let candidates = entries.iter().filter(|entry| !entry.yanked || requirement.is_exact());
-    requirement.newest(candidates, |entry| &entry.version).ok_or_else(|| {
-        let newest = match entries.iter().rfind(|entry| !entry.yanked) {
+    let newest = |requirement: &Requirement, yanked: bool| {
+        requirement.newest(entries.iter().filter(|entry| entry.yanked == yanked), |entry| &entry.version)
+    };
+    let named = || newest(requirement, true).filter(|_| requirement.is_exact());
+    newest(requirement, false).or_else(named).ok_or_else(|| {
+        let newest = match newest(&Requirement::Latest, false) {
             Some(entry) => format!("the newest is {}", entry.version),
             None => "none is left that is not yanked".to_owned(),
         };

@@ -114,6 +114,7 @@ pub(super) async fn publish(registry: &Registry, work: &Path, name: &str, versio
         version: None,
         namespace: Some("tests".to_owned()),
         key: None,
+        trust_clock: false,
         skip_verify: false,
         dry_run: false,
         min_replicas: 0,

@@ -4,56 +4,85 @@
 use std::sync::Arc;
 
 use super::{
-    Operations, Step, Steps, clock,
+    Operations, Signing, Step, Steps, clock,
     failure::{self, usage},
 };
 use crate::{
-    ErrorKind, Failure, YankRequest, Yanked,
+    ErrorKind, Failure, Interrupt, Progress, Reporter, YankRequest, Yanked,
     identity::KeyPair,
     index::{Claim, MAX_REASON_BYTES, PublicationError, PublisherState},
-    keys::{DEFAULT_KEY, KeyStoreError},
+    keys::{KeyStoreError, PublisherKeys},
 };
 
 impl Operations {
     /// Yanks a version of a package of one's own, or takes a yank back.
-    pub(crate) async fn yank(self: &Arc<Self>, request: YankRequest) -> Result<Yanked, Failure> {
+    pub(crate) async fn yank(self: &Arc<Self>, request: YankRequest, interrupt: Interrupt) -> Result<Yanked, Failure> {
         if request.reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON_BYTES) {
             return Err(usage(format!("a reason has at most {MAX_REASON_BYTES} bytes")));
         }
-        // Held by the work itself: whoever asked for it may go away while it goes on.
-        let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
-        let operations = Arc::clone(self);
-        let signed = failure::blocking(move || {
-            let mut steps = one_at_a_time;
-            operations.yank_here(&mut steps, &request)
-        });
-        let (mut yanked, claim) = signed.await?;
-        if let Some(claim) = claim {
-            yanked.announced_to = self.tell_claim(&claim).await?;
+        let signing = Signing::new(request.key.clone(), request.trust_clock);
+        let name = format!("{}@{}", request.package, request.version);
+        let _shut = signing.commit.shut_when_dropped();
+        let signed = self.sign_yank(request, signing.clone());
+        let (mut yanked, claim) = signing.commit.or_shut(&interrupt, signed).await?;
+        let Some(claim) = claim else { return Ok(yanked) };
+        tokio::select! {
+            told = self.tell_claim(&claim) => match told {
+                Ok(to) => yanked.announced_to = to,
+                Err(failure) => yanked.warnings.push(failure.while_doing("it is not announced").in_one_line()),
+            },
+            () = interrupt.wait() => return Err(signed_already(&name)),
         }
         Ok(yanked)
     }
 
+    async fn sign_yank(
+        self: &Arc<Self>,
+        request: YankRequest,
+        signing: Signing,
+    ) -> Result<(Yanked, Option<Claim>), Failure> {
+        // Held by the work itself: whoever asked for it may go away while it goes on.
+        let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
+        let keys = self.keys.publisher(&signing.name)?;
+        let keys = keys.ok_or_else(|| KeyStoreError::Unknown { name: signing.name.clone() })?;
+        if let Some(head) = self.head_to_follow(&signing, &keys.chain, clock::now())? {
+            let silent: Arc<dyn Reporter> = Arc::new(|_: Progress| {});
+            self.bring_own_records(&head, &request.package, Some(&request.version), silent).await?;
+        }
+        let operations = Arc::clone(self);
+        failure::blocking(move || {
+            let mut steps = one_at_a_time;
+            operations.yank_here(&mut steps, &keys, &request, &signing)
+        })
+        .await
+    }
+
     /// Everything that needs no network. The claim is to be told to others; none if nothing has changed.
-    fn yank_here(&self, steps: &mut Steps, request: &YankRequest) -> Result<(Yanked, Option<Claim>), Failure> {
-        let YankRequest { package, version, undo, reason, key } = request;
-        let name = key.as_deref().unwrap_or(DEFAULT_KEY);
-        let keys = self.keys.publisher(name)?.ok_or_else(|| KeyStoreError::Unknown { name: name.to_owned() })?;
+    fn yank_here(
+        &self,
+        steps: &mut Steps,
+        keys: &PublisherKeys,
+        request: &YankRequest,
+        signing: &Signing,
+    ) -> Result<(Yanked, Option<Claim>), Failure> {
+        let YankRequest { package, version, undo, reason, .. } = request;
         let publisher = keys.chain.publisher();
-        let known = self.catalog.publisher(&publisher).map_err(failure::failed)?;
-        let head = known.and_then(|known| known.head);
+        let now = clock::now();
+        let head = self.head_to_follow(signing, &keys.chain, now)?;
         let signers: [&KeyPair; 1] = [&keys.signing];
         let state = PublisherState { chain: &keys.chain, keys: &signers, head: head.as_ref() };
         let flag = (!undo).then(|| reason.clone());
-        let now = clock::now();
         let step = crate::index::set_yanked(state, (package, version), flag, |cid| self.store.get(cid), now);
         let step = step.map_err(yank_failed)?;
+        let mut warnings = Vec::new();
         let claim = match &step {
             None => None,
             Some(publication) => {
                 let step = Step { chain: &keys.chain, former: head.as_ref(), publication, package };
-                self.keep_publication(steps, name, &step, None)?;
-                Some(self.claim(&keys.chain, &publication.head, package)?.0)
+                warnings = self.keep_publication(steps, signing, &step, None)?;
+                let claim = self.claim(&keys.chain, &publication.head, package);
+                let unclaimed = |failure: Failure| failure.while_doing("it is not announced").in_one_line();
+                claim.map_err(|failure| warnings.push(unclaimed(failure))).ok().map(|(claim, _)| claim)
             }
         };
         let yanked = Yanked {
@@ -64,12 +93,19 @@ impl Operations {
             publisher: publisher.to_string(),
             unchanged: step.is_none(),
             announced_to: 0,
+            warnings,
         };
         if let Some(claim) = &claim {
             self.news.tell_all(claim);
         }
         Ok((yanked, claim))
     }
+}
+
+/// The failure of a yank that was interrupted after its commit point.
+pub(crate) fn signed_already(name: &str) -> Failure {
+    Failure::new(ErrorKind::Interrupted, format!("interrupted, but what was asked of {name} is signed already"))
+        .hinted("a node that runs here announces it")
 }
 
 fn yank_failed(error: PublicationError) -> Failure {

@@ -1,6 +1,6 @@
 //! Version requirements.
 
-use std::{fmt, str::FromStr};
+use std::{cmp::Ordering, fmt, str::FromStr};
 
 use semver::{Version, VersionReq};
 
@@ -10,19 +10,25 @@ use crate::package::NameError;
 const MAX_REQUIREMENT_BYTES: usize = 256;
 
 /// Which versions will do. Cargo's rules: a bare `1.2.3` means `^1.2.3`, `=1.2.3` that version alone; pre-releases
-/// match only a requirement that names one of the same major.minor.patch.
+/// match only a requirement that names one of the same major.minor.patch. Build metadata counts only where `=` names it:
+/// `=1.2.3+b7` is that build alone, `=1.2.3` any build of 1.2.3.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Requirement {
     /// `latest`, or none given: the newest release; a pre-release only where there is nothing else.
     #[default]
     Latest,
-    /// A semver requirement.
+    /// A semver requirement. It takes no notice of build metadata.
     Matching(VersionReq),
+    /// One build of one version; its build metadata is not empty.
+    Build(Version),
 }
 
 impl Requirement {
-    /// Exactly this version.
+    /// Exactly this version, and this build of it if it names one.
     pub fn exact(version: &Version) -> Self {
+        if !version.build.is_empty() {
+            return Self::Build(version.clone());
+        }
         Self::Matching(VersionReq {
             comparators: vec![semver::Comparator {
                 op: semver::Op::Exact,
@@ -39,16 +45,22 @@ impl Requirement {
         match self {
             Self::Latest => true,
             Self::Matching(requirement) => requirement.matches(version),
+            Self::Build(build) => build == version,
         }
     }
 
     /// Says whether one single version is asked for, by all three numbers and `=`.
     pub fn is_exact(&self) -> bool {
-        matches!(self, Self::Matching(requirement) if matches!(&requirement.comparators[..],
-            [only] if only.op == semver::Op::Exact && only.patch.is_some()))
+        match self {
+            Self::Latest => false,
+            Self::Matching(requirement) => matches!(&requirement.comparators[..],
+                [only] if only.op == semver::Op::Exact && only.patch.is_some()),
+            Self::Build(_) => true,
+        }
     }
 
-    /// Picks the newest of `candidates` that will do.
+    /// Picks the newest of `candidates` that will do. Of builds with the same precedence, which no publisher of today
+    /// makes, it picks the one without build metadata, else the lowest: a further build changes nothing.
     pub fn newest<'a, T>(
         &self,
         candidates: impl IntoIterator<Item = T>,
@@ -58,11 +70,16 @@ impl Requirement {
         matching.max_by(|a, b| {
             let (a, b) = (version(a), version(b));
             match self {
-                Self::Latest => (a.pre.is_empty(), a).cmp(&(b.pre.is_empty(), b)),
-                Self::Matching(_) => a.cmp(b),
+                Self::Latest => a.pre.is_empty().cmp(&b.pre.is_empty()).then_with(|| compare(a, b)),
+                Self::Matching(_) | Self::Build(_) => compare(a, b),
             }
         })
     }
+}
+
+/// Orders versions by precedence. Of builds of one version the one with the lowest metadata is the greatest.
+fn compare(a: &Version, b: &Version) -> Ordering {
+    a.cmp_precedence(b).then_with(|| b.build.cmp(&a.build))
 }
 
 impl FromStr for Requirement {
@@ -79,7 +96,10 @@ impl FromStr for Requirement {
         match text.trim() {
             "" => Err(invalid("it is empty; write `latest` for the newest".to_owned())),
             "latest" => Ok(Self::Latest),
-            text => VersionReq::parse(text).map(Self::Matching).map_err(|error| invalid(error.to_string())),
+            text => match text.strip_prefix('=').map(|version| Version::parse(version.trim())) {
+                Some(Ok(version)) if !version.build.is_empty() => Ok(Self::Build(version)),
+                _ => VersionReq::parse(text).map(Self::Matching).map_err(|error| invalid(error.to_string())),
+            },
         }
     }
 }
@@ -89,6 +109,7 @@ impl fmt::Display for Requirement {
         match self {
             Self::Latest => formatter.write_str("latest"),
             Self::Matching(requirement) => requirement.fmt(formatter),
+            Self::Build(version) => write!(formatter, "={version}"),
         }
     }
 }
@@ -128,6 +149,23 @@ mod tests {
         assert!(Requirement::exact(&version).matches(&version));
         assert!(!Requirement::exact(&version).matches(&"1.2.3".parse().unwrap()));
         assert!(!"=1.2".parse::<Requirement>().unwrap().is_exact());
+    }
+
+    #[test]
+    fn build_that_is_named_is_that_build_alone_and_others_of_its_version_do_not_change_the_choice() {
+        let builds = ["1.0.0", "1.0.0+a", "1.0.0+b"];
+        assert_eq!(pick("=1.0.0+a", &builds).as_deref(), Some("1.0.0+a"));
+        assert_eq!(pick("=1.0.0+b", &builds).as_deref(), Some("1.0.0+b"));
+        assert_eq!(pick("=1.0.0+c", &builds), None);
+        for requirement in ["=1.0.0", "^1", "latest", "*"] {
+            assert_eq!(pick(requirement, &builds).as_deref(), Some("1.0.0"), "{requirement}");
+            assert_eq!(pick(requirement, &builds[1..]).as_deref(), Some("1.0.0+a"), "{requirement}");
+        }
+        assert_eq!(pick("latest", &["1.0.0", "1.0.1+a", "1.0.0+z"]).as_deref(), Some("1.0.1+a"));
+        let named: Requirement = "= 1.0.0+a".parse().unwrap();
+        assert_eq!(named, Requirement::exact(&"1.0.0+a".parse().unwrap()));
+        assert!(named.is_exact());
+        assert_eq!(named.to_string(), "=1.0.0+a");
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl fmt::Display for Target {
                 write!(formatter, "{package}")?;
                 match requirement {
                     Requirement::Latest => Ok(()),
-                    Requirement::Matching(_) => write!(formatter, "@{requirement}"),
+                    Requirement::Matching(_) | Requirement::Build(_) => write!(formatter, "@{requirement}"),
                 }
             }
         }

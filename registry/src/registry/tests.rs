@@ -39,6 +39,7 @@ async fn what_a_registry_in_memory_publishes_is_fetched_by_name() {
         version: None,
         namespace: None,
         key: None,
+        trust_clock: false,
         skip_verify: false,
         dry_run: false,
         min_replicas: 0,

@@ -21,6 +21,9 @@ pub struct Yanked {
     pub unchanged: bool,
     /// Peers that the announcement was sent to.
     pub announced_to: u64,
+    /// What did not go well after it was signed; it holds all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Everything known of a target.

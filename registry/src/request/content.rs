@@ -25,8 +25,8 @@ pub struct PublishContentRequest {
     pub dependencies: Vec<Dependency>,
     /// Name of the key that signs; the default key if none is named.
     pub key: Option<String>,
-    /// Publish it although a higher version is published.
-    pub allow_lower_version: bool,
+    /// As in a [`PublishRequest`](crate::PublishRequest).
+    pub trust_clock: bool,
     /// Give up fetching the content when nothing new has come for so long.
     pub timeout: Duration,
 }
@@ -44,6 +44,9 @@ pub struct YankRequest {
     pub reason: Option<String>,
     /// Name of the key that signs; the default key if none is named.
     pub key: Option<String>,
+    /// As in a [`PublishRequest`](crate::PublishRequest).
+    #[serde(default)]
+    pub trust_clock: bool,
 }
 
 /// Tell what is known of a target.

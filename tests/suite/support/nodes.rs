@@ -100,6 +100,7 @@ impl Node {
             version: None,
             namespace: namespace.map(str::to_owned),
             key: None,
+            trust_clock: false,
             skip_verify: false,
             dry_run: false,
             min_replicas,

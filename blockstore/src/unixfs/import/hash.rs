@@ -74,8 +74,7 @@ pub(super) fn hash_files<K: Sink>(
                 done(leaf.index, child, sink)?;
             }
         }
-        options.report(progress);
-        Ok(())
+        options.go_on(progress)
     })
 }
 

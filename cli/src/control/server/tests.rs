@@ -28,7 +28,7 @@ impl Drop for TellsEnd {
 }
 
 impl Handler for Fake {
-    async fn call(&self, call: Call, reporter: Arc<dyn Reporter>) -> Result<Value, Failure> {
+    async fn call(&self, call: Call, reporter: Arc<dyn Reporter>, interrupt: Interrupt) -> Result<Value, Failure> {
         match call {
             Call::Listening => Ok(json!("here")),
             Call::Keys => {
@@ -40,6 +40,11 @@ impl Handler for Fake {
                 reporter.report(Progress::Finding { peers_asked: 4 });
                 self.bootstrap_may_end.notified().await;
                 Ok(json!({"connected": request.nodes, "failed": [], "routing_table_peers": 0}))
+            }
+            Call::RecoveryKey(_) => {
+                self.started.send("started").unwrap();
+                interrupt.wait().await;
+                Err(Failure::new(ErrorKind::Interrupted, "interrupted, but it is done already"))
             }
             Call::Status => panic!("a bug in an operation"),
             other => Err(Failure::new(ErrorKind::NotFound, format!("no {}", other.method()))),
@@ -111,6 +116,24 @@ async fn progress_arrives_before_the_result() {
     let report: BootstrapReport = client.call(&Call::Bootstrap(request), &reporter).await.unwrap();
     assert_eq!(report.connected, ["/dnsaddr/x"]);
     assert_eq!(seen.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn interrupted_request_is_answered_as_it_then_stands_and_others_go_on() {
+    let mut daemon = Daemon::start();
+    let (mut client, interrupt) = (daemon.client().await, Interrupt::new());
+    let call = Call::RecoveryKey(ggen_marketplace::RecoveryKeyRequest { key: None, confirm: false });
+    let asked = interrupt.clone();
+    let asking = tokio::spawn(async move {
+        let failure = client.call_interruptible::<Value>(&call, &ignore, &asked).await.unwrap_err();
+        // The connection is as good as before.
+        (failure, client.call::<String>(&Call::Listening, &ignore).await.unwrap())
+    });
+    assert_eq!(daemon.events.recv().await, Some("started"));
+    interrupt.trigger();
+    let (failure, listening) = asking.await.unwrap();
+    assert_eq!(failure, Failure::new(ErrorKind::Interrupted, "interrupted, but it is done already"));
+    assert_eq!(listening, "here");
 }
 
 #[tokio::test]

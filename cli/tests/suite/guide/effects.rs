@@ -26,6 +26,8 @@ pub(super) const STEPS: &[Step] = &[
     ("ggen marketplace p2p publish ./my-package", publishes),
     ("ggen marketplace p2p publish ./my-package --version 1.2.3", publishes_as),
     ("ggen marketplace p2p publish ./my-package --skip-verify", publishes_a_lower_version),
+    ("ggen marketplace p2p key recovery show", shows_the_recovery_key),
+    ("ggen marketplace p2p key recovery confirm", removes_the_recovery_key),
     // Searching
     ("ggen marketplace p2p search \"database\"", finds_by_word),
     ("ggen marketplace p2p search \"database\" --category middleware", finds_by_category),

@@ -17,7 +17,7 @@ pub(super) fn content_request(package: Package, timeout: Duration) -> Result<Pub
         metadata: package.metadata,
         dependencies: package.dependencies,
         key: None,
-        allow_lower_version: false,
+        trust_clock: false,
         timeout,
     })
 }

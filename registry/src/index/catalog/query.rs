@@ -82,6 +82,16 @@ impl Catalog {
         ids.iter().map(|id| self.publisher_id(id)).collect()
     }
 
+    /// Publishers of this home: those of whose log there is an entry.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub fn own_publishers(&self) -> Result<Vec<PublisherId>, CatalogError> {
+        let ids: Vec<Vec<u8>> =
+            self.read_rows("SELECT DISTINCT publisher FROM log ORDER BY publisher", [], |row| row.get(0))?;
+        ids.iter().map(|id| self.publisher_id(id)).collect()
+    }
+
     /// Packages of a publisher, ordered by name.
     ///
     /// # Errors

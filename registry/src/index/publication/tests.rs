@@ -24,7 +24,7 @@ fn the_same_version_with_the_same_content_is_nothing_to_do() {
     let published = alice.publish("acme/http", "1.0.0").release.unwrap();
     let mut again = alice.release("acme/http", "1.0.0", "acme/http 1.0.0");
     again.metadata.description = "Another description".to_owned();
-    let outcome = alice.try_publish(again, false).unwrap();
+    let outcome = alice.try_publish(again).unwrap();
     assert!(matches!(outcome, PublishOutcome::Unchanged { release } if *release == *published.cid()));
     assert_eq!(alice.head().order().log_seq, 1);
 }
@@ -34,22 +34,42 @@ fn the_same_version_with_other_content_is_refused() {
     let mut alice = Actor::new(1);
     alice.publish("acme/http", "1.0.0");
     let other = alice.release("acme/http", "1.0.0", "other content");
-    assert!(matches!(alice.try_publish(other, true), Err(PublicationError::VersionTaken { .. })));
+    assert!(matches!(alice.try_publish(other), Err(PublicationError::VersionTaken { .. })));
     let mut executable = alice.release("acme/http", "1.0.0", "acme/http 1.0.0");
     executable.executables = vec!["run.sh".to_owned()];
-    assert!(matches!(alice.try_publish(executable, true), Err(PublicationError::VersionTaken { .. })));
+    assert!(matches!(alice.try_publish(executable), Err(PublicationError::VersionTaken { .. })));
 }
 
 #[test]
-fn a_lower_version_needs_leave_and_follows_the_next_lower() {
+fn a_lower_version_is_published_and_follows_the_next_lower() {
     let mut alice = Actor::new(1);
     let first = alice.publish("acme/http", "1.0.0").release.unwrap();
     alice.publish("acme/http", "2.0.0");
-    let backport = alice.release("acme/http", "1.0.1", "backport");
-    let refused = alice.try_publish(backport.clone(), false);
-    assert!(matches!(refused, Err(PublicationError::LowerVersion { latest, .. }) if latest.major == 2));
-    let published = alice.publish_release(backport).release.unwrap();
+    let published = alice.publish("acme/http", "1.0.1").release.unwrap();
     assert_eq!(published.record().predecessor.map(|cid| *cid.cid()), Some(*first.cid()));
+    let versions: Vec<_> = alice.found("acme/http").entries.iter().map(|entry| entry.version.to_string()).collect();
+    assert_eq!(versions, ["1.0.0", "1.0.1", "2.0.0"]);
+}
+
+#[test]
+fn a_second_build_of_one_version_is_refused() {
+    let mut alice = Actor::new(1);
+    for (first, second) in
+        [("1.0.0", "1.0.0+a"), ("1.1.0+a", "1.1.0+b"), ("1.2.0+a", "1.2.0"), ("2.0.0-rc.1", "2.0.0-rc.1+a")]
+    {
+        alice.publish("acme/http", first);
+        let other = alice.release("acme/http", second, "other content");
+        let refused = alice.try_publish(other);
+        assert!(
+            matches!(&refused, Err(PublicationError::OtherBuild { existing, .. }) if existing.to_string() == first),
+            "{second}: {refused:?}"
+        );
+        // Yanked or not: the version is spent.
+        alice.yank("acme/http", first, true).unwrap();
+        let same_content = alice.release("acme/http", second, &format!("acme/http {first}"));
+        assert!(matches!(alice.try_publish(same_content), Err(PublicationError::OtherBuild { .. })));
+    }
+    alice.publish("acme/http", "2.0.0+a");
 }
 
 #[test]
@@ -79,12 +99,11 @@ fn keys_below_the_threshold_publish_nothing() {
     let document = IdentityDocument { keys, threshold: 2, ..alice.chain.current().record().clone() };
     alice.chain = alice.chain.rotate(document, &[&alice.key]).unwrap();
     let release = alice.release("acme/http", "1.0.0", "x");
-    assert!(matches!(alice.try_publish(release.clone(), false), Err(PublicationError::Record(_))));
+    assert!(matches!(alice.try_publish(release.clone()), Err(PublicationError::Record(_))));
 
     let keys = [&alice.key, &second];
     let state = PublisherState { chain: &alice.chain, keys: &keys, head: None };
-    let rules = PublishRules { allow_lower_version: false };
-    let outcome = publish(state, release, rules, |_| Ok(None), alice.now).unwrap();
+    let outcome = publish(state, release, |_| Ok(None), alice.now).unwrap();
     let PublishOutcome::Published(publication) = outcome else { panic!("nothing was published before") };
     assert_eq!(publication.release.unwrap().envelope().signatures().len(), 2);
 }
@@ -93,7 +112,7 @@ fn keys_below_the_threshold_publish_nothing() {
 fn a_release_of_another_publisher_is_not_signed() {
     let (mut alice, bob) = (Actor::new(1), Actor::new(2));
     let release = bob.release("acme/http", "1.0.0", "x");
-    assert!(matches!(alice.try_publish(release, false), Err(PublicationError::OtherPublisher { .. })));
+    assert!(matches!(alice.try_publish(release), Err(PublicationError::OtherPublisher { .. })));
 }
 
 #[test]
@@ -101,9 +120,29 @@ fn a_clock_set_back_does_not_make_heads_look_older() {
     let mut alice = Actor::new(1);
     alice.publish("acme/http", "1.0.0");
     let issued = alice.head().issued();
-    alice.now = Timestamp::from_unix(alice.now.as_unix() - 100_000);
+    alice.now = Timestamp::from_unix(alice.now.as_unix() - 600);
+    assert!(check_clock(alice.head(), alice.now).is_ok());
     alice.publish("acme/http", "1.1.0");
     assert_eq!(alice.head().issued(), issued);
+}
+
+#[test]
+fn what_follows_a_head_from_the_future_is_of_now_and_still_newer() {
+    let mut alice = Actor::new(1);
+    let sane = alice.now;
+    alice.now = Timestamp::from_unix(sane.as_unix() + 100_000);
+    alice.publish("acme/http", "1.0.0");
+    let fast = alice.head().clone();
+    alice.now = sane;
+    let refused = check_clock(&fast, sane).unwrap_err().to_string();
+    assert!(refused.contains(&fast.issued().to_string()) && refused.contains(&sane.to_string()), "{refused}");
+    alice.publish("acme/http", "1.1.0");
+    assert_eq!(alice.head().issued(), sane);
+    assert!(check_clock(alice.head(), sane).is_ok());
+    assert_eq!(crate::index::judge_head(&fast, alice.head()), crate::index::HeadVerdict::Newer);
+    // Others, who refused the one before, take it, with its claim.
+    let claim = alice.claim("acme/http");
+    crate::index::Claim::verify(claim.encoded(), sane).unwrap();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{
         TreeError,
         tree::{MAX_VERSION_CHUNKS, NODE_VERSIONS, broken, read_block, write_block},
     },
-    package::{MAX_VERSION_CHARS, PackageId},
+    package::{MAX_VERSION_CHARS, PackageId, Requirement},
 };
 
 /// One version in a catalog.
@@ -25,6 +25,17 @@ pub struct VersionEntry {
     pub yanked: bool,
     /// The release's signatures: with its block they make the envelope.
     pub signatures: Vec<Signature>,
+}
+
+impl VersionEntry {
+    /// The newest of `entries` that is not yanked, else the newest: the one that speaks for the package. A pre-release
+    /// only where there is nothing else.
+    pub(crate) fn newest(entries: &[Self]) -> Option<&Self> {
+        let newest = |yanked| {
+            Requirement::Latest.newest(entries.iter().filter(|entry| entry.yanked == yanked), |entry| &entry.version)
+        };
+        newest(false).or_else(|| newest(true))
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]

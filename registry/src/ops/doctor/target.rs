@@ -112,13 +112,13 @@ impl Operations {
         let at_name = |failure| stage_of("name", failure);
         let answers = self.ask_the_dht(wanted).await.map_err(at_name)?;
         let claimant = self.claimant(wanted, &answers.claims).await;
-        if let (Err(Failure { kind: ErrorKind::NotFound, .. }), [_, ..]) = (&claimant, &answers.refused[..]) {
+        if let (Err(Failure { kind: ErrorKind::NotFound, .. }), [_, ..]) = (&claimant, &answers.refused.reasons[..]) {
             // Something is there, and it is a lie.
             stages.push(Stage::fine("name", "somebody claims it"));
-            let detail =
-                format!("what is recorded under the name does not hold: {}", join(answers.refused.into_iter()));
-            return Err(Stage::failed("verify", ErrorKind::Verification, detail)
-                .hinted("somebody offers a forged record; ask the publisher for a CID, and fetch that"));
+            let hint = answers.refused.hint();
+            let reasons = join(answers.refused.reasons.into_iter());
+            let detail = format!("what is recorded under the name does not hold: {reasons}");
+            return Err(Stage::failed("verify", ErrorKind::Verification, detail).hinted(hint));
         }
         let publisher = claimant.map_err(at_name)?;
         let id = publisher.chain.publisher();

@@ -67,6 +67,7 @@ impl Place {
             version: None,
             namespace: Some("acme".to_owned()),
             key: None,
+            trust_clock: false,
             skip_verify: false,
             dry_run: false,
             min_replicas: 0,

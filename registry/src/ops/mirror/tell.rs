@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Failure,
     identity::PublisherId,
-    index::{Claim, Walk},
+    index::{Claim, VersionEntry, Walk},
     package::PackageId,
 };
 
@@ -67,8 +67,7 @@ impl Operations {
         package: &PackageId,
     ) -> Result<(), Failure> {
         let versions = walk(download, followed.head.head().record().catalog, package).await?;
-        let newest = versions.iter().rev().find(|entry| !entry.yanked).or(versions.last());
-        if let Some(newest) = newest {
+        if let Some(newest) = VersionEntry::newest(&versions) {
             self.release_of(download, &followed.entry.chain, package, newest).await?;
         }
         Ok(())

@@ -45,6 +45,7 @@ impl Home {
             version: None,
             namespace: Some("acme".to_owned()),
             key: None,
+            trust_clock: false,
             skip_verify: false,
             dry_run: false,
             min_replicas: 0,

@@ -6,12 +6,12 @@ use std::{path::Path, sync::Arc};
 use ggen_blockstore::{Cid, EntryKind, TreeLimits, list_tree};
 
 use super::{
+    Signing,
     draft::{Content, Draft},
     replicas::Replicas,
 };
 use crate::{
-    ErrorKind, Failure, FetchRequest, FetchTo, PublishContentRequest, Published, Reporter,
-    index::PublishRules,
+    ErrorKind, Failure, FetchRequest, FetchTo, Interrupt, PublishContentRequest, Published, Reporter,
     ops::{
         Operations,
         failure::{self, usage},
@@ -22,7 +22,7 @@ impl Operations {
     /// Brings a directory or a tarball into the store.
     pub(crate) async fn import(self: &Arc<Self>, path: &Path, reporter: Arc<dyn Reporter>) -> Result<Cid, Failure> {
         let (operations, path) = (Arc::clone(self), path.to_owned());
-        failure::blocking(move || Ok(operations.import_remembering(&path, &*reporter)?.root)).await
+        failure::blocking(move || Ok(operations.import_remembering(&path, &*reporter, &|| false)?.root)).await
     }
 
     /// Publishes a tree by its CID.
@@ -33,8 +33,7 @@ impl Operations {
     ) -> Result<Published, Failure> {
         let lease = self.store.lease();
         let new_blocks = self.bring_content(&request, reporter.clone()).await?;
-        let key = request.key.clone();
-        let rules = PublishRules { allow_lower_version: request.allow_lower_version };
+        let signing = Signing::new(request.key.clone(), request.trust_clock);
         let draft = move |operations: &Self| {
             let PublishContentRequest { package, version, content, executables, metadata, dependencies, .. } = request;
             let limits = TreeLimits { max_bytes: operations.config.limits.package_bytes, ..TreeLimits::default() };
@@ -60,7 +59,7 @@ impl Operations {
             let (namespace, name) = (Some(package.namespace().to_owned()), package.name().to_owned());
             Ok(Draft { content, manifest, namespace, name, version, metadata, dependencies })
         };
-        self.publish_draft(key, rules, Replicas::default(), reporter, draft).await
+        self.publish_draft(signing, Replicas::default(), reporter, Interrupt::new(), draft).await
     }
 
     /// Fetches what is missing of the content, and returns how many blocks that were.

@@ -5,7 +5,7 @@ use semver::Version;
 
 use crate::{
     Failure,
-    identity::Timestamp,
+    identity::{PublisherId, Timestamp},
     keys::PublisherKeys,
     ops::failure::{self, usage},
     package::{Dependency, Gpack, ManifestSummary, Metadata, PackageId, Release},
@@ -55,12 +55,17 @@ impl Draft {
         Self { content, manifest, namespace, name, version, metadata, dependencies }
     }
 
+    /// The package, published by `publisher`.
+    pub(super) fn package(&self, publisher: &PublisherId) -> Result<PackageId, Failure> {
+        let short = publisher.short();
+        PackageId::try_new(self.namespace.as_deref().unwrap_or(&short), &self.name).map_err(usage)
+    }
+
     /// The release to be, and the block to store beside it if it has many executables.
     pub(super) fn release(&self, keys: &PublisherKeys, now: Timestamp) -> Result<(Release, Option<Block>), Failure> {
         let publisher = keys.chain.publisher();
-        let short = publisher.short();
         let mut release = Release {
-            package: PackageId::try_new(self.namespace.as_deref().unwrap_or(&short), &self.name).map_err(usage)?,
+            package: self.package(&publisher)?,
             version: self.version.clone(),
             content: self.content.root,
             manifest: self.manifest.root,

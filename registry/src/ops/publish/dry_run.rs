@@ -28,12 +28,12 @@ impl Operations {
         let path = &request.path;
         let (imported, gpack) = if is_directory(path)? {
             let gpack = read_from_disk(path)?;
-            (import(&NullBlockstore::new(), path, None, reporter)?, gpack)
+            (import(&NullBlockstore::new(), path, None, reporter, &|| false)?, gpack)
         } else {
             read_tarball(path, reporter)?
         };
-        let keys = self.keys.publisher(request.key.as_deref().unwrap_or(DEFAULT_KEY))?;
-        let publisher = keys.map(|keys| keys.chain.publisher());
+        let chain = self.keys.chain(request.key.as_deref().unwrap_or(DEFAULT_KEY))?;
+        let publisher = chain.map(|chain| chain.publisher());
         let named = request.namespace.clone().or(gpack.namespace).or_else(|| self.config.namespace.clone());
         let package = match named.or_else(|| publisher.as_ref().map(|publisher| publisher.short())) {
             Some(namespace) => PackageId::try_new(&namespace, &gpack.name).map_err(usage)?.to_string(),
@@ -54,7 +54,8 @@ impl Operations {
             replicas: 0,
             unchanged: false,
             entries: Some(imported.entries.into_iter().map(|entry| entry.path).collect()),
-            recovery_key: None,
+            recovery: None,
+            warnings: Vec::new(),
         })
     }
 }
@@ -62,7 +63,7 @@ impl Operations {
 /// Imports a tarball into nothing, but for what is needed to read its `gpack.toml`.
 fn read_tarball(path: &Path, reporter: &dyn Reporter) -> Result<(Imported, Gpack), Failure> {
     let nodes = Sieve::default();
-    let imported = import(&nodes, path, None, reporter)?;
+    let imported = import(&nodes, path, None, reporter, &|| false)?;
     let mut named = Vec::new();
     match resolve(&nodes, imported.root, GPACK) {
         Ok(file) => {
@@ -77,7 +78,7 @@ fn read_tarball(path: &Path, reporter: &dyn Reporter) -> Result<(Imported, Gpack
         Err(error) => return Err(failure::store(error)),
     }
     let kept = Sieve::keeping(named);
-    import(&kept, path, None, &|_: Progress| {})?;
+    import(&kept, path, None, &|_: Progress| {}, &|| false)?;
     let gpack = read_from_store(&kept, imported.root, path)?;
     Ok((imported, gpack))
 }

@@ -20,7 +20,7 @@ use crate::{
 /// Label of the pins of a publisher's records: log, head, identity, nodes of the catalog tree.
 pub(crate) const RECORD: &str = "record";
 /// What a step adds is under this and its head as long as it is under way.
-const ADDED: &str = "step/added/";
+pub(crate) const ADDED: &str = "step/added/";
 /// What it replaces, likewise.
 const REPLACED: &str = "step/replaced/";
 

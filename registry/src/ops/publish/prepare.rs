@@ -24,12 +24,18 @@ pub(super) const GPACK: &str = "gpack.toml";
 const MANIFEST_BATCH: usize = 16;
 
 impl Operations {
-    pub(super) fn prepare(&self, path: &Path, reporter: &dyn Reporter) -> Result<Draft, Failure> {
+    /// `cancelled` is asked from time to time whether to go on.
+    pub(super) fn prepare(
+        &self,
+        path: &Path,
+        reporter: &dyn Reporter,
+        cancelled: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Draft, Failure> {
         if is_directory(path)? {
             // What is wrong with the package is said before it is hashed.
             read_from_disk(path)?;
         }
-        let imported = self.import_remembering(path, reporter)?;
+        let imported = self.import_remembering(path, reporter, cancelled)?;
         let limit = self.config.limits.package_bytes;
         if imported.size_bytes > limit {
             let message =
@@ -43,9 +49,14 @@ impl Operations {
 
     /// Imports a directory or a tarball into the store. Files of a directory that nobody touched since it was imported
     /// last are not read.
-    pub(super) fn import_remembering(&self, path: &Path, reporter: &dyn Reporter) -> Result<Imported, Failure> {
+    pub(super) fn import_remembering(
+        &self,
+        path: &Path,
+        reporter: &dyn Reporter,
+        cancelled: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Imported, Failure> {
         let known = self.imports.of(path);
-        let imported = import(&*self.store, path, known.as_deref(), reporter)?;
+        let imported = import(&*self.store, path, known.as_deref(), reporter, cancelled)?;
         let (files, known) = (imported.files, imported.files_known);
         tracing::debug!(target: "ggen_marketplace::backend::p2p", files, known, "imported");
         self.imports.tidy();
@@ -93,13 +104,15 @@ pub(super) fn import(
     path: &Path,
     known: Option<&Path>,
     reporter: &dyn Reporter,
+    cancelled: &(dyn Fn() -> bool + Sync),
 ) -> Result<Imported, Failure> {
     let progress = |at: ImportProgress| {
         let (files, bytes, total_bytes) = (at.files, at.bytes, at.total_bytes);
         reporter.report(Progress::Importing { files, bytes, total_bytes });
     };
     let progress: &(dyn Fn(ImportProgress) + Sync) = &progress;
-    let options = ImportOptions { progress: Some(progress), known, ..ImportOptions::default() };
+    let options =
+        ImportOptions { progress: Some(progress), cancelled: Some(cancelled), known, ..ImportOptions::default() };
     let is_directory = is_directory(path)?;
     if !is_directory && path.file_name().is_some_and(|name| name == GPACK) {
         let directory = path.parent().unwrap_or(path).display();

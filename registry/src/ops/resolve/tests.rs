@@ -2,9 +2,11 @@ use std::{sync::Arc, time::Instant};
 
 use tempfile::TempDir;
 
+use super::{Wanted, choose};
 use crate::{
     ErrorKind, Progress, Registry,
-    index::{ClaimQuestion, actor::Actor},
+    identity::RecordCid,
+    index::{ClaimQuestion, VersionEntry, actor::Actor},
     node::Protocol,
     ops::testing::{address, connect, eventually, fetch, fetch_request, open, publish},
 };
@@ -117,4 +119,41 @@ async fn a_question_for_a_claim_is_answered_with_one_or_with_nothing() {
     assert_eq!(book.get(&bob.operations().node().unwrap().peer_id()).map(|record| record.failed), Some(1));
     alice.shutdown().await.unwrap();
     bob.shutdown().await.unwrap();
+}
+
+/// Versions as a catalog lists them; a `-` at the end marks those that are yanked.
+fn entries(versions: &[&str]) -> Vec<VersionEntry> {
+    let entry = |text: &&str| {
+        let block = ggen_blockstore::Block::dag_cbor(text.as_bytes().to_vec()).unwrap();
+        VersionEntry {
+            version: text.trim_end_matches('-').parse().unwrap(),
+            release: RecordCid::new(*block.cid()).unwrap(),
+            yanked: text.ends_with('-'),
+            signatures: Vec::new(),
+        }
+    };
+    versions.iter().map(entry).collect()
+}
+
+#[track_caller]
+fn chosen(requirement: &str, versions: &[&str], expected: Option<&str>) {
+    let (package, requirement) = ("acme/http".parse().unwrap(), requirement.parse().unwrap());
+    let wanted = Wanted { publisher: None, package: &package, requirement: &requirement };
+    let entries = entries(versions);
+    let chosen = choose(&entries, &wanted).ok().map(|entry| entry.version.to_string());
+    assert_eq!(chosen.as_deref(), expected, "{requirement} of {versions:?}");
+}
+
+/// Publishers of today refuse a second build of a version; catalogs of others may have them.
+#[test]
+fn builds_of_one_version_are_told_apart_and_yanked_ones_are_chosen_only_by_name() {
+    for versions in [&["1.0.0", "1.0.0+a", "1.0.0+b-"][..], &["1.0.0", "1.0.0+a-", "1.0.0+b-"], &["1.0.0"]] {
+        chosen("=1.0.0", versions, Some("1.0.0"));
+        chosen("latest", versions, Some("1.0.0"));
+    }
+    chosen("=1.0.0", &["1.0.0-", "1.0.0+a-", "1.0.0+b"], Some("1.0.0+b"));
+    chosen("=1.0.0", &["1.0.0-", "1.0.0+a-"], Some("1.0.0"));
+    chosen("=1.0.0+a", &["1.0.0", "1.0.0+a-", "1.0.0+b"], Some("1.0.0+a"));
+    chosen("=1.0.0+c", &["1.0.0", "1.0.0+a"], None);
+    chosen("^1", &["1.0.0-", "1.0.0+a-"], None);
 }

@@ -69,7 +69,7 @@ async fn content_that_does_not_fit_is_refused_however_it_is_asked_for() {
         metadata: crate::package::Metadata::default(),
         dependencies: Vec::new(),
         key: None,
-        allow_lower_version: false,
+        trust_clock: false,
     };
     let refused = bob.publish_content(request, silent()).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Failed, "{refused:?}");

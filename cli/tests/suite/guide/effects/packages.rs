@@ -40,17 +40,24 @@ pub(super) fn publishes_as(reader: &mut Reader, command: &str) {
     assert_eq!(published_versions(reader), ["1.2.3"]);
 }
 
-/// The order of versions is one of the checks that `--skip-verify` skips.
+/// A lower version than the newest needs no flag, and `--skip-verify` does it no harm.
 pub(super) fn publishes_a_lower_version(reader: &mut Reader, command: &str) {
     let manifest = reader.work().join("my-package/gpack.toml");
     let text = fs::read_to_string(&manifest).unwrap();
     fs::write(&manifest, text.replace("1.0.0", "1.1.0")).unwrap();
-    let refused = reader.type_in(command.trim_end_matches(" --skip-verify")).expect_code(1);
-    assert!(refused.stderr.contains("--skip-verify"), "{refused:?}");
     let printed = reader.works(command);
     assert!(printed.contains("my-package@1.1.0"), "{printed}");
     assert_eq!(published_versions(reader), ["1.2.3"], "the newest stays the newest");
     somebody_publishes(reader);
+}
+
+pub(super) fn shows_the_recovery_key(reader: &mut Reader, command: &str) {
+    assert!(reader.works(command).starts_with("-----BEGIN PRIVATE KEY-----"));
+}
+
+pub(super) fn removes_the_recovery_key(reader: &mut Reader, command: &str) {
+    reader.works(command);
+    reader.type_in("ggen marketplace p2p key recovery show").expect_code(4);
 }
 
 /// What there is to be found.

@@ -15,8 +15,8 @@ use ggen_blockstore::{Blockstore, Error, Lease, MemoryBlockstore, PutReport, Res
 
 use super::*;
 use crate::{
-    Config, GcRequest, InfoRequest, Mode, Registry, VerifyRequest, YankRequest,
-    ops::loopback::{PATIENCE, publish, silent, try_publish},
+    Config, ErrorKind, GcRequest, InfoRequest, Interrupt, Mode, Registry, VerifyRequest, YankRequest,
+    ops::loopback::{PATIENCE, publish, publish_until, silent, try_publish},
     place::Place,
 };
 
@@ -25,11 +25,17 @@ use crate::{
 struct Mortal {
     memory: MemoryBlockstore,
     left: AtomicU64,
+    /// Instead of dying it interrupts the publish, and goes on.
+    interrupt: Option<Interrupt>,
 }
 
 impl Mortal {
     fn change(&self) -> Result<()> {
         let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if let (Err(_), Some(interrupt)) = (left, &self.interrupt) {
+            interrupt.trigger();
+            return Ok(());
+        }
         left.map(drop).map_err(|_| Error::io("write", Path::new("store"))(io::Error::other("it has died")))
     }
 }
@@ -142,9 +148,10 @@ async fn a_publish_that_died_anywhere_leaves_the_pins_of_before_or_of_after() {
         publish(&registry, "one", "1.0.0", 1, 10).await;
         registry.shutdown().await.unwrap();
 
-        let mortal = Mortal { memory: store.clone(), left: changes.into() };
+        let mortal = Mortal { memory: store.clone(), left: changes.into(), interrupt: None };
         let registry = open(home.path(), Arc::new(mortal)).await;
-        let survived = try_publish(&registry, "two", "1.0.0", 1, 10).await.is_ok();
+        let outcome = try_publish(&registry, "two", "1.0.0", 1, 10).await;
+        let survived = outcome.as_ref().is_ok_and(|published| published.warnings.is_empty());
         // A dead store cannot be synced.
         drop(registry.shutdown().await);
 
@@ -152,6 +159,7 @@ async fn a_publish_that_died_anywhere_leaves_the_pins_of_before_or_of_after() {
         let left = labels(&store);
         assert!(left == before || left == after, "after {changes} changes: {left:?}");
         let was_done = left == after;
+        assert_eq!(outcome.is_ok(), was_done, "after {changes} changes: {outcome:?}");
         *if was_done { &mut done } else { &mut undone } += 1;
         check(&registry, if was_done { &["one", "two"] } else { &["one"] }).await;
         assert_eq!(publish(&registry, "two", "1.0.0", 1, 10).await.unchanged, was_done);
@@ -168,7 +176,7 @@ async fn a_publish_that_died_anywhere_leaves_the_pins_of_before_or_of_after() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_publish_left_the_next_puts_in_order_without_a_restart() {
     let (home, store) = (tempfile::tempdir().unwrap(), MemoryBlockstore::new());
-    let mortal = Arc::new(Mortal { memory: store.clone(), left: u64::MAX.into() });
+    let mortal = Arc::new(Mortal { memory: store.clone(), left: u64::MAX.into(), interrupt: None });
     let registry = open(home.path(), mortal.clone()).await;
     publish(&registry, "one", "1.0.0", 1, 10).await;
     // The disk is full in the middle of the pins, and has room again.
@@ -182,8 +190,48 @@ async fn what_one_publish_left_the_next_puts_in_order_without_a_restart() {
     mortal.left.store(u64::MAX, Ordering::Relaxed);
     let version = "1.0.0".parse().unwrap();
     let package = "tests/one".parse().unwrap();
-    registry.yank(YankRequest { package, version, undo: false, reason: None, key: None }).await.unwrap();
+    registry
+        .yank(YankRequest { package, version, undo: false, reason: None, key: None, trust_clock: false })
+        .await
+        .unwrap();
     let left = labels(&store);
     assert!(left.keys().all(|label| label == RECORD || label == "release/tests/one@1.0.0"), "{left:?}");
     check(&registry, &["one@=1.0.0"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_at_any_change_of_the_store_tells_the_truth() {
+    let mut done = Vec::new();
+    for changes in 0.. {
+        let (home, store) = (tempfile::tempdir().unwrap(), MemoryBlockstore::new());
+        let registry = open(home.path(), Arc::new(store.clone())).await;
+        publish(&registry, "one", "1.0.0", 1, 10).await;
+        registry.shutdown().await.unwrap();
+        let before = labels(&store);
+
+        let interrupt = Interrupt::new();
+        let mortal = Mortal { memory: store.clone(), left: changes.into(), interrupt: Some(interrupt.clone()) };
+        let registry = open(home.path(), Arc::new(mortal)).await;
+        let outcome = publish_until(&registry, ("two", "1.0.0"), 1, 10, interrupt).await;
+        // What was interrupted is not waited for: it clears up after itself.
+        drop(registry.operations().publishing.lock().await);
+        registry.shutdown().await.unwrap();
+        let registry = open(home.path(), Arc::new(store.clone())).await;
+        let was_done = labels(&store) != before;
+        match &outcome {
+            Ok(_) => assert!(was_done),
+            Err(failure) => {
+                assert_eq!(failure.kind, ErrorKind::Interrupted, "{failure:?}");
+                assert_eq!(failure.message.contains("tests/two@1.0.0 is published already"), was_done, "{failure:?}");
+            }
+        }
+        check(&registry, if was_done { &["one", "two"] } else { &["one"] }).await;
+        publish(&registry, "two", "1.0.0", 1, 10).await;
+        registry.shutdown().await.unwrap();
+        done.push(was_done);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    assert!(!done[0] && done[done.len() - 1], "{done:?}");
 }

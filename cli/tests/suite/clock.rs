@@ -1,0 +1,120 @@
+//! Clocks that are wrong: a home stays usable, nothing is signed that others would refuse, and what cannot be believed is
+//! refused with the two times.
+
+use std::fs;
+
+use crate::support::{Home, check_human, check_json, package, tree};
+
+const HOUR: i64 = 3600;
+const TEN_YEARS: i64 = 10 * 365 * 24 * HOUR;
+
+/// When the publisher's last head says that it was signed.
+fn issued(home: &Home, name: &str) -> String {
+    let info = home.p2p(&["--format", "json", "info", name, "--offline"]).expect_code(0).json();
+    info["claims"][0]["issued"].as_str().unwrap().to_owned()
+}
+
+/// Publishes `acme/x` in this version, with `more` arguments.
+fn publish(home: &Home, version: &str, more: &[&str]) -> crate::support::Output {
+    let root = package(&home.work().join("x"), "x", version);
+    home.p2p(&[&["publish", root.to_str().unwrap(), "--namespace", "acme"], more].concat())
+}
+
+#[test]
+fn publish_with_a_fast_clock_leaves_a_home_that_works_and_signs_again_when_the_user_says_so() {
+    let home = Home::on_loopback();
+    home.set_clock(TEN_YEARS);
+    publish(&home, "1.0.0", &[]).expect_code(0);
+    home.set_clock(0);
+    let then = issued(&home, "acme/x");
+    for args in [
+        &["key", "list"][..],
+        &["gc"],
+        &["pin", "ls"],
+        &["mirror", "ls"],
+        &["verify"],
+        &["search", "x", "--local"],
+        &["fetch", "acme/x", "--offline", "-o", "copy"],
+    ] {
+        home.p2p(args).expect_code(0);
+    }
+    assert!(tree(&home.work().join("copy")) == tree(&home.work().join("x")));
+
+    let parts = [then.as_str(), "this machine's clock says 20", "set this machine's clock", "--trust-clock"];
+    check_human(&publish(&home, "1.1.0", &[]), 1, &parts);
+    check_json(&home.p2p(&["--format", "json", "yank", "acme/x@1.0.0"]), 1, &["signs nothing now", "--trust-clock"]);
+    {
+        let _node = home.start(&[]);
+        home.p2p(&["status"]).expect_code(0);
+        home.p2p(&["doctor", "acme/x"]);
+        check_human(&publish(&home, "1.1.0", &[]), 1, &parts);
+        home.p2p(&["search", "x", "--local"]).expect_code(0);
+    }
+    let hits = home.p2p(&["--format", "json", "search", "x", "--local"]).expect_code(0).json();
+    assert_eq!(hits[0]["version"], "1.0.0", "nothing was signed");
+
+    publish(&home, "1.1.0", &["--trust-clock"]).expect_code(0);
+    assert!(issued(&home, "acme/x") < then, "the new head is of now");
+    publish(&home, "1.2.0", &[]).expect_code(0);
+    home.p2p(&["yank", "acme/x@1.0.0"]).expect_code(0);
+}
+
+#[test]
+fn clock_that_was_set_back_publishes_nothing_or_says_so() {
+    let home = Home::on_loopback();
+    publish(&home, "1.0.0", &[]).expect_code(0);
+    home.set_clock(-HOUR);
+    publish(&home, "1.1.0", &[]).expect_code(1);
+    home.p2p(&["fetch", "acme/x@=1.1.0", "--offline"]).expect_code(4);
+    // As far as clocks of honest machines differ, it is no matter.
+    home.set_clock(-HOUR / 6);
+    publish(&home, "1.1.0", &[]).expect_code(0);
+    home.set_clock(-HOUR);
+    publish(&home, "1.2.0", &["--trust-clock"]).expect_code(0);
+    home.p2p(&["fetch", "acme/x@=1.2.0", "--offline"]).expect_code(0);
+}
+
+#[test]
+fn claim_that_a_clock_makes_unbelievable_is_refused_with_both_times() {
+    let (alice, bob) = (Home::on_loopback(), Home::on_loopback());
+    alice.set_clock(2 * HOUR);
+    let fast = alice.start(&[]);
+    publish(&alice, "1.0.0", &[]).expect_code(0);
+    let then = issued(&alice, "acme/x");
+    let fetch = ["fetch", "acme/x", "--provider", fast.address(), "--timeout", "20"];
+    let parts = ["acme/x", &then, "this machine's clock says", "clock"];
+    check_human(&bob.p2p(&fetch), 3, &parts);
+    check_json(&bob.p2p(&[&["--format", "json"], &fetch[..]].concat()), 3, &["acme/x", "clock"]);
+    // Ours that is behind looks the same; with both wrong alike there is nothing wrong.
+    bob.set_clock(2 * HOUR);
+    bob.p2p(&fetch).expect_code(0);
+    drop(fast);
+
+    // The publisher's clock is right again, and it says so: what it signs now is taken, whatever was signed before.
+    let carol = Home::on_loopback();
+    alice.set_clock(0);
+    let right = alice.start(&[]);
+    publish(&alice, "1.1.0", &["--trust-clock"]).expect_code(0);
+    let fetch = ["--format", "json", "fetch", "acme/x", "--provider", right.address(), "-o", "copy"];
+    assert_eq!(carol.p2p(&fetch).expect_code(0).json()["version"], "1.1.0");
+}
+
+#[test]
+fn what_goes_wrong_after_the_commit_is_a_warning() {
+    let home = Home::on_loopback();
+    publish(&home, "1.0.0", &[]).expect_code(0);
+    // The head cannot be kept beside the key: its new file cannot be made.
+    let obstacle = home.path().join("keys/default.partial");
+    fs::create_dir(&obstacle).unwrap();
+    let published = publish(&home, "1.1.0", &[]).expect_code(0);
+    assert!(published.stderr.contains("warning: the new head is not kept"), "{published:?}");
+    assert!(published.stdout.contains("published acme/x@1.1.0"), "{published:?}");
+    home.p2p(&["fetch", "acme/x@=1.1.0", "--offline"]).expect_code(0);
+    let yanked = home.p2p(&["--format", "json", "yank", "acme/x@1.0.0"]).expect_code(0);
+    assert_eq!(yanked.json()["warnings"].as_array().map(Vec::len), Some(1), "{yanked:?}");
+    let before = fs::read(home.path().join("keys/default.head")).unwrap();
+    fs::remove_dir(&obstacle).unwrap();
+    home.p2p(&["key", "list"]).expect_code(0);
+    assert!(fs::read(home.path().join("keys/default.head")).unwrap() != before, "the next start keeps it");
+    publish(&home, "1.2.0", &[]).expect_code(0);
+}

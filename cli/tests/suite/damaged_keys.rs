@@ -1,0 +1,197 @@
+//! Files under `keys/` that are damaged: what can be made again is, with a warning; what cannot stops what needs it and
+//! nothing else, and names the file.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::support::{Home, Random, check_human, package};
+
+fn published() -> Home {
+    let home = Home::on_loopback();
+    for name in ["one", "two"] {
+        home.publish(&package(&home.work().join(name), name, "1.0.0"));
+    }
+    home
+}
+
+/// Publishes the next version of `acme/one`, which must follow what was published before.
+#[track_caller]
+fn publishes(home: &Home, version: &str) {
+    let published = home.publish(&package(&home.work().join("one"), "one", version));
+    let info = home.p2p(&["--format", "json", "info", "acme/one", "--offline"]).expect_code(0).json();
+    assert_eq!((&info["version"], &info["publisher"]), (&version.into(), &published["publisher"]));
+    assert_eq!(info["claims"].as_array().map(Vec::len), Some(1), "a second publisher was made");
+}
+
+fn key_files(home: &Home) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(home.path().join("keys")).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => copy_tree(&entry.path(), &target),
+            kind if kind.is_file() => drop(fs::copy(entry.path(), target).unwrap()),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn one_flipped_bit_in_any_key_file_is_put_right() {
+    let mut random = Random::seeded();
+    let home = published();
+    let saved = home.work().join("saved");
+    copy_tree(&home.path(), &saved);
+    for without_catalog in [false, true] {
+        for path in key_files(&home) {
+            fs::remove_dir_all(home.path()).unwrap();
+            copy_tree(&saved, &home.path());
+            let mut bytes = fs::read(&path).unwrap();
+            let bit = random.below(bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &bytes).unwrap();
+            if without_catalog {
+                fs::remove_file(home.path().join("catalog.db")).unwrap();
+            }
+            eprintln!("bit {bit} of {}, without the catalog: {without_catalog}", path.display());
+            let listed = home.p2p(&["--format", "json", "key", "list"]).expect_code(0);
+            assert!(listed.json().as_array().unwrap().iter().all(|key| key.get("problem").is_none()), "{listed:?}");
+            home.p2p(&["search", "two", "--local"]).expect_code(0);
+            drop(home.start(&[]));
+            publishes(&home, "1.1.0");
+        }
+    }
+}
+
+#[test]
+fn head_and_identity_that_are_gone_or_unreadable_are_made_again() {
+    for file in ["default.head", "default.identity"] {
+        for contents in [None, Some(""), Some("nonsense")] {
+            for without_catalog in [false, true] {
+                let home = published();
+                let path = home.path().join("keys").join(file);
+                match contents {
+                    None => fs::remove_file(&path).unwrap(),
+                    Some(contents) => fs::write(&path, contents).unwrap(),
+                }
+                if without_catalog {
+                    fs::remove_file(home.path().join("catalog.db")).unwrap();
+                }
+                let listed = home.p2p(&["key", "list"]).expect_code(0);
+                if contents.is_some() || file == "default.identity" {
+                    assert!(
+                        listed.stderr.contains("warning: ") && listed.stderr.contains("is made again"),
+                        "{listed:?}"
+                    );
+                }
+                assert_eq!(home.p2p(&["key", "list"]).expect_code(0).stderr, "", "once is enough");
+                publishes(&home, "1.1.0");
+            }
+        }
+    }
+}
+
+#[test]
+fn key_that_cannot_be_made_again_stops_what_needs_it_and_nothing_else() {
+    let home = published();
+    let root = package(&home.work().join("one"), "one", "1.1.0");
+    let publish = ["publish", root.to_str().unwrap(), "--namespace", "acme"];
+    let damaged = |file: &str| {
+        let path = home.path().join("keys").join(file);
+        let before = fs::read(&path).unwrap();
+        fs::write(&path, [9; 20]).unwrap();
+        let listed = home.p2p(&["key", "list"]).expect_code(0);
+        for args in [&["search", "one", "--local"][..], &["gc"], &["verify"], &["pin", "ls"]] {
+            home.p2p(args).expect_code(0);
+        }
+        home.p2p(&["fetch", "acme/one", "--offline", "--update", "-o", "copy"]).expect_code(0);
+        (path, before, listed)
+    };
+    let (path, before, listed) = damaged("default.key");
+    assert!(
+        listed.stdout.contains("cannot be used: the key file") && listed.stdout.contains("default.key"),
+        "{listed:?}"
+    );
+    check_human(&home.p2p(&publish), 1, &["default.key", "is damaged", "put a copy of that file back"]);
+    {
+        let _node = home.start(&[]);
+        check_human(&home.p2p(&publish), 1, &["default.key", "is damaged"]);
+    }
+    fs::write(&path, before).unwrap();
+
+    let (path, _, _) = damaged("default.timestamp.key");
+    home.p2p(&publish).expect_code(0);
+    assert_eq!(fs::read(&path).unwrap(), [9; 20], "nothing is made up");
+
+    let (path, _, listed) = damaged("node.key");
+    assert!(listed.stdout.contains("node.key"), "{listed:?}");
+    check_human(&home.p2p(&["start"]), 1, &["node.key", "is damaged", "move it away"]);
+    fs::remove_file(path).unwrap();
+    drop(home.start(&[]));
+}
+
+#[test]
+fn catalog_that_lacks_what_was_signed_last_opens_and_signs_nothing() {
+    let home = published();
+    let saved = home.work().join("saved");
+    copy_tree(&home.path(), &saved);
+    publishes(&home, "1.1.0");
+    // The head is of today, all else of yesterday: on top of that, a publish would be a second history.
+    let head = fs::read(home.path().join("keys/default.head")).unwrap();
+    fs::remove_dir_all(home.path()).unwrap();
+    copy_tree(&saved, &home.path());
+    fs::write(home.path().join("keys/default.head"), head).unwrap();
+    let listed = home.p2p(&["key", "list"]).expect_code(0);
+    assert!(listed.stderr.contains("what `default` has published is not all here"), "{listed:?}");
+    home.p2p(&["fetch", "acme/one", "--offline", "-o", "copy"]).expect_code(0);
+    let root = package(&home.work().join("one"), "one", "1.2.0");
+    let refused = home.p2p(&["publish", root.to_str().unwrap(), "--namespace", "acme"]).expect_code(1);
+    assert!(refused.stderr.contains("entry 3 of its log") && refused.stderr.contains("second history"), "{refused:?}");
+}
+
+#[test]
+fn publish_after_a_backup_was_restored_goes_on_from_what_others_have() {
+    let (alice, hub) = (Home::on_loopback(), Home::on_loopback());
+    hub.configure("mdns = false\nlisten_addresses = [\"/ip4/127.0.0.1/tcp/0\"]\n[[mirror.rules]]\nwhat = \"all\"\n");
+    let kept = hub.start(&[]);
+    let publish = |version: &str| {
+        let root = package(&alice.work().join("one"), "one", version);
+        let path = root.to_str().unwrap().to_owned();
+        let args = ["--format", "json", "publish", &path, "--namespace", "acme", "--min-replicas", "1"];
+        alice.p2p(&args).expect_code(0).json()
+    };
+    let mut node = alice.start(&["--bootstrap", kept.address()]);
+    publish("1.0.0");
+    node.kill();
+    let saved = alice.work().join("saved");
+    copy_tree(&alice.path(), &saved);
+    node = alice.start(&["--bootstrap", kept.address()]);
+    publish("1.1.0");
+    publish("1.2.0");
+    node.kill();
+    fs::remove_dir_all(alice.path()).unwrap();
+    copy_tree(&saved, &alice.path());
+
+    let _node = alice.start(&["--bootstrap", kept.address()]);
+    // The newer head comes with the exchange of catalogs; the catalog that it stands for does not.
+    let known = || {
+        let hits = alice.p2p(&["--format", "json", "search", "one", "--local"]).expect_code(0).json();
+        hits[0]["version"] == "1.2.0"
+    };
+    while !known() {
+        std::thread::yield_now();
+    }
+    publish("1.3.0");
+    let listed = alice.p2p(&["--format", "json", "info", "acme/one", "--versions"]).expect_code(0).json();
+    assert_eq!(listed["releases"].as_array().map(Vec::len), Some(4), "{listed}");
+    assert_eq!(listed["claims"][0]["two_histories"], false);
+    let fetched = hub.p2p(&["--format", "json", "fetch", "acme/one", "-o", "copy"]).expect_code(0).json();
+    assert_eq!(fetched["version"], "1.3.0");
+}
