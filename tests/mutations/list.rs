@@ -107,8 +107,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "yanks",
         file: "registry/src/ops/resolve.rs",
-        find: "filter(|entry| !entry.yanked || requirement.is_exact())",
-        replace: "filter(|entry| !entry.yanked || !requirement.is_exact())",
+        find: "newest(requirement, false).or_else(named)",
+        replace: "newest(requirement, true).or_else(named)",
         noticed_by: &["packages::deleting_is_yanking"],
     },
 ];
