@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{Cid, Refusal};
+use crate::{Cid, Finding, Refusal};
 
 /// Result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -98,6 +98,12 @@ pub enum Error {
         /// What is wrong with it.
         refusal: Refusal,
     },
+    /// Files that must not go into a tree; see [`ImportOptions::inspect`](crate::ImportOptions::inspect).
+    #[error("{} must not go in: {}", files(findings), named(findings))]
+    Withheld {
+        /// All of them.
+        findings: Vec<Finding>,
+    },
     /// An archive that is damaged, truncated, a bomb, or of another format.
     #[error("cannot read the archive: {reason}")]
     Archive {
@@ -160,4 +166,13 @@ impl Error {
     pub(crate) fn archive(reason: impl Into<String>) -> Self {
         Self::Archive { reason: reason.into(), source: None }
     }
+}
+
+fn files(findings: &[Finding]) -> String {
+    if findings.len() == 1 { "a file".to_owned() } else { format!("{} files", findings.len()) }
+}
+
+fn named(findings: &[Finding]) -> String {
+    let named = findings.iter().map(|Finding { path, what }| format!("`{path}` ({what})"));
+    named.collect::<Vec<_>>().join(", ")
 }

@@ -41,9 +41,10 @@ pub use segment::{SegmentBlockstore, SegmentOptions};
 pub use store::{Blockstore, MAX_PIN_LABEL_BYTES, Pin, PinMode, PutReport, StoreStats};
 pub use unixfs::{
     ARCHIVE_RATIO_FREE_BYTES, ArchiveLimits, DirectoryNode, Entry, EntryKind, ExportOptions, ExportProgress, Exported,
-    FileNode, FileReader, ImportOptions, ImportProgress, Imported, Listed, Listing, MAX_ARCHIVE_BYTES,
-    MAX_ARCHIVE_RATIO, MAX_DEPTH, MAX_ENTRIES, MAX_LINK_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_STRANGERS,
-    MAX_TREE_PATH_BYTES, Node, PathStep, PathWalk, Profile, Refusal, ShardEstimate, ShardNode, Staged, Tree,
-    TreeLimits, UnixfsData, UnixfsKind, Updated, export_directory, export_tar, import_directory, import_file,
-    import_tarball, list_directory, list_tarball, list_tree, resolve, stage_directory, update_directory,
+    FileNode, FileReader, Finding, INSPECTED_BYTES, ImportOptions, ImportProgress, Imported, Inspect, LeavesOut,
+    Listed, Listing, LookUp, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO, MAX_DEPTH, MAX_ENTRIES, MAX_LINK_BYTES,
+    MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_STRANGERS, MAX_TREE_PATH_BYTES, Node, PathStep, PathWalk, Profile, Refusal,
+    Selection, ShardEstimate, ShardNode, Staged, Tree, TreeLimits, UnixfsData, UnixfsKind, Updated, export_directory,
+    export_tar, import_directory, import_file, import_tarball, list_directory, list_tarball, list_tree, resolve,
+    stage_directory, update_directory,
 };

@@ -15,6 +15,7 @@ mod error;
 mod export;
 mod file;
 mod hamt;
+mod ignore;
 mod import;
 mod known;
 mod listing;
@@ -39,8 +40,10 @@ pub use export::{
     ExportOptions, ExportProgress, Exported, MAX_STRANGERS, Staged, Updated, export_directory, export_tar,
     stage_directory, update_directory,
 };
-pub use import::{ImportOptions, ImportProgress, Imported, import_directory, import_file};
-pub use listing::{EntryKind, Listed, Listing, list_directory};
+pub use import::{
+    Finding, INSPECTED_BYTES, ImportOptions, ImportProgress, Imported, Inspect, import_directory, import_file,
+};
+pub use listing::{EntryKind, LeavesOut, Listed, Listing, LookUp, Selection, list_directory};
 pub use name::{MAX_DEPTH, MAX_ENTRIES, MAX_LINK_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_TREE_PATH_BYTES};
 pub use node::{DirectoryNode, FileNode, Node, ShardNode};
 pub use profile::{Profile, ShardEstimate};

@@ -8,7 +8,7 @@ mod decode;
 mod entries;
 mod tar_reader;
 
-use std::io::Read;
+use std::{collections::BTreeMap, io::Read};
 
 use bytes::Bytes;
 use decode::Input;
@@ -16,11 +16,10 @@ use entries::{Entries, Item};
 use tar_reader::{TarKind, TarReader};
 
 use super::{
-    ImportOptions, ImportProgress, Imported, Listed, Listing, Profile,
+    INSPECTED_BYTES, ImportOptions, ImportProgress, Imported, Listed, Listing, Profile,
     directory::symlink,
     file::{Child, FileBuilder, leaf_block},
-    import::chunk_buffers,
-    listing::EntryKind,
+    import::{Findings, Nowhere, chunk_buffers},
     name::check_link,
     pipeline::{run_in_order, threads},
     sink::StoreSink,
@@ -58,8 +57,9 @@ impl Default for ArchiveLimits {
 ///
 /// # Errors
 /// [`Error::Archive`] for one that is damaged, truncated, a bomb or of another format; [`Error::Refused`] for an unsafe
-/// entry: an absolute path, `..`, something twice, a link that leaves the tree, a device; a store error. Blocks put before
-/// the error stay, unpinned.
+/// entry: an absolute path, `..`, something twice, a link that leaves the tree, a device; [`Error::Withheld`] with every file
+/// that must not go in, and every directory that the [`Selection`](super::Selection) leaves out: an archive goes in whole or
+/// not at all; a store error. Blocks put before the error stay, unpinned; those of files that must not go in are not put.
 pub fn import_tarball<S: Blockstore + ?Sized>(
     store: &S,
     reader: &mut dyn Read,
@@ -75,8 +75,21 @@ pub fn import_tarball<S: Blockstore + ?Sized>(
         open: None,
     };
     let files = hash_chunks(&mut archive, options, &mut sink)?;
-    let (root, listing) = build(archive.entries, &files, &options.profile, &mut sink)?;
-    Ok(Imported::new(root, listing, sink.finish()?, lease))
+    let left_out = archive.entries.left_out(&options.selection);
+    if !left_out.is_empty() {
+        return Err(Error::Withheld { findings: left_out });
+    }
+    let items = archive.entries.into_sorted()?;
+    let listing = list(&items)?;
+    let mut findings = Findings::by_path(&listing, options);
+    for (entry, (_, item)) in items.iter().enumerate() {
+        if let Item::File { number, .. } = item {
+            findings.add(entry, files.found.get(number).copied());
+        }
+    }
+    let found = findings.finish(&listing)?;
+    let root = build(items, &files.children, &options.profile, &mut sink)?;
+    Ok(Imported { found, ..Imported::new(root, listing, sink.finish()?, lease) })
 }
 
 /// A chunk of a file in the archive.
@@ -84,6 +97,16 @@ pub fn import_tarball<S: Blockstore + ?Sized>(
 struct Chunk {
     bytes: Bytes,
     last: bool,
+    /// The path of the file of which this is all, if its content is inspected.
+    inspected: Option<String>,
+}
+
+/// The files of an archive, by number.
+#[derive(Debug, Default)]
+struct Files {
+    children: Vec<Child>,
+    /// Of those in which something was found: what.
+    found: BTreeMap<usize, &'static str>,
 }
 
 /// An archive that is being read, chunk by chunk.
@@ -98,10 +121,12 @@ struct Archive<'a> {
 
 impl Archive<'_> {
     fn next_chunk(&mut self) -> Result<Option<Chunk>> {
+        let mut inspected = None;
         while self.open.is_none() {
             let Some(entry) = self.tar.next_entry()? else { return Ok(None) };
             let size = entry.size;
             let is_file = entry.kind == TarKind::File;
+            inspected = (size <= INSPECTED_BYTES).then(|| String::from_utf8_lossy(&entry.path).into_owned());
             if self.entries.add(entry)? && is_file {
                 self.open = Some(size);
             }
@@ -114,7 +139,7 @@ impl Archive<'_> {
         if left > length {
             self.open = Some(left - length);
         }
-        Ok(Some(Chunk { bytes: self.buffers.freeze(bytes), last: left == length }))
+        Ok(Some(Chunk { bytes: self.buffers.freeze(bytes), last: left == length, inspected }))
     }
 }
 
@@ -127,31 +152,38 @@ impl Iterator for Archive<'_> {
 }
 
 /// Reads and hashes the whole archive, and returns its files in order.
-fn hash_chunks(archive: &mut Archive<'_>, options: &ImportOptions<'_>, sink: &mut impl Sink) -> Result<Vec<Child>> {
+fn hash_chunks(archive: &mut Archive<'_>, options: &ImportOptions<'_>, sink: &mut impl Sink) -> Result<Files> {
     let profile = options.profile;
-    let mut files = Vec::new();
+    let mut files = Files::default();
     let mut progress = ImportProgress::default();
     let mut builder = FileBuilder::new(profile);
-    let hash = |chunk: Chunk| -> Result<(Block, u64, bool)> {
+    let hash = |chunk: Chunk| -> Result<(Block, u64, bool, Option<&'static str>)> {
         let length = chunk.bytes.len() as u64;
-        Ok((leaf_block(&profile, chunk.bytes)?, length, chunk.last))
+        let found = chunk.inspected.and_then(|path| options.inspect_content(&path, &chunk.bytes));
+        Ok((leaf_block(&profile, chunk.bytes)?, length, chunk.last, found))
     };
-    run_in_order(threads(options.threads), archive, hash, |(block, length, last)| {
-        builder.push(block, length, sink)?;
+    run_in_order(threads(options.threads), archive, hash, |(block, length, last, found)| {
+        if let Some(what) = found {
+            files.found.insert(files.children.len(), what);
+        }
+        let refused = !options.take_found && !files.found.is_empty();
+        match refused {
+            true => builder.push(block, length, &mut Nowhere)?,
+            false => builder.push(block, length, sink)?,
+        }
         progress.bytes += length;
         if last {
             progress.files += 1;
-            files.push(std::mem::replace(&mut builder, FileBuilder::new(profile)).finish(sink)?);
+            let file = std::mem::replace(&mut builder, FileBuilder::new(profile));
+            files.children.push(if refused { file.finish(&mut Nowhere)? } else { file.finish(sink)? });
         }
         options.go_on(progress)
     })?;
     Ok(files)
 }
 
-fn build(entries: Entries, files: &[Child], profile: &Profile, sink: &mut impl Sink) -> Result<(Child, Listing)> {
+fn build(items: Vec<(String, Item)>, files: &[Child], profile: &Profile, sink: &mut impl Sink) -> Result<Child> {
     let mut tree = TreeBuilder::new(*profile);
-    let items = entries.into_sorted()?;
-    let listing = list(&items)?;
     for (path, item) in items {
         match item {
             Item::Directory => tree.enter(&path, sink)?,
@@ -162,7 +194,7 @@ fn build(entries: Entries, files: &[Child], profile: &Profile, sink: &mut impl S
             }
         }
     }
-    Ok((tree.finish(sink)?, listing))
+    tree.finish(sink)
 }
 
 /// Lists what an import of a tarball takes in, without a store; everything is read, and checked as an import would.
@@ -181,15 +213,10 @@ pub fn list_tarball(reader: &mut dyn Read, limits: ArchiveLimits) -> Result<List
 fn list(items: &[(String, Item)]) -> Result<Listing> {
     let mut listing = Listing::default();
     for (path, item) in items {
-        let kind = match item {
-            Item::Directory => EntryKind::Directory,
-            Item::File { size, executable, .. } => EntryKind::File { size: *size, executable: *executable },
-            Item::Symlink { target } => {
-                check_link(path, target.as_bytes()).map_err(|refusal| Error::refused(path, refusal))?;
-                EntryKind::Symlink { target: target.clone() }
-            }
-        };
-        listing.push(Listed { path: path.clone(), kind })?;
+        if let Item::Symlink { target } = item {
+            check_link(path, target.as_bytes()).map_err(|refusal| Error::refused(path, refusal))?;
+        }
+        listing.push(Listed { path: path.clone(), kind: item.kind() })?;
     }
     listing.check_case()?;
     Ok(listing)

@@ -76,10 +76,4 @@ pub enum Refusal {
     /// A file that had another length when it was read than when it was listed.
     #[error("it changed while it was read")]
     Changed,
-    /// An ignore file with a line that cannot be understood: what it was meant to hold back might be published.
-    #[error("its pattern cannot be understood: {reason}")]
-    IgnorePattern {
-        /// What is wrong with it.
-        reason: String,
-    },
 }

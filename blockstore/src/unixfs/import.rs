@@ -5,18 +5,21 @@
 //! bounded by the listing and some megabytes. Files that nobody touched since an earlier import are not read (`known`).
 
 mod hash;
+mod inspect;
 
 use std::{num::NonZeroUsize, path::Path};
 
 pub(crate) use hash::chunk_buffers;
-use hash::{Files, hash_files};
+use hash::{Files, Hashed, hash_files};
+pub use inspect::{Finding, INSPECTED_BYTES, Inspect};
+pub(crate) use inspect::{Findings, Nowhere};
 
 use super::{
     ArchiveLimits, Profile,
     directory::symlink,
     file::{Child, Sink},
     known::KnownFiles,
-    listing::{EntryKind, Listed, Listing, list},
+    listing::{EntryKind, Listed, Listing, Selection, list},
     sink::StoreSink,
     stamp::{FileSystem, RealFileSystem, Stamp},
     tree_builder::TreeBuilder,
@@ -33,8 +36,14 @@ pub struct ImportOptions<'a> {
     /// Bounds on archives.
     pub archive: ArchiveLimits,
     /// A file in which is remembered what became of the files of a directory, so that those which nobody touched since
-    /// are not read again; for this directory alone. Not used for other imports.
+    /// are not read again; for this directory and this `inspect` alone. Not used for other imports.
     pub known: Option<&'a Path>,
+    /// What of a tree is taken in. Of an archive no ignore files are applied.
+    pub selection: Selection<'a>,
+    /// Finds files that must not go in. Without it nothing is looked for.
+    pub inspect: Option<&'a Inspect<'a>>,
+    /// Takes in what `inspect` finds, instead of refusing the tree.
+    pub take_found: bool,
     /// Is told of progress, from the calling thread.
     pub progress: Option<&'a (dyn Fn(ImportProgress) + Sync)>,
     /// Asked between files and parts of files: once it says yes the import ends with [`Error::Cancelled`].
@@ -98,6 +107,12 @@ pub struct Imported {
     pub executables: Vec<String>,
     /// Every entry of the tree.
     pub entries: Vec<Listed>,
+    /// Directories that the [`Selection`] left out.
+    pub left_out: Vec<Finding>,
+    /// Ignore files that were not read because they are symlinks.
+    pub linked_ignore_files: Vec<String>,
+    /// What was found and taken in all the same.
+    pub found: Vec<Finding>,
     /// What was not in the store before.
     pub put: PutReport,
     /// Blocks built; those that occur more than once in the tree are counted each time.
@@ -115,6 +130,9 @@ impl Imported {
             files_known: 0,
             executables: listing.executables(),
             entries: listing.entries,
+            left_out: listing.left_out,
+            linked_ignore_files: listing.linked_ignore_files,
+            found: Vec::new(),
             put,
             blocks,
             lease,
@@ -126,8 +144,9 @@ impl Imported {
 /// the store.
 ///
 /// # Errors
-/// [`Error::Refused`] for an unsafe or changing entry; an I/O error with the file that cannot be read; a store error.
-/// Blocks put before the error stay, unpinned.
+/// [`Error::Refused`] for an unsafe or changing entry; [`Error::Withheld`] with every file that must not go in; an I/O error
+/// with the file that cannot be read; a store error. Blocks put before the error stay, unpinned; those of files that must
+/// not go in are not put.
 pub fn import_directory<S: Blockstore + ?Sized>(
     store: &S,
     directory: &Path,
@@ -145,21 +164,23 @@ pub(crate) fn import_directory_on<S: Blockstore + ?Sized>(
 ) -> Result<Imported> {
     let lease = store.lease();
     let begun = system.now();
-    let (listing, stamps) = list(system, directory)?;
+    let (listing, stamps) = list(system, directory, &options.selection)?;
     let known = options.known.zip(system.believed(directory));
     let known = known.map(|(place, device)| KnownFiles::load(place, &options.profile, device, begun));
     let unchanged = known.as_ref().map_or(Ok(Vec::new()), |known| known.recognise(store, &listing, &stamps))?;
     let mut sink = StoreSink::new(store);
-    let mut tree = Importing { system, directory, listing: &listing, stamps: &stamps, known, unchanged };
+    let findings = Findings::by_path(&listing, options);
+    let mut tree = Importing { system, directory, listing: &listing, stamps: &stamps, known, unchanged, findings };
     let root = tree.build(options, &mut sink)?;
     let (files_known, blocks_known) = tree.recognised(&options.profile);
     let known = tree.known;
+    let found = tree.findings.finish(&listing)?;
     let (put, blocks) = sink.finish()?;
     if let Some(known) = known {
         known.save();
     }
     let imported = Imported::new(root, listing, (put, blocks + blocks_known), lease);
-    Ok(Imported { files_known, ..imported })
+    Ok(Imported { files_known, found, ..imported })
 }
 
 /// Imports one file: the root is the file itself, without a name.
@@ -179,13 +200,18 @@ pub fn import_file<S: Blockstore + ?Sized>(store: &S, file: &Path, options: &Imp
     let mut sink = StoreSink::new(store);
     let mut root = None;
     let directory = file.parent().unwrap_or(Path::new(""));
-    let files = Files { system: &RealFileSystem, directory, entries: &listing.entries, unchanged: &[] };
-    hash_files(&files, options, ImportProgress::of(&listing), &mut sink, |_, child, _| {
-        root = Some(child);
+    let mut findings = Findings::by_path(&listing, options);
+    let (entries, refused) = (listing.entries.as_slice(), findings.refuse());
+    let files = Files { system: &RealFileSystem, directory, entries, unchanged: &[], refused };
+    hash_files(&files, options, ImportProgress::of(&listing), &mut sink, |file, _| {
+        findings.add(file.index, file.found);
+        root = Some(file.child);
         Ok(())
     })?;
+    let found = findings.finish(&listing)?;
     let root = root.expect("the listing has one file");
-    Ok(Imported::new(root, listing, sink.finish()?, lease))
+    let imported = Imported::new(root, listing, sink.finish()?, lease);
+    Ok(Imported { found, ..imported })
 }
 
 /// A listed directory on its way into a store.
@@ -198,10 +224,11 @@ struct Importing<'a> {
     known: Option<KnownFiles>,
     /// By number of the entry: it is a file that need not be read. Empty if nothing is known.
     unchanged: Vec<bool>,
+    findings: Findings,
 }
 
 impl Importing<'_> {
-    /// Builds the DAG: files that are not known are read, and remembered.
+    /// Builds the DAG: files that are not known are read, and remembered unless something was found in them.
     fn build(&mut self, options: &ImportOptions<'_>, sink: &mut impl Sink) -> Result<Child> {
         let (listing, stamps) = (self.listing, self.stamps);
         let mut progress = ImportProgress::of(listing);
@@ -211,14 +238,17 @@ impl Importing<'_> {
         }
         let unchanged = std::mem::take(&mut self.unchanged);
         let (system, directory) = (self.system, self.directory);
-        let files = Files { system, directory, entries: &listing.entries, unchanged: &unchanged };
+        let (entries, refused) = (listing.entries.as_slice(), self.findings.refuse());
+        let files = Files { system, directory, entries, unchanged: &unchanged, refused };
         let mut tree = TreeBuilder::new(options.profile);
         let mut next = 0;
-        hash_files(&files, options, progress, sink, |number, child, sink| {
+        hash_files(&files, options, progress, sink, |file, sink| {
+            let Hashed { index: number, child, found } = file;
             self.add_others(&mut tree, next..number, &options.profile, sink)?;
             next = number + 1;
             let path = &listing.entries[number].path;
-            if let Some(known) = &mut self.known {
+            self.findings.add(number, found);
+            if let Some(known) = self.known.as_mut().filter(|_| found.is_none()) {
                 known.learn(path, &stamps[number], &child);
             }
             tree.add(path, child, sink)

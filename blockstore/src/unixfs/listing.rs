@@ -2,8 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsStr,
-    fs, io,
+    ffi::{OsStr, OsString},
+    fmt, fs, io,
     os::unix::{
         ffi::OsStrExt,
         fs::{FileTypeExt, MetadataExt},
@@ -11,16 +11,35 @@ use std::{
     path::Path,
 };
 
-use ignore::{DirEntry, WalkBuilder};
-
 use super::{
+    ignore::Ignore,
+    import::Finding,
     name::{MAX_ENTRIES, MAX_TREE_PATH_BYTES, case_collision, check_link, check_name, check_path, is_vcs, join},
     stamp::{FileSystem, RealFileSystem, Stamp},
 };
 use crate::{Error, Refusal, Result};
 
-/// The ignore file of this project, read beside `.gitignore` on every level, and stronger than it.
-const IGNORE_FILE: &str = ".ggenignore";
+/// Looks an entry of one directory up by its name.
+pub type LookUp<'a> = dyn Fn(&str) -> Option<EntryKind> + 'a;
+
+/// See [`Selection::leaves_out`].
+pub type LeavesOut<'a> = dyn Fn(&LookUp<'_>) -> Option<&'static str> + Sync + 'a;
+
+/// What of a tree is taken in, beside what its ignore files say.
+#[derive(Clone, Copy, Default)]
+pub struct Selection<'a> {
+    /// Names in the root that no ignore file keeps out.
+    pub always: &'a [&'a str],
+    /// Says of a directory, whose entries it may look up, what it is, if it is to be left out with all that it holds. It is
+    /// asked of every directory below the root.
+    pub leaves_out: Option<&'a LeavesOut<'a>>,
+}
+
+impl fmt::Debug for Selection<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Selection").field("always", &self.always).finish_non_exhaustive()
+    }
+}
 
 /// An entry of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +78,10 @@ pub struct Listing {
     pub files: u64,
     /// Sum of the files' lengths, in bytes.
     pub size_bytes: u64,
+    /// Directories that the [`Selection`] left out with all that they hold.
+    pub left_out: Vec<Finding>,
+    /// Ignore files that were not read because they are symlinks.
+    pub linked_ignore_files: Vec<String>,
     path_bytes: usize,
 }
 
@@ -101,58 +124,112 @@ impl Listing {
 /// Lists what an import of `directory` takes in, and reads no file but the ignore files.
 ///
 /// Hidden files are in, version control directories (`.git`, `.hg`, `.jj`, `.svn`) are not. `.gitignore` and
-/// `.ggenignore` files of the tree count on their level and below; nothing outside the tree does.
+/// `.ggenignore` files of the tree count on their level and below, by git's rules; nothing outside the tree does.
 ///
 /// # Errors
 /// [`Error::Refused`] for an unsafe entry; an I/O error.
 pub fn list_directory(directory: &Path) -> Result<Listing> {
-    list(&RealFileSystem, directory).map(|(listing, _)| listing)
+    list(&RealFileSystem, directory, &Selection::default()).map(|(listing, _)| listing)
 }
 
 /// As [`list_directory`], with the stamp of each entry.
-pub(crate) fn list(system: &dyn FileSystem, directory: &Path) -> Result<(Listing, Vec<Stamp>)> {
+pub(crate) fn list(
+    system: &dyn FileSystem,
+    directory: &Path,
+    selection: &Selection<'_>,
+) -> Result<(Listing, Vec<Stamp>)> {
     let metadata = fs::metadata(directory).map_err(Error::io("read", directory))?;
     if !metadata.is_dir() {
         return Err(Error::io("list", directory)(io::ErrorKind::NotADirectory.into()));
     }
-    let (mut listing, mut stamps) = (Listing::default(), Vec::new());
-    let walk = WalkBuilder::new(directory)
-        .standard_filters(false)
-        .git_ignore(true)
-        .require_git(false)
-        .add_custom_ignore_filename(IGNORE_FILE)
-        .sort_by_file_name(OsStr::cmp)
-        .filter_entry(|entry| entry.depth() == 0 || !is_vcs(entry.file_name().as_bytes()))
-        .build();
-    for entry in walk {
-        let entry = entry.map_err(|error| walk_error(directory, error))?;
-        if let Some(error) = entry.error() {
-            return Err(ignore_error(entry.path(), error));
-        }
-        if entry.depth() > 0 {
-            let (listed, metadata) = list_entry(directory, &entry)?;
-            stamps.push(system.stamp(&listed.path, &metadata));
-            listing.push(listed)?;
-        }
-    }
-    listing.check_case()?;
-    Ok((listing, stamps))
+    let mut walk =
+        Walk { system, selection, ignore: Ignore::default(), listing: Listing::default(), stamps: Vec::new() };
+    walk.directory(directory, "")?;
+    walk.listing.check_case()?;
+    Ok((walk.listing, walk.stamps))
 }
 
-fn list_entry(directory: &Path, entry: &DirEntry) -> Result<(Listed, fs::Metadata)> {
-    let relative = entry.path().strip_prefix(directory).unwrap_or(entry.path());
-    let refused = |refusal| Error::refused(relative.to_string_lossy(), refusal);
-    check_name(entry.file_name().as_bytes()).map_err(refused)?;
-    let path = relative.to_str().ok_or_else(|| refused(Refusal::NotUtf8))?.to_owned();
+/// A listing under way.
+struct Walk<'a> {
+    system: &'a dyn FileSystem,
+    selection: &'a Selection<'a>,
+    ignore: Ignore,
+    listing: Listing,
+    stamps: Vec<Stamp>,
+}
+
+impl Walk<'_> {
+    /// Lists the directory at `place`, whose path in the tree is `path`. [`check_path`] bounds the depth.
+    fn directory(&mut self, place: &Path, path: &str) -> Result<()> {
+        let links = self.ignore.enter(place, path.as_bytes())?;
+        self.listing.linked_ignore_files.extend(links.into_iter().map(|name| join(path, name)));
+        for (name, file_type) in names(place)? {
+            self.entry(&place.join(&name), path, &name, file_type)?;
+        }
+        self.ignore.leave();
+        Ok(())
+    }
+
+    fn entry(&mut self, place: &Path, parent: &str, name: &OsStr, file_type: fs::FileType) -> Result<()> {
+        let (bytes, is_directory) = (name.as_bytes(), file_type.is_dir());
+        if is_vcs(bytes) {
+            return Ok(());
+        }
+        let is_wanted = parent.is_empty() && self.selection.always.iter().any(|always| always.as_bytes() == bytes);
+        let path = match parent {
+            "" => bytes.to_vec(),
+            parent => [parent.as_bytes(), b"/", bytes].concat(),
+        };
+        if !is_wanted && self.ignore.keeps_out(&path, is_directory) {
+            return Ok(());
+        }
+        if let Some(what) = is_directory.then(|| self.left_out_as(place)).flatten() {
+            self.listing.left_out.push(Finding { path: String::from_utf8_lossy(&path).into_owned(), what });
+            return Ok(());
+        }
+        let (listed, metadata) = list_entry(place, path)?;
+        let below = (listed.kind == EntryKind::Directory).then(|| listed.path.clone());
+        self.stamps.push(self.system.stamp(&listed.path, &metadata));
+        self.listing.push(listed)?;
+        below.map_or(Ok(()), |path| self.directory(place, &path))
+    }
+
+    fn left_out_as(&self, directory: &Path) -> Option<&'static str> {
+        let look_up = |name: &str| {
+            let (listed, _) = list_entry(&directory.join(name), name.as_bytes().to_vec()).ok()?;
+            Some(listed.kind)
+        };
+        self.selection.leaves_out.and_then(|leaves_out| leaves_out(&look_up))
+    }
+}
+
+/// The names in a directory, ordered by their bytes.
+fn names(directory: &Path) -> Result<Vec<(OsString, fs::FileType)>> {
+    let failed = || Error::io("list", directory);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed())? {
+        let entry = entry.map_err(failed())?;
+        names.push((entry.file_name(), entry.file_type().map_err(failed())?));
+    }
+    names.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
+    Ok(names)
+}
+
+fn list_entry(place: &Path, path: Vec<u8>) -> Result<(Listed, fs::Metadata)> {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    check_name(name).map_err(|refusal| Error::refused(String::from_utf8_lossy(&path), refusal))?;
+    let path = String::from_utf8(path)
+        .map_err(|error| Error::refused(String::from_utf8_lossy(error.as_bytes()), Refusal::NotUtf8))?;
+    let refused = |refusal| Error::refused(path.as_str(), refusal);
     check_path(&path).map_err(refused)?;
-    let metadata = fs::symlink_metadata(entry.path()).map_err(Error::io("read", entry.path()))?;
+    let metadata = fs::symlink_metadata(place).map_err(Error::io("read", place))?;
     let file_type = metadata.file_type();
     let kind = if file_type.is_dir() {
         EntryKind::Directory
     } else if file_type.is_file() {
         EntryKind::File { size: metadata.len(), executable: metadata.mode() & 0o100 != 0 }
     } else if file_type.is_symlink() {
-        let target = fs::read_link(entry.path()).map_err(Error::io("read", entry.path()))?;
+        let target = fs::read_link(place).map_err(Error::io("read", place))?;
         check_link(&path, target.as_os_str().as_bytes()).map_err(refused)?;
         EntryKind::Symlink { target: target.to_string_lossy().into_owned() }
     } else {
@@ -168,31 +245,5 @@ fn special(file_type: fs::FileType) -> &'static str {
         "a socket"
     } else {
         "a device"
-    }
-}
-
-/// An entry that the walk could not read.
-fn walk_error(directory: &Path, error: ignore::Error) -> Error {
-    let path = error_path(&error).unwrap_or(directory).to_owned();
-    let text = error.to_string();
-    let source = error.into_io_error().unwrap_or_else(|| io::Error::other(text));
-    Error::Io { action: "list", path, source }
-}
-
-/// An ignore file that cannot be read or understood: going on could publish what it was meant to hold back.
-fn ignore_error(entry: &Path, error: &ignore::Error) -> Error {
-    let path = error_path(error).unwrap_or(entry);
-    match error.io_error() {
-        Some(source) => Error::io("read", path)(io::Error::new(source.kind(), source.to_string())),
-        None => Error::refused(path.to_string_lossy(), Refusal::IgnorePattern { reason: error.to_string() }),
-    }
-}
-
-fn error_path(error: &ignore::Error) -> Option<&Path> {
-    match error {
-        ignore::Error::WithPath { path, .. } => Some(path),
-        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => error_path(err),
-        ignore::Error::Partial(errors) => errors.iter().find_map(error_path),
-        _ => None,
     }
 }

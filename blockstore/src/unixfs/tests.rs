@@ -3,6 +3,7 @@
 mod archives;
 mod fixtures;
 mod foreign;
+mod git;
 mod hostile;
 mod known;
 mod listing;

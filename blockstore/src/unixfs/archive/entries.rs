@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::tar_reader::{TarEntry, TarKind};
 use crate::{
-    Error, Refusal, Result,
+    EntryKind, Error, Finding, Refusal, Result, Selection,
     unixfs::name::{MAX_ENTRIES, MAX_LINK_BYTES, MAX_TREE_PATH_BYTES, check_name, check_path, is_vcs},
 };
 
@@ -21,6 +21,16 @@ pub(super) enum Item {
     Symlink {
         target: String,
     },
+}
+
+impl Item {
+    pub(super) fn kind(&self) -> EntryKind {
+        match self {
+            Self::Directory => EntryKind::Directory,
+            Self::File { size, executable, .. } => EntryKind::File { size: *size, executable: *executable },
+            Self::Symlink { target } => EntryKind::Symlink { target: target.clone() },
+        }
+    }
 }
 
 /// Entries by path, with NUL for the slash: then each directory stands right before its contents.
@@ -87,6 +97,20 @@ impl Entries {
                 Ok(())
             }
         }
+    }
+
+    /// The directories that a selection leaves out, the root among them.
+    pub(super) fn left_out(&self, selection: &Selection<'_>) -> Vec<Finding> {
+        let Some(leaves_out) = selection.leaves_out else { return Vec::new() };
+        let what = |prefix: String| {
+            let look_up = |name: &str| self.items.get(&(prefix.clone() + name)).map(Item::kind);
+            leaves_out(&look_up)
+        };
+        let root = what(String::new()).map(|what| Finding { path: ".".to_owned(), what });
+        let directories = self.items.iter().filter(|(_, item)| **item == Item::Directory);
+        let below = directories
+            .filter_map(|(key, _)| what(format!("{key}\0")).map(|what| Finding { path: key.replace('\0', "/"), what }));
+        root.into_iter().chain(below).collect()
     }
 
     /// The entries with their paths, each directory before its contents, without a single top folder.

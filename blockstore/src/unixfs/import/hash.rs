@@ -4,7 +4,7 @@ use std::{fs::File, io, os::unix::fs::FileExt, path::Path, sync::Arc};
 
 use rustix::{buffer::spare_capacity, io::Errno};
 
-use super::{ImportOptions, ImportProgress};
+use super::{ImportOptions, ImportProgress, inspect::Nowhere};
 use crate::{
     Block, Buffers, Error, Refusal, Result,
     unixfs::{
@@ -30,6 +30,17 @@ pub(super) struct Files<'a> {
     pub(super) entries: &'a [Listed],
     /// By number of the entry: it need not be read. Those beyond the end have to be.
     pub(super) unchanged: &'a [bool],
+    /// The tree is refused already: no block of it is kept.
+    pub(super) refused: bool,
+}
+
+/// A file that was read and hashed.
+pub(super) struct Hashed {
+    /// By number of the entry.
+    pub(super) index: usize,
+    pub(super) child: Child,
+    /// What it holds that must not go in.
+    pub(super) found: Option<&'static str>,
 }
 
 /// A part of the work on a listing's files.
@@ -48,30 +59,38 @@ struct Leaf {
     block: Block,
     content: u64,
     last: bool,
+    /// What was found in the file, of which this is all then.
+    found: Option<&'static str>,
 }
 
-/// Reads and hashes files, and calls `done` with each one's index and DAG, in order.
+/// Reads and hashes files, and calls `done` with each of them, in order. From the first on that is to be refused, no block
+/// is kept.
 pub(super) fn hash_files<K: Sink>(
     files: &Files<'_>,
     options: &ImportOptions<'_>,
     mut progress: ImportProgress,
     sink: &mut K,
-    mut done: impl FnMut(usize, Child, &mut K) -> Result<()>,
+    mut done: impl FnMut(Hashed, &mut K) -> Result<()>,
 ) -> Result<()> {
     let profile = options.profile;
     let mut builder = FileBuilder::new(profile);
     let jobs = Jobs { files, next: 0, chunk_bytes: profile.chunk_bytes, open: None };
-    let reading = Reading { files, profile, buffers: chunk_buffers(&profile) };
+    let reading = Reading { files, options, buffers: chunk_buffers(&profile) };
     let work = |job| reading.run(job);
+    let mut refused = files.refused;
     run_in_order(threads(options.threads), jobs, work, |leaves: Vec<Leaf>| {
         for leaf in leaves {
             progress.bytes += leaf.content;
-            builder.push(leaf.block, leaf.content, sink)?;
+            refused |= leaf.found.is_some() && !options.take_found;
+            match refused {
+                true => builder.push(leaf.block, leaf.content, &mut Nowhere)?,
+                false => builder.push(leaf.block, leaf.content, sink)?,
+            }
             if leaf.last {
                 progress.files += 1;
                 let file = std::mem::replace(&mut builder, FileBuilder::new(profile));
-                let child = file.finish(sink)?;
-                done(leaf.index, child, sink)?;
+                let child = if refused { file.finish(&mut Nowhere)? } else { file.finish(sink)? };
+                done(Hashed { index: leaf.index, child, found: leaf.found }, sink)?;
             }
         }
         options.go_on(progress)
@@ -170,7 +189,7 @@ pub(crate) fn chunk_buffers(profile: &Profile) -> Buffers {
 /// What the threads need to read and hash.
 struct Reading<'a> {
     files: &'a Files<'a>,
-    profile: Profile,
+    options: &'a ImportOptions<'a>,
     buffers: Buffers,
 }
 
@@ -201,8 +220,9 @@ impl Reading<'_> {
         let mut begin = 0;
         let hash = |&index: &usize| {
             let end = begin + self.files.size(index);
-            let block = leaf_block(&self.profile, content.slice(begin..end))?;
-            let leaf = Leaf { index, block, content: (end - begin) as u64, last: true };
+            let found = self.options.inspect_content(&self.files.entries[index].path, &content[begin..end]);
+            let block = leaf_block(&self.options.profile, content.slice(begin..end))?;
+            let leaf = Leaf { index, block, content: (end - begin) as u64, last: true, found };
             begin = end;
             Ok(leaf)
         };
@@ -216,8 +236,9 @@ impl Reading<'_> {
             chunk.truncate(length);
         }
         self.files.check_length(index, chunk.len(), length)?;
-        let block = leaf_block(&self.profile, self.buffers.freeze(chunk))?;
-        Ok(Leaf { index, block, content: length as u64, last })
+        let block = leaf_block(&self.options.profile, self.buffers.freeze(chunk))?;
+        // A file of several chunks is larger than what is inspected.
+        Ok(Leaf { index, block, content: length as u64, last, found: None })
     }
 }
 

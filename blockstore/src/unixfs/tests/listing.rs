@@ -10,9 +10,11 @@ use std::{
 
 use super::support::{Item, file, items, write_items};
 use crate::{
-    Error, ImportOptions, Listing, MAX_DEPTH, MemoryBlockstore, Refusal, Result, import_directory, list_directory,
+    Block, Blockstore, Error, ExportOptions, Finding, INSPECTED_BYTES, ImportOptions, Listing, LookUp, MAX_DEPTH,
+    MemoryBlockstore, Refusal, Result, Selection, export_tar, import_directory, import_tarball, list_directory,
     unixfs::{
         import::import_directory_on,
+        listing::list,
         stamp::{FileSystem, Moment, RealFileSystem, Stamp},
     },
 };
@@ -89,12 +91,95 @@ fn ignore_files_of_the_tree_count_and_nothing_outside_does() {
 }
 
 #[test]
-fn an_ignore_file_that_cannot_be_understood_is_refused() {
+fn an_ignore_file_that_is_a_link_is_not_read_and_named() {
     let place = tempfile::tempdir().unwrap();
-    write_items(place.path(), &items([("sub/.ggenignore", file("fine\n{a,b\n")), ("sub/a", file(""))]));
-    let (entry, refusal) = refusal(list_directory(place.path()));
-    assert!(entry.ends_with("sub/.ggenignore"), "{entry}");
-    assert!(matches!(refusal, Refusal::IgnorePattern { .. }));
+    write_items(place.path(), &items([("sub/rules", file("a\n")), ("sub/a", file(""))]));
+    std::os::unix::fs::symlink("rules", place.path().join("sub/.gitignore")).unwrap();
+    let listing = list_directory(place.path()).unwrap();
+    assert_eq!(paths(&listing), ["sub", "sub/.gitignore", "sub/a", "sub/rules"]);
+    assert_eq!(listing.linked_ignore_files, ["sub/.gitignore"]);
+}
+
+#[test]
+fn an_ignore_file_that_cannot_be_read_ends_the_listing() {
+    let place = tempfile::tempdir().unwrap();
+    let ignore = place.path().join("sub/.gitignore");
+    write_items(place.path(), &items([("sub/a", file(""))]));
+    assert!(Command::new("mkfifo").arg(&ignore).status().unwrap().success());
+    // It is not waited for, and is no file of a package either.
+    assert_eq!(refusal(list_directory(place.path())).0, "sub/.gitignore");
+    fs::remove_file(&ignore).unwrap();
+    File::create(&ignore).unwrap().set_len((16 << 20) + 1).unwrap();
+    assert!(matches!(list_directory(place.path()), Err(Error::LimitExceeded { .. })));
+}
+
+#[test]
+fn a_selection_lets_names_in_and_leaves_directories_out() {
+    let place = tempfile::tempdir().unwrap();
+    let tree = items([
+        (".gitignore", file("*.toml\nhidden\n")),
+        ("main.toml", file("")),
+        ("other.toml", file("")),
+        ("sub/main.toml", file("")),
+        ("sub/deep/mark", file("")),
+        ("sub/deep/inside", file("")),
+        ("hidden/mark", file("")),
+    ]);
+    write_items(place.path(), &tree);
+    let leaves_out = |look_up: &LookUp<'_>| look_up("mark").map(|_| "a marked directory");
+    let selection = Selection { always: &["main.toml"], leaves_out: Some(&leaves_out) };
+    let (listing, _) = list(&RealFileSystem, place.path(), &selection).unwrap();
+    assert_eq!(paths(&listing), [".gitignore", "main.toml", "sub"]);
+    let left_out = [Finding { path: "sub/deep".to_owned(), what: "a marked directory" }];
+    assert_eq!(listing.left_out, left_out, "what an ignore file keeps out is not worth a word");
+}
+
+/// Small files are inspected with their content, others by their path; what is found is named, all of it, and its blocks are
+/// not in the store.
+#[test]
+fn what_is_found_is_refused_and_not_stored() {
+    let place = tempfile::tempdir().unwrap();
+    let large = vec![b's'; INSPECTED_BYTES as usize + 1];
+    let tree = items([
+        ("a/by-content", file("secret")),
+        ("b/by-name", Item::File(large.clone())),
+        ("empty/by-name", file("")),
+        ("large", Item::File(large)),
+        ("plain", file("plain")),
+    ]);
+    write_items(&place.path().join("in"), &tree);
+    let inspect = |path: &str, content: Option<&[u8]>| match content {
+        None => path.ends_with("by-name").then_some("a name"),
+        Some(content) => content.starts_with(b"s").then_some("a content"),
+    };
+    let known = place.path().join("known");
+    let options = ImportOptions { inspect: Some(&inspect), known: Some(&known), ..ImportOptions::default() };
+    let expected = [("a/by-content", "a content"), ("b/by-name", "a name")];
+    let expected = expected.map(|(path, what)| Finding { path: path.to_owned(), what });
+    let secret = Block::raw(b"secret".to_vec()).unwrap();
+    let mut archive = Vec::new();
+    let store = MemoryBlockstore::new();
+    let plain = import_directory(&store, &place.path().join("in"), &ImportOptions::default()).unwrap();
+    export_tar(&store, plain.root, &mut archive, &ExportOptions::default()).unwrap();
+    for round in 0..2 {
+        let store = MemoryBlockstore::new();
+        let outcome = match round {
+            0 => import_directory(&store, &place.path().join("in"), &options),
+            _ => import_tarball(&store, &mut &archive[..], &options),
+        };
+        let Err(Error::Withheld { findings }) = outcome else { panic!("it is taken in") };
+        assert_eq!(findings, expected);
+        assert_eq!(store.size(secret.cid()).unwrap(), None);
+    }
+    let taking = ImportOptions { take_found: true, ..options };
+    for _ in 0..2 {
+        let store = MemoryBlockstore::new();
+        let imported = import_directory(&store, &place.path().join("in"), &taking).unwrap();
+        assert_eq!((imported.root, imported.found), (plain.root, expected.to_vec()), "also when all are known");
+        assert!(store.size(secret.cid()).unwrap().is_some());
+        let imported = import_tarball(&store, &mut &archive[..], &taking).unwrap();
+        assert_eq!((imported.root, imported.found), (plain.root, expected.to_vec()));
+    }
 }
 
 #[test]

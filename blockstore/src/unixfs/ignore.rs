@@ -1,0 +1,209 @@
+//! Ignore files: which entries of a tree they keep out. The rules are git's, byte for byte (gitignore(5)): the last pattern
+//! that matches decides, those of a deeper file before those of a higher one, and nothing below a directory that is kept out
+//! comes back in. Tests run git itself over generated trees and compare.
+//!
+//! Two kinds of file are read on every level: `.gitignore`, and `.ggenignore`, whose patterns all come before those of every
+//! `.gitignore`. As in git, a file that is a symlink is not read, no pattern is an error, and letters differ by case.
+
+mod glob;
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use rustix::{fs::OFlags, io::Errno};
+
+use self::glob::Glob;
+use crate::{Error, Result};
+
+/// The ignore files, the stronger kind first.
+const FILES: [&str; 2] = [".ggenignore", ".gitignore"];
+/// Largest ignore file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+/// What some editors put before the first line.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The rules that hold in a directory of a tree: its own, and those of the directories above it.
+#[derive(Debug, Default)]
+pub(super) struct Ignore {
+    /// By kind of file.
+    kinds: [Vec<Rules>; FILES.len()],
+}
+
+/// The patterns of one file.
+#[derive(Debug)]
+struct Rules {
+    /// Length of the directory's path from the root of the tree, with the slash behind it.
+    base: usize,
+    rules: Vec<Rule>,
+}
+
+impl Ignore {
+    /// Reads the ignore files of a directory, whose path from the root of the tree is `path`. Returns the names of those
+    /// that are not read because they are symlinks.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for one that cannot be read: what it keeps out could be published. [`Error::LimitExceeded`] for one over
+    /// 16 MiB.
+    pub(super) fn enter(&mut self, directory: &Path, path: &[u8]) -> Result<Vec<&'static str>> {
+        let base = if path.is_empty() { 0 } else { path.len() + 1 };
+        let mut links = Vec::new();
+        for (kind, name) in self.kinds.iter_mut().zip(FILES) {
+            let rules = match read(&directory.join(name))? {
+                Found::File(text) => parse(&text),
+                Found::Nothing => Vec::new(),
+                Found::Link => {
+                    links.push(name);
+                    Vec::new()
+                }
+            };
+            kind.push(Rules { base, rules });
+        }
+        Ok(links)
+    }
+
+    /// Forgets the rules of the directory that was entered last.
+    pub(super) fn leave(&mut self) {
+        self.kinds.iter_mut().for_each(|kind| drop(kind.pop()));
+    }
+
+    /// Whether an entry of the directory that was entered last is kept out; `path` is from the root of the tree.
+    pub(super) fn keeps_out(&self, path: &[u8], is_directory: bool) -> bool {
+        let files = self.kinds.iter().flat_map(|kind| kind.iter().rev());
+        let rules = files.flat_map(|file| file.rules.iter().rev().map(|rule| (rule, &path[file.base..])));
+        let last = rules.into_iter().find(|(rule, path)| rule.matches(path, is_directory));
+        last.is_some_and(|(rule, _)| !rule.keeps)
+    }
+}
+
+/// A line of an ignore file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rule {
+    /// It lets in what it matches (`!`), instead of keeping it out.
+    keeps: bool,
+    /// It matches directories alone (a slash at its end).
+    directories: bool,
+    /// It is compared with the name, on every level, instead of the path (no slash but at its end).
+    names: bool,
+    glob: Glob,
+}
+
+impl Rule {
+    /// Reads a line without its end. `None` for one that matches nothing.
+    fn read(line: &[u8]) -> Option<Self> {
+        let (keeps, pattern) = line.strip_prefix(b"!").map_or((false, line), |pattern| (true, pattern));
+        let (directories, pattern) = pattern.strip_suffix(b"/").map_or((false, pattern), |pattern| (true, pattern));
+        let names = !pattern.contains(&b'/');
+        let pattern = pattern.strip_prefix(b"/").unwrap_or(pattern);
+        (!pattern.is_empty()).then(|| Self { keeps, directories, names, glob: Glob::new(pattern, !names) })
+    }
+
+    fn matches(&self, path: &[u8], is_directory: bool) -> bool {
+        if self.directories && !is_directory {
+            return false;
+        }
+        let name = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+        self.glob.matches(if self.names { &path[name..] } else { path })
+    }
+}
+
+fn parse(text: &[u8]) -> Vec<Rule> {
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    text.split(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"#")).filter_map(read_line).collect()
+}
+
+fn read_line(line: &[u8]) -> Option<Rule> {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    // To git a line is a C string.
+    let line = line.split(|byte| *byte == 0).next().unwrap_or(line);
+    Rule::read(without_trailing_spaces(line))
+}
+
+/// Cuts spaces off the end, but one that is escaped, and none if the line ends with a backslash that escapes nothing.
+fn without_trailing_spaces(line: &[u8]) -> &[u8] {
+    let (mut end, mut at) = (0, 0);
+    while let Some(&byte) = line.get(at) {
+        match byte {
+            b' ' => at += 1,
+            b'\\' if at + 1 == line.len() => return line,
+            b'\\' => {
+                at += 2;
+                end = at;
+            }
+            _ => {
+                at += 1;
+                end = at;
+            }
+        }
+    }
+    &line[..end]
+}
+
+/// What stands where an ignore file may be.
+enum Found {
+    File(Vec<u8>),
+    Link,
+    /// Nothing, or something that is no file.
+    Nothing,
+}
+
+fn read(path: &Path) -> Result<Found> {
+    // A pipe of that name must not be waited for.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => return Ok(Found::Link),
+        // What a socket answers.
+        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => return Ok(Found::Nothing),
+        Err(error) => return Err(Error::io("read", path)(error)),
+    };
+    if !file.metadata().map_err(Error::io("read", path))?.is_file() {
+        return Ok(Found::Nothing);
+    }
+    let mut text = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut text).map_err(Error::io("read", path))?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(Error::LimitExceeded { what: "bytes in an ignore file", limit: MAX_FILE_BYTES });
+    }
+    Ok(Found::File(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(text: &[u8]) -> Vec<Rule> {
+        parse(text)
+    }
+
+    #[test]
+    fn spaces_at_the_end_count_if_they_are_escaped() {
+        for (line, expected) in [
+            ("a ", "a"),
+            ("a\\ ", "a\\ "),
+            ("a\\  ", "a\\ "),
+            (" a b  ", " a b"),
+            ("a \\", "a \\"),
+            ("a\t", "a\t"),
+            ("   ", ""),
+        ] {
+            assert_eq!(without_trailing_spaces(line.as_bytes()), expected.as_bytes(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_not_utf8_leaves_the_others_in_force() {
+        let read = rules(b"# caf\xe9\n*.env\r\ncaf\xe9\n");
+        assert_eq!(read.len(), 2);
+        assert!(read[0].matches(b"sub/x.env", false) && read[1].matches(b"caf\xe9", false));
+    }
+
+    #[test]
+    fn lines_that_match_nothing_are_no_rules() {
+        assert_eq!(rules(b"\xef\xbb\xbf# comment\n\n!\n/\n   \n!/\r\n\0*\n\r\n"), []);
+    }
+}

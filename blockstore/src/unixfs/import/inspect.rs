@@ -1,0 +1,87 @@
+//! Files that are safe as a tree and still must not go in: the caller says which, by their path or their content.
+
+use super::ImportOptions;
+use crate::{Block, Error, Result, unixfs::EntryKind, unixfs::Listing, unixfs::file::Sink};
+
+/// Largest file of which the content is inspected, in bytes. Small enough that such a file is one chunk of every profile.
+pub const INSPECTED_BYTES: u64 = 256 << 10;
+
+/// Says what a file holds that must not go in, if it holds such a thing. It is asked of every file that is not empty with
+/// its path in the tree alone, and then with the content too of those that have at most [`INSPECTED_BYTES`].
+pub type Inspect<'a> = dyn Fn(&str, Option<&[u8]>) -> Option<&'static str> + Sync + 'a;
+
+/// A file that must not go in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Its path in the tree.
+    pub path: String,
+    /// What it holds, as [`Inspect`] said.
+    pub what: &'static str,
+}
+
+/// What was found in a tree: by number of the entry.
+#[derive(Debug)]
+pub(crate) struct Findings {
+    by_entry: Vec<Option<&'static str>>,
+    refuses: bool,
+}
+
+impl Findings {
+    /// Inspects the paths of a listing.
+    pub(crate) fn by_path(listing: &Listing, options: &ImportOptions<'_>) -> Self {
+        let inspect = |path: &str| options.inspect.and_then(|inspect| inspect(path, None));
+        let by_entry = listing.entries.iter().map(|entry| match entry.kind {
+            EntryKind::File { size: 1.., .. } => inspect(&entry.path),
+            _ => None,
+        });
+        Self { by_entry: by_entry.collect(), refuses: !options.take_found }
+    }
+
+    /// Adds what was found in the content of an entry.
+    pub(crate) fn add(&mut self, entry: usize, what: Option<&'static str>) {
+        let found = &mut self.by_entry[entry];
+        *found = found.or(what);
+    }
+
+    /// Whether the import will fail for what was found so far.
+    pub(crate) fn refuse(&self) -> bool {
+        self.refuses && self.by_entry.iter().any(Option::is_some)
+    }
+
+    /// The findings, for the caller to see.
+    ///
+    /// # Errors
+    /// [`Error::Withheld`] if there are any, and they are not to be taken in.
+    pub(crate) fn finish(self, listing: &Listing) -> Result<Vec<Finding>> {
+        let found = listing.entries.iter().zip(self.by_entry);
+        let found = found.filter_map(|(entry, what)| Some(Finding { path: entry.path.clone(), what: what? }));
+        let findings: Vec<_> = found.collect();
+        if self.refuses && !findings.is_empty() { Err(Error::Withheld { findings }) } else { Ok(findings) }
+    }
+}
+
+impl ImportOptions<'_> {
+    /// Inspects the content of a file, unless it is too large for that.
+    pub(crate) fn inspect_content(&self, path: &str, content: &[u8]) -> Option<&'static str> {
+        let inspect = self.inspect.filter(|_| !content.is_empty() && content.len() as u64 <= INSPECTED_BYTES)?;
+        inspect(path, Some(content))
+    }
+}
+
+/// Where blocks of a tree go that will be refused: nowhere.
+#[derive(Debug)]
+pub(crate) struct Nowhere;
+
+impl Sink for Nowhere {
+    fn put(&mut self, _: Block) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Blocks that wait for a decision.
+impl Sink for Vec<Block> {
+    fn put(&mut self, block: Block) -> Result<()> {
+        self.push(block);
+        Ok(())
+    }
+}
