@@ -75,6 +75,7 @@ fn publish(path: &Path) -> PublishRequest {
         namespace: None,
         key: None,
         trust_clock: false,
+        allow_secrets: false,
         skip_verify: false,
         dry_run: false,
         min_replicas: 0,

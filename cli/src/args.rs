@@ -8,7 +8,7 @@ use crate::commands::{
     bootstrap, completions, config, doctor, fetch, info, key, peer, peer_info, peer_list, publish, search, start,
     status, stop, yank,
 };
-use crate::commands::{gc, mirror, pin, verify};
+use crate::commands::{gc, help, mirror, pin, verify};
 
 /// Decentralised, content-addressed package registry that speaks IPFS
 #[derive(Debug, Parser)]
@@ -16,6 +16,7 @@ use crate::commands::{gc, mirror, pin, verify};
     name = "ggen",
     version,
     arg_required_else_help = true,
+    disable_help_subcommand = true,
     after_help = "Example:\n  ggen marketplace p2p start --daemon\n  ggen marketplace p2p search \"web framework\"\n  \
                   ggen marketplace p2p fetch acme/http\n\nAll commands of the registry: ggen marketplace p2p --help"
 )]
@@ -66,6 +67,8 @@ pub(crate) enum Command {
     Marketplace(Marketplace),
     /// Print the completion script of a shell
     Completions(completions::Args),
+    /// Print the help of a command, or a page on a topic: `ggen help gpack`
+    Help(help::Args),
     /// Print a manual page
     #[command(hide = true, after_help = "Example:\n  ggen man > ggen.1")]
     Man,

@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod fetch;
 pub(crate) mod gc;
+pub(crate) mod help;
 pub(crate) mod info;
 pub(crate) mod key;
 mod man;
@@ -46,6 +47,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<u8, Failure> {
     let Args { global, command } = args;
     let command = match command {
         Command::Completions(args) => return completions::run(&args, ui).map(|()| 0),
+        Command::Help(args) => return help::run(&args, ui),
         Command::Man => return man::run(ui).map(|()| 0),
         Command::Marketplace(Marketplace::P2p(command)) => command,
     };

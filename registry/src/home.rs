@@ -16,7 +16,43 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ggen_blockstore::{EntryKind, LookUp};
 use rustix::fs::{FlockOperation, flock};
+
+/// Largest `lock` of a home, in bytes: a process id and a line feed.
+const MAX_LOCK_BYTES: u64 = 32;
+/// What a home is, to those who read of one where none should be.
+pub(crate) const IS_HOME: &str = "the home of a node, with its private keys";
+/// Parts of a home that hold nothing but its own.
+const PARTS: [&str; 3] = ["keys", "store", "imports"];
+
+/// Says that a directory is a home, if it is one: `lock` beside `keys/`, whatever it is called.
+pub(crate) fn is_home(look_up: &LookUp<'_>) -> Option<&'static str> {
+    let has_lock = matches!(look_up("lock"), Some(EntryKind::File { size, .. }) if size <= MAX_LOCK_BYTES);
+    let is_home = has_lock && look_up("keys") == Some(EntryKind::Directory);
+    is_home.then_some(IS_HOME)
+}
+
+/// The home that `path` is, or to whose keys, blocks or notes it belongs.
+pub(crate) fn home_with(path: &Path) -> Option<PathBuf> {
+    let path = fs::canonicalize(path).ok()?;
+    let is_its_part = |home: &Path| {
+        let below = path.strip_prefix(home).ok().and_then(|below| below.iter().next());
+        below.is_none_or(|first| PARTS.iter().any(|part| first == *part))
+    };
+    path.ancestors().find(|directory| is_its_part(directory) && is_home_on_disk(directory)).map(Path::to_owned)
+}
+
+fn is_home_on_disk(directory: &Path) -> bool {
+    let look_up = |name: &str| {
+        let metadata = fs::symlink_metadata(directory.join(name)).ok()?;
+        if metadata.is_dir() {
+            return Some(EntryKind::Directory);
+        }
+        metadata.is_file().then(|| EntryKind::File { size: metadata.len(), executable: false })
+    };
+    is_home(&look_up).is_some()
+}
 
 /// Why a home cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -10,10 +10,11 @@ mod metadata;
 mod name;
 mod release;
 mod requirement;
+mod secret;
 mod target;
 
 pub use error::{GpackError, ManifestError, NameError};
-pub use gpack::{Gpack, MAX_GPACK_BYTES};
+pub use gpack::{Gpack, MAX_GPACK_BYTES, UnknownKey};
 pub use manifest::{
     MANIFEST_CHUNK_BYTES, MAX_MANIFEST_ENTRIES, ManifestBuilder, ManifestChunk, ManifestEntry, ManifestReader,
     ManifestSummary,
@@ -23,4 +24,5 @@ pub use metadata::{Dependency, MAX_DEPENDENCIES, Metadata};
 pub use name::{MAX_NAME_CHARS, PackageId};
 pub use release::{MAX_INLINE_EXECUTABLES_BYTES, MAX_VERSION_CHARS, Release};
 pub use requirement::Requirement;
+pub(crate) use secret::secret_in;
 pub use target::Target;

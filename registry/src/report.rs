@@ -97,8 +97,9 @@ pub struct Published {
     /// The recovery key that waits to be saved elsewhere; none once that was confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoveryNotice>,
-    /// What did not go well after the release was published; it is published all the same.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// What the publisher should look at, in sentences: what was left out, secrets that were let in, keys of gpack.toml that
+    /// mean nothing, directories that look generated; and what did not go well after the release was published.
+    #[serde(default)]
     pub warnings: Vec<String>,
 }
 

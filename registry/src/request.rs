@@ -32,6 +32,8 @@ pub struct PublishRequest {
     /// clock is right today and was not then.
     #[serde(default)]
     pub trust_clock: bool,
+    /// Publish files that hold secrets (private keys, credentials), with a warning, instead of refusing the package.
+    pub allow_secrets: bool,
     /// Skip the checks of the package's contents, never those of its paths.
     pub skip_verify: bool,
     /// List what would go in, store and sign nothing.

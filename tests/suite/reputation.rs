@@ -67,6 +67,7 @@ async fn publish(registry: &Registry, package: &Path) {
         namespace: Some("tests".to_owned()),
         key: None,
         trust_clock: false,
+        allow_secrets: false,
         skip_verify: false,
         dry_run: false,
         min_replicas: 0,

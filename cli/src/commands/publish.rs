@@ -19,7 +19,8 @@ use crate::{
     after_help = "Example:\n  ggen marketplace p2p publish ./my-package\n  ggen marketplace p2p publish ./my-package \
                   --version 1.2.3 --dry-run\n  ggen marketplace p2p publish ./my-package --min-replicas 2\n\nA package has a \
                   gpack.toml, which begins like this:\n  [package]\n  name = \"my-package\"\n  version = \"1.0.0\"\n  \
-                  description = \"What it is good for\""
+                  description = \"What it is good for\"\n\nWhat .gitignore and .ggenignore files name is left out. All \
+                  keys, and the rules of these files: ggen help gpack"
 )]
 pub(crate) struct Args {
     /// Directory with a gpack.toml, or a tarball of one (.tar, .tar.gz, .tgz, .tar.zst, .crate)
@@ -39,6 +40,9 @@ pub(crate) struct Args {
     /// Print the recovery key, in the JSON document too, as long as it waits to be saved
     #[arg(long, conflicts_with = "dry_run")]
     show_recovery_key: bool,
+    /// Publish private keys and credentials that are in the package, instead of refusing it
+    #[arg(long)]
+    allow_secrets: bool,
     /// Skip the checks of the package's contents, never those of its paths
     #[arg(long)]
     skip_verify: bool,
@@ -60,6 +64,7 @@ pub(crate) async fn run(context: &Context, args: &Args, interrupt: &Interrupt) -
         namespace: args.namespace.clone(),
         key: args.key.clone(),
         trust_clock: args.trust_clock,
+        allow_secrets: args.allow_secrets,
         skip_verify: args.skip_verify,
         dry_run: args.dry_run,
         min_replicas: args.min_replicas,

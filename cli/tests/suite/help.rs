@@ -39,6 +39,22 @@ fn help_of_every_command_has_an_example_and_goes_to_stdout() {
 }
 
 #[test]
+fn help_prints_the_help_of_a_command_and_the_reference_of_gpack() {
+    let home = Home::new();
+    let reference = home.run(&["help", "gpack"]).expect_code(0).stdout;
+    for words in ["| `keywords` |", ".ggenignore", "--allow-secrets", "[dependencies]"] {
+        assert!(reference.contains(words), "no {words:?} in {reference}");
+    }
+    assert!(home.p2p(&["publish", "--help"]).stdout.contains("ggen help gpack"), "nobody finds it");
+    for command in [&[] as &[&str], &["marketplace", "p2p", "publish"], &["completions"]] {
+        let asked = home.run(&[&["help"], command].concat()).expect_code(0);
+        assert_eq!(asked.stdout, home.run(&[command, &["--help"]].concat()).stdout);
+    }
+    let unknown = home.run(&["help", "gpakc"]).expect_code(2);
+    assert!(unknown.stderr.contains("gpakc"), "{unknown:?}");
+}
+
+#[test]
 fn version_is_printed() {
     let output = Home::new().run(&["--version"]).expect_code(0);
     assert_eq!(output.stdout, format!("ggen {}\n", env!("CARGO_PKG_VERSION")));

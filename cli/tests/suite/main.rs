@@ -22,6 +22,7 @@ mod peers;
 mod readme;
 mod recovery;
 mod search;
+mod secrets;
 mod storage;
 mod support;
 mod usage;

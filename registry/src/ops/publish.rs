@@ -12,7 +12,9 @@ mod journal;
 mod own_log;
 mod prepare;
 mod replicas;
+mod secrets;
 mod sieve;
+mod warnings;
 
 use std::sync::Arc;
 
@@ -90,7 +92,7 @@ impl Operations {
         let signing = Signing::new(request.key.clone(), request.trust_clock);
         let (commit, progress) = (signing.commit.clone(), reporter.clone());
         let draft = move |operations: &Self| {
-            let mut draft = operations.prepare(&request.path, &*progress, &|| commit.is_shut())?;
+            let mut draft = operations.prepare(&request, &*progress, &|| commit.is_shut())?;
             draft.namespace = request.namespace.or(draft.namespace).or_else(|| operations.config.namespace.clone());
             draft.version = version.unwrap_or(draft.version);
             Ok(draft)
@@ -198,7 +200,8 @@ impl Operations {
             }
         };
         let recovery = self.recovery_notice(&signing.name, is_new);
-        let published = Published { recovery, warnings, ..report(draft, &signed, unchanged) };
+        let mut published = Published { recovery, ..report(draft, &signed, unchanged) };
+        published.warnings.extend(warnings);
         Ok(Done { published, signed, head, chain: keys.chain, unchanged })
     }
 
@@ -378,6 +381,6 @@ fn report(draft: &Draft, release: &Signed<Release>, unchanged: bool) -> Publishe
         unchanged,
         entries: None,
         recovery: None,
-        warnings: Vec::new(),
+        warnings: draft.warnings.clone(),
     }
 }

@@ -15,10 +15,45 @@ pub const MAX_GPACK_BYTES: usize = 256 << 10;
 /// Most dependencies on other ecosystems that are kept.
 const MAX_FOREIGN_DEPENDENCIES: usize = 1024;
 
+/// Keys of `[package]` and `[gpack]`; `docs/gpack.md` says what each is for.
+const KEYS: [&str; 14] = [
+    "name",
+    "version",
+    "description",
+    "namespace",
+    "id",
+    "license",
+    "category",
+    "tags",
+    "keywords",
+    "authors",
+    "repository",
+    "homepage",
+    "ggen_compat",
+    "metadata",
+];
+/// Keys of a dependency on a package of this registry.
+const DEPENDENCY_KEYS: [&str; 2] = ["version", "publisher"];
+/// How alike (0 to 1) an unknown key and a known one must be for that one to be suggested.
+const SUGGESTION_SIMILARITY: f64 = 0.85;
+
+/// A key that means nothing here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownKey {
+    /// Line of its value, from 1.
+    pub line: usize,
+    /// The table it stands in, as it is written: `package`, `dependencies."ns/name"`; empty above the first table.
+    pub table: String,
+    /// The key.
+    pub key: String,
+    /// The known key of that table that it resembles most, if it resembles one.
+    pub nearest: Option<&'static str>,
+}
+
 /// A gpack.toml, read.
 ///
-/// `[package]` and `[gpack]` are both accepted; where both stand, a field of `[package]` wins. Tables and fields this
-/// program does not know are not looked at: the file itself travels in the package.
+/// `[package]` and `[gpack]` are both accepted; where both stand, a field of `[package]` wins. Tables this program does not
+/// know are not looked at, keys are listed: the file itself travels in the package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gpack {
     /// The namespace, where the file gives one.
@@ -35,6 +70,8 @@ pub struct Gpack {
     pub foreign_dependencies: BTreeMap<String, String>,
     /// Versions of ggen that it says it works with, as given.
     pub ggen_compat: Option<String>,
+    /// Keys that mean nothing here, in the order of the file. None is an error.
+    pub unknown_keys: Vec<UnknownKey>,
 }
 
 impl Gpack {
@@ -137,6 +174,7 @@ impl<'a> Reader<'a> {
             dependencies,
             foreign_dependencies,
             ggen_compat: self.optional_text("ggen_compat")?,
+            unknown_keys: self.unknown_keys(),
         })
     }
 
@@ -201,8 +239,7 @@ impl<'a> Reader<'a> {
         };
         for (key, value) in table {
             let key = key.get_ref().as_ref();
-            // Scoped npm packages (`@scope/name`) have a slash too, but begin with what no namespace begins with.
-            if key.contains('/') && !key.starts_with('@') {
+            if is_ours(key) {
                 ours.push(self.read_dependency(key, value)?);
             } else {
                 foreign.insert(key.to_owned(), describe(value.get_ref()));
@@ -239,6 +276,49 @@ impl<'a> Reader<'a> {
             Err(error) => return refuse(format!("is not usable: {error}")),
         };
         Ok(Dependency { package, requirement: requirement.to_owned(), publisher })
+    }
+
+    /// What is written where keys are known, and is none of them. A table is no key: other programs have theirs.
+    fn unknown_keys(&self) -> Vec<UnknownKey> {
+        // Above the first table, where all other tables are.
+        let mut tables = vec![(String::new(), self.document, &["tags"][..])];
+        for name in ["package", "gpack"] {
+            let table = get(self.document, name).and_then(|value| value.get_ref().as_table());
+            tables.extend(table.map(|table| (name.to_owned(), table, &KEYS[..])));
+        }
+        let dependencies = get(self.document, "dependencies").and_then(|value| value.get_ref().as_table());
+        for (key, value) in dependencies.into_iter().flatten().filter(|(key, _)| is_ours(key.get_ref())) {
+            let table = value.get_ref().as_table();
+            tables.extend(
+                table.map(|table| (format!("dependencies.\"{}\"", key.get_ref()), table, &DEPENDENCY_KEYS[..])),
+            );
+        }
+        let mut unknown: Vec<_> =
+            tables.iter().flat_map(|(name, table, keys)| self.unknown_in(name, table, keys)).collect();
+        unknown.sort_by_key(|unknown| unknown.line);
+        unknown
+    }
+
+    fn unknown_in<'k>(
+        &'k self,
+        name: &'k str,
+        table: &'k DeTable<'a>,
+        keys: &'k [&'static str],
+    ) -> impl Iterator<Item = UnknownKey> + 'k {
+        let is_table = |value: &DeValue<'_>| match value {
+            DeValue::Table(_) => true,
+            DeValue::Array(items) => !items.is_empty() && items.iter().all(|item| item.get_ref().as_table().is_some()),
+            _ => false,
+        };
+        let unknown = table
+            .iter()
+            .filter(move |(key, value)| !keys.contains(&key.get_ref().as_ref()) && !is_table(value.get_ref()));
+        unknown.map(move |(key, value)| UnknownKey {
+            line: self.source.line(value.span().start),
+            table: name.to_owned(),
+            key: key.get_ref().to_string(),
+            nearest: nearest(key.get_ref(), keys),
+        })
     }
 
     /// Looks a field up in `[package]`, `[gpack]`, their `metadata`, `[metadata]`, and for `tags` at the top.
@@ -283,6 +363,19 @@ impl<'a> Reader<'a> {
             _ => self.source.refuse(field, value, "is not a list of strings"),
         }
     }
+}
+
+/// Whether a dependency is on a package of this registry.
+fn is_ours(key: &str) -> bool {
+    // Scoped npm packages (`@scope/name`) have a slash too, but begin with what no namespace begins with.
+    key.contains('/') && !key.starts_with('@')
+}
+
+fn nearest(key: &str, keys: &[&'static str]) -> Option<&'static str> {
+    let key = key.to_lowercase().replace('-', "_");
+    let alike = keys.iter().map(|known| (strsim::jaro_winkler(&key, known), *known));
+    let (likeness, known) = alike.max_by(|left, right| left.0.total_cmp(&right.0))?;
+    (likeness >= SUGGESTION_SIMILARITY).then_some(known)
 }
 
 fn get<'t, 'a>(table: &'t DeTable<'a>, name: &str) -> Option<&'t Value<'a>> {

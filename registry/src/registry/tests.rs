@@ -40,6 +40,7 @@ async fn what_a_registry_in_memory_publishes_is_fetched_by_name() {
         namespace: None,
         key: None,
         trust_clock: false,
+        allow_secrets: false,
         skip_verify: false,
         dry_run: false,
         min_replicas: 0,

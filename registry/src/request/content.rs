@@ -27,6 +27,8 @@ pub struct PublishContentRequest {
     pub key: Option<String>,
     /// As in a [`PublishRequest`](crate::PublishRequest).
     pub trust_clock: bool,
+    /// Publish files that hold secrets (private keys, credentials), with a warning, instead of refusing the tree.
+    pub allow_secrets: bool,
     /// Give up fetching the content when nothing new has come for so long.
     pub timeout: Duration,
 }

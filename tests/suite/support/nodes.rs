@@ -101,6 +101,8 @@ impl Node {
             namespace: namespace.map(str::to_owned),
             key: None,
             trust_clock: false,
+            // Some of the real crates have the keys of their tests in them.
+            allow_secrets: true,
             skip_verify: false,
             dry_run: false,
             min_replicas,

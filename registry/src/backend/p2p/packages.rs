@@ -18,6 +18,7 @@ pub(super) fn content_request(package: Package, timeout: Duration) -> Result<Pub
         dependencies: package.dependencies,
         key: None,
         trust_clock: false,
+        allow_secrets: false,
         timeout,
     })
 }

@@ -68,6 +68,7 @@ impl Place {
             namespace: Some("acme".to_owned()),
             key: None,
             trust_clock: false,
+            allow_secrets: false,
             skip_verify: false,
             dry_run: false,
             min_replicas: 0,

@@ -46,6 +46,7 @@ impl Home {
             namespace: Some("acme".to_owned()),
             key: None,
             trust_clock: false,
+            allow_secrets: false,
             skip_verify: false,
             dry_run: false,
             min_replicas: 0,

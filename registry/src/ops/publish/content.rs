@@ -8,7 +8,10 @@ use ggen_blockstore::{Cid, EntryKind, TreeLimits, list_tree};
 use super::{
     Signing,
     draft::{Content, Draft},
+    prepare::withheld,
     replicas::Replicas,
+    secrets::{find_secrets, is_never_allowed},
+    warnings,
 };
 use crate::{
     ErrorKind, Failure, FetchRequest, FetchTo, Interrupt, PublishContentRequest, Published, Reporter,
@@ -22,7 +25,8 @@ impl Operations {
     /// Brings a directory or a tarball into the store.
     pub(crate) async fn import(self: &Arc<Self>, path: &Path, reporter: Arc<dyn Reporter>) -> Result<Cid, Failure> {
         let (operations, path) = (Arc::clone(self), path.to_owned());
-        failure::blocking(move || Ok(operations.import_remembering(&path, &*reporter, &|| false)?.root)).await
+        let import = move || operations.import_remembering(&path, false, &*reporter, &|| false);
+        failure::blocking(move || Ok(import()?.root)).await
     }
 
     /// Publishes a tree by its CID.
@@ -47,6 +51,11 @@ impl Operations {
             if let Some(missing) = executables.iter().find(|path| !is_file(path)) {
                 return Err(usage(format!("there is no file `{missing}` in {content}")));
             }
+            let found = find_secrets(&*operations.store, &tree)?;
+            if found.iter().any(|found| !request.allow_secrets || is_never_allowed(found)) {
+                return Err(withheld(Path::new(&content.to_string()), &found));
+            }
+            let warnings = found.iter().map(warnings::of_secret).collect();
             let manifest = operations.write_manifest(content)?;
             let content = Content {
                 root: content,
@@ -57,7 +66,7 @@ impl Operations {
                 _lease: lease,
             };
             let (namespace, name) = (Some(package.namespace().to_owned()), package.name().to_owned());
-            Ok(Draft { content, manifest, namespace, name, version, metadata, dependencies })
+            Ok(Draft { content, manifest, namespace, name, version, metadata, dependencies, warnings })
         };
         self.publish_draft(signing, Replicas::default(), reporter, Interrupt::new(), draft).await
     }

@@ -46,13 +46,15 @@ pub(super) struct Draft {
     pub(super) version: Version,
     pub(super) metadata: Metadata,
     pub(super) dependencies: Vec<Dependency>,
+    /// See [`Published::warnings`](crate::Published::warnings).
+    pub(super) warnings: Vec<String>,
 }
 
 impl Draft {
     /// What a `gpack.toml` says of a tree.
     pub(super) fn of_gpack(content: Content, manifest: ManifestSummary, gpack: Gpack) -> Self {
         let Gpack { namespace, name, version, metadata, dependencies, .. } = gpack;
-        Self { content, manifest, namespace, name, version, metadata, dependencies }
+        Self { content, manifest, namespace, name, version, metadata, dependencies, warnings: Vec::new() }
     }
 
     /// The package, published by `publisher`.

@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-use ggen_blockstore::{Blockstore as _, Error, Imported, NullBlockstore, links, resolve};
+use ggen_blockstore::{Blockstore as _, Cid, links};
 use semver::Version;
 
 use super::{
-    prepare::{GPACK, import, is_directory, read_from_disk, read_from_store},
+    prepare::{Prepared, find_in_store, import, is_directory, read_from_disk},
     sieve::Sieve,
 };
 use crate::{
-    Failure, Progress, PublishRequest, Published, Reporter,
+    Failure, PublishRequest, Published, Reporter,
     keys::DEFAULT_KEY,
     ops::{Operations, failure, failure::usage},
-    package::{Gpack, PackageId},
+    package::PackageId,
 };
 
 impl Operations {
@@ -26,12 +26,13 @@ impl Operations {
         reporter: &dyn Reporter,
     ) -> Result<Published, Failure> {
         let path = &request.path;
-        let (imported, gpack) = if is_directory(path)? {
-            let gpack = read_from_disk(path)?;
-            (import(&NullBlockstore::new(), path, None, reporter, &|| false)?, gpack)
-        } else {
-            read_tarball(path, reporter)?
+        let named = match is_directory(path)? {
+            true => vec![read_from_disk(path)?],
+            false => find_in_tarball(path, request.allow_secrets, reporter)?,
         };
+        let kept = Sieve::keeping(named);
+        let imported = import(&kept, path, None, request.allow_secrets, reporter, &|| false)?;
+        let Prepared { imported, gpack, warnings } = Prepared::read(&kept, imported, request)?;
         let chain = self.keys.chain(request.key.as_deref().unwrap_or(DEFAULT_KEY))?;
         let publisher = chain.map(|chain| chain.publisher());
         let named = request.namespace.clone().or(gpack.namespace).or_else(|| self.config.namespace.clone());
@@ -55,30 +56,19 @@ impl Operations {
             unchanged: false,
             entries: Some(imported.entries.into_iter().map(|entry| entry.path).collect()),
             recovery: None,
-            warnings: Vec::new(),
+            warnings,
         })
     }
 }
 
-/// Imports a tarball into nothing, but for what is needed to read its `gpack.toml`.
-fn read_tarball(path: &Path, reporter: &dyn Reporter) -> Result<(Imported, Gpack), Failure> {
+/// Finds the blocks of a tarball's `gpack.toml`, of which everything else is dropped.
+fn find_in_tarball(path: &Path, allow_secrets: bool, reporter: &dyn Reporter) -> Result<Vec<Cid>, Failure> {
     let nodes = Sieve::default();
-    let imported = import(&nodes, path, None, reporter, &|| false)?;
-    let mut named = Vec::new();
-    match resolve(&nodes, imported.root, GPACK) {
-        Ok(file) => {
-            // A file of several blocks is larger than a gpack.toml may be; its first one is enough to say so.
-            let node = nodes.get(&file).map_err(failure::store)?;
-            let below = node.map(|node| links(&file, &node)).transpose().map_err(failure::store)?;
-            named.push(file);
-            named.extend(below.into_iter().flatten().take(1));
-        }
-        // The reading below says so in its own words.
-        Err(Error::NoSuchPath { .. }) => {}
-        Err(error) => return Err(failure::store(error)),
-    }
-    let kept = Sieve::keeping(named);
-    import(&kept, path, None, &|_: Progress| {}, &|| false)?;
-    let gpack = read_from_store(&kept, imported.root, path)?;
-    Ok((imported, gpack))
+    let imported = import(&nodes, path, None, allow_secrets, reporter, &|| false)?;
+    // That there is none is said when it is read.
+    let Some(file) = find_in_store(&nodes, imported.root, path)? else { return Ok(Vec::new()) };
+    // A file of several blocks is larger than a gpack.toml may be; its first one is enough to say so.
+    let node = nodes.get(&file).map_err(failure::store)?;
+    let below = node.map(|node| links(&file, &node)).transpose().map_err(failure::store)?;
+    Ok(std::iter::once(file).chain(below.into_iter().flatten().take(1)).collect())
 }

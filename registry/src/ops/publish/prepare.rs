@@ -7,15 +7,16 @@ use std::{
 };
 
 use ggen_blockstore::{
-    Blockstore, Cid, FileReader, ImportOptions, ImportProgress, Imported, dfs_blocks, import_directory, import_tarball,
-    resolve,
+    Block, Blockstore, Cid, Error, FileReader, Finding, ImportOptions, ImportProgress, Imported, Node, Selection,
+    dfs_blocks, import_directory, import_tarball, resolve,
 };
 
-use super::draft::Draft;
+use super::{draft::Draft, secrets::is_never_allowed, warnings};
 use crate::{
-    ErrorKind, Failure, Progress, Reporter,
+    ErrorKind, Failure, Progress, PublishRequest, Reporter,
+    home::{home_with, is_home},
     ops::{Operations, failure},
-    package::{Gpack, MAX_GPACK_BYTES, ManifestBuilder, ManifestSummary},
+    package::{Gpack, MAX_GPACK_BYTES, ManifestBuilder, ManifestSummary, secret_in},
 };
 
 /// Name of the file that says what a package is.
@@ -23,28 +24,49 @@ pub(super) const GPACK: &str = "gpack.toml";
 /// Blocks of a manifest written at once.
 const MANIFEST_BATCH: usize = 16;
 
+/// Symlinks that are followed from `gpack.toml` to the file.
+const MAX_LINKS: usize = 8;
+
+/// A package that was imported and read.
+pub(super) struct Prepared {
+    pub(super) imported: Imported,
+    pub(super) gpack: Gpack,
+    /// See [`Published::warnings`](crate::Published::warnings).
+    pub(super) warnings: Vec<String>,
+}
+
+impl Prepared {
+    /// Reads an imported package in `store`: where a publish and a dry run meet.
+    pub(super) fn read(store: &dyn Blockstore, imported: Imported, request: &PublishRequest) -> Result<Self, Failure> {
+        let gpack = read_from_store(store, imported.root, &request.path)?;
+        let warnings = warnings::of(&imported, &gpack, request.version.as_deref());
+        Ok(Self { imported, gpack, warnings })
+    }
+}
+
 impl Operations {
     /// `cancelled` is asked from time to time whether to go on.
     pub(super) fn prepare(
         &self,
-        path: &Path,
+        request: &PublishRequest,
         reporter: &dyn Reporter,
         cancelled: &(dyn Fn() -> bool + Sync),
     ) -> Result<Draft, Failure> {
+        let path = &request.path;
         if is_directory(path)? {
             // What is wrong with the package is said before it is hashed.
             read_from_disk(path)?;
         }
-        let imported = self.import_remembering(path, reporter, cancelled)?;
+        let imported = self.import_remembering(path, request.allow_secrets, reporter, cancelled)?;
         let limit = self.config.limits.package_bytes;
         if imported.size_bytes > limit {
             let message =
                 format!("{} bytes are more than `limits.package_bytes`, {limit}, allows", imported.size_bytes);
             return Err(Failure::new(ErrorKind::Failed, message));
         }
-        let gpack = read_from_store(&*self.store, imported.root, path)?;
+        let Prepared { imported, gpack, warnings } = Prepared::read(&*self.store, imported, request)?;
         let manifest = self.write_manifest(imported.root)?;
-        Ok(Draft::of_gpack(imported.into(), manifest, gpack))
+        Ok(Draft { warnings, ..Draft::of_gpack(imported.into(), manifest, gpack) })
     }
 
     /// Imports a directory or a tarball into the store. Files of a directory that nobody touched since it was imported
@@ -52,11 +74,12 @@ impl Operations {
     pub(super) fn import_remembering(
         &self,
         path: &Path,
+        allow_secrets: bool,
         reporter: &dyn Reporter,
         cancelled: &(dyn Fn() -> bool + Sync),
     ) -> Result<Imported, Failure> {
         let known = self.imports.of(path);
-        let imported = import(&*self.store, path, known.as_deref(), reporter, cancelled)?;
+        let imported = import(&*self.store, path, known.as_deref(), allow_secrets, reporter, cancelled)?;
         let (files, known) = (imported.files, imported.files_known);
         tracing::debug!(target: "ggen_marketplace::backend::p2p", files, known, "imported");
         self.imports.tidy();
@@ -98,11 +121,13 @@ pub(super) fn is_directory(path: &Path) -> Result<bool, Failure> {
     }
 }
 
-/// Imports a directory or a tarball; `known` is where the files of a directory are remembered.
+/// Imports a directory or a tarball; `known` is where the files of a directory are remembered. No home of a node is taken
+/// in, and files that hold secrets only where that is allowed.
 pub(super) fn import(
     store: &dyn Blockstore,
     path: &Path,
     known: Option<&Path>,
+    allow_secrets: bool,
     reporter: &dyn Reporter,
     cancelled: &(dyn Fn() -> bool + Sync),
 ) -> Result<Imported, Failure> {
@@ -110,9 +135,15 @@ pub(super) fn import(
         let (files, bytes, total_bytes) = (at.files, at.bytes, at.total_bytes);
         reporter.report(Progress::Importing { files, bytes, total_bytes });
     };
-    let progress: &(dyn Fn(ImportProgress) + Sync) = &progress;
-    let options =
-        ImportOptions { progress: Some(progress), cancelled: Some(cancelled), known, ..ImportOptions::default() };
+    let options = ImportOptions {
+        progress: Some(&progress),
+        cancelled: Some(cancelled),
+        known,
+        selection: Selection { always: &[GPACK], leaves_out: Some(&is_home) },
+        inspect: Some(&secret_in),
+        take_found: allow_secrets,
+        ..ImportOptions::default()
+    };
     let is_directory = is_directory(path)?;
     if !is_directory && path.file_name().is_some_and(|name| name == GPACK) {
         let directory = path.parent().unwrap_or(path).display();
@@ -120,47 +151,116 @@ pub(super) fn import(
         return Err(failure.hinted(format!("name the directory: `ggen marketplace p2p publish {directory}`")));
     }
     let imported = if is_directory {
+        refuse_home(path)?;
         import_directory(store, path, &options)
     } else {
         File::open(path)
-            .map_err(ggen_blockstore::Error::io("open", path))
+            .map_err(Error::io("open", path))
             .and_then(|mut file| import_tarball(store, &mut file, &options))
     };
-    imported.map_err(|error| failure::store(error).while_doing(format!("cannot import `{}`", path.display())))
+    imported.map_err(|error| match error {
+        Error::Withheld { findings } => withheld(path, &findings),
+        error => failure::store(error).while_doing(format!("cannot import `{}`", path.display())),
+    })
 }
 
-/// Reads the `gpack.toml` of a directory.
-pub(super) fn read_from_disk(directory: &Path) -> Result<Gpack, Failure> {
+/// Refuses to publish the home of a node, or what belongs to one.
+fn refuse_home(path: &Path) -> Result<(), Failure> {
+    let Some(home) = home_with(path) else { return Ok(()) };
+    let message = format!(
+        "cannot publish `{}`: `{}` is the home of a node, with its private keys",
+        path.display(),
+        home.display()
+    );
+    Err(Failure::new(ErrorKind::Verification, message)
+        .hinted("move the package to a directory of its own, or name another home with `--home DIR`"))
+}
+
+/// The refusal of a package because of what is in it, file by file.
+pub(super) fn withheld(path: &Path, findings: &[Finding]) -> Failure {
+    let has_home = findings.iter().any(is_never_allowed);
+    let what = match findings.len() {
+        _ if has_home => "it holds the home of a node".to_owned(),
+        1 => "a file holds a secret".to_owned(),
+        count => format!("{count} files hold secrets"),
+    };
+    let failure = Failure::new(ErrorKind::Verification, format!("cannot publish `{}`: {what}", path.display()));
+    let causes = findings.iter().map(|Finding { path, what }| format!("`{path}`: {what}")).collect();
+    let hint = match has_home {
+        true => "make it again without the home: what is published cannot be taken back",
+        false => {
+            "name them in .ggenignore to keep them out; `--allow-secrets` publishes them, and that cannot be taken back"
+        }
+    };
+    Failure { causes, ..failure }.hinted(hint)
+}
+
+/// Reads the `gpack.toml` of a directory. Returns the CID that its content has in an import.
+pub(super) fn read_from_disk(directory: &Path) -> Result<Cid, Failure> {
     let file = directory.join(GPACK);
     match File::open(&file) {
-        Ok(opened) => parse(&file, opened),
+        Ok(opened) => {
+            let bytes = read(&file, opened)?;
+            parse(&file, &bytes)?;
+            Ok(*Block::raw(bytes).map_err(failure::store)?.cid())
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(missing(directory)),
-        Err(source) => Err(failure::store(ggen_blockstore::Error::io("open", &file)(source))),
+        Err(source) => Err(failure::store(Error::io("open", &file)(source))),
     }
 }
 
 /// Reads the `gpack.toml` of an imported package: the one that counts.
 pub(super) fn read_from_store(store: &dyn Blockstore, root: Cid, path: &Path) -> Result<Gpack, Failure> {
-    let file = match resolve(store, root, GPACK) {
-        Ok(file) => file,
-        Err(ggen_blockstore::Error::NoSuchPath { .. }) => return Err(missing(path)),
-        Err(error) => return Err(failure::store(error)),
-    };
-    parse(&path.join(GPACK), FileReader::open(store, file).map_err(failure::store)?)
+    let name = path.join(GPACK);
+    let Some(file) = find_in_store(store, root, path)? else { return Err(missing(path)) };
+    let bytes = read(&name, FileReader::open(store, file).map_err(failure::store)?)?;
+    parse(&name, &bytes)
 }
 
-fn parse(file: &Path, reader: impl Read) -> Result<Gpack, Failure> {
+/// Finds the file in an imported package: `gpack.toml`, or what it points to.
+pub(super) fn find_in_store(store: &dyn Blockstore, root: Cid, path: &Path) -> Result<Option<Cid>, Failure> {
+    let mut name = GPACK.to_owned();
+    for _ in 0..MAX_LINKS {
+        let file = match resolve(store, root, &name) {
+            Ok(file) => file,
+            Err(Error::NoSuchPath { .. }) if name == GPACK => return Ok(None),
+            Err(Error::NoSuchPath { .. }) => break,
+            Err(error) => return Err(failure::store(error)),
+        };
+        let node = store.get(&file).map_err(failure::store)?.map(|block| Node::parse(&file, &block)).transpose();
+        let Some(Node::Symlink { target }) = node.map_err(failure::store)? else { return Ok(Some(file)) };
+        // A symlink of the tree leads to a place in it: `..` stands at the front alone, and not in the root.
+        let parent = name.rsplit_once('/').map_or("", |(parent, _)| parent);
+        name = beside(parent, &String::from_utf8_lossy(&target));
+    }
+    let message = format!("`{}` is a symlink to `{name}`, which is no file of the package", path.join(GPACK).display());
+    Err(Failure::new(ErrorKind::Failed, message).hinted("put the file itself in the root of the package"))
+}
+
+/// The path that a symlink in the directory `parent` means.
+fn beside(parent: &str, target: &str) -> String {
+    let mut names: Vec<&str> = parent.split('/').filter(|name| !name.is_empty()).collect();
+    for name in target.split('/').filter(|name| !name.is_empty() && *name != ".") {
+        match name {
+            ".." => drop(names.pop()),
+            name => names.push(name),
+        }
+    }
+    names.join("/")
+}
+
+fn read(file: &Path, reader: impl Read) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     // One byte over the limit is enough for the parser to refuse it by its size.
     let limit = MAX_GPACK_BYTES as u64 + 1;
-    reader
-        .take(limit)
-        .read_to_end(&mut bytes)
-        .map_err(|source| failure::store(ggen_blockstore::Error::io("read", file)(source)))?;
+    reader.take(limit).read_to_end(&mut bytes).map_err(|source| failure::store(Error::io("read", file)(source)))?;
+    Ok(bytes)
+}
+
+fn parse(file: &Path, bytes: &[u8]) -> Result<Gpack, Failure> {
     let name = file.display().to_string();
-    let text =
-        String::from_utf8(bytes).map_err(|_| Failure::new(ErrorKind::Failed, format!("`{name}` is not UTF-8")))?;
-    Gpack::parse(&name, &text).map_err(|error| failure::failed(error).hinted(GPACK_HINT))
+    let text = str::from_utf8(bytes).map_err(|_| Failure::new(ErrorKind::Failed, format!("`{name}` is not UTF-8")))?;
+    Gpack::parse(&name, text).map_err(|error| failure::failed(error).hinted(GPACK_HINT))
 }
 
 fn missing(package: &Path) -> Failure {

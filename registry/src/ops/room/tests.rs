@@ -70,6 +70,7 @@ async fn content_that_does_not_fit_is_refused_however_it_is_asked_for() {
         dependencies: Vec::new(),
         key: None,
         trust_clock: false,
+        allow_secrets: false,
     };
     let refused = bob.publish_content(request, silent()).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Failed, "{refused:?}");

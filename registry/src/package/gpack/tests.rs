@@ -78,6 +78,28 @@ fn the_gpack_form_reads_too() {
 }
 
 #[test]
+fn unknown_keys_are_listed_with_the_nearest_and_tables_are_not() {
+    let gpack = parse(
+        "title = \"x\"\ntags = [\"a\"]\n\n[package]\nname = \"a\"\nversion = \"1.0.0\"\ndescription = \"d\"\nlicence = \"MIT\"\n\
+         keyword = [\"x\"]\nxyz = 1\nbin = [{ name = \"a\" }]\n\n[package.badges]\na = 1\n\n[package.metadata]\nany = 1\n\n\
+         [dependencies]\nzod = { any = \"1\" }\n\"a/b\" = { version = \"1\", publishers = \"x\" }\n\n[metadata]\nstars = 5\n\n[other]\nb = 2\n",
+    );
+    let unknown: Vec<_> = gpack
+        .unknown_keys
+        .iter()
+        .map(|unknown| (unknown.line, unknown.table.as_str(), unknown.key.as_str(), unknown.nearest))
+        .collect();
+    let expected = [
+        (1, "", "title", None),
+        (8, "package", "licence", Some("license")),
+        (9, "package", "keyword", Some("keywords")),
+        (10, "package", "xyz", None),
+        (21, "dependencies.\"a/b\"", "publishers", Some("publisher")),
+    ];
+    assert_eq!(unknown, expected);
+}
+
+#[test]
 fn all_missing_fields_are_named_at_once_with_the_line() {
     assert_eq!(
         refusal("# head\n\n[package]\nlicense = \"MIT\"\n"),
@@ -123,4 +145,17 @@ fn wrong_values_are_named_with_file_line_and_field() {
 #[test]
 fn a_huge_file_is_refused_unread() {
     assert!(refusal(&"#".repeat(MAX_GPACK_BYTES + 1)).contains("larger than the limit"));
+}
+
+#[test]
+fn every_key_stands_in_the_reference_and_its_examples_read_without_a_warning() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/gpack.md")).unwrap();
+    for key in KEYS {
+        assert!(page.contains(&format!("\n| `{key}` | ")), "the reference lacks `{key}`");
+    }
+    let examples: Vec<_> = page.split("```toml\n").skip(1).map(|part| part.split("```").next().unwrap()).collect();
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        assert_eq!(parse(example).unknown_keys, [], "{example}");
+    }
 }

@@ -1,0 +1,227 @@
+//! What must never leave a machine, and what a publisher is warned of.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+use tar::EntryType;
+
+use crate::support::{Home, Output, entry, gzip, package, refused, tarball};
+
+/// A key that signs nothing.
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
+                   -----END PRIVATE KEY-----\n";
+
+fn write(root: &Path, path: &str, content: impl AsRef<[u8]>) {
+    let place = root.join(path);
+    fs::create_dir_all(place.parent().unwrap()).unwrap();
+    fs::write(place, content).unwrap();
+}
+
+/// Makes a home of a directory, with the configuration of the other one.
+fn make_home(user: &Home, place: &Path) {
+    fs::create_dir_all(place).unwrap();
+    fs::copy(user.path().join("p2p-config.toml"), place.join("p2p-config.toml")).unwrap();
+}
+
+/// The paths that a dry run lists, and its warnings.
+#[track_caller]
+fn dry_run(home: &Home, path: &str, more: &[&str]) -> (Vec<String>, Vec<String>) {
+    let args = [&["--format", "json", "publish", "--dry-run", path], more].concat();
+    let listed = home.p2p(&args).expect_code(0).json();
+    (strings(&listed["entries"]), strings(&listed["warnings"]))
+}
+
+fn strings(array: &Value) -> Vec<String> {
+    array.as_array().expect("an array").iter().map(|text| text.as_str().expect("a string").to_owned()).collect()
+}
+
+/// All files of a directory, by their content.
+fn contents(directory: &Path) -> Vec<Vec<u8>> {
+    let mut contents = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => contents.extend(self::contents(&path)),
+            false => contents.extend(fs::read(&path)),
+        }
+    }
+    contents
+}
+
+#[test]
+fn a_home_in_a_package_is_left_out_with_a_line_that_says_so() {
+    let user = Home::on_loopback();
+    let root = package(&user.work().join("pkg"), "pkg", "1.0.0");
+    // No ignore file keeps it out, and one tries to let it in.
+    write(&root, ".ggenignore", "!.ggen\n!*\n");
+    let home = root.join("deep/.ggen");
+    make_home(&user, &home);
+    let args = |version: &'static str| {
+        let home = home.to_str().unwrap();
+        let offline =
+            ["--format", "json", "--home", home, "publish", "pkg", "--namespace", "acme", "--version", version];
+        offline.map(str::to_owned)
+    };
+    for version in ["1.0.0", "2.0.0", "3.0.0"] {
+        let args = args(version);
+        let published: Output = user.p2p(&args.iter().map(String::as_str).collect::<Vec<_>>()).expect_code(0);
+        assert!(published.stderr.contains("`deep/.ggen` is left out: it is the home of a node"), "{published:?}");
+        let warnings = strings(&published.json()["warnings"]);
+        assert!(warnings[0].starts_with("`deep/.ggen` is left out"), "{warnings:?}");
+    }
+    let (entries, warnings) = dry_run(&user, "pkg", &[]);
+    assert!(!entries.iter().any(|path| path.starts_with("deep/")), "{entries:?}");
+    assert!(warnings[0].starts_with("`deep/.ggen` is left out"), "{warnings:?}");
+    // None of it reaches a peer that fetches the package.
+    let fetch = ["--home", home.to_str().unwrap(), "fetch", "acme/pkg@3.0.0", "--offline", "-o", "copy"];
+    user.p2p(&fetch).expect_code(0);
+    let fetched = contents(&user.work().join("copy"));
+    for key in contents(&home.join("keys")) {
+        assert!(!fetched.contains(&key), "a file of `keys/` was published");
+    }
+}
+
+#[test]
+fn a_home_itself_its_parts_and_a_tarball_with_one_are_refused() {
+    let user = Home::on_loopback();
+    let root = package(&user.work().join("pkg"), "pkg", "1.0.0");
+    user.publish(&root);
+    // The package is the home: also for a command that uses another one.
+    let itself = package(&user.work().join("itself"), "itself", "1.0.0");
+    make_home(&user, &itself);
+    let path = itself.to_str().unwrap();
+    let message = "the home of a node";
+    refused(&user, &["--home", path, "publish", path], 3, &[message]);
+    refused(&user, &["publish", path], 3, &[message]);
+    refused(&user, &["publish", path, "--dry-run", "--allow-secrets"], 3, &[message]);
+    package(&user.path().join("keys/pkg"), "pkg", "1.0.0");
+    refused(&user, &["publish", user.path().join("keys/pkg").to_str().unwrap()], 3, &[message]);
+    // A package that merely lies in a home is one.
+    package(&user.path().join("packages/pkg"), "other", "1.0.0");
+    user.publish(&user.path().join("packages/pkg"));
+
+    let gpack = fs::read(root.join("gpack.toml")).unwrap();
+    let archive = tarball(&[
+        entry("pkg/gpack.toml", EntryType::Regular, &gpack),
+        entry("pkg/state/lock", EntryType::Regular, b"4711\n"),
+        entry("pkg/state/keys/node.key", EntryType::Regular, b"x"),
+    ]);
+    write(user.work(), "pkg.tgz", gzip(&archive));
+    for more in [&[] as &[&str], &["--allow-secrets"], &["--dry-run"]] {
+        refused(&user, &[&["publish", "pkg.tgz"], more].concat(), 3, &["`pkg/state`", message]);
+    }
+}
+
+#[test]
+fn secrets_are_refused_by_name_and_published_if_that_is_allowed() {
+    let user = Home::on_loopback();
+    let root = package(&user.work().join("pkg"), "pkg", "1.0.0");
+    write(&root, "deploy/.env", "PASSWORD=x\n");
+    write(&root, ".env.example", "PASSWORD=\n");
+    write(&root, "certs/server.pem", KEY);
+    write(&root, "src/pem.rs", "const BEGIN: &str = \"-----BEGIN PRIVATE KEY-----\";\n");
+    // A key of our own, under a name that says nothing.
+    user.publish(&package(&user.work().join("x"), "x", "1.0.0"));
+    fs::copy(user.path().join("keys/default.key"), root.join("data.bin")).unwrap();
+    let mut entries = vec![entry("pkg/gpack.toml", EntryType::Regular, &fs::read(root.join("gpack.toml")).unwrap())];
+    for path in ["deploy/.env", "certs/server.pem", "data.bin", ".env.example", "src/pem.rs"] {
+        entries.push(entry(&format!("pkg/{path}"), EntryType::Regular, &fs::read(root.join(path)).unwrap()));
+    }
+    write(user.work(), "pkg.tgz", gzip(&tarball(&entries)));
+
+    let parts = ["`deploy/.env`", "`certs/server.pem`", "`data.bin`", "--allow-secrets", ".ggenignore"];
+    for path in ["pkg", "pkg.tgz"] {
+        for more in [&[] as &[&str], &["--dry-run"], &["--skip-verify"]] {
+            let args = [&["publish", path, "--namespace", "acme"], more].concat();
+            refused(&user, &args, 3, &parts);
+            let message = user.p2p(&args).stderr;
+            assert!(!message.contains(".env.example") && !message.contains("pem.rs"), "{message}");
+        }
+    }
+    let node = user.start(&[]);
+    refused(&user, &["publish", "pkg", "--namespace", "acme"], 3, &parts);
+    drop(node);
+
+    for (path, version) in [("pkg", "1.0.0"), ("pkg.tgz", "1.1.0")] {
+        let more = ["--namespace", "acme", "--version", version, "--allow-secrets"];
+        let expected: Vec<_> = dry_run(&user, path, &more).1;
+        let args = [&["--format", "json", "publish", path], &more as &[&str]].concat();
+        let published = user.p2p(&args).expect_code(0);
+        assert_eq!(strings(&published.json()["warnings"]), expected, "the dry run says the same");
+        for part in ["`deploy/.env` is published", "`certs/server.pem` is", "`data.bin` is"] {
+            assert!(published.stderr.contains(part), "{part}: {published:?}");
+        }
+    }
+    // What an ignore file keeps out is no reason to refuse.
+    write(&root, ".ggenignore", ".env\n*.pem\n/data.bin\n");
+    user.p2p(&["publish", "pkg", "--namespace", "acme", "--version", "2.0.0"]).expect_code(0);
+}
+
+/// The directory is remembered as it was published with secrets: that does not let them pass the next time.
+#[test]
+fn a_secret_that_was_allowed_once_is_refused_again() {
+    let user = Home::on_loopback();
+    let root = package(&user.work().join("pkg"), "pkg", "1.0.0");
+    write(&root, "server.pem", KEY);
+    // Files are remembered once their times are older than a step of the clock.
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    fs::File::options().write(true).open(root.join("server.pem")).unwrap().set_modified(old).unwrap();
+    for version in ["1.0.0", "1.1.0"] {
+        user.p2p(&["publish", "pkg", "--version", version, "--allow-secrets"]).expect_code(0);
+    }
+    refused(&user, &["publish", "pkg", "--version", "1.2.0"], 3, &["`server.pem`"]);
+}
+
+#[test]
+fn gpack_toml_goes_in_whatever_the_ignore_files_say_and_through_a_link() {
+    let user = Home::on_loopback();
+    let root = package(&user.work().join("pkg"), "pkg", "1.0.0");
+    write(&root, ".gitignore", "*.toml\n*\n!real.toml\n");
+    let (entries, _) = dry_run(&user, "pkg", &[]);
+    assert_eq!(entries, ["gpack.toml"]);
+    let first = user.publish(&root);
+    assert_eq!(first["version"], "1.0.0");
+
+    let text = fs::read_to_string(root.join("gpack.toml")).unwrap().replace("1.0.0", "1.1.0");
+    fs::remove_file(root.join("gpack.toml")).unwrap();
+    write(&root, "real.toml", &text);
+    std::os::unix::fs::symlink("real.toml", root.join("gpack.toml")).unwrap();
+    let (entries, _) = dry_run(&user, "pkg", &[]);
+    assert_eq!(entries, ["gpack.toml", "real.toml"]);
+    let dry = user.p2p(&["--format", "json", "publish", "pkg", "--dry-run"]).expect_code(0).json();
+    let published = user.publish(&root);
+    assert_eq!((&published["version"], &published["cid"]), (&json!("1.1.0"), &dry["cid"]));
+
+    // It points to what is kept out: both say so.
+    write(&root, ".gitignore", "real.toml\n");
+    for more in [&[] as &[&str], &["--dry-run"]] {
+        let args = [&["publish", "pkg", "--namespace", "acme"], more].concat();
+        refused(&user, &args, 1, &["gpack.toml` is a symlink to `real.toml`, which is no file of the package"]);
+    }
+}
+
+#[test]
+fn publisher_is_warned_of_keys_versions_and_generated_directories() {
+    let user = Home::on_loopback();
+    let root = package(&user.work().join("pkg"), "pkg", "1.0.0");
+    let gpack = fs::read_to_string(root.join("gpack.toml")).unwrap();
+    write(&root, "gpack.toml", gpack.replace("[package]\n", "[package]\nlicence = \"MIT\"\nxyz = 1\n"));
+    write(&root, "web/node_modules/a/index.js", "x");
+    std::os::unix::fs::symlink("rules", root.join(".gitignore")).unwrap();
+    let expected = [
+        "`.gitignore` is a symlink",
+        "gpack.toml:2: the key `licence` in `[package]` has no meaning here; did you mean `license`?",
+        "gpack.toml:3: the key `xyz` in `[package]` has no meaning here",
+        "the version is 1.5.0, and gpack.toml, which is published as it is, says 1.0.0",
+        "`web/node_modules` looks generated (1 file, 1 MB): a line `/web/node_modules/` in .ggenignore keeps it out",
+    ];
+    let (_, warnings) = dry_run(&user, "pkg", &["--version", "1.5.0"]);
+    assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
+    let published = user.p2p(&["publish", "pkg", "--version", "1.5.0"]).expect_code(0);
+    for (warning, expected) in warnings.iter().zip(expected) {
+        assert!(warning.starts_with(expected), "{warning}");
+        assert!(published.stderr.contains(&format!("warning: {expected}")), "{published:?}");
+    }
+    let quiet = user.p2p(&["publish", "pkg", "--version", "1.5.0", "--quiet"]).expect_code(0);
+    assert_eq!(quiet.stderr, "");
+}
