@@ -19,8 +19,8 @@ use crate::{
     after_help = "Example:\n  ggen marketplace p2p publish ./my-package\n  ggen marketplace p2p publish ./my-package \
                   --version 1.2.3 --dry-run\n  ggen marketplace p2p publish ./my-package --min-replicas 2\n\nA package has a \
                   gpack.toml, which begins like this:\n  [package]\n  name = \"my-package\"\n  version = \"1.0.0\"\n  \
-                  description = \"What it is good for\"\n\nWhat .gitignore and .ggenignore files name is left out. All \
-                  keys, and the rules of these files: ggen help gpack"
+                  description = \"What it is good for\"\n\nAll keys, ignore files, what is \
+                  refused:\n  ggen help gpack"
 )]
 pub(crate) struct Args {
     /// Directory with a gpack.toml, or a tarball of one (.tar, .tar.gz, .tgz, .tar.zst, .crate)

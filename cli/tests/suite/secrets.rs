@@ -123,9 +123,9 @@ fn secrets_are_refused_by_name_and_published_if_that_is_allowed() {
     // A key of our own, under a name that says nothing.
     user.publish(&package(&user.work().join("x"), "x", "1.0.0"));
     fs::copy(user.path().join("keys/default.key"), root.join("data.bin")).unwrap();
-    let mut entries = vec![entry("pkg/gpack.toml", EntryType::Regular, &fs::read(root.join("gpack.toml")).unwrap())];
+    let mut entries = Vec::new();
     for path in ["deploy/.env", "certs/server.pem", "data.bin", ".env.example", "src/pem.rs"] {
-        entries.push(entry(&format!("pkg/{path}"), EntryType::Regular, &fs::read(root.join(path)).unwrap()));
+        entries.push(entry(path, EntryType::Regular, &fs::read(root.join(path)).unwrap()));
     }
     write(user.work(), "pkg.tgz", gzip(&tarball(&entries)));
 
@@ -222,6 +222,4 @@ fn publisher_is_warned_of_keys_versions_and_generated_directories() {
         assert!(warning.starts_with(expected), "{warning}");
         assert!(published.stderr.contains(&format!("warning: {expected}")), "{published:?}");
     }
-    let quiet = user.p2p(&["publish", "pkg", "--version", "1.5.0", "--quiet"]).expect_code(0);
-    assert_eq!(quiet.stderr, "");
 }
