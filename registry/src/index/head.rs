@@ -146,7 +146,7 @@ impl VerifiedHead {
 
     /// The same without a refresh from the future, which others would refuse together with the head: a clock that was
     /// fast for a while has signed it.
-    pub(crate) fn as_of(mut self, now: Timestamp) -> Self {
+    pub(crate) fn without_future_refresh(mut self, now: Timestamp) -> Self {
         self.refresh = self.refresh.filter(|refresh| check_time(refresh.record().issued, now).is_ok());
         self
     }

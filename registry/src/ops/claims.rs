@@ -102,7 +102,7 @@ impl Operations {
             let mut claims = Vec::new();
             for entry in known.into_iter().flatten() {
                 let PublisherEntry { chain, head: Some(head), .. } = entry else { continue };
-                match claim(&*store, &signatures, &chain, &head.as_of(clock::now()), &name) {
+                match claim(&*store, &signatures, &chain, &head.without_future_refresh(clock::now()), &name) {
                     Ok((claim, _)) => claims.push(claim),
                     Err(failure) => {
                         let package = &name;
@@ -149,7 +149,7 @@ impl Operations {
             let Some(PublisherEntry { chain, head: Some(head), .. }) = known else {
                 return Err(Failure::new(ErrorKind::NotFound, format!("nothing is published by {publisher}")));
             };
-            let (claim, _) = operations.claim(&chain, &head.as_of(clock::now()), &package)?;
+            let (claim, _) = operations.claim(&chain, &head.without_future_refresh(clock::now()), &package)?;
             Ok(claim)
         });
         let claim = claim.await?;
@@ -207,7 +207,7 @@ impl Operations {
             let publisher = own.chain.publisher();
             let known = self.catalog.publisher(&publisher).map_err(failure::failed)?;
             let Some(PublisherEntry { chain, head: Some(head), .. }) = known else { continue };
-            let head = self.refreshed(&own, &chain, head.as_of(now), now)?;
+            let head = self.refreshed(&own, &chain, head.without_future_refresh(now), now)?;
             for package in self.catalog.packages_of(&publisher).map_err(failure::failed)? {
                 packages.push(OwnPackage { chain: chain.clone(), head: head.clone(), package });
             }

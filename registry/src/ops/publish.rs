@@ -296,7 +296,7 @@ impl Operations {
         unchanged: bool,
     ) -> Result<u64, Failure> {
         let (operations, package) = (Arc::clone(self), signed.record().package.clone());
-        let claim = move || Ok(operations.claim(&chain, &head.as_of(clock::now()), &package)?.0);
+        let claim = move || Ok(operations.claim(&chain, &head.without_future_refresh(clock::now()), &package)?.0);
         let claim = failure::blocking(claim).await?;
         if !unchanged {
             self.news.tell_all(&claim);
