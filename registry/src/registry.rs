@@ -221,7 +221,7 @@ impl Registry {
     /// cache until it is published.
     ///
     /// # Errors
-    /// A file that cannot be read, an unsafe path.
+    /// A file that cannot be read, an unsafe path; private keys, credentials or the home of a node in it.
     pub async fn import(&self, path: &Path, reporter: Arc<dyn Reporter>) -> Result<Cid, Failure> {
         self.inner.operations.import(path, reporter).await
     }

@@ -85,7 +85,7 @@ impl P2PRegistry {
     /// with. Until then it is cache.
     ///
     /// # Errors
-    /// A file that cannot be read, an unsafe path.
+    /// A file that cannot be read, an unsafe path; private keys, credentials or the home of a node in it.
     pub async fn import(&self, path: impl AsRef<Path>) -> Result<ContentId> {
         Ok(self.registry.import(path.as_ref(), silent()).await?.into())
     }
