@@ -17,8 +17,8 @@ use crate::commands::{gc, help, mirror, pin, verify};
     version,
     arg_required_else_help = true,
     disable_help_subcommand = true,
-    after_help = "Example:\n  ggen marketplace p2p start --daemon\n  ggen marketplace p2p search \"web framework\"\n  \
-                  ggen marketplace p2p fetch acme/http\n\nAll commands of the registry: ggen marketplace p2p --help"
+    after_help = "Example:\n  ggen start --daemon\n  ggen search \"web framework\"\n  ggen fetch acme/http\n\nThe commands \
+                  of the registry are short for `ggen marketplace p2p COMMAND`, which scripts should use."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -31,8 +31,9 @@ pub(crate) struct Args {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalArgs {
-    /// Directory of identity, keys, store, catalog, configuration and socket [default: ~/.ggen]
-    #[arg(long, global = true, value_name = "DIR", env = "GGEN_HOME", hide_env_values = true)]
+    /// Directory of identity, keys, store, catalog, configuration and socket [env: GGEN_HOME] [default: ~/.ggen]
+    // Clap's `env` would refuse an empty variable, which means the same as none.
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) home: Option<PathBuf>,
     /// Configuration file [default: <home>/p2p-config.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -61,10 +62,13 @@ pub(crate) enum Command {
     /// Publish, find and fetch packages
     #[command(
         subcommand,
+        version,
         arg_required_else_help = true,
         after_help = "Example:\n  ggen marketplace p2p fetch acme/http"
     )]
     Marketplace(Marketplace),
+    #[command(flatten)]
+    Short(P2p),
     /// Print the completion script of a shell
     Completions(completions::Args),
     /// Print the help of a command, or a page on a topic: `ggen help gpack`
@@ -79,6 +83,7 @@ pub(crate) enum Marketplace {
     /// Use the peer-to-peer registry: all commands are below this one
     #[command(
         subcommand,
+        version,
         arg_required_else_help = true,
         after_help = "Example:\n  ggen marketplace p2p start --daemon\n  ggen marketplace p2p publish ./my-package"
     )]
@@ -139,7 +144,7 @@ pub(crate) enum P2p {
         after_help = "Example:\n  ggen marketplace p2p mirror add 'acme/*' --versions 3"
     )]
     Mirror(mirror::Command),
-    /// Show the configuration, and where each value came from
+    /// Show or change the configuration
     #[command(subcommand, arg_required_else_help = true, after_help = "Example:\n  ggen marketplace p2p config show")]
     Config(config::Command),
 }
@@ -167,6 +172,20 @@ mod tests {
     #[test]
     fn every_command_has_an_example() {
         check_example(&Args::command(), "");
+    }
+
+    #[test]
+    fn every_command_of_the_registry_has_its_short_form() {
+        let mut program = Args::command();
+        let registry = program.find_subcommand_mut("marketplace").unwrap().find_subcommand_mut("p2p").unwrap().clone();
+        for command in registry.get_subcommands().filter(|command| command.get_name() != "help") {
+            let short = program.find_subcommand(command.get_name());
+            let arguments =
+                |command: &clap::Command| command.get_arguments().map(|arg| arg.get_id().clone()).collect::<Vec<_>>();
+            assert_eq!(short.map(arguments), Some(arguments(command)), "{}", command.get_name());
+        }
+        let parsed = Args::try_parse_from(["ggen", "--home", "/h", "publish", "./x", "--version", "1.2.3"]).unwrap();
+        assert!(matches!(parsed.command, Command::Short(P2p::Publish(_))), "{parsed:?}");
     }
 
     #[test]

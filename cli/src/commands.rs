@@ -49,13 +49,15 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<u8, Failure> {
         Command::Completions(args) => return completions::run(&args, ui).map(|()| 0),
         Command::Help(args) => return help::run(&args, ui),
         Command::Man => return man::run(ui).map(|()| 0),
-        Command::Marketplace(Marketplace::P2p(command)) => command,
+        Command::Marketplace(Marketplace::P2p(command)) | Command::Short(command) => command,
     };
     let level = if global.verbose { Level::Verbose } else { Level::Silent };
     let context = Context::new(ui.clone(), global)?;
-    // A node logs by itself: where to, depends on whether it is detached.
-    if !matches!(command, P2p::Start(_)) {
-        log::to_stderr(level, ui.color());
+    // A node logs by itself: where to, depends on whether it is detached. `peer-list --verbose` asks for a longer list.
+    match command {
+        P2p::Start(_) => {}
+        P2p::PeerList(_) => log::to_stderr(Level::Silent, ui.color()),
+        _ => log::to_stderr(level, ui.color()),
     }
     let done = match command {
         P2p::Doctor(args) => {

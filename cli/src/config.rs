@@ -4,6 +4,7 @@
 //! and a value fits if a `Config` with this value can be made. So a key that is added to the library is known here, in
 //! the file and in `config show`, without a change.
 
+mod edit;
 mod environment;
 mod file;
 mod keys;
@@ -12,6 +13,8 @@ use std::{ffi::OsString, fmt, path::PathBuf};
 
 use ggen_marketplace::{Config, ErrorKind, Failure};
 use serde_json::Value;
+
+pub(crate) use edit::set;
 
 use crate::error;
 
@@ -94,9 +97,18 @@ pub(crate) fn resolve(
     variable: impl Fn(&str) -> Option<OsString>,
     flags: Vec<Assignment>,
 ) -> Result<Resolved, Failure> {
+    assemble([file::read(file)?, environment::read(variable)?, flags].into_iter().flatten())
+}
+
+/// Checks that values, on top of the defaults, make a configuration.
+fn valid(values: Vec<Assignment>) -> Result<(), Failure> {
+    assemble(values.into_iter()).map(drop)
+}
+
+/// Puts values on top of the defaults, the later ones above the earlier ones.
+fn assemble(values: impl Iterator<Item = Assignment>) -> Result<Resolved, Failure> {
     let mut entries = keys::defaults()?;
-    let layers = [file::read(file)?, environment::read(variable)?, flags];
-    for assignment in layers.into_iter().flatten() {
+    for assignment in values {
         keys::check(&assignment)?;
         match entries.iter_mut().find(|entry| entry.key == assignment.key) {
             Some(entry) => *entry = assignment,

@@ -14,6 +14,8 @@ pub(crate) use lock::{DaemonLock, Holder};
 
 use crate::error;
 
+/// Environment variable that names the home.
+const VARIABLE: &str = "GGEN_HOME";
 /// Name of the default home in the user's own.
 const DEFAULT_NAME: &str = ".ggen";
 /// Only the owner enters.
@@ -26,11 +28,16 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// Takes the directory that the user chose, or the default one.
-    pub(crate) fn resolve(chosen: Option<&Path>) -> Result<Self, Failure> {
-        // An empty GGEN_HOME means the same as none.
-        let path = match chosen.filter(|path| !path.as_os_str().is_empty()) {
-            Some(path) => path.to_owned(),
+    /// Takes the directory that the flag names, else the one of the environment, else the default one.
+    pub(crate) fn resolve(flag: Option<&Path>) -> Result<Self, Failure> {
+        Self::choose(flag, std::env::var_os(VARIABLE).map(PathBuf::from))
+    }
+
+    fn choose(flag: Option<&Path>, variable: Option<PathBuf>) -> Result<Self, Failure> {
+        // An empty variable means the same as none, as for most programs.
+        let named = flag.map(Path::to_owned).or(variable.filter(|path| !path.as_os_str().is_empty()));
+        let path = match named {
+            Some(path) => path,
             None => std::env::home_dir()
                 .filter(|path| !path.as_os_str().is_empty())
                 .map(|path| path.join(DEFAULT_NAME))
@@ -109,6 +116,16 @@ mod tests {
         let path = place.path().join("file/home");
         let failure = Home::resolve(Some(&path)).unwrap().create().unwrap_err();
         assert_eq!(failure.message, format!("cannot create home `{}`", path.display()));
+    }
+
+    #[test]
+    fn flag_comes_before_the_variable_and_an_empty_variable_counts_as_none() {
+        let path = |flag: Option<&str>, variable: &str| {
+            Home::choose(flag.map(Path::new), Some(variable.into())).unwrap().path().to_owned()
+        };
+        assert_eq!(path(Some("/flag"), "/variable"), Path::new("/flag"));
+        assert_eq!(path(None, "/variable"), Path::new("/variable"));
+        assert_eq!(path(None, ""), std::env::home_dir().unwrap().join(DEFAULT_NAME));
     }
 
     #[test]

@@ -31,6 +31,11 @@ use crate::{args::Args, ui::Ui};
 /// Prints to the process's stdout and stderr, and installs the process's log subscriber and signal handlers.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
+    match commands::completions::answer(&args) {
+        Ok(true) => return 0,
+        Ok(false) => {}
+        Err(refusal) => return ui::usage::answer(&args, refusal),
+    }
     match Args::try_parse_from(&args) {
         Ok(parsed) => {
             let ui = Ui::new(&parsed.global);

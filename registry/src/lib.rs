@@ -14,6 +14,7 @@ mod identity;
 mod index;
 mod interrupt;
 mod keys;
+mod known_names;
 mod mirror_rule;
 pub mod node;
 mod ops;
@@ -48,6 +49,7 @@ pub use index::{
     word_bucket, word_key, words_of,
 };
 pub use interrupt::Interrupt;
+pub use known_names::KnownNames;
 pub use mirror_rule::{MAX_RULES, MirrorRule, MirrorScope};
 pub use package::{
     Dependency, Gpack, GpackError, MANIFEST_CHUNK_BYTES, MAX_DEPENDENCIES, MAX_GPACK_BYTES,

@@ -26,3 +26,4 @@ pub use release::{MAX_INLINE_EXECUTABLES_BYTES, MAX_VERSION_CHARS, Release};
 pub use requirement::Requirement;
 pub(crate) use secret::secret_in;
 pub use target::Target;
+pub(crate) use target::looks_like_cid;

@@ -202,6 +202,9 @@ pub struct SearchHit {
     pub reputation: f64,
     /// Rank; higher is better.
     pub score: f64,
+    /// Whether no package has the words of the query, and this one has words like them.
+    #[serde(default)]
+    pub fuzzy: bool,
 }
 
 /// What a bootstrap reached.

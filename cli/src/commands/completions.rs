@@ -1,13 +1,27 @@
-//! `ggen completions SHELL`.
+//! `ggen completions SHELL`, and the answers to the shell that runs its script.
+
+use std::ffi::{OsStr, OsString};
 
 use clap::CommandFactory;
-use clap_complete::Shell;
-use ggen_marketplace::Failure;
+use clap_complete::{
+    CompleteEnv, Shell,
+    engine::{ArgValueCompleter, CompletionCandidate},
+    env::Shells,
+};
+use ggen_marketplace::{ErrorKind, Failure, KnownNames};
 
-use crate::{args, ui::Ui};
+use crate::{args, error, home::Home, ui::Ui};
+
+/// Environment variable by which the script asks this program; its value is the shell.
+const VARIABLE: &str = "GGEN_COMPLETE";
+/// Most names that are offered for one word.
+const MAX_CANDIDATES: usize = 100;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  ggen completions bash > ~/.local/share/bash-completion/completions/ggen")]
+#[command(
+    after_help = "Example:\n  ggen completions bash > ~/.local/share/bash-completion/completions/ggen\n\nThe script asks \
+                        `ggen` while you type, so that names of known packages and peers are completed too."
+)]
 pub(crate) struct Args {
     /// The shell
     #[arg(value_enum)]
@@ -16,8 +30,38 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let mut script = Vec::new();
-    let mut command = args::Args::command();
-    let name = command.get_name().to_owned();
-    clap_complete::generate(args.shell, &mut command, name, &mut script);
+    let shells = Shells::builtins();
+    let shell = args.shell.to_string();
+    let shell = shells.completer(&shell).ok_or_else(|| error::usage(format!("no completions for `{shell}`")))?;
+    shell.write_registration(VARIABLE, "ggen", "ggen", "ggen", &mut script).map_err(|cause| {
+        Failure::from_error(ErrorKind::Failed, &cause).while_doing("cannot write the completion script")
+    })?;
     ui.raw(&script)
+}
+
+/// Answers the completion script, if it is what started this process; returns whether it was.
+///
+/// # Errors
+/// A shell that is not known, or stdout that cannot be written.
+pub(crate) fn answer(args: &[OsString]) -> Result<bool, clap::Error> {
+    let directory = std::env::current_dir().ok();
+    CompleteEnv::with_factory(args::Args::command)
+        .var(VARIABLE)
+        .try_complete(args.iter().cloned(), directory.as_deref())
+}
+
+/// Completes a target with the names of packages that the home knows.
+pub(crate) fn packages() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| candidates(typed, KnownNames::packages))
+}
+
+/// Completes the id of a peer that the home knows.
+pub(crate) fn peers() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| candidates(typed, KnownNames::peers))
+}
+
+fn candidates(typed: &OsStr, find: fn(&KnownNames, &str, usize) -> Vec<String>) -> Vec<CompletionCandidate> {
+    let (Some(typed), Ok(home)) = (typed.to_str(), Home::resolve(None)) else { return Vec::new() };
+    let names = find(&KnownNames::of(home.path()), typed, MAX_CANDIDATES);
+    names.into_iter().map(CompletionCandidate::new).collect()
 }

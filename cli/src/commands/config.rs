@@ -1,11 +1,11 @@
-//! `config show`: every value, and where it came from.
+//! `config`: shows every value and where it came from, and changes values of the file.
 
 use clap::Subcommand;
 use ggen_marketplace::Failure;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    config::{Assignment, Resolved},
+    config::{self, Assignment, Origin, Resolved},
     context::Context,
 };
 
@@ -14,6 +14,23 @@ pub(crate) enum Command {
     /// Print each value and where it came from
     #[command(after_help = "Example:\n  ggen marketplace p2p config show --format json")]
     Show,
+    /// Set a value in the configuration file
+    #[command(
+        after_help = "Example:\n  ggen marketplace p2p config set namespace acme\n  ggen marketplace p2p config set \
+                      limits.connections 512"
+    )]
+    Set {
+        /// Key, as `config show` prints it
+        key: String,
+        /// Value, as in TOML; a string needs no quotes
+        value: String,
+    },
+    /// Remove a value from the configuration file, so that the default holds
+    #[command(after_help = "Example:\n  ggen marketplace p2p config unset namespace")]
+    Unset {
+        /// Key, as `config show` prints it
+        key: String,
+    },
 }
 
 pub(crate) fn run(context: &Context, command: &Command) -> Result<(), Failure> {
@@ -25,7 +42,27 @@ pub(crate) fn run(context: &Context, command: &Command) -> Result<(), Failure> {
             context.ui.note(&format!("configuration file: {}{absent}", file.path.display()));
             context.ui.answer(&document(&resolved), |_| render(&resolved))
         }
+        Command::Set { key, value } => change(context, key, Some(value)),
+        Command::Unset { key } => change(context, key, None),
     }
+}
+
+/// Changes one value of the file and answers with what holds then, as one entry of `config show`.
+fn change(context: &Context, key: &str, value: Option<&str>) -> Result<(), Failure> {
+    if context.global.config.is_none() {
+        context.home.create()?;
+    }
+    config::set(&context.config_file()?, key, value)?;
+    let resolved = context.configuration(Vec::new())?;
+    let holds: Vec<_> = resolved.entries.into_iter().filter(|entry| entry.key == key).collect();
+    if let Some(Assignment { origin: origin @ Origin::Environment(_), .. }) = holds.first() {
+        context.ui.note(&format!("the environment variable {origin} overrides the file"));
+    }
+    if context.is_served() {
+        context.ui.note("the running node keeps its configuration until it is started again");
+    }
+    let resolved = Resolved { config: resolved.config, entries: holds };
+    context.ui.answer(&document(&resolved), |_| render(&resolved))
 }
 
 /// `{"<key path>": {"value": ..., "origin": "<layer>", "source": "<line, variable or flag>"}}`.

@@ -10,11 +10,12 @@ use crate::{context::Context, control::Call};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  ggen marketplace p2p doctor\n  ggen marketplace p2p doctor acme/http\n\nExit code: 0 \
-                        if all is well, otherwise that of the first stage that is not (3 verification, 4 not there, 5 \
-                        nobody has it, else 1)."
+                        if no stage failed, otherwise that of the first one that did (3 verification, 4 not found, 5 timed \
+                        out, else 1)."
 )]
 pub(crate) struct Args {
     /// What cannot be fetched: a CID, /ipfs/..., ns/name[@REQ] or <publisher>/ns/name[@REQ]
+    #[arg(add = super::completions::packages())]
     target: Option<String>,
     /// Seconds to wait for the network at each stage
     #[arg(long, value_name = "SECS", default_value = "15", value_parser = seconds)]
@@ -33,7 +34,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<Option<ErrorKi
     context.ui.answer(&diagnosis, render)?;
     let looked_at_target = diagnosis.stages.iter().any(|stage| stage.name == "name");
     if args.target.is_some() && !looked_at_target {
-        context.ui.note("the target was not looked at: mend the node first");
+        context.ui.note("target not checked: fix the problems above first");
     }
     Ok(diagnosis.fault().map(|stage| stage.kind.unwrap_or(ErrorKind::Failed)))
 }
@@ -47,7 +48,11 @@ fn without_registry(failure: Failure) -> Diagnosis {
 fn render(diagnosis: &Diagnosis) -> String {
     let mut out = String::new();
     for Stage { name, ok, detail, hint, .. } in &diagnosis.stages {
-        let mark = if *ok { "ok" } else { "FAILED" };
+        let mark = match ok {
+            Some(true) => "ok",
+            Some(false) => "FAILED",
+            None => "unknown",
+        };
         writeln!(out, "{name:<13} {mark:<7} {detail}").expect("a string takes everything");
         if let Some(hint) = hint {
             writeln!(out, "{:<21} hint: {hint}", "").expect("a string takes everything");
@@ -62,12 +67,16 @@ mod tests {
 
     #[test]
     fn the_fault_stands_out_and_its_hint_below_it() {
-        let stages =
-            vec![Stage::fine("store", "2 blocks"), Stage::failed("dht", ErrorKind::Failed, "empty").hinted("do `x`")];
+        let stages = vec![
+            Stage::fine("store", "2 blocks"),
+            Stage::unknown("reachability", "no visits"),
+            Stage::failed("dht", ErrorKind::Failed, "empty").hinted("do `x`"),
+        ];
         let text = render(&Diagnosis { stages });
         assert_eq!(
             text,
-            "store         ok      2 blocks\ndht           FAILED  empty\n                      hint: do `x`\n"
+            "store         ok      2 blocks\nreachability  unknown no visits\ndht           FAILED  empty\n                      \
+             hint: do `x`\n"
         );
     }
 }

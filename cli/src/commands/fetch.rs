@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use ggen_marketplace::{ErrorKind, Failure, FetchRequest, FetchTo, Fetched, Mode};
+use ggen_marketplace::{ErrorKind, Failure, FetchRequest, FetchTo, Fetched, Mode, Target};
 
 use super::{search::reputation, seconds};
 use crate::{
@@ -17,12 +17,13 @@ const NAMED_STRANGERS: usize = 5;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  ggen marketplace p2p fetch acme/http@^1.2 -o ./http\n  ggen marketplace p2p fetch \
-                  /ipfs/bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi\n\nREQ is a requirement on the version, such as \
-                  ^1.2 or =1.2.3; without one it is the newest. A name is checked against its publisher's signature, a CID \
-                  against its hash."
+                  /ipfs/bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi\n\nREQ is a full version, which means \
+                  exactly that one (1.2.3), or a range (1, 1.2, ^1.2.3, \">=1, <2\"); without it, the newest version. A \
+                  name is checked against its publisher's signature, a CID against its hash."
 )]
 pub(crate) struct Args {
     /// CID, /ipfs/<cid>[/path], ns/name, ns/name@REQ or <publisher>/ns/name[@REQ]
+    #[arg(add = super::completions::packages())]
     target: String,
     /// Write to this path instead of ./<name> or ./<cid>
     #[arg(long, short, value_name = "DIR")]
@@ -58,11 +59,21 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     };
     let mode = if args.offline { Mode::Offline } else { Mode::Ephemeral };
     let fetched: Fetched = context.perform(mode, Call::Fetch(request)).await?;
+    if let Some(note) = resolved(&args.target, &fetched) {
+        context.ui.note(&note);
+    }
     context.ui.answer(&fetched, render)?;
     if let Some(note) = strangers(&fetched) {
         context.ui.note(&note);
     }
     Ok(())
+}
+
+/// Names the version that a range resolved to.
+fn resolved(target: &str, fetched: &Fetched) -> Option<String> {
+    let Ok(Target::Package { requirement, .. }) = target.parse() else { return None };
+    let version = fetched.version.as_ref().filter(|_| requirement.is_range())?;
+    Some(format!("resolved `{target}` to version {version}"))
 }
 
 /// Says what an update has left alone.
@@ -175,6 +186,15 @@ mod tests {
             blocks_reused: 1,
             providers: Vec::new(),
             seconds: 0.04,
+        }
+    }
+
+    #[test]
+    fn version_that_a_range_resolved_to_is_named() {
+        let fetched = Fetched { package: Some("acme/http".into()), version: Some("1.1.0".into()), ..fetched() };
+        assert_eq!(resolved("acme/http@^1.0.5", &fetched).unwrap(), "resolved `acme/http@^1.0.5` to version 1.1.0");
+        for exact in ["acme/http@1.1.0", "acme/http@=1.1.0", "acme/http", "acme/http@latest"] {
+            assert_eq!(resolved(exact, &fetched), None, "{exact}");
         }
     }
 

@@ -13,6 +13,7 @@ use crate::{context::Context, control::Call, ui::text};
 )]
 pub(crate) struct Args {
     /// ns/name, ns/name@REQ, <publisher>/ns/name[@REQ], or the CID of a release or of content
+    #[arg(add = super::completions::packages())]
     target: String,
     /// Fetch the record of every version, and list them
     #[arg(long)]

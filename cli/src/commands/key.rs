@@ -11,7 +11,11 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  ggen marketplace p2p key list")]
     List,
     /// Print the recovery key, or say that it is saved
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Example:\n  ggen marketplace p2p key recovery show"
+    )]
     Recovery(Recovery),
 }
 

@@ -14,16 +14,20 @@ pub(crate) fn run(ui: &Ui) -> Result<(), Failure> {
     ui.raw(page.as_bytes())
 }
 
-/// One page: the program, and then every command that does something, in a section of its own.
+/// One page: the program, and then every command that does something, in a section of its own. Short forms have none.
 fn page() -> io::Result<String> {
     let mut program = Args::command();
     program.build();
     let mut page = text(&program, |man, out| man.render(out))?;
-    let mut open: Vec<&Command> = vec![&program];
+    let registry = ["marketplace", "p2p"].into_iter().try_fold(&program, |command, name| command.find_subcommand(name));
+    let is_short_form =
+        |command: &&Command| registry.is_some_and(|registry| registry.find_subcommand(command.get_name()).is_some());
+    let mut open: Vec<_> = program.get_subcommands().filter(|command| !is_short_form(command)).collect();
+    open.reverse();
     let mut described = Vec::new();
     while let Some(command) = open.pop() {
         let below: Vec<_> = command.get_subcommands().filter(|below| below.get_name() != "help").collect();
-        if below.is_empty() {
+        if below.is_empty() && command.get_name() != "help" {
             described.push(command);
         }
         open.extend(below.into_iter().rev());
@@ -66,6 +70,7 @@ mod tests {
         for title in ["GGEN MARKETPLACE P2P PUBLISH", "GGEN MARKETPLACE P2P KEY LIST", "GGEN COMPLETIONS"] {
             assert!(page.contains(&format!(".SH \"{title}\"\n")), "no {title}");
         }
+        assert!(!page.contains("\"GGEN PUBLISH\"") && !page.contains("GGEN HELP"), "{page}");
         let publish = page.split("P2P PUBLISH\"\n").nth(1).unwrap().split("\n.SH ").next().unwrap();
         for part in [".SS SYNOPSIS", "skip\\-verify", "Example"] {
             assert!(publish.contains(part), "no {part} in {publish}");

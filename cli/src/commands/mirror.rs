@@ -56,15 +56,28 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), Fail
     }
     // One rule was made or dropped: it alone is the answer.
     match (command, rules.as_slice()) {
-        (Command::Add(_) | Command::Rm { .. }, [rule]) => {
-            context.ui.answer(rule, |rule| render(std::slice::from_ref(rule)))
-        }
+        (Command::Add(_), [rule]) => context.ui.answer(rule, |rule| render(std::slice::from_ref(rule))),
+        (Command::Rm { .. }, [rule]) => context.ui.answer(rule, removed),
         _ => context.ui.answer(&rules, |rules| render(rules)),
     }
 }
 
 fn scope(text: &str) -> Result<MirrorScope, String> {
     text.parse().map_err(|error| format!("{error}; a rule is about ns/name, ns/*, a publisher, or all"))
+}
+
+/// What a removed rule had kept.
+fn removed(rule: &MirrorReport) -> String {
+    let kept = match rule.releases_held {
+        0 => "it held nothing".to_owned(),
+        releases => format!(
+            "it held {} of {}, {}, which `ggen marketplace p2p gc` deletes unless something else keeps them",
+            text::count(releases, "release"),
+            text::count(rule.packages_held, "package"),
+            text::bytes(rule.bytes_held)
+        ),
+    };
+    format!("removed rule {}; {kept}\n", rule.rule)
 }
 
 fn render(rules: &[MirrorReport]) -> String {
@@ -100,6 +113,22 @@ mod tests {
         };
         let expected = "acme/*: 3 versions within 1.00 MB (command); holds 2 releases of 1 package, 1.50 kB\n";
         assert_eq!(render(&[report]), expected);
+    }
+
+    #[test]
+    fn a_removed_rule_says_what_it_had_kept() {
+        let report = MirrorReport {
+            rule: "acme/*".to_owned(),
+            versions: None,
+            max_bytes: None,
+            origin: "command".to_owned(),
+            packages_held: 1,
+            releases_held: 2,
+            bytes_held: 1500,
+        };
+        assert!(removed(&report).starts_with("removed rule acme/*; it held 2 releases of 1 package, 1.50 kB, which "));
+        let empty = MirrorReport { packages_held: 0, releases_held: 0, bytes_held: 0, ..report };
+        assert_eq!(removed(&empty), "removed rule acme/*; it held nothing\n");
     }
 
     #[test]

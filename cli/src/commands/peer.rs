@@ -27,6 +27,7 @@ pub(crate) enum Command {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Peer id, or an address that ends with it
+    #[arg(add = super::completions::peers())]
     peer: String,
 }
 
@@ -44,7 +45,7 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), Fail
 fn render(lists: &PeerLists) -> String {
     let lines = |name: &str, peers: &[String]| -> String {
         match peers {
-            [] => format!("{name:<8} nobody\n"),
+            [] => format!("{name:<8} none\n"),
             peers => peers.iter().map(|peer| format!("{name:<8} {peer}\n")).collect(),
         }
     };
@@ -58,6 +59,6 @@ mod tests {
     #[test]
     fn both_lists_are_shown() {
         let lists = PeerLists { allowed: Vec::new(), denied: vec!["12D3a".to_owned(), "12D3b".to_owned()] };
-        assert_eq!(render(&lists), "allowed  nobody\ndenied   12D3a\ndenied   12D3b\n");
+        assert_eq!(render(&lists), "allowed  none\ndenied   12D3a\ndenied   12D3b\n");
     }
 }

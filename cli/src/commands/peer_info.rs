@@ -13,6 +13,7 @@ use crate::{context::Context, control::Call, ui::text};
 )]
 pub(crate) struct Args {
     /// Peer id, or an address that ends with it
+    #[arg(add = super::completions::peers())]
     peer: String,
     /// Show what the peer did, too
     #[arg(long)]

@@ -10,6 +10,8 @@ use crate::{
     ui::text,
 };
 
+/// Characters of a description that a list shows.
+const DESCRIPTION_CHARS: usize = 160;
 /// Most hits that can be asked for.
 const MAX_LIMIT: u64 = 1000;
 
@@ -100,14 +102,33 @@ pub(super) fn reputation(text: &str) -> Result<f64, String> {
 
 fn render(hits: &[SearchHit]) -> String {
     let mut out = String::new();
+    if hits.first().is_some_and(|hit| hit.fuzzy) {
+        out += "no package has these words; did you mean one of these?\n";
+    }
     for hit in hits {
         let name = text::one_line(&format!("{}@{}", hit.package, hit.version));
         // Whose package it is matters most when several claim the name.
         let doubt = if hit.trust == "conflict" { "  (several publishers claim this name)" } else { "" };
-        writeln!(out, "{name}{doubt}\n    {}\n    {}", text::one_line(&hit.description), hit.cid)
-            .expect("a string takes everything");
+        let license = hit.license.as_deref().map(|license| format!(", {}", shortened(license))).unwrap_or_default();
+        writeln!(
+            out,
+            "{name}{doubt}\n    {}\n    by {}{license}\n    {}",
+            shortened(&hit.description),
+            hit.publisher,
+            hit.cid
+        )
+        .expect("a string takes everything");
     }
     out
+}
+
+/// A foreign text on one line, cut where it is too long for a list.
+fn shortened(text: &str) -> String {
+    let line = text::one_line(text);
+    match line.char_indices().nth(DESCRIPTION_CHARS) {
+        Some((end, _)) => format!("{}...", line[..end].trim_end()),
+        None => line,
+    }
 }
 
 #[cfg(test)]
@@ -137,9 +158,17 @@ mod tests {
             providers: 0,
             reputation: 1.0,
             score: 1.0,
+            fuzzy: false,
         };
-        let text = render(&[hit]);
-        assert_eq!(text.lines().count(), 3);
+        let text = render(std::slice::from_ref(&hit));
+        assert_eq!(text.lines().count(), 4);
         assert!(text.contains("several publishers"), "{text}");
+        assert!(text.contains("    by p\n"), "{text}");
+        let long =
+            SearchHit { description: "\u{e9}".repeat(1000), license: Some("MIT".to_owned()), fuzzy: true, ..hit };
+        let text = render(&[long]);
+        assert!(text.starts_with("no package has these words; did you mean"), "{text}");
+        assert!(text.contains(&format!("    {}...\n", "\u{e9}".repeat(DESCRIPTION_CHARS))), "{text}");
+        assert!(text.contains("    by p, MIT\n"), "{text}");
     }
 }

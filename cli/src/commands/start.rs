@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// Address to listen on, instead of those in the configuration; several are separated by commas, or the flag repeated
     #[arg(long, value_name = "ADDR", value_delimiter = ',')]
     listen: Vec<String>,
-    /// Address of a node to enter the network by, with /p2p/<peer id> or as /dnsaddr/..., instead of those in the
+    /// Bootstrap node address, with /p2p/<peer id> or as /dnsaddr/..., instead of those in the
     /// configuration; several are separated by commas, or the flag repeated
     #[arg(long, value_name = "ADDR", value_delimiter = ',')]
     bootstrap: Vec<String>,
@@ -152,7 +152,7 @@ fn render(listening: &Listening) -> String {
     for address in &listening.listen_addresses {
         out += &format!("listening on {address}\n");
     }
-    out + &format!("node runs, process {}\n", listening.pid)
+    out + &format!("node started (pid {})\n", listening.pid)
 }
 
 #[cfg(test)]

@@ -29,10 +29,13 @@ struct Stopped {
 }
 
 pub(crate) async fn run(context: &Context, _: &Args) -> Result<(), Failure> {
-    let mut daemon = context.running_daemon().await?;
+    let mut daemon = context.running_daemon().await.map_err(|failure| match failure.kind {
+        ErrorKind::NotFound => failure.hinted("to stop the node of another home, name it with `--home DIR`"),
+        _ => failure,
+    })?;
     let answer: Stopped = ask(&mut daemon, Call::Stop).await?;
     wait_for_end(context, answer.pid).await?;
-    context.ui.answer(&answer, |answer| format!("stopped node, process {}\n", answer.pid))
+    context.ui.answer(&answer, |answer| format!("node stopped (pid {})\n", answer.pid))
 }
 
 /// Waits until the process has released its lock, which is the last thing it does.

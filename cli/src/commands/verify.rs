@@ -13,6 +13,7 @@ use crate::{context::Context, control::Call, error, ui::text};
 )]
 pub(crate) struct Args {
     /// CID, ns/name, ns/name@REQ or <publisher>/ns/name[@REQ]; without one the whole store is checked
+    #[arg(add = super::completions::packages())]
     target: Option<String>,
     /// Drop what is damaged, and fetch it and what is missing again
     #[arg(long)]

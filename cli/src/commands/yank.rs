@@ -12,7 +12,7 @@ use crate::{context::Context, control::Call, error, ui::text};
 )]
 pub(crate) struct Args {
     /// A package of yours and its version: ns/name@1.2.0
-    #[arg(value_name = "PKG@VERSION")]
+    #[arg(value_name = "PKG@VERSION", add = super::completions::packages())]
     target: String,
     /// Take the yank back
     #[arg(long)]

@@ -43,7 +43,7 @@ pub(super) fn read(file: &ConfigFile) -> Result<Vec<Assignment>, Failure> {
     }
 }
 
-fn parse(path: &Path, content: &str) -> Result<Vec<Assignment>, Failure> {
+pub(super) fn parse(path: &Path, content: &str) -> Result<Vec<Assignment>, Failure> {
     let source = Source { path, content };
     let table = DeTable::parse(content).map_err(|cause| {
         let line = source.line(cause.span().map_or(0, |span| span.start));

@@ -114,7 +114,8 @@ fn suggestion(refusal: &clap::Error) -> Option<String> {
     let kinds = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
     kinds.into_iter().find_map(|kind| match refusal.get(kind)? {
         ContextValue::String(word) => Some(format!("did you mean `{word}`?")),
-        ContextValue::Strings(words) => words.first().map(|word| format!("did you mean `{word}`?")),
+        // Clap puts the likeliest last.
+        ContextValue::Strings(words) => words.last().map(|word| format!("did you mean `{word}`?")),
         _ => None,
     })
 }
@@ -149,8 +150,7 @@ mod tests {
     #[test]
     fn command_without_the_words_before_it_is_shown_in_full() {
         for (line, full) in [
-            ("ggen status", "ggen marketplace p2p status"),
-            ("ggen pubish x", "ggen marketplace p2p publish"),
+            ("ggen download x", "ggen marketplace p2p fetch"),
             ("ggen marketplace fetch x", "ggen marketplace p2p fetch"),
             ("ggen p2p status", "ggen marketplace p2p"),
             ("ggen marketplace p2p download x", "ggen marketplace p2p fetch"),
@@ -163,6 +163,19 @@ mod tests {
         let mut refusal = Args::try_parse_from(words("ggen dance")).unwrap_err();
         point_to_the_command(&mut refusal);
         assert_eq!(failure(&refusal).hint.as_deref(), Some("add `--help` to see the usage"));
+    }
+
+    #[test]
+    fn likeliest_command_is_suggested_for_a_misspelt_one() {
+        for (line, command) in [
+            ("ggen pubish x", "publish"),
+            ("ggen marketplace p2p peer-lst", "peer-list"),
+            ("ggen marketplace p2p per-info x", "peer-info"),
+            ("ggen marketplace p2p stauts", "status"),
+        ] {
+            let refusal = Args::try_parse_from(words(line)).unwrap_err();
+            assert_eq!(failure(&refusal).hint, Some(format!("did you mean `{command}`?")), "{line}");
+        }
     }
 
     #[test]

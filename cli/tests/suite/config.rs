@@ -85,3 +85,21 @@ fn wrong_variable_is_named() {
     let output = Home::new().p2p_with(&[("GGEN_P2P_DHT_SERVER", "perhaps")], &["config", "show"]).expect_code(2);
     assert!(output.stderr.contains("`GGEN_P2P_DHT_SERVER` is `perhaps`"), "{output:?}");
 }
+
+#[test]
+fn set_changes_the_file_and_publish_uses_the_namespace() {
+    let home = Home::on_loopback();
+    let set = home.p2p(&["--format", "json", "config", "set", "namespace", "acme"]).expect_code(0).json();
+    assert_eq!(set["namespace"]["value"], "acme");
+    let root = crate::support::package(&home.work().join("x"), "x", "1.0.0");
+    let root = root.to_str().unwrap();
+    let published = home.p2p(&["--format", "json", "publish", root, "--dry-run"]).expect_code(0).json();
+    assert_eq!(published["package"], "acme/x");
+    let before = std::fs::read_to_string(home.path().join("p2p-config.toml")).unwrap();
+    let output = home.p2p(&["config", "set", "namspace", "other"]).expect_code(2);
+    assert!(output.stderr.contains("did you mean `namespace`?"), "{output:?}");
+    home.p2p(&["config", "set", "mdns", "perhaps"]).expect_code(2);
+    assert_eq!(std::fs::read_to_string(home.path().join("p2p-config.toml")).unwrap(), before);
+    let unset = home.p2p(&["--format", "json", "config", "unset", "namespace"]).expect_code(0).json();
+    assert_eq!(unset["namespace"], serde_json::json!({"value": null, "origin": "default", "source": "default"}));
+}

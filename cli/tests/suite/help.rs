@@ -1,6 +1,6 @@
 //! Help, version, completions and the manual page.
 
-use crate::support::{Home, Output};
+use crate::support::{Home, Output, package};
 
 const COMMANDS: [&[&str]; 17] = [
     &[],
@@ -60,14 +60,40 @@ fn version_is_printed() {
     assert_eq!(output.stdout, format!("ggen {}\n", env!("CARGO_PKG_VERSION")));
 }
 
+/// What the completion script of zsh gets for a command line whose last word is being typed.
+fn completed(home: &Home, words: &[&str]) -> Vec<String> {
+    let mut command = home.command(&[&["--", "ggen"], words].concat());
+    command.env("GGEN_COMPLETE", "zsh").env("_CLAP_COMPLETE_INDEX", words.len().to_string()).env("IFS", "\n");
+    let output = crate::support::finish(&mut command).expect_code(0);
+    output.stdout.lines().map(|line| line.split(':').next().unwrap_or(line).to_owned()).collect()
+}
+
 #[test]
-fn completions_of_every_shell_know_the_commands() {
+fn commands_packages_and_peers_are_completed() {
+    let home = Home::on_loopback();
+    assert_eq!(completed(&home, &["fetch", "acme/"]), [""; 0], "a home that does not exist knows nothing");
+    assert!(!home.path().join("catalog.db").exists(), "completing made a catalog");
+    for name in ["http", "html", "json"] {
+        home.publish(&package(&home.work().join(name), name, "1.0.0"));
+    }
+    assert_eq!(completed(&home, &["marketplace", "p2p", "publi"]), ["publish"]);
+    assert_eq!(completed(&home, &["fetch", "acme/ht"]), ["acme/html", "acme/http"]);
+    let other = Home::on_loopback();
+    let node = other.start(&[]);
+    let _home = home.start(&["--bootstrap", node.address()]);
+    let peer = node.listening["peer_id"].as_str().unwrap();
+    // A peer on a list is written down at once.
+    home.p2p(&["bootstrap", node.address()]).expect_code(0);
+    home.p2p(&["peer", "allow", peer]).expect_code(0);
+    assert_eq!(completed(&home, &["marketplace", "p2p", "peer-info", &peer[..20]]), [peer], "beside a running node");
+}
+
+#[test]
+fn completions_of_every_shell_ask_the_program() {
     let home = Home::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = home.run(&["completions", shell]).expect_code(0).stdout;
-        for word in ["marketplace", "publish", "bootstrap", "format"] {
-            assert!(script.contains(word), "{shell}: no {word}");
-        }
+        assert!(script.contains("GGEN_COMPLETE") && script.contains("ggen"), "{shell}: {script}");
     }
 }
 

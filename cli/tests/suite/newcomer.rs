@@ -5,9 +5,13 @@ use std::fs;
 use crate::support::{Home, check_human, package, refused};
 
 /// What is typed, the exit code, and what the answer must name.
-const MISTAKES: [(&[&str], i32, &[&str]); 14] = [
+const MISTAKES: [(&[&str], i32, &[&str]); 18] = [
     (&["status"], 4, &["no node is running", "ggen marketplace p2p start --daemon"]),
-    (&["stop"], 4, &["no node is running", "ggen marketplace p2p start --daemon"]),
+    (&["stop"], 4, &["no node is running", "to stop the node of another home", "--home DIR"]),
+    (&["yank", "acme/http@1.0.0"], 4, &["has not published anything yet", "ggen marketplace p2p publish"]),
+    (&["fetch", "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3"], 2, &["begins like a CID", "copy all of the CID"]),
+    (&["fetch", "QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuv"], 2, &["begins like a CID", "copy all of the CID"]),
+    (&["start", "--no-mdns", "--listen", "/ip4/192.0.2.7/tcp/0"], 1, &["no such address", "/ip4/0.0.0.0/tcp/4001"]),
     (&["publish", "./nowhere"], 1, &["nowhere", "a directory or tarball with a gpack.toml"]),
     (&["publish", "./empty"], 1, &["is not a package: it has no gpack.toml", "`name`, `version` and `description`"]),
     (&["publish", "./bad"], 1, &["lacks `name`", "it begins like this: `[package]`"]),
@@ -49,10 +53,41 @@ fn a_topic_that_names_no_network_is_refused_with_its_line() {
 fn commands_without_the_words_before_them_are_shown_in_full() {
     let home = Home::new();
     for (typed, meant) in
-        [(&["status"] as &[&str], "ggen marketplace p2p status"), (&["p2p", "start"], "marketplace p2p")]
+        [(&["marketplace", "status"] as &[&str], "ggen marketplace p2p status"), (&["p2p", "start"], "marketplace p2p")]
     {
         let output = home.run(typed).expect_code(2);
         assert!(output.stderr.contains(meant), "{typed:?}: {output:?}");
+    }
+}
+
+#[test]
+fn short_forms_are_the_same_commands() {
+    let home = Home::on_loopback();
+    let root = package(&home.work().join("good"), "good", "1.0.0");
+    let root = root.to_str().unwrap();
+    let published = home.run(&["--format", "json", "publish", root, "--namespace", "acme"]).expect_code(0).json();
+    assert_eq!(published["package"], "acme/good");
+    home.run(&["fetch", "acme/good", "--offline", "-o", "out"]).expect_code(0);
+    home.run(&["status"]).expect_code(4);
+    for version in [&["--version"] as &[&str], &["marketplace", "--version"], &["marketplace", "p2p", "--version"]] {
+        let output = home.run(version).expect_code(0);
+        assert!(output.stdout.trim_end().ends_with(env!("CARGO_PKG_VERSION")), "{output:?}");
+    }
+}
+
+#[test]
+fn empty_variable_means_the_default_home() {
+    let home = Home::new();
+    let output = home.p2p_with(&[("GGEN_HOME", "")], &["config", "show"]).expect_code(0);
+    let default = home.work().join(".ggen/p2p-config.toml");
+    assert!(output.stderr.contains(&format!("{} (does not exist)", default.display())), "{output:?}");
+}
+
+#[test]
+fn help_names_the_variable_of_the_home() {
+    for help in ["-h", "--help"] {
+        let output = Home::new().run(&["marketplace", "p2p", "status", help]).expect_code(0);
+        assert!(output.stdout.contains("GGEN_HOME"), "{output:?}");
     }
 }
 

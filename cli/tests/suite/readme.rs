@@ -7,7 +7,7 @@ use crate::support::{Home, finish, tree};
 /// Heading of the block.
 const HEADING: &str = "## Sixty seconds";
 /// Its one command that is not run: the binary that cargo built for the tests takes the place of the installed one.
-const INSTALL: &str = "cargo install --path cli";
+const INSTALL: &str = "cargo install --locked --path cli";
 
 /// What the test puts around the block: its homes keep to loopback, and no node outlives it.
 const AROUND: &str = r#"
@@ -51,8 +51,16 @@ fn sixty_seconds_work_as_written() {
     let output = output.expect_code(0);
     assert!(output.stdout.contains("published examples/greeter@"), "{output:?}");
     assert!(output.stdout.contains("fetched examples/greeter@"), "{output:?}");
-    assert_eq!(output.stdout.lines().last(), Some("Bonjour, Ada !"), "{output:?}");
-    assert!(tree(&home.work().join("greeter")) == tree(&package));
+    assert!(output.stdout.lines().any(|line| line == "Bonjour, Ada !"), "{output:?}");
+    // Both homes and what was fetched are gone, and the node has stopped; the clone is as it was.
+    assert!(output.stdout.lines().last().unwrap().starts_with("node stopped (pid "), "{output:?}");
+    let homes = fs::read_to_string(home.work().join("homes")).unwrap();
+    assert_eq!(homes.lines().filter(|home| Path::new(home).exists()).count(), 0, "{homes}");
+    assert_eq!(homes.lines().count(), 2, "{homes}");
+    assert!(tree(&package) == tree(&root.join("examples/packages/greeter")));
+    let mut left: Vec<_> = fs::read_dir(home.work()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort_unstable();
+    assert_eq!(left, ["examples", "homes"]);
 }
 
 fn copy(from: &Path, to: &Path) {

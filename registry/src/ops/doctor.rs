@@ -35,7 +35,7 @@ impl Operations {
         let mut stages = vec![self.check_store().await];
         let snapshot = node.snapshot().await.map_err(failure::stopped)?;
         let listen = listen(&snapshot, &self.config.listen_addresses);
-        let listens = listen.ok;
+        let listens = listen.ok == Some(true);
         stages.push(listen);
         if listens {
             stages.push(reachability(&snapshot));
@@ -52,7 +52,9 @@ impl Operations {
             Some(_) => snapshot.ggen_routing_peers > 0,
             None => false,
         };
-        if let (Some(target), true) = (target, can_look) {
+        if let Some(target) = target {
+            // Without a peer to ask, the target is checked as far as this home has it.
+            let node = can_look.then_some(node);
             stages.extend(self.check_target(node, target, request.timeout, reporter).await?);
         }
         Ok(Diagnosis { stages })
@@ -72,7 +74,8 @@ impl Operations {
         });
         match tried.await {
             Ok((true, stats)) => {
-                let detail = format!("{} blocks, {} bytes; writing and reading work", stats.blocks, stats.block_bytes);
+                let blocks = count(stats.blocks, "block");
+                let detail = format!("{blocks}, {} bytes on disk; writing and reading work", stats.stored_bytes);
                 Stage::fine("store", detail)
             }
             Ok((false, _)) => Stage::failed("store", ErrorKind::Failed, "what is written cannot be read back")
@@ -101,10 +104,11 @@ fn listen(snapshot: &Snapshot, configured: &[Multiaddr]) -> Stage {
     let stage = Stage::failed(
         "listen",
         ErrorKind::NotFound,
-        "no node runs in this home: its commands can fetch, and nobody can fetch from it",
+        "no node runs in this home: its commands can fetch, but no peer can fetch from it",
     );
     if configured.is_empty() {
-        let stage = Stage::failed("listen", ErrorKind::Failed, "`listen_addresses` is empty: nobody can connect to it");
+        let stage =
+            Stage::failed("listen", ErrorKind::Failed, "`listen_addresses` is empty: no peer can connect to this node");
         return stage.hinted("give it an address: `ggen marketplace p2p start --listen /ip4/0.0.0.0/tcp/4001`");
     }
     stage.hinted("start one with `ggen marketplace p2p start --daemon`")
@@ -124,22 +128,27 @@ fn reachability(snapshot: &Snapshot) -> Stage {
             )
         }
         (Nat::Unknown, true) => Stage::fine("reachability", "other peers have connected to this node"),
-        (Nat::Unknown, false) => Stage::fine("reachability", "nobody has tried to connect to this node yet"),
+        (Nat::Unknown, false) => Stage::unknown("reachability", "no peer has connected to this node yet"),
     }
 }
 
 fn without_bootstrap(snapshot: &Snapshot) -> Stage {
     let connected = snapshot.connected.len();
     if connected > 0 {
-        return Stage::fine("bootstrap", format!("no nodes are configured; {connected} peers are connected"));
+        let peers = count(connected as u64, "peer");
+        return Stage::fine("bootstrap", format!("no bootstrap nodes are configured; {peers} connected"));
     }
-    let detail = "no bootstrap nodes are configured, and nobody is connected";
-    // A node that listens runs already, and is told another way than one that is yet to start.
-    let command = if snapshot.listen_addresses.is_empty() { "start --bootstrap" } else { "bootstrap" };
-    Stage::failed("bootstrap", ErrorKind::Failed, detail).hinted(format!(
-        "name a node to enter the network by, any IPFS node will do: `ggen marketplace p2p {command} \
-         /dnsaddr/bootstrap.libp2p.io`, or `bootstrap_nodes` in the configuration",
-    ))
+    if !snapshot.listen_addresses.is_empty() {
+        // The first node of a network has none to start from: others connect to it.
+        let detail = "no bootstrap nodes are configured and no peer is connected: this node waits for others";
+        return Stage::fine("bootstrap", detail).hinted(
+            "to join an existing network: `ggen marketplace p2p bootstrap ADDRESS`, or `bootstrap_nodes` in the \
+             configuration",
+        );
+    }
+    Stage::failed("bootstrap", ErrorKind::Failed, "no bootstrap nodes are configured, and no peer is connected").hinted(
+        "give a bootstrap node: `ggen marketplace p2p start --bootstrap ADDRESS`, or `bootstrap_nodes` in the configuration",
+    )
 }
 
 fn bootstrap(configured: usize, connected: &[String], failed: &[FailedAddress]) -> Stage {
@@ -173,12 +182,14 @@ fn dht(snapshot: &Snapshot, topic: &str) -> Stage {
     let (ggen, ipfs) = (snapshot.ggen_routing_peers, snapshot.ipfs_routing_peers);
     if ggen > 0 {
         let mode = if snapshot.serves_ggen_dht { "server" } else { "client" };
-        let detail =
-            format!("{ggen} peers in the routing table, {ipfs} in that of the IPFS DHT; this node is a {mode}");
+        let detail = format!(
+            "{} in the routing table, {ipfs} in that of the IPFS DHT; this node is a {mode}",
+            count(ggen as u64, "peer")
+        );
         return Stage::fine("dht", detail);
     }
-    let connected = snapshot.connected.len();
-    let detail = format!("{connected} peers are connected, and none serves the DHT of packages: no name can be found");
+    let connected = count(snapshot.connected.len() as u64, "peer");
+    let detail = format!("{connected} connected, and none serves the DHT of packages: no name can be found");
     Stage::failed("dht", ErrorKind::Failed, detail).hinted(match ipfs {
         0 => "connect to a ggen node: `ggen marketplace p2p bootstrap ADDRESS`".to_owned(),
         _ => format!(
@@ -187,6 +198,11 @@ fn dht(snapshot: &Snapshot, topic: &str) -> Stage {
             rendezvous_cid(topic)
         ),
     })
+}
+
+/// A counted noun: `1 block`, `2 blocks`.
+fn count(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 /// A stage that failed as an operation fails.

@@ -8,9 +8,9 @@ use crate::{
     ErrorKind, Failure, PeerBookError,
     home::HomeError,
     index::CatalogError,
-    keys::KeyStoreError,
+    keys::{DEFAULT_KEY, KeyStoreError},
     node::{StartError, Stopped},
-    package::{ManifestError, NameError, Target},
+    package::{ManifestError, NameError, Target, looks_like_cid},
 };
 
 /// The request is wrong.
@@ -23,6 +23,7 @@ pub(crate) fn target(text: &str) -> Result<Target, Failure> {
     text.parse().map_err(|error: NameError| {
         let is_word = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@".contains(c));
         match is_word {
+            true if looks_like_cid(text) => usage(error).hinted("copy all of the CID: none can be guessed from a part"),
             true => {
                 let word = text.split('@').next().unwrap_or(text);
                 usage(error)
@@ -158,6 +159,10 @@ impl From<KeyStoreError> for Failure {
     fn from(error: KeyStoreError) -> Self {
         match &error {
             KeyStoreError::Name { .. } => usage(error),
+            KeyStoreError::Unknown { name } if name == DEFAULT_KEY => {
+                Failure::new(ErrorKind::NotFound, "this home has not published anything yet: it has no key `default`")
+                    .hinted("the first `ggen marketplace p2p publish` makes the key; `--home DIR` names another home")
+            }
             KeyStoreError::Unknown { .. } => Failure::from_error(ErrorKind::NotFound, &error)
                 .hinted("`ggen marketplace p2p key list` shows the keys there are"),
             KeyStoreError::NoRecoveryKey { .. } => Failure::from_error(ErrorKind::NotFound, &error)
@@ -186,10 +191,19 @@ impl From<StartError> for Failure {
         match &error {
             StartError::Listen { reason, .. } if reason.contains("no transport") => failure
                 .hinted("name a transport and a port: `/ip4/0.0.0.0/tcp/4001` or `/ip4/0.0.0.0/udp/4001/quic-v1`"),
+            StartError::Listen { reason, .. } if is_foreign(reason) => failure.hinted(
+                "this machine has no such address: listen on all of its own with `--listen /ip4/0.0.0.0/tcp/4001`",
+            ),
             StartError::Listen { .. } => failure.hinted("let the system choose a port: `--listen /ip4/0.0.0.0/tcp/0`"),
             _ => failure,
         }
     }
+}
+
+/// Whether an address could not be listened on because it belongs to no interface of this machine.
+fn is_foreign(reason: &str) -> bool {
+    let system = std::io::Error::from_raw_os_error(rustix::io::Errno::ADDRNOTAVAIL.raw_os_error()).to_string();
+    reason.contains(&system) || reason.contains("address not available")
 }
 
 /// Does what may block, not on the reactor.

@@ -70,6 +70,7 @@ fn report(hit: Hit, conflict: bool) -> SearchHit {
         providers: 0,
         reputation: 1.0,
         score: hit.score,
+        fuzzy: hit.fuzzy,
     }
 }
 

@@ -40,6 +40,23 @@ impl Requirement {
         })
     }
 
+    /// Reads what stands after the `@` of a target, where a full version means that version alone: `1.0.5` is
+    /// `=1.0.5`, as for `cargo install name@1.0.5` and npm. Everything else is a requirement as in a `gpack.toml`.
+    ///
+    /// # Errors
+    /// [`NameError::Requirement`] for text that is neither a version nor a requirement.
+    pub fn of_target(text: &str) -> Result<Self, NameError> {
+        match text.len() <= MAX_REQUIREMENT_BYTES {
+            true => Version::parse(text.trim()).map_or_else(|_| text.parse(), |version| Ok(Self::exact(&version))),
+            false => text.parse(),
+        }
+    }
+
+    /// Says whether the requirement is a range: neither one single version nor simply the newest.
+    pub fn is_range(&self) -> bool {
+        matches!(self, Self::Matching(_)) && !self.is_exact()
+    }
+
     /// Says whether `version` will do.
     pub fn matches(&self, version: &Version) -> bool {
         match self {
@@ -166,6 +183,22 @@ mod tests {
         assert_eq!(named, Requirement::exact(&"1.0.0+a".parse().unwrap()));
         assert!(named.is_exact());
         assert_eq!(named.to_string(), "=1.0.0+a");
+    }
+
+    #[test]
+    fn full_version_after_the_at_sign_means_that_version_alone() {
+        let requirement = |text| Requirement::of_target(text).unwrap();
+        assert!(requirement("1.0.5").is_exact());
+        assert!(!requirement("1.0.5").matches(&"1.1.0".parse().unwrap()));
+        assert!(requirement("2.1.0-rc.1").matches(&"2.1.0-rc.1".parse().unwrap()));
+        assert!(!requirement("2.1.0-rc.1").matches(&"2.1.0".parse().unwrap()));
+        for range in ["1", "1.0", "^1.0.5", "~1.0.5", ">=1, <2", "*"] {
+            assert!(requirement(range).is_range(), "{range}");
+            assert_eq!(requirement(range), range.parse().unwrap(), "{range}");
+        }
+        assert_eq!(requirement("latest"), Requirement::Latest);
+        assert!(!Requirement::Latest.is_range());
+        assert!(Requirement::of_target(&"1".repeat(300)).is_err());
     }
 
     #[test]

@@ -9,6 +9,8 @@ use crate::{
     package::{NameError, PackageId, Requirement},
 };
 
+/// Characters from which on a text that begins like a CID is taken for a damaged one, not for a name.
+const MIN_CID_CHARS: usize = 10;
 /// Longest target text, in bytes.
 const MAX_TARGET_BYTES: usize = 4096;
 
@@ -62,11 +64,23 @@ impl FromStr for Target {
         match text.split_once('/') {
             None => match parse_cid(text) {
                 Ok(cid) => Ok(Self::Content { cid, path: Vec::new() }),
+                Err(error) if looks_like_cid(text) => {
+                    Err(refuse(text, &format!("it begins like a CID and is none: {error}")))
+                }
                 Err(_) => Err(refuse(text, "a package is named `namespace/name`, with `@1.2` for a version")),
             },
             Some(_) => parse_package(text),
         }
     }
+}
+
+/// Whether a text without a slash was probably meant as a CID: one in the bases that IPFS tools print.
+pub(crate) fn looks_like_cid(text: &str) -> bool {
+    /// The bases and codecs that are common.
+    const BEGINNINGS: [&str; 4] = ["bafy", "bafk", "Qm", "k51"];
+    text.len() >= MIN_CID_CHARS
+        && text.chars().all(|character| character.is_ascii_alphanumeric())
+        && BEGINNINGS.iter().any(|beginning| text.starts_with(beginning))
 }
 
 fn parse_path(text: &str, ipfs: bool, rest: &str) -> Result<Target, NameError> {
@@ -85,7 +99,7 @@ fn parse_path(text: &str, ipfs: bool, rest: &str) -> Result<Target, NameError> {
 
 fn parse_package(text: &str) -> Result<Target, NameError> {
     let (name, requirement) = match text.split_once('@') {
-        Some((name, requirement)) => (name, requirement.parse()?),
+        Some((name, requirement)) => (name, Requirement::of_target(requirement)?),
         None => (text, Requirement::Latest),
     };
     let (publisher, package) = match name.split('/').count() {
@@ -166,6 +180,7 @@ mod tests {
         assert_eq!(parse("acme/http"), package(None, "latest"));
         assert_eq!(parse("acme/http@latest"), package(None, "latest"));
         assert_eq!(parse("acme/http@1.2"), package(None, "^1.2"));
+        assert_eq!(parse("acme/http@1.0.5"), package(None, "=1.0.5"));
         assert_eq!(parse(&format!("{PUBLISHER}/acme/http@>=1, <3")), package(Some(PUBLISHER), ">=1, <3"));
     }
 
@@ -187,6 +202,9 @@ mod tests {
         for (text, hint) in [
             ("http", "`namespace/name`"),
             ("", "`namespace/name`"),
+            (&CID_V1[..30], "begins like a CID"),
+            (&CID_V0[..CID_V0.len() - 1], "begins like a CID"),
+            ("Qmail", "`namespace/name`"),
             ("/etc/passwd", "/ipfs/"),
             ("/ipfs/", "no root"),
             ("/ipfs/nonsense", "invalid CID"),

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ErrorKind;
 
-/// What was found, stage by stage. A stage that cannot be judged because an earlier one failed is left out, so every
-/// one that is not ok is a fault of its own.
+/// The findings, stage by stage. A stage that cannot be judged because an earlier one failed is left out, so each stage
+/// that failed is a fault of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnosis {
     /// In this order: `store`, `listen`, `reachability`, `bootstrap`, `dht`; for a target `name`, `record`, `providers`,
@@ -18,8 +18,8 @@ pub struct Diagnosis {
 pub struct Stage {
     /// Its name.
     pub name: String,
-    /// Whether it is as it should be.
-    pub ok: bool,
+    /// Whether it is as it should be; `None` (JSON `null`) if that is not known.
+    pub ok: Option<bool>,
     /// What was found.
     pub detail: String,
     /// What the user can do about it.
@@ -32,12 +32,17 @@ pub struct Stage {
 impl Stage {
     /// A stage that is as it should be.
     pub fn fine(name: &str, detail: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), ok: true, detail: detail.into(), hint: None, kind: None }
+        Self { name: name.to_owned(), ok: Some(true), detail: detail.into(), hint: None, kind: None }
     }
 
     /// A stage that failed.
     pub fn failed(name: &str, kind: ErrorKind, detail: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), ok: false, detail: detail.into(), hint: None, kind: Some(kind) }
+        Self { name: name.to_owned(), ok: Some(false), detail: detail.into(), hint: None, kind: Some(kind) }
+    }
+
+    /// A stage that could not be judged.
+    pub fn unknown(name: &str, detail: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), ok: None, detail: detail.into(), hint: None, kind: None }
     }
 
     /// Adds what the user can do.
@@ -49,8 +54,8 @@ impl Stage {
 }
 
 impl Diagnosis {
-    /// The first stage that is not ok.
+    /// The first stage that failed.
     pub fn fault(&self) -> Option<&Stage> {
-        self.stages.iter().find(|stage| !stage.ok)
+        self.stages.iter().find(|stage| stage.ok == Some(false))
     }
 }

@@ -67,6 +67,8 @@ pub struct Hit {
     /// How well it fits: higher is better; over 900 for an exact name, over 100 for the beginning of one, below 0 for
     /// what is beyond its publisher's share of the page.
     pub score: f64,
+    /// Whether no package has the words of the query, and this one has words a typo away.
+    pub fuzzy: bool,
 }
 
 impl Hit {
@@ -135,6 +137,7 @@ impl Search<'_> {
     fn run(&self, source: Source) -> Result<Vec<Hit>, CatalogError> {
         let mut values = Values::default();
         let (name, joined) = (values.bind(self.name.to_owned()), values.bind(self.words.joined()));
+        let fuzzy = matches!(source, Source::Near(_));
         let (from, relevance, condition) = match source {
             Source::All => ("packages p".to_owned(), "0.0".to_owned(), "TRUE".to_owned()),
             Source::Words(expression) => (
@@ -179,7 +182,7 @@ impl Search<'_> {
         let rows = self.catalog.read_rows(&sql, rusqlite::params_from_iter(values.0), |row| {
             Ok(((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?), row.get(4)?))
         })?;
-        rows.into_iter().map(|(row, score)| Ok(Hit { entry: self.catalog.release_entry(row)?, score })).collect()
+        rows.into_iter().map(|(row, score)| Ok(Hit { entry: self.catalog.release_entry(row)?, score, fuzzy })).collect()
     }
 
     /// Hits that a publisher which nobody here follows may have on the page.

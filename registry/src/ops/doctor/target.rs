@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use ggen_blockstore::{Cid, DAG_CBOR};
 use libp2p::PeerId;
 
-use super::{join, stage_of};
+use super::{count, join, stage_of};
 use crate::{
     ErrorKind, Failure, Reporter, Stage,
     identity::{Afresh, Record},
@@ -16,7 +16,7 @@ use crate::{
         download::{Download, DownloadError, DownloadLimits},
         failure,
         fetch::{check_manifest, part},
-        resolve::{Wanted, check_release, choose},
+        resolve::{Answers, Wanted, check_release, choose},
     },
     package::{ManifestReader, PackageId, Release, Target},
 };
@@ -57,27 +57,33 @@ enum LookedAt {
 type Progress<T> = Result<T, Stage>;
 
 impl Operations {
-    /// Looks at a target. The last stage is the one that failed, if one did.
+    /// Checks a target, in this home alone if there is no `node` to ask others with. The last stage is the one that failed,
+    /// if one did; what this home lacks is no fault, but unknown.
     pub(super) async fn check_target(
         &self,
-        node: &Handle,
+        node: Option<&Handle>,
         target: Target,
         timeout: Duration,
         reporter: Arc<dyn Reporter>,
     ) -> Result<Vec<Stage>, Failure> {
         let mut stages = Vec::new();
         let limits = DownloadLimits { idle_timeout: timeout, max_bytes: u64::MAX, least_reputation: 0.0 };
-        let download = Download::online(node.clone(), self.store.clone(), self.peers.clone(), &[], limits, reporter);
-        let mut download = download.await.map_err(failure::stopped)?;
+        let store = self.store.clone();
+        let mut download = match node {
+            Some(node) => Download::online(node.clone(), store, self.peers.clone(), &[], limits, reporter)
+                .await
+                .map_err(failure::stopped)?,
+            None => Download::offline(store, limits, reporter),
+        };
         if let Err(failed) = self.walk_stages(node, target, timeout, &mut download, &mut stages).await {
-            stages.push(failed);
+            stages.push(if node.is_some() { failed } else { not_here(failed) });
         }
         Ok(stages)
     }
 
     async fn walk_stages(
         &self,
-        node: &Handle,
+        node: Option<&Handle>,
         target: Target,
         timeout: Duration,
         download: &mut Download,
@@ -96,7 +102,9 @@ impl Operations {
                 return Err(stage_of("name", failure::usage("names under /ipns/ are not looked up")));
             }
         };
-        self.check_providers(node, &subject, timeout, download, stages).await?;
+        if let Some(node) = node {
+            self.check_providers(node, &subject, timeout, download, stages).await?;
+        }
         let looked_at = self.check_blocks(&subject, download, stages).await?;
         stages.push(self.check_truth(subject, looked_at).await?);
         Ok(())
@@ -110,11 +118,14 @@ impl Operations {
         stages: &mut Vec<Stage>,
     ) -> Progress<Subject> {
         let at_name = |failure| stage_of("name", failure);
-        let answers = self.ask_the_dht(wanted).await.map_err(at_name)?;
+        let answers = match download.is_offline() {
+            true => Answers::default(),
+            false => self.ask_the_dht(wanted).await.map_err(at_name)?,
+        };
         let claimant = self.claimant(wanted, &answers.claims).await;
         if let (Err(Failure { kind: ErrorKind::NotFound, .. }), [_, ..]) = (&claimant, &answers.refused.reasons[..]) {
             // Something is there, and it is a lie.
-            stages.push(Stage::fine("name", "somebody claims it"));
+            stages.push(Stage::fine("name", "it is claimed"));
             let hint = answers.refused.hint();
             let reasons = join(answers.refused.reasons.into_iter());
             let detail = format!("what is recorded under the name does not hold: {reasons}");
@@ -151,10 +162,10 @@ impl Operations {
             .await
             .map_err(|stopped| stage_of("providers", failure::stopped(stopped)))?;
         if tried.is_empty() {
-            // Whoever is connected may have it without having told the DHT, and so may this node.
-            download.block(subject.content).await.map_err(|error| nobody(&subject.content, error))?;
+            // A connected peer may have it without a record in the DHT, and so may this node.
+            download.block(subject.content).await.map_err(|error| no_provider(&subject.content, error))?;
             stages.push(Stage::fine("providers", "no provider is recorded, but a connected peer or this node has it"));
-            stages.push(Stage::fine("dial", "nobody needs to be dialled"));
+            stages.push(Stage::fine("dial", "no provider needs to be dialled"));
             return Ok(());
         }
         let reached = tried.values().filter(|outcome| outcome.is_ok()).count();
@@ -188,11 +199,11 @@ impl Operations {
             download.limit_bytes(PROBE_BYTES);
             return match download.dag(subject.content).await {
                 Ok(()) => {
-                    stages.push(Stage::fine("blocks", "all of them can be had"));
+                    stages.push(Stage::fine("blocks", "all are available"));
                     Ok(LookedAt::Walked)
                 }
                 Err(DownloadError::OverLimit { limit }) => {
-                    stages.push(Stage::fine("blocks", format!("the first {limit} bytes can be had")));
+                    stages.push(Stage::fine("blocks", format!("the first {limit} bytes are available")));
                     Ok(LookedAt::Beginning { bytes: limit })
                 }
                 Err(error) => Err(missing(&subject.content, error)),
@@ -215,10 +226,10 @@ impl Operations {
         let blocks = manifest.entries();
         if stride > 1 {
             let sample = blocks.div_ceil(stride);
-            stages.push(Stage::fine("blocks", format!("{sample} of {blocks}, spread evenly, can be had")));
+            stages.push(Stage::fine("blocks", format!("{sample} of {blocks}, spread evenly, are available")));
             return Ok(LookedAt::Sample { blocks: sample, of: blocks });
         }
-        stages.push(Stage::fine("blocks", format!("all {blocks} can be had")));
+        stages.push(Stage::fine("blocks", format!("all {blocks} are available")));
         Ok(LookedAt::All(manifest))
     }
 
@@ -228,7 +239,7 @@ impl Operations {
         let at_verify = |failure: Failure| {
             let hinted = failure.hint.is_some();
             let stage = stage_of("verify", failure);
-            if hinted { stage } else { stage.hinted("do not use it, and tell its publisher") }
+            if hinted { stage } else { stage.hinted("do not use it, and report it to its publisher") }
         };
         if let LookedAt::All(manifest) = looked_at {
             let (store, content) = (self.store.clone(), subject.content);
@@ -268,7 +279,7 @@ async fn check_cid(download: &mut Download, cid: Cid, stages: &mut Vec<Stage>) -
         return Ok(Subject { content: cid, release: None, claimed: None });
     }
     let payload = download.block(cid).await.map_err(|error| match error {
-        error @ DownloadError::TimedOut { .. } => nobody(&cid, error),
+        error @ DownloadError::TimedOut { .. } => no_provider(&cid, error),
         error => stage_of("record", failure::download(&cid, error)),
     })?;
     let release = Release::from_payload(&payload).map_err(|error| {
@@ -304,10 +315,24 @@ async fn providers(
     Ok(found)
 }
 
-fn nobody(cid: &Cid, error: DownloadError) -> Stage {
+/// A stage that needs something which this home does not have, and which no peer could be asked for.
+fn not_here(failed: Stage) -> Stage {
+    match failed.kind {
+        Some(ErrorKind::NotFound | ErrorKind::TimedOut) => Stage {
+            ok: None,
+            kind: None,
+            hint: Some("no peer could be asked: fix the problems above, then run the same command again".to_owned()),
+            ..failed
+        },
+        _ => failed,
+    }
+}
+
+fn no_provider(cid: &Cid, error: DownloadError) -> Stage {
     match error {
         DownloadError::TimedOut { peers_asked, .. } => {
-            let detail = format!("nobody is recorded to have {cid}, and none of {peers_asked} connected peers has it");
+            let peers = count(peers_asked as u64, "connected peer");
+            let detail = format!("no provider of {cid} is recorded, and it is not on any of {peers}");
             Stage::failed("providers", ErrorKind::TimedOut, detail).hinted(
                 "its publisher may be gone: ask for a peer that has it and `ggen marketplace p2p fetch TARGET --provider \
                  ADDRESS`, or try again in a minute if it is new",
@@ -320,7 +345,8 @@ fn nobody(cid: &Cid, error: DownloadError) -> Stage {
 fn missing(cid: &Cid, error: DownloadError) -> Stage {
     match error {
         DownloadError::TimedOut { missing, peers_asked, .. } => {
-            let detail = format!("{missing} blocks of {cid} are missing: none of {peers_asked} peers has them");
+            let (missing, peers) = (count(missing as u64, "block"), count(peers_asked as u64, "peer"));
+            let detail = format!("{missing} of {cid} missing on all of {peers}");
             Stage::failed("blocks", ErrorKind::TimedOut, detail).hinted(
                 "the peers hold it in part: ask its publisher to start a node again, or name another peer with `ggen \
                  marketplace p2p fetch TARGET --provider ADDRESS`",

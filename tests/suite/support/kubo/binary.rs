@@ -4,8 +4,9 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 /// Environment variable that names the `ipfs` binary to use, whatever its version.
@@ -13,6 +14,11 @@ pub(crate) const BINARY_VARIABLE: &str = "GGEN_TEST_IPFS";
 
 /// Oldest `ipfs` on `PATH` that is taken: `TEST_DHT_STUB` needs 0.41, `ipfs provide once` needs 0.42.
 const OLDEST_VERSION: (u64, u64) = (0, 42);
+
+/// Lines of `go build -v` between two reports.
+const REPORTED_STEP: usize = 200;
+/// Lines of `go build -v` that a failure shows.
+const MAX_LAST_LINES: usize = 40;
 
 /// What `tests/kubo/go.mod` pins as a tool.
 const KUBO_PACKAGE: &str = "github.com/ipfs/kubo/cmd/ipfs";
@@ -64,16 +70,19 @@ fn build_once() -> PathBuf {
 }
 
 fn go_build(module: &Path, output: &Path) {
-    let result = Command::new("go")
+    say(&format!("building Kubo {} for the tests, once: this takes some minutes", pinned_version(module)));
+    let child = Command::new("go")
         .current_dir(module)
         // Pure Go: no C compiler is needed, and the build is the same on every machine. No setting of the caller's
         // may swap the pinned module for another one.
         .env("CGO_ENABLED", "0")
         .env_remove("GOFLAGS")
         .env("GOWORK", "off")
-        .args(["build", "-mod=readonly", "-buildvcs=false", "-trimpath", "-o"])
+        .args(["build", "-v", "-mod=readonly", "-buildvcs=false", "-trimpath", "-o"])
         .args([output.as_os_str(), OsStr::new(KUBO_PACKAGE)])
-        .output();
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
     let remedy = format!(
         "install Go (the version in `{}` or newer) so that Kubo can be built, put ipfs {}.{} or newer on PATH, or set \
          {BINARY_VARIABLE} to an ipfs binary",
@@ -81,11 +90,34 @@ fn go_build(module: &Path, output: &Path) {
         OLDEST_VERSION.0,
         OLDEST_VERSION.1,
     );
-    match result {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => panic!("building Kubo failed; {remedy}\n{}", String::from_utf8_lossy(&output.stderr)),
-        Err(error) => panic!("the tests need a real Kubo, and `go` does not run ({error}); {remedy}"),
+    let mut child =
+        child.unwrap_or_else(|error| panic!("the tests need a real Kubo, and `go` does not run ({error}); {remedy}"));
+    let last = follow(BufReader::new(child.stderr.take().expect("stderr is piped")));
+    let status = child.wait().unwrap_or_else(|error| panic!("cannot wait for `go build`: {error}"));
+    assert!(status.success(), "building Kubo failed; {remedy}\n{}", last.join("\n"));
+    say("Kubo is built");
+}
+
+/// Reports what `go build -v` does as it goes: a line for each module that it downloads and package that it compiles.
+/// Returns the last lines, which say what failed.
+fn follow(lines: impl BufRead) -> Vec<String> {
+    let (mut done, mut last) = (0_usize, Vec::new());
+    for line in lines.lines().map_while(Result::ok) {
+        done += 1;
+        if done.is_multiple_of(REPORTED_STEP) {
+            say(&format!("building Kubo: {done} modules and packages so far"));
+        }
+        if last.len() == MAX_LAST_LINES {
+            last.remove(0);
+        }
+        last.push(line);
     }
+    last
+}
+
+/// Writes to stderr past the test harness, which would keep what a test prints until it has ended.
+fn say(message: &str) {
+    drop(writeln!(io::stderr(), "{message}"));
 }
 
 /// Returns `tests/kubo` of the repository, whichever of its packages this file is compiled into.

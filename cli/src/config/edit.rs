@@ -1,0 +1,136 @@
+//! Changes to the configuration file: one value, with everything else of the file left as it is.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::Path,
+};
+
+use ggen_marketplace::{ErrorKind, Failure};
+use toml_edit::{DocumentMut, Item, Table, Value};
+
+use super::{ConfigFile, file};
+use crate::error;
+
+/// Sets `key` (as in `config show`: `limits.connections`) to `text`, or removes it where `text` is `None`.
+///
+/// `text` is read as a TOML value if it is one, else as a string, so that `acme` needs no quotes. Nothing is written
+/// unless the whole file is valid afterwards. The file is replaced in one step; a symbolic link stays, and the file that
+/// it leads to is replaced.
+///
+/// # Errors
+/// An unknown key, a value that does not fit it, a file that cannot be read (all exit 2) or written.
+pub(crate) fn set(file: &ConfigFile, key: &str, text: Option<&str>) -> Result<(), Failure> {
+    let path = fs::canonicalize(&file.path).unwrap_or_else(|_| file.path.clone());
+    let before = match fs::read_to_string(&path) {
+        Ok(content) => content,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && !file.required => String::new(),
+        Err(cause) => return Err(error::io("read configuration file", &path, &cause)),
+    };
+    // What is wrong already is reported with its line, before anything is changed.
+    file::parse(&path, &before)?;
+    let after = changed(&before, key, text)?;
+    let checked = file::parse(&path, &after).and_then(|values| super::valid(values));
+    checked
+        .map_err(|failure| Failure { kind: ErrorKind::Usage, ..failure }.while_doing(format!("cannot set `{key}`")))?;
+    replace(&path, &after).map_err(|cause| error::io("write configuration file", &path, &cause))
+}
+
+/// The text of the file with one value changed.
+fn changed(before: &str, key: &str, text: Option<&str>) -> Result<String, Failure> {
+    let mut document: DocumentMut =
+        before.parse().map_err(|cause: toml_edit::TomlError| error::usage(cause.message().to_owned()))?;
+    let (tables, name) = key.rsplit_once('.').map_or((None, key), |(tables, name)| (Some(tables), name));
+    let mut table = document.as_table_mut();
+    for part in tables.into_iter().flat_map(|tables| tables.split('.')) {
+        let inner = table.entry(part).or_insert_with(|| Item::Table(Table::new()));
+        table = inner.as_table_mut().ok_or_else(|| {
+            error::usage(format!("`{part}` is not written as a table")).hinted("change the file with an editor")
+        })?;
+    }
+    match text {
+        Some(text) => {
+            let mut value = text.parse::<Value>().unwrap_or_else(|_| Value::from(text));
+            if let Some(former) = table.get(name).and_then(Item::as_value) {
+                // A comment behind the value stays.
+                *value.decor_mut() = former.decor().clone();
+            }
+            // The key that is there is kept, with the comment above it.
+            *table.entry(name).or_insert(Item::None) = Item::Value(value);
+        }
+        None => drop(table.remove(name)),
+    }
+    Ok(document.to_string())
+}
+
+/// Writes beside the file and renames; a reader finds the old text or the new.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let mut new = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    if let Ok(metadata) = fs::metadata(path) {
+        new.as_file().set_permissions(metadata.permissions())?;
+    }
+    new.write_all(text.as_bytes())?;
+    new.as_file().sync_all()?;
+    new.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> (tempfile::TempDir, ConfigFile) {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("p2p-config.toml");
+        fs::write(&path, text).unwrap();
+        (place, ConfigFile { path, required: false })
+    }
+
+    #[test]
+    fn one_value_changes_and_comments_order_and_mode_stay() {
+        use std::os::unix::fs::PermissionsExt;
+        let (_place, file) = file("# mine\nmdns = true # why\n\n[limits]\nconnections = 9\n");
+        fs::set_permissions(&file.path, fs::Permissions::from_mode(0o640)).unwrap();
+        set(&file, "mdns", Some("false")).unwrap();
+        set(&file, "namespace", Some("acme")).unwrap();
+        set(&file, "limits.connections_per_peer", Some("2")).unwrap();
+        set(&file, "timeouts.dial_seconds", Some("7")).unwrap();
+        let text = fs::read_to_string(&file.path).unwrap();
+        assert_eq!(
+            text,
+            "# mine\nmdns = false # why\nnamespace = \"acme\"\n\n[limits]\nconnections = 9\nconnections_per_peer = 2\n\n[timeouts]\n\
+             dial_seconds = 7\n"
+        );
+        assert_eq!(fs::metadata(&file.path).unwrap().permissions().mode() & 0o777, 0o640);
+        set(&file, "namespace", None).unwrap();
+        assert!(!fs::read_to_string(&file.path).unwrap().contains("acme"));
+    }
+
+    #[test]
+    fn what_does_not_fit_changes_nothing() {
+        let (_place, file) = file("mdns = true\n");
+        for (key, value, part) in [
+            ("mdns", "perhaps", "`mdns`"),
+            ("namspace", "acme", "`namespace`"),
+            ("timeouts.dial_seconds", "0", "timeouts"),
+            ("mdns.x", "1", "`mdns`"),
+            ("limits", "3", "`limits`"),
+        ] {
+            let failure = set(&file, key, Some(value)).unwrap_err();
+            assert_eq!(failure.kind, ErrorKind::Usage, "{key}");
+            let text = format!("{} {:?} {:?}", failure.message, failure.causes, failure.hint);
+            assert!(text.contains(part), "{key}: {text}");
+            assert_eq!(fs::read_to_string(&file.path).unwrap(), "mdns = true\n", "{key}");
+        }
+    }
+
+    #[test]
+    fn a_symbolic_link_stays_one() {
+        let (place, file) = file("mdns = true\n");
+        let link = place.path().join("link.toml");
+        std::os::unix::fs::symlink(&file.path, &link).unwrap();
+        set(&ConfigFile { path: link.clone(), required: true }, "mdns", Some("false")).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&file.path).unwrap(), "mdns = false\n");
+    }
+}
