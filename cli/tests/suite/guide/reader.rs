@@ -201,7 +201,7 @@ impl Reader {
         let mut printed = String::new();
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         self.running = Some(Foreground { child, log });
-        while !printed.contains("node runs") {
+        while !printed.contains("node started") {
             let bytes = stdout.read_line(&mut printed).unwrap();
             assert!(bytes > 0, "`{command}` did not start: {printed}{}", self.log_until("\u{0}"));
         }
