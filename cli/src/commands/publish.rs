@@ -78,6 +78,12 @@ pub(crate) async fn run(context: &Context, args: &Args, interrupt: &Interrupt) -
     if !served && !args.dry_run && published.replicas == 0 {
         context.ui.note("no node runs here; others can fetch it once `ggen marketplace p2p start --daemon` was run");
     }
+    if served && !args.dry_run && published.announced_to == 0 {
+        context.ui.note(
+            "hint: no peer follows this network's announcements yet; connect to one with `ggen marketplace p2p bootstrap \
+             ADDRESS`",
+        );
+    }
     Ok(())
 }
 

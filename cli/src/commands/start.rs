@@ -56,15 +56,27 @@ pub(crate) fn run(context: &Context, args: &Args, level: Level) -> Result<(), Fa
         context.configuration(flags(args))?;
         return cancellable(context, async {
             let listening = daemon::spawn(context, forwarded(context, args)?).await?;
-            context.ui.answer(&listening, render)
+            context.ui.answer(&listening, render)?;
+            alone(context, args)
         });
     }
     log::to_stderr(if context.global.quiet { Level::Silent } else { node_level }, context.ui.color());
     serve(context, args, |listening| {
         context.ui.answer(listening, render)?;
+        alone(context, args)?;
         context.ui.note("press Ctrl-C to stop");
         Ok(())
     })
+}
+
+/// Says how a node without bootstrap nodes meets others.
+fn alone(context: &Context, args: &Args) -> Result<(), Failure> {
+    if context.configuration(flags(args))?.config.bootstrap_nodes.is_empty() {
+        context.ui.note(
+            "no bootstrap nodes are configured: `ggen marketplace p2p bootstrap ADDRESS` connects to another node",
+        );
+    }
+    Ok(())
 }
 
 fn run_detached(context: &Context, args: &Args) -> Result<(), Failure> {

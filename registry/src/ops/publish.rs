@@ -180,6 +180,9 @@ impl Operations {
         let signers: [&KeyPair; 1] = [&keys.signing];
         let state = PublisherState { chain: &keys.chain, keys: &signers, head: head.as_ref() };
         let package = release.package.clone();
+        let known = self.catalog.publishers_of(&package).map_err(failure::failed)?;
+        let of_name =
+            warnings::of_name(&package.to_string(), Some(&release.publisher), &known, draft.namespace.is_some());
         let outcome =
             crate::index::publish(state, release, |cid| self.store.get(cid), now).map_err(publication_failed)?;
         let (signed, head, warnings, unchanged) = match outcome {
@@ -201,7 +204,7 @@ impl Operations {
         };
         let recovery = self.recovery_notice(&signing.name, is_new);
         let mut published = Published { recovery, ..report(draft, &signed, unchanged) };
-        published.warnings.extend(warnings);
+        published.warnings.extend(of_name.into_iter().chain(warnings));
         Ok(Done { published, signed, head, chain: keys.chain, unchanged })
     }
 

@@ -129,7 +129,7 @@ fn starts_connected(reader: &mut Reader, command: &str) {
 
 fn starts_in_the_background(reader: &mut Reader, command: &str) {
     let printed = reader.works(command);
-    let pid = printed.split("process ").nth(1).unwrap().trim().to_owned();
+    let pid = printed.split("(pid ").nth(1).unwrap().trim().trim_end_matches(')').to_owned();
     let status = reader.ask(&["status"]);
     assert!(printed.contains(status["peer_id"].as_str().unwrap()), "{printed}");
     assert!(std::path::Path::new(&reader.work()).join(".ggen/ggen.log").exists());

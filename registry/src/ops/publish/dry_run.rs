@@ -8,6 +8,7 @@ use semver::Version;
 use super::{
     prepare::{Prepared, find_in_store, import, is_directory, read_from_disk},
     sieve::Sieve,
+    warnings,
 };
 use crate::{
     Failure, PublishRequest, Published, Reporter,
@@ -32,15 +33,21 @@ impl Operations {
         };
         let kept = Sieve::keeping(named);
         let imported = import(&kept, path, None, request.allow_secrets, reporter, &|| false)?;
-        let Prepared { imported, gpack, warnings } = Prepared::read(&kept, imported, request)?;
+        let Prepared { imported, gpack, mut warnings } = Prepared::read(&kept, imported, request)?;
         let chain = self.keys.chain(request.key.as_deref().unwrap_or(DEFAULT_KEY))?;
         let publisher = chain.map(|chain| chain.publisher());
         let named = request.namespace.clone().or(gpack.namespace).or_else(|| self.config.namespace.clone());
-        let package = match named.or_else(|| publisher.as_ref().map(|publisher| publisher.short())) {
-            Some(namespace) => PackageId::try_new(&namespace, &gpack.name).map_err(usage)?.to_string(),
+        let chosen = named.is_some();
+        let (package, known) = match named.or_else(|| publisher.as_ref().map(|publisher| publisher.short())) {
+            Some(namespace) => {
+                let package = PackageId::try_new(&namespace, &gpack.name).map_err(usage)?;
+                let known = self.catalog.publishers_of(&package).map_err(failure::failed)?;
+                (package.to_string(), known)
+            }
             // The namespace will be the short id of a publisher that does not exist yet.
-            None => gpack.name,
+            None => (format!("<publisher>/{}", gpack.name), Vec::new()),
         };
+        warnings.extend(warnings::of_name(&package, publisher.as_ref(), &known, chosen));
         Ok(Published {
             package,
             version: version.unwrap_or(gpack.version).to_string(),

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use ggen_blockstore::{EntryKind, Finding, Imported, Listed};
 
-use crate::package::{Gpack, UnknownKey};
+use crate::{
+    identity::PublisherId,
+    package::{Gpack, UnknownKey},
+};
 
 /// Names of directories that tools fill, and that are made again from the rest.
 const GENERATED: [&str; 18] = [
@@ -55,6 +58,31 @@ pub(super) fn of(imported: &Imported, gpack: &Gpack, version: Option<&str>) -> V
         warnings.push(format!("the version is {version}, and gpack.toml, which is published as it is, says {of_file}"));
     }
     warnings.extend(of_directories(&imported.entries));
+    warnings
+}
+
+/// Warns of what users will make of the name. `own` is the publisher, unless the publish is yet to make it; `known` are all
+/// publishers that this home knows under the name, and `chosen` says whether a user or a file chose the namespace.
+pub(super) fn of_name(package: &str, own: Option<&PublisherId>, known: &[PublisherId], chosen: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let others: Vec<_> = known.iter().filter(|publisher| Some(*publisher) != own).collect();
+    if let Some(other) = others.first() {
+        let more = match others.len() {
+            1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        let publisher = own.map_or_else(|| "<publisher>".to_owned(), ToString::to_string);
+        warnings.push(format!(
+            "`{package}` is also claimed by {other}{more}: users must name yours `{publisher}/{package}`"
+        ));
+    }
+    let is_first = own.is_none_or(|own| !known.contains(own));
+    if !chosen && is_first {
+        warnings.push(format!(
+            "no namespace is set, so the package is named `{package}` for good, after its publisher's id; `namespace` in \
+             gpack.toml or `--namespace NS` sets one"
+        ));
+    }
     warnings
 }
 
