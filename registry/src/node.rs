@@ -6,6 +6,7 @@
 
 mod addresses;
 mod admission;
+mod amino;
 mod behaviour;
 pub mod bitswap;
 pub mod blocks;
@@ -15,8 +16,10 @@ mod handle;
 mod names;
 mod pace;
 mod pending;
+mod protobuf;
 mod reach;
 mod records;
+mod redial;
 mod rendezvous;
 mod republish;
 mod requests;

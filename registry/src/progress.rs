@@ -18,9 +18,14 @@ pub enum Progress {
     },
     /// A release is announced to the network.
     Announcing,
-    /// A name is looked up, or providers are.
+    /// A name is looked up.
     Finding {
         /// Peers asked so far.
+        peers_asked: u64,
+    },
+    /// Providers of blocks are looked for.
+    FindingProviders {
+        /// Peers asked for the blocks so far.
         peers_asked: u64,
     },
     /// Blocks arrive.

@@ -5,11 +5,14 @@
 mod blocks;
 mod collect;
 mod dnsaddr;
+mod gone;
 mod interop_kubo;
 mod interop_rust_ipfs;
+mod ipns;
 mod kubo_peers;
 mod mirror;
 mod real_crates;
+mod reconnect;
 mod rendezvous;
 mod replicas;
 mod reputation;

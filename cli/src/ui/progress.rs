@@ -127,6 +127,9 @@ fn view(progress: &Progress) -> View {
         Progress::Finding { peers_asked } => {
             View { message: format!("finding: {} asked", text::count(*peers_asked, "peer")), done: None }
         }
+        Progress::FindingProviders { peers_asked } => {
+            View { message: format!("looking for providers: {} asked", text::count(*peers_asked, "peer")), done: None }
+        }
         Progress::Fetching { blocks, total_blocks, bytes, total_bytes, providers } => View {
             message: format!("fetching: {} from {}", text::bytes(*bytes), text::count(*providers, "peer")),
             done: match (total_bytes, total_blocks) {

@@ -190,12 +190,17 @@ fn compose(
 /// Amino's parameters, with the library's own record jobs off: the republisher does their work, with records that
 /// name no publisher (kad drops a record that comes back naming us).
 fn kademlia(peer: PeerId, dht: Dht, packet_bytes: usize, config: &Config) -> kad::Behaviour<RecordStore> {
+    // On the IPFS DHT the store itself judges what is put, before kad answers.
+    let (store, inserts) = match dht {
+        Dht::Ipfs => (RecordStore::amino(peer), kad::StoreInserts::Unfiltered),
+        Dht::Ggen => (RecordStore::new(peer), kad::StoreInserts::FilterBoth),
+    };
     let mut kad = kad::Config::new(dht.protocol());
     kad.set_parallelism(KAD_PARALLELISM)
         .set_query_timeout(config.timeouts.dht_query())
         .set_record_ttl(Some(RECORD_TTL))
         .set_provider_record_ttl(Some(RECORD_TTL))
-        .set_record_filtering(kad::StoreInserts::FilterBoth)
+        .set_record_filtering(inserts)
         .set_publication_interval(None)
         .set_replication_interval(None)
         .set_provider_publication_interval(None)
@@ -204,7 +209,7 @@ fn kademlia(peer: PeerId, dht: Dht, packet_bytes: usize, config: &Config) -> kad
         .set_kbucket_inserts(kad::BucketInserts::Manual)
         .set_max_packet_size(packet_bytes);
     let mode = if dht == Dht::Ggen && config.dht_server_mode { kad::Mode::Server } else { kad::Mode::Client };
-    let mut behaviour = kad::Behaviour::with_config(peer, RecordStore::new(peer), kad);
+    let mut behaviour = kad::Behaviour::with_config(peer, store, kad);
     behaviour.set_mode(Some(mode));
     behaviour
 }

@@ -29,7 +29,6 @@ mod protocol;
 mod server;
 mod session;
 mod wantlist;
-mod wire;
 
 pub use behaviour::{Behaviour, Config, Event, Misbehaviour, SessionSpec};
 pub use channel::{

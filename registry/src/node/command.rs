@@ -66,8 +66,8 @@ pub(crate) enum Command {
     Want { session: SessionId, wants: Vec<BlockWant> },
     /// Want blocks no longer.
     CancelWants { session: SessionId, cids: Vec<Cid> },
-    /// A peer may have what a session wants.
-    AddPeer { session: SessionId, peer: PeerId },
+    /// A peer may have what a session wants; `named` by the caller as one that has it.
+    AddPeer { session: SessionId, peer: PeerId, named: bool },
     /// End a session.
     CloseSession { session: SessionId },
     /// Treat a peer so from now on.
@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Settle { reply: oneshot::Sender<()> },
     /// Describe the node.
     Snapshot { reply: oneshot::Sender<Snapshot> },
+    /// Answer once a peer is connected.
+    Meet { reply: oneshot::Sender<()> },
     /// Answer once a peer of the ggen DHT is known.
     Acquaint { reply: oneshot::Sender<()> },
     /// Close all connections and end.

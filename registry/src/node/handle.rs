@@ -1,5 +1,7 @@
 //! The cloneable handle to a running node.
 
+use std::time::Duration;
+
 use ggen_blockstore::Cid;
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{mpsc, oneshot};
@@ -22,6 +24,9 @@ const FOUND_QUEUE: usize = 64;
 
 /// Peers of one name that are dialled.
 const MAX_DIALS_PER_NAME: usize = 16;
+
+/// Pauses before a question is asked again of a peer whose connection was lost before it had answered.
+const ASK_AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
 /// Bytes of blocks that have arrived in a session and are not yet taken from it.
 const SESSION_BYTES: u64 = 32 << 20;
@@ -181,8 +186,19 @@ impl Handle {
         self.send(Command::Judge { gossip, verdict }).await
     }
 
-    /// Asks a peer, dialling it if need be. Dropping the future gives the answer up; the question was sent all the same.
+    /// Asks a peer, dialling it if need be, and asks it again when the connection is lost before it has answered. Dropping
+    /// the future gives the answer up; the question was sent all the same.
     pub(crate) async fn ask(&self, peer: PeerId, protocol: Protocol, data: Vec<u8>) -> Result<Vec<u8>, AskError> {
+        for pause in ASK_AGAIN_AFTER {
+            match self.ask_once(peer, protocol, data.clone()).await {
+                Err(AskError::Lost) => tokio::time::sleep(pause).await,
+                answered => return answered,
+            }
+        }
+        self.ask_once(peer, protocol, data).await
+    }
+
+    async fn ask_once(&self, peer: PeerId, protocol: Protocol, data: Vec<u8>) -> Result<Vec<u8>, AskError> {
         let (reply, answer) = oneshot::channel();
         let command = Command::Ask { peer, protocol, data, reply };
         self.send(command).await.map_err(|_| AskError::Stopped)?;
@@ -240,6 +256,13 @@ impl Handle {
     pub(crate) async fn settle(&self) -> Result<(), Stopped> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Settle { reply }).await?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Waits until a peer is connected.
+    pub(crate) async fn meet(&self) -> Result<(), Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Meet { reply }).await?;
         answer.await.map_err(|_| Stopped)
     }
 

@@ -1,13 +1,14 @@
 //! What a DHT server keeps for others: value records and provider records, bounded and in memory.
 //!
-//! Value records are validated and merged before they are put here (see `admission`); this store only keeps them
-//! within bounds. When it is full, the records whose keys lie farthest from the node's own id go first: those are the
-//! ones that others are responsible for.
+//! Value records of the ggen DHT are validated and merged before they are put here (see `admission`); this store only
+//! keeps them within bounds. Those of the IPFS DHT are validated when they are put (see `amino`): a refusal resets the
+//! stream, so that the sender knows, where kad would otherwise have answered already. When the store is full, the records
+//! whose keys lie farthest from the node's own id go first: those are the ones that other peers are responsible for.
 
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap, hash_map::Values},
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use libp2p::{
@@ -18,6 +19,12 @@ use libp2p::{
     },
 };
 
+use super::amino;
+
+/// Values of the IPFS DHT of which signatures are checked at once, and in a second: it is done by the task that owns the
+/// swarm, and one takes up to 0.5 ms (RSA with 8192 bits). More are refused; their senders try again or ask another server.
+const CHECKS_AT_ONCE: f64 = 256.0;
+const CHECKS_PER_SECOND: f64 = 128.0;
 /// Most value records kept.
 const MAX_RECORDS: usize = 8192;
 /// Most bytes of value records kept.
@@ -37,10 +44,40 @@ const MAX_ADDRESS_BYTES: usize = 256;
 /// Most bytes of provider records kept, keys and addresses counted.
 const MAX_PROVIDER_BYTES: usize = 32 << 20;
 
+/// What becomes of a value record that is put.
+#[derive(Debug)]
+enum Rule {
+    /// It was validated before.
+    Keep,
+    /// It is validated as a value of the IPFS DHT.
+    Amino(Checks),
+}
+
+/// How many signatures may be checked now: a bucket of tokens, filled with time.
+#[derive(Debug)]
+struct Checks {
+    tokens: f64,
+    filled: Instant,
+}
+
+impl Checks {
+    fn take(&mut self, now: Instant) -> bool {
+        let seconds = now.saturating_duration_since(self.filled).as_secs_f64();
+        self.tokens = (self.tokens + seconds * CHECKS_PER_SECOND).min(CHECKS_AT_ONCE);
+        self.filled = now;
+        let has_one = self.tokens >= 1.0;
+        if has_one {
+            self.tokens -= 1.0;
+        }
+        has_one
+    }
+}
+
 /// A bounded record store.
 #[derive(Debug)]
 pub(crate) struct RecordStore {
     local: PeerId,
+    rule: Rule,
     records: HashMap<RecordKey, Record>,
     record_distances: BTreeMap<KBucketDistance, RecordKey>,
     record_bytes: usize,
@@ -52,9 +89,20 @@ pub(crate) struct RecordStore {
 }
 
 impl RecordStore {
+    /// A store of values that are validated before they are put.
     pub(crate) fn new(local: PeerId) -> Self {
+        Self::with_rule(local, Rule::Keep)
+    }
+
+    /// A store of a server of the IPFS DHT: it keeps IPNS records and public keys that are valid, and refuses all else.
+    pub(crate) fn amino(local: PeerId) -> Self {
+        Self::with_rule(local, Rule::Amino(Checks { tokens: CHECKS_AT_ONCE, filled: Instant::now() }))
+    }
+
+    fn with_rule(local: PeerId, rule: Rule) -> Self {
         Self {
             local,
+            rule,
             records: HashMap::new(),
             record_distances: BTreeMap::new(),
             record_bytes: 0,
@@ -88,6 +136,30 @@ impl RecordStore {
             let Some((_, key)) = self.provider_distances.pop_last() else { return };
             let gone = self.providers.remove(&key).unwrap_or_default();
             self.provider_bytes -= bytes_of(&gone);
+        }
+    }
+
+    /// Validates a value of the IPFS DHT if that is the store's to do: it lives no longer than it is valid.
+    fn validated(&mut self, mut record: Record, now: Instant, time: SystemTime) -> Result<Record> {
+        let Rule::Amino(checks) = &mut self.rule else { return Ok(record) };
+        let stored = self.records.get(&record.key).filter(|known| !known.is_expired(now));
+        let stored = stored.map(|known| known.value.as_slice());
+        // What is known needs no check: a publisher repeats its record every few hours, and resolvers do.
+        if stored != Some(&record.value) && !checks.take(now) {
+            return Err(Error::MaxRecords);
+        }
+        match amino::admit(record.key.as_ref(), stored, &record.value, time) {
+            Ok(valid_until) => {
+                let left = valid_until.map(|end| end.duration_since(time).unwrap_or_default());
+                let ends = left.and_then(|left| now.checked_add(left));
+                record.expires = record.expires.into_iter().chain(ends).min();
+                Ok(record)
+            }
+            Err(error) => {
+                tracing::debug!(target: "ggen_marketplace::backend::p2p", %error, "a value of the IPFS DHT is refused");
+                // kad has no error for it. Any one resets the stream.
+                Err(Error::MaxRecords)
+            }
         }
     }
 
@@ -136,6 +208,7 @@ impl Store for RecordStore {
         if record.value.len() > MAX_VALUE_BYTES {
             return Err(Error::ValueTooLarge);
         }
+        let record = self.validated(record, Instant::now(), SystemTime::now())?;
         self.drop_record(&record.key);
         self.record_bytes += record.value.len();
         self.record_distances.insert(self.distance(&record.key), record.key.clone());
@@ -198,7 +271,7 @@ impl Store for RecordStore {
 mod tests {
     use std::time::Duration;
 
-    use libp2p::{Multiaddr, multiaddr::Protocol};
+    use libp2p::{Multiaddr, identity::Keypair, multiaddr::Protocol};
 
     use super::*;
 
@@ -251,6 +324,38 @@ mod tests {
         let nearest = names.iter().min_by_key(|name| store.distance(&key(name))).unwrap();
         assert!(store.get(&key(nearest)).is_some());
         assert!(store.put(Record::new(key("x"), vec![0; MAX_VALUE_BYTES + 1])).is_err());
+    }
+
+    fn ipns(sequence: u64, validity: &str, key: &Keypair) -> Record {
+        let name = [b"/ipns/", &key.public().to_peer_id().to_bytes()[..]].concat();
+        Record::new(name, amino::Draft::new(sequence, validity).signed(key))
+    }
+
+    #[test]
+    fn a_record_of_the_ipfs_dht_lives_no_longer_than_it_is_valid() {
+        let (mut store, now, key) = (RecordStore::amino(PeerId::random()), Instant::now(), Keypair::generate_ed25519());
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let mut validated = |record: Record, at| store.validated(record, now, time + Duration::from_secs(at));
+        let record = ipns(1, "2023-11-14T22:13:30Z", &key);
+        let kept = validated(record.clone(), 0).unwrap();
+        assert_eq!(kept.expires, Some(now + Duration::from_secs(10)));
+        let soon = Some(now + Duration::from_secs(3));
+        assert_eq!(validated(Record { expires: soon, ..record.clone() }, 0).unwrap().expires, soon);
+        assert!(validated(record, 11).is_err());
+    }
+
+    #[test]
+    fn signatures_are_checked_at_a_bounded_rate_and_what_is_known_is_not_checked_again() {
+        let (mut store, now, time) = (RecordStore::amino(PeerId::random()), Instant::now(), SystemTime::now());
+        let key = Keypair::generate_ed25519();
+        let known = ipns(1, "2130-01-01T00:00:00Z", &key);
+        store.put(known.clone()).unwrap();
+        let junk = || Record::new(b"/ipns/x".to_vec(), Vec::new());
+        (0..CHECKS_AT_ONCE as u32).for_each(|_| drop(store.validated(junk(), now, time)));
+        let newer = ipns(2, "2130-01-01T00:00:00Z", &key);
+        assert!(store.validated(newer.clone(), now, time).is_err());
+        assert!(store.validated(known, now, time).is_ok());
+        assert!(store.validated(newer, now + Duration::from_secs(1), time).is_ok());
     }
 
     #[test]

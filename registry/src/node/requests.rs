@@ -83,9 +83,12 @@ impl Protocol {
 /// Why a question has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AskError {
-    /// The peer cannot be reached, or went away.
+    /// The peer cannot be reached.
     #[error("the peer cannot be reached")]
     Unreachable,
+    /// The connection was lost before it answered.
+    #[error("the connection to the peer was lost")]
+    Lost,
     /// It does not speak the protocol.
     #[error("the peer does not speak this protocol")]
     Unsupported,

@@ -39,7 +39,12 @@ impl Session {
 
     /// A peer that may have what is wanted.
     pub(crate) async fn add_peer(&self, peer: PeerId) -> Result<(), Stopped> {
-        self.node.send(Command::AddPeer { session: self.id, peer }).await
+        self.node.send(Command::AddPeer { session: self.id, peer, named: false }).await
+    }
+
+    /// A peer that the caller names as one that has what is wanted: it is dialled again when its connection is lost.
+    pub(crate) async fn keep_to(&self, peer: PeerId) -> Result<(), Stopped> {
+        self.node.send(Command::AddPeer { session: self.id, peer, named: true }).await
     }
 
     /// The next event. Cancel-safe.

@@ -7,6 +7,7 @@ mod bootstrap;
 mod dht;
 mod listen;
 mod peers;
+mod redial;
 mod requests;
 
 pub(super) use listen::listen;
@@ -42,6 +43,7 @@ use super::{
     pace::Pace,
     pending::Pending,
     reach::Reach,
+    redial::Redials,
     rendezvous,
     republish::{Item, Republisher},
     requests::{Asked, Met, Protocol},
@@ -67,6 +69,8 @@ pub(crate) struct Driver {
     values: HashMap<Vec<u8>, Vec<u8>>,
     /// Who waits until everything published was announced once.
     settling: Vec<oneshot::Sender<()>>,
+    /// Askers that wait until a peer is connected.
+    alone: Vec<oneshot::Sender<()>>,
     /// Askers that wait until a peer of the ggen DHT is known.
     acquainting: Vec<oneshot::Sender<()>>,
     /// Who waits until listeners have named their addresses.
@@ -75,6 +79,9 @@ pub(crate) struct Driver {
     /// Who waits until a connected peer has said what it speaks.
     greeting: HashMap<PeerId, Vec<oneshot::Sender<Result<PeerId, DialFailed>>>>,
     identified: HashSet<PeerId>,
+    /// Where connected peers were dialled, those that this node dialled.
+    dialled: HashMap<PeerId, Multiaddr>,
+    redials: Redials,
     /// Where each connected peer was seen.
     seen_from: HashMap<PeerId, Option<Scope>>,
     /// Where peers of the internet see us.
@@ -101,6 +108,8 @@ enum Dialler {
     Asker(oneshot::Sender<Result<PeerId, DialFailed>>),
     /// Somebody who wants to know what comes of dialling this provider.
     Trial(PeerId, mpsc::Sender<Tried>),
+    /// Fetches that have lost the connection to this peer.
+    Again(PeerId),
 }
 
 /// What a driver is made of.
@@ -159,11 +168,14 @@ impl Driver {
             pace: Pace::default(),
             values: HashMap::new(),
             settling: Vec::new(),
+            alone: Vec::new(),
             acquainting: Vec::new(),
             openings: listen::Openings::default(),
             dials: HashMap::new(),
             greeting: HashMap::new(),
             identified: HashSet::new(),
+            dialled: HashMap::new(),
+            redials: Redials::default(),
             seen_from: HashMap::new(),
             observed: HashMap::new(),
             was_visited: false,
@@ -193,7 +205,7 @@ impl Driver {
         loop {
             let named = self.openings.give_up_at().unwrap_or_else(|| Instant::now() + HOUSEKEEPING);
             let meeting = self.meeting.as_ref().and_then(bootstrap::Meeting::wake_at);
-            let wake_at = [self.republisher.wake_at(), self.pace.wake_at(), meeting];
+            let wake_at = [self.republisher.wake_at(), self.pace.wake_at(), self.redials.wake_at(), meeting];
             let due = wake_at.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + HOUSEKEEPING);
             tokio::select! {
                 command = self.commands.recv() => match command {
@@ -211,6 +223,7 @@ impl Driver {
                     let now = Instant::now();
                     self.announce_due(now);
                     self.republish(now);
+                    self.redial(now);
                     self.meet(rendezvous::Event::Tick, now);
                 }
                 _ = housekeeping.tick() => self.on_housekeeping(Instant::now()),
@@ -260,7 +273,7 @@ impl Driver {
             Command::Describe { session, list } => self.bitswap().describe(session, list),
             Command::Want { session, wants } => self.bitswap().want(session, wants),
             Command::CancelWants { session, cids } => self.bitswap().cancel(session, &cids),
-            Command::AddPeer { session, peer } => self.bitswap().add_peer(session, peer),
+            Command::AddPeer { session, peer, named } => self.add_peer(session, peer, named),
             Command::CloseSession { session } => self.bitswap().close_session(session),
             Command::Treat { peer, treatment } => self.swarm.behaviour_mut().treat(peer, treatment),
             Command::Question { peer, cids, reply } => self.bitswap().question(peer, cids, reply),
@@ -272,6 +285,11 @@ impl Driver {
             Command::Settle { reply } => {
                 self.settling.push(reply);
                 self.tell_settled(Instant::now());
+            }
+            Command::Meet { reply } => {
+                self.alone.retain(|waiting| !waiting.is_closed());
+                self.alone.push(reply);
+                self.tell_met();
             }
             Command::Acquaint { reply } => {
                 self.acquainting.push(reply);
@@ -320,7 +338,7 @@ impl Driver {
             BehaviourEvent::Gossip(event) => self.on_gossip(event),
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.on_neighbours(found),
             BehaviourEvent::Bitswap(event) => self.on_bitswap(event),
-            BehaviourEvent::Blocks(event) => self.bitswap().on_blocks_event(event),
+            BehaviourEvent::Blocks(event) => self.on_blocks(event),
             BehaviourEvent::Search(event) => self.on_request_event(Protocol::Search, event),
             BehaviourEvent::Catalog(event) => self.on_request_event(Protocol::Catalog, event),
             BehaviourEvent::Claim(event) => self.on_request_event(Protocol::Claim, event),
@@ -422,6 +440,7 @@ impl Driver {
                 query.finish();
             }
         }
+        self.tidy_redials();
         self.dial_bootstrap_nodes();
     }
 
@@ -455,6 +474,16 @@ impl Driver {
     fn tell_settled(&mut self, now: Instant) {
         if self.pace.is_empty() && self.republisher.is_settled(now) {
             for reply in self.settling.drain(..) {
+                // An asker that no longer waits needs no answer.
+                let _unasked = reply.send(());
+            }
+        }
+    }
+
+    /// Answers those who wait for a peer, if one is connected.
+    fn tell_met(&mut self) {
+        if self.swarm.connected_peers().next().is_some() {
+            for reply in self.alone.drain(..) {
                 // An asker that no longer waits needs no answer.
                 let _unasked = reply.send(());
             }

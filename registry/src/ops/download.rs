@@ -9,6 +9,7 @@
 //! worker: whoever waits for them writes them. Memory is bounded: at most [`OPEN_WANTS`] blocks are
 //! wanted at a time, and at most [`QUEUED_BYTES`] of blocks wait to be written.
 
+mod absence;
 mod account;
 mod network;
 mod source;
@@ -40,7 +41,11 @@ use crate::{
     node::{Handle, ListSource, Place, Stopped},
 };
 
-pub(crate) use self::source::{Want, Wants};
+pub(crate) use self::{
+    absence::{Absence, Subject},
+    network::Entrance,
+    source::{Want, Wants},
+};
 
 /// Blocks wanted at a time.
 const OPEN_WANTS: usize = 8192;
@@ -54,8 +59,10 @@ const MAX_DAG_BLOCKS: usize = ggen_blockstore::MAX_WALK_BLOCKS;
 /// Why blocks could not be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DownloadError {
-    #[error("no new block came for {} s; {missing} are missing, {peers_asked} peers were asked", waited.as_secs())]
-    TimedOut { waited: Duration, missing: usize, peers_asked: usize },
+    #[error("{0}")]
+    TimedOut(Box<Absence>),
+    #[error("no peer is connected that could be asked")]
+    NobodyConnected { subject: Option<Subject> },
     #[error("{missing} blocks are not here, and the network may not be used")]
     Offline { missing: usize },
     #[error("the DAG has more than {MAX_DAG_BLOCKS} blocks")]
@@ -114,6 +121,8 @@ pub(crate) struct Download {
     was_looked_up: bool,
     /// What came before it was wanted by name, with the list that names it.
     unasked: HashSet<Cid>,
+    /// What is brought, if it has a name.
+    subject: Option<Subject>,
     /// The list that wants have places in, once its root is here.
     described: Option<ListSource>,
     _lease: Lease,
@@ -127,9 +136,12 @@ impl Download {
         peers: Arc<PeerBook>,
         providers: &[PeerId],
         limits: DownloadLimits,
+        entrance: Entrance,
         reporter: Arc<dyn Reporter>,
     ) -> Result<Self, Stopped> {
-        let network = Some(Network::open(node, peers, providers, limits.least_reputation).await?);
+        let least = limits.least_reputation;
+        let network = Network::open(node, peers, providers, least, entrance, Arc::clone(&reporter)).await?;
+        let network = Some(network);
         Ok(Self { network, ..Self::offline(store, limits, reporter) })
     }
 
@@ -148,6 +160,7 @@ impl Download {
             others,
             was_looked_up: false,
             unasked,
+            subject: None,
             described: None,
             _lease: lease,
         }
@@ -184,6 +197,11 @@ impl Download {
         if let Some(network) = &mut self.network {
             network.account().about(package, provision);
         }
+    }
+
+    /// Says what is brought, for messages.
+    pub(crate) fn name(&mut self, subject: Subject) {
+        self.subject = Some(subject);
     }
 
     /// Blames a peer for something that was not about blocks.
@@ -285,7 +303,12 @@ impl Download {
         if missing.is_empty() {
             return Ok(());
         }
-        let Some(network) = &self.network else { return Err(DownloadError::Offline { missing: missing.len() }) };
+        let Some(network) = &mut self.network else {
+            return Err(DownloadError::Offline { missing: missing.len() });
+        };
+        if !network.meets_somebody().await? {
+            return Err(DownloadError::NobodyConnected { subject: self.subject.clone() });
+        }
         let mut open: HashSet<_> = missing.iter().map(|want| want.cid).collect();
         network.want(missing).await?;
         let brought = self.write_few(&mut open).await;
@@ -295,7 +318,7 @@ impl Download {
     async fn write_few(&mut self, open: &mut HashSet<Cid>) -> Result<(), DownloadError> {
         let mut deadline = Instant::now() + self.limits.idle_timeout;
         while let (false, Some(network)) = (open.is_empty(), &mut self.network) {
-            let Some(first) = network.next(deadline).await? else { return Err(self.timed_out(open)) };
+            let Some(first) = network.next(deadline).await? else { return Err(self.timed_out(open).await) };
             let (mut bytes, mut arrived) = (first.block.data().len(), vec![first]);
             // What came with it is written with it.
             while arrived.len() < WRITE_BATCH && bytes < QUEUED_BYTES {
@@ -383,6 +406,9 @@ impl Download {
                 biased;
                 wants = wanted.recv() => match wants {
                     Some(wants) => {
+                        if !network.meets_somebody().await? {
+                            return Err(DownloadError::NobodyConnected { subject: self.subject.clone() });
+                        }
                         if open.is_empty() {
                             deadline = Instant::now() + self.limits.idle_timeout;
                         }
@@ -394,7 +420,7 @@ impl Download {
                 },
                 arrived = network.next(deadline), if !open.is_empty() => arrived?,
             };
-            let Some(Arrived { block, from }) = arrived else { return Err(self.timed_out(open)) };
+            let Some(Arrived { block, from }) = arrived else { return Err(self.timed_out(open).await) };
             let is_wanted = self.on_arrived(&block, open);
             // The block that is too many is kept like those before it: whoever raises the limit goes on behind it.
             let counted = self.count(&block, from);
@@ -420,9 +446,18 @@ impl Download {
         is_wanted
     }
 
-    fn timed_out(&self, open: &HashSet<Cid>) -> DownloadError {
-        let (waited, peers_asked) = (self.limits.idle_timeout, self.peers_asked());
-        DownloadError::TimedOut { waited, missing: open.len(), peers_asked }
+    async fn timed_out(&self, open: &HashSet<Cid>) -> DownloadError {
+        let known = match &self.network {
+            Some(network) => network.absence(self.subject.as_ref()).await,
+            None => Absence::default(),
+        };
+        DownloadError::TimedOut(Box::new(Absence {
+            waited: self.limits.idle_timeout,
+            missing: open.len(),
+            began: self.done.blocks > 0,
+            subject: self.subject.clone(),
+            ..known
+        }))
     }
 
     fn count(&mut self, block: &Block, from: PeerId) -> Result<(), DownloadError> {

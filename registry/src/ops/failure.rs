@@ -99,12 +99,16 @@ pub(crate) fn download(target: &Cid, error: DownloadError) -> Failure {
     let attempted = format!("cannot fetch {target}");
     match error {
         DownloadError::Store(error) => store(error).while_doing(attempted),
-        DownloadError::TimedOut { peers_asked: 0, .. } => Failure::from_error(ErrorKind::TimedOut, &error)
-            .while_doing(attempted)
-            .hinted("nobody is connected: name a peer that has it with `--provider ADDRESS`, or see `ggen marketplace p2p doctor`"),
-        DownloadError::TimedOut { .. } => Failure::from_error(ErrorKind::TimedOut, &error)
-            .while_doing(attempted)
-            .hinted("name a peer that has it with `--provider ADDRESS`, or wait longer with `--timeout SECS`"),
+        DownloadError::TimedOut(absence) => Failure::new(ErrorKind::TimedOut, absence.to_string())
+            .while_doing(absence.headline(target))
+            .hinted(absence.hint()),
+        DownloadError::NobodyConnected { ref subject } => {
+            let attempted = subject.as_ref().map_or(attempted, |subject| format!("cannot fetch {}", subject.name));
+            Failure::new(ErrorKind::TimedOut, format!("{attempted}: {error}")).hinted(
+                "connect to a peer with `ggen marketplace p2p bootstrap ADDRESS`, or name one that has it with `--provider \
+                 ADDRESS`; `ggen marketplace p2p doctor` says why none is connected",
+            )
+        }
         DownloadError::Offline { .. } => {
             Failure::from_error(ErrorKind::NotFound, &error).while_doing(attempted).hinted("leave `--offline` away")
         }

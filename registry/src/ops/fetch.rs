@@ -8,20 +8,22 @@ mod output;
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use ggen_blockstore::{Arrivals, Blockstore, Cid, DAG_CBOR, PathStep, PathWalk, Staged, dfs_blocks};
+use libp2p::PeerId;
+use semver::Version;
 
 use self::output::{Output, Written};
 use super::{
     Operations,
-    download::{Download, DownloadError, DownloadLimits, Totals, Want, Wants},
+    download::{Download, DownloadError, DownloadLimits, Entrance, Subject, Totals, Want, Wants},
     failure::{self, usage},
     peers::provision,
     resolve::Wanted,
 };
 use crate::{
     ErrorKind, Failure, FetchRequest, Fetched, ProviderReport, Reporter,
-    identity::{PublisherId, Record},
-    node::{ListSource, Place},
-    package::{ManifestEntry, ManifestReader, Release, Target, most_manifest_bytes},
+    identity::{PublisherId, Record, Timestamp},
+    node::{Handle, ListSource, Place},
+    package::{ManifestEntry, ManifestReader, PackageId, Release, Target, most_manifest_bytes},
 };
 
 /// A package of no more bytes is asked for together with its manifest: a round trip costs more than what of it may be
@@ -160,6 +162,7 @@ impl Operations {
             Target::Content { cid, path } => self.identify_content(download, cid, &path).await,
             Target::Package { publisher, package, requirement } => {
                 download.about(package.to_string(), None);
+                download.name(Subject { name: package.to_string(), provision: None, signed: None });
                 let wanted = Wanted { publisher, package: &package, requirement: &requirement };
                 let release = self.resolve(download, &wanted, reporter).await?;
                 let cid = *release.cid();
@@ -179,6 +182,25 @@ impl Operations {
         reporter: Arc<dyn Reporter>,
     ) -> Result<Download, Failure> {
         self.download_into(self.store.clone(), request, reporter).await
+    }
+
+    /// A download from the node's peers, `providers` first.
+    pub(super) async fn download_from(
+        &self,
+        node: &Handle,
+        store: Arc<dyn Blockstore>,
+        providers: &[PeerId],
+        limits: DownloadLimits,
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<Download, Failure> {
+        let entrance = Entrance {
+            nodes: self.config.bootstrap_nodes.clone(),
+            within: self.config.timeouts.dial(),
+            neighbours: self.config.mdns,
+        };
+        let peers = Arc::clone(&self.peers);
+        let download = Download::online(node.clone(), store, peers, providers, limits, entrance, reporter).await;
+        download.map_err(failure::stopped)
     }
 
     /// The same, into `store`, which is this node's however it is seen.
@@ -213,9 +235,7 @@ impl Operations {
             return Err(Failure { causes: failed, ..failure }
                 .hinted("check that the address ends with `/p2p/<peer id>` and that the node runs, or leave it away"));
         }
-        Download::online(node.clone(), store, self.peers.clone(), &providers, limits, reporter)
-            .await
-            .map_err(failure::stopped)
+        self.download_from(node, store, &providers, limits, reporter).await
     }
 
     /// A CID: of a release (known by its form), or of content.
@@ -234,6 +254,7 @@ impl Operations {
             })?;
             // Nobody has proven yet whose release it is.
             download.about(release.package.to_string(), None);
+            download.name(subject_of(&release.publisher, &release.package, &release.version, None));
             return self.identify_release(download, cid, release).await;
         }
         let content = descend(download, cid, path).await?;
@@ -337,6 +358,16 @@ impl Operations {
         let data = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
         Release::read_executables(&data).map_err(failure::verification)
     }
+}
+
+/// One version of a package, for messages; `signed`: when its publisher last signed something.
+pub(super) fn subject_of(
+    publisher: &PublisherId,
+    package: &PackageId,
+    version: &Version,
+    signed: Option<Timestamp>,
+) -> Subject {
+    Subject { name: format!("{package}@{version}"), provision: Some(provision(publisher, package)), signed }
 }
 
 /// Moves a tree into its place.

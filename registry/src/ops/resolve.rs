@@ -13,13 +13,20 @@ use std::{
 use ggen_blockstore::{Block, Cid};
 use libp2p::PeerId;
 
-use super::{Operations, clock, download::Download, failure, peers::is_lie, sources::Heard};
+use super::{
+    Operations, clock,
+    download::{Download, Subject},
+    failure,
+    fetch::subject_of,
+    peers::{is_lie, provision},
+    sources::Heard,
+};
 use crate::{
     BootstrapRequest, ErrorKind, Failure, Fault, Progress, Reporter,
     identity::{Checks, Envelope, IdentityChain, PublisherId, RecordError, Signed},
     index::{
-        Claim, ClaimError, ClaimQuestion, ClaimSet, HeadError, PublisherEntry, VersionEntry, Walk, package_key,
-        qualified_key,
+        Claim, ClaimError, ClaimQuestion, ClaimSet, HeadError, PublisherEntry, VerifiedHead, VersionEntry, Walk,
+        package_key, qualified_key,
     },
     node::{FoundRecord, Protocol},
     package::{PackageId, Release, Requirement},
@@ -51,6 +58,8 @@ impl Operations {
     ) -> Result<Signed<Release>, Failure> {
         let Located { publisher, versions, refused } = self.locate(download, wanted, reporter).await?;
         let chosen = choose(&versions, wanted).map_err(|failure| refused.beside(failure))?;
+        let signed = publisher.head.as_ref().map(VerifiedHead::issued);
+        download.name(subject_of(&publisher.chain.publisher(), wanted.package, &chosen.version, signed));
         download.search_under(chosen.release.cid());
         download.compare_with(nearest(&versions, chosen));
         let release = self.release_of(download, &publisher.chain, wanted.package, chosen).await?;
@@ -77,8 +86,29 @@ impl Operations {
             // Whoever has the release is likely to have the publisher's records too.
             download.search_under(entry.release.cid());
         }
+        let name = match proven(&publisher, claim.as_ref()) {
+            Some(_) => wanted.package.to_string(),
+            // The publisher's records have to be fetched first, which may fail.
+            None => self.newest_known(id, wanted).await?,
+        };
+        let signed = publisher.head.as_ref().map(VerifiedHead::issued);
+        download.name(Subject { name, provision: Some(provision(&id, wanted.package)), signed });
         let versions = self.versions(download, &publisher, claim.as_ref(), wanted.package).await?;
         Ok(Located { publisher, versions, refused })
+    }
+
+    /// The name, with the newest version that fits of those in the catalog: for messages, since the publisher may have a
+    /// newer one.
+    async fn newest_known(&self, publisher: PublisherId, wanted: &Wanted<'_>) -> Result<String, Failure> {
+        let (package, requirement) = (wanted.package.clone(), wanted.requirement.clone());
+        self.with_catalog(move |catalog| {
+            let releases = catalog.releases(&package)?;
+            let records = releases.iter().map(|entry| entry.release.record());
+            let theirs = records.filter(|record| record.publisher == publisher);
+            let newest = requirement.newest(theirs, |record| &record.version);
+            Ok(newest.map_or_else(|| package.to_string(), |record| format!("{package}@{}", record.version)))
+        })
+        .await
     }
 
     /// What is claimed of a name now. Whoever passed a lie on is blamed.
@@ -332,10 +362,9 @@ impl Operations {
             let message = format!("no head of the publisher {} is known", publisher.chain.publisher());
             return Err(Failure::new(ErrorKind::NotFound, message));
         };
-        let proven = claim.filter(|claim| claim.head().head().cid() == head.head().cid());
-        match proven.and_then(|claim| claim.entry()?.found.as_ref()) {
-            Some(found) if found.complete => Ok(found.entries.clone()),
-            _ => walk(download, head.head().record().catalog, package).await,
+        match proven(publisher, claim) {
+            Some(versions) => Ok(versions.to_vec()),
+            None => walk(download, head.head().record().catalog, package).await,
         }
     }
 
@@ -452,6 +481,14 @@ fn merge_valid(set: ClaimSet, key: &[u8], value: &[u8], checks: &dyn Checks) -> 
             (set, Some(error))
         }
     }
+}
+
+/// The versions that a claim proves to be all there are under the highest head seen.
+fn proven<'a>(publisher: &PublisherEntry, claim: Option<&'a Claim>) -> Option<&'a [VersionEntry]> {
+    let head = publisher.head.as_ref()?;
+    let claim = claim.filter(|claim| claim.head().head().cid() == head.head().cid())?;
+    let found = claim.entry()?.found.as_ref().filter(|found| found.complete)?;
+    Some(&found.entries)
 }
 
 /// Looks a package up in a publisher's catalog, block by block.

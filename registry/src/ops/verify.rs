@@ -70,11 +70,7 @@ impl Operations {
     async fn repairing(&self, request: &VerifyRequest, reporter: Arc<dyn Reporter>) -> Result<Download, Failure> {
         let limits = DownloadLimits { idle_timeout: request.timeout, max_bytes: u64::MAX, least_reputation: 0.0 };
         match (&self.node, request.repair) {
-            (Some(node), true) => {
-                Download::online(node.clone(), self.store.clone(), self.peers.clone(), &[], limits, reporter)
-                    .await
-                    .map_err(failure::stopped)
-            }
+            (Some(node), true) => self.download_from(node, self.store.clone(), &[], limits, reporter).await,
             _ => Ok(Download::offline(self.store.clone(), limits, reporter)),
         }
     }

@@ -58,7 +58,7 @@ impl Kubo {
         config::rewrite(&repository(home.path()).join("config"), options);
 
         let mut daemon = ipfs(home.path(), &options.prefix);
-        if let Routing::Amino { .. } = options.routing {
+        if let Routing::Amino { .. } | Routing::AminoClient { .. } = options.routing {
             daemon.env("TEST_DHT_STUB", "1");
         }
         let log = File::create(log_path(home.path())).unwrap_or_else(|error| panic!("cannot create a log: {error}"));

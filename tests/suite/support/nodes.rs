@@ -41,6 +41,12 @@ impl Node {
         Self::open(home, Config { listen_addresses, mdns: false, ..config }).await
     }
 
+    /// A node that listens on nothing: whoever wants to be connected with it has to be dialled by it.
+    pub(crate) async fn start_silent() -> Self {
+        let config = Config { listen_addresses: Vec::new(), mdns: false, ..Config::default() };
+        Self::open(TempDir::new().unwrap(), config).await
+    }
+
     async fn open(home: TempDir, config: Config) -> Self {
         let registry = Registry::open(home.path(), config.clone(), Mode::Daemon).await.unwrap();
         Self { registry, home, config }

@@ -1,4 +1,4 @@
-//! A way between two nodes that counts what comes back over it, is as fast as it is told, and may stop.
+//! A way between two nodes that counts what comes back over it, is as fast as it is told, and may stop or be cut.
 
 use std::{
     io,
@@ -14,6 +14,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
+    try_join,
 };
 
 /// Bytes that are let through at once.
@@ -36,6 +37,31 @@ struct Way {
     /// After so many bytes nothing more comes back; [`u64::MAX`] for never.
     stops_after: AtomicU64,
     stopped: watch::Sender<bool>,
+    cutting: Mutex<Cutting>,
+    /// How often all connections were cut.
+    cuts: watch::Sender<u32>,
+}
+
+/// When all connections are cut.
+#[derive(Default)]
+struct Cutting {
+    /// After so many bytes; 0 for never.
+    every: u64,
+    left: u32,
+    since: u64,
+}
+
+impl Way {
+    /// Counts bytes that come back, and cuts all connections if it is time.
+    fn count(&self, bytes: u64) {
+        let mut cutting = self.cutting.lock().unwrap();
+        cutting.since += bytes;
+        if cutting.every > 0 && cutting.left > 0 && cutting.since >= cutting.every {
+            cutting.since = 0;
+            cutting.left -= 1;
+            self.cuts.send_modify(|cuts| *cuts += 1);
+        }
+    }
 }
 
 impl Proxy {
@@ -51,6 +77,8 @@ impl Proxy {
             free_at: Mutex::new(Instant::now()),
             stops_after: AtomicU64::new(u64::MAX),
             stopped: watch::Sender::new(false),
+            cutting: Mutex::default(),
+            cuts: watch::Sender::new(0),
         });
         let mut tasks = JoinSet::new();
         let used = Arc::clone(&way);
@@ -58,11 +86,17 @@ impl Proxy {
             let mut connections = JoinSet::new();
             while let Ok((near, _)) = listener.accept().await {
                 let Ok(far) = TcpStream::connect(format!("127.0.0.1:{port}")).await else { continue };
-                let (near_read, near_write) = near.into_split();
-                let (far_read, far_write) = far.into_split();
-                let way = Arc::clone(&used);
-                connections.spawn(async move { drop(forward(near_read, far_write, None).await) });
-                connections.spawn(async move { drop(forward(far_read, near_write, Some(way)).await) });
+                let (way, mut cut) = (Arc::clone(&used), used.cuts.subscribe());
+                connections.spawn(async move {
+                    let (near_read, near_write) = near.into_split();
+                    let (far_read, far_write) = far.into_split();
+                    let forth = forward(near_read, far_write, None);
+                    let back = forward(far_read, near_write, Some(way));
+                    tokio::select! {
+                        both = async { try_join!(forth, back) } => drop(both),
+                        _ = cut.changed() => {}
+                    }
+                });
             }
         });
         Self { address: format!("/ip4/127.0.0.1/tcp/{here}/p2p/{peer}"), way, _tasks: tasks }
@@ -81,6 +115,22 @@ impl Proxy {
     /// After so many bytes since the bytes were last taken nothing more comes back.
     pub(crate) fn stop_after(&self, bytes: u64) {
         self.way.stops_after.store(bytes, Ordering::Release);
+    }
+
+    /// All connections are cut whenever so many bytes more have come back, so many times; new ones are let through.
+    pub(crate) fn cut_every(&self, bytes: u64, times: u32) {
+        *self.way.cutting.lock().unwrap() = Cutting { every: bytes, left: times, since: 0 };
+    }
+
+    /// How often all connections were cut.
+    pub(crate) fn cuts(&self) -> u32 {
+        *self.way.cuts.borrow()
+    }
+
+    /// Waits until all connections were cut so often.
+    pub(crate) async fn wait_for_cuts(&self, times: u32) {
+        let mut cuts = self.way.cuts.subscribe();
+        cuts.wait_for(|cuts| *cuts >= times).await.unwrap();
     }
 
     /// It has stopped.
@@ -116,5 +166,8 @@ async fn forward(
             }
         }
         to.write_all(&buffer[..count]).await?;
+        if let Some(way) = &way {
+            way.count(count as u64);
+        }
     }
 }

@@ -236,6 +236,28 @@ impl Behaviour {
         self.wake();
     }
 
+    /// The caller of a session named this peer: it is missed when its connection is lost, whether it has sent a block or
+    /// not.
+    pub fn keep_to(&mut self, id: SessionId, peer: PeerId) {
+        self.client.keep_to(id, peer);
+    }
+
+    /// Whether an open session has use for a connection to the peer.
+    pub fn has_use_for(&self, peer: &PeerId) -> bool {
+        self.client.has_use_for(peer)
+    }
+
+    /// Whether an open session has lost the connection to the peer and has use for it; and if so, whether the peer had sent
+    /// a block over that connection. To dial it again is the caller's.
+    pub fn misses(&self, peer: &PeerId) -> Option<bool> {
+        self.client.misses(peer)
+    }
+
+    /// Tells the sessions that miss the peer that it was dialled again in vain.
+    pub fn on_unreachable(&self, peer: PeerId, reason: &str) {
+        self.client.on_unreachable(peer, reason);
+    }
+
     /// Ends a session: all its wants are taken back.
     pub fn close_session(&mut self, id: SessionId) {
         self.client.close(id);

@@ -62,6 +62,23 @@ pub enum SessionEvent {
         /// The peer.
         peer: PeerId,
     },
+    /// The connection to a peer is lost that sent a block, said that it has one, or was named by the caller.
+    Lost {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// Such a peer was dialled again, in vain.
+    Unreachable {
+        /// The peer.
+        peer: PeerId,
+        /// What came of it.
+        reason: String,
+    },
+    /// Such a peer is connected again.
+    Regained {
+        /// The peer.
+        peer: PeerId,
+    },
 }
 
 /// Most CIDs that a [`SessionEvent::NeedPeers`] names.

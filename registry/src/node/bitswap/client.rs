@@ -206,6 +206,28 @@ impl Client {
         active.session.prior(peer_id, || self.priors.prior(&peer_id))
     }
 
+    /// The caller of a session named this peer.
+    pub(super) fn keep_to(&mut self, id: SessionId, peer_id: PeerId) {
+        if let Some(active) = self.sessions.get_mut(&id) {
+            active.session.keep_to(peer_id);
+        }
+    }
+
+    /// Whether a session has use for the peer.
+    pub(super) fn has_use_for(&self, peer_id: &PeerId) -> bool {
+        self.sessions.values().any(|active| active.session.has_use_for(peer_id))
+    }
+
+    /// A session has lost the connection to the peer; whether the peer had sent a block over it.
+    pub(super) fn misses(&self, peer_id: &PeerId) -> Option<bool> {
+        let missed = self.sessions.values().filter_map(|active| active.session.misses(peer_id));
+        missed.reduce(|one, other| one || other)
+    }
+
+    pub(super) fn on_unreachable(&self, peer_id: PeerId, reason: &str) {
+        self.sessions.values().for_each(|active| active.session.on_unreachable(peer_id, reason));
+    }
+
     pub(super) fn on_connected(&mut self, peer_id: PeerId, now: Instant) {
         self.peers.insert(peer_id, Peer::new(&self.priors.prior(&peer_id)));
         let of_peer = |(id, active): (&SessionId, &Active)| active.session.is_candidate(&peer_id).then_some(*id);

@@ -17,6 +17,8 @@ mod encode;
 use bytes::Bytes;
 use ggen_blockstore::Cid;
 
+use crate::node::protobuf::WireError;
+
 pub(super) use encode::{MAX_BLOCK_OVERHEAD_BYTES, max_want_len};
 
 /// Longest message taken from a peer, in bytes (Bitswap specification: 4 MiB).
@@ -117,12 +119,8 @@ impl Message {
 /// Why bytes are not a Bitswap message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum DecodeError {
-    #[error("a field reaches beyond the end of its message")]
-    Truncated,
-    #[error("a varint has more than ten bytes")]
-    Varint,
-    #[error("unknown protobuf wire type {wire_type}")]
-    WireType { wire_type: u64 },
+    #[error(transparent)]
+    Wire(#[from] WireError),
     #[error("field {field} of {message} has the wrong wire type")]
     FieldType { message: &'static str, field: u64 },
     #[error("undecodable CID in {message}")]

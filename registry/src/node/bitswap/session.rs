@@ -7,6 +7,7 @@
 //! there, so that giving out wants does not search.
 
 mod listed;
+mod ties;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -15,6 +16,7 @@ use libp2p::PeerId;
 
 pub(super) use self::listed::Asking;
 pub use self::listed::{BlockWant, ListSource, Place};
+use self::ties::Ties;
 use super::{
     channel::{Offence, SessionEvent, SessionSender},
     prior::Prior,
@@ -97,6 +99,7 @@ pub(super) struct Session {
     members: HashMap<PeerId, Member>,
     /// Not connected, the oldest first.
     candidates: VecDeque<PeerId>,
+    ties: Ties,
     /// What was known of peers when this session first met them: it does not change within it.
     priors: HashMap<PeerId, Prior>,
     /// What peers did wrong in this session.
@@ -123,6 +126,7 @@ impl Session {
             next_order: 0,
             members: HashMap::new(),
             candidates: VecDeque::new(),
+            ties: Ties::default(),
             priors: HashMap::new(),
             offenders: HashMap::new(),
             least_reputation,
@@ -151,7 +155,7 @@ impl Session {
 
     /// The peer is to become a member when it connects.
     pub(super) fn is_candidate(&self, peer: &PeerId) -> bool {
-        self.candidates.contains(peer)
+        self.candidates.contains(peer) || self.misses(peer).is_some()
     }
 
     /// What more peers are needed for, at most `limit` wants: those that no member can give, else those that nobody
@@ -226,6 +230,7 @@ impl Session {
             member.proven = true;
             member.delivered = true;
             member.refusals = 0;
+            self.keep_to(from);
         }
         Some(involved)
     }
@@ -238,6 +243,7 @@ impl Session {
                 return false;
             }
             self.members.insert(peer, Member::default());
+            self.note_regained(peer);
         }
         self.unstick();
         true
@@ -316,6 +322,7 @@ impl Session {
         if let Some(member) = self.members.get_mut(&peer) {
             member.proven = true;
             member.refusals = 0;
+            self.keep_to(peer);
         }
         let Some(order) = self.orders.get(cid) else { return };
         let Some(want) = self.wants.get_mut(order) else { return };
@@ -456,8 +463,10 @@ impl Session {
             want.refused.retain(|other| *other != peer);
             want.questioned.retain(|other| *other != peer);
         }
+        let delivered = self.has_delivered(&peer);
         if self.drop_member(peer).is_some() {
             self.add_candidate(peer);
+            self.note_lost(peer, delivered);
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::{
     Config,
-    node::{Handle, RecordPolicy, Refused, Setup, Started, bitswap::NoPriors, start},
+    node::{Handle, RecordPolicy, Refused, Setup, Started, Treatment, bitswap::NoPriors, start},
 };
 
 #[derive(Debug)]
@@ -88,6 +88,23 @@ async fn who_is_not_there_and_who_does_not_answer_is_told_apart() {
     let question = alice.handle.ask(bob.handle.peer_id(), Protocol::Search, Vec::new());
     let (answer, asked) = tokio::join!(question, async { drop(bob.asked.recv().await) });
     assert_eq!((answer, asked), (Err(AskError::Declined), ()));
+}
+
+#[tokio::test]
+async fn a_peer_whose_connection_is_lost_before_it_answers_is_asked_again() {
+    let (alice, mut bob) = (node().await, node().await);
+    connect(&alice.handle, &bob).await;
+    let answering = async {
+        let unanswered = bob.asked.recv().await.unwrap();
+        // This closes the connection; from then on alice is as welcome as before.
+        bob.handle.treat(unanswered.peer, Treatment::Refused).await.unwrap();
+        bob.handle.treat(unanswered.peer, Treatment::Usual).await.unwrap();
+        let asked = bob.asked.recv().await.unwrap();
+        bob.handle.answer(asked.protocol, asked.reply, asked.data).await.unwrap();
+    };
+    let question = alice.handle.ask(bob.handle.peer_id(), Protocol::Catalog, vec![5]);
+    let (answer, ()) = tokio::join!(question, answering);
+    assert_eq!(answer, Ok(vec![5]));
 }
 
 #[tokio::test]

@@ -81,13 +81,18 @@ impl Driver {
         self.was_visited |= endpoint.is_listener();
         self.was_visited_publicly |= endpoint.is_listener() && scope(remote) == Some(Scope::Public);
         let address = endpoint.is_dialer().then(|| split_peer(remote.clone()).0);
+        self.redials.on_connected(&peer);
+        if let Some(address) = address.clone() {
+            self.dialled.insert(peer, address);
+        }
         self.tell(Sighting::Connected { peer, address });
+        self.tell_met();
         self.choose_ipfs_mode();
         self.choose_reach();
         match self.dials.remove(&connection) {
             Some(Dialler::Asker(reply)) => self.greet(peer, reply),
             Some(Dialler::Trial(peer, tried)) => tell(&tried, peer, Ok(())),
-            None => {}
+            Some(Dialler::Again(_)) | None => {}
         }
     }
 
@@ -103,6 +108,7 @@ impl Driver {
 
     pub(super) fn on_gone(&mut self, peer: PeerId) {
         self.tell(Sighting::Gone { peer });
+        self.on_lost(peer, Instant::now());
         self.seen_from.remove(&peer);
         self.observed.remove(&peer);
         self.choose_ipfs_mode();
@@ -130,6 +136,7 @@ impl Driver {
                 let _unasked = reply.send(Err(failed()));
             }
             Some(Dialler::Trial(peer, tried)) => tell(&tried, peer, Err(failed())),
+            Some(Dialler::Again(peer)) => self.on_not_regained(peer, &plain(error), Instant::now()),
             None => {}
         }
     }
@@ -211,7 +218,7 @@ fn tell(tried: &mpsc::Sender<Tried>, peer: PeerId, outcome: Result<(), DialFaile
 }
 
 /// A dial error in one line: the reason of each address instead of the library's nested text.
-fn plain(error: &DialError) -> String {
+pub(super) fn plain(error: &DialError) -> String {
     match error {
         DialError::Transport(attempts) => match &attempts[..] {
             [(_, reason)] => innermost(reason),

@@ -113,7 +113,8 @@ impl Driver {
 
 fn ask_error(error: &OutboundFailure) -> AskError {
     match error {
-        OutboundFailure::DialFailure | OutboundFailure::ConnectionClosed => AskError::Unreachable,
+        OutboundFailure::DialFailure => AskError::Unreachable,
+        OutboundFailure::ConnectionClosed => AskError::Lost,
         OutboundFailure::Timeout => AskError::TimedOut,
         OutboundFailure::UnsupportedProtocols => AskError::Unsupported,
         OutboundFailure::Io(error) if error.kind() == io::ErrorKind::InvalidData => AskError::TooLarge,

@@ -70,9 +70,7 @@ impl Operations {
         let limits = DownloadLimits { idle_timeout: timeout, max_bytes: u64::MAX, least_reputation: 0.0 };
         let store = self.store.clone();
         let mut download = match node {
-            Some(node) => Download::online(node.clone(), store, self.peers.clone(), &[], limits, reporter)
-                .await
-                .map_err(failure::stopped)?,
+            Some(node) => self.download_from(node, store, &[], limits, reporter).await?,
             None => Download::offline(store, limits, reporter),
         };
         if let Err(failed) = self.walk_stages(node, target, timeout, &mut download, &mut stages).await {
@@ -279,7 +277,7 @@ async fn check_cid(download: &mut Download, cid: Cid, stages: &mut Vec<Stage>) -
         return Ok(Subject { content: cid, release: None, claimed: None });
     }
     let payload = download.block(cid).await.map_err(|error| match error {
-        error @ DownloadError::TimedOut { .. } => no_provider(&cid, error),
+        error @ (DownloadError::TimedOut(_) | DownloadError::NobodyConnected { .. }) => no_provider(&cid, error),
         error => stage_of("record", failure::download(&cid, error)),
     })?;
     let release = Release::from_payload(&payload).map_err(|error| {
@@ -330,8 +328,8 @@ fn not_here(failed: Stage) -> Stage {
 
 fn no_provider(cid: &Cid, error: DownloadError) -> Stage {
     match error {
-        DownloadError::TimedOut { peers_asked, .. } => {
-            let peers = count(peers_asked as u64, "connected peer");
+        DownloadError::TimedOut(absence) => {
+            let peers = count(absence.peers_asked as u64, "connected peer");
             let detail = format!("no provider of {cid} is recorded, and it is not on any of {peers}");
             Stage::failed("providers", ErrorKind::TimedOut, detail).hinted(
                 "its publisher may be gone: ask for a peer that has it and `ggen marketplace p2p fetch TARGET --provider \
@@ -344,8 +342,8 @@ fn no_provider(cid: &Cid, error: DownloadError) -> Stage {
 
 fn missing(cid: &Cid, error: DownloadError) -> Stage {
     match error {
-        DownloadError::TimedOut { missing, peers_asked, .. } => {
-            let (missing, peers) = (count(missing as u64, "block"), count(peers_asked as u64, "peer"));
+        DownloadError::TimedOut(absence) => {
+            let (missing, peers) = (count(absence.missing as u64, "block"), count(absence.peers_asked as u64, "peer"));
             let detail = format!("{missing} of {cid} missing on all of {peers}");
             Stage::failed("blocks", ErrorKind::TimedOut, detail).hinted(
                 "the peers hold it in part: ask its publisher to start a node again, or name another peer with `ggen \

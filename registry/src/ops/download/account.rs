@@ -61,6 +61,11 @@ impl Account {
         }
     }
 
+    /// Peers that were asked and do not answer.
+    pub(super) fn silent(&self) -> usize {
+        self.deeds.values().filter(|deeds| deeds.late).count()
+    }
+
     fn close(&mut self, now: Timestamp) {
         let package = self.package.as_deref();
         for (peer, Deeds { bytes, fault, late }) in self.deeds.drain() {

@@ -1,15 +1,26 @@
 //! The side of a download that asks peers: the session, and the search for more of them.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use ggen_blockstore::{Block, Cid};
-use libp2p::PeerId;
+use libp2p::{Multiaddr, PeerId};
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{Want, account::Account};
+use super::{
+    Want,
+    absence::{Absence, LostPeer, Subject},
+    account::Account,
+};
 use crate::{
-    PeerBook,
+    PeerBook, Progress, Reporter,
+    identity::Timestamp,
     node::{Handle, ListSource, Session, SessionEvent, Stopped},
+    ops::{clock, own_thread},
 };
 
 /// Pause before providers are looked for again; it doubles up to [`LONGEST_SEARCH_PAUSE`].
@@ -20,6 +31,27 @@ const LONGEST_SEARCH_PAUSE: Duration = Duration::from_secs(30);
 const HEAD_START: Duration = Duration::from_millis(250);
 /// Providers found that wait to be asked.
 const FOUND_QUEUE: usize = 64;
+/// How long peers of the local network may take to be found, where they are looked for.
+const NEIGHBOURS_WITHIN: Duration = Duration::from_secs(1);
+
+/// Where a node that is connected to no peer may meet one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Entrance {
+    /// Bootstrap nodes.
+    pub(crate) nodes: Vec<Multiaddr>,
+    /// How long each of these may take to answer.
+    pub(crate) within: Duration,
+    /// Peers of the local network are looked for.
+    pub(crate) neighbours: bool,
+}
+
+/// A source whose connection was lost.
+#[derive(Debug)]
+struct Lost {
+    since: Instant,
+    /// Why the last attempt to dial it again failed.
+    reason: Option<String>,
+}
 
 /// A session and the providers it knows.
 pub(super) struct Network {
@@ -35,6 +67,12 @@ pub(super) struct Network {
     least_reputation: f64,
     peers: Arc<PeerBook>,
     account: Account,
+    reporter: Arc<dyn Reporter>,
+    /// The caller named peers.
+    named: bool,
+    lost: HashMap<PeerId, Lost>,
+    /// Where peers are met before anything is asked for; `None` once that was done.
+    entrance: Option<Entrance>,
 }
 
 /// A block from a peer.
@@ -49,11 +87,13 @@ impl Network {
         peers: Arc<PeerBook>,
         providers: &[PeerId],
         least_reputation: f64,
+        entrance: Entrance,
+        reporter: Arc<dyn Reporter>,
     ) -> Result<Self, Stopped> {
         let (session, connected) = node.open_session(least_reputation).await?;
         let mut asked: HashSet<_> = connected.into_iter().collect();
         for peer in providers {
-            session.add_peer(*peer).await?;
+            session.keep_to(*peer).await?;
             asked.insert(*peer);
         }
         let next_search = Instant::now();
@@ -71,6 +111,10 @@ impl Network {
             least_reputation,
             peers,
             account,
+            reporter,
+            named: has_source,
+            lost: HashMap::new(),
+            entrance: Some(entrance),
         })
     }
 
@@ -94,6 +138,78 @@ impl Network {
 
     pub(super) fn peers_asked(&self) -> usize {
         self.asked.iter().filter(|peer| self.peers.reputation(peer) >= self.least_reputation).count()
+    }
+
+    /// Makes sure, once, that there is a peer to ask; waits for bootstrap nodes and neighbours if none is connected. Says
+    /// whether there is one.
+    pub(super) async fn meets_somebody(&mut self) -> Result<bool, Stopped> {
+        let Some(entrance) = self.entrance.take() else { return Ok(true) };
+        let meets = self.enter(&entrance).await?;
+        if !meets {
+            // Whoever tries again has waited, or has changed something.
+            self.entrance = Some(entrance);
+        }
+        Ok(meets)
+    }
+
+    async fn enter(&self, entrance: &Entrance) -> Result<bool, Stopped> {
+        let Entrance { nodes, within, neighbours } = entrance;
+        if !self.node.snapshot().await?.connected.is_empty() {
+            return Ok(true);
+        }
+        self.reporter.report(Progress::FindingProviders { peers_asked: 0 });
+        let dial = |node: &Multiaddr| tokio::time::timeout(*within, self.node.connect(node.clone()));
+        let mut dials: FuturesUnordered<_> = nodes.iter().map(dial).collect();
+        let all_failed = async {
+            while let Some(dialled) = dials.next().await {
+                if matches!(dialled, Ok(Ok(_))) {
+                    return;
+                }
+            }
+            if *neighbours {
+                tokio::time::sleep(NEIGHBOURS_WITHIN).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            met = self.node.meet() => met.map(|()| true),
+            () = all_failed => Ok(!self.node.snapshot().await?.connected.is_empty()),
+        }
+    }
+
+    /// What is known of why blocks of `subject` do not come.
+    pub(super) async fn absence(&self, subject: Option<&Subject>) -> Absence {
+        let lost = self.lost.iter().map(|(peer, Lost { since, reason })| LostPeer {
+            peer: *peer,
+            ago: since.elapsed(),
+            reason: reason.clone(),
+        });
+        let provision = subject.and_then(|subject| subject.provision.clone());
+        Absence {
+            peers_asked: self.peers_asked(),
+            silent: self.account.silent(),
+            named: self.named,
+            lost: lost.collect(),
+            last_seen: match provision {
+                Some(provision) => self.last_seen(provision).await,
+                None => None,
+            },
+            now: clock::now(),
+            ..Absence::default()
+        }
+    }
+
+    /// Of the peers known to have had a package that are not connected, the one that was seen last. An error of the book
+    /// is no reason to fail: it only says less.
+    async fn last_seen(&self, provision: String) -> Option<(PeerId, Timestamp)> {
+        let connected = self.node.snapshot().await.ok()?.connected;
+        let book = Arc::clone(&self.peers);
+        let look = move || {
+            let known = book.providers_of(&[provision]).ok()?.into_values().flatten();
+            let gone = known.filter(|peer| !connected.contains(peer)).filter_map(|peer| book.get(&peer));
+            gone.map(|record| (record.peer, record.last_seen)).max_by_key(|(_, seen)| *seen)
+        };
+        own_thread::blocking(look).await.ok().flatten()
     }
 
     pub(super) fn search_under(&mut self, cid: &Cid) {
@@ -143,6 +259,16 @@ impl Network {
                     SessionEvent::PeerDropped { peer, reason } => {
                         tracing::info!(target: "ggen_marketplace::backend::p2p", %peer, ?reason, "source dropped");
                     }
+                    SessionEvent::Lost { peer } => {
+                        tracing::info!(target: "ggen_marketplace::backend::p2p", %peer, "source lost, dialling it again");
+                        self.lost.insert(peer, Lost { since: Instant::now(), reason: None });
+                    }
+                    SessionEvent::Unreachable { peer, reason } => {
+                        if let Some(lost) = self.lost.get_mut(&peer) {
+                            lost.reason = Some(reason);
+                        }
+                    }
+                    SessionEvent::Regained { peer } => drop(self.lost.remove(&peer)),
                 },
                 found = receive(&mut self.searching) => match found {
                     Some(peer) => {
@@ -166,6 +292,7 @@ impl Network {
     }
 
     async fn search(&mut self) -> Result<(), Stopped> {
+        self.reporter.report(Progress::FindingProviders { peers_asked: self.peers_asked() as u64 });
         let (found, receiver) = mpsc::channel(FOUND_QUEUE);
         for key in &self.search_keys {
             let mut providers = self.node.find_providers(key.clone()).await?;

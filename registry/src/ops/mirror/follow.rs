@@ -297,9 +297,7 @@ impl Operations {
         let limits = DownloadLimits { idle_timeout, max_bytes, least_reputation: 0.0 };
         let (store, reporter) = (self.store.clone(), Arc::new(|_: Progress| {}));
         let Some(node) = &self.node else { return Ok(Download::offline(store, limits, reporter)) };
-        let mut download = Download::online(node.clone(), store, self.peers.clone(), &[], limits, reporter)
-            .await
-            .map_err(failure::stopped)?;
+        let mut download = self.download_from(node, store, &[], limits, reporter).await?;
         let publisher = followed.entry.chain.publisher();
         let newest = self.with_catalog(move |catalog| catalog.newest_release_of(&publisher)).await?;
         if let Some(release) = newest {

@@ -36,6 +36,8 @@ pub(crate) enum Routing {
     /// The DHT of the public network (`/ipfs/kad/1.0.0`) as a server, on loopback, entered through these multiaddresses
     /// (each with `/p2p/<peer id>`).
     Amino { bootstrap: Vec<String> },
+    /// The same as a client, which keeps nothing for others.
+    AminoClient { bootstrap: Vec<String> },
 }
 
 /// What a test may choose about a Kubo node.
@@ -83,6 +85,7 @@ fn apply(config: &mut Value, options: &Options) {
         Routing::Off => ("none", Vec::new()),
         Routing::Lan => ("dht", Vec::new()),
         Routing::Amino { bootstrap } => ("dhtserver", bootstrap.clone()),
+        Routing::AminoClient { bootstrap } => ("dhtclient", bootstrap.clone()),
     };
     let settings = [
         ("/Addresses/Swarm", json!(listen)),

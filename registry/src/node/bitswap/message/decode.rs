@@ -3,10 +3,8 @@
 use bytes::Bytes;
 use ggen_blockstore::{Cid, DAG_PB, SHA2_256};
 
-use super::{
-    super::wire::{Fields, Value, read_varint},
-    DecodeError, MAX_BLOCKS, MAX_CID_BYTES, MAX_ENTRIES, Payload, Presence, Received, Want, WantKind,
-};
+use super::{DecodeError, MAX_BLOCKS, MAX_CID_BYTES, MAX_ENTRIES, Payload, Presence, Received, Want, WantKind};
+use crate::node::protobuf::{Fields, Value, read_varint};
 
 const SHA2_256_BYTES: u64 = 32;
 

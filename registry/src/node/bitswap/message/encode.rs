@@ -3,9 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use ggen_blockstore::Cid;
 
-use super::{
-    super::wire::{bytes_field_len, put_bytes_field, put_bytes_key, put_varint, put_varint_field, varint_len},
-    Message, Presence, Version, Want, WantKind,
+use super::{Message, Presence, Version, Want, WantKind};
+use crate::node::protobuf::{
+    bytes_field_len, put_bytes_field, put_bytes_key, put_varint, put_varint_field, varint_len,
 };
 
 /// Blocks below this are copied next to each other, so that a frame is not cut into tiny writes; in bytes.

@@ -3,7 +3,7 @@ use ggen_blockstore::{Block, DAG_PB, RAW, SHA2_256};
 use proptest::prelude::*;
 
 use super::*;
-use crate::node::bitswap::wire::{put_bytes_field, read_varint};
+use crate::node::protobuf::{put_bytes_field, read_varint};
 
 fn decode(message: &Message, version: Version) -> Received {
     let frame: Vec<u8> = message.encode(version).concat();

@@ -192,3 +192,38 @@ proptest! {
         prop_assert_eq!((came.len(), session.wanted()), (12, 0));
     }
 }
+
+#[test]
+fn peers_that_had_something_or_were_named_are_missed_and_others_are_not() {
+    let [giver, haver, named, idle, liar] = std::array::from_fn(|_| PeerId::random());
+    let (sender, mut events) = session_channel(ROOM);
+    let mut session = Session::new(sender, 0.0);
+    (0..8).for_each(|index| assert!(session.want((cid(index), Some(100)).into())));
+    session.keep_to(named);
+    let all = [giver, haver, named, idle, liar];
+    all.iter().for_each(|peer| assert!(session.add_member(*peer)));
+    next(&mut session, giver);
+    session.on_block(&cid(0), 100, giver);
+    session.on_have(&cid(1), haver);
+    session.on_have(&cid(1), liar);
+    session.on_offence(liar, Offence::WrongBytes);
+    all.iter().for_each(|peer| session.on_disconnected(*peer));
+    assert_eq!(all.map(|peer| session.misses(&peer)), [Some(true), Some(false), Some(false), None, None]);
+    session.on_unreachable(giver, "refused");
+    session.on_unreachable(idle, "refused");
+    assert!(session.add_member(giver));
+    assert_eq!(session.misses(&giver), None);
+    // It gave nothing over the new connection, and is missed all the same.
+    session.on_disconnected(giver);
+    assert_eq!(session.misses(&giver), Some(false));
+    let told: Vec<_> = std::iter::from_fn(|| events.try_recv()).collect();
+    let of_giver = [
+        SessionEvent::Lost { peer: giver },
+        SessionEvent::Unreachable { peer: giver, reason: "refused".to_owned() },
+        SessionEvent::Regained { peer: giver },
+        SessionEvent::Lost { peer: giver },
+    ];
+    let is_of = |event: &&SessionEvent| of_giver.contains(event);
+    assert_eq!(told.iter().filter(is_of).cloned().collect::<Vec<_>>(), of_giver);
+    assert!(!told.contains(&SessionEvent::Lost { peer: idle }) && !told.contains(&SessionEvent::Lost { peer: liar }));
+}

@@ -1,8 +1,7 @@
-//! Protocol Buffers, as much of them as Bitswap messages need: fields are read in place and written in order.
+//! Protocol Buffers, as much of them as Bitswap messages and IPNS records need: fields are read in place and written in
+//! order.
 
 use bytes::{BufMut, BytesMut};
-
-use super::message::DecodeError;
 
 /// Length of the longest varint, in bytes.
 pub(super) const MAX_VARINT_BYTES: usize = 10;
@@ -12,12 +11,23 @@ const WIRE_FIXED_64: u64 = 1;
 const WIRE_BYTES: u64 = 2;
 const WIRE_FIXED_32: u64 = 5;
 
+/// Why bytes are not a protobuf message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum WireError {
+    #[error("a field reaches beyond the end of its message")]
+    Truncated,
+    #[error("a varint has more than ten bytes")]
+    Varint,
+    #[error("unknown protobuf wire type {wire_type}")]
+    WireType { wire_type: u64 },
+}
+
 /// Value of one field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Value<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
-    /// A fixed-width value: no field of Bitswap has one, so it only stands in fields that are skipped.
+    /// A fixed-width value: no field that is read has one, so it only stands in fields that are skipped.
     Fixed,
 }
 
@@ -33,7 +43,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Returns the next field's number and value, `None` at the end of the message.
-    pub(super) fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, DecodeError> {
+    pub(super) fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, WireError> {
         if self.rest.is_empty() {
             return Ok(None);
         }
@@ -46,27 +56,27 @@ impl<'a> Fields<'a> {
             }
             WIRE_FIXED_64 => self.take(8).map(|_| Value::Fixed)?,
             WIRE_FIXED_32 => self.take(4).map(|_| Value::Fixed)?,
-            wire_type => return Err(DecodeError::WireType { wire_type }),
+            wire_type => return Err(WireError::WireType { wire_type }),
         };
         Ok(Some((key >> 3, value)))
     }
 
-    fn varint(&mut self) -> Result<u64, DecodeError> {
+    fn varint(&mut self) -> Result<u64, WireError> {
         let (value, rest) = read_varint(self.rest)?;
         self.rest = rest;
         Ok(value)
     }
 
-    fn take(&mut self, length: u64) -> Result<&'a [u8], DecodeError> {
-        let length = usize::try_from(length).map_err(|_| DecodeError::Truncated)?;
-        let (taken, rest) = self.rest.split_at_checked(length).ok_or(DecodeError::Truncated)?;
+    fn take(&mut self, length: u64) -> Result<&'a [u8], WireError> {
+        let length = usize::try_from(length).map_err(|_| WireError::Truncated)?;
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(WireError::Truncated)?;
         self.rest = rest;
         Ok(taken)
     }
 }
 
 /// Reads one varint as protobuf has it: up to ten bytes, not necessarily minimal.
-pub(super) fn read_varint(bytes: &[u8]) -> Result<(u64, &[u8]), DecodeError> {
+pub(super) fn read_varint(bytes: &[u8]) -> Result<(u64, &[u8]), WireError> {
     let mut value = 0u64;
     for (index, byte) in bytes.iter().take(MAX_VARINT_BYTES).enumerate() {
         value |= u64::from(byte & 0x7f).checked_shl(7 * index as u32).unwrap_or(0);
@@ -74,7 +84,7 @@ pub(super) fn read_varint(bytes: &[u8]) -> Result<(u64, &[u8]), DecodeError> {
             return Ok((value, &bytes[index + 1..]));
         }
     }
-    Err(if bytes.len() < MAX_VARINT_BYTES { DecodeError::Truncated } else { DecodeError::Varint })
+    Err(if bytes.len() < MAX_VARINT_BYTES { WireError::Truncated } else { WireError::Varint })
 }
 
 /// Number of bytes that `value` takes as a varint.
@@ -142,9 +152,9 @@ mod tests {
 
     #[test]
     fn groups_and_truncated_fields_are_errors() {
-        assert_eq!(Fields::new(&[0x0b]).next(), Err(DecodeError::WireType { wire_type: 3 }));
-        assert_eq!(Fields::new(&[0x0a, 5, 1]).next(), Err(DecodeError::Truncated));
-        assert_eq!(Fields::new(&[0x80]).next(), Err(DecodeError::Truncated));
-        assert_eq!(Fields::new(&[0xff; 11]).next(), Err(DecodeError::Varint));
+        assert_eq!(Fields::new(&[0x0b]).next(), Err(WireError::WireType { wire_type: 3 }));
+        assert_eq!(Fields::new(&[0x0a, 5, 1]).next(), Err(WireError::Truncated));
+        assert_eq!(Fields::new(&[0x80]).next(), Err(WireError::Truncated));
+        assert_eq!(Fields::new(&[0xff; 11]).next(), Err(WireError::Varint));
     }
 }

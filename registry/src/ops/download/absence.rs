@@ -1,0 +1,207 @@
+//! Why blocks did not come, as far as a download knows: what its error says, and what can be done about it.
+
+use std::{fmt, time::Duration};
+
+use ggen_blockstore::Cid;
+use libp2p::PeerId;
+
+use crate::identity::Timestamp;
+
+/// What a download is to bring, for messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Subject {
+    /// `ns/name`, with `@version` once that is chosen.
+    pub(crate) name: String,
+    /// Its name in the book of peers, once its publisher is known.
+    pub(crate) provision: Option<String>,
+    /// When its publisher last signed something that is known here.
+    pub(crate) signed: Option<Timestamp>,
+}
+
+/// A peer that had blocks, or was named as one that has, and is not connected any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LostPeer {
+    pub(crate) peer: PeerId,
+    /// How long ago the connection was lost.
+    pub(crate) ago: Duration,
+    /// Why the last attempt to connect to it again failed.
+    pub(crate) reason: Option<String>,
+}
+
+impl fmt::Display for LostPeer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { peer, ago, reason } = self;
+        write!(formatter, "the connection to {peer} was lost {} s ago", ago.as_secs())?;
+        match reason {
+            Some(reason) => write!(formatter, " and cannot be made again: {reason}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What is known when no new block has come for long.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Absence {
+    /// For how long none has come.
+    pub(crate) waited: Duration,
+    /// Blocks that are wanted and have not come.
+    pub(crate) missing: usize,
+    pub(crate) peers_asked: usize,
+    /// Peers that were asked and do not answer.
+    pub(crate) silent: usize,
+    /// Some blocks came from a peer before.
+    pub(crate) began: bool,
+    /// The caller named peers.
+    pub(crate) named: bool,
+    pub(crate) lost: Vec<LostPeer>,
+    pub(crate) subject: Option<Subject>,
+    /// Of the peers known to have had it that are not connected, the one that was seen last, and when.
+    pub(crate) last_seen: Option<(PeerId, Timestamp)>,
+    pub(crate) now: Timestamp,
+}
+
+impl Absence {
+    /// What cannot be fetched, and why, in one line.
+    pub(crate) fn headline(&self, target: &Cid) -> String {
+        let what = match &self.subject {
+            Some(subject) => subject.name.clone(),
+            None => target.to_string(),
+        };
+        if !self.is_nowhere() {
+            return format!("cannot fetch {what}");
+        }
+        let it = if self.began { "all of it" } else { "it" };
+        let since = self.since_when().map(|since| format!("; {since}")).unwrap_or_default();
+        format!("cannot fetch {what}: no connected peer and no provider has {it}{since}")
+    }
+
+    /// Since when it cannot be had, as far as known.
+    fn since_when(&self) -> Option<String> {
+        if let Some((peer, seen)) = self.last_seen {
+            return Some(format!("{peer}, which had it, was last seen {}", at(seen, self.now)));
+        }
+        let signed = self.subject.as_ref()?.signed?;
+        Some(format!("the newest record of its publisher is from {}", at(signed, self.now)))
+    }
+
+    /// Every peer that could be asked has answered that it does not have it.
+    pub(crate) fn is_nowhere(&self) -> bool {
+        self.lost.is_empty() && self.silent == 0
+    }
+
+    /// What can be done: nobody is told to name a peer that was named already.
+    pub(crate) fn hint(&self) -> &'static str {
+        match (self.named, self.lost.is_empty()) {
+            (true, false) => {
+                "check that the peer named with `--provider` still runs, name another peer that has it, or wait longer \
+                 with `--timeout SECS`; what has come so far is kept"
+            }
+            (true, true) => {
+                "name another peer that has it with `--provider ADDRESS`, or wait longer with `--timeout SECS`"
+            }
+            (false, false) => {
+                "run the same command again when that peer can be reached: what has come so far is kept; or name another \
+                 peer that has it with `--provider ADDRESS`"
+            }
+            (false, true) if self.peers_asked == 0 => {
+                "no peer is connected: name one that has it with `--provider ADDRESS`, or see `ggen marketplace p2p doctor`"
+            }
+            (false, true) => "name a peer that has it with `--provider ADDRESS`, or wait longer with `--timeout SECS`",
+        }
+    }
+}
+
+impl fmt::Display for Absence {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "no new block came for {} s; ", self.waited.as_secs())?;
+        match self.missing {
+            1 => write!(formatter, "1 block is missing, ")?,
+            missing => write!(formatter, "{missing} blocks are missing, ")?,
+        }
+        match self.peers_asked {
+            1 => write!(formatter, "1 peer was asked")?,
+            asked => write!(formatter, "{asked} peers were asked")?,
+        }
+        match self.silent {
+            0 => {}
+            1 => write!(formatter, ", 1 of them does not answer")?,
+            silent => write!(formatter, ", {silent} of them do not answer")?,
+        }
+        self.lost.iter().try_for_each(|lost| write!(formatter, "; {lost}"))
+    }
+}
+
+/// A point in time, and how long ago that is.
+fn at(then: Timestamp, now: Timestamp) -> String {
+    let ago = match now.as_unix().saturating_sub(then.as_unix()) {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7_200 => format!("{} min", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{} hours", seconds / 3_600),
+        seconds => format!("{} days", seconds / 86_400),
+    };
+    format!("{then}, {ago} ago")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn absence() -> Absence {
+        let subject = Subject { name: "acme/http@1.2.0".to_owned(), provision: None, signed: None };
+        Absence {
+            waited: Duration::from_secs(5),
+            missing: 1,
+            peers_asked: 2,
+            subject: Some(subject),
+            ..Absence::default()
+        }
+    }
+
+    #[test]
+    fn a_package_that_nobody_has_is_named() {
+        let cid = Cid::default();
+        assert_eq!(absence().headline(&cid), "cannot fetch acme/http@1.2.0: no connected peer and no provider has it");
+        assert_eq!(absence().to_string(), "no new block came for 5 s; 1 block is missing, 2 peers were asked");
+        let unnamed = Absence { subject: None, silent: 1, ..absence() };
+        assert_eq!(unnamed.headline(&cid), format!("cannot fetch {cid}"));
+        assert!(unnamed.to_string().ends_with("2 peers were asked, 1 of them does not answer"), "{unnamed}");
+    }
+
+    #[test]
+    fn it_is_told_since_when_a_package_is_gone() {
+        let now = Timestamp::from_unix(1_700_000_000);
+        let ago = |seconds: u64| Timestamp::from_unix(1_700_000_000 - seconds);
+        let subject = Subject { name: "acme/http@1.2.0".to_owned(), provision: None, signed: Some(ago(7_300)) };
+        let signed = Absence { subject: Some(subject), now, ..absence() };
+        let told = "; the newest record of its publisher is from 2023-11-14T20:11:40Z, 2 hours ago";
+        assert!(signed.headline(&Cid::default()).ends_with(told), "{}", signed.headline(&Cid::default()));
+        let peer = PeerId::random();
+        let seen = Absence { last_seen: Some((peer, ago(61))), ..signed };
+        let told = format!("; {peer}, which had it, was last seen 2023-11-14T22:12:19Z, 61 s ago");
+        assert!(seen.headline(&Cid::default()).ends_with(&told), "{}", seen.headline(&Cid::default()));
+        assert!(
+            at(ago(3 * 86_400), now).ends_with("3 days ago")
+                && at(now.plus(Duration::from_secs(9)), now).ends_with("0 s ago")
+        );
+    }
+
+    #[test]
+    fn a_lost_connection_is_told_with_its_reason() {
+        let peer = PeerId::random();
+        let lost = LostPeer { peer, ago: Duration::from_secs(3), reason: Some("Connection refused".to_owned()) };
+        let absence = Absence { lost: vec![lost], ..absence() };
+        let told = format!("; the connection to {peer} was lost 3 s ago and cannot be made again: Connection refused");
+        assert!(absence.to_string().ends_with(&told), "{absence}");
+        assert_eq!(absence.headline(&Cid::default()), "cannot fetch acme/http@1.2.0", "it may have it");
+    }
+
+    #[test]
+    fn who_has_named_a_peer_is_not_advised_to_name_it() {
+        let named = |lost| Absence { named: true, lost, ..absence() };
+        let lost = LostPeer { peer: PeerId::random(), ago: Duration::ZERO, reason: None };
+        for absence in [named(Vec::new()), named(vec![lost])] {
+            assert!(absence.hint().contains("name another"), "{}", absence.hint());
+        }
+        assert!(absence().hint().contains("name a peer"));
+    }
+}
