@@ -292,12 +292,13 @@ impl Registry {
     /// See [`Failure`].
     pub async fn fetch(&self, request: FetchRequest, reporter: Arc<dyn Reporter>) -> Result<Fetched, Failure> {
         let operations = Arc::clone(&self.inner.operations);
-        own_thread::run(async move {
+        // A large state machine: on the heap it is not copied from stack to stack on its way to the thread.
+        let operation = Box::pin(async move {
             let fetched = operations.fetch(request, reporter).await;
             operations.tidy().await;
             fetched
-        })
-        .await
+        });
+        own_thread::run(operation).await
     }
 
     /// Searches the catalog.

@@ -448,7 +448,7 @@ impl Download {
 
     async fn timed_out(&self, open: &HashSet<Cid>) -> DownloadError {
         let known = match &self.network {
-            Some(network) => network.absence(self.subject.as_ref()).await,
+            Some(network) => Box::pin(network.absence(self.subject.as_ref())).await,
             None => Absence::default(),
         };
         DownloadError::TimedOut(Box::new(Absence {

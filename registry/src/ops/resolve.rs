@@ -89,7 +89,7 @@ impl Operations {
         let name = match proven(&publisher, claim.as_ref()) {
             Some(_) => wanted.package.to_string(),
             // The publisher's records have to be fetched first, which may fail.
-            None => self.newest_known(id, wanted).await?,
+            None => Box::pin(self.newest_known(id, wanted)).await?,
         };
         let signed = publisher.head.as_ref().map(VerifiedHead::issued);
         download.name(Subject { name, provision: Some(provision(&id, wanted.package)), signed });

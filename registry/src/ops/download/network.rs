@@ -144,7 +144,8 @@ impl Network {
     /// whether there is one.
     pub(super) async fn meets_somebody(&mut self) -> Result<bool, Stopped> {
         let Some(entrance) = self.entrance.take() else { return Ok(true) };
-        let meets = self.enter(&entrance).await?;
+        // Rare, and large: it takes no room in what waits for every block.
+        let meets = Box::pin(self.enter(&entrance)).await?;
         if !meets {
             // Whoever tries again has waited, or has changed something.
             self.entrance = Some(entrance);
