@@ -38,7 +38,7 @@ pub use lease::Lease;
 pub use memory::MemoryBlockstore;
 pub use null::NullBlockstore;
 pub use segment::{SegmentBlockstore, SegmentOptions};
-pub use store::{Blockstore, MAX_PIN_LABEL_BYTES, Pin, PinMode, PutReport, StoreStats};
+pub use store::{Blockstore, DAMAGE, Damage, MAX_PIN_LABEL_BYTES, Pin, PinMode, PutReport, StoreStats};
 pub use unixfs::{
     ARCHIVE_RATIO_FREE_BYTES, ArchiveLimits, DirectoryNode, Entry, EntryKind, ExportOptions, ExportProgress, Exported,
     FileNode, FileReader, Finding, INSPECTED_BYTES, ImportOptions, ImportProgress, Imported, Inspect, LeavesOut,

@@ -5,6 +5,7 @@
 //! VERSION              format and the store's random seed
 //! 00000001.seg ...     records, oldest first; only the newest file is written to
 //! index-00000001.ckpt  the index as it was at some point of the log
+//! RESERVE              space for deleting on a full disk
 //! ```
 //!
 //! Everything that changes a store (blocks, deletions, pins) is a record in one log, so the order of the log is the
@@ -16,6 +17,7 @@
 
 mod checkpoint;
 mod compact;
+mod damage;
 mod disk;
 mod index;
 mod listing;
@@ -26,9 +28,11 @@ mod recover;
 mod scan;
 #[cfg(test)]
 mod sim;
+mod space;
 mod state;
 #[cfg(test)]
 mod tests;
+mod version;
 mod write;
 
 use std::{
@@ -41,8 +45,8 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    Block, Blockstore, Buffers, Cid, Error, Lease, Pin, PutReport, Result, StoreStats, block::digest, identity_data,
-    lease::Epochs,
+    Block, Blockstore, Buffers, Cid, Damage, Error, Lease, Pin, PutReport, Result, StoreStats, block::digest,
+    identity_data, lease::Epochs,
 };
 
 use disk::{Disk, RealDisk};
@@ -115,6 +119,9 @@ struct Inner {
     writer: Mutex<Writer>,
     /// Held by deletions and compactions, before `writer`: a block that is copied must not go meanwhile.
     removals: Mutex<()>,
+    /// What opening found damaged of the part of the log that it read.
+    found_damaged: Vec<Damage>,
+    was_cut: bool,
 }
 
 /// A block that the index and the record confirm, or that only a damaged record stands for.
@@ -124,6 +131,11 @@ struct Located {
 }
 
 impl SegmentBlockstore {
+    /// Name of a file in the directory of a store that takes some space so that it can be had when there is no other:
+    /// deleting uses it by itself. Another program may remove it to be able to work at all on a full disk. It is made
+    /// again when there is plenty of space.
+    pub const RESERVE: &str = space::RESERVE_NAME;
+
     /// Opens the store in `dir`, which is made if there is none. After a crash, what was written since the last
     /// checkpoint is read and verified.
     ///
@@ -138,7 +150,7 @@ impl SegmentBlockstore {
 
     fn open_on(disk: Arc<dyn Disk>, options: SegmentOptions, seed: u64) -> Result<Self> {
         let limit = options.segment_bytes.clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES);
-        let Recovered { state, log, checkpoint } = recover(&disk, seed, limit)?;
+        let Recovered { state, log, checkpoint, damage, was_cut } = recover(&disk, seed, limit)?;
         let seed = state.read().unwrap_or_else(PoisonError::into_inner).seed;
         let inner = Inner {
             disk,
@@ -150,8 +162,11 @@ impl SegmentBlockstore {
             epochs: Arc::default(),
             writer: Mutex::new(Writer { checkpoint }),
             removals: Mutex::default(),
+            found_damaged: damage,
+            was_cut,
         };
         inner.checkpoint_if_due(&mut inner.writer());
+        inner.keep_reserve();
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -162,6 +177,18 @@ impl SegmentBlockstore {
     /// An I/O error; the former checkpoint then stays.
     pub fn checkpoint(&self) -> Result<()> {
         self.inner.checkpoint(&mut self.inner.writer())
+    }
+
+    /// What opening found damaged of the part of the log that it read, which is all of it only where there was no sound
+    /// checkpoint. [`Blockstore::damage`] looks at everything.
+    pub fn found_damaged(&self) -> &[Damage] {
+        &self.inner.found_damaged
+    }
+
+    /// Records may be missing: opening found some lost, or cut off what a crash had left of the last writes. The latter
+    /// were not durable, unless what looks like a crash was none.
+    pub fn lost_records(&self) -> bool {
+        self.inner.was_cut || self.inner.found_damaged.iter().any(|damage| damage.is_lost)
     }
 
     /// Gives the space of deleted blocks back to the file system: copies what is alive out of segments that are less
@@ -242,6 +269,14 @@ impl Blockstore for SegmentBlockstore {
         state.pins.iter().map(|((label, cid), pin)| Pin { label: label.clone(), cid: *cid, mode: pin.mode }).collect()
     }
 
+    fn damage(&self) -> Result<Vec<Damage>> {
+        self.inner.damage()
+    }
+
+    fn mend(&self) -> Result<u64> {
+        self.inner.mend()
+    }
+
     fn stats(&self) -> StoreStats {
         let state = self.inner.state();
         StoreStats {
@@ -284,7 +319,13 @@ impl Inner {
                 Data::Damaged(part) => damage = Some((found.location(), part)),
             }
         }
-        damage.map_or(Ok(None), |(location, part)| Err(self.corrupt(cid, location, part)))
+        match damage {
+            // One that was deleted meanwhile may have lost its data by now.
+            Some((location, part)) if self.candidates(cid).iter().any(|found| found.location() == location) => {
+                Err(self.corrupt(cid, location, part))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Finds a block without reading its data. A sound record is preferred to a damaged one.

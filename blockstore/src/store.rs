@@ -1,6 +1,6 @@
 //! What a store of blocks promises.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, ops::Range};
 
 use bytes::Bytes;
 
@@ -114,6 +114,24 @@ pub trait Blockstore: Debug + Send + Sync + 'static {
     /// Lists all pins, ordered by label and CID.
     fn pins(&self) -> Vec<Pin>;
 
+    /// Reads all the files of the store, and says where they are damaged, but for the bytes of blocks, which
+    /// [`get`](Self::get) checks. What was written there may be lost: a block, a pin, or that one of them was removed.
+    ///
+    /// # Errors
+    /// An I/O error.
+    fn damage(&self) -> Result<Vec<Damage>> {
+        Ok(Vec::new())
+    }
+
+    /// Puts the files in order again, and returns how many places were damaged. Nothing is found damaged afterwards;
+    /// what was lost stays lost, unless it is put and pinned again. Takes some space meanwhile.
+    ///
+    /// # Errors
+    /// An I/O error, a full disk among them; calling it again goes on.
+    fn mend(&self) -> Result<u64> {
+        Ok(0)
+    }
+
     /// Counts what is stored.
     fn stats(&self) -> StoreStats;
 
@@ -154,6 +172,20 @@ pub struct StoreStats {
     pub block_bytes: u64,
     /// Bytes that the store takes, overhead and garbage included.
     pub stored_bytes: u64,
+}
+
+/// The target of log events about files of a store that are damaged: what an operator should see whatever else is logged.
+pub const DAMAGE: &str = "ggen_damage";
+
+/// A place in the files of a store that is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Name of the file, in the directory of the store.
+    pub file: String,
+    /// The bytes of the records that are hit.
+    pub bytes: Range<u64>,
+    /// What stood there cannot be read. Otherwise one bit is wrong, and it is known which: nothing is lost.
+    pub is_lost: bool,
 }
 
 /// A root that keeps content alive.

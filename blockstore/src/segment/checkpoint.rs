@@ -87,6 +87,12 @@ fn write_parts(writer: &mut Writer, state: &State, position: Location) -> io::Re
     Ok(())
 }
 
+/// The seed that a checkpoint names, sound or not.
+pub(super) fn seed(file: &dyn File) -> Option<u64> {
+    let head = file.read_at(0, HEAD_BYTES).ok()?;
+    (head.get(..MAGIC.len())? == MAGIC).then(|| read_u64(&head, MAGIC.len())).flatten()
+}
+
 /// Reads a checkpoint over the `segments` that exist; blocks and pins in others are left out. `None` if it is damaged
 /// or speaks of more than the segments hold.
 pub(super) fn read(

@@ -15,6 +15,7 @@ use super::{
     read::Found,
     record::{Kind, Location, Target, fingerprint},
     scan::{Record, Scanner},
+    space::is_full,
     state::{Segment, State},
 };
 
@@ -63,6 +64,11 @@ impl Inner {
             let Some(id) = self.deadest_segment() else { break };
             freed += self.compact_segment(id)?;
         }
+        if self.is_tight() {
+            let _writer = self.writer();
+            freed += self.freeing(|| self.give_back())?;
+        }
+        self.keep_reserve();
         Ok(freed)
     }
 
@@ -85,10 +91,10 @@ impl Inner {
         let newest = self.log.tail().segment;
         let least = u64::from(self.options.segment_bytes) / NEWEST_FRACTION;
         let close = self.state().segments.get(&newest).is_some_and(|segment| segment.size > least && dead(segment));
-        if close { self.log.begin_segment(&self.state) } else { Ok(()) }
+        if close { self.freeing(|| self.log.begin_segment(&self.state)) } else { Ok(()) }
     }
 
-    fn compact_segment(&self, id: u32) -> Result<u64> {
+    pub(super) fn compact_segment(&self, id: u32) -> Result<u64> {
         let Some(segment) = self.state().segments.get(&id).cloned() else { return Ok(0) };
         let path = self.disk.path().join(segment_name(id));
         let Some(plan) = self.plan(id, &segment).map_err(Error::io("read", &path))? else {
@@ -99,7 +105,17 @@ impl Inner {
             }
             return Ok(0);
         };
-        self.copy(id, &plan)?;
+        if let Err(error) = self.copy(id, &plan) {
+            if !is_full(&error) {
+                return Err(error);
+            }
+            // What is dead was given back where it is: moving the rest can wait.
+            tracing::info!(segment = id, %error, "no space to compact a segment of the blockstore");
+            if let Some(segment) = self.state_mut().segments.get_mut(&id) {
+                segment.unmovable = true;
+            }
+            return Ok(0);
+        }
         self.log.sync()?;
         match self.disk.remove(&segment_name(id)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", path)(error)),
@@ -116,7 +132,7 @@ impl Inner {
         let mut plan = Plan::default();
         let mut scanner = Scanner::new(segment.file.clone(), id, self.seed, 0..segment.size);
         while let Some(record) = scanner.next_record()? {
-            let Record { location, header, cid } = record;
+            let Record { location, header, cid, .. } = record;
             match header.kind {
                 Kind::Block => {
                     let key = fingerprint(self.seed, cid.hash());
@@ -125,7 +141,7 @@ impl Inner {
                     }
                 }
                 Kind::Kill => {
-                    let target = scanner.sound_data(&record)?.and_then(Target::decode);
+                    let target = scanner.sound_data(&record)?.and_then(|sound| Target::decode(&sound.data));
                     let needed =
                         |target: &Target| target.location.segment != id && self.has_segment(target.location.segment);
                     plan.kills.extend(target.filter(needed).map(|target| (cid, target)));
@@ -141,7 +157,8 @@ impl Inner {
         let mut rest = plan.blocks.as_slice();
         while !rest.is_empty() {
             let mut writer = self.writer();
-            let done = self.copy_some(rest)?;
+            // What was copied before space ran out is not copied again: its place in the index has changed.
+            let done = self.freeing(|| self.copy_some(rest))?;
             self.checkpoint_if_due(&mut writer);
             rest = &rest[done..];
         }
@@ -149,7 +166,7 @@ impl Inner {
         let pins = pins_in(&self.state(), id);
         let kills = plan.kills.iter().map(|(cid, target)| Change::Kill { cid, target: target.clone() });
         let changes: Vec<_> = pins.iter().map(Change::Pin).chain(kills).collect();
-        self.log.append(&changes, &self.state)
+        self.append_freeing(&changes)
     }
 
     /// Copies blocks from the front of the list, and returns how many were looked at.

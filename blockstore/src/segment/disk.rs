@@ -4,13 +4,15 @@ use std::{
     fmt::Debug,
     fs,
     io::{self, IoSlice, Seek, SeekFrom, Write},
+    ops::Range,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use rustix::{
     buffer::spare_capacity,
-    fs::{FlockOperation, flock},
+    fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs},
 };
 
 /// One flat directory of files. Names hold no separator.
@@ -38,6 +40,16 @@ pub(super) trait Disk: Debug + Send + Sync + 'static {
 
     /// Makes creations, renames and removals durable.
     fn sync_dir(&self) -> io::Result<()>;
+
+    /// Bytes that are free for this process; `None` where that cannot be known.
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Makes a file of this length whose bytes are taken from the disk at once, unless it is there.
+    fn reserve(&self, _name: &str, _len: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// An open file.
@@ -59,6 +71,11 @@ pub(super) trait File: Debug + Send + Sync + 'static {
 
     /// Makes content and length durable.
     fn sync(&self) -> io::Result<()>;
+
+    /// Gives the disk space of a range back, whose bytes read as zero from then on. Needs no space itself.
+    fn punch(&self, _range: Range<u64>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// A directory of the operating system.
@@ -123,6 +140,25 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         fs::File::open(&self.path)?.sync_all()
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        let stat = statvfs(&self.path).ok()?;
+        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn reserve(&self, name: &str, len: u64) -> io::Result<()> {
+        let path = self.path.join(name);
+        if fs::metadata(&path).is_ok_and(|file| file.len() == len) {
+            return Ok(());
+        }
+        let file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path)?;
+        // A file system that cannot set space aside has none to give back later.
+        let reserved = fallocate(&file, FallocateFlags::empty(), 0, len);
+        if reserved.is_err() {
+            fs::remove_file(&path)?;
+        }
+        Ok(reserved?)
     }
 }
 
@@ -196,5 +232,11 @@ impl File for RealFile {
 
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn punch(&self, range: Range<u64>) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(fallocate(&self.file, flags, range.start, range.end - range.start)?)
     }
 }

@@ -155,7 +155,7 @@ impl Log {
         Ok(())
     }
 
-    fn has_room(&self, record_len: u32) -> bool {
+    pub(super) fn has_room(&self, record_len: u32) -> bool {
         let tail = self.tail();
         !tail.closed && (tail.end == 0 || tail.end + record_len <= self.limit)
     }
@@ -229,7 +229,7 @@ impl Change<'_> {
         }
     }
 
-    fn record_len(&self) -> u32 {
+    pub(super) fn record_len(&self) -> u32 {
         let data_len = match self {
             Self::Block { data, .. } => data.len(),
             Self::Pin(pin) => encode_pin(pin).len(),

@@ -9,7 +9,7 @@ use crate::{Buffers, Cid, Multihash};
 use super::{
     disk::File,
     index::Entry,
-    record::{HEADER_BYTES, Header, Kind, decode, hash_data},
+    record::{HEADER_BYTES, Header, Kind, decode_mended, hash_data},
     state::State,
 };
 
@@ -93,10 +93,9 @@ impl Found {
     }
 
     fn head(&self, bytes: &[u8], seed: u64) -> Option<(Header, Cid)> {
-        decode(bytes, seed, self.entry.location).filter(|(header, _)| {
-            let same = header.data_len == self.entry.data_len() && header.cid_len == self.entry.cid_len();
-            same && header.kind == Kind::Block
-        })
+        let (header, cid, _) = decode_mended(bytes, seed, self.entry.location)?;
+        let same = header.data_len == self.entry.data_len() && header.cid_len == self.entry.cid_len();
+        (same && header.kind == Kind::Block).then_some((header, cid))
     }
 
     fn offset(&self) -> u64 {

@@ -17,8 +17,13 @@
 //! The check is bound to place and store: neither stale bytes of an earlier life of the file nor a block that holds a
 //! copy of a segment can pass for a record.
 //!
+//! *One wrong bit* is put right: of all heads that differ from a damaged one in one bit, none but the head that was
+//! written has the check (but for one chance in 2^54). The same goes for the data of kills and pins, which are short.
+//!
 //! A *kill* says that the record at a location counts no longer: kind of its target (1 byte), segment (4), offset (4),
-//! and the label if the target is a pin. It is needed for as long as the segment of its target exists.
+//! and the label if the target is a pin. It is needed for as long as the segment of its target exists. A kill of segment
+//! 0, which there never is, kills nothing: it is written before a checkpoint for its field `durable`, so that damage in
+//! what stands before it is not taken for the mark of a crash ([`mark`]).
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -143,6 +148,59 @@ pub(super) fn decode(bytes: &[u8], seed: u64, location: Location) -> Option<(Hea
     Some((header, cid))
 }
 
+/// The bit of `bytes` that has to be flipped to make a sound record head of them, `None` if there is not one.
+pub(super) fn wrong_bit_of_head(bytes: &[u8], seed: u64, location: Location) -> Option<usize> {
+    let magic = bytes.get(MAGIC_OFFSET..MAGIC_OFFSET + MAGIC.len())?;
+    // Most of what is no record is told by this, without any hashing.
+    if magic.iter().zip(MAGIC).map(|(is, should)| (is ^ should).count_ones()).sum::<u32>() > 1 {
+        return None;
+    }
+    let mut head = bytes[..bytes.len().min(HEADER_BYTES + MAX_CID_BYTES)].to_vec();
+    let bits = (HEADER_BYTES + usize::from(*bytes.get(13)?)).min(head.len()) * 8;
+    wrong_bit(&mut head, bits, |head| decode(head, seed, location).is_some())
+}
+
+/// The bit of the data of a kill or a pin that has to be flipped for its checksum.
+pub(super) fn wrong_bit_of_data(data: &[u8], data_hash: u64) -> Option<usize> {
+    let mut data = data.to_vec();
+    let bits = data.len() * 8;
+    wrong_bit(&mut data, bits, |data| hash_data(data) == data_hash)
+}
+
+/// Flips a bit, counted from the lowest of the first byte.
+pub(super) fn flip(bytes: &mut [u8], bit: usize) {
+    if let Some(byte) = bytes.get_mut(bit / 8) {
+        *byte ^= 1 << (bit % 8);
+    }
+}
+
+fn wrong_bit(bytes: &mut [u8], bits: usize, is_sound: impl Fn(&[u8]) -> bool) -> Option<usize> {
+    (0..bits).find(|bit| {
+        flip(bytes, *bit);
+        let sound = is_sound(bytes);
+        flip(bytes, *bit);
+        sound
+    })
+}
+
+/// Reads header and CID like [`decode`], and puts one wrong bit right; says which it was.
+pub(super) fn decode_mended(bytes: &[u8], seed: u64, location: Location) -> Option<(Header, Cid, Option<usize>)> {
+    if let Some((header, cid)) = decode(bytes, seed, location) {
+        return Some((header, cid, None));
+    }
+    let bit = wrong_bit_of_head(bytes, seed, location)?;
+    let mut head = bytes[..bytes.len().min(HEADER_BYTES + MAX_CID_BYTES)].to_vec();
+    flip(&mut head, bit);
+    decode(&head, seed, location).map(|(header, cid)| (header, cid, Some(bit)))
+}
+
+/// The kill that kills nothing; see the module.
+pub(super) fn mark() -> (Cid, Target) {
+    let nothing = Multihash::wrap(crate::IDENTITY, &[]).expect("an empty digest fits");
+    let target = Target { location: Location { segment: 0, offset: 0 }, label: None };
+    (Cid::new_v1(crate::RAW, nothing), target)
+}
+
 /// What a kill kills.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
@@ -246,6 +304,12 @@ mod tests {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(decode(&damaged, 42, HERE), None, "bit {bit}");
+            let (header, cid, wrong) = decode_mended(&damaged, 42, HERE).unwrap();
+            assert_eq!((header, cid, wrong), (sample().0, sample().1, Some(bit)));
+            damaged[0] ^= 1 << ((bit + 1) % 8);
+            if bit / 8 > 0 {
+                assert_eq!(decode_mended(&damaged, 42, HERE), None, "bit {bit} and another");
+            }
         }
         for len in 0..bytes.len() {
             assert_eq!(decode(&bytes[..len], 42, HERE), None, "cut to {len}");

@@ -11,25 +11,21 @@ use std::{
     sync::{Arc, RwLock},
 };
 
-use crate::{Cid, Error, Result, block::digest};
+use crate::{Cid, DAMAGE, Damage, Error, Result, block::digest};
 
 use super::{
-    checkpoint,
+    checkpoint, damage,
     disk::{Disk, File},
     index::Entry,
     log::{Change, Log, Tail, create_segment, segment_id, segment_name},
     read::{Candidate, find},
-    record::{Kind, Location, Target, decode_pin, fingerprint, hash_data},
+    record::{Kind, Location, Target, decode_pin, fingerprint},
     scan::{Found, Record, Scanner},
     state::{Segment, State},
+    version,
 };
 
 const LOCK_NAME: &str = "LOCK";
-const VERSION_NAME: &str = "VERSION";
-const VERSION_TEMPORARY_NAME: &str = "VERSION.tmp";
-const VERSION_PREFIX: &str = "ggen-blockstore 1\nseed ";
-/// Longest VERSION file read.
-const MAX_VERSION_BYTES: usize = 256;
 
 /// What opening a store finds.
 pub(super) struct Recovered {
@@ -37,6 +33,10 @@ pub(super) struct Recovered {
     pub(super) log: Log,
     /// Number of the newest checkpoint, 0 if there is none.
     pub(super) checkpoint: u32,
+    /// Damage to the part of the log that was read.
+    pub(super) damage: Vec<Damage>,
+    /// The log was cut at the mark of a crash.
+    pub(super) was_cut: bool,
 }
 
 /// Opens the store on `disk`, or makes one there with `seed`.
@@ -45,11 +45,12 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, seed: u64, limit: u32) -> Result<Rec
         return Err(Error::InUse { path: disk.path().to_owned() });
     }
     let names = disk.list().map_err(Error::io("list", disk.path()))?;
-    let seed = read_or_write_version(disk.as_ref(), &names, seed)?;
+    let seed = version::read_or_write(disk.as_ref(), &names, seed)?;
     let segments = open_segments(disk.as_ref(), &names)?;
     let newest = segments.keys().next_back().copied();
     let (state, position, sequence) = load_checkpoint(disk.as_ref(), &names, seed, segments)?;
-    let mut replay = Replay { disk, state, superseded: HashMap::new(), records: 0, bytes: 0 };
+    let mut replay =
+        Replay { disk, state, superseded: HashMap::new(), damage: Vec::new(), was_cut: false, records: 0, bytes: 0 };
     let mut tail = match newest {
         Some(id) => replay.run(id, position)?,
         None => {
@@ -59,7 +60,7 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, seed: u64, limit: u32) -> Result<Rec
         }
     };
     (tail.unsaved_records, tail.unsaved_bytes) = (replay.records, replay.bytes);
-    let Replay { state, superseded, .. } = replay;
+    let Replay { state, superseded, damage, was_cut, .. } = replay;
     let (state, log) = (RwLock::new(state), Log::new(Arc::clone(disk), seed, limit, tail));
     kill_superseded(&superseded, &log, &state)?;
     remove_leftovers(disk.as_ref(), &names, sequence);
@@ -67,29 +68,9 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, seed: u64, limit: u32) -> Result<Rec
         state,
         log,
         checkpoint: names.iter().filter_map(|n| checkpoint::checkpoint_sequence(n)).max().unwrap_or(0),
+        damage,
+        was_cut,
     })
-}
-
-fn read_or_write_version(disk: &dyn Disk, names: &[String], seed: u64) -> Result<u64> {
-    let refuse = |reason: String| Error::Open { path: disk.path().to_owned(), reason };
-    let path = disk.path().join(VERSION_NAME);
-    if names.iter().any(|name| name == VERSION_NAME) {
-        let file = disk.open(VERSION_NAME).map_err(Error::io("open", &path))?;
-        let text = file.read_at(0, MAX_VERSION_BYTES).map_err(Error::io("read", &path))?;
-        let text = String::from_utf8_lossy(&text);
-        let seed = text.strip_prefix(VERSION_PREFIX).and_then(|seed| u64::from_str_radix(seed.trim_end(), 16).ok());
-        return seed.ok_or_else(|| refuse(format!("`{VERSION_NAME}` is not one of a store of this version: {text:?}")));
-    }
-    if let Some(name) = names.iter().find(|name| segment_id(name).is_some()) {
-        return Err(refuse(format!("there is `{name}`, but no `{VERSION_NAME}`")));
-    }
-    let error = |source| Error::io("write", &path)(source);
-    let file = disk.create(VERSION_TEMPORARY_NAME).map_err(error)?;
-    file.write_at(0, &[format!("{VERSION_PREFIX}{seed:016x}\n").as_bytes()]).map_err(error)?;
-    file.sync().map_err(error)?;
-    disk.rename(VERSION_TEMPORARY_NAME, VERSION_NAME).map_err(error)?;
-    disk.sync_dir().map_err(error)?;
-    Ok(seed)
 }
 
 fn open_segments(disk: &dyn Disk, names: &[String]) -> Result<BTreeMap<u32, Segment>> {
@@ -117,8 +98,8 @@ fn load_checkpoint(
         let file = disk.open(&name).map_err(Error::io("open", disk.path().join(&name)))?;
         match checkpoint::read(file, seed, segments.clone()) {
             Ok(Some((state, position))) => return Ok((state, Some(position), Some(sequence))),
-            Ok(None) => tracing::warn!(name, "blockstore checkpoint is damaged; it is rebuilt from the segments"),
-            Err(error) => tracing::warn!(name, %error, "cannot read a blockstore checkpoint"),
+            Ok(None) => tracing::warn!(target: DAMAGE, name, "damaged; the index is made again from the segments"),
+            Err(error) => tracing::warn!(target: DAMAGE, name, %error, "the index is made again from the segments"),
         }
     }
     Ok((State { seed, segments, ..State::default() }, None, None))
@@ -146,7 +127,7 @@ fn kill_superseded(
 fn remove_leftovers(disk: &dyn Disk, names: &[String], sequence: Option<u32>) {
     for name in names {
         let old = checkpoint::checkpoint_sequence(name).is_some_and(|found| Some(found) != sequence);
-        if !old && name != checkpoint::TEMPORARY_NAME && name != VERSION_TEMPORARY_NAME {
+        if !old && name != checkpoint::TEMPORARY_NAME && name != version::TEMPORARY_NAME {
             continue;
         }
         // A leftover of writing the version was renamed by writing it again.
@@ -164,6 +145,8 @@ struct Replay<'a> {
     state: State,
     /// Records that a later one of the same block or pin replaced, without a kill so far.
     superseded: HashMap<Location, (Cid, Option<String>)>,
+    damage: Vec<Damage>,
+    was_cut: bool,
     records: u64,
     bytes: u64,
 }
@@ -194,6 +177,7 @@ impl Replay<'_> {
         let found = find_cut(&file, id, self.state.seed, u64::from(start), size).map_err(self.error("read", id))?;
         let (end, durable) = found;
         if end < size {
+            self.was_cut = true;
             tracing::warn!(segment = id, from = end, to = size, "cutting off what a crash left of the last writes");
             file.truncate(end).and_then(|()| file.sync()).map_err(self.error("truncate", id))?;
         }
@@ -208,19 +192,23 @@ impl Replay<'_> {
         let segment = &self.state.segments[&id];
         let range = u64::from(start)..segment.size;
         let mut scanner = Scanner::new(Arc::clone(&segment.file), id, self.state.seed, range);
-        while let Some(record) = scanner.next_record()? {
+        while let Some(found) = scanner.advance()? {
+            self.damage.extend(damage::of(&mut scanner, id, &found)?.map(|spot| spot.report()));
+            let Found::Record(record) = found else { continue };
             self.records += 1;
             self.bytes += u64::from(record.header.record_len());
             match record.header.kind {
                 Kind::Block => self.replay_block(&record, &mut scanner, verify)?,
                 Kind::Pin => {
-                    if let Some(pin) = scanner.sound_data(&record)?.and_then(|data| decode_pin(record.cid, data)) {
+                    if let Some(pin) =
+                        scanner.sound_data(&record)?.and_then(|sound| decode_pin(record.cid, &sound.data))
+                    {
                         let old = self.state.set_pin(&pin, record.location, record.header.record_len());
                         self.superseded.extend(old.map(|old| (old, (pin.cid, Some(pin.label)))));
                     }
                 }
                 Kind::Kill => {
-                    if let Some(target) = scanner.sound_data(&record)?.and_then(Target::decode) {
+                    if let Some(target) = scanner.sound_data(&record)?.and_then(|sound| Target::decode(&sound.data)) {
                         self.superseded.remove(&target.location);
                         self.state.kill(&record.cid, &target, id, record.header.record_len());
                     }
@@ -234,8 +222,8 @@ impl Replay<'_> {
     fn replay_block(&mut self, record: &Record, scanner: &mut Scanner, verify: bool) -> io::Result<()> {
         let hash = record.cid.hash();
         if verify
-            && let Some(data) = scanner.sound_data(record)?
-            && digest(hash.code(), data).ok().as_ref() != Some(hash)
+            && let Some(sound) = scanner.sound_data(record)?
+            && digest(hash.code(), &sound.data).ok().as_ref() != Some(hash)
         {
             tracing::warn!(cid = %record.cid, "a block in the log does not hash to its CID and is ignored");
             return Ok(());
@@ -270,8 +258,7 @@ fn find_cut(file: &Arc<dyn File>, id: u32, seed: u64, start: u64, size: u64) -> 
             Found::Damage(range) => Err(range.start),
             Found::Record(record) => {
                 durable = durable.max(u64::from(record.header.durable));
-                let data = scanner.data(&record)?;
-                let whole = hash_data(data) == record.header.data_hash;
+                let whole = scanner.sound_data(&record)?.is_some();
                 if whole { Ok(()) } else { Err(u64::from(record.location.offset)) }
             }
         };

@@ -1,24 +1,37 @@
 //! Reads a segment from front to back, stepping over damage.
 
-use std::{io, ops::Range, sync::Arc};
+use std::{borrow::Cow, io, ops::Range, sync::Arc};
 
 use crate::Cid;
 
 use super::{
     disk::File,
-    record::{HEADER_BYTES, Header, Kind, Location, MAGIC, MAGIC_OFFSET, MAX_CID_BYTES, decode, hash_data},
+    record::{
+        HEADER_BYTES, Header, Kind, Location, MAGIC, MAGIC_OFFSET, MAX_CID_BYTES, decode, decode_mended, flip,
+        hash_data, wrong_bit_of_data,
+    },
 };
 
 /// How much is read at once, unless one record's data needs more.
 const WINDOW_BYTES: usize = 64 << 10;
 const HEAD_BYTES: usize = HEADER_BYTES + MAX_CID_BYTES;
 
-/// A record with an undamaged head.
+/// A record with an undamaged head, or one of which one bit was wrong.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
     pub(super) location: Location,
     pub(super) header: Header,
     pub(super) cid: Cid,
+    /// The bit of the head that is wrong on disk, counted from the start of the record.
+    pub(super) wrong_bit: Option<usize>,
+}
+
+/// The data of a record as it was written.
+#[derive(Debug)]
+pub(super) struct Sound<'a> {
+    pub(super) data: Cow<'a, [u8]>,
+    /// The bit of the data that is wrong on disk.
+    pub(super) wrong_bit: Option<usize>,
 }
 
 /// What stands in a segment.
@@ -52,7 +65,8 @@ impl Scanner {
         if from >= self.end {
             return Ok(None);
         }
-        if let Some(record) = self.record_at(from)? {
+        // Only here: where records are searched for, bytes that look like a damaged head mean nothing.
+        if let Some(record) = self.record(from, decode_mended)? {
             self.offset = from + u64::from(record.header.record_len());
             return Ok(Some(Found::Record(record)));
         }
@@ -91,23 +105,40 @@ impl Scanner {
         Ok(&bytes[..len.min(bytes.len())])
     }
 
-    /// The data of a record, `None` if it does not have its checksum.
-    pub(super) fn sound_data(&mut self, record: &Record) -> io::Result<Option<&[u8]>> {
+    /// The data of a record, `None` if it does not have its checksum. One wrong bit of a kill or a pin is put right.
+    pub(super) fn sound_data(&mut self, record: &Record) -> io::Result<Option<Sound<'_>>> {
+        let header = record.header;
         let data = self.data(record)?;
-        Ok((data.len() == record.header.data_len as usize && hash_data(data) == record.header.data_hash)
-            .then_some(data))
+        if data.len() != header.data_len as usize {
+            return Ok(None);
+        }
+        if hash_data(data) == header.data_hash {
+            return Ok(Some(Sound { data: Cow::Borrowed(data), wrong_bit: None }));
+        }
+        // A block is long, and others have it.
+        let wrong_bit = if header.kind == Kind::Block { None } else { wrong_bit_of_data(data, header.data_hash) };
+        Ok(wrong_bit.map(|bit| {
+            let mut data = data.to_vec();
+            flip(&mut data, bit);
+            Sound { data: Cow::Owned(data), wrong_bit }
+        }))
     }
 
     fn record_at(&mut self, at: u64) -> io::Result<Option<Record>> {
+        self.record(at, |bytes, seed, location| decode(bytes, seed, location).map(|(header, cid)| (header, cid, None)))
+    }
+
+    fn record(
+        &mut self,
+        at: u64,
+        decode: impl Fn(&[u8], u64, Location) -> Option<(Header, Cid, Option<usize>)>,
+    ) -> io::Result<Option<Record>> {
         let Ok(offset) = u32::try_from(at) else { return Ok(None) };
         let location = Location { segment: self.segment, offset };
         let (seed, end) = (self.seed, self.end);
         let found = decode(self.bytes(at, HEAD_BYTES)?, seed, location);
-        Ok(found.filter(|(header, _)| at + u64::from(header.record_len()) <= end).map(|(header, cid)| Record {
-            location,
-            header,
-            cid,
-        }))
+        let whole = found.filter(|(header, ..)| at + u64::from(header.record_len()) <= end);
+        Ok(whole.map(|(header, cid, wrong_bit)| Record { location, header, cid, wrong_bit }))
     }
 
     /// Where the first whole record at or after `at` starts; the end of the range if there is none.

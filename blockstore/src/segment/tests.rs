@@ -1,6 +1,7 @@
 //! Tests of the store on a real disk. Those of crashes and failing disks are in `crash`.
 
 mod crash;
+mod flips;
 mod model;
 
 use std::{fs, path::Path, sync::Arc};
@@ -33,9 +34,10 @@ fn assert_all_there(store: &SegmentBlockstore, blocks: &[Block]) {
     }
 }
 
-fn flip_byte(path: &Path, at: usize) {
+fn damage_byte(path: &Path, at: usize) {
     let mut bytes = fs::read(path).unwrap();
-    bytes[at] ^= 0x40;
+    // More than one bit: a single one in a head is put right.
+    bytes[at] ^= 0x42;
     fs::write(path, bytes).unwrap();
 }
 
@@ -78,6 +80,7 @@ fn blocks_and_pins_are_there_after_reopening_with_and_without_checkpoint() {
     store.pin(Pin { mode: PinMode::Direct, ..pin.clone() }).unwrap();
     store.unpin("gone", &pin.cid).unwrap();
     assert_eq!(store.delete_many(&cids(&deleted)).unwrap(), 20);
+    store.checkpoint().unwrap();
     let stats = store.stats();
     drop(store);
     for without_checkpoint in [false, true] {
@@ -120,7 +123,7 @@ fn a_directory_of_another_format_is_refused_untouched() {
 }
 
 #[test]
-fn a_flipped_byte_anywhere_never_gives_wrong_bytes_and_costs_one_block() {
+fn a_damaged_byte_anywhere_never_gives_wrong_bytes_and_costs_one_block() {
     let dir = tempfile::tempdir().unwrap();
     let stored = blocks(0..5, 60);
     let store = open(dir.path());
@@ -128,8 +131,10 @@ fn a_flipped_byte_anywhere_never_gives_wrong_bytes_and_costs_one_block() {
     store.sync().unwrap();
     drop(store);
     let segment = dir.path().join("00000001.seg");
-    for at in 0..fs::read(&segment).unwrap().len() {
-        flip_byte(&segment, at);
+    let (record, marks) = (32 + 36 + 60, 32 + 4 + 9);
+    assert_eq!(fs::read(&segment).unwrap().len(), 5 * record + marks);
+    for at in 0..5 * record {
+        damage_byte(&segment, at);
         let store = open(dir.path());
         let results: Vec<_> = stored.iter().map(|block| store.get(block.cid())).collect();
         let damaged = results.iter().filter(|result| matches!(result, Err(Error::Corrupt { .. }))).count();
@@ -137,7 +142,7 @@ fn a_flipped_byte_anywhere_never_gives_wrong_bytes_and_costs_one_block() {
         for (block, result) in stored.iter().zip(results) {
             assert!(result.is_err() || result.unwrap().as_ref() == Some(block.data()), "byte {at}");
         }
-        flip_byte(&segment, at);
+        damage_byte(&segment, at);
     }
 }
 
@@ -151,14 +156,14 @@ fn a_damaged_block_is_repaired_by_deleting_and_putting_it() {
     let record = 168;
     // The middle block's data, then the last one's record head.
     for (at, block) in [(record + 100, &stored[1]), (2 * record + 9, &stored[2])] {
-        flip_byte(&segment, at);
+        damage_byte(&segment, at);
         assert!(matches!(store.get(block.cid()), Err(Error::Corrupt { .. })));
         store.delete_many(&[*block.cid()]).unwrap();
         assert_eq!(store.get(block.cid()).unwrap(), None);
         assert_eq!(store.put(block).unwrap().new_blocks, 1);
     }
     assert_all_there(&store, &stored);
-    flip_byte(&segment, 9);
+    damage_byte(&segment, 9);
     assert!(store.has(stored[0].cid()).is_err());
     assert_eq!(store.put(&stored[0]).unwrap().new_blocks, 1, "a damaged record head is replaced by putting");
     assert_all_there(&store, &stored);
@@ -180,10 +185,10 @@ fn old_damage_found_while_rebuilding_costs_only_what_it_hit() {
     drop(store);
     remove_checkpoints(dir.path());
     let record = 568;
-    flip_byte(&dir.path().join("00000001.seg"), record + 12);
-    flip_byte(&dir.path().join("00000002.seg"), record + 200);
+    damage_byte(&dir.path().join("00000001.seg"), record + 12);
+    damage_byte(&dir.path().join("00000002.seg"), record + 200);
     // In the newest segment later records tell such damage from the mark of a crash.
-    flip_byte(&dir.path().join("00000003.seg"), record + 200);
+    damage_byte(&dir.path().join("00000003.seg"), record + 200);
     let store = SegmentBlockstore::open(dir.path(), small_segments()).unwrap();
     let lost = |block: &&Block| !matches!(store.get(block.cid()), Ok(Some(_)));
     assert_eq!(stored.iter().filter(lost).count(), 3);
@@ -275,6 +280,7 @@ fn compaction_frees_space_and_keeps_everything() {
     assert_eq!(store.delete_many(&cids(&deleted)).unwrap(), 320);
     let before = store.stats().stored_bytes;
     let freed = store.compact().unwrap();
+    store.checkpoint().unwrap();
     let after = store.stats().stored_bytes;
     assert!(freed > before / 2 && after < before / 2, "{before} - {freed} -> {after}");
     let on_disk: u64 = fs::read_dir(dir.path())
@@ -338,7 +344,7 @@ fn a_damaged_live_block_keeps_its_segment_from_being_compacted() {
     // Of the first segment's six blocks the first and the second stay; the second's head is damaged.
     store.delete_many(&cids(&stored[2..6])).unwrap();
     let segment = dir.path().join("00000001.seg");
-    flip_byte(&segment, record + 20);
+    damage_byte(&segment, record + 20);
     assert_eq!(store.compact().unwrap(), 0);
     assert!(segment.exists());
     assert_all_there(&store, &stored[..1]);
@@ -368,7 +374,7 @@ fn a_damaged_checkpoint_is_ignored() {
         store.pin(Pin { label: format!("{at}"), cid: *stored[0].cid(), mode: PinMode::Direct }).unwrap();
         drop(store);
         let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
-        flip_byte(&names.into_iter().find(|path| path.extension().is_some_and(|e| e == "ckpt")).unwrap(), at);
+        damage_byte(&names.into_iter().find(|path| path.extension().is_some_and(|e| e == "ckpt")).unwrap(), at);
         let store = open(dir.path());
         assert_all_there(&store, &stored);
         assert_eq!(store.stats().blocks, 10);
