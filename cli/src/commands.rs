@@ -34,7 +34,7 @@ use crate::{
     error,
     interrupt::{or_asked_to_end, or_interrupted},
     log::{self, Level},
-    ui::Ui,
+    ui::{Ui, text},
 };
 
 /// What `--timeout` takes, in seconds: up to a week.
@@ -117,6 +117,14 @@ fn run_on<T>(mut runtime: runtime::Builder, work: impl Future<Output = Result<T,
     let outcome = runtime.block_on(work);
     runtime.shutdown_timeout(RUNTIME_PATIENCE);
     outcome
+}
+
+/// The warning about a version that its publisher has yanked.
+fn yanked(version: &str, reason: Option<&str>) -> String {
+    match reason {
+        Some(reason) => format!("warning: {version} is yanked: {}", text::one_line(reason)),
+        None => format!("warning: {version} is yanked, without a reason"),
+    }
 }
 
 /// Parses seconds for `--timeout`.

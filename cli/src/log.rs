@@ -16,7 +16,7 @@ pub(crate) const MAX_LOG_BYTES: u64 = 8 << 20;
 /// How much is logged where `RUST_LOG` says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
-    /// Nothing: a command speaks through its answer.
+    /// Nothing but damage to the home: a command speaks through its answer.
     Silent,
     /// What an operator wants to find in the log of a node.
     Node,
@@ -40,7 +40,8 @@ pub(crate) fn to_file(level: Level, file: RotatedFile) {
 
 fn filter(level: Level) -> EnvFilter {
     let default = match level {
-        Level::Silent => "off",
+        // What is found damaged in a home is said whatever the command answers.
+        Level::Silent => "off,ggen_damage=warn",
         Level::Node => "warn,libp2p_kad=error,ggen_cli=info,ggen_marketplace=info,ggen_blockstore=info",
         Level::Verbose => "info,ggen_cli=debug,ggen_marketplace=debug,ggen_blockstore=debug",
     };

@@ -16,9 +16,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ggen_blockstore::{EntryKind, LookUp};
+use ggen_blockstore::{EntryKind, LookUp, SegmentBlockstore};
 use rustix::fs::{FlockOperation, flock};
 
+/// With less free space, in bytes, the databases may not open.
+const TIGHT_BYTES: u64 = 1 << 20;
 /// Largest `lock` of a home, in bytes: a process id and a line feed.
 const MAX_LOCK_BYTES: u64 = 32;
 /// What a home is, to those who read of one where none should be.
@@ -108,11 +110,26 @@ impl Home {
             lock.read_to_string(&mut holder).map_err(io("read", &lock_path))?;
             return Err(HomeError::InUse { path: path.to_owned(), holder: holder.trim().to_owned() });
         }
-        lock.set_len(0).and_then(|()| lock.rewind()).map_err(io("write", &lock_path))?;
-        writeln!(lock, "{}", std::process::id()).map_err(io("write", &lock_path))?;
+        let pid = format!("{}\n", std::process::id());
+        let written = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(pid.as_bytes()));
+        match written {
+            // The pid is there for a message; the lock holds without it.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            written => written.map_err(io("write", &lock_path))?,
+        }
         let keys = path.join("keys");
         create_private(&keys).map_err(io("create the directory", &keys))?;
         Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Gives up the space that the store keeps in reserve if there is hardly any other: without some, the databases
+    /// cannot even be opened. For work that needs no more than that, or frees some.
+    pub(crate) fn use_reserve_if_full(&self) {
+        let free = rustix::fs::statvfs(&self.path).map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+        if free.is_ok_and(|free| free < TIGHT_BYTES) {
+            // Where there is none, what comes next says what fails.
+            drop(fs::remove_file(self.store().join(SegmentBlockstore::RESERVE)));
+        }
     }
 
     /// Where the blocks are.

@@ -10,7 +10,8 @@
 //! [`MAX_HISTORY`] events and [`MAX_PACKAGES`] packages of each. When the book is full, peers of which no retrieval is
 //! known go first, the least recently seen of them first; peers on a list never go.
 //!
-//! One SQLite file, `peers.db` in the home. A damaged or foreign one is set aside and a new book begun. One of a newer
+//! One SQLite file, `peers.db` in the home. A damaged or foreign one is set aside and a new book begun, with what can be
+//! read of the two lists. One of a newer
 //! program is an error, for the lists in it are the user's decisions.
 
 mod error;
@@ -23,7 +24,7 @@ use std::{
     path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use libp2p::{Multiaddr, PeerId};
@@ -78,13 +79,19 @@ impl PeerBook {
         let opened = File::open(path).and_then(|file| Ok((file.load()?, file)));
         match opened {
             Err(error @ PeerBookError::Damaged { .. }) => {
+                let lists = file::salvage(path);
                 let aside = file::set_aside(path)?;
                 tracing::warn!(
-                    target: "ggen_marketplace::backend::p2p", %error, aside = %aside.display(),
-                    "reputations and the lists of allowed and denied peers begin anew"
+                    target: ggen_blockstore::DAMAGE, %error, aside = %aside.display(), listed = lists.len(),
+                    "reputations begin anew; of the lists of allowed and denied peers what could be read is kept: compare \
+                     them with `ggen marketplace p2p peer-list`"
                 );
                 let file = File::open(path)?;
-                Self::start(file.load()?, file)
+                let book = Self::start(file.load()?, file)?;
+                for (peer, listing) in lists {
+                    book.put_on(&peer, listing, Timestamp::from_system(SystemTime::now()))?;
+                }
+                Ok(book)
             }
             opened => opened.and_then(|(memory, file)| Self::start(memory, file)),
         }

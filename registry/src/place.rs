@@ -3,12 +3,13 @@
 mod own;
 
 use std::{
+    fmt::Display,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
 };
 
-use ggen_blockstore::{Blockstore, MemoryBlockstore, SegmentBlockstore, SegmentOptions};
+use ggen_blockstore::{Blockstore, DAMAGE, Damage, MemoryBlockstore, SegmentBlockstore, SegmentOptions};
 
 use crate::{
     Failure, PeerBook,
@@ -50,16 +51,17 @@ impl Place {
         Self { store: Some(store), ..self }
     }
 
-    /// Opens everything. Blocks the thread.
-    pub(crate) fn open(self) -> Result<Opened, Failure> {
+    /// Opens everything. Blocks the thread. Work that stays `offline` may use up the space that is kept in reserve.
+    pub(crate) fn open(self, offline: bool) -> Result<Opened, Failure> {
         let Self { home, node_key, store } = self;
         let home = home.map(|path| Home::open(&path)).transpose()?;
-        let store = match (store, &home) {
-            (Some(store), _) => store,
-            (None, Some(home)) => {
-                Arc::new(SegmentBlockstore::open(home.store(), SegmentOptions::default()).map_err(failed)?)
-            }
-            (None, None) => Arc::new(MemoryBlockstore::new()),
+        if let Some(home) = home.as_ref().filter(|_| offline) {
+            home.use_reserve_if_full();
+        }
+        let (store, lost_records) = match (store, &home) {
+            (Some(store), _) => (store, false),
+            (None, Some(home)) => open_store(home)?,
+            (None, None) => (Arc::new(MemoryBlockstore::new()) as Arc<dyn Blockstore>, false),
         };
         let keys = home.as_ref().map_or_else(KeyStore::in_memory, |home| KeyStore::new(home.keys()));
         let (catalog, notes) = match &home {
@@ -78,7 +80,7 @@ impl Place {
         let mirror = Book::open(&home.as_ref().map_or_else(memory, Home::mirror)).map_err(|error| {
             failed(error).hinted("move that file away to go on without the mirror rules in it, then give them again")
         })?;
-        Ok(Opened { home, store, catalog, keys, peers, mirror, notes })
+        Ok(Opened { home, store, lost_records, catalog, keys, peers, mirror, notes })
     }
 }
 
@@ -87,6 +89,8 @@ pub(crate) struct Opened {
     /// Held until the registry is gone; none in memory.
     pub(crate) home: Option<Home>,
     pub(crate) store: Arc<dyn Blockstore>,
+    /// Opening the store found that records of it are lost, pins perhaps among them.
+    pub(crate) lost_records: bool,
     pub(crate) catalog: Catalog,
     pub(crate) keys: KeyStore,
     pub(crate) peers: Arc<PeerBook>,
@@ -95,25 +99,54 @@ pub(crate) struct Opened {
     pub(crate) notes: Vec<String>,
 }
 
+/// Opens the store, and says whether it has lost records.
+fn open_store(home: &Home) -> Result<(Arc<dyn Blockstore>, bool), Failure> {
+    let store = SegmentBlockstore::open(home.store(), SegmentOptions::default()).map_err(failed)?;
+    for Damage { file, bytes, is_lost } in store.found_damaged() {
+        let file = home.store().join(file);
+        let (file, lost) = (file.display(), if *is_lost { "what stood there is lost" } else { "nothing is lost" });
+        tracing::warn!(target: DAMAGE, %file, offset = bytes.start, lost, "the store is damaged: run `ggen marketplace p2p verify --repair`");
+    }
+    let lost_records = store.lost_records();
+    Ok((Arc::new(store), lost_records))
+}
+
 /// Opens the catalog; what this home has published is taken in again from the blocks if the catalog was lost, damaged or
 /// left behind by a crash.
 fn open_catalog(path: &Path, keys: &KeyStore, store: &dyn Blockstore) -> Result<(Catalog, Vec<String>), Failure> {
     let now = Timestamp::from_system(SystemTime::now());
-    let opened = Catalog::open(path).and_then(|catalog| catalog.check_if_small().map(|()| catalog));
+    let opened = match Catalog::was_damaged(path) {
+        true => Err(CatalogError::Corrupt { path: path.to_owned(), reason: "a record could not be read".to_owned() }),
+        false => Catalog::open(path).and_then(|catalog| catalog.check_if_small().map(|()| catalog)),
+    };
     let catalog = match opened {
-        Err(error @ CatalogError::Corrupt { .. }) => {
-            tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "the catalog is made again");
-            let salvaged = Catalog::salvage(path);
-            let (catalog, refused) = Catalog::rebuild(path, salvaged.records, now).map_err(catalog_failed)?;
-            for publisher in &salvaged.followed {
-                catalog.follow(publisher, now).map_err(catalog_failed)?;
-            }
-            let publishers = catalog.counts().map_err(catalog_failed)?.publishers;
-            tracing::warn!(target: "ggen_marketplace::backend::p2p", publishers, refused, "what could be read was kept");
-            catalog
-        }
+        Err(error @ CatalogError::Corrupt { .. }) => remake(path, &error, now)?,
         opened => opened.map_err(catalog_failed)?,
     };
-    let notes = own::mend(keys, &catalog, store, now)?;
-    Ok((catalog, notes))
+    match own::mend(keys, &catalog, store, now) {
+        // A record of this home's own publishers cannot be read.
+        Err(failure) if Catalog::was_damaged(path) => {
+            drop(catalog);
+            let catalog = remake(path, &failure, now)?;
+            let notes = own::mend(keys, &catalog, store, now)?;
+            Ok((catalog, notes))
+        }
+        notes => Ok((catalog, notes?)),
+    }
 }
+
+/// A catalog of what can be read of a damaged one.
+fn remake(path: &Path, error: &dyn Display, now: Timestamp) -> Result<Catalog, Failure> {
+    tracing::warn!(target: DAMAGE, %error, "the catalog is made again");
+    let salvaged = Catalog::salvage(path);
+    let (catalog, refused) = Catalog::rebuild(path, salvaged.records, now).map_err(catalog_failed)?;
+    for publisher in &salvaged.followed {
+        catalog.follow(publisher, now).map_err(catalog_failed)?;
+    }
+    let publishers = catalog.counts().map_err(catalog_failed)?.publishers;
+    tracing::warn!(target: DAMAGE, publishers, refused, "what could be read was kept");
+    Ok(catalog)
+}
+
+#[cfg(test)]
+mod tests;

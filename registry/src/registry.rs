@@ -88,8 +88,9 @@ impl Registry {
     pub async fn open_in(place: Place, config: Config, mode: Mode) -> Result<Self, Failure> {
         let started = Instant::now();
         config.validate().map_err(|error| Failure::from_error(ErrorKind::Usage, &error))?;
-        let opened = tokio::task::spawn_blocking(move || place.open());
-        let Opened { home, store, catalog, keys, peers, mirror, notes } = opened.await.map_err(failed)??;
+        let opened = tokio::task::spawn_blocking(move || place.open(mode == Mode::Offline));
+        let Opened { home, store, lost_records, catalog, keys, peers, mirror, notes } =
+            opened.await.map_err(failed)??;
         let catalog = Arc::new(catalog);
         let (running, at_start) = match mode {
             Mode::Offline => (None, offline_identity(&keys)?),
@@ -124,6 +125,9 @@ impl Registry {
             sources: Arc::default(),
         });
         mend_steps(&operations).await?;
+        if lost_records && let Err(failure) = operations.restore_pins().await {
+            tracing::warn!(target: ggen_blockstore::DAMAGE, %failure, "pins that may be lost could not be compared");
+        }
         let mut tasks = JoinSet::new();
         if let Some(node) = news {
             spawn_tasks(&mut tasks, &operations, node, heard_queue);

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use self::doctor::{Diagnosis, Stage};
 pub use self::package::{ClaimInfo, ContentProvider, PackageInfo, RecordInfo, ReleaseInfo, Yanked};
 pub use self::peers::{PeerEvent, PeerLists, PeerReport};
-pub use self::storage::{BadBlock, GcReport, MirrorReport, PinReport, VerifyReport};
+pub use self::storage::{BadBlock, GcReport, MirrorReport, PinReport, StoreDamage, VerifyReport};
 
 /// A node that listens and answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,6 +139,12 @@ pub struct Fetched {
     pub version: Option<String>,
     /// The publisher id; null for a bare CID.
     pub publisher: Option<String>,
+    /// The version is yanked: its publisher asks not to use it.
+    #[serde(default)]
+    pub yanked: bool,
+    /// Why it was yanked, where the publisher gave a reason.
+    #[serde(default)]
+    pub yank_reason: Option<String>,
     /// Where it was written.
     pub path: PathBuf,
     /// Number of files.

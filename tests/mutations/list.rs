@@ -106,9 +106,9 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "yanks",
-        file: "registry/src/ops/resolve.rs",
-        find: "newest(requirement, false).or_else(named)",
-        replace: "newest(requirement, true).or_else(named)",
+        file: "registry/src/ops/resolve/choose.rs",
+        find: "newest(false).or_else(named)",
+        replace: "newest(true).or_else(named)",
         noticed_by: &["packages::deleting_is_yanking"],
     },
 ];

@@ -63,6 +63,9 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         context.ui.note(&note);
     }
     context.ui.answer(&fetched, render)?;
+    if let Some(warning) = yanked(&fetched) {
+        context.ui.note(&warning);
+    }
     if let Some(note) = strangers(&fetched) {
         context.ui.note(&note);
     }
@@ -74,6 +77,12 @@ fn resolved(target: &str, fetched: &Fetched) -> Option<String> {
     let Ok(Target::Package { requirement, .. }) = target.parse() else { return None };
     let version = fetched.version.as_ref().filter(|_| requirement.is_range())?;
     Some(format!("resolved `{target}` to version {version}"))
+}
+
+/// Warns of a version that its publisher has yanked.
+fn yanked(fetched: &Fetched) -> Option<String> {
+    let (package, version) = (fetched.package.as_ref()?, fetched.version.as_ref()?);
+    fetched.yanked.then(|| super::yanked(&format!("{package}@{version}"), fetched.yank_reason.as_deref()))
 }
 
 /// Says what an update has left alone.
@@ -174,6 +183,8 @@ mod tests {
             cid: "bafycid".to_owned(),
             package: None,
             version: None,
+            yanked: false,
+            yank_reason: None,
             publisher: None,
             path: "/x/y".into(),
             files: 1,

@@ -48,6 +48,7 @@ fn render(info: &PackageInfo, versions: bool) -> String {
         let yanked = if info.yanked { " (yanked)" } else { "" };
         rows.push(("package", format!("{package}@{version}{yanked}")));
     }
+    rows.extend(info.yank_reason.iter().map(|reason| ("yanked", reason.clone())));
     let texts = [
         ("title", &info.metadata.title),
         ("license", &info.metadata.license),
@@ -104,12 +105,16 @@ fn short(release: &ReleaseInfo) -> String {
 }
 
 fn line(release: &ReleaseInfo) -> String {
-    match &release.record {
+    let line = match &release.record {
         Some(record) => {
             let size = format!("{}, {}", text::count(record.files, "file"), text::bytes(record.size_bytes));
             format!("{}, {}, {size}, {}", short(release), record.published, record.cid)
         }
         None => short(release),
+    };
+    match &release.yank_reason {
+        Some(reason) => format!("{line}, yanked: {}", text::one_line(reason)),
+        None => line,
     }
 }
 
@@ -124,6 +129,7 @@ mod tests {
             version: version.to_owned(),
             release: "bafyrelease".to_owned(),
             yanked,
+            yank_reason: None,
             record: None,
         };
         PackageInfo {
@@ -133,6 +139,7 @@ mod tests {
             publisher: Some("bafypublisher".to_owned()),
             cid: "bafycontent".to_owned(),
             yanked: false,
+            yank_reason: None,
             metadata: Metadata { description: "HTTP\nevil  row".to_owned(), ..Metadata::default() },
             size_bytes: Some(1500),
             files: Some(2),

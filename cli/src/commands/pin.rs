@@ -69,7 +69,11 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), Fail
         let others = text::count(others as u64, "pin");
         context.ui.note(&format!("{others} of published and mirrored packages not shown; `pin ls --all` shows them"));
     }
-    context.ui.answer(&pins, |pins| render(pins, verb))
+    context.ui.answer(&pins, |pins| render(pins, verb))?;
+    if let Some(pin) = pins.iter().find(|pin| pin.yanked) {
+        context.ui.note(&super::yanked(&pin.label, pin.yank_reason.as_deref()));
+    }
+    Ok(())
 }
 
 /// Drops the pins that the user did not set; returns how many.

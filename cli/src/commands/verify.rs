@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, path::Path, time::Duration};
 
-use ggen_marketplace::{ErrorKind, Failure, Mode, VerifyReport, VerifyRequest};
+use ggen_marketplace::{ErrorKind, Failure, Mode, StoreDamage, VerifyReport, VerifyRequest};
 
 use super::seconds;
 use crate::{context::Context, control::Call, error, ui::text};
@@ -29,10 +29,13 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let mode = if args.repair { Mode::Ephemeral } else { Mode::Offline };
     let report: VerifyReport = context.perform(mode, Call::Verify(request)).await?;
     context.ui.answer(&report, render)?;
-    match report.bad.len() as u64 {
-        0 => Ok(()),
-        bad => Err(still_bad(bad, args.repair)),
-    }
+    let bad = report.bad.len() as u64;
+    // What a repair found of these two is in order again.
+    let (damage, pins) = match args.repair {
+        true => (0, 0),
+        false => (report.damage.len() as u64, report.lost_pins.len() as u64),
+    };
+    if bad + damage + pins == 0 { Ok(()) } else { Err(still_bad(bad, damage, pins, args.repair)) }
 }
 
 /// A file is a CAR or a proof, which this version cannot make or read.
@@ -42,19 +45,39 @@ fn refuse_file(target: Option<&str>) -> Result<(), Failure> {
         .hinted("name a CID or a package; without a target the whole store is verified"))
 }
 
-fn still_bad(bad: u64, repair: bool) -> Failure {
-    let message = format!("{} damaged or missing", text::count(bad, "block"));
-    let failure = Failure::new(ErrorKind::Verification, message);
+fn still_bad(bad: u64, damage: u64, pins: u64, repair: bool) -> Failure {
+    let mut wrong = Vec::new();
+    if bad > 0 {
+        wrong.push(format!("{} damaged or missing", text::count(bad, "block")));
+    }
+    if damage > 0 {
+        wrong.push(format!("{} in the files of the store damaged", text::count(damage, "record")));
+    }
+    if pins > 0 {
+        wrong.push(format!("{} lost", text::count(pins, "pin")));
+    }
+    let failure = Failure::new(ErrorKind::Verification, wrong.join(", "));
     failure.hinted(match repair {
-        false => "`ggen marketplace p2p verify --repair` fetches them again",
+        false => "`ggen marketplace p2p verify --repair` fetches blocks again, and puts pins and files in order",
         true => "no peer had them: connect to one that does with `ggen marketplace p2p bootstrap ADDRESS`, then repair again",
     })
 }
 
 fn render(report: &VerifyReport) -> String {
     let mut out = String::new();
+    let mut line = |text: String| writeln!(out, "{text}").expect("a string takes everything");
     for bad in &report.bad {
-        writeln!(out, "{}  {}", bad.cid, text::one_line(&bad.reason)).expect("a string takes everything");
+        line(format!("{}  {}", bad.cid, text::one_line(&bad.reason)));
+    }
+    for StoreDamage { file, offset, bytes, lost } in &report.damage {
+        let what = match lost {
+            true => "cannot be read: a block, a pin or a deletion is lost",
+            false => "one bit is wrong, nothing is lost",
+        };
+        line(format!("store/{file}  {bytes} bytes from byte {offset}: {what}"));
+    }
+    for pin in &report.lost_pins {
+        line(format!("{}  its pin `{}` is lost", pin.cid, text::one_line(&pin.label)));
     }
     let (checked, bad) = (text::count(report.checked_blocks, "block"), report.bad.len());
     out + &format!("checked {checked}: {bad} bad, {} repaired\n", report.repaired)

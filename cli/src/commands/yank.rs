@@ -6,7 +6,8 @@ use crate::{context::Context, control::Call, error, ui::text};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Nothing is deleted: who names the version exactly or has locked it still gets it.\n\nExample:\n  ggen \
+    after_help = "Nothing is deleted: who names the version exactly or has locked it still gets it, with a warning and the \
+                  reason. Yanked again with another reason, the version keeps that one.\n\nExample:\n  ggen \
                   marketplace p2p yank acme/http@1.2.0 --reason \"loses data on Windows\"\n  ggen marketplace p2p yank \
                   acme/http@1.2.0 --undo"
 )]
@@ -62,7 +63,9 @@ fn render(yanked: &Yanked) -> String {
         (true, false) => format!("{name} is not yanked, nothing to do\n"),
         (false, done) => {
             let done = if done { "yanked" } else { "no longer yanked:" };
-            format!("{done} {name}, announced to {}\n", text::count(yanked.announced_to, "peer"))
+            let reason = yanked.reason.as_deref().map(|reason| format!(" ({})", text::one_line(reason)));
+            let (reason, peers) = (reason.unwrap_or_default(), text::count(yanked.announced_to, "peer"));
+            format!("{done} {name}{reason}, announced to {peers}\n")
         }
     }
 }

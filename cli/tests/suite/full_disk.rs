@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -101,6 +102,45 @@ fn full_disk_stops_a_publish_and_a_fetch_and_nothing_half_written_stays() {
     home.p2p(&fetch).expect_code(0);
     assert!(tree(&out) == tree(&root));
     rehash(&home);
+}
+
+/// Fills a file system to the last byte.
+fn fill_up(ballast: &Path) {
+    let mut file = fs::File::create(ballast).unwrap();
+    for piece in [1 << 20, 4096, 1] {
+        while file.write_all(&vec![1; piece]).is_ok() {}
+    }
+}
+
+#[test]
+fn a_collection_frees_a_full_disk_with_a_daemon_and_without_one() {
+    let (alice, bob) = (Home::on_loopback(), Home::on_loopback());
+    let configuration = fs::read(bob.path().join("p2p-config.toml")).unwrap();
+    // Whoever may not mount sees the parts of it in the tests of the store.
+    let Some(disk) = SmallDisk::mount(&bob.path()) else { return };
+    fs::write(bob.path().join("p2p-config.toml"), configuration).unwrap();
+    let node = alice.start(&[]);
+    let large = alice.publish(&incompressible_package(&alice));
+    let kept = package(&bob.work().join("kept"), "kept", "1.0.0");
+    bob.publish(&kept);
+    for with_daemon in [false, true] {
+        let fetch = ["fetch", large["release"].as_str().unwrap(), "--provider", node.address()];
+        let out = bob.work().join(format!("out-{with_daemon}"));
+        bob.p2p(&[&fetch as &[&str], &["-o", out.to_str().unwrap()]].concat()).expect_code(0);
+        let _daemon = with_daemon.then(|| bob.start(&[]));
+        fill_up(&disk.ballast);
+        let collected = bob.p2p(&["--format", "json", "gc"]).expect_code(0).json();
+        assert!(collected["freed_bytes"].as_u64().unwrap() >= PACKAGE_BYTES as u64, "{collected}");
+        // The space is free for others, not only inside of the store.
+        let other = bob.path().join("other");
+        fs::write(&other, vec![1; PACKAGE_BYTES - (1 << 20)]).expect("the disk has space again");
+        fs::remove_file(other).unwrap();
+        disk.free();
+        bob.p2p(&["verify"]).expect_code(0);
+        bob.p2p(&["fetch", "acme/kept", "--offline", "-o", out.with_extension("kept").to_str().unwrap()])
+            .expect_code(0);
+    }
+    rehash(&bob);
 }
 
 #[test]

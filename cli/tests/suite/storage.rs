@@ -100,6 +100,85 @@ fn damage_is_found_named_and_mended_from_a_peer() {
     assert_eq!(tree(&bob.work().join("whole")), tree(&root));
 }
 
+/// Overwrites the record of a block in the first segment from its head on: the block is known by its CID.
+fn destroy_head(home: &Home, cid: &str) {
+    let segment = home.path().join("store/00000001.seg");
+    let (bytes, cid) = (fs::read(&segment).unwrap(), ggen_blockstore::parse_cid(cid).unwrap().to_bytes());
+    let head = |window: &[u8]| &window[8..12] == b"gSR1" && window[12] == 1 && window[32..] == cid;
+    let at = bytes.windows(32 + cid.len()).position(head).expect("the block is there") as u64;
+    File::options().write(true).open(&segment).unwrap().write_all_at(&[0; 40], at).unwrap();
+}
+
+fn remove_checkpoints(home: &Home) {
+    let files = fs::read_dir(home.path().join("store")).unwrap().map(|entry| entry.unwrap().path());
+    let checkpoints = files.filter(|path| path.extension().is_some_and(|extension| extension == "ckpt"));
+    checkpoints.for_each(|path| fs::remove_file(path).unwrap());
+}
+
+#[test]
+fn content_and_pins_whose_record_heads_are_damaged_are_found_and_mended_from_a_peer() {
+    let (alice, bob) = (Home::on_loopback(), Home::on_loopback());
+    let root = package(&alice.work().join("http"), "http", "1.2.0");
+    let mut node = alice.start(&[]);
+    let published = alice.publish(&root);
+    let _mirror = bob.start(&["--bootstrap", node.address()]);
+    bob.p2p(&["pin", "add", "acme/http"]).expect_code(0);
+    let address = bob.p2p(&["--format", "json", "status"]).json()["listen_addresses"][0].as_str().unwrap().to_owned();
+    node.kill();
+    alice.configure(&format!(
+        "mdns = false\nlisten_addresses = [\"/ip4/127.0.0.1/tcp/0\"]\nbootstrap_nodes = [\"{address}\"]\n"
+    ));
+    let json = |args: &[&str]| alice.p2p(&[&["--format", "json"], args].concat());
+    let pins = json(&["pin", "ls", "--all"]).expect_code(0).json();
+    json(&["verify"]).expect_code(0);
+
+    // The content's root is reached by a recursive pin of the release alone, which a direct one leads to first.
+    let cid = published["cid"].as_str().unwrap();
+    destroy_head(&alice, cid);
+    for without_checkpoint in [false, true] {
+        if without_checkpoint {
+            remove_checkpoints(&alice);
+        }
+        let found = alice.p2p(&["verify"]).expect_code(3);
+        assert!(found.stdout.lines().any(|line| line.starts_with(cid)), "{found:?}");
+        assert!(found.stdout.contains("store/00000001.seg"), "{found:?}");
+        assert_eq!(found.stderr.contains("ggen_damage"), without_checkpoint, "opening says so: {found:?}");
+    }
+    // And the records of all pins.
+    let segment = alice.path().join("store/00000001.seg");
+    let mut bytes = fs::read(&segment).unwrap();
+    for at in 8..bytes.len() - 24 {
+        if bytes[at..].starts_with(b"gSR1\x03") {
+            bytes[at - 8..at + 24].fill(0);
+        }
+    }
+    fs::write(&segment, bytes).unwrap();
+    remove_checkpoints(&alice);
+    let restored = alice.p2p(&["pin", "ls", "--all"]).expect_code(0);
+    assert!(restored.stderr.contains("a lost pin is set again"), "{restored:?}");
+    assert_eq!(json(&["pin", "ls", "--all"]).json(), pins);
+
+    let repaired = json(&["verify", "--repair"]).expect_code(0).json();
+    assert!(repaired["repaired"].as_u64().unwrap() > 0, "{repaired}");
+    let sound = json(&["verify"]).expect_code(0).json();
+    assert_eq!((&sound["damage"], &sound["bad"]), (&serde_json::json!([]), &serde_json::json!([])));
+    assert_eq!(json(&["pin", "ls", "--all"]).json(), pins);
+    alice.p2p(&["fetch", "acme/http", "--offline", "-o", "whole"]).expect_code(0);
+    assert_eq!(tree(&alice.work().join("whole")), tree(&root));
+}
+
+#[test]
+fn what_is_not_here_to_be_verified_is_offered_to_be_fetched() {
+    let (alice, bob) = (Home::on_loopback(), Home::on_loopback());
+    let node = alice.start(&[]);
+    alice.publish(&package(&alice.work().join("http"), "http", "1.2.0"));
+    bob.p2p(&["fetch", "acme/http", "--provider", node.address(), "-o", "out"]).expect_code(0);
+    bob.p2p(&["gc"]).expect_code(0);
+    let verify = bob.p2p(&["verify", "acme/http"]).expect_code(4);
+    assert!(verify.stderr.contains("verify acme/http --repair"), "{verify:?}");
+    assert!(!verify.stderr.contains("--offline"), "{verify:?}");
+}
+
 #[test]
 fn damage_that_nobody_can_mend_stays_reported() {
     let alice = Home::on_loopback();
@@ -230,7 +309,12 @@ fn a_publish_without_enough_replicas_exits_5_and_is_published_all_the_same() {
 fn mirror_rules_that_cannot_be_read_are_not_taken_for_none() {
     let hub = Home::on_loopback();
     hub.p2p(&["mirror", "add", "acme/http"]).expect_code(0);
-    fs::write(hub.path().join("mirror.db"), vec![7; 5000]).unwrap();
+    let damage = || fs::write(hub.path().join("mirror.db"), vec![7; 5000]).unwrap();
+    damage();
+    let mended = hub.p2p(&["mirror", "ls"]).expect_code(0);
+    assert!(mended.stdout.contains("acme/http") && mended.stderr.contains("mirror.db"), "{mended:?}");
+    damage();
+    fs::remove_file(hub.path().join("mirror.rules")).unwrap();
     let refused = hub.p2p(&["mirror", "ls"]).expect_code(1);
     assert!(refused.stderr.contains("mirror.db") && refused.stderr.contains("hint: move that file"), "{refused:?}");
     fs::remove_file(hub.path().join("mirror.db")).unwrap();

@@ -32,15 +32,60 @@ fn yanked_version_is_no_longer_chosen_and_info_says_so() {
     assert_eq!(after["version"], "1.0.0");
     let exact = bob.p2p(&["--format", "json", "fetch", "acme/http@=1.1.0", "-o", "exact"]).expect_code(0).json();
     assert_eq!(exact["version"], "1.1.0", "who names it exactly still gets it");
+    assert_eq!((&exact["yanked"], &exact["yank_reason"]), (&true.into(), &"broken".into()));
+    let warned = bob.p2p(&["fetch", "acme/http@=1.1.0", "-o", "warned"]).expect_code(0);
+    assert!(warned.stderr.contains("warning: acme/http@1.1.0 is yanked: broken\n"), "{warned:?}");
     let all = info(&["acme/http", "--versions"]);
     assert_eq!(all["version"], "1.0.0");
+    assert_eq!(all["yank_reason"], serde_json::Value::Null);
     assert_eq!(all["releases"][1]["yanked"], true);
+    assert_eq!(all["releases"][1]["yank_reason"], "broken");
     assert!(all["releases"][1]["cid"].is_string(), "{all}");
 
     let undone = alice.p2p(&["--format", "json", "yank", "acme/http@1.1.0", "--undo"]).expect_code(0).json();
     assert_eq!(undone["yanked"], false);
     let restored = bob.p2p(&["--format", "json", "fetch", "acme/http", "-o", "restored"]).expect_code(0).json();
     assert_eq!(restored["version"], "1.1.0");
+}
+
+#[test]
+fn a_package_that_is_yanked_altogether_is_shown_and_kept_as_yanked_and_not_fetched() {
+    let (alice, bob) = (Home::on_loopback(), Home::on_loopback());
+    let first = alice.start(&[]);
+    for version in ["1.0.0", "1.1.0", "2.0.0-rc.1"] {
+        alice.publish(&package(&alice.work().join(version), "http", version));
+    }
+    for (version, reason) in [("1.0.0", "old"), ("1.1.0", "a first reason"), ("1.1.0", "loses data")] {
+        let yank = alice.p2p(&["--format", "json", "yank", &format!("acme/http@{version}"), "--reason", reason]);
+        assert_eq!(yank.expect_code(0).json()["unchanged"], false, "{reason}");
+    }
+    let _second = bob.start(&["--bootstrap", first.address()]);
+    let json = |args: &[&str]| bob.p2p(&[&["--format", "json"], args].concat());
+
+    let info = json(&["info", "acme/http"]).expect_code(0).json();
+    assert_eq!(info["version"], "1.1.0", "no pre-release stands in for what is yanked");
+    assert_eq!((&info["yanked"], &info["yank_reason"]), (&true.into(), &"loses data".into()));
+    let human = bob.p2p(&["info", "acme/http"]).expect_code(0);
+    assert!(human.stdout.contains("package       acme/http@1.1.0 (yanked)\nyanked        loses data\n"), "{human:?}");
+
+    let fetch = json(&["fetch", "acme/http", "-o", "none"]).expect_code(4).json();
+    let message = fetch["error"]["message"].as_str().unwrap();
+    assert!(message.contains("every version of `acme/http` that fits `latest` is yanked"), "{fetch}");
+    assert!(fetch.to_string().contains("1.1.0 is yanked: loses data"), "{fetch}");
+    assert!(!bob.work().join("none").exists());
+
+    let pinned = bob.p2p(&["pin", "add", "acme/http"]).expect_code(0);
+    assert!(pinned.stdout.contains("/acme/http@1.1.0"), "{pinned:?}");
+    assert!(pinned.stderr.contains("is yanked: loses data"), "{pinned:?}");
+    let by_cid = json(&["info", info["cid"].as_str().unwrap()]).expect_code(0).json();
+    assert_eq!(by_cid["yank_reason"], "loses data", "{by_cid}");
+
+    // Kept as it was by a yank that gives no reason, and gone with the yank.
+    alice.p2p(&["yank", "acme/http@1.1.0"]).expect_code(0);
+    alice.p2p(&["yank", "acme/http@1.1.0", "--undo"]).expect_code(0);
+    alice.p2p(&["yank", "acme/http@1.1.0"]).expect_code(0);
+    let again = alice.p2p(&["--format", "json", "info", "acme/http@=1.1.0"]).expect_code(0).json();
+    assert_eq!((&again["yanked"], &again["yank_reason"]), (&true.into(), &serde_json::Value::Null));
 }
 
 #[test]
@@ -56,7 +101,8 @@ fn yank_and_info_work_without_a_daemon() {
     assert_eq!(by_cid["package"], "acme/http");
     assert_eq!(by_cid["here"], true);
     alice.p2p(&["yank", "acme/http@1.0.0"]).expect_code(0);
-    alice.p2p(&["info", "acme/http", "--offline"]).expect_code(4);
+    let all_yanked = alice.p2p(&["--format", "json", "info", "acme/http", "--offline"]).expect_code(0).json();
+    assert_eq!(all_yanked["yanked"], true);
     let exact = alice.p2p(&["--format", "json", "info", "acme/http@=1.0.0", "--offline"]).expect_code(0).json();
     assert_eq!(exact["yanked"], true);
 }

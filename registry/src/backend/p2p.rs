@@ -149,7 +149,13 @@ impl Registry for P2PRegistry {
     }
 
     fn get_package<'a>(&'a self, id: &'a PackageId) -> BoxFuture<'a, Result<Package>> {
-        Box::pin(async move { package_of_info(self.registry.info(self.ask(id, "", false), silent()).await?) })
+        Box::pin(async move {
+            let info = self.registry.info(self.ask(id, "", false), silent()).await?;
+            if info.yanked {
+                return Err(Failure::new(ErrorKind::NotFound, format!("every version of `{id}` is yanked")));
+            }
+            package_of_info(info)
+        })
     }
 
     fn get_package_version<'a>(&'a self, id: &'a PackageId, version: &'a Version) -> BoxFuture<'a, Result<Package>> {

@@ -30,6 +30,7 @@ use ggen_blockstore::Cid;
 use rusqlite::Connection;
 
 use crate::{
+    database,
     identity::{IdentityChain, KnownSignatures, PublisherId, Signed, Timestamp},
     index::{Equivocation, VerifiedHead},
     package::Release,
@@ -202,17 +203,42 @@ impl Catalog {
 
     fn failed(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> CatalogError {
         let path = self.path.clone();
-        move |source| CatalogError::from_sqlite(action, &path, source)
+        move |source| {
+            let error = CatalogError::from_sqlite(action, &path, source);
+            if matches!(error, CatalogError::Corrupt { .. }) {
+                note_damage(&path);
+            }
+            error
+        }
+    }
+
+    /// Whether something in the file at `path` could not be read while it was open.
+    pub(crate) fn was_damaged(path: &Path) -> bool {
+        note_of_damage(path).exists()
     }
 
     /// A stored record that does not read any more.
     fn damaged(&self, error: impl std::fmt::Display) -> CatalogError {
+        note_damage(&self.path);
         CatalogError::Corrupt { path: self.path.clone(), reason: format!("a stored record cannot be read: {error}") }
     }
 
     /// A publisher id as stored.
     fn publisher_id(&self, bytes: &[u8]) -> Result<PublisherId, CatalogError> {
         PublisherId::from_bytes(bytes).ok_or_else(|| self.damaged("not a publisher id"))
+    }
+}
+
+/// The file that says that a catalog is to be made again when it is opened next: a check of its structure does not see
+/// every damage.
+fn note_of_damage(path: &Path) -> PathBuf {
+    database::beside(path, ".is-damaged")
+}
+
+fn note_damage(path: &Path) {
+    // In memory there is no next time; where the note cannot be written, the error comes again.
+    if path != Path::new(":memory:") {
+        drop(std::fs::write(note_of_damage(path), ""));
     }
 }
 

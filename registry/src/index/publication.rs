@@ -111,7 +111,7 @@ where
     let (package, version) = (record.package.clone(), record.version.clone());
     let reference = reference(&release);
     let signatures = release.envelope().signatures().to_vec();
-    let entry = VersionEntry { version: version.clone(), release: reference, yanked: false, signatures };
+    let entry = VersionEntry { version: version.clone(), release: reference, yanked: false, reason: None, signatures };
     tree.insert(&package, entry)?;
     let action = LogAction::Release { package, version, release: reference };
     let mut publication = sign_step(state, tree, action, now)?;
@@ -120,7 +120,8 @@ where
     Ok(PublishOutcome::Published(Box::new(publication)))
 }
 
-/// Yanks a version, or takes a yank back. `None` if that is how it stands already.
+/// Yanks a version, or takes a yank back. `None` if that is how it stands already. A yanked version may be yanked again
+/// with another reason, which replaces the one before.
 ///
 /// # Errors
 /// [`PublicationError::NoSuchVersion`] for a version that is not in the publisher's catalog.
@@ -138,11 +139,13 @@ where
     let entry = tree.versions(package)?.into_iter().find(|entry| entry.version == *version);
     let (package, version) = (package.clone(), version.clone());
     let Some(mut entry) = entry else { return Err(PublicationError::NoSuchVersion { package, version }) };
-    if entry.yanked == yanked.is_some() {
+    let other_reason = yanked.as_ref().is_some_and(|reason| reason.is_some() && *reason != entry.reason);
+    if entry.yanked == yanked.is_some() && !other_reason {
         return Ok(None);
     }
     let release = entry.release;
     entry.yanked = yanked.is_some();
+    entry.reason = yanked.clone().flatten();
     tree.insert(&package, entry)?;
     let action = match yanked {
         Some(reason) => LogAction::Yank { package, version, release, reason },

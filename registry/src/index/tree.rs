@@ -8,7 +8,7 @@
 //! |---|---|
 //! | leaf | `{"leaf": [[package, versions], ...]}`, ordered by package |
 //! | branch | `{"branch": {"mask": 16 bits, "children": [one per bit set, lowest first]}}` |
-//! | versions | `{"all": [{version, release, yanked, signatures}, ...]}`, ordered by version |
+//! | versions | `{"all": [{version, release, yanked, reason?, signatures}, ...]}`, ordered by version |
 //! | many versions | `{"chunks": [{first, count, chunk}, ...]}`, each chunk a versions node |
 //!
 //! Reading is a [`Walk`]: it says which block it needs next and takes it from wherever it came. The blocks it took are

@@ -17,7 +17,7 @@ use super::{
     download::{Download, DownloadError, DownloadLimits, Entrance, Subject, Totals, Want, Wants},
     failure::{self, usage},
     peers::provision,
-    resolve::Wanted,
+    resolve::{Wanted, Yank},
 };
 use crate::{
     ErrorKind, Failure, FetchRequest, Fetched, ProviderReport, Reporter,
@@ -38,6 +38,8 @@ pub(super) struct Found {
     pub(super) release: Option<(Cid, Release)>,
     /// Whose signature on the release was checked. A CID needs none, and has none.
     pub(super) publisher: Option<PublisherId>,
+    /// The release was found by its name, and is yanked.
+    pub(super) yank: Option<Yank>,
     /// Paths of executable files.
     executables: Vec<String>,
 }
@@ -80,7 +82,7 @@ impl Operations {
         let arrivals = Arrivals::new(self.store.clone());
         let _ending = Ending(arrivals.clone());
         let mut download = self.download_into(Arc::new(arrivals.clone()), &request, reporter.clone()).await?;
-        let identified = self.identify(&mut download, target, &reporter).await?;
+        let identified = self.identify(&mut download, target, false, &reporter).await?;
         let output = Output::of(&request.to, &identified, self.config.limits.package_bytes, reporter);
         let path = output.path().to_owned();
         let written = if output.is_new_tree() && !output.is_small() {
@@ -139,23 +141,26 @@ impl Operations {
         }
     }
 
-    /// Brings everything of a target into the store, where it stays at least as long as `download`.
+    /// Brings everything of a target into the store, where it stays at least as long as `download`: to keep it, so a
+    /// yanked version will do where there is no other.
     pub(super) async fn bring(
         &self,
         download: &mut Download,
         target: Target,
         reporter: &Arc<dyn Reporter>,
     ) -> Result<Found, Failure> {
-        let identified = self.identify(download, target, reporter).await?;
+        let identified = self.identify(download, target, true, reporter).await?;
         self.complete(download, &identified).await?;
         Ok(identified.found)
     }
 
-    /// Finds out what a target is, as far as that can be said before its content is here.
+    /// Finds out what a target is, as far as that can be said before its content is here. With `yanked_too` a name of
+    /// which every version that fits is yanked means the newest of them.
     async fn identify(
         &self,
         download: &mut Download,
         target: Target,
+        yanked_too: bool,
         reporter: &Arc<dyn Reporter>,
     ) -> Result<Identified, Failure> {
         match target {
@@ -163,13 +168,13 @@ impl Operations {
             Target::Package { publisher, package, requirement } => {
                 download.about(package.to_string(), None);
                 download.name(Subject { name: package.to_string(), provision: None, signed: None });
-                let wanted = Wanted { publisher, package: &package, requirement: &requirement };
-                let release = self.resolve(download, &wanted, reporter).await?;
+                let wanted = Wanted { publisher, package: &package, requirement: &requirement, yanked_too };
+                let (release, yank) = self.resolve(download, &wanted, reporter).await?;
                 let cid = *release.cid();
                 let owner = release.record().publisher;
                 download.about(package.to_string(), Some(provision(&owner, &package)));
                 let identified = self.identify_release(download, cid, release.into_record()).await?;
-                Ok(Identified { found: Found { publisher: Some(owner), ..identified.found }, ..identified })
+                Ok(Identified { found: Found { publisher: Some(owner), yank, ..identified.found }, ..identified })
             }
             Target::Ipns { .. } => Err(usage("names under /ipns/ cannot be fetched by this version")),
         }
@@ -258,7 +263,7 @@ impl Operations {
             return self.identify_release(download, cid, release).await;
         }
         let content = descend(download, cid, path).await?;
-        let found = Found { content, release: None, publisher: None, executables: Vec::new() };
+        let found = Found { content, release: None, publisher: None, yank: None, executables: Vec::new() };
         Ok(Identified { found, manifest: None })
     }
 
@@ -283,7 +288,8 @@ impl Operations {
             return Err(Failure::new(ErrorKind::Verification, message));
         }
         let executables = self.executables(download, &release).await?;
-        let found = Found { content: release.content, release: Some((cid, release)), publisher: None, executables };
+        let (content, release) = (release.content, Some((cid, release)));
+        let found = Found { content, release, publisher: None, yank: None, executables };
         Ok(Identified { found, manifest: Some(manifest) })
     }
 
@@ -464,6 +470,8 @@ fn report(found: &Found, path: PathBuf, written: Written, download: &Download, s
         package: release.map(|release| release.package.to_string()),
         version: release.map(|release| release.version.to_string()),
         publisher: found.publisher.as_ref().map(PublisherId::to_string),
+        yanked: found.yank.is_some(),
+        yank_reason: found.yank.as_ref().and_then(|yank| yank.reason.clone()),
         path,
         files: written.exported.files,
         size_bytes: written.exported.size_bytes,

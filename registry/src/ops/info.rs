@@ -14,7 +14,7 @@ use crate::{
     ClaimInfo, ContentProvider, ErrorKind, Failure, FetchRequest, FetchTo, InfoRequest, PackageInfo, Progress,
     RecordInfo, ReleaseInfo, Reporter,
     identity::{PublisherId, Record, Timestamp},
-    index::{PublisherEntry, VersionEntry},
+    index::{PublisherEntry, VersionEntry, Walk},
     package::{Metadata, PackageId, Release, Target},
 };
 
@@ -28,6 +28,7 @@ struct Chosen {
     release: Release,
     cid: Cid,
     yanked: bool,
+    yank_reason: Option<String>,
     /// Whose signature was checked.
     publisher: Option<PublisherId>,
 }
@@ -39,7 +40,8 @@ impl Operations {
         let mut download = self.download(&as_fetch(&request), reporter.clone()).await?;
         let mut info = match target {
             Target::Package { publisher, package, requirement } => {
-                let wanted = Wanted { publisher, package: &package, requirement: &requirement };
+                let (package, requirement) = (&package, &requirement);
+                let wanted = Wanted { publisher, package, requirement, yanked_too: true };
                 self.package_info(&mut download, &wanted, &request, &reporter).await?
             }
             Target::Content { cid, path } => {
@@ -71,7 +73,8 @@ impl Operations {
     ) -> Result<bool, Failure> {
         let request = InfoRequest { target: String::new(), versions: false, providers: false, timeout, offline: false };
         let mut download = self.download(&as_fetch(&request), reporter).await?;
-        let wanted = Wanted { publisher: None, package, requirement: &crate::package::Requirement::Latest };
+        let requirement = &crate::package::Requirement::Latest;
+        let wanted = Wanted { publisher: None, package, requirement, yanked_too: true };
         let claims = self.claims_on(&mut download, &wanted).await?.claims;
         Ok(!self.claimants(package, &claims).await?.is_empty())
     }
@@ -98,7 +101,8 @@ impl Operations {
         }
         let releases = versions.iter().map(|entry| release_info(entry, &records)).collect();
         let cid = *chosen.release.cid();
-        let chosen = Chosen { release: release.into_record(), cid, yanked: chosen.yanked, publisher: Some(id) };
+        let (yanked, yank_reason) = (chosen.yanked, chosen.reason.clone());
+        let chosen = Chosen { release: release.into_record(), cid, yanked, yank_reason, publisher: Some(id) };
         let claims = self.claim_infos(wanted.package).await?;
         Ok(PackageInfo { releases, claims, ..of_release(chosen) })
     }
@@ -114,7 +118,11 @@ impl Operations {
             let (cid, record) = (*known.release.cid(), known.release.into_record());
             let package = record.package.clone();
             let publisher = Some(record.publisher);
-            let chosen = Chosen { release: record, cid, yanked: known.yanked, publisher };
+            let yank_reason = match known.yanked {
+                true => self.known_yank_reason(record.publisher, &record).await?,
+                false => None,
+            };
+            let chosen = Chosen { release: record, cid, yanked: known.yanked, yank_reason, publisher };
             let claims = self.claim_infos(&package).await?;
             return Ok(PackageInfo { claims, ..of_release(chosen) });
         }
@@ -126,7 +134,21 @@ impl Operations {
         let release = Release::from_payload(&block).map_err(|error| {
             Failure::from_error(ErrorKind::Verification, &error).while_doing(format!("{cid} is not a release"))
         })?;
-        Ok(of_release(Chosen { release, cid, yanked: false, publisher: None }))
+        Ok(of_release(Chosen { release, cid, yanked: false, yank_reason: None, publisher: None }))
+    }
+
+    /// Why a release was yanked, as far as the nodes of its publisher's catalog tree that say so are here.
+    async fn known_yank_reason(&self, publisher: PublisherId, release: &Release) -> Result<Option<String>, Failure> {
+        let known = self.with_catalog(move |catalog| catalog.publisher(&publisher)).await?;
+        let Some(head) = known.and_then(|known| known.head) else { return Ok(None) };
+        let (store, package, version) = (self.store.clone(), release.package.clone(), release.version.clone());
+        failure::blocking(move || {
+            let walk = Walk::new(&head.head().record().catalog, &package);
+            // A node that is missing or damaged hides the reason and nothing else.
+            let entries = walk.run(|cid| store.get(cid)).map(|found| found.entries).unwrap_or_default();
+            Ok(entries.into_iter().find(|entry| entry.version == version).and_then(|entry| entry.reason))
+        })
+        .await
     }
 
     /// Releases of a package that the catalog has, by CID.
@@ -194,11 +216,12 @@ fn as_fetch(request: &InfoRequest) -> FetchRequest {
 }
 
 fn of_release(chosen: Chosen) -> PackageInfo {
-    let Chosen { release, cid, yanked, publisher } = chosen;
+    let Chosen { release, cid, yanked, yank_reason, publisher } = chosen;
     let entry = ReleaseInfo {
         version: release.version.to_string(),
         release: cid.to_string(),
         yanked,
+        yank_reason: yank_reason.clone(),
         record: Some(record_info(&release)),
     };
     PackageInfo {
@@ -208,6 +231,7 @@ fn of_release(chosen: Chosen) -> PackageInfo {
         publisher: publisher.as_ref().map(PublisherId::to_string),
         cid: release.content.to_string(),
         yanked,
+        yank_reason,
         size_bytes: Some(release.size),
         files: Some(release.files),
         blocks: Some(release.blocks),
@@ -231,6 +255,7 @@ fn nameless(cid: Cid) -> PackageInfo {
         publisher: None,
         cid: cid.to_string(),
         yanked: false,
+        yank_reason: None,
         metadata: Metadata::default(),
         size_bytes: None,
         files: None,
@@ -250,6 +275,7 @@ fn release_info(entry: &VersionEntry, records: &HashMap<Cid, Release>) -> Releas
         version: entry.version.to_string(),
         release: entry.release.cid().to_string(),
         yanked: entry.yanked,
+        yank_reason: entry.reason.clone(),
         record: records.get(entry.release.cid()).map(record_info),
     }
 }

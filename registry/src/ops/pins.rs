@@ -39,6 +39,8 @@ impl Operations {
                 pins.push(Pin { label: label.clone(), cid, mode: PinMode::Direct });
             }
         }
+        let reason = found.yank.as_ref().and_then(|yank| yank.reason.clone());
+        let report = |pin| PinReport { yanked: found.yank.is_some(), yank_reason: reason.clone(), ..report(pin) };
         let reports = pins.iter().map(report).collect();
         set(self.store.clone(), pins).await?;
         Ok(reports)
@@ -222,12 +224,13 @@ fn belongs_to(store: &dyn Blockstore, release: &Cid, block: &Cid) -> bool {
     release.and_then(|release: Release| release.executables_block).is_some_and(|cid| cid.cid() == block)
 }
 
-fn report(pin: &Pin) -> PinReport {
+pub(super) fn report(pin: &Pin) -> PinReport {
     let mode = match pin.mode {
         PinMode::Direct => "direct",
         _ => "recursive",
     };
-    PinReport { cid: pin.cid.to_string(), mode: mode.to_owned(), label: pin.label.clone() }
+    let (cid, mode, label) = (pin.cid.to_string(), mode.to_owned(), pin.label.clone());
+    PinReport { cid, mode, label, yanked: false, yank_reason: None }
 }
 
 #[cfg(test)]

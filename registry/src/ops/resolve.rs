@@ -4,6 +4,8 @@
 //! highest head of every publisher. Then the publisher's own Merkle map says which versions there are, and the release
 //! that is chosen carries the publisher's signature.
 
+mod choose;
+
 use std::{
     collections::HashMap,
     sync::Arc,
@@ -13,6 +15,7 @@ use std::{
 use ggen_blockstore::{Block, Cid};
 use libp2p::PeerId;
 
+pub(super) use self::choose::choose;
 use super::{
     Operations, clock,
     download::{Download, Subject},
@@ -37,6 +40,20 @@ pub(super) struct Wanted<'a> {
     pub(super) publisher: Option<PublisherId>,
     pub(super) package: &'a PackageId,
     pub(super) requirement: &'a Requirement,
+    /// Where every version that fits is yanked, the newest of them will do: to show it or to keep it, not to use it.
+    pub(super) yanked_too: bool,
+}
+
+/// The yank of a version.
+#[derive(Clone, Debug)]
+pub(super) struct Yank {
+    pub(super) reason: Option<String>,
+}
+
+impl Yank {
+    fn of(entry: &VersionEntry) -> Option<Self> {
+        entry.yanked.then(|| Self { reason: entry.reason.clone() })
+    }
 }
 
 /// Whose a name is, and what versions of it there are.
@@ -49,13 +66,13 @@ pub(super) struct Located {
 }
 
 impl Operations {
-    /// Finds the release that a name and a requirement mean.
+    /// Finds the release that a name and a requirement mean, and how it was yanked if it was.
     pub(super) async fn resolve(
         &self,
         download: &mut Download,
         wanted: &Wanted<'_>,
         reporter: &Arc<dyn Reporter>,
-    ) -> Result<Signed<Release>, Failure> {
+    ) -> Result<(Signed<Release>, Option<Yank>), Failure> {
         let Located { publisher, versions, refused } = self.locate(download, wanted, reporter).await?;
         let chosen = choose(&versions, wanted).map_err(|failure| refused.beside(failure))?;
         let signed = publisher.head.as_ref().map(VerifiedHead::issued);
@@ -66,7 +83,7 @@ impl Operations {
         // Whose packages are used here is worth hearing of.
         let id = publisher.chain.publisher();
         self.with_catalog(move |catalog| catalog.follow(&id, clock::now())).await?;
-        Ok(release)
+        Ok((release, Yank::of(chosen)))
     }
 
     /// Finds whose a name is, and the versions there are.
@@ -511,23 +528,6 @@ fn nearest(entries: &[VersionEntry], chosen: &VersionEntry) -> Vec<Cid> {
     let at = entries.iter().position(|entry| entry.release == chosen.release).unwrap_or(entries.len());
     let (lower, higher) = entries.split_at(at);
     lower.iter().rev().chain(higher.iter().skip(1)).map(|entry| *entry.release.cid()).collect()
-}
-
-/// The newest version that fits and is not yanked; an exact requirement that only yanked ones fit names one of these.
-pub(super) fn choose<'a>(entries: &'a [VersionEntry], wanted: &Wanted<'_>) -> Result<&'a VersionEntry, Failure> {
-    let Wanted { package, requirement, .. } = wanted;
-    let newest = |requirement: &Requirement, yanked: bool| {
-        requirement.newest(entries.iter().filter(|entry| entry.yanked == yanked), |entry| &entry.version)
-    };
-    let named = || newest(requirement, true).filter(|_| requirement.is_exact());
-    newest(requirement, false).or_else(named).ok_or_else(|| {
-        let newest = match newest(&Requirement::Latest, false) {
-            Some(entry) => format!("the newest is {}", entry.version),
-            None => "none is left that is not yanked".to_owned(),
-        };
-        let message = format!("no version of `{package}` fits `{requirement}`: {newest}");
-        Failure::new(ErrorKind::NotFound, message)
-    })
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Verify: every block is hashed again, and what is damaged or missing is fetched again if that is wanted.
 //!
-//! Of the whole store every block is read and hashed, and what pins lead to must be there. Of a target only its own
+//! Of the whole store every block is read and hashed, what pins lead to must be there, and so must the records of the
+//! store's own files and the pins of what was published here. Of a target only its own
 //! blocks are; of a release its signatures count too, as far as it was named: a CID says what a thing is, not whose.
 
 mod check;
+mod pins;
 
 use std::sync::Arc;
 
@@ -17,7 +19,7 @@ use super::{
     failure::usage,
 };
 use crate::{
-    BadBlock, Failure, Reporter, VerifyReport, VerifyRequest,
+    BadBlock, ErrorKind, Failure, Reporter, StoreDamage, VerifyReport, VerifyRequest,
     identity::Record as _,
     package::{Release, Target},
 };
@@ -47,23 +49,53 @@ impl Operations {
         let mut download = self.repairing(&request, reporter.clone()).await?;
         let scope = match &request.target {
             None => Scope::Store,
-            Some(target) => self.scope(&mut download, failure::target(target)?, &reporter).await?,
+            Some(target) => {
+                let scope = self.scope(&mut download, failure::target(target)?, &reporter).await;
+                scope.map_err(|failure| hinted_at_repair(failure, target, request.repair))?
+            }
         };
         let scope = Arc::new(scope);
+        let of_store = matches!(*scope, Scope::Store);
+        let damage = if of_store { self.damage().await? } else { Vec::new() };
+        let mut lost_pins = if of_store { self.lost_pins(request.repair).await? } else { Vec::new() };
         let mut checked = self.check(&scope, &reporter).await?;
         let (blocks, mut repaired) = (checked.blocks, 0);
         if request.repair {
             for _ in 0..MAX_ROUNDS {
                 let brought = self.repair(&mut download, &checked).await?;
                 repaired += brought;
+                if of_store && brought > 0 {
+                    // A node that came back may show which pins are missing.
+                    lost_pins.extend(self.lost_pins(true).await?);
+                }
                 if checked.bad.is_empty() || brought == 0 {
                     break;
                 }
                 checked = self.check(&scope, &reporter).await?;
             }
         }
+        if request.repair && !damage.is_empty() {
+            let store = self.store.clone();
+            failure::blocking(move || store.mend().map_err(failure::store)).await?;
+        }
         let bad = checked.bad.into_iter().map(|Bad { cid, reason }| BadBlock { cid: cid.to_string(), reason });
-        Ok(VerifyReport { checked_blocks: blocks, bad: bad.collect(), repaired })
+        let lost_pins = lost_pins.iter().map(super::pins::report).collect();
+        Ok(VerifyReport { checked_blocks: blocks, bad: bad.collect(), repaired, damage, lost_pins })
+    }
+
+    /// Where the files of the store are damaged.
+    async fn damage(&self) -> Result<Vec<StoreDamage>, Failure> {
+        let store = self.store.clone();
+        failure::blocking(move || {
+            let report = |ggen_blockstore::Damage { file, bytes, is_lost }| StoreDamage {
+                file,
+                offset: bytes.start,
+                bytes: bytes.end - bytes.start,
+                lost: is_lost,
+            };
+            Ok(store.damage().map_err(failure::store)?.into_iter().map(report).collect())
+        })
+        .await
     }
 
     /// A lease on the store, and the network if it may be used.
@@ -84,8 +116,9 @@ impl Operations {
     ) -> Result<Scope, Failure> {
         let (cid, release) = match target {
             Target::Package { publisher, package, requirement } => {
-                let wanted = super::resolve::Wanted { publisher, package: &package, requirement: &requirement };
-                let signed = self.resolve(download, &wanted, reporter).await?;
+                let (package, requirement, yanked_too) = (&package, &requirement, true);
+                let wanted = super::resolve::Wanted { publisher, package, requirement, yanked_too };
+                let (signed, _) = self.resolve(download, &wanted, reporter).await?;
                 (*signed.cid(), Some(signed.into_record()))
             }
             Target::Content { cid, path } if path.is_empty() => {
@@ -135,5 +168,15 @@ impl Operations {
             Ok(sound)
         })
         .await
+    }
+}
+
+/// Nothing was looked for anywhere else, and only a repair does that.
+fn hinted_at_repair(failure: Failure, target: &str, repair: bool) -> Failure {
+    match failure.kind {
+        ErrorKind::NotFound | ErrorKind::TimedOut if !repair => {
+            failure.hinted(format!("`ggen marketplace p2p verify {target} --repair` fetches what is not here"))
+        }
+        _ => failure,
     }
 }

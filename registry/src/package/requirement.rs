@@ -76,6 +76,16 @@ impl Requirement {
         }
     }
 
+    /// Those of all versions of a package that may be picked, yanked ones among them. For `latest` pre-releases are left
+    /// out as soon as any stable version was published: that all stable ones were yanked since makes none of them one.
+    pub fn fitting<'a, T>(&self, all: impl IntoIterator<Item = T>, version: impl Fn(&T) -> &'a Version) -> Vec<T> {
+        let mut fitting: Vec<T> = all.into_iter().filter(|one| self.matches(version(one))).collect();
+        if *self == Self::Latest && fitting.iter().any(|one| version(one).pre.is_empty()) {
+            fitting.retain(|one| version(one).pre.is_empty());
+        }
+        fitting
+    }
+
     /// Picks the newest of `candidates` that will do. Of builds with the same precedence, which no publisher of today
     /// makes, it picks the one without build metadata, else the lowest: a further build changes nothing.
     pub fn newest<'a, T>(
@@ -157,6 +167,19 @@ mod tests {
     #[test]
     fn latest_takes_a_pre_release_where_there_is_nothing_else() {
         assert_eq!(pick("latest", &["0.1.0-alpha", "0.1.0-beta"]).as_deref(), Some("0.1.0-beta"));
+    }
+
+    #[test]
+    fn latest_leaves_pre_releases_out_once_there_is_a_stable_version() {
+        let fitting = |requirement: &str, versions: &[&str]| {
+            let versions: Vec<Version> = versions.iter().map(|text| text.parse().unwrap()).collect();
+            let requirement: Requirement = requirement.parse().unwrap();
+            let fitting = requirement.fitting(&versions, |version| version);
+            fitting.into_iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(fitting("latest", &["1.0.0", "1.1.0", "2.0.0-rc.1"]), ["1.0.0", "1.1.0"]);
+        assert_eq!(fitting("latest", &["2.0.0-rc.1", "2.0.0-rc.2"]), ["2.0.0-rc.1", "2.0.0-rc.2"]);
+        assert_eq!(fitting("=2.0.0-rc.1", &["1.0.0", "2.0.0-rc.1"]), ["2.0.0-rc.1"]);
     }
 
     #[test]

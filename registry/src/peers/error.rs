@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::ErrorCode;
-
 use super::{Listing, MAX_LISTED};
+use crate::database;
 
 /// Why the book of peers could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -62,11 +61,9 @@ pub enum PeerBookError {
 impl PeerBookError {
     pub(super) fn from_sqlite(action: &'static str, path: &Path, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
-        match source.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                Self::Damaged { path, reason: source.to_string() }
-            }
-            _ => Self::Sql { action, path, source: Box::new(source) },
+        match database::is_damage(&source) {
+            true => Self::Damaged { path, reason: source.to_string() },
+            false => Self::Sql { action, path, source: Box::new(source) },
         }
     }
 }

@@ -7,13 +7,15 @@ use std::{
 };
 
 use libp2p::PeerId;
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, named_params, params};
+use rusqlite::{
+    Connection, OpenFlags, OptionalExtension as _, Row, Transaction, TransactionBehavior, named_params, params,
+};
 
 use super::{
     Listing, MAX_HISTORY, MAX_PACKAGES, PeerBookError, PeerHistory, PeerRecord,
     memory::{Changes, Memory},
 };
-use crate::identity::Timestamp;
+use crate::{database, identity::Timestamp};
 
 /// Version of the tables below; stands in `user_version`.
 const SCHEMA: i64 = 1;
@@ -88,6 +90,9 @@ impl File {
             (..) => return Err(damaged("it is a database of another program".to_owned())),
         }
         transaction.commit().map_err(failed)?;
+        if let Some(reason) = database::check_if_small(&connection, path).map_err(failed)? {
+            return Err(damaged(reason));
+        }
         // NORMAL: what a loss of power takes is the advice of the last moments.
         connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;").map_err(failed)?;
         Ok(Self { connection, path: path.to_owned() })
@@ -241,8 +246,7 @@ fn unique(peers: impl Iterator<Item = PeerId>) -> Vec<PeerId> {
 /// `None` for a row that names no peer.
 fn read_record(row: &Row<'_>) -> rusqlite::Result<Option<PeerRecord>> {
     let Some(peer) = peer_id(&row.get::<_, Vec<u8>>(0)?) else { return Ok(None) };
-    let listing: Option<String> = row.get(11)?;
-    let lists = [Listing::Allowed, Listing::Denied];
+    let of_list: Option<String> = row.get(11)?;
     let addresses: String = row.get(7)?;
     Ok(Some(PeerRecord {
         successful: unsigned(row.get(1)?),
@@ -254,7 +258,7 @@ fn read_record(row: &Row<'_>) -> rusqlite::Result<Option<PeerRecord>> {
         agent: row.get(8)?,
         latency: row.get::<_, Option<i64>>(9)?.map(|latency| Duration::from_micros(unsigned(latency))),
         rate: row.get(10)?,
-        listing: lists.into_iter().find(|list| listing.as_deref() == Some(list.name())),
+        listing: of_list.as_deref().and_then(listing),
         packages: unsigned(row.get(12)?),
         ..PeerRecord::new(peer, Timestamp::from_unix(unsigned(row.get(4)?)))
     }))
@@ -272,21 +276,24 @@ fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
 }
 
-/// Renames a damaged file out of the way, with what SQLite keeps beside it, and returns its new name.
+/// Renames a damaged file out of the way, and returns its new name.
 pub(super) fn set_aside(path: &Path) -> Result<PathBuf, PeerBookError> {
-    let beside = |path: &Path, suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
-    let names = (1_u32..).map(|number| beside(path, &format!(".damaged-{number}")));
-    let target = names.into_iter().find(|name| !name.exists()).expect("some number is free");
-    for suffix in ["-wal", "-shm", ""] {
-        let file = beside(path, suffix);
-        if file.exists() {
-            std::fs::rename(&file, beside(&target, suffix))
-                .map_err(|source| PeerBookError::SetAside { path: file.clone(), source })?;
-        }
-    }
-    Ok(target)
+    database::set_aside(path).map_err(|(path, source)| PeerBookError::SetAside { path, source })
+}
+
+/// The lists of allowed and denied peers in a damaged file, as far as they can be read.
+pub(super) fn salvage(path: &Path) -> Vec<(PeerId, Listing)> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let Ok(connection) = Connection::open_with_flags(path, flags) else { return Vec::new() };
+    // The order of the rows, not of the index: either may be what is damaged.
+    let sql = "SELECT id, listing FROM peers NOT INDEXED WHERE listing IS NOT NULL";
+    let Ok(mut statement) = connection.prepare(sql) else { return Vec::new() };
+    let row = |row: &Row<'_>| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?));
+    let Ok(rows) = statement.query_map([], row) else { return Vec::new() };
+    let listed = rows.map_while(Result::ok).filter_map(|(id, name)| Some((peer_id(&id)?, listing(&name)?)));
+    listed.collect()
+}
+
+fn listing(name: &str) -> Option<Listing> {
+    [Listing::Allowed, Listing::Denied].into_iter().find(|list| list.name() == name)
 }

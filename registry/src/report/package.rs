@@ -31,7 +31,8 @@ pub struct Yanked {
 pub struct PackageInfo {
     /// `ns/name`; null for a CID that no known release names.
     pub package: Option<String>,
-    /// The version that the target means: the newest that fits and is not yanked.
+    /// The version that the target means: the newest that fits and is not yanked; where all that fit are yanked, the
+    /// newest of them.
     pub version: Option<String>,
     /// CID of its release record.
     pub release: Option<String>,
@@ -41,6 +42,9 @@ pub struct PackageInfo {
     pub cid: String,
     /// No longer to be chosen.
     pub yanked: bool,
+    /// Why it was yanked, where the publisher gave a reason.
+    #[serde(default)]
+    pub yank_reason: Option<String>,
     /// What the package says of itself.
     #[serde(flatten)]
     pub metadata: Metadata,
@@ -75,6 +79,9 @@ pub struct ReleaseInfo {
     pub release: String,
     /// No longer to be chosen.
     pub yanked: bool,
+    /// Why it was yanked, where the publisher gave a reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yank_reason: Option<String>,
     /// What its record says, where that is known; asking for all versions fetches it.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordInfo>,

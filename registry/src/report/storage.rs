@@ -22,6 +22,12 @@ pub struct PinReport {
     pub mode: String,
     /// Who wants it, and why: `user`, `release/<package>@<version>`, `mirror/...`, `record`.
     pub label: String,
+    /// What was pinned just now is a version that is yanked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub yanked: bool,
+    /// Why it was yanked, where the publisher gave a reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yank_reason: Option<String>,
 }
 
 /// What a verification found.
@@ -33,6 +39,26 @@ pub struct VerifyReport {
     pub bad: Vec<BadBlock>,
     /// Those that were, and were fetched again.
     pub repaired: u64,
+    /// Where the store's own files are damaged. After a repair: where they were, until it put them in order.
+    #[serde(default)]
+    pub damage: Vec<StoreDamage>,
+    /// Pins of what was published from this home that are lost. After a repair: those that it has set again.
+    #[serde(default)]
+    pub lost_pins: Vec<PinReport>,
+}
+
+/// A damaged place in a file of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreDamage {
+    /// Name of the file, in the directory of the store.
+    pub file: String,
+    /// Where the damaged record begins, in bytes from the start of the file.
+    pub offset: u64,
+    /// Bytes up to the next record that can be read.
+    pub bytes: u64,
+    /// What stood there is lost: a block, a pin, or that one of them was removed. Otherwise one bit is wrong, and it is
+    /// known which.
+    pub lost: bool,
 }
 
 /// A block that is damaged or missing.

@@ -66,7 +66,7 @@ pub(super) fn package_of_info(info: PackageInfo) -> Result<Package> {
 pub(super) fn packages_of_versions(info: PackageInfo) -> Result<Vec<Package>> {
     let PackageInfo { package, publisher, releases, .. } = info;
     let of_release = |entry: ReleaseInfo| {
-        let ReleaseInfo { version, release, yanked, record } = entry;
+        let ReleaseInfo { version, release, yanked, record, .. } = entry;
         let record = record
             .ok_or_else(|| Failure::new(ErrorKind::Failed, format!("the record of version {version} was not read")))?;
         Ok(Package {

@@ -43,7 +43,8 @@ impl Intake<'_> {
         Ok(())
     }
 
-    /// The release that a search shows: the latest that is not yanked, else the latest.
+    /// The release that a search shows: the latest that is not yanked, else the latest. A pre-release only where no stable
+    /// version was ever published.
     fn latest(&self, publisher: &PublisherId, package: &PackageId) -> Result<Option<Signed<Release>>, CatalogError> {
         let mut statement = self
             .transaction
@@ -60,10 +61,11 @@ impl Intake<'_> {
             let version: Version = version.parse().map_err(|error| self.catalog.damaged(error))?;
             candidates.push((cid, version, yanked));
         }
-        let available = candidates.iter().filter(|(_, _, yanked)| !yanked);
+        let fitting = Requirement::Latest.fitting(&candidates, |candidate| &candidate.1);
+        let available = fitting.iter().copied().filter(|(_, _, yanked)| !yanked);
         let latest = Requirement::Latest
             .newest(available, |candidate| &candidate.1)
-            .or_else(|| Requirement::Latest.newest(&candidates, |candidate| &candidate.1));
+            .or_else(|| Requirement::Latest.newest(fitting.iter().copied(), |candidate| &candidate.1));
         let Some((cid, ..)) = latest else { return Ok(None) };
         let envelope: Option<Vec<u8>> =
             self.read("SELECT envelope FROM releases WHERE cid = ?1", params![cid], |row| row.get(0))?;

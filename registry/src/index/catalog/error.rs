@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
-use crate::identity::RecordError;
+use crate::{database, identity::RecordError};
 
 /// Why the catalog could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -74,9 +74,7 @@ impl CatalogError {
         let path = path.to_owned();
         match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { path },
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                Self::Corrupt { path, reason: source.to_string() }
-            }
+            _ if database::is_damage(&source) => Self::Corrupt { path, reason: source.to_string() },
             _ => Self::Sql { action, path, source: Box::new(source) },
         }
     }

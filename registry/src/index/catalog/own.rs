@@ -72,7 +72,8 @@ impl Intake<'_> {
             LogAction::Release { .. } | LogAction::Advisory { .. } | LogAction::Rotation { .. } => return Ok(()),
         };
         self.set_proven(&chain.publisher(), package, publication.head.order(), None)?;
-        let flag = VersionEntry { version: version.clone(), release: *release, yanked, signatures: Vec::new() };
+        let (version, reason, signatures) = (version.clone(), None, Vec::new());
+        let flag = VersionEntry { version, release: *release, yanked, reason, signatures };
         self.take_flags(&chain.publisher(), package, &[flag])
     }
 }

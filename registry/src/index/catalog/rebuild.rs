@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::{
+    database,
     identity::{Envelope, IdentityChain, RecordKind, Signed, Timestamp},
     index::{
         Catalog, CatalogError, LogEntry,
@@ -43,6 +44,8 @@ impl Catalog {
     ) -> Result<(Self, u64), CatalogError> {
         move_aside(path)?;
         let catalog = Self::open(path)?;
+        // Only now: a rebuilding that fails is tried again.
+        drop(std::fs::remove_file(super::note_of_damage(path)));
         let mut refused = 0;
         for records in records {
             refused += catalog.in_transaction(now, |intake| intake.take_stored(&records))?;
@@ -110,28 +113,11 @@ impl Intake<'_> {
     }
 }
 
-/// Renames a damaged file out of the way, with what SQLite keeps beside it.
+/// Renames a damaged file out of the way.
 fn move_aside(path: &Path) -> Result<(), CatalogError> {
-    let beside = |suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        std::path::PathBuf::from(name)
-    };
-    let io = |action, path: &Path| {
-        let path = path.to_owned();
-        move |source| CatalogError::Io { action, path, source }
-    };
-    if !path.exists() {
-        return Ok(());
-    }
-    let free = (1_u32..).map(|number| beside(&format!(".damaged-{number}"))).find(|candidate| !candidate.exists());
-    let target = free.expect("some number is free");
-    for suffix in ["-wal", "-shm", ""] {
-        let (file, mut moved) = (beside(suffix), target.clone().into_os_string());
-        moved.push(suffix);
-        if file.exists() {
-            std::fs::rename(&file, moved).map_err(io("move aside", &file))?;
-        }
+    if path.exists() {
+        let io = |(path, source)| CatalogError::Io { action: "move aside", path, source };
+        database::set_aside(path).map_err(io)?;
     }
     Ok(())
 }

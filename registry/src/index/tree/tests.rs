@@ -15,6 +15,7 @@ fn entry(version: &str, content: u64) -> VersionEntry {
         version: version.parse().unwrap(),
         release: RecordCid::new(*release.cid()).unwrap(),
         yanked: false,
+        reason: None,
         signatures: Vec::new(),
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     identity::{MAX_SIGNATURES, RecordCid, Signature},
     index::{
-        TreeError,
+        MAX_REASON_BYTES, TreeError,
         tree::{MAX_VERSION_CHUNKS, NODE_VERSIONS, broken, read_block, write_block},
     },
     package::{MAX_VERSION_CHARS, PackageId, Requirement},
@@ -23,6 +23,10 @@ pub struct VersionEntry {
     pub release: RecordCid,
     /// No longer to be chosen, except by those who have locked it.
     pub yanked: bool,
+    /// Why it was yanked, for people: at most [`MAX_REASON_BYTES`](crate::index::MAX_REASON_BYTES). Only of a yanked
+    /// version; catalogs of former versions of this program never have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The release's signatures: with its block they make the envelope.
     pub signatures: Vec<Signature>,
 }
@@ -74,7 +78,9 @@ pub(super) fn read_versions(cid: &Cid, data: &[u8], chunk: bool) -> Result<Versi
 }
 
 fn is_bounded(entry: &VersionEntry) -> bool {
-    entry.signatures.len() <= MAX_SIGNATURES && entry.version.to_string().len() <= MAX_VERSION_CHARS
+    entry.signatures.len() <= MAX_SIGNATURES
+        && entry.version.to_string().len() <= MAX_VERSION_CHARS
+        && entry.reason.as_ref().is_none_or(|reason| entry.yanked && reason.len() <= MAX_REASON_BYTES)
 }
 
 /// Writes the nodes of `entries`, which are ordered by version and at least one. The first block is the top.

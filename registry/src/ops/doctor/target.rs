@@ -89,7 +89,7 @@ impl Operations {
     ) -> Progress<()> {
         let subject = match target {
             Target::Package { publisher, package, requirement } => {
-                let wanted = Wanted { publisher, package: &package, requirement: &requirement };
+                let wanted = Wanted { publisher, package: &package, requirement: &requirement, yanked_too: false };
                 self.check_name(download, &wanted, stages).await?
             }
             Target::Content { cid, .. } => {

@@ -1,7 +1,9 @@
 //! What a mirror remembers: its rules, the releases that they are about, and the claims that it tells again.
 //!
 //! One SQLite file, `mirror.db` in the home, apart from the catalog: that can be made again from signed records, an
-//! operator's choice cannot.
+//! operator's choice cannot. The rules therefore stand in a copy too (`copy`).
+
+mod copy;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,13 +12,15 @@ use std::{
     time::Duration,
 };
 
-use ggen_blockstore::Cid;
+use ggen_blockstore::{Cid, DAMAGE};
 use rusqlite::{Connection, Params, Row, params};
 use semver::Version;
 
+use self::copy::{Copy, Rules};
 use super::plan::Candidate;
 use crate::{
-    MAX_RULES, MirrorRule,
+    MAX_RULES, MirrorRule, database,
+    home::HomeError,
     identity::{PublisherId, Timestamp},
     index::Claim,
     package::PackageId,
@@ -63,6 +67,9 @@ const MEANINGS: &str = "
     ) STRICT;
 ";
 
+const SET_RULE: &str = "INSERT OR REPLACE INTO rules (what, versions, max_bytes) VALUES (?1, ?2, ?3)";
+const SET_MEANING: &str = "INSERT OR IGNORE INTO meanings (what, publisher) VALUES (?1, ?2)";
+
 /// Why the book cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BookError {
@@ -73,6 +80,14 @@ pub(crate) enum BookError {
         #[source]
         source: rusqlite::Error,
     },
+    #[error("cannot set `{}` aside", path.display())]
+    SetAside {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the copy of the mirror's rules is not kept")]
+    Copy(#[source] HomeError),
     #[error("the mirror's database `{}` is damaged: {reason}", path.display())]
     Damaged { path: PathBuf, reason: String },
     #[error("the mirror's database `{}` has schema {found}, this program knows {SCHEMA}", path.display())]
@@ -81,17 +96,58 @@ pub(crate) enum BookError {
     TooMany,
 }
 
+impl BookError {
+    fn from_sqlite(action: &'static str, path: &Path, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match database::is_damage(&source) {
+            true => Self::Damaged { path, reason: source.to_string() },
+            false => Self::Sqlite { action, path, source },
+        }
+    }
+}
+
 /// The database; see the module. All methods block.
 #[derive(Debug)]
 pub(crate) struct Book {
     connection: Mutex<Connection>,
     path: PathBuf,
+    /// None in memory.
+    copy: Option<Copy>,
 }
 
 impl Book {
-    /// Opens the book at `path`, which is made if it is not there; one at `:memory:` is gone with the process.
+    /// Opens the book at `path`, which is made if it is not there; one at `:memory:` is gone with the process. A damaged
+    /// one is set aside and made again with the rules of their copy, which counts wherever the two differ.
+    ///
+    /// # Errors
+    /// A damaged book without a sound copy of its rules; one of a newer program; what the system refuses.
     pub(crate) fn open(path: &Path) -> Result<Self, BookError> {
-        let failed = |source| BookError::Sqlite { action: "open", path: path.to_owned(), source };
+        let copy = Copy::beside(path);
+        let kept = copy.as_ref().and_then(Copy::read);
+        match (Self::open_sound(path), kept) {
+            (Ok(book), kept) => {
+                let book = Self { copy, ..book };
+                book.compare(kept)?;
+                Ok(book)
+            }
+            (Err(error @ BookError::Damaged { .. }), Some(kept)) => {
+                let io = |(path, source)| BookError::SetAside { path, source };
+                let aside = database::set_aside(path).map_err(io)?;
+                tracing::warn!(
+                    target: DAMAGE, %error, aside = %aside.display(), rules = kept.rules.len(),
+                    "the mirror's database is made again with its rules; what it holds is found by its pins"
+                );
+                let book = Self { copy, ..Self::open_sound(path)? };
+                book.take_over(&kept)?;
+                Ok(book)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Opens a book that can be read, without a copy.
+    fn open_sound(path: &Path) -> Result<Self, BookError> {
+        let failed = |source| BookError::from_sqlite("open", path, source);
         let connection = Connection::open(path).map_err(failed)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
@@ -104,8 +160,68 @@ impl Book {
             SCHEMA => {}
             found => return Err(BookError::Newer { path: path.to_owned(), found }),
         }
+        if let Some(reason) = database::check_if_small(&connection, path).map_err(failed)? {
+            return Err(BookError::Damaged { path: path.to_owned(), reason });
+        }
         connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;").map_err(failed)?;
-        Ok(Self { connection: Mutex::new(connection), path: path.to_owned() })
+        let book = Self { connection: Mutex::new(connection), path: path.to_owned(), copy: None };
+        // What no check of the structure sees: values that are none.
+        book.rules()?;
+        book.meanings()?;
+        book.releases()?;
+        Ok(book)
+    }
+
+    /// Brings rules and copy in line when the book is opened.
+    fn compare(&self, kept: Option<Rules>) -> Result<(), BookError> {
+        let here = self.rules_here()?;
+        match kept {
+            Some(kept) if kept == here => Ok(()),
+            Some(kept) => {
+                tracing::warn!(
+                    target: DAMAGE, path = %self.path.display(), rules = kept.rules.len(),
+                    "the rules in the mirror's database are not those of their copy, which has a checksum: the copy counts"
+                );
+                self.take_over(&kept)
+            }
+            None if here == Rules::default() => Ok(()),
+            None => self.write_copy(&here),
+        }
+    }
+
+    /// Puts the rules of a copy in the place of those that are here.
+    fn take_over(&self, kept: &Rules) -> Result<(), BookError> {
+        let mut connection = self.lock();
+        let run = || -> rusqlite::Result<()> {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch("DELETE FROM rules; DELETE FROM meanings;")?;
+            for MirrorRule { what, versions, max_bytes } in &kept.rules {
+                let max_bytes = max_bytes.map(u64::cast_signed);
+                transaction.execute(SET_RULE, params![what.to_string(), versions, max_bytes])?;
+            }
+            for (what, publisher) in &kept.meanings {
+                transaction.execute(SET_MEANING, params![what, publisher.to_bytes()])?;
+            }
+            transaction.commit()
+        };
+        let mut run = run;
+        run().map_err(self.failed("write"))
+    }
+
+    fn rules_here(&self) -> Result<Rules, BookError> {
+        Ok(Rules { rules: self.rules()?, meanings: self.meanings()? })
+    }
+
+    /// Writes the copy as the rules are about to be: what is in the copy is meant, should the process die before the
+    /// database has it too.
+    fn copy_changed(&self, change: impl FnOnce(&mut Rules)) -> Result<(), BookError> {
+        let mut rules = self.rules_here()?;
+        change(&mut rules);
+        self.write_copy(&rules)
+    }
+
+    fn write_copy(&self, rules: &Rules) -> Result<(), BookError> {
+        self.copy.as_ref().map_or(Ok(()), |copy| copy.write(rules)).map_err(BookError::Copy)
     }
 
     /// The rules, ordered by what they are about.
@@ -129,14 +245,18 @@ impl Book {
         if others.first().is_some_and(|count| *count >= MAX_RULES as i64) {
             return Err(BookError::TooMany);
         }
-        let sql = "INSERT OR REPLACE INTO rules (what, versions, max_bytes) VALUES (?1, ?2, ?3)";
-        self.write(sql, params![what, rule.versions, rule.max_bytes.map(u64::cast_signed)])?;
+        self.copy_changed(|rules| {
+            rules.rules.retain(|other| other.what != rule.what);
+            rules.rules.push(rule.clone());
+        })?;
+        self.write(SET_RULE, params![what, rule.versions, rule.max_bytes.map(u64::cast_signed)])?;
         Ok(())
     }
 
     /// Drops the rule about `what` and says whether there was one.
     pub(crate) fn drop_rule(&self, what: &str) -> Result<bool, BookError> {
         self.forget_meaning(what)?;
+        self.copy_changed(|rules| rules.rules.retain(|rule| rule.what.to_string() != what))?;
         Ok(self.write("DELETE FROM rules WHERE what = ?1", params![what])? > 0)
     }
 
@@ -149,13 +269,18 @@ impl Book {
 
     /// Keeps whose a bare name is: who claims it later does not get it.
     pub(crate) fn set_meaning(&self, what: &str, publisher: &PublisherId) -> Result<(), BookError> {
-        let sql = "INSERT OR IGNORE INTO meanings (what, publisher) VALUES (?1, ?2)";
-        self.write(sql, params![what, publisher.to_bytes()])?;
+        self.copy_changed(|rules| {
+            rules.meanings.entry(what.to_owned()).or_insert(*publisher);
+        })?;
+        self.write(SET_MEANING, params![what, publisher.to_bytes()])?;
         Ok(())
     }
 
     /// Forgets whose a bare name is.
     pub(crate) fn forget_meaning(&self, what: &str) -> Result<(), BookError> {
+        self.copy_changed(|rules| {
+            rules.meanings.remove(what);
+        })?;
         self.write("DELETE FROM meanings WHERE what = ?1", params![what])?;
         Ok(())
     }
@@ -326,7 +451,7 @@ impl Book {
 
     fn failed(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> BookError {
         let path = self.path.clone();
-        move |source| BookError::Sqlite { action, path: path.clone(), source }
+        move |source| BookError::from_sqlite(action, &path, source)
     }
 
     fn damaged(&self, reason: impl std::fmt::Display) -> BookError {
@@ -380,6 +505,36 @@ mod tests {
         assert_eq!(book.meanings().unwrap().len(), 1);
         assert!(book.drop_rule("acme/*").unwrap() && !book.drop_rule("acme/*").unwrap());
         assert_eq!(book.meanings().unwrap(), BTreeMap::new(), "a rule that is made anew finds out anew");
+    }
+
+    #[test]
+    fn a_damaged_book_is_made_again_with_the_rules_of_its_copy_and_refused_without_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mirror.db");
+        let rule = MirrorRule { what: "acme/*".parse().unwrap(), versions: Some(3), max_bytes: None };
+        let publisher = candidate("acme/http", "1.0.0", 10).publisher;
+        {
+            let book = Book::open(&path).unwrap();
+            book.set_rule(&rule).unwrap();
+            book.set_rule(&MirrorRule { what: "all".parse().unwrap(), ..rule.clone() }).unwrap();
+            book.set_meaning("acme/*", &publisher).unwrap();
+            assert!(book.drop_rule("all").unwrap());
+        }
+        // A bit that no check of the structure sees: another rule.
+        Connection::open(&path).unwrap().execute_batch("UPDATE rules SET what = 'abme/*'").unwrap();
+        assert_eq!(Book::open(&path).unwrap().rules().unwrap(), std::slice::from_ref(&rule));
+        for damage in [vec![7; 5000], Vec::from(*b"SQLite format 3")] {
+            std::fs::write(&path, damage).unwrap();
+            let book = Book::open(&path).unwrap();
+            assert_eq!(book.rules().unwrap(), std::slice::from_ref(&rule));
+            assert_eq!(book.meanings().unwrap(), BTreeMap::from([("acme/*".to_owned(), publisher)]));
+        }
+        assert!(dir.path().join("mirror.db.damaged-2").exists());
+        std::fs::write(dir.path().join("mirror.rules"), "nothing").unwrap();
+        assert_eq!(Book::open(&path).unwrap().rules().unwrap().len(), 1, "the copy is written again");
+        std::fs::write(dir.path().join("mirror.rules"), "nothing").unwrap();
+        std::fs::write(&path, vec![7; 5000]).unwrap();
+        assert!(matches!(Book::open(&path), Err(BookError::Damaged { .. })));
     }
 
     #[test]

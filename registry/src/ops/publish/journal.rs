@@ -25,7 +25,7 @@ pub(crate) const ADDED: &str = "step/added/";
 const REPLACED: &str = "step/replaced/";
 
 /// Label of the pins of a release.
-pub(super) fn release_label(release: &Release) -> String {
+pub(in crate::ops) fn release_label(release: &Release) -> String {
     format!("release/{}@{}", release.package, release.version)
 }
 

@@ -129,6 +129,7 @@ fn entries(versions: &[&str]) -> Vec<VersionEntry> {
             version: text.trim_end_matches('-').parse().unwrap(),
             release: RecordCid::new(*block.cid()).unwrap(),
             yanked: text.ends_with('-'),
+            reason: None,
             signatures: Vec::new(),
         }
     };
@@ -138,7 +139,7 @@ fn entries(versions: &[&str]) -> Vec<VersionEntry> {
 #[track_caller]
 fn chosen(requirement: &str, versions: &[&str], expected: Option<&str>) {
     let (package, requirement) = ("acme/http".parse().unwrap(), requirement.parse().unwrap());
-    let wanted = Wanted { publisher: None, package: &package, requirement: &requirement };
+    let wanted = Wanted { publisher: None, package: &package, requirement: &requirement, yanked_too: false };
     let entries = entries(versions);
     let chosen = choose(&entries, &wanted).ok().map(|entry| entry.version.to_string());
     assert_eq!(chosen.as_deref(), expected, "{requirement} of {versions:?}");

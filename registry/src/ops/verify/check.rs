@@ -218,7 +218,12 @@ struct Tree<'a> {
     /// What is found is retained, before it is read.
     retains: bool,
     /// What was looked at, as 128-bit keyed fingerprints.
-    seen: HashSet<(u64, u64)>,
+    visited: HashSet<(u64, u64)>,
+    /// What was read for its links. A block that a direct pin leads to is looked at and not followed; a recursive pin
+    /// that leads to it later follows it.
+    followed: HashSet<(u64, u64)>,
+    /// What `bad` names.
+    noted: HashSet<(u64, u64)>,
     keys: (RandomState, RandomState),
     bad: Vec<Bad>,
     roots: Vec<Cid>,
@@ -227,19 +232,25 @@ struct Tree<'a> {
 impl<'a> Tree<'a> {
     fn new(store: &'a dyn Blockstore, known: HashSet<Multihash>) -> Self {
         let keys = (RandomState::new(), RandomState::new());
-        Self { store, known, retains: false, seen: HashSet::new(), keys, bad: Vec::new(), roots: Vec::new() }
+        let [visited, followed, noted] = [(); 3].map(|()| HashSet::new());
+        Self { store, known, retains: false, visited, followed, noted, keys, bad: Vec::new(), roots: Vec::new() }
     }
 
-    /// Passes every block that is there to `found`.
+    /// Passes every block that is there to `found`, once.
     fn walk(&mut self, root: Cid, whole: bool, found: &mut dyn FnMut(Cid)) -> Result<()> {
         let mut stack = vec![root];
         let mut hurt = false;
         while let Some(cid) = stack.pop() {
-            let key = self.key(&cid);
-            if identity_data(&cid).is_some() || !self.seen.insert(key) {
+            if identity_data(&cid).is_some() {
                 continue;
             }
+            let key = self.key(&cid);
+            let is_new = self.visited.insert(key);
             let follow = whole && may_have_links(&cid);
+            let is_done = if follow { !self.followed.insert(key) } else { !is_new };
+            if is_done {
+                continue;
+            }
             if self.known.contains(cid.hash()) {
                 hurt = true;
                 continue;
@@ -249,10 +260,11 @@ impl<'a> Tree<'a> {
             }
             let there = if follow { self.node(&cid, &mut stack)? } else { present(self.store, &cid)? };
             match there {
-                None => found(cid),
+                None if is_new => found(cid),
+                None => {}
                 Some(reason) => {
                     hurt = true;
-                    if self.bad.len() < MAX_BAD {
+                    if self.bad.len() < MAX_BAD && self.noted.insert(key) {
                         self.bad.push(Bad { cid, reason });
                     }
                 }
@@ -268,7 +280,9 @@ impl<'a> Tree<'a> {
     fn forget(&mut self, (bad, roots): (usize, usize)) {
         for gone in self.bad.split_off(bad) {
             let key = self.key(&gone.cid);
-            self.seen.remove(&key);
+            for set in [&mut self.visited, &mut self.followed, &mut self.noted] {
+                set.remove(&key);
+            }
         }
         self.roots.truncate(roots);
     }

@@ -44,6 +44,33 @@ fn what_pins_lead_to_and_is_not_there_is_found_with_its_root() {
 }
 const QUIET: fn(Progress) = |_| {};
 
+/// As a release is: its record is pinned alone among the publisher's records, and with all it names as a release.
+#[test]
+fn what_a_direct_pin_leads_to_is_followed_where_a_recursive_pin_leads_there_too() {
+    for labels in [["record", "release"], ["release", "record"]] {
+        let store = MemoryBlockstore::new();
+        let (kept, lost) = (leaf(&store, "kept"), leaf(&store, "lost"));
+        let inner = node(&store, &[kept, lost]);
+        let root = node(&store, &[inner]);
+        let modes = [PinMode::Direct, PinMode::Recursive];
+        // Pins are walked in the order of their labels.
+        for (label, mode) in labels.into_iter().zip(modes) {
+            store.pin(Pin { label: label.to_owned(), cid: root, mode }).unwrap();
+        }
+        store.pin(Pin { label: "another".to_owned(), cid: inner, mode: PinMode::Direct }).unwrap();
+        assert_eq!(check_all(&store, &QUIET).unwrap().bad, []);
+        store.delete_many(&[lost]).unwrap();
+        let checked = check_all(&store, &QUIET).unwrap();
+        assert_eq!(checked.bad, [Bad { cid: lost, reason: MISSING.to_owned() }], "{labels:?}");
+        assert_eq!(checked.roots, [root]);
+        store.delete_many(&[inner]).unwrap();
+        let checked = check_all(&store, &QUIET).unwrap();
+        assert_eq!(checked.bad, [Bad { cid: inner, reason: MISSING.to_owned() }], "named once");
+        assert_eq!(check_dags(&store, &[root], &[root, inner], &QUIET).unwrap().bad.len(), 1);
+        assert_eq!(check_dags(&store, &[root], &[kept], &QUIET).unwrap().blocks, 2, "root and the leaf beside it");
+    }
+}
+
 #[test]
 fn what_goes_while_the_store_is_checked_is_not_missing() {
     let memory = MemoryBlockstore::new();

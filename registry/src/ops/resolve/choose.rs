@@ -1,0 +1,101 @@
+//! Which version a name and a requirement mean.
+
+use super::Wanted;
+use crate::{ErrorKind, Failure, index::VersionEntry, package::Requirement};
+
+/// Most yanked versions that an error names.
+const MAX_NAMED: usize = 5;
+
+/// The newest version that fits and is not yanked. A yanked one is chosen if the requirement names it exactly, or if
+/// [`Wanted::yanked_too`] says so and there is no other.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] where no version fits, or every one that does is yanked.
+pub(in crate::ops) fn choose<'a>(
+    entries: &'a [VersionEntry],
+    wanted: &Wanted<'_>,
+) -> Result<&'a VersionEntry, Failure> {
+    let Wanted { package, requirement, yanked_too, .. } = wanted;
+    let fitting = requirement.fitting(entries, |entry| &entry.version);
+    let newest = |yanked: bool| {
+        requirement.newest(fitting.iter().copied().filter(|entry| entry.yanked == yanked), |entry| &entry.version)
+    };
+    let named = || newest(true).filter(|_| requirement.is_exact());
+    let chosen = newest(false).or_else(named);
+    match chosen.or_else(|| newest(true)) {
+        Some(entry) if chosen.is_some() || *yanked_too => Ok(entry),
+        Some(yanked) => Err(all_yanked(&fitting, yanked, wanted)),
+        None => {
+            let others = entries.iter().filter(|entry| !entry.yanked);
+            let newest = match Requirement::Latest.newest(others, |entry| &entry.version) {
+                Some(entry) => format!("the newest is {}", entry.version),
+                None => "every version of it is yanked".to_owned(),
+            };
+            let message = format!("no version of `{package}` fits `{requirement}`: {newest}");
+            Err(Failure::new(ErrorKind::NotFound, message))
+        }
+    }
+}
+
+fn all_yanked(fitting: &[&VersionEntry], newest: &VersionEntry, wanted: &Wanted<'_>) -> Failure {
+    let Wanted { package, requirement, .. } = wanted;
+    let message = format!("every version of `{package}` that fits `{requirement}` is yanked");
+    let causes = fitting.iter().rev().take(MAX_NAMED).map(|entry| match &entry.reason {
+        Some(reason) => format!("{} is yanked: {reason}", entry.version),
+        None => format!("{} is yanked", entry.version),
+    });
+    let failure = Failure { causes: causes.collect(), ..Failure::new(ErrorKind::NotFound, message) };
+    failure.hinted(format!(
+        "a yanked version is fetched if it is named exactly: `ggen marketplace p2p fetch {package}@={}`",
+        newest.version
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use ggen_blockstore::Block;
+
+    use super::*;
+    use crate::identity::RecordCid;
+
+    /// Versions, lowest first; those with a reason are yanked.
+    fn entries(versions: &[(&str, Option<&str>)]) -> Vec<VersionEntry> {
+        let entry = |(version, reason): &(&str, Option<&str>)| VersionEntry {
+            version: version.parse().unwrap(),
+            release: RecordCid::new(*Block::dag_cbor(version.as_bytes().to_vec()).unwrap().cid()).unwrap(),
+            yanked: reason.is_some(),
+            reason: reason.map(str::to_owned),
+            signatures: Vec::new(),
+        };
+        versions.iter().map(entry).collect()
+    }
+
+    fn pick(requirement: &str, yanked_too: bool, entries: &[VersionEntry]) -> Result<String, Failure> {
+        let (package, requirement) = ("acme/x".parse().unwrap(), requirement.parse::<Requirement>().unwrap());
+        let wanted = Wanted { publisher: None, package: &package, requirement: &requirement, yanked_too };
+        choose(entries, &wanted).map(|entry| entry.version.to_string())
+    }
+
+    #[test]
+    fn a_pre_release_is_not_chosen_because_all_stable_versions_are_yanked() {
+        let entries = entries(&[("1.0.0", Some("broken")), ("1.1.0", Some("worse")), ("2.0.0-rc.1", None)]);
+        for requirement in ["latest", "^1", "*"] {
+            let failure = pick(requirement, false, &entries).unwrap_err();
+            assert_eq!(failure.kind, ErrorKind::NotFound);
+            assert!(failure.message.contains("every version of `acme/x` that fits"), "{failure:?}");
+            assert!(failure.causes[0].contains("1.1.0 is yanked: worse"), "{failure:?}");
+            assert_eq!(pick(requirement, true, &entries).unwrap(), "1.1.0");
+        }
+        assert_eq!(pick("=2.0.0-rc.1", false, &entries).unwrap(), "2.0.0-rc.1");
+        assert_eq!(pick("=1.0.0", false, &entries).unwrap(), "1.0.0");
+    }
+
+    #[test]
+    fn a_requirement_that_nothing_fits_is_not_answered_with_yanks() {
+        let entries = entries(&[("1.0.0", Some("broken"))]);
+        for yanked_too in [false, true] {
+            let failure = pick("^2", yanked_too, &entries).unwrap_err();
+            assert!(failure.message.contains("no version of `acme/x` fits `^2`"), "{failure:?}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Pins that must be there: those of what was published from this home, as its catalog has it.
+
+use std::collections::BTreeSet;
+
+use ggen_blockstore::{Block, Blockstore, Cid, Pin, PinMode};
+
+use crate::{
+    Failure,
+    identity::{PublisherId, RecordCid},
+    index::{Catalog, LogAction, TreeListing, Walk},
+    ops::{
+        Operations, failure,
+        pins::pins_of_release,
+        publish::{RECORD, release_label},
+    },
+};
+
+impl Operations {
+    /// Pins of what was published here that are gone. With `set` they are set again; what they lead to may be missing.
+    pub(super) async fn lost_pins(&self, set: bool) -> Result<Vec<Pin>, Failure> {
+        let (store, catalog, publishers) = (self.store.clone(), self.catalog.clone(), self.own_publishers()?);
+        failure::blocking(move || {
+            let there: BTreeSet<Pin> = store.pins().into_iter().collect();
+            let mut lost = BTreeSet::new();
+            for publisher in &publishers {
+                let expected = expected_pins(&*store, &catalog, publisher)?;
+                lost.extend(expected.into_iter().filter(|pin| !there.contains(pin)));
+            }
+            if set && !lost.is_empty() {
+                lost.iter().try_for_each(|pin| store.pin(pin.clone())).map_err(failure::store)?;
+                store.sync().map_err(failure::store)?;
+            }
+            Ok(lost.into_iter().collect())
+        })
+        .await
+    }
+
+    /// Sets the pins of what was published here again, after opening the store found that records were lost. What cannot
+    /// be known here comes with `verify --repair`.
+    pub(crate) async fn restore_pins(&self) -> Result<(), Failure> {
+        for pin in self.lost_pins(true).await? {
+            tracing::warn!(target: ggen_blockstore::DAMAGE, label = pin.label, cid = %pin.cid, "a lost pin is set again");
+        }
+        Ok(())
+    }
+
+    fn own_publishers(&self) -> Result<Vec<PublisherId>, Failure> {
+        Ok(self.keys.publishers()?.iter().map(|keys| keys.chain.publisher()).collect())
+    }
+}
+
+/// The pins that publishing has set and nothing takes away, as far as what they are about is known here.
+fn expected_pins(store: &dyn Blockstore, catalog: &Catalog, publisher: &PublisherId) -> Result<BTreeSet<Pin>, Failure> {
+    let log = catalog.log(publisher, 0, usize::MAX).map_err(failure::catalog)?;
+    let (Some(last), Some(known)) = (log.last(), catalog.publisher(publisher).map_err(failure::catalog)?) else {
+        return Ok(BTreeSet::new());
+    };
+    let identity = known.chain.blocks().map_err(failure::failed)?;
+    let mut records: BTreeSet<Cid> = identity.iter().map(|block| *block.cid()).collect();
+    records.extend(log.iter().map(|entry| *entry.cid()));
+    // A head that was signed elsewhere stands for what was not published from here.
+    if let Some(head) = known.head.filter(|head| head.head().record().log.cid() == last.cid()) {
+        records.insert(*head.head().cid());
+        records.extend(tree(store, head.head().record().catalog));
+    }
+    let record = |cid| Pin { label: RECORD.to_owned(), cid, mode: PinMode::Direct };
+    let mut pins: BTreeSet<Pin> = records.into_iter().map(record).collect();
+    for entry in &log {
+        let LogAction::Release { release, .. } = &entry.record().action else { continue };
+        if let Some(known) = catalog.release(release.cid()).map_err(failure::catalog)? {
+            let record = known.release.record();
+            pins.extend(pins_of_release(release.cid(), record, &release_label(record)));
+        }
+    }
+    Ok(pins)
+}
+
+/// The nodes of a catalog tree. What stands below one that is not here is left out.
+fn tree(store: &dyn Blockstore, root: RecordCid) -> Vec<Cid> {
+    let mut nodes = Vec::new();
+    let mut listing = TreeListing::new(root, usize::MAX);
+    loop {
+        let level = listing.wants();
+        nodes.extend(&level);
+        if level.is_empty() || listing.supply(|cid| store.get(cid)).is_err() {
+            break;
+        }
+    }
+    for package in listing.finish() {
+        let mut walk = Walk::new(&root, &package);
+        while let Some(cid) = walk.wants() {
+            nodes.push(cid);
+            let block = store.get(&cid).ok().flatten().and_then(|data| Block::verify(cid, data).ok());
+            if block.is_none_or(|block| walk.supply(&block).is_err()) {
+                break;
+            }
+        }
+    }
+    nodes
+}

@@ -1,0 +1,159 @@
+//! A home with something in every file, copied and damaged in one bit over and over: it opens, or the error names the file.
+
+use std::{fs, path::Path, time::Duration};
+
+use tempfile::TempDir;
+
+use crate::{
+    Config, Failure, InfoRequest, Listing, MirrorRequest, MirrorRule, Mode, PinRequest, Progress, PublishRequest,
+    Registry, SearchRequest, VerifyRequest, identity::Timestamp,
+};
+
+/// Flips of each database. More were run by hand; these keep the test short.
+const FLIPS: u64 = 40;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn silent() -> std::sync::Arc<dyn crate::Reporter> {
+    std::sync::Arc::new(|_: Progress| {})
+}
+
+async fn open(home: &Path) -> Result<Registry, Failure> {
+    Registry::open(home, Config { mdns: false, ..Config::default() }, Mode::Offline).await
+}
+
+async fn publish(registry: &Registry, work: &Path, name: &str, version: &str) {
+    let path = work.join(format!("{name}-{version}"));
+    fs::create_dir_all(&path).unwrap();
+    let gpack = format!("[package]\nname = \"{name}\"\nversion = \"{version}\"\ndescription = \"What {name} does\"\n");
+    fs::write(path.join("gpack.toml"), gpack).unwrap();
+    let request = PublishRequest {
+        path,
+        version: None,
+        namespace: Some("tests".to_owned()),
+        key: None,
+        skip_verify: false,
+        dry_run: false,
+        min_replicas: 0,
+        timeout: PATIENCE,
+    };
+    registry.publish(request, silent()).await.unwrap();
+}
+
+/// A closed home with releases, a pin, a mirror rule and a denied peer.
+async fn sample(work: &Path) -> TempDir {
+    let home = TempDir::new().unwrap();
+    let registry = open(home.path()).await.unwrap();
+    for version in ["1.0.0", "1.1.0"] {
+        publish(&registry, work, "lamp", version).await;
+    }
+    publish(&registry, work, "bottle", "1.0.0").await;
+    let pin = PinRequest { target: "tests/lamp".to_owned(), timeout: PATIENCE, offline: true };
+    registry.pin_add(pin, silent()).await.unwrap();
+    let rule = MirrorRule { what: "acme/*".parse().unwrap(), versions: Some(2), max_bytes: None };
+    registry.mirror_add(MirrorRequest { rule }).await.unwrap();
+    let peer = libp2p::identity::Keypair::generate_ed25519().public().to_peer_id();
+    registry.operations().peers.put_on(&peer, Listing::Denied, Timestamp::from_unix(1)).unwrap();
+    registry.shutdown().await.unwrap();
+    home
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir_all(&target).unwrap();
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// What people do with a home; the failures.
+async fn use_it(registry: &Registry) -> Vec<Failure> {
+    let search = SearchRequest {
+        query: "lamp".to_owned(),
+        category: None,
+        tags: Vec::new(),
+        limit: 20,
+        min_reputation: None,
+        local: true,
+    };
+    let info = InfoRequest {
+        target: "tests/lamp".to_owned(),
+        versions: true,
+        providers: false,
+        timeout: PATIENCE,
+        offline: true,
+    };
+    let verify = VerifyRequest { target: None, repair: false, timeout: PATIENCE };
+    let outcomes = [
+        registry.search(search).await.err(),
+        registry.info(info, silent()).await.err(),
+        registry.verify(verify, silent()).await.err(),
+        registry.mirror_ls().await.err(),
+        registry.keys().await.err(),
+    ];
+    outcomes.into_iter().flatten().collect()
+}
+
+fn names(failure: &Failure, file: &str) -> bool {
+    let all = [std::slice::from_ref(&failure.message), &failure.causes, failure.hint.as_slice()].concat().join("\n");
+    all.contains(file)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_flipped_bit_in_any_database_is_mended_or_named() {
+    let work = TempDir::new().unwrap();
+    let home = sample(work.path()).await;
+    let imports = fs::read_dir(home.path().join("imports")).unwrap().next().unwrap().unwrap().file_name();
+    let import = format!("imports/{}", imports.to_str().unwrap());
+    let mut state = 5_u64;
+    let mut below = |limit: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % limit
+    };
+    let mut mended = 0;
+    for file in ["catalog.db", "peers.db", "mirror.db", "mirror.rules", &import] {
+        for number in 0..FLIPS {
+            let damaged = TempDir::new().unwrap();
+            copy(home.path(), damaged.path());
+            let path = damaged.path().join(file);
+            let mut bytes = fs::read(&path).unwrap();
+            // The first pages hold what everything else is found by.
+            let limit = if number % 2 == 0 { bytes.len().min(4096) } else { bytes.len() };
+            let bit = below(limit as u64 * 8) as usize;
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, bytes).unwrap();
+            let what = format!("bit {bit} of {file}");
+            let named = Path::new(file).file_stem().unwrap().to_str().unwrap();
+            let registry = match open(damaged.path()).await {
+                Ok(registry) => registry,
+                // A number that says a newer program wrote it: the error says which file to move away.
+                Err(failure) => {
+                    assert!(names(&failure, named) && failure.hint.is_some(), "{what}: {failure:?}");
+                    continue;
+                }
+            };
+            for failure in use_it(&registry).await {
+                assert!(names(&failure, file), "{what}: {failure:?}");
+            }
+            registry.shutdown().await.unwrap();
+            // What could not be read is made again by now.
+            let registry = open(damaged.path()).await.unwrap_or_else(|failure| panic!("{what}: {failure:?}"));
+            let failures = use_it(&registry).await;
+            assert!(failures.is_empty(), "{what}: {failures:?}");
+            let rules = registry.mirror_ls().await.unwrap();
+            assert_eq!((rules.len(), rules[0].rule.as_str()), (1, "acme/*"), "{what}");
+            assert_eq!(registry.operations().catalog.counts().unwrap().published, 2, "{what}");
+            if file != "peers.db" {
+                assert_eq!(registry.operations().peers.listed(Listing::Denied).len(), 1, "{what}");
+            }
+            publish(&registry, work.path(), "bottle", "1.1.0").await;
+            registry.shutdown().await.unwrap();
+            mended += 1;
+        }
+    }
+    assert!(mended > 4 * FLIPS, "{mended}");
+}
