@@ -9,8 +9,8 @@ use crate::{
     Registry, SearchRequest, VerifyRequest, identity::Timestamp,
 };
 
-/// Flips of each database. More were run by hand; these keep the test short.
-const FLIPS: u64 = 40;
+/// Flips of each file.
+const FLIPS: u64 = 16;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn silent() -> std::sync::Arc<dyn crate::Reporter> {

@@ -58,6 +58,12 @@ fn expected_pins(store: &dyn Blockstore, catalog: &Catalog, publisher: &Publishe
     let identity = known.chain.blocks().map_err(failure::failed)?;
     let mut records: BTreeSet<Cid> = identity.iter().map(|block| *block.cid()).collect();
     records.extend(log.iter().map(|entry| *entry.cid()));
+    let releases = log.iter().filter_map(|entry| match &entry.record().action {
+        LogAction::Release { release, .. } => Some(*release.cid()),
+        _ => None,
+    });
+    let releases: Vec<Cid> = releases.collect();
+    records.extend(&releases);
     // A head that was signed elsewhere stands for what was not published from here.
     if let Some(head) = known.head.filter(|head| head.head().record().log.cid() == last.cid()) {
         records.insert(*head.head().cid());
@@ -65,11 +71,10 @@ fn expected_pins(store: &dyn Blockstore, catalog: &Catalog, publisher: &Publishe
     }
     let record = |cid| Pin { label: RECORD.to_owned(), cid, mode: PinMode::Direct };
     let mut pins: BTreeSet<Pin> = records.into_iter().map(record).collect();
-    for entry in &log {
-        let LogAction::Release { release, .. } = &entry.record().action else { continue };
-        if let Some(known) = catalog.release(release.cid()).map_err(failure::catalog)? {
+    for release in &releases {
+        if let Some(known) = catalog.release(release).map_err(failure::catalog)? {
             let record = known.release.record();
-            pins.extend(pins_of_release(release.cid(), record, &release_label(record)));
+            pins.extend(pins_of_release(release, record, &release_label(record)));
         }
     }
     Ok(pins)
