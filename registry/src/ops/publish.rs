@@ -22,7 +22,7 @@ use ggen_blockstore::{Block, Cid, Pin, PinMode};
 use semver::Version;
 
 use self::draft::Draft;
-pub(super) use self::journal::{RECORD, release_label};
+pub(super) use self::journal::release_label;
 use self::replicas::Replicas;
 pub(crate) use self::{
     imports::Imports,
