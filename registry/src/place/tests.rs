@@ -32,6 +32,8 @@ async fn publish(registry: &Registry, work: &Path, name: &str, version: &str) {
         namespace: Some("tests".to_owned()),
         key: None,
         skip_verify: false,
+        allow_secrets: false,
+        trust_clock: false,
         dry_run: false,
         min_replicas: 0,
         timeout: PATIENCE,
