@@ -93,7 +93,13 @@ mod tests {
 
     #[test]
     fn pins_of_publishes_and_mirrors_are_not_the_users() {
-        let pin = |label: &str| PinReport { cid: "c".to_owned(), mode: "direct".to_owned(), label: label.to_owned() };
+        let pin = |label: &str| PinReport {
+            cid: "c".to_owned(),
+            mode: "direct".to_owned(),
+            label: label.to_owned(),
+            yanked: false,
+            yank_reason: None,
+        };
         let mut pins = ["user", "user/a/b@1.0.0", "users", "record", "release/a/b@1.0.0", "mirror/x"].map(pin).to_vec();
         assert_eq!(keep_users(&mut pins), 4);
         assert_eq!(pins.iter().map(|pin| &*pin.label).collect::<Vec<_>>(), ["user", "user/a/b@1.0.0"]);
