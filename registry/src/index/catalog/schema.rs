@@ -11,10 +11,11 @@ use crate::{
     identity::{PublisherId, Signed},
     index::{CatalogError, catalog::words},
     package::Release,
+    private,
 };
 
 /// Version of the tables below; stands in `user_version`.
-pub(super) const SCHEMA: i64 = 2;
+pub(super) const SCHEMA: i64 = 3;
 /// The oldest version that can be brought up to date.
 const OLDEST: i64 = 1;
 /// `ggen` in ASCII; stands in `application_id`, so that no other program's database is taken for a catalog.
@@ -113,13 +114,18 @@ const FROM_1_TO_2: &str = "
     UPDATE publishers SET standing = 2 WHERE id IN (SELECT publisher FROM log);
     UPDATE publishers SET releases = (SELECT count(*) FROM releases WHERE publisher = publishers.id),
         bytes = coalesce((SELECT sum(length(envelope)) FROM releases WHERE publisher = publishers.id), 0);
+";
+
+/// Schema 3 has the tables of schema 2; what stands in the full-text tables is cut into other terms.
+const WORDS_AGAIN: &str = "
     DROP TABLE words;
+    DROP TABLE IF EXISTS trigrams;
 ";
 
 /// Opens the database and makes its tables if it has none.
 pub(super) fn open(path: &Path) -> Result<Connection, CatalogError> {
     let failed = |source| CatalogError::from_sqlite("open", path, source);
-    let mut connection = Connection::open(path).map_err(failed)?;
+    let mut connection = private::open_database(path).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     let corrupt = |reason: &str| CatalogError::Corrupt { path: path.to_owned(), reason: reason.to_owned() };
     // Two processes that open a fresh file at once must not both make the tables: look and make in one transaction.
@@ -139,7 +145,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, CatalogError> {
         (_, APPLICATION, found) if found > SCHEMA => {
             return Err(CatalogError::Newer { path: path.to_owned(), found, supported: SCHEMA });
         }
-        (_, APPLICATION, OLDEST) => upgrade(&transaction, path)?,
+        (_, APPLICATION, found @ OLDEST..SCHEMA) => upgrade(&transaction, path, found)?,
         (_, APPLICATION, found) => return Err(corrupt(&format!("it has the unknown schema {found}"))),
         (..) => return Err(corrupt("it is a database of another program")),
     }
@@ -152,26 +158,37 @@ pub(super) fn open(path: &Path) -> Result<Connection, CatalogError> {
     Ok(connection)
 }
 
-/// From schema 1: marks are worked out, and the words are made again from the releases.
-fn upgrade(transaction: &Transaction<'_>, path: &Path) -> Result<(), CatalogError> {
+/// Brings the tables of schema `found` up to date: marks are worked out where there are none, and the words are made
+/// again from the releases.
+fn upgrade(transaction: &Transaction<'_>, path: &Path, found: i64) -> Result<(), CatalogError> {
     let failed = |source| CatalogError::from_sqlite("bring up to date", path, source);
     let damaged = |reason: String| CatalogError::Corrupt { path: path.to_owned(), reason };
-    transaction.execute_batch(FROM_1_TO_2).map_err(failed)?;
-    transaction.execute_batch(words::TABLES).map_err(failed)?;
-    let rows = |sql: &str| -> rusqlite::Result<Vec<(Vec<u8>, i64)>> {
-        transaction.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-    };
-    transaction.execute_batch(SINCE_2).map_err(failed)?;
-    for (cid, yanked) in rows("SELECT cid, yanked FROM releases").map_err(failed)? {
-        let mark = mark(&cid, yanked != 0);
-        transaction.execute("UPDATE releases SET mark = ?2 WHERE cid = ?1", params![cid, mark]).map_err(failed)?;
+    if found == OLDEST {
+        add_marks(transaction).map_err(failed)?;
     }
+    transaction.execute_batch(WORDS_AGAIN).map_err(failed)?;
+    transaction.execute_batch(words::TABLES).map_err(failed)?;
     let latest = "SELECT r.envelope, p.id FROM packages p JOIN releases r ON r.cid = p.latest";
-    for (envelope, id) in rows(latest).map_err(failed)? {
+    for (envelope, id) in rows(transaction, latest).map_err(failed)? {
         let release: Signed<Release> = Signed::decode(&envelope).map_err(|error| damaged(error.to_string()))?;
         words::insert(transaction, id, release.record()).map_err(failed)?;
     }
     transaction.pragma_update(None, "user_version", SCHEMA).map_err(failed)
+}
+
+/// From schema 1 to 2, but for the words.
+fn add_marks(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute_batch(FROM_1_TO_2)?;
+    transaction.execute_batch(SINCE_2)?;
+    for (cid, yanked) in rows(transaction, "SELECT cid, yanked FROM releases")? {
+        let mark = mark(&cid, yanked != 0);
+        transaction.execute("UPDATE releases SET mark = ?2 WHERE cid = ?1", params![cid, mark])?;
+    }
+    Ok(())
+}
+
+fn rows(transaction: &Transaction<'_>, sql: &str) -> rusqlite::Result<Vec<(Vec<u8>, i64)>> {
+    transaction.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 /// What stands for a release in the sum of a publisher's: the last bits of its CID, the lowest replaced by whether it

@@ -6,8 +6,8 @@
 //! 2. the publisher: followed or of this home, then long known, then others;
 //! 3. how well the words fit (bm25; a word in the name weighs most, then tags and keywords, then namespace and publisher).
 //!
-//! Every word must be found, as the beginning of a word; if nothing has them all, any one does; and if that finds
-//! nothing either, what is a typo away. Of one publisher that nobody here follows a page shows a quarter at most, as
+//! Every word must be found, as the beginning of a word (within Chinese, Japanese or Korean text anywhere, see
+//! `index/terms.rs`); if nothing has them all, any one does; and if that finds nothing either, what is a typo away. Of one publisher that nobody here follows a page shows a quarter at most, as
 //! long as there is something else to show.
 
 use rusqlite::{Connection, types::Value};
@@ -17,6 +17,7 @@ use crate::{
     index::{
         Catalog, CatalogError, ReleaseEntry,
         catalog::words::{self, Words},
+        terms::{Term, terms},
     },
     package::Release,
 };
@@ -272,7 +273,8 @@ fn failed(source: rusqlite::Error) -> CatalogError {
 }
 
 /// Words under which a release can be found on the network, the weightiest first: name, title, tags, keywords, category,
-/// namespace, publisher, then the description's longest. At most `limit`.
+/// namespace, publisher, then the description's longest. At most `limit`. A run of Chinese, Japanese or Korean counts as
+/// its first bigrams; what else it has comes before the description.
 pub fn words_of(release: &Release, limit: usize) -> Vec<String> {
     let metadata = &release.metadata;
     let publisher: &PublisherId = &release.publisher;
@@ -280,19 +282,25 @@ pub fn words_of(release: &Release, limit: usize) -> Vec<String> {
     let mut texts = vec![release.package.name(), metadata.title.as_deref().unwrap_or_default()];
     texts.extend(lists);
     texts.extend([metadata.category.as_deref().unwrap_or_default(), release.package.namespace()]);
-    let mut found: Vec<String> = texts.into_iter().flat_map(|text| words::split(&text.to_lowercase())).collect();
+    let (mut found, mut rest) = (Vec::new(), Vec::new());
+    for term in texts.into_iter().flat_map(terms) {
+        let mut keys = term.keys();
+        rest.extend(keys.split_off(keys.len().min(FIRST_BIGRAMS)));
+        found.extend(keys);
+    }
     found.push(publisher.short());
-    let mut description = words::split(&metadata.description.to_lowercase());
-    description.sort_by_key(|word| std::cmp::Reverse(word.chars().count()));
-    found.extend(description);
+    found.append(&mut rest);
+    let mut description = terms(&metadata.description);
+    description.sort_by_key(|term| std::cmp::Reverse(term.text().chars().count()));
+    found.extend(description.iter().flat_map(Term::keys));
     let mut kept: Vec<String> = Vec::new();
     for word in found {
-        if kept.len() < limit && word.chars().count() >= MIN_WORD_CHARS && !kept.contains(&word) {
+        if kept.len() < limit && !kept.contains(&word) {
             kept.push(word);
         }
     }
     kept
 }
 
-/// Shorter words are in too much to be looked up by.
-const MIN_WORD_CHARS: usize = 2;
+/// Bigrams of one run that stand before the words of other texts: a long title must not leave no room for tags.
+const FIRST_BIGRAMS: usize = 3;

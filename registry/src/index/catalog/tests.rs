@@ -1,6 +1,7 @@
 mod exchange;
 mod quota;
 mod ranking;
+mod scripts;
 mod upgrade;
 
 use ggen_blockstore::Blockstore as _;

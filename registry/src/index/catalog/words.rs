@@ -1,10 +1,16 @@
-//! What packages are found by: their words, and the trigrams of those that a typo may have hit.
+//! What packages are found by: their terms, and the trigrams of those that a typo may have hit.
 
 use rusqlite::{Connection, params};
 
-use crate::{index::catalog::schema::names_of, package::Release};
+use crate::{
+    index::{
+        catalog::schema::names_of,
+        terms::{Term, indexed, terms},
+    },
+    package::Release,
+};
 
-/// The full-text tables; `rowid` is `packages.id`.
+/// The full-text tables; `rowid` is `packages.id`. Text goes into `words` as [`indexed`] makes it.
 pub(super) const TABLES: &str = "
     CREATE VIRTUAL TABLE words USING fts5 (
         name, namespace, description, tags, keywords, category, publisher,
@@ -31,12 +37,12 @@ pub(super) fn insert(connection: &Connection, id: i64, release: &Release) -> rus
     let name = [release.package.name(), metadata.title.as_deref().unwrap_or_default()].join(" ");
     let words = params![
         id,
-        name,
-        release.package.namespace(),
-        metadata.description,
-        metadata.tags.join(" "),
-        metadata.keywords.join(" "),
-        metadata.category.as_deref().unwrap_or_default(),
+        indexed(&name),
+        indexed(release.package.namespace()),
+        indexed(&metadata.description),
+        indexed(&metadata.tags.join(" ")),
+        indexed(&metadata.keywords.join(" ")),
+        indexed(metadata.category.as_deref().unwrap_or_default()),
         names_of(&release.publisher),
     ];
     connection
@@ -62,19 +68,19 @@ pub(super) fn compared(release: &Release) -> Vec<String> {
     let metadata = &release.metadata;
     let texts = [release.package.name(), metadata.title.as_deref().unwrap_or_default()];
     let texts = texts.into_iter().chain(metadata.tags.iter().chain(&metadata.keywords).map(String::as_str));
-    texts.flat_map(|text| split(&text.to_lowercase())).collect()
+    texts.flat_map(terms).map(|term| term.text().to_owned()).collect()
 }
 
-/// A query, cut into words; never read as the syntax of anything.
+/// A query, cut into terms; never read as the syntax of anything.
 #[derive(Clone, Debug)]
-pub(super) struct Words(Vec<String>);
+pub(super) struct Words(Vec<Term>);
 
 impl Words {
     pub(super) fn of(query: &str) -> Self {
-        let mut words: Vec<String> = Vec::new();
-        for word in split(&query.to_lowercase()) {
-            if !words.contains(&word) && words.len() < MAX_WORDS {
-                words.push(word);
+        let mut words: Vec<Term> = Vec::new();
+        for term in terms(query) {
+            if !words.contains(&term) && words.len() < MAX_WORDS {
+                words.push(term);
             }
         }
         Self(words)
@@ -90,18 +96,22 @@ impl Words {
 
     /// The words with a space between them: what a name is compared with.
     pub(super) fn joined(&self) -> String {
-        self.0.join(" ")
+        self.texts().collect::<Vec<_>>().join(" ")
     }
 
-    /// An FTS5 expression: every word, or any of them, as the beginning of a word.
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(Term::text)
+    }
+
+    /// An FTS5 expression: every term, or any of them.
     pub(super) fn expression(&self, operator: &str) -> String {
-        self.0.iter().map(|word| format!("\"{word}\"*")).collect::<Vec<_>>().join(operator)
+        self.0.iter().map(Term::phrase).collect::<Vec<_>>().join(operator)
     }
 
     /// An FTS5 expression for what shares a trigram, the space before and after each word counted.
     pub(super) fn trigram_expression(&self) -> String {
         let mut trigrams: Vec<String> = Vec::new();
-        for word in &self.0 {
+        for word in self.texts() {
             let padded: Vec<char> = format!(" {word} ").chars().collect();
             for trigram in padded.windows(3) {
                 let trigram = format!("\"{}\"", trigram.iter().collect::<String>());
@@ -117,7 +127,7 @@ impl Words {
     /// from all of them than a typo.
     pub(super) fn nearness(&self, compared: &[String]) -> Option<f64> {
         let mut sum = 0.0;
-        for word in &self.0 {
+        for word in self.texts() {
             let length = word.chars().count();
             let allowed = typos(length);
             let nearest = compared.iter().filter_map(|other| distance_within(word, other, allowed)).min()?;
@@ -125,12 +135,6 @@ impl Words {
         }
         Some(sum / self.0.len().max(1) as f64)
     }
-}
-
-/// The parts of `text` that are words, as the tokenizer sees them.
-pub(super) fn split(text: &str) -> Vec<String> {
-    let parts = text.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty());
-    parts.map(ToOwned::to_owned).collect()
 }
 
 /// Typos that a word of `length` characters may have.

@@ -21,7 +21,7 @@ use crate::{
     identity::{KnownSignatures, Timestamp},
     index::{
         CatalogError, Claim, ClaimError, Hit, Matcher, SearchAnswer, SearchFilters, SearchQuestion, WORD_BUCKETS,
-        search_mark, word_key,
+        looked_up, search_mark, word_key,
     },
     node::{AskError, Handle, Protocol},
     ops::{
@@ -36,7 +36,7 @@ use crate::{
 const MAX_CONNECTED: usize = 16;
 /// Peers that are asked, those found by words included.
 const MAX_ASKED: usize = 24;
-/// Words of a query that are looked up, the longest first: they say most.
+/// Words of a query that are looked up, those first that say most.
 const MAX_LOOKED_UP: usize = 2;
 /// Peers found by words that wait to be asked.
 const FOUND_QUEUE: usize = 64;
@@ -218,15 +218,10 @@ impl Operations {
 
     /// Finds peers that stand under the query's words. The channel closes when all lookups have ended.
     async fn look_words_up(&self, node: &Handle, query: &str) -> Result<mpsc::Receiver<PeerId>, Failure> {
-        let lower = query.to_lowercase();
-        let parts = lower.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty());
-        let mut words: Vec<&str> = parts.collect();
-        words.sort_by_key(|word| std::cmp::Reverse(word.len()));
-        words.dedup();
         let (sender, receiver) = mpsc::channel(FOUND_QUEUE);
-        for word in words.into_iter().take(MAX_LOOKED_UP) {
+        for word in looked_up(query).into_iter().take(MAX_LOOKED_UP) {
             for bucket in 0..WORD_BUCKETS {
-                let key = word_key(&self.config.packages_topic, word, bucket);
+                let key = word_key(&self.config.packages_topic, &word, bucket);
                 let mut found = node.find_knowing(key).await.map_err(failure::stopped)?;
                 let sender = sender.clone();
                 tokio::spawn(async move {

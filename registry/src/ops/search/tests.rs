@@ -10,7 +10,7 @@ use crate::{
     index::{
         Claim, OfferedHit, SearchAnswer, SearchQuestion,
         actor::{Actor, now},
-        search_mark, word_bucket, word_key,
+        search_mark, word_bucket, word_key, words_of,
     },
     node::Protocol,
     ops::testing::{Peer, connect, eventually, open, search},
@@ -105,6 +105,32 @@ async fn a_peer_that_stands_under_a_word_is_found_through_the_dht() {
     alice.handle.settle().await.unwrap();
     connect(&bob, hub.address()).await;
     assert_eq!(search(&bob, "http", false).await, ["acme/http"]);
+    bob.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn part_of_a_run_and_an_emoji_are_found_through_the_dht() {
+    let home = TempDir::new().unwrap();
+    let bob = open(home.path()).await;
+    let hub = peer(None).await;
+    let mut actor = Actor::new(1);
+    let mut release = actor.release("acme/search", "1.0.0", "content");
+    let tags = vec!["\u{1f680}".to_owned()];
+    release.metadata = Metadata { title: Some("全文検索".to_owned()), tags, ..release.metadata };
+    let words = words_of(&release, 16);
+    actor.publish_release(release);
+    let claim = actor.claim("acme/search");
+    let alice = peer(Some(answer(vec![hit(&claim)]))).await;
+    alice.connect(&hub).await;
+    for word in &words {
+        let bucket = word_bucket(&alice.id().to_bytes(), word);
+        alice.handle.provide_word(word_key(TOPIC, word, bucket)).await.unwrap();
+    }
+    alice.handle.settle().await.unwrap();
+    connect(&bob, hub.address()).await;
+    assert_eq!(search(&bob, "検索", false).await, ["acme/search"]);
+    assert_eq!(search(&bob, "\u{1f680}", false).await, ["acme/search"]);
+    assert_eq!(failures(&bob, &alice), 0);
     bob.shutdown().await.unwrap();
 }
 
