@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ggen_marketplace::{ErrorKind, Failure, Interrupt, Registry, Reporter};
+use ggen_marketplace::{Caller, ErrorKind, Failure, Interrupt, Registry, Reporter};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -24,19 +24,20 @@ impl Backend {
         matches!(self, Self::Daemon(_))
     }
 
-    /// Carries out `call`, and closes the registry if it was opened for it. Dropping the future cancels the call;
-    /// `interrupt` asks a call that signs to end, and the failure then says if it had signed.
+    /// Carries out `call` for `caller`, and closes the registry if it was opened for it. Dropping the future cancels the
+    /// call; `interrupt` asks a call that signs to end, and the failure then says if it had signed.
     pub(crate) async fn perform<T: DeserializeOwned>(
         self,
         call: Call,
+        caller: Caller,
         reporter: Arc<dyn Reporter>,
         interrupt: Interrupt,
     ) -> Result<T, Failure> {
         let registry = match self {
-            Self::Daemon(mut client) => return client.call_interruptible(&call, &*reporter, &interrupt).await,
+            Self::Daemon(mut client) => return client.call_for(&call, caller, &*reporter, &interrupt).await,
             Self::Local(registry) => registry,
         };
-        let outcome = perform(&registry, call, reporter, interrupt).await;
+        let outcome = perform(&registry, call, caller, reporter, interrupt).await;
         if tokio::time::timeout(CLOSE_PATIENCE, registry.shutdown()).await.is_err() {
             tracing::warn!(seconds = CLOSE_PATIENCE.as_secs(), "the registry does not close in time");
         }
@@ -48,11 +49,12 @@ impl Backend {
 pub(crate) async fn perform(
     registry: &Registry,
     call: Call,
+    caller: Caller,
     reporter: Arc<dyn Reporter>,
     interrupt: Interrupt,
 ) -> Result<Value, Failure> {
     match call {
-        Call::Publish(request) => value(registry.publish_interruptible(request, reporter, interrupt).await?),
+        Call::Publish(request) => value(registry.publish_for(caller, request, reporter, interrupt).await?),
         Call::Fetch(request) => value(registry.fetch(request, reporter).await?),
         Call::Search(request) => value(registry.search(request).await?),
         Call::Info(request) => value(registry.info(request, reporter).await?),

@@ -2,11 +2,12 @@
 
 use std::{
     future::Future,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use ggen_marketplace::{ErrorKind, Failure, Interrupt, Mode, Registry};
+use ggen_marketplace::{Caller, ErrorKind, Failure, Interrupt, Mode, Registry, Timeouts};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -14,14 +15,14 @@ use crate::{
     args::GlobalArgs,
     backend::Backend,
     config::{self, Assignment, ConfigFile, Resolved},
-    control::{self, Call, Client},
+    control::{self, Call, Client, silent},
     error,
-    home::{Holder, Home},
+    home::{Holder, Home, when_free},
     ui::Ui,
 };
 
 /// How long a daemon that is starting or stopping is waited for.
-const TRANSITION_PATIENCE: Duration = Duration::from_secs(20);
+const TRANSITION_PATIENCE: Duration = Duration::from_secs(40);
 /// Pause between two looks at it.
 const TRANSITION_PAUSE: Duration = Duration::from_millis(20);
 /// How long a daemon may take to answer what needs no network.
@@ -61,16 +62,28 @@ impl Context {
 
     /// Connects to the daemon of the home, if there is one. Waits for one that is just starting or stopping.
     pub(crate) async fn daemon(&self) -> Result<Option<Client>, Failure> {
-        let deadline = Instant::now() + TRANSITION_PATIENCE;
+        // What is wrong with the configuration is for those commands to say that need it.
+        let timeouts =
+            self.configuration(Vec::new()).map_or_else(|_| Timeouts::default(), |found| found.config.timeouts);
+        self.daemon_within(timeouts.daemon()).await
+    }
+
+    /// The same; the daemon is given up when it sends nothing for `patience`.
+    async fn daemon_within(&self, patience: Duration) -> Result<Option<Client>, Failure> {
+        let started = Instant::now();
         loop {
-            match control::connect(self.home.path()).await {
-                Ok(Some(stream)) => return Ok(Some(Client::new(stream))),
-                Ok(None) => {}
+            let patience_now = match control::connect(self.home.path()).await {
+                Ok(Some(stream)) => return Ok(Some(Client::new(stream, &self.home, patience))),
+                Ok(None) => TRANSITION_PATIENCE,
+                // It has a socket, and takes no connection from it: the queue before it is full.
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => patience,
                 Err(cause) => return Err(error::io("reach the daemon of home", self.home.path(), &cause)),
-            }
+            };
             let Some(holder) = Holder::of(&self.home)? else { return Ok(None) };
-            if Instant::now() >= deadline {
-                return Err(silent(&holder, self.home.path()));
+            // One that is stopped does not come up either.
+            let patience_now = if holder.is_stopped() { patience.min(patience_now) } else { patience_now };
+            if started.elapsed() >= patience_now {
+                return Err(silent(&self.home, patience_now));
             }
             tokio::time::sleep(TRANSITION_PAUSE).await;
         }
@@ -105,6 +118,17 @@ impl Context {
         call: Call,
         interrupt: &Interrupt,
     ) -> Result<(T, bool), Failure> {
+        self.perform_for(Caller::default(), mode, call, interrupt).await
+    }
+
+    /// Like `perform_until`, with the open files that `caller` brings along.
+    pub(crate) async fn perform_for<T: DeserializeOwned>(
+        &self,
+        caller: Caller,
+        mode: Mode,
+        call: Call,
+        interrupt: &Interrupt,
+    ) -> Result<(T, bool), Failure> {
         let bar = self.ui.bar();
         let work = async {
             let backend = tokio::select! {
@@ -112,7 +136,7 @@ impl Context {
                 () = interrupt.wait() => return Err(error::interrupted()),
             };
             let stays = backend.stays();
-            Ok((backend.perform(call, bar.clone(), interrupt.clone()).await?, stays))
+            Ok((backend.perform(call, caller, bar.clone(), interrupt.clone()).await?, stays))
         };
         bar.during(work).await
     }
@@ -120,17 +144,22 @@ impl Context {
     async fn backend(&self, mode: Mode, call: &Call) -> Result<Backend, Failure> {
         // A wrong configuration is reported whether or not a daemon runs on an older state of it.
         let config = self.configuration(Vec::new())?.config;
-        if let Some(client) = self.daemon().await? {
-            tracing::debug!(method = call.method(), "the daemon carries it out");
-            return Ok(Backend::Daemon(client));
-        }
-        tracing::debug!(method = call.method(), ?mode, "no daemon: a registry of this process carries it out");
-        self.home.create()?;
-        let registry = Registry::open(self.home.path(), config, mode).await?;
-        for note in registry.notes() {
-            self.ui.warn(note);
-        }
-        Ok(Backend::Local(registry))
+        let say = |failure: &Failure| self.ui.note(&format!("Blocking waiting for file lock on the home: {failure}"));
+        // A daemon that has the home by now, or has come up meanwhile, is asked: nobody waits for it to end.
+        when_free(config.timeouts.home_lock(), say, || async {
+            if let Some(client) = self.daemon_within(config.timeouts.daemon()).await? {
+                tracing::debug!(method = call.method(), "the daemon carries it out");
+                return Ok(Backend::Daemon(client));
+            }
+            tracing::debug!(method = call.method(), ?mode, "no daemon: a registry of this process carries it out");
+            self.home.create()?;
+            let registry = Registry::open(self.home.path(), config.clone(), mode).await?;
+            for note in registry.notes() {
+                self.ui.warn(note);
+            }
+            Ok(Backend::Local(registry))
+        })
+        .await
     }
 }
 
@@ -156,10 +185,4 @@ pub(crate) async fn within<T>(
 /// The path as seen from any directory; it need not exist.
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|cause| error::io("use path", path, &cause))
-}
-
-fn silent(holder: &Holder, home: &Path) -> Failure {
-    let holder = holder.pid.map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
-    let message = format!("{holder} holds home `{}` but does not answer", home.display());
-    Failure::new(ErrorKind::TimedOut, message).hinted("`ggen.log` in the home says more")
 }

@@ -1,10 +1,16 @@
 //! The control protocol: how commands talk to the daemon of a home.
 //!
 //! Over a Unix socket that only the owner can open, both sides send JSON documents, one per line. A request is
-//! `{"version": 3, "id": N, "method": M, "params": P}`; it is answered by any number of `{"id": N, "progress": {...}}`
-//! and then by one `{"id": N, "result": ...}` or `{"id": N, "failure": {...}}`. Several requests may run on one
-//! connection. The method `interrupt`, with the id of a request, asks that it end; that request is answered, as it then
-//! stands, and `interrupt` itself is not. Closing the connection cancels what runs on it.
+//! `{"version": 3, "id": N, "method": M, "params": P}`; it is answered by `{"id": N, "working": {}}` at once, by any
+//! number of `{"id": N, "progress": {...}}`, and then by one `{"id": N, "result": ...}` or `{"id": N, "failure": {...}}`.
+//! As long as it runs, an answer of some kind comes at least once a second, `working` if there is no other: a daemon that
+//! is stopped or wedged shows by its silence. Several requests may run on one connection. The method `interrupt`, with the
+//! id of a request, asks that it end; that request is answered, as it then stands, and `interrupt` itself is not. Closing
+//! the connection cancels what runs on it.
+//!
+//! With a request goes the command's `umask`, under which files are written for it. A request may name open files in
+//! `attached` (`input`: the package to publish is read from it), which travel beside the line as descriptors. Paths are
+//! strings, or `{"bytes": [...]}` where they are not UTF-8.
 //!
 //! | bound | value |
 //! |---|---|
@@ -12,15 +18,17 @@
 //! | an answer | [`MAX_ANSWER_BYTES`] |
 //! | connections | [`MAX_CONNECTIONS`](server::MAX_CONNECTIONS) |
 //! | requests that run on one connection | `MAX_RUNNING` of [`connection`] |
+//! | open files of one request | `MAX_DESCRIPTORS` of [`descriptors`] |
 
 mod client;
 mod connection;
+mod descriptors;
 mod frame;
 mod protocol;
 mod server;
 mod socket;
 
-pub(crate) use client::Client;
+pub(crate) use client::{Client, silent};
 pub(crate) use frame::FrameReader;
 pub(crate) use protocol::{Answer, Body, Call, MAX_ANSWER_BYTES};
 pub(crate) use server::{Handler, Stop, serve};

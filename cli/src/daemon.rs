@@ -4,7 +4,7 @@ mod detach;
 
 use std::{io, sync::Arc, time::Duration};
 
-use ggen_marketplace::{Config, ErrorKind, Failure, Interrupt, Listening, Mode, Registry, Reporter};
+use ggen_marketplace::{Caller, Config, ErrorKind, Failure, Interrupt, Listening, Mode, Registry, Reporter};
 use serde_json::Value;
 
 pub(crate) use detach::{Detached, spawn};
@@ -13,12 +13,16 @@ use crate::{
     backend,
     control::{self, Call, Handler, Stop},
     error,
-    home::DaemonLock,
+    home::{DaemonLock, when_free},
     interrupt::Interrupts,
+    umask::Lent,
 };
 
 /// How long a node may take to stop, in order, before it just ends. The store is safe either way.
 pub(crate) const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a node waits at most for commands that use the home without a daemon; longer than that, its start is in doubt.
+const HOME_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs the node of the locked home until a signal or a client's `stop`; calls `ready` once it listens and answers.
 ///
@@ -31,9 +35,11 @@ pub(crate) async fn run(
     ready: impl FnOnce(&Listening) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let home = lock.home().path();
+    let patience = config.timeouts.home_lock().min(HOME_PATIENCE);
+    let say = |failure: &Failure| tracing::info!("blocking: waiting for file lock on the home: {failure}");
     let opened = tokio::select! {
-        opened = Registry::open(home, config, Mode::Daemon) => opened,
-        () = interrupts.next() => return Err(error::interrupted()),
+        opened = when_free(patience, say, || Registry::open(home, config.clone(), Mode::Daemon)) => opened,
+        _ = interrupts.next() => return Err(error::interrupted()),
     };
     let registry = opened?;
     let outcome = serve(lock, &registry, &mut interrupts, ready).await;
@@ -45,7 +51,7 @@ pub(crate) async fn run(
             }
         }
         // Whoever asks twice does not want to wait.
-        () = interrupts.next() => return Err(error::interrupted()),
+        _ = interrupts.next() => return Err(error::interrupted()),
     }
     tracing::info!("the node has stopped");
     outcome
@@ -62,13 +68,14 @@ async fn serve(
     let refuse = |action: &str, cause: &io::Error| error::io(action, home, cause);
     let listener = control::bind(home).map_err(|cause| refuse("make the control socket in home", &cause))?;
     let stop = Stop::new();
-    let server = tokio::spawn(control::serve(listener, Arc::new(Node(registry.clone())), stop.clone()));
+    let node = Node { registry: registry.clone(), umask: Lent::default() };
+    let server = tokio::spawn(control::serve(listener, Arc::new(node), stop.clone()));
     let listening = registry.listening();
     tracing::info!(peer_id = %listening.peer_id, addresses = ?listening.listen_addresses, "the node listens");
     let told = ready(&listening);
     if told.is_ok() {
         tokio::select! {
-            () = interrupts.next() => tracing::info!("stopping: a signal"),
+            signal = interrupts.next() => tracing::info!("stopping: {signal}"),
             () = stop.wait() => tracing::info!("stopping: a client's wish"),
         }
     }
@@ -81,10 +88,23 @@ async fn serve(
 }
 
 /// Carries out what clients ask for.
-struct Node(Registry);
+struct Node {
+    registry: Registry,
+    umask: Lent,
+}
 
 impl Handler for Node {
-    async fn call(&self, call: Call, reporter: Arc<dyn Reporter>, interrupt: Interrupt) -> Result<Value, Failure> {
-        backend::perform(&self.0, call, reporter, interrupt).await
+    async fn call(
+        &self,
+        call: Call,
+        caller: Caller,
+        reporter: Arc<dyn Reporter>,
+        interrupt: Interrupt,
+    ) -> Result<Value, Failure> {
+        backend::perform(&self.registry, call, caller, reporter, interrupt).await
+    }
+
+    fn umask(&self) -> &Lent {
+        &self.umask
     }
 }

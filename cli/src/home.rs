@@ -1,6 +1,7 @@
 //! The home directory of a node: where its files are, and which process holds it.
 
 mod lock;
+mod queue;
 
 use std::{
     fs, io,
@@ -8,9 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ggen_marketplace::Failure;
+use ggen_marketplace::{Failure, check_home};
 
 pub(crate) use lock::{DaemonLock, Holder};
+pub(crate) use queue::when_free;
 
 use crate::error;
 
@@ -52,7 +54,7 @@ impl Home {
         Ok(Self { path })
     }
 
-    /// Creates the directory, for its owner only, unless it exists.
+    /// Creates the directory, for its owner only, unless it exists; one that others can write to is refused.
     pub(crate) fn create(&self) -> Result<(), Failure> {
         let refuse = |cause: &io::Error| error::io("create home", &self.path, cause);
         if let Some(parent) = self.path.parent() {
@@ -60,7 +62,7 @@ impl Home {
         }
         match fs::DirBuilder::new().mode(DIRECTORY_MODE).create(&self.path) {
             Ok(()) => Ok(()),
-            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists && self.path.is_dir() => Ok(()),
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists && self.path.is_dir() => check_home(&self.path),
             Err(cause) => Err(refuse(&cause)),
         }
     }

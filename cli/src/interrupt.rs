@@ -1,34 +1,60 @@
 //! Signals, as futures.
 
-use std::{future::Future, io};
+use std::{fs, future::Future, io};
 
 use ggen_marketplace::{Failure, Interrupt};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error;
 
-/// The signals that ask a process to end: SIGINT and SIGTERM. From its construction on they no longer kill the process.
+/// The signals that ask a process to end: SIGINT, SIGTERM and SIGHUP. From its construction on they no longer kill the
+/// process.
 ///
-/// SIGHUP keeps its default: to handle it would undo what `nohup` set up.
+/// SIGHUP is left alone where it is ignored: to handle it would undo what `nohup` set up.
 pub(crate) struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Option<Signal>,
 }
 
 impl Interrupts {
     /// Takes the signals over. Must be called inside a runtime.
     pub(crate) fn install() -> Result<Self, Failure> {
         let take = |kind| signal(kind).map_err(|error| refused(&error));
-        Ok(Self { interrupt: take(SignalKind::interrupt())?, terminate: take(SignalKind::terminate())? })
+        let hangup = if hangup_is_ignored() { None } else { Some(take(SignalKind::hangup())?) };
+        Ok(Self { interrupt: take(SignalKind::interrupt())?, terminate: take(SignalKind::terminate())?, hangup })
     }
 
-    /// Waits for the next of them. Cancel-safe.
-    pub(crate) async fn next(&mut self) {
+    /// Waits for the next of them, and says what it was. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => "interrupted (SIGINT)",
+            _ = self.terminate.recv() => "terminated (SIGTERM)",
+            _ = hangup => "the terminal has gone (SIGHUP)",
         }
     }
+}
+
+/// Whether this process was started with SIGHUP ignored, as far as the system tells; where it does not, the signal keeps
+/// its default.
+fn hangup_is_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").ok();
+    status.and_then(|status| ignored_signals(&status)).is_none_or(|ignored| ignored & HANGUP != 0)
+}
+
+/// The bit of SIGHUP, the first signal.
+const HANGUP: u64 = 1;
+
+/// The set of ignored signals in the form of Linux: the signal n is the bit n - 1.
+fn ignored_signals(status: &str) -> Option<u64> {
+    let text = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(text.trim(), 16).ok()
 }
 
 /// Runs `work` until it is done or a signal comes; then drops it, which cancels it.
@@ -36,7 +62,7 @@ pub(crate) async fn or_interrupted<T>(work: impl Future<Output = Result<T, Failu
     let mut interrupts = Interrupts::install()?;
     tokio::select! {
         outcome = work => outcome,
-        () = interrupts.next() => Err(error::interrupted()),
+        _ = interrupts.next() => Err(error::interrupted()),
     }
 }
 
@@ -49,14 +75,27 @@ pub(crate) async fn or_asked_to_end<T>(
     tokio::pin!(work);
     tokio::select! {
         outcome = &mut work => return outcome,
-        () = interrupts.next() => interrupt.trigger(),
+        _ = interrupts.next() => interrupt.trigger(),
     }
     tokio::select! {
         outcome = work => outcome,
-        () = interrupts.next() => Err(error::interrupted()),
+        _ = interrupts.next() => Err(error::interrupted()),
     }
 }
 
 fn refused(cause: &io::Error) -> Failure {
     Failure::from_error(ggen_marketplace::ErrorKind::Failed, cause).while_doing("cannot take over signals")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_of_linux_are_read() {
+        let status = |ignored: &str| format!("Name:\tggen\nSigBlk:\t0000000000000000\nSigIgn:\t{ignored}\n");
+        assert_eq!(ignored_signals(&status("0000000000001001")), Some(0x1001));
+        assert_eq!(ignored_signals(&status("0000000000001000")).map(|ignored| ignored & HANGUP), Some(0));
+        assert_eq!(ignored_signals("Name:\tggen\n"), None);
+    }
 }

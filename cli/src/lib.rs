@@ -15,10 +15,12 @@ mod context;
 mod control;
 mod daemon;
 mod error;
+mod files;
 mod home;
 mod interrupt;
 mod log;
 mod ui;
+mod umask;
 
 use std::ffi::OsString;
 

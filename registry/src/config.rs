@@ -1,11 +1,16 @@
 //! A node's configuration: plain values, built by the caller, validated once, never read from the environment here.
 
+mod range;
+
 use std::{net::SocketAddr, time::Duration};
 
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
 use crate::mirror_rule::{MAX_RULES, MirrorRule};
+
+pub(crate) use range::check_rule;
+pub use range::{NumberRange, RULE_BYTES, RULE_VERSIONS};
 
 /// Everything a node can be told. The four fields of the seeds' `P2PConfig` stand at the top.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +65,7 @@ pub struct Limits {
     pub store_bytes: u64,
 }
 
-/// How long a node waits, in seconds.
+/// How long a node waits, and a command for it, in seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
@@ -68,6 +73,10 @@ pub struct Timeouts {
     pub dht_query_seconds: u64,
     /// One dial. Default: 10.
     pub dial_seconds: u64,
+    /// A command for a sign of life of the daemon that it asked. Default: 15.
+    pub daemon_seconds: u64,
+    /// A command without a daemon for another that uses the home; 0 for not at all. Default: 600.
+    pub home_lock_seconds: u64,
 }
 
 impl Default for Config {
@@ -96,7 +105,7 @@ impl Default for Limits {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { dht_query_seconds: 30, dial_seconds: 10 }
+        Self { dht_query_seconds: 30, dial_seconds: 10, daemon_seconds: 15, home_lock_seconds: 600 }
     }
 }
 
@@ -109,6 +118,16 @@ impl Timeouts {
     /// One dial.
     pub fn dial(&self) -> Duration {
         Duration::from_secs(self.dial_seconds)
+    }
+
+    /// A command for a sign of life of the daemon.
+    pub fn daemon(&self) -> Duration {
+        Duration::from_secs(self.daemon_seconds)
+    }
+
+    /// A command for a home that another uses.
+    pub fn home_lock(&self) -> Duration {
+        Duration::from_secs(self.home_lock_seconds)
     }
 }
 
@@ -140,18 +159,12 @@ impl Config {
         if self.packages_topic.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return refuse("packages_topic", "must not contain spaces or control characters".to_owned());
         }
-        if self.limits.connections == 0 || self.limits.connections_per_peer == 0 {
-            return refuse("limits.connections", "must be at least 1".to_owned());
-        }
         if self.dns_servers.len() > MAX_DNS_SERVERS {
             return refuse("dns_servers", format!("has more than {MAX_DNS_SERVERS} entries"));
         }
         if self.mirror.rules.len() > MAX_RULES {
             return refuse("mirror.rules", format!("has more than {MAX_RULES} rules"));
         }
-        if self.timeouts.dht_query_seconds == 0 || self.timeouts.dial_seconds == 0 {
-            return refuse("timeouts", "must be at least 1 second".to_owned());
-        }
-        Ok(())
+        self.check_numbers()
     }
 }

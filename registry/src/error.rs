@@ -17,6 +17,8 @@ pub enum ErrorKind {
     NotFound,
     /// It took too long, or nobody was found who has it (exit 5).
     TimedOut,
+    /// Another process uses the home (exit 1).
+    InUse,
     /// The user interrupted it (exit 130).
     Interrupted,
 }

@@ -10,14 +10,16 @@
 //! ```
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use ggen_blockstore::{EntryKind, LookUp, SegmentBlockstore};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
+
+use crate::{Failure, private};
 
 /// With less free space, in bytes, the databases may not open.
 const TIGHT_BYTES: u64 = 1 << 20;
@@ -68,6 +70,20 @@ pub enum HomeError {
         /// The pid of the process that holds it, as far as it is known.
         holder: String,
     },
+    /// Other users can write to it: they could put keys, records and the socket of a daemon there.
+    #[error("other users can write to the home `{}` (its mode is {mode:03o})", path.display())]
+    Open {
+        /// The home.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A file of it leads out of it.
+    #[error("`{}` is a symbolic link", path.display())]
+    Link {
+        /// The file.
+        path: PathBuf,
+    },
     /// An I/O error, with what was being done to which file.
     #[error("cannot {action} `{}`", path.display())]
     Io {
@@ -95,16 +111,10 @@ impl Home {
             let path = path.to_owned();
             move |source| HomeError::Io { action, path, source }
         };
-        create_private(path).map_err(io("create the directory", path))?;
+        private::make_directory(path).map_err(io("create the directory", path))?;
+        refuse_open(path)?;
         let lock_path = path.join("lock");
-        let mut lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(io("open", &lock_path))?;
+        let mut lock = open_lock(&lock_path)?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut holder = String::new();
             lock.read_to_string(&mut holder).map_err(io("read", &lock_path))?;
@@ -118,7 +128,7 @@ impl Home {
             written => written.map_err(io("write", &lock_path))?,
         }
         let keys = path.join("keys");
-        create_private(&keys).map_err(io("create the directory", &keys))?;
+        private::make_directory(&keys).map_err(io("create the directory", &keys))?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
@@ -163,8 +173,32 @@ impl Home {
     }
 }
 
-fn create_private(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+/// Says whether a directory can be a home: others must not be able to write to it. One that does not exist can.
+///
+/// # Errors
+/// A directory that others can write to, or that cannot be looked at.
+pub fn check_home(path: &Path) -> Result<(), Failure> {
+    if path.exists() { Ok(refuse_open(path)?) } else { Ok(()) }
+}
+
+fn refuse_open(path: &Path) -> Result<(), HomeError> {
+    let metadata =
+        fs::metadata(path).map_err(|source| HomeError::Io { action: "look at", path: path.to_owned(), source })?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & WRITTEN_BY_OTHERS == 0 { Ok(()) } else { Err(HomeError::Open { path: path.to_owned(), mode }) }
+}
+
+/// The bits of a mode by which others write.
+const WRITTEN_BY_OTHERS: u32 = 0o022;
+
+/// Opens the file of the lock. A link is not followed: it would write to, and lock, what it leads to.
+fn open_lock(path: &Path) -> Result<File, HomeError> {
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    let opened = private::options().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(path);
+    opened.map_err(|source| match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_symlink() => HomeError::Link { path: path.to_owned() },
+        _ => HomeError::Io { action: "open", path: path.to_owned(), source },
+    })
 }
 
 /// Writes a file of which no half may ever be seen: beside its place, synced, renamed into it.
@@ -174,8 +208,7 @@ pub(crate) fn write_private(path: &Path, contents: &[u8]) -> Result<(), HomeErro
         move |source| HomeError::Io { action, path, source }
     };
     let beside = path.with_extension("partial");
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside).map_err(io("create"))?;
+    let mut file = private::options().write(true).create(true).truncate(true).open(&beside).map_err(io("create"))?;
     file.write_all(contents).and_then(|()| file.sync_all()).map_err(io("write"))?;
     fs::rename(&beside, path).map_err(io("write"))?;
     let directory = path.parent().unwrap_or(Path::new("."));
@@ -194,5 +227,33 @@ mod tests {
         assert!(matches!(&error, HomeError::InUse { holder, .. } if *holder == std::process::id().to_string()));
         drop(held);
         assert!(Home::open(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_home_that_others_can_write_to_is_refused_with_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        for (mode, is_refused) in [(0o777, true), (0o1777, true), (0o770, true), (0o702, true), (0o755, false)] {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+            match Home::open(dir.path()) {
+                Err(HomeError::Open { mode: found, .. }) => assert!(is_refused && found == mode, "{mode:o} {found:o}"),
+                Err(error) => panic!("{error}"),
+                Ok(_) => assert!(!is_refused, "{mode:o}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_lock_that_is_a_link_is_refused_and_what_it_leads_to_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (home, victim) = (dir.path().join("home"), dir.path().join("victim"));
+        private::make_directory(&home).unwrap();
+        fs::write(&victim, "precious").unwrap();
+        for target in [victim.as_path(), Path::new("nowhere")] {
+            std::os::unix::fs::symlink(target, home.join("lock")).unwrap();
+            assert!(matches!(Home::open(&home), Err(HomeError::Link { path }) if path == home.join("lock")));
+            fs::remove_file(home.join("lock")).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert!(!home.join("nowhere").exists());
     }
 }

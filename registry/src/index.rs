@@ -21,6 +21,7 @@ mod head;
 mod keys;
 mod log;
 mod publication;
+mod terms;
 mod tree;
 
 pub use announcement::{Announcement, MAX_ANNOUNCEMENT_BYTES, MAX_TOPIC_BYTES};
@@ -41,4 +42,5 @@ pub use head::{
 pub use keys::{WORD_BUCKETS, package_key, publisher_key, qualified_key, word_bucket, word_key};
 pub use log::{LogAction, LogEntry, MAX_REASON_BYTES};
 pub use publication::{Publication, PublishOutcome, PublisherState, check_clock, publish, refresh, rotate, set_yanked};
+pub(crate) use terms::looked_up;
 pub use tree::{CatalogTree, Found, TreeListing, VersionEntry, Walk, list_packages};

@@ -6,6 +6,7 @@
 //! blockstore proves them, the operation writes the tree.
 
 pub mod backend;
+mod caller;
 mod changes;
 mod config;
 mod database;
@@ -24,6 +25,7 @@ mod package;
 mod peers;
 mod place;
 pub mod prelude;
+mod private;
 mod progress;
 mod registry;
 mod report;
@@ -31,9 +33,11 @@ mod request;
 pub mod traits;
 
 pub use backend::p2p::P2PRegistry;
+pub use caller::Caller;
 pub use changes::Changes;
-pub use config::{Config, ConfigError, Limits, MirrorConfig, Timeouts};
+pub use config::{Config, ConfigError, Limits, MirrorConfig, NumberRange, RULE_BYTES, RULE_VERSIONS, Timeouts};
 pub use error::{ErrorKind, Failure};
+pub use home::check_home;
 pub use identity::{
     ChainError, ChainOrder, Envelope, IDENTITY_ENTROPY_BYTES, IdentityChain, IdentityDocument, KeyError, KeyPair,
     MAX_CHAIN_BYTES, MAX_CHAIN_DOCUMENTS, MAX_RECOVERY_KEYS, MAX_SIGNATURES, MAX_SIGNING_KEYS, NewIdentity, PublicKey,

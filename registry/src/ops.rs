@@ -1,7 +1,7 @@
 //! The operations: one file per thing a user can do, and the only place where index, node and store meet.
 
 mod claims;
-mod clock;
+pub(crate) mod clock;
 mod doctor;
 mod download;
 mod exchange;

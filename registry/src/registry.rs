@@ -6,7 +6,7 @@ mod storage;
 use std::{
     path::Path,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use ggen_blockstore::{Blockstore, Cid};
@@ -14,8 +14,8 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::{sync::OnceCell, task::JoinSet};
 
 use crate::{
-    BootstrapReport, BootstrapRequest, Changes, Config, Diagnosis, DoctorRequest, ErrorKind, Failure, FetchRequest,
-    Fetched, InfoRequest, Interrupt, KeyReport, Listening, PackageId, PackageInfo, PeerBook, Progress,
+    BootstrapReport, BootstrapRequest, Caller, Changes, Config, Diagnosis, DoctorRequest, ErrorKind, Failure,
+    FetchRequest, Fetched, InfoRequest, Interrupt, KeyReport, Listening, PackageId, PackageInfo, PeerBook, Progress,
     PublishContentRequest, PublishRequest, Published, RecoveryKeyReport, RecoveryKeyRequest, Reporter, SearchHit,
     SearchRequest, Status, YankRequest, Yanked,
     home::Home,
@@ -23,7 +23,7 @@ use crate::{
     keys::KeyStore,
     node,
     ops::{
-        ClaimPolicy, Heard, Imports, KnownPeers, Manifests, Mirror, Newsroom, Operations, failed, own_thread,
+        ClaimPolicy, Heard, Imports, KnownPeers, Manifests, Mirror, Newsroom, Operations, clock, failed, own_thread,
         published_already, signed_already, treatments,
     },
     place::{Opened, Place},
@@ -88,6 +88,9 @@ impl Registry {
     pub async fn open_in(place: Place, config: Config, mode: Mode) -> Result<Self, Failure> {
         let started = Instant::now();
         config.validate().map_err(|error| Failure::from_error(ErrorKind::Usage, &error))?;
+        if mode != Mode::Offline {
+            clock::check(SystemTime::now())?;
+        }
         let opened = tokio::task::spawn_blocking(move || place.open(mode == Mode::Offline));
         let Opened { home, store, lost_records, catalog, keys, peers, mirror, notes } =
             opened.await.map_err(failed)??;
@@ -199,7 +202,21 @@ impl Registry {
         reporter: Arc<dyn Reporter>,
         interrupt: Interrupt,
     ) -> Result<Published, Failure> {
-        let published = self.inner.operations.publish(request, reporter, interrupt.clone()).await?;
+        self.publish_for(Caller::default(), request, reporter, interrupt).await
+    }
+
+    /// As [`Registry::publish_interruptible`], for a caller that may have opened the tarball itself.
+    ///
+    /// # Errors
+    /// As [`Registry::publish_interruptible`].
+    pub async fn publish_for(
+        &self,
+        caller: Caller,
+        request: PublishRequest,
+        reporter: Arc<dyn Reporter>,
+        interrupt: Interrupt,
+    ) -> Result<Published, Failure> {
+        let published = self.inner.operations.publish(caller, request, reporter, interrupt.clone()).await?;
         tokio::select! {
             () = self.let_settle() => Ok(published),
             () = interrupt.wait() => {

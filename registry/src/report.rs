@@ -145,7 +145,8 @@ pub struct Fetched {
     /// Why it was yanked, where the publisher gave a reason.
     #[serde(default)]
     pub yank_reason: Option<String>,
-    /// Where it was written.
+    /// Where it was written. What of it is not UTF-8 is replaced where it is serialised: it is for people then.
+    #[serde(serialize_with = "readable")]
     pub path: PathBuf,
     /// Number of files.
     pub files: u64,
@@ -245,4 +246,8 @@ pub struct KeyReport {
     /// Why it cannot be used; then `peer_id` is empty if it is not known from elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+fn readable<S: serde::Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }

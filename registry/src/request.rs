@@ -2,6 +2,7 @@
 
 mod content;
 mod doctor;
+mod path;
 mod peers;
 mod storage;
 
@@ -21,6 +22,7 @@ pub use self::storage::{GcRequest, MirrorRequest, PinRequest, VerifyRequest};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishRequest {
     /// Absolute path of a directory with a `gpack.toml`, or of a tarball of one.
+    #[serde(with = "path")]
     pub path: PathBuf,
     /// Wins over the version in `gpack.toml`, which is not rewritten.
     pub version: Option<String>,
@@ -76,16 +78,16 @@ pub struct FetchRequest {
 #[non_exhaustive]
 pub enum FetchTo {
     /// Into `<directory>/<name>` or `<directory>/<cid>`, the name being known only once the target is resolved.
-    NamedIn(PathBuf),
+    NamedIn(#[serde(with = "path")] PathBuf),
     /// To exactly this path, which must not exist or be an empty directory.
-    Path(PathBuf),
+    Path(#[serde(with = "path")] PathBuf),
     /// As [`NamedIn`](Self::NamedIn), where an older tree may be: it is made equal to what is fetched, its files that
     /// match stay, and what is not of the tree is left alone and told.
-    UpdateNamedIn(PathBuf),
+    UpdateNamedIn(#[serde(with = "path")] PathBuf),
     /// As [`UpdateNamedIn`](Self::UpdateNamedIn), to exactly this path.
-    Update(PathBuf),
+    Update(#[serde(with = "path")] PathBuf),
     /// As the canonical tarball, to this file.
-    Tar(PathBuf),
+    Tar(#[serde(with = "path")] PathBuf),
 }
 
 /// Search the catalog.

@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{self, IoSlice, Seek, SeekFrom, Write},
     ops::Range,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
@@ -78,6 +78,18 @@ pub(super) trait File: Debug + Send + Sync + 'static {
     }
 }
 
+/// Mode of a file: what is stored here need not be public.
+const FILE_MODE: u32 = 0o600;
+/// Mode of the directory, and of those above it that are not there.
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// To read and write a file that others must not read, whatever the process's umask.
+fn private() -> fs::OpenOptions {
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).mode(FILE_MODE);
+    options
+}
+
 /// A directory of the operating system.
 #[derive(Debug)]
 pub(super) struct RealDisk {
@@ -91,7 +103,7 @@ impl RealDisk {
         if path.is_dir() {
             return Ok(Self { path: path.to_owned(), lock: OnceLock::new() });
         }
-        fs::create_dir_all(path)?;
+        fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)?;
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             fs::File::open(parent)?.sync_all()?;
         }
@@ -105,8 +117,7 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, name: &str) -> io::Result<bool> {
-        let file =
-            fs::OpenOptions::new().create(true).truncate(false).write(true).read(true).open(self.path.join(name))?;
+        let file = private().create(true).truncate(false).open(self.path.join(name))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(self.lock.set(file).is_ok()),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
@@ -120,13 +131,12 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let file =
-            fs::OpenOptions::new().create(true).truncate(true).write(true).read(true).open(self.path.join(name))?;
+        let file = private().create(true).truncate(true).open(self.path.join(name))?;
         Ok(Arc::new(RealFile::new(file)))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let file = fs::OpenOptions::new().write(true).read(true).open(self.path.join(name))?;
+        let file = private().open(self.path.join(name))?;
         Ok(Arc::new(RealFile::new(file)))
     }
 

@@ -17,7 +17,9 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -213,7 +215,9 @@ fn read_bounded(place: &Path) -> io::Result<Vec<u8>> {
 /// Another name and a rename, so that nobody reads half of it; what a crash leaves of it shows by its hash.
 fn replace(place: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = place.with_extension("partial");
-    fs::write(&beside, bytes)?;
+    // It names what a directory holds, so it is for its owner alone, whatever the process's umask.
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    file.write_all(bytes)?;
     fs::rename(&beside, place)
 }
 

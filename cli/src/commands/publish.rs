@@ -3,16 +3,15 @@
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 use ggen_marketplace::{
-    Failure, Interrupt, Mode, PublishRequest, Published, RecoveryKeyReport, RecoveryKeyRequest, RecoveryNotice,
+    Caller, Failure, Interrupt, Mode, PublishRequest, Published, RecoveryKeyReport, RecoveryKeyRequest, RecoveryNotice,
 };
 use serde::Serialize;
 
 use super::seconds;
-use crate::{
-    context::{Context, absolute},
-    control::Call,
-    ui::text,
-};
+use crate::{context::Context, control::Call, error, files, ui::text};
+
+/// Most peers that `--min-replicas` waits for.
+const MAX_REPLICAS: i64 = 1000;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -23,7 +22,7 @@ use crate::{
                   refused:\n  ggen help gpack"
 )]
 pub(crate) struct Args {
-    /// Directory with a gpack.toml, or a tarball of one (.tar, .tar.gz, .tgz, .tar.zst, .crate)
+    /// Directory with a gpack.toml, or a tarball of one (.tar, .tar.gz, .tgz, .tar.zst, .crate); - is stdin
     path: PathBuf,
     /// Version to publish, instead of the one in gpack.toml
     #[arg(long, value_name = "V")]
@@ -50,7 +49,8 @@ pub(crate) struct Args {
     #[arg(long)]
     dry_run: bool,
     /// Return only when this many peers answered to have all of it
-    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "dry_run")]
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "dry_run",
+        value_parser = clap::value_parser!(u32).range(0..=MAX_REPLICAS))]
     min_replicas: u32,
     /// Seconds to wait for those peers; the release stays published if there are too few
     #[arg(long, value_name = "SECS", default_value = "60", value_parser = seconds)]
@@ -58,8 +58,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(context: &Context, args: &Args, interrupt: &Interrupt) -> Result<(), Failure> {
+    let (path, input) = tokio::select! {
+        package = files::package(&args.path) => package?,
+        () = interrupt.wait() => return Err(error::interrupted()),
+    };
     let request = PublishRequest {
-        path: absolute(&args.path)?,
+        path,
         version: args.version.clone(),
         namespace: args.namespace.clone(),
         key: args.key.clone(),
@@ -71,7 +75,8 @@ pub(crate) async fn run(context: &Context, args: &Args, interrupt: &Interrupt) -
         timeout: args.timeout,
     };
     let mode = if args.dry_run { Mode::Offline } else { Mode::Ephemeral };
-    let (published, served): (Published, bool) = context.perform_until(mode, Call::Publish(request), interrupt).await?;
+    let call = Call::Publish(request);
+    let (published, served): (Published, bool) = context.perform_for(Caller { input }, mode, call, interrupt).await?;
     published.warnings.iter().for_each(|warning| context.ui.warn(warning));
     let recovery_key = recovery_key(context, args, &published).await;
     context.ui.answer(&Answer { published: &published, recovery_key: recovery_key.as_deref() }, render)?;

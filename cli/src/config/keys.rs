@@ -58,6 +58,8 @@ pub(super) fn check(assignment: &Assignment) -> Result<(), Failure> {
             Failure::from_error(ErrorKind::Usage, &cause).while_doing(format!("{what} is wrong in {}", place(origin)));
         if ADDRESS_KEYS.contains(&key.as_str()) {
             failure.hinted("an address looks like `/ip4/127.0.0.1/tcp/4001` or `/dnsaddr/bootstrap.libp2p.io`")
+        } else if let Some(range) = Config::range(key) {
+            failure.hinted(format!("`{key}` is a whole number {range}"))
         } else {
             failure
         }

@@ -123,7 +123,12 @@ fn wrong_types_ranges_and_senseless_values_are_named_with_key_and_line() {
         ("[limits]\nconnections = 99999999999999999999\n", "limits.connections", "line 2"),
         ("[limits]\nconnections = { a = 1 }\n", "limits.connections", "line 2"),
         ("[limits]\n\nconnections = 0\n", "limits.connections", "line 3"),
-        ("[timeouts]\ndial_seconds = 0\n", "timeouts", "line 2"),
+        ("[timeouts]\ndial_seconds = 0\n", "timeouts.dial_seconds", "line 2"),
+        ("[timeouts]\ndial_seconds = 9223372036854775807\n", "timeouts.dial_seconds", "line 2"),
+        ("[timeouts]\n\ndht_query_seconds = 3601\n", "timeouts.dht_query_seconds", "line 3"),
+        ("[limits]\nstore_bytes = 9223372036854775807\n", "limits.store_bytes", "line 2"),
+        ("[limits]\nconnections_per_peer = 4294967295\n", "limits.connections_per_peer", "line 2"),
+        ("[[mirror.rules]]\nwhat = \"all\"\nversions = 0\n", "mirror.rules", "line 1"),
         ("packages_topic = \"a b\"\n", "packages_topic", "line 1"),
     ];
     for (text, key, line) in cases {
@@ -131,6 +136,14 @@ fn wrong_types_ranges_and_senseless_values_are_named_with_key_and_line() {
         assert!(complaint.contains(&format!("`{key}`")), "{text:?}: {complaint}");
         assert!(complaint.contains(line), "{text:?}: {complaint}");
     }
+}
+
+#[test]
+fn number_outside_its_range_is_told_with_the_range() {
+    let complaint = Case::new("[timeouts]\ndial_seconds = 9223372036854775807\n").complaint();
+    assert!(complaint.contains("is 9223372036854775807, which is not from 1 to 3600 seconds"), "{complaint}");
+    let complaint = Case::new("[limits]\nconnections = -1\n").complaint();
+    assert!(complaint.contains("`limits.connections` is a whole number from 1 to 65536"), "{complaint}");
 }
 
 #[test]

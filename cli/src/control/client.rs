@@ -1,8 +1,8 @@
 //! The command's end of the control socket.
 
-use std::io;
+use std::{future::Future, io, os::fd::AsFd, time::Duration};
 
-use ggen_marketplace::{ErrorKind, Failure, Interrupt, Reporter};
+use ggen_marketplace::{Caller, ErrorKind, Failure, Interrupt, Reporter};
 use serde::de::DeserializeOwned;
 use tokio::net::{
     UnixStream,
@@ -10,8 +10,13 @@ use tokio::net::{
 };
 
 use super::{
-    frame::{FrameReader, write_frame},
-    protocol::{Answer, Body, Call, MAX_ANSWER_BYTES},
+    descriptors,
+    frame::FrameReader,
+    protocol::{Answer, Attached, Body, Call, MAX_ANSWER_BYTES},
+};
+use crate::{
+    home::{Holder, Home},
+    umask,
 };
 
 /// A connection with a daemon. Dropping it cancels what it asked for.
@@ -20,12 +25,24 @@ pub(crate) struct Client {
     frames: FrameReader<OwnedReadHalf>,
     write: OwnedWriteHalf,
     next_id: u64,
+    home: Home,
+    patience: Duration,
+    /// Of this process.
+    umask: u32,
 }
 
 impl Client {
-    pub(crate) fn new(stream: UnixStream) -> Self {
+    /// Talks to the daemon of `home`, which is given up when it sends nothing for `patience` while it owes an answer.
+    pub(crate) fn new(stream: UnixStream, home: &Home, patience: Duration) -> Self {
         let (read, write) = stream.into_split();
-        Self { frames: FrameReader::new(read, MAX_ANSWER_BYTES), write, next_id: 1 }
+        Self {
+            frames: FrameReader::new(read, MAX_ANSWER_BYTES),
+            write,
+            next_id: 1,
+            home: home.clone(),
+            patience,
+            umask: umask::current(),
+        }
     }
 
     /// Asks for `call`, passes its progress on and returns its result.
@@ -37,28 +54,30 @@ impl Client {
         call: &Call,
         reporter: &dyn Reporter,
     ) -> Result<T, Failure> {
-        self.call_interruptible(call, reporter, &Interrupt::new()).await
+        self.call_for(call, Caller::default(), reporter, &Interrupt::new()).await
     }
 
-    /// As [`Client::call`]; once `interrupt` is triggered the daemon is asked to end it, and says how it ended.
+    /// As [`Client::call`], with what `caller` brings along; once `interrupt` is triggered the daemon is asked to end it,
+    /// and says how it ended.
     ///
     /// # Errors
     /// As [`Client::call`].
-    pub(crate) async fn call_interruptible<T: DeserializeOwned>(
+    pub(crate) async fn call_for<T: DeserializeOwned>(
         &mut self,
         call: &Call,
+        caller: Caller,
         reporter: &dyn Reporter,
         interrupt: &Interrupt,
     ) -> Result<T, Failure> {
-        let (id, sent) = self.send(call).await?;
+        let (id, sent) = self.send(call, caller).await?;
         let mut asked_to_end = false;
         loop {
             let line = tokio::select! {
-                line = self.frames.next() => line,
+                line = within(&self.home, self.patience, self.frames.next()) => line?,
                 () = interrupt.wait(), if !asked_to_end => {
                     asked_to_end = true;
                     // A daemon that is gone meanwhile closes the connection, which is seen above.
-                    drop(self.send(&Call::Interrupt(id)).await?);
+                    drop(self.send(&Call::Interrupt(id), Caller::default()).await?);
                     continue;
                 }
             };
@@ -70,6 +89,7 @@ impl Client {
                 // An answer without a request's id speaks of the whole connection.
                 Body::Failure(failure) if answer.id == id || answer.id == 0 => return Err(failure),
                 Body::Progress(progress) if answer.id == id => reporter.report(progress),
+                Body::Working {} => {}
                 Body::Result(value) if answer.id == id => {
                     return serde_json::from_value(value).map_err(|cause| broken(&cause));
                 }
@@ -78,13 +98,48 @@ impl Client {
         }
     }
 
-    /// Sends a request; returns its id, and whether it could be written.
-    async fn send(&mut self, call: &Call) -> Result<(u64, io::Result<()>), Failure> {
+    /// Sends a request and the caller's open files, which are closed here then; returns its id, and whether it could be
+    /// written. A daemon that refuses the connection says why and closes it: its answer counts more than our failed write.
+    async fn send(&mut self, call: &Call, caller: Caller) -> Result<(u64, io::Result<()>), Failure> {
         let id = self.next_id;
         self.next_id += 1;
-        let line = serde_json::to_vec(&call.request(id)?).map_err(|cause| broken(&cause))?;
-        // A daemon that refuses the connection says why and closes it: its answer counts more than our failed write.
-        Ok((id, write_frame(&mut self.write, line).await))
+        let mut request = call.request(id)?;
+        let files = [(Attached::Input, &caller.input)];
+        let files = files.into_iter().filter_map(|(what, file)| Some((what, file.as_ref()?.as_fd())));
+        let (attached, descriptors): (Vec<_>, Vec<_>) = files.unzip();
+        request.attached = attached;
+        request.umask = Some(self.umask);
+        let mut line = serde_json::to_vec(&request).map_err(|cause| broken(&cause))?;
+        line.push(b'\n');
+        let sent = within(&self.home, self.patience, descriptors::send(&mut self.write, &line, &descriptors)).await?;
+        Ok((id, sent))
+    }
+}
+
+/// Bounds a step of a conversation with the daemon of `home`.
+async fn within<T>(home: &Home, patience: Duration, step: impl Future<Output = T>) -> Result<T, Failure> {
+    match tokio::time::timeout(patience, step).await {
+        Ok(outcome) => Ok(outcome),
+        Err(_) => Err(silent(home, patience)),
+    }
+}
+
+/// The failure of a command whose daemon does not answer.
+pub(crate) fn silent(home: &Home, patience: Duration) -> Failure {
+    let holder = Holder::of(home).ok().flatten().unwrap_or_default();
+    let message =
+        format!("the daemon of home `{}` has not answered for {} s", home.path().display(), patience.as_secs());
+    let failure = Failure::new(ErrorKind::TimedOut, message);
+    match holder.pid {
+        Some(pid) if holder.is_stopped() => {
+            let failure = Failure { causes: vec![format!("process {pid} is stopped")], ..failure };
+            failure.hinted(format!("let it go on with `kill -CONT {pid}`"))
+        }
+        Some(pid) => failure.hinted(format!(
+            "the log `{}` may say why; end the daemon with `kill -KILL {pid}` and start it again: nothing that is stored gets lost",
+            home.log_file().display()
+        )),
+        None => failure.hinted(format!("the log `{}` may say why", home.log_file().display())),
     }
 }
 

@@ -2,18 +2,19 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use ggen_marketplace::{ErrorKind, Failure, Interrupt, Progress};
+use ggen_marketplace::{Caller, ErrorKind, Failure, Interrupt, Progress};
 use serde_json::json;
 use tokio::{
     net::{UnixStream, unix::OwnedWriteHalf},
     sync::{mpsc, watch},
     task::{self, JoinSet},
-    time::MissedTickBehavior,
+    time::{Instant, MissedTickBehavior},
 };
 
 use super::{
+    descriptors::{Reader, Received},
     frame::{FrameReader, write_frame},
-    protocol::{Answer, Body, Call, MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, Request},
+    protocol::{Answer, Attached, Body, Call, MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, Request},
     server::{Handler, Stop},
 };
 use crate::error;
@@ -24,6 +25,8 @@ const MAX_RUNNING: usize = 16;
 const ANSWER_QUEUE: usize = 32;
 /// Shortest time between two progress answers; what happens in between is dropped.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+/// Longest time without an answer to a request that runs: after it the daemon says that it is alive.
+const KEEP_ALIVE: Duration = Duration::from_millis(500);
 /// How long the last answers may take to be written when the connection ends.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -32,8 +35,10 @@ pub(super) async fn converse<H: Handler>(stream: UnixStream, handler: Arc<H>, st
     let (read, write) = stream.into_split();
     let (answers, queue) = mpsc::channel(ANSWER_QUEUE);
     let writer = tokio::spawn(write_answers(write, queue));
+    let (read, files) = Reader::new(read);
     let mut frames = FrameReader::new(read, MAX_REQUEST_BYTES);
-    let mut requests = Requests { handler, stop: stop.clone(), answers, running: JoinSet::new(), ids: HashMap::new() };
+    let (running, ids) = (JoinSet::new(), HashMap::new());
+    let mut requests = Requests { handler, stop: stop.clone(), answers, files, running, ids };
     loop {
         let kept = tokio::select! {
             frame = frames.next() => match frame {
@@ -64,6 +69,8 @@ struct Requests<H> {
     handler: Arc<H>,
     stop: Stop,
     answers: mpsc::Sender<Answer>,
+    /// Open files that came with requests.
+    files: Received,
     running: JoinSet<()>,
     /// The running requests by their task.
     ids: HashMap<task::Id, Running>,
@@ -86,7 +93,11 @@ impl<H: Handler> Requests<H> {
                 return false;
             }
         };
-        let id = request.id;
+        let (id, umask) = (request.id, request.umask);
+        let Some(caller) = self.caller(&request) else {
+            self.refuse(id, error::usage("the open files that the request names did not come with it"));
+            return false;
+        };
         if self.running.len() >= MAX_RUNNING {
             let message = format!("more than {MAX_RUNNING} requests at once on one connection");
             return self.refuse(id, Failure::new(ErrorKind::Failed, message));
@@ -100,13 +111,25 @@ impl<H: Handler> Requests<H> {
             Ok(call) => {
                 tracing::debug!(id, method = call.method(), "request");
                 let interrupt = Interrupt::new();
-                let asked = Asked { id, call, interrupt: interrupt.clone() };
+                let asked = Asked { id, call, caller, umask, interrupt: interrupt.clone() };
                 let work = answer(self.handler.clone(), self.stop.clone(), asked, self.answers.clone());
                 self.ids.insert(self.running.spawn(work).id(), Running { id, interrupt });
                 true
             }
             Err(failure) => self.refuse(id, failure),
         }
+    }
+
+    /// Who asks, with the open files that came with the request; nothing if they are not those it names.
+    fn caller(&self, request: &Request) -> Option<Caller> {
+        let mut caller = Caller::default();
+        for (what, file) in request.attached.iter().zip(self.files.take(request.attached.len())?) {
+            let place = match what {
+                Attached::Input => &mut caller.input,
+            };
+            *place = Some(file.into());
+        }
+        Some(caller)
     }
 
     /// Answers with a failure, unless the client does not take its answers; returns whether it does.
@@ -129,16 +152,18 @@ impl<H: Handler> Requests<H> {
     }
 }
 
-/// A request, as it was asked.
+/// A request that is to be carried out.
 struct Asked {
     id: u64,
     call: Call,
+    caller: Caller,
+    umask: Option<u32>,
     interrupt: Interrupt,
 }
 
 /// Runs one request and sends its answers. A client that is gone is noticed by the reader, not here.
 async fn answer<H: Handler>(handler: Arc<H>, stop: Stop, asked: Asked, answers: mpsc::Sender<Answer>) {
-    let Asked { id, call, interrupt } = asked;
+    let Asked { id, call, caller, umask, interrupt } = asked;
     if matches!(call, Call::Stop) {
         let body = Body::Result(json!({ "stopped": true, "pid": std::process::id() }));
         // The answer is queued before the daemon learns that it stops, so that it is still written.
@@ -150,7 +175,15 @@ async fn answer<H: Handler>(handler: Arc<H>, stop: Stop, asked: Asked, answers: 
     let reporter = Arc::new(move |event: Progress| {
         sender.send_replace(Some(event));
     });
-    let work = handler.call(call, reporter, interrupt);
+    drop(answers.send(Answer { id, body: Body::Working {} }).await);
+    let mut answered = Instant::now();
+    let work = async {
+        let _holding = match umask {
+            Some(umask) if matches!(call, Call::Fetch(_)) => Some(handler.umask().take_on(umask).await),
+            _ => None,
+        };
+        handler.call(call, caller, reporter, interrupt).await
+    };
     tokio::pin!(work);
     let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -158,13 +191,17 @@ async fn answer<H: Handler>(handler: Arc<H>, stop: Stop, asked: Asked, answers: 
         tokio::select! {
             biased;
             outcome = &mut work => break outcome,
-            _ = ticks.tick() => {
-                if let Ok(true) = progress.has_changed()
-                    && let Some(event) = progress.borrow_and_update().clone()
-                {
-                    // Progress is for whoever listens; if the queue is full, a later event says more anyway.
-                    drop(answers.try_send(Answer { id, body: Body::Progress(event) }));
-                }
+            now = ticks.tick() => {
+                let changed = progress.has_changed().unwrap_or(false);
+                let event = if changed { progress.borrow_and_update().clone() } else { None };
+                let body = match event {
+                    Some(event) => Body::Progress(event),
+                    None if now - answered >= KEEP_ALIVE => Body::Working {},
+                    None => continue,
+                };
+                // A full queue means that the client has answers to read; a later event says more anyway.
+                drop(answers.try_send(Answer { id, body }));
+                answered = now;
             }
         }
     };

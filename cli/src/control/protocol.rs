@@ -30,6 +30,20 @@ pub(crate) struct Request {
     /// With what.
     #[serde(default)]
     pub(crate) params: Value,
+    /// The command's umask: what is written for it gets the permissions that it would give.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) umask: Option<u32>,
+    /// What the open files are that came with this line, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) attached: Vec<Attached>,
+}
+
+/// What an open file is that goes with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Attached {
+    /// The package to publish is read from it.
+    Input,
 }
 
 /// An answer on the wire.
@@ -45,6 +59,8 @@ pub(crate) struct Answer {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Body {
+    /// The request was taken and is under way, and the daemon is alive.
+    Working {},
     /// The request is under way; more answers follow.
     Progress(Progress),
     /// The request is done.
@@ -117,7 +133,7 @@ impl Call {
     /// Makes the request that `parse` understands.
     ///
     /// # Errors
-    /// Values that JSON cannot hold, such as a path that is not UTF-8.
+    /// Values that JSON cannot hold.
     pub(crate) fn request(&self, id: u64) -> Result<Request, Failure> {
         let params = match self {
             Self::Publish(request) => serde_json::to_value(request),
@@ -142,7 +158,8 @@ impl Call {
         let params = params.map_err(|cause| {
             Failure::from_error(ErrorKind::Usage, &cause).while_doing("cannot send the request to the daemon")
         })?;
-        Ok(Request { version: VERSION, id, method: self.method().to_owned(), params })
+        let method = self.method().to_owned();
+        Ok(Request { version: VERSION, id, method, params, umask: None, attached: Vec::new() })
     }
 
     /// Understands a request.
@@ -265,6 +282,7 @@ mod tests {
     #[test]
     fn answers_look_as_documented() {
         let line = |body| serde_json::to_string(&Answer { id: 3, body }).unwrap();
+        assert_eq!(line(Body::Working {}), r#"{"id":3,"working":{}}"#);
         assert_eq!(line(Body::Result(Value::from(1))), r#"{"id":3,"result":1}"#);
         assert_eq!(line(Body::Progress(Progress::Announcing)), r#"{"id":3,"progress":{"stage":"announcing"}}"#);
         let failure = line(Body::Failure(Failure::new(ErrorKind::NotFound, "x")));
@@ -273,7 +291,14 @@ mod tests {
 
     #[test]
     fn foreign_version_method_and_shape_are_each_named() {
-        let request = |version, method: &str, params| Request { version, id: 1, method: method.to_owned(), params };
+        let request = |version, method: &str, params| Request {
+            version,
+            id: 1,
+            method: method.to_owned(),
+            params,
+            umask: None,
+            attached: Vec::new(),
+        };
         let message = |request| Call::parse(request).unwrap_err().message;
         let other = VERSION + 1;
         assert!(message(request(other, "status", Value::Null)).contains(&format!("control protocol {other}")));
@@ -283,9 +308,9 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn path_that_json_cannot_hold_is_refused() {
+    fn path_that_is_not_utf_8_survives_the_wire() {
         use std::os::unix::ffi::OsStringExt;
-        let path = std::ffi::OsString::from_vec(vec![b'/', 0xff]).into();
+        let path: std::path::PathBuf = std::ffi::OsString::from_vec(vec![b'/', 0xff]).into();
         let call = Call::Fetch(FetchRequest {
             target: "x".to_owned(),
             to: ggen_marketplace::FetchTo::Path(path),
@@ -294,6 +319,8 @@ mod tests {
             providers: Vec::new(),
             min_reputation: None,
         });
-        assert_eq!(call.request(1).unwrap_err().kind, ErrorKind::Usage);
+        let line = serde_json::to_string(&call.request(1).unwrap()).unwrap();
+        assert_eq!(Call::parse(serde_json::from_str(&line).unwrap()).unwrap(), call);
+        assert!(line.contains(r#"{"bytes":[47,255]}"#), "{line}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
-use ggen_marketplace::{ErrorKind, Failure, Interrupt, Reporter};
+use ggen_marketplace::{Caller, ErrorKind, Failure, Interrupt, Reporter};
 use serde_json::Value;
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -15,6 +15,7 @@ use super::{
     frame::write_frame,
     protocol::{Answer, Body, Call},
 };
+use crate::umask::Lent;
 
 /// Clients at once.
 pub(crate) const MAX_CONNECTIONS: usize = 64;
@@ -23,14 +24,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Carries out what clients ask for.
 pub(crate) trait Handler: Send + Sync + 'static {
-    /// Does what `call` says. It is dropped when the client leaves; `interrupt` is triggered when the client asks that it
-    /// end. [`Call::Stop`] and [`Call::Interrupt`] never come here.
+    /// Does what `call` says, for `caller`. It is dropped when the client leaves; `interrupt` is triggered when the client
+    /// asks that it end. [`Call::Stop`] and [`Call::Interrupt`] never come here.
     fn call(
         &self,
         call: Call,
+        caller: Caller,
         reporter: Arc<dyn Reporter>,
         interrupt: Interrupt,
     ) -> impl Future<Output = Result<Value, Failure>> + Send;
+
+    /// The umask under which files are written for clients.
+    fn umask(&self) -> &Lent;
 }
 
 /// The wish that the daemon stop: given once, seen by everybody.

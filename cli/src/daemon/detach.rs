@@ -58,7 +58,9 @@ pub(crate) async fn spawn(context: &Context, args: Vec<OsString>) -> Result<List
             Ok(listening)
         }
         Body::Failure(failure) => Err(failure),
-        Body::Progress(_) => Err(Failure::new(ErrorKind::Failed, "the node reported something else than its start")),
+        Body::Progress(_) | Body::Working {} => {
+            Err(Failure::new(ErrorKind::Failed, "the node reported something else than its start"))
+        }
     }
 }
 

@@ -5,13 +5,15 @@
 //! removed: a lock on a removed file would exclude nobody.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
+    path::Path,
     time::Duration,
 };
 
 use ggen_marketplace::{ErrorKind, Failure};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -35,10 +37,10 @@ impl Holder {
     /// Looks which process serves `home`, if one does.
     pub(crate) fn of(home: &Home) -> Result<Option<Self>, Failure> {
         let path = home.daemon_file();
-        let file = match File::open(&path) {
+        let file = match options().read(true).open(&path) {
             Ok(file) => file,
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(cause) => return Err(error::io("open", &path, &cause)),
+            Err(cause) => return Err(cannot_open(&path, &cause)),
         };
         match file.try_lock_shared() {
             Ok(()) => Ok(None),
@@ -54,6 +56,14 @@ impl Holder {
             Ok(_) => serde_json::from_str(&text).unwrap_or_default(),
             Err(_) => Self::default(),
         }
+    }
+
+    /// Whether its process is stopped, as by SIGSTOP or under a debugger; as far as the system tells.
+    pub(crate) fn is_stopped(&self) -> bool {
+        let Some(pid) = self.pid else { return false };
+        let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The state follows the name, which stands in parentheses and may hold any.
+        status.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['T', 't']))
     }
 
     /// The failure of a second daemon on the same home.
@@ -79,14 +89,8 @@ impl DaemonLock {
     /// Takes the lock for this process and says so in the file.
     pub(crate) async fn acquire(home: &Home) -> Result<Self, Failure> {
         let path = home.daemon_file();
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|cause| error::io("open", &path, &cause))?;
+        let opened = options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = opened.map_err(|cause| cannot_open(&path, &cause))?;
         let deadline = Instant::now() + ACQUIRE_PATIENCE;
         loop {
             match file.try_lock() {
@@ -113,6 +117,23 @@ impl DaemonLock {
     }
 }
 
+/// To open the file, and nothing that a link in its place leads to: it would be locked and overwritten.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    options
+}
+
+fn cannot_open(path: &Path, cause: &io::Error) -> Failure {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_symlink() => {
+            Failure::new(ErrorKind::Failed, format!("`{}` is a symbolic link", path.display()))
+                .hinted("remove it: a file of a home is never a link")
+        }
+        _ => error::io("open", path, cause),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +152,19 @@ mod tests {
         drop(lock);
         assert_eq!(Holder::of(&home).unwrap(), None);
         DaemonLock::acquire(&home).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn link_in_place_of_the_file_is_refused_and_not_followed() {
+        let place = tempfile::tempdir().unwrap();
+        let home = Home::resolve(Some(&place.path().join("home"))).unwrap();
+        home.create().unwrap();
+        let victim = place.path().join("victim");
+        std::os::unix::fs::symlink(&victim, home.daemon_file()).unwrap();
+        for failure in [Holder::of(&home).unwrap_err(), DaemonLock::acquire(&home).await.unwrap_err()] {
+            assert!(failure.message.ends_with("daemon.json` is a symbolic link"), "{failure}");
+        }
+        assert!(!victim.exists());
     }
 
     #[test]

@@ -103,3 +103,28 @@ fn set_changes_the_file_and_publish_uses_the_namespace() {
     let unset = home.p2p(&["--format", "json", "config", "unset", "namespace"]).expect_code(0).json();
     assert_eq!(unset["namespace"], serde_json::json!({"value": null, "origin": "default", "source": "default"}));
 }
+
+#[test]
+fn number_outside_its_range_ends_every_command_with_2_and_names_key_value_and_range() {
+    let home = Home::new();
+    home.configure("[timeouts]\ndial_seconds = 9223372036854775807\n");
+    for command in [&["start"] as &[&str], &["start", "--daemon"], &["search", "x", "--local"], &["config", "show"]] {
+        let output = home.p2p(command).expect_code(2);
+        let message = "`timeouts.dial_seconds` is 9223372036854775807, which is not from 1 to 3600 seconds";
+        assert!(output.stderr.contains(message), "{command:?}: {output:?}");
+        assert!(output.stderr.contains("p2p-config.toml`, line 2"), "{command:?}: {output:?}");
+    }
+    for command in [
+        &["mirror", "add", "all", "--versions", "70000"] as &[&str],
+        &["mirror", "add", "all", "--max-bytes", "9223372036854775807"],
+        &["publish", "x", "--min-replicas", "1001"],
+        &["search", "x", "--limit", "1001"],
+        &["fetch", "a/b", "--timeout", "604801"],
+        &["bootstrap", "/dnsaddr/x", "--timeout", "18446744073709551616"],
+    ] {
+        let home = Home::on_loopback();
+        let output = home.p2p(command).expect_code(2);
+        let value = command.last().unwrap();
+        assert!(output.stderr.contains(value), "{command:?}: {output:?}");
+    }
+}

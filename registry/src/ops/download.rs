@@ -35,7 +35,7 @@ use self::{
     source::{Dag, List, Source},
     worker::{Queued, WRITE_BATCH, Worker},
 };
-use super::own_thread;
+use super::{clock, own_thread};
 use crate::{
     Fault, PeerBook, Progress, Reporter,
     node::{Handle, ListSource, Place, Stopped},
@@ -316,7 +316,7 @@ impl Download {
     }
 
     async fn write_few(&mut self, open: &mut HashSet<Cid>) -> Result<(), DownloadError> {
-        let mut deadline = Instant::now() + self.limits.idle_timeout;
+        let mut deadline = Instant::from(clock::after(self.limits.idle_timeout));
         while let (false, Some(network)) = (open.is_empty(), &mut self.network) {
             let Some(first) = network.next(deadline).await? else { return Err(self.timed_out(open).await) };
             let (mut bytes, mut arrived) = (first.block.data().len(), vec![first]);
@@ -330,7 +330,7 @@ impl Download {
             for Arrived { block, from } in &arrived {
                 counted = counted.and(self.count(block, *from));
                 if self.on_arrived(block, open) {
-                    deadline = Instant::now() + self.limits.idle_timeout;
+                    deadline = Instant::from(clock::after(self.limits.idle_timeout));
                 }
             }
             let blocks: Vec<_> = arrived.into_iter().map(|arrived| arrived.block).collect();
@@ -395,7 +395,7 @@ impl Download {
         open: &mut HashSet<Cid>,
     ) -> Result<(), DownloadError> {
         let room = Arc::new(Semaphore::new(QUEUED_BYTES));
-        let mut deadline = Instant::now() + self.limits.idle_timeout;
+        let mut deadline = Instant::from(clock::after(self.limits.idle_timeout));
         loop {
             let Some(network) = &mut self.network else {
                 // Offline the worker sends wants only to say how many there are.
@@ -410,7 +410,7 @@ impl Download {
                             return Err(DownloadError::NobodyConnected { subject: self.subject.clone() });
                         }
                         if open.is_empty() {
-                            deadline = Instant::now() + self.limits.idle_timeout;
+                            deadline = Instant::from(clock::after(self.limits.idle_timeout));
                         }
                         open.extend(wants.iter().map(|want| want.cid));
                         network.want(wants).await?;
@@ -432,7 +432,7 @@ impl Download {
             }
             counted?;
             if is_wanted {
-                deadline = Instant::now() + self.limits.idle_timeout;
+                deadline = Instant::from(clock::after(self.limits.idle_timeout));
             }
         }
     }

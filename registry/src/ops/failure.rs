@@ -134,8 +134,13 @@ impl From<HomeError> for Failure {
     fn from(error: HomeError) -> Self {
         let failure = failed(&error);
         match &error {
-            HomeError::InUse { .. } => failure
+            HomeError::InUse { .. } => Failure { kind: ErrorKind::InUse, ..failure }
                 .hinted("wait until that command has ended; those given to a node (`start --daemon`) run side by side"),
+            HomeError::Open { path, .. } => failure.hinted(format!(
+                "take it from them with `chmod go-w {0}`, or choose another home with `--home DIR`",
+                path.display()
+            )),
+            HomeError::Link { .. } => failure.hinted("remove it: a file of a home is never a link"),
             HomeError::Io { .. } => failure,
         }
     }

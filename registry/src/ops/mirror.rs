@@ -34,9 +34,10 @@ use self::{
     plan::{Chosen, wanted_by},
     schedule::{Schedule, Step},
 };
-use super::{Operations, failure, news::News};
+use super::{Operations, failure, failure::usage, news::News};
 use crate::{
     ErrorKind, Failure, MirrorReport, MirrorRequest, MirrorRule, MirrorScope,
+    config::check_rule,
     identity::PublisherId,
     index::{Catalog, package_key, publisher_key},
     node::Handle,
@@ -165,6 +166,7 @@ impl Operations {
     /// Makes a rule, or changes it. A running mirror begins to follow it at once.
     pub(crate) async fn mirror_add(&self, request: MirrorRequest) -> Result<Vec<MirrorReport>, Failure> {
         let MirrorRequest { rule } = request;
+        check_rule(&rule).map_err(usage)?;
         let what = rule.what.clone();
         self.mirror.with_book(move |book| book.set_rule(&rule)).await?;
         self.settle().await?;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
 
-use super::{Operations, failure, failure::usage};
+use super::{Operations, clock, failure, failure::usage};
 use crate::{
     BootstrapReport, BootstrapRequest, FailedAddress, Failure, KeyReport, Status,
     index::Catalog,
@@ -19,7 +19,7 @@ impl Operations {
     /// no longer than the request allows.
     pub(crate) async fn enter(&self, request: BootstrapRequest) -> Result<BootstrapReport, Failure> {
         let node = self.node()?;
-        let deadline = tokio::time::Instant::now() + request.timeout;
+        let deadline = tokio::time::Instant::from(clock::after(request.timeout));
         let mut report = self.bootstrap(request).await?;
         if !report.connected.is_empty() {
             if let Ok(explored) = tokio::time::timeout_at(deadline, node.explore()).await {

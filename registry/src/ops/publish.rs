@@ -8,6 +8,7 @@ mod content;
 mod draft;
 mod dry_run;
 mod imports;
+mod input;
 mod journal;
 mod own_log;
 mod prepare;
@@ -22,6 +23,7 @@ use ggen_blockstore::{Block, Cid, Pin, PinMode};
 use semver::Version;
 
 use self::draft::Draft;
+use self::input::Tarball;
 pub(super) use self::journal::release_label;
 use self::replicas::Replicas;
 pub(crate) use self::{
@@ -30,7 +32,7 @@ pub(crate) use self::{
 };
 use super::{Operations, clock, failure, failure::usage};
 use crate::{
-    ErrorKind, Failure, Interrupt, Progress, PublishRequest, Published, Reporter,
+    Caller, ErrorKind, Failure, Interrupt, Progress, PublishRequest, Published, Reporter,
     identity::{IdentityChain, KeyPair, Signed},
     index::{
         Acceptance, Announcement, Claim, Publication, PublicationError, PublishOutcome, PublisherState, Refusal,
@@ -69,17 +71,21 @@ impl Signing {
 }
 
 impl Operations {
-    /// Publishes a package. Dropped or interrupted before the commit point, it publishes nothing.
+    /// Publishes a package; its tarball may have been opened by the caller. Dropped or interrupted before the commit point,
+    /// it publishes nothing.
     pub(crate) async fn publish(
         self: &Arc<Self>,
+        caller: Caller,
         request: PublishRequest,
         reporter: Arc<dyn Reporter>,
         interrupt: Interrupt,
     ) -> Result<Published, Failure> {
         let version = request.version.as_deref().map(parse_version).transpose()?;
+        // Dropped with this future, when its caller goes away.
+        let (mut tarball, _presence) = Tarball::new(caller.input);
         if request.dry_run {
             let operations = Arc::clone(self);
-            let listing = failure::blocking(move || operations.dry_run(&request, version, &*reporter));
+            let listing = failure::blocking(move || operations.dry_run(&request, &mut tarball, version, &*reporter));
             return tokio::select! {
                 listed = listing => listed,
                 () = interrupt.wait() => Err(interrupted()),
@@ -92,7 +98,7 @@ impl Operations {
         let signing = Signing::new(request.key.clone(), request.trust_clock);
         let (commit, progress) = (signing.commit.clone(), reporter.clone());
         let draft = move |operations: &Self| {
-            let mut draft = operations.prepare(&request, &*progress, &|| commit.is_shut())?;
+            let mut draft = operations.prepare(&request, &mut tarball, &*progress, &|| commit.is_shut())?;
             draft.namespace = request.namespace.or(draft.namespace).or_else(|| operations.config.namespace.clone());
             draft.version = version.unwrap_or(draft.version);
             Ok(draft)

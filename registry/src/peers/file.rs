@@ -15,7 +15,7 @@ use super::{
     Listing, MAX_HISTORY, MAX_PACKAGES, PeerBookError, PeerHistory, PeerRecord,
     memory::{Changes, Memory},
 };
-use crate::{database, identity::Timestamp};
+use crate::{database, identity::Timestamp, private};
 
 /// Version of the tables below; stands in `user_version`.
 const SCHEMA: i64 = 1;
@@ -68,7 +68,7 @@ impl File {
     /// Opens the file, and makes its tables if it has none.
     pub(super) fn open(path: &Path) -> Result<Self, PeerBookError> {
         let failed = |source| PeerBookError::from_sqlite("open", path, source);
-        let mut connection = Connection::open(path).map_err(failed)?;
+        let mut connection = private::open_database(path).map_err(failed)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
         let damaged = |reason: String| PeerBookError::Damaged { path: path.to_owned(), reason };
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;

@@ -1,4 +1,7 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    io::{Read as _, Seek as _, Write as _},
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use ggen_marketplace::{BootstrapReport, BootstrapRequest, Progress};
 use serde_json::json;
@@ -10,13 +13,20 @@ use tokio::{
 };
 
 use super::*;
-use crate::control::{Client, bind, connect, protocol::VERSION};
+use crate::{
+    control::{Client, bind, connect, frame::FrameReader, protocol::VERSION},
+    home::Home,
+};
+
+/// Longer than any answer takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Answers `listening` at once; `keys` never, telling when it starts and when it is dropped; `bootstrap` after one
-/// progress event was taken; `status` by a panic.
+/// progress event was taken; `status` by a panic; `pin_ls` by what it reads from its file.
 struct Fake {
     started: mpsc::UnboundedSender<&'static str>,
     bootstrap_may_end: Arc<Notify>,
+    umask: Lent,
 }
 
 struct TellsEnd(mpsc::UnboundedSender<&'static str>);
@@ -28,8 +38,19 @@ impl Drop for TellsEnd {
 }
 
 impl Handler for Fake {
-    async fn call(&self, call: Call, reporter: Arc<dyn Reporter>, interrupt: Interrupt) -> Result<Value, Failure> {
+    async fn call(
+        &self,
+        call: Call,
+        caller: Caller,
+        reporter: Arc<dyn Reporter>,
+        interrupt: Interrupt,
+    ) -> Result<Value, Failure> {
         match call {
+            Call::PinLs => {
+                let mut text = String::new();
+                caller.input.unwrap().read_to_string(&mut text).unwrap();
+                Ok(json!(text))
+            }
             Call::Listening => Ok(json!("here")),
             Call::Keys => {
                 let _tells_end = TellsEnd(self.started.clone());
@@ -50,6 +71,10 @@ impl Handler for Fake {
             other => Err(Failure::new(ErrorKind::NotFound, format!("no {}", other.method()))),
         }
     }
+
+    fn umask(&self) -> &Lent {
+        &self.umask
+    }
 }
 
 struct Daemon {
@@ -65,14 +90,15 @@ impl Daemon {
         let home = tempfile::tempdir().unwrap();
         let (started, events) = mpsc::unbounded_channel();
         let bootstrap_may_end = Arc::new(Notify::new());
-        let handler = Arc::new(Fake { started, bootstrap_may_end: bootstrap_may_end.clone() });
+        let umask = Lent::default();
+        let handler = Arc::new(Fake { started, bootstrap_may_end: bootstrap_may_end.clone(), umask });
         let stop = Stop::new();
         let served = tokio::spawn(serve(bind(home.path()).unwrap(), handler, stop.clone()));
         Self { home, stop, served, events, bootstrap_may_end }
     }
 
     async fn client(&self) -> Client {
-        Client::new(self.stream().await)
+        Client::new(self.stream().await, &Home::resolve(Some(self.home.path())).unwrap(), PATIENCE)
     }
 
     async fn stream(&self) -> UnixStream {
@@ -101,6 +127,53 @@ async fn result_and_failure_come_back_as_they_were_given() {
 }
 
 #[tokio::test]
+async fn open_files_go_with_a_request() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client().await;
+    let mut input = tempfile::tempfile().unwrap();
+    input.write_all(b"tarball").unwrap();
+    input.rewind().unwrap();
+    let caller = Caller { input: Some(input) };
+    let answer: String = client.call_for(&Call::PinLs, caller, &ignore, &Interrupt::new()).await.unwrap();
+    assert_eq!(answer, "tarball");
+}
+
+#[tokio::test]
+async fn request_that_names_files_which_did_not_come_is_refused() {
+    let daemon = Daemon::start();
+    let mut stream = daemon.stream().await;
+    let line = format!("{{\"version\":{VERSION},\"id\":5,\"method\":\"pin_ls\",\"attached\":[\"input\"]}}\n");
+    stream.write_all(line.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("did not come with it"), "{answer}");
+}
+
+#[tokio::test]
+async fn daemon_that_works_long_says_that_it_is_alive_and_one_that_says_nothing_is_given_up() {
+    let daemon = Daemon::start();
+    let mut stream = daemon.stream().await;
+    let line = format!("{{\"version\":{VERSION},\"id\":5,\"method\":\"keys\"}}\n");
+    stream.write_all(line.as_bytes()).await.unwrap();
+    // At once, and again while nothing else is to be said.
+    let mut lines = tokio::io::BufReader::new(stream);
+    for _ in 0..3 {
+        let mut line = String::new();
+        tokio::io::AsyncBufReadExt::read_line(&mut lines, &mut line).await.unwrap();
+        assert_eq!(line, "{\"id\":5,\"working\":{}}\n");
+    }
+
+    // Somebody listens, accepts nothing and answers nothing: what a stopped process is to its clients.
+    let home = tempfile::tempdir().unwrap();
+    let _listener = bind(home.path()).unwrap();
+    let stream = connect(home.path()).await.unwrap().unwrap();
+    let mut client = Client::new(stream, &Home::resolve(Some(home.path())).unwrap(), Duration::from_millis(20));
+    let failure = client.call::<Value>(&Call::Keys, &ignore).await.unwrap_err();
+    assert_eq!(failure.kind, ErrorKind::TimedOut);
+    assert!(failure.message.contains("has not answered"), "{failure}");
+}
+
+#[tokio::test]
 async fn progress_arrives_before_the_result() {
     let daemon = Daemon::start();
     let mut client = daemon.client().await;
@@ -125,7 +198,7 @@ async fn interrupted_request_is_answered_as_it_then_stands_and_others_go_on() {
     let call = Call::RecoveryKey(ggen_marketplace::RecoveryKeyRequest { key: None, confirm: false });
     let asked = interrupt.clone();
     let asking = tokio::spawn(async move {
-        let failure = client.call_interruptible::<Value>(&call, &ignore, &asked).await.unwrap_err();
+        let failure = client.call_for::<Value>(&call, Caller::default(), &ignore, &asked).await.unwrap_err();
         // The connection is as good as before.
         (failure, client.call::<String>(&Call::Listening, &ignore).await.unwrap())
     });
@@ -235,9 +308,14 @@ async fn request_beyond_the_bound_of_its_connection_is_refused_and_the_others_go
         let line = format!("{{\"version\":{VERSION},\"id\":{id},\"method\":\"keys\"}}\n");
         stream.write_all(line.as_bytes()).await.unwrap();
     }
-    let mut answer = vec![0; 4096];
-    let length = stream.read(&mut answer).await.unwrap();
-    let answer: Value = serde_json::from_slice(&answer[..length]).unwrap();
+    let mut answers = FrameReader::new(stream, 4096);
+    let answer = loop {
+        let line = answers.next().await.unwrap().expect("the connection is kept");
+        let answer: Value = serde_json::from_slice(&line).unwrap();
+        if answer.get("working").is_none() {
+            break answer;
+        }
+    };
     assert_eq!(answer["id"], 17, "{answer}");
     assert_eq!(answer["failure"]["message"], "more than 16 requests at once on one connection");
     for _ in 0..16 {

@@ -24,6 +24,7 @@ use crate::{
     identity::{PublisherId, Timestamp},
     index::Claim,
     package::PackageId,
+    private,
 };
 
 /// Version of the tables; stands in `user_version`.
@@ -148,7 +149,7 @@ impl Book {
     /// Opens a book that can be read, without a copy.
     fn open_sound(path: &Path) -> Result<Self, BookError> {
         let failed = |source| BookError::from_sqlite("open", path, source);
-        let connection = Connection::open(path).map_err(failed)?;
+        let connection = private::open_database(path).map_err(failed)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
         match version {

@@ -8,6 +8,7 @@ use ggen_blockstore::{Cid, EntryKind, TreeLimits, list_tree};
 use super::{
     Signing,
     draft::{Content, Draft},
+    input::Tarball,
     prepare::withheld,
     replicas::Replicas,
     secrets::{find_secrets, is_never_allowed},
@@ -25,7 +26,8 @@ impl Operations {
     /// Brings a directory or a tarball into the store.
     pub(crate) async fn import(self: &Arc<Self>, path: &Path, reporter: Arc<dyn Reporter>) -> Result<Cid, Failure> {
         let (operations, path) = (Arc::clone(self), path.to_owned());
-        let import = move || operations.import_remembering(&path, false, &*reporter, &|| false);
+        let mut tarball = Tarball::at_path();
+        let mut import = move || operations.import_remembering(&path, &mut tarball, false, &*reporter, &|| false);
         failure::blocking(move || Ok(import()?.root)).await
     }
 

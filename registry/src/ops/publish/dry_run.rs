@@ -6,7 +6,8 @@ use ggen_blockstore::{Blockstore as _, Cid, links};
 use semver::Version;
 
 use super::{
-    prepare::{Prepared, find_in_store, import, is_directory, read_from_disk},
+    input::Tarball,
+    prepare::{Prepared, find_in_store, import, read_from_disk},
     sieve::Sieve,
     warnings,
 };
@@ -23,16 +24,19 @@ impl Operations {
     pub(super) fn dry_run(
         &self,
         request: &PublishRequest,
+        tarball: &mut Tarball,
         version: Option<Version>,
         reporter: &dyn Reporter,
     ) -> Result<Published, Failure> {
         let path = &request.path;
-        let named = match is_directory(path)? {
+        let begins_at = tarball.hold(path)?;
+        let named = match tarball.is_directory(path)? {
             true => vec![read_from_disk(path)?],
-            false => find_in_tarball(path, request.allow_secrets, reporter)?,
+            false => find_in_tarball(path, tarball, request.allow_secrets, reporter)?,
         };
         let kept = Sieve::keeping(named);
-        let imported = import(&kept, path, None, request.allow_secrets, reporter, &|| false)?;
+        tarball.rewind(begins_at, path)?;
+        let imported = import(&kept, path, tarball, None, request.allow_secrets, reporter, &|| false)?;
         let Prepared { imported, gpack, mut warnings } = Prepared::read(&kept, imported, request)?;
         let chain = self.keys.chain(request.key.as_deref().unwrap_or(DEFAULT_KEY))?;
         let publisher = chain.map(|chain| chain.publisher());
@@ -69,9 +73,14 @@ impl Operations {
 }
 
 /// Finds the blocks of a tarball's `gpack.toml`, of which everything else is dropped.
-fn find_in_tarball(path: &Path, allow_secrets: bool, reporter: &dyn Reporter) -> Result<Vec<Cid>, Failure> {
+fn find_in_tarball(
+    path: &Path,
+    tarball: &mut Tarball,
+    allow_secrets: bool,
+    reporter: &dyn Reporter,
+) -> Result<Vec<Cid>, Failure> {
     let nodes = Sieve::default();
-    let imported = import(&nodes, path, None, allow_secrets, reporter, &|| false)?;
+    let imported = import(&nodes, path, tarball, None, allow_secrets, reporter, &|| false)?;
     // That there is none is said when it is read.
     let Some(file) = find_in_store(&nodes, imported.root, path)? else { return Ok(Vec::new()) };
     // A file of several blocks is larger than a gpack.toml may be; its first one is enough to say so.

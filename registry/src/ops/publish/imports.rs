@@ -10,6 +10,8 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
+use crate::private;
+
 /// Directories that are remembered.
 const MAX_DIRECTORIES: usize = 64;
 /// What is remembered of them, in bytes: of some hundred files a kilobyte for each ten.
@@ -33,7 +35,7 @@ impl Imports {
     pub(super) fn of(&self, directory: &Path) -> Option<PathBuf> {
         let place = self.place.as_ref()?;
         let path = fs::canonicalize(directory).ok()?;
-        if let Err(error) = fs::create_dir_all(place) {
+        if let Err(error) = private::make_directory(place) {
             tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "imports are not remembered");
             return None;
         }
@@ -44,7 +46,7 @@ impl Imports {
 
     /// Forgets the directories that were not imported for longest.
     pub(super) fn tidy(&self) {
-        let Some(place) = &self.place else { return };
+        let Some(place) = self.place.as_ref().filter(|place| place.exists()) else { return };
         let outcome = forgotten(place).and_then(|forgotten| forgotten.iter().try_for_each(fs::remove_file));
         if let Err(error) = outcome {
             tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "cannot forget old imports");

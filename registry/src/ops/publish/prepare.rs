@@ -11,7 +11,7 @@ use ggen_blockstore::{
     dfs_blocks, import_directory, import_tarball, resolve,
 };
 
-use super::{draft::Draft, secrets::is_never_allowed, warnings};
+use super::{draft::Draft, input::Tarball, secrets::is_never_allowed, warnings};
 use crate::{
     ErrorKind, Failure, Progress, PublishRequest, Reporter,
     home::{home_with, is_home},
@@ -49,15 +49,16 @@ impl Operations {
     pub(super) fn prepare(
         &self,
         request: &PublishRequest,
+        tarball: &mut Tarball,
         reporter: &dyn Reporter,
         cancelled: &(dyn Fn() -> bool + Sync),
     ) -> Result<Draft, Failure> {
         let path = &request.path;
-        if is_directory(path)? {
+        if tarball.is_directory(path)? {
             // What is wrong with the package is said before it is hashed.
             read_from_disk(path)?;
         }
-        let imported = self.import_remembering(path, request.allow_secrets, reporter, cancelled)?;
+        let imported = self.import_remembering(path, tarball, request.allow_secrets, reporter, cancelled)?;
         let limit = self.config.limits.package_bytes;
         if imported.size_bytes > limit {
             let message =
@@ -74,12 +75,13 @@ impl Operations {
     pub(super) fn import_remembering(
         &self,
         path: &Path,
+        tarball: &mut Tarball,
         allow_secrets: bool,
         reporter: &dyn Reporter,
         cancelled: &(dyn Fn() -> bool + Sync),
     ) -> Result<Imported, Failure> {
-        let known = self.imports.of(path);
-        let imported = import(&*self.store, path, known.as_deref(), allow_secrets, reporter, cancelled)?;
+        let known = if tarball.is_opened() { None } else { self.imports.of(path) };
+        let imported = import(&*self.store, path, tarball, known.as_deref(), allow_secrets, reporter, cancelled)?;
         let (files, known) = (imported.files, imported.files_known);
         tracing::debug!(target: "ggen_marketplace::backend::p2p", files, known, "imported");
         self.imports.tidy();
@@ -126,6 +128,7 @@ pub(super) fn is_directory(path: &Path) -> Result<bool, Failure> {
 pub(super) fn import(
     store: &dyn Blockstore,
     path: &Path,
+    tarball: &mut Tarball,
     known: Option<&Path>,
     allow_secrets: bool,
     reporter: &dyn Reporter,
@@ -144,7 +147,7 @@ pub(super) fn import(
         take_found: allow_secrets,
         ..ImportOptions::default()
     };
-    let is_directory = is_directory(path)?;
+    let is_directory = tarball.is_directory(path)?;
     if !is_directory && path.file_name().is_some_and(|name| name == GPACK) {
         let directory = path.parent().unwrap_or(path).display();
         let failure = Failure::new(ErrorKind::Failed, format!("`{}` is a file of a package", path.display()));
@@ -154,9 +157,7 @@ pub(super) fn import(
         refuse_home(path)?;
         import_directory(store, path, &options)
     } else {
-        File::open(path)
-            .map_err(Error::io("open", path))
-            .and_then(|mut file| import_tarball(store, &mut file, &options))
+        tarball.reader(path).and_then(|mut reader| import_tarball(store, &mut reader, &options))
     };
     imported.map_err(|error| match error {
         Error::Withheld { findings } => withheld(path, &findings),

@@ -11,7 +11,7 @@ use crate::{
     ErrorKind, Failure, Progress, Reporter,
     identity::Signed,
     node::{Handle, MAX_QUESTION_CIDS},
-    ops::{Operations, failure, fetch::part},
+    ops::{Operations, clock, failure, fetch::part},
     package::{ManifestReader, Release},
 };
 
@@ -51,7 +51,7 @@ impl Operations {
         }
         let Some(node) = &self.node else { return Ok(0) };
         let blocks = Arc::new(Blocks::of(self.store.clone(), release).await?);
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::from(clock::after(patience));
         let mut whole = BTreeSet::new();
         let mut pause = FIRST_PAUSE;
         loop {

@@ -1,0 +1,132 @@
+//! The umask: which permissions what a process makes does not get.
+//!
+//! A daemon writes files for commands that have one of their own. The system has one umask for a process, so the daemon
+//! takes on that of the command while it works for it: commands with the same one side by side, others one after another.
+//! What the daemon makes for itself is for its owner alone under any.
+
+use std::{
+    fs,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use rustix::{fs::Mode, process};
+use tokio::sync::Notify;
+
+/// What may be taken from others. From its owner nothing is taken: the daemon itself must be able to use what it makes.
+const OF_OTHERS: u32 = 0o077;
+
+/// Reads the umask of this process. Where the system does not tell it, it is changed for an instant, so no other thread
+/// may be about to make a file.
+pub(crate) fn current() -> u32 {
+    let told = fs::read_to_string("/proc/self/status").ok().and_then(|status| in_status(&status));
+    told.unwrap_or_else(|| {
+        let mask = process::umask(Mode::from_raw_mode(0o077));
+        process::umask(mask);
+        mask.as_raw_mode() as u32
+    })
+}
+
+fn in_status(status: &str) -> Option<u32> {
+    let text = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+    u32::from_str_radix(text.trim(), 8).ok()
+}
+
+/// The umask of a daemon, lent to the commands that it works for. Cloning gives another handle of the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lent {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: Mutex<State>,
+    /// Told when nobody uses the umask any more.
+    free: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    umask: u32,
+    users: usize,
+}
+
+impl Lent {
+    /// Waits until the process can have this umask, and keeps it until the answer is dropped. Cancel-safe.
+    pub(crate) async fn take_on(&self, umask: u32) -> Holding {
+        let umask = umask & OF_OTHERS;
+        loop {
+            let freed = self.inner.free.notified();
+            tokio::pin!(freed);
+            // Registered before the look: what is freed in between is not missed.
+            freed.as_mut().enable();
+            if self.inner.try_take(umask) {
+                return Holding(Arc::clone(&self.inner));
+            }
+            freed.await;
+        }
+    }
+}
+
+impl Inner {
+    fn try_take(&self, umask: u32) -> bool {
+        let mut state = self.state();
+        if state.users > 0 && state.umask != umask {
+            return false;
+        }
+        if state.users == 0 {
+            process::umask(Mode::from_raw_mode(umask as _));
+            state.umask = umask;
+        }
+        state.users += 1;
+        true
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Both numbers are changed at once, and nothing between panics.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The umask is that of a command.
+#[derive(Debug)]
+pub(crate) struct Holding(Arc<Inner>);
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.users -= 1;
+        if state.users == 0 {
+            self.0.free.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_of_linux_is_read() {
+        assert_eq!(in_status("Name:\tggen\nUmask:\t0027\nState:\tR (running)\n"), Some(0o027));
+        assert_eq!(in_status("Name:\tggen\n"), None);
+    }
+
+    #[tokio::test]
+    async fn commands_with_one_umask_work_side_by_side_and_others_wait() {
+        let lent = Lent::default();
+        // The umask of this process as it is: other tests make files at the same time.
+        let mine = current();
+        let (first, second) = (lent.take_on(mine).await, lent.take_on(mine | 0o700).await);
+        assert_eq!(current(), mine & OF_OTHERS);
+        let other = lent.clone();
+        let waiting = tokio::spawn(async move { drop(other.take_on(mine ^ 0o1).await) });
+        tokio::task::yield_now().await;
+        drop(first);
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished(), "one of them still works");
+        drop(second);
+        waiting.await.unwrap();
+        drop(lent.take_on(mine).await);
+        assert_eq!(current(), mine & OF_OTHERS);
+    }
+}

@@ -1,0 +1,84 @@
+//! A daemon that is stopped, and one that takes long: the first is given up with a message, the second is not.
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
+
+use crate::support::{Home, package};
+
+/// A home whose commands give a silent daemon up after two seconds.
+fn impatient() -> Home {
+    let home = Home::new();
+    home.configure("mdns = false\nlisten_addresses = [\"/ip4/127.0.0.1/tcp/0\"]\n[timeouts]\ndaemon_seconds = 2\n");
+    home
+}
+
+fn signal(pid: u32, signal: &str) {
+    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn every_command_gives_a_stopped_daemon_up_and_says_how_to_let_it_go_on() {
+    let home = impatient();
+    let root = package(&home.work().join("http"), "http", "1.0.0");
+    let node = home.start(&[]);
+    home.publish(&root);
+    signal(node.pid(), "-STOP");
+    let peer = node.listening["peer_id"].as_str().unwrap();
+    let commands: [&[&str]; 19] = [
+        &["status"],
+        &["stop"],
+        &["publish", "http", "--namespace", "acme"],
+        &["publish", "http", "--dry-run"],
+        &["fetch", "acme/http", "--offline", "-o", "copy"],
+        &["search", "http", "--local"],
+        &["search", "http"],
+        &["info", "acme/http"],
+        &["yank", "acme/http@1.0.0"],
+        &["key", "list"],
+        &["peer-list"],
+        &["peer-info", peer],
+        &["peer", "allow", peer],
+        &["bootstrap", "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWGC6TvWhfapngX6wvJHMYvKpDMXPb3ZnCZ6dMoaMtimQ5"],
+        &["doctor"],
+        &["verify"],
+        &["pin", "ls"],
+        &["gc"],
+        &["mirror", "ls"],
+    ];
+    // All at once: each waits for itself.
+    let running: Vec<_> = commands
+        .iter()
+        .map(|command| {
+            let mut command = home.command(&[&["marketplace", "p2p"], *command].concat());
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for (command, child) in commands.iter().zip(running) {
+        let output = child.wait_with_output().unwrap();
+        // `doctor` says so in its answer, the others on stderr.
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), Some(5), "{command:?}: {said}");
+        assert!(said.contains("has not answered for 2 s"), "{command:?}: {said}");
+        assert!(said.contains(&format!("kill -CONT {}", node.pid())), "{command:?}: {said}");
+    }
+    assert!(!home.work().join("copy").exists());
+    signal(node.pid(), "-CONT");
+    home.p2p(&["status"]).expect_code(0);
+}
+
+#[test]
+fn request_that_takes_longer_than_a_silent_daemon_is_given_is_not_cut() {
+    let home = impatient();
+    let _node = home.start(&[]);
+    // A package whose bytes come only later, from the command's own pipe.
+    let archive = crate::support::tarball(&[]);
+    fs::write(home.work().join("bad.tar"), archive).unwrap();
+    let line =
+        "(head -c 1000 bad.tar; sleep 4; tail -c +1001 bad.tar) | \"$GGEN\" marketplace p2p publish --namespace acme -";
+    let mut command = Command::new("sh");
+    command.args(["-c", line]).env("GGEN", env!("CARGO_BIN_EXE_ggen")).env("GGEN_HOME", home.path());
+    let output = command.env("HOME", home.work()).current_dir(home.work()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

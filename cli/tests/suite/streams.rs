@@ -1,0 +1,121 @@
+//! What only the command can see: its standard streams, pipes of its shell, paths that are not UTF-8. A daemon is given
+//! what is open, so all of it works as without one.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::Write as _,
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::support::{Home, Output, entry, finish, gzip, package, tarball, tree};
+
+const PUBLISH: &str = "exec \"$GGEN\" marketplace p2p --format json publish --namespace acme";
+
+/// Runs a line of the shell in which `$GGEN` is the binary, with the home of `home`.
+fn shell(home: &Home, line: &str) -> Command {
+    let environment = home.command::<&str>(&[]);
+    let mut command = Command::new("sh");
+    command.args(["-c", line]).current_dir(home.work()).env("GGEN", env!("CARGO_BIN_EXE_ggen")).stdin(Stdio::null());
+    for (name, value) in environment.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
+/// Runs a line of the shell with `input` in the pipe that is its stdin.
+fn piped(home: &Home, line: &str, input: &[u8]) -> Output {
+    let mut child = shell(home, line)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a shell is there");
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_owned();
+    // A command that fails early does not read it to its end.
+    let writer = std::thread::spawn(move || stdin.write_all(&input).ok());
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    output.into()
+}
+
+/// With and without a daemon.
+fn check_both(check: impl Fn(&Home)) {
+    let home = Home::on_loopback();
+    check(&home);
+    let served = Home::on_loopback();
+    let _node = served.start(&[]);
+    check(&served);
+}
+
+fn archive() -> Vec<u8> {
+    let file = entry("pkg/large", tar::EntryType::Regular, &vec![7; 3_000_000]);
+    let gpack = b"[package]\nname = \"piped\"\nversion = \"1.0.0\"\ndescription = \"A test package\"\n";
+    let gpack = entry("pkg/gpack.toml", tar::EntryType::Regular, gpack);
+    gzip(&[gpack, file, vec![0; 1024]].concat())
+}
+
+#[test]
+fn package_is_published_from_a_stream_of_the_command() {
+    check_both(|home| {
+        let archive = archive();
+        fs::write(home.work().join("pkg.tar.gz"), &archive).unwrap();
+        let expected = finish(&mut shell(home, &format!("{PUBLISH} --dry-run pkg.tar.gz"))).expect_code(0).json();
+        for line in [
+            format!("{PUBLISH} --dry-run -"),
+            format!("{PUBLISH} --dry-run /dev/stdin"),
+            format!("exec 7<&0; {PUBLISH} --dry-run /dev/fd/7 </dev/null"),
+            format!("exec 7<&0; {PUBLISH} /dev/fd/7 </dev/null"),
+            format!("{PUBLISH} /dev/stdin"),
+            format!("{PUBLISH} -"),
+        ] {
+            let published = piped(home, &line, &archive).expect_code(0).json();
+            assert_eq!((&published["cid"], &published["package"]), (&expected["cid"], &"acme/piped".into()), "{line}");
+        }
+        for line in [format!("{PUBLISH} - <pkg.tar.gz"), format!("{PUBLISH} --dry-run - <pkg.tar.gz")] {
+            let published = finish(&mut shell(home, &line)).expect_code(0).json();
+            assert_eq!(published["cid"], expected["cid"], "{line}");
+        }
+    });
+}
+
+#[test]
+fn stream_that_is_no_package_is_refused_as_a_file_is() {
+    check_both(|home| {
+        for input in [&b"no archive at all"[..], b"", &archive()[..2000], &tarball(&[])[..550]] {
+            let output = piped(home, &format!("{PUBLISH} -"), input);
+            assert_ne!(output.code, Some(0), "{output:?}");
+            assert!(output.json()["error"]["message"].is_string(), "{output:?}");
+        }
+    });
+}
+
+#[test]
+fn paths_that_are_not_utf_8_go_in_and_out() {
+    check_both(|home| {
+        let root = package(&home.work().join(OsStr::from_bytes(b"p\xffkg")), "http", "1.0.0");
+        let run = |args: &[&OsStr]| {
+            let fixed = ["marketplace", "p2p", "--format", "json"].map(OsStr::new);
+            finish(&mut home.command(&[&fixed, args].concat())).expect_code(0).json()
+        };
+        let [publish, namespace, acme, fetch, name, output, offline, tar] =
+            ["publish", "--namespace", "acme", "fetch", "acme/http", "-o", "--offline", "--tar"].map(OsStr::new);
+        run(&[publish, root.as_os_str(), namespace, acme]);
+        let (within, packed) = (OsStr::from_bytes(b"w\xfethin"), OsStr::from_bytes(b"\xfd.tar"));
+        let copy: PathBuf = [within, OsStr::new("copy")].iter().collect();
+        fs::create_dir(home.work().join(within)).unwrap();
+        let fetched: Value = run(&[fetch, name, output, copy.as_os_str(), offline]);
+        assert!(fetched["path"].as_str().unwrap().ends_with("w\u{fffd}thin/copy"), "{fetched}");
+        assert_eq!(tree(&home.work().join(copy)), tree(&root));
+        run(&[fetch, name, tar, packed, offline]);
+        assert!(fs::metadata(home.work().join(packed)).unwrap().len() > 3_000_000);
+    });
+}

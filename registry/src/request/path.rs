@@ -1,0 +1,35 @@
+//! Paths in requests, without loss: a string, or `{"bytes": [...]}` where the path is not UTF-8.
+
+use std::{
+    ffi::OsString,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Form {
+    Text(String),
+    Bytes { bytes: Vec<u8> },
+}
+
+#[derive(Serialize)]
+struct Bytes<'a> {
+    bytes: &'a [u8],
+}
+
+pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    match path.to_str() {
+        Some(text) => text.serialize(serializer),
+        None => Bytes { bytes: path.as_os_str().as_bytes() }.serialize(serializer),
+    }
+}
+
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    Ok(match Form::deserialize(deserializer)? {
+        Form::Text(text) => text.into(),
+        Form::Bytes { bytes } => OsString::from_vec(bytes).into(),
+    })
+}
