@@ -31,7 +31,8 @@ impl SmallDisk {
     /// Mounts one at `place`; `None` where that is not allowed.
     fn mount(place: &Path) -> Option<Self> {
         fs::create_dir_all(place).unwrap();
-        let size = format!("size={DISK_BYTES}");
+        // A home that others can write to is refused.
+        let size = format!("size={DISK_BYTES},mode=700");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(place).output().ok()?;
         let ballast = place.join("ballast");
         mounted.status.success().then(|| Self { place: place.to_owned(), ballast })
