@@ -34,8 +34,9 @@ pub enum Refusal {
     /// A name that its directory has already.
     #[error("its directory has that name twice")]
     Duplicate,
-    /// A name that differs from another one in its directory by case alone.
-    #[error("its name differs from `{other}` by case alone")]
+    /// A name that some file system takes for another one in its directory: they differ by case or by the form of their
+    /// characters alone.
+    #[error("some file systems take its name and `{other}` for one: they differ by case or Unicode form alone")]
     CaseCollision {
         /// The other name.
         other: String,

@@ -99,7 +99,7 @@ impl Listing {
         Ok(())
     }
 
-    /// Checks that no two names of one directory differ by case alone.
+    /// Checks that no file system takes two names of one directory for one.
     pub(crate) fn check_case(&self) -> Result<()> {
         let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for entry in &self.entries {

@@ -1,5 +1,10 @@
 //! Which names, paths and symlinks are safe, in and out.
 
+use std::borrow::Cow;
+
+use icu_casemap::CaseMapper;
+use icu_normalizer::DecomposingNormalizerBorrowed;
+
 use crate::Refusal;
 
 /// Longest file name, in bytes (what common file systems take).
@@ -80,9 +85,45 @@ pub(crate) fn join(parent: &str, name: &str) -> String {
     if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") }
 }
 
-/// Finds a name of one directory that a file system which ignores case takes for another one of it.
+/// Code points that ext4 with case folding and HFS+ leave out of a comparison: Unicode's Default_Ignorable_Code_Point.
+const IGNORED: [(char, char); 17] = [
+    ('\u{ad}', '\u{ad}'),
+    ('\u{34f}', '\u{34f}'),
+    ('\u{61c}', '\u{61c}'),
+    ('\u{115f}', '\u{1160}'),
+    ('\u{17b4}', '\u{17b5}'),
+    ('\u{180b}', '\u{180f}'),
+    ('\u{200b}', '\u{200f}'),
+    ('\u{202a}', '\u{202e}'),
+    ('\u{2060}', '\u{206f}'),
+    ('\u{3164}', '\u{3164}'),
+    ('\u{fe00}', '\u{fe0f}'),
+    ('\u{feff}', '\u{feff}'),
+    ('\u{ffa0}', '\u{ffa0}'),
+    ('\u{fff0}', '\u{fff8}'),
+    ('\u{1bca0}', '\u{1bca3}'),
+    ('\u{1d173}', '\u{1d17a}'),
+    ('\u{e0000}', '\u{e0fff}'),
+];
+
+/// What a name is to a file system that ignores case and the form of its characters: APFS, HFS+, NTFS, ext4 with case
+/// folding. Two names with one folded form are one file there. This is the canonical caseless match of Unicode (chapter
+/// 3.13, D145) with all mappings: a final sigma is a sigma, a sharp s is `ss`.
+fn folded(name: &str) -> Cow<'_, str> {
+    if name.is_ascii() {
+        let has_upper = name.bytes().any(|byte| byte.is_ascii_uppercase());
+        return if has_upper { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) };
+    }
+    let is_ignored = |character: &char| IGNORED.iter().any(|(first, last)| (first..=last).contains(&character));
+    let decomposed = DecomposingNormalizerBorrowed::new_nfd();
+    let heeded: String = name.chars().filter(|character| !is_ignored(character)).collect();
+    let lower = CaseMapper::new().fold_string(&decomposed.normalize(&heeded)).into_owned();
+    Cow::Owned(decomposed.normalize(&lower).into_owned())
+}
+
+/// Finds a name of one directory that some file system takes for another one of it.
 pub(crate) fn case_collision<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<(&'a str, Refusal)> {
-    let mut folded: Vec<_> = names.into_iter().map(|name| (name.to_lowercase(), name)).collect();
+    let mut folded: Vec<_> = names.into_iter().map(|name| (folded(name), name)).collect();
     folded.sort_unstable();
     let twins = folded.windows(2).find(|pair| pair[0].0 == pair[1].0)?;
     let (other, name) = (twins[0].1, twins[1].1);
@@ -104,6 +145,46 @@ mod tests {
         for name in ["a", "...", ".hidden", "a b", "caf\u{e9}", "-", "\\"] {
             assert_eq!(check_name(name.as_bytes()), Ok(name));
         }
+    }
+
+    #[test]
+    fn names_that_some_file_system_takes_for_one_are_found() {
+        let twins = [
+            ("README", "readme"),
+            ("\u{c9}cole", "\u{e9}cole"),
+            ("caf\u{e9}", "cafe\u{301}"),
+            ("CAF\u{c9}", "cafe\u{301}"),
+            ("\u{3a3}\u{391}\u{3a3}", "\u{3c3}\u{3b1}\u{3c2}"),
+            ("\u{3c3}\u{3b1}\u{3c3}", "\u{3c3}\u{3b1}\u{3c2}"),
+            ("stra\u{df}e", "STRASSE"),
+            ("stra\u{df}e", "stra\u{1e9e}e"),
+            ("\u{212b}", "\u{e5}"),
+            ("\u{212a}", "k"),
+            ("\u{17f}", "S"),
+            ("\u{ac00}", "\u{1100}\u{1161}"),
+            ("a\u{323}\u{307}", "a\u{307}\u{323}"),
+            ("\u{fb03}", "ffi"),
+            ("\u{1f80}", "\u{1f00}\u{3b9}"),
+            ("\u{130}", "i\u{307}"),
+            ("a\u{200d}b", "ab"),
+            ("x\u{feff}", "X"),
+        ];
+        for (name, other) in twins {
+            let found = case_collision([name, "between", other]);
+            assert!(matches!(found, Some((_, Refusal::CaseCollision { .. }))), "{name:?} and {other:?}: {found:?}");
+        }
+        for (name, other) in [
+            ("a", "b"),
+            ("e", "\u{e9}"),
+            ("2", "\u{b2}"),
+            ("fi", "fj"),
+            ("i", "\u{131}"),
+            ("o", "\u{f8}"),
+            ("\u{ad}", "\u{ae}"),
+        ] {
+            assert_eq!(case_collision([name, other]), None, "{name:?} and {other:?}");
+        }
+        assert_eq!(case_collision(["a", "b", "a"]), Some(("a", Refusal::Duplicate)));
     }
 
     #[test]

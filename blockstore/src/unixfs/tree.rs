@@ -57,7 +57,7 @@ impl Tree {
 /// Lists the tree under `root`, from a store that has all of it but for the leaves of files, which are not read.
 ///
 /// # Errors
-/// [`Error::Refused`] for an unsafe entry: a name that is a path, occurs twice or differs from another one by case alone,
+/// [`Error::Refused`] for an unsafe entry: a name that is a path, occurs twice or is another one to some file system,
 /// a symlink that leaves the tree, too deep or long a path. [`Error::LimitExceeded`], [`Error::InvalidNode`],
 /// [`Error::NotFound`], a store error.
 pub fn list_tree<S: Blockstore + ?Sized>(store: &S, root: Cid, limits: &TreeLimits) -> Result<Tree> {

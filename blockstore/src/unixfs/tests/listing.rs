@@ -221,7 +221,11 @@ fn names_that_differ_by_case_alone_are_refused() {
     let place = tempfile::tempdir().unwrap();
     write_items(place.path(), &items([("sub/Readme", file("")), ("sub/README", file("")), ("sub/x", file(""))]));
     let error = list_directory(place.path()).unwrap_err();
-    assert_eq!(error.to_string(), "refusing `sub/Readme`: its name differs from `README` by case alone");
+    assert_eq!(
+        error.to_string(),
+        "refusing `sub/Readme`: some file systems take its name and `README` for one: they differ by case or Unicode form \
+         alone"
+    );
 }
 
 #[test]
