@@ -40,7 +40,7 @@ pub use null::NullBlockstore;
 pub use segment::{SegmentBlockstore, SegmentOptions};
 pub use store::{Blockstore, DAMAGE, Damage, MAX_PIN_LABEL_BYTES, Pin, PinMode, PutReport, StoreStats};
 pub use unixfs::{
-    ARCHIVE_RATIO_FREE_BYTES, ArchiveLimits, DirectoryNode, Entry, EntryKind, ExportOptions, ExportProgress, Exported,
+    ARCHIVE_RATIO_FREE_BYTES, ArchiveLimits, ArchiveNote, DirectoryNode, Entry, EntryKind, ExportOptions, ExportProgress, Exported,
     FileNode, FileReader, Finding, INSPECTED_BYTES, ImportOptions, ImportProgress, Imported, Inspect, LeavesOut,
     Listed, Listing, LookUp, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO, MAX_DEPTH, MAX_ENTRIES, MAX_LINK_BYTES,
     MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_STRANGERS, MAX_TREE_PATH_BYTES, Node, PathStep, PathWalk, Profile, Refusal,

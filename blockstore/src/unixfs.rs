@@ -32,7 +32,8 @@ mod tree;
 mod tree_builder;
 
 pub use archive::{
-    ARCHIVE_RATIO_FREE_BYTES, ArchiveLimits, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO, import_tarball, list_tarball,
+    ARCHIVE_RATIO_FREE_BYTES, ArchiveLimits, ArchiveNote, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO, import_tarball,
+    list_tarball,
 };
 pub use data::{UnixfsData, UnixfsKind};
 pub use error::Refusal;

@@ -2,6 +2,7 @@
 
 #![cfg(test)] // clippy.toml allows `unwrap` in what is marked so, helpers beside the test functions included
 
+mod archives;
 mod blocks;
 mod collect;
 mod dnsaddr;

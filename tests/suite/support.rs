@@ -2,6 +2,7 @@
 
 pub(crate) mod crates;
 pub(crate) mod dns;
+pub(crate) mod gnu_tar;
 pub(crate) mod kubo;
 pub(crate) mod nodes;
 pub(crate) mod proxy;

@@ -8,11 +8,11 @@ mod decode;
 mod entries;
 mod tar_reader;
 
-use std::{collections::BTreeMap, io::Read};
+use std::{collections::BTreeMap, fmt, io::Read};
 
 use bytes::Bytes;
-use decode::Input;
-use entries::{Entries, Item};
+use decode::{Input, Source};
+use entries::{Entries, Item, Tree};
 use tar_reader::{TarKind, TarReader};
 
 use super::{
@@ -52,6 +52,31 @@ impl Default for ArchiveLimits {
     }
 }
 
+/// What is remarkable about an archive that was read nevertheless.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ArchiveNote {
+    /// It has no end marker: it may have been cut off between two entries.
+    NoEndMarker,
+    /// This entry beside the top folder is not part of the package: macOS keeps attributes of the folder in it.
+    LeftOut {
+        /// Its path in the archive.
+        path: String,
+    },
+}
+
+impl fmt::Display for ArchiveNote {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoEndMarker => formatter
+                .write_str("the archive has no end marker: check that it was not cut off, as entries may be missing"),
+            Self::LeftOut { path } => {
+                write!(formatter, "`{path}` is left out: macOS keeps attributes of the top folder in it")
+            }
+        }
+    }
+}
+
 /// Imports a tarball: plain, gzip (`.tar.gz`, `.tgz`, `.crate`) or zstd, told apart by their first bytes. The caller pins
 /// the root and syncs the store.
 ///
@@ -79,7 +104,9 @@ pub fn import_tarball<S: Blockstore + ?Sized>(
     if !left_out.is_empty() {
         return Err(Error::Withheld { findings: left_out });
     }
-    let items = archive.entries.into_sorted()?;
+    let tree = archive.entries.into_sorted()?;
+    let notes = notes(&archive.tar, &tree);
+    let items = tree.items;
     let listing = list(&items)?;
     let mut findings = Findings::by_path(&listing, options);
     for (entry, (_, item)) in items.iter().enumerate() {
@@ -89,7 +116,7 @@ pub fn import_tarball<S: Blockstore + ?Sized>(
     }
     let found = findings.finish(&listing)?;
     let root = build(items, &files.children, &options.profile, &mut sink)?;
-    Ok(Imported { found, ..Imported::new(root, listing, sink.finish()?, lease) })
+    Ok(Imported { found, notes, ..Imported::new(root, listing, sink.finish()?, lease) })
 }
 
 /// A chunk of a file in the archive.
@@ -182,6 +209,12 @@ fn hash_chunks(archive: &mut Archive<'_>, options: &ImportOptions<'_>, sink: &mu
     Ok(files)
 }
 
+fn notes<R: Source>(tar: &TarReader<R>, tree: &Tree) -> Vec<ArchiveNote> {
+    let no_end = tar.lacks_end().then_some(ArchiveNote::NoEndMarker);
+    let left_out = tree.left_out.clone().map(|path| ArchiveNote::LeftOut { path });
+    no_end.into_iter().chain(left_out).collect()
+}
+
 fn build(items: Vec<(String, Item)>, files: &[Child], profile: &Profile, sink: &mut impl Sink) -> Result<Child> {
     let mut tree = TreeBuilder::new(*profile);
     for (path, item) in items {
@@ -207,7 +240,7 @@ pub fn list_tarball(reader: &mut dyn Read, limits: ArchiveLimits) -> Result<List
     while let Some(entry) = tar.next_entry()? {
         entries.add(entry)?;
     }
-    list(&entries.into_sorted()?)
+    list(&entries.into_sorted()?.items)
 }
 
 fn list(items: &[(String, Item)]) -> Result<Listing> {

@@ -15,7 +15,7 @@ pub use inspect::{Finding, INSPECTED_BYTES, Inspect};
 pub(crate) use inspect::{Findings, Nowhere};
 
 use super::{
-    ArchiveLimits, Profile,
+    ArchiveLimits, ArchiveNote, Profile,
     directory::symlink,
     file::{Child, Sink},
     known::KnownFiles,
@@ -117,6 +117,8 @@ pub struct Imported {
     pub put: PutReport,
     /// Blocks built; those that occur more than once in the tree are counted each time.
     pub blocks: u64,
+    /// What is remarkable about the archive, if it was one.
+    pub notes: Vec<ArchiveNote>,
     /// Keeps the blocks out of a garbage collection until the root is pinned.
     pub lease: Lease,
 }
@@ -135,6 +137,7 @@ impl Imported {
             found: Vec::new(),
             put,
             blocks,
+            notes: Vec::new(),
             lease,
         }
     }

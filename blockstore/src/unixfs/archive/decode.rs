@@ -2,12 +2,14 @@
 
 use std::{
     fmt,
-    io::{self, BufReader, Chain, Cursor, Read},
+    io::{self, BufRead, BufReader, Chain, Cursor, Read},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
+
+use flate2::bufread::GzDecoder;
 
 use super::ArchiveLimits;
 use crate::{Error, Result};
@@ -19,6 +21,7 @@ const MAX_ZSTD_WINDOW_LOG: u32 = 27;
 /// Bytes of the archive read at a time.
 const BUFFER_BYTES: usize = 128 << 10;
 
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// Other formats, which get an error of their own.
 const FOREIGN: [(&[u8], &str); 4] =
     [(b"PK\x03\x04", "zip"), (b"\xfd7zXZ\x00", "xz"), (b"BZh", "bzip2"), (b"7z\xbc\xaf\x27\x1c", "7z")];
@@ -46,12 +49,12 @@ impl<'a> Input<'a> {
         if let Some((_, format)) = FOREIGN.iter().find(|(prefix, _)| magic.starts_with(prefix)) {
             return Err(Error::archive(format!("it is {format}, not tar, tar.gz or tar.zst")));
         }
-        let (gzip, zstd) = (magic.starts_with(&[0x1f, 0x8b]), magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]));
+        let (gzip, zstd) = (magic.starts_with(&GZIP_MAGIC), is_zstd(&magic));
         let packed = Arc::new(AtomicU64::new(0));
         let counted = Counted { reader: Cursor::new(magic).chain(reader), count: Arc::clone(&packed) };
         let buffered = BufReader::with_capacity(BUFFER_BYTES, counted);
         let reader: Box<dyn Read + 'a> = if gzip {
-            Box::new(flate2::bufread::MultiGzDecoder::new(buffered))
+            Box::new(Gzip::Member(GzDecoder::new(buffered)))
         } else if zstd {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(buffered).map_err(damaged)?;
             decoder.window_log_max(MAX_ZSTD_WINDOW_LOG).map_err(damaged)?;
@@ -75,6 +78,55 @@ impl<'a> Input<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether this begins a frame of zstd, or one that decoders skip, which pzstd begins with.
+fn is_zstd(magic: &[u8]) -> bool {
+    magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || matches!(magic, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
+}
+
+/// A gzip file: members one after the other, zeros between and after them (tapes and some writers pad with them, and
+/// gzip ignores them).
+enum Gzip<R> {
+    Member(GzDecoder<R>),
+    Ended,
+}
+
+impl<R: BufRead> Read for Gzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Self::Member(member) = self else { return Ok(0) };
+            let length = member.read(buffer)?;
+            if length > 0 || buffer.is_empty() {
+                return Ok(length);
+            }
+            let Self::Member(member) = std::mem::replace(self, Self::Ended) else { return Ok(0) };
+            let mut rest = member.into_inner();
+            if !skip_zeros(&mut rest)? {
+                return Ok(0);
+            }
+            *self = Self::Member(GzDecoder::new(rest));
+        }
+    }
+}
+
+/// Skips zeros, and says whether something follows them.
+fn skip_zeros(reader: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let available = match reader.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other?,
+        };
+        if available.is_empty() {
+            return Ok(false);
+        }
+        let zeros = available.iter().take_while(|byte| **byte == 0).count();
+        let ends_in_zeros = zeros == available.len();
+        reader.consume(zeros);
+        if !ends_in_zeros {
+            return Ok(true);
+        }
     }
 }
 

@@ -33,6 +33,15 @@ impl Item {
     }
 }
 
+/// What a package is made of.
+#[derive(Debug)]
+pub(super) struct Tree {
+    /// The entries with their paths, each directory before its contents, without a single top folder.
+    pub(super) items: Vec<(String, Item)>,
+    /// What stood beside that folder and is no part of it.
+    pub(super) left_out: Option<String>,
+}
+
 /// Entries by path, with NUL for the slash: then each directory stands right before its contents.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
@@ -114,16 +123,35 @@ impl Entries {
     }
 
     /// The entries with their paths, each directory before its contents, without a single top folder.
-    pub(super) fn into_sorted(mut self) -> Result<Vec<(String, Item)>> {
+    pub(super) fn into_sorted(mut self) -> Result<Tree> {
         if self.items.is_empty() && !self.has_root {
             return Err(Error::archive("it is empty"));
         }
+        let left_out = self.remove_double();
         let prefix = self.top_folder();
         if let Some(top) = prefix.as_ref() {
             self.items.remove(top);
         }
         let skip = prefix.map_or(0, |top| top.len() + 1);
-        Ok(self.items.into_iter().map(|(key, item)| (key[skip..].replace('\0', "/"), item)).collect())
+        let items = self.items.into_iter().map(|(key, item)| (key[skip..].replace('\0', "/"), item)).collect();
+        Ok(Tree { items, left_out })
+    }
+
+    /// Removes `._name` beside a top folder `name`: macOS's tar puts the folder's attributes there (AppleDouble), and the
+    /// folder is a single one nevertheless. Others like it lie inside the folder, and stay as GNU tar leaves them.
+    fn remove_double(&mut self) -> Option<String> {
+        let is_double = |(key, item): &(&String, &Item)| {
+            matches!(item, Item::File { .. }) && key.starts_with("._") && !key.contains('\0')
+        };
+        let double = self.items.iter().find(is_double).filter(|_| !self.has_root)?.0.clone();
+        let name = double.strip_prefix("._")?;
+        let is_inside = |key: &String| key.split('\0').next() == Some(name);
+        let is_beside = self.items.get(name) == Some(&Item::Directory)
+            && self.items.keys().all(|key| *key == double || is_inside(key));
+        if is_beside {
+            self.items.remove(&double);
+        }
+        is_beside.then_some(double)
     }
 
     fn top_folder(&self) -> Option<String> {

@@ -7,8 +7,9 @@
 //! | 124 | 12 | size | | 257 | 6 | magic |
 //! | 148 | 8 | checksum | | 345 | 155 | prefix of the name |
 //!
-//! Stricter than most readers where readers differ from each other: an archive must have its end marker and nothing
-//! after it, links and directories have no content, extensions are bounded.
+//! What GNU tar reads without complaint is read as GNU tar reads it: a size in the header of a link or directory means
+//! nothing, an end marker may be missing (which is noted). Stricter than it where readers differ: nothing may follow the
+//! end marker, extensions are bounded.
 
 use super::decode::Source;
 use crate::{Error, Result};
@@ -49,6 +50,8 @@ pub(super) struct TarReader<R> {
     left: u64,
     /// Bytes of padding after it.
     padding: u64,
+    /// The archive ended without its end marker.
+    lacks_end: bool,
 }
 
 /// What extension headers say of the entry after them.
@@ -62,7 +65,13 @@ struct Extension {
 
 impl<R: Source> TarReader<R> {
     pub(super) fn new(input: R) -> Self {
-        Self { input, left: 0, padding: 0 }
+        Self { input, left: 0, padding: 0, lacks_end: false }
+    }
+
+    /// Whether the archive ended without its end marker, once [`next_entry`](Self::next_entry) has come to its end. It may
+    /// have been cut off between two entries.
+    pub(super) fn lacks_end(&self) -> bool {
+        self.lacks_end
     }
 
     /// The next entry, or `None` at the end of the archive, which is checked to be its end.
@@ -71,12 +80,19 @@ impl<R: Source> TarReader<R> {
         loop {
             self.skip(self.left.saturating_add(self.padding))?;
             let mut block = [0; BLOCK_BYTES];
-            self.fill(&mut block, "it ends without an end marker")?;
+            let length = self.input.fill(&mut block)?;
             if block == [0; BLOCK_BYTES] {
                 if extension.any {
                     return Err(Error::archive("it ends in the middle of an entry"));
                 }
-                return self.expect_end().map(|()| None);
+                self.lacks_end = length < BLOCK_BYTES;
+                if length == BLOCK_BYTES {
+                    self.expect_end()?;
+                }
+                return Ok(None);
+            }
+            if length < BLOCK_BYTES {
+                return Err(Error::archive("it is no tar archive, or ends in the middle of an entry"));
             }
             let header = Header { block: &block };
             let size = header.check()?;
@@ -121,9 +137,8 @@ impl<R: Source> TarReader<R> {
             b'S' => TarKind::Other("a sparse file"),
             _ => TarKind::Other("an unknown kind of entry"),
         };
-        if size > 0 && matches!(kind, TarKind::Directory | TarKind::Symlink | TarKind::HardLink) {
-            return Err(Error::archive("a link or directory in it has content"));
-        }
+        // Others have no content, whatever size their header has: some writers put that of the file there.
+        let size = if kind == TarKind::File { size } else { 0 };
         self.begin_content(size);
         Ok(TarEntry { path, kind, size, executable: header.number(100, 8)? & 0o100 != 0, link })
     }
@@ -233,6 +248,8 @@ impl<'a> Header<'a> {
     fn number(&self, offset: usize, length: usize) -> Result<u64> {
         let field = self.field(offset, length);
         let malformed = || Error::archive("it is no tar archive, or damaged: a header has a malformed number");
+        // Writers of old overwrote the first byte with the end of the field before it.
+        let field = field.strip_prefix(&[0]).unwrap_or(field);
         if let [0x80, rest @ ..] = field {
             let (high, low) = rest.split_at(rest.len().saturating_sub(8));
             let fits = high.iter().all(|byte| *byte == 0);

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::support::{Item, Items, file, items, write_items};
 use crate::{
-    ArchiveLimits, Blockstore, Error, ExportOptions, ImportOptions, Imported, MemoryBlockstore, Refusal, Result,
-    export_tar, import_directory, import_tarball, list_tarball,
+    ArchiveLimits, ArchiveNote, Blockstore, Error, ExportOptions, ImportOptions, Imported, MemoryBlockstore, Refusal,
+    Result, export_tar, import_directory, import_tarball, list_tarball,
 };
 
 /// Headers by an independent writer, which checks nothing that is set this way.
@@ -208,11 +208,12 @@ fn version_control_is_left_out_of_a_tarball_too() {
 }
 
 #[test]
-fn an_archive_cut_off_anywhere_is_refused() {
+fn an_archive_cut_off_within_an_entry_is_refused() {
     let plain = tar_of(&[("a", FILE, "", "x"), ("b", FILE, "", &"content ".repeat(200))]);
     let store = MemoryBlockstore::new();
     let end = plain.len() - 1024;
-    for length in (0..=end).step_by(64) {
+    // The header and the content of `a` take a block each.
+    for length in (0..end).step_by(64).filter(|length| *length != 1024) {
         assert!(matches!(import(&store, &plain[..length]), Err(Error::Archive { .. })), "{length} of {}", plain.len());
     }
     for packed in [gzip(&plain), zstd::encode_all(&plain[..], 3).unwrap()] {
@@ -224,6 +225,126 @@ fn an_archive_cut_off_anywhere_is_refused() {
             );
         }
         assert!(import(&store, &packed).is_ok());
+    }
+}
+
+#[test]
+fn a_missing_end_marker_is_noted() {
+    let plain = tar_of(&[("a", FILE, "", "x"), ("b", FILE, "", "y")]);
+    let store = MemoryBlockstore::new();
+    let whole = import(&store, &plain).unwrap();
+    assert!(whole.notes.is_empty());
+    let end = plain.len() - 1024;
+    for (length, notes) in [(end, 1), (end + 100, 1), (end + 512, 0), (end + 700, 0)] {
+        for archive in [plain[..length].to_vec(), gzip(&plain[..length])] {
+            let imported = import(&store, &archive).unwrap_or_else(|error| panic!("{length}: {error}"));
+            assert_eq!((imported.root, imported.notes.len()), (whole.root, notes), "{length}");
+            assert!(imported.notes.iter().all(|note| *note == ArchiveNote::NoEndMarker));
+        }
+    }
+    // Between two entries: what is there is read, as GNU tar reads it.
+    assert_eq!(import(&store, &plain[..1024]).unwrap().files, 1);
+    let named_alone = gnu_long_name(&"long".repeat(50));
+    assert!(import(&store, &named_alone).is_err(), "a name without its entry");
+}
+
+/// A header that gives the next entry a long name, with no entry after it.
+fn gnu_long_name(name: &str) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    append(&mut tar, "././@LongLink", tar::EntryType::GNULongName, "", 0o644, name.as_bytes());
+    let archive = tar.into_inner().unwrap();
+    archive[..archive.len() - 1024].to_vec()
+}
+
+/// As the packers of npm's `tap@0.0.14` and of tapes wrote them; gzip, GNU tar and npm ignore the zeros.
+#[test]
+fn zeros_between_and_after_gzip_members_are_ignored() {
+    let plain = tar_of(&[("a", FILE, "", "x"), ("b", FILE, "", &"content ".repeat(200))]);
+    let store = MemoryBlockstore::new();
+    let root = import(&store, &plain).unwrap().root;
+    let (first, second) = plain.split_at(700);
+    for zeros in [0, 1, 512, 300_000] {
+        let after = [gzip(&plain), vec![0; zeros]].concat();
+        let between = [gzip(first), vec![0; zeros], gzip(second), vec![0; zeros]].concat();
+        for archive in [after, between] {
+            assert_eq!(import(&store, &archive).unwrap_or_else(|error| panic!("{zeros}: {error}")).root, root);
+        }
+    }
+    let followed = [gzip(&plain), vec![0; 100], b"garbage".to_vec()].concat();
+    assert!(matches!(import(&store, &followed), Err(Error::Archive { .. })));
+}
+
+/// pzstd begins every frame with a skippable one, which states how long the next is.
+#[test]
+fn skippable_frames_of_zstd_are_skipped() {
+    let plain = tar_of(&[("a", FILE, "", "x"), ("b", FILE, "", &"content ".repeat(200))]);
+    let store = MemoryBlockstore::new();
+    let root = import(&store, &plain).unwrap().root;
+    let (first, second) = plain.split_at(700);
+    let frames = [first, second].map(|part| zstd::encode_all(part, 1).unwrap());
+    for magic in [0x50, 0x5f] {
+        let skippable = |length: usize| {
+            [vec![magic, 0x2a, 0x4d, 0x18, 4, 0, 0, 0], (length as u32).to_le_bytes().to_vec()].concat()
+        };
+        let archive: Vec<u8> =
+            frames.iter().flat_map(|frame| [skippable(frame.len()), frame.clone()].concat()).collect();
+        assert_eq!(import(&store, &archive).unwrap().root, root);
+    }
+}
+
+/// GNU tar ignores them, and some writers put the size of what a link points to there.
+#[test]
+fn a_size_in_the_header_of_a_link_or_directory_means_nothing() {
+    let sized = |sizes: u64| {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (path, kind, link, content) in [
+            ("t/", DIRECTORY, "", ""),
+            ("t/a", FILE, "", "same"),
+            ("t/d", DIRECTORY, "", ""),
+            ("t/e/", FILE, "", ""),
+            ("t/l", SYMLINK, "a", ""),
+            ("t/h", HARD_LINK, "t/a", ""),
+            ("t/z", FILE, "", "last"),
+        ] {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_mode(0o644);
+            header.set_size(if content.is_empty() { sizes } else { content.len() as u64 });
+            header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+            header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
+            header.set_cksum();
+            tar.append(&header, content.as_bytes()).unwrap();
+        }
+        tar.into_inner().unwrap()
+    };
+    let store = MemoryBlockstore::new();
+    let expected = import(&store, &sized(0)).unwrap();
+    for size in [1, 4096, 5000] {
+        assert_eq!(import(&store, &sized(size)).unwrap().root, expected.root, "{size}");
+    }
+    assert_eq!(expected.files, 3);
+}
+
+/// macOS's tar writes the attributes of each entry before it; those of the top folder lie beside it.
+#[test]
+fn the_double_of_a_top_folder_does_not_keep_it_from_being_one() {
+    let store = MemoryBlockstore::new();
+    let entries = [
+        ("._pkg", FILE, "", "attributes"),
+        ("pkg/", DIRECTORY, "", ""),
+        ("pkg/._a", FILE, "", "attributes"),
+        ("pkg/a", FILE, "", "x"),
+    ];
+    let expected = import(&store, &tar_of(&[("._a", FILE, "", "attributes"), ("a", FILE, "", "x")])).unwrap();
+    let imported = import(&store, &tar_of(&entries)).unwrap();
+    assert_eq!(imported.root, expected.root);
+    assert_eq!(imported.notes, [ArchiveNote::LeftOut { path: "._pkg".to_owned() }]);
+    let listing = list_tarball(&mut &tar_of(&entries)[..], ArchiveLimits::default()).unwrap();
+    assert_eq!(listing.entries, imported.entries);
+    // Beside more than that folder, or where the archive says that there is none, it is a file like others.
+    for other in [("._b", FILE, "", ""), ("b", FILE, "", ""), ("./", DIRECTORY, "", "")] {
+        let more = import(&store, &tar_of(&[&entries[..], &[other]].concat())).unwrap();
+        assert!(more.entries.iter().any(|entry| entry.path == "._pkg") && more.notes.is_empty(), "{other:?}");
     }
 }
 
