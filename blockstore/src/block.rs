@@ -1,11 +1,10 @@
 //! A block: bytes together with the CID they hash to.
 
 use bytes::Bytes;
-use multihash_codetable::{Code, MultihashDigest};
-use sha2::{Digest, Sha256};
 
 use crate::{
-    Cid, DAG_CBOR, DAG_PB, Error, IDENTITY, MAX_BLOCK_BYTES, MAX_IDENTITY_BYTES, Multihash, RAW, Result, SHA2_256,
+    Cid, DAG_CBOR, DAG_PB, Error, MAX_BLOCK_BYTES, RAW, Result,
+    hash::{digest, digest_like, sha2_256},
 };
 
 /// Bytes and the CID they hash to. The only constructors hash or verify, so holding one is the proof.
@@ -53,11 +52,11 @@ impl Block {
     /// Checks that `data` is what `cid` names.
     ///
     /// # Errors
-    /// [`Error::HashMismatch`], [`Error::TooLarge`] or [`Error::UnsupportedHash`].
+    /// [`Error::HashMismatch`], [`Error::TooLarge`], or those of [`check_hash`](crate::check_hash).
     pub fn verify(cid: Cid, data: impl Into<Bytes>) -> Result<Self> {
         let data = data.into();
         check_size(&data)?;
-        let actual = digest(cid.hash().code(), &data)?;
+        let actual = digest_like(cid.hash(), &data)?;
         if actual == *cid.hash() {
             return Ok(Self { cid, data });
         }
@@ -77,8 +76,8 @@ impl Block {
     /// length): the way a block travels, without its CID.
     ///
     /// # Errors
-    /// [`Error::TooLarge`], [`Error::UnsupportedHash`], or [`Error::InvalidCid`] for a version that does not exist, a
-    /// version 0 that is not dag-pb under sha2-256, or a digest length that is not the function's own.
+    /// [`Error::TooLarge`], those of [`check_hash`](crate::check_hash), or [`Error::InvalidCid`] for a version that does
+    /// not exist, or a version 0 that is not dag-pb under sha2-256.
     pub fn from_prefix(
         version: u64,
         codec: u64,
@@ -88,19 +87,8 @@ impl Block {
     ) -> Result<Self> {
         let data = data.into();
         check_size(&data)?;
-        let invalid = |reason: String| Error::InvalidCid {
-            text: format!("prefix {version}/0x{codec:x}/0x{hash_code:x}/{digest_bytes}"),
-            reason,
-        };
-        let hash = digest(hash_code, &data)?;
-        if u64::from(hash.size()) != digest_bytes {
-            return Err(invalid(format!("the function's digests have {} bytes", hash.size())));
-        }
-        let version = cid::Version::try_from(version).map_err(|error| invalid(error.to_string()))?;
-        let cid = Cid::new(version, codec, hash).map_err(|error| invalid(error.to_string()))?;
-        Ok(Self { cid, data })
+        Ok(Self { cid: cid_from_prefix(version, codec, hash_code, digest_bytes, &data)?, data })
     }
-
     /// The block's name.
     pub fn cid(&self) -> &Cid {
         &self.cid
@@ -128,26 +116,18 @@ impl Block {
     }
 }
 
-/// Hashes `data` with the multihash function `code`: those of Kubo's allow list (boxo `verifcid`) that stand in
-/// the table of multihash-codetable.
+/// The CID that a Bitswap prefix and `data` make, whatever the size of `data`.
 ///
 /// # Errors
-/// [`Error::UnsupportedHash`], or [`Error::TooLarge`] for an identity digest over [`MAX_IDENTITY_BYTES`].
-pub(crate) fn digest(code: u64, data: &[u8]) -> Result<Multihash> {
-    match code {
-        SHA2_256 => Ok(sha2_256(data)),
-        IDENTITY => Multihash::wrap(IDENTITY, data)
-            .map_err(|_| Error::TooLarge { bytes: data.len(), limit: MAX_IDENTITY_BYTES }),
-        _ => {
-            let function = Code::try_from(code).map_err(|_| Error::UnsupportedHash { code })?;
-            let digest = function.digest(data);
-            Multihash::wrap(code, digest.digest()).map_err(|_| Error::UnsupportedHash { code })
-        }
-    }
-}
-
-fn sha2_256(data: &[u8]) -> Multihash {
-    Multihash::wrap(SHA2_256, &Sha256::digest(data)).expect("a sha2-256 digest has 32 bytes, the capacity is 128")
+/// As [`Block::from_prefix`], but for [`Error::TooLarge`].
+pub fn cid_from_prefix(version: u64, codec: u64, hash_code: u64, digest_bytes: u64, data: &[u8]) -> Result<Cid> {
+    let invalid = |reason: String| Error::InvalidCid {
+        text: format!("prefix {version}/0x{codec:x}/0x{hash_code:x}/{digest_bytes}"),
+        reason,
+    };
+    let hash = digest(hash_code, usize::try_from(digest_bytes).unwrap_or(usize::MAX), data)?;
+    let version = cid::Version::try_from(version).map_err(|error| invalid(error.to_string()))?;
+    Cid::new(version, codec, hash).map_err(|error| invalid(error.to_string()))
 }
 
 fn check_size(data: &Bytes) -> Result<()> {
@@ -160,6 +140,7 @@ fn check_size(data: &Bytes) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SHA2_256;
 
     #[test]
     fn a_raw_block_has_the_cid_that_ipfs_gives_it() {
@@ -192,22 +173,16 @@ mod tests {
     #[test]
     fn an_impossible_prefix_is_refused() {
         for (version, codec, hash_code, length) in
-            [(2, RAW, SHA2_256, 32), (0, RAW, SHA2_256, 32), (1, RAW, SHA2_256, 20), (0, DAG_PB, 0x13, 64)]
+            [(2, RAW, SHA2_256, 32), (0, RAW, SHA2_256, 32), (0, DAG_PB, SHA2_256, 20), (0, DAG_PB, 0x13, 64)]
         {
             let error = Block::from_prefix(version, codec, hash_code, length, &b"data"[..]).unwrap_err();
             assert!(matches!(error, Error::InvalidCid { .. }), "{error}");
         }
+        for length in [0, 19, 33, u64::MAX] {
+            let error = Block::from_prefix(1, RAW, SHA2_256, length, &b"data"[..]).unwrap_err();
+            assert!(matches!(error, Error::DigestLength { .. }), "{length}: {error}");
+        }
         let error = Block::from_prefix(1, RAW, 0xd5, 16, &b"data"[..]).unwrap_err();
         assert!(matches!(error, Error::UnsupportedHash { code: 0xd5 }));
-    }
-
-    #[test]
-    fn every_hash_of_the_allow_list_verifies() {
-        for code in [0x12, 0x13, 0x14, 0x16, 0x1b, 0x1e, 0xb220, 0xb260] {
-            let cid = Cid::new_v1(RAW, digest(code, b"data").unwrap_or_else(|error| panic!("0x{code:x}: {error}")));
-            assert!(Block::verify(cid, &b"data"[..]).is_ok(), "0x{code:x}");
-            assert!(Block::verify(cid, &b"other"[..]).is_err(), "0x{code:x}");
-        }
-        assert!(matches!(digest(0xd5, b"md5"), Err(Error::UnsupportedHash { code: 0xd5 })));
     }
 }

@@ -1,8 +1,8 @@
 //! The CIDs this project accepts: versions, codecs, hashes and size limits, in one table.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
-use crate::{Error, Result};
+use crate::{Error, Result, check_hash};
 
 /// A content identifier, version 0 or 1, with room for the longest identity digest that IPFS tools inline
 /// (IPIP-512: 128 bytes).
@@ -18,6 +18,8 @@ pub const RAW: u64 = 0x55;
 pub const DAG_PB: u64 = 0x70;
 /// Multicodec of dag-cbor nodes (our records).
 pub const DAG_CBOR: u64 = 0x71;
+/// Multicodec of dag-json nodes.
+pub const DAG_JSON: u64 = 0x0129;
 /// Multihash code of sha2-256.
 pub const SHA2_256: u64 = 0x12;
 /// Multihash code of the identity "hash", whose digest is the data itself.
@@ -28,15 +30,71 @@ pub const MAX_BLOCK_BYTES: usize = 2 << 20;
 /// Largest identity digest accepted, in bytes (IPIP-512).
 pub const MAX_IDENTITY_BYTES: usize = 128;
 
-/// Parses the text form of a CID, any multibase.
+/// Parses the text form of a CID, any multibase, under a hash that this crate can verify.
 ///
 /// # Errors
-/// [`Error::InvalidCid`] with the text and the reason.
+/// [`Error::InvalidCid`] with the text and the reason; those of [`check_hash`].
 pub fn parse_cid(text: &str) -> Result<Cid> {
-    Cid::from_str(text).map_err(|source| Error::InvalidCid { text: text.to_owned(), reason: source.to_string() })
+    let cid = Cid::from_str(text)
+        .map_err(|source| Error::InvalidCid { text: text.to_owned(), reason: source.to_string() })?;
+    check_hash(&cid)?;
+    Ok(cid)
 }
 
 /// Returns the data inlined in `cid` if it is an identity CID: such a block needs no store and no peer.
 pub fn identity_data(cid: &Cid) -> Option<&[u8]> {
     (cid.hash().code() == IDENTITY).then(|| cid.hash().digest())
+}
+
+/// Codecs by the names of the multicodec table, as far as CIDs in use have them.
+const CODEC_NAMES: &[(u64, &str)] = &[
+    (0x51, "cbor"),
+    (RAW, "raw"),
+    (0x60, "rlp"),
+    (0x63, "bencode"),
+    (DAG_PB, "dag-pb"),
+    (DAG_CBOR, "dag-cbor"),
+    (0x72, "libp2p-key"),
+    (0x78, "git-raw"),
+    (0x7b, "torrent-info"),
+    (0x7c, "torrent-file"),
+    (0x81, "leofcoin-block"),
+    (0x85, "dag-jose"),
+    (0x86, "dag-cose"),
+    (0x90, "eth-block"),
+    (0x91, "eth-block-list"),
+    (0x92, "eth-tx-trie"),
+    (0x93, "eth-tx"),
+    (0x94, "eth-tx-receipt-trie"),
+    (0x95, "eth-tx-receipt"),
+    (0x96, "eth-state-trie"),
+    (0x97, "eth-account-snapshot"),
+    (0x98, "eth-storage-trie"),
+    (0xb0, "bitcoin-block"),
+    (0xb1, "bitcoin-tx"),
+    (0xb2, "bitcoin-witness-commitment"),
+    (0xc0, "zcash-block"),
+    (0xc1, "zcash-tx"),
+    (DAG_JSON, "dag-json"),
+    (0x0200, "json"),
+    (0x0202, "car"),
+    (0x0300, "ipns-record"),
+    (0xf101, "fil-commitment-unsealed"),
+    (0xf102, "fil-commitment-sealed"),
+];
+
+/// A codec as people know it: its name where the multicodec table has one, else its code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodecName(
+    /// Its multicodec code.
+    pub u64,
+);
+
+impl fmt::Display for CodecName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match CODEC_NAMES.iter().find(|(code, _)| *code == self.0) {
+            Some((_, name)) => formatter.write_str(name),
+            None => write!(formatter, "codec 0x{:x}", self.0),
+        }
+    }
 }

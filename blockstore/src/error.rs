@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{Cid, Finding, Refusal};
+use crate::{Cid, CodecName, Finding, HashName, Refusal};
 
 /// Result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -45,10 +45,22 @@ pub enum Error {
         limit: usize,
     },
     /// A hash function this project does not accept.
-    #[error("unsupported hash function 0x{code:x}")]
+    #[error("the hash function {} is not supported", HashName(*code))]
     UnsupportedHash {
         /// Its multihash code.
         code: u64,
+    },
+    /// A digest that its hash function does not make, or that is too short to be safe.
+    #[error("a {} digest has {} bytes, not {bytes}", HashName(*code), span(*least, *most))]
+    DigestLength {
+        /// The function's multihash code.
+        code: u64,
+        /// Length of the digest, in bytes.
+        bytes: usize,
+        /// Shortest length accepted, in bytes.
+        least: usize,
+        /// Longest length accepted, in bytes.
+        most: usize,
     },
     /// A stored block whose bytes no longer match its CID (bit rot, or a foreign hand).
     #[error("stored block {cid} is corrupt: {detail}")]
@@ -74,8 +86,16 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A codec whose links or contents this crate cannot read.
-    #[error("block {cid} has the unsupported codec 0x{codec:x}")]
+    /// A block that is no part of a file or directory.
+    #[error("{cid} is not a file or directory: {}{reason}", CodecName(cid.codec()))]
+    NotUnixfs {
+        /// The block.
+        cid: Box<Cid>,
+        /// What is wrong with it in parentheses after a space; empty if its codec says it all.
+        reason: String,
+    },
+    /// A codec whose links this crate cannot read.
+    #[error("the links of {cid} cannot be read: {} is not supported", CodecName(*codec))]
     UnsupportedCodec {
         /// The block.
         cid: Box<Cid>,
@@ -175,4 +195,8 @@ fn files(findings: &[Finding]) -> String {
 fn named(findings: &[Finding]) -> String {
     let named = findings.iter().map(|Finding { path, what }| format!("`{path}` ({what})"));
     named.collect::<Vec<_>>().join(", ")
+}
+
+fn span(least: usize, most: usize) -> String {
+    if least == most { least.to_string() } else { format!("{least} to {most}") }
 }

@@ -14,6 +14,7 @@ pub mod conformance;
 mod dag;
 mod error;
 mod gc;
+mod hash;
 mod lease;
 mod memory;
 mod null;
@@ -22,11 +23,11 @@ mod store;
 mod unixfs;
 
 pub use arrivals::{Arrivals, Awaiting};
-pub use block::Block;
+pub use block::{Block, cid_from_prefix};
 pub use buffers::Buffers;
 pub use cids::{
-    Cid, DAG_CBOR, DAG_PB, IDENTITY, MAX_BLOCK_BYTES, MAX_IDENTITY_BYTES, Multihash, RAW, SHA2_256, identity_data,
-    parse_cid,
+    Cid, CodecName, DAG_CBOR, DAG_JSON, DAG_PB, IDENTITY, MAX_BLOCK_BYTES, MAX_IDENTITY_BYTES, Multihash, RAW,
+    SHA2_256, identity_data, parse_cid,
 };
 pub use dag::{
     DagWalk, DfsBlocks, MAX_NODE_LINKS, MAX_WALK_BLOCKS, MAX_WALK_DEPTH, MAX_WALK_PENDING, PbLink, PbNode, Visit,
@@ -34,17 +35,18 @@ pub use dag::{
 };
 pub use error::{Error, Result};
 pub use gc::{Collected, Collector, Marks};
+pub use hash::{HashName, check_hash};
 pub use lease::Lease;
 pub use memory::MemoryBlockstore;
 pub use null::NullBlockstore;
 pub use segment::{SegmentBlockstore, SegmentOptions};
 pub use store::{Blockstore, DAMAGE, Damage, MAX_PIN_LABEL_BYTES, Pin, PinMode, PutReport, StoreStats};
 pub use unixfs::{
-    ARCHIVE_RATIO_FREE_BYTES, ArchiveLimits, ArchiveNote, DirectoryNode, Entry, EntryKind, ExportOptions, ExportProgress, Exported,
-    FileNode, FileReader, Finding, INSPECTED_BYTES, ImportOptions, ImportProgress, Imported, Inspect, LeavesOut,
-    Listed, Listing, LookUp, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO, MAX_DEPTH, MAX_ENTRIES, MAX_LINK_BYTES,
-    MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_STRANGERS, MAX_TREE_PATH_BYTES, Node, PathStep, PathWalk, Profile, Refusal,
-    Selection, ShardEstimate, ShardNode, Staged, Tree, TreeLimits, UnixfsData, UnixfsKind, Updated, export_directory,
-    export_tar, import_directory, import_file, import_tarball, list_directory, list_tarball, list_tree, resolve,
-    stage_directory, update_directory,
+    ARCHIVE_RATIO_FREE_BYTES, ArchiveLimits, ArchiveNote, DirectoryNode, Entry, EntryKind, ExportOptions,
+    ExportProgress, Exported, FileNode, FileReader, Finding, INSPECTED_BYTES, ImportOptions, ImportProgress, Imported,
+    Inspect, LeavesOut, Listed, Listing, LookUp, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO, MAX_DEPTH, MAX_ENTRIES,
+    MAX_LINK_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_STRANGERS, MAX_TREE_PATH_BYTES, Node, PathStep, PathWalk,
+    Profile, Refusal, Selection, ShardEstimate, ShardNode, Staged, Tree, TreeLimits, UnixfsData, UnixfsKind, Updated,
+    export_directory, export_tar, import_directory, import_file, import_tarball, list_directory, list_tarball,
+    list_tree, resolve, stage_directory, update_directory,
 };

@@ -45,7 +45,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    Block, Blockstore, Buffers, Cid, Damage, Error, Lease, Pin, PutReport, Result, StoreStats, block::digest,
+    Block, Blockstore, Buffers, Cid, Damage, Error, Lease, Pin, PutReport, Result, StoreStats, hash::digest_like,
     identity_data, lease::Epochs,
 };
 
@@ -310,7 +310,7 @@ impl Inner {
         for found in self.candidates(cid) {
             match found.read(cid.hash(), self.seed, &self.buffers).map_err(self.read_error(found.location()))? {
                 Data::Sound(data) => {
-                    if self.options.verify_reads && digest(cid.hash().code(), &data)? != *cid.hash() {
+                    if self.options.verify_reads && digest_like(cid.hash(), &data)? != *cid.hash() {
                         return Err(self.corrupt(cid, found.location(), "its hash"));
                     }
                     return Ok(Some(data));

@@ -39,7 +39,9 @@ use tokio::{sync::mpsc, task::JoinHandle};
 pub(crate) use addresses::Nat;
 pub(crate) use admission::{RecordPolicy, Refused};
 pub(crate) use behaviour::AGENT;
-pub(crate) use bitswap::{BlockWant, ListSource, MAX_QUESTION_CIDS, Offence, Place, Prior, Priors, SessionEvent};
+pub(crate) use bitswap::{
+    BlockWant, DropReason, ListSource, MAX_QUESTION_CIDS, Offence, Place, Prior, Priors, SessionEvent,
+};
 pub(crate) use blocks::{Listed, Lists};
 pub(crate) use command::{DialFailed, FoundRecord, Gossip, GossipId, Snapshot, Verdict};
 pub(crate) use handle::{Handle, Stopped};

@@ -75,11 +75,16 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Reads one varint as protobuf has it: up to ten bytes, not necessarily minimal.
+/// Reads one varint as protobuf has it: up to ten bytes and 64 bits, not necessarily minimal. As strict as the reader of
+/// dag-pb in the blockstore.
 pub(super) fn read_varint(bytes: &[u8]) -> Result<(u64, &[u8]), WireError> {
     let mut value = 0u64;
     for (index, byte) in bytes.iter().take(MAX_VARINT_BYTES).enumerate() {
-        value |= u64::from(byte & 0x7f).checked_shl(7 * index as u32).unwrap_or(0);
+        let part = u64::from(byte & 0x7f);
+        if index == MAX_VARINT_BYTES - 1 && part > 1 {
+            return Err(WireError::Varint);
+        }
+        value |= part << (7 * index);
         if byte & 0x80 == 0 {
             return Ok((value, &bytes[index + 1..]));
         }
@@ -156,5 +161,8 @@ mod tests {
         assert_eq!(Fields::new(&[0x0a, 5, 1]).next(), Err(WireError::Truncated));
         assert_eq!(Fields::new(&[0x80]).next(), Err(WireError::Truncated));
         assert_eq!(Fields::new(&[0xff; 11]).next(), Err(WireError::Varint));
+        let tenth = |byte| [&[0xff; 9][..], &[byte]].concat();
+        assert_eq!(read_varint(&tenth(1)), Ok((u64::MAX, &[][..])));
+        assert_eq!(read_varint(&tenth(2)), Err(WireError::Varint), "it has 65 bits");
     }
 }

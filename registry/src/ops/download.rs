@@ -22,7 +22,7 @@ use std::{
 };
 
 use futures::FutureExt as _;
-use ggen_blockstore::{Block, Blockstore, Cid, Lease};
+use ggen_blockstore::{Block, Blockstore, Cid, Lease, MAX_BLOCK_BYTES};
 use libp2p::PeerId;
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -63,10 +63,18 @@ pub(crate) enum DownloadError {
     TimedOut(Box<Absence>),
     #[error("no peer is connected that could be asked")]
     NobodyConnected { subject: Option<Subject> },
+    #[error(
+        "a peer answered with a message of more than 4 MiB: a block of it is larger than the {MAX_BLOCK_BYTES} bytes that peers exchange"
+    )]
+    TooLong,
     #[error("{missing} blocks are not here, and the network may not be used")]
     Offline { missing: usize },
     #[error("the DAG has more than {MAX_DAG_BLOCKS} blocks")]
     TooLarge,
+    #[error("its block {cid} has {bytes} bytes; blocks of more than {MAX_BLOCK_BYTES} are not exchanged between peers")]
+    BlockTooLarge { cid: Box<Cid>, bytes: u64 },
+    #[error("its block {cid} cannot be verified")]
+    Unverifiable { cid: Box<Cid>, source: ggen_blockstore::Error },
     #[error("it has more than the {limit} bytes that `limits.package_bytes` allows")]
     OverLimit { limit: u64 },
     #[error(transparent)]
@@ -447,6 +455,9 @@ impl Download {
     }
 
     async fn timed_out(&self, open: &HashSet<Cid>) -> DownloadError {
+        if self.network.as_ref().is_some_and(Network::met_too_long) {
+            return DownloadError::TooLong;
+        }
         let known = match &self.network {
             Some(network) => Box::pin(network.absence(self.subject.as_ref())).await,
             None => Absence::default(),

@@ -23,6 +23,8 @@ pub(crate) fn target(text: &str) -> Result<Target, Failure> {
     text.parse().map_err(|error: NameError| {
         let is_word = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@".contains(c));
         match is_word {
+            _ if matches!(error, NameError::Unverifiable { .. }) => usage(error)
+                .hinted("ask for a CID under sha2-256, which `ipfs add` makes unless it is given another hash"),
             true if looks_like_cid(text) => usage(error).hinted("copy all of the CID: none can be guessed from a part"),
             true => {
                 let word = text.split('@').next().unwrap_or(text);
@@ -58,7 +60,13 @@ pub(crate) fn store(error: ggen_blockstore::Error) -> Failure {
     let kind = match &error {
         Error::HashMismatch { .. } | Error::Corrupt { .. } | Error::Refused { .. } => ErrorKind::Verification,
         Error::InvalidCid { .. } => ErrorKind::Usage,
-        Error::InvalidNode { .. } | Error::LimitExceeded { .. } => ErrorKind::Verification,
+        Error::InvalidNode { .. }
+        | Error::NotUnixfs { .. }
+        | Error::UnsupportedCodec { .. }
+        | Error::UnsupportedHash { .. }
+        | Error::DigestLength { .. }
+        | Error::TooLarge { .. }
+        | Error::LimitExceeded { .. } => ErrorKind::Verification,
         Error::NoSuchPath { .. } => ErrorKind::NotFound,
         Error::Cancelled => ErrorKind::Interrupted,
         _ => ErrorKind::Failed,
@@ -112,9 +120,12 @@ pub(crate) fn download(target: &Cid, error: DownloadError) -> Failure {
         DownloadError::Offline { .. } => {
             Failure::from_error(ErrorKind::NotFound, &error).while_doing(attempted).hinted("leave `--offline` away")
         }
-        DownloadError::OverLimit { .. } | DownloadError::TooLarge | DownloadError::Manifest(_) => {
-            Failure::from_error(ErrorKind::Verification, &error).while_doing(attempted)
-        }
+        DownloadError::OverLimit { .. }
+        | DownloadError::TooLarge
+        | DownloadError::TooLong
+        | DownloadError::BlockTooLarge { .. }
+        | DownloadError::Unverifiable { .. }
+        | DownloadError::Manifest(_) => Failure::from_error(ErrorKind::Verification, &error).while_doing(attempted),
         other => Failure::from_error(ErrorKind::Failed, &other).while_doing(attempted),
     }
 }

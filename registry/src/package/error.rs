@@ -30,6 +30,14 @@ pub enum NameError {
         /// The parser's words.
         reason: String,
     },
+    /// A CID under a hash with which no block can be verified here.
+    #[error("the blocks of `{text}` cannot be verified: {reason}")]
+    Unverifiable {
+        /// What was parsed.
+        text: String,
+        /// Which hash, and what is wrong with it.
+        reason: String,
+    },
     /// Neither a CID, a path nor a package.
     #[error("`{text}` is neither a CID, an /ipfs or /ipns path, nor a package: {reason}")]
     Target {

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use ggen_blockstore::{Cid, parse_cid};
+use ggen_blockstore::{Cid, Error, parse_cid};
 
 use crate::{
     identity::PublisherId,
@@ -64,6 +64,9 @@ impl FromStr for Target {
         match text.split_once('/') {
             None => match parse_cid(text) {
                 Ok(cid) => Ok(Self::Content { cid, path: Vec::new() }),
+                Err(error @ (Error::UnsupportedHash { .. } | Error::DigestLength { .. })) => {
+                    Err(refuse_cid(text, &error))
+                }
                 Err(error) if looks_like_cid(text) => {
                     Err(refuse(text, &format!("it begins like a CID and is none: {error}")))
                 }
@@ -93,7 +96,7 @@ fn parse_path(text: &str, ipfs: bool, rest: &str) -> Result<Target, NameError> {
     if !ipfs {
         return Ok(Target::Ipns { name: root.to_owned(), path });
     }
-    let cid = parse_cid(root).map_err(|error| refuse(text, &error.to_string()))?;
+    let cid = parse_cid(root).map_err(|error| refuse_cid(text, &error))?;
     Ok(Target::Content { cid, path })
 }
 
@@ -116,8 +119,22 @@ fn parse_package(text: &str) -> Result<Target, NameError> {
     Ok(Target::Package { publisher, package: package.parse()?, requirement })
 }
 
+/// A CID that is none, or whose blocks nobody could verify.
+fn refuse_cid(text: &str, error: &Error) -> NameError {
+    match error {
+        Error::UnsupportedHash { .. } | Error::DigestLength { .. } => {
+            NameError::Unverifiable { text: shortened(text), reason: error.to_string() }
+        }
+        _ => refuse(text, &error.to_string()),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
 fn refuse(text: &str, reason: &str) -> NameError {
-    NameError::Target { text: text.chars().take(100).collect(), reason: reason.to_owned() }
+    NameError::Target { text: shortened(text), reason: reason.to_owned() }
 }
 
 impl fmt::Display for Target {
@@ -155,6 +172,9 @@ mod tests {
 
     const CID_V0: &str = "QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ";
     const CID_V1: &str = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e";
+    /// Raw blocks under md5, and under sha2-256 cut to 10 bytes.
+    const MD5: &str = "bafk5kaiqaeaqcaibaeaqcaibaeaqcaibae";
+    const SHORT: &str = "bafkrecqbaeaqcaibaeaqcai";
     const PUBLISHER: &str = "bafyreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e";
 
     fn parse(text: &str) -> Target {
@@ -215,6 +235,9 @@ mod tests {
             ("acme/http@nonsense", "requirement"),
             ("Acme/http", "namespace"),
             (&"x".repeat(5000), "longer"),
+            (MD5, "md5 is not supported"),
+            (&format!("/ipfs/{MD5}/a"), "md5 is not supported"),
+            (SHORT, "cannot be verified: a sha2-256 digest has 20 to 32 bytes"),
         ] {
             let error = text.parse::<Target>().unwrap_err().to_string();
             assert!(error.contains(hint), "{text}: {error}");

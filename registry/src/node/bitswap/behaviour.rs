@@ -24,7 +24,8 @@ use super::{
     answer::{self, Reading},
     channel::{Offence, SessionSender},
     client::{Client, OrderAction, TICK_EVERY},
-    handler::{Arrived, Command, CommandKind, Handler, LaneName, Report, ReportKind, now},
+    frame::FrameError,
+    handler::{Arrived, Command, CommandKind, Handler, LaneName, Malformed, Report, ReportKind, now},
     message::{Message, Version},
     prior::{NoPriors, Priors},
     server::{Job, Server},
@@ -314,7 +315,7 @@ impl Behaviour {
     }
 
     fn on_message(&mut self, peer_id: PeerId, arrived: Arrived, now: Instant) {
-        let Arrived { full, wants, blocks, presences, frame_bytes, refused_blocks } = arrived;
+        let Arrived { full, wants, blocks, presences, frame_bytes, oversized, refused_blocks } = arrived;
         if full || !wants.is_empty() {
             self.server.on_wants(peer_id, full, wants);
             self.client.touch(peer_id);
@@ -322,6 +323,7 @@ impl Behaviour {
         if !blocks.is_empty() || refused_blocks > 0 {
             self.on_blocks(peer_id, blocks, refused_blocks, frame_bytes, now);
         }
+        self.client.on_oversized(peer_id, oversized, now);
         self.client.on_presences(peer_id, &presences, now);
     }
 
@@ -505,6 +507,8 @@ impl NetworkBehaviour for Behaviour {
             ReportKind::Failed { lane: LaneName::Answers, lost, fatal } => {
                 self.on_answers_failed(peer_id, lost, fatal);
             }
+            // An honest peer sends that much only if it was asked for a block that is larger than blocks may be.
+            ReportKind::Malformed(Malformed::Frame(FrameError::TooLong)) if self.client.on_too_long(peer_id, now) => {}
             ReportKind::Malformed(error) => self.on_malformed(peer_id, error.to_string(), now),
         }
     }

@@ -28,6 +28,14 @@ pub enum SessionEvent {
         /// Who sent it.
         from: PeerId,
     },
+    /// A wanted block came, and is larger than blocks may be. It stays wanted: the peer is not at fault, and another peer
+    /// cannot do better.
+    TooLarge {
+        /// The block.
+        cid: Cid,
+        /// Its size in bytes.
+        bytes: u64,
+    },
     /// Nobody in the session can give these blocks, or nothing has come for a while: more providers are needed.
     /// Repeated at a bounded rate for as long as it holds.
     NeedPeers {
@@ -110,6 +118,8 @@ pub enum DropReason {
     Misbehaved,
     /// It does not speak Bitswap.
     Unsupported,
+    /// It answered with a message of more than 4 MiB: a block that is larger than blocks may be.
+    TooLong,
 }
 
 #[derive(Debug)]

@@ -324,6 +324,38 @@ impl Client {
         received
     }
 
+    /// Blocks came that are too large: sessions that want them are told, and a peer that was asked for them has answered.
+    pub(super) fn on_oversized(&mut self, peer_id: PeerId, blocks: Vec<(Cid, u64)>, now: Instant) {
+        for (cid, bytes) in blocks {
+            let Some(peer) = self.peers.get_mut(&peer_id).filter(|peer| peer.standing != Standing::Banned) else {
+                return;
+            };
+            if !peer.wantlist.was_asked(&cid) {
+                peer.unasked += 1;
+                continue;
+            }
+            peer.meter.on_sign(now);
+            self.sessions.values_mut().for_each(|active| active.session.on_answer(peer_id));
+            self.on_refused(peer_id, &cid);
+            for id in self.interest.get(&cid).into_iter().flatten() {
+                if let Some(active) = self.sessions.get(id) {
+                    active.session.output.send(SessionEvent::TooLarge { cid, bytes });
+                }
+            }
+            self.touched.insert(peer_id);
+        }
+    }
+
+    /// A message that is too long began to come. Says whether the peer was asked for something that may explain it; then
+    /// no session asks it again, and none is told that it did wrong.
+    pub(super) fn on_too_long(&mut self, peer_id: PeerId, now: Instant) -> bool {
+        let Some(peer) = self.peers.get_mut(&peer_id).filter(|peer| peer.live() > 0) else { return false };
+        peer.meter.on_sign(now);
+        self.sessions.values_mut().for_each(|active| active.session.on_answer(peer_id));
+        self.drop_from_all(peer_id, DropReason::TooLong, now);
+        true
+    }
+
     /// A peer of version 1.0.0 sends blocks without saying how their CIDs look: the CID by which one is wanted.
     fn as_wanted(&self, block: Block) -> Block {
         if block.cid().version() != Version::V0 || self.interest.contains_key(block.cid()) {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ggen_blockstore::{Block, Cid};
+use ggen_blockstore::{Block, Cid, MAX_BLOCK_BYTES, cid_from_prefix};
 use libp2p::swarm::{
     ConnectionHandler, ConnectionHandlerEvent, Stream, StreamUpgradeError, SubstreamProtocol,
     handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
@@ -18,7 +18,7 @@ use tokio::time::Sleep;
 use super::{
     frame::{Budget, FrameError, FrameReader},
     lane::{Lane, LaneEvent},
-    message::{DecodeError, Message, Presence, Received, Version, Want},
+    message::{DecodeError, Message, Payload, Presence, Received, Version, Want},
     protocol::{Negotiated, Protocol},
 };
 
@@ -87,7 +87,9 @@ pub(super) struct Arrived {
     pub(super) presences: Vec<(Cid, Presence)>,
     /// Length of the frame that the blocks are slices of, in bytes.
     pub(super) frame_bytes: usize,
-    /// Blocks that no CID can be made for: too large, or an unknown hash function.
+    /// Blocks that are too large, and their size in bytes.
+    pub(super) oversized: Vec<(Cid, u64)>,
+    /// Blocks that no CID can be made for, for want of the hash function.
     pub(super) refused_blocks: u32,
 }
 
@@ -334,16 +336,18 @@ pub(super) fn now() -> Instant {
 fn hash(received: Received, frame_bytes: usize) -> Arrived {
     let Received { full, wants, payloads, presences } = received;
     let mut blocks = Vec::with_capacity(payloads.len());
-    let mut refused_blocks = 0;
-    for payload in payloads {
-        match Block::from_prefix(payload.version, payload.codec, payload.hash_code, payload.digest_bytes, payload.data)
-        {
-            Ok(block) => blocks.push(block),
-            Err(error) => {
-                tracing::debug!(%error, "a block cannot be named");
-                refused_blocks += 1;
-            }
+    let (mut oversized, mut refused_blocks) = (Vec::new(), 0);
+    for Payload { version, codec, hash_code, digest_bytes, data } in payloads {
+        let hashed = match data.len() > MAX_BLOCK_BYTES {
+            // A message has 4 MiB at most, so the name of what cannot be taken costs no more than that of what can.
+            true => cid_from_prefix(version, codec, hash_code, digest_bytes, &data)
+                .map(|cid| oversized.push((cid, data.len() as u64))),
+            false => Block::from_prefix(version, codec, hash_code, digest_bytes, data).map(|block| blocks.push(block)),
+        };
+        if let Err(error) = hashed {
+            tracing::debug!(%error, "a block cannot be named");
+            refused_blocks += 1;
         }
     }
-    Arrived { full, wants, blocks, presences, frame_bytes, refused_blocks }
+    Arrived { full, wants, blocks, presences, frame_bytes, oversized, refused_blocks }
 }

@@ -12,14 +12,14 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    Want,
+    DownloadError, Want,
     absence::{Absence, LostPeer, Subject},
     account::Account,
 };
 use crate::{
     PeerBook, Progress, Reporter,
     identity::Timestamp,
-    node::{Handle, ListSource, Session, SessionEvent, Stopped},
+    node::{DropReason, Handle, ListSource, Session, SessionEvent, Stopped},
     ops::{clock, own_thread},
 };
 
@@ -73,6 +73,8 @@ pub(super) struct Network {
     lost: HashMap<PeerId, Lost>,
     /// Where peers are met before anything is asked for; `None` once that was done.
     entrance: Option<Entrance>,
+    /// A peer answered with a message that is longer than messages may be.
+    too_long: bool,
 }
 
 /// A block from a peer.
@@ -115,6 +117,7 @@ impl Network {
             named: has_source,
             lost: HashMap::new(),
             entrance: Some(entrance),
+            too_long: false,
         })
     }
 
@@ -237,7 +240,7 @@ impl Network {
     }
 
     /// The next block, `None` at the deadline. Looks for providers while it waits. Cancel-safe.
-    pub(super) async fn next(&mut self, deadline: Instant) -> Result<Option<Arrived>, Stopped> {
+    pub(super) async fn next(&mut self, deadline: Instant) -> Result<Option<Arrived>, DownloadError> {
         loop {
             tokio::select! {
                 biased;
@@ -245,6 +248,9 @@ impl Network {
                     SessionEvent::Block { block, from } => {
                         self.account.block(from, block.data().len() as u64);
                         return Ok(Some(Arrived { block, from }));
+                    }
+                    SessionEvent::TooLarge { cid, bytes } => {
+                        return Err(DownloadError::BlockTooLarge { cid: Box::new(cid), bytes });
                     }
                     SessionEvent::NeedPeers { .. } => {
                         // Whoever was believed to have it has not, or is slow to say so.
@@ -259,6 +265,7 @@ impl Network {
                     SessionEvent::Answered { peer } => self.account.late(peer, false),
                     SessionEvent::PeerDropped { peer, reason } => {
                         tracing::info!(target: "ggen_marketplace::backend::p2p", %peer, ?reason, "source dropped");
+                        self.too_long |= reason == DropReason::TooLong;
                     }
                     SessionEvent::Lost { peer } => {
                         tracing::info!(target: "ggen_marketplace::backend::p2p", %peer, "source lost, dialling it again");
@@ -286,6 +293,11 @@ impl Network {
                 () = tokio::time::sleep_until(deadline) => return Ok(None),
             }
         }
+    }
+
+    /// A peer answered with a message that is longer than messages may be.
+    pub(super) fn met_too_long(&self) -> bool {
+        self.too_long
     }
 
     fn may_search(&self) -> bool {

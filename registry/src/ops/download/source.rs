@@ -6,7 +6,10 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-use ggen_blockstore::{Block, Blockstore, Cid, Error, identity_data, links, may_have_links};
+use bytes::Bytes;
+use ggen_blockstore::{
+    Block, Blockstore, Cid, Error, MAX_BLOCK_BYTES, Node, RAW, check_hash, identity_data, links, may_have_links,
+};
 
 use super::{DownloadError, MAX_DAG_BLOCKS};
 
@@ -53,7 +56,10 @@ impl<I: Wants> Source for List<I> {
         for (want, here) in part.into_iter().zip(here) {
             match here {
                 true => self.reused += u64::from(!self.unasked.contains(&want.cid)),
-                false => missing.push(want),
+                false => {
+                    check_size(&want.cid, want.size.unwrap_or_default())?;
+                    missing.push(want);
+                }
             }
         }
         Ok(Some(missing))
@@ -87,7 +93,10 @@ impl Dag {
         Self { stack, seen: HashSet::new(), keys: (RandomState::new(), RandomState::new()), reused: 0 }
     }
 
-    fn push(&mut self, cids: Vec<Cid>) -> Result<(), DownloadError> {
+    /// Goes on below a block.
+    fn descend(&mut self, cid: &Cid, block: &Bytes) -> Result<(), DownloadError> {
+        let cids = links(cid, block)?;
+        check_parts(cid, block)?;
         // Last first, so that the walk goes in order.
         for cid in cids.into_iter().rev() {
             let bytes = cid.to_bytes();
@@ -108,7 +117,7 @@ impl Dag {
         }
         match store.get(cid) {
             Ok(Some(data)) => {
-                self.push(links(cid, &data)?)?;
+                self.descend(cid, &data)?;
                 Ok(true)
             }
             Ok(None) => Ok(false),
@@ -146,7 +155,7 @@ impl Source for Dag {
     }
 
     fn arrived(&mut self, block: &Block) -> Result<(), DownloadError> {
-        self.push(links(block.cid(), block.data())?)
+        self.descend(block.cid(), block.data())
     }
 
     fn reused(&self) -> u64 {
@@ -159,10 +168,33 @@ impl Source for Dag {
 fn present(store: &dyn Blockstore, cids: &[Cid]) -> Result<Vec<bool>, DownloadError> {
     let mut here = store.retain(cids)?;
     for (cid, here) in cids.iter().zip(&mut here).filter(|(_, here)| !**here) {
-        if let Ok(empty) = Block::verify(*cid, bytes::Bytes::new()) {
+        // Peers would be asked in vain, and blamed for their silence.
+        check_hash(cid).map_err(|source| DownloadError::Unverifiable { cid: Box::new(*cid), source })?;
+        if let Ok(empty) = Block::verify(*cid, Bytes::new()) {
             store.put(&empty)?;
             *here = true;
         }
     }
     Ok(here)
+}
+
+/// A block that is too large to be exchanged is not asked for: peers that honestly have it could not send it.
+fn check_size(cid: &Cid, bytes: u64) -> Result<(), DownloadError> {
+    if bytes > MAX_BLOCK_BYTES as u64 {
+        return Err(DownloadError::BlockTooLarge { cid: Box::new(*cid), bytes });
+    }
+    Ok(())
+}
+
+/// Checks the raw leaves of a file: of these the node above says how long they are.
+fn check_parts(cid: &Cid, block: &Bytes) -> Result<(), DownloadError> {
+    match Node::parse(cid, block) {
+        Ok(Node::File(file)) => file
+            .parts
+            .iter()
+            .filter(|(part, _)| part.codec() == RAW)
+            .try_for_each(|(part, size)| check_size(part, *size)),
+        // Not every DAG is a file or directory.
+        _ => Ok(()),
+    }
 }

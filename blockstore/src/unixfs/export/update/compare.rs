@@ -17,7 +17,7 @@ use super::super::{
 };
 use crate::{
     Blockstore, Cid, Error, MAX_BLOCK_BYTES, MAX_WALK_DEPTH, MAX_WALK_PENDING, RAW, Result,
-    block::digest,
+    hash::digest_like,
     unixfs::{
         Entry,
         pipeline::{run_in_order, threads},
@@ -104,7 +104,7 @@ impl OnDisk<'_> {
     fn holds_leaf(&mut self, offset: u64, cid: &Cid, size: u64) -> bool {
         // A leaf that says to be longer than blocks are is not there; the export will say so.
         let Some(length) = usize::try_from(size).ok().filter(|length| *length <= MAX_BLOCK_BYTES) else { return false };
-        let hash = self.read(offset, length).and_then(|data| digest(cid.hash().code(), data).ok());
+        let hash = self.read(offset, length).and_then(|data| digest_like(cid.hash(), data).ok());
         hash.as_ref() == Some(cid.hash())
     }
 

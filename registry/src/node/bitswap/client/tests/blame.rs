@@ -136,6 +136,53 @@ fn a_peer_that_says_it_has_what_it_has_not_is_blamed_and_the_others_deliver() {
     assert_eq!((offences(&sim, 0), offences(&sim, 1)), (vec![Offence::FalseHave], Vec::new()));
 }
 
+/// One peer that was asked for a block and says nothing by itself, and what the session hears within a minute after `answer`.
+fn after(answer: impl Fn(&mut Client, PeerId, Cid, Instant)) -> Sim {
+    let content = blocks(1, 1000);
+    let start = Instant::now();
+    let mut providers = vec![Provider::new(1e6, 10, &content, start)];
+    providers[0].dead_from = Some(start);
+    let mut sim = Sim::new(CREDIT, start, providers);
+    sim.add_all();
+    sim.want(&content, false);
+    while sim.providers[0].wants == 0 {
+        sim.step();
+    }
+    answer(&mut sim.client, sim.providers[0].id, *content[0].cid(), sim.now);
+    while sim.now.duration_since(start) < Duration::from_secs(60) {
+        sim.step();
+    }
+    sim
+}
+
+#[test]
+fn a_peer_that_sends_a_block_that_is_too_large_is_not_blamed_and_the_session_is_told() {
+    let too_large = |client: &mut Client, peer, cid, now| client.on_oversized(peer, vec![(cid, 3 << 20)], now);
+    let sim = after(too_large);
+    let told = |event: &&SessionEvent| matches!(event, SessionEvent::TooLarge { bytes, .. } if *bytes == 3 << 20);
+    assert_eq!(sim.news.iter().filter(told).count(), 1, "{:?}", sim.news);
+    assert!(offences(&sim, 0).is_empty() && !is_late(&sim, 0), "{:?}", sim.news);
+    // One that was not asked for it has no excuse.
+    let mut sim = sim;
+    let (peer, now) = (sim.providers[0].id, sim.now);
+    let unasked = *Block::raw(&b"unasked"[..]).unwrap().cid();
+    sim.client.on_oversized(peer, vec![(unasked, 3 << 20)], now);
+    assert_eq!(sim.client.peers[&peer].unasked, 1);
+}
+
+#[test]
+fn a_peer_that_answers_with_a_message_that_is_too_long_is_left_without_blame() {
+    let sim = after(|client, peer, _, now| assert!(client.on_too_long(peer, now)));
+    let dropped =
+        |event: &&SessionEvent| matches!(event, SessionEvent::PeerDropped { reason: DropReason::TooLong, .. });
+    assert_eq!(sim.news.iter().filter(dropped).count(), 1, "{:?}", sim.news);
+    assert!(offences(&sim, 0).is_empty() && !is_late(&sim, 0), "{:?}", sim.news);
+    // One of which nothing is wanted has no excuse.
+    let mut sim = sim;
+    let (peer, now) = (sim.providers[0].id, sim.now);
+    assert!(!sim.client.on_too_long(peer, now));
+}
+
 #[test]
 fn a_peer_that_honestly_has_nothing_is_not_blamed() {
     let content = blocks(40, 4 << 10);
