@@ -1,57 +1,85 @@
-//! The links of a dag-cbor block, found without building the value.
+//! dag-cbor as a stream of tokens.
 //!
 //! Accepts what the specification (`ipld/specs: codecs/dag-cbor/spec.md`) lets decoders accept: definite lengths, tag 42
-//! alone, one item per block. Key order and shortest lengths are not checked: the CID is, and links are all we want.
+//! alone, text as keys, one item per block. Key order and shortest lengths are not checked: the CID is.
 
-use super::pb::{MAX_NODE_LINKS, read_cid};
+use std::borrow::Cow;
+
+use super::{
+    pb::read_cid,
+    tokens::{Token, Tokens},
+};
 use crate::Cid;
 
-/// Deepest nesting accepted.
-const MAX_NESTING: usize = 256;
 /// The tag of an IPLD link.
 const LINK_TAG: u64 = 42;
+/// Major type of text.
+const TEXT: u8 = 3;
 
-/// Lists the links of a dag-cbor block, in the order of its bytes.
-///
-/// # Errors
-/// What is wrong with it, as the end of a sentence that begins with "the block is not dag-cbor: ".
-pub(crate) fn links(block: &[u8]) -> Result<Vec<Cid>, &'static str> {
-    let mut links = Vec::new();
-    let mut rest = block;
-    // Items still to come, per open array or map.
-    let mut open = vec![1_u64];
-    while let Some(left) = open.last_mut() {
-        if *left == 0 {
-            open.pop();
-            continue;
-        }
-        *left -= 1;
-        let (major, argument) = head(&mut rest)?;
-        let inner = match major {
-            0 | 1 => 0,
-            2 | 3 => {
-                take(&mut rest, argument)?;
-                0
-            }
-            4 => argument,
-            5 => argument.checked_mul(2).ok_or("a map is too long")?,
-            6 => {
-                links.push(link(&mut rest, argument)?);
-                0
-            }
-            _ => simple(&mut rest, argument)?,
-        };
-        if links.len() > MAX_NODE_LINKS {
-            return Err("it has too many links");
-        }
-        if inner > 0 {
-            if open.len() >= MAX_NESTING {
-                return Err("it is nested too deeply");
-            }
-            open.push(inner);
-        }
+/// A dag-cbor block that is being read.
+#[derive(Debug)]
+pub(super) struct Cbor<'a> {
+    rest: &'a [u8],
+    open: Vec<Open>,
+    begun: bool,
+}
+
+/// A list or map whose end has not come.
+#[derive(Debug)]
+struct Open {
+    /// Entries still to come.
+    left: u64,
+    is_map: bool,
+    /// The key of the next entry has been read.
+    has_key: bool,
+}
+
+impl<'a> Cbor<'a> {
+    pub(super) fn new(block: &'a [u8]) -> Self {
+        Self { rest: block, open: Vec::new(), begun: false }
     }
-    if rest.is_empty() { Ok(links) } else { Err("bytes follow its value") }
+
+    fn value(&mut self) -> Result<Token<'a>, &'static str> {
+        let (major, argument) = head(&mut self.rest)?;
+        match major {
+            0 | 1 => {}
+            2 | TEXT => {
+                take(&mut self.rest, argument)?;
+            }
+            4 | 5 => {
+                let is_map = major == 5;
+                self.open.push(Open { left: argument, is_map, has_key: false });
+                return Ok(if is_map { Token::Map } else { Token::List });
+            }
+            6 => return Ok(Token::Link(Box::new(link(&mut self.rest, argument)?))),
+            _ => simple(&mut self.rest, argument)?,
+        }
+        Ok(Token::Scalar)
+    }
+}
+
+impl<'a> Tokens<'a> for Cbor<'a> {
+    fn next(&mut self) -> Result<Option<Token<'a>>, &'static str> {
+        match self.open.last_mut() {
+            None if self.begun && self.rest.is_empty() => return Ok(None),
+            None if self.begun => return Err("bytes follow its value"),
+            None => self.begun = true,
+            Some(open) if open.left == 0 => {
+                self.open.pop();
+                return Ok(Some(Token::End));
+            }
+            Some(open) if open.is_map && !open.has_key => {
+                open.has_key = true;
+                let (TEXT, length) = head(&mut self.rest)? else { return Err("a key of a map is not text") };
+                return Ok(Some(Token::Key(Cow::Borrowed(take(&mut self.rest, length)?))));
+            }
+            Some(open) => {
+                open.left -= 1;
+                open.has_key = false;
+            }
+        }
+        self.value().map(Some)
+    }
 }
 
 /// Reads an item's major type and argument. For major type 7 the argument is the additional information.
@@ -71,15 +99,12 @@ fn head(rest: &mut &[u8]) -> Result<(u8, u64), &'static str> {
 }
 
 /// Skips a float or a simple value; `info` is what [`head`] returned.
-fn simple(rest: &mut &[u8], info: u64) -> Result<u64, &'static str> {
+fn simple(rest: &mut &[u8], info: u64) -> Result<(), &'static str> {
     match info {
-        20..=22 => {}
-        25..=27 => {
-            take(rest, 1 << (info - 24))?;
-        }
-        _ => return Err("it has a simple value that dag-cbor does not know"),
+        20..=22 => Ok(()),
+        25..=27 => take(rest, 1 << (info - 24)).map(drop),
+        _ => Err("it has a simple value that dag-cbor does not know"),
     }
-    Ok(0)
 }
 
 fn link(rest: &mut &[u8], tag: u64) -> Result<Cid, &'static str> {
@@ -108,7 +133,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Block;
+    use crate::{Block, dag::tokens};
+
+    fn links(block: &[u8]) -> Result<Vec<Cid>, &'static str> {
+        tokens::links(Cbor::new(block))
+    }
 
     fn narrow(cid: &Cid) -> ipld_core::cid::Cid {
         ipld_core::cid::Cid::try_from(cid.to_bytes()).unwrap()
@@ -130,8 +159,8 @@ mod tests {
 
     #[test]
     fn what_dag_cbor_forbids_is_refused() {
-        let deep = vec![0x81; MAX_NESTING + 1];
-        let refused: [&[u8]; 9] = [
+        let deep = vec![0x81; 300];
+        let refused: [&[u8]; 12] = [
             &[],
             &[0x9f, 0xff],             // indefinite array
             &[0xc1, 0x00],             // another tag
@@ -141,10 +170,18 @@ mod tests {
             &[0xf7],                   // undefined
             &[0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
             &deep,
+            &[0xa1, 0x01, 0x02],                                           // a key that is a number
+            &[0xa2, 0x61, 0x61, 0x00, 0x61, 0x61, 0x01],                   // a key twice
+            &[0xa3, 0x61, 0x62, 0x00, 0x61, 0x61, 0x01, 0x61, 0x62, 0x01], // and another between
         ];
         for block in refused {
             assert!(links(block).is_err(), "{block:x?}");
         }
+    }
+
+    #[test]
+    fn keys_out_of_order_are_read() {
+        assert_eq!(links(&[0xa2, 0x61, 0x62, 0x00, 0x61, 0x61, 0x01]), Ok(Vec::new()));
     }
 
     proptest! {

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! PBNode = ( 12 len PBLink )*  ( 0a len Data )?          links first, although Data has the lower number
-//! PBLink = 0a len Hash  12 len Name  18 Tsize            Name is written even when it is empty
+//! PBLink = 0a len Hash  ( 12 len Name )?  ( 18 Tsize )?  an absent field is not an empty one
 //! ```
 //!
 //! Decoding is as strict as the specification (`ipld/specs: codecs/dag-pb/spec.md`): no unknown or repeated field, link
-//! fields in order, a hash in every link; `Data` may stand before or after the links, which may not be split by it.
+//! fields in order, a hash in every link; `Data` may stand before or after the links (IPIP-550), which may not be split
+//! by it. Links that Go writes for UnixFS have all three fields, an empty name among them: see [`PbLink::new`].
 
 use bytes::Bytes;
 
@@ -32,10 +33,10 @@ pub struct PbNode {
 pub struct PbLink {
     /// What it points to.
     pub cid: Cid,
-    /// Its name, not necessarily text; empty where there is none. A slice of the block.
-    pub name: Bytes,
+    /// Its name, not necessarily text. A slice of the block.
+    pub name: Option<Bytes>,
     /// Bytes of all blocks below, counted once per link; a hint of the writer, not to be relied on.
-    pub tsize: u64,
+    pub tsize: Option<u64>,
 }
 
 impl PbNode {
@@ -63,13 +64,20 @@ impl PbNode {
         Ok(node)
     }
 
-    /// Encodes the node; links are written in the order they have.
+    /// Encodes the node in its canonical form: links sorted by name, those of one name in the order they have.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.encoded_len());
-        for link in &self.links {
+        let mut write = |link: &PbLink| {
             out.push(0x12);
             write_varint(&mut out, link.message_len() as u64);
             link.encode(&mut out);
+        };
+        if self.links.is_sorted_by_key(PbLink::name) {
+            self.links.iter().for_each(&mut write);
+        } else {
+            let mut sorted: Vec<_> = self.links.iter().collect();
+            sorted.sort_by_key(|link| link.name());
+            sorted.into_iter().for_each(&mut write);
         }
         if let Some(data) = &self.data {
             write_bytes_field(&mut out, 1, data);
@@ -85,6 +93,16 @@ impl PbNode {
 }
 
 impl PbLink {
+    /// A link with all its fields, as UnixFS has them.
+    pub fn new(cid: Cid, name: impl Into<Bytes>, tsize: u64) -> Self {
+        Self { cid, name: Some(name.into()), tsize: Some(tsize) }
+    }
+
+    /// Its name; empty where it has none.
+    pub fn name(&self) -> &[u8] {
+        self.name.as_deref().unwrap_or_default()
+    }
+
     fn decode(message: Bytes) -> Result<Self, &'static str> {
         let mut cid = None;
         let mut name = None;
@@ -104,19 +122,25 @@ impl PbLink {
             }
         }
         let cid = cid.ok_or("a link has no hash")?;
-        Ok(Self { cid, name: name.unwrap_or_default(), tsize: tsize.unwrap_or_default() })
+        Ok(Self { cid, name, tsize })
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(0x0a);
         write_varint(out, self.cid.encoded_len() as u64);
         self.cid.write_bytes(&mut *out).expect("a vector takes any number of bytes");
-        write_bytes_field(out, 2, &self.name);
-        write_varint_field(out, 3, self.tsize);
+        if let Some(name) = &self.name {
+            write_bytes_field(out, 2, name);
+        }
+        if let Some(tsize) = self.tsize {
+            write_varint_field(out, 3, tsize);
+        }
     }
 
     fn message_len(&self) -> usize {
-        bytes_field_len(self.cid.encoded_len()) + bytes_field_len(self.name.len()) + 1 + varint_len(self.tsize)
+        let name = self.name.as_ref().map_or(0, |name| bytes_field_len(name.len()));
+        let tsize = self.tsize.map_or(0, |tsize| 1 + varint_len(tsize));
+        bytes_field_len(self.cid.encoded_len()) + name + tsize
     }
 
     /// Bytes that the link takes in its node.
@@ -133,20 +157,22 @@ pub(crate) fn read_cid(mut bytes: &[u8]) -> Result<Cid, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::{collection::vec, prelude::*};
+    use proptest::{collection::vec, option, prelude::*};
 
     use super::*;
     use crate::Block;
 
     fn any_node() -> impl Strategy<Value = PbNode> {
-        let link =
-            (vec(any::<u8>(), 0..9), vec(any::<u8>(), 0..20), any::<u64>()).prop_map(|(content, name, tsize)| PbLink {
-                cid: *Block::raw(content).unwrap().cid(),
-                name: name.into(),
-                tsize,
-            });
-        (vec(link, 0..5), proptest::option::of(vec(any::<u8>(), 0..40)))
-            .prop_map(|(links, data)| PbNode { links, data: data.map(Bytes::from) })
+        let name = option::of(vec(any::<u8>(), 0..20));
+        let link = (vec(any::<u8>(), 0..9), name, option::of(any::<u64>())).prop_map(|(content, name, tsize)| PbLink {
+            cid: *Block::raw(content).unwrap().cid(),
+            name: name.map(Bytes::from),
+            tsize,
+        });
+        (vec(link, 0..5), option::of(vec(any::<u8>(), 0..40))).prop_map(|(mut links, data)| {
+            links.sort_by(|left, right| left.name().cmp(right.name()));
+            PbNode { links, data: data.map(Bytes::from) }
+        })
     }
 
     proptest! {
@@ -165,8 +191,10 @@ mod tests {
                 bytes[position] = byte;
                 bytes.truncate(cut.index(bytes.len()) + 1);
             }
-            if let Ok(decoded) = PbNode::decode(&bytes.into()) {
-                prop_assert_eq!(PbNode::decode(&decoded.encode().into()), Ok(decoded));
+            if let Ok(mut decoded) = PbNode::decode(&bytes.into()) {
+                let encoded = decoded.encode();
+                decoded.links.sort_by(|left, right| left.name().cmp(right.name()));
+                prop_assert_eq!(PbNode::decode(&encoded.into()), Ok(decoded));
             }
         }
     }
@@ -190,7 +218,7 @@ mod tests {
     #[test]
     fn data_may_come_first_but_not_between_links() {
         let cid = *Block::raw(&b"x"[..]).unwrap().cid();
-        let link = PbLink { cid, name: Bytes::new(), tsize: 1 };
+        let link = PbLink::new(cid, Bytes::new(), 1);
         let links = PbNode { links: vec![link], data: None }.encode();
         let data = [0x0a, 0x01, 0x61];
         let decode = |parts: &[&[u8]]| PbNode::decode(&parts.concat().into());

@@ -164,7 +164,7 @@ mod tests {
     use crate::{Block, DAG_PB, IDENTITY, MemoryBlockstore, Multihash, PbLink, PbNode, RAW};
 
     fn node(store: &MemoryBlockstore, name: &str, links: &[Cid]) -> Cid {
-        let link = |cid: &Cid| PbLink { cid: *cid, name: Bytes::new(), tsize: 0 };
+        let link = |cid: &Cid| PbLink::new(*cid, Bytes::new(), 0);
         let node =
             PbNode { links: links.iter().map(link).collect(), data: Some(Bytes::copy_from_slice(name.as_bytes())) };
         let block = Block::dag_pb(node.encode()).unwrap();

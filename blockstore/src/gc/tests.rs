@@ -16,7 +16,7 @@ fn leaf(store: &impl Blockstore, content: impl Into<Vec<u8>>) -> Cid {
 }
 
 fn node(store: &impl Blockstore, name: &str, links: &[Cid]) -> Cid {
-    let link = |cid: &Cid| PbLink { cid: *cid, name: bytes::Bytes::new(), tsize: 0 };
+    let link = |cid: &Cid| PbLink::new(*cid, bytes::Bytes::new(), 0);
     let data = Some(bytes::Bytes::copy_from_slice(name.as_bytes()));
     let block = Block::dag_pb(PbNode { links: links.iter().map(link).collect(), data }.encode()).unwrap();
     store.put(&block).unwrap();

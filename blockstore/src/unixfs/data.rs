@@ -150,13 +150,14 @@ fn read_packed(mut packed: &[u8], sizes: &mut Vec<u64>) -> Result<(), &'static s
     Ok(())
 }
 
+/// The specification has it that nanoseconds are left out where they are 0; Kubo reads a 0 that is there.
 fn read_time(message: Bytes) -> Result<(i64, Option<u32>), &'static str> {
     let mut seconds = None;
     let mut nanoseconds = None;
     for field in Fields::new(message) {
         match field? {
             Field { number: 1, value: Value::Varint(value) } => seconds = Some(value as i64),
-            Field { number: 2, value: Value::Fixed32(value @ 1..=999_999_999) } => nanoseconds = Some(value),
+            Field { number: 2, value: Value::Fixed32(value @ 0..=999_999_999) } => nanoseconds = Some(value),
             _ => return Err("its modification time is malformed"),
         }
     }
@@ -170,7 +171,7 @@ mod tests {
     use super::*;
 
     fn any_data() -> impl Strategy<Value = UnixfsData> {
-        let time = (any::<i64>(), option::of(1..=999_999_999_u32));
+        let time = (any::<i64>(), option::of(0..=999_999_999_u32));
         let shard = (option::of(any::<u64>()), option::of(any::<u64>()), option::of(any::<u32>()), option::of(time));
         (0..6_usize, option::of(vec(any::<u8>(), 0..30)), option::of(any::<u64>()), vec(any::<u64>(), 0..5), shard)
             .prop_map(|(kind, data, file_size, block_sizes, (hash_type, fanout, mode, mtime))| UnixfsData {
@@ -206,9 +207,13 @@ mod tests {
     }
 
     #[test]
-    fn a_modification_time_of_zero_or_too_many_nanoseconds_is_refused() {
-        for nanoseconds in [0_u32, 1_000_000_000] {
-            let mut data = UnixfsData::new(UnixfsKind::File);
+    fn a_modification_time_has_less_than_a_second_of_nanoseconds() {
+        let mut data = UnixfsData::new(UnixfsKind::File);
+        for nanoseconds in [0, 999_999_999] {
+            data.mtime = Some((5, Some(nanoseconds)));
+            assert_eq!(UnixfsData::decode(&data.encode().into()).as_ref(), Ok(&data));
+        }
+        for nanoseconds in [1_000_000_000, u32::MAX] {
             data.mtime = Some((5, Some(nanoseconds)));
             assert!(UnixfsData::decode(&data.encode().into()).is_err());
         }

@@ -35,7 +35,7 @@ impl DirectoryBuilder {
         let node = PbNode { links, data: Some(UnixfsData::new(UnixfsKind::Directory).encode().into()) };
         let estimate = match self.profile.shard_estimate {
             ShardEstimate::Block => node.encoded_len(),
-            ShardEstimate::Links => node.links.iter().map(|link| link.name.len() + link.cid.encoded_len()).sum(),
+            ShardEstimate::Links => node.links.iter().map(|link| link.name().len() + link.cid.encoded_len()).sum(),
         };
         if estimate > self.profile.shard_threshold {
             let entries = self.entries.into_iter().map(|(name, child)| (hamt::hash(name.as_bytes()), name, child));
@@ -85,7 +85,7 @@ pub(crate) fn symlink(profile: &Profile, target: &str, sink: &mut impl Sink) -> 
 }
 
 fn finish_node(profile: &Profile, links: Vec<PbLink>, data: &UnixfsData, sink: &mut impl Sink) -> Result<Child> {
-    let below: u64 = links.iter().map(|link| link.tsize).sum();
+    let below: u64 = links.iter().filter_map(|link| link.tsize).sum();
     let block = node_block(profile, links, data)?;
     let child = Child { cid: *block.cid(), content: 0, tsize: block.data().len() as u64 + below };
     sink.put(block)?;
@@ -93,5 +93,5 @@ fn finish_node(profile: &Profile, links: Vec<PbLink>, data: &UnixfsData, sink: &
 }
 
 fn link(name: String, child: &Child) -> PbLink {
-    PbLink { cid: child.cid, name: name.into(), tsize: child.tsize }
+    PbLink::new(child.cid, name, child.tsize)
 }

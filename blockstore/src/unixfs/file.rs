@@ -80,7 +80,7 @@ impl FileBuilder {
         let mut data = UnixfsData::new(UnixfsKind::File);
         data.file_size = Some(children.iter().map(|child| child.content).sum());
         data.block_sizes = children.iter().map(|child| child.content).collect();
-        let link = |child: &Child| PbLink { cid: child.cid, name: Bytes::new(), tsize: child.tsize };
+        let link = |child: &Child| PbLink::new(child.cid, Bytes::new(), child.tsize);
         let block = node_block(&self.profile, children.iter().map(link).collect(), &data)?;
         let parent = Child {
             cid: *block.cid(),

@@ -57,7 +57,8 @@ impl Node {
     /// Reads a block.
     ///
     /// # Errors
-    /// [`Error::InvalidNode`] for what is not UnixFS or contradicts itself, [`Error::UnsupportedCodec`].
+    /// [`Error::NotUnixfs`] for what is no file, directory, shard or symlink; [`Error::InvalidNode`] for one that
+    /// contradicts itself.
     pub fn parse(cid: &Cid, block: &Bytes) -> Result<Self> {
         match cid.codec() {
             RAW => Ok(Self::File(FileNode {
@@ -66,27 +67,43 @@ impl Node {
                 parts: Vec::new(),
                 executable: false,
             })),
-            DAG_PB => {
-                parse_pb(block).map_err(|reason| Error::InvalidNode { cid: Box::new(*cid), reason: reason.to_owned() })
-            }
-            codec => Err(Error::UnsupportedCodec { cid: Box::new(*cid), codec }),
+            DAG_PB => parse_pb(block).map_err(|problem| match problem {
+                Problem::NotUnixfs(reason) => Error::NotUnixfs { cid: Box::new(*cid), reason: format!(" ({reason})") },
+                Problem::Invalid(reason) => Error::InvalidNode { cid: Box::new(*cid), reason: reason.to_owned() },
+            }),
+            _ => Err(Error::NotUnixfs { cid: Box::new(*cid), reason: String::new() }),
         }
     }
 }
 
-fn parse_pb(block: &Bytes) -> Result<Node, &'static str> {
+/// What is wrong with a dag-pb block.
+enum Problem {
+    /// It is no part of a file or directory.
+    NotUnixfs(&'static str),
+    /// It is none that can be read.
+    Invalid(&'static str),
+}
+
+impl From<&'static str> for Problem {
+    fn from(reason: &'static str) -> Self {
+        Self::Invalid(reason)
+    }
+}
+
+fn parse_pb(block: &Bytes) -> Result<Node, Problem> {
     let node = PbNode::decode(block)?;
-    let data = UnixfsData::decode(node.data.as_ref().ok_or("it has no UnixFS data")?)?;
+    let data = node.data.as_ref().ok_or(Problem::NotUnixfs("it has no UnixFS data"))?;
+    let data = UnixfsData::decode(data).map_err(Problem::NotUnixfs)?;
     match data.kind {
-        UnixfsKind::File | UnixfsKind::Raw => file(node, data).map(Node::File),
+        UnixfsKind::File | UnixfsKind::Raw => Ok(file(node, data).map(Node::File)?),
         UnixfsKind::Directory => {
-            let entries = node.links.into_iter().map(|link| (link.name, link.cid)).collect();
+            let entries = node.links.into_iter().map(|link| (link.name.unwrap_or_default(), link.cid)).collect();
             Ok(Node::Directory(DirectoryNode { entries }))
         }
-        UnixfsKind::Shard => shard(node, &data).map(Node::Shard),
+        UnixfsKind::Shard => Ok(shard(node, &data).map(Node::Shard)?),
         UnixfsKind::Symlink if node.links.is_empty() => Ok(Node::Symlink { target: data.data.unwrap_or_default() }),
-        UnixfsKind::Symlink => Err("it is a symlink with links below"),
-        UnixfsKind::Metadata => Err("it is a metadata node, which nothing reads"),
+        UnixfsKind::Symlink => Err("it is a symlink with links below".into()),
+        UnixfsKind::Metadata => Err(Problem::NotUnixfs("it is a metadata node, which nothing reads")),
     }
 }
 
@@ -117,15 +134,16 @@ fn shard(node: PbNode, data: &UnixfsData) -> Result<ShardNode, &'static str> {
     let bits = data.data.clone().unwrap_or_default();
     let mut buckets: Vec<(usize, Bytes, Cid)> = Vec::with_capacity(node.links.len().min(fanout));
     for link in node.links {
-        let bucket = Bucket::parse(&link.name, fanout).ok_or("it is a shard with a link that names no bucket")?;
+        let name = link.name.unwrap_or_default();
+        let bucket = Bucket::parse(&name, fanout).ok_or("it is a shard with a link that names no bucket")?;
         if buckets.last().is_some_and(|(last, ..)| *last >= bucket.index) {
             return Err("it is a shard with buckets out of order");
         }
         if !hamt::bit(&bits, bucket.index) {
             return Err("it is a shard whose bitfield lacks a bucket");
         }
-        let name = link.name.slice_ref(bucket.name);
-        buckets.push((bucket.index, name, link.cid));
+        let entry = name.slice_ref(bucket.name);
+        buckets.push((bucket.index, entry, link.cid));
     }
     if bits.iter().map(|byte| byte.count_ones() as usize).sum::<usize>() != buckets.len() {
         return Err("it is a shard whose bitfield has a bucket too many");
@@ -142,11 +160,7 @@ mod tests {
 
     fn parse(links: &[(&str, u64)], data: &UnixfsData) -> Result<Node> {
         let leaf = *Block::raw(&b"leaf"[..]).unwrap().cid();
-        let link = |(name, tsize): &(&str, u64)| PbLink {
-            cid: leaf,
-            name: Bytes::copy_from_slice(name.as_bytes()),
-            tsize: *tsize,
-        };
+        let link = |(name, tsize): &(&str, u64)| PbLink::new(leaf, Bytes::copy_from_slice(name.as_bytes()), *tsize);
         let node = PbNode { links: links.iter().map(link).collect(), data: Some(data.encode().into()) };
         let block = Block::dag_pb(node.encode()).unwrap();
         Node::parse(block.cid(), block.data())
@@ -202,7 +216,7 @@ mod tests {
         #[test]
         fn any_block_is_read_or_refused_without_a_panic(links in vec(("[0-9A-F]{0,3}[a-z]{0,2}", any::<u64>()), 0..6), data: Vec<u8>) {
             let leaf = *Block::raw(&b"leaf"[..]).unwrap().cid();
-            let link = |(name, tsize): (String, u64)| PbLink { cid: leaf, name: name.into(), tsize };
+            let link = |(name, tsize): (String, u64)| PbLink::new(leaf, name, tsize);
             let node = PbNode { links: links.into_iter().map(link).collect(), data: Some(data.into()) };
             let block = Block::dag_pb(node.encode()).unwrap();
             drop(Node::parse(block.cid(), block.data()));

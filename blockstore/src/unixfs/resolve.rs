@@ -1,12 +1,17 @@
 //! Paths into a DAG: `/ipfs/<cid>/a/b`.
 
 use super::{Node, hamt};
-use crate::{Blockstore, Cid, Error, RAW, Result};
+use crate::{
+    Blockstore, Cid, Error, RAW, Result,
+    dag::{Lookup, lookup},
+};
 
 /// A path on its way through a DAG. It is told blocks instead of reading them, so that it serves a store as well as a
 /// fetch.
 ///
-/// Symlinks are not followed: one on the way ends the path like a missing name.
+/// It leads through files and directories by their names, and through dag-cbor and dag-json by the keys of maps and the
+/// positions in lists, as far as a link, and on through what that links to. Symlinks are not followed: one on the way ends
+/// the path like a missing name.
 #[derive(Clone, Debug)]
 pub struct PathWalk {
     root: Cid,
@@ -42,9 +47,14 @@ impl PathWalk {
     /// Goes on with the block that [`step`](Self::step) asked for.
     ///
     /// # Errors
-    /// [`Error::NoSuchPath`], [`Error::InvalidNode`], [`Error::UnsupportedCodec`].
+    /// [`Error::NoSuchPath`]; [`Error::NotUnixfs`] for a path that ends at a value of dag-cbor or dag-json that is no link,
+    /// or that goes on below a block of another codec; [`Error::InvalidNode`].
     pub fn advance(&mut self, block: &bytes::Bytes) -> Result<PathStep> {
         if let Some(name) = self.names.get(self.done) {
+            if let Some(found) = lookup(&self.at, block, &self.names[self.done..])? {
+                self.follow(found)?;
+                return Ok(self.step());
+            }
             let node = Node::parse(&self.at, block)?;
             let (next, below) = find(&node, name.as_bytes(), self.level).ok_or_else(|| self.missing())?;
             if below {
@@ -58,8 +68,32 @@ impl PathWalk {
         Ok(self.step())
     }
 
+    /// Goes where names lead within a block of dag-cbor or dag-json.
+    fn follow(&mut self, found: Lookup) -> Result<()> {
+        match found {
+            // A block that is nothing but a link: no name leads on, and a chain of them need not end.
+            Lookup::Link(_, 0) => Err(self.missing()),
+            Lookup::Link(cid, names) => {
+                self.at = *cid;
+                self.done += names;
+                Ok(())
+            }
+            Lookup::Value => {
+                let reason = format!(" (`{}` is a value in it)", self.names.join("/"));
+                Err(Error::NotUnixfs { cid: Box::new(self.at), reason })
+            }
+            Lookup::Missing(names) => {
+                self.done += names;
+                Err(self.missing())
+            }
+        }
+    }
+
     fn missing(&self) -> Error {
-        Error::NoSuchPath { root: Box::new(self.root), path: self.names[..=self.done].join("/") }
+        Error::NoSuchPath {
+            root: Box::new(self.root),
+            path: self.names[..(self.done + 1).min(self.names.len())].join("/"),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ const WIRE_FIXED_32: u64 = 5;
 pub(super) enum WireError {
     #[error("a field reaches beyond the end of its message")]
     Truncated,
-    #[error("a varint has more than ten bytes")]
+    #[error("a varint has more than ten bytes or 64 bits")]
     Varint,
     #[error("unknown protobuf wire type {wire_type}")]
     WireType { wire_type: u64 },

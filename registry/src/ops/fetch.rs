@@ -7,7 +7,7 @@ mod output;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use ggen_blockstore::{Arrivals, Blockstore, Cid, DAG_CBOR, PathStep, PathWalk, Staged, dfs_blocks};
+use ggen_blockstore::{Arrivals, Blockstore, Cid, DAG_CBOR, DAG_PB, PathStep, PathWalk, RAW, Staged, dfs_blocks};
 use libp2p::PeerId;
 use semver::Version;
 
@@ -83,6 +83,7 @@ impl Operations {
         let _ending = Ending(arrivals.clone());
         let mut download = self.download_into(Arc::new(arrivals.clone()), &request, reporter.clone()).await?;
         let identified = self.identify(&mut download, target, false, &reporter).await?;
+        refuse_other_codec(&identified.found.content)?;
         let output = Output::of(&request.to, &identified, self.config.limits.package_bytes, reporter);
         let path = output.path().to_owned();
         let written = if output.is_new_tree() && !output.is_small() {
@@ -251,19 +252,20 @@ impl Operations {
         path: &[String],
     ) -> Result<Identified, Failure> {
         download.search_under(&cid);
-        if cid.codec() == DAG_CBOR && path.is_empty() {
+        // A path may lead to either, through whatever has links.
+        let cid = descend(download, cid, path).await?;
+        if cid.codec() == DAG_CBOR {
             let block = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
             let release = Release::from_payload(&block).map_err(|error| {
-                Failure::from_error(ErrorKind::Verification, &error)
-                    .while_doing(format!("{cid} is neither a release nor a file or directory"))
+                let failure = Failure::from_error(ErrorKind::Verification, &error);
+                failure.while_doing("it is no release either").while_doing(not_a_tree(&cid))
             })?;
             // Nobody has proven yet whose release it is.
             download.about(release.package.to_string(), None);
             download.name(subject_of(&release.publisher, &release.package, &release.version, None));
             return self.identify_release(download, cid, release).await;
         }
-        let content = descend(download, cid, path).await?;
-        let found = Found { content, release: None, publisher: None, yank: None, executables: Vec::new() };
+        let found = Found { content: cid, release: None, publisher: None, yank: None, executables: Vec::new() };
         Ok(Identified { found, manifest: None })
     }
 
@@ -374,6 +376,18 @@ pub(super) fn subject_of(
     signed: Option<Timestamp>,
 ) -> Subject {
     Subject { name: format!("{package}@{version}"), provision: Some(provision(publisher, package)), signed }
+}
+
+fn not_a_tree(cid: &Cid) -> String {
+    ggen_blockstore::Error::NotUnixfs { cid: Box::new(*cid), reason: String::new() }.to_string()
+}
+
+/// Refuses what can be no file or directory, before all of it is brought.
+fn refuse_other_codec(content: &Cid) -> Result<(), Failure> {
+    match content.codec() {
+        RAW | DAG_PB => Ok(()),
+        _ => Err(Failure::new(ErrorKind::Verification, not_a_tree(content))),
+    }
 }
 
 /// Moves a tree into its place.

@@ -12,8 +12,7 @@ use crate::{
 };
 
 fn put(store: &MemoryBlockstore, links: &[(&str, Cid)], data: &UnixfsData) -> Cid {
-    let link =
-        |(name, cid): &(&str, Cid)| PbLink { cid: *cid, name: Bytes::copy_from_slice(name.as_bytes()), tsize: 0 };
+    let link = |(name, cid): &(&str, Cid)| PbLink::new(*cid, Bytes::copy_from_slice(name.as_bytes()), 0);
     let node = PbNode { links: links.iter().map(link).collect(), data: Some(data.encode().into()) };
     let block = Block::dag_pb(node.encode()).unwrap();
     store.put(&block).unwrap();
@@ -94,7 +93,7 @@ fn an_inlined_directory_is_walked_through() {
     let (store, place) = (MemoryBlockstore::new(), tempfile::tempdir().unwrap());
     let block = Block::raw(&b"content"[..]).unwrap();
     store.put(&block).unwrap();
-    let link = PbLink { cid: *block.cid(), name: Bytes::from_static(b"file"), tsize: 7 };
+    let link = PbLink::new(*block.cid(), &b"file"[..], 7);
     let data = UnixfsData::new(UnixfsKind::Directory).encode();
     let node = PbNode { links: vec![link], data: Some(data.into()) }.encode();
     let inlined = Cid::new_v1(DAG_PB, Multihash::wrap(IDENTITY, &node).unwrap());

@@ -11,7 +11,7 @@ use crate::{
 };
 
 fn put(store: &MemoryBlockstore, links: &[(&[u8], Cid)], data: &UnixfsData) -> Cid {
-    let link = |(name, cid): &(&[u8], Cid)| PbLink { cid: *cid, name: Bytes::copy_from_slice(name), tsize: 0 };
+    let link = |(name, cid): &(&[u8], Cid)| PbLink::new(*cid, Bytes::copy_from_slice(name), 0);
     let node = PbNode { links: links.iter().map(link).collect(), data: Some(data.encode().into()) };
     let block = Block::dag_pb(node.encode()).unwrap();
     store.put(&block).unwrap();
@@ -98,7 +98,12 @@ fn names_that_lead_out_or_collide_are_refused() {
     assert_eq!(refused(&[b"caf\xe9"]).1, Refusal::NotUtf8);
     assert_eq!(refused(&[b"a", b"b", b"a"]), ("sub/a".to_owned(), Refusal::Duplicate));
     assert!(matches!(refused(&[b"Cargo.toml", b"cargo.toml"]).1, Refusal::CaseCollision { .. }));
-    assert!(matches!(refused(&["\u{c9}".as_bytes(), "\u{e9}".as_bytes()]).1, Refusal::CaseCollision { .. }));
+    for (name, twin) in
+        [("\u{c9}", "\u{e9}"), ("\u{e9}", "e\u{301}"), ("\u{3a3}", "\u{3c2}"), ("stra\u{df}e", "STRASSE")]
+    {
+        let found = refused(&[name.as_bytes(), twin.as_bytes()]).1;
+        assert!(matches!(found, Refusal::CaseCollision { .. }), "{name} and {twin}: {found}");
+    }
     assert!(matches!(refused(&[&[b'x'; 300]]).1, Refusal::TooLong { .. }));
 }
 

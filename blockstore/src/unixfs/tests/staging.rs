@@ -123,7 +123,7 @@ fn an_unsafe_name_far_into_the_tree_leaves_nothing() {
     let store = MemoryBlockstore::new();
     let leaf = Block::raw(&b"content"[..]).unwrap();
     let directory = |names: &[(&str, Cid)]| {
-        let link = |(name, cid): &(&str, Cid)| PbLink { cid: *cid, name: name.as_bytes().to_vec().into(), tsize: 0 };
+        let link = |(name, cid): &(&str, Cid)| PbLink::new(*cid, name.as_bytes().to_vec(), 0);
         let links = names.iter().map(link).collect();
         Block::dag_pb(PbNode { links, data: Some(UnixfsData::new(UnixfsKind::Directory).encode().into()) }.encode())
     };

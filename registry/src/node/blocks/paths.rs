@@ -74,7 +74,7 @@ fn follow(store: &dyn Blockstore, blocks: &[Listed]) -> Vec<Place> {
             break;
         }
         let named: Vec<_> =
-            node.links.iter().enumerate().map(|(index, link)| (link.cid, below(place, &link.name, index))).collect();
+            node.links.iter().enumerate().map(|(index, link)| (link.cid, below(place, link.name(), index))).collect();
         pending.extend(named.into_iter().rev());
     }
     places

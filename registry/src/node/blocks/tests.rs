@@ -37,10 +37,8 @@ struct Package {
 /// A package of these files: name and content.
 fn package(files: &[(String, Vec<u8>)]) -> Package {
     let leaves: Vec<_> = files.iter().map(|(_, content)| Block::raw(content.clone()).unwrap()).collect();
-    let link = |((name, _), leaf): (&(String, Vec<u8>), &Block)| PbLink {
-        cid: *leaf.cid(),
-        name: name.clone().into_bytes().into(),
-        tsize: leaf.data().len() as u64,
+    let link = |((name, _), leaf): (&(String, Vec<u8>), &Block)| {
+        PbLink::new(*leaf.cid(), name.clone(), leaf.data().len() as u64)
     };
     let node = PbNode { links: files.iter().zip(&leaves).map(link).collect(), data: Some("\x08\x01".into()) };
     let mut blocks = vec![Block::dag_pb(node.encode()).unwrap()];

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use ggen_blockstore::{Block, Blockstore, Cid, MemoryBlockstore, dfs_blocks, parse_cid};
+use ggen_blockstore::{
+    Block, Blockstore, Cid, DAG_CBOR, DAG_JSON, DAG_PB, MAX_BLOCK_BYTES, MemoryBlockstore, Multihash, PbLink, PbNode,
+    RAW, UnixfsData, UnixfsKind, dfs_blocks, parse_cid,
+};
 
 use crate::{
     ErrorKind, FetchRequest, FetchTo, Registry,
@@ -112,4 +115,86 @@ async fn an_update_keeps_what_matches_and_fetches_what_is_missing() {
     assert_eq!(fetched.strangers, ["file-3", "file-4", "mine"]);
     let again = fetch("tests/grows@2", FetchTo::Update(out.clone())).await.unwrap();
     assert_eq!((again.files_kept, again.blocks_fetched), (4, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_lead_through_records_as_through_directories() {
+    let (alice, bob) = crate::ops::loopback::pair().await;
+    let published = publish(&alice, "paths", "1.0.0", 3, 100).await;
+    let release = published.release.unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let fetch = async |path: &str, to: &str| {
+        let to = FetchTo::Path(place.path().join(to));
+        bob.fetch(FetchRequest { to, ..fetch_request(&format!("/ipfs/{release}/{path}"), false) }, silent()).await
+    };
+    let tree = fetch("content", "tree").await.unwrap();
+    assert_eq!((tree.cid, tree.files), (published.cid, 4));
+    fetch("content/file-1", "file").await.unwrap();
+    assert_eq!(fs::read(place.path().join("file")).unwrap(), fs::read(place.path().join("tree/file-1")).unwrap());
+    let missing = fetch("content/nothing/below", "x").await.unwrap_err();
+    assert_eq!(missing.kind, ErrorKind::NotFound, "{missing:?}");
+    assert!(missing.in_one_line().contains("content/nothing"), "{missing:?}");
+    assert_eq!(fetch("nothing", "x").await.unwrap_err().kind, ErrorKind::NotFound);
+    let value = fetch("version", "x").await.unwrap_err();
+    assert_eq!(value.kind, ErrorKind::Verification, "{value:?}");
+    assert!(value.in_one_line().contains("dag-cbor (`version` is a value in it)"), "{value:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roots_that_are_no_file_or_directory_are_refused_with_their_codec() {
+    let store = Arc::new(MemoryBlockstore::new());
+    let alice = start(Place::memory().with_store(store.clone()), 0).await;
+    let bob = start(Place::memory(), 0).await;
+    connect(&bob, &alice).await;
+    let place = tempfile::tempdir().unwrap();
+    let cases: [(u64, &[u8], &str); 6] = [
+        (DAG_CBOR, &[0xa0], "dag-cbor"),
+        (DAG_JSON, b"{}", "dag-json"),
+        (DAG_PB, b"", "dag-pb"),
+        (0x78, b"blob 1\0x", "git-raw"),
+        (0x0200, b"{}", "json"),
+        (0x9999, b"", "codec 0x9999"),
+    ];
+    for (codec, bytes, name) in cases {
+        let block = Block::hash(codec, bytes.to_vec()).unwrap();
+        store.put(&block).unwrap();
+        let to = FetchTo::Path(place.path().join("out"));
+        let request = FetchRequest { to, ..fetch_request(&block.cid().to_string(), false) };
+        let failure = bob.fetch(request, silent()).await.unwrap_err();
+        assert_eq!(failure.kind, ErrorKind::Verification, "{failure:?}");
+        let said = failure.in_one_line();
+        assert!(said.contains("is not a file or directory") && said.contains(name), "{said}");
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "{name}");
+    }
+}
+
+/// What peers cannot send is not asked for: they would be blamed for their silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn links_that_cannot_be_followed_are_named_at_once_and_nobody_is_blamed() {
+    let store = Arc::new(MemoryBlockstore::new());
+    let alice = start(Place::memory().with_store(store.clone()), 0).await;
+    let bob = start(Place::memory(), 0).await;
+    connect(&bob, &alice).await;
+    let place = tempfile::tempdir().unwrap();
+    let mut file = UnixfsData::new(UnixfsKind::File);
+    let too_large = MAX_BLOCK_BYTES as u64 + 1;
+    (file.file_size, file.block_sizes) = (Some(too_large), vec![too_large]);
+    let large = *Block::raw(&b"what is large"[..]).unwrap().cid();
+    let md5 = Cid::new_v1(RAW, Multihash::wrap(0xd5, &[1; 16]).unwrap());
+    for (leaf, data, said) in [
+        (large, file, format!("{large} has {too_large} bytes")),
+        (md5, UnixfsData::new(UnixfsKind::Directory), "md5 is not supported".to_owned()),
+    ] {
+        let node = PbNode { links: vec![PbLink::new(leaf, "x", 0)], data: Some(data.encode().into()) };
+        let root = Block::dag_pb(node.encode()).unwrap();
+        store.put(&root).unwrap();
+        let to = FetchTo::Path(place.path().join("out"));
+        let request = FetchRequest { to, ..fetch_request(&root.cid().to_string(), false) };
+        let failure = bob.fetch(request, silent()).await.unwrap_err();
+        assert_eq!(failure.kind, ErrorKind::Verification, "{failure:?}");
+        assert!(failure.in_one_line().contains(&said), "{failure:?}");
+    }
+    let book = bob.operations().peers.clone();
+    let peer = alice.operations().node().unwrap().peer_id();
+    assert!(book.get(&peer).is_none_or(|record| record.failed == 0));
 }

@@ -12,7 +12,7 @@ fn leaf(store: &MemoryBlockstore, content: &str) -> Cid {
 }
 
 fn node(store: &MemoryBlockstore, links: &[Cid]) -> Cid {
-    let link = |cid: &Cid| PbLink { cid: *cid, name: bytes::Bytes::new(), tsize: 0 };
+    let link = |cid: &Cid| PbLink::new(*cid, bytes::Bytes::new(), 0);
     let data = PbNode { links: links.iter().map(link).collect(), data: None };
     let block = Block::dag_pb(data.encode()).unwrap();
     store.put(&block).unwrap();

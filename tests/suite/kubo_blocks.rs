@@ -1,0 +1,138 @@
+//! Blocks as Kubo makes them beside those of `ipfs add`: other hash functions, digests cut short, blocks that are too
+//! large to be exchanged, paths through dag-cbor and dag-json.
+
+use std::{fs, path::Path, time::Duration};
+
+use ggen_marketplace::{ErrorKind, FetchTo, PeerListRequest};
+use tempfile::TempDir;
+
+use crate::support::{
+    ONE_KUBO_FETCHES,
+    kubo::{Kubo, Options},
+    nodes::{Node, PATIENCE},
+};
+
+/// What Kubo 0.42 computes and serves, and the lengths to which digests are cut.
+const FUNCTIONS: [&[&str]; 18] = [
+    &["--mhtype=sha1"],
+    &["--mhtype=sha2-256", "--mhlen=20"],
+    &["--mhtype=sha2-512"],
+    &["--mhtype=sha2-512", "--mhlen=32"],
+    &["--mhtype=dbl-sha2-256"],
+    &["--mhtype=shake-256"],
+    &["--mhtype=shake-256", "--mhlen=32"],
+    &["--mhtype=sha3-224"],
+    &["--mhtype=sha3-384"],
+    &["--mhtype=sha3-512"],
+    &["--mhtype=keccak-256"],
+    &["--mhtype=keccak-512"],
+    &["--mhtype=blake3"],
+    &["--mhtype=blake3", "--mhlen=64"],
+    &["--mhtype=blake2b-160"],
+    &["--mhtype=blake2b-384"],
+    &["--mhtype=blake2b-512"],
+    &["--mhtype=blake2s-256"],
+];
+
+fn put(kubo: &Kubo, file: &Path, options: &[&str]) -> String {
+    let arguments = [&["block", "put", "--allow-big-block"], options, &[file.to_str().unwrap()]].concat();
+    kubo.cmd(&arguments)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_under_every_hash_function_that_kubo_serves_pass_both_ways() {
+    let _one = ONE_KUBO_FETCHES.lock().await;
+    let work = TempDir::new().unwrap();
+    let (alice, original) = (Node::start().await, work.path().join("file"));
+    fs::write(&original, "one block under many names").unwrap();
+    let file = original.clone();
+    let (kubo, cids) = tokio::task::spawn_blocking(move || {
+        let kubo = Kubo::start(&Options::default());
+        let put = |options: &&[&str]| put(&kubo, &file, &[&["--cid-codec=raw"], *options].concat());
+        let cids: Vec<_> = FUNCTIONS.iter().map(put).collect();
+        (kubo, cids)
+    })
+    .await
+    .unwrap();
+    alice.connect(&[kubo.tcp_addr().to_owned()]).await;
+    for (cid, options) in cids.iter().zip(FUNCTIONS) {
+        let fetched = alice.fetch(cid, &work.path().join(cid)).await;
+        assert_eq!(fs::read(&fetched.path).unwrap(), fs::read(&original).unwrap(), "{options:?}");
+        assert_eq!((fetched.blocks_fetched, fetched.cid.as_str()), (1, cid.as_str()), "{options:?}");
+    }
+    let addresses = alice.addresses();
+    let served = tokio::task::spawn_blocking(move || {
+        let other = Kubo::start(&Options::default());
+        other.swarm_connect(&addresses[0]);
+        cids.iter().map(|cid| other.cmd(&["block", "get", cid])).collect::<Vec<_>>()
+    });
+    assert!(served.await.unwrap().iter().all(|data| data == "one block under many names"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_that_is_too_large_is_said_to_be_and_the_peer_is_not_blamed() {
+    let _one = ONE_KUBO_FETCHES.lock().await;
+    let work = TempDir::new().unwrap();
+    let alice = Node::start().await;
+    let files = [3 << 20, 5 << 20].map(|bytes: usize| {
+        let file = work.path().join(bytes.to_string());
+        fs::write(&file, vec![7; bytes]).unwrap();
+        file
+    });
+    let (kubo, cids) = tokio::task::spawn_blocking(move || {
+        let kubo = Kubo::start(&Options::default());
+        let cids = files.map(|file| put(&kubo, &file, &["--cid-codec=raw"]));
+        (kubo, cids)
+    })
+    .await
+    .unwrap();
+    alice.connect(&[kubo.tcp_addr().to_owned()]).await;
+    let refused = async |cid: &str, patience| {
+        let failure = alice.try_fetch(cid, FetchTo::Path(work.path().join("out")), patience).await.unwrap_err();
+        assert_eq!(failure.kind, ErrorKind::Verification, "{failure:?}");
+        failure.in_one_line()
+    };
+    // It comes whole, and is named at once.
+    assert!(refused(&cids[0], PATIENCE).await.contains("has 3145728 bytes"));
+    // Not even its message may come: others that have it might be found until the time is up.
+    assert!(refused(&cids[1], Duration::from_secs(3)).await.contains("larger than the 2097152 bytes"));
+    let peers = alice.registry.peer_list(PeerListRequest { min_reputation: None }).await.unwrap();
+    let peer = peers.iter().find(|peer| peer.peer_id == kubo.peer_id()).unwrap();
+    assert_eq!(peer.failed_retrievals, 0, "{peer:?}");
+    // It is asked again, and serves.
+    let small = work.path().join("small");
+    fs::write(&small, "small").unwrap();
+    let (cid, _kubo) =
+        tokio::task::spawn_blocking(move || (put(&kubo, &small, &["--cid-codec=raw"]), kubo)).await.unwrap();
+    alice.fetch(&cid, &work.path().join("fetched")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_lead_through_dag_cbor_and_dag_json_as_at_kubo() {
+    let _one = ONE_KUBO_FETCHES.lock().await;
+    let work = TempDir::new().unwrap();
+    let alice = Node::start().await;
+    let tree = work.path().join("tree");
+    fs::create_dir_all(tree.join("deep")).unwrap();
+    fs::write(tree.join("deep/file"), "reached").unwrap();
+    let node = work.path().join("node");
+    let (kubo, paths) = tokio::task::spawn_blocking(move || {
+        let kubo = Kubo::start(&Options::default());
+        let root = kubo.add_tree(&tree, &[]);
+        let mut paths = Vec::new();
+        for codec in ["dag-cbor", "dag-json"] {
+            fs::write(&node, format!("{{\"a\":[{{\"b\":{{\"/\":\"{root}\"}}}}]}}")).unwrap();
+            let cid = kubo.cmd(&["dag", "put", "--store-codec", codec, node.to_str().unwrap()]);
+            paths.push(format!("/ipfs/{cid}/a/0/b/deep/file"));
+            assert_eq!(kubo.cat(paths.last().unwrap()), b"reached");
+        }
+        (kubo, paths)
+    })
+    .await
+    .unwrap();
+    alice.connect(&[kubo.tcp_addr().to_owned()]).await;
+    for (index, path) in paths.iter().enumerate() {
+        let fetched = alice.fetch(path, &work.path().join(format!("out-{index}"))).await;
+        assert_eq!(fs::read(&fetched.path).unwrap(), b"reached", "{path}");
+    }
+}
