@@ -28,8 +28,8 @@ pub enum SessionEvent {
         /// Who sent it.
         from: PeerId,
     },
-    /// A wanted block came, and is larger than blocks may be. It stays wanted: the peer is not at fault, and another peer
-    /// cannot do better.
+    /// A wanted block came, and is larger than blocks may be. It is no longer wanted: the peer is not at fault, and another
+    /// peer cannot do better.
     TooLarge {
         /// The block.
         cid: Cid,

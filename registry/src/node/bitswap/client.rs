@@ -324,7 +324,8 @@ impl Client {
         received
     }
 
-    /// Blocks came that are too large: sessions that want them are told, and a peer that was asked for them has answered.
+    /// Blocks came that are too large: sessions that want them are told and want them no longer, and a peer
+    /// that was asked for them has answered.
     pub(super) fn on_oversized(&mut self, peer_id: PeerId, blocks: Vec<(Cid, u64)>, now: Instant) {
         for (cid, bytes) in blocks {
             let Some(peer) = self.peers.get_mut(&peer_id).filter(|peer| peer.standing != Standing::Banned) else {
@@ -336,11 +337,11 @@ impl Client {
             }
             peer.meter.on_sign(now);
             self.sessions.values_mut().for_each(|active| active.session.on_answer(peer_id));
-            self.on_refused(peer_id, &cid);
-            for id in self.interest.get(&cid).into_iter().flatten() {
-                if let Some(active) = self.sessions.get(id) {
+            for id in self.interest.get(&cid).cloned().unwrap_or_default() {
+                if let Some(active) = self.sessions.get(&id) {
                     active.session.output.send(SessionEvent::TooLarge { cid, bytes });
                 }
+                self.cancel(id, &[cid]);
             }
             self.touched.insert(peer_id);
         }
