@@ -7,6 +7,8 @@ use tempfile::TempDir;
 use crate::support::{
     crates::cargo_home,
     gnu_tar::{Outcome, compare, is_here},
+    nodes::Node,
+    trees::varied_package,
 };
 
 /// Most crates of cargo's cache that are compared.
@@ -81,6 +83,19 @@ fn archives_of_old_formats_give_the_tree_that_gnu_tar_gives() {
         assert_eq!(compare(&work.path().join("cut.tar.gz")), Outcome::Same(3), "{format} with zeros after gzip");
         fs::remove_file(work.path().join("cut.tar.gz")).unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publish_warns_of_an_archive_that_may_have_been_cut_off() {
+    let work = TempDir::new().unwrap();
+    varied_package(&work.path().join("pkg"), "cut", "1.0.0");
+    tar(work.path(), &["--create", "--file", "whole.tar", "pkg"]);
+    let archive = fs::read(work.path().join("whole.tar")).unwrap();
+    let end = archive.iter().rposition(|byte| *byte != 0).unwrap().next_multiple_of(512);
+    fs::write(work.path().join("cut.tar"), &archive[..end]).unwrap();
+    let alice = Node::start().await;
+    let warnings = alice.publish(&work.path().join("cut.tar")).await.warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("no end marker")), "{warnings:?}");
 }
 
 #[test]

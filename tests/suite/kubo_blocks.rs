@@ -99,12 +99,6 @@ async fn a_block_that_is_too_large_is_said_to_be_and_the_peer_is_not_blamed() {
     let peers = alice.registry.peer_list(PeerListRequest { min_reputation: None }).await.unwrap();
     let peer = peers.iter().find(|peer| peer.peer_id == kubo.peer_id()).unwrap();
     assert_eq!(peer.failed_retrievals, 0, "{peer:?}");
-    // It is asked again, and serves.
-    let small = work.path().join("small");
-    fs::write(&small, "small").unwrap();
-    let (cid, _kubo) =
-        tokio::task::spawn_blocking(move || (put(&kubo, &small, &["--cid-codec=raw"]), kubo)).await.unwrap();
-    alice.fetch(&cid, &work.path().join("fetched")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

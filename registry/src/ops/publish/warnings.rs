@@ -46,6 +46,7 @@ pub(super) fn of(imported: &Imported, gpack: &Gpack, version: Option<&str>) -> V
     let mut warnings = Vec::new();
     let left_out = imported.left_out.iter();
     warnings.extend(left_out.map(|Finding { path, what }| format!("`{path}` is left out: it is {what}")));
+    warnings.extend(imported.notes.iter().map(ToString::to_string));
     warnings.extend(imported.found.iter().map(of_secret));
     warnings.extend(imported.linked_ignore_files.iter().map(|path| {
         format!(
