@@ -116,6 +116,7 @@ fn assemble(values: impl Iterator<Item = Assignment>) -> Result<Resolved, Failur
         }
     }
     let config = keys::assemble(&entries)?;
+    keys::spell_out_sizes(&mut entries, &config)?;
     if let Err(cause) = config.validate() {
         return Err(senseless(&entries, cause.key, &cause));
     }

@@ -57,11 +57,13 @@ pub struct Limits {
     pub connections: u32,
     /// Connections with one peer. Default: 4.
     pub connections_per_peer: u32,
-    /// Largest package fetched or published, in bytes. Default: 64 GiB.
+    /// Largest package fetched or published, in bytes; read from a size with a unit too, such as `"64GiB"`. Default: 64 GiB.
+    #[serde(deserialize_with = "crate::size::deserialize")]
     pub package_bytes: u64,
     /// Most bytes that the store is to take, whatever they are for: cache gives way, and a fetch or a publish that does not fit
     /// beside what is published, pinned or mirrored is refused. That itself is kept whatever it takes. 0: as much as the disk
-    /// has. Default: 0.
+    /// has. Read from a size with a unit too. Default: 0.
+    #[serde(deserialize_with = "crate::size::deserialize")]
     pub store_bytes: u64,
 }
 

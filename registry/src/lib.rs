@@ -30,6 +30,7 @@ mod progress;
 mod registry;
 mod report;
 mod request;
+mod size;
 pub mod traits;
 
 pub use backend::p2p::P2PRegistry;
@@ -80,3 +81,4 @@ pub use request::{
     PeerRuleRequest, PublishContentRequest, PublishRequest, RecoveryKeyRequest, SearchRequest, YankRequest,
 };
 pub use request::{GcRequest, MirrorRequest, PinRequest, VerifyRequest};
+pub use size::{SizeError, parse_size};

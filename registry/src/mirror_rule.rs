@@ -21,8 +21,8 @@ pub struct MirrorRule {
     /// At most so many of the newest versions of each package that are not yanked. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub versions: Option<u32>,
-    /// At most so many bytes of packages, the newest first. Default: no bound.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// At most so many bytes of packages, the newest first; read from a size with a unit too. Default: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::size::deserialize_optional")]
     pub max_bytes: Option<u64>,
 }
 

@@ -1,7 +1,7 @@
 //! `mirror`: what of others this node keeps available.
 
 use clap::Subcommand;
-use ggen_marketplace::{Failure, MirrorReport, MirrorRequest, MirrorRule, MirrorScope, Mode};
+use ggen_marketplace::{Failure, MirrorReport, MirrorRequest, MirrorRule, MirrorScope, Mode, parse_size};
 
 use crate::{context::Context, control::Call, ui::text};
 
@@ -10,7 +10,7 @@ pub(crate) enum Command {
     /// Follow packages: fetch, keep and provide their releases as they appear
     #[command(
         after_help = "Example:\n  ggen marketplace p2p mirror add acme/http\n  ggen marketplace p2p mirror add 'acme/*' \
-                      --versions 3 --max-bytes 10000000000"
+                      --versions 3 --max-bytes 10GB"
     )]
     Add(Add),
     /// Drop a rule, and let go of what no other rule wants
@@ -33,8 +33,8 @@ pub(crate) struct Add {
     /// Keep at most so many of the newest versions of each package, instead of all
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     versions: Option<u32>,
-    /// Keep at most so many bytes of packages, the newest first
-    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64))]
+    /// Keep at most so many bytes of packages, the newest first; with a unit, such as 10GB or 512MiB
+    #[arg(long, value_name = "SIZE", value_parser = budget)]
     max_bytes: Option<u64>,
 }
 
@@ -59,6 +59,15 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), Fail
         (Command::Add(_), [rule]) => context.ui.answer(rule, |rule| render(std::slice::from_ref(rule))),
         (Command::Rm { .. }, [rule]) => context.ui.answer(rule, removed),
         _ => context.ui.answer(&rules, |rules| render(rules)),
+    }
+}
+
+/// A size above 0 that the mirror's database can hold.
+fn budget(text: &str) -> Result<u64, String> {
+    match parse_size(text) {
+        Ok(bytes) if (1..=i64::MAX as u64).contains(&bytes) => Ok(bytes),
+        Ok(_) => Err(format!("a budget is from 1 to {} bytes", i64::MAX)),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -129,6 +138,14 @@ mod tests {
         assert!(removed(&report).starts_with("removed rule acme/*; it held 2 releases of 1 package, 1.50 kB, which "));
         let empty = MirrorReport { packages_held: 0, releases_held: 0, bytes_held: 0, ..report };
         assert_eq!(removed(&empty), "removed rule acme/*; it held nothing\n");
+    }
+
+    #[test]
+    fn a_budget_is_a_size_above_nothing() {
+        assert_eq!(budget("10GB"), Ok(10_000_000_000));
+        assert_eq!(budget("10000000000"), Ok(10_000_000_000));
+        assert!(budget("0").unwrap_err().contains("from 1"));
+        assert!(budget("10 apples").unwrap_err().contains("GiB"));
     }
 
     #[test]

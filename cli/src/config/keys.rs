@@ -84,6 +84,24 @@ pub(super) fn assemble(entries: &[Assignment]) -> Result<Config, Failure> {
         .map_err(|cause| error::usage(format!("the configuration does not hold together: {cause}")))
 }
 
+/// Puts the number of bytes in the place of a size with a unit: scripts read `config show`.
+pub(super) fn spell_out_sizes(entries: &mut [Assignment], config: &Config) -> Result<(), Failure> {
+    let mut tree = tree_of(config)?;
+    for entry in entries {
+        let value = slot(&mut tree, &entry.key);
+        let is_size = entry.value.is_string() && value.is_u64();
+        if is_size || entry.value.is_array() && entry.value != *value && holds_tables(&entry.value) {
+            entry.value = value.clone();
+        }
+    }
+    Ok(())
+}
+
+/// Whether the entries of a list are tables, whose values may be sizes too.
+fn holds_tables(value: &Value) -> bool {
+    value.as_array().is_some_and(|entries| entries.iter().any(Value::is_object))
+}
+
 /// The default configuration with one value replaced.
 fn with(key: &str, value: Value) -> serde_json::Result<Config> {
     let mut tree = serde_json::to_value(Config::default())?;
@@ -92,9 +110,12 @@ fn with(key: &str, value: Value) -> serde_json::Result<Config> {
 }
 
 fn default_tree() -> Result<Value, Failure> {
-    serde_json::to_value(Config::default()).map_err(|cause| {
-        Failure::from_error(ErrorKind::Failed, &cause).while_doing("cannot lay out the default configuration")
-    })
+    tree_of(&Config::default())
+}
+
+fn tree_of(config: &Config) -> Result<Value, Failure> {
+    serde_json::to_value(config)
+        .map_err(|cause| Failure::from_error(ErrorKind::Failed, &cause).while_doing("cannot lay out the configuration"))
 }
 
 /// The place of a key in a tree of tables; made if it is not there.

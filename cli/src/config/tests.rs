@@ -147,6 +147,30 @@ fn number_outside_its_range_is_told_with_the_range() {
 }
 
 #[test]
+fn sizes_take_units_and_are_shown_in_bytes() {
+    let text = "[limits]\npackage_bytes = \"1GB\"\nstore_bytes = \"512MiB\"\n\n[[mirror.rules]]\nwhat = \"all\"\nmax_bytes = \"2GiB\"\n";
+    let resolved = Case::new(text).resolve().unwrap();
+    assert_eq!(resolved.config.limits.package_bytes, 1_000_000_000);
+    assert_eq!(resolved.config.limits.store_bytes, 512 << 20);
+    assert_eq!(resolved.config.mirror.rules[0].max_bytes, Some(2 << 30));
+    assert_eq!(entry(&resolved, "limits.package_bytes").value, 1_000_000_000);
+    assert_eq!(entry(&resolved, "mirror.rules").value[0]["max_bytes"], 2_u64 << 30);
+    let plain = Case::new("[limits]\npackage_bytes = 1000000\nstore_bytes = 0\n").resolve().unwrap();
+    assert_eq!(plain.config.limits.package_bytes, 1_000_000);
+    for (wrong, reason) in [
+        ("\"1 apple\"", "`apple` is not a unit"),
+        ("\"lots\"", "is not a size"),
+        ("-1", "a number of bytes"),
+        ("1.5", "a number of bytes"),
+        ("true", "512MiB"),
+    ] {
+        let complaint = Case::new(&format!("[limits]\nstore_bytes = {wrong}\n")).complaint();
+        assert!(complaint.contains("`limits.store_bytes`") && complaint.contains("line 2"), "{wrong}: {complaint}");
+        assert!(complaint.contains(reason), "{wrong}: {complaint}");
+    }
+}
+
+#[test]
 fn broken_toml_is_named_with_its_line() {
     let complaint = Case::new("mdns = true\nlisten_addresses = [\"a\n").complaint();
     assert!(complaint.contains("p2p-config.toml`, line 2"), "{complaint}");
