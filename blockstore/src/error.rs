@@ -147,6 +147,19 @@ pub enum Error {
         /// The place.
         path: PathBuf,
     },
+    /// Files that an update would replace or remove, and that are not as a former export has written them, as far as that
+    /// is known.
+    #[error("{}", edited(path, edits, *more, *is_known))]
+    Edited {
+        /// The directory or file.
+        path: PathBuf,
+        /// Paths in it, in order; one that is empty for a file.
+        edits: Vec<String>,
+        /// Paths beyond these.
+        more: u64,
+        /// Whether it is known what was written there before.
+        is_known: bool,
+    },
     /// A store directory that another process has open.
     #[error("the blockstore at `{}` is in use by another process", path.display())]
     InUse {
@@ -199,4 +212,27 @@ fn named(findings: &[Finding]) -> String {
 
 fn span(least: usize, most: usize) -> String {
     if least == most { least.to_string() } else { format!("{least} to {most}") }
+}
+
+/// Paths that the message about edits names.
+const NAMED_EDITS: usize = 10;
+
+fn edited(path: &std::path::Path, edits: &[String], more: u64, is_known: bool) -> String {
+    let place = path.display();
+    if let [edit] = edits
+        && edit.is_empty()
+    {
+        return match is_known {
+            true => format!("`{place}` was edited since it was fetched"),
+            false => format!("`{place}` differs, and no fetch of it is known"),
+        };
+    }
+    let named: Vec<_> = edits.iter().take(NAMED_EDITS).map(|edit| format!("`{}`", edit.escape_debug())).collect();
+    let more = (edits.len() - named.len()) as u64 + more;
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let named = named.join(", ");
+    match is_known {
+        true => format!("these files in `{place}` were edited since they were fetched: {named}{more}"),
+        false => format!("no fetch to `{place}` is known, and these files there differ: {named}{more}"),
+    }
 }

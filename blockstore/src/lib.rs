@@ -42,11 +42,12 @@ pub use null::NullBlockstore;
 pub use segment::{SegmentBlockstore, SegmentOptions};
 pub use store::{Blockstore, DAMAGE, Damage, MAX_PIN_LABEL_BYTES, Pin, PinMode, PutReport, StoreStats};
 pub use unixfs::{
-    ARCHIVE_RATIO_FREE_BYTES, ArchiveLimits, ArchiveNote, DirectoryNode, Entry, EntryKind, ExportOptions,
-    ExportProgress, Exported, FileNode, FileReader, Finding, INSPECTED_BYTES, ImportOptions, ImportProgress, Imported,
-    Inspect, LeavesOut, Listed, Listing, LookUp, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO, MAX_DEPTH, MAX_ENTRIES,
-    MAX_LINK_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_STRANGERS, MAX_TREE_PATH_BYTES, Node, PathStep, PathWalk,
-    Profile, Refusal, Selection, ShardEstimate, ShardNode, Staged, Tree, TreeLimits, UnixfsData, UnixfsKind, Updated,
-    export_directory, export_tar, import_directory, import_file, import_tarball, list_directory, list_tarball,
-    list_tree, resolve, stage_directory, update_directory,
+    ARCHIVE_RATIO_FREE_BYTES, ArchiveLimits, ArchiveNote, Compression, DirectoryNode, Entry, EntryKind, ExportOptions,
+    ExportProgress, Exported, FileNode, FileReader, Finding, Former, INSPECTED_BYTES, ImportOptions, ImportProgress,
+    Imported, Inspect, LeavesOut, Listed, Listing, LookUp, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO, MAX_DEPTH,
+    MAX_ENTRIES, MAX_FORMER_ENTRIES, MAX_LINK_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_STRANGERS,
+    MAX_TREE_PATH_BYTES, Node, PathStep, PathWalk, Profile, Refusal, Selection, ShardEstimate, ShardNode, Staged, Tree,
+    TreeLimits, UnixfsData, UnixfsKind, UpdateOptions, Updated, export_directory, export_tar, export_tarball,
+    import_directory, import_file, import_tarball, is_vacant, list_directory, list_tarball, list_tree, resolve,
+    stage_directory, update_directory,
 };

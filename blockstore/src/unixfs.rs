@@ -1,7 +1,7 @@
 //! Files and directories as DAGs, the way IPFS tools make and read them (UnixFS).
 //!
 //! Three ways in: [`import_directory`], [`import_file`], [`import_tarball`]; two ways out: [`export_directory`],
-//! [`export_tar`]. In between stand [`list_tree`] and [`resolve`]. What is made has the CIDs of a [`Profile`] of IPIP-499;
+//! [`export_tarball`]. In between stand [`list_tree`] and [`resolve`]. What is made has the CIDs of a [`Profile`] of IPIP-499;
 //! what is read may have been made by any IPFS tool: CIDv0, dag-pb leaves, any legal fanout, trickle layout, inlined
 //! blocks.
 //!
@@ -38,8 +38,8 @@ pub use archive::{
 pub use data::{UnixfsData, UnixfsKind};
 pub use error::Refusal;
 pub use export::{
-    ExportOptions, ExportProgress, Exported, MAX_STRANGERS, Staged, Updated, export_directory, export_tar,
-    stage_directory, update_directory,
+    Compression, ExportOptions, ExportProgress, Exported, Former, MAX_FORMER_ENTRIES, MAX_STRANGERS, Staged,
+    UpdateOptions, Updated, export_directory, export_tar, export_tarball, is_vacant, stage_directory, update_directory,
 };
 pub use import::{
     Finding, INSPECTED_BYTES, ImportOptions, ImportProgress, Imported, Inspect, import_directory, import_file,

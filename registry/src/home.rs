@@ -6,6 +6,7 @@
 //!        store/        blocks
 //!        catalog.db    what releases exist (SQLite)
 //!        imports/      which files of directories that were published need not be read again
+//!        fetched/      what was written to which place, for updates of it
 //!        peers.db      what is known of other peers (SQLite)
 //! ```
 
@@ -17,7 +18,10 @@ use std::{
 };
 
 use ggen_blockstore::{EntryKind, LookUp, SegmentBlockstore};
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::{
+    fs::{FlockOperation, OFlags, flock},
+    io::Errno,
+};
 
 use crate::{Failure, private};
 
@@ -28,7 +32,7 @@ const MAX_LOCK_BYTES: u64 = 32;
 /// What a home is, to those who read of one where none should be.
 pub(crate) const IS_HOME: &str = "the home of a node, with its private keys";
 /// Parts of a home that hold nothing but its own.
-const PARTS: [&str; 3] = ["keys", "store", "imports"];
+const PARTS: [&str; 4] = ["keys", "store", "imports", "fetched"];
 
 /// Says that a directory is a home, if it is one: `lock` beside `keys/`, whatever it is called.
 pub(crate) fn is_home(look_up: &LookUp<'_>) -> Option<&'static str> {
@@ -115,10 +119,15 @@ impl Home {
         refuse_open(path)?;
         let lock_path = path.join("lock");
         let mut lock = open_lock(&lock_path)?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut holder = String::new();
-            lock.read_to_string(&mut holder).map_err(io("read", &lock_path))?;
-            return Err(HomeError::InUse { path: path.to_owned(), holder: holder.trim().to_owned() });
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                lock.read_to_string(&mut holder).map_err(io("read", &lock_path))?;
+                return Err(HomeError::InUse { path: path.to_owned(), holder: holder.trim().to_owned() });
+            }
+            // Without a lock two processes could write to one store.
+            Err(error) => return Err(io("lock", &lock_path)(error.into())),
         }
         let pid = format!("{}\n", std::process::id());
         let written = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(pid.as_bytes()));
@@ -165,6 +174,11 @@ impl Home {
     /// What is remembered of directories that were imported.
     pub(crate) fn imports(&self) -> PathBuf {
         self.path.join("imports")
+    }
+
+    /// What is remembered of places that were written to.
+    pub(crate) fn destinations(&self) -> PathBuf {
+        self.path.join("fetched")
     }
 
     /// The directory of the keys.

@@ -20,6 +20,7 @@ mod peers;
 mod pins;
 mod policy;
 mod publish;
+mod remembered;
 mod resolve;
 mod room;
 mod search;
@@ -37,6 +38,7 @@ use ggen_blockstore::Blockstore;
 
 pub(crate) use exchange::Heard;
 pub(crate) use failure::{address, catalog as catalog_failed, failed};
+pub(crate) use fetch::Destinations;
 pub(crate) use lists::Manifests;
 pub(crate) use mirror::{Book, Mirror};
 pub(crate) use news::Newsroom;
@@ -73,6 +75,8 @@ pub(crate) struct Operations {
     pub(crate) publishing: Arc<tokio::sync::Mutex<Steps>>,
     /// What is remembered of directories that were imported.
     pub(crate) imports: Imports,
+    /// What is remembered of places that were written to.
+    pub(crate) destinations: Arc<Destinations>,
     /// Told of every claim that was new to the catalog.
     pub(crate) news: Newsroom,
     /// One collection or eviction at a time.

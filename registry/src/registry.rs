@@ -23,8 +23,8 @@ use crate::{
     keys::KeyStore,
     node,
     ops::{
-        ClaimPolicy, Heard, Imports, KnownPeers, Manifests, Mirror, Newsroom, Operations, clock, failed, own_thread,
-        published_already, signed_already, treatments,
+        ClaimPolicy, Destinations, Heard, Imports, KnownPeers, Manifests, Mirror, Newsroom, Operations, clock, failed,
+        own_thread, published_already, signed_already, treatments,
     },
     place::{Opened, Place},
 };
@@ -122,6 +122,9 @@ impl Registry {
             heard,
             publishing: Arc::default(),
             imports: home.as_ref().map_or_else(Imports::default, |home| Imports::at(home.imports())),
+            destinations: Arc::new(
+                home.as_ref().map_or_else(Destinations::in_memory, |home| Destinations::at(home.destinations())),
+            ),
             news: Newsroom::new(bell),
             collecting: Arc::default(),
             mirror: Mirror::new(mirror),

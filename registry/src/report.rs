@@ -155,7 +155,13 @@ pub struct Fetched {
     /// Of an update: files that were there already, matched and stayed.
     #[serde(default)]
     pub files_kept: u64,
-    /// Of an update: paths that are there and not of the tree, the first thousand; of a directory only its own.
+    /// Of an update: files of the former version that were removed.
+    #[serde(default)]
+    pub files_removed: u64,
+    /// Of an update: local edits that were overwritten or removed, the first thousand.
+    #[serde(default)]
+    pub overwritten: Vec<String>,
+    /// Of an update: paths that are there and were never of the tree, the first thousand; of a directory only its own.
     #[serde(default)]
     pub strangers: Vec<String>,
     /// Of an update: such paths beyond these.

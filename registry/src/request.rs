@@ -77,16 +77,24 @@ pub struct FetchRequest {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FetchTo {
-    /// Into `<directory>/<name>` or `<directory>/<cid>`, the name being known only once the target is resolved.
+    /// Into `<directory>/<name>`, which is the package's name, the last of a target's path, or its CID; known only once the
+    /// target is resolved.
     NamedIn(#[serde(with = "path")] PathBuf),
-    /// To exactly this path, which must not exist or be an empty directory.
+    /// To exactly this path, which must not exist or be an empty directory, which is filled. Missing directories on the way
+    /// are made.
     Path(#[serde(with = "path")] PathBuf),
-    /// As [`NamedIn`](Self::NamedIn), where an older tree may be: it is made equal to what is fetched, its files that
-    /// match stay, and what is not of the tree is left alone and told.
+    /// As [`NamedIn`](Self::NamedIn), where an older tree may be: it is made equal to what is fetched. Its files that match
+    /// stay, those of the former version that are gone are removed, and files that were never part of it are left alone and
+    /// listed. Local edits are refused.
     UpdateNamedIn(#[serde(with = "path")] PathBuf),
     /// As [`UpdateNamedIn`](Self::UpdateNamedIn), to exactly this path.
     Update(#[serde(with = "path")] PathBuf),
-    /// As the canonical tarball, to this file.
+    /// As [`UpdateNamedIn`](Self::UpdateNamedIn); local edits are overwritten.
+    OverwriteNamedIn(#[serde(with = "path")] PathBuf),
+    /// As [`OverwriteNamedIn`](Self::OverwriteNamedIn), to exactly this path.
+    Overwrite(#[serde(with = "path")] PathBuf),
+    /// As the canonical tarball, to this file, compressed as the end of its name says (`.tar.gz`, `.tgz`, `.tar.zst`).
+    /// Devices, pipes that a process reads, and sockets are written through.
     Tar(#[serde(with = "path")] PathBuf),
 }
 

@@ -1,24 +1,35 @@
 //! From a DAG in a store to a directory or a file.
 //!
-//! A tree is written beside its place, as `.<name>.partial-<random>`, by several threads, and renamed into its place when
-//! it is whole: no reader ever sees half of it. Symlinks are made last, so that nothing is ever written through one.
+//! A tree is written under a hidden name (see `staging`) by several threads, and moved into its place (see `place`) when it
+//! is whole: no reader ever sees half of it. Symlinks are made last, so that nothing is ever written through one. Everything
+//! is named relative to open directories (see `dir`), so no path is too long because of where the tree goes.
 //! [`export_directory`] lists and checks the tree before it writes anything; [`stage_directory`] does so while it writes,
 //! for a tree that is still arriving, and leaves the renaming to its caller. [`update_directory`] makes an older tree
-//! equal to a newer one (see `update`).
+//! equal to a newer one (see `update`), and [`export_tarball`] writes a tree as an archive.
 
+mod dir;
+mod former;
 mod jobs;
+mod lock;
 mod place;
+mod staging;
 mod tar;
+mod tarball;
 mod update;
 mod write;
 
 use std::{num::NonZeroUsize, path::Path, sync::Arc};
 
+pub use former::{Former, MAX_FORMER_ENTRIES};
+#[cfg(test)]
+pub(super) use lock::testing;
 use place::Place;
+pub use place::is_vacant;
 pub use tar::export_tar;
-pub use update::{MAX_STRANGERS, Updated, update_directory};
+pub use tarball::{Compression, export_tarball};
+pub use update::{MAX_STRANGERS, UpdateOptions, Updated, update_directory};
 
-use super::{Tree, TreeLimits, list_tree, tree::TreeWalk};
+use super::{Entry, Tree, TreeLimits, list_tree, tree::TreeWalk};
 use crate::{Blockstore, Cid, Result};
 
 /// How to export.
@@ -58,8 +69,8 @@ pub struct Exported {
     pub size_bytes: u64,
 }
 
-/// Writes the tree or file `root` to `destination`, which must not exist or be an empty directory; the directory it
-/// lies in must exist.
+/// Writes the tree or file `root` to `destination`, which must not exist or, for a tree, be an empty directory: that is
+/// filled, and stays the directory it was. Directories that are missing on the way are made.
 ///
 /// # Errors
 /// What [`list_tree`] returns; [`Error::Exists`](crate::Error::Exists); an I/O error. Nothing stays behind.
@@ -81,12 +92,12 @@ fn export_tree<S: Blockstore + ?Sized>(
     options: &ExportOptions<'_>,
 ) -> Result<Exported> {
     let place = Place::reserve(destination, tree.is_file())?;
-    write::write_entries(store, tree.entries.iter().map(Ok), place.partial(), options)?;
+    write::write_entries(store, tree.entries.iter().map(Ok), place.target(), destination, options)?;
     place.fill()?;
     Ok(Exported { files: tree.files, size_bytes: tree.size_bytes })
 }
 
-/// Writes the tree or file `root` beside `destination`, each entry as soon as it and what comes before it are there. From
+/// Writes the tree or file `root` under a hidden name beside or in `destination`, each entry as soon as it and what comes before it are there. From
 /// a store that waits for blocks (see [`Arrivals`](crate::Arrivals)) it writes what arrives.
 ///
 /// # Errors
@@ -97,21 +108,24 @@ pub fn stage_directory<S: Blockstore + ?Sized>(
     destination: &Path,
     options: &ExportOptions<'_>,
 ) -> Result<Staged> {
-    let mut entries = TreeWalk::new(store, root, &options.limits).map(|entry| entry.map(Arc::new)).peekable();
+    let mut former = Former::begin();
+    let told = |entry: Result<Entry>| entry.map(Arc::new).inspect(|entry| former.add(entry));
+    let mut entries = TreeWalk::new(store, root, &options.limits).map(told).peekable();
     let is_file = matches!(entries.peek(), Some(Ok(first)) if first.path.is_empty());
     if let Some(error) = entries.next_if(Result::is_err) {
         error?;
     }
     let place = Place::reserve(destination, is_file)?;
-    let exported = write::write_entries(store, entries, place.partial(), options)?;
-    Ok(Staged { place, exported })
+    let exported = write::write_entries(store, entries, place.target(), destination, options)?;
+    Ok(Staged { place, exported, former })
 }
 
-/// A tree that is written, beside its place. Dropped, it is removed.
+/// A tree that is written under a hidden name. Dropped, it is removed.
 #[derive(Debug)]
 pub struct Staged {
     place: Place,
     exported: Exported,
+    former: Former,
 }
 
 impl Staged {
@@ -120,7 +134,16 @@ impl Staged {
     /// # Errors
     /// [`Error::Exists`](crate::Error::Exists) if the place was taken meanwhile; an I/O error.
     pub fn commit(self) -> Result<Exported> {
+        self.commit_and_tell().map(|(exported, _)| exported)
+    }
+
+    /// The same; also says what stands there now, for a later update.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn commit_and_tell(self) -> Result<(Exported, Former)> {
+        let destination = self.place.destination().to_owned();
         self.place.fill()?;
-        Ok(self.exported)
+        Ok((self.exported, self.former.stamped(&destination)))
     }
 }

@@ -1,8 +1,10 @@
 //! Tests across the parts of UnixFS.
 
 mod archives;
+mod destinations;
 mod fixtures;
 mod foreign;
+mod former;
 mod git;
 mod hostile;
 mod known;
@@ -10,4 +12,5 @@ mod listing;
 mod round_trip;
 mod staging;
 mod support;
+mod tarballs;
 mod update;

@@ -1,13 +1,19 @@
 //! `fetch`: a package, a release or any IPFS file or directory is brought here and written.
 
-use std::{path::PathBuf, time::Duration};
+mod stream;
 
-use ggen_marketplace::{ErrorKind, Failure, FetchRequest, FetchTo, Fetched, Mode, Target};
+use std::{io::IsTerminal, path::PathBuf, time::Duration};
 
+use ggen_blockstore::Compression;
+use ggen_marketplace::{Failure, FetchRequest, FetchTo, Fetched, Mode, Target};
+
+use self::stream::{Sink, Stream};
 use super::{search::reputation, seconds};
 use crate::{
+    args::Format,
     context::{Context, absolute},
     control::Call,
+    error,
     ui::text,
 };
 
@@ -25,15 +31,18 @@ pub(crate) struct Args {
     /// CID, /ipfs/<cid>[/path], ns/name, ns/name@REQ or <publisher>/ns/name[@REQ]
     #[arg(add = super::completions::packages())]
     target: String,
-    /// Write to this path instead of ./<name> or ./<cid>
+    /// Write to this path instead of ./<name> or ./<cid>; an empty directory is filled, missing parents are made
     #[arg(long, short, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Write the canonical tarball to this file, the same bytes for everyone
+    /// Write the canonical tarball to this file, compressed if it ends in .gz, .tgz, .zst or .tzst; - is stdout
     #[arg(long, value_name = "FILE", conflicts_with = "output")]
     tar: Option<PathBuf>,
-    /// Make an older tree at that place equal to this one: files that match stay, others are replaced, strangers are left
+    /// Make an older version at that place equal to this one; files that were never part of it are kept
     #[arg(long, conflicts_with = "tar")]
     update: bool,
+    /// Overwrite local edits
+    #[arg(long, requires = "update")]
+    force: bool,
     /// Seconds without anything new after which to give up
     #[arg(long, value_name = "SECS", default_value = "60", value_parser = seconds)]
     timeout: Duration,
@@ -49,24 +58,41 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let sink = args.tar.as_deref().and_then(Sink::of);
+    let stream = match sink.clone() {
+        Some(sink) => Some(begin(context, sink).await?),
+        None => None,
+    };
+    let to = match &stream {
+        Some(stream) => FetchTo::Tar(stream.path().to_owned()),
+        None => destination(args)?,
+    };
     let request = FetchRequest {
         target: args.target.clone(),
-        to: existing(destination(args)?)?,
+        to: to.clone(),
         timeout: args.timeout,
         offline: args.offline,
         providers: args.providers.clone(),
         min_reputation: args.min_reputation,
     };
     let mode = if args.offline { Mode::Offline } else { Mode::Ephemeral };
-    let fetched: Fetched = context.perform(mode, Call::Fetch(request)).await?;
+    let outcome = context.perform(mode, Call::Fetch(request)).await;
+    let mut fetched: Fetched = match stream {
+        Some(stream) => stream.end(outcome).await?,
+        None => outcome?,
+    };
+    if let Some(sink) = &sink {
+        fetched.path = sink.path().to_owned();
+    }
     if let Some(note) = resolved(&args.target, &fetched) {
         context.ui.note(&note);
     }
-    context.ui.answer(&fetched, render)?;
-    if let Some(warning) = yanked(&fetched) {
-        context.ui.note(&warning);
+    match sink {
+        // The tarball is there.
+        Some(Sink::Stdout) => context.ui.note(&render(&fetched)),
+        _ => context.ui.answer(&fetched, render)?,
     }
-    if let Some(note) = strangers(&fetched) {
+    for note in [yanked(&fetched), overwritten(&fetched), strangers(&fetched)].into_iter().flatten() {
         context.ui.note(&note);
     }
     Ok(())
@@ -85,6 +111,39 @@ fn yanked(fetched: &Fetched) -> Option<String> {
     fetched.yanked.then(|| super::yanked(&format!("{package}@{version}"), fetched.yank_reason.as_deref()))
 }
 
+/// Opens what a tarball is written through.
+async fn begin(context: &Context, sink: Sink) -> Result<Stream, Failure> {
+    if sink == Sink::Stdout {
+        if context.global.format == Format::Json {
+            return Err(error::usage("with `--format json` stdout holds the answer, and no tarball")
+                .hinted("write the tarball to a file: `--tar FILE`"));
+        }
+        if std::io::stdout().is_terminal() {
+            return Err(error::usage("a tarball is not written to a terminal")
+                .hinted("pass it on, as in `... --tar - | tar -t`, or write it to a file: `--tar FILE`"));
+        }
+    }
+    let Some(compression) = Compression::of_name(sink.path()) else {
+        let shown = sink.path().display();
+        return Err(error::usage(format!("cannot write `{shown}`: the end of its name asks for another format"))
+            .hinted("tarballs are written as `.tar`, `.tar.gz`, `.tgz`, `.tar.zst` or `.tzst`"));
+    };
+    Stream::begin(&context.home, sink, compression).await
+}
+
+/// Says which local edits are gone.
+fn overwritten(fetched: &Fetched) -> Option<String> {
+    // A file that was fetched by itself has no path in a tree.
+    let name = |path: &String| match path.is_empty() {
+        true => fetched.path.display().to_string(),
+        false => text::one_line(path),
+    };
+    let named: Vec<_> = fetched.overwritten.iter().take(NAMED_STRANGERS).map(name).collect();
+    let more = fetched.overwritten.len() - named.len();
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    (!named.is_empty()).then(|| format!("local edits overwritten: {}{more}", named.join(", ")))
+}
+
 /// Says what an update has left alone.
 fn strangers(fetched: &Fetched) -> Option<String> {
     let named: Vec<_> = fetched.strangers.iter().take(NAMED_STRANGERS).map(|path| text::one_line(path)).collect();
@@ -96,25 +155,14 @@ fn strangers(fetched: &Fetched) -> Option<String> {
 /// Paths are made absolute here: the daemon runs in another directory.
 fn destination(args: &Args) -> Result<FetchTo, Failure> {
     Ok(match (&args.output, &args.tar) {
+        (Some(path), _) if args.force => FetchTo::Overwrite(absolute(path)?),
         (Some(path), _) if args.update => FetchTo::Update(absolute(path)?),
         (Some(path), _) => FetchTo::Path(absolute(path)?),
         (None, Some(file)) => FetchTo::Tar(absolute(file)?),
+        (None, None) if args.force => FetchTo::OverwriteNamedIn(absolute(".".as_ref())?),
         (None, None) if args.update => FetchTo::UpdateNamedIn(absolute(".".as_ref())?),
         (None, None) => FetchTo::NamedIn(absolute(".".as_ref())?),
     })
-}
-
-/// Refuses a place whose directory does not exist, before anything is fetched for it.
-fn existing(to: FetchTo) -> Result<FetchTo, Failure> {
-    let (FetchTo::Path(path) | FetchTo::Update(path) | FetchTo::Tar(path)) = &to else { return Ok(to) };
-    match path.parent() {
-        Some(parent) if !parent.is_dir() => {
-            let parent = parent.display();
-            Err(Failure::new(ErrorKind::Failed, format!("directory `{parent}` does not exist"))
-                .hinted(format!("make it with `mkdir -p {parent}`")))
-        }
-        _ => Ok(to),
-    }
 }
 
 fn render(fetched: &Fetched) -> String {
@@ -126,6 +174,9 @@ fn render(fetched: &Fetched) -> String {
     let mut size = format!("{}, {}", text::count(fetched.files, "file"), text::bytes(fetched.size_bytes));
     if fetched.files_kept > 0 {
         size += &format!(", {} unchanged", fetched.files_kept);
+    }
+    if fetched.files_removed > 0 {
+        size += &format!(", {} removed", fetched.files_removed);
     }
     let came = if fetched.blocks_fetched == 0 {
         "all of it was here".to_owned()
@@ -164,6 +215,8 @@ mod tests {
         assert_eq!(to(&["t", "-o", "x"]), FetchTo::Path(here.join("x")));
         assert_eq!(to(&["t", "--update"]), FetchTo::UpdateNamedIn(here.clone()));
         assert_eq!(to(&["t", "-o", "x", "--update"]), FetchTo::Update(here.join("x")));
+        assert_eq!(to(&["t", "--update", "--force"]), FetchTo::OverwriteNamedIn(here.clone()));
+        assert_eq!(to(&["t", "-o", "x", "--update", "--force"]), FetchTo::Overwrite(here.join("x")));
         assert_eq!(to(&["t", "--tar", "x.tar"]), FetchTo::Tar(here.join("x.tar")));
     }
 
@@ -171,6 +224,7 @@ mod tests {
     fn contradictions_and_senseless_timeouts_are_refused() {
         assert!(parse(&["t", "-o", "x", "--tar", "y"]).is_err());
         assert!(parse(&["t", "--update", "--tar", "y"]).is_err());
+        assert!(parse(&["t", "--force"]).is_err());
         assert!(parse(&["t", "--timeout", "0"]).is_err());
         assert!(parse(&["t", "--timeout", "18446744073709551615"]).is_err());
         assert!(parse(&["t", "--offline", "--provider", "/ip4/127.0.0.1/tcp/1"]).is_err());
@@ -190,6 +244,8 @@ mod tests {
             files: 1,
             size_bytes: 10,
             files_kept: 0,
+            files_removed: 0,
+            overwritten: Vec::new(),
             strangers: Vec::new(),
             more_strangers: 0,
             blocks_fetched: 0,
@@ -218,12 +274,15 @@ mod tests {
     fn update_says_what_stayed_and_what_is_strange() {
         let fetched = Fetched {
             files_kept: 1,
+            files_removed: 2,
+            overwritten: ["x", "y"].map(str::to_owned).to_vec(),
             strangers: ["a", "b", "c", "d", "e", "f"].map(str::to_owned).to_vec(),
             more_strangers: 7,
             ..fetched()
         };
-        assert!(render(&fetched).contains("1 file, 10 B, 1 unchanged, "), "{}", render(&fetched));
+        assert!(render(&fetched).contains("1 file, 10 B, 1 unchanged, 2 removed, "), "{}", render(&fetched));
         assert_eq!(strangers(&fetched).unwrap(), "left alone, not of the package: a, b, c, d, e and 8 more");
+        assert_eq!(overwritten(&fetched).unwrap(), "local edits overwritten: x, y");
         assert_eq!(strangers(&super::tests::fetched()), None);
     }
 }

@@ -188,8 +188,9 @@ fn place_that_is_taken_or_missing() {
     for to in [&[] as &[&str], &["-o", "x"], &["-o", "file"]] {
         refused(&home, &[&["fetch", "acme/x", "--offline"], to].concat(), 1, &["exists", "-o"]);
     }
-    refused(&home, &["fetch", "acme/x", "--offline", "-o", "no/x"], 1, &["no`", "does not exist"]);
-    refused(&home, &["fetch", "acme/x", "--offline", "--tar", "no/x.tar"], 1, &["no`", "does not exist"]);
+    refused(&home, &["fetch", "acme/x", "--offline", "-o", "file/x"], 1, &["file`", "create"]);
+    refused(&home, &["fetch", "acme/x", "--offline", "--tar", "file/x.tar"], 1, &["file"]);
+    refused(&home, &["fetch", "acme/x", "--offline", "--tar", "x"], 1, &["is a directory", "--tar FILE"]);
     assert!(tree(&home.work().join("x")) == mine);
     assert_eq!(fs::read_to_string(home.work().join("file")).unwrap(), "mine");
     works(&home);

@@ -259,7 +259,7 @@ fn large_package(place: &Path, name: &str, version: &str, random: &mut Random) -
 /// What stands beside `out` under the name of a partial tree.
 fn partial_trees(out: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(out.parent().unwrap()).unwrap().flatten();
-    let is_partial = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(".out.partial-");
+    let is_partial = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(".ggen-partial-");
     entries.map(|entry| entry.path()).filter(is_partial).collect()
 }
 

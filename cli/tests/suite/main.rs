@@ -18,6 +18,7 @@ mod interrupt;
 mod names;
 mod newcomer;
 mod node;
+mod output;
 mod packages;
 mod peers;
 mod readme;

@@ -75,8 +75,12 @@ pub(crate) fn store(error: ggen_blockstore::Error) -> Failure {
     match &error {
         Error::Corrupt { .. } => failure.hinted("`ggen marketplace p2p fetch` it again from a peer that has it"),
         Error::Exists { .. } => failure.hinted("name another place with `-o PATH`"),
+        Error::Edited { .. } => failure.hinted("keep copies of those you need, then overwrite them with `--force`"),
         Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             failure.hinted("free some space on that disk, then run the same command again: it resumes")
+        }
+        Error::Io { source, .. } if source.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
+            failure.hinted("allow more open files with `ulimit -n 1024`, then run the same command again: it resumes")
         }
         _ => failure,
     }

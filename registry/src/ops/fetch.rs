@@ -3,14 +3,16 @@
 //! A name is resolved to a release first (`resolve`); a release CID and a content CID need no signature, only their
 //! hashes. A release names its block manifest, and with it every block can be wanted at once; a bare CID is walked.
 
+mod destinations;
 mod output;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use ggen_blockstore::{Arrivals, Blockstore, Cid, DAG_CBOR, DAG_PB, PathStep, PathWalk, RAW, Staged, dfs_blocks};
+use ggen_blockstore::{Arrivals, Blockstore, Cid, DAG_CBOR, DAG_PB, PathStep, PathWalk, RAW, dfs_blocks};
 use libp2p::PeerId;
 use semver::Version;
 
+pub(crate) use self::destinations::Destinations;
 use self::output::{Output, Written};
 use super::{
     Operations,
@@ -78,23 +80,24 @@ impl Operations {
     async fn fetch_and_write(&self, request: FetchRequest, reporter: Arc<dyn Reporter>) -> Result<Fetched, Failure> {
         let started = Instant::now();
         let target = failure::target(&request.target)?;
-        output::refuse_occupied(&request.to, &target)?;
+        output::check(&request.to, &target)?;
+        let named = output::last_name(&target);
         let arrivals = Arrivals::new(self.store.clone());
         let _ending = Ending(arrivals.clone());
         let mut download = self.download_into(Arc::new(arrivals.clone()), &request, reporter.clone()).await?;
         let identified = self.identify(&mut download, target, false, &reporter).await?;
         refuse_other_codec(&identified.found.content)?;
-        let output = Output::of(&request.to, &identified, self.config.limits.package_bytes, reporter);
+        let output = Output::of(&request.to, named, &identified, self.config.limits.package_bytes, reporter);
         let path = output.path().to_owned();
         let written = if output.is_new_tree() && !output.is_small() {
             self.bring_and_stage(&mut download, &identified, &arrivals, output).await?
         } else {
             self.complete(&mut download, &identified).await?;
             arrivals.end();
-            let store = self.store.clone();
+            let (store, destinations) = (self.store.clone(), self.destinations.clone());
             failure::blocking(move || match output.is_new_tree() {
-                true => in_place(output.stage(&arrivals)?),
-                false => output.write(&*store),
+                true => output.stage(&arrivals)?.commit(&destinations),
+                false => output.write(&*store, &destinations),
             })
             .await?
         };
@@ -129,7 +132,8 @@ impl Operations {
                 staged
             }
         };
-        failure::blocking(move || in_place(staged)).await
+        let destinations = self.destinations.clone();
+        failure::blocking(move || staged.commit(&destinations)).await
     }
 
     /// The next package of the same publisher is asked of whom this one came from, if the DHT was asked for this one.
@@ -390,11 +394,6 @@ fn refuse_other_codec(content: &Cid) -> Result<(), Failure> {
     }
 }
 
-/// Moves a tree into its place.
-fn in_place(staged: Staged) -> Result<Written, Failure> {
-    Ok(Written::from(staged.commit().map_err(failure::store)?))
-}
-
 /// Follows a path below a root, fetching the blocks on the way.
 async fn descend(download: &mut Download, root: Cid, path: &[String]) -> Result<Cid, Failure> {
     let mut walk = PathWalk::new(root, &path.join("/"));
@@ -490,6 +489,8 @@ fn report(found: &Found, path: PathBuf, written: Written, download: &Download, s
         files: written.exported.files,
         size_bytes: written.exported.size_bytes,
         files_kept: written.files_kept,
+        files_removed: written.files_removed,
+        overwritten: written.overwritten,
         strangers: written.strangers,
         more_strangers: written.more_strangers,
         blocks_fetched: done.blocks,

@@ -1,206 +1,177 @@
-//! The place an export goes to, and the one beside it where it is made.
+//! The place an export goes to, and the hidden one where it is made.
 //!
-//! A partial export is locked by the process that makes it, so that one whose process died can be told from one that is
-//! still being made: the next export to the same place removes it.
+//! * Where nothing is, the tree is made beside its place and renamed into it: it is there as a whole or not at all.
+//! * An empty directory is filled and stays the directory it was, with its mode and inode: it may be a mount point, or
+//!   where a shell stands. The tree is made in a hidden directory in it, and what is in that is then renamed into it, entry
+//!   by entry. Killed between two of these renames, the process leaves the hidden directory beside what has been moved;
+//!   killed before, it leaves the hidden directory alone, which counts as nothing.
 
 use std::{
-    fs::{self, File},
-    hash::{BuildHasher, RandomState},
-    io,
-    os::unix::fs::MetadataExt,
+    ffi::{OsStr, OsString},
+    fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use super::{
+    dir::Dir,
+    lock::{Lock, try_lock},
+    staging::{Staging, Target, is_for_itself},
+};
 use crate::{Error, Result};
 
-/// Names tried for the place beside.
-const ATTEMPTS: usize = 16;
-/// Hexadecimal digits at the end of a partial export's name.
-const RANDOM_DIGITS: usize = 16;
-
-/// A destination and the partial tree beside it, which is deleted unless it is moved into its place.
+/// A destination, and what will be moved there. Dropped, all that was made is removed.
 #[derive(Debug)]
 pub(crate) struct Place {
     destination: PathBuf,
-    partial: PathBuf,
-    is_file: bool,
-    filled: bool,
-    /// Held for as long as this lives.
-    _lock: File,
+    /// The name in the directory; `None` where the directory itself is filled.
+    name: Option<OsString>,
+    staging: Option<Staging>,
+    /// The directory that the target is in; locked if it is filled itself.
+    holder: Arc<Dir>,
+    /// Directories on the way that were missing, the outermost first.
+    made: Vec<PathBuf>,
 }
 
 impl Place {
-    /// Checks that the destination is free, and makes an empty directory or file beside it.
+    /// Checks that the destination is free, and makes an empty directory or file for what will be there.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], an I/O error. Nothing stays behind.
     pub(crate) fn reserve(destination: &Path, is_file: bool) -> Result<Self> {
-        check_free(destination, is_file)?;
-        Self::beside(destination, is_file)
+        match Dir::open(destination) {
+            Ok(_) if is_file => Err(Error::Exists { path: destination.to_owned() }),
+            Ok(directory) => Self::in_empty(destination, directory),
+            Err(error) if is_absence(&error) => {
+                let mut place = Self::named(destination)?;
+                place.check_absent()?;
+                place.stage(is_file)?;
+                Ok(place)
+            }
+            Err(error) => Err(Error::io("open", destination)(error)),
+        }
     }
 
-    /// Makes an empty directory or file beside a destination, be that free or not.
-    pub(crate) fn beside(destination: &Path, is_file: bool) -> Result<Self> {
-        let Some(name) = destination.file_name().and_then(|name| name.to_str()) else {
+    /// The same in a directory that is there.
+    fn in_empty(destination: &Path, directory: Dir) -> Result<Self> {
+        let holder = Arc::new(directory);
+        let io = |action| Error::io(action, destination);
+        if try_lock(&*holder).map_err(io("lock"))? == Lock::Busy {
+            return Err(io("write to")(io::Error::other("another fetch or update of it is under way")));
+        }
+        let staging = Staging::make(&holder, OsStr::new(""), false).map_err(io("write to"))?;
+        let place =
+            Self { destination: destination.to_owned(), name: None, staging: Some(staging), holder, made: Vec::new() };
+        place.check_empty()?;
+        Ok(place)
+    }
+
+    /// Makes an empty file beside a destination, be that free or not. Directories that are missing on the way are made.
+    pub(crate) fn beside(destination: &Path) -> Result<Self> {
+        let mut place = Self::named(destination)?;
+        place.stage(true)?;
+        Ok(place)
+    }
+
+    /// Opens the directory of a destination.
+    fn named(destination: &Path) -> Result<Self> {
+        let (Some(name), Some(parent)) = (destination.file_name(), destination.parent()) else {
             return Err(Error::io("create", destination)(io::ErrorKind::InvalidInput.into()));
         };
-        let prefix = format!(".{name}.partial-");
-        remove_abandoned(destination, &prefix);
-        for _ in 0..ATTEMPTS {
-            let random = RandomState::new().hash_one(name);
-            let partial = destination.with_file_name(format!("{prefix}{random:0RANDOM_DIGITS$x}"));
-            let made = if is_file { File::create_new(&partial).map(drop) } else { fs::create_dir(&partial) };
-            match made {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(Error::io("create", partial)(error)),
-                Ok(()) => {}
-            }
-            // Another process may take it for abandoned before it is locked.
-            if let Some(lock) = lock(&partial) {
-                return Ok(Self { destination: destination.to_owned(), partial, is_file, filled: false, _lock: lock });
-            }
-        }
-        Err(Error::io("create", destination)(io::ErrorKind::ResourceBusy.into()))
+        let (holder, made) = Dir::open_or_make(parent).map_err(Error::io("create", parent))?;
+        let (destination, holder) = (destination.to_owned(), Arc::new(holder));
+        Ok(Self { destination, name: Some(name.to_owned()), staging: None, holder, made })
+    }
+
+    fn stage(&mut self, is_file: bool) -> Result<()> {
+        let name = self.name.as_deref().unwrap_or_default();
+        let staging = Staging::make(&self.holder, name, is_file).map_err(Error::io("create", &self.destination))?;
+        self.staging = Some(staging);
+        Ok(())
     }
 
     /// Where to write.
-    pub(crate) fn partial(&self) -> &Path {
-        &self.partial
+    pub(crate) fn target(&self) -> &Target {
+        self.staging.as_ref().expect("a place has one until it is filled").target()
+    }
+
+    /// What the place is called.
+    pub(crate) fn destination(&self) -> &Path {
+        &self.destination
     }
 
     /// Moves what was written into its place.
-    pub(crate) fn fill(self) -> Result<()> {
-        check_free(&self.destination, self.is_file)?;
-        if self.is_file {
-            // A rename would replace a file that appeared meanwhile. A link does not, but not every file system has it;
-            // where it does, the partial name is removed like that of a failed export.
-            match fs::hard_link(&self.partial, &self.destination) {
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    return Err(Error::Exists { path: self.destination.clone() });
-                }
-                Err(_) => {}
+    ///
+    /// # Errors
+    /// [`Error::Exists`] if it was taken meanwhile; an I/O error. Nothing stays behind.
+    pub(crate) fn fill(mut self) -> Result<()> {
+        let moved = match &self.name {
+            None => {
+                self.check_empty()?;
+                self.staging.take().map_or(Ok(()), Staging::pour)
             }
-        }
-        self.rename("create")
-    }
-
-    /// Moves what was written into its place, whatever file is there.
-    pub(crate) fn replace(self) -> Result<()> {
-        self.rename("replace")
-    }
-
-    fn rename(mut self, action: &'static str) -> Result<()> {
-        fs::rename(&self.partial, &self.destination).map_err(Error::io(action, &self.destination))?;
-        self.filled = true;
+            Some(name) => self.staging.take().map_or(Ok(()), |staging| staging.become_new(name)),
+        };
+        moved.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Error::Exists { path: self.destination.clone() },
+            _ => Error::io("create", &self.destination)(error),
+        })?;
+        self.made.clear();
         Ok(())
+    }
+
+    /// Moves a file that was written into its place, whatever file is there.
+    ///
+    /// # Errors
+    /// The system's; the file is as it was then, and can still be read from the target.
+    pub(crate) fn replace(&mut self) -> io::Result<()> {
+        if let (Some(name), Some(staging)) = (&self.name, &mut self.staging) {
+            staging.replace(name)?;
+        }
+        self.made.clear();
+        Ok(())
+    }
+
+    fn check_absent(&self) -> Result<()> {
+        let name = self.name.as_deref().unwrap_or_default();
+        match self.holder.look(Path::new(name)).map_err(Error::io("read", &self.destination))? {
+            None => Ok(()),
+            Some(_) => Err(Error::Exists { path: self.destination.clone() }),
+        }
+    }
+
+    fn check_empty(&self) -> Result<()> {
+        let names = self.holder.names(Path::new("")).map_err(Error::io("list", &self.destination))?;
+        match names.iter().all(|(name, _)| is_for_itself(name)) {
+            true => Ok(()),
+            false => Err(Error::Exists { path: self.destination.clone() }),
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if !self.filled {
-            remove(&self.partial);
+        self.staging = None;
+        for path in self.made.iter().rev() {
+            // What others have put there meanwhile stays.
+            drop(fs::remove_dir(path));
         }
     }
 }
 
-/// Locks a partial export; `None` if another process holds or has removed it.
-fn lock(partial: &Path) -> Option<File> {
-    let file = File::open(partial).ok()?;
-    file.try_lock().ok()?;
-    let (locked, there) = (file.metadata().ok()?, fs::symlink_metadata(partial).ok()?);
-    ((locked.dev(), locked.ino()) == (there.dev(), there.ino())).then_some(file)
-}
-
-/// Removes partial exports to the same destination whose process is dead. What cannot be listed or locked is left alone:
-/// it is only litter.
-fn remove_abandoned(destination: &Path, prefix: &str) {
-    let parent = destination.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let random = name.to_str().and_then(|name| name.strip_prefix(prefix));
-        let is_partial = random.is_some_and(is_random);
-        let is_link = entry.file_type().map_or(true, |kind| kind.is_symlink());
-        if is_partial
-            && !is_link
-            && let Some(_lock) = lock(&entry.path())
-        {
-            remove(&entry.path());
+/// Whether an export of a tree may go to a place, as far as that can be said without trying: nothing is there, or a
+/// directory with nothing in it but what a killed export left.
+pub fn is_vacant(destination: &Path) -> bool {
+    match Dir::open(destination) {
+        Ok(directory) => {
+            directory.names(Path::new("")).is_ok_and(|names| names.iter().all(|(name, _)| is_for_itself(name)))
         }
+        Err(error) if is_absence(&error) => fs::symlink_metadata(destination).is_err(),
+        Err(_) => false,
     }
 }
 
-/// Whether this may be the random end of a name.
-pub(super) fn is_random(text: &str) -> bool {
-    text.len() == RANDOM_DIGITS && text.bytes().all(|digit| digit.is_ascii_hexdigit())
-}
-
-fn remove(partial: &Path) {
-    let is_directory = fs::symlink_metadata(partial).is_ok_and(|metadata| metadata.is_dir());
-    let removed = if is_directory { fs::remove_dir_all(partial) } else { fs::remove_file(partial) };
-    if let Err(error) = removed {
-        tracing::warn!(path = %partial.display(), %error, "cannot remove a partial export");
-    }
-}
-
-fn check_free(destination: &Path, is_file: bool) -> Result<()> {
-    let taken = || Error::Exists { path: destination.to_owned() };
-    match fs::symlink_metadata(destination) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::io("read", destination)(error)),
-        Ok(metadata) if is_file || !metadata.is_dir() => Err(taken()),
-        Ok(_) => match fs::read_dir(destination).map_err(Error::io("list", destination))?.next() {
-            None => Ok(()),
-            Some(_) => Err(taken()),
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(directory: &Path) -> Vec<String> {
-        let entries = fs::read_dir(directory).unwrap();
-        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort_unstable();
-        names
-    }
-
-    #[test]
-    fn a_partial_export_is_removed_unless_its_process_lives() {
-        let home = tempfile::tempdir().unwrap();
-        let destination = home.path().join("out");
-        let living = Place::reserve(&destination, false).unwrap();
-        let abandoned = home.path().join(".out.partial-0123456789abcdef");
-        fs::create_dir_all(abandoned.join("half/a/tree")).unwrap();
-        fs::write(home.path().join(".out.partial-0123456789abcdee"), "half a file").unwrap();
-        let others = [".out.partial-mine", ".outer.partial-0123456789abcdef", "out.partial-0123456789abcdef"];
-        others.iter().for_each(|name| fs::create_dir(home.path().join(name)).unwrap());
-        let second = Place::reserve(&destination, false).unwrap();
-        assert!(living.partial().is_dir() && second.partial().is_dir() && living.partial() != second.partial());
-        second.fill().unwrap();
-        drop(living);
-        let mut expected = others.to_vec();
-        expected.push("out");
-        expected.sort_unstable();
-        assert_eq!(names(home.path()), expected);
-    }
-
-    #[test]
-    fn of_two_exports_to_one_place_the_first_wins() {
-        for is_file in [false, true] {
-            let home = tempfile::tempdir().unwrap();
-            let [first, second] = [1, 2].map(|_| Place::reserve(&home.path().join("out"), is_file).unwrap());
-            let write = |place: &Place, text| match is_file {
-                true => fs::write(place.partial(), text).unwrap(),
-                false => fs::write(place.partial().join("file"), text).unwrap(),
-            };
-            write(&first, "first");
-            write(&second, "second");
-            first.fill().unwrap();
-            assert!(matches!(second.fill(), Err(Error::Exists { .. })));
-            assert_eq!(names(home.path()), ["out"]);
-            let written = if is_file { home.path().join("out") } else { home.path().join("out/file") };
-            assert_eq!(fs::read_to_string(written).unwrap(), "first");
-        }
-    }
+/// There is no directory; a file may be there.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

@@ -4,27 +4,37 @@
 //! is first written whole into `.ggen-update-<random>` in the directory, and then moved into its place by renames: no
 //! file is ever half there, and until the first rename nothing has changed. The name stays until the last rename, so a
 //! directory whose update was killed in between shows it; the next update removes it and finishes the work. A file where
-//! the tree has a directory gives way; what is not of the tree (a *stranger*) is left alone and told.
+//! the tree has a directory gives way.
 //!
-//! The directory is locked meanwhile: of two updates one fails. Somebody else who moves things about in it at the same
-//! time may make the update fail, as with any program that works in a directory.
+//! What the former tree had ([`Former`]) and the new one has not is removed. What neither has (a *stranger*) is left alone
+//! and told. A file that would be replaced or removed and is not as the former tree had it, or of which that is not known,
+//! is a *local edit*: it is named, and the update refused, unless it is forced.
+//!
+//! The directory is locked meanwhile, where its file system has locks: of two updates one fails. Somebody else who moves
+//! things about in it at the same time may make the update fail, as with any program that works in a directory.
 
 mod compare;
+mod edits;
 mod plan;
+mod spot;
 
 use std::{
-    fs::{self, File, Permissions},
+    fs,
     hash::{BuildHasher, RandomState},
     io,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use plan::Plan;
+pub(super) use spot::Spot;
 
 use super::{
-    ExportOptions, Exported, export_tree,
-    place::{Place, is_random},
+    ExportOptions, Exported, Former,
+    dir::Dir,
+    export_tree,
+    lock::{Lock, try_lock},
+    place::Place,
+    staging::{Target, is_random},
     write::{with_execution, write_entries},
 };
 use crate::{
@@ -32,7 +42,7 @@ use crate::{
     unixfs::{Tree, list_tree},
 };
 
-/// Most strangers that an update names.
+/// Most strangers that an update names, and most edits.
 pub const MAX_STRANGERS: usize = 1000;
 
 /// Beginning of the name under which what is new is written.
@@ -41,6 +51,19 @@ const STAGING_PREFIX: &str = ".ggen-update-";
 const NEW: &str = "new";
 const OLD: &str = "old";
 
+/// How to update.
+#[derive(Clone, Copy)]
+pub struct UpdateOptions<'a> {
+    /// How to write.
+    pub export: ExportOptions<'a>,
+    /// What was written there before, as far as it is known.
+    pub former: &'a Former,
+    /// Replace and remove local edits.
+    pub force: bool,
+    /// Called before anything of the former tree is changed, with what may be there from then on.
+    pub begin: Option<&'a dyn Fn(&Former)>,
+}
+
 /// What an update did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Updated {
@@ -48,70 +71,112 @@ pub struct Updated {
     pub exported: Exported,
     /// Files of it that were there already, and stayed.
     pub files_kept: u64,
-    /// What is in the directory and not in the tree, in order; of a directory only its own path. At most
-    /// [`MAX_STRANGERS`].
+    /// Files and symlinks of a former tree that were removed.
+    pub files_removed: u64,
+    /// Local edits that were replaced or removed, in order: at most [`MAX_STRANGERS`].
+    pub overwritten: Vec<String>,
+    /// What is in the directory and neither of the tree nor of a former one, in order; of a directory only its own path.
+    /// At most [`MAX_STRANGERS`].
     pub strangers: Vec<String>,
     /// Strangers beyond these.
     pub more_strangers: u64,
+    /// What stands there now, for a later update.
+    pub former: Former,
 }
 
-/// Makes `destination` equal to the tree or file `root`, but for strangers. Where there is nothing, it is exported.
+/// Makes `destination` equal to the tree or file `root`, but for strangers. Where there is nothing, it is exported. A
+/// symlink at the end of the path is followed.
 ///
 /// # Errors
-/// What [`list_tree`] returns; [`Error::Exists`] for a file where the tree has its root, or the other way about, and for
-/// a directory with something in it where the tree has a file; an I/O error.
+/// What [`list_tree`] returns; [`Error::Edited`]; [`Error::Exists`] for a file where the tree has its root, or the other
+/// way about, and for a directory with strangers in it where the tree has a file; an I/O error.
 pub fn update_directory<S: Blockstore + ?Sized>(
     store: &S,
     root: Cid,
     destination: &Path,
-    options: &ExportOptions<'_>,
+    options: &UpdateOptions<'_>,
 ) -> Result<Updated> {
-    let tree = list_tree(store, root, &options.limits)?;
-    let is_there = match fs::metadata(destination) {
-        Ok(metadata) if tree.is_file() && metadata.is_file() => true,
-        Ok(metadata) if !tree.is_file() && metadata.is_dir() => true,
-        Ok(_) => return Err(Error::Exists { path: destination.to_owned() }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        Err(error) => return Err(Error::io("read", destination)(error)),
+    let tree = list_tree(store, root, &options.export.limits)?;
+    let written = Former::of(&tree.entries);
+    let Some((spot, lock)) = occupied(&tree, destination)? else {
+        let exported = export_tree(store, &tree, destination, &options.export)?;
+        return Ok(Updated { exported, former: written.stamped(destination), ..Updated::default() });
     };
-    if !is_there {
-        let exported = export_tree(store, &tree, destination, options)?;
-        return Ok(Updated { exported, ..Updated::default() });
+    if !tree.is_file() && lock == Lock::Held {
+        remove_abandoned(&spot)?;
     }
-    let _lock = lock(destination)?;
-    if !tree.is_file() {
-        remove_abandoned(destination)?;
+    let plan = Plan::make(store, &tree, options.former, &spot, &options.export)?;
+    if !plan.edits.is_empty() && !options.force {
+        let edits = named(&plan.edits);
+        let (more, is_known) = ((plan.edits.len() - edits.len()) as u64, options.former.is_known());
+        return Err(Error::Edited { path: destination.to_owned(), edits, more, is_known });
     }
-    let plan = Plan::make(store, &tree, destination, options)?;
-    let strangers = if tree.is_file() { plan::Strangers::default() } else { plan::strangers(&tree, destination)? };
-    if tree.is_file() {
-        replace_file(store, &tree, &plan, destination, options)?;
-    } else {
-        apply(store, &plan, destination, options)?;
-    }
-    let plan::Strangers { named, more } = strangers;
-    let exported = Exported { files: tree.files, size_bytes: tree.size_bytes };
-    Ok(Updated { exported, files_kept: plan.files_kept, strangers: named, more_strangers: more })
-}
-
-/// Takes the destination for this update alone.
-fn lock(destination: &Path) -> Result<File> {
-    let file = File::open(destination).map_err(Error::io("open", destination))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => {
-            Err(Error::io("update", destination)(io::Error::other("another update of it is under way")))
+    let strangers = if tree.is_file() { plan::Strangers::default() } else { plan::strangers(&tree, &plan, &spot)? };
+    let begin = || {
+        if let Some(begin) = options.begin {
+            begin(&options.former.or(&written));
         }
-        Err(fs::TryLockError::Error(error)) => Err(Error::io("lock", destination)(error)),
+    };
+    if tree.is_file() {
+        replace_file(store, &tree, &plan, &spot, &options.export, begin)?;
+    } else {
+        apply(store, &plan, &spot, &options.export, begin)?;
+    }
+    let plan::Strangers { named: strangers, more: more_strangers } = strangers;
+    Ok(Updated {
+        exported: Exported { files: tree.files, size_bytes: tree.size_bytes },
+        files_kept: plan.files_kept,
+        files_removed: plan.removals.len() as u64,
+        overwritten: named(&plan.edits),
+        strangers,
+        more_strangers,
+        former: written.stamped(destination),
+    })
+}
+
+/// The first of some paths.
+fn named(paths: &[&str]) -> Vec<String> {
+    paths.iter().take(MAX_STRANGERS).map(|path| (*path).to_owned()).collect()
+}
+
+/// Opens the place of an older tree and takes it for this update alone; `None` if nothing is there.
+fn occupied(tree: &Tree, destination: &Path) -> Result<Option<(Spot, Lock)>> {
+    let exists = || Error::Exists { path: destination.to_owned() };
+    let spot = match Dir::open(destination) {
+        Ok(_) if tree.is_file() => return Err(exists()),
+        Ok(dir) => Spot::of_directory(dir, destination),
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Err(Error::io("open", destination)(error));
+        }
+        Err(_) => {
+            let Ok(metadata) = fs::symlink_metadata(destination) else { return Ok(None) };
+            // A symlink stays, and what it leads to is replaced.
+            let real = match metadata.is_symlink() {
+                true => fs::canonicalize(destination).map_err(|_| exists())?,
+                false => destination.to_owned(),
+            };
+            if !tree.is_file() || !fs::metadata(&real).is_ok_and(|metadata| metadata.is_file()) {
+                return Err(exists());
+            }
+            Spot::of_file(&real).map_err(Error::io("open", &real))?
+        }
+    };
+    let lock = match tree.is_file() {
+        true => spot.open_file("").and_then(try_lock),
+        false => try_lock(&spot.dir),
+    };
+    match lock.map_err(Error::io("lock", destination))? {
+        Lock::Busy => Err(Error::io("update", destination)(io::Error::other("another update of it is under way"))),
+        lock => Ok(Some((spot, lock))),
     }
 }
 
-/// Removes what killed updates have left. The destination is locked: nobody is at work there.
-fn remove_abandoned(destination: &Path) -> Result<()> {
-    for entry in fs::read_dir(destination).map_err(Error::io("list", destination))? {
-        let entry = entry.map_err(Error::io("list", destination))?;
-        if entry.file_name().to_str().is_some_and(is_staging) {
-            fs::remove_dir_all(entry.path()).map_err(Error::io("remove", entry.path()))?;
+/// Removes what killed updates have left. The directory is locked: nobody is at work there.
+fn remove_abandoned(spot: &Spot) -> Result<()> {
+    for (name, _) in spot.dir.names(Path::new("")).map_err(Error::io("list", spot.shown("")))? {
+        if name.to_str().is_some_and(is_staging) {
+            let remove = spot.dir.remove_all(Path::new(&name));
+            remove.map_err(Error::io("remove", spot.shown("").join(&name)))?;
         }
     }
     Ok(())
@@ -119,7 +184,7 @@ fn remove_abandoned(destination: &Path) -> Result<()> {
 
 /// Whether an update gives such names.
 fn is_staging(name: &str) -> bool {
-    name.strip_prefix(STAGING_PREFIX).is_some_and(is_random)
+    name.strip_prefix(STAGING_PREFIX).is_some_and(|random| is_random(random.as_bytes()))
 }
 
 /// Writes the only file of a tree beside its place, and renames it into it.
@@ -127,86 +192,113 @@ fn replace_file<S: Blockstore + ?Sized>(
     store: &S,
     tree: &Tree,
     plan: &Plan<'_>,
-    destination: &Path,
+    spot: &Spot,
     options: &ExportOptions<'_>,
+    begin: impl FnOnce(),
 ) -> Result<()> {
-    set_modes(plan, destination)?;
     if plan.writes.is_empty() {
-        return Ok(());
+        return set_modes(plan, spot);
     }
-    let place = Place::beside(destination, true)?;
-    write_entries(store, tree.entries.iter().map(Ok), place.partial(), options)?;
-    place.replace()
+    let destination = spot.shown("");
+    let mut place = Place::beside(&destination)?;
+    write_entries(store, tree.entries.iter().map(Ok), place.target(), &destination, options)?;
+    begin();
+    place.replace().map_err(Error::io("replace", &destination))
 }
 
-/// Writes what is missing, and moves it into its place.
+/// Writes what is missing, moves it into its place, and removes what is of a former tree.
 fn apply<S: Blockstore + ?Sized>(
     store: &S,
     plan: &Plan<'_>,
-    destination: &Path,
+    spot: &Spot,
     options: &ExportOptions<'_>,
+    begin: impl FnOnce(),
 ) -> Result<()> {
-    if !plan.moves.is_empty() {
-        let staging = Staging::make(destination)?;
-        write_entries(store, plan.writes.iter().copied().map(Ok), &staging.path.join(NEW), options)?;
-        staging.begin_moving().fill(plan, destination)?;
+    if !plan.moves.is_empty() || !plan.removals.is_empty() {
+        let staging = Staging::make(spot)?;
+        write_entries(store, plan.writes.iter().copied().map(Ok), &staging.new, &spot.shown(""), options)?;
+        begin();
+        staging.move_into_place(plan)?;
     }
-    set_modes(plan, destination)
+    for directory in &plan.leavings {
+        // With something in it, it stays.
+        drop(spot.dir.remove_dir(Path::new(directory)));
+    }
+    set_modes(plan, spot)
 }
 
-fn set_modes(plan: &Plan<'_>, destination: &Path) -> Result<()> {
+fn set_modes(plan: &Plan<'_>, spot: &Spot) -> Result<()> {
     for (entry, executable) in &plan.modes {
-        let path = super::write::join(destination, entry);
-        let mode = fs::metadata(&path).map_err(Error::io("read", &path))?.permissions().mode();
-        let mode = Permissions::from_mode(with_execution(mode, *executable));
-        fs::set_permissions(&path, mode).map_err(Error::io("change the mode of", &path))?;
+        let path = entry.path.as_str();
+        let mode = spot.look(path)?.map_or(0, |stat| stat.st_mode & 0o7777);
+        let changed = spot.set_mode(path, with_execution(mode, *executable));
+        changed.map_err(|error| Error::io("change the mode of", spot.shown(path))(error))?;
     }
     Ok(())
 }
 
 /// The directory in which what is new is made. Removed when it is dropped, as long as nothing was moved out of it.
-struct Staging {
-    path: PathBuf,
+struct Staging<'a> {
+    spot: &'a Spot,
+    name: PathBuf,
+    new: Target,
+    old: Dir,
     moving: bool,
 }
 
-impl Staging {
-    fn make(destination: &Path) -> Result<Self> {
-        let random = RandomState::new().hash_one(destination);
-        let path = destination.join(format!("{STAGING_PREFIX}{random:016x}"));
-        let staging = Self { path, moving: false };
-        for path in [staging.path.clone(), staging.path.join(NEW), staging.path.join(OLD)] {
-            fs::create_dir(&path).map_err(Error::io("create", path))?;
-        }
-        Ok(staging)
-    }
-
-    /// From here on it stays until everything is in its place, to be seen if that does not come about.
-    fn begin_moving(mut self) -> Self {
-        self.moving = true;
-        self
-    }
-
-    fn fill(mut self, plan: &Plan<'_>, destination: &Path) -> Result<()> {
-        for (number, step) in plan.moves.iter().enumerate() {
-            let (from, to) = (self.path.join(NEW).join(step.path), destination.join(step.path));
-            if step.gives_way {
-                let old = self.path.join(OLD).join(number.to_string());
-                fs::rename(&to, old).map_err(Error::io("replace", &to))?;
+impl<'a> Staging<'a> {
+    fn make(spot: &'a Spot) -> Result<Self> {
+        let random = RandomState::new().hash_one(spot.shown(""));
+        let name = PathBuf::from(format!("{STAGING_PREFIX}{random:016x}"));
+        let made = spot.dir.make(&name).and_then(|()| {
+            let inside = |name: &PathBuf| spot.dir.make(name).and_then(|()| spot.dir.open_below(name));
+            Ok((inside(&name.join(NEW))?, inside(&name.join(OLD))?))
+        });
+        match made {
+            Ok((new, old)) => Ok(Self { spot, name, new: Target::Directory(new), old, moving: false }),
+            Err(error) => {
+                remove(spot, &name);
+                Err(Error::io("create", spot.shown("").join(&name))(error))
             }
-            fs::rename(&from, &to).map_err(Error::io("replace", &to))?;
+        }
+    }
+
+    /// From the first change on it stays until everything is in its place, to be seen if that does not come about.
+    fn move_into_place(mut self, plan: &Plan<'_>) -> Result<()> {
+        self.moving = true;
+        let Target::Directory(new) = &self.new else { return Ok(()) };
+        for path in &plan.removals {
+            match self.spot.dir.remove_file(Path::new(path)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", self.spot.shown(path))(error));
+                }
+                _ => {}
+            }
+        }
+        for (number, step) in plan.moves.iter().enumerate() {
+            let path = Path::new(step.path);
+            let failed = |error| Error::io("replace", self.spot.shown(step.path))(error);
+            if step.gives_way {
+                let old = number.to_string();
+                self.spot.dir.rename(path, &self.old, Path::new(&old)).map_err(failed)?;
+            }
+            new.rename(path, &self.spot.dir, path).map_err(failed)?;
         }
         self.moving = false;
         Ok(())
     }
 }
 
-impl Drop for Staging {
+impl Drop for Staging<'_> {
     fn drop(&mut self) {
-        if !self.moving
-            && let Err(error) = fs::remove_dir_all(&self.path)
-        {
-            tracing::warn!(path = %self.path.display(), %error, "cannot remove what an update has left");
+        if !self.moving {
+            remove(self.spot, &self.name);
         }
+    }
+}
+
+fn remove(spot: &Spot, name: &Path) {
+    if let Err(error) = spot.dir.remove_all(name) {
+        tracing::warn!(name = %name.display(), %error, "cannot remove what an update has left");
     }
 }

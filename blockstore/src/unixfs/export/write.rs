@@ -3,9 +3,10 @@
 use std::{
     cell::Cell,
     collections::HashSet,
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{File, Permissions},
+    io,
     ops::Deref,
-    os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, symlink},
+    os::unix::fs::{FileExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -13,6 +14,7 @@ use std::{
 use super::{
     ExportOptions, ExportProgress, Exported,
     jobs::{Job, Jobs, Part, file_size},
+    staging::Target,
 };
 use crate::{
     Blockstore, Error, Result,
@@ -23,15 +25,17 @@ use crate::{
 };
 
 /// Writes entries, directories before their contents, into the empty directory `target`; or the only one, a file, into
-/// the empty file `target`. They are taken as they come: whoever tells them may still be finding them out.
+/// the empty file `target`. They are taken as they come: whoever tells them may still be finding them out. Errors name
+/// `destination`, where they are to be in the end.
 pub(super) fn write_entries<S: Blockstore + ?Sized, E: Deref<Target = Entry> + Clone + Send>(
     store: &S,
     entries: impl Iterator<Item = Result<E>>,
-    target: &Path,
+    target: &Target,
+    destination: &Path,
     options: &ExportOptions<'_>,
 ) -> Result<Exported> {
     let executables = options.executables.iter().map(String::as_str).collect();
-    let writer = Writer { store, target, executables };
+    let writer = Writer { store, target, destination, executables };
     let seen = Cell::new(Exported::default());
     let mut symlinks = Vec::new();
     let files = entries.filter_map(|entry| writer.begin(entry, &seen, &mut symlinks).transpose());
@@ -46,14 +50,15 @@ pub(super) fn write_entries<S: Blockstore + ?Sized, E: Deref<Target = Entry> + C
     };
     run_in_order(threads(options.threads), jobs, |(job, file)| writer.run(job, file.as_deref()), report)?;
     for (path, to) in symlinks {
-        symlink(to, &path).map_err(Error::io("create", &path))?;
+        writer.link(&path, &to).map_err(|error| writer.failed("create", &path)(error))?;
     }
     Ok(seen.get())
 }
 
 struct Writer<'a, S: ?Sized> {
     store: &'a S,
-    target: &'a Path,
+    target: &'a Target,
+    destination: &'a Path,
     executables: HashSet<&'a str>,
 }
 
@@ -69,15 +74,14 @@ impl<S: Blockstore + ?Sized> Writer<'_, S> {
         &self,
         entry: Result<E>,
         seen: &Cell<Exported>,
-        symlinks: &mut Vec<(PathBuf, String)>,
+        symlinks: &mut Vec<(String, String)>,
     ) -> Result<Option<E>> {
         let entry = entry?;
         match &entry.kind {
             EntryKind::Directory => {
-                let path = self.path(&entry);
-                fs::create_dir(&path).map_err(Error::io("create", &path))?;
+                self.make(&entry.path).map_err(|error| self.failed("create", &entry.path)(error))?;
             }
-            EntryKind::Symlink { target } => symlinks.push((self.path(&entry), target.clone())),
+            EntryKind::Symlink { target } => symlinks.push((entry.path.clone(), target.clone())),
             EntryKind::File { size, .. } => {
                 let Exported { files, size_bytes } = seen.get();
                 seen.set(Exported { files: files + 1, size_bytes: size_bytes + size });
@@ -97,29 +101,40 @@ impl<S: Blockstore + ?Sized> Writer<'_, S> {
         Ok((job, open.clone()))
     }
 
+    fn make(&self, path: &str) -> io::Result<()> {
+        match self.target {
+            Target::Directory(directory) => directory.make(Path::new(path)),
+            Target::File(_) => Err(io::ErrorKind::NotADirectory.into()),
+        }
+    }
+
+    fn link(&self, path: &str, to: &str) -> io::Result<()> {
+        match self.target {
+            Target::Directory(directory) => directory.symlink(to, Path::new(path)),
+            Target::File(_) => Err(io::ErrorKind::NotADirectory.into()),
+        }
+    }
+
     fn create(&self, entry: &Entry) -> Result<File> {
         let executable = is_executable(entry, &self.executables);
-        let path = self.path(entry);
-        // The process's umask applies, as it does to any file a user makes.
-        let mode = if executable { 0o777 } else { 0o666 };
-        let mut options = OpenOptions::new();
-        if entry.path.is_empty() {
-            // The place of a single file was made and locked before.
-            options.write(true);
-        } else {
-            options.write(true).create_new(true).mode(mode);
-        }
-        let file = options.open(&path).map_err(Error::io("create", &path))?;
+        let created = match self.target {
+            // The process's umask applies, as it does to any file a user makes.
+            Target::Directory(directory) => {
+                directory.create(Path::new(&entry.path), if executable { 0o777 } else { 0o666 })
+            }
+            // The only file was made and locked before.
+            Target::File(file) => file.try_clone(),
+        };
+        let file = created.map_err(|error| self.failed("create", &entry.path)(error))?;
         if entry.path.is_empty() && executable {
-            let mode = file.metadata().map_err(Error::io("read", &path))?.permissions().mode();
-            let mode = Permissions::from_mode(with_execution(mode, true));
-            file.set_permissions(mode).map_err(Error::io("make executable", &path))?;
+            set_executable(&file).map_err(|error| self.failed("make executable", &entry.path)(error))?;
         }
         Ok(file)
     }
 
-    fn path(&self, entry: &Entry) -> PathBuf {
-        join(self.target, entry)
+    /// An error with what was done to which entry.
+    fn failed(&self, action: &'static str, path: &str) -> impl FnOnce(io::Error) -> Error {
+        Error::io(action, join(self.destination, path))
     }
 
     /// Does a job and returns the bytes written; `file` is that of a part.
@@ -141,7 +156,7 @@ impl<S: Blockstore + ?Sized> Writer<'_, S> {
         let begin = offset;
         part.read(self.store, |data| {
             let file = file.lock().unwrap_or_else(PoisonError::into_inner);
-            file.write_all_at(&data, offset).map_err(Error::io("write", self.path(entry)))?;
+            file.write_all_at(&data, offset).map_err(|error| self.failed("write", &entry.path)(error))?;
             offset += data.len() as u64;
             Ok(())
         })?;
@@ -149,10 +164,15 @@ impl<S: Blockstore + ?Sized> Writer<'_, S> {
     }
 }
 
+fn set_executable(file: &File) -> io::Result<()> {
+    let mode = file.metadata()?.permissions().mode();
+    file.set_permissions(Permissions::from_mode(with_execution(mode, true)))
+}
+
 /// Where an entry goes.
-pub(super) fn join(target: &Path, entry: &Entry) -> PathBuf {
+pub(super) fn join(destination: &Path, path: &str) -> PathBuf {
     // Joining an empty path would add a slash, which no file may have.
-    if entry.path.is_empty() { target.to_owned() } else { target.join(&entry.path) }
+    if path.is_empty() { destination.to_owned() } else { destination.join(path) }
 }
 
 /// Whether a file is to be executable: its UnixFS mode says so, or whoever exports it.

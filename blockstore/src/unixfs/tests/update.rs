@@ -11,8 +11,8 @@ use proptest::{collection::btree_map, prelude::*};
 
 use super::support::{Item, Items, file, items, read_items, write_items};
 use crate::{
-    Blockstore, Cid, Error, ExportOptions, ImportOptions, Imported, MemoryBlockstore, Profile, Result, Updated,
-    dfs_blocks, export_directory, import_directory, import_file, update_directory,
+    Blockstore, Cid, Error, ExportOptions, Former, ImportOptions, Imported, MemoryBlockstore, Profile, Result,
+    UpdateOptions, Updated, dfs_blocks, export_directory, import_directory, import_file,
 };
 
 /// A small profile, so that a few kilobytes have several levels.
@@ -50,6 +50,12 @@ impl Place {
         let options = ExportOptions { executables: &imported.executables, ..ExportOptions::default() };
         update_directory(&self.store, imported.root, &self.out(), &options)
     }
+}
+
+/// An update of what no export is known to have written, whatever is there.
+fn update_directory(store: &MemoryBlockstore, root: Cid, to: &Path, options: &ExportOptions<'_>) -> Result<Updated> {
+    let options = UpdateOptions { export: *options, former: &Former::default(), force: true, begin: None };
+    crate::update_directory(store, root, to, &options)
 }
 
 /// A tree as it is read, with the directories that lead to what is in it.

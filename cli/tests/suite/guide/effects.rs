@@ -37,6 +37,8 @@ pub(super) const STEPS: &[Step] = &[
     // Fetching
     ("ggen marketplace p2p fetch examples/web-1@^1", fetches_by_name),
     ("ggen marketplace p2p fetch <cid> --output ./by-cid", fetches_by_cid),
+    ("ggen marketplace p2p fetch examples/web-1@^1 --update", updates_what_was_fetched),
+    ("ggen marketplace p2p fetch examples/web-1@^1 --tar web-1.tar.gz", fetches_a_tarball),
     // Peers
     ("ggen marketplace p2p peer-list", lists_peers),
     ("ggen marketplace p2p peer-list --verbose", lists_peers_with_all_that_is_known),

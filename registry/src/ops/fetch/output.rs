@@ -1,24 +1,18 @@
 //! Where what was fetched is written, and in which form.
 
 use std::{
-    fs::Permissions,
-    io::BufWriter,
     num::NonZeroUsize,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use ggen_blockstore::{
-    Arrivals, Blockstore, Cid, DAG_CBOR, ExportOptions, ExportProgress, Exported, Staged, TreeLimits, Updated,
-    export_tar, stage_directory, update_directory,
+    Arrivals, Blockstore, Cid, Compression, DAG_CBOR, ExportOptions, ExportProgress, Exported, Former, TreeLimits,
+    UpdateOptions, Updated, export_tarball, is_vacant, stage_directory, update_directory,
 };
 
-use super::Identified;
+use super::{Destinations, Identified};
 use crate::{ErrorKind, Failure, FetchTo, Progress, Reporter, ops::failure, package::Target};
-
-/// Bytes of a tarball written at once.
-const TAR_BUFFER_BYTES: usize = 1 << 20;
 
 /// What is written, and where.
 pub(super) struct Output {
@@ -37,46 +31,73 @@ pub(super) struct Output {
 enum Form {
     /// A tree where there is none.
     New,
-    /// A tree where there may be an older one.
-    Update,
+    /// A tree where there may be an older one, whose local edits are overwritten or not.
+    Update { force: bool },
     /// The canonical tarball.
     Tar,
 }
 
 /// What was written.
+#[derive(Default)]
 pub(super) struct Written {
     pub(super) exported: Exported,
     pub(super) files_kept: u64,
+    pub(super) files_removed: u64,
+    pub(super) overwritten: Vec<String>,
     pub(super) strangers: Vec<String>,
     pub(super) more_strangers: u64,
 }
 
 impl From<Exported> for Written {
     fn from(exported: Exported) -> Self {
-        Self { exported, files_kept: 0, strangers: Vec::new(), more_strangers: 0 }
+        Self { exported, ..Self::default() }
     }
 }
 
 impl From<Updated> for Written {
     fn from(updated: Updated) -> Self {
-        let Updated { exported, files_kept, strangers, more_strangers } = updated;
-        Self { exported, files_kept, strangers, more_strangers }
+        let Updated { exported, files_kept, files_removed, overwritten, strangers, more_strangers, .. } = updated;
+        Self { exported, files_kept, files_removed, overwritten, strangers, more_strangers }
+    }
+}
+
+/// A new tree under a hidden name. Dropped, it is removed.
+pub(super) struct Staged {
+    staged: ggen_blockstore::Staged,
+    path: PathBuf,
+}
+
+impl Staged {
+    /// Moves it into its place, and remembers what stands there now.
+    pub(super) fn commit(self, destinations: &Destinations) -> Result<Written, Failure> {
+        let (exported, former) = self.staged.commit_and_tell().map_err(failure::store)?;
+        destinations.remember(&self.path, &former);
+        Ok(Written::from(exported))
     }
 }
 
 impl Output {
-    /// At most `max_bytes` of files are written.
-    pub(super) fn of(to: &FetchTo, identified: &Identified, max_bytes: u64, reporter: Arc<dyn Reporter>) -> Self {
+    /// At most `max_bytes` of files are written. `named` is what the target's path ends with.
+    pub(super) fn of(
+        to: &FetchTo,
+        named: Option<String>,
+        identified: &Identified,
+        max_bytes: u64,
+        reporter: Arc<dyn Reporter>,
+    ) -> Self {
         let (found, is_small) = (&identified.found, identified.is_small());
-        let name = match &found.release {
-            Some((_, release)) => release.package.name().to_owned(),
-            None => found.content.to_string(),
+        let name = match (&found.release, named) {
+            (Some((_, release)), _) => release.package.name().to_owned(),
+            (None, Some(name)) => name,
+            (None, None) => found.content.to_string(),
         };
         let (path, form) = match to {
             FetchTo::NamedIn(directory) => (directory.join(name), Form::New),
             FetchTo::Path(path) => (path.clone(), Form::New),
-            FetchTo::UpdateNamedIn(directory) => (directory.join(name), Form::Update),
-            FetchTo::Update(path) => (path.clone(), Form::Update),
+            FetchTo::UpdateNamedIn(directory) => (directory.join(name), Form::Update { force: false }),
+            FetchTo::Update(path) => (path.clone(), Form::Update { force: false }),
+            FetchTo::OverwriteNamedIn(directory) => (directory.join(name), Form::Update { force: true }),
+            FetchTo::Overwrite(path) => (path.clone(), Form::Update { force: true }),
             FetchTo::Tar(path) => (path.clone(), Form::Tar),
         };
         Self {
@@ -109,18 +130,40 @@ impl Output {
             }
         };
         let options = self.options(&progress);
-        stage_directory(&arrivals.awaiting(), self.content, &self.path, &options).map_err(failure::store)
+        let staged = stage_directory(&arrivals.awaiting(), self.content, &self.path, &options);
+        let staged = staged.map_err(failure::store)?;
+        Ok(Staged { staged, path: self.path.clone() })
     }
 
     /// Writes what is here.
-    pub(super) fn write(self, store: &dyn Blockstore) -> Result<Written, Failure> {
+    pub(super) fn write(self, store: &dyn Blockstore, destinations: &Destinations) -> Result<Written, Failure> {
         let progress = |at: ExportProgress| self.report(at);
         let options = self.options(&progress);
-        let written = match self.form {
-            Form::Tar => write_tar(store, self.content, &self.path, &options).map(Written::from),
-            Form::New | Form::Update => update_directory(store, self.content, &self.path, &options).map(Written::from),
-        };
-        written.map_err(failure::store)
+        match self.form {
+            Form::Tar => {
+                let compression = Compression::of_name(&self.path).unwrap_or_default();
+                let exported = export_tarball(store, self.content, &self.path, compression, &options);
+                exported.map(Written::from).map_err(failure::store)
+            }
+            Form::New => self.update(store, destinations, false, options),
+            Form::Update { force } => self.update(store, destinations, force, options),
+        }
+    }
+
+    /// Before the first change what may be there from then on is remembered, and after the last one what is.
+    fn update(
+        &self,
+        store: &dyn Blockstore,
+        destinations: &Destinations,
+        force: bool,
+        export: ExportOptions<'_>,
+    ) -> Result<Written, Failure> {
+        let former = destinations.former(&self.path);
+        let begin = |either: &Former| destinations.remember(&self.path, either);
+        let options = UpdateOptions { export, former: &former, force, begin: Some(&begin) };
+        let updated = update_directory(store, self.content, &self.path, &options).map_err(failure::store)?;
+        destinations.remember(&self.path, &updated.former);
+        Ok(Written::from(updated))
     }
 
     fn options<'a>(&'a self, progress: &'a (dyn Fn(ExportProgress) + Sync)) -> ExportOptions<'a> {
@@ -143,46 +186,45 @@ impl Output {
     }
 }
 
-/// Writes the canonical tarball beside its place, and renames it into it.
-fn write_tar(
-    store: &dyn Blockstore,
-    content: Cid,
-    destination: &Path,
-    options: &ExportOptions<'_>,
-) -> ggen_blockstore::Result<Exported> {
-    use ggen_blockstore::Error;
-    let directory = destination.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let beside = tempfile::Builder::new()
-        .prefix(".ggen-partial-")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(directory)
-        .map_err(Error::io("create a file in", directory))?;
-    let mut writer = BufWriter::with_capacity(TAR_BUFFER_BYTES, beside);
-    let exported = export_tar(store, content, &mut writer, options)?;
-    let beside = writer.into_inner().map_err(|error| Error::io("write", destination)(error.into_error()))?;
-    beside.persist(destination).map_err(|error| Error::io("write", destination)(error.error))?;
-    Ok(exported)
-}
-
 /// Refuses early what could not be written in the end, as far as the target says where that will be; a release CID does
 /// not say its package's name.
-pub(super) fn refuse_occupied(to: &FetchTo, target: &Target) -> Result<(), Failure> {
+pub(super) fn check(to: &FetchTo, target: &Target) -> Result<(), Failure> {
     let path = match (to, target) {
+        (FetchTo::Tar(path), _) => return check_tarball(path),
         (FetchTo::Path(path), _) => path.clone(),
         (FetchTo::NamedIn(directory), Target::Package { package, .. }) => directory.join(package.name()),
-        (FetchTo::NamedIn(directory), Target::Content { cid, path }) if path.is_empty() && cid.codec() != DAG_CBOR => {
-            directory.join(cid.to_string())
-        }
+        (FetchTo::NamedIn(directory), Target::Content { cid, path }) => match path.last() {
+            Some(name) => directory.join(name),
+            None if cid.codec() != DAG_CBOR => directory.join(cid.to_string()),
+            None => return Ok(()),
+        },
         _ => return Ok(()),
     };
-    let occupied = match std::fs::read_dir(&path) {
-        Ok(mut entries) => entries.next().is_some(),
-        Err(_) => path.exists(),
-    };
-    if occupied {
-        let message = format!("`{}` exists and is not empty", path.display());
-        return Err(Failure::new(ErrorKind::Failed, message)
-            .hinted("name another place with `-o DIR`, or make it equal to what is fetched with `--update`"));
+    if is_vacant(&path) {
+        return Ok(());
     }
-    Ok(())
+    let what = if path.is_dir() { "exists and is not empty" } else { "exists" };
+    Err(Failure::new(ErrorKind::Failed, format!("`{}` {what}", path.display()))
+        .hinted("name another place with `-o DIR`, or make it equal to what is fetched with `--update`"))
+}
+
+fn check_tarball(path: &Path) -> Result<(), Failure> {
+    let shown = path.display();
+    if path.is_dir() {
+        return Err(Failure::new(ErrorKind::Failed, format!("`{shown}` is a directory"))
+            .hinted("name a file for the tarball: `--tar FILE`"));
+    }
+    match Compression::of_name(path) {
+        Some(_) => Ok(()),
+        None => Err(failure::usage(format!("cannot write `{shown}`: the end of its name asks for another format"))
+            .hinted("tarballs are written as `.tar`, `.tar.gz`, `.tgz`, `.tar.zst` or `.tzst`")),
+    }
+}
+
+/// The last name of a target's path.
+pub(super) fn last_name(target: &Target) -> Option<String> {
+    match target {
+        Target::Content { path, .. } => path.last().cloned(),
+        _ => None,
+    }
 }

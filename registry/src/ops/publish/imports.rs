@@ -2,22 +2,17 @@
 //! touched: `<home>/imports/<hash of the directory's path>.known`. A cache: losing it costs time.
 
 use std::{
-    fs, io,
-    os::unix::ffi::OsStrExt,
+    fs,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
-use sha2::{Digest, Sha256};
-
-use crate::private;
+use crate::{ops::remembered, private};
 
 /// Directories that are remembered.
 const MAX_DIRECTORIES: usize = 64;
 /// What is remembered of them, in bytes: of some hundred files a kilobyte for each ten.
 const MAX_BYTES: u64 = 64 << 20;
-/// Bytes of the hash that stand in a name.
-const NAME_BYTES: usize = 16;
+const ENDING: &str = ".known";
 
 /// See the module. Without a home nothing is remembered.
 #[derive(Debug, Default)]
@@ -39,43 +34,24 @@ impl Imports {
             tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "imports are not remembered");
             return None;
         }
-        let hash = Sha256::digest(path.as_os_str().as_bytes());
-        let name: String = hash.iter().take(NAME_BYTES).map(|byte| format!("{byte:02x}")).collect();
-        Some(place.join(name + ".known"))
+        Some(remembered::file_of(place, &path, ENDING))
     }
 
     /// Forgets the directories that were not imported for longest.
     pub(super) fn tidy(&self) {
         let Some(place) = self.place.as_ref().filter(|place| place.exists()) else { return };
-        let outcome = forgotten(place).and_then(|forgotten| forgotten.iter().try_for_each(fs::remove_file));
-        if let Err(error) = outcome {
+        if let Err(error) = remembered::tidy(place, MAX_DIRECTORIES, MAX_BYTES) {
             tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "cannot forget old imports");
         }
     }
 }
 
-/// The files that are too many.
-fn forgotten(place: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
-    for entry in fs::read_dir(place)? {
-        let entry = entry?;
-        // What goes away meanwhile needs no removing.
-        let Ok(metadata) = entry.metadata() else { continue };
-        files.push((metadata.modified()?, metadata.len(), entry.path()));
-    }
-    files.sort_unstable_by(|a, b| b.cmp(a));
-    let mut bytes = 0;
-    let mut fits = |index: usize, length: u64| {
-        bytes += length;
-        index < MAX_DIRECTORIES && bytes <= MAX_BYTES
-    };
-    let gone = files.into_iter().enumerate().filter(|(index, (_, length, _))| !fits(*index, *length));
-    Ok(gone.map(|(_, (.., path))| path).collect())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{fs::File, time::Duration};
+    use std::{
+        fs::File,
+        time::{Duration, SystemTime},
+    };
 
     use super::*;
 

@@ -1,19 +1,14 @@
 //! Whether files on disk have the content that a DAG says. Raw leaves are not read from the store: what is on disk is
 //! hashed and compared with their CIDs.
 
-use std::{
-    collections::HashSet,
-    fs::{File, OpenOptions},
-    os::unix::fs::{FileExt, OpenOptionsExt},
-    path::Path,
-};
+use std::{collections::HashSet, fs::File, os::unix::fs::FileExt};
 
-use rustix::fs::OFlags;
-
-use super::super::{
-    ExportOptions,
-    jobs::{Job, Jobs, Part},
-    write::join,
+use super::{
+    super::{
+        ExportOptions,
+        jobs::{Job, Jobs, Part, file_size},
+    },
+    spot::Spot,
 };
 use crate::{
     Blockstore, Cid, Error, MAX_BLOCK_BYTES, MAX_WALK_DEPTH, MAX_WALK_PENDING, RAW, Result,
@@ -29,12 +24,12 @@ use crate::{
 pub(super) fn differing<'a, S: Blockstore + ?Sized>(
     store: &S,
     files: &[&'a Entry],
-    destination: &Path,
+    spot: &Spot,
     options: &ExportOptions<'_>,
 ) -> Result<HashSet<&'a str>> {
     let mut differing = HashSet::new();
     let jobs = Jobs::new(store, files.iter().copied().map(Ok));
-    let work = |job| check(store, job, destination);
+    let work = |job| check(store, job, spot);
     run_in_order(threads(options.threads), jobs, work, |found: Vec<&'a Entry>| {
         differing.extend(found.into_iter().map(|entry| entry.path.as_str()));
         Ok(())
@@ -42,17 +37,22 @@ pub(super) fn differing<'a, S: Blockstore + ?Sized>(
     Ok(differing)
 }
 
+/// Whether the content of a file is at its place, of which the length is known to be right.
+pub(super) fn matches<S: Blockstore + ?Sized>(store: &S, entry: &Entry, spot: &Spot) -> Result<bool> {
+    let Ok(file) = spot.open_file(&entry.path) else { return Ok(false) };
+    let part = Part::Node { cid: entry.cid, size: file_size(entry) };
+    OnDisk { file, buffer: &mut Vec::new() }.holds(store, 0, part)
+}
+
 /// The files of a job that differ.
-fn check<'a, S: Blockstore + ?Sized>(store: &S, job: Job<&'a Entry>, destination: &Path) -> Result<Vec<&'a Entry>> {
+fn check<'a, S: Blockstore + ?Sized>(store: &S, job: Job<&'a Entry>, spot: &Spot) -> Result<Vec<&'a Entry>> {
     let parts = match job {
         Job::Bundle(entries) => entries.into_iter().map(|entry| (entry, 0, Part::whole(entry))).collect(),
         Job::Part { entry, offset, part } => vec![(entry, offset, part)],
     };
     let (mut differing, mut buffer) = (Vec::new(), Vec::new());
     for (entry, offset, part) in parts {
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(join(destination, entry));
-        let same = match file {
+        let same = match spot.open_file(&entry.path) {
             Ok(file) => OnDisk { file, buffer: &mut buffer }.holds(store, offset, part)?,
             Err(_) => false,
         };

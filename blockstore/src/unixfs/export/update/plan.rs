@@ -1,16 +1,17 @@
 //! What an update has to do, found out before anything is changed.
 
-use std::{collections::HashSet, fs, io, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
 
 use super::{
-    super::{
-        ExportOptions,
-        jobs::file_size,
-        write::{is_executable, join},
-    },
+    super::{ExportOptions, Former, dir::file_type, jobs::file_size, write::is_executable},
     MAX_STRANGERS,
     compare::differing,
+    edits::Judge,
     is_staging,
+    spot::Spot,
 };
 use crate::{
     Blockstore, Error, Result,
@@ -28,6 +29,12 @@ pub(super) struct Plan<'a> {
     pub(super) moves: Vec<Move<'a>>,
     /// Files that match but for being executable, and whether they are to be.
     pub(super) modes: Vec<(&'a Entry, bool)>,
+    /// Files and symlinks of a former tree that are not of this one.
+    pub(super) removals: Vec<&'a str>,
+    /// Directories likewise, the innermost first. They go if nothing else is in them.
+    pub(super) leavings: Vec<&'a str>,
+    /// What would be replaced or removed, and is not known to be what a former tree had there.
+    pub(super) edits: Vec<&'a str>,
 }
 
 /// A file, a symlink, or a new directory with everything in it.
@@ -44,57 +51,115 @@ enum Todo {
     Nothing,
     /// It may match: it has to be read.
     Compare,
-    Write {
-        gives_way: bool,
-    },
+    Write(Found),
+}
+
+/// What stands in the place of an entry that is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// A file or symlink, which a rename of another one replaces.
+    File,
+    /// The same, where a directory will be.
+    FileForDirectory,
+    /// A directory, where a file or symlink will be.
+    Directory,
 }
 
 impl<'a> Plan<'a> {
     pub(super) fn make<S: Blockstore + ?Sized>(
         store: &S,
         tree: &'a Tree,
-        destination: &Path,
+        former: &'a Former,
+        spot: &Spot,
         options: &ExportOptions<'_>,
     ) -> Result<Self> {
-        let mut todo = Vec::with_capacity(tree.entries.len());
-        let mut compared = Vec::new();
-        // The directory that is not there, below which nothing is either.
-        let mut absent: Option<&str> = None;
-        for entry in &tree.entries {
-            absent = absent.filter(|absent| is_below(&entry.path, absent));
-            let what = match absent {
-                Some(_) => Todo::Write { gives_way: false },
-                None => look_at(entry, &join(destination, entry))?,
-            };
-            if what == Todo::Compare {
-                compared.push(entry);
-            }
-            if absent.is_none() && entry.kind == EntryKind::Directory && what != Todo::Nothing {
-                absent = Some(&entry.path);
-            }
-            todo.push(what);
-        }
-        let differing = differing(store, &compared, destination, options)?;
+        let mut todo = look_at_all(tree, spot)?;
+        let compared = tree.entries.iter().zip(&todo).filter(|(_, todo)| **todo == Todo::Compare);
+        let compared: Vec<_> = compared.map(|(entry, _)| entry).collect();
+        let differing = differing(store, &compared, spot, options)?;
         let executables = options.executables.iter().map(String::as_str).collect();
         let mut plan = Self::default();
         for (entry, what) in tree.entries.iter().zip(&mut todo).filter(|(_, what)| **what == Todo::Compare) {
             match differing.contains(entry.path.as_str()) {
-                true => *what = Todo::Write { gives_way: false },
-                false => plan.keep(entry, destination, &executables)?,
+                true => *what = Todo::Write(Found::File),
+                false => plan.keep(entry, spot, &executables)?,
             }
         }
+        plan.judge(store, tree, &todo, former, spot, options)?;
+        plan.check_blocked(tree, &todo, spot)?;
         plan.add_writes(tree, &todo);
         Ok(plan)
     }
 
-    fn keep(&mut self, entry: &'a Entry, destination: &Path, executables: &HashSet<&str>) -> Result<()> {
+    fn keep(&mut self, entry: &'a Entry, spot: &Spot, executables: &HashSet<&str>) -> Result<()> {
         self.files_kept += 1;
-        let path = join(destination, entry);
-        let mode = fs::symlink_metadata(&path).map_err(Error::io("read", &path))?.mode();
+        let mode = spot.look(&entry.path)?.map_or(0, |stat| stat.st_mode);
         let executable = is_executable(entry, executables);
         let is_as_wanted = if executable { mode & 0o100 != 0 } else { mode & 0o111 == 0 };
         if !is_as_wanted {
             self.modes.push((entry, executable));
+        }
+        Ok(())
+    }
+
+    /// Finds out what of a former tree goes, and what would be lost of somebody's work.
+    fn judge<S: Blockstore + ?Sized>(
+        &mut self,
+        store: &S,
+        tree: &'a Tree,
+        todo: &[Todo],
+        former: &'a Former,
+        spot: &Spot,
+        options: &ExportOptions<'_>,
+    ) -> Result<()> {
+        let paths: HashSet<&str> = tree.entries.iter().map(|entry| entry.path.as_str()).collect();
+        let replaced = tree.entries.iter().zip(todo).filter_map(|(entry, todo)| match todo {
+            Todo::Write(Found::File | Found::FileForDirectory) => Some(entry.path.as_str()),
+            _ => None,
+        });
+        let mut lost: Vec<&'a str> = replaced.collect();
+        let mut parents = Parents::default();
+        let mut seen = HashSet::new();
+        for kept in former.entries() {
+            let path = kept.entry.path.as_str();
+            // A tree that is a file has one entry, which is there or not.
+            if paths.contains(path) || path.is_empty() || seen.contains(path) || !parents.are_real(path, spot)? {
+                continue;
+            }
+            let Some(there) = spot.look(path)? else { continue };
+            let is_directory = file_type(&there).is_dir();
+            // Where somebody has put a directory in the place of a file, or the other way about, that is theirs.
+            if is_directory == (kept.entry.kind == EntryKind::Directory) {
+                seen.insert(path);
+                if is_directory { self.leavings.push(path) } else { self.removals.push(path) }
+            }
+        }
+        self.leavings.sort_by_key(|path| std::cmp::Reverse(path.len()));
+        lost.extend(&self.removals);
+        let untouched = Judge::new(store, former, spot).untouched(&lost, options)?;
+        self.edits = lost.into_iter().filter(|path| !untouched.contains(path)).collect();
+        self.edits.sort_unstable();
+        Ok(())
+    }
+
+    /// Refuses what would have to give way and is somebody's: a directory with something in it where the tree has a file.
+    fn check_blocked(&self, tree: &Tree, todo: &[Todo], spot: &Spot) -> Result<()> {
+        let goes: HashSet<&str> = self.removals.iter().chain(&self.leavings).copied().collect();
+        let blocked = tree.entries.iter().zip(todo).filter(|(_, todo)| **todo == Todo::Write(Found::Directory));
+        for (entry, _) in blocked {
+            let mut directories = vec![entry.path.clone()];
+            while let Some(directory) = directories.pop() {
+                for name in names(spot, &directory)? {
+                    let path = format!("{directory}/{name}");
+                    if !goes.contains(path.as_str()) {
+                        return Err(Error::Exists { path: spot.shown(&entry.path) });
+                    }
+                    if spot.look(&path)?.is_some_and(|stat| file_type(&stat).is_dir()) {
+                        directories.push(path);
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -106,7 +171,7 @@ impl<'a> Plan<'a> {
         for (entry, what) in tree.entries.iter().zip(todo) {
             absent = absent.filter(|absent| is_below(&entry.path, absent));
             way.retain(|directory| is_below(&entry.path, &directory.path));
-            let Todo::Write { gives_way } = *what else {
+            let Todo::Write(found) = *what else {
                 if entry.kind == EntryKind::Directory {
                     way.push(entry);
                 }
@@ -115,6 +180,7 @@ impl<'a> Plan<'a> {
             self.writes.append(&mut way);
             self.writes.push(entry);
             if absent.is_none() {
+                let gives_way = matches!(found, Found::FileForDirectory | Found::Directory);
                 self.moves.push(Move { path: &entry.path, gives_way });
             }
             if absent.is_none() && entry.kind == EntryKind::Directory {
@@ -124,31 +190,58 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Compares an entry with what stands at its place, as far as that can be done without reading a file.
-fn look_at(entry: &Entry, place: &Path) -> Result<Todo> {
-    let metadata = match fs::symlink_metadata(place) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Todo::Write { gives_way: false }),
-        Err(error) => return Err(Error::io("read", place)(error)),
-    };
-    Ok(match &entry.kind {
-        EntryKind::Directory if metadata.is_dir() => Todo::Nothing,
-        EntryKind::Directory => Todo::Write { gives_way: true },
-        _ if metadata.is_dir() => {
-            // Whatever is in it is a stranger, and strangers are left alone.
-            if fs::read_dir(place).map_err(Error::io("list", place))?.next().is_some() {
-                return Err(Error::Exists { path: place.to_owned() });
-            }
-            Todo::Write { gives_way: true }
+fn look_at_all(tree: &Tree, spot: &Spot) -> Result<Vec<Todo>> {
+    let mut todo = Vec::with_capacity(tree.entries.len());
+    // The directory that is not there, below which nothing is either.
+    let mut absent: Option<&str> = None;
+    for entry in &tree.entries {
+        absent = absent.filter(|absent| is_below(&entry.path, absent));
+        let what = match absent {
+            Some(_) => Todo::Write(Found::Nothing),
+            None => look_at(entry, spot)?,
+        };
+        if absent.is_none() && entry.kind == EntryKind::Directory && what != Todo::Nothing {
+            absent = Some(&entry.path);
         }
-        EntryKind::File { .. } if metadata.is_file() && metadata.len() == file_size(entry) => Todo::Compare,
-        EntryKind::File { .. } => Todo::Write { gives_way: false },
-        EntryKind::Symlink { target } => match fs::read_link(place) {
-            Ok(found) if found.as_os_str() == target.as_str() => Todo::Nothing,
-            // A rename replaces it, whatever it is.
-            _ => Todo::Write { gives_way: false },
+        todo.push(what);
+    }
+    Ok(todo)
+}
+
+/// Compares an entry with what stands at its place, as far as that can be done without reading a file.
+fn look_at(entry: &Entry, spot: &Spot) -> Result<Todo> {
+    let Some(stat) = spot.look(&entry.path)? else { return Ok(Todo::Write(Found::Nothing)) };
+    let kind = file_type(&stat);
+    Ok(match &entry.kind {
+        EntryKind::Directory if kind.is_dir() => Todo::Nothing,
+        EntryKind::Directory => Todo::Write(Found::FileForDirectory),
+        _ if kind.is_dir() => Todo::Write(Found::Directory),
+        EntryKind::File { .. } if kind.is_file() && stat.st_size as u64 == file_size(entry) => Todo::Compare,
+        EntryKind::File { .. } => Todo::Write(Found::File),
+        EntryKind::Symlink { target } => match spot.read_link(&entry.path) {
+            Ok(found) if found == *target.as_str() => Todo::Nothing,
+            _ => Todo::Write(Found::File),
         },
     })
+}
+
+/// Which directories are real ones: what a symlink leads to is not of the tree.
+#[derive(Debug, Default)]
+struct Parents<'a> {
+    known: HashMap<&'a str, bool>,
+}
+
+impl<'a> Parents<'a> {
+    /// Whether every directory above a path is one.
+    fn are_real(&mut self, path: &'a str, spot: &Spot) -> Result<bool> {
+        let Some((parent, _)) = path.rsplit_once('/') else { return Ok(true) };
+        if let Some(known) = self.known.get(parent) {
+            return Ok(*known);
+        }
+        let is_real = self.are_real(parent, spot)? && spot.look(parent)?.is_some_and(|stat| file_type(&stat).is_dir());
+        self.known.insert(parent, is_real);
+        Ok(is_real)
+    }
 }
 
 /// What is in a directory and not in its tree.
@@ -158,18 +251,19 @@ pub(super) struct Strangers {
     pub(super) more: u64,
 }
 
-pub(super) fn strangers(tree: &Tree, destination: &Path) -> Result<Strangers> {
-    let known: HashSet<&str> = tree.entries.iter().map(|entry| entry.path.as_str()).collect();
+/// What an update leaves alone.
+pub(super) fn strangers(tree: &Tree, plan: &Plan<'_>, spot: &Spot) -> Result<Strangers> {
+    let entries = tree.entries.iter().map(|entry| entry.path.as_str());
+    let known: HashSet<&str> = entries.chain(plan.removals.iter().chain(&plan.leavings).copied()).collect();
     let directories = tree.entries.iter().filter(|entry| entry.kind == EntryKind::Directory);
+    let directories = directories.map(|entry| entry.path.as_str()).chain(plan.leavings.iter().copied());
     let mut strangers = Strangers::default();
-    for directory in std::iter::once("").chain(directories.map(|entry| entry.path.as_str())) {
-        let path = if directory.is_empty() { destination.to_owned() } else { destination.join(directory) };
-        let is_real = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir());
-        if !is_real && !directory.is_empty() {
+    for directory in std::iter::once("").chain(directories) {
+        let is_real = directory.is_empty() || spot.look(directory)?.is_some_and(|stat| file_type(&stat).is_dir());
+        if !is_real {
             continue;
         }
-        for entry in fs::read_dir(&path).map_err(Error::io("list", &path))? {
-            let name = entry.map_err(Error::io("list", &path))?.file_name().to_string_lossy().into_owned();
+        for name in names(spot, directory)? {
             let inside = if directory.is_empty() { name.clone() } else { format!("{directory}/{name}") };
             if known.contains(inside.as_str()) || (directory.is_empty() && is_staging(&name)) {
                 continue;
@@ -182,6 +276,13 @@ pub(super) fn strangers(tree: &Tree, destination: &Path) -> Result<Strangers> {
     }
     strangers.named.sort_unstable();
     Ok(strangers)
+}
+
+/// The names in a directory; what is not UTF-8 in them is replaced, as no tree has such names.
+fn names(spot: &Spot, directory: &str) -> Result<Vec<String>> {
+    let names =
+        spot.dir.names(Path::new(directory)).map_err(|error| Error::io("list", spot.shown(directory))(error))?;
+    Ok(names.into_iter().map(|(name, _)| name.to_string_lossy().into_owned()).collect())
 }
 
 fn is_below(path: &str, directory: &str) -> bool {

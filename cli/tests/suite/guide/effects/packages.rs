@@ -176,6 +176,19 @@ pub(super) fn fetches_by_cid(reader: &mut Reader, command: &str) {
     assert_eq!(fs::read(reader.work().join("by-cid/gpack.toml")).unwrap(), gpack);
 }
 
+pub(super) fn updates_what_was_fetched(reader: &mut Reader, command: &str) {
+    fs::remove_file(reader.work().join("web-1/gpack.toml")).unwrap();
+    fs::write(reader.work().join("web-1/mine"), "mine").unwrap();
+    reader.works(command);
+    fs::remove_file(reader.work().join("web-1/mine")).unwrap();
+    assert!(tree(&reader.work().join("web-1")) == tree(&reader.hub_home.work().join("web-1")));
+}
+
+pub(super) fn fetches_a_tarball(reader: &mut Reader, command: &str) {
+    reader.works(command);
+    assert_eq!(fs::read(reader.work().join("web-1.tar.gz")).unwrap()[..2], [0x1f, 0x8b]);
+}
+
 /// The one peer there is is good enough; tests/backend_p2p has one that is not.
 pub(super) fn fetches_from_well_reputed(reader: &mut Reader, command: &str) {
     reader.works(command);

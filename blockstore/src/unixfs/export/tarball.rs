@@ -1,0 +1,224 @@
+//! A tarball as a file: compressed as its name says, and written where its path leads.
+//!
+//! Where nothing or a regular file is, it is written under a hidden name (see `staging`) and renamed into its place, which a
+//! symlink at the end of the path leads to. A device, pipe or socket is written through, as tar does.
+
+use std::{
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, BufWriter, Seek, Write},
+    os::unix::{
+        fs::{FileTypeExt, OpenOptionsExt, PermissionsExt},
+        net::UnixStream,
+    },
+    path::{Path, PathBuf},
+};
+
+use flate2::write::GzEncoder;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+use super::{ExportOptions, Exported, export_tar, place::Place, staging::Target};
+use crate::{Blockstore, Cid, Error, Result};
+
+/// Bytes written at once.
+const BUFFER_BYTES: usize = 1 << 20;
+/// Symlinks followed, as Linux does.
+const MAX_LINKS: usize = 40;
+/// Level of zstd, its own default.
+const ZSTD_LEVEL: i32 = 3;
+
+/// How a tarball is compressed. What is in it is the canonical tarball; the compressed bytes may differ from one version
+/// of the compressor to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// gzip (RFC 1952), without a name or time.
+    Gzip,
+    /// zstd (RFC 8878), with a checksum.
+    Zstd,
+}
+
+/// Ends of names, in lower case, and what they mean; `None` is a format that is not written here.
+const ENDINGS: [(&str, Option<Compression>); 21] = [
+    (".gz", Some(Compression::Gzip)),
+    (".tgz", Some(Compression::Gzip)),
+    (".taz", Some(Compression::Gzip)),
+    (".zst", Some(Compression::Zstd)),
+    (".zstd", Some(Compression::Zstd)),
+    (".tzst", Some(Compression::Zstd)),
+    (".xz", None),
+    (".txz", None),
+    (".lzma", None),
+    (".tlz", None),
+    (".bz2", None),
+    (".tbz", None),
+    (".tbz2", None),
+    (".tb2", None),
+    (".lz", None),
+    (".lzo", None),
+    (".lz4", None),
+    (".br", None),
+    (".z", None),
+    (".zip", None),
+    (".7z", None),
+];
+
+impl Compression {
+    /// What the end of a file's name says, as `tar --auto-compress` reads it: `.gz` and `.tgz`, `.zst` and `.tzst`; any
+    /// other name means no compression. `None` for the ending of a format that is not written here.
+    pub fn of_name(path: &Path) -> Option<Self> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        let ending = ENDINGS.iter().find(|(ending, _)| name.ends_with(ending));
+        ending.map_or(Some(Self::None), |(_, compression)| *compression)
+    }
+}
+
+/// Writes the directory `root` as a tarball to a file, device, pipe or socket. Directories that are missing on the way are
+/// made, and a regular file that is there keeps its mode.
+///
+/// # Errors
+/// What [`export_tar`] returns; an I/O error, such as for a directory, or a pipe that no process reads. A regular file is
+/// then as it was, unless its directory cannot be written to or it is a mount point.
+pub fn export_tarball<S: Blockstore + ?Sized>(
+    store: &S,
+    root: Cid,
+    destination: &Path,
+    compression: Compression,
+    options: &ExportOptions<'_>,
+) -> Result<Exported> {
+    match Outlet::of(destination)? {
+        Outlet::Stream(file) => write(store, root, file, destination, compression, options),
+        Outlet::Socket(socket) => write(store, root, socket, destination, compression, options),
+        Outlet::File { path, mode } => {
+            let mut place = match Place::beside(&path) {
+                // The file itself may be writable all the same.
+                Err(Error::Io { source, .. }) if mode.is_some() && is_denial(&source) => {
+                    let file = overwrite(&path).map_err(Error::io("write", destination))?;
+                    return write(store, root, file, destination, compression, options);
+                }
+                place => place?,
+            };
+            let Target::File(file) = place.target() else { return Err(not_a_file(destination)) };
+            if let Some(mode) = mode {
+                file.set_permissions(Permissions::from_mode(mode)).map_err(Error::io("write", destination))?;
+            }
+            let exported = write(store, root, file, destination, compression, options)?;
+            match place.replace() {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    copy(place.target(), &path).map_err(Error::io("write", destination))?;
+                }
+                outcome => outcome.map_err(Error::io("write", destination))?,
+            }
+            Ok(exported)
+        }
+    }
+}
+
+fn write<S: Blockstore + ?Sized>(
+    store: &S,
+    root: Cid,
+    to: impl Write,
+    destination: &Path,
+    compression: Compression,
+    options: &ExportOptions<'_>,
+) -> Result<Exported> {
+    let failed = || Error::io("write", destination);
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, to);
+    let exported = match compression {
+        Compression::None => export_tar(store, root, &mut out, options)?,
+        Compression::Gzip => {
+            let mut encoder = GzEncoder::new(&mut out, flate2::Compression::default());
+            let exported = export_tar(store, root, &mut encoder, options)?;
+            encoder.finish().map_err(failed())?;
+            exported
+        }
+        Compression::Zstd => {
+            let mut encoder = zstd::Encoder::new(&mut out, ZSTD_LEVEL).map_err(failed())?;
+            encoder.include_checksum(true).map_err(failed())?;
+            let exported = export_tar(store, root, &mut encoder, options)?;
+            encoder.finish().map_err(failed())?;
+            exported
+        }
+    };
+    out.flush().map_err(failed())?;
+    Ok(exported)
+}
+
+/// What a path leads to.
+enum Outlet {
+    /// A device or pipe.
+    Stream(File),
+    /// A socket that a process listens on.
+    Socket(UnixStream),
+    /// A regular file, with its mode, or a place where nothing is.
+    File { path: PathBuf, mode: Option<u32> },
+}
+
+impl Outlet {
+    fn of(destination: &Path) -> Result<Self> {
+        let metadata = match fs::metadata(destination) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let path = target_of(destination).map_err(Error::io("read", destination))?;
+                return Ok(Self::File { path, mode: None });
+            }
+            Err(error) => return Err(Error::io("read", destination)(error)),
+        };
+        let kind = metadata.file_type();
+        if kind.is_dir() {
+            return Err(not_a_file(destination));
+        }
+        if kind.is_file() {
+            let path = fs::canonicalize(destination).map_err(Error::io("read", destination))?;
+            return Ok(Self::File { path, mode: Some(metadata.permissions().mode() & 0o7777) });
+        }
+        if kind.is_socket() {
+            let socket = UnixStream::connect(destination).map_err(Error::io("connect to", destination))?;
+            return Ok(Self::Socket(socket));
+        }
+        open_stream(destination, kind.is_fifo()).map(Self::Stream).map_err(Error::io("open", destination))
+    }
+}
+
+fn not_a_file(destination: &Path) -> Error {
+    Error::io("write", destination)(io::ErrorKind::IsADirectory.into())
+}
+
+/// Opens a device or pipe. A pipe that no process reads is an error: who asked may be gone, and waiting has no end then.
+fn open_stream(path: &Path, is_pipe: bool) -> io::Result<File> {
+    let flags = if is_pipe { OFlags::NONBLOCK } else { OFlags::empty() };
+    let file = OpenOptions::new().write(true).custom_flags(flags.bits() as i32).open(path)?;
+    if is_pipe {
+        fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    }
+    Ok(file)
+}
+
+/// Where a path leads whose last name is missing, or is a symlink to what is missing.
+fn target_of(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        match fs::read_link(&path) {
+            Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target),
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(io::Error::other("too many symlinks"))
+}
+
+fn is_denial(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
+fn overwrite(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).truncate(true).open(path)
+}
+
+/// A file that is a mount point cannot be replaced by a rename.
+fn copy(from: &Target, to: &Path) -> io::Result<()> {
+    let Target::File(file) = from else { return Err(io::ErrorKind::IsADirectory.into()) };
+    let mut file: &File = file;
+    file.rewind()?;
+    io::copy(&mut file, &mut overwrite(to)?).map(drop)
+}
