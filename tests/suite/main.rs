@@ -10,6 +10,7 @@ mod gone;
 mod interop_kubo;
 mod interop_rust_ipfs;
 mod ipns;
+mod key_types;
 mod kubo_blocks;
 mod kubo_peers;
 mod mirror;

@@ -5,7 +5,7 @@
 //! something fails: in a test that is the report.
 
 #[path = "kubo/binary.rs"]
-mod binary;
+pub(crate) mod binary;
 #[path = "kubo/config.rs"]
 mod config;
 
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-pub(crate) use self::config::{Import, Options, Routing};
+pub(crate) use self::config::{Import, Key, Options, Routing, Security};
 
 /// How long a daemon may take until it says that it is ready; a loaded machine needs a multiple of the usual second.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
@@ -54,7 +54,11 @@ impl Kubo {
         }
         .unwrap_or_else(|error| panic!("cannot create a directory for Kubo: {error}"));
         let profiles = format!("--profile=test,{}", options.import.profile());
-        expect_success(&["init", &profiles], ipfs(home.path(), &options.prefix).args(["init", &profiles]).output());
+        let mut init = vec!["init", &profiles];
+        if let Key::Rsa = options.key {
+            init.push("--algorithm=rsa");
+        }
+        expect_success(&init, ipfs(home.path(), &options.prefix).args(&init).output());
         config::rewrite(&repository(home.path()).join("config"), options);
 
         let mut daemon = ipfs(home.path(), &options.prefix);
@@ -101,6 +105,12 @@ impl Kubo {
     pub(crate) fn tcp_addr(&self) -> &str {
         let tcp = self.addresses.iter().find(|address| address.contains("/tcp/"));
         tcp.expect("every Kubo of these tests listens on TCP")
+    }
+
+    /// Returns the first address over QUIC, for a node that listens on it.
+    pub(crate) fn quic_addr(&self) -> &str {
+        let quic = self.addresses.iter().find(|address| address.contains("/quic-v1/"));
+        quic.expect("this Kubo listens on QUIC")
     }
 
     /// Returns what the daemon wrote to stdout and stderr so far.

@@ -36,8 +36,13 @@ impl Node {
 
     /// A node of this configuration, on loopback.
     pub(crate) async fn start_as(config: Config) -> Self {
+        Self::start_on(&["/ip4/127.0.0.1/tcp/0"], config).await
+    }
+
+    /// A node of this configuration that listens on these addresses.
+    pub(crate) async fn start_on(addresses: &[&str], config: Config) -> Self {
         let home = TempDir::new().unwrap();
-        let listen_addresses = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
+        let listen_addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
         Self::open(home, Config { listen_addresses, mdns: false, ..config }).await
     }
 
@@ -128,6 +133,10 @@ impl Node {
 
     pub(crate) async fn fetch(&self, target: &str, to: &Path) -> Fetched {
         self.try_fetch(target, FetchTo::Path(to.to_owned()), PATIENCE).await.unwrap()
+    }
+
+    pub(crate) async fn fetch_within(&self, target: &str, to: &Path, timeout: Duration) -> Fetched {
+        self.try_fetch(target, FetchTo::Path(to.to_owned()), timeout).await.unwrap()
     }
 
     pub(crate) async fn fetch_tar(&self, target: &str, to: &Path) -> Fetched {

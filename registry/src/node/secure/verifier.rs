@@ -134,6 +134,30 @@ mod tests {
         check(&CertificateDer::from(b"no certificate".to_vec()), &[]).unwrap_err();
     }
 
+    /// The test vectors of libp2p's TLS specification (`libp2p/specs`, `tls/tls.md`), in its order.
+    #[test]
+    fn certificates_of_all_key_types_are_read_as_the_specification_says() {
+        for (certificate, peer) in [
+            (&include_bytes!("vectors/ed25519.der")[..], "12D3KooWM6CgA9iBFZmcYAHA6A2qvbAxqfkmrYiRQuz3XEsk4Ksv"),
+            (include_bytes!("vectors/ecdsa.der"), "QmfXbAwNjJLXfesgztEHe8HwgVDCMMpZ9Eax1HYq6hn9uE"),
+            (include_bytes!("vectors/secp256k1.der"), "16Uiu2HAkutTMoTzDw1tCvSRtu6YoixJwS46S1ZFxW8hSx9fWHiPs"),
+        ] {
+            let certificate = CertificateDer::from(certificate);
+            check(&certificate, &[]).unwrap_or_else(|error| panic!("{peer}: {error}"));
+            assert_eq!(certificate::parse(&certificate).unwrap().peer_id().to_string(), peer);
+        }
+        // The key that it names has not signed it.
+        check(&CertificateDer::from(&include_bytes!("vectors/mismatch.der")[..]), &[]).unwrap_err();
+    }
+
+    #[test]
+    fn a_certificate_of_every_key_type_that_this_node_can_make_is_taken() {
+        for key in [Keypair::generate_ed25519(), Keypair::generate_secp256k1(), Keypair::generate_ecdsa()] {
+            let (certificate, _) = certificate::generate(&key).unwrap();
+            check(&certificate, &[]).unwrap();
+        }
+    }
+
     /// What is not signed for (unused bits) may change; who the peer is may not.
     #[test]
     fn a_certificate_that_was_changed_names_nobody_else() {

@@ -141,7 +141,7 @@ fn pinned_version(module: &Path) -> String {
 
 /// Returns cargo's target directory: the nearest one above the running program that cargo marked as a cache, or, where
 /// somebody else made it, that cargo keeps its notes in.
-fn target_directory() -> PathBuf {
+pub(crate) fn target_directory() -> PathBuf {
     let program = env::current_exe().expect("a running program has a path");
     program
         .ancestors()

@@ -40,11 +40,35 @@ pub(crate) enum Routing {
     AminoClient { bootstrap: Vec<String> },
 }
 
+/// The key of a Kubo node.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Key {
+    /// What `ipfs init` makes: ed25519.
+    #[default]
+    Ed25519,
+    /// What `ipfs init --algorithm=rsa` makes.
+    Rsa,
+    /// This one, which `ipfs init` cannot make: the peer id, and the private key as in Kubo's configuration (base64).
+    Given { peer_id: String, private: String },
+}
+
+/// What secures the TCP connections of a Kubo node.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Security {
+    /// TLS or Noise, as both sides like.
+    #[default]
+    Both,
+    Tls,
+    Noise,
+}
+
 /// What a test may choose about a Kubo node.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) import: Import,
     pub(crate) routing: Routing,
+    pub(crate) key: Key,
+    pub(crate) security: Security,
     /// Listen on QUIC beside TCP.
     pub(crate) quic: bool,
     /// Where the repository is created; the system's temporary directory when `None`.
@@ -60,6 +84,8 @@ impl Default for Options {
         Self {
             import: Import::default(),
             routing: Routing::default(),
+            key: Key::default(),
+            security: Security::default(),
             quic: false,
             directory: None,
             address: Ipv4Addr::LOCALHOST,
@@ -112,6 +138,15 @@ fn apply(config: &mut Value, options: &Options) {
     ];
     for (pointer, value) in settings {
         set(config, pointer, value);
+    }
+    match options.security {
+        Security::Both => {}
+        Security::Tls => set(config, "/Swarm/Transports/Security/Noise", json!(false)),
+        Security::Noise => set(config, "/Swarm/Transports/Security/TLS", json!(false)),
+    }
+    if let Key::Given { peer_id, private } = &options.key {
+        set(config, "/Identity/PeerID", json!(peer_id));
+        set(config, "/Identity/PrivKey", json!(private));
     }
 }
 
