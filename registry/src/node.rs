@@ -12,6 +12,7 @@ pub mod bitswap;
 pub mod blocks;
 mod command;
 mod direct;
+mod frames;
 mod handle;
 mod names;
 mod pace;

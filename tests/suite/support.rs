@@ -3,6 +3,7 @@
 pub(crate) mod crates;
 pub(crate) mod dns;
 pub(crate) mod gnu_tar;
+pub(crate) mod helia;
 pub(crate) mod kubo;
 pub(crate) mod nodes;
 pub(crate) mod proxy;

@@ -18,11 +18,12 @@ use libp2p::{
     },
     dns,
     identity::Keypair,
-    noise, quic, tcp, yamux,
+    noise, quic, tcp,
 };
 
 use super::{
     direct::{self, Handover},
+    frames::Multiplexer,
     secure::{self, Insecure, Secured, Tls},
     socket::Socket,
 };
@@ -54,7 +55,7 @@ pub(super) fn tcp(identity: &Keypair, tls: Tls, handover: Handover) -> Result<Tr
         .map(|stream, _| Socket::new(stream))
         .upgrade(Version::V1Lazy)
         .authenticate(security)
-        .multiplex(yamux::Config::default())
+        .multiplex(Multiplexer::default())
         .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)))
         .boxed())
 }
