@@ -23,8 +23,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "discovery by the DHT",
         file: "registry/src/node/behaviour.rs",
-        find: "if dht == Dht::Ggen && config.dht_server_mode { kad::Mode::Server }",
-        replace: "if dht == Dht::Ggen && config.dht_server_mode { kad::Mode::Client }",
+        find: "if dht != Dht::Ipfs && config.dht_server_mode { kad::Mode::Server }",
+        replace: "if dht != Dht::Ipfs && config.dht_server_mode { kad::Mode::Client }",
         noticed_by: &["network::test_discover_peers_via_dht"],
     },
     Mutation {

@@ -89,6 +89,19 @@ pub(crate) fn is_plausible(told: &Multiaddr, seen_from: Option<Scope>) -> bool {
     }
 }
 
+/// Returns the addresses under which the DHT of the local network knows a peer: those of private and loopback ranges, and
+/// none of a peer that was not seen at one.
+pub(crate) fn local_addresses(told: &[Multiaddr], seen_from: Option<Scope>) -> Vec<Multiaddr> {
+    if !seen_from.is_some_and(is_local) {
+        return Vec::new();
+    }
+    told.iter().filter(|address| scope(address).is_some_and(is_local)).cloned().collect()
+}
+
+fn is_local(scope: Scope) -> bool {
+    scope < Scope::Public
+}
+
 /// Says whether a node serves the IPFS DHT: when it is known to be reachable from the internet, or when all its
 /// bootstrap nodes and all the peers it is connected to are on this machine or this network, which is then an IPFS
 /// network of its own. Behind a NAT of the public network it stays a client and pollutes nobody's routing table.
@@ -195,6 +208,15 @@ mod tests {
     fn a_peer_cannot_make_us_dial_a_name() {
         assert!(!is_plausible(&address("/dns4/router.local/tcp/80"), Some(Scope::Loopback)));
         assert!(!is_plausible(&address("/dnsaddr/x.io"), Some(Scope::Public)));
+    }
+
+    #[test]
+    fn the_dht_of_the_local_network_knows_only_local_addresses_of_local_peers() {
+        let told = ["/ip4/127.0.0.1/tcp/1", "/ip4/10.1.2.3/tcp/1", "/ip4/8.8.8.8/tcp/1"].map(address);
+        assert_eq!(local_addresses(&told, Some(Scope::Loopback)), told[..2]);
+        assert_eq!(local_addresses(&told, Some(Scope::Private)), told[..2]);
+        assert_eq!(local_addresses(&told, Some(Scope::Public)), []);
+        assert_eq!(local_addresses(&told, None), []);
     }
 
     #[test]

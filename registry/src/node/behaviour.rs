@@ -16,6 +16,8 @@ use libp2p::{
 use super::{
     StartError, bitswap, blocks,
     direct::{self, Directs},
+    idle::IdleStreams,
+    kept,
     names::configuration,
     reach::{Doubted, Reach},
     records::RecordStore,
@@ -28,6 +30,8 @@ use crate::Config;
 
 /// Kademlia of the public IPFS network (Amino).
 const IPFS_KAD: StreamProtocol = StreamProtocol::new("/ipfs/kad/1.0.0");
+/// Kademlia of the nodes of one local network, as Kubo speaks it beside the public one.
+const LAN_KAD: StreamProtocol = StreamProtocol::new("/ipfs/lan/kad/1.0.0");
 /// Our own Kademlia, which carries package records.
 const GGEN_KAD: StreamProtocol = StreamProtocol::new("/ggen/kad/1.0.0");
 /// Name and version told to others.
@@ -37,7 +41,7 @@ pub(crate) const AGENT: &str = concat!("ggen/", env!("CARGO_PKG_VERSION"));
 const KAD_PARALLELISM: NonZeroUsize = NonZeroUsize::new(10).expect("10 is not zero");
 /// How long provider and value records live (Amino).
 const RECORD_TTL: Duration = Duration::from_secs(48 * 3600);
-/// Largest message accepted on the IPFS DHT, in bytes.
+/// Largest message accepted on the two DHTs of IPFS nodes, in bytes.
 const IPFS_KAD_PACKET_BYTES: usize = 1 << 20;
 /// Largest message accepted on the ggen DHT, in bytes: a full set of claims and the peers around it.
 const GGEN_KAD_PACKET_BYTES: usize = 1 << 20;
@@ -47,12 +51,15 @@ const KAD_REFRESH: Duration = Duration::from_secs(600);
 pub(crate) const GOSSIP_BYTES: usize = 64 << 10;
 /// How long an announcement that was judged may wait for the stream of a peer that it is passed on to, before it is dropped.
 const GOSSIP_PATIENCE: Duration = Duration::from_secs(5);
-/// A connection that nothing uses is kept this long.
+/// A connection that nothing uses is kept this long, unless its peer is one of those that are [kept](super::kept).
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 /// No new connection while the process takes more than this.
 const MEMORY_LIMIT_BYTES: usize = 1 << 30;
 /// Addresses of peers remembered from identify and lookups.
 const ADDRESS_CACHE_PEERS: usize = 1024;
+
+/// A DHT: what its lookups bring is doubted, and streams that wait for requests keep no connection.
+type Kademlia = IdleStreams<Doubted<kad::Behaviour<RecordStore>>>;
 
 /// All protocols of a node.
 #[derive(NetworkBehaviour)]
@@ -63,9 +70,11 @@ pub(crate) struct Behaviour {
     pub(crate) memory: memory_connection_limits::Behaviour,
     pub(crate) identify: Doubted<identify::Behaviour>,
     pub(crate) ping: ping::Behaviour,
-    pub(crate) ipfs_kad: Doubted<kad::Behaviour<RecordStore>>,
-    pub(crate) ggen_kad: Doubted<kad::Behaviour<RecordStore>>,
-    pub(crate) gossip: gossipsub::Behaviour,
+    pub(crate) kept: kept::Behaviour,
+    pub(crate) ipfs_kad: Kademlia,
+    pub(crate) lan_kad: Kademlia,
+    pub(crate) ggen_kad: Kademlia,
+    pub(crate) gossip: IdleStreams<gossipsub::Behaviour>,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
     pub(crate) bitswap: bitswap::Behaviour,
     pub(crate) blocks: blocks::Behaviour,
@@ -74,21 +83,24 @@ pub(crate) struct Behaviour {
     pub(crate) claim: requests::Behaviour,
 }
 
-/// Which of the two DHTs.
+/// Which of the DHTs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Dht {
     /// The public IPFS one, or a private one of the same protocol.
     Ipfs,
+    /// The one of the IPFS nodes of this local network: only peers that were seen at a private or loopback address.
+    Lan,
     /// Our own.
     Ggen,
 }
 
 impl Dht {
-    pub(crate) const BOTH: [Self; 2] = [Self::Ggen, Self::Ipfs];
+    pub(crate) const ALL: [Self; 3] = [Self::Ggen, Self::Ipfs, Self::Lan];
 
     pub(crate) fn protocol(self) -> StreamProtocol {
         match self {
             Self::Ipfs => IPFS_KAD,
+            Self::Lan => LAN_KAD,
             Self::Ggen => GGEN_KAD,
         }
     }
@@ -105,11 +117,13 @@ impl Behaviour {
             Treatment::Exempt => self.limits.bypass_peer_id(&peer),
             Treatment::Usual | Treatment::Refused => self.limits.remove_peer_id(&peer),
         }
+        self.kept.exempt(peer, treatment == Treatment::Exempt);
     }
 
     pub(crate) fn kad(&mut self, dht: Dht) -> &mut kad::Behaviour<RecordStore> {
         match dht {
             Dht::Ipfs => &mut self.ipfs_kad.inner,
+            Dht::Lan => &mut self.lan_kad.inner,
             Dht::Ggen => &mut self.ggen_kad.inner,
         }
     }
@@ -138,13 +152,25 @@ pub(crate) fn swarm(
     answers: bool,
     reach: &Reach,
 ) -> Result<Swarm<Behaviour>, StartError> {
+    idling(key, config, knowledge, answers, reach, IDLE_CONNECTION)
+}
+
+/// As [`swarm`], where a connection that nothing uses is closed after `idle`.
+fn idling(
+    key: Keypair,
+    config: &Config,
+    knowledge: Knowledge,
+    answers: bool,
+    reach: &Reach,
+    idle: Duration,
+) -> Result<Swarm<Behaviour>, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::Transport(error.to_string());
     let tls = Tls::new(&key).map_err(|error| failed(&error))?;
     let (handover, directs) = direct::handover(tls.clone());
     let (resolver, within) = (configuration(&config.dns_servers), config.timeouts.dial());
     let transport = transport::all(&key, tls, handover, resolver, within).map_err(|error| failed(&error))?;
     let behaviour = compose(&key, config, knowledge, directs, answers, reach)?;
-    let swarm = swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE_CONNECTION);
+    let swarm = swarm::Config::with_tokio_executor().with_idle_connection_timeout(idle);
     Ok(Swarm::new(transport, behaviour, key.public().to_peer_id(), swarm))
 }
 
@@ -175,9 +201,11 @@ fn compose(
         memory: memory_connection_limits::Behaviour::with_max_bytes(MEMORY_LIMIT_BYTES),
         identify: Doubted::new(identify::Behaviour::new(identify), reach.clone()),
         ping: ping::Behaviour::default(),
-        ipfs_kad: Doubted::new(kademlia(peer, Dht::Ipfs, IPFS_KAD_PACKET_BYTES, config), reach.clone()),
-        ggen_kad: Doubted::new(kademlia(peer, Dht::Ggen, GGEN_KAD_PACKET_BYTES, config), reach.clone()),
-        gossip: gossip(key, &gossipsub::IdentTopic::new(&config.packages_topic))?,
+        kept: kept::Behaviour::default(),
+        ipfs_kad: kademlia(peer, Dht::Ipfs, IPFS_KAD_PACKET_BYTES, config, reach),
+        lan_kad: kademlia(peer, Dht::Lan, IPFS_KAD_PACKET_BYTES, config, reach),
+        ggen_kad: kademlia(peer, Dht::Ggen, GGEN_KAD_PACKET_BYTES, config, reach),
+        gossip: IdleStreams::always(gossip(key, &gossipsub::IdentTopic::new(&config.packages_topic))?),
         mdns: mdns(peer, config)?.into(),
         bitswap: bitswap::Behaviour::knowing(Arc::clone(&store), bitswap::Config::default(), priors),
         blocks: blocks::Behaviour::new(blocks::Setup { store, lists, directs }),
@@ -189,10 +217,10 @@ fn compose(
 
 /// Amino's parameters, with the library's own record jobs off: the republisher does their work, with records that
 /// name no publisher (kad drops a record that comes back naming us).
-fn kademlia(peer: PeerId, dht: Dht, packet_bytes: usize, config: &Config) -> kad::Behaviour<RecordStore> {
-    // On the IPFS DHT the store itself judges what is put, before kad answers.
+fn kademlia(peer: PeerId, dht: Dht, packet_bytes: usize, config: &Config, reach: &Reach) -> Kademlia {
+    // On the DHTs of IPFS nodes the store itself judges what is put, before kad answers.
     let (store, inserts) = match dht {
-        Dht::Ipfs => (RecordStore::amino(peer), kad::StoreInserts::Unfiltered),
+        Dht::Ipfs | Dht::Lan => (RecordStore::amino(peer), kad::StoreInserts::Unfiltered),
         Dht::Ggen => (RecordStore::new(peer), kad::StoreInserts::FilterBoth),
     };
     let mut kad = kad::Config::new(dht.protocol());
@@ -208,10 +236,11 @@ fn kademlia(peer: PeerId, dht: Dht, packet_bytes: usize, config: &Config) -> kad
         .set_periodic_bootstrap_interval(Some(KAD_REFRESH))
         .set_kbucket_inserts(kad::BucketInserts::Manual)
         .set_max_packet_size(packet_bytes);
-    let mode = if dht == Dht::Ggen && config.dht_server_mode { kad::Mode::Server } else { kad::Mode::Client };
+    // Whether the node serves the public DHT is decided later, by its addresses and its peers'.
+    let mode = if dht != Dht::Ipfs && config.dht_server_mode { kad::Mode::Server } else { kad::Mode::Client };
     let mut behaviour = kad::Behaviour::with_config(peer, store, kad);
     behaviour.set_mode(Some(mode));
-    behaviour
+    IdleStreams::between_requests(Doubted::new(behaviour, reach.clone()))
 }
 
 fn gossip(key: &Keypair, topic: &gossipsub::IdentTopic) -> Result<gossipsub::Behaviour, StartError> {
@@ -251,3 +280,6 @@ fn mdns(peer: PeerId, config: &Config) -> Result<Option<mdns::tokio::Behaviour>,
     }
     mdns::tokio::Behaviour::new(mdns::Config::default(), peer).map(Some).map_err(StartError::Mdns)
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,6 +146,8 @@ pub(crate) struct Snapshot {
     pub(crate) ggen_routing_peers: usize,
     /// Peers in the routing table of the IPFS DHT.
     pub(crate) ipfs_routing_peers: usize,
+    /// Peers in the routing table of the local network's IPFS DHT.
+    pub(crate) lan_routing_peers: usize,
     /// Somebody has connected to us since the start.
     pub(crate) was_visited: bool,
     /// What is known of the way from the internet to us.

@@ -32,7 +32,7 @@ pub(crate) enum Purpose {
     Put(Item),
 }
 
-/// The queries of both DHTs. Query ids are unique per DHT only.
+/// The queries of all DHTs. Query ids are unique per DHT only.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     queries: HashMap<(Dht, QueryId), Purpose>,

@@ -31,7 +31,7 @@ pub(crate) fn key(topic: &str) -> Vec<u8> {
 /// What the schedule is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// Peers in the routing tables: of our own DHT, and of the IPFS DHT, which is asked.
+    /// Peers in the routing tables: of our own DHT, and of the two IPFS DHTs, one of which is asked.
     Tables { ggen: usize, ipfs: usize },
     /// A lookup has ended.
     Ended,
@@ -42,7 +42,7 @@ pub(crate) enum Event {
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Ask the IPFS DHT who provides the key, and dial them.
+    /// Ask an IPFS DHT who provides the key, and dial them.
     LookUp,
 }
 

@@ -39,6 +39,13 @@ pub(crate) enum Item {
 }
 
 impl Item {
+    fn dht(&self) -> Dht {
+        match self {
+            Self::Provide(dht, _) => *dht,
+            Self::Record(_) | Self::Word(_) => Dht::Ggen,
+        }
+    }
+
     fn is_word(&self) -> bool {
         matches!(self, Self::Word(_))
     }
@@ -138,10 +145,11 @@ impl Republisher {
         self.schedule(item.clone(), now + pause, failures);
     }
 
-    /// Makes everything that reached nobody so far due at once: peers have appeared.
-    pub(crate) fn retry_failed(&mut self, now: Instant) {
-        let failed: Vec<_> =
-            self.entries.iter().filter(|(_, e)| e.failures > 0 && !e.under_way).map(|(i, _)| i.clone()).collect();
+    /// Makes everything of one DHT that reached no peer so far due at once: it has a new peer.
+    pub(crate) fn retry_failed(&mut self, dht: Dht, now: Instant) {
+        let failed =
+            self.entries.iter().filter(|(item, entry)| entry.failures > 0 && !entry.under_way && item.dht() == dht);
+        let failed: Vec<_> = failed.map(|(item, _)| item.clone()).collect();
         for item in failed {
             self.schedule(item, now, 1);
         }
@@ -207,7 +215,9 @@ mod tests {
         }
         assert_eq!(&pauses[..3], [Duration::ZERO, FIRST_RETRY, FIRST_RETRY * 2]);
         assert_eq!(pauses[11], LONGEST_RETRY);
-        republisher.retry_failed(now);
+        republisher.retry_failed(Dht::Lan, now);
+        assert_eq!(republisher.next_due(now), None, "a peer of another DHT is of no use");
+        republisher.retry_failed(Dht::Ggen, now);
         assert_eq!(republisher.next_due(now), Some(record("a")));
     }
 

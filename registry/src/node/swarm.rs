@@ -76,6 +76,8 @@ pub(crate) struct Driver {
     /// Who waits until listeners have named their addresses.
     openings: listen::Openings,
     dials: HashMap<ConnectionId, Dialler>,
+    /// Dials of bootstrap nodes.
+    entering: HashSet<ConnectionId>,
     /// Who waits until a connected peer has said what it speaks.
     greeting: HashMap<PeerId, Vec<oneshot::Sender<Result<PeerId, DialFailed>>>>,
     identified: HashSet<PeerId>,
@@ -172,6 +174,7 @@ impl Driver {
             acquainting: Vec::new(),
             openings: listen::Openings::default(),
             dials: HashMap::new(),
+            entering: HashSet::new(),
             greeting: HashMap::new(),
             identified: HashSet::new(),
             dialled: HashMap::new(),
@@ -333,6 +336,7 @@ impl Driver {
     fn on_behaviour_event(&mut self, event: BehaviourEvent) {
         match event {
             BehaviourEvent::IpfsKad(event) => self.on_kad_event(Dht::Ipfs, event),
+            BehaviourEvent::LanKad(event) => self.on_kad_event(Dht::Lan, event),
             BehaviourEvent::GgenKad(event) => self.on_kad_event(Dht::Ggen, event),
             BehaviourEvent::Identify(event) => self.on_identify(event),
             BehaviourEvent::Gossip(event) => self.on_gossip(event),
@@ -354,8 +358,8 @@ impl Driver {
             gossipsub::Event::Message { propagation_source, message_id, message } => {
                 (propagation_source, message_id, message)
             }
-            gossipsub::Event::Subscribed { peer_id: peer, .. }
-            | gossipsub::Event::Unsubscribed { peer_id: peer, .. } => return self.tell(Sighting::Follows { peer }),
+            gossipsub::Event::Subscribed { peer_id: peer, .. } => return self.on_follower(peer, true),
+            gossipsub::Event::Unsubscribed { peer_id: peer, .. } => return self.on_follower(peer, false),
             _ => return,
         };
         let id = GossipId { message: message_id, from: propagation_source };
@@ -363,6 +367,11 @@ impl Driver {
         if self.gossip.try_send(gossip).is_err() {
             self.judge(&id, Verdict::Ignore);
         }
+    }
+
+    fn on_follower(&mut self, peer: PeerId, follows: bool) {
+        self.swarm.behaviour_mut().kept.follows(peer, follows);
+        self.tell(Sighting::Follows { peer });
     }
 
     fn on_bitswap(&mut self, event: bitswap::Event) {
@@ -432,7 +441,7 @@ impl Driver {
     }
 
     fn on_housekeeping(&mut self, now: Instant) {
-        for dht in Dht::BOTH {
+        for dht in Dht::ALL {
             self.kad(dht).store_mut().expire(now);
         }
         for (dht, query) in self.pending.abandoned() {
@@ -448,6 +457,7 @@ impl Driver {
         let serves_ggen_dht = self.kad(Dht::Ggen).mode() == Mode::Server;
         let ggen_routing_peers = self.routing_peers(Dht::Ggen);
         let ipfs_routing_peers = self.routing_peers(Dht::Ipfs);
+        let lan_routing_peers = self.routing_peers(Dht::Lan);
         Snapshot {
             listen_addresses: self.swarm.listeners().cloned().collect(),
             external_addresses: self.swarm.external_addresses().cloned().collect(),
@@ -455,6 +465,7 @@ impl Driver {
             followers: self.followers(),
             ggen_routing_peers,
             ipfs_routing_peers,
+            lan_routing_peers,
             was_visited: self.was_visited,
             nat: addresses::nat(self.was_visited_publicly, self.observed.values(), self.swarm.listeners()),
             serves_ggen_dht,
@@ -525,7 +536,7 @@ impl Driver {
     }
 
     fn provide(&mut self, key: &[u8], now: Instant) {
-        for dht in Dht::BOTH {
+        for dht in Dht::ALL {
             self.republisher.add(Item::Provide(dht, key.to_vec()), now);
         }
         self.republish(now);

@@ -179,11 +179,11 @@ fn bootstrap(configured: usize, connected: &[String], failed: &[FailedAddress]) 
 
 /// Whether names can be looked up.
 fn dht(snapshot: &Snapshot, topic: &str) -> Stage {
-    let (ggen, ipfs) = (snapshot.ggen_routing_peers, snapshot.ipfs_routing_peers);
+    let (ggen, ipfs) = (snapshot.ggen_routing_peers, snapshot.ipfs_routing_peers + snapshot.lan_routing_peers);
     if ggen > 0 {
         let mode = if snapshot.serves_ggen_dht { "server" } else { "client" };
         let detail = format!(
-            "{} in the routing table, {ipfs} in that of the IPFS DHT; this node is a {mode}",
+            "{} in the routing table, {ipfs} in those of the IPFS DHTs; this node is a {mode}",
             count(ggen as u64, "peer")
         );
         return Stage::fine("dht", detail);

@@ -65,10 +65,19 @@ impl Driver {
     }
 
     fn dial_bootstrap_node(&mut self, target: Target) {
+        if let Some(peer) = target.peer {
+            self.swarm.behaviour_mut().kept.name(peer);
+        }
         let Some(options) = dial_options(&target, PeerCondition::DisconnectedAndNotDialing) else { return };
-        if let Err(error) = self.swarm.dial(options) {
-            let addresses = &target.addresses;
-            tracing::debug!(target: "ggen_marketplace::backend::p2p", ?addresses, %error, "bootstrap node not dialled");
+        let id = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => {
+                self.entering.insert(id);
+            }
+            Err(error) => {
+                let addresses = &target.addresses;
+                tracing::debug!(target: "ggen_marketplace::backend::p2p", ?addresses, %error, "bootstrap node not dialled");
+            }
         }
     }
 
@@ -79,13 +88,15 @@ impl Driver {
         self.reach.set(nearest);
     }
 
-    /// Says to the IPFS DHT from now on that this node is of its network. A node that listens on nothing does not: nobody
+    /// Says to the IPFS DHTs from now on that this node is of its network. A node that listens on nothing does not: nobody
     /// who looks for others could dial it.
     pub(super) fn provide_rendezvous(&mut self, now: Instant) {
         if let Some(Meeting { key, is_provided, .. }) = &mut self.meeting
             && !std::mem::replace(is_provided, true)
         {
-            self.republisher.add(Item::Provide(Dht::Ipfs, key.clone()), now);
+            for dht in [Dht::Ipfs, Dht::Lan] {
+                self.republisher.add(Item::Provide(dht, key.clone()), now);
+            }
         }
     }
 
@@ -95,8 +106,10 @@ impl Driver {
         let Some(Meeting { key, schedule, .. }) = &mut self.meeting else { return };
         let Some(Action::LookUp) = schedule.on(event, now, jitter) else { return };
         let key = RecordKey::from(key.clone());
-        let id = self.kad(Dht::Ipfs).get_providers(key);
-        self.pending.add(Dht::Ipfs, id, Purpose::Rendezvous);
+        // In a local network without the public one, only its own DHT has anybody to ask.
+        let dht = if self.routing_peers(Dht::Ipfs) > 0 { Dht::Ipfs } else { Dht::Lan };
+        let id = self.kad(dht).get_providers(key);
+        self.pending.add(dht, id, Purpose::Rendezvous);
         tracing::debug!(target: "ggen_marketplace::backend::p2p", "looking for others of this network");
     }
 
@@ -107,7 +120,8 @@ impl Driver {
             return;
         }
         let is_alone = self.swarm.connected_peers().next().is_none();
-        let [ggen, ipfs] = [Dht::Ggen, Dht::Ipfs].map(|dht| if is_alone { 0 } else { self.routing_peers(dht) });
+        let mut count = |dht| if is_alone { 0 } else { self.routing_peers(dht) };
+        let (ggen, ipfs) = (count(Dht::Ggen), count(Dht::Ipfs) + count(Dht::Lan));
         self.acquainting.retain(|waiting| !waiting.is_closed());
         if ggen > 0 {
             for reply in self.acquainting.drain(..) {

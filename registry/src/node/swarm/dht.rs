@@ -1,4 +1,4 @@
-//! What the driver does about the two DHTs: lookups, announcements, and records that others offer.
+//! What the driver does about the DHTs: lookups, announcements, and records that others offer.
 
 use std::{
     convert::Infallible,
@@ -44,13 +44,13 @@ pub(crate) struct Admission {
 
 impl Driver {
     pub(super) fn find_providers(&mut self, key: &[u8], found: &mpsc::Sender<PeerId>) {
-        for dht in Dht::BOTH {
+        for dht in Dht::ALL {
             self.find_providers_on(dht, key, found.clone());
         }
     }
 
     pub(super) fn try_providers(&mut self, key: &[u8], tried: &mpsc::Sender<Tried>) {
-        for dht in Dht::BOTH {
+        for dht in Dht::ALL {
             self.dht_walks += 1;
             let id = self.kad(dht).get_providers(RecordKey::from(key.to_vec()));
             self.pending.add(dht, id, Purpose::Trial(tried.clone()));
@@ -72,7 +72,7 @@ impl Driver {
     /// Those who are asked on the way are connected to, and so come into the routing table.
     pub(super) fn explore(&mut self, done: &mpsc::Sender<Infallible>) {
         let me = *self.swarm.local_peer_id();
-        for dht in Dht::BOTH {
+        for dht in Dht::ALL {
             let id = self.kad(dht).get_closest_peers(me);
             self.pending.add(dht, id, Purpose::Explore { _done: done.clone() });
         }
@@ -100,7 +100,7 @@ impl Driver {
 
     /// Announces a key no more. Those who were told forget it when its time is up.
     pub(super) fn withdraw(&mut self, key: &[u8]) {
-        for dht in Dht::BOTH {
+        for dht in Dht::ALL {
             self.republisher.remove(&Item::Provide(dht, key.to_vec()));
             self.kad(dht).stop_providing(&RecordKey::from(key.to_vec()));
         }
@@ -158,7 +158,7 @@ impl Driver {
             }
             kad::Event::RoutingUpdated { is_new_peer: true, .. } => {
                 let now = Instant::now();
-                self.republisher.retry_failed(now);
+                self.republisher.retry_failed(dht, now);
                 self.count_peers(now);
             }
             _ => {}

@@ -11,7 +11,7 @@ use libp2p::{Multiaddr, Swarm, TransportError, core::transport::ListenerId, swar
 use tokio::sync::oneshot;
 
 use super::Driver;
-use crate::node::{StartError, behaviour::Behaviour};
+use crate::node::{StartError, behaviour::Behaviour, port};
 
 /// How long a listener may take to name its first address: an interface may have none.
 const FIRST_ADDRESS: Duration = Duration::from_secs(5);
@@ -22,6 +22,7 @@ pub(crate) async fn listen(
     swarm: &mut Swarm<Behaviour>,
     addresses: &[Multiaddr],
 ) -> Result<Vec<Multiaddr>, StartError> {
+    check_ports(swarm, addresses)?;
     let mut waiting = HashMap::new();
     for address in addresses {
         waiting.insert(open(swarm, address)?, address.clone());
@@ -47,6 +48,17 @@ pub(crate) async fn listen(
         Ok(Err(error)) => Err(error),
         Ok(Ok(())) | Err(_) => Ok(swarm.listeners().cloned().collect()),
     }
+}
+
+/// Fails if another program listens at one of `addresses`. This node may listen on one port at several addresses.
+fn check_ports(swarm: &Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result<(), StartError> {
+    let own: HashSet<u16> = swarm.listeners().filter_map(port::of).collect();
+    for address in addresses.iter().filter(|address| port::of(address).is_none_or(|port| !own.contains(&port))) {
+        if let Err(error) = port::check(address) {
+            return Err(StartError::Listen { address: address.clone(), reason: error.to_string() });
+        }
+    }
+    Ok(())
 }
 
 fn open(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<ListenerId, StartError> {
@@ -159,6 +171,11 @@ impl Openings {
 impl Driver {
     /// Opens listeners on all of `addresses`, or on none.
     pub(super) fn listen(&mut self, addresses: &[Multiaddr], reply: Reply) {
+        if let Err(error) = check_ports(&self.swarm, addresses) {
+            // An asker that no longer waits needs no answer.
+            let _unasked = reply.send(Err(error));
+            return;
+        }
         let mut listeners = HashMap::new();
         for address in addresses {
             match open(&mut self.swarm, address) {

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Dialler, Driver};
 use crate::node::{
-    addresses::{MAX_ADDRESSES_PER_PEER, Scope, is_plausible, scope, split_peer},
+    addresses::{MAX_ADDRESSES_PER_PEER, Scope, is_plausible, local_addresses, scope, split_peer},
     behaviour::Dht,
     command::{DialFailed, Tried},
     names::Target,
@@ -89,6 +89,9 @@ impl Driver {
         self.tell_met();
         self.choose_ipfs_mode();
         self.choose_reach();
+        if self.entering.remove(&connection) {
+            self.swarm.behaviour_mut().kept.name(peer);
+        }
         match self.dials.remove(&connection) {
             Some(Dialler::Asker(reply)) => self.greet(peer, reply),
             Some(Dialler::Trial(peer, tried)) => tell(&tried, peer, Ok(())),
@@ -96,8 +99,9 @@ impl Driver {
         }
     }
 
-    /// Answers once the peer has said what it speaks.
+    /// Answers a caller who has named the peer, once the peer has said what it speaks.
     fn greet(&mut self, peer: PeerId, reply: oneshot::Sender<Result<PeerId, DialFailed>>) {
+        self.swarm.behaviour_mut().kept.name(peer);
         if self.identified.contains(&peer) {
             // An asker that no longer waits needs no answer.
             let _unasked = reply.send(Ok(peer));
@@ -129,6 +133,7 @@ impl Driver {
     }
 
     pub(super) fn on_dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
+        self.entering.remove(&connection);
         let failed = || DialFailed(plain(error));
         match self.dials.remove(&connection) {
             Some(Dialler::Asker(reply)) => {
@@ -160,7 +165,11 @@ impl Driver {
         let told = info.listen_addrs.iter().filter(|address| is_plausible(address, seen_from));
         let addresses: Vec<_> = told.take(MAX_ADDRESSES_PER_PEER).cloned().collect();
         self.tell(Sighting::Introduced { peer: peer_id, agent: info.agent_version, addresses: addresses.clone() });
-        for dht in Dht::BOTH.into_iter().filter(|dht| info.protocols.contains(&dht.protocol())) {
+        for dht in Dht::ALL.into_iter().filter(|dht| info.protocols.contains(&dht.protocol())) {
+            let addresses = match dht {
+                Dht::Lan => local_addresses(&addresses, seen_from),
+                Dht::Ipfs | Dht::Ggen => addresses.clone(),
+            };
             for address in &addresses {
                 self.kad(dht).add_address(&peer_id, address.clone());
             }

@@ -354,6 +354,7 @@ fn snapshot() -> Snapshot {
         followers: 0,
         ggen_routing_peers: 1,
         ipfs_routing_peers: 1,
+        lan_routing_peers: 0,
         was_visited: false,
         nat: Nat::Unknown,
         serves_ggen_dht: true,
