@@ -32,6 +32,8 @@ const helia = await withBitswap(withLibp2pLight(createHeliaLight(), {
   transports: [tcp()],
   connectionEncrypters: [security()],
   streamMuxers: [yamux()],
+  // On a busy machine a ping may take longer than the monitor waits before it ends a connection.
+  connectionMonitor: { enabled: false },
   services: { identify: identify(), identifyPush: identifyPush() }
 })).start()
 const fs = unixfs(helia)
