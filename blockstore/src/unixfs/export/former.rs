@@ -12,7 +12,12 @@
 //!     8  xxh3-64 of everything before
 //! ```
 
-use std::{fs, io, path::Path};
+use std::{
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -81,7 +86,9 @@ impl Former {
             };
         };
         let beside = file.with_extension("partial");
-        fs::write(&beside, encode(entries))?;
+        // For its owner alone: it names files, and is written while the umask may be that of a caller.
+        let mut new = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        new.write_all(&encode(entries))?;
         fs::rename(&beside, file)
     }
 

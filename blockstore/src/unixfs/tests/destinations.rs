@@ -59,7 +59,7 @@ impl Place {
     /// A directory with one file, of which the store does not have the content.
     fn without_content(&self) -> Cid {
         let leaf = Block::raw(&b"never stored"[..]).unwrap();
-        let link = PbLink { cid: *leaf.cid(), name: b"file".to_vec().into(), tsize: 0 };
+        let link = PbLink { cid: *leaf.cid(), name: Some(b"file".to_vec().into()), tsize: Some(0) };
         let data = Some(UnixfsData::new(UnixfsKind::Directory).encode().into());
         let root = Block::dag_pb(PbNode { links: vec![link], data }.encode()).unwrap();
         self.store.put(&root).unwrap();
@@ -187,7 +187,7 @@ fn names_and_paths_of_the_longest_kind_are_written_anywhere() {
     let store = MemoryBlockstore::new();
     let leaf = Block::raw(&b"content"[..]).unwrap();
     let directory = |name: &str, cid| {
-        let link = PbLink { cid, name: name.as_bytes().to_vec().into(), tsize: 0 };
+        let link = PbLink { cid, name: Some(name.as_bytes().to_vec().into()), tsize: Some(0) };
         let data = Some(UnixfsData::new(UnixfsKind::Directory).encode().into());
         Block::dag_pb(PbNode { links: vec![link], data }.encode()).unwrap()
     };

@@ -17,7 +17,7 @@ use std::{
 
 use ggen_blockstore::Former;
 
-use crate::ops::remembered;
+use crate::{ops::remembered, private};
 
 /// Places that are remembered in a home, and what of them, in bytes: some hundred for each file.
 const MAX_PLACES: usize = 512;
@@ -78,7 +78,7 @@ impl Destinations {
         let path = fs::canonicalize(destination)?;
         match self {
             Self::Home { place, writes } => {
-                fs::create_dir_all(place)?;
+                private::make_directory(place)?;
                 former.save(&remembered::file_of(place, &path, ENDING))?;
                 if writes.fetch_add(1, Ordering::Relaxed).is_multiple_of(WRITES_PER_TIDYING) {
                     remembered::tidy(place, MAX_PLACES, MAX_BYTES)?;
