@@ -57,7 +57,7 @@ fn is_home_on_disk(directory: &Path) -> bool {
         if metadata.is_dir() {
             return Some(EntryKind::Directory);
         }
-        metadata.is_file().then(|| EntryKind::File { size: metadata.len(), executable: false })
+        metadata.is_file().then_some(EntryKind::File { size: metadata.len(), executable: false })
     };
     is_home(&look_up).is_some()
 }

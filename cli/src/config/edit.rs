@@ -30,7 +30,7 @@ pub(crate) fn set(file: &ConfigFile, key: &str, text: Option<&str>) -> Result<()
     // What is wrong already is reported with its line, before anything is changed.
     file::parse(&path, &before)?;
     let after = changed(&before, key, text)?;
-    let checked = file::parse(&path, &after).and_then(|values| super::valid(values));
+    let checked = file::parse(&path, &after).and_then(super::valid);
     checked
         .map_err(|failure| Failure { kind: ErrorKind::Usage, ..failure }.while_doing(format!("cannot set `{key}`")))?;
     replace(&path, &after).map_err(|cause| error::io("write configuration file", &path, &cause))

@@ -162,7 +162,7 @@ fn target_that_cannot_be_had() {
         ("acme/x@one", 2, "`one`"),
         ("Acme/x", 2, "`Acme`"),
         ("nobody/claims", 4, "nobody claims `nobody/claims`"),
-        (ABSENT, 5, "0 peers"),
+        (ABSENT, 5, "no peer is connected that could be asked"),
     ];
     for (target, code, part) in cases {
         refused(&bob, &["fetch", target, "--timeout", "1", "-o", "out"], code, &[part]);
@@ -220,7 +220,10 @@ fn home_in_use() {
     }
     drop(node);
 
-    // A command that works without a node holds the home as long as it runs.
+    // A command that works without a node holds the home as long as it runs, and is waited for as long as that is allowed.
+    home.configure(
+        "mdns = false\nlisten_addresses = [\"/ip4/127.0.0.1/tcp/0\"]\n\n[timeouts]\nhome_lock_seconds = 0\n",
+    );
     let lock = fs::File::create(home.path().join("lock")).unwrap();
     lock.try_lock().unwrap();
     fs::write(home.path().join("lock"), "4711\n").unwrap();

@@ -83,7 +83,7 @@ fn a_store_that_cannot_be_opened_is_the_first_stage() {
     home.p2p(&["search", "x", "--local"]).expect_code(0);
     let version = home.path().join("store/VERSION");
     assert!(version.exists());
-    fs::write(&version, "something else\n").unwrap();
+    fs::write(&version, "ggen-blockstore 99\nseed of a later version\n").unwrap();
     let diagnosis = doctor(&home, &[], 1);
     assert_eq!(names(&diagnosis), [("store".to_owned(), Some(false))]);
 }

@@ -215,9 +215,9 @@ fn publisher_is_warned_of_keys_versions_and_generated_directories() {
         "the version is 1.5.0, and gpack.toml, which is published as it is, says 1.0.0",
         "`web/node_modules` looks generated (1 file, 1 MB): a line `/web/node_modules/` in .ggenignore keeps it out",
     ];
-    let (_, warnings) = dry_run(&user, "pkg", &["--version", "1.5.0"]);
+    let (_, warnings) = dry_run(&user, "pkg", &["--version", "1.5.0", "--namespace", "acme"]);
     assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
-    let published = user.p2p(&["publish", "pkg", "--version", "1.5.0"]).expect_code(0);
+    let published = user.p2p(&["publish", "pkg", "--version", "1.5.0", "--namespace", "acme"]).expect_code(0);
     for (warning, expected) in warnings.iter().zip(expected) {
         assert!(warning.starts_with(expected), "{warning}");
         assert!(published.stderr.contains(&format!("warning: {expected}")), "{published:?}");

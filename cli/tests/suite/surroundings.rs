@@ -109,8 +109,11 @@ fn node_that_loses_its_terminal_ends_in_order_and_says_so() {
 
 #[test]
 fn command_that_loses_its_terminal_ends_as_one_that_is_interrupted_unless_nohup_started_it() {
-    let home = Home::new();
+    let (home, other) = (Home::new(), Home::new());
+    // With a peer that could have it, the command waits for what does not come.
+    let peer = other.start(&[]);
     let _node = home.start(&[]);
+    home.p2p(&["bootstrap", peer.address()]).expect_code(0);
     let cid = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy";
     let args = ["--format", "json", "--verbose", "marketplace", "p2p", "fetch", cid, "--timeout", "600"];
     let begin = |command: &mut Command| {

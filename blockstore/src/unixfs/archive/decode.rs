@@ -54,7 +54,7 @@ impl<'a> Input<'a> {
         let counted = Counted { reader: Cursor::new(magic).chain(reader), count: Arc::clone(&packed) };
         let buffered = BufReader::with_capacity(BUFFER_BYTES, counted);
         let reader: Box<dyn Read + 'a> = if gzip {
-            Box::new(Gzip::Member(GzDecoder::new(buffered)))
+            Box::new(Gzip { member: Some(GzDecoder::new(buffered)) })
         } else if zstd {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(buffered).map_err(damaged)?;
             decoder.window_log_max(MAX_ZSTD_WINDOW_LOG).map_err(damaged)?;
@@ -88,25 +88,25 @@ fn is_zstd(magic: &[u8]) -> bool {
 
 /// A gzip file: members one after the other, zeros between and after them (tapes and some writers pad with them, and
 /// gzip ignores them).
-enum Gzip<R> {
-    Member(GzDecoder<R>),
-    Ended,
+struct Gzip<R> {
+    /// The member being read; none once the file has ended.
+    member: Option<GzDecoder<R>>,
 }
 
 impl<R: BufRead> Read for Gzip<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let Self::Member(member) = self else { return Ok(0) };
+            let Some(member) = &mut self.member else { return Ok(0) };
             let length = member.read(buffer)?;
             if length > 0 || buffer.is_empty() {
                 return Ok(length);
             }
-            let Self::Member(member) = std::mem::replace(self, Self::Ended) else { return Ok(0) };
+            let Some(member) = self.member.take() else { return Ok(0) };
             let mut rest = member.into_inner();
             if !skip_zeros(&mut rest)? {
                 return Ok(0);
             }
-            *self = Self::Member(GzDecoder::new(rest));
+            self.member = Some(GzDecoder::new(rest));
         }
     }
 }

@@ -345,7 +345,7 @@ fn a_newer_schema_is_said_so_and_left_alone() {
     let path = home.path().join("catalog.db");
     drop(Catalog::open(&path).unwrap());
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    assert!(matches!(Catalog::open(&path), Err(CatalogError::Newer { found: 99, supported: 2, .. })));
+    assert!(matches!(Catalog::open(&path), Err(CatalogError::Newer { found: 99, supported: 3, .. })));
 }
 
 #[test]

@@ -126,7 +126,7 @@ fn in_pem(content: &[u8]) -> Option<&'static str> {
         let rest = &content[at + "PRIVATE KEY".len()..];
         let body = rest.strip_prefix(b"-----").or_else(|| rest.strip_prefix(b" BLOCK-----"))?;
         let body = &body[..find(body, END)?];
-        is_body(label, body).then(|| match label {
+        is_body(label, body).then_some(match label {
             "OPENSSH " => "a private SSH key",
             "PGP " => "a private OpenPGP key",
             _ => "a private key (PEM)",

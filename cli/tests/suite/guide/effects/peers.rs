@@ -75,7 +75,7 @@ pub(super) fn denies_a_peer(reader: &mut Reader, command: &str) {
 
 pub(super) fn resets_a_peer(reader: &mut Reader, command: &str) {
     let printed = reader.works(command);
-    assert!(printed.contains("denied   nobody"), "{printed}");
+    assert!(printed.contains("denied   none"), "{printed}");
 }
 
 /// Every address of it leads to the one node there is.
