@@ -12,6 +12,9 @@ use crate::mirror_rule::{MAX_RULES, MirrorRule};
 pub(crate) use range::check_rule;
 pub use range::{NumberRange, RULE_BYTES, RULE_VERSIONS};
 
+/// Topic of the public network of packages.
+pub(crate) const DEFAULT_TOPIC: &str = "/ggen/packages/v1";
+
 /// Everything a node can be told. The four fields of the seeds' `P2PConfig` stand at the top.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -85,7 +88,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             bootstrap_nodes: Vec::new(),
-            packages_topic: "/ggen/packages/v1".to_owned(),
+            packages_topic: DEFAULT_TOPIC.to_owned(),
             dht_server_mode: true,
             listen_addresses: vec!["/ip4/0.0.0.0/tcp/0".parse().expect("a literal address parses")],
             namespace: None,

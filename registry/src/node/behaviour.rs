@@ -12,6 +12,7 @@ use libp2p::{
     kad, mdns, memory_connection_limits, ping,
     swarm::{self, NetworkBehaviour, behaviour::toggle::Toggle},
 };
+use sha2::{Digest as _, Sha256};
 
 use super::{
     StartError, bitswap, blocks,
@@ -26,14 +27,18 @@ use super::{
     sighting::Treatment,
     transport,
 };
-use crate::Config;
+use crate::{Config, config::DEFAULT_TOPIC};
 
 /// Kademlia of the public IPFS network (Amino).
 const IPFS_KAD: StreamProtocol = StreamProtocol::new("/ipfs/kad/1.0.0");
 /// Kademlia of the nodes of one local network, as Kubo speaks it beside the public one.
 const LAN_KAD: StreamProtocol = StreamProtocol::new("/ipfs/lan/kad/1.0.0");
-/// Our own Kademlia, which carries package records.
+/// Our own Kademlia, which carries package records, in the public network of packages.
 const GGEN_KAD: StreamProtocol = StreamProtocol::new("/ggen/kad/1.0.0");
+/// What the topic of another network is hashed with for the name of its Kademlia.
+const NETWORK_DOMAIN: &[u8] = b"ggen:network:v1\0";
+/// Bytes of that hash in the name.
+const NETWORK_BYTES: usize = 8;
 /// Name and version told to others.
 pub(crate) const AGENT: &str = concat!("ggen/", env!("CARGO_PKG_VERSION"));
 
@@ -97,11 +102,19 @@ pub(crate) enum Dht {
 impl Dht {
     pub(crate) const ALL: [Self; 3] = [Self::Ggen, Self::Ipfs, Self::Lan];
 
-    pub(crate) fn protocol(self) -> StreamProtocol {
+    /// The protocol's name. One topic is one network: nodes of two networks may meet on a DHT of IPFS nodes, and must not
+    /// become part of each other's DHT of packages.
+    pub(crate) fn protocol(self, topic: &str) -> StreamProtocol {
         match self {
             Self::Ipfs => IPFS_KAD,
             Self::Lan => LAN_KAD,
-            Self::Ggen => GGEN_KAD,
+            Self::Ggen if topic == DEFAULT_TOPIC => GGEN_KAD,
+            Self::Ggen => {
+                let hash = Sha256::new().chain_update(NETWORK_DOMAIN).chain_update(topic).finalize();
+                let network: String = hash.iter().take(NETWORK_BYTES).map(|byte| format!("{byte:02x}")).collect();
+                StreamProtocol::try_from_owned(format!("{GGEN_KAD}/{network}"))
+                    .expect("a name that begins with a slash")
+            }
         }
     }
 }
@@ -223,7 +236,7 @@ fn kademlia(peer: PeerId, dht: Dht, packet_bytes: usize, config: &Config, reach:
         Dht::Ipfs | Dht::Lan => (RecordStore::amino(peer), kad::StoreInserts::Unfiltered),
         Dht::Ggen => (RecordStore::new(peer), kad::StoreInserts::FilterBoth),
     };
-    let mut kad = kad::Config::new(dht.protocol());
+    let mut kad = kad::Config::new(dht.protocol(&config.packages_topic));
     kad.set_parallelism(KAD_PARALLELISM)
         .set_query_timeout(config.timeouts.dht_query())
         .set_record_ttl(Some(RECORD_TTL))

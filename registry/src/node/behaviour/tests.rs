@@ -62,3 +62,13 @@ async fn a_connection_that_nothing_uses_is_closed_and_those_of_the_mesh_and_of_k
     let connected = tokio::time::timeout(PATIENCE, watched).await.expect("an idle connection is closed");
     assert_eq!(connected, [true, true]);
 }
+
+/// Nodes of two networks that met on a DHT of IPFS nodes shared one DHT of packages.
+#[test]
+fn each_topic_has_a_dht_of_packages_of_its_own() {
+    let name = |topic: &str| Dht::Ggen.protocol(topic).to_string();
+    assert_eq!(name("/ggen/packages/v1"), "/ggen/kad/1.0.0");
+    assert_eq!(name("/acme/packages"), "/ggen/kad/1.0.0/f6460d716438d582");
+    assert_ne!(name("/acme/packages"), name("/acme/packages2"));
+    assert_eq!(Dht::Ipfs.protocol("/acme/packages"), Dht::Ipfs.protocol("/ggen/packages/v1"));
+}

@@ -165,7 +165,10 @@ impl Driver {
         let told = info.listen_addrs.iter().filter(|address| is_plausible(address, seen_from));
         let addresses: Vec<_> = told.take(MAX_ADDRESSES_PER_PEER).cloned().collect();
         self.tell(Sighting::Introduced { peer: peer_id, agent: info.agent_version, addresses: addresses.clone() });
-        for dht in Dht::ALL.into_iter().filter(|dht| info.protocols.contains(&dht.protocol())) {
+        for dht in Dht::ALL {
+            if !self.kad(dht).protocol_names().iter().any(|name| info.protocols.contains(name)) {
+                continue;
+            }
             let addresses = match dht {
                 Dht::Lan => local_addresses(&addresses, seen_from),
                 Dht::Ipfs | Dht::Ggen => addresses.clone(),

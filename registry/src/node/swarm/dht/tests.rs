@@ -67,7 +67,7 @@ impl Amino {
             .unwrap()
             .with_behaviour(|key| {
                 let me = key.public().to_peer_id();
-                let config = kad::Config::new(Dht::Ipfs.protocol());
+                let config = kad::Config::new(Dht::Ipfs.protocol(""));
                 kad::Behaviour::with_config(me, MemoryStore::new(me), config)
             })
             .unwrap()
