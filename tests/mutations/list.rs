@@ -65,8 +65,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "discovery among many",
         file: "registry/src/node/swarm/peers.rs",
-        find: "filter(|dht| info.protocols.contains(&dht.protocol()))",
-        replace: "filter(|dht| !info.protocols.contains(&dht.protocol()))",
+        find: "protocol_names().iter().any(|name| info.protocols.contains(name))",
+        replace: "protocol_names().is_empty()",
         noticed_by: &["network::many_peers_find_each_other_and_all_of_their_packages"],
     },
     Mutation {
