@@ -4,13 +4,16 @@ use std::fs;
 
 use crate::support::{Home, check_human, package, refused};
 
+/// A CID that nothing has.
+const ABSENT: &str = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy";
 /// What is typed, the exit code, and what the answer must name.
-const MISTAKES: [(&[&str], i32, &[&str]); 18] = [
+const MISTAKES: [(&[&str], i32, &[&str]); 19] = [
     (&["status"], 4, &["no node is running", "ggen marketplace p2p start --daemon"]),
     (&["stop"], 4, &["no node is running", "to stop the node of another home", "--home DIR"]),
     (&["yank", "acme/http@1.0.0"], 4, &["has not published anything yet", "ggen marketplace p2p publish"]),
     (&["fetch", "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3"], 2, &["begins like a CID", "copy all of the CID"]),
     (&["fetch", "QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuv"], 2, &["begins like a CID", "copy all of the CID"]),
+    (&["info", ABSENT], 5, &["no peer is connected", "`fetch --provider ADDRESS`"]),
     (&["start", "--no-mdns", "--listen", "/ip4/192.0.2.7/tcp/0"], 1, &["no such address", "/ip4/0.0.0.0/tcp/4001"]),
     (&["publish", "./nowhere"], 1, &["nowhere", "a directory or tarball with a gpack.toml"]),
     (&["publish", "./empty"], 1, &["is not a package: it has no gpack.toml", "`name`, `version` and `description`"]),

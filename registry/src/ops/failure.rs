@@ -117,7 +117,7 @@ pub(crate) fn download(target: &Cid, error: DownloadError) -> Failure {
         DownloadError::NobodyConnected { ref subject } => {
             let attempted = subject.as_ref().map_or(attempted, |subject| format!("cannot fetch {}", subject.name));
             Failure::new(ErrorKind::TimedOut, format!("{attempted}: {error}")).hinted(
-                "connect to a peer with `ggen marketplace p2p bootstrap ADDRESS`, or name one that has it with `--provider \
+                "connect to a peer with `ggen marketplace p2p bootstrap ADDRESS`, or name one that has it with `fetch --provider \
                  ADDRESS`; `ggen marketplace p2p doctor` says why none is connected",
             )
         }

@@ -356,7 +356,7 @@ impl Operations {
         let failure = |more: &str| Failure::new(ErrorKind::NotFound, format!("nobody claims `{package}`{more}"));
         Ok(match known {
             Some((0, _)) => failure(" here, and no peer is connected that could be asked").hinted(
-                "`ggen marketplace p2p doctor` says why; `bootstrap ADDRESS` or `--provider ADDRESS` connects to one",
+                "`ggen marketplace p2p doctor` says why; `bootstrap ADDRESS` or `fetch --provider ADDRESS` connects to one",
             ),
             Some((_, 0)) => failure(" here, and no peer that is connected keeps names of this network")
                 .hinted("`ggen marketplace p2p bootstrap ADDRESS` connects to one that does; `doctor` says more"),

@@ -97,16 +97,18 @@ impl Absence {
                  with `--timeout SECS`; what has come so far is kept"
             }
             (true, true) => {
-                "name another peer that has it with `--provider ADDRESS`, or wait longer with `--timeout SECS`"
+                "name another peer that has it with `fetch --provider ADDRESS`, or wait longer with `--timeout SECS`"
             }
             (false, false) => {
                 "run the same command again when that peer can be reached: what has come so far is kept; or name another \
-                 peer that has it with `--provider ADDRESS`"
+                 peer that has it with `fetch --provider ADDRESS`"
             }
             (false, true) if self.peers_asked == 0 => {
-                "no peer is connected: name one that has it with `--provider ADDRESS`, or see `ggen marketplace p2p doctor`"
+                "no peer is connected: name one that has it with `fetch --provider ADDRESS`, or see `ggen marketplace p2p doctor`"
             }
-            (false, true) => "name a peer that has it with `--provider ADDRESS`, or wait longer with `--timeout SECS`",
+            (false, true) => {
+                "name a peer that has it with `fetch --provider ADDRESS`, or wait longer with `--timeout SECS`"
+            }
         }
     }
 }
