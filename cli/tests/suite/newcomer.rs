@@ -13,7 +13,7 @@ const MISTAKES: [(&[&str], i32, &[&str]); 19] = [
     (&["yank", "acme/http@1.0.0"], 4, &["has not published anything yet", "ggen marketplace p2p publish"]),
     (&["fetch", "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3"], 2, &["begins like a CID", "copy all of the CID"]),
     (&["fetch", "QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuv"], 2, &["begins like a CID", "copy all of the CID"]),
-    (&["info", ABSENT], 5, &["no peer is connected", "`fetch --provider ADDRESS`"]),
+    (&["info", ABSENT], 5, &["no provider of", "ggen marketplace p2p bootstrap ADDRESS"]),
     (&["start", "--no-mdns", "--listen", "/ip4/192.0.2.7/tcp/0"], 1, &["no such address", "/ip4/0.0.0.0/tcp/4001"]),
     (&["publish", "./nowhere"], 1, &["nowhere", "a directory or tarball with a gpack.toml"]),
     (&["publish", "./empty"], 1, &["is not a package: it has no gpack.toml", "`name`, `version` and `description`"]),

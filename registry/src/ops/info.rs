@@ -198,7 +198,7 @@ fn nobody_has(content: &Cid, offline: bool) -> Failure {
     match offline {
         true => Failure::new(ErrorKind::NotFound, format!("{content} is not here"))
             .hinted("leave `--offline` away to look for its providers"),
-        false => Failure::new(ErrorKind::TimedOut, format!("nobody was found who has {content}"))
+        false => Failure::new(ErrorKind::TimedOut, format!("no provider of {content} was found"))
             .hinted("connect to more peers with `ggen marketplace p2p bootstrap ADDRESS`"),
     }
 }
