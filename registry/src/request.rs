@@ -36,7 +36,7 @@ pub struct PublishRequest {
     pub trust_clock: bool,
     /// Publish files that hold secrets (private keys, credentials), with a warning, instead of refusing the package.
     pub allow_secrets: bool,
-    /// Skip the checks of the package's contents, never those of its paths.
+    /// Has no effect: no check is left that it would skip. Kept because the command line has the flag.
     pub skip_verify: bool,
     /// List what would go in, store and sign nothing.
     pub dry_run: bool,

@@ -42,7 +42,7 @@ pub(crate) struct Args {
     /// Publish private keys and credentials that are in the package, instead of refusing it
     #[arg(long)]
     allow_secrets: bool,
-    /// Skip the checks of the package's contents, never those of its paths
+    /// Has no effect in this version: no check is left that it would skip
     #[arg(long)]
     skip_verify: bool,
     /// List what would go in; store, sign and send nothing
