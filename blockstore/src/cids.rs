@@ -1,8 +1,10 @@
 //! The CIDs this project accepts: versions, codecs, hashes and size limits, in one table.
 
-use std::{fmt, str::FromStr};
+mod parse;
 
-use crate::{Error, Result, check_hash};
+use std::fmt;
+
+pub use parse::parse_cid;
 
 /// A content identifier, version 0 or 1, with room for the longest identity digest that IPFS tools inline
 /// (IPIP-512: 128 bytes).
@@ -29,17 +31,6 @@ pub const IDENTITY: u64 = 0x00;
 pub const MAX_BLOCK_BYTES: usize = 2 << 20;
 /// Largest identity digest accepted, in bytes (IPIP-512).
 pub const MAX_IDENTITY_BYTES: usize = 128;
-
-/// Parses the text form of a CID, any multibase, under a hash that this crate can verify.
-///
-/// # Errors
-/// [`Error::InvalidCid`] with the text and the reason; those of [`check_hash`].
-pub fn parse_cid(text: &str) -> Result<Cid> {
-    let cid = Cid::from_str(text)
-        .map_err(|source| Error::InvalidCid { text: text.to_owned(), reason: source.to_string() })?;
-    check_hash(&cid)?;
-    Ok(cid)
-}
 
 /// Returns the data inlined in `cid` if it is an identity CID: such a block needs no store and no peer.
 pub fn identity_data(cid: &Cid) -> Option<&[u8]> {

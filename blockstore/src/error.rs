@@ -167,10 +167,12 @@ pub enum Error {
         path: PathBuf,
     },
     /// A pin label over [`MAX_PIN_LABEL_BYTES`](crate::MAX_PIN_LABEL_BYTES).
-    #[error("pin label of {bytes} bytes is longer than the limit of {}", crate::MAX_PIN_LABEL_BYTES)]
+    #[error("pin label of {bytes} bytes is longer than the limit of {limit}")]
     LabelTooLong {
         /// Its length.
         bytes: usize,
+        /// The limit it passed.
+        limit: usize,
     },
     /// An I/O error, with what was being done to which file.
     #[error("cannot {action} `{}`", path.display())]

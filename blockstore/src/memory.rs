@@ -127,7 +127,7 @@ impl Blockstore for MemoryBlockstore {
 
     fn pin(&self, pin: Pin) -> Result<()> {
         if pin.label.len() > MAX_PIN_LABEL_BYTES {
-            return Err(Error::LabelTooLong { bytes: pin.label.len() });
+            return Err(Error::LabelTooLong { bytes: pin.label.len(), limit: MAX_PIN_LABEL_BYTES });
         }
         self.write().pins.insert((pin.label, pin.cid), pin.mode);
         Ok(())

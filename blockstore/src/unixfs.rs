@@ -14,6 +14,7 @@ mod directory;
 mod error;
 mod export;
 mod file;
+mod finding;
 mod hamt;
 mod ignore;
 mod import;
@@ -41,9 +42,8 @@ pub use export::{
     Compression, ExportOptions, ExportProgress, Exported, Former, MAX_FORMER_ENTRIES, MAX_STRANGERS, Staged,
     UpdateOptions, Updated, export_directory, export_tar, export_tarball, is_vacant, stage_directory, update_directory,
 };
-pub use import::{
-    Finding, INSPECTED_BYTES, ImportOptions, ImportProgress, Imported, Inspect, import_directory, import_file,
-};
+pub use finding::Finding;
+pub use import::{INSPECTED_BYTES, ImportOptions, ImportProgress, Imported, Inspect, import_directory, import_file};
 pub use listing::{EntryKind, LeavesOut, Listed, Listing, LookUp, Selection, list_directory};
 pub use name::{MAX_DEPTH, MAX_ENTRIES, MAX_LINK_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_TREE_PATH_BYTES};
 pub use node::{DirectoryNode, FileNode, Node, ShardNode};

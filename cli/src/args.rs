@@ -1,14 +1,14 @@
-//! The arguments common to all commands, and the tree of commands. Doc comments are the help.
+//! The tree of commands. Doc comments are the help.
 
-use std::path::PathBuf;
+use clap::{Parser, Subcommand};
 
-use clap::{Parser, Subcommand, ValueEnum};
-
-use crate::commands::{
-    bootstrap, completions, config, doctor, fetch, info, key, peer, peer_info, peer_list, publish, search, start,
-    status, stop, yank,
+use crate::{
+    commands::{
+        bootstrap, completions, config, doctor, fetch, gc, help, info, key, mirror, peer, peer_info, peer_list, pin,
+        publish, search, start, status, stop, verify, yank,
+    },
+    flags::GlobalArgs,
 };
-use crate::commands::{gc, help, mirror, pin, verify};
 
 /// Decentralised, content-addressed package registry that speaks IPFS
 #[derive(Debug, Parser)]
@@ -25,36 +25,6 @@ pub(crate) struct Args {
     pub(crate) global: GlobalArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-/// Flags of every command; they stand before or after its name.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Global options")]
-pub(crate) struct GlobalArgs {
-    /// Directory of identity, keys, store, catalog, configuration and socket [env: GGEN_HOME] [default: ~/.ggen]
-    // Clap's `env` would refuse an empty variable, which means the same as none.
-    #[arg(long, global = true, value_name = "DIR")]
-    pub(crate) home: Option<PathBuf>,
-    /// Configuration file [default: <home>/p2p-config.toml]
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// How to answer: in words for people, or as exactly one JSON document
-    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
-    pub(crate) format: Format,
-    /// Print the answer and errors, nothing else
-    #[arg(long, short, global = true, conflicts_with = "verbose")]
-    pub(crate) quiet: bool,
-    /// Log to stderr what happens (RUST_LOG selects in detail)
-    #[arg(long, global = true)]
-    pub(crate) verbose: bool,
-}
-
-/// Form of the answer on stdout.
-// What the variants are is said by the flag: with words of their own, every help would be twice as long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    Human,
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -154,6 +124,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::flags::Format;
 
     fn check_example(command: &clap::Command, path: &str) {
         let path = format!("{path} {}", command.get_name());

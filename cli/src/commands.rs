@@ -25,6 +25,7 @@ pub(crate) mod yank;
 
 use std::{future::Future, ops::RangeInclusive, time::Duration};
 
+use clap::CommandFactory;
 use ggen_marketplace::{ErrorKind, Failure, Interrupt};
 use tokio::runtime;
 
@@ -47,8 +48,8 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<u8, Failure> {
     let Args { global, command } = args;
     let command = match command {
         Command::Completions(args) => return completions::run(&args, ui).map(|()| 0),
-        Command::Help(args) => return help::run(&args, ui),
-        Command::Man => return man::run(ui).map(|()| 0),
+        Command::Help(args) => return help::run(&args, Args::command(), ui),
+        Command::Man => return man::run(Args::command(), ui).map(|()| 0),
         Command::Marketplace(Marketplace::P2p(command)) | Command::Short(command) => command,
     };
     let level = if global.verbose { Level::Verbose } else { Level::Silent };

@@ -12,11 +12,11 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::{
-    args::GlobalArgs,
     backend::Backend,
     config::{self, Assignment, ConfigFile, Resolved},
     control::{self, Call, Client, silent},
     error,
+    flags::GlobalArgs,
     home::{Holder, Home, when_free},
     ui::Ui,
 };

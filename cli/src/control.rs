@@ -24,12 +24,14 @@ mod client;
 mod connection;
 mod descriptors;
 mod frame;
+mod handler;
 mod protocol;
 mod server;
 mod socket;
 
 pub(crate) use client::{Client, silent};
 pub(crate) use frame::FrameReader;
+pub(crate) use handler::{Handler, Stop};
 pub(crate) use protocol::{Answer, Body, Call, MAX_ANSWER_BYTES};
-pub(crate) use server::{Handler, Stop, serve};
+pub(crate) use server::serve;
 pub(crate) use socket::{bind, connect, remove};

@@ -16,6 +16,7 @@ mod control;
 mod daemon;
 mod error;
 mod files;
+mod flags;
 mod home;
 mod interrupt;
 mod log;
@@ -24,7 +25,7 @@ mod umask;
 
 use std::ffi::OsString;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::{args::Args, ui::Ui};
 
@@ -33,10 +34,10 @@ use crate::{args::Args, ui::Ui};
 /// Prints to the process's stdout and stderr, and installs the process's log subscriber and signal handlers.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
-    match commands::completions::answer(&args) {
+    match commands::completions::answer(&args, Args::command) {
         Ok(true) => return 0,
         Ok(false) => {}
-        Err(refusal) => return ui::usage::answer(&args, refusal),
+        Err(refusal) => return ui::usage::answer(&args, refusal, Args::command()),
     }
     match Args::try_parse_from(&args) {
         Ok(parsed) => {
@@ -44,6 +45,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
             let outcome = commands::run(parsed, &ui);
             ui.finish(outcome)
         }
-        Err(refusal) => ui::usage::answer(&args, refusal),
+        Err(refusal) => ui::usage::answer(&args, refusal, Args::command()),
     }
 }

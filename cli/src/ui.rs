@@ -25,8 +25,8 @@ use serde::Serialize;
 pub(crate) use progress::Bar;
 
 use crate::{
-    args::{Format, GlobalArgs},
     error,
+    flags::{Format, GlobalArgs},
 };
 
 /// How to talk to whoever started the process.

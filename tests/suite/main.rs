@@ -15,6 +15,7 @@ mod key_types;
 mod kubo_blocks;
 mod kubo_peers;
 mod lan_dht;
+mod layers;
 mod mirror;
 mod ports;
 mod real_crates;

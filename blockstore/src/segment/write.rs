@@ -103,7 +103,7 @@ impl Inner {
 
     pub(super) fn pin(&self, pin: &Pin) -> Result<()> {
         if pin.label.len() > MAX_PIN_LABEL_BYTES {
-            return Err(Error::LabelTooLong { bytes: pin.label.len() });
+            return Err(Error::LabelTooLong { bytes: pin.label.len(), limit: MAX_PIN_LABEL_BYTES });
         }
         let mut writer = self.writer();
         let old = self.state().pins.get(&(pin.label.clone(), pin.cid)).copied();

@@ -6,13 +6,15 @@
 
 mod decode;
 mod entries;
+mod limits;
 mod tar_reader;
 
-use std::{collections::BTreeMap, fmt, io::Read};
+use std::{collections::BTreeMap, io::Read};
 
 use bytes::Bytes;
 use decode::{Input, Source};
 use entries::{Entries, Item, Tree};
+pub use limits::{ARCHIVE_RATIO_FREE_BYTES, ArchiveLimits, ArchiveNote, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO};
 use tar_reader::{TarKind, TarReader};
 
 use super::{
@@ -26,56 +28,6 @@ use super::{
     tree_builder::TreeBuilder,
 };
 use crate::{Block, Blockstore, Buffers, Error, Result, unixfs::file::Sink};
-
-/// Most bytes that an archive may unpack to: [`ArchiveLimits::max_bytes`] by default.
-pub const MAX_ARCHIVE_BYTES: u64 = 64 << 30;
-/// Most bytes that an archive may unpack to for each byte of it: [`ArchiveLimits::max_ratio`] by default. Sources reach
-/// 20, gzip of zeros 1,000.
-pub const MAX_ARCHIVE_RATIO: u64 = 200;
-/// Bytes that an archive may unpack to whatever its ratio: [`ArchiveLimits::ratio_free_bytes`] by default.
-pub const ARCHIVE_RATIO_FREE_BYTES: u64 = 64 << 20;
-
-/// Bounds on an archive that somebody else made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ArchiveLimits {
-    /// Most bytes that it may unpack to.
-    pub max_bytes: u64,
-    /// Most bytes that it may unpack to for each byte of it, counted above `ratio_free_bytes`.
-    pub max_ratio: u64,
-    /// Bytes that it may unpack to whatever the ratio.
-    pub ratio_free_bytes: u64,
-}
-
-impl Default for ArchiveLimits {
-    fn default() -> Self {
-        Self { max_bytes: MAX_ARCHIVE_BYTES, max_ratio: MAX_ARCHIVE_RATIO, ratio_free_bytes: ARCHIVE_RATIO_FREE_BYTES }
-    }
-}
-
-/// What is remarkable about an archive that was read nevertheless.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ArchiveNote {
-    /// It has no end marker: it may have been cut off between two entries.
-    NoEndMarker,
-    /// This entry beside the top folder is not part of the package: macOS keeps attributes of the folder in it.
-    LeftOut {
-        /// Its path in the archive.
-        path: String,
-    },
-}
-
-impl fmt::Display for ArchiveNote {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoEndMarker => formatter
-                .write_str("the archive has no end marker: check that it was not cut off, as entries may be missing"),
-            Self::LeftOut { path } => {
-                write!(formatter, "`{path}` is left out: macOS keeps attributes of the top folder in it")
-            }
-        }
-    }
-}
 
 /// Imports a tarball: plain, gzip (`.tar.gz`, `.tgz`, `.crate`) or zstd, told apart by their first bytes. The caller pins
 /// the root and syncs the store.

@@ -11,8 +11,8 @@ use std::{num::NonZeroUsize, path::Path};
 
 pub(crate) use hash::chunk_buffers;
 use hash::{Files, Hashed, hash_files};
-pub use inspect::{Finding, INSPECTED_BYTES, Inspect};
 pub(crate) use inspect::{Findings, Nowhere};
+pub use inspect::{INSPECTED_BYTES, Inspect};
 
 use super::{
     ArchiveLimits, ArchiveNote, Profile,
@@ -24,7 +24,7 @@ use super::{
     stamp::{FileSystem, RealFileSystem, Stamp},
     tree_builder::TreeBuilder,
 };
-use crate::{Blockstore, Cid, Error, Lease, PutReport, Refusal, Result};
+use crate::{Blockstore, Cid, Error, Finding, Lease, PutReport, Refusal, Result};
 
 /// How to import.
 #[derive(Clone, Copy, Default)]

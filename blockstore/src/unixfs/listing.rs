@@ -12,8 +12,8 @@ use std::{
 };
 
 use super::{
+    finding::Finding,
     ignore::Ignore,
-    import::Finding,
     name::{MAX_ENTRIES, MAX_TREE_PATH_BYTES, case_collision, check_link, check_name, check_path, is_vcs, join},
     stamp::{FileSystem, RealFileSystem, Stamp},
 };

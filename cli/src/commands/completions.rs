@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::{
     CompleteEnv, Shell,
     engine::{ArgValueCompleter, CompletionCandidate},
@@ -10,7 +10,7 @@ use clap_complete::{
 };
 use ggen_marketplace::{ErrorKind, Failure, KnownNames};
 
-use crate::{args, error, home::Home, ui::Ui};
+use crate::{error, home::Home, ui::Ui};
 
 /// Environment variable by which the script asks this program; its value is the shell.
 const VARIABLE: &str = "GGEN_COMPLETE";
@@ -39,15 +39,13 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     ui.raw(&script)
 }
 
-/// Answers the completion script, if it is what started this process; returns whether it was.
+/// Answers the completion script of `program`, if it is what started this process; returns whether it was.
 ///
 /// # Errors
 /// A shell that is not known, or stdout that cannot be written.
-pub(crate) fn answer(args: &[OsString]) -> Result<bool, clap::Error> {
+pub(crate) fn answer(args: &[OsString], program: fn() -> Command) -> Result<bool, clap::Error> {
     let directory = std::env::current_dir().ok();
-    CompleteEnv::with_factory(args::Args::command)
-        .var(VARIABLE)
-        .try_complete(args.iter().cloned(), directory.as_deref())
+    CompleteEnv::with_factory(program).var(VARIABLE).try_complete(args.iter().cloned(), directory.as_deref())
 }
 
 /// Completes a target with the names of packages that the home knows.

@@ -10,10 +10,10 @@ use ggen_marketplace::{Failure, FetchRequest, FetchTo, Fetched, Mode, Target};
 use self::stream::{Sink, Stream};
 use super::{search::reputation, seconds};
 use crate::{
-    args::Format,
     context::{Context, absolute},
     control::Call,
     error,
+    flags::Format,
     ui::text,
 };
 

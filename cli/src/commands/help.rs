@@ -2,13 +2,10 @@
 
 use std::ffi::OsString;
 
-use clap::Parser;
+use clap::Command;
 use ggen_marketplace::Failure;
 
-use crate::{
-    args,
-    ui::{Ui, usage},
-};
+use crate::ui::{Ui, usage};
 
 /// Pages, by the word they are asked for with.
 const TOPICS: [(&str, &str); 1] = [("gpack", include_str!("../../../docs/gpack.md"))];
@@ -21,8 +18,8 @@ pub(crate) struct Args {
     words: Vec<OsString>,
 }
 
-/// Prints it; returns the exit code.
-pub(crate) fn run(args: &Args, ui: &Ui) -> Result<u8, Failure> {
+/// Prints a page, or the help of a command of `program`; returns the exit code.
+pub(crate) fn run(args: &Args, program: Command, ui: &Ui) -> Result<u8, Failure> {
     if let [word] = args.words.as_slice()
         && let Some((_, page)) = TOPICS.iter().find(|(topic, _)| word == topic)
     {
@@ -31,5 +28,6 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<u8, Failure> {
     let line: Vec<OsString> =
         std::iter::once("ggen".into()).chain(args.words.iter().cloned()).chain(["--help".into()]).collect();
     // With `--help` clap has something to say in any case.
-    Ok(args::Args::try_parse_from(&line).err().map_or(0, |refusal| usage::answer(&line, refusal)))
+    let refusal = program.clone().try_get_matches_from(&line).err();
+    Ok(refusal.map_or(0, |refusal| usage::answer(&line, refusal, program)))
 }

@@ -2,21 +2,20 @@
 
 use std::io;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_mangen::Man;
 use ggen_marketplace::{ErrorKind, Failure};
 
-use crate::{args::Args, ui::Ui};
+use crate::ui::Ui;
 
-pub(crate) fn run(ui: &Ui) -> Result<(), Failure> {
-    let page = page()
+pub(crate) fn run(program: Command, ui: &Ui) -> Result<(), Failure> {
+    let page = page(program)
         .map_err(|cause| Failure::from_error(ErrorKind::Failed, &cause).while_doing("cannot write the manual page"))?;
     ui.raw(page.as_bytes())
 }
 
 /// One page: the program, and then every command that does something, in a section of its own. Short forms have none.
-fn page() -> io::Result<String> {
-    let mut program = Args::command();
+fn page(mut program: Command) -> io::Result<String> {
     program.build();
     let mut page = text(&program, |man, out| man.render(out))?;
     let registry = ["marketplace", "p2p"].into_iter().try_fold(&program, |command, name| command.find_subcommand(name));
@@ -62,11 +61,14 @@ fn text(command: &Command, render: impl FnOnce(&Man, &mut Vec<u8>) -> io::Result
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::args::Args;
 
     #[test]
     fn every_command_has_its_section_with_its_flags_and_its_example() {
-        let page = page().unwrap();
+        let page = page(Args::command()).unwrap();
         for title in ["GGEN MARKETPLACE P2P PUBLISH", "GGEN MARKETPLACE P2P KEY LIST", "GGEN COMPLETIONS"] {
             assert!(page.contains(&format!(".SH \"{title}\"\n")), "no {title}");
         }

@@ -14,8 +14,8 @@ use tokio::{
 use super::{
     descriptors::{Reader, Received},
     frame::{FrameReader, write_frame},
+    handler::{Handler, Stop},
     protocol::{Answer, Attached, Body, Call, MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, Request},
-    server::{Handler, Stop},
 };
 use crate::error;
 

@@ -6,13 +6,13 @@ use std::{
 };
 
 use clap::{
-    CommandFactory,
+    Command,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use ggen_marketplace::Failure;
 
 use super::{color_wanted, json, put};
-use crate::{args::Args, error};
+use crate::error;
 
 /// Where most commands are.
 const P2P: [&str; 2] = ["marketplace", "p2p"];
@@ -30,9 +30,9 @@ const OTHER_NAMES: [(&str, &str); 8] = [
     ("check", "doctor"),
 ];
 
-/// Prints what clap made of a command line that is not to be run, and returns the exit code.
-pub(crate) fn answer(args: &[OsString], mut refusal: clap::Error) -> u8 {
-    point_to_the_command(&mut refusal);
+/// Prints what clap made of a command line of `program` that is not to be run, and returns the exit code.
+pub(crate) fn answer(args: &[OsString], mut refusal: clap::Error, program: Command) -> u8 {
+    point_to_the_command(&mut refusal, program);
     let refusal = &refusal;
     if matches!(refusal.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         let text = styled(refusal, io::stdout().is_terminal());
@@ -50,13 +50,13 @@ pub(crate) fn answer(args: &[OsString], mut refusal: clap::Error) -> u8 {
 }
 
 /// A command that was typed without the words before it, or by the name it has elsewhere, is suggested in full.
-fn point_to_the_command(refusal: &mut clap::Error) {
+fn point_to_the_command(refusal: &mut clap::Error, program: Command) {
     let knows_better = refusal.get(ContextKind::SuggestedSubcommand).is_some();
     if refusal.kind() != ErrorKind::InvalidSubcommand || knows_better {
         return;
     }
     if let Some(ContextValue::String(word)) = refusal.get(ContextKind::InvalidSubcommand)
-        && let Some(command) = command_like(word)
+        && let Some(command) = command_like(word, program)
     {
         let tip = ContextValue::Strings(vec![format!("ggen {command}")]);
         refusal.insert(ContextKind::SuggestedSubcommand, tip);
@@ -64,12 +64,12 @@ fn point_to_the_command(refusal: &mut clap::Error) {
 }
 
 /// The command, with all its words, that `word` may stand for.
-fn command_like(word: &str) -> Option<String> {
+fn command_like(word: &str, program: Command) -> Option<String> {
     if P2P.contains(&word) {
         return Some(P2P.join(" "));
     }
     let word = OTHER_NAMES.iter().find(|(other, _)| *other == word).map_or(word, |(_, ours)| ours);
-    let mut commands = Args::command();
+    let mut commands = program;
     for name in P2P {
         commands = commands.find_subcommand(name)?.clone();
     }
@@ -122,9 +122,10 @@ fn suggestion(refusal: &clap::Error) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
 
     use super::*;
+    use crate::args::Args;
 
     fn words(line: &str) -> Vec<OsString> {
         line.split(' ').map(OsString::from).collect()
@@ -156,12 +157,12 @@ mod tests {
             ("ggen marketplace p2p download x", "ggen marketplace p2p fetch"),
         ] {
             let mut refusal = Args::try_parse_from(words(line)).unwrap_err();
-            point_to_the_command(&mut refusal);
+            point_to_the_command(&mut refusal, Args::command());
             assert_eq!(failure(&refusal).hint, Some(format!("did you mean `{full}`?")), "{line}");
             assert!(refusal.render().to_string().contains(full), "{refusal}");
         }
         let mut refusal = Args::try_parse_from(words("ggen dance")).unwrap_err();
-        point_to_the_command(&mut refusal);
+        point_to_the_command(&mut refusal, Args::command());
         assert_eq!(failure(&refusal).hint.as_deref(), Some("add `--help` to see the usage"));
     }
 

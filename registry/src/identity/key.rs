@@ -4,6 +4,8 @@
 //! key has `12 40` and seed followed by public key (`12 60`, the public key twice, in old files).
 //! PEM is PKCS #8 (RFC 8410) without the public key.
 
+mod error;
+
 use std::{
     collections::HashSet,
     fmt,
@@ -12,9 +14,8 @@ use std::{
 
 use cid::multibase::Base;
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+pub use error::KeyError;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-
-use crate::identity::KeyError;
 
 /// Length of an ed25519 signature in bytes.
 pub const SIGNATURE_BYTES: usize = 64;

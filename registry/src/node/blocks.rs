@@ -49,8 +49,10 @@ mod event;
 mod handler;
 mod input;
 mod job;
+mod limits;
 mod list;
 mod message;
+mod order;
 mod pace;
 mod paths;
 mod receive;
@@ -60,7 +62,7 @@ mod ways;
 pub use behaviour::{Behaviour, Setup};
 pub use event::Event;
 pub use list::{Listed, Lists};
-pub use receive::{End, Order, OrderId, Wanted};
+pub use order::{End, Order, OrderId, Wanted};
 
 #[cfg(test)]
 mod tests;

@@ -9,11 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     StartError,
     behaviour::Dht,
-    bitswap::session_channel,
     command::{Command, DialFailed, FoundRecord, GossipId, Snapshot, Tried, Verdict},
     names::{Names, Target},
     requests::{AskError, Protocol, Reply},
-    session::Session,
     sighting::Treatment,
 };
 
@@ -27,9 +25,6 @@ const MAX_DIALS_PER_NAME: usize = 16;
 
 /// Pauses before a question is asked again of a peer whose connection was lost before it had answered.
 const ASK_AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
-
-/// Bytes of blocks that have arrived in a session and are not yet taken from it.
-const SESSION_BYTES: u64 = 32 << 20;
 
 /// The node has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -215,16 +210,6 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Speakers { protocol, reply }).await?;
         answer.await.map_err(|_| Stopped)
-    }
-
-    /// Opens a block session, which asks no peer of a lower reputation than `least_reputation`. Returns it with the peers
-    /// that are connected.
-    pub(crate) async fn open_session(&self, least_reputation: f64) -> Result<(Session, Vec<PeerId>), Stopped> {
-        let (events, receiver) = session_channel(SESSION_BYTES);
-        let (reply, answer) = oneshot::channel();
-        self.send(Command::OpenSession { events, least_reputation, reply }).await?;
-        let (id, connected) = answer.await.map_err(|_| Stopped)?;
-        Ok((Session::new(id, self.clone(), receiver), connected))
     }
 
     /// Treats a peer so from now on; connections with one that is refused are closed.

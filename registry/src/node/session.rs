@@ -2,12 +2,16 @@
 
 use ggen_blockstore::Cid;
 use libp2p::PeerId;
+use tokio::sync::oneshot;
 
 use super::{
-    bitswap::{BlockWant, ListSource, SessionEvent, SessionId, SessionReceiver},
+    bitswap::{BlockWant, ListSource, SessionEvent, SessionId, SessionReceiver, session_channel},
     command::Command,
     handle::{Handle, Stopped},
 };
+
+/// Bytes of blocks that have arrived in a session and are not yet taken from it.
+const SESSION_BYTES: u64 = 32 << 20;
 
 /// Wants blocks from many peers. Ends when it is dropped.
 #[derive(Debug)]
@@ -18,8 +22,14 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(id: SessionId, node: Handle, events: SessionReceiver) -> Self {
-        Self { id, node, events }
+    /// Opens a session, which asks no peer of a lower reputation than `least_reputation`. Returns it with the peers that are
+    /// connected.
+    pub(crate) async fn open(node: &Handle, least_reputation: f64) -> Result<(Self, Vec<PeerId>), Stopped> {
+        let (sender, events) = session_channel(SESSION_BYTES);
+        let (reply, answer) = oneshot::channel();
+        node.send(Command::OpenSession { events: sender, least_reputation, reply }).await?;
+        let (id, connected) = answer.await.map_err(|_| Stopped)?;
+        Ok((Self { id, node: node.clone(), events }, connected))
     }
 
     /// Names the list in which wants have places from now on.

@@ -10,7 +10,6 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use ggen_blockstore::{Arrivals, Blockstore, Cid, DAG_CBOR, DAG_PB, PathStep, PathWalk, RAW, dfs_blocks};
 use libp2p::PeerId;
-use semver::Version;
 
 pub(crate) use self::destinations::Destinations;
 use self::output::{Output, Written};
@@ -19,13 +18,13 @@ use super::{
     download::{Download, DownloadError, DownloadLimits, Entrance, Subject, Totals, Want, Wants},
     failure::{self, usage},
     peers::provision,
-    resolve::{Wanted, Yank},
+    resolve::{Wanted, Yank, subject_of},
 };
 use crate::{
     ErrorKind, Failure, FetchRequest, Fetched, ProviderReport, Reporter,
-    identity::{PublisherId, Record, Timestamp},
+    identity::{PublisherId, Record},
     node::{Handle, ListSource, Place},
-    package::{ManifestEntry, ManifestReader, PackageId, Release, Target, most_manifest_bytes},
+    package::{ManifestEntry, ManifestReader, Release, Target, most_manifest_bytes},
 };
 
 /// A package of no more bytes is asked for together with its manifest: a round trip costs more than what of it may be
@@ -358,7 +357,7 @@ impl Operations {
         let max_bytes = if whole { whole_bytes } else { release.manifest_bytes };
         let source = ListSource { list: release.manifest, max_bytes, whole, references };
         let root = download.list_root(source).await.map_err(on_error)?;
-        let reader = ManifestReader::new(release, &root).map_err(failure::verification)?;
+        let reader = release.read_manifest(&root).map_err(failure::verification)?;
         let chunks = reader.chunks().iter().map(|chunk| (chunk.link, Some(u64::from(chunk.bytes))).into()).collect();
         download.list_parts(chunks).await.map_err(on_error)?;
         Ok(reader)
@@ -370,16 +369,6 @@ impl Operations {
         let data = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
         Release::read_executables(&data).map_err(failure::verification)
     }
-}
-
-/// One version of a package, for messages; `signed`: when its publisher last signed something.
-pub(super) fn subject_of(
-    publisher: &PublisherId,
-    package: &PackageId,
-    version: &Version,
-    signed: Option<Timestamp>,
-) -> Subject {
-    Subject { name: format!("{package}@{version}"), provision: Some(provision(publisher, package)), signed }
 }
 
 fn not_a_tree(cid: &Cid) -> String {

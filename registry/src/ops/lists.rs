@@ -9,7 +9,7 @@ use crate::{
     Failure,
     identity::Record,
     node::{Listed, Lists},
-    package::{ManifestReader, Release, manifest_chunks, manifest_entries},
+    package::{Release, manifest_chunks, manifest_entries},
 };
 
 /// Former releases that are looked at.
@@ -74,7 +74,7 @@ fn is_whole(store: &dyn Blockstore, release: &Release) -> bool {
     let get = |cid: &Cid| store.get(cid).ok().flatten();
     let has_all = |cids: &[Cid]| store.retain(cids).is_ok_and(|here| here.iter().all(|here| *here));
     let Some(root) = get(&release.manifest).filter(|_| release.blocks <= MAX_REFERENCE_BLOCKS) else { return false };
-    let Ok(reader) = ManifestReader::new(release, &root) else { return false };
+    let Ok(reader) = release.read_manifest(&root) else { return false };
     let mut own = vec![release.manifest];
     own.extend(reader.chunks().iter().map(|chunk| chunk.link));
     has_all(&own)

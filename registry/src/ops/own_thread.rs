@@ -14,7 +14,6 @@ use tokio::{
     task::JoinError,
 };
 
-use super::failure;
 use crate::{ErrorKind, Failure};
 
 /// Operations with a thread of their own. There are 512 threads (tokio's default), and operations need others besides:
@@ -74,7 +73,7 @@ async fn run_on<T: Send + 'static>(
     match thread.await {
         Ok(outcome) => outcome,
         Err(error) if error.is_panic() => panic::resume_unwind(error.into_panic()),
-        Err(error) => Err(failure::failed(error)),
+        Err(error) => Err(Failure::from_error(ErrorKind::Failed, &error)),
     }
 }
 

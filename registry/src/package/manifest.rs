@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     identity::{decode_canonical, encode_canonical},
-    package::{ManifestError, Release},
+    package::ManifestError,
 };
 
 /// Most entries of a manifest.
@@ -177,7 +177,7 @@ pub(crate) fn manifest_entries(chunk: &[u8]) -> Result<Vec<ManifestEntry>, Manif
     Ok(entries)
 }
 
-/// Reads a manifest, checked against the release that names it. The caller checks the hash of every block.
+/// Reads a manifest, checked against what its release says. The caller checks the hash of every block.
 #[derive(Clone, Debug)]
 pub struct ManifestReader {
     content: Cid,
@@ -187,20 +187,21 @@ pub struct ManifestReader {
 }
 
 impl ManifestReader {
-    /// Reads the root.
+    /// Reads the root of a manifest of so many `entries`, of which the first is `content`, and whose own blocks have
+    /// `manifest_bytes` bytes together.
     ///
     /// # Errors
-    /// [`ManifestError`] if it is malformed, over its bounds, or not what `release` says.
-    pub fn new(release: &Release, root: &[u8]) -> Result<Self, ManifestError> {
+    /// [`ManifestError`] if it is malformed, over its bounds, or not what was expected.
+    pub fn new(content: Cid, entries: u64, manifest_bytes: u64, root: &[u8]) -> Result<Self, ManifestError> {
         let decoded = read_root(root)?;
-        expect_equal("entries", decoded.entries, release.blocks)?;
+        expect_equal("entries", decoded.entries, entries)?;
         let in_chunks: u64 = decoded.chunks.iter().map(|chunk| u64::from(chunk.entries)).sum();
-        expect_equal("entries in its chunks", in_chunks, release.blocks)?;
+        expect_equal("entries in its chunks", in_chunks, entries)?;
         if decoded.entries > MAX_MANIFEST_ENTRIES {
             return Err(ManifestError::TooManyEntries { entries: decoded.entries, limit: MAX_MANIFEST_ENTRIES });
         }
         let bytes: u64 = decoded.chunks.iter().map(|chunk| u64::from(chunk.bytes)).sum();
-        expect_equal("bytes", bytes + root.len() as u64, release.manifest_bytes)?;
+        expect_equal("bytes", bytes + root.len() as u64, manifest_bytes)?;
         let mut links = HashSet::new();
         for chunk in &decoded.chunks {
             if !links.insert(chunk.link) {
@@ -213,7 +214,7 @@ impl ManifestReader {
             }
         }
         let Root { chunks, entries, bytes: content_bytes, .. } = decoded;
-        Ok(Self { content: release.content, chunks, entries, content_bytes })
+        Ok(Self { content, chunks, entries, content_bytes })
     }
 
     /// The chunks, in order.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     identity::{PublisherId, Record, RecordCid, RecordError, RecordKind, Timestamp},
-    package::{Dependency, MAX_DEPENDENCIES, MAX_MANIFEST_ENTRIES, Metadata, PackageId},
+    package::{Dependency, MAX_DEPENDENCIES, MAX_MANIFEST_ENTRIES, ManifestError, ManifestReader, Metadata, PackageId},
 };
 
 /// Longest version text, in characters.
@@ -77,6 +77,14 @@ impl Release {
         let block = Block::raw(paths.join("\0") + "\0").map_err(too_large)?;
         (self.executables, self.executables_block) = (Vec::new(), RecordCid::new(*block.cid()));
         Ok(Some(block))
+    }
+
+    /// Reads the root of the block manifest; the caller has checked its hash.
+    ///
+    /// # Errors
+    /// [`ManifestError`] if it is malformed, over its bounds, or not what this release says of it.
+    pub fn read_manifest(&self, root: &[u8]) -> Result<ManifestReader, ManifestError> {
+        ManifestReader::new(self.content, self.blocks, self.manifest_bytes, root)
     }
 
     /// Reads the block that `executables_block` names; the caller has checked its hash.

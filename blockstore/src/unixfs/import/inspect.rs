@@ -1,7 +1,10 @@
 //! Files that are safe as a tree and still must not go in: the caller says which, by their path or their content.
 
 use super::ImportOptions;
-use crate::{Block, Error, Result, unixfs::EntryKind, unixfs::Listing, unixfs::file::Sink};
+use crate::{
+    Block, Error, Finding, Result,
+    unixfs::{EntryKind, Listing, file::Sink},
+};
 
 /// Largest file of which the content is inspected, in bytes. Small enough that such a file is one chunk of every profile.
 pub const INSPECTED_BYTES: u64 = 256 << 10;
@@ -9,15 +12,6 @@ pub const INSPECTED_BYTES: u64 = 256 << 10;
 /// Says what a file holds that must not go in, if it holds such a thing. It is asked of every file that is not empty with
 /// its path in the tree alone, and then with the content too of those that have at most [`INSPECTED_BYTES`].
 pub type Inspect<'a> = dyn Fn(&str, Option<&[u8]>) -> Option<&'static str> + Sync + 'a;
-
-/// A file that must not go in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Its path in the tree.
-    pub path: String,
-    /// What it holds, as [`Inspect`] said.
-    pub what: &'static str,
-}
 
 /// What was found in a tree: by number of the entry.
 #[derive(Debug)]

@@ -3,8 +3,8 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use ggen_marketplace::{BootstrapReport, BootstrapRequest, Progress};
-use serde_json::json;
+use ggen_marketplace::{BootstrapReport, BootstrapRequest, Caller, Interrupt, Progress, Reporter};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -14,8 +14,13 @@ use tokio::{
 
 use super::*;
 use crate::{
-    control::{Client, bind, connect, frame::FrameReader, protocol::VERSION},
+    control::{
+        Client, bind, connect,
+        frame::FrameReader,
+        protocol::{Call, VERSION},
+    },
     home::Home,
+    umask::Lent,
 };
 
 /// Longer than any answer takes on a busy machine.

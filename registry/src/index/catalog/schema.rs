@@ -8,7 +8,7 @@ use std::{path::Path, time::Duration};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::{
-    identity::{PublisherId, Signed},
+    identity::Signed,
     index::{CatalogError, catalog::words},
     package::Release,
     private,
@@ -198,9 +198,4 @@ pub(super) fn mark(cid: &[u8], yanked: bool) -> i64 {
     let from = cid.len().saturating_sub(last.len());
     last[..cid.len() - from].copy_from_slice(&cid[from..]);
     (i64::from_be_bytes(last) & !1) | i64::from(yanked)
-}
-
-/// What a publisher is searched by: its short id, and the whole.
-pub(super) fn names_of(publisher: &PublisherId) -> String {
-    format!("{} {publisher}", publisher.short())
 }

@@ -3,10 +3,8 @@
 use rusqlite::{Connection, params};
 
 use crate::{
-    index::{
-        catalog::schema::names_of,
-        terms::{Term, indexed, terms},
-    },
+    identity::PublisherId,
+    index::terms::{Term, indexed, terms},
     package::Release,
 };
 
@@ -54,6 +52,11 @@ pub(super) fn insert(connection: &Connection, id: i64, release: &Release) -> rus
     let text = format!(" {} ", compared(release).join(" "));
     connection.prepare_cached("INSERT INTO trigrams (rowid, text) VALUES (?1, ?2)")?.execute(params![id, text])?;
     Ok(())
+}
+
+/// What a publisher is searched by: its short id, and the whole.
+fn names_of(publisher: &PublisherId) -> String {
+    format!("{} {publisher}", publisher.short())
 }
 
 /// Takes a package out again.

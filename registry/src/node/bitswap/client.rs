@@ -3,6 +3,7 @@
 mod orders;
 mod peer;
 mod schedule;
+mod standing;
 mod survey;
 
 use std::{
@@ -18,10 +19,7 @@ use libp2p::PeerId;
 
 pub use self::survey::MAX_QUESTION_CIDS;
 pub(super) use self::{orders::OrderAction, schedule::TICK_EVERY};
-use self::{
-    peer::{Peer, Standing},
-    survey::Survey,
-};
+use self::{peer::Peer, standing::Standing, survey::Survey};
 use super::{
     SessionId,
     channel::{DropReason, Offence, SessionEvent, SessionSender},

@@ -24,12 +24,13 @@ use tokio::{
 };
 
 use super::{
-    event::Event,
+    event::{Event, TaskEvent},
     handler::{Handler, Report, ReportKind, ToHandler},
     job::Library,
     list::Lists,
+    order::{End, Order, OrderId},
     paths::Atlas,
-    receive::{End, Order, OrderId, Over, Receiver, SILENT_FOR},
+    receive::{Over, Receiver, SILENT_FOR},
     serve::{Patience, Server, turn_away},
     ways::{IDLE_FOR, Opening, Way, Ways},
 };
@@ -53,17 +54,6 @@ pub struct Setup {
     pub(crate) directs: Directs,
 }
 
-/// What transfers tell the behaviour.
-#[derive(Debug)]
-pub(super) enum Told {
-    /// For the swarm's owner.
-    Event(Event),
-    /// An order is over; with the stream, if it can be used again.
-    Over { peer: PeerId, id: OrderId, end: End, idle: Option<(ConnectionId, Way)> },
-    /// The stream that an order was given was closed while it was idle.
-    Stale(Box<Order>),
-}
-
 #[derive(Debug)]
 enum Under {
     /// A stream is being opened on this connection.
@@ -76,7 +66,7 @@ enum Under {
 pub struct Behaviour {
     server: Server,
     receiver: Receiver,
-    told: mpsc::Receiver<Told>,
+    told: mpsc::Receiver<TaskEvent>,
     ways: Ways,
     orders: HashMap<OrderId, Under>,
     receiving: JoinSet<()>,
@@ -177,9 +167,9 @@ impl Behaviour {
     fn carry(&mut self, order: Box<Order>, connection: ConnectionId, mut way: Way, was_idle: bool) {
         let (receiver, told, id) = (self.receiver.clone(), self.receiver.events.clone(), order.id);
         let task = self.receiving.spawn(async move {
-            let over = |end, idle| Told::Over { peer: order.peer, id, end, idle };
+            let over = |end, idle| TaskEvent::Over { peer: order.peer, id, end, idle };
             let outcome = match receiver.receive(&order, &mut way.stream).await {
-                Over::Unanswered if was_idle => Told::Stale(order),
+                Over::Unanswered if was_idle => TaskEvent::Stale(order),
                 Over::Unanswered => over(End::Broken, None),
                 Over::Ended { end, again } => over(end, again.then_some((connection, way))),
             };
@@ -270,17 +260,17 @@ impl Behaviour {
         }
     }
 
-    fn on_told(&mut self, told: Told) -> Option<Event> {
+    fn on_told(&mut self, told: TaskEvent) -> Option<Event> {
         match told {
-            Told::Event(event) => Some(event),
-            Told::Over { peer, id, end, idle } => {
+            TaskEvent::Event(event) => Some(event),
+            TaskEvent::Over { peer, id, end, idle } => {
                 if let Some((connection, way)) = idle {
                     self.keep(peer, connection, way);
                 }
                 // Of an order that was cancelled nothing more is of interest.
                 self.orders.remove(&id).map(|_| Event::Ended { peer, id, end })
             }
-            Told::Stale(order) => {
+            TaskEvent::Stale(order) => {
                 if self.orders.remove(&order.id).is_some() {
                     self.open(order);
                 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{codec::LEVEL, pace::mean};
+use super::codec::LEVEL;
 
 /// Levels, each with the time that the next one takes in terms of its own, by `zstd -b` on source files.
 const STEPS: [(i32, f64); 4] = [(LEVEL, 2.3), (5, 1.6), (6, 1.4), (9, f64::INFINITY)];
@@ -46,6 +46,11 @@ impl Effort {
             self.spent = Some(spent / STEPS[self.step].1);
         }
     }
+}
+
+/// A mean in which the newest counts half.
+pub(super) fn mean(known: Option<f64>, new: f64) -> f64 {
+    known.map_or(new, |known| known * 0.5 + new * 0.5)
 }
 
 #[cfg(test)]

@@ -1,11 +1,25 @@
-//! What comes of orders and of requests.
+//! Events of orders and of requests.
 
 use ggen_blockstore::{Block, Cid};
-use libp2p::PeerId;
+use libp2p::{PeerId, swarm::ConnectionId};
 
-use super::receive::{End, OrderId};
+use super::{
+    order::{End, Order, OrderId},
+    ways::Way,
+};
 
-/// What the swarm's owner is told.
+/// What the tasks of transfers report to the behaviour.
+#[derive(Debug)]
+pub(super) enum TaskEvent {
+    /// For the owner of the swarm.
+    Event(Event),
+    /// An order is over; with its stream, if that can be used again.
+    Over { peer: PeerId, id: OrderId, end: End, idle: Option<(ConnectionId, Way)> },
+    /// The stream that an order was given was closed while it was idle.
+    Stale(Box<Order>),
+}
+
+/// What the behaviour reports to the owner of the swarm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {

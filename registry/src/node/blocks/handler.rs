@@ -17,7 +17,7 @@ use libp2p::{
     },
 };
 
-use super::receive::OrderId;
+use super::order::OrderId;
 
 /// Its name on the wire.
 pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/ggen/blocks/1.0.0");

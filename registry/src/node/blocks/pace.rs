@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     codec::{self, LEVEL, TRIAL_LEVEL},
-    effort::Effort,
+    effort::{Effort, mean},
 };
 use crate::node::socket::NEAR;
 
@@ -169,11 +169,6 @@ impl Untaken {
 /// Whether bytes have shrunk enough to be sent so.
 pub(super) fn is_worth(raw: usize, packed: usize) -> bool {
     packed as f64 <= raw as f64 * WORTH_RATIO
-}
-
-/// A mean in which the newest counts half.
-pub(super) fn mean(known: Option<f64>, new: f64) -> f64 {
-    known.map_or(new, |known| known * 0.5 + new * 0.5)
 }
 
 #[cfg(test)]

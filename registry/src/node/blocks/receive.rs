@@ -12,16 +12,16 @@ use tokio::{
 };
 
 use super::{
-    behaviour::Told,
     codec,
     dictionary::Sources,
-    event::Event,
+    event::{Event, TaskEvent},
     input::read_frame,
-    list::{Listed, Lists, Unreadable},
+    list::{Lists, Unreadable},
     message::{
-        Asked, Encoding, Header, MAX_DICTIONARY_BYTES, MAX_HEADER_BYTES, MAX_PART_BYTES, MAX_REFERENCES, Malformed,
-        Part, Piece, Request, Status, put, runs,
+        Asked, Encoding, Header, MAX_DICTIONARY_BYTES, MAX_HEADER_BYTES, MAX_PART_BYTES, Malformed, Part, Piece,
+        Request, Status, put, runs,
     },
+    order::{End, Order, OrderId, Wanted},
 };
 
 /// How long nothing may come. Whoever asked gives a silent peer up sooner.
@@ -34,67 +34,6 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 const PROMPT_BYTES: usize = 64 << 10;
 /// Bytes read ahead, for headers.
 const BUFFER_BYTES: usize = 16 << 10;
-
-/// Names one order of this node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct OrderId(pub u64);
-
-/// Blocks asked of one peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
-    /// Chosen by whoever orders, never twice.
-    pub id: OrderId,
-    /// Who is asked; it is connected.
-    pub peer: PeerId,
-    /// The list.
-    pub list: Cid,
-    /// Lists of which every block is in our store, the most alike first.
-    pub references: Vec<Cid>,
-    /// What of it is wanted.
-    pub wanted: Wanted,
-}
-
-impl Order {
-    /// The references that are told of.
-    fn references(&self) -> &[Cid] {
-        &self.references[..self.references.len().min(MAX_REFERENCES)]
-    }
-}
-
-/// What of a list is wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// The list itself. Its root arrives last.
-    Own {
-        /// Most bytes that may come.
-        max_bytes: u64,
-        /// All that the list names is wanted with it, if together they are no more than that. It arrives before the root.
-        whole: bool,
-    },
-    /// Blocks that it names, with their indices, which ascend.
-    Listed(Vec<(u32, Listed)>),
-}
-
-/// How an order ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The peer has sent what it had.
-    Done,
-    /// It does not have the list.
-    NotHere,
-    /// It has too much to do.
-    Busy,
-    /// It does not speak this protocol, or not this much of it.
-    Unsupported,
-    /// The stream broke off.
-    Broken,
-    /// What the peer takes for known is not here any more.
-    Unreferenced,
-    /// It sent bytes that are not what was asked for.
-    WrongBytes,
-    /// It sent something that is not of this protocol.
-    Malformed,
-}
 
 /// Why an order ended other than well.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +63,7 @@ const MAX_BUFFERS: usize = 4;
 pub(super) struct Receiver {
     store: Arc<dyn Blockstore>,
     lists: Arc<dyn Lists>,
-    pub(super) events: mpsc::Sender<Told>,
+    pub(super) events: mpsc::Sender<TaskEvent>,
     buffers: Buffers,
     /// How long nothing may come.
     silent_for: Duration,
@@ -143,7 +82,7 @@ impl Receiver {
     pub(super) fn new(
         store: Arc<dyn Blockstore>,
         lists: Arc<dyn Lists>,
-        events: mpsc::Sender<Told>,
+        events: mpsc::Sender<TaskEvent>,
         silent_for: Duration,
     ) -> Self {
         Self { store, lists, events, buffers: Buffers::new(PAYLOAD_BYTES, MAX_BUFFERS), silent_for }
@@ -475,7 +414,7 @@ impl Incoming<'_> {
 
     async fn tell(&self, event: impl FnOnce(PeerId, OrderId) -> Event) -> Result<(), Failure> {
         let event = event(self.order.peer, self.order.id);
-        self.receiver.events.send(Told::Event(event)).await.map_err(|_| Failure::Unwanted)
+        self.receiver.events.send(TaskEvent::Event(event)).await.map_err(|_| Failure::Unwanted)
     }
 }
 

@@ -18,10 +18,10 @@ use tokio::{
 };
 
 use super::{
-    behaviour::Told,
-    event::Event,
+    event::{Event, TaskEvent},
     input::read_frame,
     job::{Job, Library, Made},
+    limits::PeerLimits,
     list::Unreadable,
     message::{Header, MAX_REQUEST_BYTES, Request, Status, put},
     pace::{Pace, Untaken},
@@ -29,11 +29,8 @@ use super::{
 
 /// Bytes that are written at once.
 const STEP_BYTES: usize = 64 << 10;
-/// Requests that are answered at the same time, for everybody, and for one peer.
+/// Requests that are answered at the same time, of all peers.
 const MAX_ANSWERING: usize = 64;
-const MAX_ANSWERING_PER_PEER: usize = 4;
-/// Streams of one peer on which requests may come.
-const MAX_STREAMS_PER_PEER: usize = 8;
 /// Parts that are made at the same time, for everybody, each on a blocking thread. Whoever waits has his turn in order.
 const MAX_MAKING: usize = 4;
 /// Bytes of parts that are made or wait to be taken, for everybody, in [`MEMORY_UNIT`]s.
@@ -56,22 +53,6 @@ pub(super) struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self { request: Duration::from_secs(20), step: Duration::from_secs(30) }
-    }
-}
-
-/// What all answers to one peer share.
-#[derive(Clone, Debug)]
-pub(super) struct Share {
-    pub(super) streams: Arc<Semaphore>,
-    pace: Arc<Mutex<Pace>>,
-    answering: Arc<Semaphore>,
-}
-
-impl Default for Share {
-    fn default() -> Self {
-        let [streams, answering] =
-            [MAX_STREAMS_PER_PEER, MAX_ANSWERING_PER_PEER].map(|most| Arc::new(Semaphore::new(most)));
-        Self { streams, pace: Arc::default(), answering }
     }
 }
 
@@ -119,7 +100,7 @@ impl Server {
     }
 
     /// Answers the requests that come in `stream`. Tells of what was sent.
-    pub(super) async fn serve<S>(self, peer: PeerId, stream: S, share: Share, events: mpsc::Sender<Told>)
+    pub(super) async fn serve<S>(self, peer: PeerId, stream: S, share: PeerLimits, events: mpsc::Sender<TaskEvent>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -148,8 +129,8 @@ impl Server {
         before: Account,
         reader: &mut R,
         writer: &mut Writer<W>,
-        share: &Share,
-        events: &mpsc::Sender<Told>,
+        share: &PeerLimits,
+        events: &mpsc::Sender<TaskEvent>,
     ) -> Result<Option<Account>, Ended>
     where
         R: AsyncRead + Unpin,
@@ -209,9 +190,9 @@ impl Server {
     }
 
     /// Looks at a request, and has its first part made; right away if it is small.
-    async fn open(&self, request: Request, share: &Share) -> Result<Result<Making, Status>, Ended> {
+    async fn open(&self, request: Request, share: &PeerLimits) -> Result<Result<Making, Status>, Ended> {
         let (library, pace) = (Arc::clone(&self.library), Arc::clone(&share.pace));
-        let follows = share.answering.available_permits() + 1 < MAX_ANSWERING_PER_PEER;
+        let follows = share.answers_others();
         let memory = Arc::clone(&self.memory).try_acquire_many_owned((SMALL_BYTES / MEMORY_UNIT) as u32);
         let turn = Arc::clone(&self.making).acquire_owned().await.map_err(|_| Ended::Busy)?;
         let opening = tokio::task::spawn_blocking(move || {
@@ -235,7 +216,7 @@ impl Server {
         mut making: Making,
         writer: &mut Writer<W>,
         account: &Mutex<Account>,
-        events: &mpsc::Sender<Told>,
+        events: &mpsc::Sender<TaskEvent>,
     ) -> Result<(), Ended> {
         writer.write(&[Status::Here.to_byte()]).await?;
         loop {
@@ -259,7 +240,7 @@ impl Server {
             }
             writer.flush().await?;
             let served = Event::Served { peer, blocks: made.blocks, bytes: made.bytes };
-            let is_told = made.blocks == 0 || events.send(Told::Event(served)).await.is_ok();
+            let is_told = made.blocks == 0 || events.send(TaskEvent::Event(served)).await.is_ok();
             match next.filter(|_| is_told) {
                 Some(next) => making = next,
                 None => return Ok(()),

@@ -14,15 +14,16 @@ use libp2p::PeerId;
 use tokio::sync::mpsc;
 
 use super::{
-    behaviour::Told,
-    event::Event,
+    event::{Event, TaskEvent},
     job::{Job, Library},
+    limits::PeerLimits,
     list::{Listed, Lists},
     message::{Asked, MAX_WANTED, Request},
+    order::{End, Order, OrderId, Wanted},
     pace::{Pace, Untaken},
     paths::Atlas,
-    receive::{End, Order, OrderId, Over, Receiver, SILENT_FOR, Wanted},
-    serve::{Patience, Server, Share},
+    receive::{Over, Receiver, SILENT_FOR},
+    serve::{Patience, Server},
 };
 use crate::{ops::Manifests, package::ManifestBuilder};
 
@@ -122,9 +123,9 @@ async fn receive_within(
     let collecting = async {
         while let Some(told) = events.recv().await {
             match told {
-                Told::Event(Event::Arrived { blocks, .. }) => arrived.extend(blocks),
-                Told::Event(Event::Absent { cids, .. }) => absent.extend(cids),
-                Told::Event(Event::Progress { .. }) => {}
+                TaskEvent::Event(Event::Arrived { blocks, .. }) => arrived.extend(blocks),
+                TaskEvent::Event(Event::Absent { cids, .. }) => absent.extend(cids),
+                TaskEvent::Event(Event::Progress { .. }) => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -143,7 +144,7 @@ fn serve(from: Arc<dyn Blockstore>, stream: pipe::End) -> tokio::task::JoinHandl
     let (served, mut told) = mpsc::channel(1);
     tokio::spawn(async move { while told.recv().await.is_some() {} });
     let server = Server::new(library, Patience::default());
-    tokio::spawn(server.serve(PeerId::random(), stream, Share::default(), served))
+    tokio::spawn(server.serve(PeerId::random(), stream, PeerLimits::default(), served))
 }
 
 /// Carries an order out between two stores; with the bytes that the answer took.

@@ -14,7 +14,7 @@ use libp2p::{
 };
 use tokio::{task::AbortHandle, time::Instant};
 
-use super::serve::Share;
+use super::limits::PeerLimits;
 use crate::node::direct::Direct;
 
 /// Peers to which streams are opened before anything is asked of them, and how many to each: as many as have orders at once.
@@ -64,7 +64,7 @@ impl Connection {
 pub(super) struct Peer {
     connections: Vec<Connection>,
     speaks: bool,
-    pub(super) share: Share,
+    pub(super) share: PeerLimits,
     /// What is answered on connections of their own, which do not end with the others by themselves.
     pub(super) answers: Vec<AbortHandle>,
 }

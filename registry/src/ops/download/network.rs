@@ -92,7 +92,7 @@ impl Network {
         entrance: Entrance,
         reporter: Arc<dyn Reporter>,
     ) -> Result<Self, Stopped> {
-        let (session, connected) = node.open_session(least_reputation).await?;
+        let (session, connected) = Session::open(&node, least_reputation).await?;
         let mut asked: HashSet<_> = connected.into_iter().collect();
         for peer in providers {
             session.keep_to(*peer).await?;

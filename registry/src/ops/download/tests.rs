@@ -53,7 +53,7 @@ async fn what_came_with_a_list_was_fetched_and_not_here_before() {
     let source = ListSource { list: release.manifest, max_bytes: 1 << 20, whole: true, references: Vec::new() };
     let root = download.list_root(source).await.unwrap();
     let came = download.so_far().blocks;
-    let reader = ManifestReader::new(&release, &root).unwrap();
+    let reader = release.read_manifest(&root).unwrap();
     assert_eq!(came, 1 + 1 + reader.chunks().len() as u64 + release.blocks, "all of it, and the release");
     let parts = reader.chunks().iter().map(|chunk| (chunk.link, None).into()).collect();
     download.list_parts(parts).await.unwrap();
@@ -74,7 +74,7 @@ async fn a_list_whose_root_came_alone_is_asked_for_as_a_list() {
     let source = ListSource { list: release.manifest, max_bytes: 1 << 20, whole: true, references: Vec::new() };
     let root = download.list_root(source).await.unwrap();
     assert_eq!(download.so_far().blocks, 2, "it is here");
-    let reader = ManifestReader::new(&release, &root).unwrap();
+    let reader = release.read_manifest(&root).unwrap();
     let parts: Vec<Want> =
         reader.chunks().iter().map(|chunk| (chunk.link, Some(u64::from(chunk.bytes))).into()).collect();
     assert_eq!(parts.len(), 1);

@@ -14,10 +14,9 @@ use std::{
 
 use ggen_blockstore::{Cid, DAMAGE};
 use rusqlite::{Connection, Params, Row, params};
-use semver::Version;
 
 use self::copy::{Copy, Rules};
-use super::plan::Candidate;
+use super::plan::{Candidate, Key};
 use crate::{
     MAX_RULES, MirrorRule, database,
     home::HomeError,
@@ -467,9 +466,6 @@ impl Book {
         Cid::try_from(bytes).map_err(|error| self.damaged(error))
     }
 }
-
-/// A key by which a release is told from all others.
-pub(crate) type Key = (PublisherId, PackageId, Version);
 
 #[cfg(test)]
 mod tests {

@@ -16,14 +16,13 @@ use super::{
         resolve::walk,
     },
     Book,
-    book::Key,
-    plan::{Candidate, Chosen, missing},
+    plan::{Candidate, Chosen, Key, missing},
 };
 use crate::{
     Failure, MirrorScope, Progress,
     identity::{PublisherId, Timestamp},
     index::{PublisherEntry, TreeListing, VerifiedHead, VersionEntry},
-    package::{ManifestReader, PackageId},
+    package::PackageId,
 };
 
 /// Versions of one package that a rule without a bound is about.
@@ -274,7 +273,7 @@ impl Operations {
         // What it will take, and not what the release says of its files: a budget is not to be talked around.
         let on_error = |error| failure::download(&record.manifest, error);
         let root = download.block(record.manifest).await.map_err(on_error)?;
-        let manifest = ManifestReader::new(record, &root).map_err(failure::verification)?;
+        let manifest = record.read_manifest(&root).map_err(failure::verification)?;
         let records = record.manifest_bytes.saturating_add(release.envelope().payload().len() as u64);
         Ok(Candidate {
             publisher: record.publisher,

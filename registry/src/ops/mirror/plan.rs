@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use ggen_blockstore::Cid;
 use semver::Version;
 
-use super::book::Key;
 use crate::{
     MirrorRule, MirrorScope,
     identity::{PublisherId, Timestamp},
     package::PackageId,
 };
+
+/// Identifies one release among all of a network.
+pub(crate) type Key = (PublisherId, PackageId, Version);
 
 /// A release that rules are about, or were.
 #[derive(Clone, Debug, PartialEq, Eq)]

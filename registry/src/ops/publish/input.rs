@@ -1,7 +1,7 @@
 //! A tarball that the caller has opened: it is read from where it stands, be it a file or a pipe.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
     path::Path,
     sync::{
@@ -14,9 +14,10 @@ use std::{
 use ggen_blockstore::Error;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::prepare::is_directory;
-use crate::{Failure, ops::failure};
+use crate::{ErrorKind, Failure, ops::failure};
 
+/// What a package is.
+pub(super) const PACKAGE_HINT: &str = "a package is a directory or tarball with a gpack.toml that has `name`, `version` and `description` under `[package]`";
 /// How long a read waits before it looks whether its caller is still there.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -56,7 +57,16 @@ impl Tarball {
 
     /// Whether there is a directory to import instead; it is an error if there is nothing.
     pub(super) fn is_directory(&self, path: &Path) -> Result<bool, Failure> {
-        if self.is_opened() { Ok(false) } else { is_directory(path) }
+        if self.is_opened() {
+            return Ok(false);
+        }
+        match fs::metadata(path) {
+            Ok(metadata) => Ok(metadata.is_dir()),
+            Err(error) => {
+                let failure = Failure::new(ErrorKind::Failed, format!("cannot read `{}`", path.display()));
+                Err(Failure { causes: vec![error.to_string()], ..failure }.hinted(PACKAGE_HINT))
+            }
+        }
     }
 
     /// Whether the caller has opened it, so that it is not to be looked for at its path.

@@ -1,17 +1,18 @@
 //! A package on disk becomes a package in the store: imported, read, and its block manifest written.
 
-use std::{
-    fs::{self, File},
-    io::Read,
-    path::Path,
-};
+use std::{fs::File, io::Read, path::Path};
 
 use ggen_blockstore::{
     Block, Blockstore, Cid, Error, FileReader, Finding, ImportOptions, ImportProgress, Imported, Node, Selection,
     dfs_blocks, import_directory, import_tarball, resolve,
 };
 
-use super::{draft::Draft, input::Tarball, secrets::is_never_allowed, warnings};
+use super::{
+    draft::Draft,
+    input::{PACKAGE_HINT, Tarball},
+    secrets::is_never_allowed,
+    warnings,
+};
 use crate::{
     ErrorKind, Failure, Progress, PublishRequest, Reporter,
     home::{home_with, is_home},
@@ -106,22 +107,9 @@ impl Operations {
     }
 }
 
-/// What a package is.
-const PACKAGE_HINT: &str = "a package is a directory or tarball with a gpack.toml that has `name`, `version` and `description` under `[package]`";
 /// What a gpack.toml is, at the least.
 const GPACK_HINT: &str =
     "it begins like this: `[package]`, `name = \"http\"`, `version = \"1.0.0\"`, `description = \"...\"`";
-
-/// Whether the package is a directory; it is an error if there is nothing.
-pub(super) fn is_directory(path: &Path) -> Result<bool, Failure> {
-    match fs::metadata(path) {
-        Ok(metadata) => Ok(metadata.is_dir()),
-        Err(error) => {
-            let failure = Failure::new(ErrorKind::Failed, format!("cannot read `{}`", path.display()));
-            Err(Failure { causes: vec![error.to_string()], ..failure }.hinted(PACKAGE_HINT))
-        }
-    }
-}
 
 /// Imports a directory or a tarball; `known` is where the files of a directory are remembered. No home of a node is taken
 /// in, and files that hold secrets only where that is allowed.

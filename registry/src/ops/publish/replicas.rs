@@ -126,7 +126,7 @@ impl Blocks {
         failure::blocking(move || {
             let missing = || failure::store(ggen_blockstore::Error::NotFound { cid: release.manifest });
             let root = store.get(&release.manifest).map_err(failure::store)?.ok_or_else(missing)?;
-            let manifest = ManifestReader::new(&release, &root).map_err(failure::verification)?;
+            let manifest = release.read_manifest(&root).map_err(failure::verification)?;
             let mut records = vec![cid, release.manifest];
             records.extend(release.executables_block.iter().map(|block| *block.cid()));
             records.extend(manifest.chunks().iter().map(|chunk| chunk.link));

@@ -4,8 +4,10 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::identity::{PublisherId, Timestamp};
-use crate::package::Metadata;
+use crate::{
+    identity::{PublisherId, Timestamp},
+    package::{Metadata, Release},
+};
 
 fn cid(codec: u64, number: u64) -> Cid {
     *Block::hash(codec, number.to_be_bytes().to_vec()).unwrap().cid()
@@ -41,7 +43,7 @@ fn release_of(content: Cid, summary: &ManifestSummary) -> Release {
 }
 
 fn read(blocks: &HashMap<Cid, Bytes>, release: &Release) -> Result<Vec<ManifestEntry>, ManifestError> {
-    let reader = ManifestReader::new(release, &blocks[&release.manifest])?;
+    let reader = release.read_manifest(&blocks[&release.manifest])?;
     reader.read_all(|chunk| Ok(blocks[&chunk.link].clone()))
 }
 
@@ -112,7 +114,7 @@ fn totals_are_checked_against_the_entries() {
     let mut root: Root = serde_ipld_dagcbor::from_slice(&blocks[&summary.root]).unwrap();
     root.bytes += 1;
     let root = serde_ipld_dagcbor::to_vec(&root).unwrap();
-    let reader = ManifestReader::new(&release_of(entries[0].0, &summary), &root).unwrap();
+    let reader = release_of(entries[0].0, &summary).read_manifest(&root).unwrap();
     let read: Result<_, ManifestError> = reader.read_all(|chunk| Ok(blocks[&chunk.link].clone()));
     assert!(matches!(read, Err(ManifestError::Mismatch { what: "bytes of content", .. })));
 }
@@ -122,7 +124,7 @@ proptest! {
     fn damaged_chunks_never_panic(at in 0_usize..100, value in any::<u8>(), cut in 0_usize..100) {
         let entries = [(cid(DAG_PB, 1), 10), (cid(RAW, 2), 20), (Cid::new_v0(*cid(DAG_PB, 3).hash()).unwrap(), 7)];
         let (blocks, summary) = build(entries);
-        let reader = ManifestReader::new(&release_of(entries[0].0, &summary), &blocks[&summary.root]).unwrap();
+        let reader = release_of(entries[0].0, &summary).read_manifest(&blocks[&summary.root]).unwrap();
         let good = blocks[&reader.chunks()[0].link].to_vec();
         let mut bad = good.clone();
         let at = at % bad.len();
@@ -139,6 +141,6 @@ proptest! {
     #[test]
     fn roots_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let (_, summary) = build([(cid(DAG_PB, 1), 10)]);
-        prop_assert!(ManifestReader::new(&release_of(cid(DAG_PB, 1), &summary), &bytes).is_err());
+        prop_assert!(release_of(cid(DAG_PB, 1), &summary).read_manifest(&bytes).is_err());
     }
 }

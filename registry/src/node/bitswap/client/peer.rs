@@ -5,20 +5,11 @@ use ggen_blockstore::Cid;
 use super::{
     super::{SessionId, meter::Meter, prior::Prior, wantlist::Wantlist},
     orders::Orders,
+    standing::Standing,
 };
 
 /// Most entries of a peer's wantlist with questions: Kubo remembers 1,024.
 const MAX_ENTRIES: usize = 900;
-
-/// Whether the peer may be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    Good,
-    /// It broke the protocol.
-    Banned,
-    /// It does not speak it.
-    Unsupported,
-}
 
 #[derive(Debug)]
 pub(super) struct Peer {

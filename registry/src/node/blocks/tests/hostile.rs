@@ -232,7 +232,7 @@ async fn an_asker_that_takes_nothing_or_says_nothing_is_let_go() {
         let (mut asker, answerer, _) = pipe::pipe();
         let (events, _kept) = mpsc::channel(16);
         let serving =
-            tokio::spawn(server(store(&[&package])).serve(PeerId::random(), answerer, Share::default(), events));
+            tokio::spawn(server(store(&[&package])).serve(PeerId::random(), answerer, PeerLimits::default(), events));
         asker.write_all(&said).await.unwrap();
         pipe::in_time(serving).await.unwrap();
     }
@@ -253,7 +253,8 @@ async fn an_asker_that_asks_for_no_more_is_let_go() {
     let package = package(&files(3, 1, "a"));
     let (mut asker, answerer, _) = pipe::pipe();
     let (events, _kept) = mpsc::channel(16);
-    let serving = tokio::spawn(server(store(&[&package])).serve(PeerId::random(), answerer, Share::default(), events));
+    let serving =
+        tokio::spawn(server(store(&[&package])).serve(PeerId::random(), answerer, PeerLimits::default(), events));
     let (outcome, again) = receive(&listing(&package), &order(&package, 0..4, &[]), &mut asker).await;
     assert_eq!((outcome.end, outcome.blocks.len(), again), (End::Done, 4, true));
     pipe::in_time(serving).await.unwrap();
@@ -265,7 +266,7 @@ async fn an_asker_that_asks_for_no_more_is_let_go() {
 async fn a_request_that_is_none_is_answered_so() {
     let (mut asker, answerer, _) = pipe::pipe();
     let (events, _kept) = mpsc::channel(16);
-    let serving = tokio::spawn(server(store(&[])).serve(PeerId::random(), answerer, Share::default(), events));
+    let serving = tokio::spawn(server(store(&[])).serve(PeerId::random(), answerer, PeerLimits::default(), events));
     asker.write_all(&[3, 0xff, 0, 0]).await.unwrap();
     assert_eq!(pipe::in_time(read_varint(&mut asker)).await.unwrap(), usize::from(Status::NotUnderstood.to_byte()));
     let mut rest = Vec::new();
