@@ -44,10 +44,10 @@ pub use store::{Blockstore, DAMAGE, Damage, MAX_PIN_LABEL_BYTES, Pin, PinMode, P
 pub use unixfs::{
     ARCHIVE_RATIO_FREE_BYTES, ArchiveLimits, ArchiveNote, Compression, DirectoryNode, Entry, EntryKind, ExportOptions,
     ExportProgress, Exported, FileNode, FileReader, Finding, Former, INSPECTED_BYTES, ImportOptions, ImportProgress,
-    Imported, Inspect, LeavesOut, Listed, Listing, LookUp, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO, MAX_DEPTH,
+    Imported, Inspect, Inspected, LeavesOut, Listed, Listing, LookUp, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO, MAX_DEPTH,
     MAX_ENTRIES, MAX_FORMER_ENTRIES, MAX_LINK_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_STRANGERS,
     MAX_TREE_PATH_BYTES, Node, PathStep, PathWalk, Profile, Refusal, Selection, ShardEstimate, ShardNode, Staged, Tree,
     TreeLimits, UnixfsData, UnixfsKind, UpdateOptions, Updated, export_directory, export_tar, export_tarball,
-    import_directory, import_file, import_tarball, is_vacant, list_directory, list_tarball, list_tree, resolve,
-    stage_directory, update_directory,
+    import_directory, import_file, import_tarball, inspect_parts, is_vacant, list_directory, list_tarball, list_tree,
+    resolve, stage_directory, update_directory,
 };

@@ -43,7 +43,10 @@ pub use export::{
     UpdateOptions, Updated, export_directory, export_tar, export_tarball, is_vacant, stage_directory, update_directory,
 };
 pub use finding::Finding;
-pub use import::{INSPECTED_BYTES, ImportOptions, ImportProgress, Imported, Inspect, import_directory, import_file};
+pub use import::{
+    INSPECTED_BYTES, ImportOptions, ImportProgress, Imported, Inspect, Inspected, import_directory, import_file,
+    inspect_parts,
+};
 pub use listing::{EntryKind, LeavesOut, Listed, Listing, LookUp, Selection, list_directory};
 pub use name::{MAX_DEPTH, MAX_ENTRIES, MAX_LINK_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_TREE_PATH_BYTES};
 pub use node::{DirectoryNode, FileNode, Node, ShardNode};

@@ -9,7 +9,7 @@ mod entries;
 mod limits;
 mod tar_reader;
 
-use std::{collections::BTreeMap, io::Read};
+use std::{collections::BTreeMap, io::Read, sync::Arc};
 
 use bytes::Bytes;
 use decode::{Input, Source};
@@ -18,16 +18,16 @@ pub use limits::{ARCHIVE_RATIO_FREE_BYTES, ArchiveLimits, ArchiveNote, MAX_ARCHI
 use tar_reader::{TarKind, TarReader};
 
 use super::{
-    INSPECTED_BYTES, ImportOptions, ImportProgress, Imported, Listed, Listing, Profile,
+    ImportOptions, ImportProgress, Imported, Listed, Listing, Profile,
     directory::symlink,
     file::{Child, FileBuilder, leaf_block},
-    import::{Findings, Nowhere, chunk_buffers},
+    import::{Across, Findings, Nowhere, Scanned, chunk_buffers},
     name::check_link,
     pipeline::{run_in_order, threads},
     sink::StoreSink,
     tree_builder::TreeBuilder,
 };
-use crate::{Block, Blockstore, Buffers, Error, Result, unixfs::file::Sink};
+use crate::{Blockstore, Buffers, Error, Result, unixfs::file::Sink};
 
 /// Imports a tarball: plain, gzip (`.tar.gz`, `.tgz`, `.crate`) or zstd, told apart by their first bytes. The caller pins
 /// the root and syncs the store.
@@ -36,7 +36,8 @@ use crate::{Block, Blockstore, Buffers, Error, Result, unixfs::file::Sink};
 /// [`Error::Archive`] for one that is damaged, truncated, a bomb or of another format; [`Error::Refused`] for an unsafe
 /// entry: an absolute path, `..`, something twice, a link that leaves the tree, a device; [`Error::Withheld`] with every file
 /// that must not go in, and every directory that the [`Selection`](super::Selection) leaves out: an archive goes in whole or
-/// not at all; a store error. Blocks put before the error stay, unpinned; those of files that must not go in are not put.
+/// not at all; a store error. Blocks put before the error stay, unpinned, among them the first ones of a long file in which
+/// something was found later; from the first finding on no block is put.
 pub fn import_tarball<S: Blockstore + ?Sized>(
     store: &S,
     reader: &mut dyn Read,
@@ -76,8 +77,14 @@ pub fn import_tarball<S: Blockstore + ?Sized>(
 struct Chunk {
     bytes: Bytes,
     last: bool,
-    /// The path of the file of which this is all, if its content is inspected.
-    inspected: Option<String>,
+    file: Arc<OpenFile>,
+}
+
+/// A file of an archive that is being read.
+#[derive(Debug)]
+struct OpenFile {
+    path: String,
+    bytes: u64,
 }
 
 /// The files of an archive, by number.
@@ -94,31 +101,31 @@ struct Archive<'a> {
     entries: Entries,
     chunk_bytes: usize,
     buffers: Buffers,
-    /// Bytes left of the file that is being read.
-    open: Option<u64>,
+    /// The file that is being read, and the bytes left of it.
+    open: Option<(Arc<OpenFile>, u64)>,
 }
 
 impl Archive<'_> {
     fn next_chunk(&mut self) -> Result<Option<Chunk>> {
-        let mut inspected = None;
-        while self.open.is_none() {
-            let Some(entry) = self.tar.next_entry()? else { return Ok(None) };
-            let size = entry.size;
-            let is_file = entry.kind == TarKind::File;
-            inspected = (size <= INSPECTED_BYTES).then(|| String::from_utf8_lossy(&entry.path).into_owned());
-            if self.entries.add(entry)? && is_file {
-                self.open = Some(size);
+        let (file, left) = loop {
+            if let Some(open) = self.open.take() {
+                break open;
             }
-        }
-        let left = self.open.take().unwrap_or_default();
+            let Some(entry) = self.tar.next_entry()? else { return Ok(None) };
+            let (bytes, is_file) = (entry.size, entry.kind == TarKind::File);
+            let path = String::from_utf8_lossy(&entry.path).into_owned();
+            if self.entries.add(entry)? && is_file {
+                self.open = Some((Arc::new(OpenFile { path, bytes }), bytes));
+            }
+        };
         let length = left.min(self.chunk_bytes as u64);
         let mut bytes = self.buffers.take(length as usize);
         bytes.resize(length as usize, 0);
         self.tar.read_data(&mut bytes)?;
         if left > length {
-            self.open = Some(left - length);
+            self.open = Some((Arc::clone(&file), left - length));
         }
-        Ok(Some(Chunk { bytes: self.buffers.freeze(bytes), last: left == length, inspected }))
+        Ok(Some(Chunk { bytes: self.buffers.freeze(bytes), last: left == length, file }))
     }
 }
 
@@ -136,12 +143,14 @@ fn hash_chunks(archive: &mut Archive<'_>, options: &ImportOptions<'_>, sink: &mu
     let mut files = Files::default();
     let mut progress = ImportProgress::default();
     let mut builder = FileBuilder::new(profile);
-    let hash = |chunk: Chunk| -> Result<(Block, u64, bool, Option<&'static str>)> {
-        let length = chunk.bytes.len() as u64;
-        let found = chunk.inspected.and_then(|path| options.inspect_content(&path, &chunk.bytes));
-        Ok((leaf_block(&profile, chunk.bytes)?, length, chunk.last, found))
+    let mut across = Across::default();
+    let hash = |Chunk { bytes, last, file }: Chunk| -> Result<_> {
+        let length = bytes.len() as u64;
+        let scanned = Scanned::chunk(options.inspect, &file.path, &bytes, file.bytes);
+        Ok((leaf_block(&profile, bytes)?, length, last, (file, scanned)))
     };
-    run_in_order(threads(options.threads), archive, hash, |(block, length, last, found)| {
+    run_in_order(threads(options.threads), archive, hash, |(block, length, last, (file, scanned))| {
+        let found = across.add(options.inspect, &file.path, scanned, last);
         if let Some(what) = found {
             files.found.insert(files.children.len(), what);
         }

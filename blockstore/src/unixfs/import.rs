@@ -11,8 +11,8 @@ use std::{num::NonZeroUsize, path::Path};
 
 pub(crate) use hash::chunk_buffers;
 use hash::{Files, Hashed, hash_files};
-pub(crate) use inspect::{Findings, Nowhere};
-pub use inspect::{INSPECTED_BYTES, Inspect};
+pub(crate) use inspect::{Across, Findings, Nowhere, Scanned};
+pub use inspect::{INSPECTED_BYTES, Inspect, Inspected, inspect_parts};
 
 use super::{
     ArchiveLimits, ArchiveNote, Profile,
@@ -148,8 +148,8 @@ impl Imported {
 ///
 /// # Errors
 /// [`Error::Refused`] for an unsafe or changing entry; [`Error::Withheld`] with every file that must not go in; an I/O error
-/// with the file that cannot be read; a store error. Blocks put before the error stay, unpinned; those of files that must
-/// not go in are not put.
+/// with the file that cannot be read; a store error. Blocks put before the error stay, unpinned, among them the first ones of
+/// a long file in which something was found later; from the first finding on no block is put.
 pub fn import_directory<S: Blockstore + ?Sized>(
     store: &S,
     directory: &Path,

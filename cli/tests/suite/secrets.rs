@@ -157,6 +157,46 @@ fn secrets_are_refused_by_name_and_published_if_that_is_allowed() {
     user.p2p(&["publish", "pkg", "--namespace", "acme", "--version", "2.0.0"]).expect_code(0);
 }
 
+/// Keys in files of more than 256 KiB: at the end, across the border of two chunks (1 MiB each), and in front.
+#[test]
+fn a_key_in_a_long_file_is_found_wherever_it_stands() {
+    const MIB: usize = 1 << 20;
+    let user = Home::on_loopback();
+    let root = package(&user.work().join("pkg"), "pkg", "1.0.0");
+    let with_key = |at: usize, length: usize| {
+        let mut content = b"0123456 not a key: PRIVATE KEY\n".repeat(length.div_ceil(31));
+        content.truncate(length);
+        content[at..at + KEY.len()].copy_from_slice(KEY.as_bytes());
+        content
+    };
+    let keys = [
+        ("at-the-end.log", with_key(MIB - KEY.len(), MIB)),
+        ("across.sql", with_key(2 * MIB - 40, 3 * MIB + 1)),
+        ("across-the-last.sql", with_key(MIB - KEY.len() + 2, MIB + 2)),
+        ("in-front.bin", with_key(0, (256 << 10) + 1)),
+    ];
+    for (name, content) in &keys {
+        write(&root, name, content);
+    }
+    // Half of one, and the words of one.
+    write(&root, "plain.log", [&with_key(MIB, 2 * MIB)[..MIB + 60], &vec![b'x'; MIB]].concat());
+    let files = ["at-the-end.log", "across.sql", "across-the-last.sql", "in-front.bin", "plain.log"];
+    let files = files.map(|name| entry(name, EntryType::Regular, &fs::read(root.join(name)).unwrap()));
+    write(user.work(), "pkg.tgz", gzip(&tarball(&files)));
+
+    let parts = ["`at-the-end.log`: a private key", "`across.sql`", "`across-the-last.sql`", "`in-front.bin`"];
+    for path in ["pkg", "pkg.tgz"] {
+        for more in [&[] as &[&str], &["--dry-run"]] {
+            let args = [&["publish", path, "--namespace", "acme"], more].concat();
+            refused(&user, &args, 3, &parts);
+            let message = user.p2p(&args).stderr;
+            assert!(!message.contains("plain.log"), "{message}");
+        }
+    }
+    let (_, warnings) = dry_run(&user, "pkg", &["--namespace", "acme", "--allow-secrets"]);
+    assert_eq!(warnings.len(), keys.len(), "{warnings:?}");
+}
+
 /// The directory is remembered as it was published with secrets: that does not let them pass the next time.
 #[test]
 fn a_secret_that_was_allowed_once_is_refused_again() {

@@ -5,15 +5,17 @@
 
 mod key;
 
-/// Says what secret a file holds, if it holds one; `path` is the one in the tree, `content` all of the file, or `None` to go
-/// by the path alone.
-pub(crate) fn secret_in(path: &str, content: Option<&[u8]>) -> Option<&'static str> {
+use ggen_blockstore::Inspected;
+
+/// Says what secret a file holds, if it holds one; `path` is the one in the tree.
+pub(crate) fn secret_in(path: &str, inspected: Inspected<'_>) -> Option<&'static str> {
     // Names are compared as tools on file systems that ignore case would read them.
     let path = format!("/{}", path.to_ascii_lowercase());
     let name = path.rsplit('/').next().unwrap_or_default();
-    match content {
-        None => by_path(&path, name),
-        Some(content) => by_setting(name, content).or_else(|| key::in_content(content)),
+    match inspected {
+        Inspected::Path => by_path(&path, name),
+        Inspected::Content(content) => by_setting(name, content).or_else(|| key::in_content(content)),
+        Inspected::Part(part) => by_setting(name, part).or_else(|| key::in_pem(part)),
     }
 }
 

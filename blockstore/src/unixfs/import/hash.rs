@@ -2,9 +2,13 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path, sync::Arc};
 
+use bytes::Bytes;
 use rustix::{buffer::spare_capacity, io::Errno};
 
-use super::{ImportOptions, ImportProgress, inspect::Nowhere};
+use super::{
+    ImportOptions, ImportProgress,
+    inspect::{Across, Nowhere, Scanned},
+};
 use crate::{
     Block, Buffers, Error, Refusal, Result,
     unixfs::{
@@ -59,8 +63,7 @@ struct Leaf {
     block: Block,
     content: u64,
     last: bool,
-    /// What was found in the file, of which this is all then.
-    found: Option<&'static str>,
+    scanned: Scanned,
 }
 
 /// Reads and hashes files, and calls `done` with each of them, in order. From the first on that is to be refused, no block
@@ -77,11 +80,13 @@ pub(super) fn hash_files<K: Sink>(
     let jobs = Jobs { files, next: 0, chunk_bytes: profile.chunk_bytes, open: None };
     let reading = Reading { files, options, buffers: chunk_buffers(&profile) };
     let work = |job| reading.run(job);
-    let mut refused = files.refused;
+    let (mut refused, mut across) = (files.refused, Across::default());
     run_in_order(threads(options.threads), jobs, work, |leaves: Vec<Leaf>| {
         for leaf in leaves {
             progress.bytes += leaf.content;
-            refused |= leaf.found.is_some() && !options.take_found;
+            let path = &files.entries[leaf.index].path;
+            let found = across.add(options.inspect, path, leaf.scanned, leaf.last);
+            refused |= found.is_some() && !options.take_found;
             match refused {
                 true => builder.push(leaf.block, leaf.content, &mut Nowhere)?,
                 false => builder.push(leaf.block, leaf.content, sink)?,
@@ -90,7 +95,7 @@ pub(super) fn hash_files<K: Sink>(
                 progress.files += 1;
                 let file = std::mem::replace(&mut builder, FileBuilder::new(profile));
                 let child = if refused { file.finish(&mut Nowhere)? } else { file.finish(sink)? };
-                done(Hashed { index: leaf.index, child, found: leaf.found }, sink)?;
+                done(Hashed { index: leaf.index, child, found }, sink)?;
             }
         }
         options.go_on(progress)
@@ -220,9 +225,10 @@ impl Reading<'_> {
         let mut begin = 0;
         let hash = |&index: &usize| {
             let end = begin + self.files.size(index);
-            let found = self.options.inspect_content(&self.files.entries[index].path, &content[begin..end]);
-            let block = leaf_block(&self.options.profile, content.slice(begin..end))?;
-            let leaf = Leaf { index, block, content: (end - begin) as u64, last: true, found };
+            let whole = content.slice(begin..end);
+            let scanned = self.scan(index, &whole);
+            let block = leaf_block(&self.options.profile, whole)?;
+            let leaf = Leaf { index, block, content: (end - begin) as u64, last: true, scanned };
             begin = end;
             Ok(leaf)
         };
@@ -236,9 +242,14 @@ impl Reading<'_> {
             chunk.truncate(length);
         }
         self.files.check_length(index, chunk.len(), length)?;
-        let block = leaf_block(&self.options.profile, self.buffers.freeze(chunk))?;
-        // A file of several chunks is larger than what is inspected.
-        Ok(Leaf { index, block, content: length as u64, last, found: None })
+        let chunk = self.buffers.freeze(chunk);
+        let scanned = self.scan(index, &chunk);
+        let block = leaf_block(&self.options.profile, chunk)?;
+        Ok(Leaf { index, block, content: length as u64, last, scanned })
+    }
+
+    fn scan(&self, index: usize, chunk: &Bytes) -> Scanned {
+        Scanned::chunk(self.options.inspect, &self.files.entries[index].path, chunk, self.files.size(index) as u64)
     }
 }
 

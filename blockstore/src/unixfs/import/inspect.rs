@@ -1,17 +1,15 @@
 //! Files that are safe as a tree and still must not go in: the caller says which, by their path or their content.
 
+mod parts;
+
+pub(crate) use parts::{Across, Scanned};
+pub use parts::{INSPECTED_BYTES, Inspect, Inspected, inspect_parts};
+
 use super::ImportOptions;
 use crate::{
     Block, Error, Finding, Result,
     unixfs::{EntryKind, Listing, file::Sink},
 };
-
-/// Largest file of which the content is inspected, in bytes. Small enough that such a file is one chunk of every profile.
-pub const INSPECTED_BYTES: u64 = 256 << 10;
-
-/// Says what a file holds that must not go in, if it holds such a thing. It is asked of every file that is not empty with
-/// its path in the tree alone, and then with the content too of those that have at most [`INSPECTED_BYTES`].
-pub type Inspect<'a> = dyn Fn(&str, Option<&[u8]>) -> Option<&'static str> + Sync + 'a;
 
 /// What was found in a tree: by number of the entry.
 #[derive(Debug)]
@@ -23,7 +21,7 @@ pub(crate) struct Findings {
 impl Findings {
     /// Inspects the paths of a listing.
     pub(crate) fn by_path(listing: &Listing, options: &ImportOptions<'_>) -> Self {
-        let inspect = |path: &str| options.inspect.and_then(|inspect| inspect(path, None));
+        let inspect = |path: &str| options.inspect.and_then(|inspect| inspect(path, Inspected::Path));
         let by_entry = listing.entries.iter().map(|entry| match entry.kind {
             EntryKind::File { size: 1.., .. } => inspect(&entry.path),
             _ => None,
@@ -51,14 +49,6 @@ impl Findings {
         let found = found.filter_map(|(entry, what)| Some(Finding { path: entry.path.clone(), what: what? }));
         let findings: Vec<_> = found.collect();
         if self.refuses && !findings.is_empty() { Err(Error::Withheld { findings }) } else { Ok(findings) }
-    }
-}
-
-impl ImportOptions<'_> {
-    /// Inspects the content of a file, unless it is too large for that.
-    pub(crate) fn inspect_content(&self, path: &str, content: &[u8]) -> Option<&'static str> {
-        let inspect = self.inspect.filter(|_| !content.is_empty() && content.len() as u64 <= INSPECTED_BYTES)?;
-        inspect(path, Some(content))
     }
 }
 

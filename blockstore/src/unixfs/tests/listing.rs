@@ -10,8 +10,9 @@ use std::{
 
 use super::support::{Item, file, items, write_items};
 use crate::{
-    Block, Blockstore, Error, ExportOptions, Finding, INSPECTED_BYTES, ImportOptions, Listing, LookUp, MAX_DEPTH,
-    MemoryBlockstore, Refusal, Result, Selection, export_tar, import_directory, import_tarball, list_directory,
+    Block, Blockstore, Error, ExportOptions, Finding, INSPECTED_BYTES, ImportOptions, Inspected, Listing, LookUp,
+    MAX_DEPTH, MemoryBlockstore, Profile, Refusal, Result, Selection, export_tar, import_directory, import_tarball,
+    list_directory,
     unixfs::{
         import::import_directory_on,
         listing::list,
@@ -134,27 +135,38 @@ fn a_selection_lets_names_in_and_leaves_directories_out() {
     assert_eq!(listing.left_out, left_out, "what an ignore file keeps out is not worth a word");
 }
 
-/// Small files are inspected with their content, others by their path; what is found is named, all of it, and its blocks are
-/// not in the store.
+/// Small files are inspected with their content, others in parts; what is found is named, all of it, and its blocks are
+/// not in the store, nor is anything after it.
 #[test]
 fn what_is_found_is_refused_and_not_stored() {
     let place = tempfile::tempdir().unwrap();
     let large = vec![b's'; INSPECTED_BYTES as usize + 1];
+    let chunk = Profile::default().chunk_bytes;
+    let long = |at: usize, length: usize| {
+        let mut content = vec![b's'; length];
+        content[at..at + 2].copy_from_slice(b"yz");
+        content
+    };
+    let (across, at_the_end) = (long(2 * chunk - 1, 3 * chunk + 1), long(3 * chunk + 5, 3 * chunk + 7));
     let tree = items([
         ("a/by-content", file("secret")),
         ("b/by-name", Item::File(large.clone())),
         ("empty/by-name", file("")),
         ("large", Item::File(large)),
         ("plain", file("plain")),
+        ("z/across", Item::File(across)),
+        ("z/at-the-end", Item::File(at_the_end)),
     ]);
     write_items(&place.path().join("in"), &tree);
-    let inspect = |path: &str, content: Option<&[u8]>| match content {
-        None => path.ends_with("by-name").then_some("a name"),
-        Some(content) => content.starts_with(b"s").then_some("a content"),
+    let inspect = |path: &str, inspected: Inspected<'_>| match inspected {
+        Inspected::Path => path.ends_with("by-name").then_some("a name"),
+        Inspected::Content(content) => content.starts_with(b"s").then_some("a content"),
+        Inspected::Part(part) => part.windows(2).any(|two| two == b"yz").then_some("a part"),
     };
     let known = place.path().join("known");
     let options = ImportOptions { inspect: Some(&inspect), known: Some(&known), ..ImportOptions::default() };
-    let expected = [("a/by-content", "a content"), ("b/by-name", "a name")];
+    let expected =
+        [("a/by-content", "a content"), ("b/by-name", "a name"), ("z/across", "a part"), ("z/at-the-end", "a part")];
     let expected = expected.map(|(path, what)| Finding { path: path.to_owned(), what });
     let secret = Block::raw(b"secret".to_vec()).unwrap();
     let mut archive = Vec::new();

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, io::Read};
 
-use ggen_blockstore::{Blockstore, EntryKind, FileReader, Finding, INSPECTED_BYTES, Tree};
+use ggen_blockstore::{
+    Blockstore, Entry, EntryKind, FileReader, Finding, INSPECTED_BYTES, Inspected, Tree, inspect_parts,
+};
 
 use crate::{
     Failure,
@@ -32,18 +34,24 @@ pub(super) fn find_secrets(store: &dyn Blockstore, tree: &Tree) -> Result<Vec<Fi
         let what = match entry.kind {
             EntryKind::Directory => home_in(&entry.path),
             EntryKind::File { size: 0, .. } | EntryKind::Symlink { .. } => None,
-            EntryKind::File { size, .. } => match secret_in(&entry.path, None) {
-                None if size <= INSPECTED_BYTES => {
-                    let mut content = Vec::new();
-                    let mut reader = FileReader::open(store, entry.cid).map_err(failure::store)?;
-                    let read = reader.read_to_end(&mut content);
-                    read.map_err(|error| failure::failed(error).while_doing(format!("cannot read `{}`", entry.path)))?;
-                    secret_in(&entry.path, Some(&content))
-                }
+            EntryKind::File { size, .. } => match secret_in(&entry.path, Inspected::Path) {
+                None => secret_in_store(store, entry, size)?,
                 by_path => by_path,
             },
         };
         findings.extend(what.map(|what| Finding { path: entry.path.clone(), what }));
     }
     Ok(findings)
+}
+
+/// Looks for a secret in the content of a file.
+fn secret_in_store(store: &dyn Blockstore, entry: &Entry, size: u64) -> Result<Option<&'static str>, Failure> {
+    let mut reader = FileReader::open(store, entry.cid).map_err(failure::store)?;
+    let found = if size > INSPECTED_BYTES {
+        inspect_parts(&secret_in, &entry.path, reader)
+    } else {
+        let mut content = Vec::new();
+        reader.read_to_end(&mut content).map(|_| secret_in(&entry.path, Inspected::Content(&content)))
+    };
+    found.map_err(|error| failure::failed(error).while_doing(format!("cannot read `{}`", entry.path)))
 }

@@ -11,6 +11,7 @@ use crate::identity::KeyPair;
 static PRIVATE_KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("PRIVATE KEY"));
 const BEGIN: &str = "-----BEGIN ";
 const END: &[u8] = b"-----END ";
+const DASHES: &[u8] = b"-----";
 /// Longest label of a PEM block before these words, in bytes.
 const MAX_LABEL_BYTES: usize = 24;
 /// Shortest body of an encrypted key, in bytes.
@@ -120,13 +121,14 @@ fn sequence(der: &[u8]) -> Option<&[u8]> {
 
 /// Finds a block of a private key whose body is one, wherever it stands: in a file of its own, or in a configuration or a
 /// program, where line breaks may be written as `\n`.
-fn in_pem(content: &[u8]) -> Option<&'static str> {
+pub(super) fn in_pem(content: &[u8]) -> Option<&'static str> {
     PRIVATE_KEY.find_iter(content).find_map(|at| {
         let label = label(&content[at.saturating_sub(BEGIN.len() + MAX_LABEL_BYTES)..at])?;
         let rest = &content[at + "PRIVATE KEY".len()..];
         let body = rest.strip_prefix(b"-----").or_else(|| rest.strip_prefix(b" BLOCK-----"))?;
-        let body = &body[..find(body, END)?];
-        is_body(label, body).then_some(match label {
+        // The next dashes end the block, or begin another one: text without an end is not searched again and again.
+        let (body, end) = body.split_at(find(body, DASHES)?);
+        (end.starts_with(END) && is_body(label, body)).then_some(match label {
             "OPENSSH " => "a private SSH key",
             "PGP " => "a private OpenPGP key",
             _ => "a private key (PEM)",

@@ -7,7 +7,7 @@ use super::*;
 use crate::identity::KeyPair;
 
 fn found(path: &str, content: &[u8]) -> Option<&'static str> {
-    secret_in(path, None).or_else(|| secret_in(path, Some(content)))
+    secret_in(path, Inspected::Path).or_else(|| secret_in(path, Inspected::Content(content)))
 }
 
 #[track_caller]
@@ -150,6 +150,16 @@ fn keys_of_openssl_and_ssh_are_told_by_content_and_their_public_halves_are_none(
     for name in ["certificate", "certificate.der", "request", "public", "public.der", "ssh.pub", "ssh-rsa.pub"] {
         is_no_secret(name, &std::fs::read(path(name)).unwrap());
     }
+}
+
+#[test]
+fn a_key_is_found_in_a_part_of_a_file_and_after_a_block_without_an_end() {
+    let key = KeyPair::from_seed(&[7; 32]).to_pem();
+    let half = &key[..60];
+    let content = format!("{half}\n{half}\n-----BEGIN PRIVATE KEY-----\n{key}{half}");
+    assert!(secret_in("x.sql", Inspected::Part(content.as_bytes())).is_some());
+    assert_eq!(secret_in("x.sql", Inspected::Part(format!("{half}\n{half}").as_bytes())), None);
+    assert!(secret_in(".npmrc", Inspected::Part(b"...\n_auth = abc\n")).is_some());
 }
 
 #[test]
