@@ -60,8 +60,8 @@ pub use mirror_rule::{MAX_RULES, MirrorRule, MirrorScope};
 pub use package::{
     Dependency, Gpack, GpackError, MANIFEST_CHUNK_BYTES, MAX_DEPENDENCIES, MAX_GPACK_BYTES,
     MAX_INLINE_EXECUTABLES_BYTES, MAX_MANIFEST_ENTRIES, MAX_NAME_CHARS, MAX_VERSION_CHARS, ManifestBuilder,
-    ManifestChunk, ManifestEntry, ManifestError, ManifestReader, ManifestSummary, Metadata, NameError, PackageId,
-    Release, Requirement, Target, UnknownKey,
+    ManifestChunk, ManifestEntry, ManifestError, ManifestReader, ManifestSummary, Metadata, NameError, NamedFile,
+    PackageId, Release, Requirement, Target, UnknownKey,
 };
 pub use peers::{
     Fault, LOW_REPUTATION, Listing, MAX_HISTORY, MAX_LISTED, MAX_PACKAGES, MAX_PEERS, Outcome, PeerBook, PeerBookError,

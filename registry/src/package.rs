@@ -14,7 +14,7 @@ mod secret;
 mod target;
 
 pub use error::{GpackError, ManifestError, NameError};
-pub use gpack::{Gpack, MAX_GPACK_BYTES, UnknownKey};
+pub use gpack::{Gpack, MAX_GPACK_BYTES, NamedFile, UnknownKey};
 pub use manifest::{
     MANIFEST_CHUNK_BYTES, MAX_MANIFEST_ENTRIES, ManifestBuilder, ManifestChunk, ManifestEntry, ManifestReader,
     ManifestSummary,

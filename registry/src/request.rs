@@ -36,7 +36,7 @@ pub struct PublishRequest {
     pub trust_clock: bool,
     /// Publish files that hold secrets (private keys, credentials), with a warning, instead of refusing the package.
     pub allow_secrets: bool,
-    /// Has no effect: no check is left that it would skip. Kept because the command line has the flag.
+    /// Publish a package that lacks files which its `gpack.toml` names, with a warning, instead of refusing it.
     pub skip_verify: bool,
     /// List what would go in, store and sign nothing.
     pub dry_run: bool,

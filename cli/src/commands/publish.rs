@@ -42,7 +42,7 @@ pub(crate) struct Args {
     /// Publish private keys and credentials that are in the package, instead of refusing it
     #[arg(long)]
     allow_secrets: bool,
-    /// Has no effect in this version: no check is left that it would skip
+    /// Publish although files are missing that gpack.toml names (readme, license-file), with a warning
     #[arg(long)]
     skip_verify: bool,
     /// List what would go in; store, sign and send nothing

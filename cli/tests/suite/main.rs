@@ -15,6 +15,7 @@ mod full_disk;
 mod guide;
 mod help;
 mod interrupt;
+mod named_files;
 mod names;
 mod newcomer;
 mod node;

@@ -10,6 +10,7 @@ mod dry_run;
 mod imports;
 mod input;
 mod journal;
+mod named_files;
 mod own_log;
 mod prepare;
 mod replicas;

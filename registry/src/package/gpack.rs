@@ -16,7 +16,7 @@ pub const MAX_GPACK_BYTES: usize = 256 << 10;
 const MAX_FOREIGN_DEPENDENCIES: usize = 1024;
 
 /// Keys of `[package]` and `[gpack]`; `docs/gpack.md` says what each is for.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 16] = [
     "name",
     "version",
     "description",
@@ -29,9 +29,13 @@ const KEYS: [&str; 14] = [
     "authors",
     "repository",
     "homepage",
+    "readme",
+    "license-file",
     "ggen_compat",
     "metadata",
 ];
+/// Keys of `[package]` and `[gpack]` that name a file of the package.
+const FILE_KEYS: [&str; 2] = ["readme", "license-file"];
 /// Keys of a dependency on a package of this registry.
 const DEPENDENCY_KEYS: [&str; 2] = ["version", "publisher"];
 /// How alike (0 to 1) an unknown key and a known one must be for that one to be suggested.
@@ -48,6 +52,17 @@ pub struct UnknownKey {
     pub key: String,
     /// The known key of that table that it resembles most, if it resembles one.
     pub nearest: Option<&'static str>,
+}
+
+/// A file of the package that gpack.toml names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedFile {
+    /// The key that names it: `readme` or `license-file`.
+    pub key: &'static str,
+    /// Line of the value, from 1.
+    pub line: usize,
+    /// The path as written, relative to the root of the package. Whether it leads to a file is not checked.
+    pub path: String,
 }
 
 /// A gpack.toml, read.
@@ -70,6 +85,8 @@ pub struct Gpack {
     pub foreign_dependencies: BTreeMap<String, String>,
     /// Versions of ggen that it says it works with, as given.
     pub ggen_compat: Option<String>,
+    /// Files of the package that it names.
+    pub files: Vec<NamedFile>,
     /// Keys that mean nothing here, in the order of the file. None is an error.
     pub unknown_keys: Vec<UnknownKey>,
 }
@@ -174,6 +191,7 @@ impl<'a> Reader<'a> {
             dependencies,
             foreign_dependencies,
             ggen_compat: self.optional_text("ggen_compat")?,
+            files: self.read_files()?,
             unknown_keys: self.unknown_keys(),
         })
     }
@@ -229,6 +247,16 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(tags)
+    }
+
+    fn read_files(&self) -> Result<Vec<NamedFile>, GpackError> {
+        let mut files = Vec::new();
+        for key in FILE_KEYS {
+            let Some(value) = self.field(key) else { continue };
+            let path = self.text(key, value)?.to_owned();
+            files.push(NamedFile { key, line: self.source.line(value.span().start), path });
+        }
+        Ok(files)
     }
 
     fn read_dependencies(&self) -> Result<(Vec<Dependency>, BTreeMap<String, String>), GpackError> {

@@ -25,7 +25,7 @@ pub(super) const STEPS: &[Step] = &[
     // Publishing
     ("ggen marketplace p2p publish ./my-package", publishes),
     ("ggen marketplace p2p publish ./my-package --version 1.2.3", publishes_as),
-    ("ggen marketplace p2p publish ./my-package --skip-verify", publishes_a_lower_version),
+    ("ggen marketplace p2p publish ./my-package --skip-verify", publishes_without_a_named_file),
     ("ggen marketplace p2p key recovery show", shows_the_recovery_key),
     ("ggen marketplace p2p key recovery confirm", removes_the_recovery_key),
     // Searching

@@ -10,6 +10,7 @@ use ggen_blockstore::{
 use super::{
     draft::Draft,
     input::{PACKAGE_HINT, Tarball},
+    named_files::{self, GPACK, MAX_LINKS},
     secrets::is_never_allowed,
     warnings,
 };
@@ -20,13 +21,8 @@ use crate::{
     package::{Gpack, MAX_GPACK_BYTES, ManifestBuilder, ManifestSummary, secret_in},
 };
 
-/// Name of the file that says what a package is.
-pub(super) const GPACK: &str = "gpack.toml";
 /// Blocks of a manifest written at once.
 const MANIFEST_BATCH: usize = 16;
-
-/// Symlinks that are followed from `gpack.toml` to the file.
-const MAX_LINKS: usize = 8;
 
 /// A package that was imported and read.
 pub(super) struct Prepared {
@@ -40,7 +36,12 @@ impl Prepared {
     /// Reads an imported package in `store`: where a publish and a dry run meet.
     pub(super) fn read(store: &dyn Blockstore, imported: Imported, request: &PublishRequest) -> Result<Self, Failure> {
         let gpack = read_from_store(store, imported.root, &request.path)?;
-        let warnings = warnings::of(&imported, &gpack, request.version.as_deref());
+        let absent = named_files::absent(&request.path, &imported.entries, &gpack.files);
+        if !absent.is_empty() && !request.skip_verify {
+            return Err(named_files::refuse(&request.path, &absent));
+        }
+        let mut warnings = warnings::of(&imported, &gpack, request.version.as_deref());
+        warnings.extend(absent.iter().map(named_files::Absent::warning));
         Ok(Self { imported, gpack, warnings })
     }
 }

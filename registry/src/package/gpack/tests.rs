@@ -23,6 +23,8 @@ fn the_package_form_reads_whole() {
         license = "MIT OR Apache-2.0"
         repository = "https://example.org/repo"
         homepage = "https://example.org"
+        license-file = "LICENSE"
+        readme = "docs/README.md"
         keywords = ["web", "app"]
         edition = "2021"
 
@@ -55,6 +57,8 @@ fn the_package_form_reads_whole() {
     assert_eq!(metadata.keywords, ["web", "app"]);
     assert_eq!(metadata.category.as_deref(), Some("templates"));
     assert_eq!(metadata.tags, ["axum", "rust"]);
+    let files: Vec<_> = gpack.files.iter().map(|file| (file.key, file.line, file.path.as_str())).collect();
+    assert_eq!(files, [("readme", 12, "docs/README.md"), ("license-file", 11, "LICENSE")]);
     let names: Vec<&str> = gpack.dependencies.iter().map(|dependency| dependency.package.as_str()).collect();
     assert_eq!(names, ["acme/http", "acme/json"]);
     assert_eq!(gpack.dependencies[1].publisher.unwrap().to_string(), PUBLISHER);
@@ -118,6 +122,8 @@ fn wrong_values_are_named_with_file_line_and_field() {
         |line: &str| refusal(&format!("[package]\nname = \"a\"\nversion = \"1.0.0\"\ndescription = \"d\"\n{line}\n"));
     for (line, expected) in [
         ("license = 5", "pkg/gpack.toml:5: `license` is not a string"),
+        ("readme = true", "pkg/gpack.toml:5: `readme` is not a string"),
+        ("license-file = \"\"", "pkg/gpack.toml:5: `license-file` is empty"),
         ("authors = [\"a\", 5]", "pkg/gpack.toml:5: `authors` holds something"),
         ("keywords = { a = 1 }", "pkg/gpack.toml:5: `keywords` is not a list"),
         ("namespace = \"Acme\"", "pkg/gpack.toml:5: `namespace` is not usable"),

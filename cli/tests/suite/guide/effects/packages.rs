@@ -40,13 +40,18 @@ pub(super) fn publishes_as(reader: &mut Reader, command: &str) {
     assert_eq!(published_versions(reader), ["1.2.3"]);
 }
 
-/// A lower version than the newest needs no flag, and `--skip-verify` does it no harm.
-pub(super) fn publishes_a_lower_version(reader: &mut Reader, command: &str) {
+/// A lower version than the newest needs no flag; a package that lacks its read-me needs this one.
+pub(super) fn publishes_without_a_named_file(reader: &mut Reader, command: &str) {
     let manifest = reader.work().join("my-package/gpack.toml");
     let text = fs::read_to_string(&manifest).unwrap();
-    fs::write(&manifest, text.replace("1.0.0", "1.1.0")).unwrap();
+    let version = "version = \"1.0.0\"";
+    assert!(text.contains(version), "{text}");
+    fs::write(&manifest, text.replace(version, "version = \"1.1.0\"\nreadme = \"README.md\"")).unwrap();
+    reader.type_in(&command.replace(" --skip-verify", "")).expect_code(3);
     let printed = reader.works(command);
     assert!(printed.contains("my-package@1.1.0"), "{printed}");
+    // As it was: later commands publish it without the flag.
+    fs::write(&manifest, text.replace("1.0.0", "1.1.0")).unwrap();
     assert_eq!(published_versions(reader), ["1.2.3"], "the newest stays the newest");
     somebody_publishes(reader);
 }

@@ -1,0 +1,183 @@
+//! Files that gpack.toml names (`readme`, `license-file`): a package has to hold them.
+
+use std::{collections::BTreeMap, path::Path};
+
+use ggen_blockstore::{EntryKind, Listed};
+
+use crate::{ErrorKind, Failure, package::NamedFile};
+
+/// Name of the file that says what a package is.
+pub(super) const GPACK: &str = "gpack.toml";
+/// Symlinks that are followed from a name to its file.
+pub(super) const MAX_LINKS: usize = 8;
+
+/// Why a path that gpack.toml gives leads to no file of the package.
+#[derive(Debug, PartialEq, Eq)]
+enum Fault {
+    Missing,
+    Directory,
+    Outside,
+    /// The file is in the directory, and an ignore file keeps it or a directory above it out: this pattern lets it in.
+    Ignored {
+        pattern: String,
+    },
+}
+
+/// A file that gpack.toml names and that the package does not hold.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Absent<'a> {
+    file: &'a NamedFile,
+    fault: Fault,
+}
+
+/// Finds the named files that are no files of the package at `package`, of which these are the entries.
+pub(super) fn absent<'a>(package: &Path, entries: &[Listed], files: &'a [NamedFile]) -> Vec<Absent<'a>> {
+    if files.is_empty() {
+        return Vec::new();
+    }
+    let kinds: BTreeMap<&str, &EntryKind> = entries.iter().map(|entry| (entry.path.as_str(), &entry.kind)).collect();
+    let faults = files.iter().map(|file| (file, fault(&kinds, &file.path)));
+    faults
+        .filter_map(|(file, fault)| {
+            let fault = match fault? {
+                Fault::Missing => ignored(package, &kinds, &file.path).unwrap_or(Fault::Missing),
+                fault => fault,
+            };
+            Some(Absent { file, fault })
+        })
+        .collect()
+}
+
+/// Follows a path through the tree, symlinks too.
+fn fault(kinds: &BTreeMap<&str, &EntryKind>, path: &str) -> Option<Fault> {
+    if path.starts_with('/') {
+        return Some(Fault::Outside);
+    }
+    let mut rest: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
+    let mut at: Vec<String> = Vec::new();
+    let (mut links, mut is_file) = (0, false);
+    while let Some(name) = rest.pop() {
+        match name.as_str() {
+            "" | "." => continue,
+            _ if is_file => return Some(Fault::Missing),
+            ".." if at.pop().is_none() => return Some(Fault::Outside),
+            ".." => continue,
+            _ => at.push(name),
+        }
+        match kinds.get(at.join("/").as_str()) {
+            Some(EntryKind::File { .. }) => is_file = true,
+            Some(EntryKind::Directory) => {}
+            Some(EntryKind::Symlink { target }) if links < MAX_LINKS => {
+                links += 1;
+                at.pop();
+                rest.extend(target.split('/').rev().map(str::to_owned));
+            }
+            Some(EntryKind::Symlink { .. }) | None => return Some(Fault::Missing),
+        }
+    }
+    (!is_file).then_some(Fault::Directory)
+}
+
+/// Whether a file that is not in the tree is in the directory that the tree was made of.
+fn ignored(package: &Path, kinds: &BTreeMap<&str, &EntryKind>, path: &str) -> Option<Fault> {
+    let names: Vec<&str> = path.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
+    if names.contains(&"..") || !package.join(path).is_file() {
+        return None;
+    }
+    let out = (1..=names.len()).find(|count| !kinds.contains_key(names[..*count].join("/").as_str()))?;
+    let end = if out < names.len() { "/" } else { "" };
+    Some(Fault::Ignored { pattern: format!("!/{}{end}", names[..out].join("/")) })
+}
+
+impl Absent<'_> {
+    /// What is wrong, in one line.
+    pub(super) fn warning(&self) -> String {
+        let NamedFile { key, line, path } = self.file;
+        let reason = match &self.fault {
+            Fault::Missing => "which is not in the package",
+            Fault::Directory => "which is a directory",
+            Fault::Outside => "which is outside the package",
+            Fault::Ignored { .. } => "which an ignore file keeps out of the package",
+        };
+        format!("{GPACK}:{line}: `{key}` names `{path}`, {reason}")
+    }
+
+    fn remedy(&self) -> String {
+        match &self.fault {
+            Fault::Missing => format!("add the file or correct `{}`", self.file.key),
+            Fault::Directory | Fault::Outside => format!("let `{}` name a file of the package", self.file.key),
+            Fault::Ignored { pattern } => format!("add a line `{pattern}` to .ggenignore"),
+        }
+    }
+}
+
+/// Refuses a package that lacks files which its gpack.toml names.
+pub(super) fn refuse(package: &Path, absent: &[Absent<'_>]) -> Failure {
+    let warnings: Vec<_> = absent.iter().map(Absent::warning).collect();
+    let remedies: Vec<_> = absent.iter().map(Absent::remedy).collect();
+    let message = format!("cannot publish `{}`: {}", package.display(), warnings.join("; "));
+    let hint = format!("{}; `--skip-verify` publishes the package as it is", remedies.join("; "));
+    Failure::new(ErrorKind::Verification, message).hinted(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree() -> Vec<Listed> {
+        let file = || EntryKind::File { size: 1, executable: false };
+        let symlink = |target: &str| EntryKind::Symlink { target: target.to_owned() };
+        let entries = [
+            ("README.md", file()),
+            ("a", symlink("b")),
+            ("b", symlink("a")),
+            ("docs", EntryKind::Directory),
+            ("docs/LICENSE", file()),
+            ("docs/up", symlink("../README.md")),
+            ("lost", symlink("gone")),
+            ("manual", symlink("docs")),
+        ];
+        entries.into_iter().map(|(path, kind)| Listed { path: path.to_owned(), kind }).collect()
+    }
+
+    fn fault_of(path: &str) -> Option<Fault> {
+        let entries = tree();
+        fault(&entries.iter().map(|entry| (entry.path.as_str(), &entry.kind)).collect(), path)
+    }
+
+    #[test]
+    fn a_path_that_leads_to_a_file_of_the_tree_has_no_fault() {
+        for path in ["README.md", "./README.md", "docs//LICENSE", "docs/../README.md", "docs/up", "manual/LICENSE"] {
+            assert_eq!(fault_of(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_leads_to_none_has_the_fault_it_has() {
+        for path in ["readme.md", "docs/README.md", "README.md/x", "README.md/../README.md", "a", "lost"] {
+            assert_eq!(fault_of(path), Some(Fault::Missing), "{path}");
+        }
+        for path in ["docs", "docs/", ".", "manual"] {
+            assert_eq!(fault_of(path), Some(Fault::Directory), "{path}");
+        }
+        for path in ["/README.md", "../README.md", "docs/../../x/README.md", "manual/../.."] {
+            assert_eq!(fault_of(path), Some(Fault::Outside), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_pattern_for_an_ignored_file_lets_in_the_uppermost_of_what_is_kept_out() {
+        let directory = tempfile::tempdir().unwrap();
+        for path in ["notes/deep/README.md", "docs/README.md"] {
+            let path = directory.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        for (path, pattern) in [("notes/deep/README.md", "!/notes/"), ("./docs/README.md", "!/docs/README.md")] {
+            let files = [NamedFile { key: "readme", line: 5, path: path.to_owned() }];
+            let entries = tree();
+            let absent = absent(directory.path(), &entries, &files);
+            assert_eq!(absent[0].fault, Fault::Ignored { pattern: pattern.to_owned() });
+        }
+    }
+}
