@@ -6,10 +6,13 @@ use ggen_marketplace::{Caller, ErrorKind, Failure, Interrupt, Registry, Reporter
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::control::{Call, Client};
+use crate::control::{Call, Client, NOTICE, Watch, limit, stalled};
 
 /// How long a short-lived registry may take to close.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many times as long as a silent daemon is waited for, one may take between two bounded steps of a request.
+const MARGIN_PATIENCES: u32 = 4;
 
 /// Who carries out a command.
 #[derive(Debug)]
@@ -25,16 +28,18 @@ impl Backend {
     }
 
     /// Carries out `call` for `caller`, and closes the registry if it was opened for it. Dropping the future cancels the
-    /// call; `interrupt` asks a call that signs to end, and the failure then says if it had signed.
+    /// call; `interrupt` asks a call that signs to end, and the failure then says if it had signed. `say` is given what the user
+    /// should know while a daemon gets no further.
     pub(crate) async fn perform<T: DeserializeOwned>(
         self,
         call: Call,
         caller: Caller,
         reporter: Arc<dyn Reporter>,
         interrupt: Interrupt,
+        say: impl Fn(&str),
     ) -> Result<T, Failure> {
         let registry = match self {
-            Self::Daemon(mut client) => return client.call_for(&call, caller, &*reporter, &interrupt).await,
+            Self::Daemon(client) => return by_daemon(client, call, caller, reporter, interrupt, say).await,
             Self::Local(registry) => registry,
         };
         let outcome = perform(&registry, call, caller, reporter, interrupt).await;
@@ -43,6 +48,27 @@ impl Backend {
         }
         serde_json::from_value(outcome?).map_err(|cause| misshapen(&cause))
     }
+}
+
+/// Lets the daemon carry `call` out, and watches it.
+async fn by_daemon<T: DeserializeOwned>(
+    mut client: Client,
+    call: Call,
+    caller: Caller,
+    reporter: Arc<dyn Reporter>,
+    interrupt: Interrupt,
+    say: impl Fn(&str),
+) -> Result<T, Failure> {
+    let (home, patience) = client.terms();
+    let home = home.clone();
+    let watch = Watch::new(reporter, NOTICE);
+    let waiting = || {
+        let method = call.method();
+        say(&format!("Waiting for the daemon: no progress with `{method}` so far. Ctrl-C ends the command"));
+    };
+    let give_up = |limit| stalled(&home, &call, limit);
+    let limit = limit(&call, MARGIN_PATIENCES * patience);
+    watch.over(&call, client.call_for(&call, caller, &watch, &interrupt), limit, waiting, give_up).await
 }
 
 /// Turns a call into the registry's operation: the one place where the two meet, in a daemon or not.

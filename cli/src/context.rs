@@ -136,7 +136,8 @@ impl Context {
                 () = interrupt.wait() => return Err(error::interrupted()),
             };
             let stays = backend.stays();
-            Ok((backend.perform(call, caller, bar.clone(), interrupt.clone()).await?, stays))
+            let say = |line: &str| bar.aside(|| self.ui.note(line));
+            Ok((backend.perform(call, caller, bar.clone(), interrupt.clone(), say).await?, stays))
         };
         bar.during(work).await
     }

@@ -4,7 +4,8 @@
 //! `{"version": 3, "id": N, "method": M, "params": P}`; it is answered by `{"id": N, "working": {}}` at once, by any
 //! number of `{"id": N, "progress": {...}}`, and then by one `{"id": N, "result": ...}` or `{"id": N, "failure": {...}}`.
 //! As long as it runs, an answer of some kind comes at least once a second, `working` if there is no other: a daemon that
-//! is stopped or wedged shows by its silence. Several requests may run on one connection. The method `interrupt`, with the
+//! is stopped or wedged shows by its silence. A daemon that answers and gets no further with one request shows by progress
+//! that does not change ([`watch`]). Several requests may run on one connection. The method `interrupt`, with the
 //! id of a request, asks that it end; that request is answered, as it then stands, and `interrupt` itself is not. Closing
 //! the connection cancels what runs on it.
 //!
@@ -28,10 +29,12 @@ mod handler;
 mod protocol;
 mod server;
 mod socket;
+mod watch;
 
-pub(crate) use client::{Client, silent};
+pub(crate) use client::{Client, silent, stalled};
 pub(crate) use frame::FrameReader;
 pub(crate) use handler::{Handler, Stop};
 pub(crate) use protocol::{Answer, Body, Call, MAX_ANSWER_BYTES};
 pub(crate) use server::serve;
 pub(crate) use socket::{bind, connect, remove};
+pub(crate) use watch::{NOTICE, Watch, limit};

@@ -45,6 +45,11 @@ impl Client {
         }
     }
 
+    /// The home, and how long its daemon may send nothing.
+    pub(crate) fn terms(&self) -> (&Home, Duration) {
+        (&self.home, self.patience)
+    }
+
     /// Asks for `call`, passes its progress on and returns its result.
     ///
     /// # Errors
@@ -126,10 +131,18 @@ async fn within<T>(home: &Home, patience: Duration, step: impl Future<Output = T
 
 /// The failure of a command whose daemon does not answer.
 pub(crate) fn silent(home: &Home, patience: Duration) -> Failure {
+    given_up(home, &format!("has not answered for {} s", patience.as_secs()))
+}
+
+/// The failure of a command whose daemon answers and gets no further with the request.
+pub(crate) fn stalled(home: &Home, call: &Call, limit: Duration) -> Failure {
+    given_up(home, &format!("has made no progress with `{}` for {} s", call.method(), limit.as_secs()))
+}
+
+/// The failure of a command that waits for its daemon no longer.
+fn given_up(home: &Home, what: &str) -> Failure {
     let holder = Holder::of(home).ok().flatten().unwrap_or_default();
-    let message =
-        format!("the daemon of home `{}` has not answered for {} s", home.path().display(), patience.as_secs());
-    let failure = Failure::new(ErrorKind::TimedOut, message);
+    let failure = Failure::new(ErrorKind::TimedOut, format!("the daemon of home `{}` {what}", home.path().display()));
     match holder.pid {
         Some(pid) if holder.is_stopped() => {
             let failure = Failure { causes: vec![format!("process {pid} is stopped")], ..failure };

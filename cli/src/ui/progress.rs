@@ -63,6 +63,15 @@ impl Bar {
         }
     }
 
+    /// Lets something else be written to the terminal.
+    pub(crate) fn aside(&self, write: impl FnOnce()) {
+        let line = self.state().line.clone();
+        match line {
+            Some(line) => line.suspend(write),
+            None => write(),
+        }
+    }
+
     fn show(&self) {
         let mut state = self.state();
         let Some(view) = state.view.clone() else { return };

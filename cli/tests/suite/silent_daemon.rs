@@ -1,7 +1,9 @@
-//! A daemon that is stopped, and one that takes long: the first is given up with a message, the second is not.
+//! A daemon that is stopped, and one that takes long: the first is given up with a message, the second is not; of one that
+//! gets no further the command says so.
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader, Read as _},
     process::{Command, Stdio},
 };
 
@@ -81,4 +83,31 @@ fn request_that_takes_longer_than_a_silent_daemon_is_given_is_not_cut() {
     command.args(["-c", line]).env("GGEN", env!("CARGO_BIN_EXE_ggen")).env("GGEN_HOME", home.path());
     let output = command.env("HOME", home.work()).current_dir(home.work()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn request_that_another_one_holds_up_is_said_to_wait_and_goes_on_later() {
+    let home = impatient();
+    let root = package(&home.work().join("http"), "http", "1.0.0");
+    let _node = home.start(&[]);
+    // One release is signed at a time, and this one waits for its tarball.
+    let mut holder = home.command(&["marketplace", "p2p", "publish", "-", "--namespace", "acme"]);
+    let mut holder = holder.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // Once more than a pipe holds is written, the daemon reads it.
+    let archive = crate::support::tarball(&[crate::support::entry("x", tar::EntryType::Regular, &vec![7; 1 << 20])]);
+    let mut pipe = holder.stdin.take().unwrap();
+    std::io::Write::write_all(&mut pipe, &archive[..1 << 19]).unwrap();
+
+    let mut waiting = home.begin(&["publish", root.to_str().unwrap(), "--namespace", "acme"]);
+    let mut said = BufReader::new(waiting.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert_eq!(line, "Waiting for the daemon: no progress with `publish` so far. Ctrl-C ends the command\n");
+    assert!(waiting.try_wait().unwrap().is_none(), "it waits");
+    drop(pipe);
+    assert!(!holder.wait().unwrap().success(), "half an archive is none");
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert!(waiting.wait().unwrap().success(), "{rest}");
+    assert!(!rest.contains("Waiting"), "it is said once: {rest}");
 }
