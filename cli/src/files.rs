@@ -14,21 +14,34 @@ use crate::{context::absolute, error};
 
 /// Stands for stdin.
 const STREAM: &str = "-";
-/// Directories whose entries are another for each process.
-const OWN_VIEWS: [&str; 3] = ["/proc/self", "/proc/thread-self", "/dev/fd"];
+/// Paths that lead each process somewhere else.
+const OWN_VIEWS: [&str; 6] = ["/proc/self", "/proc/thread-self", "/dev/fd", "/dev/stdin", "/dev/stdout", "/dev/stderr"];
 
 /// A path that means the same to every process of this machine: absolute, and not through what each sees differently.
 /// What does not exist yet may stand at its end.
+///
+/// # Errors
+/// What it leads to has no path of its own: nothing is open there, or a directory that was removed.
 pub(crate) fn seen_by_all(path: &Path) -> Result<PathBuf, Failure> {
     let path = absolute(path)?;
     if !OWN_VIEWS.iter().any(|view| path.starts_with(view)) {
         return Ok(path);
     }
-    if let Ok(found) = fs::canonicalize(&path) {
-        return Ok(found);
+    // What is no directory is opened by this process under the path as it is.
+    if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_dir()) {
+        return Ok(fs::canonicalize(&path).unwrap_or(path));
     }
-    let parent = path.parent().and_then(|parent| fs::canonicalize(parent).ok());
-    Ok(parent.zip(path.file_name()).map_or(path.clone(), |(parent, name)| parent.join(name)))
+    let opened = path.ancestors().find(|above| fs::symlink_metadata(above).is_ok()).unwrap_or(&path);
+    let failed = |cause: io::Error| error::io("use", &path, &cause);
+    let found = fs::canonicalize(opened).map_err(failed)?;
+    match path.strip_prefix(opened) {
+        Ok(rest) if rest != Path::new("") => {
+            let is_open = !["/proc", "/dev"].iter().any(|views| found.starts_with(views));
+            let closed = || failed(io::Error::new(io::ErrorKind::NotFound, "this process has no such open file"));
+            is_open.then(|| found.join(rest)).ok_or_else(closed)
+        }
+        _ => Ok(found),
+    }
 }
 
 /// The package at `path`, `-` being stdin: the path for others, and what is opened here unless it is a directory. What
@@ -62,7 +75,14 @@ mod tests {
         let own = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&directory)));
         assert_eq!(seen_by_all(&own).unwrap(), real);
         assert_eq!(seen_by_all(&own.join("new")).unwrap(), real.join("new"));
+        assert_eq!(seen_by_all(&own.join("new/and/deep")).unwrap(), real.join("new/and/deep"));
         assert_eq!(seen_by_all(Path::new("x")).unwrap(), std::env::current_dir().unwrap().join("x"));
-        assert_eq!(seen_by_all(Path::new("/dev/fd/none/x")).unwrap(), Path::new("/dev/fd/none/x"));
+        for closed in ["/dev/fd/987654", "/dev/fd/987654/x", "/proc/self/fd/987654/x/y"] {
+            let failure = seen_by_all(Path::new(closed)).unwrap_err();
+            assert_eq!(failure.message, format!("cannot use `{closed}`"));
+            assert_eq!(failure.causes, ["this process has no such open file"]);
+        }
+        drop(place);
+        assert_eq!(seen_by_all(&own.join("new")).unwrap_err().causes, ["No such file or directory (os error 2)"]);
     }
 }

@@ -9,13 +9,7 @@ use ggen_marketplace::{Failure, FetchRequest, FetchTo, Fetched, Mode, Target};
 
 use self::stream::{Sink, Stream};
 use super::{search::reputation, seconds};
-use crate::{
-    context::{Context, absolute},
-    control::Call,
-    error,
-    flags::Format,
-    ui::text,
-};
+use crate::{context::Context, control::Call, error, files::seen_by_all, flags::Format, ui::text};
 
 /// Strangers that a note names.
 const NAMED_STRANGERS: usize = 5;
@@ -152,16 +146,17 @@ fn strangers(fetched: &Fetched) -> Option<String> {
     (!named.is_empty()).then(|| format!("left alone, not of the package: {}{more}", named.join(", ")))
 }
 
-/// Paths are made absolute here: the daemon runs in another directory.
+/// Paths are made absolute here, and independent of this process: the daemon runs in another directory, with other open
+/// files.
 fn destination(args: &Args) -> Result<FetchTo, Failure> {
     Ok(match (&args.output, &args.tar) {
-        (Some(path), _) if args.force => FetchTo::Overwrite(absolute(path)?),
-        (Some(path), _) if args.update => FetchTo::Update(absolute(path)?),
-        (Some(path), _) => FetchTo::Path(absolute(path)?),
-        (None, Some(file)) => FetchTo::Tar(absolute(file)?),
-        (None, None) if args.force => FetchTo::OverwriteNamedIn(absolute(".".as_ref())?),
-        (None, None) if args.update => FetchTo::UpdateNamedIn(absolute(".".as_ref())?),
-        (None, None) => FetchTo::NamedIn(absolute(".".as_ref())?),
+        (Some(path), _) if args.force => FetchTo::Overwrite(seen_by_all(path)?),
+        (Some(path), _) if args.update => FetchTo::Update(seen_by_all(path)?),
+        (Some(path), _) => FetchTo::Path(seen_by_all(path)?),
+        (None, Some(file)) => FetchTo::Tar(seen_by_all(file)?),
+        (None, None) if args.force => FetchTo::OverwriteNamedIn(seen_by_all(".".as_ref())?),
+        (None, None) if args.update => FetchTo::UpdateNamedIn(seen_by_all(".".as_ref())?),
+        (None, None) => FetchTo::NamedIn(seen_by_all(".".as_ref())?),
     })
 }
 

@@ -119,3 +119,42 @@ fn paths_that_are_not_utf_8_go_in_and_out() {
         assert!(fs::metadata(home.work().join(packed)).unwrap().len() > 3_000_000);
     });
 }
+
+/// A directory that only the shell's descriptor names is the one that the package comes from, and goes to.
+#[cfg(target_os = "linux")]
+#[test]
+fn directory_that_is_an_open_descriptor_goes_in_and_out() {
+    check_both(|home| {
+        let root = package(&home.work().join("http"), "http", "1.0.0");
+        fs::create_dir(home.work().join("out")).unwrap();
+        let run = |line: &str| finish(&mut shell(home, line));
+        for line in [
+            format!("{PUBLISH} --dry-run /dev/fd/7 7<http"),
+            format!("{PUBLISH} /dev/stdin <http"),
+            format!("{PUBLISH} /proc/self/fd/7 7<http"),
+        ] {
+            assert_eq!(run(&line).expect_code(0).json()["package"], "acme/http", "{line}");
+        }
+        let fetch = "exec \"$GGEN\" marketplace p2p --format json fetch acme/http --offline";
+        for (number, more) in
+            ["-o /dev/fd/7/0", "-o /dev/fd/7/made/1", "-o /proc/self/fd/7/0 --update"].iter().enumerate()
+        {
+            run(&format!("{fetch} {more} 7<out")).expect_code(0);
+            let place = ["out/0", "out/made/1", "out/0"][number];
+            assert_eq!(tree(&home.work().join(place)), tree(&root), "{more}");
+        }
+        run(&format!("{fetch} --tar /dev/fd/7 7>x.tar")).expect_code(0);
+        assert!(fs::metadata(home.work().join("x.tar")).unwrap().len() > 3_000_000);
+
+        // Descriptors that are not open, and a directory that is gone: they are not looked for in the daemon.
+        for (line, cause) in [
+            (format!("{PUBLISH} /dev/fd/7 7<&-"), "no such open file"),
+            (format!("{fetch} -o /dev/fd/7/x 7<&-"), "no such open file"),
+            (format!("exec 7<gone; rmdir gone; {fetch} -o /dev/fd/7/x"), "No such file or directory"),
+        ] {
+            fs::create_dir_all(home.work().join("gone")).unwrap();
+            let refused = run(&line).expect_code(1);
+            assert!(refused.json()["error"]["message"].as_str().unwrap().contains(cause), "{line}: {refused:?}");
+        }
+    });
+}
