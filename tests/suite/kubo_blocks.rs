@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use ggen_marketplace::{ErrorKind, FetchTo, PeerListRequest};
+use ggen_marketplace::{ErrorKind, FetchTo, GcRequest, PeerListRequest, VerifyRequest};
 use tempfile::TempDir;
 
 use crate::support::{
@@ -129,4 +129,51 @@ async fn paths_lead_through_dag_cbor_and_dag_json_as_at_kubo() {
         let fetched = alice.fetch(path, &work.path().join(format!("out-{index}"))).await;
         assert_eq!(fs::read(&fetched.path).unwrap(), b"reached", "{path}");
     }
+}
+
+/// A DAG that is neither package nor file: of dag-cbor, dag-json, dag-pb and raw blocks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dag_of_kubo_that_is_no_package_is_pinned_whole_verified_and_kept() {
+    let _one = ONE_KUBO_FETCHES.lock().await;
+    let work = TempDir::new().unwrap();
+    let (alice, files) = (Node::start().await, work.path().join("files"));
+    fs::create_dir(&files).unwrap();
+    fs::write(files.join("large"), vec![7; 3_000_000]).unwrap();
+    fs::write(files.join("small"), "small").unwrap();
+    let place = work.path().to_owned();
+    let (kubo, root, below) = tokio::task::spawn_blocking(move || {
+        let kubo = Kubo::start(&Options::default());
+        let put = |name: &str, codec: &str, node: String| {
+            fs::write(place.join(name), node).unwrap();
+            kubo.cmd(&["dag", "put", "--pin=false", "--store-codec", codec, place.join(name).to_str().unwrap()])
+        };
+        let tree = kubo.add_tree(&place.join("files"), &["--pin=false"]);
+        let raw = kubo.cmd(&["block", "put", "--cid-codec=raw", place.join("files/small").to_str().unwrap()]);
+        let leaf = put("leaf", "dag-cbor", "{\"number\": 5}".to_owned());
+        let node = format!("[{{\"/\": \"{tree}\"}}, {{\"deep\": {{\"/\": \"{leaf}\"}}}}]");
+        let middle = put("middle", "dag-json", node);
+        let node = format!("{{\"middle\": {{\"/\": \"{middle}\"}}, \"raw\": [{{\"/\": \"{raw}\"}}]}}");
+        let root = put("root", "dag-cbor", node);
+        let below = kubo.refs_recursive(&root);
+        (kubo, root, below)
+    })
+    .await
+    .unwrap();
+    assert!(below.len() > 5, "{below:?}");
+    alice.connect(&[kubo.tcp_addr().to_owned()]).await;
+    alice.pin(&root).await;
+    tokio::task::spawn_blocking(move || drop(kubo)).await.unwrap();
+
+    // Nothing but the pin keeps it.
+    alice.registry.gc(GcRequest::default()).await.unwrap();
+    for target in [Some(root.clone()), None] {
+        let request = VerifyRequest { target, repair: false, timeout: PATIENCE };
+        let verified = alice.registry.verify(request, std::sync::Arc::new(|_| {})).await.unwrap();
+        assert_eq!((verified.bad, verified.checked_blocks), (vec![], below.len() as u64 + 1));
+    }
+    let fetched = alice.fetch(&format!("/ipfs/{root}/middle/0"), &work.path().join("out")).await;
+    assert_eq!(fs::read(fetched.path.join("large")).unwrap(), vec![7; 3_000_000]);
+    // It is still no tree to be written.
+    let refused = alice.try_fetch(&root, FetchTo::Path(work.path().join("none")), PATIENCE).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Verification, "{refused:?}");
 }

@@ -31,6 +31,15 @@ use crate::{
 /// here already. It is written by the thread that fetched it.
 const SMALL_PACKAGE_BYTES: u64 = 128 << 10;
 
+/// What a target is brought for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To be written as files: it is a release, a file or a directory.
+    Write,
+    /// To be kept: any DAG will do, and a yanked version where there is no other.
+    Keep,
+}
+
 /// What a target turned out to be.
 pub(super) struct Found {
     /// Root of the tree.
@@ -84,7 +93,7 @@ impl Operations {
         let arrivals = Arrivals::new(self.store.clone());
         let _ending = Ending(arrivals.clone());
         let mut download = self.download_into(Arc::new(arrivals.clone()), &request, reporter.clone()).await?;
-        let identified = self.identify(&mut download, target, false, &reporter).await?;
+        let identified = self.identify(&mut download, target, Purpose::Write, &reporter).await?;
         refuse_other_codec(&identified.found.content)?;
         let output = Output::of(&request.to, named, &identified, self.config.limits.package_bytes, reporter);
         let path = output.path().to_owned();
@@ -145,33 +154,32 @@ impl Operations {
         }
     }
 
-    /// Brings everything of a target into the store, where it stays at least as long as `download`: to keep it, so a
-    /// yanked version will do where there is no other.
+    /// Brings everything of a target into the store to keep it there; it stays at least as long as `download`.
     pub(super) async fn bring(
         &self,
         download: &mut Download,
         target: Target,
         reporter: &Arc<dyn Reporter>,
     ) -> Result<Found, Failure> {
-        let identified = self.identify(download, target, true, reporter).await?;
+        let identified = self.identify(download, target, Purpose::Keep, reporter).await?;
         self.complete(download, &identified).await?;
         Ok(identified.found)
     }
 
-    /// Finds out what a target is, as far as that can be said before its content is here. With `yanked_too` a name of
-    /// which every version that fits is yanked means the newest of them.
+    /// Finds out what a target is, as far as that can be said before its content is here.
     async fn identify(
         &self,
         download: &mut Download,
         target: Target,
-        yanked_too: bool,
+        purpose: Purpose,
         reporter: &Arc<dyn Reporter>,
     ) -> Result<Identified, Failure> {
         match target {
-            Target::Content { cid, path } => self.identify_content(download, cid, &path).await,
+            Target::Content { cid, path } => self.identify_content(download, cid, &path, purpose).await,
             Target::Package { publisher, package, requirement } => {
                 download.about(package.to_string(), None);
                 download.name(Subject { name: package.to_string(), provision: None, signed: None });
+                let yanked_too = purpose == Purpose::Keep;
                 let wanted = Wanted { publisher, package: &package, requirement: &requirement, yanked_too };
                 let (release, yank) = self.resolve(download, &wanted, reporter).await?;
                 let cid = *release.cid();
@@ -253,20 +261,26 @@ impl Operations {
         download: &mut Download,
         cid: Cid,
         path: &[String],
+        purpose: Purpose,
     ) -> Result<Identified, Failure> {
         download.search_under(&cid);
         // A path may lead to either, through whatever has links.
         let cid = descend(download, cid, path).await?;
         if cid.codec() == DAG_CBOR {
             let block = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
-            let release = Release::from_payload(&block).map_err(|error| {
-                let failure = Failure::from_error(ErrorKind::Verification, &error);
-                failure.while_doing("it is no release either").while_doing(not_a_tree(&cid))
-            })?;
-            // Nobody has proven yet whose release it is.
-            download.about(release.package.to_string(), None);
-            download.name(subject_of(&release.publisher, &release.package, &release.version, None));
-            return self.identify_release(download, cid, release).await;
+            match Release::from_payload(&block) {
+                Ok(release) => {
+                    // Nobody has proven yet whose release it is.
+                    download.about(release.package.to_string(), None);
+                    download.name(subject_of(&release.publisher, &release.package, &release.version, None));
+                    return self.identify_release(download, cid, release).await;
+                }
+                Err(_) if purpose == Purpose::Keep => {}
+                Err(error) => {
+                    let failure = Failure::from_error(ErrorKind::Verification, &error);
+                    return Err(failure.while_doing("it is no release either").while_doing(not_a_tree(&cid)));
+                }
+            }
         }
         let found = Found { content: cid, release: None, publisher: None, yank: None, executables: Vec::new() };
         Ok(Identified { found, manifest: None })
