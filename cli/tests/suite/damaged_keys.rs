@@ -1,12 +1,9 @@
 //! Files under `keys/` that are damaged: what can be made again is, with a warning; what cannot stops what needs it and
 //! nothing else, and names the file.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
-use crate::support::{Home, Random, check_human, package};
+use crate::support::{Home, Random, check_human, copy_tree, package};
 
 fn published() -> Home {
     let home = Home::on_loopback();
@@ -29,18 +26,6 @@ fn key_files(home: &Home) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(home.path().join("keys")).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
     files
-}
-
-fn copy_tree(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap() {
-            kind if kind.is_dir() => copy_tree(&entry.path(), &target),
-            kind if kind.is_file() => drop(fs::copy(entry.path(), target).unwrap()),
-            _ => {}
-        }
-    }
 }
 
 #[test]

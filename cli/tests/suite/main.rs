@@ -31,6 +31,7 @@ mod storage;
 mod streams;
 mod support;
 mod surroundings;
+mod two_machines;
 mod usage;
 mod versions;
 mod yank_info;

@@ -27,7 +27,7 @@ pub(crate) use dns::Dns;
 pub(crate) use random::Random;
 pub(crate) use refusal::{check_human, check_json, is_untouched, refused, works};
 pub(crate) use store::{rehash, store_bytes};
-pub(crate) use tree::{Tree, package, tree};
+pub(crate) use tree::{Tree, copy_tree, package, tree};
 
 /// A temporary home; removed with everything in it.
 pub(crate) struct Home {

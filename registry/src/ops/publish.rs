@@ -11,6 +11,7 @@ mod imports;
 mod input;
 mod journal;
 mod named_files;
+mod own_head;
 mod own_log;
 mod prepare;
 mod replicas;
@@ -152,19 +153,18 @@ impl Operations {
         let (operations, with) = (Arc::clone(self), signing.clone());
         let drafted = failure::blocking(move || {
             let keys = operations.keys.publisher(&with.name)?;
-            let former = match &keys {
+            if let Some(keys) = &keys {
                 // What cannot be signed is not read first.
-                Some(keys) => operations.head_to_follow(&with, &keys.chain, clock::now())?,
-                None => None,
-            };
+                operations.head_to_follow(&with, &keys.chain, clock::now())?;
+            }
             let draft = draft(&operations)?;
             operations.make_room_beside(draft.content.new_blocks)?;
-            let package = keys.map(|keys| draft.package(&keys.chain.publisher())).transpose()?;
-            Ok((one_at_a_time, draft, former.zip(package)))
+            let package = keys.as_ref().map(|keys| draft.package(&keys.chain.publisher())).transpose()?;
+            Ok((one_at_a_time, draft, package.zip(keys.map(|keys| keys.chain))))
         });
-        let (one_at_a_time, draft, former) = drafted.await?;
-        if let Some((head, package)) = former {
-            self.bring_own_records(&head, &package, Some(&draft.version), reporter).await?;
+        let ((one_at_a_time, draft, former), ()) = tokio::try_join!(drafted, self.hear_own_head(&signing.name))?;
+        if let Some((package, chain)) = former {
+            self.catch_up(&signing, &chain, (&package, &draft.version), reporter).await?;
         }
         let operations = Arc::clone(self);
         failure::blocking(move || {

@@ -260,13 +260,26 @@ impl Operations {
 
     /// Looks a key of claims up on the DHT, keeps what is true of the answers, and returns it.
     pub(super) async fn claims_under(&self, key: Vec<u8>) -> Result<Answers, Failure> {
+        self.claims_until(key, None).await
+    }
+
+    /// As [`Self::claims_under`], with the answers that come until a time.
+    pub(super) async fn claims_until(
+        &self,
+        key: Vec<u8>,
+        until: Option<tokio::time::Instant>,
+    ) -> Result<Answers, Failure> {
         let Some(node) = &self.node else { return Ok(Answers::default()) };
         self.know_somebody().await?;
         let mut set = ClaimSet::new(&key);
         let mut values = node.find_record(key.clone()).await.map_err(failure::stopped)?;
         let mut seen = HashMap::new();
         let (mut refused, mut liars) = (RefusedClaims::default(), Vec::new());
-        while let Some(FoundRecord { value, from }) = values.recv().await {
+        let mut next = async || match until {
+            Some(until) => tokio::time::timeout_at(until, values.recv()).await.ok().flatten(),
+            None => values.recv().await,
+        };
+        while let Some(FoundRecord { value, from }) = next().await {
             // Most peers give the same answer.
             let lie = match seen.get(&value) {
                 Some(lie) => *lie,

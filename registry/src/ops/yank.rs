@@ -45,10 +45,10 @@ impl Operations {
         let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
         let keys = self.keys.publisher(&signing.name)?;
         let keys = keys.ok_or_else(|| KeyStoreError::Unknown { name: signing.name.clone() })?;
-        if let Some(head) = self.head_to_follow(&signing, &keys.chain, clock::now())? {
-            let silent: Arc<dyn Reporter> = Arc::new(|_: Progress| {});
-            self.bring_own_records(&head, &request.package, Some(&request.version), silent).await?;
-        }
+        self.head_to_follow(&signing, &keys.chain, clock::now())?;
+        self.hear_own_head(&signing.name).await?;
+        let silent: Arc<dyn Reporter> = Arc::new(|_: Progress| {});
+        self.catch_up(&signing, &keys.chain, (&request.package, &request.version), silent).await?;
         let operations = Arc::clone(self);
         failure::blocking(move || {
             let mut steps = one_at_a_time;

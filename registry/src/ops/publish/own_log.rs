@@ -11,7 +11,7 @@ use crate::{
     identity::{IdentityChain, Timestamp},
     index::{HeadOrder, TreeError, VerifiedHead, VersionEntry, Walk, check_clock},
     keys::DEFAULT_KEY,
-    ops::{Operations, failure, resolve::walk},
+    ops::{Operations, clock, failure, resolve::walk},
     package::PackageId,
 };
 
@@ -48,24 +48,40 @@ impl Operations {
         Ok(known)
     }
 
+    /// Makes sure that a step about this version of a package goes on from all that the publisher signed, as far as it can be
+    /// known, and that the records which it needs of that are here.
+    pub(in crate::ops) async fn catch_up(
+        self: &Arc<Self>,
+        signing: &Signing,
+        chain: &IdentityChain,
+        (package, version): (&PackageId, &Version),
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<(), Failure> {
+        let (operations, with, own) = (Arc::clone(self), signing.clone(), chain.clone());
+        let head = failure::blocking(move || operations.head_to_follow(&with, &own, clock::now())).await?;
+        let Some(head) = head else { return Ok(()) };
+        self.refuse_second_history(signing, chain, &head, reporter.clone()).await?;
+        self.bring_own_records(&head, package, version, reporter).await
+    }
+
     /// Fetches what is missing here of one's own records on a package: a head that came from others, after a backup was
     /// restored, comes without the catalog that it stands for. `version` is one whose record is needed as well.
-    pub(in crate::ops) async fn bring_own_records(
+    async fn bring_own_records(
         self: &Arc<Self>,
         head: &VerifiedHead,
         package: &PackageId,
-        version: Option<&Version>,
+        version: &Version,
         reporter: Arc<dyn Reporter>,
     ) -> Result<(), Failure> {
         let (operations, name, root) = (Arc::clone(self), package.clone(), head.head().record().catalog);
-        let wanted = version.cloned();
+        let wanted = version.clone();
         let is_here = failure::blocking(move || {
             let found = match Walk::new(&root, &name).run(|cid| operations.store.get(cid)) {
                 Ok(found) => found,
                 Err(TreeError::Missing { .. }) => return Ok(false),
                 Err(error) => return Err(failure::failed(error)),
             };
-            for cid in needed(&found.entries, wanted.as_ref()) {
+            for cid in needed(&found.entries, &wanted) {
                 if !operations.store.has(&cid).map_err(failure::store)? {
                     return Ok(false);
                 }
@@ -124,8 +140,8 @@ impl Operations {
 
 /// The records that a step needs besides the catalog's: of the version that it is about, and of the one that speaks for
 /// the package.
-fn needed(entries: &[VersionEntry], version: Option<&Version>) -> Vec<Cid> {
-    let same = entries.iter().find(|entry| Some(&entry.version) == version);
+fn needed(entries: &[VersionEntry], version: &Version) -> Vec<Cid> {
+    let same = entries.iter().find(|entry| entry.version == *version);
     same.into_iter().chain(VersionEntry::newest(entries)).map(|entry| *entry.release.cid()).collect()
 }
 

@@ -1,0 +1,134 @@
+//! What else was signed with one's own key, on another machine or before a backup was restored: it is looked for before a
+//! step is signed, since two steps after one head are two histories, and others then accept neither.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use ggen_blockstore::Cid;
+use tokio::time::{Instant, timeout};
+
+use super::Signing;
+use crate::{
+    ErrorKind, Failure, FetchRequest, FetchTo, Reporter,
+    identity::{IdentityChain, Record as _},
+    index::{LogAction, LogEntry, VerifiedHead, publisher_key},
+    ops::{Operations, failure, resolve::walk},
+    package::PackageId,
+};
+
+/// How long answers of the DHT are waited for.
+const ANSWERS: Duration = Duration::from_secs(5);
+/// How long all of it may take: bootstrap nodes come first.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// How long a part of a catalog is waited for.
+const CATALOG_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What was signed here last.
+struct LastStep {
+    package: PackageId,
+    version: semver::Version,
+    release: Cid,
+    log_seq: u64,
+}
+
+impl Operations {
+    /// Asks the DHT for the newest head under a key's publisher, which the catalog takes. That nothing comes in time, or at
+    /// all, is no failure.
+    pub(in crate::ops) async fn hear_own_head(&self, key: &str) -> Result<(), Failure> {
+        if self.node.is_none() {
+            return Ok(());
+        }
+        let (keys, name) = (self.keys.clone(), key.to_owned());
+        let Some(chain) = failure::blocking(move || Ok(keys.chain(&name)?)).await? else { return Ok(()) };
+        let looking = self.claims_until(publisher_key(&chain.publisher()), Some(Instant::now() + ANSWERS));
+        match timeout(PATIENCE, looking).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(failure)) => {
+                tracing::debug!(target: "ggen_marketplace::backend::p2p", %failure, "own head not looked for")
+            }
+            Err(_) => tracing::debug!(target: "ggen_marketplace::backend::p2p", "own head not found in time"),
+        }
+        Ok(())
+    }
+
+    /// Refuses a step after `head` if that is of a history which lacks what was signed here last, or if two histories are
+    /// known already.
+    pub(in crate::ops) async fn refuse_second_history(
+        self: &Arc<Self>,
+        signing: &Signing,
+        chain: &IdentityChain,
+        head: &VerifiedHead,
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<(), Failure> {
+        let publisher = chain.publisher();
+        let known = self.with_catalog(move |catalog| catalog.publisher(&publisher)).await?;
+        if known.is_some_and(|known| known.equivocation.is_some()) {
+            let message = format!("the key `{}` has signed two histories: others accept neither", signing.name);
+            return Err(Failure::new(ErrorKind::Verification, message)
+                .hinted("publish with a new key, `--key NAME`, and with each key from one machine alone"));
+        }
+        let Some(last) = self.last_step(signing, chain, head).await? else { return Ok(()) };
+        let request = FetchRequest {
+            target: last.package.to_string(),
+            to: FetchTo::Path(PathBuf::new()),
+            timeout: CATALOG_PATIENCE,
+            offline: self.node.is_none(),
+            providers: Vec::new(),
+            min_reputation: None,
+        };
+        let mut download = self.download(&request, reporter).await?;
+        let entries = match walk(&mut download, head.head().record().catalog, &last.package).await {
+            Ok(entries) => entries,
+            Err(failure) => {
+                // What is needed of the catalog for the step itself is asked for next, and must be there.
+                tracing::warn!(target: "ggen_marketplace::backend::p2p", %failure, "cannot look for what was signed here last");
+                return Ok(());
+            }
+        };
+        let is_in_it = entries.iter().any(|entry| *entry.release.cid() == last.release);
+        if is_in_it { Ok(()) } else { Err(signed_on_another_machine(&signing.name, head, &last)) }
+    }
+
+    /// What was signed here last, if `head` is newer.
+    async fn last_step(
+        self: &Arc<Self>,
+        signing: &Signing,
+        chain: &IdentityChain,
+        head: &VerifiedHead,
+    ) -> Result<Option<LastStep>, Failure> {
+        let (operations, name, chain, order) = (Arc::clone(self), signing.name.clone(), chain.clone(), head.order());
+        failure::blocking(move || {
+            // One that is damaged or of an earlier identity tells nothing.
+            let Ok(Some(kept)) = operations.keys.head(&name, &chain) else { return Ok(None) };
+            if kept.order() >= order {
+                return Ok(None);
+            }
+            let record = kept.head().record();
+            let Some(payload) = operations.store.get(record.log.cid()).map_err(failure::store)? else {
+                return Ok(None);
+            };
+            let entry = LogEntry::from_payload(&payload).map_err(failure::verification)?;
+            Ok(match entry.action {
+                LogAction::Release { package, version, release }
+                | LogAction::Yank { package, version, release, .. }
+                | LogAction::Unyank { package, version, release } => {
+                    Some(LastStep { package, version, release: *release.cid(), log_seq: record.log_seq })
+                }
+                _ => None,
+            })
+        })
+        .await
+    }
+}
+
+fn signed_on_another_machine(key: &str, head: &VerifiedHead, last: &LastStep) -> Failure {
+    let LastStep { package, version, log_seq, .. } = last;
+    let theirs = head.order().log_seq;
+    let message = format!(
+        "the key `{key}` has signed two histories: one of {theirs} steps, which others have, lacks `{package}@{version}`, step \
+         {log_seq} of this home"
+    );
+    Failure::new(ErrorKind::Verification, message).hinted(format!(
+        "publish with this key on the other machine alone; to go on here from what others have, remove `keys/{key}.head` from the \
+         home and publish `{package}` again under a version that is not taken"
+    ))
+}
