@@ -148,8 +148,8 @@ fn directory_that_is_an_open_descriptor_goes_in_and_out() {
 
         // Descriptors that are not open, and a directory that is gone: they are not looked for in the daemon.
         for (line, cause) in [
-            (format!("{PUBLISH} /dev/fd/7 7<&-"), "no such open file"),
-            (format!("{fetch} -o /dev/fd/7/x 7<&-"), "no such open file"),
+            (format!("{PUBLISH} /dev/fd/90"), "no such open file"),
+            (format!("{fetch} -o /dev/fd/90/x"), "no such open file"),
             (format!("exec 7<gone; rmdir gone; {fetch} -o /dev/fd/7/x"), "No such file or directory"),
         ] {
             fs::create_dir_all(home.work().join("gone")).unwrap();

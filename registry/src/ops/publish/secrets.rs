@@ -55,3 +55,25 @@ fn secret_in_store(store: &dyn Blockstore, entry: &Entry, size: u64) -> Result<O
     };
     found.map_err(|error| failure::failed(error).while_doing(format!("cannot read `{}`", entry.path)))
 }
+
+#[cfg(test)]
+mod tests {
+    use ggen_blockstore::{ImportOptions, MemoryBlockstore, TreeLimits, import_directory, list_tree};
+
+    use super::*;
+    use crate::identity::KeyPair;
+
+    #[test]
+    fn a_key_in_a_long_file_of_a_stored_tree_is_found() {
+        let place = tempfile::tempdir().unwrap();
+        let key = KeyPair::from_seed(&[7; 32]).to_pem();
+        let filler = vec![b'x'; (1 << 20) - 40];
+        std::fs::write(place.path().join("long.log"), [&filler, key.as_bytes(), &filler].concat()).unwrap();
+        std::fs::write(place.path().join("plain.log"), [&filler[..], &key.as_bytes()[..60], &filler].concat()).unwrap();
+        let store = MemoryBlockstore::new();
+        let root = import_directory(&store, place.path(), &ImportOptions::default()).unwrap().root;
+        let tree = list_tree(&store, root, &TreeLimits::default()).unwrap();
+        let found = find_secrets(&store, &tree).unwrap();
+        assert_eq!(found, [Finding { path: "long.log".to_owned(), what: "a private key (PEM)" }]);
+    }
+}
