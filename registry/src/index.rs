@@ -42,5 +42,6 @@ pub use head::{
 pub use keys::{WORD_BUCKETS, package_key, publisher_key, qualified_key, word_bucket, word_key};
 pub use log::{LogAction, LogEntry, MAX_REASON_BYTES};
 pub use publication::{Publication, PublishOutcome, PublisherState, check_clock, publish, refresh, rotate, set_yanked};
+pub(crate) use publication::{check_build, check_same_tree};
 pub(crate) use terms::looked_up;
 pub use tree::{CatalogTree, Found, TreeListing, VersionEntry, Walk, list_packages};

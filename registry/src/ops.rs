@@ -37,7 +37,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 use ggen_blockstore::Blockstore;
 
 pub(crate) use exchange::Heard;
-pub(crate) use failure::{address, catalog as catalog_failed, failed};
+pub(crate) use failure::{catalog as catalog_failed, failed};
 pub(crate) use fetch::Destinations;
 pub(crate) use lists::Manifests;
 pub(crate) use mirror::{Book, Mirror};

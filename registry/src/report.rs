@@ -193,8 +193,11 @@ pub struct ProviderReport {
 pub struct SearchHit {
     /// `ns/name`.
     pub package: String,
-    /// Newest version that is not yanked.
+    /// Newest version that is not yanked, or the newest where all are.
     pub version: String,
+    /// Whether it is yanked, and with it every version.
+    #[serde(default)]
+    pub yanked: bool,
     /// One line.
     pub description: String,
     /// CID of that version's content root.

@@ -11,7 +11,7 @@ use std::{path::PathBuf, time::Duration};
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
-use crate::Failure;
+use crate::{ErrorKind, Failure};
 
 pub use self::content::{InfoRequest, PublishContentRequest, YankRequest};
 pub use self::doctor::DoctorRequest;
@@ -121,8 +121,16 @@ impl BootstrapRequest {
     /// # Errors
     /// The first that is none.
     pub fn addresses(&self) -> Result<Vec<Multiaddr>, Failure> {
-        self.nodes.iter().map(|text| crate::ops::address(text)).collect()
+        self.nodes.iter().map(|text| address(text)).collect()
     }
+}
+
+/// Reads an address as typed.
+fn address(text: &str) -> Result<Multiaddr, Failure> {
+    text.parse().map_err(|error| {
+        Failure::new(ErrorKind::Usage, format!("`{text}` is not a multiaddress: {error}"))
+            .hinted("an address looks like `/ip4/127.0.0.1/tcp/4001/p2p/<peer id>` or `/dnsaddr/bootstrap.libp2p.io`")
+    })
 }
 
 /// Connect to bootstrap nodes and fill the routing tables.

@@ -140,7 +140,10 @@ fn render(answer: &Answer<'_>) -> String {
         for entry in entries {
             writeln!(out, "{}", entry.replace('\n', "\u{fffd}")).expect("a string takes everything");
         }
-        return out + &format!("would publish {name}, {size}: {}\n", published.cid);
+        return match published.unchanged {
+            true => out + &format!("already published {name}, nothing to do: {}\n", published.cid),
+            false => out + &format!("would publish {name}, {size}: {}\n", published.cid),
+        };
     }
     if let Some(key) = answer.recovery_key {
         // Not indented: it is a file's contents, to be copied as it is.

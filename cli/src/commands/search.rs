@@ -108,11 +108,12 @@ fn render(hits: &[SearchHit]) -> String {
     for hit in hits {
         let name = text::one_line(&format!("{}@{}", hit.package, hit.version));
         // Whose package it is matters most when several claim the name.
+        let yanked = if hit.yanked { "  (yanked)" } else { "" };
         let doubt = if hit.trust == "conflict" { "  (several publishers claim this name)" } else { "" };
         let license = hit.license.as_deref().map(|license| format!(", {}", shortened(license))).unwrap_or_default();
         writeln!(
             out,
-            "{name}{doubt}\n    {}\n    by {}{license}\n    {}",
+            "{name}{yanked}{doubt}\n    {}\n    by {}{license}\n    {}",
             shortened(&hit.description),
             hit.publisher,
             hit.cid
@@ -146,6 +147,7 @@ mod tests {
     #[test]
     fn description_cannot_fake_another_hit() {
         let hit = SearchHit {
+            yanked: false,
             package: "a/b".to_owned(),
             version: "1.0.0".to_owned(),
             description: "x\nevil/name@9.9.9".to_owned(),

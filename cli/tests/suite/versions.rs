@@ -53,3 +53,93 @@ fn second_build_of_a_version_is_refused_and_the_first_is_found_by_its_name() {
         }
     }
 }
+
+/// What the dry run promises, the publish does; and what the publish refuses, the dry run refuses.
+#[test]
+fn dry_run_refuses_what_publish_refuses() {
+    let home = Home::on_loopback();
+    let root = package(&home.work().join("x"), "x", "1.0.0");
+    let path = root.to_str().unwrap();
+    let run = |args: &[&str]| home.p2p(&[&["publish", path, "--namespace", "acme"], args].concat());
+    let dry = |args: &[&str]| run(&[&["--dry-run", "--format", "json"], args].concat());
+
+    let promised = dry(&[]).expect_code(0).json();
+    let published = run(&["--format", "json"]).expect_code(0).json();
+    for field in ["cid", "blocks", "new_blocks", "unchanged"] {
+        assert_eq!(promised[field], published[field], "{field}");
+    }
+    assert!(promised["new_blocks"].as_u64().unwrap() > 0, "{promised}");
+    let again = dry(&[]).expect_code(0).json();
+    assert_eq!((&again["new_blocks"], &again["unchanged"]), (&0.into(), &true.into()));
+    let shown = run(&["--dry-run"]).expect_code(0).stdout;
+    assert!(shown.contains("already published acme/x@1.0.0"), "{shown}");
+
+    for args in [&["--version", "1.0.0+b"] as &[&str], &["--key", "other"], &["--namespace", "A"]] {
+        let refusal = run(args);
+        assert_ne!(refusal.code, Some(0), "{args:?}");
+        assert_eq!(
+            dry(args).expect_code(refusal.code.unwrap()).json(),
+            run(&[args, &["--format", "json"]].concat()).json()
+        );
+    }
+    std::fs::write(root.join("new"), "bytes").unwrap();
+    check_human(
+        &run(&["--dry-run"]),
+        1,
+        &["acme/x 1.0.0 is already published with other content", "raise the version"],
+    );
+    check_human(&run(&[]), 1, &["acme/x 1.0.0 is already published with other content", "raise the version"]);
+}
+
+#[test]
+fn a_version_with_other_executable_files_is_refused_by_their_name() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::on_loopback();
+    let root = package(&home.work().join("x"), "x", "1.0.0");
+    std::fs::write(root.join("run"), "#!/bin/sh\n").unwrap();
+    home.publish(&root);
+    std::fs::set_permissions(root.join("run"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    for more in [&[] as &[&str], &["--dry-run"]] {
+        let again = home.p2p(&[&["publish", root.to_str().unwrap(), "--namespace", "acme"], more].concat());
+        check_human(&again, 1, &["already published with other executable files (`run`)", "raise the version"]);
+        assert!(!again.stderr.contains("bafy"), "{again:?}");
+    }
+}
+
+/// A namespace or key that cannot be is said before the package is read into the store.
+#[test]
+fn what_cannot_be_signed_is_not_imported() {
+    let home = Home::on_loopback();
+    let root = package(&home.work().join("x"), "x", "1.0.0");
+    for (args, code) in [(["--namespace", "A"], 2), (["--key", "other"], 4)] {
+        home.p2p(&["publish", root.to_str().unwrap(), args[0], args[1]]).expect_code(code);
+    }
+    assert!(home.publish(&root)["new_blocks"].as_u64().unwrap() > 0);
+}
+
+/// A release without replicas is out: what was published is said, and what a publish says besides.
+#[test]
+fn publish_without_replicas_says_what_it_published() {
+    let home = Home::on_loopback();
+    let _node = home.start(&[]);
+    let root = package(&home.work().join("x"), "x", "1.0.0");
+    let args = ["publish", root.to_str().unwrap(), "--namespace", "acme", "--min-replicas", "1", "--timeout", "1"];
+    let parts =
+        ["published acme/x@1.0.0 (release bafy", "only 0 of 1 peers confirmed a full copy", "key recovery show"];
+    check_human(&home.p2p(&args), 5, &parts);
+    assert_eq!(home.publish(&root)["unchanged"], true);
+}
+
+#[test]
+fn search_marks_a_package_of_which_every_version_is_yanked() {
+    let home = Home::on_loopback();
+    publish(&home, "1.0.0").expect_code(0);
+    let hit = || home.p2p(&["--format", "json", "search", "x", "--local"]).expect_code(0).json()[0].clone();
+    assert_eq!(hit()["yanked"], false);
+    home.p2p(&["yank", "acme/x@1.0.0", "--reason", "bad"]).expect_code(0);
+    assert_eq!(hit()["yanked"], true);
+    let shown = home.p2p(&["search", "x", "--local"]).expect_code(0).stdout;
+    assert!(shown.contains("acme/x@1.0.0  (yanked)"), "{shown}");
+    let again = home.p2p(&["--format", "json", "yank", "acme/x@1.0.0"]).expect_code(0).json();
+    assert_eq!((&again["unchanged"], &again["reason"]), (&true.into(), &"bad".into()));
+}

@@ -106,6 +106,16 @@ pub enum PublicationError {
         /// The content that it has.
         existing: Box<Cid>,
     },
+    /// The version is there with the same files, of which others are executable.
+    #[error("{package} {version} is already published with other executable files{}", example(path.as_deref()))]
+    OtherExecutables {
+        /// The package.
+        package: PackageId,
+        /// The version.
+        version: Version,
+        /// A file that is executable in one of the two, where the releases name theirs.
+        path: Option<String>,
+    },
     /// A published version differs from this one in its build metadata alone.
     #[error("{package} {existing} is already published, and {version} differs from it in build metadata alone")]
     OtherBuild {
@@ -206,4 +216,8 @@ pub enum ClaimError {
         /// When.
         expired: Timestamp,
     },
+}
+
+fn example(path: Option<&str>) -> String {
+    path.map(|path| format!(" (`{}`)", path.escape_debug())).unwrap_or_default()
 }

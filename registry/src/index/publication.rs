@@ -96,14 +96,7 @@ where
     if let Some(entry) = published.iter().find(|entry| entry.version == release.version) {
         return compare_published(entry, &release, get);
     }
-    // Versions that differ in build metadata alone have no order: nobody could say which of them is the newer one.
-    if let Some(entry) = published.iter().find(|entry| entry.version.cmp_precedence(&release.version).is_eq()) {
-        return Err(PublicationError::OtherBuild {
-            package: release.package,
-            version: release.version,
-            existing: entry.version.clone(),
-        });
-    }
+    check_build(&release.package, &release.version, published.iter().map(|entry| &entry.version))?;
     let lower = published.iter().rev().find(|entry| entry.version < release.version);
     release.predecessor = lower.map(|entry| entry.release);
     let release = Signed::sign(release, state.keys)?;
@@ -205,16 +198,38 @@ where
     let cid = Box::new(*entry.release.cid());
     let payload = get(&cid).map_err(TreeError::from)?;
     let payload = payload.ok_or_else(|| PublicationError::MissingRelease { release: cid.clone() })?;
-    let existing = Release::from_payload(&payload)?;
-    let content = |release: &Release| (release.content, release.executables.clone(), release.executables_block);
-    if content(&existing) != content(release) {
-        return Err(PublicationError::VersionTaken {
-            package: existing.package,
-            version: existing.version,
-            existing: Box::new(existing.content),
-        });
-    }
+    check_same_tree(&Release::from_payload(&payload)?, release)?;
     Ok(PublishOutcome::Unchanged { release: cid })
+}
+
+/// Checks that a version does not differ from a published one in its build metadata alone: such versions have no order, so
+/// that none of them would be the newer one.
+pub(crate) fn check_build<'a>(
+    package: &PackageId,
+    version: &Version,
+    published: impl IntoIterator<Item = &'a Version>,
+) -> Result<(), PublicationError> {
+    let other = |existing: &&Version| existing.cmp_precedence(version).is_eq() && *existing != version;
+    match published.into_iter().find(other).cloned() {
+        Some(existing) => {
+            Err(PublicationError::OtherBuild { package: package.clone(), version: version.clone(), existing })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Checks that a release has the tree of the published one of its version: files, and which of them are executable.
+pub(crate) fn check_same_tree(existing: &Release, offered: &Release) -> Result<(), PublicationError> {
+    let (package, version) = (existing.package.clone(), existing.version.clone());
+    if existing.content != offered.content {
+        return Err(PublicationError::VersionTaken { package, version, existing: Box::new(existing.content) });
+    }
+    if (&existing.executables, existing.executables_block) == (&offered.executables, offered.executables_block) {
+        return Ok(());
+    }
+    let differs = |path: &&String| !existing.executables.contains(path) || !offered.executables.contains(path);
+    let path = existing.executables.iter().chain(&offered.executables).find(differs).cloned();
+    Err(PublicationError::OtherExecutables { package, version, path })
 }
 
 fn sign_step<G>(

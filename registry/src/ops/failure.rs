@@ -1,7 +1,6 @@
 //! From the errors of the layers below to what a caller sees: kind, message, causes, hint.
 
 use ggen_blockstore::Cid;
-use libp2p::Multiaddr;
 
 use super::{download::DownloadError, own_thread};
 use crate::{
@@ -33,14 +32,6 @@ pub(crate) fn target(text: &str) -> Result<Target, Failure> {
             }
             false => usage(error),
         }
-    })
-}
-
-/// Reads an address as typed.
-pub(crate) fn address(text: &str) -> Result<Multiaddr, Failure> {
-    text.parse().map_err(|error| {
-        usage(format!("`{text}` is not a multiaddress: {error}"))
-            .hinted("an address looks like `/ip4/127.0.0.1/tcp/4001/p2p/<peer id>` or `/dnsaddr/bootstrap.libp2p.io`")
     })
 }
 

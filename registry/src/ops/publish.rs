@@ -41,8 +41,8 @@ use crate::{
         VerifiedHead,
     },
     interrupt::{CommitPoint, interrupted},
-    keys::DEFAULT_KEY,
-    package::Release,
+    keys::{DEFAULT_KEY, KeyStoreError},
+    package::{PackageId, Release},
 };
 
 /// A release that is signed, stored and in the catalog.
@@ -83,6 +83,9 @@ impl Operations {
         interrupt: Interrupt,
     ) -> Result<Published, Failure> {
         let version = request.version.as_deref().map(parse_version).transpose()?;
+        if let Some(namespace) = &request.namespace {
+            PackageId::check_namespace(namespace).map_err(usage)?;
+        }
         // Dropped with this future, when its caller goes away.
         let (mut tarball, _presence) = Tarball::new(caller.input);
         if request.dry_run {
@@ -132,7 +135,8 @@ impl Operations {
             reporter.report(Progress::Announcing);
             let release = done.signed.clone();
             let mut published = self.tell(done).await;
-            published.replicas = self.wait_for_replicas(&release, replicas, &*reporter).await.map_err(not_counted)?;
+            let counted = self.wait_for_replicas(&release, replicas, &*reporter).await;
+            published.replicas = counted.map_err(|failure| not_counted(failure, &published))?;
             Ok(published)
         };
         tokio::select! {
@@ -153,9 +157,10 @@ impl Operations {
         let (operations, with) = (Arc::clone(self), signing.clone());
         let drafted = failure::blocking(move || {
             let keys = operations.keys.publisher(&with.name)?;
-            if let Some(keys) = &keys {
+            match &keys {
                 // What cannot be signed is not read first.
-                operations.head_to_follow(&with, &keys.chain, clock::now())?;
+                Some(keys) => drop(operations.head_to_follow(&with, &keys.chain, clock::now())?),
+                None => check_makes_key(&with.name)?,
             }
             let draft = draft(&operations)?;
             operations.make_room_beside(draft.content.new_blocks)?;
@@ -346,12 +351,22 @@ pub(crate) fn published_already(name: &str) -> Failure {
     ))
 }
 
-/// Too few replicas say for themselves that the release is published; other failures do not.
-fn not_counted(failure: Failure) -> Failure {
-    match failure.kind {
-        ErrorKind::TimedOut => failure,
-        _ => failure.while_doing("the release is published, but its replicas cannot be counted"),
-    }
+/// The first publish makes the default key, and no other one.
+fn check_makes_key(name: &str) -> Result<(), Failure> {
+    if name == DEFAULT_KEY { Ok(()) } else { Err(KeyStoreError::Unknown { name: name.to_owned() }.into()) }
+}
+
+/// Says what was published although the replicas could not be counted, with everything that its report would have said.
+fn not_counted(failure: Failure, published: &Published) -> Failure {
+    let Published { package, version, cid, release, recovery, warnings, .. } = published;
+    let release = release.as_deref().unwrap_or_default();
+    let mut failure = failure.while_doing(format!("published {package}@{version} (release {release}, content {cid})"));
+    failure.causes.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
+    failure.causes.extend(recovery.iter().map(|notice| {
+        let name = if notice.key == DEFAULT_KEY { String::new() } else { format!(" --key {}", notice.key) };
+        format!("warning: back up your recovery key: `ggen marketplace p2p key recovery show{name}` prints it")
+    }));
+    failure
 }
 
 /// The catalog knows a newer head of this publisher than the one that was built upon.
@@ -364,7 +379,7 @@ fn signed_elsewhere(refusal: &Refusal) -> Failure {
 fn publication_failed(error: PublicationError) -> Failure {
     let failure = failure::failed(&error);
     match &error {
-        PublicationError::VersionTaken { .. } => {
+        PublicationError::VersionTaken { .. } | PublicationError::OtherExecutables { .. } => {
             failure.hinted("a published version never changes: raise the version in gpack.toml, or give `--version`")
         }
         PublicationError::OtherBuild { .. } => {

@@ -56,10 +56,12 @@ impl Operations {
 }
 
 fn report(hit: Hit, conflict: bool) -> SearchHit {
+    let yanked = hit.entry.yanked;
     let release = hit.entry.release.into_record();
     SearchHit {
         package: release.package.to_string(),
         version: release.version.to_string(),
+        yanked,
         description: release.metadata.description,
         cid: release.content.to_string(),
         publisher: release.publisher.to_string(),

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use semver::Version;
+
 use super::{
     Operations, Signing, Step, Steps, clock,
     failure::{self, usage},
@@ -10,8 +12,9 @@ use super::{
 use crate::{
     ErrorKind, Failure, Interrupt, Progress, Reporter, YankRequest, Yanked,
     identity::KeyPair,
-    index::{Claim, MAX_REASON_BYTES, PublicationError, PublisherState},
+    index::{Claim, MAX_REASON_BYTES, PublicationError, PublisherState, VerifiedHead, Walk},
     keys::{KeyStoreError, PublisherKeys},
+    package::PackageId,
 };
 
 impl Operations {
@@ -89,7 +92,11 @@ impl Operations {
             package: package.to_string(),
             version: version.to_string(),
             yanked: !undo,
-            reason: reason.clone().filter(|_| !undo && step.is_some()),
+            reason: match step {
+                Some(_) => reason.clone().filter(|_| !undo),
+                None if *undo => None,
+                None => self.own_yank_reason(head.as_ref(), package, version)?,
+            },
             publisher: publisher.to_string(),
             unchanged: step.is_none(),
             announced_to: 0,
@@ -99,6 +106,21 @@ impl Operations {
             self.news.tell_all(claim);
         }
         Ok((yanked, claim))
+    }
+}
+
+impl Operations {
+    /// The reason that the catalog of this home's publisher gives for a yank.
+    fn own_yank_reason(
+        &self,
+        head: Option<&VerifiedHead>,
+        package: &PackageId,
+        version: &Version,
+    ) -> Result<Option<String>, Failure> {
+        let Some(head) = head else { return Ok(None) };
+        let walk = Walk::new(&head.head().record().catalog, package);
+        let found = walk.run(|cid| self.store.get(cid)).map_err(failure::failed)?;
+        Ok(found.entries.into_iter().find(|entry| entry.version == *version).and_then(|entry| entry.reason))
     }
 }
 

@@ -11,13 +11,13 @@ use std::{
 };
 
 /// Module paths (`node::swarm`, the root is empty), the modules that each of them imports, and what it names there.
-pub type Graph = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
+pub(super) type Graph = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
 /// Steps through re-exports after which a name counts as defined where it was found.
 const MAX_STEPS: u32 = 16;
 
 /// The modules of one crate.
-pub struct Crate {
+pub(super) struct Crate {
     modules: BTreeMap<String, Module>,
 }
 
@@ -38,19 +38,19 @@ struct Import {
 
 impl Crate {
     /// Reads all modules below the directory of the crate's root.
-    pub fn read(source: &Path) -> Self {
+    pub(super) fn read(source: &Path) -> Self {
         let mut files = Vec::new();
         collect(source, "", &mut files);
         Self::of(files.iter().map(|(module, text)| (module.as_str(), text.as_str())))
     }
 
     /// Makes a crate of module paths and source texts.
-    pub fn of<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+    pub(super) fn of<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         Self { modules: files.into_iter().map(|(path, text)| (path.to_owned(), Module::parse(text))).collect() }
     }
 
     /// Returns which module imports which.
-    pub fn graph(&self) -> Graph {
+    pub(super) fn graph(&self) -> Graph {
         self.modules.iter().map(|(path, module)| (path.clone(), self.imported(path, module))).collect()
     }
 
@@ -234,7 +234,7 @@ fn is_within(module: &str, other: &str) -> bool {
 }
 
 /// Sets of modules of which each imports, over others of the set, each other one.
-pub fn circles(graph: &Graph) -> BTreeSet<BTreeSet<&str>> {
+pub(super) fn circles(graph: &Graph) -> BTreeSet<BTreeSet<&str>> {
     let reached: BTreeMap<_, _> = graph.keys().map(|module| (module.as_str(), reachable(graph, module))).collect();
     let mut found = BTreeSet::new();
     for (module, others) in &reached {

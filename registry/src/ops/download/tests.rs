@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     identity::Record as _,
     ops::loopback::{PATIENCE, fetch_request, pair, publish, silent},
-    package::{ManifestReader, Release},
+    package::Release,
 };
 
 /// A download used to count every block that came, those of a round that had ended at its limit among them; then it

@@ -16,7 +16,7 @@ use ggen_blockstore::{Cid, DAMAGE};
 use rusqlite::{Connection, Params, Row, params};
 
 use self::copy::{Copy, Rules};
-use super::plan::{Candidate, Key};
+use super::plan::Candidate;
 use crate::{
     MAX_RULES, MirrorRule, database,
     home::HomeError,

@@ -1,21 +1,25 @@
 //! What a publish would do, without doing it.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-use ggen_blockstore::{Blockstore as _, Cid, links};
+use ggen_blockstore::{Blockstore as _, Cid, Imported, links};
 use semver::Version;
 
 use super::{
+    check_makes_key,
     input::Tarball,
     prepare::{Prepared, find_in_store, import, read_from_disk},
+    publication_failed,
     sieve::Sieve,
     warnings,
 };
 use crate::{
     Failure, PublishRequest, Published, Reporter,
+    identity::PublisherId,
+    index::{check_build, check_same_tree},
     keys::DEFAULT_KEY,
     ops::{Operations, failure, failure::usage},
-    package::PackageId,
+    package::{PackageId, Release},
 };
 
 impl Operations {
@@ -28,24 +32,34 @@ impl Operations {
         version: Option<Version>,
         reporter: &dyn Reporter,
     ) -> Result<Published, Failure> {
+        let key = request.key.as_deref().unwrap_or(DEFAULT_KEY);
+        let chain = self.keys.chain(key)?;
+        if chain.is_none() {
+            check_makes_key(key)?;
+        }
         let path = &request.path;
         let begins_at = tarball.hold(path)?;
         let named = match tarball.is_directory(path)? {
             true => vec![read_from_disk(path)?],
             false => find_in_tarball(path, tarball, request.allow_secrets, reporter)?,
         };
-        let kept = Sieve::keeping(named);
+        let kept = Sieve::keeping(named).counting_beside(Arc::clone(&self.store));
         tarball.rewind(begins_at, path)?;
         let imported = import(&kept, path, tarball, None, request.allow_secrets, reporter, &|| false)?;
-        let Prepared { imported, gpack, mut warnings } = Prepared::read(&kept, imported, request)?;
-        let chain = self.keys.chain(request.key.as_deref().unwrap_or(DEFAULT_KEY))?;
+        let limit = self.config.limits.package_bytes;
+        let Prepared { imported, gpack, mut warnings } = Prepared::read(&kept, imported, request, limit)?;
+        let version = version.unwrap_or(gpack.version);
         let publisher = chain.map(|chain| chain.publisher());
         let named = request.namespace.clone().or(gpack.namespace).or_else(|| self.config.namespace.clone());
         let chosen = named.is_some();
+        let mut unchanged = false;
         let (package, known) = match named.or_else(|| publisher.as_ref().map(|publisher| publisher.short())) {
             Some(namespace) => {
                 let package = PackageId::try_new(&namespace, &gpack.name).map_err(usage)?;
                 let known = self.catalog.publishers_of(&package).map_err(failure::failed)?;
+                if let Some(publisher) = &publisher {
+                    unchanged = self.is_published(publisher, &package, &version, &imported)?;
+                }
                 (package.to_string(), known)
             }
             // The namespace will be the short id of a publisher that does not exist yet.
@@ -54,21 +68,43 @@ impl Operations {
         warnings.extend(warnings::of_name(&package, publisher.as_ref(), &known, chosen));
         Ok(Published {
             package,
-            version: version.unwrap_or(gpack.version).to_string(),
+            version: version.to_string(),
             cid: imported.root.to_string(),
             release: None,
             publisher: publisher.map(|publisher| publisher.to_string()),
             files: imported.files,
             size_bytes: imported.size_bytes,
-            blocks: imported.blocks,
-            new_blocks: 0,
+            blocks: kept.blocks(),
+            new_blocks: imported.put.new_blocks,
             announced_to: 0,
             replicas: 0,
-            unchanged: false,
+            unchanged,
             entries: Some(imported.entries.into_iter().map(|entry| entry.path).collect()),
             recovery: None,
             warnings,
         })
+    }
+
+    /// Whether the version is published already with this content.
+    ///
+    /// # Errors
+    /// It is published with other content, or in another build.
+    fn is_published(
+        &self,
+        publisher: &PublisherId,
+        package: &PackageId,
+        version: &Version,
+        imported: &Imported,
+    ) -> Result<bool, Failure> {
+        let mut releases = self.catalog.releases(package).map_err(failure::failed)?;
+        releases.retain(|entry| entry.release.record().publisher == *publisher);
+        let published = releases.iter().map(|entry| entry.release.record());
+        check_build(package, version, published.clone().map(|release| &release.version)).map_err(publication_failed)?;
+        let Some(existing) = published.clone().find(|release| release.version == *version) else { return Ok(false) };
+        let mut offered = Release { content: imported.root, ..existing.clone() };
+        offered.set_executables(imported.executables.clone()).map_err(failure::failed)?;
+        check_same_tree(existing, &offered).map_err(publication_failed)?;
+        Ok(true)
     }
 }
 

@@ -34,7 +34,18 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// Reads an imported package in `store`: where a publish and a dry run meet.
-    pub(super) fn read(store: &dyn Blockstore, imported: Imported, request: &PublishRequest) -> Result<Self, Failure> {
+    /// `limit` is the size of the largest package, in bytes.
+    pub(super) fn read(
+        store: &dyn Blockstore,
+        imported: Imported,
+        request: &PublishRequest,
+        limit: u64,
+    ) -> Result<Self, Failure> {
+        if imported.size_bytes > limit {
+            let message =
+                format!("{} bytes are more than `limits.package_bytes`, {limit}, allows", imported.size_bytes);
+            return Err(Failure::new(ErrorKind::Failed, message));
+        }
         let gpack = read_from_store(store, imported.root, &request.path)?;
         let absent = named_files::absent(&request.path, &imported.entries, &gpack.files);
         if !absent.is_empty() && !request.skip_verify {
@@ -62,12 +73,7 @@ impl Operations {
         }
         let imported = self.import_remembering(path, tarball, request.allow_secrets, reporter, cancelled)?;
         let limit = self.config.limits.package_bytes;
-        if imported.size_bytes > limit {
-            let message =
-                format!("{} bytes are more than `limits.package_bytes`, {limit}, allows", imported.size_bytes);
-            return Err(Failure::new(ErrorKind::Failed, message));
-        }
-        let Prepared { imported, gpack, warnings } = Prepared::read(&*self.store, imported, request)?;
+        let Prepared { imported, gpack, warnings } = Prepared::read(&*self.store, imported, request, limit)?;
         let manifest = self.write_manifest(imported.root)?;
         Ok(Draft { warnings, ..Draft::of_gpack(imported.into(), manifest, gpack) })
     }

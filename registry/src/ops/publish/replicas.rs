@@ -165,12 +165,10 @@ async fn ask(node: &Handle, peer: PeerId, cids: Vec<Cid>) -> bool {
 }
 
 fn too_few(replicas: u64, wanted: u32, patience: Duration) -> Failure {
-    let message = format!(
-        "the release is published, but {replicas} of {wanted} peers answered to have all of it within {} s",
-        patience.as_secs()
-    );
+    let message =
+        format!("timed out: only {replicas} of {wanted} peers confirmed a full copy within {} s", patience.as_secs());
     Failure::new(ErrorKind::TimedOut, message).hinted(
-        "run the same command again to go on waiting; a node on which `ggen marketplace p2p mirror add` names the \
-         package fetches it by itself",
+        "with `ggen marketplace p2p start --daemon`, run the same command again to go on waiting; a node with a \
+         `ggen marketplace p2p mirror add` rule for the package fetches it by itself",
     )
 }
