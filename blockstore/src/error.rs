@@ -147,6 +147,14 @@ pub enum Error {
         /// The place.
         path: PathBuf,
     },
+    /// A directory that an update would replace with a file, and that holds something of which the update knows nothing.
+    #[error("`{}` cannot become a file: `{}` is in it and is no part of the package", path.display(), by.display())]
+    Blocked {
+        /// The directory.
+        path: PathBuf,
+        /// What is in it.
+        by: PathBuf,
+    },
     /// Files that an update would replace or remove, and that are not as a former export has written them, as far as that
     /// is known.
     #[error("{}", edited(path, edits, *more, *is_known))]

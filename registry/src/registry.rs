@@ -20,6 +20,7 @@ use crate::{
     SearchRequest, Status, YankRequest, Yanked,
     home::Home,
     index::Catalog,
+    interrupt::CommitPoint,
     keys::KeyStore,
     node,
     ops::{
@@ -316,9 +317,12 @@ impl Registry {
     /// See [`Failure`].
     pub async fn fetch(&self, request: FetchRequest, reporter: Arc<dyn Reporter>) -> Result<Fetched, Failure> {
         let operations = Arc::clone(&self.inner.operations);
+        // The operation's own thread may be in the middle of writing when the caller goes away.
+        let commit = CommitPoint::default();
+        let _shut = commit.shut_when_dropped();
         // A large state machine: on the heap it is not copied from stack to stack on its way to the thread.
         let operation = Box::pin(async move {
-            let fetched = operations.fetch(request, reporter).await;
+            let fetched = operations.fetch(request, reporter, commit).await;
             operations.tidy().await;
             fetched
         });

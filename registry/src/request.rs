@@ -121,12 +121,12 @@ impl BootstrapRequest {
     /// # Errors
     /// The first that is none.
     pub fn addresses(&self) -> Result<Vec<Multiaddr>, Failure> {
-        self.nodes.iter().map(|text| address(text)).collect()
+        self.nodes.iter().map(|text| parse_address(text)).collect()
     }
 }
 
 /// Reads an address as typed.
-fn address(text: &str) -> Result<Multiaddr, Failure> {
+pub(crate) fn parse_address(text: &str) -> Result<Multiaddr, Failure> {
     text.parse().map_err(|error| {
         Failure::new(ErrorKind::Usage, format!("`{text}` is not a multiaddress: {error}"))
             .hinted("an address looks like `/ip4/127.0.0.1/tcp/4001/p2p/<peer id>` or `/dnsaddr/bootstrap.libp2p.io`")

@@ -30,7 +30,7 @@ pub use tarball::{Compression, export_tarball};
 pub use update::{MAX_STRANGERS, UpdateOptions, Updated, update_directory};
 
 use super::{Entry, Tree, TreeLimits, list_tree, tree::TreeWalk};
-use crate::{Blockstore, Cid, Result};
+use crate::{Blockstore, Cid, Error, Result};
 
 /// How to export.
 #[derive(Clone, Copy, Default)]
@@ -43,6 +43,19 @@ pub struct ExportOptions<'a> {
     pub threads: Option<NonZeroUsize>,
     /// Is told of progress, from the calling thread.
     pub progress: Option<&'a (dyn Fn(ExportProgress) + Sync)>,
+    /// Asked between files and parts of files: once it says yes the export ends with
+    /// [`Error::Cancelled`], and what was written for it is removed.
+    pub cancelled: Option<&'a (dyn Fn() -> bool + Sync)>,
+}
+
+impl ExportOptions<'_> {
+    /// An error if the export is to end.
+    fn go_on(&self) -> Result<()> {
+        match self.cancelled {
+            Some(cancelled) if cancelled() => Err(Error::Cancelled),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl std::fmt::Debug for ExportOptions<'_> {
@@ -73,7 +86,7 @@ pub struct Exported {
 /// filled, and stays the directory it was. Directories that are missing on the way are made.
 ///
 /// # Errors
-/// What [`list_tree`] returns; [`Error::Exists`](crate::Error::Exists); an I/O error. Nothing stays behind.
+/// What [`list_tree`] returns; [`Error::Exists`]; [`Error::Cancelled`]; an I/O error. Nothing stays behind.
 pub fn export_directory<S: Blockstore + ?Sized>(
     store: &S,
     root: Cid,
@@ -132,7 +145,7 @@ impl Staged {
     /// Moves it into its place.
     ///
     /// # Errors
-    /// [`Error::Exists`](crate::Error::Exists) if the place was taken meanwhile; an I/O error.
+    /// [`Error::Exists`] if the place was taken meanwhile; an I/O error.
     pub fn commit(self) -> Result<Exported> {
         self.commit_and_tell().map(|(exported, _)| exported)
     }

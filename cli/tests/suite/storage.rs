@@ -7,7 +7,7 @@ use std::{
 
 use tar::EntryType;
 
-use crate::support::{Home, Random, entry, gzip, package, rehash, store_bytes, tarball, tree};
+use crate::support::{Home, Random, check_human, entry, gzip, package, rehash, store_bytes, tarball, tree};
 
 #[test]
 fn what_is_fetched_is_cache_until_it_is_pinned() {
@@ -359,4 +359,30 @@ fn a_package_outlives_the_process_that_published_it_on_a_hub() {
     assert!(carol.work().join("http/src/large").is_file());
     let held = hub.p2p(&["--format", "json", "mirror", "ls"]).expect_code(0).json();
     assert_eq!((&held[0]["releases_held"], &held[0]["packages_held"]), (&1.into(), &1.into()));
+}
+
+/// A damaged leaf used to make every fetch of its file fail, whoever had it.
+#[test]
+fn a_damaged_block_of_a_file_is_fetched_again_by_a_fetch() {
+    let (alice, bob) = (Home::on_loopback(), Home::on_loopback());
+    let root = package(&alice.work().join("http"), "http", "1.2.0");
+    let node = alice.start(&[]);
+    alice.publish(&root);
+    let (by_name, from) = (["fetch", "acme/http"], ["--provider", node.address()]);
+    bob.p2p(&[&by_name as &[&str], &from, &["-o", "first"]].concat()).expect_code(0);
+
+    let segment = bob.path().join("store/00000001.seg");
+    for (number, more) in [&[] as &[&str], &["--tar", "again.tar"]].into_iter().enumerate() {
+        let bytes = fs::read(&segment).unwrap();
+        let content = b"description = ";
+        let at = bytes.windows(content.len()).position(|window| window == content).expect("gpack.toml is a raw leaf");
+        File::options().write(true).open(&segment).unwrap().write_all_at(b"D", at as u64).unwrap();
+        let offline = bob.p2p(&[&by_name as &[&str], &["--offline", "-o", &format!("offline{number}")]].concat());
+        check_human(&offline, 3, &["is corrupt", "verify --repair"]);
+        let to = format!("again{number}");
+        let to = if more.is_empty() { vec!["-o", &to] } else { more.to_vec() };
+        bob.p2p(&[&by_name as &[&str], &from, &to].concat()).expect_code(0);
+    }
+    assert_eq!(tree(&bob.work().join("again0")), tree(&root));
+    assert!(fs::metadata(bob.work().join("again.tar")).unwrap().len() > 0);
 }

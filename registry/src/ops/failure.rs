@@ -64,8 +64,13 @@ pub(crate) fn store(error: ggen_blockstore::Error) -> Failure {
     };
     let failure = Failure::from_error(kind, &error);
     match &error {
-        Error::Corrupt { .. } => failure.hinted("`ggen marketplace p2p fetch` it again from a peer that has it"),
+        Error::Corrupt { .. } => failure.hinted(
+            "with a node that is connected to a peer that has it, `ggen marketplace p2p verify --repair` fetches it again",
+        ),
         Error::Exists { .. } => failure.hinted("name another place with `-o PATH`"),
+        Error::Blocked { by, .. } => {
+            failure.hinted(format!("move `{}` away, then run the same command again", by.display()))
+        }
         Error::Edited { .. } => failure.hinted("keep copies of those you need, then overwrite them with `--force`"),
         Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             failure.hinted("free some space on that disk, then run the same command again: it resumes")

@@ -12,21 +12,26 @@ use ggen_blockstore::{Arrivals, Blockstore, Cid, DAG_CBOR, DAG_PB, PathStep, Pat
 use libp2p::PeerId;
 
 pub(crate) use self::destinations::Destinations;
-use self::output::{Output, Written};
+use self::output::{Output, WriteError, Written};
 use super::{
     Operations,
     download::{Download, DownloadError, DownloadLimits, Entrance, Subject, Totals, Want, Wants},
     failure::{self, usage},
+    own_thread,
     peers::provision,
     resolve::{Wanted, Yank, subject_of},
 };
 use crate::{
     ErrorKind, Failure, FetchRequest, Fetched, ProviderReport, Reporter,
     identity::{PublisherId, Record},
+    interrupt::CommitPoint,
     node::{Handle, ListSource, Place},
     package::{ManifestEntry, ManifestReader, Release, Target, most_manifest_bytes},
+    request::parse_address,
 };
 
+/// Damaged blocks of the store that one fetch replaces; `verify --repair` replaces any number.
+const MAX_REPLACED: usize = 64;
 /// A package of no more bytes is asked for together with its manifest: a round trip costs more than what of it may be
 /// here already. It is written by the thread that fetched it.
 const SMALL_PACKAGE_BYTES: u64 = 128 << 10;
@@ -78,14 +83,25 @@ impl Drop for Ending {
 }
 
 impl Operations {
-    /// Fetches a target and writes it. A tree is written while it arrives, and shown when all of it is checked.
-    pub(crate) async fn fetch(&self, request: FetchRequest, reporter: Arc<dyn Reporter>) -> Result<Fetched, Failure> {
+    /// Fetches a target and writes it. A tree is written while it arrives, and shown when all of it is checked. Writing ends
+    /// when `commit` is shut.
+    pub(crate) async fn fetch(
+        &self,
+        request: FetchRequest,
+        reporter: Arc<dyn Reporter>,
+        commit: CommitPoint,
+    ) -> Result<Fetched, Failure> {
         let least = request.min_reputation;
-        let fetched = self.fetch_and_write(request, reporter).await;
+        let fetched = self.fetch_and_write(request, reporter, commit).await;
         fetched.map_err(|failure| hinted_at_reputation(failure, least))
     }
 
-    async fn fetch_and_write(&self, request: FetchRequest, reporter: Arc<dyn Reporter>) -> Result<Fetched, Failure> {
+    async fn fetch_and_write(
+        &self,
+        request: FetchRequest,
+        reporter: Arc<dyn Reporter>,
+        commit: CommitPoint,
+    ) -> Result<Fetched, Failure> {
         let started = Instant::now();
         let target = failure::target(&request.target)?;
         output::check(&request.to, &target)?;
@@ -95,22 +111,46 @@ impl Operations {
         let mut download = self.download_into(Arc::new(arrivals.clone()), &request, reporter.clone()).await?;
         let identified = self.identify(&mut download, target, Purpose::Write, &reporter).await?;
         refuse_other_codec(&identified.found.content)?;
-        let output = Output::of(&request.to, named, &identified, self.config.limits.package_bytes, reporter);
-        let path = output.path().to_owned();
-        let written = if output.is_new_tree() && !output.is_small() {
-            self.bring_and_stage(&mut download, &identified, &arrivals, output).await?
+        let limit = self.config.limits.package_bytes;
+        let output = Output::of(&request.to, named, &identified, limit, reporter, commit);
+        let output = Arc::new(output);
+        let mut written = if output.is_new_tree() && !output.is_small() {
+            self.bring_and_stage(&mut download, &identified, &arrivals, &output).await
         } else {
-            self.complete(&mut download, &identified).await?;
-            arrivals.end();
-            let (store, destinations) = (self.store.clone(), self.destinations.clone());
-            failure::blocking(move || match output.is_new_tree() {
-                true => output.stage(&arrivals)?.commit(&destinations),
-                false => output.write(&*store, &destinations),
-            })
-            .await?
+            self.bring_and_write(&mut download, &identified, &arrivals, &output).await
         };
+        for _ in 0..MAX_REPLACED {
+            match written {
+                Err(WriteError::Damaged(cid, _)) if !download.is_offline() => {
+                    let store = self.store.clone();
+                    failure::blocking(move || store.delete_many(&[cid]).map_err(failure::store)).await?;
+                }
+                _ => break,
+            }
+            written = self.bring_and_write(&mut download, &identified, &arrivals, &output).await;
+        }
+        let written = written?;
         self.remember_source(&identified.found, &download);
-        Ok(report(&identified.found, path, written, &download, started))
+        Ok(report(&identified.found, output.path().to_owned(), written, &download, started))
+    }
+
+    /// Writes a tree when all of it is here.
+    async fn bring_and_write(
+        &self,
+        download: &mut Download,
+        identified: &Identified,
+        arrivals: &Arrivals,
+        output: &Arc<Output>,
+    ) -> Result<Written, WriteError> {
+        self.complete(download, identified).await?;
+        arrivals.end();
+        let (arrivals, output) = (arrivals.clone(), Arc::clone(output));
+        let (store, destinations) = (self.store.clone(), self.destinations.clone());
+        let writing = own_thread::blocking(move || match output.is_new_tree() {
+            true => output.stage(&arrivals)?.commit(&destinations),
+            false => output.write(&*store, &destinations),
+        });
+        writing.await.map_err(failure::failed)?
     }
 
     /// Writes a new tree beside its place while it arrives, and moves it there when all of it is checked.
@@ -119,11 +159,11 @@ impl Operations {
         download: &mut Download,
         identified: &Identified,
         arrivals: &Arrivals,
-        output: Output,
-    ) -> Result<Written, Failure> {
-        let arriving = arrivals.clone();
+        output: &Arc<Output>,
+    ) -> Result<Written, WriteError> {
+        let (arriving, output) = (arrivals.clone(), Arc::clone(output));
         let mut staging = tokio::task::spawn_blocking(move || output.stage(&arriving));
-        let joined = |outcome: Result<_, tokio::task::JoinError>| outcome.map_err(failure::failed)?;
+        let joined = |outcome: Result<_, tokio::task::JoinError>| outcome.map_err(failure::failed);
         let completing = self.complete(download, identified);
         tokio::pin!(completing);
         let staged = tokio::select! {
@@ -132,16 +172,16 @@ impl Operations {
                 let staged = joined(staging.await);
                 // What could not be brought is why it could not be written.
                 completed?;
-                staged?
+                staged??
             }
             staged = &mut staging => {
-                let staged = joined(staged)?;
+                let staged = joined(staged)??;
                 completing.await?;
                 staged
             }
         };
         let destinations = self.destinations.clone();
-        failure::blocking(move || staged.commit(&destinations)).await
+        own_thread::blocking(move || staged.commit(&destinations)).await.map_err(failure::failed)?
     }
 
     /// The next package of the same publisher is asked of whom this one came from, if the DHT was asked for this one.
@@ -240,7 +280,7 @@ impl Operations {
         let mut providers = Vec::new();
         let mut failed = Vec::new();
         for text in &request.providers {
-            let address = failure::address(text)?;
+            let address = parse_address(text)?;
             match tokio::time::timeout(request.timeout, node.connect(address)).await {
                 Ok(Ok(peer)) => providers.push(peer),
                 Ok(Err(error)) => failed.push(format!("{text}: {error}")),

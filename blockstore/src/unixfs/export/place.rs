@@ -161,13 +161,21 @@ impl Drop for Place {
 
 /// Whether an export of a tree may go to a place, as far as that can be said without trying: nothing is there, or a
 /// directory with nothing in it but what a killed export left.
-pub fn is_vacant(destination: &Path) -> bool {
+///
+/// # Errors
+/// An I/O error, such as for a directory on the way that may not be searched, or a name that is too long.
+pub fn is_vacant(destination: &Path) -> Result<bool> {
     match Dir::open(destination) {
         Ok(directory) => {
-            directory.names(Path::new("")).is_ok_and(|names| names.iter().all(|(name, _)| is_for_itself(name)))
+            let names = directory.names(Path::new("")).map_err(Error::io("list", destination))?;
+            Ok(names.iter().all(|(name, _)| is_for_itself(name)))
         }
-        Err(error) if is_absence(&error) => fs::symlink_metadata(destination).is_err(),
-        Err(_) => false,
+        Err(error) if is_absence(&error) => match fs::symlink_metadata(destination) {
+            Ok(_) => Ok(false),
+            Err(error) if is_absence(&error) => Ok(true),
+            Err(error) => Err(Error::io("read", destination)(error)),
+        },
+        Err(error) => Err(Error::io("open", destination)(error)),
     }
 }
 

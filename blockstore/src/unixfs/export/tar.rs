@@ -119,6 +119,7 @@ impl TarWriter<'_> {
         if let Some(report) = self.options.progress {
             report(self.progress);
         }
+        self.options.go_on()?;
         let size = file_size(part.entry);
         if end == size { self.pad(size) } else { Ok(()) }
     }

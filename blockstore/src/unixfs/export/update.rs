@@ -60,8 +60,9 @@ pub struct UpdateOptions<'a> {
     pub former: &'a Former,
     /// Replace and remove local edits.
     pub force: bool,
-    /// Called before anything of the former tree is changed, with what may be there from then on.
-    pub begin: Option<&'a dyn Fn(&Former)>,
+    /// Called before anything of the former tree is changed, with what may be there from then on. Its error ends the update,
+    /// which has changed nothing then.
+    pub begin: Option<&'a dyn Fn(&Former) -> Result<()>>,
 }
 
 /// What an update did.
@@ -112,11 +113,7 @@ pub fn update_directory<S: Blockstore + ?Sized>(
         return Err(Error::Edited { path: destination.to_owned(), edits, more, is_known });
     }
     let strangers = if tree.is_file() { plan::Strangers::default() } else { plan::strangers(&tree, &plan, &spot)? };
-    let begin = || {
-        if let Some(begin) = options.begin {
-            begin(&options.former.or(&written));
-        }
-    };
+    let begin = || options.begin.map_or(Ok(()), |begin| begin(&options.former.or(&written)));
     if tree.is_file() {
         replace_file(store, &tree, &plan, &spot, &options.export, begin)?;
     } else {
@@ -194,7 +191,7 @@ fn replace_file<S: Blockstore + ?Sized>(
     plan: &Plan<'_>,
     spot: &Spot,
     options: &ExportOptions<'_>,
-    begin: impl FnOnce(),
+    begin: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     if plan.writes.is_empty() {
         return set_modes(plan, spot);
@@ -202,7 +199,7 @@ fn replace_file<S: Blockstore + ?Sized>(
     let destination = spot.shown("");
     let mut place = Place::beside(&destination)?;
     write_entries(store, tree.entries.iter().map(Ok), place.target(), &destination, options)?;
-    begin();
+    begin()?;
     place.replace().map_err(Error::io("replace", &destination))
 }
 
@@ -212,12 +209,12 @@ fn apply<S: Blockstore + ?Sized>(
     plan: &Plan<'_>,
     spot: &Spot,
     options: &ExportOptions<'_>,
-    begin: impl FnOnce(),
+    begin: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     if !plan.moves.is_empty() || !plan.removals.is_empty() {
         let staging = Staging::make(spot)?;
         write_entries(store, plan.writes.iter().copied().map(Ok), &staging.new, &spot.shown(""), options)?;
-        begin();
+        begin()?;
         staging.move_into_place(plan)?;
     }
     for directory in &plan.leavings {

@@ -46,7 +46,7 @@ pub(super) fn write_entries<S: Blockstore + ?Sized, E: Deref<Target = Entry> + C
         if let Some(report) = options.progress {
             report(ExportProgress { bytes, total_bytes: seen.get().size_bytes });
         }
-        Ok(())
+        options.go_on()
     };
     run_in_order(threads(options.threads), jobs, |(job, file)| writer.run(job, file.as_deref()), report)?;
     for (path, to) in symlinks {

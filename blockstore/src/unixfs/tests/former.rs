@@ -237,7 +237,10 @@ fn an_update_that_was_killed_between_two_files_is_no_edit() {
     let former = place.begin(&old());
     let begun = Mutex::new(Vec::new());
     let imported = place.import(&new());
-    let begin = |former: &Former| begun.lock().unwrap().push((former.clone(), read_items(&place.out())));
+    let begin = |former: &Former| {
+        begun.lock().unwrap().push((former.clone(), read_items(&place.out())));
+        Ok(())
+    };
     let options =
         UpdateOptions { export: ExportOptions::default(), former: &former, force: false, begin: Some(&begin) };
     update_directory(&place.store, imported.root, &place.out(), &options).unwrap();

@@ -5,6 +5,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use proptest::{collection::btree_map, prelude::*};
@@ -200,7 +201,8 @@ fn a_directory_with_something_in_it_does_not_give_way_to_a_file() {
     write_items(&place.out(), &items([("changes/mine", file("m")), ("was a file 2", file(""))]));
     let before = identities(&place.out());
     let error = place.update(&new()).unwrap_err();
-    assert!(matches!(error, Error::Exists { path } if path == place.out().join("changes")));
+    let mine = place.out().join("changes/mine");
+    assert!(matches!(error, Error::Blocked { path, by } if path == place.out().join("changes") && by == mine));
     assert_eq!(identities(&place.out()), before, "nothing was begun");
     fs::remove_file(place.out().join("changes/mine")).unwrap();
     place.update(&new()).unwrap();
@@ -233,6 +235,28 @@ fn an_update_that_cannot_be_written_changes_nothing() {
     assert!(matches!(error, Error::NotFound { .. }), "{error}");
     assert_eq!(identities(&place.out()), before);
     assert_eq!(read_items(&place.out()), whole(&old()));
+}
+
+/// However often it is asked before, an update that is cancelled changes nothing.
+#[test]
+fn an_update_that_is_cancelled_changes_nothing() {
+    let place = Place::new();
+    place.export(&old());
+    let (before, imported) = (identities(&place.out()), place.import(&new()));
+    for asked in 0.. {
+        let count = AtomicUsize::new(0);
+        let cancelled = || count.fetch_add(1, Ordering::Relaxed) >= asked;
+        let options = ExportOptions { cancelled: Some(&cancelled), ..ExportOptions::default() };
+        match update_directory(&place.store, imported.root, &place.out(), &options) {
+            Err(Error::Cancelled) => assert_eq!(identities(&place.out()), before),
+            updated => {
+                updated.unwrap();
+                assert!(asked >= 3, "asked when comparing, when judging edits, and when writing");
+                break;
+            }
+        }
+    }
+    assert_eq!(read_items(&place.out()), whole(&new()));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Where what was fetched is written, and in which form.
 
 use std::{
+    fs,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
@@ -12,7 +13,12 @@ use ggen_blockstore::{
 };
 
 use super::{Destinations, Identified};
-use crate::{ErrorKind, Failure, FetchTo, Progress, Reporter, ops::failure, package::Target};
+use crate::{
+    ErrorKind, Failure, FetchTo, Progress, Reporter,
+    interrupt::{CommitPoint, interrupted},
+    ops::failure,
+    package::Target,
+};
 
 /// What is written, and where.
 pub(super) struct Output {
@@ -25,6 +31,8 @@ pub(super) struct Output {
     total_bytes: Option<u64>,
     is_small: bool,
     reporter: Arc<dyn Reporter>,
+    /// Passed before the first change at the place.
+    commit: CommitPoint,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,29 +69,65 @@ impl From<Updated> for Written {
     }
 }
 
+/// Why nothing was written.
+pub(super) enum WriteError {
+    /// A block of the store is not what it was; without it, it can be fetched again.
+    Damaged(Cid, Failure),
+    Failed(Failure),
+}
+
+impl From<ggen_blockstore::Error> for WriteError {
+    fn from(error: ggen_blockstore::Error) -> Self {
+        match &error {
+            ggen_blockstore::Error::Corrupt { cid, .. } => Self::Damaged(**cid, failure::store(error)),
+            _ => Self::Failed(failure::store(error)),
+        }
+    }
+}
+
+impl From<Failure> for WriteError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Damaged(_, failure) | WriteError::Failed(failure) => failure,
+        }
+    }
+}
+
 /// A new tree under a hidden name. Dropped, it is removed.
 pub(super) struct Staged {
     staged: ggen_blockstore::Staged,
     path: PathBuf,
+    commit: CommitPoint,
 }
 
 impl Staged {
     /// Moves it into its place, and remembers what stands there now.
-    pub(super) fn commit(self, destinations: &Destinations) -> Result<Written, Failure> {
-        let (exported, former) = self.staged.commit_and_tell().map_err(failure::store)?;
+    pub(super) fn commit(self, destinations: &Destinations) -> Result<Written, WriteError> {
+        if !self.commit.pass() {
+            return Err(interrupted().into());
+        }
+        let (exported, former) = self.staged.commit_and_tell()?;
         destinations.remember(&self.path, &former);
         Ok(Written::from(exported))
     }
 }
 
 impl Output {
-    /// At most `max_bytes` of files are written. `named` is what the target's path ends with.
+    /// At most `max_bytes` of files are written. `named` is what the target's path ends with. Once `commit` is shut, nothing
+    /// more is written.
     pub(super) fn of(
         to: &FetchTo,
         named: Option<String>,
         identified: &Identified,
         max_bytes: u64,
         reporter: Arc<dyn Reporter>,
+        commit: CommitPoint,
     ) -> Self {
         let (found, is_small) = (&identified.found, identified.is_small());
         let name = match (&found.release, named) {
@@ -109,6 +153,7 @@ impl Output {
             total_bytes: found.release.as_ref().map(|(_, release)| release.size),
             is_small,
             reporter,
+            commit,
         }
     }
 
@@ -123,27 +168,28 @@ impl Output {
 
     /// Writes a new tree beside its place while it arrives. Progress is told only from when all of it is here: before,
     /// that of the arriving says more.
-    pub(super) fn stage(self, arrivals: &Arrivals) -> Result<Staged, Failure> {
+    pub(super) fn stage(&self, arrivals: &Arrivals) -> Result<Staged, WriteError> {
         let progress = |at: ExportProgress| {
             if arrivals.have_ended() {
                 self.report(at);
             }
         };
-        let options = self.options(&progress);
-        let staged = stage_directory(&arrivals.awaiting(), self.content, &self.path, &options);
-        let staged = staged.map_err(failure::store)?;
-        Ok(Staged { staged, path: self.path.clone() })
+        let cancelled = || self.commit.is_shut();
+        let options = ExportOptions { cancelled: Some(&cancelled), ..self.options(&progress) };
+        let staged = stage_directory(&arrivals.awaiting(), self.content, &self.path, &options)?;
+        Ok(Staged { staged, path: self.path.clone(), commit: self.commit.clone() })
     }
 
     /// Writes what is here.
-    pub(super) fn write(self, store: &dyn Blockstore, destinations: &Destinations) -> Result<Written, Failure> {
+    pub(super) fn write(&self, store: &dyn Blockstore, destinations: &Destinations) -> Result<Written, WriteError> {
         let progress = |at: ExportProgress| self.report(at);
-        let options = self.options(&progress);
+        let cancelled = || self.commit.is_shut();
+        let options = ExportOptions { cancelled: Some(&cancelled), ..self.options(&progress) };
         match self.form {
             Form::Tar => {
                 let compression = Compression::of_name(&self.path).unwrap_or_default();
-                let exported = export_tarball(store, self.content, &self.path, compression, &options);
-                exported.map(Written::from).map_err(failure::store)
+                let exported = export_tarball(store, self.content, &self.path, compression, &options)?;
+                Ok(Written::from(exported))
             }
             Form::New => self.update(store, destinations, false, options),
             Form::Update { force } => self.update(store, destinations, force, options),
@@ -157,11 +203,17 @@ impl Output {
         destinations: &Destinations,
         force: bool,
         export: ExportOptions<'_>,
-    ) -> Result<Written, Failure> {
+    ) -> Result<Written, WriteError> {
         let former = destinations.former(&self.path);
-        let begin = |either: &Former| destinations.remember(&self.path, either);
+        let begin = |either: &Former| {
+            if !self.commit.pass() {
+                return Err(ggen_blockstore::Error::Cancelled);
+            }
+            destinations.remember(&self.path, either);
+            Ok(())
+        };
         let options = UpdateOptions { export, former: &former, force, begin: Some(&begin) };
-        let updated = update_directory(store, self.content, &self.path, &options).map_err(failure::store)?;
+        let updated = update_directory(store, self.content, &self.path, &options)?;
         destinations.remember(&self.path, &updated.former);
         Ok(Written::from(updated))
     }
@@ -172,6 +224,7 @@ impl Output {
             limits: self.limits,
             threads: self.is_small.then_some(NonZeroUsize::MIN),
             progress: Some(progress),
+            cancelled: None,
         }
     }
 
@@ -200,12 +253,20 @@ pub(super) fn check(to: &FetchTo, target: &Target) -> Result<(), Failure> {
         },
         _ => return Ok(()),
     };
-    if is_vacant(&path) {
+    if is_vacant(&path).map_err(failure::store)? {
         return Ok(());
     }
-    let what = if path.is_dir() { "exists and is not empty" } else { "exists" };
-    Err(Failure::new(ErrorKind::Failed, format!("`{}` {what}", path.display()))
-        .hinted("name another place with `-o DIR`, or make it equal to what is fetched with `--update`"))
+    let (what, hint) = match fs::metadata(&path) {
+        Ok(there) if there.is_dir() => (
+            "exists and is not empty",
+            "name another place with `-o DIR`, or make it equal to what is fetched with `--update`",
+        ),
+        Ok(there) if there.is_file() => {
+            ("exists", "name another place with `-o PATH`; `--update` replaces a file with a single file")
+        }
+        _ => ("exists", "name another place with `-o PATH`"),
+    };
+    Err(Failure::new(ErrorKind::Failed, format!("`{}` {what}", path.display())).hinted(hint))
 }
 
 fn check_tarball(path: &Path) -> Result<(), Failure> {

@@ -1,6 +1,11 @@
 //! Fetches between registries in memory.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::{Arc, Mutex, mpsc},
+};
 
 use ggen_blockstore::{
     Block, Blockstore, Cid, DAG_CBOR, DAG_JSON, DAG_PB, MAX_BLOCK_BYTES, MemoryBlockstore, Multihash, PbLink, PbNode,
@@ -8,7 +13,7 @@ use ggen_blockstore::{
 };
 
 use crate::{
-    ErrorKind, FetchRequest, FetchTo, Registry,
+    ErrorKind, FetchRequest, FetchTo, Progress, Registry, Reporter,
     ops::{
         loopback::{connect, fetch_request, publish, silent, start},
         testing::on_disk,
@@ -82,6 +87,51 @@ async fn nothing_stays_of_a_fetch_that_is_given_up() {
     on_disk("the writing", || files(withheld.place.path()) > 0).await;
     fetching.abort();
     on_disk("the clearing up", || fs::read_dir(withheld.place.path()).unwrap().count() == 0).await;
+}
+
+/// The writing used to go on to its end, and what the user had edited was overwritten after the interrupt.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_whose_caller_goes_away_changes_nothing() {
+    let (alice, bob) = crate::ops::loopback::pair().await;
+    let place = tempfile::tempdir().unwrap();
+    let out = place.path().join("out");
+    let first = publish(&alice, "grows", "1.0.0", 3, 1000).await;
+    let request = FetchRequest { to: FetchTo::Update(out.clone()), ..fetch_request(&first.cid, false) };
+    bob.fetch(request, silent()).await.unwrap();
+    let before = contents(&out);
+
+    let second = publish(&alice, "grows", "2.0.0", 3, 1000).await;
+    let (reached, is_reached) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let may_go_on = Mutex::new(may_go_on);
+    let reporter: Arc<dyn Reporter> = Arc::new(move |progress: Progress| {
+        if matches!(progress, Progress::Writing { .. }) && reached.send(()).is_ok() {
+            // The sender is dropped, and nothing is ever sent.
+            may_go_on.lock().unwrap().recv().unwrap_err();
+        }
+    });
+    let request = FetchRequest { to: FetchTo::Overwrite(out.clone()), ..fetch_request(&second.cid, false) };
+    let fetching = tokio::spawn(async move { bob.fetch(request, reporter).await });
+    tokio::task::spawn_blocking(move || is_reached.recv().unwrap()).await.unwrap();
+    fetching.abort();
+    assert!(fetching.await.unwrap_err().is_cancelled());
+    drop(go_on);
+    on_disk("the clearing up", || contents(&out).keys().all(|path| !path.contains(".ggen-update"))).await;
+    assert_eq!(contents(&out), before);
+}
+
+/// The files below a directory, by their paths.
+fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match path.is_dir() {
+            true => found.extend(contents(&path)),
+            // A file of the staging directory may be gone again.
+            false => drop(found.insert(path.display().to_string(), fs::read(&path).unwrap_or_default())),
+        }
+    }
+    found
 }
 
 /// It used to be found out when everything had come.

@@ -32,7 +32,7 @@ pub(super) fn differing<'a, S: Blockstore + ?Sized>(
     let work = |job| check(store, job, spot);
     run_in_order(threads(options.threads), jobs, work, |found: Vec<&'a Entry>| {
         differing.extend(found.into_iter().map(|entry| entry.path.as_str()));
-        Ok(())
+        options.go_on()
     })?;
     Ok(differing)
 }

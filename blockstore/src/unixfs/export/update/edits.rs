@@ -37,7 +37,7 @@ impl<'a, S: Blockstore + ?Sized> Judge<'a, S> {
         let work = |path: &'p str| Ok((path, self.is_untouched(path)?));
         run_in_order(threads(options.threads), paths.iter().copied().map(Ok), work, |(path, is_untouched)| {
             untouched.extend(is_untouched.then_some(path));
-            Ok(())
+            options.go_on()
         })?;
         Ok(untouched)
     }

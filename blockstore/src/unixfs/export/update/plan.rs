@@ -153,7 +153,7 @@ impl<'a> Plan<'a> {
                 for name in names(spot, &directory)? {
                     let path = format!("{directory}/{name}");
                     if !goes.contains(path.as_str()) {
-                        return Err(Error::Exists { path: spot.shown(&entry.path) });
+                        return Err(Error::Blocked { path: spot.shown(&entry.path), by: spot.shown(&path) });
                     }
                     if spot.look(&path)?.is_some_and(|stat| file_type(&stat).is_dir()) {
                         directories.push(path);
