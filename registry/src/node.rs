@@ -14,6 +14,7 @@ mod command;
 mod direct;
 mod frames;
 mod handle;
+mod identify;
 mod idle;
 mod kept;
 mod names;

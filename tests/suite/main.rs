@@ -7,6 +7,7 @@ mod blocks;
 mod collect;
 mod dnsaddr;
 mod gone;
+mod identify;
 mod interop_helia;
 mod interop_kubo;
 mod interop_rust_ipfs;

@@ -16,7 +16,7 @@ pub(crate) enum Scope {
 }
 
 /// Most addresses taken from one peer's identify message.
-pub(crate) const MAX_ADDRESSES_PER_PEER: usize = 16;
+const MAX_ADDRESSES_PER_PEER: usize = 16;
 
 /// First 96 bits of the IPv6 addresses that a NAT64 translates to the IPv4 address in their last 32 (RFC 6052).
 const NAT64_PREFIX: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
@@ -78,7 +78,7 @@ pub(crate) fn is_name(address: &Multiaddr) -> bool {
 
 /// Says whether an address that a peer tells us is worth keeping: only what can be reached from where that peer was
 /// seen. A public peer names no private address, a private one names no loopback address, and nobody a name.
-pub(crate) fn is_plausible(told: &Multiaddr, seen_from: Option<Scope>) -> bool {
+fn is_plausible(told: &Multiaddr, seen_from: Option<Scope>) -> bool {
     if is_name(told) {
         return false;
     }
@@ -87,6 +87,15 @@ pub(crate) fn is_plausible(told: &Multiaddr, seen_from: Option<Scope>) -> bool {
         (Some(told), None) => told == Scope::Public,
         (None, _) => false,
     }
+}
+
+/// Returns the addresses of a peer that are kept, of those that it names. A peer may name more than are kept: the nearest
+/// come first, since the peer was seen at such a one.
+pub(crate) fn usable_addresses(mut named: Vec<Multiaddr>, seen_from: Option<Scope>) -> Vec<Multiaddr> {
+    named.retain(|address| is_plausible(address, seen_from));
+    named.sort_by_key(scope);
+    named.truncate(MAX_ADDRESSES_PER_PEER);
+    named
 }
 
 /// Returns the addresses under which the DHT of the local network knows a peer: those of private and loopback ranges, and
@@ -202,6 +211,17 @@ mod tests {
         assert!(is_plausible(&private, Some(Scope::Private)));
         assert!(is_plausible(&address("/ip4/8.8.8.8/tcp/1"), Some(Scope::Loopback)));
         assert!(!is_plausible(&address("/ip4/8.8.8.8/tcp/1/ip4/127.0.0.1/tcp/5001"), Some(Scope::Public)));
+    }
+
+    /// A Kubo of a private network that announces 120 addresses was known by 16 of the internet.
+    #[test]
+    fn of_more_addresses_than_are_kept_the_nearest_are() {
+        let public = (0..120).map(|port| address(&format!("/ip4/8.8.8.8/tcp/{port}")));
+        let named: Vec<_> = public.chain([address("/ip4/127.0.0.1/tcp/1"), address("/ip4/10.0.0.1/tcp/1")]).collect();
+        let kept = usable_addresses(named.clone(), Some(Scope::Loopback));
+        assert_eq!(kept[..3], [named[120].clone(), named[121].clone(), named[0].clone()]);
+        assert_eq!(kept.len(), MAX_ADDRESSES_PER_PEER);
+        assert_eq!(usable_addresses(named.clone(), Some(Scope::Public)), named[..MAX_ADDRESSES_PER_PEER]);
     }
 
     #[test]

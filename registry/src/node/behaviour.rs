@@ -7,7 +7,7 @@ use libp2p::{
     PeerId, StreamProtocol, Swarm,
     allow_block_list::{self, BlockedPeers},
     connection_limits::{self, ConnectionLimits},
-    gossipsub, identify,
+    gossipsub,
     identity::Keypair,
     kad, mdns, memory_connection_limits, ping,
     swarm::{self, NetworkBehaviour, behaviour::toggle::Toggle},
@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     StartError, bitswap, blocks,
     direct::{self, Directs},
+    identify,
     idle::IdleStreams,
     kept,
     names::configuration,
@@ -60,8 +61,6 @@ const GOSSIP_PATIENCE: Duration = Duration::from_secs(5);
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 /// No new connection while the process takes more than this.
 const MEMORY_LIMIT_BYTES: usize = 1 << 30;
-/// Addresses of peers remembered from identify and lookups.
-const ADDRESS_CACHE_PEERS: usize = 1024;
 
 /// A DHT: what its lookups bring is doubted, and streams that wait for requests keep no connection.
 type Kademlia = IdleStreams<Doubted<kad::Behaviour<RecordStore>>>;
@@ -204,15 +203,11 @@ fn compose(
         .with_max_pending_incoming(Some(config.limits.connections))
         .with_max_pending_outgoing(Some(config.limits.connections))
         .with_max_established_per_peer(Some(config.limits.connections_per_peer));
-    let identify = identify::Config::new("ipfs/0.1.0".to_owned(), key.public())
-        .with_agent_version(AGENT.to_owned())
-        .with_push_listen_addr_updates(true)
-        .with_cache_size(ADDRESS_CACHE_PEERS);
     Ok(Behaviour {
         refused: allow_block_list::Behaviour::default(),
         limits: connection_limits::Behaviour::new(limits),
         memory: memory_connection_limits::Behaviour::with_max_bytes(MEMORY_LIMIT_BYTES),
-        identify: Doubted::new(identify::Behaviour::new(identify), reach.clone()),
+        identify: Doubted::new(identify::Behaviour::new(key.clone(), AGENT), reach.clone()),
         ping: ping::Behaviour::default(),
         kept: kept::Behaviour::default(),
         ipfs_kad: kademlia(peer, Dht::Ipfs, IPFS_KAD_PACKET_BYTES, config, reach),

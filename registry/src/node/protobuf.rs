@@ -1,5 +1,5 @@
-//! Protocol Buffers, as much of them as Bitswap messages and IPNS records need: fields are read in place and written in
-//! order.
+//! Protocol Buffers, as much of them as Bitswap and identify messages and IPNS records need: fields are read in place and
+//! written in order.
 
 use bytes::{BufMut, BytesMut};
 
@@ -13,7 +13,7 @@ const WIRE_FIXED_32: u64 = 5;
 
 /// Why bytes are not a protobuf message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum WireError {
+pub(crate) enum WireError {
     #[error("a field reaches beyond the end of its message")]
     Truncated,
     #[error("a varint has more than ten bytes or 64 bits")]

@@ -3,7 +3,7 @@
 //! An address in the answer of a lookup was written by a stranger: it may lead into our own network, or back to this
 //! machine. Such ranges are dialled only while a peer of that range is connected, who may have named them, or a bootstrap
 //! node of that range is configured. Names are not dialled at all: nobody knows where they lead. What the user names, and
-//! what a peer says of itself where it was seen (see [`super::addresses::is_plausible`]), is not filtered here.
+//! what a peer says of itself where it was seen (see [`super::addresses::usable_addresses`]), is not filtered here.
 
 use std::{
     sync::{
@@ -16,7 +16,7 @@ use std::{
 use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
-    identify, kad,
+    kad,
     swarm::{
         ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent,
         ToSwarm,
@@ -25,6 +25,7 @@ use libp2p::{
 
 use super::{
     addresses::{Scope, is_name, scope},
+    identify,
     records::RecordStore,
 };
 

@@ -10,7 +10,7 @@ use libp2p::{Multiaddr, PeerId};
 use super::{Listing, MAX_LISTED, MAX_PEERS, Outcome, PeerBookError, PeerHistory, PeerRecord, record::RETRIEVED};
 use crate::identity::Timestamp;
 
-/// Most addresses kept of one peer; the newest stay.
+/// Most addresses kept of one peer: the newest, and of those noted together the first.
 const MAX_ADDRESSES: usize = 8;
 /// Longest address kept, in bytes.
 const MAX_ADDRESS_BYTES: usize = 256;
@@ -98,7 +98,7 @@ impl Memory {
 
     pub(super) fn seen(&mut self, peer: &PeerId, addresses: &[Multiaddr], now: Timestamp) {
         let record = self.touch(peer, now);
-        for address in addresses.iter().filter(|address| address.len() <= MAX_ADDRESS_BYTES) {
+        for address in addresses.iter().filter(|address| address.len() <= MAX_ADDRESS_BYTES).take(MAX_ADDRESSES) {
             record.addresses.retain(|known| known != address);
             record.addresses.push(address.clone());
         }

@@ -142,6 +142,10 @@ fn events_and_packages_of_one_peer_are_bounded() {
     }
     let addresses = book.get(&bob).unwrap().addresses;
     assert!(addresses.len() <= 8 && addresses.ends_with(&["/ip4/127.0.0.1/tcp/99".parse().unwrap()]));
+    // Of those that a peer names at once the first are the nearest.
+    let named: Vec<_> = (200..300).map(|port| format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()).collect();
+    book.seen(&bob, &named, now());
+    assert_eq!(book.get(&bob).unwrap().addresses, named[..8]);
 }
 
 #[test]

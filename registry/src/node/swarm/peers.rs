@@ -5,7 +5,6 @@ use std::time::Instant;
 use libp2p::{
     Multiaddr, PeerId,
     core::ConnectedPoint,
-    identify,
     swarm::{
         ConnectionId, DialError,
         dial_opts::{DialOpts, PeerCondition},
@@ -15,9 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Dialler, Driver};
 use crate::node::{
-    addresses::{MAX_ADDRESSES_PER_PEER, Scope, is_plausible, local_addresses, scope, split_peer},
+    addresses::{Scope, local_addresses, scope, split_peer, usable_addresses},
     behaviour::Dht,
     command::{DialFailed, Tried},
+    identify,
     names::Target,
     sighting::Sighting,
 };
@@ -146,25 +146,26 @@ impl Driver {
         }
     }
 
-    /// Puts a peer into the routing tables of the DHTs it serves. A peer whose message does not fit (some Kubos) is as
-    /// good as any, only in no table.
+    /// Puts a peer into the routing tables of the DHTs that it serves. A peer that cannot be identified stays connected, and
+    /// is in no table.
     pub(super) fn on_identify(&mut self, event: identify::Event) {
-        let (peer_id, info) = match event {
-            identify::Event::Received { peer_id, info, .. } => (peer_id, info),
-            identify::Event::Error { peer_id, error, .. } => {
+        let identify::Event { peer: peer_id, outcome } = event;
+        let info = match outcome {
+            Ok(info) => info,
+            Err(error) => {
                 tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer_id, %error, "identify failed");
                 return self.on_greeted(peer_id);
             }
-            identify::Event::Sent { .. } | identify::Event::Pushed { .. } => return,
         };
         self.requests.on_identified(peer_id, &info.protocols);
         let seen_from = self.seen_from.get(&peer_id).copied().flatten();
-        if seen_from == Some(Scope::Public) {
-            self.observed.insert(peer_id, info.observed_addr);
+        if seen_from == Some(Scope::Public)
+            && let Some(observed) = info.observed
+        {
+            self.observed.insert(peer_id, observed);
         }
-        let told = info.listen_addrs.iter().filter(|address| is_plausible(address, seen_from));
-        let addresses: Vec<_> = told.take(MAX_ADDRESSES_PER_PEER).cloned().collect();
-        self.tell(Sighting::Introduced { peer: peer_id, agent: info.agent_version, addresses: addresses.clone() });
+        let addresses = usable_addresses(info.addresses, seen_from);
+        self.tell(Sighting::Introduced { peer: peer_id, agent: info.agent, addresses: addresses.clone() });
         for dht in Dht::ALL {
             if !self.kad(dht).protocol_names().iter().any(|name| info.protocols.contains(name)) {
                 continue;

@@ -71,6 +71,8 @@ pub(crate) struct Options {
     pub(crate) security: Security,
     /// Listen on QUIC beside TCP.
     pub(crate) quic: bool,
+    /// Addresses that it announces beside those that it listens on.
+    pub(crate) announce: Vec<String>,
     /// Where the repository is created; the system's temporary directory when `None`.
     pub(crate) directory: Option<PathBuf>,
     /// Where it listens: loopback, or the address of the host that `prefix` leads to.
@@ -87,6 +89,7 @@ impl Default for Options {
             key: Key::default(),
             security: Security::default(),
             quic: false,
+            announce: Vec::new(),
             directory: None,
             address: Ipv4Addr::LOCALHOST,
             prefix: Vec::new(),
@@ -115,6 +118,7 @@ fn apply(config: &mut Value, options: &Options) {
     };
     let settings = [
         ("/Addresses/Swarm", json!(listen)),
+        ("/Addresses/AppendAnnounce", json!(options.announce)),
         ("/Addresses/API", json!("/ip4/127.0.0.1/tcp/0")),
         ("/Addresses/Gateway", json!([])),
         ("/Bootstrap", json!(bootstrap)),

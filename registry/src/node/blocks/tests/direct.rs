@@ -4,7 +4,7 @@ use std::{task::Poll, time::Duration};
 
 use futures::{AsyncReadExt as _, StreamExt as _, future::poll_fn};
 use libp2p::{
-    Multiaddr, Swarm, SwarmBuilder, identify,
+    Multiaddr, Swarm, SwarmBuilder,
     identity::Keypair,
     multiaddr::Protocol,
     swarm::{NetworkBehaviour, SwarmEvent},
@@ -15,6 +15,7 @@ use super::*;
 use crate::node::{
     blocks::{Behaviour, Setup},
     direct::{Directs, dialled_at, handover},
+    identify,
     secure::{Insecure, Tls},
     transport,
 };
@@ -31,7 +32,7 @@ fn swarm(key: Keypair, store: Arc<dyn Blockstore>, hands_over: bool) -> Swarm<No
     let tls = Tls::new(&key).unwrap();
     let (handover, directs) = handover(tls.clone());
     let setup = Setup { store, lists: lists(), directs };
-    let identify = identify::Behaviour::new(identify::Config::new("test".to_owned(), key.public()));
+    let identify = identify::Behaviour::new(key.clone(), "test");
     let node = Node { identify, blocks: Behaviour::new(setup) };
     if hands_over {
         let tcp = transport::tcp(&key, tls, handover).unwrap();
