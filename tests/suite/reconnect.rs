@@ -6,6 +6,7 @@ use ggen_marketplace::{ErrorKind, Failure, FetchRequest, FetchTo, Fetched, Progr
 use tempfile::TempDir;
 
 use crate::support::{
+    helia::{Helia, Profile, Security},
     kubo::{Kubo, Options},
     nodes::{Node, PATIENCE},
     proxy::Proxy,
@@ -39,6 +40,22 @@ async fn fetch(
     node.registry.fetch(request, Arc::new(|_: Progress| {})).await
 }
 
+/// Fetches what only the peer at `address` has, through a proxy that cuts the connection: once, twice, every 3 MB.
+async fn arrives_through_cuts(address: &str, cid: &str, tree: &Path) {
+    let work = TempDir::new().unwrap();
+    for (bytes, times) in CUTS {
+        let proxy = Proxy::to(address, None).await;
+        proxy.cut_every(bytes, times);
+        let bob = Node::start_silent().await;
+        let out = work.path().join(format!("out-{times}"));
+        let fetched = fetch(&bob, cid, &out, vec![proxy.address()], PATIENCE).await.unwrap();
+        assert_same_contents(tree, &out);
+        assert_eq!(fetched.providers.len(), 1);
+        assert_eq!(proxy.cuts(), times, "all came through the proxy");
+        bob.stop().await;
+    }
+}
+
 /// It used to wait for its time-out after the first cut, and then to advise to name the peer that was named.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_from_kubo_goes_on_after_its_connection_was_cut() {
@@ -53,16 +70,24 @@ async fn a_fetch_from_kubo_goes_on_after_its_connection_was_cut() {
     })
     .await
     .unwrap();
-    for (bytes, times) in CUTS {
-        let proxy = Proxy::to(kubo.tcp_addr(), None).await;
-        proxy.cut_every(bytes, times);
-        let bob = Node::start_silent().await;
-        let out = work.path().join(format!("out-{times}"));
-        let fetched = fetch(&bob, &cid, &out, vec![proxy.address()], PATIENCE).await.unwrap();
-        assert_same_contents(&tree, &out);
-        assert_eq!(fetched.providers.len(), 1);
-        assert_eq!(proxy.cuts(), times, "all came through the proxy");
-        bob.stop().await;
+    arrives_through_cuts(kubo.tcp_addr(), &cid, &tree).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_from_helia_goes_on_after_its_connection_was_cut() {
+    let work = TempDir::new().unwrap();
+    let tree = work.path().join("tree");
+    package(&tree, "helia");
+    for (security, profile) in [(Security::Noise, Profile::UnixfsV1), (Security::Tls, Profile::UnixfsV0)] {
+        let adding = tree.clone();
+        let (helia, cid) = tokio::task::spawn_blocking(move || {
+            let mut helia = Helia::start(security);
+            let cid = helia.add(&adding, profile);
+            (helia, cid)
+        })
+        .await
+        .unwrap();
+        arrives_through_cuts(helia.address(), &cid, &tree).await;
     }
 }
 
