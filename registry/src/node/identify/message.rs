@@ -29,14 +29,14 @@ use crate::node::{
 
 /// Most parts of a message that are read, and most bytes of one (both as Go).
 const MAX_PARTS: usize = 10;
-pub(super) const MAX_PART_BYTES: usize = 8 << 10;
+const MAX_PART_BYTES: usize = 8 << 10;
 /// Most bytes of the varint before a part.
 const MAX_LENGTH_BYTES: usize = 4;
 /// Most addresses and most protocols that are taken from a message; those beyond are ignored.
-pub(super) const MAX_ADDRESSES: usize = 1024;
-pub(super) const MAX_PROTOCOLS: usize = 256;
+const MAX_ADDRESSES: usize = 1024;
+const MAX_PROTOCOLS: usize = 256;
 /// Most bytes of an agent version that are kept.
-pub(super) const MAX_AGENT_BYTES: usize = 256;
+const MAX_AGENT_BYTES: usize = 256;
 /// How long the next part, or the end of the stream, is waited for: some peers leave the stream open.
 const NEXT_PART_TIMEOUT: Duration = Duration::from_secs(5);
 

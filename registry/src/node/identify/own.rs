@@ -17,7 +17,7 @@ use crate::node::{
 
 const PROTOCOL_VERSION: &str = "ipfs/0.1.0";
 /// A message that would have more bytes is sent in two parts (Go: `legacyIDSize`).
-pub(super) const MAX_WHOLE_BYTES: usize = 2048;
+const MAX_WHOLE_BYTES: usize = 2048;
 /// Most bytes that the addresses of this node take in its record. With the rest of a part they are less than the 4 KiB
 /// that rust-libp2p reads.
 const MAX_ADDRESS_BYTES: usize = 2048;
