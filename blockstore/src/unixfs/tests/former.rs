@@ -202,7 +202,10 @@ fn a_directory_with_somebodys_file_in_it_gives_no_way_even_by_force() {
     let before = read_items(&place.out());
     for force in [false, true] {
         let error = place.update(&new(), &former, force).unwrap_err();
-        assert!(matches!(error, Error::Exists { path } if path == place.out().join("was a directory")));
+        let mine = place.out().join("was a directory/with/mine");
+        assert!(
+            matches!(error, Error::Blocked { path, by } if path == place.out().join("was a directory") && by == mine)
+        );
         assert_eq!(read_items(&place.out()), before);
     }
 }

@@ -37,7 +37,11 @@ fn the_same_version_with_other_content_is_refused() {
     assert!(matches!(alice.try_publish(other), Err(PublicationError::VersionTaken { .. })));
     let mut executable = alice.release("acme/http", "1.0.0", "acme/http 1.0.0");
     executable.executables = vec!["run.sh".to_owned()];
-    assert!(matches!(alice.try_publish(executable), Err(PublicationError::VersionTaken { .. })));
+    let refused = alice.try_publish(executable).unwrap_err();
+    assert!(
+        matches!(&refused, PublicationError::OtherExecutables { path: Some(path), .. } if path == "run.sh"),
+        "{refused}"
+    );
 }
 
 #[test]
