@@ -128,3 +128,27 @@ fn what_cannot_be_yanked_or_is_not_known_has_the_exit_code_of_its_reason() {
     let long = "x".repeat(600);
     alice.p2p(&["yank", "acme/http@1.0.0", "--reason", &long]).expect_code(2);
 }
+
+#[test]
+fn fetch_of_a_release_by_its_cid_warns_of_a_yank_that_this_home_knows() {
+    let (alice, bob) = (Home::on_loopback(), Home::on_loopback());
+    let first = alice.start(&[]);
+    let published = alice.publish(&package(&alice.work().join("http"), "http", "1.0.0"));
+    let release = published["release"].as_str().unwrap();
+    alice.p2p(&["yank", "acme/http@1.0.0", "--reason", "loses data"]).expect_code(0);
+    let fetch = |home: &Home, out: &str| {
+        let fetched = home.p2p(&["--format", "json", "fetch", release, "-o", out]).expect_code(0).json();
+        (fetched["yanked"].clone(), fetched["yank_reason"].clone())
+    };
+    let known = (true.into(), "loses data".into());
+    assert_eq!(fetch(&alice, "own"), known);
+    let _second = bob.start(&["--bootstrap", first.address()]);
+    bob.p2p(&["info", "acme/http"]).expect_code(0);
+    assert_eq!(fetch(&bob, "copy"), known);
+    let warned = bob.p2p(&["fetch", release, "-o", "again", "--offline"]).expect_code(0);
+    assert!(warned.stderr.contains("warning: acme/http@1.0.0 is yanked: loses data\n"), "{warned:?}");
+    let pinned = bob.p2p(&["pin", "add", release, "--offline"]).expect_code(0);
+    assert!(pinned.stderr.contains("is yanked: loses data"), "{pinned:?}");
+    alice.p2p(&["yank", "acme/http@1.0.0", "--undo"]).expect_code(0);
+    assert_eq!(fetch(&alice, "restored"), (false.into(), serde_json::Value::Null));
+}

@@ -53,7 +53,7 @@ pub(super) struct Found {
     pub(super) release: Option<(Cid, Release)>,
     /// Whose signature on the release was checked. A CID needs none, and has none.
     pub(super) publisher: Option<PublisherId>,
-    /// The release was found by its name, and is yanked.
+    /// The release is yanked: as its publisher's catalog says if it was found by its name, else as far as this home knows.
     pub(super) yank: Option<Yank>,
     /// Paths of executable files.
     executables: Vec<String>,
@@ -313,7 +313,9 @@ impl Operations {
                     // Nobody has proven yet whose release it is.
                     download.about(release.package.to_string(), None);
                     download.name(subject_of(&release.publisher, &release.package, &release.version, None));
-                    return self.identify_release(download, cid, release).await;
+                    let yank = self.known_yank(cid).await?;
+                    let identified = self.identify_release(download, cid, release).await?;
+                    return Ok(Identified { found: Found { yank, ..identified.found }, ..identified });
                 }
                 Err(_) if purpose == Purpose::Keep => {}
                 Err(error) => {

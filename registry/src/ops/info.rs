@@ -14,7 +14,7 @@ use crate::{
     ClaimInfo, ContentProvider, ErrorKind, Failure, FetchRequest, FetchTo, InfoRequest, PackageInfo, Progress,
     RecordInfo, ReleaseInfo, Reporter,
     identity::{PublisherId, Record, Timestamp},
-    index::{PublisherEntry, VersionEntry, Walk},
+    index::{PublisherEntry, VersionEntry},
     package::{Metadata, PackageId, Release, Target},
 };
 
@@ -118,11 +118,9 @@ impl Operations {
             let (cid, record) = (*known.release.cid(), known.release.into_record());
             let package = record.package.clone();
             let publisher = Some(record.publisher);
-            let yank_reason = match known.yanked {
-                true => self.known_yank_reason(record.publisher, &record).await?,
-                false => None,
-            };
-            let chosen = Chosen { release: record, cid, yanked: known.yanked, yank_reason, publisher };
+            let yank = self.known_yank(cid).await?;
+            let (yanked, yank_reason) = (yank.is_some(), yank.and_then(|yank| yank.reason));
+            let chosen = Chosen { release: record, cid, yanked, yank_reason, publisher };
             let claims = self.claim_infos(&package).await?;
             return Ok(PackageInfo { claims, ..of_release(chosen) });
         }
@@ -135,20 +133,6 @@ impl Operations {
             Failure::from_error(ErrorKind::Verification, &error).while_doing(format!("{cid} is not a release"))
         })?;
         Ok(of_release(Chosen { release, cid, yanked: false, yank_reason: None, publisher: None }))
-    }
-
-    /// Why a release was yanked, as far as the nodes of its publisher's catalog tree that say so are here.
-    async fn known_yank_reason(&self, publisher: PublisherId, release: &Release) -> Result<Option<String>, Failure> {
-        let known = self.with_catalog(move |catalog| catalog.publisher(&publisher)).await?;
-        let Some(head) = known.and_then(|known| known.head) else { return Ok(None) };
-        let (store, package, version) = (self.store.clone(), release.package.clone(), release.version.clone());
-        failure::blocking(move || {
-            let walk = Walk::new(&head.head().record().catalog, &package);
-            // A node that is missing or damaged hides the reason and nothing else.
-            let entries = walk.run(|cid| store.get(cid)).map(|found| found.entries).unwrap_or_default();
-            Ok(entries.into_iter().find(|entry| entry.version == version).and_then(|entry| entry.reason))
-        })
-        .await
     }
 
     /// Releases of a package that the catalog has, by CID.

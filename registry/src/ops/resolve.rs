@@ -96,6 +96,32 @@ impl Operations {
         Ok((release, Yank::of(chosen)))
     }
 
+    /// How the release with this CID was yanked, as far as this home knows.
+    pub(super) async fn known_yank(&self, release: Cid) -> Result<Option<Yank>, Failure> {
+        let known = self.with_catalog(move |catalog| match catalog.release(&release)? {
+            Some(known) if known.yanked => {
+                let record = known.release.into_record();
+                let head = catalog.publisher(&record.publisher)?.and_then(|publisher| publisher.head);
+                let claim = catalog.claim_with_yanks(&record.publisher, &record.package)?;
+                Ok(Some((record, head, claim)))
+            }
+            _ => Ok(None),
+        });
+        let Some((record, head, claim)) = known.await? else { return Ok(None) };
+        let store = self.store.clone();
+        failure::blocking(move || {
+            // The publisher's catalog tree, as far as it is here. A node that is missing or damaged hides the reason and
+            // nothing else, and the claim that proved the yank may have it.
+            let tree = head.map(|head| Walk::new(&head.head().record().catalog, &record.package));
+            let found = tree.and_then(|walk| walk.run(|cid| store.get(cid)).ok());
+            let mut entries = found.map(|found| found.entries).unwrap_or_default();
+            entries.extend(claim.iter().flat_map(|claim| claim.versions().iter().cloned()));
+            let yanked = entries.into_iter().find(|entry| entry.yanked && *entry.release.cid() == release);
+            Ok(Some(Yank { reason: yanked.and_then(|entry| entry.reason) }))
+        })
+        .await
+    }
+
     /// Finds whose a name is, and the versions there are.
     pub(super) async fn locate(
         &self,

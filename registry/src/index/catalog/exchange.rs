@@ -183,6 +183,17 @@ impl Catalog {
     }
 
     /// The claim that last proved a yanked version of a package.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub(crate) fn claim_with_yanks(
+        &self,
+        publisher: &PublisherId,
+        package: &PackageId,
+    ) -> Result<Option<Claim>, CatalogError> {
+        self.stored_claim(&publisher.to_bytes(), package.as_str())
+    }
+
     fn stored_claim(&self, publisher: &[u8], package: &str) -> Result<Option<Claim>, CatalogError> {
         let sql = "SELECT claim FROM proofs WHERE publisher = ?1 AND package = ?2";
         let found: Option<Option<Vec<u8>>> = self
