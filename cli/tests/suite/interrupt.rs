@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Home, Output, Random, entry, package, store_bytes, tarball};
+use crate::support::{Home, Output, Random, entry, gzip, package, store_bytes, tarball};
 
 /// How long a sign of progress is waited for before the test fails.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -87,6 +87,31 @@ fn interrupt_in_the_middle_of_an_import_publishes_nothing() {
         // One publish at a time: when this one has returned, the other one has ended.
         home.publish(&package(&home.work().join("next"), "next", "1.0.0"));
         assert!(!tells_the_truth(&home, "bad", &ended), "with a daemon: {with_a_daemon}");
+    }
+}
+
+#[test]
+fn interrupted_import_that_waits_for_a_pipe_does_not_hold_up_the_next_publish() {
+    let home = Home::on_loopback();
+    let _node = home.start(&[]);
+    let next = package(&home.work().join("next"), "next", "1.0.0");
+    // Nothing comes at all, or the rest does not come: of the archive, or of its compressed form.
+    for (name, begun) in [("none.tar", 0), ("some.tar", MORE_THAN_A_PIPE), ("some.tar.gz", MORE_THAN_A_PIPE)] {
+        let (pipe, bytes) = (fifo(&home, name), Random::seeded().bytes(MORE_THAN_A_PIPE * 2));
+        let archive = tarball(&[entry("large", tar::EntryType::Regular, &bytes)]);
+        let archive = if name.ends_with(".gz") { gzip(&archive) } else { archive };
+        let first = home.begin(&publish(&pipe, &[]));
+        let mut end: File = OpenOptions::new().write(true).open(&pipe).unwrap();
+        end.write_all(&archive[..begun]).unwrap();
+        // It waits for its turn, which is after the first one if that has begun by now.
+        let mut second = home.begin(&publish(&next, &["--version", &format!("1.0.{}", begun + name.len())]));
+        interrupt(&first);
+        assert_eq!(first.wait_with_output().unwrap().status.code(), Some(130), "{name}");
+        // The end of the pipe is open as before.
+        wait_until(&mut second, || false);
+        let published: Output = second.wait_with_output().unwrap().into();
+        published.expect_code(0);
+        drop(end);
     }
 }
 

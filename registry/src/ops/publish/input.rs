@@ -1,8 +1,9 @@
-//! A tarball that the caller has opened: it is read from where it stands, be it a file or a pipe.
+//! A tarball to publish, be it a file or a pipe. One that the caller has opened is read from where it stands.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{
         Arc,
@@ -12,7 +13,10 @@ use std::{
 };
 
 use ggen_blockstore::Error;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::OFlags,
+};
 
 use crate::{ErrorKind, Failure, ops::failure};
 
@@ -24,9 +28,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A tarball to publish: by its path, or opened by the caller.
 pub(super) struct Tarball {
     opened: Option<Input>,
+    has_left: Arc<AtomicBool>,
 }
 
-/// What the caller has opened.
+/// What may have to be waited for: opened by the caller, or a pipe.
 struct Input {
     file: File,
     has_left: Arc<AtomicBool>,
@@ -45,14 +50,15 @@ impl Drop for Presence {
 impl Tarball {
     /// A file that is opened by its path.
     pub(super) fn at_path() -> Self {
-        Self { opened: None }
+        Self { opened: None, has_left: Arc::default() }
     }
 
     /// What is read, and what must be kept as long as its caller waits.
     pub(super) fn new(opened: Option<File>) -> (Self, Presence) {
         let has_left = Arc::new(AtomicBool::new(false));
         let presence = Presence(Arc::clone(&has_left));
-        (Self { opened: opened.map(|file| Input { file, has_left }) }, presence)
+        let opened = opened.map(|file| Input { file, has_left: Arc::clone(&has_left) });
+        (Self { opened, has_left }, presence)
     }
 
     /// Whether there is a directory to import instead; it is an error if there is nothing.
@@ -76,10 +82,20 @@ impl Tarball {
 
     /// Opens the file at `path`, or takes the one that was opened.
     pub(super) fn reader(&mut self, path: &Path) -> ggen_blockstore::Result<Box<dyn Read + '_>> {
-        match &mut self.opened {
-            Some(input) => Ok(Box::new(input)),
-            None => Ok(Box::new(File::open(path).map_err(Error::io("open", path))?)),
+        if let Some(input) = &mut self.opened {
+            return Ok(Box::new(input));
         }
+        let is_file = fs::metadata(path).map(|metadata| metadata.is_file());
+        let opened = is_file.and_then(|is_file| -> io::Result<Box<dyn Read>> {
+            if is_file {
+                return Ok(Box::new(File::open(path)?));
+            }
+            // Else opening a pipe would wait for its writer.
+            let flags = OFlags::NONBLOCK.bits().cast_signed();
+            let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+            Ok(Box::new(Input { file, has_left: Arc::clone(&self.has_left) }))
+        });
+        opened.map_err(Error::io("open", path))
     }
 
     /// Makes sure that it can be read twice, and returns where it begins: what is no regular file is copied to one, which
@@ -121,5 +137,63 @@ impl Read for Input {
             }
         }
         self.file.read(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write as _, sync::mpsc, thread};
+
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
+    use super::*;
+
+    /// How long the end of a read is waited for before the test fails.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn pipe_that_is_read_by_its_path_is_given_up_when_the_caller_has_left() {
+        for with_a_writer in [false, true] {
+            let place = tempfile::tempdir().unwrap();
+            let path = place.path().join("pipe");
+            mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+            let (mut tarball, presence) = Tarball::new(None);
+            let (told, ended) = mpsc::channel();
+            let of_reader = path.clone();
+            thread::spawn(move || {
+                let read = tarball.reader(&of_reader).map(|mut reader| {
+                    let mut bytes = Vec::new();
+                    (reader.read_to_end(&mut bytes).map_err(|error| error.kind()), bytes)
+                });
+                told.send(read.unwrap()).unwrap();
+            });
+            let writer = with_a_writer.then(|| {
+                let mut end = OpenOptions::new().write(true).open(&path).unwrap();
+                end.write_all(b"begun").unwrap();
+                end
+            });
+            drop(presence);
+            let (read, bytes) = ended.recv_timeout(PATIENCE).expect("it waits for ever");
+            assert_eq!(read, Err(io::ErrorKind::ConnectionAborted));
+            assert_eq!(bytes, if with_a_writer { &b"begun"[..] } else { b"" });
+            drop(writer);
+        }
+    }
+
+    #[test]
+    fn pipe_and_file_are_read_to_their_end_by_their_paths() {
+        let place = tempfile::tempdir().unwrap();
+        let (pipe, file) = (place.path().join("pipe"), place.path().join("file"));
+        mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+        let bytes = vec![7; 1 << 20];
+        fs::write(&file, &bytes).unwrap();
+        let (of_writer, sent) = (pipe.clone(), bytes.clone());
+        let writer = thread::spawn(move || fs::write(of_writer, sent).unwrap());
+        for path in [file, pipe] {
+            let mut read = Vec::new();
+            Tarball::at_path().reader(&path).unwrap().read_to_end(&mut read).unwrap();
+            assert!(read == bytes, "{}", path.display());
+        }
+        writer.join().unwrap();
     }
 }
