@@ -22,11 +22,7 @@ use crate::error;
 /// An unknown key, a value that does not fit it, a file that cannot be read (all exit 2) or written.
 pub(crate) fn set(file: &ConfigFile, key: &str, text: Option<&str>) -> Result<(), Failure> {
     let path = fs::canonicalize(&file.path).unwrap_or_else(|_| file.path.clone());
-    let before = match fs::read_to_string(&path) {
-        Ok(content) => content,
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound && !file.required => String::new(),
-        Err(cause) => return Err(error::io("read configuration file", &path, &cause)),
-    };
+    let before = file::text(file)?.unwrap_or_default();
     // What is wrong already is reported with its line, before anything is changed.
     file::parse(&path, &before)?;
     let after = changed(&before, key, text)?;

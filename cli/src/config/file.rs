@@ -14,31 +14,37 @@ use toml::{
 };
 
 use super::{Assignment, ConfigFile, Origin, keys};
-use crate::{error, ui::text};
+use crate::{error, ui::text::one_line};
 
 /// Largest configuration file, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Reads the file's values; none if there is no file and none is required.
 pub(super) fn read(file: &ConfigFile) -> Result<Vec<Assignment>, Failure> {
+    text(file)?.map_or_else(|| Ok(Vec::new()), |content| parse(&file.path, &content))
+}
+
+/// What stands in the file; `None` if there is no file and none is required.
+pub(super) fn text(file: &ConfigFile) -> Result<Option<String>, Failure> {
     let refuse = |cause: &io::Error| {
         let failure = error::io("read configuration file", &file.path, cause);
         let failure = Failure { kind: ErrorKind::Usage, ..failure };
         match cause.kind() {
             io::ErrorKind::NotFound => failure.hinted("leave `--config` away to use the home's `p2p-config.toml`"),
+            io::ErrorKind::InvalidData => failure.hinted("write it again as UTF-8 text, or move it away"),
             _ => failure,
         }
     };
     match File::open(&file.path) {
         Ok(opened) => {
-            let mut text = String::new();
-            opened.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(|cause| refuse(&cause))?;
-            if text.len() as u64 > MAX_FILE_BYTES {
+            let mut content = String::new();
+            opened.take(MAX_FILE_BYTES + 1).read_to_string(&mut content).map_err(|cause| refuse(&cause))?;
+            if content.len() as u64 > MAX_FILE_BYTES {
                 return Err(refuse(&io::Error::other(format!("it is larger than {MAX_FILE_BYTES} bytes"))));
             }
-            parse(&file.path, &text)
+            Ok(Some(content))
         }
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound && !file.required => Ok(Vec::new()),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && !file.required => Ok(None),
         Err(cause) => Err(refuse(&cause)),
     }
 }
@@ -47,7 +53,7 @@ pub(super) fn parse(path: &Path, content: &str) -> Result<Vec<Assignment>, Failu
     let source = Source { path, content };
     let table = DeTable::parse(content).map_err(|cause| {
         let line = source.line(cause.span().map_or(0, |span| span.start));
-        error::usage(format!("cannot read {line}: {}", text::one_line(cause.message())))
+        error::usage(format!("cannot read {line}: {}", one_line(cause.message())))
     })?;
     let mut assignments = Vec::new();
     source.collect("", table.get_ref(), &keys::defaults()?, &mut assignments)?;
