@@ -11,6 +11,7 @@ mod behaviour;
 pub mod bitswap;
 pub mod blocks;
 mod command;
+mod dated;
 mod direct;
 mod frames;
 mod handle;

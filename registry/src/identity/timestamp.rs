@@ -19,9 +19,9 @@ impl Timestamp {
         Self(seconds.min(Self::MAX.0))
     }
 
-    /// The system's time; before 1970 it counts as 1970.
+    /// The system's time; before 1970 it counts as 1970, and after [`Timestamp::MAX`] as that.
     pub fn from_system(time: std::time::SystemTime) -> Self {
-        Self(time.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+        Self::from_unix(time.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs()))
     }
 
     /// Seconds since 1970-01-01T00:00:00Z.
@@ -53,5 +53,13 @@ mod tests {
         assert_eq!(Timestamp::from_unix(1_700_000_000).to_string(), "2023-11-14T22:13:20Z");
         assert_eq!(Timestamp::from_unix(u64::MAX).to_string(), "9999-12-31T23:59:59Z");
         assert_eq!(Timestamp::MAX.plus(Duration::from_secs(1)), Timestamp::MAX);
+    }
+
+    #[test]
+    fn a_clock_beyond_what_can_be_written_counts_as_the_nearest_that_can() {
+        let epoch = std::time::UNIX_EPOCH;
+        let days = |days: u64| Duration::from_secs(days * 24 * 3600);
+        assert_eq!(Timestamp::from_system(epoch - days(1)), Timestamp::from_unix(0));
+        assert_eq!(Timestamp::from_system(epoch + days(5_000_000)), Timestamp::MAX);
     }
 }

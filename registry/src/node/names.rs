@@ -4,7 +4,7 @@
 //!
 //! `/dns4/...` and the like are resolved by the transport, by the same servers.
 
-use std::{collections::HashSet, net::SocketAddr};
+use std::{collections::HashSet, net::SocketAddr, time::SystemTime};
 
 use hickory_resolver::{
     TokioResolver,
@@ -15,7 +15,10 @@ use hickory_resolver::{
 };
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
-use super::addresses::split_peer;
+use super::{
+    addresses::split_peer,
+    dated::{Clock, Since1970},
+};
 
 /// Prefix of the name whose TXT records are asked for.
 const NAME_PREFIX: &str = "_dnsaddr.";
@@ -61,6 +64,7 @@ pub(crate) fn is_dnsaddr(address: &Multiaddr) -> bool {
 #[derive(Clone)]
 pub(crate) struct Names {
     resolver: Option<TokioResolver>,
+    clock: Since1970,
 }
 
 impl std::fmt::Debug for Names {
@@ -72,9 +76,14 @@ impl std::fmt::Debug for Names {
 impl Names {
     /// Asks `servers`, or those of the system if there are none.
     pub(crate) fn new(servers: &[SocketAddr]) -> Self {
+        Self::with_clock(servers, SystemTime::now)
+    }
+
+    /// Nothing is looked up while the clock stands before 1970: the resolver would panic.
+    fn with_clock(servers: &[SocketAddr], clock: Clock) -> Self {
         let (config, options) = configuration(servers);
         let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
-        Self { resolver: builder.build().ok() }
+        Self { resolver: builder.build().ok(), clock: Since1970(clock) }
     }
 
     /// Whom an address means.
@@ -131,6 +140,9 @@ impl Names {
             error if error.is_no_records_found() => NameError::NoAddresses { name: asked.clone() },
             error => NameError::Lookup { name: asked.clone(), reason: error.to_string() },
         };
+        if let Some(refusal) = self.clock.refusal() {
+            return Err(NameError::Lookup { name: asked.clone(), reason: refusal.to_string() });
+        }
         let Some(resolver) = &self.resolver else {
             return Err(refuse(NetError::NoConnections));
         };
@@ -226,6 +238,16 @@ mod tests {
     fn answer(asked: &str, records: &[&str]) -> Result<Vec<Multiaddr>, NameError> {
         let records: Vec<_> = records.iter().map(|text| text.as_bytes().to_vec()).collect();
         Question::of(&address(asked)).unwrap().answer(&records)
+    }
+
+    #[tokio::test]
+    async fn no_name_is_looked_up_before_1970() {
+        let before = || SystemTime::UNIX_EPOCH - std::time::Duration::from_secs(1);
+        let names = Names::with_clock(&["127.0.0.1:1".parse().unwrap()], before);
+        let error = names.targets(&address("/dnsaddr/x.io")).await.unwrap_err();
+        assert!(error.to_string().contains("before 1970"), "{error}");
+        // An address without a name needs none.
+        assert_eq!(names.targets(&address("/ip4/127.0.0.1/tcp/1")).await.unwrap().len(), 1);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
+    time::SystemTime,
 };
 
 use futures::{AsyncRead, AsyncWrite, FutureExt, future::BoxFuture, io::BufReader};
@@ -44,6 +45,7 @@ use rustls::{
 };
 
 use self::{gathered::Gathered, verifier::Verifier};
+use super::dated::{Clock, Since1970};
 
 pub(super) const PROTOCOL: &str = "/tls/1.0.0";
 const ALPN: &[u8] = b"libp2p";
@@ -79,6 +81,11 @@ pub(crate) struct Tls {
 
 impl Tls {
     pub(super) fn new(identity: &Keypair) -> Result<Self, Insecure> {
+        Self::with_clock(identity, SystemTime::now)
+    }
+
+    /// A handshake fails while the clock stands before 1970.
+    fn with_clock(identity: &Keypair, clock: Clock) -> Result<Self, Insecure> {
         let (certificate, key) = certificate::generate(identity)?;
         let certified = CertifiedKey::new(vec![certificate], any_ecdsa_type(&key)?);
         let certified = Arc::new(SingleCertAndKey::from(certified));
@@ -86,7 +93,8 @@ impl Tls {
             cipher_suites: cipher_suites(has_aes()).to_vec(),
             ..aws_lc_rs::default_provider()
         });
-        let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        let time = Arc::new(Since1970(clock));
+        let mut server = ServerConfig::builder_with_details(Arc::clone(&provider), time.clone())
             .with_protocol_versions(&[&TLS13])?
             .with_client_cert_verifier(Arc::new(Verifier))
             .with_cert_resolver(Arc::clone(&certified) as _);
@@ -94,7 +102,7 @@ impl Tls {
         // All peers are nameless: a ticket of one would be shown to another.
         server.send_tls13_tickets = 0;
         server.session_storage = Arc::new(NoServerSessionStorage {});
-        let mut client = ClientConfig::builder_with_provider(provider)
+        let mut client = ClientConfig::builder_with_details(provider, time)
             .with_protocol_versions(&[&TLS13])?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Verifier))

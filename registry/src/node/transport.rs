@@ -1,7 +1,7 @@
 //! How a node talks: over QUIC, or over TCP, there secured by TLS or Noise, with many streams in one connection by yamux;
 //! or on a connection that is for blocks alone ([`direct`](super::direct)).
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::{
     FutureExt, TryFutureExt,
@@ -22,6 +22,7 @@ use libp2p::{
 };
 
 use super::{
+    dated::Dated,
     direct::{self, Handover},
     frames::Multiplexer,
     secure::{self, Insecure, Secured, Tls},
@@ -44,7 +45,9 @@ pub(super) fn all(
     let quic = quic::tokio::Transport::new(quic::Config::new(identity));
     let quic = quic.map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection))).boxed();
     let either = tcp(identity, tls, handover)?.or_transport(quic).map(|connected, _| connected.into_inner()).boxed();
-    Ok(TransportTimeout::new(dns::tokio::Transport::custom(either, resolver, options), within).boxed())
+    let named = dns::tokio::Transport::custom(either, resolver, options);
+    let timed = TransportTimeout::new(named, within).boxed();
+    Ok(Dated::new(timed, SystemTime::now).boxed())
 }
 
 /// TCP alone. Boxed, because libp2p logs the types of what it is composed of.
@@ -115,4 +118,17 @@ fn with_tls((peer, stream): (PeerId, Secured<Negotiated<Socket>>)) -> Upgraded {
 
 fn with_noise((peer, stream): (PeerId, noise::Output<Negotiated<Socket>>)) -> Upgraded {
     (peer, Either::Right(stream))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::node::names;
+
+    /// A node's transport without what it needs a swarm for.
+    pub(in crate::node) fn of(identity: &Keypair) -> Transport {
+        let tls = Tls::new(identity).unwrap();
+        let (handover, _) = direct::handover(tls.clone());
+        all(identity, tls, handover, names::configuration(&[]), Duration::from_secs(60)).unwrap()
+    }
 }

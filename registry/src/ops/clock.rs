@@ -11,6 +11,13 @@ pub(super) fn now() -> Timestamp {
     Timestamp::from_system(SystemTime::now())
 }
 
+/// The time to sign with: none is, where the clock stands before 1970.
+pub(super) fn now_to_sign() -> Result<Timestamp, Failure> {
+    let now = SystemTime::now();
+    check(now)?;
+    Ok(Timestamp::from_system(now))
+}
+
 /// The moment after `patience`, however long that is.
 pub(super) fn after(patience: Duration) -> Instant {
     Instant::now() + patience.min(FAR)

@@ -181,7 +181,7 @@ impl Operations {
 
     /// Everything that needs no network.
     fn publish_here(&self, steps: &mut Steps, draft: &Draft, signing: &Signing) -> Result<Done, Failure> {
-        let now = clock::now();
+        let now = clock::now_to_sign()?;
         let keys = self.keys.publisher_or_new(&signing.name, now)?;
         let (release, executables) = draft.release(&keys, now)?;
         if let Some(block) = &executables {

@@ -70,7 +70,7 @@ impl Operations {
     ) -> Result<(Yanked, Option<Claim>), Failure> {
         let YankRequest { package, version, undo, reason, .. } = request;
         let publisher = keys.chain.publisher();
-        let now = clock::now();
+        let now = clock::now_to_sign()?;
         let head = self.head_to_follow(signing, &keys.chain, now)?;
         let signers: [&KeyPair; 1] = [&keys.signing];
         let state = PublisherState { chain: &keys.chain, keys: &signers, head: head.as_ref() };

@@ -45,6 +45,20 @@ async fn two_peers_know_each_other_and_exchange_much() {
     assert!(received == much);
 }
 
+#[tokio::test]
+async fn handshake_before_1970_fails_and_panics_on_neither_side() {
+    let before = || SystemTime::UNIX_EPOCH - std::time::Duration::from_secs(1);
+    let clocks: [Clock; 2] = [SystemTime::now, before];
+    for (of_alice, of_bob) in [(0, 1), (1, 0), (1, 1)] {
+        let tls = |clock: usize| Tls::with_clock(&Keypair::generate_ed25519(), clocks[clock]).unwrap();
+        let (left, right) = pipe();
+        let dialling = tls(of_alice).upgrade_outbound(left, PROTOCOL);
+        let listening = tls(of_bob).upgrade_inbound(right, PROTOCOL);
+        let (dialled, listened) = join(dialling, listening).await;
+        assert!(listened.is_err() && (dialled.is_err() || of_alice == 0), "{of_alice} {of_bob}");
+    }
+}
+
 /// The same protocol as everybody's.
 #[tokio::test]
 async fn a_peer_with_the_libp2p_upgrade_is_understood_both_ways() {
