@@ -118,3 +118,47 @@ fn what_goes_wrong_after_the_commit_is_a_warning() {
     assert!(fs::read(home.path().join("keys/default.head")).unwrap() != before, "the next start keeps it");
     publish(&home, "1.2.0", &[]).expect_code(0);
 }
+
+#[test]
+fn clock_that_goes_before_1970_and_years_ahead_under_a_running_node_costs_connections_and_signatures_and_nothing_else()
+{
+    let (alice, bob) = (Home::on_loopback(), Home::on_loopback());
+    publish(&alice, "1.0.0", &[]).expect_code(0);
+    alice.move_clock(0);
+    let over_quic = ["--listen", "/ip4/127.0.0.1/udp/0/quic-v1"];
+    let (mut node, other) = (alice.start(&over_quic), bob.start(&over_quic));
+    let addresses = |node: &crate::support::Node| -> Vec<String> {
+        let listed = node.listening["listen_addresses"].as_array().unwrap().iter();
+        listed.map(|address| address.as_str().unwrap().to_owned()).collect()
+    };
+    let (of_alice, of_bob) = (addresses(&node), addresses(&other));
+    assert_eq!((of_alice.len(), of_bob.len()), (2, 2));
+    let connect = |home: &Home, address: &str| {
+        home.p2p(&["--format", "json", "bootstrap", address, "--timeout", "10"]).json().to_string()
+    };
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    alice.move_clock(-since_1970.cast_signed() - 24 * HOUR);
+    for address in &of_bob {
+        let answer = connect(&alice, address);
+        assert!(answer.contains("before 1970"), "{answer}");
+    }
+    for address in &of_alice {
+        connect(&bob, address);
+    }
+    assert_eq!(alice.p2p(&["--format", "json", "status"]).expect_code(0).json()["connected_peers"], 0);
+    assert!(publish(&alice, "1.1.0", &[]).expect_code(1).stderr.contains("1970"));
+    for ahead in [TEN_YEARS, 0] {
+        alice.move_clock(ahead);
+        alice.p2p(&["status"]).expect_code(0);
+        alice.p2p(&["search", "x", "--local"]).expect_code(0);
+    }
+    publish(&alice, "1.1.0", &[]).expect_code(0);
+    for address in &of_bob {
+        let answer = connect(&alice, address);
+        assert!(!answer.contains("1970"), "{answer}");
+    }
+    let fetched = bob.p2p(&["--format", "json", "fetch", "acme/x", "-o", "copy"]).expect_code(0).json();
+    assert_eq!(fetched["version"], "1.1.0");
+    alice.p2p(&["stop"]).expect_code(0);
+    assert_eq!(node.wait(), Some(0));
+}

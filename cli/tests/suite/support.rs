@@ -5,6 +5,7 @@ mod clock;
 #[allow(dead_code, reason = "shared with the tests of the nodes, which use all of it")]
 #[path = "../../../tests/suite/support/dns.rs"]
 mod dns;
+mod frozen;
 mod random;
 mod refusal;
 mod store;
@@ -24,6 +25,7 @@ use tempfile::TempDir;
 
 pub(crate) use archive::{entry, gzip, tarball};
 pub(crate) use dns::Dns;
+pub(crate) use frozen::Frozen;
 pub(crate) use random::Random;
 pub(crate) use refusal::{check_human, check_json, is_untouched, refused, works};
 pub(crate) use store::{rehash, store_bytes};
@@ -98,12 +100,27 @@ impl Home {
         if self.clock.get() != 0 {
             clock::shift(&mut command, self.clock.get());
         }
+        if self.clock_file().exists() {
+            clock::follow(&mut command, &self.clock_file());
+        }
         command
     }
 
     /// From now on the clock of its commands, and of nodes that they start, is fast by so many seconds; negative: slow.
     pub(crate) fn set_clock(&self, seconds: i64) {
         self.clock.set(seconds);
+    }
+
+    /// From now on the clock of its commands is wrong by so many seconds, and that of those that run and were begun after the
+    /// first call.
+    pub(crate) fn move_clock(&self, seconds: i64) {
+        let beside = self.clock_file().with_extension("new");
+        fs::write(&beside, seconds.to_string()).expect("the clock can be written");
+        fs::rename(beside, self.clock_file()).expect("the clock can be moved");
+    }
+
+    fn clock_file(&self) -> PathBuf {
+        self.work().join("clock")
     }
 
     /// Runs `ggen <args>`.

@@ -31,7 +31,7 @@ pub(crate) fn tree(root: &Path) -> Tree {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 pending.push(path);
-            } else {
+            } else if path.is_file() {
                 let executable = path.metadata().unwrap().permissions().mode() & 0o100 != 0;
                 files.insert(path.strip_prefix(root).unwrap().to_owned(), (fs::read(&path).unwrap(), executable));
             }
