@@ -22,6 +22,7 @@ mod disk;
 mod index;
 mod listing;
 mod log;
+mod overlay;
 mod read;
 mod record;
 mod recover;
@@ -51,6 +52,7 @@ use crate::{
 
 use disk::{Disk, RealDisk};
 use log::{Log, segment_name};
+use overlay::Overlay;
 use read::{Candidate, Data, Found};
 use record::{Location, fingerprint};
 use recover::{Recovered, recover};
@@ -124,6 +126,10 @@ struct Inner {
     was_cut: bool,
 }
 
+fn fresh_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
 /// A block that the index and the record confirm, or that only a damaged record stands for.
 struct Located {
     found: Found,
@@ -145,7 +151,17 @@ impl SegmentBlockstore {
     pub fn open(dir: impl AsRef<Path>, options: SegmentOptions) -> Result<Self> {
         let dir = dir.as_ref();
         let disk = RealDisk::create(dir).map_err(Error::io("create", dir))?;
-        Self::open_on(Arc::new(disk), options, RandomState::new().build_hasher().finish())
+        Self::open_on(Arc::new(disk), options, fresh_seed())
+    }
+
+    /// Opens the store in `dir` without writing to it, for a directory that cannot be written to. Others may have it open
+    /// in this way at the same time. What a crash left of the last writes is put in order in memory; what is put, pinned or
+    /// deleted stays there and is gone with the store. A directory that does not exist is an empty store.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_read_only(dir: impl AsRef<Path>, options: SegmentOptions) -> Result<Self> {
+        Self::open_on(Arc::new(Overlay::over(dir.as_ref())), options, fresh_seed())
     }
 
     fn open_on(disk: Arc<dyn Disk>, options: SegmentOptions, seed: u64) -> Result<Self> {

@@ -77,6 +77,8 @@ impl Context {
                 Ok(None) => TRANSITION_PATIENCE,
                 // It has a socket, and takes no connection from it: the queue before it is full.
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => patience,
+                // What a node of another user has left behind.
+                Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied && !self.is_served() => return Ok(None),
                 Err(cause) => return Err(error::io("reach the daemon of home", self.home.path(), &cause)),
             };
             let Some(holder) = Holder::of(&self.home)? else { return Ok(None) };

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ggen_marketplace::{Failure, check_home};
+use ggen_marketplace::{Failure, check_home, check_writable};
 
 pub(crate) use lock::{DaemonLock, Holder};
 pub(crate) use queue::when_free;
@@ -65,6 +65,12 @@ impl Home {
             Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists && self.path.is_dir() => check_home(&self.path),
             Err(cause) => Err(refuse(&cause)),
         }
+    }
+
+    /// Creates the directory as [`Home::create`] does; one that this process cannot write to is refused.
+    pub(crate) fn create_writable(&self) -> Result<(), Failure> {
+        self.create()?;
+        check_writable(&self.path)
     }
 
     pub(crate) fn path(&self) -> &Path {

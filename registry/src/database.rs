@@ -1,14 +1,108 @@
-//! What the databases of a home have in common: telling damage from other trouble, and moving a damaged file away.
+//! What the databases of a home have in common: opening them, telling damage from other trouble, and moving a damaged
+//! file away.
+
+mod log;
 
 use std::{
-    io,
+    fmt::Write as _,
+    fs, io,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, ErrorCode};
+use ggen_blockstore::DAMAGE;
+use rusqlite::{Connection, ErrorCode, OpenFlags, backup::Backup};
+
+use crate::private;
 
 /// A file of up to this many bytes is checked whenever it is opened: that takes no time that anyone would notice.
 const SMALL_BYTES: u64 = 8 << 20;
+
+/// What SQLite keeps in memory.
+pub(crate) const MEMORY: &str = ":memory:";
+
+/// How the databases of a home are opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// For writing; a database that is not there is made.
+    Write,
+    /// Copied into memory: nothing of the home is written, and what is written to the copy is gone with it.
+    Copy,
+}
+
+impl Access {
+    /// Opens the database at `path`.
+    pub(crate) fn open(self, path: &Path) -> rusqlite::Result<Connection> {
+        warn_of_damaged_log(path);
+        match self {
+            Self::Write => private::open_database(path),
+            Self::Copy => copy(path),
+        }
+    }
+
+    /// Moves a damaged database out of the way, unless it is only read, and returns where it is then.
+    ///
+    /// # Errors
+    /// As [`set_aside`].
+    pub(crate) fn set_aside(self, path: &Path) -> Result<PathBuf, (PathBuf, io::Error)> {
+        match self {
+            Self::Write => set_aside(path),
+            Self::Copy => Ok(path.to_owned()),
+        }
+    }
+
+    /// Where a damaged database at `path` is made again.
+    pub(crate) fn made_again_at(self, path: &Path) -> &Path {
+        match self {
+            Self::Write => path,
+            Self::Copy => Path::new(MEMORY),
+        }
+    }
+}
+
+/// What stands in the log behind damage is not taken in, which SQLite says to nobody.
+fn warn_of_damaged_log(path: &Path) {
+    let log = beside(path, "-wal");
+    // A log that is not there or cannot be read is for SQLite to say something about.
+    if let Ok(Some(offset)) = log::damage(&log) {
+        tracing::warn!(
+            target: DAMAGE, file = %log.display(), offset,
+            "the log of the database is damaged, and what was written last may be lost: what this home has published, its \
+             lists of peers and its mirror rules are kept elsewhere too and are set right; what peers have published comes \
+             again from them"
+        );
+    }
+}
+
+/// A copy in memory; an empty one if there is no such file.
+fn copy(path: &Path) -> rusqlite::Result<Connection> {
+    let mut copy = Connection::open_in_memory()?;
+    if fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Ok(copy);
+    }
+    let source = read_only(path)?;
+    Backup::new(&source, &mut copy)?.step(-1)?;
+    Ok(copy)
+}
+
+/// Opens a database that is there, and writes nothing, to it or beside it.
+pub(crate) fn read_only(path: &Path) -> rusqlite::Result<Connection> {
+    Connection::open_with_flags(unwritten(path), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
+}
+
+/// The URI by which SQLite reads a database without writing beside it. What a process that died has left in the log counts,
+/// but for that SQLite wants to see its index too.
+fn unwritten(path: &Path) -> String {
+    let has_log = fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => uri.push(char::from(*byte)),
+            _ => write!(uri, "%{byte:02x}").expect("a string takes everything"),
+        }
+    }
+    uri + if has_log { "?mode=ro" } else { "?immutable=1" }
+}
 
 /// Whether an error says that the file is not as it was written, not that the system refused something. A flipped bit
 /// may as well hit the names of tables and columns (an SQL error), or make a value one of another type.
@@ -38,7 +132,7 @@ pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
 
 /// Checks the structure of a small file. What is found wrong, if anything.
 pub(crate) fn check_if_small(connection: &Connection, path: &Path) -> rusqlite::Result<Option<String>> {
-    if std::fs::metadata(path).map_or(0, |file| file.len()) > SMALL_BYTES {
+    if fs::metadata(path).map_or(0, |file| file.len()) > SMALL_BYTES {
         return Ok(None);
     }
     let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
@@ -55,7 +149,7 @@ pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, (PathBuf, io::Error)> {
     for suffix in ["-wal", "-shm", ""] {
         let file = beside(path, suffix);
         if file.exists() {
-            std::fs::rename(&file, beside(&target, suffix)).map_err(|source| (file, source))?;
+            fs::rename(&file, beside(&target, suffix)).map_err(|source| (file, source))?;
         }
     }
     Ok(target)

@@ -7,11 +7,12 @@
 //!        catalog.db    what releases exist (SQLite)
 //!        imports/      which files of directories that were published need not be read again
 //!        fetched/      what was written to which place, for updates of it
-//!        peers.db      what is known of other peers (SQLite)
+//!        peers.db      what is known of other peers (SQLite); its lists stand in `peers.lists` too
+//!        pins.copy     the user's pins, in case the store loses one
 //! ```
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, Read, Seek, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -23,7 +24,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{Failure, private};
+use crate::{Failure, database::Access, private};
 
 /// With less free space, in bytes, the databases may not open.
 const TIGHT_BYTES: u64 = 1 << 20;
@@ -31,6 +32,8 @@ const TIGHT_BYTES: u64 = 1 << 20;
 const MAX_LOCK_BYTES: u64 = 32;
 /// What a home is, to those who read of one where none should be.
 pub(crate) const IS_HOME: &str = "the home of a node, with its private keys";
+/// What of a home has to be writable, where it is there, for the home to be.
+const WRITTEN: [&str; 6] = ["", "lock", "store", "catalog.db", "peers.db", "mirror.db"];
 /// Parts of a home that hold nothing but its own.
 const PARTS: [&str; 4] = ["keys", "store", "imports", "fetched"];
 
@@ -82,6 +85,15 @@ pub enum HomeError {
         /// Its permission bits.
         mode: u32,
     },
+    /// This process cannot write to it.
+    #[error("the home `{}` cannot be written to", path.display())]
+    ReadOnly {
+        /// The home.
+        path: PathBuf,
+        /// What the system answers.
+        #[source]
+        source: io::Error,
+    },
     /// A file of it leads out of it.
     #[error("`{}` is a symbolic link", path.display())]
     Link {
@@ -101,16 +113,62 @@ pub enum HomeError {
     },
 }
 
-/// A home directory that this process holds, until it is dropped.
+/// A home directory that this process holds, until it is dropped; or that it reads, and that none writes to meanwhile.
 #[derive(Debug)]
 pub(crate) struct Home {
+    permission: Permission,
+    /// None of a home that cannot be written to and was never held.
+    _lock: Option<File>,
+}
+
+/// Whether a home can be written to. It outlives the lock of the home.
+#[derive(Clone, Debug)]
+pub(crate) struct Permission {
     path: PathBuf,
-    _lock: File,
+    /// The system's answer to a write.
+    refusal: Option<Errno>,
+}
+
+impl Permission {
+    /// Refuses what would have to write, where that cannot be done.
+    pub(crate) fn require(&self) -> Result<(), HomeError> {
+        match self.refusal {
+            Some(error) => Err(HomeError::ReadOnly { path: self.path.clone(), source: error.into() }),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Home {
-    /// Takes the home at `path`, creating it (for its owner only) if need be.
+    /// Takes the home at `path`, creating it (for its owner only) if need be. One that cannot be written to is opened for
+    /// reading; everything in it is then opened by what [`Home::access`] says.
     pub(crate) fn open(path: &Path) -> Result<Self, HomeError> {
+        match unwritable(path) {
+            Some(error) => Self::open_read_only(path, error),
+            None => Self::open_for_writing(path),
+        }
+    }
+
+    fn open_read_only(path: &Path, error: Errno) -> Result<Self, HomeError> {
+        refuse_open(path)?;
+        let lock_path = path.join("lock");
+        let lock = match open_lock(&lock_path, OpenOptions::new().read(true)) {
+            Ok(mut lock) => {
+                take(&mut lock, FlockOperation::NonBlockingLockShared, path, &lock_path)?;
+                Some(lock)
+            }
+            // None was made, or it is another user's: what is read is checked all the same.
+            Err(HomeError::Io { source, .. })
+                if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) =>
+            {
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self { permission: Permission { path: path.to_owned(), refusal: Some(error) }, _lock: lock })
+    }
+
+    fn open_for_writing(path: &Path) -> Result<Self, HomeError> {
         let io = |action, path: &Path| {
             let path = path.to_owned();
             move |source| HomeError::Io { action, path, source }
@@ -118,17 +176,8 @@ impl Home {
         private::make_directory(path).map_err(io("create the directory", path))?;
         refuse_open(path)?;
         let lock_path = path.join("lock");
-        let mut lock = open_lock(&lock_path)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                lock.read_to_string(&mut holder).map_err(io("read", &lock_path))?;
-                return Err(HomeError::InUse { path: path.to_owned(), holder: holder.trim().to_owned() });
-            }
-            // Without a lock two processes could write to one store.
-            Err(error) => return Err(io("lock", &lock_path)(error.into())),
-        }
+        let mut lock = open_lock(&lock_path, private::options().read(true).write(true).create(true).truncate(false))?;
+        take(&mut lock, FlockOperation::NonBlockingLockExclusive, path, &lock_path)?;
         let pid = format!("{}\n", std::process::id());
         let written = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(pid.as_bytes()));
         match written {
@@ -138,13 +187,27 @@ impl Home {
         }
         let keys = path.join("keys");
         private::make_directory(&keys).map_err(io("create the directory", &keys))?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { permission: Permission { path: path.to_owned(), refusal: None }, _lock: Some(lock) })
+    }
+
+    /// Whether it can be written to.
+    pub(crate) fn permission(&self) -> &Permission {
+        &self.permission
+    }
+
+    /// How what is in it is opened.
+    pub(crate) fn access(&self) -> Access {
+        if self.permission.refusal.is_some() { Access::Copy } else { Access::Write }
+    }
+
+    fn path(&self) -> &Path {
+        &self.permission.path
     }
 
     /// Gives up the space that the store keeps in reserve if there is hardly any other: without some, the databases
     /// cannot even be opened. For work that needs no more than that, or frees some.
     pub(crate) fn use_reserve_if_full(&self) {
-        let free = rustix::fs::statvfs(&self.path).map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+        let free = rustix::fs::statvfs(self.path()).map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
         if free.is_ok_and(|free| free < TIGHT_BYTES) {
             // Where there is none, what comes next says what fails.
             drop(fs::remove_file(self.store().join(SegmentBlockstore::RESERVE)));
@@ -153,38 +216,58 @@ impl Home {
 
     /// Where the blocks are.
     pub(crate) fn store(&self) -> PathBuf {
-        self.path.join("store")
+        self.path().join("store")
     }
 
     /// The catalog's database.
     pub(crate) fn catalog(&self) -> PathBuf {
-        self.path.join("catalog.db")
+        self.path().join("catalog.db")
     }
 
     /// The book of peers.
     pub(crate) fn peers(&self) -> PathBuf {
-        self.path.join("peers.db")
+        self.path().join("peers.db")
     }
 
     /// What the mirror remembers.
     pub(crate) fn mirror(&self) -> PathBuf {
-        self.path.join("mirror.db")
+        self.path().join("mirror.db")
+    }
+
+    /// The user's pins, as they are kept beside the store.
+    pub(crate) fn pins(&self) -> PathBuf {
+        self.path().join("pins.copy")
     }
 
     /// What is remembered of directories that were imported.
     pub(crate) fn imports(&self) -> PathBuf {
-        self.path.join("imports")
+        self.path().join("imports")
     }
 
     /// What is remembered of places that were written to.
     pub(crate) fn destinations(&self) -> PathBuf {
-        self.path.join("fetched")
+        self.path().join("fetched")
     }
 
     /// The directory of the keys.
     pub(crate) fn keys(&self) -> PathBuf {
-        self.path.join("keys")
+        self.path().join("keys")
     }
+}
+
+/// What the system answers to a write to the home at `path`, if it does not allow any. One that does not exist is made.
+fn unwritable(path: &Path) -> Option<Errno> {
+    let answer = |part: &&str| rustix::fs::access(path.join(part), rustix::fs::Access::WRITE_OK).err();
+    let is_refusal = |error: &Errno| matches!(*error, Errno::ROFS | Errno::ACCESS | Errno::PERM);
+    path.is_dir().then(|| WRITTEN.iter().filter_map(answer).find(is_refusal)).flatten()
+}
+
+/// Refuses a home that this process cannot write to.
+///
+/// # Errors
+/// That it cannot, and what to do.
+pub fn check_writable(path: &Path) -> Result<(), Failure> {
+    Ok(Permission { path: path.to_owned(), refusal: unwritable(path) }.require()?)
 }
 
 /// Says whether a directory can be a home: others must not be able to write to it. One that does not exist can.
@@ -206,13 +289,27 @@ fn refuse_open(path: &Path) -> Result<(), HomeError> {
 const WRITTEN_BY_OTHERS: u32 = 0o022;
 
 /// Opens the file of the lock. A link is not followed: it would write to, and lock, what it leads to.
-fn open_lock(path: &Path) -> Result<File, HomeError> {
-    let flags = OFlags::NOFOLLOW.bits().cast_signed();
-    let opened = private::options().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(path);
+fn open_lock(path: &Path, options: &mut OpenOptions) -> Result<File, HomeError> {
+    let opened = options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path);
     opened.map_err(|source| match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_symlink() => HomeError::Link { path: path.to_owned() },
         _ => HomeError::Io { action: "open", path: path.to_owned(), source },
     })
+}
+
+/// Locks the file of the lock of the home at `home`.
+fn take(lock: &mut File, operation: FlockOperation, home: &Path, path: &Path) -> Result<(), HomeError> {
+    let io = |action| move |source| HomeError::Io { action, path: path.to_owned(), source };
+    match flock(&*lock, operation) {
+        Ok(()) => Ok(()),
+        Err(Errno::WOULDBLOCK) => {
+            let mut holder = String::new();
+            lock.read_to_string(&mut holder).map_err(io("read"))?;
+            Err(HomeError::InUse { path: home.to_owned(), holder: holder.trim().to_owned() })
+        }
+        // Without a lock two processes could write to one store.
+        Err(error) => Err(io("lock")(error.into())),
+    }
 }
 
 /// Writes a file of which no half may ever be seen: beside its place, synced, renamed into it.

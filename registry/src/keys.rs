@@ -72,6 +72,11 @@ impl KeyStore {
         Self { files: KeyFiles::Directory(directory), node: None }
     }
 
+    /// The keys in a directory of a home that cannot be written to: what is mended is mended in memory.
+    pub(crate) fn read_only(directory: PathBuf) -> Self {
+        Self { files: KeyFiles::ReadOnly(directory, Arc::default()), node: None }
+    }
+
     /// Keys that are gone with the process.
     pub(crate) fn in_memory() -> Self {
         Self { files: KeyFiles::Memory(Arc::new(Mutex::default())), node: None }
@@ -95,10 +100,10 @@ impl KeyStore {
         Ok(for_libp2p(&key))
     }
 
-    /// The peer's own key for a node that leaves again: one for this time only if the file is damaged.
+    /// The peer's own key for a node that leaves again: one for this time only if the file is damaged or cannot be read.
     pub(crate) fn node_for_now(&self) -> Result<Keypair, KeyStoreError> {
         match self.node() {
-            Err(error @ KeyStoreError::Damaged { .. }) => {
+            Err(error @ (KeyStoreError::Damaged { .. } | KeyStoreError::Home(_))) => {
                 tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "this command runs under another peer id");
                 Ok(for_libp2p(&fresh()?))
             }

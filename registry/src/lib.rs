@@ -8,6 +8,7 @@
 pub mod backend;
 mod caller;
 mod changes;
+mod checked_file;
 mod config;
 mod database;
 mod error;
@@ -38,7 +39,7 @@ pub use caller::Caller;
 pub use changes::Changes;
 pub use config::{Config, ConfigError, Limits, MirrorConfig, NumberRange, RULE_BYTES, RULE_VERSIONS, Timeouts};
 pub use error::{ErrorKind, Failure};
-pub use home::check_home;
+pub use home::{check_home, check_writable};
 pub use identity::{
     ChainError, ChainOrder, Envelope, IDENTITY_ENTROPY_BYTES, IdentityChain, IdentityDocument, KeyError, KeyPair,
     MAX_CHAIN_BYTES, MAX_CHAIN_DOCUMENTS, MAX_RECOVERY_KEYS, MAX_SIGNATURES, MAX_SIGNING_KEYS, NewIdentity, PublicKey,

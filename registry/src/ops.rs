@@ -43,6 +43,7 @@ pub(crate) use lists::Manifests;
 pub(crate) use mirror::{Book, Mirror};
 pub(crate) use news::Newsroom;
 pub(crate) use peers::{KnownPeers, treatments};
+pub(crate) use pins::KeptPins;
 pub(crate) use policy::ClaimPolicy;
 pub(crate) use publish::{Imports, RECORD, STEP_ADDED, Signing, Step, Steps, published_already};
 pub(crate) use sources::Sources;
@@ -50,6 +51,7 @@ pub(crate) use yank::signed_already;
 
 use crate::{
     Config, Failure, PeerBook,
+    home::Permission,
     index::{Catalog, CatalogError},
     keys::KeyStore,
     node::Handle,
@@ -59,6 +61,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Operations {
     pub(crate) config: Config,
+    /// Whether the home can be written to; none in memory.
+    pub(crate) permission: Option<Permission>,
     pub(crate) store: Arc<dyn Blockstore>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) keys: KeyStore,
@@ -79,6 +83,8 @@ pub(crate) struct Operations {
     pub(crate) destinations: Arc<Destinations>,
     /// Told of every claim that was new to the catalog.
     pub(crate) news: Newsroom,
+    /// The user's pins beside the store.
+    pub(crate) kept_pins: Arc<KeptPins>,
     /// One collection or eviction at a time.
     pub(crate) collecting: Arc<tokio::sync::Mutex<room::Evictions>>,
     pub(crate) mirror: Mirror,
@@ -90,6 +96,11 @@ impl Operations {
     /// The node, which an offline registry does not have.
     pub(crate) fn node(&self) -> Result<&Handle, Failure> {
         self.node.as_ref().ok_or_else(|| failure::usage("this registry runs offline"))
+    }
+
+    /// Refuses what would have to write, in a home that cannot be written to.
+    pub(crate) fn require_writable(&self) -> Result<(), Failure> {
+        Ok(self.permission.as_ref().map_or(Ok(()), Permission::require)?)
     }
 
     /// Runs `work` on the catalog, off the reactor.

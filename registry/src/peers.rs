@@ -10,12 +10,12 @@
 //! [`MAX_HISTORY`] events and [`MAX_PACKAGES`] packages of each. When the book is full, peers of which no retrieval is
 //! known go first, the least recently seen of them first; peers on a list never go.
 //!
-//! One SQLite file, `peers.db` in the home. A damaged or foreign one is set aside and a new book begun, with what can be
-//! read of the two lists. One of a newer
-//! program is an error, for the lists in it are the user's decisions.
+//! One SQLite file, `peers.db` in the home. A damaged or foreign one is set aside and a new book begun, with the two lists,
+//! of which there is a copy (`lists`). One of a newer program is an error, for the lists in it are the user's decisions.
 
 mod error;
 mod file;
+mod lists;
 mod memory;
 mod record;
 
@@ -24,13 +24,17 @@ use std::{
     path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use libp2p::{Multiaddr, PeerId};
 
 use self::{file::File, memory::Memory};
-use crate::{changes::Bell, identity::Timestamp};
+use crate::{
+    changes::Bell,
+    database::{Access, MEMORY},
+    identity::Timestamp,
+};
 
 pub use self::{
     error::PeerBookError,
@@ -68,6 +72,8 @@ struct Shared {
     bell: Bell,
     /// Locked before `memory` where both are.
     file: Mutex<File>,
+    /// Locked before `memory`: written in the order of the decisions.
+    lists: Mutex<lists::Copy>,
 }
 
 impl PeerBook {
@@ -76,24 +82,32 @@ impl PeerBook {
     /// # Errors
     /// A book of a newer program; a file that cannot be opened, made or set aside.
     pub fn open(path: &Path) -> Result<Self, PeerBookError> {
-        let opened = File::open(path).and_then(|file| Ok((file.load()?, file)));
+        Self::open_with(path, Access::Write)
+    }
+
+    /// As [`PeerBook::open`]; a copy leaves the file as it is.
+    pub(crate) fn open_with(path: &Path, access: Access) -> Result<Self, PeerBookError> {
+        let opened = File::open(path, access).and_then(|file| Ok((file.load()?, file)));
+        let copy = || match path == Path::new(MEMORY) {
+            true => lists::Copy::none(),
+            false => lists::Copy::beside(path, access),
+        };
         match opened {
             Err(error @ PeerBookError::Damaged { .. }) => {
                 let lists = file::salvage(path);
-                let aside = file::set_aside(path)?;
+                let aside = access.set_aside(path);
+                let aside = aside.map_err(|(path, source)| PeerBookError::SetAside { path, source })?;
                 tracing::warn!(
                     target: ggen_blockstore::DAMAGE, %error, aside = %aside.display(), listed = lists.len(),
-                    "reputations begin anew; of the lists of allowed and denied peers what could be read is kept: compare \
-                     them with `ggen marketplace p2p peer-list`"
+                    "reputations begin anew; the lists of allowed and denied peers are kept, as far as they or their copy \
+                     could be read: compare them with `ggen marketplace p2p peer-list`"
                 );
-                let file = File::open(path)?;
-                let book = Self::start(file.load()?, file)?;
-                for (peer, listing) in lists {
-                    book.put_on(&peer, listing, Timestamp::from_system(SystemTime::now()))?;
-                }
-                Ok(book)
+                let file = File::open(access.made_again_at(path), Access::Write)?;
+                let mut memory = file.load()?;
+                memory.set_lists(&lists.into_iter().collect());
+                Self::start(memory, file, copy())
             }
-            opened => opened.and_then(|(memory, file)| Self::start(memory, file)),
+            opened => opened.and_then(|(memory, file)| Self::start(memory, file, copy())),
         }
     }
 
@@ -102,16 +116,30 @@ impl PeerBook {
     /// # Errors
     /// SQLite has no memory for it.
     pub fn in_memory() -> Result<Self, PeerBookError> {
-        let file = File::open(Path::new(":memory:"))?;
-        Self::start(file.load()?, file)
+        Self::open(Path::new(MEMORY))
     }
 
-    fn start(memory: Memory, file: File) -> Result<Self, PeerBookError> {
+    fn start(mut memory: Memory, file: File, copy: lists::Copy) -> Result<Self, PeerBookError> {
+        let here = lists::of(&memory);
+        match copy.read() {
+            Some(kept) if kept == here => {}
+            Some(kept) => {
+                tracing::warn!(
+                    target: ggen_blockstore::DAMAGE, listed = kept.len(),
+                    "the lists of allowed and denied peers in the book are not those of their copy, which has a checksum: the \
+                     copy counts"
+                );
+                memory.set_lists(&kept);
+            }
+            None if here.is_empty() => {}
+            None => copy.write(&here),
+        }
         let shared = Arc::new(Shared {
             memory: Mutex::new(memory),
             changed: Condvar::new(),
             bell: Bell::default(),
             file: Mutex::new(file),
+            lists: Mutex::new(copy),
         });
         let of_writer = Arc::clone(&shared);
         let writer = std::thread::Builder::new().name("ggen-peers".to_owned()).spawn(move || of_writer.write_on());
@@ -185,12 +213,12 @@ impl PeerBook {
     /// # Errors
     /// [`PeerBookError::TooManyListed`].
     pub fn put_on(&self, peer: &PeerId, listing: Listing, now: Timestamp) -> Result<(), PeerBookError> {
-        self.shared.change(|memory| memory.put_on(peer, listing, now))
+        self.shared.decide(|memory| memory.put_on(peer, listing, now))
     }
 
     /// Forgets all that is known of a peer, and takes it off both lists; says whether anything was known.
     pub fn reset(&self, peer: &PeerId) -> bool {
-        self.shared.change(|memory| memory.forget(peer))
+        self.shared.decide(|memory| memory.forget(peer))
     }
 
     /// The peers known to provide each of these packages; packages that nobody is known to provide are left out.
@@ -239,6 +267,18 @@ impl Shared {
         let outcome = change(&mut self.memory());
         self.changed.notify_all();
         self.bell.ring();
+        outcome
+    }
+
+    /// Changes the lists, and their copy.
+    fn decide<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
+        let copy = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = lists::of(&self.memory());
+        let outcome = self.change(change);
+        let after = lists::of(&self.memory());
+        if before != after {
+            copy.write(&after);
+        }
         outcome
     }
 

@@ -13,6 +13,7 @@ use ggen_blockstore::{Blockstore, DAMAGE, Damage, MemoryBlockstore, SegmentBlock
 
 use crate::{
     Failure, PeerBook,
+    database::{Access, MEMORY},
     home::Home,
     identity::{KeyPair, Timestamp},
     index::{Catalog, CatalogError},
@@ -55,7 +56,8 @@ impl Place {
     pub(crate) fn open(self, offline: bool) -> Result<Opened, Failure> {
         let Self { home, node_key, store } = self;
         let home = home.map(|path| Home::open(&path)).transpose()?;
-        if let Some(home) = home.as_ref().filter(|_| offline) {
+        let access = home.as_ref().map_or(Access::Write, Home::access);
+        if let Some(home) = home.as_ref().filter(|_| offline && access == Access::Write) {
             home.use_reserve_if_full();
         }
         let (store, lost_records) = match (store, &home) {
@@ -63,9 +65,13 @@ impl Place {
             (None, Some(home)) => open_store(home)?,
             (None, None) => (Arc::new(MemoryBlockstore::new()) as Arc<dyn Blockstore>, false),
         };
-        let keys = home.as_ref().map_or_else(KeyStore::in_memory, |home| KeyStore::new(home.keys()));
+        let keys = match &home {
+            Some(home) if access == Access::Copy => KeyStore::read_only(home.keys()),
+            Some(home) => KeyStore::new(home.keys()),
+            None => KeyStore::in_memory(),
+        };
         let (catalog, notes) = match &home {
-            Some(home) => open_catalog(&home.catalog(), &keys, &*store)?,
+            Some(home) => open_catalog(&home.catalog(), access, &keys, &*store)?,
             None => (Catalog::in_memory().map_err(catalog_failed)?, Vec::new()),
         };
         let keys = match node_key {
@@ -73,11 +79,11 @@ impl Place {
             None => keys,
         };
         let peers = Arc::new(match &home {
-            Some(home) => PeerBook::open(&home.peers())?,
+            Some(home) => PeerBook::open_with(&home.peers(), access)?,
             None => PeerBook::in_memory()?,
         });
-        let memory = || Path::new(":memory:").to_owned();
-        let mirror = Book::open(&home.as_ref().map_or_else(memory, Home::mirror)).map_err(|error| {
+        let memory = || Path::new(MEMORY).to_owned();
+        let mirror = Book::open(&home.as_ref().map_or_else(memory, Home::mirror), access).map_err(|error| {
             failed(error).hinted("move that file away to go on without the mirror rules in it, then give them again")
         })?;
         Ok(Opened { home, store, lost_records, catalog, keys, peers, mirror, notes })
@@ -101,7 +107,11 @@ pub(crate) struct Opened {
 
 /// Opens the store, and says whether it has lost records.
 fn open_store(home: &Home) -> Result<(Arc<dyn Blockstore>, bool), Failure> {
-    let store = SegmentBlockstore::open(home.store(), SegmentOptions::default()).map_err(failed)?;
+    let opened = match home.access() {
+        Access::Write => SegmentBlockstore::open(home.store(), SegmentOptions::default()),
+        Access::Copy => SegmentBlockstore::open_read_only(home.store(), SegmentOptions::default()),
+    };
+    let store = opened.map_err(failed)?;
     for Damage { file, bytes, is_lost } in store.found_damaged() {
         let file = home.store().join(file);
         let (file, lost) = (file.display(), if *is_lost { "what stood there is lost" } else { "nothing is lost" });
@@ -113,21 +123,26 @@ fn open_store(home: &Home) -> Result<(Arc<dyn Blockstore>, bool), Failure> {
 
 /// Opens the catalog; what this home has published is taken in again from the blocks if the catalog was lost, damaged or
 /// left behind by a crash.
-fn open_catalog(path: &Path, keys: &KeyStore, store: &dyn Blockstore) -> Result<(Catalog, Vec<String>), Failure> {
+fn open_catalog(
+    path: &Path,
+    access: Access,
+    keys: &KeyStore,
+    store: &dyn Blockstore,
+) -> Result<(Catalog, Vec<String>), Failure> {
     let now = Timestamp::from_system(SystemTime::now());
     let opened = match Catalog::was_damaged(path) {
         true => Err(CatalogError::Corrupt { path: path.to_owned(), reason: "a record could not be read".to_owned() }),
-        false => Catalog::open(path).and_then(|catalog| catalog.check_if_small().map(|()| catalog)),
+        false => Catalog::open_with(path, access).and_then(|catalog| catalog.check_if_small().map(|()| catalog)),
     };
     let catalog = match opened {
-        Err(error @ CatalogError::Corrupt { .. }) => remake(path, &error, now)?,
+        Err(error @ CatalogError::Corrupt { .. }) => remake(path, access, &error, now)?,
         opened => opened.map_err(catalog_failed)?,
     };
     match own::mend(keys, &catalog, store, now) {
         // A record of this home's own publishers cannot be read.
         Err(failure) if Catalog::was_damaged(path) => {
             drop(catalog);
-            let catalog = remake(path, &failure, now)?;
+            let catalog = remake(path, access, &failure, now)?;
             let notes = own::mend(keys, &catalog, store, now)?;
             Ok((catalog, notes))
         }
@@ -136,10 +151,11 @@ fn open_catalog(path: &Path, keys: &KeyStore, store: &dyn Blockstore) -> Result<
 }
 
 /// A catalog of what can be read of a damaged one.
-fn remake(path: &Path, error: &dyn Display, now: Timestamp) -> Result<Catalog, Failure> {
+fn remake(path: &Path, access: Access, error: &dyn Display, now: Timestamp) -> Result<Catalog, Failure> {
     tracing::warn!(target: DAMAGE, %error, "the catalog is made again");
     let salvaged = Catalog::salvage(path);
-    let (catalog, refused) = Catalog::rebuild(path, salvaged.records, now).map_err(catalog_failed)?;
+    let (catalog, refused) =
+        Catalog::rebuild(access.made_again_at(path), salvaged.records, now).map_err(catalog_failed)?;
     for publisher in &salvaged.followed {
         catalog.follow(publisher, now).map_err(catalog_failed)?;
     }

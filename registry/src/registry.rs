@@ -18,14 +18,15 @@ use crate::{
     FetchRequest, Fetched, InfoRequest, Interrupt, KeyReport, Listening, PackageId, PackageInfo, PeerBook, Progress,
     PublishContentRequest, PublishRequest, Published, RecoveryKeyReport, RecoveryKeyRequest, Reporter, SearchHit,
     SearchRequest, Status, YankRequest, Yanked,
+    database::Access,
     home::Home,
     index::Catalog,
     interrupt::CommitPoint,
     keys::KeyStore,
     node,
     ops::{
-        ClaimPolicy, Destinations, Heard, Imports, KnownPeers, Manifests, Mirror, Newsroom, Operations, clock, failed,
-        own_thread, published_already, signed_already, treatments,
+        ClaimPolicy, Destinations, Heard, Imports, KeptPins, KnownPeers, Manifests, Mirror, Newsroom, Operations,
+        clock, failed, own_thread, published_already, signed_already, treatments,
     },
     place::{Opened, Place},
 };
@@ -95,6 +96,15 @@ impl Registry {
         let opened = tokio::task::spawn_blocking(move || place.open(mode == Mode::Offline));
         let Opened { home, store, lost_records, catalog, keys, peers, mirror, notes } =
             opened.await.map_err(failed)??;
+        let access = home.as_ref().map_or(Access::Write, Home::access);
+        if let (Some(home), Mode::Daemon | Mode::Embedded) = (&home, mode) {
+            home.permission().require()?;
+        }
+        let mut config = config;
+        if access == Access::Copy {
+            // Nothing gives way in a store that is only read.
+            config.limits.store_bytes = 0;
+        }
         let catalog = Arc::new(catalog);
         let (running, at_start) = match mode {
             Mode::Offline => (None, offline_identity(&keys)?),
@@ -111,6 +121,7 @@ impl Registry {
         };
         let (heard, heard_queue) = tokio::sync::mpsc::channel(HEARD_QUEUE);
         let bell = peers.bell().clone();
+        let kept = home.as_ref().filter(|_| access == Access::Write);
         let operations = Arc::new(Operations {
             config,
             store,
@@ -122,10 +133,12 @@ impl Registry {
             follows: Arc::new((mode != Mode::Embedded).into()),
             heard,
             publishing: Arc::default(),
-            imports: home.as_ref().map_or_else(Imports::default, |home| Imports::at(home.imports())),
+            imports: kept.map_or_else(Imports::default, |home| Imports::at(home.imports())),
             destinations: Arc::new(
-                home.as_ref().map_or_else(Destinations::in_memory, |home| Destinations::at(home.destinations())),
+                kept.map_or_else(Destinations::in_memory, |home| Destinations::at(home.destinations())),
             ),
+            kept_pins: Arc::new(home.as_ref().map_or_else(KeptPins::default, |home| KeptPins::at(home.pins(), access))),
+            permission: home.as_ref().map(|home| home.permission().clone()),
             news: Newsroom::new(bell),
             collecting: Arc::default(),
             mirror: Mirror::new(mirror),
@@ -134,6 +147,9 @@ impl Registry {
         mend_steps(&operations).await?;
         if lost_records && let Err(failure) = operations.restore_pins().await {
             tracing::warn!(target: ggen_blockstore::DAMAGE, %failure, "pins that may be lost could not be compared");
+        }
+        if let Err(failure) = operations.compare_kept_pins(lost_records).await {
+            tracing::warn!(target: ggen_blockstore::DAMAGE, %failure, "your pins could not be compared with those that are kept");
         }
         let mut tasks = JoinSet::new();
         if let Some(node) = news {
@@ -145,6 +161,12 @@ impl Registry {
         let registry = Self { inner: Arc::new(inner) };
         registry.enter_network(bootstrap).await?;
         Ok(registry)
+    }
+
+    /// What operations that write work on.
+    fn writable(&self) -> Result<&Arc<Operations>, Failure> {
+        self.inner.operations.require_writable()?;
+        Ok(&self.inner.operations)
     }
 
     /// What it works on.
@@ -220,6 +242,9 @@ impl Registry {
         reporter: Arc<dyn Reporter>,
         interrupt: Interrupt,
     ) -> Result<Published, Failure> {
+        if !request.dry_run {
+            self.writable()?;
+        }
         let published = self.inner.operations.publish(caller, request, reporter, interrupt.clone()).await?;
         tokio::select! {
             () = self.let_settle() => Ok(published),
@@ -234,6 +259,9 @@ impl Registry {
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound) if none waits.
     pub async fn recovery_key(&self, request: RecoveryKeyRequest) -> Result<RecoveryKeyReport, Failure> {
+        if request.confirm {
+            self.writable()?;
+        }
         self.inner.operations.recovery_key(request).await
     }
 
@@ -248,7 +276,7 @@ impl Registry {
     /// # Errors
     /// A file that cannot be read, an unsafe path; private keys, credentials or the home of a node in it.
     pub async fn import(&self, path: &Path, reporter: Arc<dyn Reporter>) -> Result<Cid, Failure> {
-        self.inner.operations.import(path, reporter).await
+        self.writable()?.import(path, reporter).await
     }
 
     /// Publishes a tree that has a CID already; what of it is not here is fetched first.
@@ -260,7 +288,7 @@ impl Registry {
         request: PublishContentRequest,
         reporter: Arc<dyn Reporter>,
     ) -> Result<Published, Failure> {
-        let published = self.inner.operations.publish_content(request, reporter).await?;
+        let published = self.writable()?.publish_content(request, reporter).await?;
         self.let_settle().await;
         Ok(published)
     }
@@ -278,7 +306,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`]; [`Interrupted`](ErrorKind::Interrupted), and the message says if it is signed already.
     pub async fn yank_interruptible(&self, request: YankRequest, interrupt: Interrupt) -> Result<Yanked, Failure> {
-        let yanked = self.inner.operations.yank(request, interrupt.clone()).await?;
+        let yanked = self.writable()?.yank(request, interrupt.clone()).await?;
         tokio::select! {
             () = self.let_settle() => Ok(yanked),
             () = interrupt.wait() => Err(signed_already(&format!("{}@{}", yanked.package, yanked.version))),
@@ -316,6 +344,9 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn fetch(&self, request: FetchRequest, reporter: Arc<dyn Reporter>) -> Result<Fetched, Failure> {
+        if !request.offline {
+            self.writable()?;
+        }
         let operations = Arc::clone(&self.inner.operations);
         // The operation's own thread may be in the middle of writing when the caller goes away.
         let commit = CommitPoint::default();

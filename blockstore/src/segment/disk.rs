@@ -41,6 +41,11 @@ pub(super) trait Disk: Debug + Send + Sync + 'static {
     /// Makes creations, renames and removals durable.
     fn sync_dir(&self) -> io::Result<()>;
 
+    /// Whether what is written to it is there when the store is opened next.
+    fn is_kept(&self) -> bool {
+        true
+    }
+
     /// Bytes that are free for this process; `None` where that cannot be known.
     fn free_bytes(&self) -> Option<u64> {
         None
@@ -172,15 +177,16 @@ impl Disk for RealDisk {
     }
 }
 
+/// An open file of the operating system.
 #[derive(Debug)]
-struct RealFile {
+pub(super) struct RealFile {
     file: fs::File,
     /// Held while the cursor is in use. Reads do not use it.
     cursor: Mutex<()>,
 }
 
 impl RealFile {
-    fn new(file: fs::File) -> Self {
+    pub(super) fn new(file: fs::File) -> Self {
         Self { file, cursor: Mutex::default() }
     }
 }

@@ -109,6 +109,70 @@ fn a_second_opener_is_refused_until_the_first_is_gone() {
     open(dir.path());
 }
 
+/// Names and contents.
+fn files(dir: &Path) -> std::collections::BTreeMap<std::ffi::OsString, Vec<u8>> {
+    let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
+    entries.map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap())).collect()
+}
+
+#[test]
+fn a_store_is_read_after_a_crash_without_a_byte_being_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let stored = blocks(0..90, 100);
+    let pin = Pin { label: "user".to_owned(), cid: *stored[0].cid(), mode: PinMode::Direct };
+    let store = SegmentBlockstore::open(dir.path(), small_segments()).unwrap();
+    store.put_many(&stored).unwrap();
+    store.pin(pin.clone()).unwrap();
+    store.delete_many(&cids(&stored[80..])).unwrap();
+    store.sync().unwrap();
+    // As after a crash: no checkpoint, and half a record at the end.
+    let copy = tempfile::tempdir().unwrap();
+    for (name, mut bytes) in files(dir.path()) {
+        bytes.extend(if name == "00000003.seg" { &b"half a record"[..] } else { b"" });
+        fs::write(copy.path().join(name), bytes).unwrap();
+    }
+    drop(store);
+    let before = files(copy.path());
+    assert!(before.contains_key(std::ffi::OsStr::new("00000003.seg")), "{:?}", before.keys());
+    let open = || SegmentBlockstore::open_read_only(copy.path(), small_segments()).unwrap();
+    let (first, second) = (open(), open());
+    for store in [&first, &second] {
+        assert_all_there(store, &stored[..80]);
+        assert_eq!((store.cids().count(), store.pins()), (80, vec![pin.clone()]));
+    }
+    // What is written is there for this opening alone.
+    let more = blocks(100..200, 100);
+    first.put_many(&more).unwrap();
+    assert!(first.unpin("user", &pin.cid).unwrap());
+    first.delete_many(&cids(&stored[..40])).unwrap();
+    first.reclaim(0).unwrap();
+    first.checkpoint().unwrap();
+    assert_all_there(&first, &more);
+    assert_all_there(&first, &stored[40..80]);
+    assert_eq!(first.cids().count(), 140);
+    drop(first);
+    assert_all_there(&second, &stored[..80]);
+    assert_eq!((second.cids().count(), second.pins()), (80, vec![pin]));
+    drop(second);
+    assert_eq!(files(copy.path()), before);
+}
+
+#[test]
+fn a_store_that_is_read_is_not_written_to_meanwhile_and_one_that_is_written_to_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let absent = dir.path().join("absent");
+    let read_only = || SegmentBlockstore::open_read_only(dir.path(), SegmentOptions::default());
+    let writer = open(dir.path());
+    assert!(matches!(read_only(), Err(Error::InUse { .. })));
+    drop(writer);
+    let reader = read_only().unwrap();
+    assert!(matches!(SegmentBlockstore::open(dir.path(), SegmentOptions::default()), Err(Error::InUse { .. })));
+    drop(reader);
+    open(dir.path());
+    let empty = SegmentBlockstore::open_read_only(&absent, SegmentOptions::default()).unwrap();
+    assert_eq!((empty.cids().count(), absent.exists()), (0, false));
+}
+
 #[test]
 fn a_directory_of_another_format_is_refused_untouched() {
     let dir = tempfile::tempdir().unwrap();

@@ -130,6 +130,9 @@ impl Inner {
     }
 
     pub(super) fn checkpoint(&self, writer: &mut Writer) -> Result<()> {
+        if !self.disk.is_kept() {
+            return Ok(());
+        }
         self.log.sync()?;
         self.mark_durable()?;
         let (position, synced) = {

@@ -50,7 +50,7 @@ pub(crate) fn run(context: &Context, command: &Command) -> Result<(), Failure> {
 /// Changes one value of the file and answers with what holds then, as one entry of `config show`.
 fn change(context: &Context, key: &str, value: Option<&str>) -> Result<(), Failure> {
     if context.global.config.is_none() {
-        context.home.create()?;
+        context.home.create_writable()?;
     }
     config::set(&context.config_file()?, key, value)?;
     let resolved = context.configuration(Vec::new())?;

@@ -93,7 +93,7 @@ fn run_detached(context: &Context, args: &Args) -> Result<(), Failure> {
 /// Runs the node until a signal or `stop`; calls `ready` once it listens and answers.
 fn serve(context: &Context, args: &Args, ready: impl FnOnce(&Listening) -> Result<(), Failure>) -> Result<(), Failure> {
     let config = context.configuration(flags(args))?.config;
-    context.home.create()?;
+    context.home.create_writable()?;
     // The lock outlives the runtime, so that it is free only when nothing of the node is left.
     let mut lock = None;
     block_on(async {

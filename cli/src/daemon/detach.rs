@@ -37,7 +37,7 @@ pub(crate) async fn spawn(context: &Context, args: Vec<OsString>) -> Result<List
     if let Some(holder) = Holder::of(&context.home)? {
         return Err(holder.in_use(&context.home));
     }
-    context.home.create()?;
+    context.home.create_writable()?;
     let (ours, theirs) = StdUnixStream::pair().map_err(|cause| cannot_start(&cause))?;
     let mut process = Process::start(context, args, theirs)?;
     ours.set_nonblocking(true).map_err(|cause| cannot_start(&cause))?;

@@ -30,7 +30,7 @@ use ggen_blockstore::Cid;
 use rusqlite::Connection;
 
 use crate::{
-    database,
+    database::{self, Access, MEMORY},
     identity::{IdentityChain, KnownSignatures, PublisherId, Signed, Timestamp},
     index::{Equivocation, VerifiedHead},
     package::Release,
@@ -149,8 +149,12 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`]: a newer schema, a damaged file, or one that another process keeps locked.
     pub fn open(path: &Path) -> Result<Self, CatalogError> {
-        let connection = schema::open(path)?;
-        Ok(Self::of(connection, path.to_owned()))
+        Self::open_with(path, Access::Write)
+    }
+
+    /// As [`Catalog::open`]; a copy leaves the file as it is.
+    pub(crate) fn open_with(path: &Path, access: Access) -> Result<Self, CatalogError> {
+        Ok(Self::of(schema::open(path, access)?, path.to_owned()))
     }
 
     /// A catalog that is gone with the process.
@@ -158,8 +162,7 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`] if SQLite has no memory for it.
     pub fn in_memory() -> Result<Self, CatalogError> {
-        let path = PathBuf::from(":memory:");
-        Ok(Self::of(schema::open(&path)?, path))
+        Self::open(Path::new(MEMORY))
     }
 
     fn of(connection: Connection, path: PathBuf) -> Self {
@@ -237,7 +240,7 @@ fn note_of_damage(path: &Path) -> PathBuf {
 
 fn note_damage(path: &Path) {
     // In memory there is no next time; where the note cannot be written, the error comes again.
-    if path != Path::new(":memory:") {
+    if path != Path::new(MEMORY) {
         drop(std::fs::write(note_of_damage(path), ""));
     }
 }

@@ -7,7 +7,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::home::{HomeError, write_private};
+use crate::{
+    database::MEMORY,
+    home::{HomeError, write_private},
+};
 
 /// Files by name. Cloning gives another handle of the same.
 #[derive(Clone)]
@@ -15,15 +18,20 @@ pub(super) enum KeyFiles {
     /// In a directory, for its owner only.
     Directory(PathBuf),
     /// In this process, gone with it.
-    Memory(Arc<Mutex<BTreeMap<String, Vec<u8>>>>),
+    Memory(Memory),
+    /// In a directory that is only read, which need not exist. What is written stays in this process.
+    ReadOnly(PathBuf, Memory),
 }
+
+/// Contents by name.
+type Memory = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
 
 impl KeyFiles {
     /// What a file is called in messages.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         match self {
-            Self::Directory(directory) => directory.join(name),
-            Self::Memory(_) => Path::new(":memory:").join(name),
+            Self::Directory(directory) | Self::ReadOnly(directory, _) => directory.join(name),
+            Self::Memory(_) => Path::new(MEMORY).join(name),
         }
     }
 
@@ -31,6 +39,10 @@ impl KeyFiles {
         match self {
             Self::Directory(directory) => read_if_there(&directory.join(name)),
             Self::Memory(files) => Ok(lock(files).get(name).cloned()),
+            Self::ReadOnly(directory, written) => match lock(written).get(name) {
+                Some(contents) => Ok(Some(contents.clone())),
+                None => read_if_there(&directory.join(name)),
+            },
         }
     }
 
@@ -38,7 +50,7 @@ impl KeyFiles {
     pub(super) fn write(&self, name: &str, contents: &[u8]) -> Result<(), HomeError> {
         match self {
             Self::Directory(directory) => write_private(&directory.join(name), contents),
-            Self::Memory(files) => {
+            Self::Memory(files) | Self::ReadOnly(_, files) => {
                 lock(files).insert(name.to_owned(), contents.to_owned());
                 Ok(())
             }
@@ -61,22 +73,26 @@ impl KeyFiles {
                 lock(files).remove(name);
                 Ok(())
             }
+            // Nothing that only reads removes a key.
+            Self::ReadOnly(directory, _) => {
+                let source = io::ErrorKind::ReadOnlyFilesystem.into();
+                Err(HomeError::Io { action: "remove", path: directory.join(name), source })
+            }
         }
     }
 
     /// The names of all files, ordered.
     pub(super) fn names(&self) -> Result<Vec<String>, HomeError> {
         match self {
-            Self::Directory(directory) => {
-                let failed = |source| HomeError::Io { action: "list", path: directory.clone(), source };
-                let mut names = Vec::new();
-                for entry in fs::read_dir(directory).map_err(failed)? {
-                    names.extend(entry.map_err(failed)?.file_name().into_string());
-                }
+            Self::Directory(directory) => list(directory),
+            Self::Memory(files) => Ok(lock(files).keys().cloned().collect()),
+            Self::ReadOnly(directory, written) => {
+                let mut names = if directory.exists() { list(directory)? } else { Vec::new() };
+                names.extend(lock(written).keys().cloned());
                 names.sort();
+                names.dedup();
                 Ok(names)
             }
-            Self::Memory(files) => Ok(lock(files).keys().cloned().collect()),
         }
     }
 }
@@ -86,6 +102,16 @@ impl fmt::Debug for KeyFiles {
         // Never what is in them.
         formatter.debug_tuple("KeyFiles").field(&self.path("")).finish()
     }
+}
+
+fn list(directory: &Path) -> Result<Vec<String>, HomeError> {
+    let failed = |source| HomeError::Io { action: "list", path: directory.to_owned(), source };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        names.extend(entry.map_err(failed)?.file_name().into_string());
+    }
+    names.sort();
+    Ok(names)
 }
 
 fn lock(files: &Mutex<BTreeMap<String, Vec<u8>>>) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {

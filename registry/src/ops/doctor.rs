@@ -62,6 +62,11 @@ impl Operations {
 
     /// Writes a block, reads it back and takes it away again.
     async fn check_store(&self) -> Stage {
+        if let Err(failure) = self.require_writable() {
+            let blocks = count(self.store.stats().blocks, "block");
+            let stage = Stage::fine("store", format!("{blocks}; only reading works: {}", failure.in_one_line()));
+            return Stage { hint: failure.hint, ..stage };
+        }
         let store = self.store.clone();
         let probe = Block::raw(format!("ggen doctor {:?}", clock::now()).into_bytes());
         let tried = failure::blocking(move || {

@@ -151,6 +151,10 @@ impl From<HomeError> for Failure {
                 "take it from them with `chmod go-w {0}`, or choose another home with `--home DIR`",
                 path.display()
             )),
+            HomeError::ReadOnly { .. } => failure.hinted(
+                "allow this user to write to it, or name another home with `--home DIR`; what only reads works as it is: \
+                 `search --local`, `info`, `pin ls`, `verify`, `fetch --offline`",
+            ),
             HomeError::Link { .. } => failure.hinted("remove it: a file of a home is never a link"),
             HomeError::Io { .. } => failure,
         }

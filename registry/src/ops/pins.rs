@@ -5,11 +5,14 @@
 //! `user/ipfs/<cid>/path` for a path. With a name goes what proves it as the
 //! catalog stands now: the release is found by its name offline too.
 
+mod kept;
+
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use ggen_blockstore::{Block, Blockstore, Cid, MAX_PIN_LABEL_BYTES, Pin, PinMode};
 use semver::Version;
 
+pub(crate) use self::kept::KeptPins;
 use super::{Operations, download::Download, failure, fetch::Found, resolve::walk};
 use crate::{
     ErrorKind, Failure, FetchRequest, FetchTo, PinReport, PinRequest, Reporter,
@@ -42,7 +45,8 @@ impl Operations {
         let reason = found.yank.as_ref().and_then(|yank| yank.reason.clone());
         let report = |pin| PinReport { yanked: found.yank.is_some(), yank_reason: reason.clone(), ..report(pin) };
         let reports = pins.iter().map(report).collect();
-        set(self.store.clone(), pins).await?;
+        let (store, kept) = (self.store.clone(), self.kept_pins.clone());
+        failure::blocking(move || kept.add(&*store, pins).map_err(failure::store)).await?;
         Ok(reports)
     }
 
@@ -68,7 +72,7 @@ impl Operations {
 
     /// Takes the user's pins of a target away. Nothing is looked up: a name means what was pinned by it.
     pub(crate) async fn pin_rm(&self, request: PinRequest) -> Result<Vec<PinReport>, Failure> {
-        let store = self.store.clone();
+        let (store, kept) = (self.store.clone(), self.kept_pins.clone());
         failure::blocking(move || {
             let pins: Vec<Pin> = store.pins().into_iter().filter(is_users).collect();
             // As the list shows it, if it says more than how it was pinned.
@@ -84,10 +88,7 @@ impl Operations {
                 let failure = Failure::new(ErrorKind::NotFound, message);
                 return Err(failure.hinted("`ggen marketplace p2p pin ls` shows what is pinned, and why"));
             }
-            for pin in &chosen {
-                store.unpin(&pin.label, &pin.cid).map_err(failure::store)?;
-            }
-            store.sync().map_err(failure::store)?;
+            kept.remove(&*store, &chosen).map_err(failure::store)?;
             Ok(chosen.into_iter().map(report).collect())
         })
         .await

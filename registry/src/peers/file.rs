@@ -7,15 +7,16 @@ use std::{
 };
 
 use libp2p::PeerId;
-use rusqlite::{
-    Connection, OpenFlags, OptionalExtension as _, Row, Transaction, TransactionBehavior, named_params, params,
-};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, named_params, params};
 
 use super::{
     Listing, MAX_HISTORY, MAX_PACKAGES, PeerBookError, PeerHistory, PeerRecord,
     memory::{Changes, Memory},
 };
-use crate::{database, identity::Timestamp, private};
+use crate::{
+    database::{self, Access},
+    identity::Timestamp,
+};
 
 /// Version of the tables below; stands in `user_version`.
 const SCHEMA: i64 = 1;
@@ -66,9 +67,9 @@ pub(super) struct File {
 
 impl File {
     /// Opens the file, and makes its tables if it has none.
-    pub(super) fn open(path: &Path) -> Result<Self, PeerBookError> {
+    pub(super) fn open(path: &Path, access: Access) -> Result<Self, PeerBookError> {
         let failed = |source| PeerBookError::from_sqlite("open", path, source);
-        let mut connection = private::open_database(path).map_err(failed)?;
+        let mut connection = access.open(path).map_err(failed)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
         let damaged = |reason: String| PeerBookError::Damaged { path: path.to_owned(), reason };
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
@@ -258,7 +259,7 @@ fn read_record(row: &Row<'_>) -> rusqlite::Result<Option<PeerRecord>> {
         agent: row.get(8)?,
         latency: row.get::<_, Option<i64>>(9)?.map(|latency| Duration::from_micros(unsigned(latency))),
         rate: row.get(10)?,
-        listing: of_list.as_deref().and_then(listing),
+        listing: of_list.as_deref().and_then(Listing::named),
         packages: unsigned(row.get(12)?),
         ..PeerRecord::new(peer, Timestamp::from_unix(unsigned(row.get(4)?)))
     }))
@@ -276,24 +277,14 @@ fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
 }
 
-/// Renames a damaged file out of the way, and returns its new name.
-pub(super) fn set_aside(path: &Path) -> Result<PathBuf, PeerBookError> {
-    database::set_aside(path).map_err(|(path, source)| PeerBookError::SetAside { path, source })
-}
-
 /// The lists of allowed and denied peers in a damaged file, as far as they can be read.
 pub(super) fn salvage(path: &Path) -> Vec<(PeerId, Listing)> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let Ok(connection) = Connection::open_with_flags(path, flags) else { return Vec::new() };
+    let Ok(connection) = database::read_only(path) else { return Vec::new() };
     // The order of the rows, not of the index: either may be what is damaged.
     let sql = "SELECT id, listing FROM peers NOT INDEXED WHERE listing IS NOT NULL";
     let Ok(mut statement) = connection.prepare(sql) else { return Vec::new() };
     let row = |row: &Row<'_>| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?));
     let Ok(rows) = statement.query_map([], row) else { return Vec::new() };
-    let listed = rows.map_while(Result::ok).filter_map(|(id, name)| Some((peer_id(&id)?, listing(&name)?)));
+    let listed = rows.map_while(Result::ok).filter_map(|(id, name)| Some((peer_id(&id)?, Listing::named(&name)?)));
     listed.collect()
-}
-
-fn listing(name: &str) -> Option<Listing> {
-    [Listing::Allowed, Listing::Denied].into_iter().find(|list| list.name() == name)
 }

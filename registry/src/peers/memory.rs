@@ -7,7 +7,9 @@ use std::{
 
 use libp2p::{Multiaddr, PeerId};
 
-use super::{Listing, MAX_LISTED, MAX_PEERS, Outcome, PeerBookError, PeerHistory, PeerRecord, record::RETRIEVED};
+use super::{
+    Listing, MAX_LISTED, MAX_PEERS, Outcome, PeerBookError, PeerHistory, PeerRecord, lists::Lists, record::RETRIEVED,
+};
 use crate::identity::Timestamp;
 
 /// Most addresses kept of one peer: the newest, and of those noted together the first.
@@ -138,6 +140,18 @@ impl Memory {
         Ok(())
     }
 
+    /// Puts these peers on these lists, and takes all others off.
+    pub(super) fn set_lists(&mut self, lists: &Lists) {
+        let of_book: Vec<PeerId> =
+            self.peers.values().filter(|peer| peer.listing.is_some()).map(|peer| peer.peer).collect();
+        for peer in of_book.iter().chain(lists.keys()) {
+            // That it is listed does not say when it was seen.
+            let record = self.peers.entry(*peer).or_insert_with(|| PeerRecord::new(*peer, Timestamp::default()));
+            record.listing = lists.get(peer).copied();
+            self.changed.insert(*peer);
+        }
+    }
+
     pub(super) fn forget(&mut self, peer: &PeerId) -> bool {
         let known = self.peers.remove(peer).is_some();
         if known {
@@ -155,7 +169,7 @@ impl Memory {
         }
         self.changed.insert(*peer);
         let record = self.peers.entry(*peer).or_insert_with(|| PeerRecord::new(*peer, now));
-        record.last_seen = record.last_seen.max(now);
+        record.last_seen = now;
         record
     }
 

@@ -82,6 +82,11 @@ impl Listing {
             Self::Denied => "denied",
         }
     }
+
+    /// The list of this name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        [Self::Allowed, Self::Denied].into_iter().find(|list| list.name() == name)
+    }
 }
 
 impl fmt::Display for Listing {
@@ -169,7 +174,8 @@ impl PeerRecord {
     /// See [`PeerBook::standing`](super::PeerBook::standing).
     pub(super) fn standing(&self, now: Timestamp, random: u8) -> Standing {
         let reputation = self.reputation();
-        let rested = self.failed_at.is_none_or(|at| at.plus(PROBE_AFTER) <= now);
+        // A failure of the future was noted by a clock that was fast.
+        let rested = self.failed_at.is_none_or(|at| at > now || at.plus(PROBE_AFTER) <= now);
         let probed = rested && random < PROBE_CHANCE;
         let held_back = reputation < LOW_REPUTATION && self.listing != Some(Listing::Allowed) && !probed;
         Standing { reputation, rate: self.rate, latency: self.latency, held_back }
@@ -221,6 +227,12 @@ mod tests {
         let probes = (0..=u8::MAX).filter(|random| !mallory.standing(rested, *random).held_back).count();
         assert_eq!(probes, usize::from(PROBE_CHANCE));
         assert!(!record(1, 1).standing(failed, u8::MAX).held_back);
+    }
+
+    #[test]
+    fn a_failure_that_a_fast_clock_has_noted_holds_nothing_back_for_longer_than_others_do() {
+        let years_before = Timestamp::from_unix(1000);
+        assert!(!record(1, 2).standing(years_before, 0).held_back);
     }
 
     #[test]

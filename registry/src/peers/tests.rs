@@ -95,6 +95,39 @@ fn a_damaged_book_and_a_foreign_one_are_set_aside() {
 }
 
 #[test]
+fn decisions_outlive_the_book_and_what_it_says_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("peers.db");
+    let [mallory, alice, bob] = [PeerId::random(), PeerId::random(), PeerId::random()];
+    let lists = |book: &PeerBook| (book.listed(Listing::Denied), book.listed(Listing::Allowed));
+    {
+        let book = PeerBook::open(&path).unwrap();
+        book.put_on(&mallory, Listing::Denied, now()).unwrap();
+        book.put_on(&alice, Listing::Allowed, now()).unwrap();
+        book.put_on(&bob, Listing::Allowed, now()).unwrap();
+        book.reset(&bob);
+        book.record(&mallory, failed(Fault::Malformed), now());
+    }
+    let decided = (vec![mallory], vec![alice]);
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection
+        .execute("UPDATE peers SET listing = CASE listing WHEN 'denied' THEN NULL ELSE 'denied' END", [])
+        .unwrap();
+    drop(connection);
+    assert_eq!(lists(&PeerBook::open_with(&path, Access::Copy).unwrap()), decided);
+    assert_eq!(lists(&PeerBook::open(&path).unwrap()), decided);
+    // A book whose copy is damaged counts, and the copy is made again.
+    let copy = dir.path().join("peers.lists");
+    fs::write(&copy, "nonsense").unwrap();
+    let book = PeerBook::open(&path).unwrap();
+    assert_eq!((lists(&book), book.reputation(&mallory)), (decided.clone(), 0.0));
+    drop(book);
+    fs::remove_file(&path).unwrap();
+    let book = PeerBook::open(&path).unwrap();
+    assert_eq!((lists(&book), book.reputation(&mallory)), (decided, 1.0));
+}
+
+#[test]
 fn a_book_of_a_newer_program_is_an_error_and_stays() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("peers.db");
@@ -105,6 +138,14 @@ fn a_book_of_a_newer_program_is_an_error_and_stays() {
     let error = PeerBook::open(&path).unwrap_err();
     assert!(matches!(error, PeerBookError::Newer { found: 9, supported: 1, .. }), "{error}");
     assert!(path.exists() && !dir.path().join("peers.db.damaged-1").exists());
+}
+
+#[test]
+fn a_peer_seen_by_a_fast_clock_is_seen_anew_once_the_clock_is_set() {
+    let (book, bob) = (PeerBook::in_memory().unwrap(), PeerId::random());
+    book.seen(&bob, &[], Timestamp::from_unix(now().as_unix() * 2));
+    book.seen(&bob, &[], now());
+    assert_eq!(book.get(&bob).unwrap().last_seen, now());
 }
 
 #[test]

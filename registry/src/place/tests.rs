@@ -5,8 +5,8 @@ use std::{fs, path::Path, time::Duration};
 use tempfile::TempDir;
 
 use crate::{
-    Config, Failure, InfoRequest, Listing, MirrorRequest, MirrorRule, Mode, PinRequest, Progress, PublishRequest,
-    Registry, SearchRequest, VerifyRequest, identity::Timestamp,
+    Config, Failure, InfoRequest, Listing, MirrorRequest, MirrorRule, Mode, PinReport, PinRequest, Progress,
+    PublishRequest, Registry, SearchRequest, VerifyRequest, identity::Timestamp,
 };
 
 /// Flips of each file.
@@ -72,6 +72,10 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+fn info() -> InfoRequest {
+    InfoRequest { target: "tests/lamp".to_owned(), versions: true, providers: false, timeout: PATIENCE, offline: true }
+}
+
 /// What people do with a home; the failures.
 async fn use_it(registry: &Registry) -> Vec<Failure> {
     let search = SearchRequest {
@@ -82,17 +86,10 @@ async fn use_it(registry: &Registry) -> Vec<Failure> {
         min_reputation: None,
         local: true,
     };
-    let info = InfoRequest {
-        target: "tests/lamp".to_owned(),
-        versions: true,
-        providers: false,
-        timeout: PATIENCE,
-        offline: true,
-    };
     let verify = VerifyRequest { target: None, repair: false, timeout: PATIENCE };
     let outcomes = [
         registry.search(search).await.err(),
-        registry.info(info, silent()).await.err(),
+        registry.info(info(), silent()).await.err(),
         registry.verify(verify, silent()).await.err(),
         registry.mirror_ls().await.err(),
         registry.keys().await.err(),
@@ -103,6 +100,58 @@ async fn use_it(registry: &Registry) -> Vec<Failure> {
 fn names(failure: &Failure, file: &str) -> bool {
     let all = [std::slice::from_ref(&failure.message), &failure.causes, failure.hint.as_slice()].concat().join("\n");
     all.contains(file)
+}
+
+fn users_pins(registry: &Registry) -> Vec<PinReport> {
+    registry.pin_ls().into_iter().filter(|pin| pin.label.starts_with("user")).collect()
+}
+
+/// Flips one bit of a file.
+fn flip(path: &Path, bit: u64) {
+    let mut bytes = fs::read(path).unwrap();
+    let bit = (bit % (bytes.len() as u64 * 8)) as usize;
+    bytes[bit / 8] ^= 1 << (bit % 8);
+    fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_flipped_bit_in_what_a_killed_process_left_costs_nothing_that_this_home_has_decided() {
+    let work = TempDir::new().unwrap();
+    let home = sample(work.path()).await;
+    let registry = open(home.path()).await.unwrap();
+    publish(&registry, work.path(), "lamp", "1.2.0").await;
+    registry
+        .mirror_add(MirrorRequest {
+            rule: MirrorRule { what: "other/*".parse().unwrap(), versions: None, max_bytes: None },
+        })
+        .await
+        .unwrap();
+    let peer = libp2p::identity::Keypair::generate_ed25519().public().to_peer_id();
+    registry.operations().peers.put_on(&peer, Listing::Denied, Timestamp::from_unix(2)).unwrap();
+    registry.operations().peers.flush().unwrap();
+    let left = TempDir::new().unwrap();
+    copy(home.path(), left.path());
+    registry.shutdown().await.unwrap();
+    for file in ["catalog.db-wal", "peers.db-wal", "mirror.db-wal", "catalog.db-shm", "lock", "store/LOCK"] {
+        for number in 0..FLIPS / 2 {
+            let damaged = TempDir::new().unwrap();
+            copy(left.path(), damaged.path());
+            let path = damaged.path().join(file);
+            if fs::metadata(&path).unwrap().len() == 0 {
+                fs::write(&path, "x").unwrap();
+            }
+            flip(&path, number.wrapping_mul(6_364_136_223_846_793_005) >> 17);
+            let what = format!("flip {number} of {file}");
+            let registry = open(damaged.path()).await.unwrap_or_else(|failure| panic!("{what}: {failure:?}"));
+            assert_eq!(use_it(&registry).await, [], "{what}");
+            let info = registry.info(info(), silent()).await.unwrap();
+            assert_eq!(info.version.as_deref(), Some("1.2.0"), "{what}");
+            assert_eq!(registry.mirror_ls().await.unwrap().len(), 2, "{what}");
+            assert_eq!(registry.operations().peers.listed(Listing::Denied).len(), 2, "{what}");
+            publish(&registry, work.path(), "lamp", "1.3.0").await;
+            registry.shutdown().await.unwrap();
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,7 +166,8 @@ async fn one_flipped_bit_in_any_database_is_mended_or_named() {
         (state >> 33) % limit
     };
     let mut mended = 0;
-    for file in ["catalog.db", "peers.db", "mirror.db", "mirror.rules", &import] {
+    let pins = users_pins(&open(home.path()).await.unwrap());
+    for file in ["catalog.db", "peers.db", "peers.lists", "mirror.db", "mirror.rules", "pins.copy", &import] {
         for number in 0..FLIPS {
             let damaged = TempDir::new().unwrap();
             copy(home.path(), damaged.path());
@@ -149,13 +199,12 @@ async fn one_flipped_bit_in_any_database_is_mended_or_named() {
             let rules = registry.mirror_ls().await.unwrap();
             assert_eq!((rules.len(), rules[0].rule.as_str()), (1, "acme/*"), "{what}");
             assert_eq!(registry.operations().catalog.counts().unwrap().published, 2, "{what}");
-            if file != "peers.db" {
-                assert_eq!(registry.operations().peers.listed(Listing::Denied).len(), 1, "{what}");
-            }
+            assert_eq!(registry.operations().peers.listed(Listing::Denied).len(), 1, "{what}");
+            assert_eq!(users_pins(&registry), pins, "{what}");
             publish(&registry, work.path(), "bottle", "1.1.0").await;
             registry.shutdown().await.unwrap();
             mended += 1;
         }
     }
-    assert!(mended > 4 * FLIPS, "{mended}");
+    assert!(mended > 6 * FLIPS, "{mended}");
 }

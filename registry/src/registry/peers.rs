@@ -27,7 +27,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn peer_rule(&self, request: PeerRuleRequest) -> Result<PeerLists, Failure> {
-        self.inner.operations.peer_rule(request).await
+        self.writable()?.peer_rule(request).await
     }
 
     /// A peer's reputation, from 0 to 1; 1 for one of which nothing is known. Looks into memory only.

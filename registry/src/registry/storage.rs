@@ -14,6 +14,9 @@ impl Registry {
     /// # Errors
     /// See [`Failure`]; nothing is removed if a pinned DAG cannot be read.
     pub async fn gc(&self, request: GcRequest) -> Result<GcReport, Failure> {
+        if !request.dry_run {
+            self.writable()?;
+        }
         self.inner.operations.gc(request).await
     }
 
@@ -22,7 +25,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn pin_add(&self, request: PinRequest, reporter: Arc<dyn Reporter>) -> Result<Vec<PinReport>, Failure> {
-        self.inner.operations.pin_add(request, reporter).await
+        self.writable()?.pin_add(request, reporter).await
     }
 
     /// Takes the user's pins of a target away and returns them.
@@ -30,7 +33,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn pin_rm(&self, request: PinRequest) -> Result<Vec<PinReport>, Failure> {
-        self.inner.operations.pin_rm(request).await
+        self.writable()?.pin_rm(request).await
     }
 
     /// Lists all pins.
@@ -44,6 +47,9 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn verify(&self, request: VerifyRequest, reporter: Arc<dyn Reporter>) -> Result<VerifyReport, Failure> {
+        if request.repair {
+            self.writable()?;
+        }
         self.inner.operations.verify(request, reporter).await
     }
 
@@ -52,7 +58,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn mirror_add(&self, request: MirrorRequest) -> Result<Vec<MirrorReport>, Failure> {
-        self.inner.operations.mirror_add(request).await
+        self.writable()?.mirror_add(request).await
     }
 
     /// Drops a mirror rule, and lets go of what no other wants.
@@ -60,7 +66,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn mirror_rm(&self, request: MirrorRequest) -> Result<Vec<MirrorReport>, Failure> {
-        self.inner.operations.mirror_rm(request).await
+        self.writable()?.mirror_rm(request).await
     }
 
     /// Lists the mirror rules, with what each holds.

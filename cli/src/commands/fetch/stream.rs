@@ -19,12 +19,13 @@ use std::{
 };
 
 use ggen_blockstore::Compression;
-use ggen_marketplace::{ErrorKind, Failure};
+use ggen_marketplace::{ErrorKind, Failure, check_writable};
 use rustix::{
     fs::{CWD, Mode, OFlags, fcntl_getfl, fcntl_setfl, mkfifoat},
     io::Errno,
     process::{Pid, test_kill_process},
 };
+use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use crate::{error, home::Home};
@@ -92,8 +93,11 @@ impl Stream {
         let to_open = sink.clone();
         let opened = on_a_thread(move || to_open.open()).await.map_err(refused)?;
         home.create()?;
-        let (pipe, reader, keeper) = Pipe::make(home.path(), compression)
-            .map_err(|cause| error::io("make a pipe in home", home.path(), &cause))?;
+        let made = match check_writable(home.path()) {
+            Ok(()) => Pipe::make(home.path(), compression),
+            Err(_) => Pipe::make_elsewhere(compression),
+        };
+        let (pipe, reader, keeper) = made.map_err(|cause| error::io("make a pipe for home", home.path(), &cause))?;
         let (ended, done) = oneshot::channel();
         // Not a thread of the runtime, which would wait for it when the command is interrupted.
         thread::spawn(move || ended.send(pass_on(reader, opened)));
@@ -117,9 +121,11 @@ impl Stream {
     }
 }
 
-/// A named pipe in a home.
+/// A named pipe in a home, or in a directory of its own.
 struct Pipe {
     path: PathBuf,
+    /// Removed after the pipe in it.
+    _directory: Option<TempDir>,
 }
 
 impl Pipe {
@@ -135,11 +141,19 @@ impl Pipe {
         };
         let path = home.join(format!("{PREFIX}{pid}-{random:016x}.{ending}"));
         mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR)?;
-        let pipe = Self { path };
+        let pipe = Self { path, _directory: None };
         let nonblocking = OFlags::NONBLOCK.bits() as i32;
         let reader = OpenOptions::new().read(true).custom_flags(nonblocking).open(&pipe.path)?;
         let keeper = OpenOptions::new().write(true).open(&pipe.path)?;
         fcntl_setfl(&reader, fcntl_getfl(&reader)? - OFlags::NONBLOCK)?;
+        Ok((pipe, reader, keeper))
+    }
+
+    /// The same in a directory of its own, which goes with it: for a home that cannot be written to.
+    fn make_elsewhere(compression: Compression) -> io::Result<(Self, File, File)> {
+        let directory = tempfile::tempdir()?;
+        let (mut pipe, reader, keeper) = Self::make(directory.path(), compression)?;
+        pipe._directory = Some(directory);
         Ok((pipe, reader, keeper))
     }
 }

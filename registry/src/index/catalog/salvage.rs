@@ -2,9 +2,9 @@
 
 use std::{collections::HashMap, path::Path};
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, params};
 
-use crate::{identity::PublisherId, index::StoredRecords};
+use crate::{database, identity::PublisherId, index::StoredRecords};
 
 /// Publishers that are looked for in a damaged file.
 const MAX_PUBLISHERS: i64 = 65_536;
@@ -26,8 +26,7 @@ impl crate::index::Catalog {
     /// Reads what can be read of the file at `path`; nothing, if it is no catalog. What is missing comes back with the
     /// next exchange with other nodes, and what this home has published from its own blocks.
     pub fn salvage(path: &Path) -> Salvaged {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let Ok(connection) = Connection::open_with_flags(path, flags) else { return Salvaged::default() };
+        let Ok(connection) = database::read_only(path) else { return Salvaged::default() };
         let mut salvaged = Salvaged::default();
         let mut releases = releases(&connection);
         for (id, standing) in publishers(&connection) {

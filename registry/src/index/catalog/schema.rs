@@ -8,10 +8,10 @@ use std::{path::Path, time::Duration};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::{
+    database::Access,
     identity::Signed,
     index::{CatalogError, catalog::words},
     package::Release,
-    private,
 };
 
 /// Version of the tables below; stands in `user_version`.
@@ -123,9 +123,9 @@ const WORDS_AGAIN: &str = "
 ";
 
 /// Opens the database and makes its tables if it has none.
-pub(super) fn open(path: &Path) -> Result<Connection, CatalogError> {
+pub(super) fn open(path: &Path, access: Access) -> Result<Connection, CatalogError> {
     let failed = |source| CatalogError::from_sqlite("open", path, source);
-    let mut connection = private::open_database(path).map_err(failed)?;
+    let mut connection = access.open(path).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     let corrupt = |reason: &str| CatalogError::Corrupt { path: path.to_owned(), reason: reason.to_owned() };
     // Two processes that open a fresh file at once must not both make the tables: look and make in one transaction.

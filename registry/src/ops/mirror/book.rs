@@ -18,12 +18,12 @@ use rusqlite::{Connection, Params, Row, params};
 use self::copy::{Copy, Rules};
 use super::plan::Candidate;
 use crate::{
-    MAX_RULES, MirrorRule, database,
+    MAX_RULES, MirrorRule,
+    database::{self, Access},
     home::HomeError,
     identity::{PublisherId, Timestamp},
     index::Claim,
     package::PackageId,
-    private,
 };
 
 /// Version of the tables; stands in `user_version`.
@@ -111,7 +111,7 @@ impl BookError {
 pub(crate) struct Book {
     connection: Mutex<Connection>,
     path: PathBuf,
-    /// None in memory.
+    /// None for a book in memory.
     copy: Option<Copy>,
 }
 
@@ -121,10 +121,11 @@ impl Book {
     ///
     /// # Errors
     /// A damaged book without a sound copy of its rules; one of a newer program; what the system refuses.
-    pub(crate) fn open(path: &Path) -> Result<Self, BookError> {
+    pub(crate) fn open(path: &Path, access: Access) -> Result<Self, BookError> {
         let copy = Copy::beside(path);
         let kept = copy.as_ref().and_then(Copy::read);
-        match (Self::open_sound(path), kept) {
+        let copy = copy.filter(|_| access == Access::Write);
+        match (Self::open_sound(path, access), kept) {
             (Ok(book), kept) => {
                 let book = Self { copy, ..book };
                 book.compare(kept)?;
@@ -132,12 +133,12 @@ impl Book {
             }
             (Err(error @ BookError::Damaged { .. }), Some(kept)) => {
                 let io = |(path, source)| BookError::SetAside { path, source };
-                let aside = database::set_aside(path).map_err(io)?;
+                let aside = access.set_aside(path).map_err(io)?;
                 tracing::warn!(
                     target: DAMAGE, %error, aside = %aside.display(), rules = kept.rules.len(),
                     "the mirror's database is made again with its rules; what it holds is found by its pins"
                 );
-                let book = Self { copy, ..Self::open_sound(path)? };
+                let book = Self { copy, ..Self::open_sound(access.made_again_at(path), Access::Write)? };
                 book.take_over(&kept)?;
                 Ok(book)
             }
@@ -146,9 +147,9 @@ impl Book {
     }
 
     /// Opens a book that can be read, without a copy.
-    fn open_sound(path: &Path) -> Result<Self, BookError> {
+    fn open_sound(path: &Path, access: Access) -> Result<Self, BookError> {
         let failed = |source| BookError::from_sqlite("open", path, source);
-        let connection = private::open_database(path).map_err(failed)?;
+        let connection = access.open(path).map_err(failed)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
         match version {
@@ -479,14 +480,14 @@ mod tests {
         let rule = MirrorRule { what: "acme/*".parse().unwrap(), versions: Some(3), max_bytes: Some(u64::MAX) };
         let (kept, gone) = (candidate("acme/http", "1.0.0", 10), candidate("acme/http", "1.1.0", 20));
         {
-            let book = Book::open(&path).unwrap();
+            let book = Book::open(&path, Access::Write).unwrap();
             book.set_rule(&rule).unwrap();
             book.set_rule(&MirrorRule { versions: Some(4), ..rule.clone() }).unwrap();
             book.set_rule(&rule).unwrap();
             book.offer(&kept.publisher, &kept.package, &[kept.clone(), gone.clone()]).unwrap();
             book.set_held(&kept, true).unwrap();
         }
-        let book = Book::open(&path).unwrap();
+        let book = Book::open(&path, Access::Write).unwrap();
         assert_eq!(book.rules().unwrap(), [rule]);
         assert_eq!(book.releases().unwrap().len(), 2);
         assert_eq!(book.releases_of(&kept.publisher, &kept.package).unwrap().len(), 2);
@@ -511,7 +512,7 @@ mod tests {
         let rule = MirrorRule { what: "acme/*".parse().unwrap(), versions: Some(3), max_bytes: None };
         let publisher = candidate("acme/http", "1.0.0", 10).publisher;
         {
-            let book = Book::open(&path).unwrap();
+            let book = Book::open(&path, Access::Write).unwrap();
             book.set_rule(&rule).unwrap();
             book.set_rule(&MirrorRule { what: "all".parse().unwrap(), ..rule.clone() }).unwrap();
             book.set_meaning("acme/*", &publisher).unwrap();
@@ -519,19 +520,19 @@ mod tests {
         }
         // A bit that no check of the structure sees: another rule.
         Connection::open(&path).unwrap().execute_batch("UPDATE rules SET what = 'abme/*'").unwrap();
-        assert_eq!(Book::open(&path).unwrap().rules().unwrap(), std::slice::from_ref(&rule));
+        assert_eq!(Book::open(&path, Access::Write).unwrap().rules().unwrap(), std::slice::from_ref(&rule));
         for damage in [vec![7; 5000], Vec::from(*b"SQLite format 3")] {
             std::fs::write(&path, damage).unwrap();
-            let book = Book::open(&path).unwrap();
+            let book = Book::open(&path, Access::Write).unwrap();
             assert_eq!(book.rules().unwrap(), std::slice::from_ref(&rule));
             assert_eq!(book.meanings().unwrap(), BTreeMap::from([("acme/*".to_owned(), publisher)]));
         }
         assert!(dir.path().join("mirror.db.damaged-2").exists());
         std::fs::write(dir.path().join("mirror.rules"), "nothing").unwrap();
-        assert_eq!(Book::open(&path).unwrap().rules().unwrap().len(), 1, "the copy is written again");
+        assert_eq!(Book::open(&path, Access::Write).unwrap().rules().unwrap().len(), 1, "the copy is written again");
         std::fs::write(dir.path().join("mirror.rules"), "nothing").unwrap();
         std::fs::write(&path, vec![7; 5000]).unwrap();
-        assert!(matches!(Book::open(&path), Err(BookError::Damaged { .. })));
+        assert!(matches!(Book::open(&path, Access::Write), Err(BookError::Damaged { .. })));
     }
 
     #[test]
@@ -540,7 +541,7 @@ mod tests {
         let path = dir.path().join("mirror.db");
         let script = format!("{TABLES} INSERT INTO rules (what) VALUES ('acme/*'); PRAGMA user_version = 1;");
         Connection::open(&path).unwrap().execute_batch(&script).unwrap();
-        let book = Book::open(&path).unwrap();
+        let book = Book::open(&path, Access::Write).unwrap();
         assert_eq!((book.rules().unwrap().len(), book.meanings().unwrap().len()), (1, 0));
     }
 
@@ -548,8 +549,8 @@ mod tests {
     fn a_book_of_a_later_version_is_refused_and_not_touched() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mirror.db");
-        drop(Book::open(&path).unwrap());
+        drop(Book::open(&path, Access::Write).unwrap());
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
-        assert!(matches!(Book::open(&path), Err(BookError::Newer { found: 9, .. })));
+        assert!(matches!(Book::open(&path, Access::Write), Err(BookError::Newer { found: 9, .. })));
     }
 }

@@ -1,0 +1,124 @@
+//! The user's pins beside the store. A pin is one record in the log of the store, and nothing else tells of those of the
+//! user: where the record is lost, the pin is set again from here.
+//!
+//! *Invariant*: a pin stands here only while the store has it durably. It is written after it was set, and removed before it
+//! is taken away, so no crash brings one back, or one without its blocks.
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
+
+use ggen_blockstore::{Blockstore, DAMAGE, Pin, PinMode, parse_cid};
+
+use super::is_users;
+use crate::{
+    Failure, checked_file,
+    database::Access,
+    ops::{Operations, failure},
+};
+
+/// Longest file read, in bytes: some hundred thousand pins.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct KeptPins {
+    /// None in memory.
+    path: Option<PathBuf>,
+    is_read_only: bool,
+    /// One change at a time, of the store and of what is kept.
+    turn: Mutex<()>,
+}
+
+impl KeptPins {
+    /// In the file at `path`.
+    pub(crate) fn at(path: PathBuf, access: Access) -> Self {
+        Self { path: Some(path), is_read_only: access == Access::Copy, turn: Mutex::default() }
+    }
+
+    fn read(&self) -> Option<BTreeSet<Pin>> {
+        let pins: Vec<(String, String, bool)> = checked_file::read(self.path.as_ref()?, MAX_BYTES)?;
+        let pin = |(label, cid, is_recursive): (String, String, bool)| {
+            let mode = if is_recursive { PinMode::Recursive } else { PinMode::Direct };
+            Some(Pin { label, cid: parse_cid(&cid).ok()?, mode })
+        };
+        pins.into_iter().map(pin).collect()
+    }
+
+    /// That it fails is no failure of the change: the store has the pins.
+    fn write(&self, pins: &BTreeSet<Pin>) {
+        let Some(path) = self.path.as_ref().filter(|_| !self.is_read_only) else { return };
+        let pins: Vec<_> =
+            pins.iter().map(|pin| (&pin.label, pin.cid.to_string(), pin.mode == PinMode::Recursive)).collect();
+        if let Err(error) = checked_file::write(path, &pins) {
+            tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "your pins are not kept beside the store");
+        }
+    }
+
+    /// Sets pins, durably.
+    pub(super) fn add(&self, store: &dyn Blockstore, pins: Vec<Pin>) -> ggen_blockstore::Result<()> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        pins.into_iter().try_for_each(|pin| store.pin(pin))?;
+        store.sync()?;
+        self.write(&users(store));
+        Ok(())
+    }
+
+    /// Takes pins away, durably.
+    pub(super) fn remove(&self, store: &dyn Blockstore, pins: &[&Pin]) -> ggen_blockstore::Result<()> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = users(store);
+        left.retain(|pin| !pins.contains(&pin));
+        self.write(&left);
+        pins.iter().try_for_each(|pin| store.unpin(&pin.label, &pin.cid).map(drop))?;
+        store.sync()
+    }
+
+    /// Brings the two in line when the store was opened. Where it has lost records, returns the pins that were set again;
+    /// `None` if nothing tells which there were.
+    fn compare(&self, store: &dyn Blockstore, lost_records: bool) -> ggen_blockstore::Result<Option<Vec<Pin>>> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let (there, kept) = (users(store), self.read());
+        let is_known = kept.is_some() || !lost_records || self.path.is_none();
+        let lost: Vec<Pin> = match (&kept, lost_records) {
+            (Some(kept), true) => kept.difference(&there).cloned().collect(),
+            _ => Vec::new(),
+        };
+        if !lost.is_empty() {
+            lost.iter().try_for_each(|pin| store.pin(pin.clone()))?;
+            store.sync()?;
+        }
+        let there = users(store);
+        if kept.as_ref() != Some(&there) {
+            self.write(&there);
+        }
+        Ok(is_known.then_some(lost))
+    }
+}
+
+fn users(store: &dyn Blockstore) -> BTreeSet<Pin> {
+    store.pins().into_iter().filter(is_users).collect()
+}
+
+impl Operations {
+    /// Sets the user's pins again that were lost with records of the store, or says that some may be lost.
+    pub(crate) async fn compare_kept_pins(&self, lost_records: bool) -> Result<(), Failure> {
+        let (store, kept) = (self.store.clone(), self.kept_pins.clone());
+        let compared = failure::blocking(move || kept.compare(&*store, lost_records).map_err(failure::store)).await?;
+        let Some(lost) = compared else {
+            tracing::warn!(
+                target: DAMAGE,
+                "pins that you have set may be lost with records of the store, and nothing tells which: compare \
+                 `ggen marketplace p2p pin ls` with what you had pinned, and pin again what is missing with `ggen marketplace \
+                 p2p pin add TARGET`"
+            );
+            return Ok(());
+        };
+        for pin in lost {
+            tracing::warn!(target: DAMAGE, label = pin.label, cid = %pin.cid, "a lost pin is set again");
+        }
+        Ok(())
+    }
+}
