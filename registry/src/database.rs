@@ -14,12 +14,10 @@ use ggen_blockstore::DAMAGE;
 use rusqlite::{Connection, ErrorCode, OpenFlags, backup::Backup};
 
 use crate::private;
+pub(crate) use crate::private::MEMORY;
 
 /// A file of up to this many bytes is checked whenever it is opened: that takes no time that anyone would notice.
 const SMALL_BYTES: u64 = 8 << 20;
-
-/// What SQLite keeps in memory.
-pub(crate) const MEMORY: &str = ":memory:";
 
 /// How the databases of a home are opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

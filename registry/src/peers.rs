@@ -120,7 +120,7 @@ impl PeerBook {
     }
 
     fn start(mut memory: Memory, file: File, copy: lists::Copy) -> Result<Self, PeerBookError> {
-        let here = lists::of(&memory);
+        let here = memory.lists();
         match copy.read() {
             Some(kept) if kept == here => {}
             Some(kept) => {
@@ -273,9 +273,9 @@ impl Shared {
     /// Changes the lists, and their copy.
     fn decide<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
         let copy = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = lists::of(&self.memory());
+        let before = self.memory().lists();
         let outcome = self.change(change);
-        let after = lists::of(&self.memory());
+        let after = self.memory().lists();
         if before != after {
             copy.write(&after);
         }

@@ -9,14 +9,14 @@ use std::{
 
 use rusqlite::Connection;
 
-use crate::database::MEMORY;
-
 /// Mode of a file.
 const FILE: u32 = 0o600;
 /// Mode of a directory.
 const DIRECTORY: u32 = 0o700;
 /// The bits of everybody else.
 const OTHERS: u32 = 0o077;
+/// What SQLite keeps in memory.
+pub(crate) const MEMORY: &str = ":memory:";
 
 /// Makes a directory, and its parents, unless it is there.
 pub(crate) fn make_directory(path: &Path) -> io::Result<()> {

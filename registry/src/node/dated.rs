@@ -11,12 +11,10 @@ use std::{
 
 use futures::future;
 use libp2p::{
-    Multiaddr,
-    core::transport::{DialOpts, ListenerId, TransportError, TransportEvent},
+    Multiaddr, Transport,
+    core::transport::{Boxed, DialOpts, ListenerId, TransportError, TransportEvent},
 };
 use rustls::{pki_types::UnixTime, time_provider::TimeProvider};
-
-use super::transport::Transport;
 
 /// Where the time comes from.
 pub(crate) type Clock = fn() -> SystemTime;
@@ -43,22 +41,22 @@ impl TimeProvider for Since1970 {
 }
 
 /// A transport that makes no connection before 1970.
-pub(super) struct Dated {
-    inner: Transport,
+pub(super) struct Dated<O> {
+    inner: Boxed<O>,
     clock: Since1970,
 }
 
-impl Dated {
-    pub(super) fn new(inner: Transport, clock: Clock) -> Self {
+impl<O> Dated<O> {
+    pub(super) fn new(inner: Boxed<O>, clock: Clock) -> Self {
         Self { inner, clock: Since1970(clock) }
     }
 }
 
-impl libp2p::Transport for Dated {
-    type Output = <Transport as libp2p::Transport>::Output;
+impl<O: Send + 'static> Transport for Dated<O> {
+    type Output = O;
     type Error = io::Error;
-    type ListenerUpgrade = <Transport as libp2p::Transport>::ListenerUpgrade;
-    type Dial = <Transport as libp2p::Transport>::Dial;
+    type ListenerUpgrade = <Boxed<O> as Transport>::ListenerUpgrade;
+    type Dial = <Boxed<O> as Transport>::Dial;
 
     fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<io::Error>> {
         self.inner.listen_on(id, address)
@@ -89,26 +87,25 @@ impl libp2p::Transport for Dated {
 mod tests {
     use futures::future::poll_fn;
     use libp2p::{
-        Transport as _,
-        core::{Endpoint, transport::PortUse},
+        PeerId,
+        core::{Endpoint, muxing::StreamMuxerBox, transport::PortUse},
         identity::Keypair,
     };
 
     use super::*;
     use crate::node::transport;
 
+    type Node = Dated<(PeerId, StreamMuxerBox)>;
+
     fn before_1970() -> SystemTime {
         SystemTime::UNIX_EPOCH - Duration::from_secs(1)
     }
 
-    async fn next(transport: &mut Dated) -> TransportEvent<<Dated as libp2p::Transport>::ListenerUpgrade, io::Error> {
+    async fn next(transport: &mut Node) -> TransportEvent<<Node as Transport>::ListenerUpgrade, io::Error> {
         poll_fn(|context| Pin::new(&mut *transport).poll(context)).await
     }
 
-    fn dial(
-        transport: &mut Dated,
-        address: &Multiaddr,
-    ) -> Result<<Dated as libp2p::Transport>::Dial, TransportError<io::Error>> {
+    fn dial(transport: &mut Node, address: &Multiaddr) -> Result<<Node as Transport>::Dial, TransportError<io::Error>> {
         transport.dial(address.clone(), DialOpts { role: Endpoint::Dialer, port_use: PortUse::New })
     }
 

@@ -6,16 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use libp2p::PeerId;
-
-use super::{Listing, MAX_LISTED, memory::Memory};
+use super::{Listing, MAX_LISTED, memory::Lists};
 use crate::{checked_file, database::Access};
 
 /// Longest copy read, in bytes: more than two full lists take.
 const MAX_BYTES: u64 = 256 * MAX_LISTED as u64;
-
-/// Who is on which list.
-pub(super) type Lists = BTreeMap<PeerId, Listing>;
 
 /// Where the copy is; nowhere for a book in memory.
 #[derive(Debug)]
@@ -50,9 +45,4 @@ impl Copy {
             tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "the copy of the lists of peers is not kept");
         }
     }
-}
-
-/// Who is on which list in the book.
-pub(super) fn of(memory: &Memory) -> Lists {
-    memory.all().filter_map(|record| Some((record.peer, record.listing?))).collect()
 }

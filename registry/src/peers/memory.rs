@@ -1,15 +1,13 @@
 //! The book as it is in memory, and what of it is not written yet. No I/O and no clock.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
 use libp2p::{Multiaddr, PeerId};
 
-use super::{
-    Listing, MAX_LISTED, MAX_PEERS, Outcome, PeerBookError, PeerHistory, PeerRecord, lists::Lists, record::RETRIEVED,
-};
+use super::{Listing, MAX_LISTED, MAX_PEERS, Outcome, PeerBookError, PeerHistory, PeerRecord, record::RETRIEVED};
 use crate::identity::Timestamp;
 
 /// Most addresses kept of one peer: the newest, and of those noted together the first.
@@ -24,6 +22,9 @@ const MAX_PACKAGE_BYTES: usize = 256;
 const MAX_WAITING: usize = 8192;
 /// What a new measurement weighs against the former ones.
 const NEW_RATE: f64 = 0.3;
+
+/// Who is on which list.
+pub(super) type Lists = BTreeMap<PeerId, Listing>;
 
 /// See the module's words.
 #[derive(Debug, Default)]
@@ -138,6 +139,11 @@ impl Memory {
         record.last_seen = last_seen.unwrap_or_default();
         self.note(peer, listing.name(), None, 0, now);
         Ok(())
+    }
+
+    /// Who is on which list.
+    pub(super) fn lists(&self) -> Lists {
+        self.peers.values().filter_map(|record| Some((record.peer, record.listing?))).collect()
     }
 
     /// Puts these peers on these lists, and takes all others off.
