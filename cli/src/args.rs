@@ -66,7 +66,7 @@ pub(crate) enum P2p {
     Start(start::Args),
     /// Stop the running node
     Stop(stop::Args),
-    /// Show how the running node is: addresses, peers, packages, store, traffic
+    /// Show node status: addresses, peers, packages, store, traffic
     Status(status::Args),
     /// Publish a package
     Publish(publish::Args),
@@ -76,14 +76,14 @@ pub(crate) enum P2p {
     Search(search::Args),
     /// Show the releases, publisher and providers of a package
     Info(info::Args),
-    /// Mark a version of yours as not to be chosen any more, or take that back
+    /// Yank a version of your package, or undo a yank
     Yank(yank::Args),
-    /// Show the keys that sign
+    /// List signing keys, and show the recovery key
     #[command(subcommand, arg_required_else_help = true, after_help = "Example:\n  ggen marketplace p2p key list")]
     Key(key::Command),
     /// List the peers that are connected or known
     PeerList(peer_list::Args),
-    /// Show what is known of a peer, and (--full) what it did
+    /// Show what is known of a peer, with --full its history
     PeerInfo(peer_info::Args),
     /// Allow or deny a peer, or forget it
     #[command(
@@ -92,22 +92,22 @@ pub(crate) enum P2p {
         after_help = "Example:\n  ggen marketplace p2p peer deny 12D3KooWGC6TvWhfapngX6wvJHMYvKpDMXPb3ZnCZ6dMoaMtimQ5"
     )]
     Peer(peer::Command),
-    /// Connect the running node to others, by their addresses
+    /// Connect the running node to other nodes by address
     Bootstrap(bootstrap::Args),
     /// Find out why something does not work
     Doctor(doctor::Args),
-    /// Hash blocks again, and fetch damaged ones again
+    /// Check stored blocks, and repair them
     Verify(verify::Args),
-    /// Keep packages and other content in the store, or let go of them
+    /// Pin packages and other content, so that `gc` keeps them
     #[command(
         subcommand,
         arg_required_else_help = true,
         after_help = "Example:\n  ggen marketplace p2p pin add acme/http@^1.2"
     )]
     Pin(pin::Command),
-    /// Remove from the store what nothing keeps
+    /// Delete unpinned blocks
     Gc(gc::Args),
-    /// Keep packages of others available, as their publishers release them
+    /// Mirror packages of other publishers as they are released
     #[command(
         subcommand,
         arg_required_else_help = true,

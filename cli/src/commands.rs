@@ -128,12 +128,23 @@ fn yanked(version: &str, reason: Option<&str>) -> String {
     }
 }
 
+/// Parses a whole number from `least` to `most`.
+fn count(least: u32, most: u32) -> impl Fn(&str) -> Result<u32, String> + Clone + Send + Sync {
+    move |text| {
+        let number: u64 = text.parse().map_err(|_| "it is not a whole number".to_owned())?;
+        match u32::try_from(number) {
+            Ok(number) if (least..=most).contains(&number) => Ok(number),
+            _ => Err(format!("it is not from {least} to {most}")),
+        }
+    }
+}
+
 /// Parses seconds for `--timeout`.
 fn seconds(text: &str) -> Result<Duration, String> {
     let number: u64 = text.parse().map_err(|_| "it is not a whole number of seconds".to_owned())?;
     if TIMEOUT_SECONDS.contains(&number) {
         Ok(Duration::from_secs(number))
     } else {
-        Err(format!("it is not within {} to {}", TIMEOUT_SECONDS.start(), TIMEOUT_SECONDS.end()))
+        Err(format!("it is not from {} to {}", TIMEOUT_SECONDS.start(), TIMEOUT_SECONDS.end()))
     }
 }

@@ -112,7 +112,7 @@ fn assemble(values: impl Iterator<Item = Assignment>) -> Result<Resolved, Failur
         keys::check(&assignment)?;
         match entries.iter_mut().find(|entry| entry.key == assignment.key) {
             Some(entry) => *entry = assignment,
-            None => return Err(error::usage(format!("unknown key `{}`", assignment.key))),
+            None => return Err(keys::unknown(&entries, &assignment.key, "")),
         }
     }
     let config = keys::assemble(&entries)?;

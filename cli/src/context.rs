@@ -1,4 +1,4 @@
-//! What commands share: the terminal, the home, the configuration, and the way to whoever does the work.
+//! What commands share: the terminal, the home, the configuration, and the way to the process that does the work.
 
 use std::{
     future::Future,
@@ -42,10 +42,13 @@ impl Context {
         Ok(Self { ui, home: Home::resolve(global.home.as_deref())?, global })
     }
 
-    /// The configuration file: the one the user named, which must exist, or the home's, which need not.
+    /// The configuration file: the home's, which need not exist, or another one that the user named, which must.
     pub(crate) fn config_file(&self) -> Result<ConfigFile, Failure> {
         match &self.global.config {
-            Some(path) => Ok(ConfigFile { path: absolute(path)?, required: true }),
+            Some(path) => {
+                let path = absolute(path)?;
+                Ok(ConfigFile { required: path != self.home.config_file(), path })
+            }
             None => Ok(ConfigFile { path: self.home.config_file(), required: false }),
         }
     }
@@ -79,7 +82,7 @@ impl Context {
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => patience,
                 // What a node of another user has left behind.
                 Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied && !self.is_served() => return Ok(None),
-                Err(cause) => return Err(error::io("reach the daemon of home", self.home.path(), &cause)),
+                Err(cause) => return Err(unreachable(&self.home, &cause)),
             };
             let Some(holder) = Holder::of(&self.home)? else { return Ok(None) };
             // One that is stopped does not come up either.
@@ -139,7 +142,15 @@ impl Context {
             };
             let stays = backend.stays();
             let say = |line: &str| bar.aside(|| self.ui.note(line));
-            Ok((backend.perform(call, caller, bar.clone(), interrupt.clone(), say).await?, stays))
+            let outcome = backend.perform(call, caller, bar.clone(), interrupt.clone(), say).await;
+            let outcome = outcome.map_err(|failure: Failure| match &failure.hint {
+                Some(hint) if !stays => {
+                    let hint = error::start_instead_of_bootstrap(hint);
+                    failure.hinted(hint)
+                }
+                _ => failure,
+            });
+            Ok((outcome?, stays))
         };
         bar.during(work).await
     }
@@ -163,6 +174,17 @@ impl Context {
             Ok(Backend::Local(registry))
         })
         .await
+    }
+}
+
+/// The failure of a home whose daemon cannot be connected to.
+fn unreachable(home: &Home, cause: &io::Error) -> Failure {
+    let failure = error::io("reach the daemon of home", home.path(), cause);
+    match cause.kind() {
+        io::ErrorKind::PermissionDenied => {
+            failure.hinted("it belongs to another user: name a home of your own with `--home DIR`")
+        }
+        _ => failure,
     }
 }
 

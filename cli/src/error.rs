@@ -33,6 +33,14 @@ pub(crate) fn no_node(home: &Path) -> Failure {
         .hinted("start one with `ggen marketplace p2p start --daemon`")
 }
 
+/// Without a running node there is none to connect: a hint at `bootstrap` becomes one at a start that does it.
+pub(crate) fn start_instead_of_bootstrap(hint: &str) -> String {
+    hint.replace(
+        "`ggen marketplace p2p bootstrap ADDRESS`",
+        "`ggen marketplace p2p start --daemon --bootstrap ADDRESS`",
+    )
+}
+
 /// The failure of a command that a signal ended.
 pub(crate) fn interrupted() -> Failure {
     Failure::new(ErrorKind::Interrupted, "interrupted")

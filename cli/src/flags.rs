@@ -15,13 +15,13 @@ pub(crate) struct GlobalArgs {
     /// Configuration file [default: <home>/p2p-config.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// How to answer: in words for people, or as exactly one JSON document
+    /// Output format
     #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,
-    /// Print the answer and errors, nothing else
+    /// Print only results, warnings and errors
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// Log to stderr what happens (RUST_LOG selects in detail)
+    /// Log to stderr (RUST_LOG selects what)
     #[arg(long, global = true)]
     pub(crate) verbose: bool,
 }

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ggen_marketplace::{Failure, check_home, check_writable};
+use ggen_marketplace::{ErrorKind, Failure, check_home, check_writable};
 
 pub(crate) use lock::{DaemonLock, Holder};
 pub(crate) use queue::when_free;
@@ -20,6 +20,8 @@ use crate::error;
 const VARIABLE: &str = "GGEN_HOME";
 /// Name of the default home in the user's own.
 const DEFAULT_NAME: &str = ".ggen";
+/// What to do about a home that cannot be one.
+const OTHER_HOME: &str = "name a directory that you can write to with `--home DIR`";
 /// Only the owner enters.
 const DIRECTORY_MODE: u32 = 0o700;
 
@@ -48,15 +50,29 @@ impl Home {
                 })?,
         };
         let path = std::path::absolute(&path).map_err(|cause| error::io("use home", &path, &cause))?;
-        if path.exists() && !path.is_dir() {
-            return Err(error::usage(format!("home `{}` is not a directory", path.display())));
+        let existing = path.ancestors().find(|ancestor| ancestor.exists());
+        if let Some(file) = existing.filter(|existing| !existing.is_dir()) {
+            let message = match file == path {
+                true => format!("home `{}` is not a directory", path.display()),
+                false => format!("home `{}` cannot be made: `{}` is not a directory", path.display(), file.display()),
+            };
+            return Err(error::usage(message).hinted(OTHER_HOME));
         }
         Ok(Self { path })
     }
 
     /// Creates the directory, for its owner only, unless it exists; one that others can write to is refused.
     pub(crate) fn create(&self) -> Result<(), Failure> {
-        let refuse = |cause: &io::Error| error::io("create home", &self.path, cause);
+        let refuse = |cause: &io::Error| {
+            let failure = error::io("create home", &self.path, cause);
+            match cause.kind() {
+                // Another place has to be named; a full disk, for one, is mended where it is.
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied => {
+                    Failure { kind: ErrorKind::Usage, ..failure }.hinted(OTHER_HOME)
+                }
+                _ => failure,
+            }
+        };
         if let Some(parent) = self.path.parent() {
             fs::create_dir_all(parent).map_err(|cause| refuse(&cause))?;
         }
@@ -122,8 +138,9 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         fs::write(place.path().join("file"), b"").unwrap();
         let path = place.path().join("file/home");
-        let failure = Home::resolve(Some(&path)).unwrap().create().unwrap_err();
-        assert_eq!(failure.message, format!("cannot create home `{}`", path.display()));
+        let failure = Home::resolve(Some(&path)).unwrap_err();
+        assert_eq!(failure.kind, ErrorKind::Usage);
+        assert!(failure.message.starts_with(&format!("home `{}` cannot be made", path.display())), "{failure}");
     }
 
     #[test]

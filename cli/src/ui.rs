@@ -29,7 +29,7 @@ use crate::{
     flags::{Format, GlobalArgs},
 };
 
-/// How to talk to whoever started the process.
+/// How to talk to the user who started the process.
 #[derive(Clone, Debug)]
 pub(crate) struct Ui {
     format: Format,
@@ -41,11 +41,11 @@ pub(crate) struct Ui {
 }
 
 impl Ui {
-    /// Looks at the flags, at the terminal and at `NO_COLOR`.
+    /// Looks at the flags, at the terminal, at `NO_COLOR` and at `TERM`.
     pub(crate) fn new(args: &GlobalArgs) -> Self {
         let terminal = io::stderr().is_terminal();
         // A log and a bar on the same terminal would tear each other apart.
-        let bars = terminal && !args.quiet && !args.verbose;
+        let bars = terminal && is_capable() && !args.quiet && !args.verbose;
         Self {
             format: args.format,
             quiet: args.quiet,
@@ -128,9 +128,14 @@ impl Ui {
     }
 }
 
-/// Whether the user lets us colour at all.
+/// Whether the user lets us colour at all, and the terminal, if stdout or stderr is one, takes colours.
 pub(crate) fn color_wanted() -> bool {
-    env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && is_capable()
+}
+
+/// Whether the terminal, if there is one, does what escape sequences say.
+fn is_capable() -> bool {
+    env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// The failure as people read it: what failed, why, what to do.

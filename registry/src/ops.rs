@@ -20,6 +20,7 @@ mod peers;
 mod pins;
 mod policy;
 mod publish;
+mod publisher_id;
 mod remembered;
 mod resolve;
 mod room;

@@ -8,6 +8,7 @@ mod gpack;
 mod manifest;
 mod metadata;
 mod name;
+mod near;
 mod release;
 mod requirement;
 mod secret;
@@ -22,8 +23,8 @@ pub use manifest::{
 pub(crate) use manifest::{manifest_chunks, manifest_entries, most_manifest_bytes};
 pub use metadata::{Dependency, MAX_DEPENDENCIES, Metadata};
 pub use name::{MAX_NAME_CHARS, PackageId};
+pub(crate) use near::nearest_package;
 pub use release::{MAX_INLINE_EXECUTABLES_BYTES, MAX_VERSION_CHARS, Release};
 pub use requirement::Requirement;
 pub(crate) use secret::secret_in;
 pub use target::Target;
-pub(crate) use target::looks_like_cid;

@@ -125,6 +125,6 @@ async fn what_nobody_has_is_said_to_be_missing() {
     let cid = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi";
     let missing = bob.try_fetch(cid, to(), Duration::from_secs(2)).await.unwrap_err();
     assert_eq!(missing.kind, ErrorKind::TimedOut, "{missing:?}");
-    assert!(missing.causes.iter().any(|cause| cause.contains("1 peer was asked")), "{missing:?}");
+    assert!(missing.causes.iter().any(|cause| cause.contains("1 peer asked")), "{missing:?}");
     assert!(!work.path().join("out").exists());
 }

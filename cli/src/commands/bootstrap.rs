@@ -17,10 +17,10 @@ const MARGIN: Duration = Duration::from_secs(10);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ggen marketplace p2p bootstrap /dnsaddr/bootstrap.libp2p.io --timeout 60")]
 pub(crate) struct Args {
-    /// Addresses of nodes, with /p2p/<peer id> or as /dnsaddr/...
+    /// Addresses of nodes, with /p2p/<peer id> or as /dnsaddr/<name>
     #[arg(required = true)]
     nodes: Vec<String>,
-    /// Seconds after which to give up
+    /// Give up after SECS
     #[arg(long, value_name = "SECS", default_value = "30", value_parser = seconds)]
     timeout: Duration,
 }
@@ -34,12 +34,12 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let bar = context.ui.bar();
     let report: BootstrapReport = bar.during(within(args.timeout + MARGIN, daemon.call(&call, &*bar))).await?;
     if report.connected.is_empty() {
-        return Err(nobody(&report));
+        return Err(unreachable(&report));
     }
     context.ui.answer(&report, render)
 }
 
-fn nobody(report: &BootstrapReport) -> Failure {
+fn unreachable(report: &BootstrapReport) -> Failure {
     let causes = report.failed.iter().map(|failed| format!("`{}`: {}", failed.address, failed.reason)).collect();
     let failure = Failure::new(ErrorKind::Failed, "none of the nodes could be reached");
     Failure { causes, ..failure }.hinted("check that the addresses end with `/p2p/<peer id>` and that the nodes run")

@@ -17,12 +17,13 @@ pub(crate) enum Command {
     /// Set a value in the configuration file
     #[command(
         after_help = "Example:\n  ggen marketplace p2p config set namespace acme\n  ggen marketplace p2p config set \
-                      limits.connections 512"
+                      limits.connections 512\n  ggen marketplace p2p config set bootstrap_nodes \
+                      /dnsaddr/bootstrap.libp2p.io"
     )]
     Set {
         /// Key, as `config show` prints it
         key: String,
-        /// Value, as in TOML; a string needs no quotes
+        /// Value, as in TOML; a string needs no quotes, and a list no brackets: `a,b`
         value: String,
     },
     /// Remove a value from the configuration file, so that the default holds
@@ -54,7 +55,9 @@ fn change(context: &Context, key: &str, value: Option<&str>) -> Result<(), Failu
     }
     config::set(&context.config_file()?, key, value)?;
     let resolved = context.configuration(Vec::new())?;
-    let holds: Vec<_> = resolved.entries.into_iter().filter(|entry| entry.key == key).collect();
+    let below = format!("{key}.");
+    let is_meant = |entry: &Assignment| entry.key == key || entry.key.starts_with(&below);
+    let holds: Vec<_> = resolved.entries.into_iter().filter(is_meant).collect();
     if let Some(Assignment { origin: origin @ Origin::Environment(_), .. }) = holds.first() {
         context.ui.note(&format!("the environment variable {origin} overrides the file"));
     }

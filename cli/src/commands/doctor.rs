@@ -5,7 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use ggen_marketplace::{Diagnosis, DoctorRequest, ErrorKind, Failure, Mode, Stage};
 
 use super::seconds;
-use crate::{context::Context, control::Call};
+use crate::{context::Context, control::Call, error};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -17,7 +17,7 @@ pub(crate) struct Args {
     /// What cannot be fetched: a CID, /ipfs/..., ns/name[@REQ] or <publisher>/ns/name[@REQ]
     #[arg(add = super::completions::packages())]
     target: Option<String>,
-    /// Seconds to wait for the network at each stage
+    /// Wait at most SECS for the network at each stage
     #[arg(long, value_name = "SECS", default_value = "15", value_parser = seconds)]
     timeout: Duration,
 }
@@ -25,9 +25,12 @@ pub(crate) struct Args {
 /// Answers with the diagnosis and returns what the first fault is, if there is one.
 pub(crate) async fn run(context: &Context, args: &Args) -> Result<Option<ErrorKind>, Failure> {
     let request = DoctorRequest { target: args.target.clone(), timeout: args.timeout };
-    let diagnosis = match context.perform(Mode::Ephemeral, Call::Doctor(request)).await {
-        Ok(diagnosis) => diagnosis,
-        // The request or the configuration is wrong, or somebody ended it: that is no finding.
+    let diagnosed: Result<(Diagnosis, bool), Failure> =
+        context.perform_where(Mode::Ephemeral, Call::Doctor(request)).await;
+    let diagnosis = match diagnosed {
+        Ok((diagnosis, true)) => diagnosis,
+        Ok((diagnosis, false)) => without_node(diagnosis),
+        // The request or the configuration is wrong, or a signal ended it: that is no finding.
         Err(failure) if matches!(failure.kind, ErrorKind::Usage | ErrorKind::Interrupted) => return Err(failure),
         Err(failure) => without_registry(failure),
     };
@@ -37,6 +40,14 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<Option<ErrorKi
         context.ui.note("target not checked: fix the problems above first");
     }
     Ok(diagnosis.fault().map(|stage| stage.kind.unwrap_or(ErrorKind::Failed)))
+}
+
+/// Hints that need a running node become hints at a start.
+fn without_node(mut diagnosis: Diagnosis) -> Diagnosis {
+    for hint in diagnosis.stages.iter_mut().filter_map(|stage| stage.hint.as_mut()) {
+        *hint = error::start_instead_of_bootstrap(hint);
+    }
+    diagnosis
 }
 
 /// The home could not even be opened.

@@ -11,8 +11,8 @@ use self::stream::{Sink, Stream};
 use super::{search::reputation, seconds};
 use crate::{context::Context, control::Call, error, files::seen_by_all, flags::Format, ui::text};
 
-/// Strangers that a note names.
-const NAMED_STRANGERS: usize = 5;
+/// Files that a note names.
+const NAMED_FILES: usize = 5;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -37,10 +37,10 @@ pub(crate) struct Args {
     /// Overwrite local edits
     #[arg(long, requires = "update")]
     force: bool,
-    /// Seconds without anything new after which to give up
+    /// Give up after SECS without progress
     #[arg(long, value_name = "SECS", default_value = "60", value_parser = seconds)]
     timeout: Duration,
-    /// Use only what is here
+    /// Use only the local store
     #[arg(long)]
     offline: bool,
     /// Address of a peer to ask first, with /p2p/<peer id>; may be repeated
@@ -72,7 +72,11 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let mode = if args.offline { Mode::Offline } else { Mode::Ephemeral };
     let outcome = context.perform(mode, Call::Fetch(request)).await;
     let mut fetched: Fetched = match stream {
-        Some(stream) => stream.end(outcome).await?,
+        Some(stream) => match stream.end(outcome).await? {
+            Some(fetched) => fetched,
+            // The reader of the tarball has read enough.
+            None => return Ok(()),
+        },
         None => outcome?,
     };
     if let Some(sink) = &sink {
@@ -132,18 +136,18 @@ fn overwritten(fetched: &Fetched) -> Option<String> {
         true => fetched.path.display().to_string(),
         false => text::one_line(path),
     };
-    let named: Vec<_> = fetched.overwritten.iter().take(NAMED_STRANGERS).map(name).collect();
+    let named: Vec<_> = fetched.overwritten.iter().take(NAMED_FILES).map(name).collect();
     let more = fetched.overwritten.len() - named.len();
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     (!named.is_empty()).then(|| format!("local edits overwritten: {}{more}", named.join(", ")))
 }
 
-/// Says what an update has left alone.
+/// Says which files an update has kept although they are not part of the package.
 fn strangers(fetched: &Fetched) -> Option<String> {
-    let named: Vec<_> = fetched.strangers.iter().take(NAMED_STRANGERS).map(|path| text::one_line(path)).collect();
+    let named: Vec<_> = fetched.strangers.iter().take(NAMED_FILES).map(|path| text::one_line(path)).collect();
     let more = (fetched.strangers.len() - named.len()) as u64 + fetched.more_strangers;
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    (!named.is_empty()).then(|| format!("left alone, not of the package: {}{more}", named.join(", ")))
+    (!named.is_empty()).then(|| format!("kept (not part of the package): {}{more}", named.join(", ")))
 }
 
 /// Paths are made absolute here, and independent of this process: the daemon runs in another directory, with other open
@@ -174,7 +178,7 @@ fn render(fetched: &Fetched) -> String {
         size += &format!(", {} removed", fetched.files_removed);
     }
     let came = if fetched.blocks_fetched == 0 {
-        "all of it was here".to_owned()
+        "already in the local store".to_owned()
     } else {
         let sources = text::count(fetched.providers.len() as u64, "peer");
         format!("{} from {sources}", text::bytes(fetched.bytes_fetched))
@@ -262,7 +266,7 @@ mod tests {
 
     #[test]
     fn path_comes_last() {
-        assert_eq!(render(&fetched()), "fetched bafycid, 1 file, 10 B, all of it was here, 0.0 s: /x/y\n");
+        assert_eq!(render(&fetched()), "fetched bafycid, 1 file, 10 B, already in the local store, 0.0 s: /x/y\n");
     }
 
     #[test]
@@ -276,7 +280,7 @@ mod tests {
             ..fetched()
         };
         assert!(render(&fetched).contains("1 file, 10 B, 1 unchanged, 2 removed, "), "{}", render(&fetched));
-        assert_eq!(strangers(&fetched).unwrap(), "left alone, not of the package: a, b, c, d, e and 8 more");
+        assert_eq!(strangers(&fetched).unwrap(), "kept (not part of the package): a, b, c, d, e and 8 more");
         assert_eq!(overwritten(&fetched).unwrap(), "local edits overwritten: x, y");
         assert_eq!(strangers(&super::tests::fetched()), None);
     }

@@ -1,4 +1,4 @@
-//! `gc`: what nothing keeps is removed from the store.
+//! `gc`: blocks that no pin keeps are deleted from the store.
 
 use ggen_marketplace::{Failure, GcReport, GcRequest, Mode};
 
@@ -7,7 +7,7 @@ use crate::{context::Context, control::Call, ui::text};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ggen marketplace p2p gc --dry-run")]
 pub(crate) struct Args {
-    /// Say what would go, remove nothing
+    /// Show what would be deleted, and delete nothing
     #[arg(long)]
     dry_run: bool,
 }

@@ -18,10 +18,10 @@ pub(crate) struct Args {
     /// Fetch the record of every version, and list them
     #[arg(long)]
     versions: bool,
-    /// Seconds without anything new after which to give up
+    /// Give up after SECS without progress
     #[arg(long, value_name = "SECS", default_value = "60", value_parser = seconds)]
     timeout: Duration,
-    /// Use only what is here
+    /// Use only the local store
     #[arg(long)]
     offline: bool,
 }

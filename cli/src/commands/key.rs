@@ -10,7 +10,7 @@ pub(crate) enum Command {
     /// List the keys with their peer ids and publishers
     #[command(after_help = "Example:\n  ggen marketplace p2p key list")]
     List,
-    /// Print the recovery key, or say that it is saved
+    /// Print the recovery key, or confirm that you saved it
     #[command(
         subcommand,
         arg_required_else_help = true,
@@ -24,7 +24,7 @@ pub(crate) enum Recovery {
     /// Print the recovery key as a PEM file
     #[command(after_help = "Example:\n  ggen marketplace p2p key recovery show > /media/stick/recovery.pem")]
     Show(Named),
-    /// Say that the recovery key is saved elsewhere: it is removed here
+    /// Delete the recovery key here, once you have saved it elsewhere
     #[command(after_help = "Example:\n  ggen marketplace p2p key recovery confirm")]
     Confirm(Named),
 }

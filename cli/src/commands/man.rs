@@ -17,7 +17,15 @@ pub(crate) fn run(program: Command, ui: &Ui) -> Result<(), Failure> {
 /// One page: the program, and then every command that does something, in a section of its own. Short forms have none.
 fn page(mut program: Command) -> io::Result<String> {
     program.build();
-    let mut page = text(&program, |man, out| man.render(out))?;
+    // Its own list of subcommands names a page for each, and there is one page.
+    let mut page = text(&program, |man, out| {
+        man.render_title(out)?;
+        man.render_name_section(out)?;
+        man.render_synopsis_section(out)?;
+        man.render_description_section(out)?;
+        man.render_options_section(out)?;
+        man.render_extra_section(out)
+    })?;
     let registry = ["marketplace", "p2p"].into_iter().try_fold(&program, |command, name| command.find_subcommand(name));
     let is_short_form =
         |command: &&Command| registry.is_some_and(|registry| registry.find_subcommand(command.get_name()).is_some());
@@ -34,6 +42,7 @@ fn page(mut program: Command) -> io::Result<String> {
     for command in described {
         page += &section(command)?;
     }
+    page += &text(&program, |man, out| man.render_version_section(out))?;
     Ok(page)
 }
 
@@ -73,6 +82,8 @@ mod tests {
             assert!(page.contains(&format!(".SH \"{title}\"\n")), "no {title}");
         }
         assert!(!page.contains("\"GGEN PUBLISH\"") && !page.contains("GGEN HELP"), "{page}");
+        assert!(!page.contains("ggen\\-marketplace(1)"), "there is no such page");
+        assert!(!page.contains(".SH SUBCOMMANDS"), "{page}");
         let publish = page.split("P2P PUBLISH\"\n").nth(1).unwrap().split("\n.SH ").next().unwrap();
         for part in [".SS SYNOPSIS", "skip\\-verify", "Example"] {
             assert!(publish.contains(part), "no {part} in {publish}");

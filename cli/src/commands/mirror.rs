@@ -1,7 +1,9 @@
 //! `mirror`: what of others this node keeps available.
 
 use clap::Subcommand;
-use ggen_marketplace::{Failure, MirrorReport, MirrorRequest, MirrorRule, MirrorScope, Mode, parse_size};
+use ggen_marketplace::{
+    Failure, MirrorReport, MirrorRequest, MirrorRule, MirrorScope, Mode, RULE_VERSIONS, parse_size,
+};
 
 use crate::{context::Context, control::Call, ui::text};
 
@@ -13,14 +15,14 @@ pub(crate) enum Command {
                       --versions 3 --max-bytes 10GB"
     )]
     Add(Add),
-    /// Drop a rule, and let go of what no other rule wants
+    /// Remove a rule; what no other rule keeps may then be deleted by `gc`
     #[command(after_help = "Example:\n  ggen marketplace p2p mirror rm 'acme/*'")]
     Rm {
         /// What the rule is about: ns/name, ns/*, a publisher, or all
         #[arg(value_parser = scope)]
         what: MirrorScope,
     },
-    /// List the rules, with what each holds
+    /// List the rules, with what each holds and leaves out
     #[command(after_help = "Example:\n  ggen marketplace p2p mirror ls")]
     Ls,
 }
@@ -30,10 +32,10 @@ pub(crate) struct Add {
     /// ns/name, ns/* (quoted, or the shell may take it), a publisher, or all
     #[arg(value_parser = scope)]
     what: MirrorScope,
-    /// Keep at most so many of the newest versions of each package, instead of all
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Keep the N newest versions of each package, instead of all
+    #[arg(long, value_name = "N", value_parser = versions)]
     versions: Option<u32>,
-    /// Keep at most so many bytes of packages, the newest first; with a unit, such as 10GB or 512MiB
+    /// Keep at most SIZE of packages, the newest first; with a unit, such as 10GB or 512MiB
     #[arg(long, value_name = "SIZE", value_parser = budget)]
     max_bytes: Option<u64>,
 }
@@ -50,9 +52,11 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), Fail
     };
     let (rules, served): (Vec<MirrorReport>, bool) = context.perform_where(Mode::Offline, call).await?;
     if rules.is_empty() {
-        context.ui.note("nothing is mirrored; `ggen marketplace p2p mirror add ns/name` begins");
+        context.ui.note("no mirror rules; `ggen marketplace p2p mirror add ns/name` makes one");
     } else if !served && matches!(command, Command::Add(_)) {
-        context.ui.note("no node runs here; the rule is followed once `ggen marketplace p2p start --daemon` was run");
+        context
+            .ui
+            .note("hint: no node is running, so nothing is fetched yet: run `ggen marketplace p2p start --daemon`");
     }
     // One rule was made or dropped: it alone is the answer.
     match (command, rules.as_slice()) {
@@ -60,6 +64,13 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), Fail
         (Command::Rm { .. }, [rule]) => context.ui.answer(rule, removed),
         _ => context.ui.answer(&rules, |rules| render(rules)),
     }
+}
+
+/// A number of versions that a rule takes.
+fn versions(text: &str) -> Result<u32, String> {
+    let number: u64 = text.parse().map_err(|_| "it is not a whole number".to_owned())?;
+    let number = RULE_VERSIONS.check(number).ok().and_then(|number| u32::try_from(number).ok());
+    number.ok_or_else(|| format!("it is not {RULE_VERSIONS}"))
 }
 
 /// A size above 0 that the mirror's database can hold.
@@ -94,13 +105,21 @@ fn render(rules: &[MirrorReport]) -> String {
         let versions =
             rule.versions.map_or_else(|| "all versions".to_owned(), |versions| text::count(versions.into(), "version"));
         let budget = rule.max_bytes.map_or_else(String::new, |most| format!(" within {}", text::bytes(most)));
-        let held = format!(
-            "{} of {}, {}",
-            text::count(rule.releases_held, "release"),
-            text::count(rule.packages_held, "package"),
-            text::bytes(rule.bytes_held)
-        );
-        format!("{}: {versions}{budget} ({}); holds {held}\n", rule.rule, rule.origin)
+        let held = match rule.releases_held {
+            0 => "nothing held yet".to_owned(),
+            releases => format!(
+                "{} of {} held, {}",
+                text::count(releases, "release"),
+                text::count(rule.packages_held, "package"),
+                text::bytes(rule.bytes_held)
+            ),
+        };
+        let left_out = match rule.releases_over_budget {
+            0 => String::new(),
+            releases => format!("; {} left out: too large for the rule", text::count(releases, "release")),
+        };
+        let origin = if rule.origin == "config" { " (from the configuration)" } else { "" };
+        format!("following {}, {versions}{budget}{origin}; {held}{left_out}\n", rule.rule)
     };
     rules.iter().map(line).collect()
 }
@@ -119,9 +138,20 @@ mod tests {
             packages_held: 1,
             releases_held: 2,
             bytes_held: 1500,
+            releases_over_budget: 1,
         };
-        let expected = "acme/*: 3 versions within 1.00 MB (command); holds 2 releases of 1 package, 1.50 kB\n";
-        assert_eq!(render(&[report]), expected);
+        let expected = "following acme/*, 3 versions within 1.00 MB; 2 releases of 1 package held, 1.50 kB; 1 release left \
+                        out: too large for the rule\n";
+        assert_eq!(render(std::slice::from_ref(&report)), expected);
+        let new = MirrorReport {
+            versions: None,
+            max_bytes: None,
+            origin: "config".to_owned(),
+            releases_held: 0,
+            releases_over_budget: 0,
+            ..report
+        };
+        assert_eq!(render(&[new]), "following acme/*, all versions (from the configuration); nothing held yet\n");
     }
 
     #[test]
@@ -134,6 +164,7 @@ mod tests {
             packages_held: 1,
             releases_held: 2,
             bytes_held: 1500,
+            releases_over_budget: 0,
         };
         assert!(removed(&report).starts_with("removed rule acme/*; it held 2 releases of 1 package, 1.50 kB, which "));
         let empty = MirrorReport { packages_held: 0, releases_held: 0, bytes_held: 0, ..report };

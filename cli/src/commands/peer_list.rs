@@ -19,11 +19,13 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let request = PeerListRequest { min_reputation: args.min_reputation };
-    // Without a node nobody is connected, but what is known of peers stands in the home.
-    let peers: Vec<PeerReport> = context.perform(Mode::Offline, Call::PeerList(request)).await?;
+    // Without a node no peer is connected, but what is known of peers stands in the home.
+    let call = Call::PeerList(request);
+    let (peers, served): (Vec<PeerReport>, bool) = context.perform_where(Mode::Offline, call).await?;
     if peers.is_empty() {
         let such = if args.min_reputation.is_some() { " of that reputation" } else { "" };
-        context.ui.note(&format!("no peer{such} is known; `ggen marketplace p2p bootstrap ADDRESS` connects to one"));
+        let connect = if served { "bootstrap ADDRESS" } else { "start --daemon --bootstrap ADDRESS" };
+        context.ui.note(&format!("no peer{such} is known; `ggen marketplace p2p {connect}` connects to one"));
     }
     let verbose = context.global.verbose;
     context.ui.answer(&peers, |peers| render(peers, verbose))

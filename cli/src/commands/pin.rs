@@ -1,6 +1,9 @@
-//! `pin`: what the user wants kept in the store.
+//! `pin`: what the user wants kept in the store. A package takes several pins, which are shown as one.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use clap::Subcommand;
 use ggen_marketplace::{Failure, Mode, PinReport, PinRequest};
@@ -13,20 +16,20 @@ const USER: &str = "user";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Fetch something, as far as it is not here, and keep it
+    /// Pin a package or CID, fetching what is missing
     #[command(after_help = "Example:\n  ggen marketplace p2p pin add acme/http@^1.2")]
     Add(Add),
-    /// Keep something no longer; `gc` removes it
+    /// Remove a pin; `gc` may then delete its blocks
     #[command(after_help = "Example:\n  ggen marketplace p2p pin rm acme/http")]
     Rm {
         /// CID, path or name, as it was pinned, or as `pin ls` shows it; a name alone means all its versions
         #[arg(add = super::completions::packages())]
         target: String,
     },
-    /// List what you have pinned
+    /// List your pins
     #[command(after_help = "Example:\n  ggen marketplace p2p pin ls --all")]
     Ls {
-        /// List also what is kept because it was published here or is mirrored
+        /// List also the pins of published and mirrored packages
         #[arg(long)]
         all: bool,
     },
@@ -37,10 +40,10 @@ pub(crate) struct Add {
     /// CID, /ipfs/<cid>[/path], ns/name, ns/name@REQ or <publisher>/ns/name[@REQ]
     #[arg(add = super::completions::packages())]
     target: String,
-    /// Seconds without anything new after which to give up
+    /// Give up after SECS without progress
     #[arg(long, value_name = "SECS", default_value = "60", value_parser = seconds)]
     timeout: Duration,
-    /// Pin only what is here already
+    /// Use only the local store
     #[arg(long)]
     offline: bool,
 }
@@ -71,7 +74,8 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), Fail
     }
     context.ui.answer(&pins, |pins| render(pins, verb))?;
     if let Some(pin) = pins.iter().find(|pin| pin.yanked) {
-        context.ui.note(&super::yanked(&pin.label, pin.yank_reason.as_deref()));
+        let name = package(&pin.label).map_or(&*pin.label, |(_, package)| package);
+        context.ui.note(&super::yanked(name, pin.yank_reason.as_deref()));
     }
     Ok(())
 }
@@ -83,8 +87,45 @@ fn keep_users(pins: &mut Vec<PinReport>) -> usize {
     before - pins.len()
 }
 
+/// One line for each package, and for each pin that is of none.
 fn render(pins: &[PinReport], verb: &str) -> String {
-    pins.iter().map(|pin| format!("{verb}{}  {:<9}  {}\n", pin.cid, pin.mode, pin.label)).collect()
+    let mut records = BTreeMap::<&str, u64>::new();
+    let mut publishers = BTreeMap::<&str, BTreeSet<&str>>::new();
+    for (pin, (publisher, package)) in pins.iter().filter_map(|pin| Some((pin, package(&pin.label)?))) {
+        *records.entry(&pin.label).or_default() += 1;
+        publishers.entry(name(package)).or_default().insert(publisher);
+    }
+    let mut out = String::new();
+    for pin in pins {
+        let line = match package(&pin.label) {
+            None => format!("{}  {:<9}  {}", pin.cid, pin.mode, pin.label),
+            // The first of its pins stands for all.
+            Some((publisher, package)) => {
+                let Some(records) = records.remove(&*pin.label) else { continue };
+                let records = text::count(records, "record");
+                match publishers.get(name(package)).map_or(0, BTreeSet::len) {
+                    0 | 1 => format!("{package} ({records})"),
+                    // The name alone would not say whose it is.
+                    _ => format!("{publisher}/{package} ({records})"),
+                }
+            }
+        };
+        out += &format!("{verb}{line}\n");
+    }
+    out
+}
+
+/// The publisher and `ns/name@version` of a pin that the user set by name.
+fn package(label: &str) -> Option<(&str, &str)> {
+    let named = label.strip_prefix(USER)?.strip_prefix('/')?;
+    let (publisher, package) = named.split_once('/')?;
+    let is_package = package.matches('/').count() == 1 && package.contains('@');
+    (publisher != "ipfs" && is_package).then_some((publisher, package))
+}
+
+/// `ns/name` without its version.
+fn name(package: &str) -> &str {
+    package.split('@').next().unwrap_or(package)
 }
 
 #[cfg(test)]
@@ -103,5 +144,31 @@ mod tests {
         let mut pins = ["user", "user/a/b@1.0.0", "users", "record", "release/a/b@1.0.0", "mirror/x"].map(pin).to_vec();
         assert_eq!(keep_users(&mut pins), 4);
         assert_eq!(pins.iter().map(|pin| &*pin.label).collect::<Vec<_>>(), ["user", "user/a/b@1.0.0"]);
+    }
+
+    #[test]
+    fn the_pins_of_a_package_are_one_line_that_says_whose_it_is_where_that_is_not_clear() {
+        let pin = |cid: &str, label: &str| PinReport {
+            cid: cid.to_owned(),
+            mode: "direct".to_owned(),
+            label: label.to_owned(),
+            yanked: false,
+            yank_reason: None,
+        };
+        let mut pins = vec![
+            pin("c1", "user"),
+            pin("c2", "user/p/acme/http@1.0.0"),
+            pin("c3", "user/p/acme/http@1.0.0"),
+            pin("c4", "user/ipfs/c4/a@b"),
+        ];
+        let alone =
+            "pinned c1  direct     user\npinned acme/http@1.0.0 (2 records)\npinned c4  direct     user/ipfs/c4/a@b\n";
+        assert_eq!(render(&pins, "pinned "), alone);
+        pins.push(pin("c5", "user/q/acme/http@2.0.0"));
+        let lines = render(&pins[1..], "");
+        assert!(
+            lines.contains("p/acme/http@1.0.0 (2 records)\n") && lines.contains("q/acme/http@2.0.0 (1 record)\n"),
+            "{lines}"
+        );
     }
 }

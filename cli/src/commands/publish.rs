@@ -11,7 +11,7 @@ use super::seconds;
 use crate::{context::Context, control::Call, error, files, ui::text};
 
 /// Most peers that `--min-replicas` waits for.
-const MAX_REPLICAS: i64 = 1000;
+const MAX_REPLICAS: u32 = 1000;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -23,6 +23,7 @@ const MAX_REPLICAS: i64 = 1000;
 )]
 pub(crate) struct Args {
     /// Directory with a gpack.toml, or a tarball of one (.tar, .tar.gz, .tgz, .tar.zst, .crate); - is stdin
+    #[arg(default_value = ".")]
     path: PathBuf,
     /// Version to publish, instead of the one in gpack.toml
     #[arg(long, value_name = "V")]
@@ -33,10 +34,10 @@ pub(crate) struct Args {
     /// Name of the key that signs [default: `default`, made by the first publish]
     #[arg(long, value_name = "NAME")]
     key: Option<String>,
-    /// Sign although the last thing that was signed is of a later time than this machine's clock says
+    /// Sign even if this clock is behind your last signature
     #[arg(long)]
     trust_clock: bool,
-    /// Print the recovery key, in the JSON document too, as long as it waits to be saved
+    /// Print the recovery key, in the JSON document too, until you confirm that you saved it
     #[arg(long, conflicts_with = "dry_run")]
     show_recovery_key: bool,
     /// Publish private keys and credentials that are in the package, instead of refusing it
@@ -45,14 +46,14 @@ pub(crate) struct Args {
     /// Publish although files are missing that gpack.toml names (readme, license-file), with a warning
     #[arg(long)]
     skip_verify: bool,
-    /// List what would go in; store, sign and send nothing
+    /// List the files that would be published; store, sign and send nothing
     #[arg(long)]
     dry_run: bool,
-    /// Return only when this many peers answered to have all of it
+    /// Wait until N peers confirm a full copy
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "dry_run",
-        value_parser = clap::value_parser!(u32).range(0..=MAX_REPLICAS))]
+        value_parser = super::count(0, MAX_REPLICAS))]
     min_replicas: u32,
-    /// Seconds to wait for those peers; the release stays published if there are too few
+    /// Wait at most SECS for those peers; the release stays published if there are too few
     #[arg(long, value_name = "SECS", default_value = "60", value_parser = seconds)]
     timeout: Duration,
 }
@@ -78,10 +79,14 @@ pub(crate) async fn run(context: &Context, args: &Args, interrupt: &Interrupt) -
     let call = Call::Publish(request);
     let (published, served): (Published, bool) = context.perform_for(Caller { input }, mode, call, interrupt).await?;
     published.warnings.iter().for_each(|warning| context.ui.warn(warning));
-    let recovery_key = recovery_key(context, args, &published).await;
-    context.ui.answer(&Answer { published: &published, recovery_key: recovery_key.as_deref() }, render)?;
+    let pem = recovery_key(context, args, &published).await;
+    let asked_for = pem.as_deref().filter(|_| args.show_recovery_key);
+    context.ui.answer(&Answer { published: &published, recovery_key: asked_for }, render)?;
+    if let Some(notice) = &published.recovery {
+        ask_to_back_up(context, notice, pem.as_deref().filter(|_| asked_for.is_none()));
+    }
     if !served && !args.dry_run && published.replicas == 0 {
-        context.ui.note("no node runs here; others can fetch it once `ggen marketplace p2p start --daemon` was run");
+        context.ui.note("hint: other nodes cannot fetch this yet: run `ggen marketplace p2p start --daemon`");
     }
     if served && !args.dry_run && published.announced_to == 0 {
         context.ui.note(
@@ -101,30 +106,36 @@ struct Answer<'a> {
     recovery_key: Option<&'a str>,
 }
 
-/// Says where the recovery key waits to be saved, and shows it where only a person sees it. Returns it if it was asked for.
-/// The release is published: what goes wrong here is a warning, and the key stays in its file.
+/// The recovery key, if it was asked for or is to be shown to the person at the terminal. The release is published: what goes
+/// wrong here is a warning, and the key stays in its file.
 async fn recovery_key(context: &Context, args: &Args, published: &Published) -> Option<String> {
-    let RecoveryNotice { key, file, is_new } = published.recovery.as_ref()?;
-    let show_to_a_person = *is_new && !args.show_recovery_key && context.ui.shows_secrets();
-    let mut pem = None;
-    if args.show_recovery_key || show_to_a_person {
-        let request = RecoveryKeyRequest { key: Some(key.clone()), confirm: false };
-        let shown: Result<RecoveryKeyReport, _> = context.perform(Mode::Offline, Call::RecoveryKey(request)).await;
-        match shown {
-            Ok(report) => pem = report.pem,
-            Err(failure) => context.ui.warn(&failure.in_one_line()),
+    let RecoveryNotice { key, is_new, .. } = published.recovery.as_ref()?;
+    if !args.show_recovery_key && !(*is_new && context.ui.shows_secrets()) {
+        return None;
+    }
+    let request = RecoveryKeyRequest { key: Some(key.clone()), confirm: false };
+    let shown: Result<RecoveryKeyReport, _> = context.perform(Mode::Offline, Call::RecoveryKey(request)).await;
+    match shown {
+        Ok(report) => report.pem,
+        Err(failure) => {
+            context.ui.warn(&failure.in_one_line());
+            None
         }
     }
-    if let Some(pem) = pem.as_ref().filter(|_| show_to_a_person) {
-        context.ui.show_secret(&format!("{RECOVERY_KEY_IS}\n\n{pem}\n"));
+}
+
+/// Says how to back the recovery key up; `pem` is shown where only a person sees it.
+fn ask_to_back_up(context: &Context, notice: &RecoveryNotice, pem: Option<&str>) {
+    if let Some(pem) = pem {
+        context.ui.show_secret(&format!("\n{RECOVERY_KEY_IS}\n\n{pem}\n"));
     }
+    let RecoveryNotice { key, file, .. } = notice;
     let name = if key == "default" { String::new() } else { format!(" --key {key}") };
     context.ui.note(&format!(
-        "the recovery key waits to be saved elsewhere: `ggen marketplace p2p key recovery show{name}` prints it, `key \
-         recovery confirm{name}` removes it from {}",
+        "warning: back up your recovery key: `ggen marketplace p2p key recovery show{name}` prints it; then `ggen \
+         marketplace p2p key recovery confirm{name}` deletes the copy here, {}",
         file.display()
     ));
-    pem.filter(|_| args.show_recovery_key)
 }
 
 /// What a recovery key is.

@@ -13,7 +13,7 @@ use crate::{
 /// Characters of a description that a list shows.
 const DESCRIPTION_CHARS: usize = 160;
 /// Most hits that can be asked for.
-const MAX_LIMIT: u64 = 1000;
+const MAX_LIMIT: u32 = 1000;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -21,43 +21,51 @@ const MAX_LIMIT: u64 = 1000;
 )]
 pub(crate) struct Args {
     /// Words to look for, in names, descriptions, tags and keywords
-    query: String,
+    #[arg(required = true)]
+    query: Vec<String>,
     /// Only packages of this category
     #[arg(long, value_name = "C")]
     category: Option<String>,
     /// Only packages with this tag; of several, separated by commas or the flag repeated, with all of them
     #[arg(long, value_name = "T", value_delimiter = ',')]
     tags: Vec<String>,
-    /// At most this many hits
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=MAX_LIMIT))]
-    limit: u64,
+    /// Show at most N packages
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = super::count(1, MAX_LIMIT))]
+    limit: u32,
     /// Only packages that a peer of at least this reputation (0 to 1) provides
     #[arg(long, value_name = "X", value_parser = reputation)]
     min_reputation: Option<f64>,
-    /// Ask no other node
+    /// Search only the local catalog
     #[arg(long)]
     local: bool,
 }
 
 pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let (query, limit) = (args.query.join(" "), args.limit as usize);
     let request = SearchRequest {
-        query: args.query.clone(),
+        query: query.clone(),
         category: args.category.clone(),
         tags: args.tags.clone(),
-        limit: usize::try_from(args.limit).unwrap_or(usize::MAX),
+        // One more than is shown says whether there are more.
+        limit: (limit + 1).min(MAX_LIMIT as usize),
         min_reputation: args.min_reputation,
         local: args.local,
     };
-    // Without a daemon a node is started for the search, if it has somebody to ask.
+    // Without a daemon a node is started for the search, if it has bootstrap nodes to ask.
     let asks = !args.local && !context.configuration(Vec::new())?.config.bootstrap_nodes.is_empty();
     let mode = if asks { Mode::Ephemeral } else { Mode::Offline };
-    let (hits, by_daemon): (Vec<SearchHit>, bool) = context.perform_where(mode, Call::Search(request)).await?;
+    let (mut hits, by_daemon): (Vec<SearchHit>, bool) = context.perform_where(mode, Call::Search(request)).await?;
     if hits.is_empty() {
         let filtered = args.category.is_some() || !args.tags.is_empty() || args.min_reputation.is_some();
         let filters = if filtered { " and the filters" } else { "" };
-        context.ui.note(&format!("no package matches `{}`{filters}", args.query));
+        context.ui.note(&format!("no package matches `{query}`{filters}"));
     }
+    let are_more = hits.len() > limit;
+    hits.truncate(limit);
     context.ui.answer(&hits, |hits| render(hits))?;
+    if are_more {
+        context.ui.note(&format!("more packages match; `--limit {}` shows more", (limit * 2).min(MAX_LIMIT as usize)));
+    }
     if args.local {
         return Ok(());
     }
@@ -70,7 +78,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What to do if the node that searched is connected to nobody.
+/// What to do if the node that searched has no connection.
 async fn alone(context: &Context) -> Result<Option<&'static str>, Failure> {
     let mut daemon = context.running_daemon().await?;
     let status: Status = ask(&mut daemon, Call::Status).await?;
@@ -87,7 +95,7 @@ fn without_node(asked: bool, found_nothing: bool) -> Option<&'static str> {
             "no node is running, so only what this home knows already was searched: start one with `ggen marketplace p2p \
              start --daemon --bootstrap ADDRESS`",
         ),
-        (true, true) => Some("`ggen marketplace p2p doctor` tells whether there was anybody to ask"),
+        (true, true) => Some("`ggen marketplace p2p doctor` says whether any peer could be asked"),
         (true, false) => None,
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// Address to listen on, instead of those in the configuration; several are separated by commas, or the flag repeated
     #[arg(long, value_name = "ADDR", value_delimiter = ',')]
     listen: Vec<String>,
-    /// Bootstrap node address, with /p2p/<peer id> or as /dnsaddr/..., instead of those in the
+    /// Bootstrap node address, with /p2p/<peer id> or as /dnsaddr/<name>, instead of those in the
     /// configuration; several are separated by commas, or the flag repeated
     #[arg(long, value_name = "ADDR", value_delimiter = ',')]
     bootstrap: Vec<String>,

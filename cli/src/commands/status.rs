@@ -1,4 +1,4 @@
-//! `status`: how the running node is.
+//! `status`: the state of the running node.
 
 use ggen_marketplace::{Failure, Status};
 
@@ -31,7 +31,7 @@ fn render(status: &Status) -> String {
         ("store", format!("{}, {}", text::count(status.blocks, "block"), text::bytes(status.store_bytes))),
         ("sent", text::bytes(status.bytes_sent)),
         ("received", text::bytes(status.bytes_received)),
-        ("DHT walks", status.dht_walks.to_string()),
+        ("DHT lookups", status.dht_walks.to_string()),
         ("up for", text::duration(status.uptime_seconds)),
     ]);
     rows.iter().map(|(name, value)| format!("{name:<16} {value}\n")).collect()

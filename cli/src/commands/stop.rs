@@ -45,7 +45,7 @@ async fn wait_for_end(context: &Context, pid: u32) -> Result<(), Failure> {
     // A successor that already has the lock says as well that this process has gone.
     while Holder::of(&context.home)?.is_some_and(|holder| holder.pid.is_none_or(|holding| holding == pid)) {
         if Instant::now() >= deadline {
-            let message = format!("process {pid} was told to stop and still runs after {} s", patience.as_secs());
+            let message = format!("process {pid} was asked to stop and still runs after {} s", patience.as_secs());
             return Err(Failure::new(ErrorKind::TimedOut, message).hinted(format!("end it with `kill {pid}`")));
         }
         tokio::time::sleep(PAUSE).await;

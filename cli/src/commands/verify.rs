@@ -15,10 +15,10 @@ pub(crate) struct Args {
     /// CID, ns/name, ns/name@REQ or <publisher>/ns/name[@REQ]; without one the whole store is checked
     #[arg(add = super::completions::packages())]
     target: Option<String>,
-    /// Drop what is damaged, and fetch it and what is missing again
+    /// Drop damaged blocks, and fetch them and missing ones from peers
     #[arg(long)]
     repair: bool,
-    /// Seconds without anything new after which to give a repair up
+    /// Give the repair up after SECS without progress
     #[arg(long, value_name = "SECS", default_value = "30", value_parser = seconds, requires = "repair")]
     timeout: Duration,
 }
@@ -59,7 +59,7 @@ fn still_bad(bad: u64, damage: u64, pins: u64, repair: bool) -> Failure {
     let failure = Failure::new(ErrorKind::Verification, wrong.join(", "));
     failure.hinted(match repair {
         false => "`ggen marketplace p2p verify --repair` fetches blocks again, and puts pins and files in order",
-        true => "no peer had them: connect to one that does with `ggen marketplace p2p bootstrap ADDRESS`, then repair again",
+        true => "no connected peer has them: connect to one that does with `ggen marketplace p2p bootstrap ADDRESS`, then repair again",
     })
 }
 

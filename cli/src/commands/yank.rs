@@ -15,7 +15,7 @@ pub(crate) struct Args {
     /// A package of yours and its version: ns/name@1.2.0
     #[arg(value_name = "PKG@VERSION", add = super::completions::packages())]
     target: String,
-    /// Take the yank back
+    /// Undo the yank
     #[arg(long)]
     undo: bool,
     /// Why, for people
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// Name of the key that signs [default: `default`]
     #[arg(long, value_name = "NAME")]
     key: Option<String>,
-    /// Sign although the last thing that was signed is of a later time than this machine's clock says
+    /// Sign even if this clock is behind your last signature
     #[arg(long)]
     trust_clock: bool,
 }
@@ -46,14 +46,25 @@ pub(crate) async fn run(context: &Context, args: &Args, interrupt: &Interrupt) -
 
 fn parse(target: &str) -> Result<(PackageId, semver::Version), Failure> {
     let wrong = |reason: &str| {
-        error::usage(format!("`{target}` is not a package and its version: {reason}"))
-            .hinted("write it as `ns/name@1.2.0`")
+        error::usage(format!("`{target}` is not a package and its version: {reason}")).hinted(hint(target))
     };
     let (package, version) = target.split_once('@').ok_or_else(|| wrong("it names no version"))?;
     let package = package.parse().map_err(|cause: ggen_marketplace::NameError| wrong(&cause.to_string()))?;
     let version = version.strip_prefix('=').unwrap_or(version);
     let version = version.parse().map_err(|cause: semver::Error| wrong(&cause.to_string()))?;
     Ok((package, version))
+}
+
+/// The target with its version as it is to be written.
+fn hint(target: &str) -> String {
+    let target = target.trim_start_matches('@');
+    let (package, version) = target.split_once('@').unwrap_or((target, ""));
+    let package = if package.parse::<PackageId>().is_ok() { package } else { "ns/name" };
+    let version = version.trim_start_matches(['v', 'V', '=', '^', '~']);
+    match version.parse::<semver::Version>() {
+        Ok(version) => format!("write `{package}@{version}`"),
+        Err(_) => format!("write all three numbers of the version: `{package}@1.2.0`"),
+    }
 }
 
 fn render(yanked: &Yanked) -> String {
@@ -80,6 +91,8 @@ mod tests {
     fn target_is_one_version_of_one_package() {
         assert_eq!(parse("acme/http@1.2.0").unwrap(), ("acme/http".parse().unwrap(), semver::Version::new(1, 2, 0)));
         assert_eq!(parse("acme/http@=1.2.0").unwrap().1, semver::Version::new(1, 2, 0));
+        assert_eq!(parse("acme/http@v1.2.0").unwrap_err().hint.unwrap(), "write `acme/http@1.2.0`");
+        assert!(parse("acme/http").unwrap_err().hint.unwrap().ends_with("`acme/http@1.2.0`"));
         for wrong in ["acme/http", "acme/http@1.2", "acme/http@^1.2.0", "http@1.2.0", "@", ""] {
             assert_eq!(parse(wrong).unwrap_err().kind, ErrorKind::Usage, "{wrong}");
         }

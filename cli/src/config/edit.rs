@@ -9,12 +9,13 @@ use std::{
 use ggen_marketplace::{ErrorKind, Failure};
 use toml_edit::{DocumentMut, Item, Table, Value};
 
-use super::{ConfigFile, file};
+use super::{ConfigFile, file, keys};
 use crate::error;
 
 /// Sets `key` (as in `config show`: `limits.connections`) to `text`, or removes it where `text` is `None`.
 ///
-/// `text` is read as a TOML value if it is one, else as a string, so that `acme` needs no quotes. Nothing is written
+/// `text` is read as a TOML value if it is one, else as a string, so that `acme` needs no quotes; for a list of texts, as
+/// its entries separated by commas. Nothing is written
 /// unless the whole file is valid afterwards. The file is replaced in one step; a symbolic link stays, and the file that
 /// it leads to is replaced.
 ///
@@ -25,6 +26,10 @@ pub(crate) fn set(file: &ConfigFile, key: &str, text: Option<&str>) -> Result<()
     let before = file::text(file)?.unwrap_or_default();
     // What is wrong already is reported with its line, before anything is changed.
     file::parse(&path, &before)?;
+    let known = keys::defaults()?;
+    if keys::role(&known, key) == keys::Role::Unknown {
+        return Err(keys::unknown(&known, key, ""));
+    }
     let after = changed(&before, key, text)?;
     let checked = file::parse(&path, &after).and_then(super::valid);
     checked
@@ -46,7 +51,7 @@ fn changed(before: &str, key: &str, text: Option<&str>) -> Result<String, Failur
     }
     match text {
         Some(text) => {
-            let mut value = text.parse::<Value>().unwrap_or_else(|_| Value::from(text));
+            let mut value = value(key, text);
             if let Some(former) = table.get(name).and_then(Item::as_value) {
                 // A comment behind the value stays.
                 *value.decor_mut() = former.decor().clone();
@@ -57,6 +62,18 @@ fn changed(before: &str, key: &str, text: Option<&str>) -> Result<String, Failur
         None => drop(table.remove(name)),
     }
     Ok(document.to_string())
+}
+
+/// The value that `text` means for `key`.
+fn value(key: &str, text: &str) -> Value {
+    let value = text.parse::<Value>().unwrap_or_else(|_| Value::from(text));
+    match value.as_str() {
+        Some(bare) if keys::is_list_of_texts(key) => {
+            let entries = bare.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+            Value::Array(entries.collect())
+        }
+        _ => value,
+    }
 }
 
 /// Writes beside the file and renames; a reader finds the old text or the new.
@@ -100,6 +117,32 @@ mod tests {
         assert_eq!(fs::metadata(&file.path).unwrap().permissions().mode() & 0o777, 0o640);
         set(&file, "namespace", None).unwrap();
         assert!(!fs::read_to_string(&file.path).unwrap().contains("acme"));
+    }
+
+    #[test]
+    fn a_list_needs_no_brackets() {
+        let (_place, file) = file("");
+        for (typed, written) in [
+            ("/ip4/127.0.0.1/tcp/1", r#"["/ip4/127.0.0.1/tcp/1"]"#),
+            ("/ip4/127.0.0.1/tcp/1, /ip4/127.0.0.1/tcp/2", r#"["/ip4/127.0.0.1/tcp/1", "/ip4/127.0.0.1/tcp/2"]"#),
+            (r#""/ip4/127.0.0.1/tcp/3""#, r#"["/ip4/127.0.0.1/tcp/3"]"#),
+            (r#"["/ip4/127.0.0.1/tcp/4"]"#, r#"["/ip4/127.0.0.1/tcp/4"]"#),
+        ] {
+            set(&file, "listen_addresses", Some(typed)).unwrap();
+            assert_eq!(fs::read_to_string(&file.path).unwrap(), format!("listen_addresses = {written}\n"));
+        }
+        set(&file, "dns_servers", Some("192.0.2.1:53,192.0.2.2:53")).unwrap();
+        let failure = set(&file, "bootstrap_nodes", Some("/dnsaddr/x,here")).unwrap_err();
+        assert!(failure.causes[0].starts_with("invalid address `here`"), "{failure:?}");
+    }
+
+    #[test]
+    fn an_unknown_key_is_not_removed_either() {
+        let (_place, file) = file("namespace = \"acme\"\n");
+        let failure = set(&file, "namspace", None).unwrap_err();
+        assert_eq!((failure.kind, failure.hint.as_deref()), (ErrorKind::Usage, Some("did you mean `namespace`?")));
+        set(&file, "namespace", None).unwrap();
+        assert_eq!(fs::read_to_string(&file.path).unwrap(), "");
     }
 
     #[test]

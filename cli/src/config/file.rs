@@ -30,7 +30,9 @@ pub(super) fn text(file: &ConfigFile) -> Result<Option<String>, Failure> {
         let failure = error::io("read configuration file", &file.path, cause);
         let failure = Failure { kind: ErrorKind::Usage, ..failure };
         match cause.kind() {
-            io::ErrorKind::NotFound => failure.hinted("leave `--config` away to use the home's `p2p-config.toml`"),
+            io::ErrorKind::NotFound => {
+                failure.hinted("without `--config` the home's `p2p-config.toml` is used, which need not exist")
+            }
             io::ErrorKind::InvalidData => failure.hinted("write it again as UTF-8 text, or move it away"),
             _ => failure,
         }
@@ -105,8 +107,7 @@ impl Source<'_> {
                 if let Err(failure) = keys::check(&single) {
                     let shown = keys::shown(&to_json(entry.get_ref()));
                     let place = self.line(entry.span().start);
-                    let message =
-                        format!("entry {} of `{}`, `{shown}`, is wrong in {place}", index + 1, assignment.key);
+                    let message = keys::wrong_entry(&assignment.key, index, &shown, &format!("in {place}"));
                     return Err(Failure { message, ..failure });
                 }
             }
@@ -115,11 +116,7 @@ impl Source<'_> {
     }
 
     fn unknown(&self, key: &str, start: usize, known: &[Assignment]) -> Failure {
-        let failure = error::usage(format!("unknown key `{key}` in {}", self.line(start)));
-        match keys::nearest(known, key) {
-            Some(near) => failure.hinted(format!("did you mean `{near}`?")),
-            None => failure.hinted("`ggen marketplace p2p config show` lists the keys"),
-        }
+        keys::unknown(known, key, &format!(" in {}", self.line(start)))
     }
 
     fn origin(&self, start: usize) -> Origin {

@@ -8,6 +8,8 @@ use crate::error;
 
 /// Keys whose values are multiaddresses, a notation that people meet here first.
 const ADDRESS_KEYS: [&str; 2] = ["bootstrap_nodes", "listen_addresses"];
+/// Keys whose values are lists of texts.
+const LIST_KEYS: [&str; 3] = ["bootstrap_nodes", "listen_addresses", "dns_servers"];
 /// How alike (0 to 1) a misspelt key and a known one must be for the known one to be suggested.
 const SUGGESTION_SIMILARITY: f64 = 0.6;
 
@@ -39,7 +41,7 @@ pub(super) fn role(known: &[Assignment], key: &str) -> Role {
 }
 
 /// The known key that the user may have meant: by its whole path, or, if it stands in the wrong table, by its name.
-pub(super) fn nearest(known: &[Assignment], key: &str) -> Option<String> {
+fn nearest(known: &[Assignment], key: &str) -> Option<String> {
     let name = |path: &str| path.rsplit('.').next().unwrap_or(path).to_owned();
     let likeness = |candidate: &str| {
         let paths = strsim::normalized_damerau_levenshtein(candidate, key);
@@ -53,25 +55,69 @@ pub(super) fn nearest(known: &[Assignment], key: &str) -> Option<String> {
 /// Checks that the value fits its key. Of a list, says which entry does not.
 pub(super) fn check(assignment: &Assignment) -> Result<(), Failure> {
     let Assignment { key, value, origin } = assignment;
-    let refuse = |what: String, cause: serde_json::Error| {
-        let failure =
-            Failure::from_error(ErrorKind::Usage, &cause).while_doing(format!("{what} is wrong in {}", place(origin)));
-        if ADDRESS_KEYS.contains(&key.as_str()) {
-            failure.hinted("an address looks like `/ip4/127.0.0.1/tcp/4001` or `/dnsaddr/bootstrap.libp2p.io`")
-        } else if let Some(range) = Config::range(key) {
-            failure.hinted(format!("`{key}` is a whole number {range}"))
-        } else {
-            failure
+    let refuse = |message: String, cause: serde_json::Error| {
+        let failure = Failure::from_error(ErrorKind::Usage, &cause).while_doing(message);
+        match hint(key) {
+            Some(hint) => failure.hinted(hint),
+            None => failure,
         }
     };
     if let Value::Array(items) = value {
         for (index, item) in items.iter().enumerate() {
-            let what = || format!("entry {} of `{key}`, `{}`,", index + 1, shown(item));
-            with(key, Value::Array(vec![item.clone()])).map_err(|cause| refuse(what(), cause))?;
+            let message = || match origin {
+                // One address after the other was typed: none has a number.
+                Origin::Flag(name) => format!("invalid {} `{}` in `{name}`", noun(key), shown(item)),
+                origin => wrong_entry(key, index, &shown(item), &format!("in {}", place(origin))),
+            };
+            with(key, Value::Array(vec![item.clone()])).map_err(|cause| refuse(message(), cause))?;
         }
     }
-    with(key, value.clone()).map_err(|cause| refuse(format!("the value of `{key}`"), cause))?;
+    let message = || format!("the value of `{key}` is wrong in {}", place(origin));
+    with(key, value.clone()).map_err(|cause| refuse(message(), cause))?;
     Ok(())
+}
+
+/// The refusal of one entry of a list, counted from 0.
+pub(super) fn wrong_entry(key: &str, index: usize, shown: &str, place: &str) -> String {
+    format!("invalid {} `{shown}`: entry {} of `{key}` {place}", noun(key), index + 1)
+}
+
+/// What the entries of a list are.
+fn noun(key: &str) -> &'static str {
+    if ADDRESS_KEYS.contains(&key) { "address" } else { "value" }
+}
+
+/// What `key` takes, with an example, where the parser's own words do not say it.
+fn hint(key: &str) -> Option<String> {
+    if ADDRESS_KEYS.contains(&key) {
+        return Some("an address looks like `/ip4/127.0.0.1/tcp/4001` or `/dnsaddr/bootstrap.libp2p.io`".to_owned());
+    }
+    if let Some(range) = Config::range(key) {
+        return Some(format!("`{key}` is a whole number {range}"));
+    }
+    match default_of(key)? {
+        Value::Bool(_) => Some(format!("`{key}` is `true` or `false`")),
+        Value::Array(_) if LIST_KEYS.contains(&key) => Some("a DNS server looks like `192.0.2.1:53`".to_owned()),
+        _ => None,
+    }
+}
+
+/// Whether a key takes a list of texts, and not one of tables.
+pub(super) fn is_list_of_texts(key: &str) -> bool {
+    LIST_KEYS.contains(&key)
+}
+
+fn default_of(key: &str) -> Option<Value> {
+    defaults().ok()?.into_iter().find(|entry| entry.key == key).map(|entry| entry.value)
+}
+
+/// The refusal of a key that is not known. `place` follows it in the sentence.
+pub(super) fn unknown(known: &[Assignment], key: &str, place: &str) -> Failure {
+    let failure = error::usage(format!("unknown key `{key}`{place}"));
+    match nearest(known, key) {
+        Some(near) => failure.hinted(format!("did you mean `{near}`?")),
+        None => failure.hinted("`ggen marketplace p2p config show` lists the keys"),
+    }
 }
 
 /// Makes the configuration of all `entries`.

@@ -18,21 +18,47 @@ use crate::error;
 const P2P: [&str; 2] = ["marketplace", "p2p"];
 /// How alike (0 to 1) a word and a command must be for the command to be suggested.
 const SUGGESTION_SIMILARITY: f64 = 0.75;
-/// What other tools call it.
-const OTHER_NAMES: [(&str, &str); 8] = [
-    ("get", "fetch"),
-    ("download", "fetch"),
-    ("pull", "fetch"),
-    ("find", "search"),
-    ("peers", "peer-list"),
-    ("id", "status"),
-    ("unpublish", "yank"),
-    ("check", "doctor"),
+/// What other tools call it: the command that it stands below, the word, and what it is called here.
+const OTHER_NAMES: [(&str, &str, &str); 32] = [
+    (TOP, "get", "fetch"),
+    (TOP, "download", "fetch"),
+    (TOP, "pull", "fetch"),
+    (TOP, "install", "fetch"),
+    (TOP, "add", "fetch"),
+    (TOP, "find", "search"),
+    (TOP, "view", "info"),
+    (TOP, "show", "info"),
+    (TOP, "push", "publish"),
+    (TOP, "unpublish", "yank"),
+    (TOP, "peers", "peer-list"),
+    (TOP, "connect", "bootstrap"),
+    (TOP, "id", "status"),
+    (TOP, "check", "doctor"),
+    (TOP, "daemon", "start --daemon"),
+    (TOP, "keys", "key list"),
+    (TOP, "whoami", "key list"),
+    ("config", "get", "config show"),
+    ("config", "list", "config show"),
+    ("config", "ls", "config show"),
+    ("config", "delete", "config unset"),
+    ("config", "rm", "config unset"),
+    ("key", "ls", "key list"),
+    ("mirror", "list", "mirror ls"),
+    ("mirror", "remove", "mirror rm"),
+    ("peer", "info", "peer-info"),
+    ("peer", "list", "peer-list"),
+    ("peer", "ls", "peer-list"),
+    ("peer", "connect", "bootstrap"),
+    ("pin", "list", "pin ls"),
+    ("pin", "remove", "pin rm"),
+    ("pin", "delete", "pin rm"),
 ];
+/// Stands for the top, and for the commands that all of the registry is below.
+const TOP: &str = "";
 
 /// Prints what clap made of a command line of `program` that is not to be run, and returns the exit code.
 pub(crate) fn answer(args: &[OsString], mut refusal: clap::Error, program: Command) -> u8 {
-    point_to_the_command(&mut refusal, program);
+    point_to_the_command(args, &mut refusal, program);
     let refusal = &refusal;
     if matches!(refusal.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         let text = styled(refusal, io::stdout().is_terminal());
@@ -50,17 +76,40 @@ pub(crate) fn answer(args: &[OsString], mut refusal: clap::Error, program: Comma
 }
 
 /// A command that was typed without the words before it, or by the name it has elsewhere, is suggested in full.
-fn point_to_the_command(refusal: &mut clap::Error, program: Command) {
-    let knows_better = refusal.get(ContextKind::SuggestedSubcommand).is_some();
-    if refusal.kind() != ErrorKind::InvalidSubcommand || knows_better {
+fn point_to_the_command(args: &[OsString], refusal: &mut clap::Error, program: Command) {
+    if refusal.kind() != ErrorKind::InvalidSubcommand {
         return;
     }
-    if let Some(ContextValue::String(word)) = refusal.get(ContextKind::InvalidSubcommand)
-        && let Some(command) = command_like(word, program)
-    {
+    let Some(ContextValue::String(word)) = refusal.get(ContextKind::InvalidSubcommand) else { return };
+    let clap_has_one = refusal.get(ContextKind::SuggestedSubcommand).is_some();
+    // A name from elsewhere may resemble another command, even the opposite one.
+    let command = called_elsewhere(above(args, word, &program), word)
+        .or_else(|| (!clap_has_one).then(|| command_like(word, program)).flatten());
+    if let Some(command) = command {
         let tip = ContextValue::Strings(vec![format!("ggen {command}")]);
         refusal.insert(ContextKind::SuggestedSubcommand, tip);
     }
+}
+
+/// The command that `word` stands below on the command line; [`TOP`] for those that only lead to the registry's.
+fn above<'p>(args: &[OsString], word: &str, program: &'p Command) -> &'p str {
+    let mut command = program;
+    for arg in args.iter().skip(1).take_while(|arg| *arg != word) {
+        command = command.find_subcommand(arg).unwrap_or(command);
+    }
+    match command.get_name() {
+        name if name == program.get_name() || P2P.contains(&name) => TOP,
+        name => name,
+    }
+}
+
+/// What is called `word` by other tools below the command `above`.
+fn called_elsewhere(above: &str, word: &str) -> Option<String> {
+    if (above, word) == (TOP, "version") {
+        return Some("--version".to_owned());
+    }
+    let (.., ours) = OTHER_NAMES.iter().find(|(below, other, _)| (*below, *other) == (above, word))?;
+    Some(format!("{} {ours}", P2P.join(" ")))
 }
 
 /// The command, with all its words, that `word` may stand for.
@@ -68,7 +117,6 @@ fn command_like(word: &str, program: Command) -> Option<String> {
     if P2P.contains(&word) {
         return Some(P2P.join(" "));
     }
-    let word = OTHER_NAMES.iter().find(|(other, _)| *other == word).map_or(word, |(_, ours)| ours);
     let mut commands = program;
     for name in P2P {
         commands = commands.find_subcommand(name)?.clone();
@@ -155,15 +203,35 @@ mod tests {
             ("ggen marketplace fetch x", "ggen marketplace p2p fetch"),
             ("ggen p2p status", "ggen marketplace p2p"),
             ("ggen marketplace p2p download x", "ggen marketplace p2p fetch"),
+            ("ggen unpublish acme/x@1.0.0", "ggen marketplace p2p yank"),
+            ("ggen view acme/x", "ggen marketplace p2p info"),
+            ("ggen --home /h daemon", "ggen marketplace p2p start --daemon"),
+            ("ggen config get mdns", "ggen marketplace p2p config show"),
+            ("ggen marketplace p2p config list", "ggen marketplace p2p config show"),
+            ("ggen peer info X", "ggen marketplace p2p peer-info"),
+            ("ggen peer list", "ggen marketplace p2p peer-list"),
+            ("ggen version", "ggen --version"),
         ] {
             let mut refusal = Args::try_parse_from(words(line)).unwrap_err();
-            point_to_the_command(&mut refusal, Args::command());
+            point_to_the_command(&words(line), &mut refusal, Args::command());
             assert_eq!(failure(&refusal).hint, Some(format!("did you mean `{full}`?")), "{line}");
             assert!(refusal.render().to_string().contains(full), "{refusal}");
         }
         let mut refusal = Args::try_parse_from(words("ggen dance")).unwrap_err();
-        point_to_the_command(&mut refusal, Args::command());
+        point_to_the_command(&words("ggen dance"), &mut refusal, Args::command());
         assert_eq!(failure(&refusal).hint.as_deref(), Some("add `--help` to see the usage"));
+    }
+
+    #[test]
+    fn every_name_from_elsewhere_leads_to_a_command_that_there_is() {
+        for (above, other, ours) in OTHER_NAMES {
+            let line = words(&format!("ggen marketplace p2p {ours} --help"));
+            let shown = Args::try_parse_from(&line).unwrap_err();
+            assert_eq!(shown.kind(), ErrorKind::DisplayHelp, "{ours}: {shown}");
+            let typed = [above, other].join(" ");
+            let refusal = Args::try_parse_from(words(&format!("ggen marketplace p2p {}", typed.trim()))).unwrap_err();
+            assert_eq!(refusal.kind(), ErrorKind::InvalidSubcommand, "{typed}");
+        }
     }
 
     #[test]

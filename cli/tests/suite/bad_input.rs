@@ -161,7 +161,7 @@ fn target_that_cannot_be_had() {
         ("/ipfs/Qm", 2, "`/ipfs/Qm`"),
         ("acme/x@one", 2, "`one`"),
         ("Acme/x", 2, "`Acme`"),
-        ("nobody/claims", 4, "nobody claims `nobody/claims`"),
+        ("nobody/claims", 4, "package `nobody/claims` not found"),
         (ABSENT, 5, "no peer is connected that could be asked"),
     ];
     for (target, code, part) in cases {

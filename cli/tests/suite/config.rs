@@ -73,7 +73,7 @@ fn corrupt_line_and_wrong_entry_are_named() {
     let home = Home::new();
     home.configure("mdns = true\nbootstrap_nodes = [\n  \"/dnsaddr/x\",\n  \"here:4001\"\n]\n");
     let output = home.p2p(&["config", "show"]).expect_code(2);
-    assert!(output.stderr.contains("entry 2 of `bootstrap_nodes`, `here:4001`"), "{output:?}");
+    assert!(output.stderr.contains("invalid address `here:4001`: entry 2 of `bootstrap_nodes`"), "{output:?}");
     assert!(output.stderr.contains("line 4"), "{output:?}");
     home.configure("mdns = true\n\u{1}garbage\n");
     let output = home.p2p(&["config", "show"]).expect_code(2);

@@ -93,5 +93,5 @@ fn wrong_configuration_is_no_diagnosis() {
     let home = Home::new();
     home.configure("dns_servers = [\"here\"]\n");
     let output = home.p2p(&["doctor"]).expect_code(2);
-    assert!(output.stderr.contains("entry 1 of `dns_servers`, `here`"), "{output:?}");
+    assert!(output.stderr.contains("invalid value `here`: entry 1 of `dns_servers`"), "{output:?}");
 }

@@ -42,7 +42,7 @@ fn help_of_every_command_has_an_example_and_goes_to_stdout() {
 fn help_prints_the_help_of_a_command_and_the_reference_of_gpack() {
     let home = Home::new();
     let reference = home.run(&["help", "gpack"]).expect_code(0).stdout;
-    for words in ["| `keywords` |", ".ggenignore", "--allow-secrets", "[dependencies]"] {
+    for words in ["* `keywords`:", ".ggenignore", "--allow-secrets", "[dependencies]"] {
         assert!(reference.contains(words), "no {words:?} in {reference}");
     }
     assert!(home.p2p(&["publish", "--help"]).stdout.contains("ggen help gpack"), "nobody finds it");

@@ -15,6 +15,7 @@ mod doctor;
 mod full_disk;
 mod guide;
 mod help;
+mod hints;
 mod interrupt;
 mod named_files;
 mod names;

@@ -11,11 +11,11 @@ const MISTAKES: [(&[&str], i32, &[&str]); 19] = [
     (&["status"], 4, &["no node is running", "ggen marketplace p2p start --daemon"]),
     (&["stop"], 4, &["no node is running", "to stop the node of another home", "--home DIR"]),
     (&["yank", "acme/http@1.0.0"], 4, &["has not published anything yet", "ggen marketplace p2p publish"]),
-    (&["fetch", "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3"], 2, &["begins like a CID", "copy all of the CID"]),
-    (&["fetch", "QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuv"], 2, &["begins like a CID", "copy all of the CID"]),
-    (&["info", ABSENT], 5, &["no provider of", "ggen marketplace p2p bootstrap ADDRESS"]),
+    (&["fetch", "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3"], 2, &["is not a complete CID", "copy all of the CID"]),
+    (&["fetch", "QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuv"], 2, &["is not a complete CID", "copy all of the CID"]),
+    (&["info", ABSENT], 5, &["no provider of", "ggen marketplace p2p start --daemon --bootstrap ADDRESS"]),
     (&["start", "--no-mdns", "--listen", "/ip4/192.0.2.7/tcp/0"], 1, &["no such address", "/ip4/0.0.0.0/tcp/4001"]),
-    (&["publish", "./nowhere"], 1, &["nowhere", "a directory or tarball with a gpack.toml"]),
+    (&["publish", "./nowhere"], 1, &["nowhere", "check the path"]),
     (&["publish", "./empty"], 1, &["is not a package: it has no gpack.toml", "`name`, `version` and `description`"]),
     (&["publish", "./bad"], 1, &["lacks `name`", "it begins like this: `[package]`"]),
     (&["publish", "./good/gpack.toml"], 1, &["is a file of a package", "ggen marketplace p2p publish"]),
@@ -26,7 +26,7 @@ const MISTAKES: [(&[&str], i32, &[&str]); 19] = [
     (&["bootstrap", "1.2.3.4:4001"], 2, &["`1.2.3.4:4001` is not a multiaddress", "/p2p/<peer id>"]),
     (&["start", "--listen", "127.0.0.1:4001"], 2, &["`127.0.0.1:4001`", "/ip4/127.0.0.1/tcp/4001"]),
     (&["start", "--no-mdns", "--listen", "/ip4/127.0.0.1"], 1, &["no transport supports", "/ip4/0.0.0.0/tcp/4001"]),
-    (&["start", "--config", "nofile"], 2, &["nofile", "leave `--config` away"]),
+    (&["start", "--config", "nofile"], 2, &["nofile", "without `--config`"]),
 ];
 
 #[test]

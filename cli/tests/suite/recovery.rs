@@ -1,12 +1,12 @@
 //! The recovery key: it stays in a file of its owner's until the owner has confirmed to have saved it, and is printed only
 //! where a person sees it, or where it was asked for.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
-use crate::support::{Home, Output, check_human, finish, package};
+use crate::support::{Home, Output, check_human, on_a_terminal, package};
 
 const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
-const WAITS: &str = "the recovery key waits to be saved elsewhere";
+const WAITS: &str = "back up your recovery key";
 
 fn file(home: &Home) -> PathBuf {
     home.path().join("keys/default.recovery.key")
@@ -18,19 +18,9 @@ fn publish(home: &Home, version: &str, global: &[&str], more: &[&str]) -> Output
     home.p2p(&[global, &publish, more].concat()).expect_code(0)
 }
 
-/// Runs a command whose stderr is a terminal, and returns what it shows there.
-fn on_a_terminal(home: &Home, args: &[&str]) -> String {
-    let ggen = home.command(&[&["marketplace", "p2p"], args].concat());
-    let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_str().unwrap());
-    let words = std::iter::once(ggen.get_program()).chain(ggen.get_args()).map(quoted);
-    let line = format!("{} > '{}'", words.collect::<Vec<_>>().join(" "), home.work().join("stdout").display());
-    // `script` of util-linux runs a command on a terminal of its own.
-    let mut script = Command::new("script");
-    script.args(["-qec", &line, "/dev/null"]).current_dir(home.work());
-    let set = ggen.get_envs().filter_map(|(name, value)| Some((name, value?)));
-    script.envs(set).env("NO_COLOR", "1").env("SHELL", "/bin/sh");
-    let output = finish(script.stdin(std::process::Stdio::null())).expect_code(0);
-    output.stdout + &output.stderr
+/// What a command shows on a terminal.
+fn shown(home: &Home, args: &[&str]) -> String {
+    on_a_terminal(home, &[("NO_COLOR", "1")], args).expect_code(0).stdout
 }
 
 #[test]
@@ -68,7 +58,11 @@ fn recovery_key_goes_to_no_pipe_and_no_document_and_stays_until_it_is_confirmed(
     assert!(!after.stderr.contains("recovery") && !after.stdout.contains(BEGIN), "{after:?}");
     assert!(publish(&home, "1.7.0", &["--format", "json"], &[]).json().get("recovery").is_none());
     for what in ["show", "confirm"] {
-        check_human(&home.p2p(&["key", "recovery", what]), 4, &["no recovery key of `default` waits"]);
+        check_human(
+            &home.p2p(&["key", "recovery", what]),
+            4,
+            &["there is no recovery key of `default`", "the copy that you saved"],
+        );
     }
 }
 
@@ -80,7 +74,7 @@ fn recovery_key_is_shown_on_the_terminal_of_the_first_publish() {
     // The identity is made, and then something is wrong with the release.
     home.p2p(&["publish", root.to_str().unwrap(), "--namespace", "No Name"]).expect_code(2);
     assert!(file(&home).exists());
-    let seen = on_a_terminal(&home, &publish);
+    let seen = shown(&home, &publish);
     let pem = fs::read_to_string(home.work().join("stdout")).unwrap();
     assert!(!pem.contains(BEGIN), "stdout is no terminal: {pem}");
     let pem = home.p2p(&["key", "recovery", "show"]).expect_code(0).stdout;
@@ -88,10 +82,10 @@ fn recovery_key_is_shown_on_the_terminal_of_the_first_publish() {
     assert!(seen.contains(pem.trim_end()) && seen.contains(WAITS), "{seen}");
     // Later ones say where it is and no more.
     package(&root, "x", "1.1.0");
-    let later = on_a_terminal(&home, &publish);
+    let later = shown(&home, &publish);
     assert!(later.contains(WAITS) && !later.contains(BEGIN), "{later}");
     let other = Home::on_loopback();
-    let quiet = on_a_terminal(&other, &[&["--quiet"], &publish[..]].concat());
+    let quiet = shown(&other, &[&["--quiet"], &publish[..]].concat());
     assert!(!quiet.contains(BEGIN), "{quiet}");
 }
 
@@ -104,5 +98,5 @@ fn recovery_key_is_kept_and_shown_by_a_node_too() {
     let pem = home.p2p(&["key", "recovery", "show", "--key", "default"]).expect_code(0).stdout;
     assert_eq!(published["recovery_key"], pem.as_str());
     home.p2p(&["key", "recovery", "confirm"]).expect_code(0);
-    check_human(&home.p2p(&["key", "recovery", "show"]), 4, &["no recovery key"]);
+    check_human(&home.p2p(&["key", "recovery", "show"]), 4, &["there is no recovery key"]);
 }

@@ -9,6 +9,7 @@ mod frozen;
 mod random;
 mod refusal;
 mod store;
+mod terminal;
 mod tree;
 
 use std::{
@@ -29,6 +30,7 @@ pub(crate) use frozen::Frozen;
 pub(crate) use random::Random;
 pub(crate) use refusal::{check_human, check_json, is_untouched, refused, works};
 pub(crate) use store::{rehash, store_bytes};
+pub(crate) use terminal::on_a_terminal;
 pub(crate) use tree::{Tree, copy_tree, package, tree};
 
 /// A temporary home; removed with everything in it.

@@ -72,6 +72,12 @@ fn file_in_place_of_a_home_is_one_clear_error() {
     let file = home.work().join("file");
     std::fs::write(&file, "").unwrap();
     let output = home.p2p(&["--home", file.to_str().unwrap(), "key", "list"]).expect_code(2);
-    assert_eq!(output.stderr, format!("error: home `{}` is not a directory\n", file.display()));
+    assert_eq!(
+        output.stderr,
+        format!(
+            "error: home `{}` is not a directory\nhint: name a directory that you can write to with `--home DIR`\n",
+            file.display()
+        )
+    );
     assert_eq!(output.stdout, "");
 }

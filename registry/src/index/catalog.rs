@@ -10,6 +10,7 @@ mod derive;
 mod error;
 mod exchange;
 mod intake;
+mod near;
 mod own;
 mod query;
 mod quota;

@@ -58,7 +58,7 @@ pub(crate) enum KeyStoreError {
         source: Box<HeadError>,
     },
     /// A recovery key that its owner has saved and confirmed, or that was never made here.
-    #[error("no recovery key of `{name}` waits to be saved")]
+    #[error("there is no recovery key of `{name}` in this home")]
     NoRecoveryKey {
         /// The name of the publisher's key.
         name: String,

@@ -23,20 +23,32 @@ impl KeyStore {
     /// The recovery key of a publisher.
     ///
     /// # Errors
-    /// [`KeyStoreError::NoRecoveryKey`] once it was confirmed to be saved.
+    /// [`KeyStoreError::NoRecoveryKey`] once it was confirmed to be saved, [`KeyStoreError::Unknown`] if its publisher has no
+    /// key here.
     pub(crate) fn recovery(&self, name: &str) -> Result<KeyPair, KeyStoreError> {
         check_name(name)?;
-        self.read(&name_of(name))?.ok_or_else(|| KeyStoreError::NoRecoveryKey { name: name.to_owned() })
+        match self.read(&name_of(name))? {
+            Some(key) => Ok(key),
+            None => Err(self.no_recovery_key(name)?),
+        }
     }
 
     /// Removes the recovery key: its owner has it elsewhere. Returns where it was.
     ///
     /// # Errors
-    /// [`KeyStoreError::NoRecoveryKey`] if there is none.
+    /// [`KeyStoreError::NoRecoveryKey`] if there is none, [`KeyStoreError::Unknown`] if its publisher has no key here.
     pub(crate) fn confirm_recovery(&self, name: &str) -> Result<PathBuf, KeyStoreError> {
-        let none = || KeyStoreError::NoRecoveryKey { name: name.to_owned() };
-        let path = self.recovery_file(name)?.ok_or_else(none)?;
+        let Some(path) = self.recovery_file(name)? else { return Err(self.no_recovery_key(name)?) };
         self.files.remove(&key_file(&name_of(name)))?;
         Ok(path)
+    }
+
+    /// Why there is no recovery key of a publisher.
+    fn no_recovery_key(&self, name: &str) -> Result<KeyStoreError, KeyStoreError> {
+        let name = name.to_owned();
+        Ok(match self.read(&name)? {
+            Some(_) => KeyStoreError::NoRecoveryKey { name },
+            None => KeyStoreError::Unknown { name },
+        })
     }
 }

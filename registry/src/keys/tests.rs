@@ -38,7 +38,8 @@ fn a_key_that_was_named_and_is_not_there_is_not_made() {
 fn a_recovery_key_stays_until_it_is_confirmed() {
     let dir = tempfile::tempdir().unwrap();
     let keys = KeyStore::new(dir.path().to_owned());
-    assert!(matches!(keys.recovery(DEFAULT_KEY), Err(KeyStoreError::NoRecoveryKey { .. })));
+    assert!(matches!(keys.recovery(DEFAULT_KEY), Err(KeyStoreError::Unknown { .. })), "there is no key at all");
+    assert!(matches!(keys.confirm_recovery(DEFAULT_KEY), Err(KeyStoreError::Unknown { .. })));
     let chain = keys.publisher_or_new(DEFAULT_KEY, Timestamp::from_unix(1)).unwrap().chain;
     let recovery = keys.recovery(DEFAULT_KEY).unwrap();
     assert_eq!(chain.current().record().recovery, [recovery.public()]);

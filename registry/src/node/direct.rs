@@ -51,7 +51,7 @@ pub(crate) enum Undialled {
     Negotiation(#[from] NegotiationError),
     #[error(transparent)]
     Insecure(#[from] Insecure),
-    #[error("somebody else answers: {0}")]
+    #[error("another peer answers: {0}")]
     Other(PeerId),
     #[error("it takes too long")]
     Slow,

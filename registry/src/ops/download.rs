@@ -67,7 +67,7 @@ pub(crate) enum DownloadError {
         "a peer answered with a message of more than 4 MiB: a block of it is larger than the {MAX_BLOCK_BYTES} bytes that peers exchange"
     )]
     TooLong,
-    #[error("{missing} blocks are not here, and the network may not be used")]
+    #[error("{} missing from this store", if *missing == 1 { "1 block is".to_owned() } else { format!("{missing} blocks are") })]
     Offline { missing: usize },
     #[error("the DAG has more than {MAX_DAG_BLOCKS} blocks")]
     TooLarge,

@@ -1,5 +1,7 @@
 //! From the errors of the layers below to what a caller sees: kind, message, causes, hint.
 
+mod target;
+
 use ggen_blockstore::Cid;
 
 use super::{download::DownloadError, own_thread};
@@ -9,8 +11,11 @@ use crate::{
     index::CatalogError,
     keys::{DEFAULT_KEY, KeyStoreError},
     node::{StartError, Stopped},
-    package::{ManifestError, NameError, Target, looks_like_cid},
+    package::{ManifestError, NameError, Target},
 };
+
+/// What to do where only a store without the network was looked into.
+pub(crate) const ONLINE_HINT: &str = "run the same command without `--offline`";
 
 /// The request is wrong.
 pub(crate) fn usage(error: impl std::fmt::Display) -> Failure {
@@ -19,19 +24,9 @@ pub(crate) fn usage(error: impl std::fmt::Display) -> Failure {
 
 /// Reads a target as typed.
 pub(crate) fn target(text: &str) -> Result<Target, Failure> {
-    text.parse().map_err(|error: NameError| {
-        let is_word = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@".contains(c));
-        match is_word {
-            _ if matches!(error, NameError::Unverifiable { .. }) => usage(error)
-                .hinted("ask for a CID under sha2-256, which `ipfs add` makes unless it is given another hash"),
-            true if looks_like_cid(text) => usage(error).hinted("copy all of the CID: none can be guessed from a part"),
-            true => {
-                let word = text.split('@').next().unwrap_or(text);
-                usage(error)
-                    .hinted(format!("`ggen marketplace p2p search {word}` lists packages with their full names"))
-            }
-            false => usage(error),
-        }
+    text.parse().map_err(|error: NameError| match target::hint(text, &error) {
+        Some(hint) => usage(error).hinted(hint),
+        None => usage(error),
     })
 }
 
@@ -118,7 +113,7 @@ pub(crate) fn download(target: &Cid, error: DownloadError) -> Failure {
             )
         }
         DownloadError::Offline { .. } => {
-            Failure::from_error(ErrorKind::NotFound, &error).while_doing(attempted).hinted("leave `--offline` away")
+            Failure::from_error(ErrorKind::NotFound, &error).while_doing(attempted).hinted(ONLINE_HINT)
         }
         DownloadError::OverLimit { .. }
         | DownloadError::TooLarge
@@ -190,7 +185,7 @@ impl From<KeyStoreError> for Failure {
             KeyStoreError::Unknown { .. } => Failure::from_error(ErrorKind::NotFound, &error)
                 .hinted("`ggen marketplace p2p key list` shows the keys there are"),
             KeyStoreError::NoRecoveryKey { .. } => Failure::from_error(ErrorKind::NotFound, &error)
-                .hinted("it was confirmed to be saved, or its publisher was made elsewhere"),
+                .hinted("use the copy that you saved: `key recovery confirm` deleted the one here, or the publisher was made on another machine"),
             KeyStoreError::Damaged { path, .. } if path.file_name().is_some_and(|name| name == "node.key") => failed(
                 &error,
             )

@@ -19,6 +19,7 @@ use super::{
     failure::{self, usage},
     own_thread,
     peers::provision,
+    publisher_id::refuse_identity,
     resolve::{Wanted, Yank, subject_of},
 };
 use crate::{
@@ -289,8 +290,9 @@ impl Operations {
         }
         if providers.is_empty() && !failed.is_empty() {
             let failure = Failure::new(ErrorKind::Failed, "none of the providers can be reached");
-            return Err(Failure { causes: failed, ..failure }
-                .hinted("check that the address ends with `/p2p/<peer id>` and that the node runs, or leave it away"));
+            return Err(Failure { causes: failed, ..failure }.hinted(
+                "check that the address ends with `/p2p/<peer id>` and that the node runs, or remove `--provider`",
+            ));
         }
         self.download_from(node, store, &providers, limits, reporter).await
     }
@@ -307,7 +309,9 @@ impl Operations {
         // A path may lead to either, through whatever has links.
         let cid = descend(download, cid, path).await?;
         if cid.codec() == DAG_CBOR {
+            self.refuse_publisher(&cid).await?;
             let block = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
+            refuse_identity(&cid, &block)?;
             match Release::from_payload(&block) {
                 Ok(release) => {
                     // Nobody has proven yet whose release it is.

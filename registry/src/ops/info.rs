@@ -8,6 +8,7 @@ use super::{
     Operations,
     download::Download,
     failure::{self, usage},
+    publisher_id::refuse_identity,
     resolve::{Located, Wanted},
 };
 use crate::{
@@ -50,7 +51,7 @@ impl Operations {
                 }
                 self.cid_info(&mut download, cid).await?
             }
-            Target::Ipns { .. } => return Err(usage("names under /ipns/ cannot be looked at by this version")),
+            Target::Ipns { .. } => return Err(usage("names under /ipns/ cannot be resolved by this version")),
         };
         let content: Cid = info.cid.parse().map_err(failure::failed)?;
         info.here = self.store.has(&content).map_err(failure::store)?;
@@ -127,8 +128,10 @@ impl Operations {
         if cid.codec() != DAG_CBOR {
             return Ok(nameless(cid));
         }
+        self.refuse_publisher(&cid).await?;
         download.search_under(&cid);
         let block = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
+        refuse_identity(&cid, &block)?;
         let release = Release::from_payload(&block).map_err(|error| {
             Failure::from_error(ErrorKind::Verification, &error).while_doing(format!("{cid} is not a release"))
         })?;
@@ -180,8 +183,9 @@ impl Operations {
 /// Nothing is known of content that is not here and that nobody provides.
 fn nobody_has(content: &Cid, offline: bool) -> Failure {
     match offline {
-        true => Failure::new(ErrorKind::NotFound, format!("{content} is not here"))
-            .hinted("leave `--offline` away to look for its providers"),
+        true => {
+            Failure::new(ErrorKind::NotFound, format!("{content} is not in this store")).hinted(failure::ONLINE_HINT)
+        }
         false => Failure::new(ErrorKind::TimedOut, format!("no provider of {content} was found"))
             .hinted("connect to more peers with `ggen marketplace p2p bootstrap ADDRESS`"),
     }

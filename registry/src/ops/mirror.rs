@@ -31,7 +31,7 @@ use tokio::{
 pub(crate) use self::book::{Book, BookError};
 use self::{
     follow::Looks,
-    plan::{Chosen, wanted_by},
+    plan::{Chosen, over_budget, wanted_by},
     schedule::{Schedule, Step},
 };
 use super::{Operations, failure, failure::usage, news::News};
@@ -209,8 +209,8 @@ impl Operations {
     pub(crate) async fn mirror_ls(&self) -> Result<Vec<MirrorReport>, Failure> {
         let rules = self.rules().await?;
         let chosen = self.chosen().await?;
-        let mut releases = self.mirror.with_book(Book::releases).await?;
-        releases.retain(|release| release.held);
+        let known = self.mirror.with_book(Book::releases).await?;
+        let releases: Vec<_> = known.iter().filter(|release| release.held).cloned().collect();
         let report = |(rule, origin): (MirrorRule, &str)| {
             let chosen = chosen.iter().find(|chosen| chosen.rule == rule);
             let held = chosen.map(|chosen| wanted_by(chosen, &releases)).unwrap_or_default();
@@ -223,6 +223,7 @@ impl Operations {
                 packages_held: packages.len() as u64,
                 releases_held: held.len() as u64,
                 bytes_held: held.iter().map(|release| release.bytes).sum(),
+                releases_over_budget: chosen.map_or(0, |chosen| over_budget(chosen, &known)),
             }
         };
         Ok(rules.into_iter().map(report).collect())

@@ -65,7 +65,7 @@ async fn run_on<T: Send + 'static>(
         runtime.block_on(async {
             tokio::select! {
                 biased;
-                _ = caller_gone => Err(Failure::new(ErrorKind::Failed, "nobody waits for it any more")),
+                _ = caller_gone => Err(Failure::new(ErrorKind::Failed, "no caller waits for it any more")),
                 outcome = operation => outcome,
             }
         })

@@ -18,7 +18,7 @@ use crate::{
     ErrorKind, Failure, FetchRequest, FetchTo, PinReport, PinRequest, Reporter,
     identity::PublisherId,
     index::Walk,
-    package::{PackageId, Release, Target},
+    package::{PackageId, Release, Target, nearest_package},
 };
 
 /// Label of what the user pinned by CID; the others begin with it.
@@ -86,7 +86,10 @@ impl Operations {
             if chosen.is_empty() {
                 let message = format!("you have not pinned `{}`", request.target);
                 let failure = Failure::new(ErrorKind::NotFound, message);
-                return Err(failure.hinted("`ggen marketplace p2p pin ls` shows what is pinned, and why"));
+                return Err(failure.hinted(match nearest_pinned(&pins, &request.target) {
+                    Some(near) => format!("did you mean `{near}`? `ggen marketplace p2p pin ls` lists your pins"),
+                    None => "`ggen marketplace p2p pin ls` lists your pins".to_owned(),
+                }));
             }
             kept.remove(&*store, &chosen).map_err(failure::store)?;
             Ok(chosen.into_iter().map(report).collect())
@@ -190,6 +193,12 @@ fn refuse_ambiguous(chosen: &[&Pin], target: &Target) -> Result<(), Failure> {
     Err(failure.hinted(
         "name the publisher you mean: `<publisher>/ns/name`, or the pin as `ggen marketplace p2p pin ls` shows it",
     ))
+}
+
+/// The package pinned by name that a misspelt target was probably meant as.
+fn nearest_pinned(pins: &[Pin], target: &str) -> Option<PackageId> {
+    let Ok(Target::Package { package, .. }) = target.parse() else { return None };
+    nearest_package(&package, pins.iter().filter_map(|pin| Some(Named::read(&pin.label)?.package)))
 }
 
 fn is_users(pin: &Pin) -> bool {

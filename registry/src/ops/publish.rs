@@ -97,7 +97,7 @@ impl Operations {
             };
         }
         if request.min_replicas > 0 && self.node.is_none() {
-            return Err(usage("nobody can be asked for replicas offline"));
+            return Err(usage("`min_replicas` needs the network: peers are asked for a full copy"));
         }
         let replicas = Replicas { wanted: request.min_replicas, patience: request.timeout };
         let signing = Signing::new(request.key.clone(), request.trust_clock);

@@ -131,7 +131,7 @@ impl Operations {
     ) -> Result<Located, Failure> {
         reporter.report(Progress::Finding { peers_asked: download.peers_asked() as u64 });
         let Answers { claims, refused, .. } = self.claims_on(download, wanted).await?;
-        let claimant = self.claimant(wanted, &claims).await;
+        let claimant = self.claimant(wanted, &claims, download.is_offline()).await;
         let publisher = claimant.map_err(|failure| refused.instead_of(failure, wanted.package))?;
         let id = publisher.chain.publisher();
         let claim = claims.into_iter().filter(|claim| claim.publisher() == id).max_by_key(|claim| claim.head().order());
@@ -363,8 +363,14 @@ impl Operations {
         Ok(publishers)
     }
 
-    /// The publisher that counts: the one that was named, or the only one that claims the name.
-    pub(super) async fn claimant(&self, wanted: &Wanted<'_>, claims: &[Claim]) -> Result<PublisherEntry, Failure> {
+    /// The publisher that counts: the one that was named, or the only one that claims the name. `offline`: no peer was to be
+    /// asked.
+    pub(super) async fn claimant(
+        &self,
+        wanted: &Wanted<'_>,
+        claims: &[Claim],
+        offline: bool,
+    ) -> Result<PublisherEntry, Failure> {
         let mut publishers = self.claimants(wanted.package, claims).await?;
         if let Some(named) = &wanted.publisher {
             publishers.retain(|publisher| publisher == named);
@@ -373,7 +379,7 @@ impl Operations {
         let publisher = match publishers.len() {
             1 => publishers.remove(0),
             0 => {
-                return Err(self.unclaimed(package).await?);
+                return Err(self.unclaimed(package, offline).await?);
             }
             count => {
                 let message = format!("`{package}` is claimed by {count} publishers");
@@ -393,26 +399,40 @@ impl Operations {
         Ok(entry)
     }
 
-    /// Nobody claims a name; or there was nobody to ask.
-    async fn unclaimed(&self, package: &PackageId) -> Result<Failure, Failure> {
-        let known = match &self.node {
-            Some(node) => {
+    /// The failure of a name that no publisher claims, as far as could be asked.
+    async fn unclaimed(&self, package: &PackageId, offline: bool) -> Result<Failure, Failure> {
+        let asked = match &self.node {
+            Some(node) if !offline => {
                 let snapshot = node.snapshot().await.map_err(failure::stopped)?;
                 Some((snapshot.connected.len(), snapshot.ggen_routing_peers))
             }
-            None => None,
+            _ => None,
         };
-        let failure = |more: &str| Failure::new(ErrorKind::NotFound, format!("nobody claims `{package}`{more}"));
-        Ok(match known {
-            Some((0, _)) => failure(" here, and no peer is connected that could be asked").hinted(
-                "`ggen marketplace p2p doctor` says why; `bootstrap ADDRESS` or `fetch --provider ADDRESS` connects to one",
+        let (why, advice) = match asked {
+            Some((0, _)) => (
+                ": it is not in this home, and no peer is connected that could be asked",
+                "connect to a peer with `ggen marketplace p2p bootstrap ADDRESS` or `fetch --provider ADDRESS`; `ggen \
+                 marketplace p2p doctor` says why none is connected",
             ),
-            Some((_, 0)) => failure(" here, and no peer that is connected keeps names of this network")
-                .hinted("`ggen marketplace p2p bootstrap ADDRESS` connects to one that does; `doctor` says more"),
-            Some(_) => failure("")
-                .hinted("check the name, or connect to more peers with `ggen marketplace p2p bootstrap ADDRESS`"),
-            None => failure(" here").hinted("check the name, or leave `--offline` away"),
-        })
+            Some((_, 0)) => (
+                ": it is not in this home, and none of the connected peers keeps names of this network",
+                "connect to a peer that does with `ggen marketplace p2p bootstrap ADDRESS`; `ggen marketplace p2p doctor` \
+                 says more",
+            ),
+            Some(_) => ("", "connect to more peers with `ggen marketplace p2p bootstrap ADDRESS`"),
+            None => (" in this home", failure::ONLINE_HINT),
+        };
+        let failure = Failure::new(ErrorKind::NotFound, format!("package `{package}` not found{why}"));
+        Ok(failure.hinted(match self.nearest_known(package).await? {
+            Some(near) => format!("did you mean `{near}`? Otherwise {advice}"),
+            None => format!("check the name, or {advice}"),
+        }))
+    }
+
+    /// The known package that a misspelt name was probably meant as.
+    pub(super) async fn nearest_known(&self, package: &PackageId) -> Result<Option<PackageId>, Failure> {
+        let package = package.clone();
+        self.with_catalog(move |catalog| catalog.nearest_package(&package)).await
     }
 
     /// The versions of a package by the highest head seen: no older catalog will do, or withholding the new one would

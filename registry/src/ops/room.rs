@@ -36,8 +36,8 @@ const UNKNOWN_STEP_BYTES: u64 = 64 << 20;
 const PUBLICATION_BYTES: u64 = 64 << 10;
 
 /// What helps where pins take all there is.
-const LET_GO: &str = "raise `limits.store_bytes` in the configuration, or let go of something: `ggen marketplace p2p \
-                      pin ls`, `ggen marketplace p2p mirror ls`";
+const LET_GO: &str = "raise `limits.store_bytes` in the configuration, or remove a pin or a mirror rule: `ggen marketplace \
+                      p2p pin ls` and `ggen marketplace p2p mirror ls` list them";
 
 impl Operations {
     /// Removes everything that no pin keeps.

@@ -51,7 +51,7 @@ impl Operations {
             None => Scope::Store,
             Some(target) => {
                 let scope = self.scope(&mut download, failure::target(target)?, &reporter).await;
-                scope.map_err(|failure| hinted_at_repair(failure, target, request.repair))?
+                scope.map_err(|failure| if request.repair { failure } else { without_repair(failure, target) })?
             }
         };
         let scope = Arc::new(scope);
@@ -171,11 +171,18 @@ impl Operations {
     }
 }
 
-/// Nothing was looked for anywhere else, and only a repair does that.
-fn hinted_at_repair(failure: Failure, target: &str, repair: bool) -> Failure {
-    match failure.kind {
-        ErrorKind::NotFound | ErrorKind::TimedOut if !repair => {
-            failure.hinted(format!("`ggen marketplace p2p verify {target} --repair` fetches what is not here"))
+/// Only this store was looked into. A repair asks peers for the blocks that a record of this home leads to; a package that
+/// is not in this home has none to repair.
+fn without_repair(failure: Failure, target: &str) -> Failure {
+    match (failure.kind, failure.hint.as_deref()) {
+        (ErrorKind::NotFound, Some(failure::ONLINE_HINT)) => {
+            failure.hinted(format!("`ggen marketplace p2p verify {target} --repair` fetches the missing blocks"))
+        }
+        (ErrorKind::NotFound, Some(hint)) if hint.ends_with(failure::ONLINE_HINT) => {
+            let near = hint.split_once("? ").map_or("check the name", |(question, _)| question);
+            let mark = if near.starts_with("did you mean") { "? Otherwise" } else { ", or" };
+            let hint = format!("{near}{mark} fetch it first: `ggen marketplace p2p fetch {target}`");
+            failure.hinted(hint)
         }
         _ => failure,
     }

@@ -11,10 +11,10 @@ use super::{
 };
 use crate::{
     ErrorKind, Failure, Interrupt, Progress, Reporter, YankRequest, Yanked,
-    identity::KeyPair,
+    identity::{KeyPair, PublisherId},
     index::{Claim, MAX_REASON_BYTES, PublicationError, PublisherState, VerifiedHead, Walk},
     keys::{KeyStoreError, PublisherKeys},
-    package::PackageId,
+    package::{PackageId, nearest_package},
 };
 
 impl Operations {
@@ -76,7 +76,7 @@ impl Operations {
         let state = PublisherState { chain: &keys.chain, keys: &signers, head: head.as_ref() };
         let flag = (!undo).then(|| reason.clone());
         let step = crate::index::set_yanked(state, (package, version), flag, |cid| self.store.get(cid), now);
-        let step = step.map_err(yank_failed)?;
+        let step = step.map_err(|error| self.yank_failed(error, &publisher))?;
         let mut warnings = Vec::new();
         let claim = match &step {
             None => None,
@@ -122,6 +122,15 @@ impl Operations {
         let found = walk.run(|cid| self.store.get(cid)).map_err(failure::failed)?;
         Ok(found.entries.into_iter().find(|entry| entry.version == *version).and_then(|entry| entry.reason))
     }
+
+    fn yank_failed(&self, error: PublicationError, publisher: &PublisherId) -> Failure {
+        let PublicationError::NoSuchVersion { package, .. } = &error else { return failure::failed(error) };
+        match self.catalog.packages_of(publisher) {
+            Ok(own) if !own.contains(package) => not_published(package, &own),
+            _ => Failure::from_error(ErrorKind::NotFound, &error)
+                .hinted(format!("`ggen marketplace p2p info {package} --versions` lists the versions there are")),
+        }
+    }
 }
 
 /// The failure of a yank that was interrupted after its commit point.
@@ -130,10 +139,39 @@ pub(crate) fn signed_already(name: &str) -> Failure {
         .hinted("a node that runs here announces it")
 }
 
-fn yank_failed(error: PublicationError) -> Failure {
-    match &error {
-        PublicationError::NoSuchVersion { package, .. } => Failure::from_error(ErrorKind::NotFound, &error)
-            .hinted(format!("`ggen marketplace p2p info {package} --versions` lists the versions there are")),
-        _ => failure::failed(error),
+/// Most packages that an error names.
+const MAX_NAMED: usize = 5;
+
+/// The failure of a yank of a package that this publisher has not published; `own`: those that it has.
+fn not_published(package: &PackageId, own: &[PackageId]) -> Failure {
+    let failure = Failure::new(ErrorKind::NotFound, format!("you have not published a package `{package}`"));
+    if let Some(near) = nearest_package(package, own.iter().cloned()) {
+        return failure.hinted(format!("did you mean `{near}`?"));
+    }
+    let named: Vec<_> = own.iter().take(MAX_NAMED).map(|own| format!("`{own}`")).collect();
+    let more = own.len().saturating_sub(MAX_NAMED);
+    match (named.is_empty(), more) {
+        (true, _) => {
+            failure.hinted("`ggen marketplace p2p publish` publishes a package; `--key NAME` names another key")
+        }
+        (false, 0) => failure.hinted(format!("check the name: you have published {}", named.join(", "))),
+        (false, more) => {
+            failure.hinted(format!("check the name: you have published {} and {more} more", named.join(", ")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_that_was_not_published_is_answered_with_those_that_were() {
+        let packages = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<PackageId>>();
+        let hint = |own: &[&str]| not_published(&"acme/htttp".parse().unwrap(), &packages(own)).hint.unwrap();
+        assert_eq!(hint(&["acme/http", "acme/json"]), "did you mean `acme/http`?");
+        assert_eq!(hint(&["b/json"]), "check the name: you have published `b/json`");
+        assert!(hint(&["b/1", "b/2", "b/3", "b/4", "b/5", "b/6"]).ends_with("`b/5` and 1 more"));
+        assert!(hint(&[]).contains("publish"));
     }
 }

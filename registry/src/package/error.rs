@@ -38,6 +38,14 @@ pub enum NameError {
         /// Which hash, and what is wrong with it.
         reason: String,
     },
+    /// A part of a CID, or one with a wrong character.
+    #[error("`{text}` is not a {} CID", if *is_short { "complete" } else { "valid" })]
+    BrokenCid {
+        /// What was given.
+        text: String,
+        /// It has fewer characters than the CIDs that begin like it.
+        is_short: bool,
+    },
     /// Neither a CID, a path nor a package.
     #[error("`{text}` is neither a CID, an /ipfs or /ipns path, nor a package: {reason}")]
     Target {
@@ -77,6 +85,8 @@ pub enum GpackError {
     NoTable {
         /// The file.
         file: String,
+        /// A table of it whose name resembles one of them, and the one that it resembles.
+        nearest: Option<(String, &'static str)>,
     },
     /// Required fields that are not there.
     #[error("{file}:{line}: table `[{table}]` lacks {}", quoted(fields))]
@@ -101,7 +111,29 @@ pub enum GpackError {
         field: String,
         /// What is wrong with it.
         reason: String,
+        /// What to write instead, where that can be said.
+        hint: Option<String>,
     },
+}
+
+/// What a gpack.toml is, at the least.
+const SHORTEST: &str =
+    "it begins like this: `[package]`, `name = \"http\"`, `version = \"1.0.0\"`, `description = \"...\"`";
+
+impl GpackError {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NoTable { nearest: Some((found, meant)), .. } => {
+                format!("did you mean `[{meant}]` instead of `[{found}]`?")
+            }
+            Self::NoTable { .. } | Self::Missing { .. } => SHORTEST.to_owned(),
+            Self::Field { hint: Some(hint), .. } => hint.clone(),
+            Self::Syntax { .. } | Self::TooLarge { .. } | Self::Field { .. } => {
+                "`ggen help gpack` describes every key, with an example".to_owned()
+            }
+        }
+    }
 }
 
 fn quoted(fields: &[&str]) -> String {

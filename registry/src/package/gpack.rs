@@ -123,11 +123,22 @@ impl Source<'_> {
     }
 
     fn refuse<T>(&self, field: &str, value: &Spanned<DeValue<'_>>, reason: impl Into<String>) -> Result<T, GpackError> {
+        self.refuse_with_hint(field, value, reason, None)
+    }
+
+    fn refuse_with_hint<T>(
+        &self,
+        field: &str,
+        value: &Spanned<DeValue<'_>>,
+        reason: impl Into<String>,
+        hint: Option<String>,
+    ) -> Result<T, GpackError> {
         Err(GpackError::Field {
             file: self.file.to_owned(),
             line: self.line(value.span().start),
             field: field.to_owned(),
             reason: reason.into(),
+            hint,
         })
     }
 }
@@ -157,7 +168,7 @@ impl<'a> Reader<'a> {
             reader.main.push(table);
         }
         match reader.main.is_empty() {
-            true => Err(GpackError::NoTable { file: source.file.to_owned() }),
+            true => Err(GpackError::NoTable { file: source.file.to_owned(), nearest: misspelt_table(document) }),
             false => Ok(reader),
         }
     }
@@ -179,7 +190,12 @@ impl<'a> Reader<'a> {
         let (name, title) = self.read_name(name)?;
         let version = match self.text("version", version)?.parse() {
             Ok(version) => version,
-            Err(error) => return self.source.refuse("version", version, format!("is not a semver version: {error}")),
+            Err(error) => {
+                let hint =
+                    full_version(self.text("version", version)?).map(|full| format!("write `version = \"{full}\"`"));
+                let reason = format!("is not a semver version: {error}");
+                return self.source.refuse_with_hint("version", version, reason, hint);
+            }
         };
         let metadata = self.read_metadata(description, title)?;
         let (dependencies, foreign_dependencies) = self.read_dependencies()?;
@@ -203,7 +219,7 @@ impl<'a> Reader<'a> {
             Some(id) if PackageId::check_name(self.text("id", id)?).is_ok() => {
                 Ok((self.text("id", id)?.to_owned(), Some(name.to_owned())))
             }
-            _ => self.source.refuse("name", value, format!("is not usable: {error}")),
+            _ => self.source.refuse_with_hint("name", value, format!("is not usable: {error}"), name_hint(name)),
         }
     }
 
@@ -362,15 +378,29 @@ impl<'a> Reader<'a> {
         match value.get_ref().as_str().map(str::trim) {
             Some("") => self.source.refuse(field, value, "is empty"),
             Some(text) => Ok(text),
-            None => self.source.refuse(field, value, "is not a string"),
+            None => self.refuse_unquoted(field, value),
         }
+    }
+
+    /// A value that was to be a string: it may only lack its quotes.
+    fn refuse_unquoted<T>(&self, field: &str, value: &Value<'a>) -> Result<T, GpackError> {
+        let written = self
+            .source
+            .text
+            .get(value.span())
+            .filter(|_| matches!(value.get_ref(), DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_)));
+        let quoted = written.map(|written| match full_version(written).filter(|_| field == "version") {
+            Some(full) => format!("write `{field} = \"{full}\"`"),
+            None => format!("write `{field} = \"{written}\"`"),
+        });
+        self.source.refuse_with_hint(field, value, "is not a string", quoted)
     }
 
     fn optional_text(&self, field: &str) -> Result<Option<String>, GpackError> {
         let Some(value) = self.field(field) else { return Ok(None) };
         match value.get_ref().as_str() {
             Some(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
-            None => self.source.refuse(field, value, "is not a string"),
+            None => self.refuse_unquoted(field, value),
         }
     }
 
@@ -391,6 +421,34 @@ impl<'a> Reader<'a> {
             _ => self.source.refuse(field, value, "is not a list of strings"),
         }
     }
+}
+
+/// What to write in place of a name that cannot be one.
+fn name_hint(name: &str) -> Option<String> {
+    if let Ok(id) = name.parse::<PackageId>() {
+        return Some(format!("write `namespace = \"{}\"` and `name = \"{}\"`", id.namespace(), id.name()));
+    }
+    let near = name.to_lowercase().replace(char::is_whitespace, "-");
+    let is_name = PackageId::check_name(&near).is_ok();
+    is_name.then(|| {
+        format!("write `name = \"{near}\"`; a title for people may stay if `id = \"{near}\"` stands beside it")
+    })
+}
+
+/// A version of three numbers that `text` may have been meant as: `1.0` and `v1.0.0` are `1.0.0`.
+fn full_version(text: &str) -> Option<Version> {
+    let text = text.trim().trim_start_matches(['v', 'V', '=']);
+    let candidates = [text.to_owned(), format!("{text}.0"), format!("{text}.0.0")];
+    candidates.iter().find_map(|candidate| candidate.parse().ok())
+}
+
+/// A table whose name resembles one that is looked for.
+fn misspelt_table(document: &DeTable<'_>) -> Option<(String, &'static str)> {
+    let tables = document.iter().filter(|(_, value)| value.get_ref().as_table().is_some());
+    tables.map(|(name, _)| name.get_ref().to_string()).find_map(|name| {
+        let meant = nearest(&name, &["package", "gpack"])?;
+        Some((name, meant))
+    })
 }
 
 /// Whether a dependency is on a package of this registry.

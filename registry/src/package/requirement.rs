@@ -125,7 +125,10 @@ impl FromStr for Requirement {
             "latest" => Ok(Self::Latest),
             text => match text.strip_prefix('=').map(|version| Version::parse(version.trim())) {
                 Some(Ok(version)) if !version.build.is_empty() => Ok(Self::Build(version)),
-                _ => VersionReq::parse(text).map(Self::Matching).map_err(|error| invalid(error.to_string())),
+                _ => VersionReq::parse(text).map(Self::Matching).map_err(|error| {
+                    let bare = text.strip_prefix(['v', 'V']).filter(|bare| VersionReq::parse(bare).is_ok());
+                    invalid(bare.map_or_else(|| error.to_string(), |bare| format!("write `{bare}`, without `v`")))
+                }),
             },
         }
     }

@@ -67,9 +67,7 @@ impl FromStr for Target {
                 Err(error @ (Error::UnsupportedHash { .. } | Error::DigestLength { .. })) => {
                     Err(refuse_cid(text, &error))
                 }
-                Err(error) if looks_like_cid(text) => {
-                    Err(refuse(text, &format!("it begins like a CID and is none: {error}")))
-                }
+                Err(_) if looks_like_cid(text) => Err(broken_cid(text)),
                 Err(_) => Err(refuse(text, "a package is named `namespace/name`, with `@1.2` for a version")),
             },
             Some(_) => parse_package(text),
@@ -78,7 +76,7 @@ impl FromStr for Target {
 }
 
 /// Whether a text without a slash was probably meant as a CID: one in the bases that IPFS tools print.
-pub(crate) fn looks_like_cid(text: &str) -> bool {
+fn looks_like_cid(text: &str) -> bool {
     /// The bases and codecs that are common.
     const BEGINNINGS: [&str; 4] = ["bafy", "bafk", "Qm", "k51"];
     text.len() >= MIN_CID_CHARS
@@ -101,20 +99,28 @@ fn parse_path(text: &str, ipfs: bool, rest: &str) -> Result<Target, NameError> {
 }
 
 fn parse_package(text: &str) -> Result<Target, NameError> {
+    if text.starts_with('@') {
+        return Err(refuse(text, "a package name has no `@` in front"));
+    }
     let (name, requirement) = match text.split_once('@') {
+        Some((_, requirement)) if requirement.trim().is_empty() => {
+            return Err(refuse(text, "no version requirement stands behind the `@`"));
+        }
         Some((name, requirement)) => (name, Requirement::of_target(requirement)?),
         None => (text, Requirement::Latest),
     };
-    let (publisher, package) = match name.split('/').count() {
-        2 => (None, name),
-        3 => {
-            let (publisher, package) = name.split_once('/').expect("three segments have a slash");
-            let publisher = publisher.parse().map_err(|error: crate::identity::KeyError| {
-                refuse(text, &format!("{error}; a publisher stands before `namespace/name`"))
-            })?;
-            (Some(publisher), package)
+    let (first, rest) = name.split_once('/').unwrap_or((name, ""));
+    let publisher: Option<PublisherId> = first.parse().ok();
+    let (publisher, package) = match (rest.split('/').count(), publisher) {
+        (2, Some(publisher)) => (Some(publisher), rest),
+        _ if parse_cid(first).is_ok() => return Err(refuse(text, "a path below a CID begins with /ipfs/")),
+        _ if name.ends_with('/') => return Err(refuse(text, "it ends with a slash")),
+        (1, _) => (None, name),
+        (2, _) if looks_like_cid(first) => return Err(broken_cid(first)),
+        _ => {
+            let reason = "a package is named `namespace/name` or `<publisher>/namespace/name`, without a path";
+            return Err(refuse(text, reason));
         }
-        _ => return Err(refuse(text, "a package is named `namespace/name` or `<publisher>/namespace/name`")),
     };
     Ok(Target::Package { publisher, package: package.parse()?, requirement })
 }
@@ -125,8 +131,18 @@ fn refuse_cid(text: &str, error: &Error) -> NameError {
         Error::UnsupportedHash { .. } | Error::DigestLength { .. } => {
             NameError::Unverifiable { text: shortened(text), reason: error.to_string() }
         }
+        Error::InvalidCid { text: root, .. } if looks_like_cid(root) => broken_cid(root),
         _ => refuse(text, &error.to_string()),
     }
+}
+
+/// What begins like a CID and is none.
+fn broken_cid(text: &str) -> NameError {
+    /// Characters of a CIDv0, and of a CIDv1 in base32 of a sha2-256 digest.
+    const V0_CHARS: usize = 46;
+    const V1_CHARS: usize = 59;
+    let usual = if text.starts_with("Qm") { V0_CHARS } else { V1_CHARS };
+    NameError::BrokenCid { text: shortened(text), is_short: text.len() < usual }
 }
 
 fn shortened(text: &str) -> String {
@@ -222,8 +238,11 @@ mod tests {
         for (text, hint) in [
             ("http", "`namespace/name`"),
             ("", "`namespace/name`"),
-            (&CID_V1[..30], "begins like a CID"),
-            (&CID_V0[..CID_V0.len() - 1], "begins like a CID"),
+            (&CID_V1[..30], "is not a complete CID"),
+            (&CID_V0[..CID_V0.len() - 1], "is not a complete CID"),
+            (&format!("{}{}", &CID_V1[..30], CID_V1[29..].to_uppercase()), "is not a valid CID"),
+            (&format!("/ipfs/{}/a", &CID_V1[..30]), "is not a complete CID"),
+            (&format!("{}/acme/http", &PUBLISHER[..30]), "is not a complete CID"),
             ("Qmail", "`namespace/name`"),
             ("/etc/passwd", "/ipfs/"),
             ("/ipfs/", "no root"),
@@ -231,6 +250,12 @@ mod tests {
             (&format!("/ipfs/{CID_V1}/../x"), "`..`"),
             ("a/b/c/d", "<publisher>/namespace/name"),
             ("alice/acme/http", "publisher"),
+            ("acme/http/", "ends with a slash"),
+            (&format!("{CID_V1}/content"), "begins with /ipfs/"),
+            (&format!("{CID_V0}/a/b"), "begins with /ipfs/"),
+            (&format!("{PUBLISHER}/content"), "begins with /ipfs/"),
+            ("@acme/http", "no `@` in front"),
+            ("acme/http@v1.2.0", "write `1.2.0`, without `v`"),
             ("acme/http@", "requirement"),
             ("acme/http@nonsense", "requirement"),
             ("Acme/http", "namespace"),

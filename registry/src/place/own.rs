@@ -56,7 +56,8 @@ impl Own<'_> {
             Err(error @ KeyStoreError::DamagedHead { .. }) => {
                 let stored = self.stored_head(&chain)?;
                 let is_lost = known.is_none() && stored.is_none();
-                let what = if is_lost { "and nothing else tells what was published last" } else { "and is made again" };
+                let what =
+                    if is_lost { "and no other record says what was published last" } else { "and is made again" };
                 self.notes.push(format!("{error}, {what}"));
                 stored
             }

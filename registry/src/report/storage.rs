@@ -87,4 +87,7 @@ pub struct MirrorReport {
     pub releases_held: u64,
     /// Bytes of their blocks.
     pub bytes_held: u64,
+    /// Releases known that the rule would hold if `max_bytes` allowed more.
+    #[serde(default)]
+    pub releases_over_budget: u64,
 }

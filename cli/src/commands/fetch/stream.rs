@@ -109,13 +109,15 @@ impl Stream {
         &self.pipe.path
     }
 
-    /// Waits until everything that was written has left. If that failed, this is why `outcome` is a failure too.
-    pub(super) async fn end<T>(self, outcome: Result<T, Failure>) -> Result<T, Failure> {
+    /// Waits until everything that was written has left. If that failed, this is why `outcome` is a failure too. A reader
+    /// that closed its end has read enough: then there is no outcome, and no failure.
+    pub(super) async fn end<T>(self, outcome: Result<T, Failure>) -> Result<Option<T>, Failure> {
         let Self { sink, keeper, done, .. } = self;
         drop(keeper);
         match done.await {
+            Ok(Err(cause)) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(None),
             Ok(Err(cause)) => Err(error::io("write to", sink.path(), &cause)),
-            Ok(Ok(())) => outcome,
+            Ok(Ok(())) => outcome.map(Some),
             Err(_) => Err(Failure::new(ErrorKind::Failed, "the thread that passes the tarball on has died")),
         }
     }

@@ -50,7 +50,7 @@ enum Failure {
     Wrong(String),
     #[error("a dictionary cannot be had here")]
     Dictionary(#[source] Unreadable),
-    #[error("nobody waits for it any more")]
+    #[error("no caller waits for it any more")]
     Unwanted,
 }
 

@@ -16,6 +16,7 @@ use crate::{
         download::{Download, DownloadError, DownloadLimits},
         failure,
         fetch::{check_manifest, part},
+        publisher_id::refuse_identity,
         resolve::{Answers, Wanted, check_release, choose},
     },
     package::{ManifestReader, PackageId, Release, Target},
@@ -93,11 +94,11 @@ impl Operations {
                 self.check_name(download, &wanted, stages).await?
             }
             Target::Content { cid, .. } => {
-                stages.push(Stage::fine("name", "a CID names itself"));
+                stages.push(Stage::fine("name", "not needed for a CID"));
                 check_cid(download, cid, stages).await?
             }
             Target::Ipns { .. } => {
-                return Err(stage_of("name", failure::usage("names under /ipns/ are not looked up")));
+                return Err(stage_of("name", failure::usage("names under /ipns/ cannot be resolved by this version")));
             }
         };
         if let Some(node) = node {
@@ -120,7 +121,7 @@ impl Operations {
             true => Answers::default(),
             false => self.ask_the_dht(wanted).await.map_err(at_name)?,
         };
-        let claimant = self.claimant(wanted, &answers.claims).await;
+        let claimant = self.claimant(wanted, &answers.claims, download.is_offline()).await;
         if let (Err(Failure { kind: ErrorKind::NotFound, .. }), [_, ..]) = (&claimant, &answers.refused.reasons[..]) {
             // Something is there, and it is a lie.
             stages.push(Stage::fine("name", "it is claimed"));
@@ -261,7 +262,7 @@ fn hashed(looked_at: &LookedAt) -> String {
     match looked_at {
         LookedAt::All(_) | LookedAt::Walked => "every block matches its hash".to_owned(),
         LookedAt::Sample { blocks, of } => {
-            format!("the {blocks} blocks looked at, of {of}, match their hashes; a fetch checks them all")
+            format!("{blocks} of {of} blocks checked, and they match their hashes; a fetch checks them all")
         }
         LookedAt::Beginning { bytes } => {
             format!("the blocks of the first {bytes} bytes match their hashes; a fetch checks them all")
@@ -280,6 +281,8 @@ async fn check_cid(download: &mut Download, cid: Cid, stages: &mut Vec<Stage>) -
         error @ (DownloadError::TimedOut(_) | DownloadError::NobodyConnected { .. }) => no_provider(&cid, error),
         error => stage_of("record", failure::download(&cid, error)),
     })?;
+    refuse_identity(&cid, &payload)
+        .map_err(|failure| Stage { kind: Some(ErrorKind::Verification), ..stage_of("record", failure) })?;
     let release = Release::from_payload(&payload).map_err(|error| {
         let failure = Failure::from_error(ErrorKind::Verification, &error);
         stage_of("record", failure.while_doing(format!("{cid} is neither a release nor a file or directory")))
@@ -316,14 +319,18 @@ async fn providers(
 /// A stage that needs something which this home does not have, and which no peer could be asked for.
 fn not_here(failed: Stage) -> Stage {
     match failed.kind {
-        Some(ErrorKind::NotFound | ErrorKind::TimedOut) => Stage {
-            ok: None,
-            kind: None,
-            hint: Some("no peer could be asked: fix the problems above, then run the same command again".to_owned()),
-            ..failed
-        },
+        Some(ErrorKind::NotFound | ErrorKind::TimedOut) => {
+            Stage { ok: None, kind: None, hint: Some(not_here_hint(failed.hint.as_deref())), ..failed }
+        }
         _ => failed,
     }
+}
+
+/// A name that this home knows and that resembles the misspelt one stays in the hint.
+fn not_here_hint(hint: Option<&str>) -> String {
+    let question = hint.filter(|hint| hint.starts_with("did you mean")).and_then(|hint| hint.split_once("? "));
+    let near = question.map_or_else(String::new, |(question, _)| format!("{question}? Otherwise "));
+    format!("{near}no peer could be asked: fix the problems above, then run the same command again")
 }
 
 fn no_provider(cid: &Cid, error: DownloadError) -> Stage {
@@ -364,6 +371,6 @@ mod tests {
             let text = hashed(&looked_at);
             assert!(!text.contains("every") && text.contains("a fetch checks them all"), "{text}");
         }
-        assert!(hashed(&LookedAt::Sample { blocks: 3, of: 10 }).starts_with("the 3 blocks looked at, of 10,"));
+        assert!(hashed(&LookedAt::Sample { blocks: 3, of: 10 }).starts_with("3 of 10 blocks checked"));
     }
 }

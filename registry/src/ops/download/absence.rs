@@ -89,7 +89,7 @@ impl Absence {
         self.lost.is_empty() && self.silent == 0
     }
 
-    /// What can be done: nobody is told to name a peer that was named already.
+    /// What can be done. A peer that the caller named already is not asked for again.
     pub(crate) fn hint(&self) -> &'static str {
         match (self.named, self.lost.is_empty()) {
             (true, false) => {
@@ -115,20 +115,14 @@ impl Absence {
 
 impl fmt::Display for Absence {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "no new block came for {} s; ", self.waited.as_secs())?;
-        match self.missing {
-            1 => write!(formatter, "1 block is missing, ")?,
-            missing => write!(formatter, "{missing} blocks are missing, ")?,
+        let plural = |count: usize| if count == 1 { "" } else { "s" };
+        write!(formatter, "timed out: no data for {} s (", self.waited.as_secs())?;
+        write!(formatter, "{} block{} missing, ", self.missing, plural(self.missing))?;
+        write!(formatter, "{} peer{} asked", self.peers_asked, plural(self.peers_asked))?;
+        if self.silent > 0 {
+            write!(formatter, ", {} without an answer", self.silent)?;
         }
-        match self.peers_asked {
-            1 => write!(formatter, "1 peer was asked")?,
-            asked => write!(formatter, "{asked} peers were asked")?,
-        }
-        match self.silent {
-            0 => {}
-            1 => write!(formatter, ", 1 of them does not answer")?,
-            silent => write!(formatter, ", {silent} of them do not answer")?,
-        }
+        write!(formatter, ")")?;
         self.lost.iter().try_for_each(|lost| write!(formatter, "; {lost}"))
     }
 }
@@ -163,10 +157,10 @@ mod tests {
     fn a_package_that_nobody_has_is_named() {
         let cid = Cid::default();
         assert_eq!(absence().headline(&cid), "cannot fetch acme/http@1.2.0: no connected peer and no provider has it");
-        assert_eq!(absence().to_string(), "no new block came for 5 s; 1 block is missing, 2 peers were asked");
+        assert_eq!(absence().to_string(), "timed out: no data for 5 s (1 block missing, 2 peers asked)");
         let unnamed = Absence { subject: None, silent: 1, ..absence() };
         assert_eq!(unnamed.headline(&cid), format!("cannot fetch {cid}"));
-        assert!(unnamed.to_string().ends_with("2 peers were asked, 1 of them does not answer"), "{unnamed}");
+        assert!(unnamed.to_string().ends_with("2 peers asked, 1 without an answer)"), "{unnamed}");
     }
 
     #[test]

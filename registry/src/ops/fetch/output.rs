@@ -261,6 +261,10 @@ pub(super) fn check(to: &FetchTo, target: &Target) -> Result<(), Failure> {
             "exists and is not empty",
             "name another place with `-o DIR`, or make it equal to what is fetched with `--update`",
         ),
+        // A package is a directory, and an update makes none of a file.
+        Ok(there) if there.is_file() && matches!(target, Target::Package { .. }) => {
+            ("exists", "name another place with `-o PATH`, or remove the file")
+        }
         Ok(there) if there.is_file() => {
             ("exists", "name another place with `-o PATH`; `--update` replaces a file with a single file")
         }

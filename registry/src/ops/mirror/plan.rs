@@ -95,6 +95,13 @@ pub(crate) fn surplus(rules: &[Chosen], releases: &[Candidate]) -> Vec<Candidate
     held.into_iter().filter(|release| !wanted.contains(&release.key())).collect()
 }
 
+/// How many releases a rule would want besides if it had no `max_bytes`.
+pub(crate) fn over_budget(chosen: &Chosen, candidates: &[Candidate]) -> u64 {
+    let rule = MirrorRule { max_bytes: None, ..chosen.rule.clone() };
+    let unbounded = Chosen { rule, ..chosen.clone() };
+    (wanted_by(&unbounded, candidates).len() - wanted_by(chosen, candidates).len()) as u64
+}
+
 /// The releases that one rule wants.
 pub(crate) fn wanted_by<'a>(chosen: &Chosen, candidates: &'a [Candidate]) -> Vec<&'a Candidate> {
     let rule = &chosen.rule;
@@ -225,6 +232,9 @@ pub(crate) mod tests {
         assert_eq!(names(&[rule("all", None, Some(250))], &all), ["a/x@1.1.0", "a/y@1.0.0"]);
         assert_eq!(names(&[rule("all", None, Some(300))], &all).len(), 3);
         assert_eq!(names(&[rule("all", None, Some(99))], &all), [""; 0]);
+        assert_eq!(over_budget(&rule("all", None, Some(250)), &all), 1);
+        assert_eq!(over_budget(&rule("all", None, None), &all), 0);
+        assert_eq!(over_budget(&rule("all", Some(1), Some(150)), &all), 1, "an older version counts for nothing");
         all[2].bytes = 1000;
         assert_eq!(names(&[rule("all", None, Some(250))], &all), ["a/x@1.0.0", "a/x@1.1.0"]);
     }

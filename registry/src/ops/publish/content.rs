@@ -94,7 +94,7 @@ impl Operations {
             let is_missing = matches!(failure.kind, ErrorKind::TimedOut | ErrorKind::NotFound);
             let attempted = format!("cannot publish {}@{}: its content", request.package, request.version);
             let attempted = match is_missing {
-                true => format!("{attempted} {content} is not here, and nobody was found who has it"),
+                true => format!("{attempted} {content} is not in this store, and no provider was found"),
                 false => format!("{attempted} {content} cannot be had"),
             };
             let failure = failure.while_doing(attempted);

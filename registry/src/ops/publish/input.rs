@@ -22,6 +22,9 @@ use crate::{ErrorKind, Failure, ops::failure};
 
 /// What a package is.
 pub(super) const PACKAGE_HINT: &str = "a package is a directory or tarball with a gpack.toml that has `name`, `version` and `description` under `[package]`";
+/// The files that a package can be.
+pub(super) const PACKAGE_FORMS: &str =
+    "a package is a directory, or a tarball of one: .tar, .tar.gz, .tgz, .tar.zst or .crate";
 /// How long a read waits before it looks whether its caller is still there.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -70,7 +73,13 @@ impl Tarball {
             Ok(metadata) => Ok(metadata.is_dir()),
             Err(error) => {
                 let failure = Failure::new(ErrorKind::Failed, format!("cannot read `{}`", path.display()));
-                Err(Failure { causes: vec![error.to_string()], ..failure }.hinted(PACKAGE_HINT))
+                let failure = Failure { causes: vec![error.to_string()], ..failure };
+                Err(match error.kind() {
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => failure.hinted(
+                        "check the path: `ggen marketplace p2p publish DIRECTORY` takes a directory or a tarball",
+                    ),
+                    _ => failure,
+                })
             }
         }
     }

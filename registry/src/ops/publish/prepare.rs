@@ -3,13 +3,13 @@
 use std::{fs::File, io::Read, path::Path};
 
 use ggen_blockstore::{
-    Block, Blockstore, Cid, Error, FileReader, Finding, ImportOptions, ImportProgress, Imported, Node, Selection,
-    dfs_blocks, import_directory, import_tarball, resolve,
+    Block, Blockstore, Cid, Error, FileReader, Finding, ImportOptions, ImportProgress, Imported, Node, Refusal,
+    Selection, dfs_blocks, import_directory, import_tarball, resolve,
 };
 
 use super::{
     draft::Draft,
-    input::{PACKAGE_HINT, Tarball},
+    input::{PACKAGE_FORMS, PACKAGE_HINT, Tarball},
     named_files::{self, GPACK, MAX_LINKS},
     secrets::is_never_allowed,
     warnings,
@@ -114,10 +114,6 @@ impl Operations {
     }
 }
 
-/// What a gpack.toml is, at the least.
-const GPACK_HINT: &str =
-    "it begins like this: `[package]`, `name = \"http\"`, `version = \"1.0.0\"`, `description = \"...\"`";
-
 /// Imports a directory or a tarball; `known` is where the files of a directory are remembered. No home of a node is taken
 /// in, and files that hold secrets only where that is allowed.
 pub(super) fn import(
@@ -156,8 +152,35 @@ pub(super) fn import(
     };
     imported.map_err(|error| match error {
         Error::Withheld { findings } => withheld(path, &findings),
-        error => failure::store(error).while_doing(format!("cannot import `{}`", path.display())),
+        error => {
+            let hint = import_hint(&error, is_directory);
+            let failure = failure::store(error).while_doing(format!("cannot import `{}`", path.display()));
+            match hint {
+                Some(hint) => failure.hinted(hint),
+                None => failure,
+            }
+        }
     })
+}
+
+/// What to do about an entry or an archive that is refused.
+fn import_hint(error: &Error, is_directory: bool) -> Option<String> {
+    match error {
+        Error::Archive { .. } => Some(PACKAGE_FORMS.to_owned()),
+        // Of a tarball no ignore files are applied.
+        Error::Refused { .. } if !is_directory => None,
+        Error::Refused { refusal: Refusal::Changed, .. } => {
+            Some("run the same command again once no other program writes to it".to_owned())
+        }
+        Error::Refused { refusal: Refusal::NotUtf8, .. } => {
+            Some("rename it; or keep it out with a pattern in .ggenignore, in which `?` stands for the byte".to_owned())
+        }
+        Error::Refused { entry, refusal: Refusal::CaseCollision { other } } => {
+            Some(format!("rename `{entry}` or `{other}`, or name one of them in .ggenignore to keep it out"))
+        }
+        Error::Refused { entry, .. } => Some(format!("name `{entry}` in .ggenignore to keep it out")),
+        _ => None,
+    }
 }
 
 /// Refuses to publish the home of a node, or what belongs to one.
@@ -256,7 +279,10 @@ fn read(file: &Path, reader: impl Read) -> Result<Vec<u8>, Failure> {
 fn parse(file: &Path, bytes: &[u8]) -> Result<Gpack, Failure> {
     let name = file.display().to_string();
     let text = str::from_utf8(bytes).map_err(|_| Failure::new(ErrorKind::Failed, format!("`{name}` is not UTF-8")))?;
-    Gpack::parse(&name, text).map_err(|error| failure::failed(error).hinted(GPACK_HINT))
+    Gpack::parse(&name, text).map_err(|error| {
+        let hint = error.hint();
+        failure::failed(error).hinted(hint)
+    })
 }
 
 fn missing(package: &Path) -> Failure {

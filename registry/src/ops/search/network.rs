@@ -50,7 +50,7 @@ enum Refused {
     NoPackage,
     #[error("`{0}` does not fit the query")]
     OtherQuery(String),
-    #[error("it says to have what it was not told of")]
+    #[error("it says that it has something that it was not asked for")]
     Unasked,
     #[error(transparent)]
     Here(#[from] CatalogError),

@@ -149,6 +149,28 @@ fn wrong_values_are_named_with_file_line_and_field() {
 }
 
 #[test]
+fn a_refusal_says_what_to_write_instead() {
+    let hint = |text: &str| Gpack::parse("gpack.toml", text).unwrap_err().hint();
+    let head =
+        |name: &str, version: &str| format!("[package]\nname = {name}\nversion = {version}\ndescription = \"x\"\n");
+    for (text, part) in [
+        (head("\"acme/http\"", "\"1.0.0\""), "write `namespace = \"acme\"` and `name = \"http\"`"),
+        (head("\"My Tool\"", "\"1.0.0\""), "`name = \"my-tool\"`"),
+        (head("\"http\"", "\"1.0\""), "write `version = \"1.0.0\"`"),
+        (head("\"http\"", "\"v1\""), "write `version = \"1.0.0\"`"),
+        (head("\"http\"", "1.5"), "write `version = \"1.5.0\"`"),
+        (head("7", "\"1.0.0\""), "write `name = \"7\"`"),
+        (head("\"http\"", "\"one\""), "ggen help gpack"),
+        ("[pakage]\nname = \"x\"\n".to_owned(), "did you mean `[package]` instead of `[pakage]`?"),
+        ("[package]\n".to_owned(), "it begins like this"),
+        ("[other]\n".to_owned(), "it begins like this"),
+        ("[package\n".to_owned(), "ggen help gpack"),
+    ] {
+        assert!(hint(&text).contains(part), "{text}: {}", hint(&text));
+    }
+}
+
+#[test]
 fn a_huge_file_is_refused_unread() {
     assert!(refusal(&"#".repeat(MAX_GPACK_BYTES + 1)).contains("larger than the limit"));
 }
@@ -157,8 +179,11 @@ fn a_huge_file_is_refused_unread() {
 fn every_key_stands_in_the_reference_and_its_examples_read_without_a_warning() {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/gpack.md")).unwrap();
     for key in KEYS {
-        assert!(page.contains(&format!("\n| `{key}` | ")), "the reference lacks `{key}`");
+        assert!(page.contains(&format!("\n* `{key}`: ")), "the reference lacks `{key}`");
     }
+    // A terminal shows it as it is.
+    let wide: Vec<_> = page.lines().filter(|line| line.chars().count() > 130).collect();
+    assert_eq!(wide, [""; 0]);
     let examples: Vec<_> = page.split("```toml\n").skip(1).map(|part| part.split("```").next().unwrap()).collect();
     assert_eq!(examples.len(), 3);
     for example in examples {

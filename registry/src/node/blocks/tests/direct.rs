@@ -175,5 +175,5 @@ async fn somebody_else_at_the_address_is_not_taken_for_the_peer() {
         dialled = dialer.dial(other, at) => dialled.map(|_| ()),
         () = run_until(&mut both, |_, _| false) => unreachable!("it goes on for ever"),
     };
-    assert_eq!(dialled.unwrap_err().to_string(), format!("somebody else answers: {}", both[1].local_peer_id()));
+    assert_eq!(dialled.unwrap_err().to_string(), format!("another peer answers: {}", both[1].local_peer_id()));
 }
