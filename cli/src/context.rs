@@ -211,3 +211,16 @@ pub(crate) async fn within<T>(
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|cause| error::io("use path", path, &cause))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn home_of_another_user_is_answered_with_how_to_name_an_own_one() {
+        let home = Home::resolve(Some(Path::new("/h"))).unwrap();
+        let failure = unreachable(&home, &io::ErrorKind::PermissionDenied.into());
+        assert!(failure.hint.is_some_and(|hint| hint.contains("--home DIR")));
+        assert_eq!(unreachable(&home, &io::ErrorKind::ConnectionReset.into()).hint, None);
+    }
+}

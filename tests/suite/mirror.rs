@@ -123,13 +123,22 @@ async fn a_mirror_that_begins_late_catches_up_with_the_publisher_it_is_told_of()
     // It heard no news: what it knows it learns from the DHT, by the publisher's key.
     let mirror = Node::start_with(&alice.addresses()).await;
     mirror.connect(&alice.addresses()).await;
-    add(&mirror, MirrorRule { versions: Some(1), max_bytes: Some(1 << 20), ..rule(&newest.publisher.unwrap()) }).await;
+    add(
+        &mirror,
+        MirrorRule { versions: Some(1), max_bytes: Some(1 << 20), ..rule(newest.publisher.as_ref().unwrap()) },
+    )
+    .await;
     mirror.wait_until_mirrored(2).await;
     assert!(mirror.mirrors(&releases[0]) && mirror.mirrors(&newest.release.unwrap()) && !mirror.mirrors(&releases[1]));
     let verified = VerifyRequest { target: None, repair: false, timeout: PATIENCE };
     let report = mirror.registry.verify(verified, std::sync::Arc::new(|_| {})).await.unwrap();
     assert_eq!(report.bad, []);
     let ls = mirror.registry.mirror_ls().await.unwrap();
-    assert_eq!((ls[0].packages_held, ls[0].releases_held), (2, 2));
+    assert_eq!((ls[0].packages_held, ls[0].releases_held, ls[0].releases_over_budget), (2, 2, 0));
     assert!(ls[0].bytes_held >= 20_000);
+    // What a smaller budget leaves out is counted.
+    let publisher = newest.publisher.unwrap();
+    add(&mirror, MirrorRule { versions: Some(1), max_bytes: Some(15_000), ..rule(&publisher) }).await;
+    let ls = mirror.registry.mirror_ls().await.unwrap();
+    assert_eq!((ls[0].releases_held, ls[0].releases_over_budget), (1, 1));
 }
