@@ -13,7 +13,7 @@
 //! peers is no use: who asks much of us would decide what we keep.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     hash::{BuildHasher, RandomState},
 };
 
@@ -64,12 +64,21 @@ impl Marks {
     /// # Errors
     /// A node of a recursively pinned DAG that cannot be read: what is below it is not known, so nothing may go.
     pub fn of<S: Blockstore + ?Sized>(store: &S, pins: &[Pin]) -> Result<Self> {
+        Self::past(store, pins, &BTreeSet::new())
+    }
+
+    /// As [`Marks::of`], past those nodes of pinned DAGs that are known to be lost: `gaps`. What is below one is kept only
+    /// as far as other nodes lead there.
+    ///
+    /// # Errors
+    /// As [`Marks::of`], for a node that `gaps` does not name.
+    pub fn past<S: Blockstore + ?Sized>(store: &S, pins: &[Pin], gaps: &BTreeSet<Cid>) -> Result<Self> {
         let keys = (RandomState::new(), RandomState::new());
         let mut marks = Self { keys, kept: HashSet::new(), followed: HashSet::new(), bytes: 0 };
         for pin in pins {
             match pin.mode {
                 PinMode::Direct => marks.keep(store, &pin.cid),
-                PinMode::Recursive => marks.follow(store, pin.cid)?,
+                PinMode::Recursive => marks.follow(store, pin.cid, gaps)?,
             }
         }
         Ok(marks)
@@ -102,12 +111,16 @@ impl Marks {
         }
     }
 
-    fn follow<S: Blockstore + ?Sized>(&mut self, store: &S, root: Cid) -> Result<()> {
+    fn follow<S: Blockstore + ?Sized>(&mut self, store: &S, root: Cid, gaps: &BTreeSet<Cid>) -> Result<()> {
         let mut stack = Vec::new();
         self.visit(store, root, &mut stack);
         while let Some(cid) = stack.pop() {
-            let data = store.get(&cid)?.ok_or(Error::NotFound { cid })?;
-            for link in links(&cid, &data)? {
+            let data = store.get(&cid).and_then(|data| data.ok_or(Error::NotFound { cid }));
+            let below = match data.and_then(|data| links(&cid, &data)) {
+                Err(_) if gaps.contains(&cid) => continue,
+                below => below?,
+            };
+            for link in below {
                 self.visit(store, link, &mut stack);
             }
             if stack.len() > MAX_WALK_PENDING {
@@ -132,8 +145,16 @@ impl<'a, S: Blockstore + ?Sized> Collector<'a, S> {
     /// # Errors
     /// As [`Marks::of`].
     pub fn begin(store: &'a S) -> Result<Self> {
+        Self::begin_past(store, &BTreeSet::new())
+    }
+
+    /// As [`begin`](Self::begin), past nodes that are known to be lost.
+    ///
+    /// # Errors
+    /// As [`Marks::past`].
+    pub fn begin_past(store: &'a S, gaps: &BTreeSet<Cid>) -> Result<Self> {
         let lease = store.lease();
-        let marks = Marks::of(store, &store.pins())?;
+        let marks = Marks::past(store, &store.pins(), gaps)?;
         Ok(Self { store, lease, marks })
     }
 

@@ -123,7 +123,7 @@ struct Inner {
     removals: Mutex<()>,
     /// What opening found damaged of the part of the log that it read.
     found_damaged: Vec<Damage>,
-    was_cut: bool,
+    is_short: bool,
 }
 
 fn fresh_seed() -> u64 {
@@ -166,7 +166,7 @@ impl SegmentBlockstore {
 
     fn open_on(disk: Arc<dyn Disk>, options: SegmentOptions, seed: u64) -> Result<Self> {
         let limit = options.segment_bytes.clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES);
-        let Recovered { state, log, checkpoint, damage, was_cut } = recover(&disk, seed, limit)?;
+        let Recovered { state, log, checkpoint, damage, is_short } = recover(&disk, seed, limit)?;
         let seed = state.read().unwrap_or_else(PoisonError::into_inner).seed;
         let inner = Inner {
             disk,
@@ -179,7 +179,7 @@ impl SegmentBlockstore {
             writer: Mutex::new(Writer { checkpoint }),
             removals: Mutex::default(),
             found_damaged: damage,
-            was_cut,
+            is_short,
         };
         inner.checkpoint_if_due(&mut inner.writer());
         inner.keep_reserve();
@@ -201,10 +201,11 @@ impl SegmentBlockstore {
         &self.inner.found_damaged
     }
 
-    /// Records may be missing: opening found some lost, or cut off what a crash had left of the last writes. The latter
-    /// were not durable, unless what looks like a crash was none.
+    /// Records that were durable may be missing, pins among them: opening found some damaged, a file gone or shorter, or
+    /// cut off what a crash had left of the last writes. The latter were not durable, unless what looks like a crash was
+    /// none; a last record that is not finished is always of one, and does not count.
     pub fn lost_records(&self) -> bool {
-        self.inner.was_cut || self.inner.found_damaged.iter().any(|damage| damage.is_lost)
+        self.inner.is_short || self.inner.found_damaged.iter().any(|damage| damage.is_lost)
     }
 
     /// Gives the space of deleted blocks back to the file system: copies what is alive out of segments that are less
@@ -213,7 +214,9 @@ impl SegmentBlockstore {
     /// # Errors
     /// An I/O error; nothing is lost then, and calling it again goes on.
     pub fn compact(&self) -> Result<u64> {
-        self.inner.compact()
+        let freed = self.inner.compact()?;
+        self.inner.checkpoint_without_removed(freed);
+        Ok(freed)
     }
 }
 
@@ -261,7 +264,9 @@ impl Blockstore for SegmentBlockstore {
     }
 
     fn reclaim(&self, within: u64) -> Result<u64> {
-        self.inner.reclaim(within)
+        let freed = self.inner.reclaim(within)?;
+        self.inner.checkpoint_without_removed(freed);
+        Ok(freed)
     }
 
     fn sync(&self) -> Result<()> {

@@ -73,6 +73,27 @@ fn nothing_goes_while_a_pinned_dag_cannot_be_followed() {
 }
 
 #[test]
+fn a_collection_passes_over_the_nodes_that_are_known_to_be_lost_and_no_others() {
+    let store = MemoryBlockstore::new();
+    let (garbage, below, beside) = (leaf(&store, "garbage"), leaf(&store, "below"), leaf(&store, "beside"));
+    let inner = node(&store, "inner", &[below]);
+    let root = node(&store, "root", &[inner, beside]);
+    pin(&store, root, PinMode::Recursive);
+    store.delete_many(&[inner]).unwrap();
+    let known = BTreeSet::from([inner]);
+    let collected = Collector::begin_past(&store, &known).unwrap().collect().unwrap();
+    assert_eq!(collected.removed_blocks, 2, "nothing leads to what was below");
+    assert!(store.has(&root).unwrap() && store.has(&beside).unwrap());
+    assert!(!store.has(&garbage).unwrap() && !store.has(&below).unwrap());
+    // A node that is back is followed again, and another that is lost is not passed over.
+    node(&store, "inner", &[leaf(&store, "below")]);
+    assert_eq!(Collector::begin_past(&store, &known).unwrap().collect().unwrap().removed_blocks, 0);
+    assert!(store.has(&below).unwrap());
+    store.delete_many(&[root]).unwrap();
+    assert!(matches!(Collector::begin_past(&store, &known), Err(Error::NotFound { cid }) if cid == root));
+}
+
+#[test]
 fn work_that_was_under_way_and_is_pinned_after_the_marking_stays() {
     let store = MemoryBlockstore::new();
     let import = store.lease();

@@ -14,7 +14,11 @@
 //!
 //! Written under a temporary name, synced, renamed. One that is damaged is ignored: the log is the truth.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+};
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -93,13 +97,25 @@ pub(super) fn seed(file: &dyn File) -> Option<u64> {
     (head.get(..MAGIC.len())? == MAGIC).then(|| read_u64(&head, MAGIC.len())).flatten()
 }
 
-/// Reads a checkpoint over the `segments` that exist; blocks and pins in others are left out. `None` if it is damaged
-/// or speaks of more than the segments hold.
-pub(super) fn read(
-    file: Arc<dyn File>,
-    seed: u64,
-    segments: BTreeMap<u32, Segment>,
-) -> io::Result<Option<(State, Location)>> {
+/// What a checkpoint says of the segments that exist.
+pub(super) enum Checkpoint {
+    Sound {
+        state: State,
+        position: Location,
+        /// Pins in segments that do not exist. A compaction has copied them, or their file is lost.
+        absent: BTreeSet<PinKey>,
+    },
+    /// It speaks of more than the segments hold: some of a file, or all of it, is lost.
+    Ahead,
+    Damaged,
+}
+
+/// Reads a checkpoint over the `segments` that exist; blocks in others are left out.
+pub(super) fn read(file: Arc<dyn File>, seed: u64, segments: BTreeMap<u32, Segment>) -> io::Result<Checkpoint> {
+    Ok(read_parts(file, seed, segments)?.unwrap_or(Checkpoint::Damaged))
+}
+
+fn read_parts(file: Arc<dyn File>, seed: u64, segments: BTreeMap<u32, Segment>) -> io::Result<Option<Checkpoint>> {
     let mut reader = Reader::new(file)?;
     let Some(head) = reader.take(HEAD_BYTES)? else { return Ok(None) };
     let number = |at| read_u64(head, at).unwrap_or_default();
@@ -113,9 +129,10 @@ pub(super) fn read(
         // The segment may have been compacted, but then there are newer ones.
         None => newest < position.segment,
     };
-    if !known || lost || blocks.saturating_mul(ENTRY_BYTES as u64) > reader.len {
+    if !known || blocks.saturating_mul(ENTRY_BYTES as u64) > reader.len {
         return Ok(None);
     }
+    let mut absent = BTreeSet::new();
     let mut state = State { seed, segments, index: Index::with_capacity(blocks as usize), ..State::default() };
     for _ in 0..blocks {
         let Some(bytes) = reader.take(ENTRY_BYTES)? else { return Ok(None) };
@@ -126,6 +143,8 @@ pub(super) fn read(
         let ((label, cid), PinEntry { mode, location, record_len }) = (key, entry);
         if state.segments.contains_key(&location.segment) {
             state.set_pin(&Pin { label, cid, mode }, location, record_len);
+        } else {
+            absent.insert((label, cid));
         }
     }
     for _ in 0..kills {
@@ -136,7 +155,8 @@ pub(super) fn read(
             state.note_kill(target, holder, bytes);
         }
     }
-    Ok(reader.finish()?.then_some((state, position)))
+    let sound = if lost { Checkpoint::Ahead } else { Checkpoint::Sound { state, position, absent } };
+    Ok(reader.finish()?.then_some(sound))
 }
 
 fn read_entry(bytes: &[u8], state: &mut State) {

@@ -72,6 +72,16 @@ impl Inner {
         Ok(freed)
     }
 
+    /// Writes a checkpoint if files were removed. After a crash, one that still speaks of pins in them would look as if the
+    /// files were lost; and that this one cannot be written does no harm but that.
+    pub(super) fn checkpoint_without_removed(&self, freed: u64) {
+        if freed > 0
+            && let Err(error) = self.checkpoint(&mut self.writer())
+        {
+            tracing::info!(%error, "no checkpoint is written after a compaction of the blockstore");
+        }
+    }
+
     fn deadest_segment(&self) -> Option<u32> {
         let newest = self.log.tail().segment;
         let state = self.state();

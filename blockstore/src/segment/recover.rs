@@ -6,7 +6,7 @@
 //! costs the record it hit.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io,
     sync::{Arc, RwLock},
 };
@@ -14,14 +14,15 @@ use std::{
 use crate::{Cid, DAMAGE, Damage, Error, Result, hash::digest_like};
 
 use super::{
-    checkpoint, damage,
+    checkpoint::{self, Checkpoint},
+    damage,
     disk::{Disk, File},
     index::Entry,
     log::{Change, Log, Tail, create_segment, segment_id, segment_name},
     read::{Candidate, find},
-    record::{Kind, Location, Target, decode_pin, fingerprint},
+    record::{HEADER_BYTES, Kind, Location, MAX_CID_BYTES, Target, decode, decode_pin, fingerprint},
     scan::{Found, Record, Scanner},
-    state::{Segment, State},
+    state::{PinKey, Segment, State},
     version,
 };
 
@@ -35,8 +36,19 @@ pub(super) struct Recovered {
     pub(super) checkpoint: u32,
     /// Damage to the part of the log that was read.
     pub(super) damage: Vec<Damage>,
-    /// The log was cut at the mark of a crash.
-    pub(super) was_cut: bool,
+    /// Records that were durable may be missing, of which no damage is left to be seen.
+    pub(super) is_short: bool,
+}
+
+/// A checkpoint that opening goes on from, or an empty state.
+struct Loaded {
+    state: State,
+    position: Option<Location>,
+    /// Number of the checkpoint.
+    sequence: Option<u32>,
+    absent: BTreeSet<PinKey>,
+    /// A sound checkpoint speaks of more than there is.
+    is_ahead: bool,
 }
 
 /// Opens the store on `disk`, or makes one there with `seed`.
@@ -48,9 +60,10 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, seed: u64, limit: u32) -> Result<Rec
     let seed = version::read_or_write(disk.as_ref(), &names, seed)?;
     let segments = open_segments(disk.as_ref(), &names)?;
     let newest = segments.keys().next_back().copied();
-    let (state, position, sequence) = load_checkpoint(disk.as_ref(), &names, seed, segments)?;
-    let mut replay =
-        Replay { disk, state, superseded: HashMap::new(), damage: Vec::new(), was_cut: false, records: 0, bytes: 0 };
+    let Loaded { state, position, sequence, absent, is_ahead } =
+        load_checkpoint(disk.as_ref(), &names, seed, segments)?;
+    let (superseded, damage) = (HashMap::new(), Vec::new());
+    let mut replay = Replay { disk, state, superseded, absent, damage, was_cut: false, records: 0, bytes: 0 };
     let mut tail = match newest {
         Some(id) => replay.run(id, position)?,
         None => {
@@ -60,7 +73,13 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, seed: u64, limit: u32) -> Result<Rec
         }
     };
     (tail.unsaved_records, tail.unsaved_bytes) = (replay.records, replay.bytes);
-    let Replay { state, superseded, damage, was_cut, .. } = replay;
+    let Replay { state, superseded, absent, damage, was_cut, .. } = replay;
+    if is_ahead || !absent.is_empty() {
+        tracing::warn!(target: DAMAGE, path = %disk.path().display(), "a file of the store is gone or has become shorter");
+        // The next checkpoint no longer speaks of what is lost.
+        tail.unsaved_records = tail.unsaved_records.max(1);
+    }
+    let is_short = is_ahead || was_cut || !absent.is_empty();
     let (state, log) = (RwLock::new(state), Log::new(Arc::clone(disk), seed, limit, tail));
     kill_superseded(&superseded, &log, &state)?;
     remove_leftovers(disk.as_ref(), &names, sequence);
@@ -69,7 +88,7 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, seed: u64, limit: u32) -> Result<Rec
         log,
         checkpoint: names.iter().filter_map(|n| checkpoint::checkpoint_sequence(n)).max().unwrap_or(0),
         damage,
-        was_cut,
+        is_short,
     })
 }
 
@@ -84,25 +103,27 @@ fn open_segments(disk: &dyn Disk, names: &[String]) -> Result<BTreeMap<u32, Segm
     Ok(segments)
 }
 
-/// The newest sound checkpoint, its position and number; an empty state if there is none.
-fn load_checkpoint(
-    disk: &dyn Disk,
-    names: &[String],
-    seed: u64,
-    segments: BTreeMap<u32, Segment>,
-) -> Result<(State, Option<Location>, Option<u32>)> {
+/// The newest sound checkpoint; an empty state if there is none.
+fn load_checkpoint(disk: &dyn Disk, names: &[String], seed: u64, segments: BTreeMap<u32, Segment>) -> Result<Loaded> {
+    let mut is_ahead = false;
     let mut sequences: Vec<_> = names.iter().filter_map(|name| checkpoint::checkpoint_sequence(name)).collect();
     sequences.sort_unstable();
     for sequence in sequences.into_iter().rev() {
         let name = checkpoint::checkpoint_name(sequence);
         let file = disk.open(&name).map_err(Error::io("open", disk.path().join(&name)))?;
         match checkpoint::read(file, seed, segments.clone()) {
-            Ok(Some((state, position))) => return Ok((state, Some(position), Some(sequence))),
-            Ok(None) => tracing::warn!(target: DAMAGE, name, "damaged; the index is made again from the segments"),
+            Ok(Checkpoint::Sound { state, position, absent }) => {
+                return Ok(Loaded { state, position: Some(position), sequence: Some(sequence), absent, is_ahead });
+            }
+            Ok(Checkpoint::Ahead) => is_ahead = true,
+            Ok(Checkpoint::Damaged) => {
+                tracing::warn!(target: DAMAGE, name, "damaged; the index is made again from the segments")
+            }
             Err(error) => tracing::warn!(target: DAMAGE, name, %error, "the index is made again from the segments"),
         }
     }
-    Ok((State { seed, segments, ..State::default() }, None, None))
+    let state = State { seed, segments, ..State::default() };
+    Ok(Loaded { state, position: None, sequence: None, absent: BTreeSet::new(), is_ahead })
 }
 
 /// A crash in a compaction leaves blocks twice. The older record is killed, so that it cannot come back when the newer
@@ -145,7 +166,10 @@ struct Replay<'a> {
     state: State,
     /// Records that a later one of the same block or pin replaced, without a kill so far.
     superseded: HashMap<Location, (Cid, Option<String>)>,
+    /// Pins of the checkpoint whose segment does not exist, and which no later record sets or takes away.
+    absent: BTreeSet<PinKey>,
     damage: Vec<Damage>,
+    /// The log was cut at what looks like the mark of a crash, and is more than a record that was never finished.
     was_cut: bool,
     records: u64,
     bytes: u64,
@@ -177,7 +201,7 @@ impl Replay<'_> {
         let found = find_cut(&file, id, self.state.seed, u64::from(start), size).map_err(self.error("read", id))?;
         let (end, durable) = found;
         if end < size {
-            self.was_cut = true;
+            self.was_cut |= !is_unfinished(&file, id, self.state.seed, end, size).map_err(self.error("read", id))?;
             tracing::warn!(segment = id, from = end, to = size, "cutting off what a crash left of the last writes");
             file.truncate(end).and_then(|()| file.sync()).map_err(self.error("truncate", id))?;
         }
@@ -203,6 +227,7 @@ impl Replay<'_> {
                     if let Some(pin) =
                         scanner.sound_data(&record)?.and_then(|sound| decode_pin(record.cid, &sound.data))
                     {
+                        self.absent.remove(&(pin.label.clone(), pin.cid));
                         let old = self.state.set_pin(&pin, record.location, record.header.record_len());
                         self.superseded.extend(old.map(|old| (old, (pin.cid, Some(pin.label)))));
                     }
@@ -210,6 +235,9 @@ impl Replay<'_> {
                 Kind::Kill => {
                     if let Some(target) = scanner.sound_data(&record)?.and_then(|sound| Target::decode(&sound.data)) {
                         self.superseded.remove(&target.location);
+                        if let Some(label) = &target.label {
+                            self.absent.remove(&(label.clone(), record.cid));
+                        }
                         self.state.kill(&record.cid, &target, id, record.header.record_len());
                     }
                 }
@@ -246,6 +274,19 @@ impl Replay<'_> {
     fn error(&self, action: &'static str, id: u32) -> impl FnOnce(io::Error) -> Error + use<> {
         Error::io(action, self.disk.path().join(segment_name(id)))
     }
+}
+
+/// Whether what stands from `at` to the end of a segment is one record that is longer than the file: its write was
+/// interrupted, and so it was never durable.
+fn is_unfinished(file: &Arc<dyn File>, id: u32, seed: u64, at: u64, size: u64) -> io::Result<bool> {
+    let rest = size - at;
+    if rest < HEADER_BYTES as u64 {
+        return Ok(true);
+    }
+    let Ok(offset) = u32::try_from(at) else { return Ok(false) };
+    let bytes = file.read_at(at, (HEADER_BYTES + MAX_CID_BYTES).min(usize::try_from(rest).unwrap_or(usize::MAX)))?;
+    let head = decode(&bytes, seed, Location { segment: id, offset });
+    Ok(head.is_some_and(|(header, _)| u64::from(header.record_len()) > rest))
 }
 
 /// Where the newest segment ends, and how much of it its records say to be durable.

@@ -2,6 +2,7 @@
 
 mod crash;
 mod flips;
+mod lost;
 mod model;
 
 use std::{fs, path::Path, sync::Arc};
