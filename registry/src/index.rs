@@ -21,6 +21,7 @@ mod head;
 mod keys;
 mod log;
 mod publication;
+mod replay;
 mod terms;
 mod tree;
 
@@ -43,5 +44,6 @@ pub use keys::{WORD_BUCKETS, package_key, publisher_key, qualified_key, word_buc
 pub use log::{LogAction, LogEntry, MAX_REASON_BYTES};
 pub use publication::{Publication, PublishOutcome, PublisherState, check_clock, publish, refresh, rotate, set_yanked};
 pub(crate) use publication::{check_build, check_same_tree};
+pub(crate) use replay::replay;
 pub(crate) use terms::looked_up;
 pub use tree::{CatalogTree, Found, TreeListing, VersionEntry, Walk, list_packages};

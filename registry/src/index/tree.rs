@@ -33,6 +33,7 @@ pub use list::{TreeListing, list_packages};
 pub use versions::VersionEntry;
 pub use walk::{Found, Walk};
 pub use write::CatalogTree;
+pub(crate) use write::write_tree;
 
 /// Most packages of a leaf.
 const LEAF_ENTRIES: usize = 16;

@@ -1,5 +1,7 @@
 //! Writing a catalog tree.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use ggen_blockstore::{Block, Cid};
 
@@ -20,13 +22,13 @@ use crate::{
 pub struct CatalogTree<G> {
     root: Option<RecordCid>,
     get: G,
-    written: Vec<Block>,
+    written: BTreeMap<Cid, Block>,
 }
 
 impl<G: Fn(&Cid) -> ggen_blockstore::Result<Option<Bytes>>> CatalogTree<G> {
     /// Opens the tree at `root`, none for an empty one. `get` reads its blocks.
     pub fn new(root: Option<RecordCid>, get: G) -> Self {
-        Self { root, get, written: Vec::new() }
+        Self { root, get, written: BTreeMap::new() }
     }
 
     /// The versions of a package, lowest first.
@@ -64,7 +66,7 @@ impl<G: Fn(&Cid) -> ggen_blockstore::Result<Option<Bytes>>> CatalogTree<G> {
 
     /// The root and the blocks written since the tree was opened.
     pub fn finish(self) -> (Option<RecordCid>, Vec<Block>) {
-        (self.root, self.written)
+        (self.root, self.written.into_values().collect())
     }
 
     fn insert_below(
@@ -130,15 +132,35 @@ impl<G: Fn(&Cid) -> ggen_blockstore::Result<Option<Bytes>>> CatalogTree<G> {
 
     /// Keeps a block even if the store has it: putting it again protects it from a garbage collection under way.
     fn write(&mut self, block: Block) {
-        if !self.written.iter().any(|other| other.cid() == block.cid()) {
-            self.written.push(block);
-        }
+        self.written.insert(*block.cid(), block);
     }
 
     fn read(&self, cid: &Cid) -> Result<Option<Bytes>, TreeError> {
-        match self.written.iter().find(|block| block.cid() == cid) {
+        match self.written.get(cid) {
             Some(block) => Ok(Some(block.data().clone())),
             None => Ok((self.get)(cid)?),
         }
     }
+}
+
+/// Writes the whole tree of packages, each with its versions, lowest first: the one that adding them one by one makes,
+/// in whatever order. Its root and its blocks; none for no packages.
+///
+/// # Errors
+/// [`TreeError`].
+pub(crate) fn write_tree(
+    packages: BTreeMap<PackageId, Vec<VersionEntry>>,
+) -> Result<Option<(RecordCid, Vec<Block>)>, TreeError> {
+    let mut tree = CatalogTree::new(None, |_: &Cid| Ok(None));
+    let mut entries = Vec::with_capacity(packages.len());
+    for (package, versions) in packages {
+        let (top, blocks) = write_versions(&package, &versions)?;
+        blocks.into_iter().for_each(|block| tree.write(block));
+        entries.push((package, top));
+    }
+    if entries.is_empty() {
+        return Ok(None);
+    }
+    let root = tree.build(entries, 0)?;
+    Ok(Some((root, tree.finish().1)))
 }
