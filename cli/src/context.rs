@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use ggen_marketplace::{Caller, ErrorKind, Failure, Interrupt, Mode, Registry, Timeouts};
+use ggen_marketplace::{Caller, ErrorKind, Failure, Interrupt, Mode, Place, Registry, Timeouts};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -167,7 +167,9 @@ impl Context {
             }
             tracing::debug!(method = call.method(), ?mode, "no daemon: a registry of this process carries it out");
             self.home.create()?;
-            let registry = Registry::open(self.home.path(), config.clone(), mode).await?;
+            let place = Place::home(self.home.path());
+            let place = if call.frees_space() { place.to_free_space() } else { place };
+            let registry = Registry::open_in(place, config.clone(), mode).await?;
             for note in registry.notes() {
                 self.ui.warn(note);
             }

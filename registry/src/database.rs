@@ -11,7 +11,7 @@ use std::{
 };
 
 use ggen_blockstore::DAMAGE;
-use rusqlite::{Connection, ErrorCode, OpenFlags, backup::Backup};
+use rusqlite::{Connection, ErrorCode, OpenFlags, backup::Backup, ffi};
 
 use crate::private;
 pub(crate) use crate::private::MEMORY;
@@ -100,6 +100,13 @@ fn unwritten(path: &Path) -> String {
         }
     }
     uri + if has_log { "?mode=ro" } else { "?immutable=1" }
+}
+
+/// Whether an error says that the disk is full. Where SQLite cannot make room for the index that its processes share, it
+/// says so in a code of its own.
+pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
+    let is_shared_index = error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHMSIZE);
+    is_shared_index || error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
 /// Whether an error says that the file is not as it was written, not that the system refused something. A flipped bit

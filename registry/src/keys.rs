@@ -116,7 +116,21 @@ impl KeyStore {
         let Some(chain) = self.chain(name)? else { return Ok(None) };
         let missing = || KeyStoreError::Missing { path: self.files.path(&key_file(name)) };
         let signing = self.read(name)?.ok_or_else(missing)?;
+        self.check_named(name, &signing, &chain)?;
         Ok(Some(PublisherKeys { signing, chain }))
+    }
+
+    /// Refuses a signing key that the identity does not name: what it signs is of nobody.
+    fn check_named(&self, name: &str, signing: &KeyPair, chain: &IdentityChain) -> Result<(), KeyStoreError> {
+        match chain.current().record().keys.contains(&signing.public()) {
+            true => Ok(()),
+            false => Err(self.other_key(name, name)),
+        }
+    }
+
+    fn other_key(&self, key: &str, publisher: &str) -> KeyStoreError {
+        let (path, identity) = (self.files.path(&key_file(key)), self.files.path(&identity_file(publisher)));
+        KeyStoreError::OtherKey { path, identity }
     }
 
     /// The keys of a publisher, made if there are none and the name is the default one: a first publish asks no
@@ -174,8 +188,16 @@ impl KeyStore {
     /// it says it was signed does not matter: a wrong clock is no reason to lose sight of one's own log.
     pub(crate) fn head(&self, name: &str, chain: &IdentityChain) -> Result<Option<VerifiedHead>, KeyStoreError> {
         let Some(bytes) = self.files.read(&head_file(name))? else { return Ok(None) };
+        let decoded = Envelope::decode(RecordKind::Head, &bytes);
+        if let Ok(Ok(head)) = decoded.as_ref().map(|envelope| Head::from_payload(envelope.payload()))
+            && head.publisher != chain.publisher()
+        {
+            let (path, identity) = (self.files.path(&head_file(name)), self.files.path(&identity_file(name)));
+            let (head, publisher) = (Box::new(head.publisher), Box::new(chain.publisher()));
+            return Err(KeyStoreError::OtherHead { path, identity, head, publisher });
+        }
         let verify = || -> Result<VerifiedHead, HeadError> {
-            let envelope = Envelope::decode(RecordKind::Head, &bytes)?;
+            let envelope = decoded?;
             let Head { identity, identity_seq, .. } = Head::from_payload(envelope.payload())?;
             // Signed before the identity was rotated, it is under an earlier document.
             let then = chain.up_to(&identity);
@@ -195,8 +217,10 @@ impl KeyStore {
         for name in self.names()? {
             match self.chain(&name) {
                 Ok(Some(chain)) => {
-                    let refresher = self.read(&timestamp_name(&name)).ok().flatten();
-                    let refresher = refresher.or_else(|| self.read(&name).ok().flatten());
+                    let named = chain.current().record();
+                    let read = |name: &str| self.read(name).ok().flatten();
+                    let refresher = read(&timestamp_name(&name)).filter(|key| key.public() == named.timestamp);
+                    let refresher = refresher.or_else(|| read(&name).filter(|key| named.keys.contains(&key.public())));
                     publishers.push(OwnPublisher { chain, refresher });
                 }
                 Ok(None) => {}
@@ -227,6 +251,12 @@ impl KeyStore {
             let problem = match (&chain, &signing) {
                 (Err(error), _) | (_, Err(error)) => problem(error),
                 (_, Ok(None)) => problem(&missing()),
+                (Ok(Some(chain)), Ok(Some(key))) => {
+                    let mismatch = self.check_named(&name, key, chain).err().or_else(|| self.head(&name, chain).err());
+                    // A damaged head is made again when the registry is opened.
+                    let mismatch = mismatch.filter(|error| !matches!(error, KeyStoreError::DamagedHead { .. }));
+                    mismatch.as_ref().and_then(problem)
+                }
                 _ => None,
             };
             let chain = chain.ok().flatten();

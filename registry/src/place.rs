@@ -27,6 +27,7 @@ pub struct Place {
     home: Option<PathBuf>,
     node_key: Option<KeyPair>,
     store: Option<Arc<dyn Blockstore>>,
+    frees_space: bool,
 }
 
 impl Place {
@@ -52,12 +53,19 @@ impl Place {
         Self { store: Some(store), ..self }
     }
 
-    /// Opens everything. Blocks the thread. Work that stays `offline` may use up the space that is kept in reserve.
-    pub(crate) fn open(self, offline: bool) -> Result<Opened, Failure> {
-        let Self { home, node_key, store } = self;
+    /// The same, for work that frees space: on a full disk it uses up what the home keeps in reserve for that. Other work
+    /// must not, or nothing would be left to free any with.
+    #[must_use]
+    pub fn to_free_space(self) -> Self {
+        Self { frees_space: true, ..self }
+    }
+
+    /// Opens everything. Blocks the thread.
+    pub(crate) fn open(self) -> Result<Opened, Failure> {
+        let Self { home, node_key, store, frees_space } = self;
         let home = home.map(|path| Home::open(&path)).transpose()?;
         let access = home.as_ref().map_or(Access::Write, Home::access);
-        if let Some(home) = home.as_ref().filter(|_| offline && access == Access::Write) {
+        if let Some(home) = home.as_ref().filter(|_| frees_space && access == Access::Write) {
             home.use_reserve_if_full();
         }
         let (store, lost_records) = match (store, &home) {

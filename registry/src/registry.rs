@@ -93,7 +93,7 @@ impl Registry {
         if mode != Mode::Offline {
             clock::check(SystemTime::now())?;
         }
-        let opened = tokio::task::spawn_blocking(move || place.open(mode == Mode::Offline));
+        let opened = tokio::task::spawn_blocking(move || place.open());
         let Opened { home, store, lost_records, catalog, keys, peers, mirror, notes } =
             opened.await.map_err(failed)??;
         let access = home.as_ref().map_or(Access::Write, Home::access);

@@ -100,6 +100,11 @@ pub(crate) enum Call {
 }
 
 impl Call {
+    /// Whether it is what a user of a full disk gives to have space again.
+    pub(crate) fn frees_space(&self) -> bool {
+        matches!(self, Self::Gc(GcRequest { dry_run: false }) | Self::PinRm(_) | Self::MirrorRm(_))
+    }
+
     /// The method's name on the wire.
     pub(crate) fn method(&self) -> &'static str {
         match self {

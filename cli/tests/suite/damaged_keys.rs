@@ -180,3 +180,31 @@ fn publish_after_a_backup_was_restored_goes_on_from_what_others_have() {
     let fetched = hub.p2p(&["--format", "json", "fetch", "acme/one", "-o", "copy"]).expect_code(0).json();
     assert_eq!(fetched["version"], "1.3.0");
 }
+
+#[test]
+fn key_files_of_another_publisher_are_named_and_sign_nothing() {
+    let (home, other) = (published(), published());
+    let root = package(&home.work().join("one"), "one", "1.1.0");
+    let publish = ["publish", root.to_str().unwrap(), "--namespace", "acme"];
+    let keys = home.path().join("keys");
+    for foreign in [keys.join("node.key"), other.path().join("keys/default.key")] {
+        fs::copy(foreign, keys.join("default.key")).unwrap();
+        let listed = home.p2p(&["key", "list"]).expect_code(0);
+        assert!(listed.stdout.contains("default.key` holds another key than"), "{listed:?}");
+        check_human(&home.p2p(&publish), 1, &["default.key", "another key", "default.identity", "same backup"]);
+        home.p2p(&["fetch", "acme/one", "--offline", "--update", "-o", "copy"]).expect_code(0);
+        drop(home.start(&[]));
+    }
+    let files = ["default.key", "default.identity"];
+    files.iter().for_each(|file| drop(fs::copy(other.path().join("keys").join(file), keys.join(file)).unwrap()));
+    let listed = home.p2p(&["key", "list"]).expect_code(0);
+    assert!(listed.stdout.contains("default.head` is of the publisher"), "{listed:?}");
+    let refused = home.p2p(&publish).expect_code(1);
+    assert!(
+        refused.stderr.contains("error: the head file") && refused.stderr.contains("default.identity"),
+        "{refused:?}"
+    );
+    fs::copy(keys.join("node.key"), keys.join("default.recovery.key")).unwrap();
+    let refused = home.p2p(&["key", "recovery", "show"]).expect_code(1);
+    assert!(refused.stderr.contains("default.recovery.key` holds another key"), "{refused:?}");
+}

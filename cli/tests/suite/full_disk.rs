@@ -145,6 +145,27 @@ fn a_collection_frees_a_full_disk_with_a_daemon_and_without_one() {
 }
 
 #[test]
+fn space_that_is_kept_for_a_collection_is_left_to_it() {
+    let (alice, bob) = (Home::on_loopback(), Home::on_loopback());
+    let configuration = fs::read(bob.path().join("p2p-config.toml")).unwrap();
+    let Some(disk) = SmallDisk::mount(&bob.path()) else { return };
+    fs::write(bob.path().join("p2p-config.toml"), configuration).unwrap();
+    let node = alice.start(&[]);
+    let large = alice.publish(&incompressible_package(&alice));
+    let fetch = ["fetch", large["release"].as_str().unwrap(), "--provider", node.address(), "-o"];
+    bob.p2p(&[&fetch as &[&str], &[bob.work().join("out").to_str().unwrap()]].concat()).expect_code(0);
+    fill_up(&disk.ballast);
+    for (number, args) in [&["key", "list"][..], &["search", "x", "--local"], &["pin", "ls"]].into_iter().enumerate() {
+        let parts = ["catalog.db", "no space left on that disk", "`ggen marketplace p2p gc`"];
+        check_human(&bob.p2p(args), 1, &parts);
+        fill_up(&disk.place.join(format!("more-{number}")));
+    }
+    let collected = bob.p2p(&["--format", "json", "gc"]).expect_code(0).json();
+    assert!(collected["freed_bytes"].as_u64().unwrap() >= PACKAGE_BYTES as u64, "{collected}");
+    bob.p2p(&["key", "list"]).expect_code(0);
+}
+
+#[test]
 fn limit_on_files_stops_a_publish_and_a_fetch_and_nothing_half_written_stays() {
     let home = Home::on_loopback();
     let root = incompressible_package(&home);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::MAX_NAME_BYTES;
 use crate::{
     home::HomeError,
-    identity::{ChainError, KeyError},
+    identity::{ChainError, KeyError, PublisherId},
     index::HeadError,
 };
 
@@ -41,6 +41,26 @@ pub(crate) enum KeyStoreError {
         /// What is wrong with it.
         #[source]
         source: ChainError,
+    },
+    /// A key file that holds a key which the identity beside it does not name.
+    #[error("the key file `{}` holds another key than the identity file `{}` names", path.display(), identity.display())]
+    OtherKey {
+        /// The key file.
+        path: PathBuf,
+        /// The identity file.
+        identity: PathBuf,
+    },
+    /// A head file of another publisher than the identity beside it.
+    #[error("the head file `{}` is of the publisher {head}, the identity file `{}` of {publisher}", path.display(), identity.display())]
+    OtherHead {
+        /// The head file.
+        path: PathBuf,
+        /// The identity file.
+        identity: PathBuf,
+        /// The publisher of the head.
+        head: Box<PublisherId>,
+        /// The publisher of the identity.
+        publisher: Box<PublisherId>,
     },
     /// A file that has to be there, since others that were written after it are.
     #[error("the file `{}` is missing", path.display())]

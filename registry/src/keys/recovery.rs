@@ -27,9 +27,11 @@ impl KeyStore {
     /// key here.
     pub(crate) fn recovery(&self, name: &str) -> Result<KeyPair, KeyStoreError> {
         check_name(name)?;
-        match self.read(&name_of(name))? {
-            Some(key) => Ok(key),
-            None => Err(self.no_recovery_key(name)?),
+        let Some(recovery) = self.read(&name_of(name))? else { return Err(self.no_recovery_key(name)?) };
+        // Saved in the place of the right one, another would be of no use on the day it is needed.
+        match self.chain(name)?.is_none_or(|chain| chain.current().record().recovery.contains(&recovery.public())) {
+            true => Ok(recovery),
+            false => Err(self.other_key(&name_of(name), name)),
         }
     }
 

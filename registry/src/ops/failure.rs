@@ -8,7 +8,7 @@ use super::{download::DownloadError, own_thread};
 use crate::{
     ErrorKind, Failure, PeerBookError,
     home::HomeError,
-    index::CatalogError,
+    index::{CatalogError, TreeError},
     keys::{DEFAULT_KEY, KeyStoreError},
     node::{StartError, Stopped},
     package::{ManifestError, NameError, Target},
@@ -77,6 +77,16 @@ pub(crate) fn store(error: ggen_blockstore::Error) -> Failure {
     }
 }
 
+/// A catalog tree that cannot be read.
+pub(crate) fn tree(error: &TreeError) -> Failure {
+    match error {
+        TreeError::Store(source) if matches!(**source, ggen_blockstore::Error::Corrupt { .. }) => {
+            verification(error).hinted("`ggen marketplace p2p verify --repair` makes or fetches again what is damaged")
+        }
+        _ => failed(error),
+    }
+}
+
 /// An error of the catalog's database.
 pub(crate) fn catalog(error: CatalogError) -> Failure {
     let failure = match &error {
@@ -90,6 +100,9 @@ pub(crate) fn catalog(error: CatalogError) -> Failure {
         }
         CatalogError::Corrupt { .. } => failure
             .hinted("it is made again when it is opened next: `ggen marketplace p2p stop`, then the same command"),
+        CatalogError::NoSpace { .. } => failure.hinted(
+            "free some space on that disk: `ggen marketplace p2p gc` removes what no pin keeps, and has some space in reserve",
+        ),
         CatalogError::Sql { .. } | CatalogError::Io { .. } => {
             failure.hinted("check that the disk has room and that the home can be written to")
         }
@@ -199,6 +212,9 @@ impl From<KeyStoreError> for Failure {
             | KeyStoreError::Missing { .. } => {
                 failed(&error).hinted("put a copy of that file back; commands that sign nothing work without it")
             }
+            KeyStoreError::OtherKey { .. } | KeyStoreError::OtherHead { .. } => failed(&error).hinted(
+                "put back the files of one publisher, all of the same backup; commands that sign nothing work without them",
+            ),
             _ => failed(&error),
         }
     }

@@ -56,7 +56,15 @@ pub enum CatalogError {
         #[source]
         source: std::io::Error,
     },
-    /// Anything else: a full disk, a read-only file.
+    /// A disk that is full. To read takes some space too.
+    #[error("cannot {action} catalog `{}`: no space left on that disk", path.display())]
+    NoSpace {
+        /// What was attempted, as a verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Anything else: a read-only file, a broken disk.
     #[error("cannot {action} catalog `{}`", path.display())]
     Sql {
         /// What was attempted, as a verb.
@@ -74,6 +82,7 @@ impl CatalogError {
         let path = path.to_owned();
         match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { path },
+            _ if database::is_full(&source) => Self::NoSpace { action, path },
             _ if database::is_damage(&source) => Self::Corrupt { path, reason: source.to_string() },
             _ => Self::Sql { action, path, source: Box::new(source) },
         }
