@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use self::doctor::{Diagnosis, Stage};
 pub use self::package::{ClaimInfo, ContentProvider, PackageInfo, RecordInfo, ReleaseInfo, Yanked};
 pub use self::peers::{PeerEvent, PeerLists, PeerReport};
-pub use self::storage::{BadBlock, GcReport, MirrorReport, PinReport, StoreDamage, VerifyReport};
+pub use self::storage::{BadBlock, GcReport, MirrorReport, PinReport, StoreDamage, UnpinnedRelease, VerifyReport};
 
 /// A node that listens and answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,9 @@ pub struct Status {
     pub connected_peers: usize,
     /// Of these, those that follow the packages topic.
     pub followers: usize,
+    /// Why other peers refuse what publishers of this home have signed last, one sentence each: the clock was wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unannounced: Vec<String>,
     /// `server` or `client`, on the ggen DHT.
     pub dht_mode: String,
     /// `public`, `private` or `unknown`.

@@ -28,6 +28,9 @@ fn render(status: &Status) -> String {
         ("NAT", status.nat.clone()),
         ("network", status.packages_topic.clone()),
         ("packages", format!("{} known, {} published here", status.packages_known, status.packages_published)),
+    ]);
+    rows.extend(status.unannounced.iter().map(|reason| ("not announced", reason.clone())));
+    rows.extend([
         ("store", format!("{}, {}", text::count(status.blocks, "block"), text::bytes(status.store_bytes))),
         ("sent", text::bytes(status.bytes_sent)),
         ("received", text::bytes(status.bytes_received)),

@@ -162,3 +162,32 @@ fn clock_that_goes_before_1970_and_years_ahead_under_a_running_node_costs_connec
     alice.p2p(&["stop"]).expect_code(0);
     assert_eq!(node.wait(), Some(0));
 }
+
+#[test]
+fn what_a_fast_clock_has_signed_is_told_its_publisher_and_is_no_matter_for_what_signs_nothing() {
+    let home = Home::on_loopback();
+    home.set_clock(48 * HOUR);
+    publish(&home, "1.0.0", &[]).expect_code(0);
+    home.set_clock(0);
+    let then = issued(&home, "acme/x");
+    let again = publish(&home, "1.0.0", &["--format", "json"]).expect_code(0).json();
+    assert_eq!(again["unchanged"], true);
+    home.p2p(&["yank", "acme/x@1.0.0", "--undo"]).expect_code(0);
+
+    let _node = home.start(&[]);
+    let diagnosis = home.p2p(&["--format", "json", "doctor", "acme/x"]).expect_code(3).json();
+    let record = diagnosis["stages"].as_array().unwrap().iter().find(|stage| stage["name"] == "record").unwrap();
+    assert_eq!(record["ok"], false, "{diagnosis}");
+    assert!(record["detail"].as_str().unwrap().contains(&then), "{diagnosis}");
+    assert!(record["hint"].as_str().unwrap().contains("--trust-clock"), "{diagnosis}");
+    let status = home.p2p(&["--format", "json", "status"]).expect_code(0).json();
+    assert_eq!(status["unannounced"].as_array().map(Vec::len), Some(1), "{status}");
+    let status = home.p2p(&["status"]).expect_code(0);
+    assert!(status.stdout.contains("not announced") && status.stdout.contains(&then), "{status:?}");
+
+    publish(&home, "1.1.0", &["--trust-clock"]).expect_code(0);
+    let diagnosis = home.p2p(&["--format", "json", "doctor", "acme/x"]).json();
+    let record = diagnosis["stages"].as_array().unwrap().iter().find(|stage| stage["name"] == "record").unwrap();
+    assert_eq!(record["ok"], true, "{diagnosis}");
+    assert!(home.p2p(&["--format", "json", "status"]).json().get("unannounced").is_none());
+}

@@ -7,7 +7,7 @@ use libp2p::Multiaddr;
 use super::{Operations, clock, failure, failure::usage};
 use crate::{
     BootstrapReport, BootstrapRequest, FailedAddress, Failure, KeyReport, Status,
-    index::Catalog,
+    index::{Catalog, check_clock},
     node::{AGENT, Handle, Nat},
 };
 
@@ -59,6 +59,7 @@ impl Operations {
         let node = self.node()?;
         let snapshot = node.snapshot().await.map_err(failure::stopped)?;
         let counts = self.with_catalog(Catalog::counts).await?;
+        let unannounced = self.unannounced().await?;
         let store = self.store.stats();
         let me = node.peer_id();
         let with_peer = |address: Multiaddr| format!("{address}/p2p/{me}");
@@ -78,6 +79,7 @@ impl Operations {
             .to_owned(),
             packages_topic: self.config.packages_topic.clone(),
             packages_published: counts.published,
+            unannounced,
             packages_known: counts.packages,
             blocks: store.blocks,
             store_bytes: store.stored_bytes,
@@ -86,6 +88,21 @@ impl Operations {
             dht_walks: snapshot.dht_walks,
             uptime_seconds: started.elapsed().as_secs(),
         })
+    }
+
+    /// Why peers refuse what publishers of this home have signed last.
+    async fn unannounced(&self) -> Result<Vec<String>, Failure> {
+        let reasons = self.with_catalog(|catalog| {
+            let mut reasons = Vec::new();
+            for publisher in catalog.own_publishers()? {
+                let head = catalog.publisher(&publisher)?.and_then(|known| known.head);
+                let refused = head.and_then(|head| check_clock(&head, clock::now()).err());
+                reasons
+                    .extend(refused.map(|error| format!("other peers refuse what {publisher} has published: {error}")));
+            }
+            Ok(reasons)
+        });
+        reasons.await
     }
 
     /// Lists the keys.

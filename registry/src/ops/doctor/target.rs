@@ -9,10 +9,10 @@ use super::{count, join, stage_of};
 use crate::{
     ErrorKind, Failure, Reporter, Stage,
     identity::{Afresh, Record},
-    index::{PublisherEntry, VersionEntry},
+    index::{PublisherEntry, VersionEntry, check_clock},
     node::{DialFailed, Handle},
     ops::{
-        Operations,
+        Operations, clock,
         download::{Download, DownloadError, DownloadLimits},
         failure,
         fetch::{check_manifest, part},
@@ -133,6 +133,7 @@ impl Operations {
         let publisher = claimant.map_err(at_name)?;
         let id = publisher.chain.publisher();
         stages.push(Stage::fine("name", format!("claimed by {id}")));
+        check_signing_time(&publisher)?;
         let claim = answers.claims.into_iter().filter(|claim| claim.publisher() == id);
         let claim = claim.max_by_key(|claim| claim.head().order());
         let at_record = |failure| stage_of("record", failure);
@@ -255,6 +256,19 @@ impl Operations {
         }
         Ok(Stage::fine("verify", found.join("; ")))
     }
+}
+
+/// Whether peers whose clocks are right take what the publisher has signed last. This home keeps what its own clock was
+/// wrong for.
+fn check_signing_time(publisher: &PublisherEntry) -> Progress<()> {
+    let Some(error) = publisher.head.as_ref().and_then(|head| check_clock(head, clock::now()).err()) else {
+        return Ok(());
+    };
+    let detail = format!("other peers refuse what this publisher says, and find no claim: {error}");
+    Err(Stage::failed("record", ErrorKind::Verification, detail).hinted(
+        "set this machine's clock; if it is right and was not when that was signed, sign again as the publisher: publish the \
+         next version, or yank one, with `--trust-clock`",
+    ))
 }
 
 /// Which blocks were found to match their hashes.
