@@ -9,6 +9,7 @@
 //!        fetched/      what was written to which place, for updates of it
 //!        peers.db      what is known of other peers (SQLite); its lists stand in `peers.lists` too
 //!        pins.copy     the user's pins, in case the store loses one
+//!        losses        what the store has lost, if it has
 //! ```
 
 use std::{
@@ -205,7 +206,7 @@ impl Home {
     }
 
     /// Gives up the space that the store keeps in reserve if there is hardly any other: without some, the databases
-    /// cannot even be opened. For work that needs no more than that, or frees some.
+    /// cannot even be opened. For work that frees some.
     pub(crate) fn use_reserve_if_full(&self) {
         let free = rustix::fs::statvfs(self.path()).map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
         if free.is_ok_and(|free| free < TIGHT_BYTES) {
@@ -237,6 +238,11 @@ impl Home {
     /// The user's pins, as they are kept beside the store.
     pub(crate) fn pins(&self) -> PathBuf {
         self.path().join("pins.copy")
+    }
+
+    /// What the store has lost.
+    pub(crate) fn losses(&self) -> PathBuf {
+        self.path().join("losses")
     }
 
     /// What is remembered of directories that were imported.

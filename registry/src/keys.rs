@@ -120,7 +120,7 @@ impl KeyStore {
         Ok(Some(PublisherKeys { signing, chain }))
     }
 
-    /// Refuses a signing key that the identity does not name: what it signs is of nobody.
+    /// Refuses a signing key that the identity does not name: no peer accepts what it signs.
     fn check_named(&self, name: &str, signing: &KeyPair, chain: &IdentityChain) -> Result<(), KeyStoreError> {
         match chain.current().record().keys.contains(&signing.public()) {
             true => Ok(()),

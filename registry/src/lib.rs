@@ -71,7 +71,7 @@ pub use peers::{
 pub use place::Place;
 pub use progress::{Progress, Reporter};
 pub use registry::{Mode, Registry};
-pub use report::{BadBlock, GcReport, MirrorReport, PinReport, StoreDamage, VerifyReport};
+pub use report::{BadBlock, GcReport, MirrorReport, PinReport, StoreDamage, UnpinnedRelease, VerifyReport};
 pub use report::{
     BootstrapReport, ClaimInfo, ContentProvider, Diagnosis, FailedAddress, Fetched, KeyReport, Listening, PackageInfo,
     PeerEvent, PeerLists, PeerReport, ProviderReport, Published, RecordInfo, RecoveryKeyReport, RecoveryNotice,

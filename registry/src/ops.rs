@@ -12,9 +12,11 @@ mod limiter;
 mod lists;
 #[cfg(test)]
 mod loopback;
+mod losses;
 mod mirror;
 mod news;
 mod node;
+mod own_records;
 pub(crate) mod own_thread;
 mod peers;
 mod pins;
@@ -41,8 +43,10 @@ pub(crate) use exchange::Heard;
 pub(crate) use failure::{catalog as catalog_failed, failed};
 pub(crate) use fetch::Destinations;
 pub(crate) use lists::Manifests;
+pub(crate) use losses::Losses;
 pub(crate) use mirror::{Book, Mirror};
 pub(crate) use news::Newsroom;
+pub(crate) use own_records::{OwnRecords, records};
 pub(crate) use peers::{KnownPeers, treatments};
 pub(crate) use pins::KeptPins;
 pub(crate) use policy::ClaimPolicy;
@@ -88,6 +92,8 @@ pub(crate) struct Operations {
     pub(crate) kept_pins: Arc<KeptPins>,
     /// One collection or eviction at a time.
     pub(crate) collecting: Arc<tokio::sync::Mutex<room::Evictions>>,
+    /// What the store has lost, as far as the user knows of it or does not yet.
+    pub(crate) losses: Arc<Losses>,
     pub(crate) mirror: Mirror,
     /// What lately came of publishers, and from whom.
     pub(crate) sources: Arc<Sources>,

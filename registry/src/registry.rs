@@ -25,7 +25,7 @@ use crate::{
     keys::KeyStore,
     node,
     ops::{
-        ClaimPolicy, Destinations, Heard, Imports, KeptPins, KnownPeers, Manifests, Mirror, Newsroom, Operations,
+        ClaimPolicy, Destinations, Heard, Imports, KeptPins, KnownPeers, Losses, Manifests, Mirror, Newsroom, Operations,
         clock, failed, own_thread, published_already, signed_already, treatments,
     },
     place::{Opened, Place},
@@ -141,12 +141,18 @@ impl Registry {
             permission: home.as_ref().map(|home| home.permission().clone()),
             news: Newsroom::new(bell),
             collecting: Arc::default(),
+            losses: Arc::new(
+                home.as_ref().map_or_else(|| Ok(Losses::in_memory()), |home| Losses::open(&home.losses()))?,
+            ),
             mirror: Mirror::new(mirror),
             sources: Arc::default(),
         });
         mend_steps(&operations).await?;
-        if lost_records && let Err(failure) = operations.restore_pins().await {
-            tracing::warn!(target: ggen_blockstore::DAMAGE, %failure, "pins that may be lost could not be compared");
+        if lost_records {
+            operations.losses.note_lost_records();
+        }
+        if let Err(failure) = operations.restore_own_records(lost_records).await {
+            tracing::warn!(target: ggen_blockstore::DAMAGE, %failure, "records and pins that may be lost could not be compared");
         }
         if let Err(failure) = operations.compare_kept_pins(lost_records).await {
             tracing::warn!(target: ggen_blockstore::DAMAGE, %failure, "your pins could not be compared with those that are kept");

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, path::Path, time::Duration};
 
-use ggen_marketplace::{ErrorKind, Failure, Mode, StoreDamage, VerifyReport, VerifyRequest};
+use ggen_marketplace::{ErrorKind, Failure, Mode, StoreDamage, UnpinnedRelease, VerifyReport, VerifyRequest};
 
 use super::seconds;
 use crate::{context::Context, control::Call, error, ui::text};
@@ -35,7 +35,11 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         true => (0, 0),
         false => (report.damage.len() as u64, report.lost_pins.len() as u64),
     };
-    if bad + damage + pins == 0 { Ok(()) } else { Err(still_bad(bad, damage, pins, args.repair)) }
+    let unknown_pins = report.lost_records && !args.repair;
+    match bad + damage + pins == 0 && !unknown_pins {
+        true => Ok(()),
+        false => Err(still_bad(bad, damage, pins, unknown_pins, args.repair)),
+    }
 }
 
 /// A file is a CAR or a proof, which this version cannot make or read.
@@ -45,7 +49,7 @@ fn refuse_file(target: Option<&str>) -> Result<(), Failure> {
         .hinted("name a CID or a package; without a target the whole store is verified"))
 }
 
-fn still_bad(bad: u64, damage: u64, pins: u64, repair: bool) -> Failure {
+fn still_bad(bad: u64, damage: u64, pins: u64, unknown_pins: bool, repair: bool) -> Failure {
     let mut wrong = Vec::new();
     if bad > 0 {
         wrong.push(format!("{} damaged or missing", text::count(bad, "block")));
@@ -56,10 +60,16 @@ fn still_bad(bad: u64, damage: u64, pins: u64, repair: bool) -> Failure {
     if pins > 0 {
         wrong.push(format!("{} lost", text::count(pins, "pin")));
     }
+    if unknown_pins {
+        wrong.push("records of the store lost, pins of yours perhaps among them".to_owned());
+    }
     let failure = Failure::new(ErrorKind::Verification, wrong.join(", "));
     failure.hinted(match repair {
         false => "`ggen marketplace p2p verify --repair` fetches blocks again, and puts pins and files in order",
-        true => "no connected peer has them: connect to one that does with `ggen marketplace p2p bootstrap ADDRESS`, then repair again",
+        true => {
+            "no connected peer has them: connect to one that does with `ggen marketplace p2p bootstrap ADDRESS`, then repair again. A \
+             release of yours is whole again when the same files are published again, and `gc` waits for none of them any more"
+        }
     })
 }
 
@@ -78,6 +88,18 @@ fn render(report: &VerifyReport) -> String {
     }
     for pin in &report.lost_pins {
         line(format!("{}  its pin `{}` is lost", pin.cid, text::one_line(&pin.label)));
+    }
+    for pin in &report.incomplete {
+        line(format!("{}  not all of it is here, and it is pinned as `{}`", pin.cid, text::one_line(&pin.label)));
+    }
+    for UnpinnedRelease { cid, name, publisher } in &report.unpinned {
+        line(format!("{cid}  no pin keeps {} of {publisher}, which is all here", text::one_line(name)));
+    }
+    if report.lost_records {
+        line(
+            "records of the store are lost: compare `pin ls` with what you had pinned, and pin again what is missing"
+                .to_owned(),
+        );
     }
     let (checked, bad) = (text::count(report.checked_blocks, "block"), report.bad.len());
     out + &format!("checked {checked}: {bad} bad, {} repaired\n", report.repaired)

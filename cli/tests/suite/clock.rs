@@ -164,7 +164,7 @@ fn clock_that_goes_before_1970_and_years_ahead_under_a_running_node_costs_connec
 }
 
 #[test]
-fn what_a_fast_clock_has_signed_is_told_its_publisher_and_is_no_matter_for_what_signs_nothing() {
+fn head_of_a_fast_clock_is_shown_to_its_publisher_and_hinders_only_what_signs() {
     let home = Home::on_loopback();
     home.set_clock(48 * HOUR);
     publish(&home, "1.0.0", &[]).expect_code(0);

@@ -17,6 +17,7 @@ mod guide;
 mod help;
 mod hints;
 mod interrupt;
+mod lost_records;
 mod named_files;
 mod names;
 mod newcomer;

@@ -37,7 +37,12 @@ impl Operations {
         head: &VerifiedHead,
         package: &PackageId,
     ) -> Result<(Claim, Vec<VersionEntry>), Failure> {
-        claim(&*self.store, self.catalog.signatures(), chain, head, package)
+        let made = || claim(&*self.store, self.catalog.signatures(), chain, head, package);
+        match made() {
+            Err(failure) if self.remake_own_records(&chain.publisher()).unwrap_or(0) == 0 => Err(failure),
+            Err(_) => made(),
+            made => made,
+        }
     }
 
     fn stored_release(&self, entry: &VersionEntry) -> Result<Signed<Release>, Failure> {
@@ -245,7 +250,7 @@ fn claim(
     package: &PackageId,
 ) -> Result<(Claim, Vec<VersionEntry>), Failure> {
     let walk = Walk::new(&head.head().record().catalog, package);
-    let found = walk.run(|cid| store.get(cid)).map_err(failure::failed)?;
+    let found = walk.run(|cid| store.get(cid)).map_err(|error| failure::tree(&error))?;
     let newest = VersionEntry::newest(&found.entries)
         .ok_or_else(|| Failure::new(ErrorKind::NotFound, format!("`{package}` is not in the publisher's catalog")))?;
     let release = stored_release(store, signatures, newest)?;

@@ -63,7 +63,7 @@ impl Operations {
         walk(download, root, package).await?;
         let (store, package) = (self.store.clone(), package.clone());
         failure::blocking(move || {
-            let found = Walk::new(&root, &package).run(|cid| store.get(cid)).map_err(failure::failed)?;
+            let found = Walk::new(&root, &package).run(|cid| store.get(cid)).map_err(|error| failure::tree(&error))?;
             let blocks = found.proof.into_iter().map(Block::dag_cbor);
             blocks.map(|block| Ok(*block.map_err(failure::store)?.cid())).collect()
         })

@@ -159,7 +159,7 @@ impl Operations {
             let keys = operations.keys.publisher(&with.name)?;
             match &keys {
                 // What cannot be signed is not read first.
-                Some(keys) => drop(operations.head_to_follow(&with, &keys.chain, clock::now())?),
+                Some(keys) => drop(operations.head_to_follow(&with, &keys.chain)?),
                 None => check_makes_key(&with.name)?,
             }
             let draft = draft(&operations)?;
@@ -187,7 +187,7 @@ impl Operations {
         if let Some(block) = &executables {
             self.store.put(block).map_err(failure::store)?;
         }
-        let head = self.head_to_follow(signing, &keys.chain, now)?;
+        let head = self.head_to_follow(signing, &keys.chain)?;
         let is_new = head.is_none();
         let signers: [&KeyPair; 1] = [&keys.signing];
         let state = PublisherState { chain: &keys.chain, keys: &signers, head: head.as_ref() };
@@ -209,6 +209,7 @@ impl Operations {
             PublishOutcome::Published(publication) => {
                 let signed = publication.release.clone().expect("publishing makes a release");
                 let (chain, former) = (&keys.chain, head.as_ref());
+                self.check_clock(signing, former, now)?;
                 let step = Step { chain, former, publication: &publication, package: &package };
                 let warnings = self.keep_publication(steps, signing, &step, executables.as_ref())?;
                 (signed, publication.head, warnings, false)
@@ -371,9 +372,12 @@ fn not_counted(failure: Failure, published: &Published) -> Failure {
 
 /// The catalog knows a newer head of this publisher than the one that was built upon.
 fn signed_elsewhere(refusal: &Refusal) -> Failure {
-    Failure::from_error(ErrorKind::Verification, refusal)
-        .while_doing("cannot publish: this publisher's keys have signed something else meanwhile")
-        .hinted("connect to the machine that signed it and run the same command again")
+    let failure = Failure::from_error(ErrorKind::Verification, refusal)
+        .while_doing("cannot publish: this publisher's keys have signed something else meanwhile");
+    failure.hinted(match refusal {
+        Refusal::Equivocation => "publish with a new key, `--key NAME`, and with each key from one machine alone",
+        _ => "connect to the machine that signed it and run the same command again",
+    })
 }
 
 fn publication_failed(error: PublicationError) -> Failure {
@@ -385,6 +389,7 @@ fn publication_failed(error: PublicationError) -> Failure {
         PublicationError::OtherBuild { .. } => {
             failure.hinted("a version has one build: raise the version in gpack.toml, or give `--version`")
         }
+        PublicationError::Tree(error) => failure::tree(error),
         _ => failure,
     }
 }

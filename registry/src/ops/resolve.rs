@@ -450,7 +450,10 @@ impl Operations {
         };
         match proven(publisher, claim) {
             Some(versions) => Ok(versions.to_vec()),
-            None => walk(download, head.head().record().catalog, package).await,
+            None => {
+                self.mend_own_path(head, package).await?;
+                walk(download, head.head().record().catalog, package).await
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Room in the store: garbage goes on demand, cache goes when the store's limit asks for it.
 //!
-//! What is pinned (published, mirrored, pinned by the user) always stays. Everything else is cache. With
+//! What is pinned (published, mirrored, pinned by the user) always stays. Everything else is cache, unless the store has
+//! lost something that the user does not know of yet (`losses`): then nothing goes. With
 //! `limits.store_bytes` the cache gives way: before a fetch that would not fit, after one, and every
 //! [`TIDY_EVERY`] in a daemon, and for a publish once its content is here, before anything is signed; what was used longest ago goes first (see the collector of the blockstore). Where pins alone
 //! take more than the limit, nothing is marked and listed again until the pins or the blocks are others.
@@ -14,7 +15,7 @@ use std::{
 use ggen_blockstore::{Blockstore, Cid, Collected, Collector, Error, PinMode};
 
 use super::{
-    Operations,
+    Losses, Operations,
     download::{Download, DownloadError},
     failure,
     fetch::part,
@@ -43,10 +44,10 @@ impl Operations {
     /// Removes everything that no pin keeps.
     pub(crate) async fn gc(&self, request: GcRequest) -> Result<GcReport, Failure> {
         let one_at_a_time = Arc::clone(&self.collecting).lock_owned().await;
-        let store = self.store.clone();
+        let (store, losses) = (self.store.clone(), self.losses.clone());
         failure::blocking(move || {
             let _one_at_a_time = one_at_a_time;
-            let collected = collect(&*store, request.dry_run)?;
+            let collected = collect(&*store, &losses, request.dry_run)?;
             let Collected { removed_blocks, freed_bytes } = collected;
             Ok(GcReport { removed_blocks, freed_bytes, dry_run: request.dry_run })
         })
@@ -126,9 +127,9 @@ impl Operations {
             return Ok(Some(Room { bytes: room(&*self.store), hindered: None }));
         }
         let mut evictions = Arc::clone(&self.collecting).lock_owned().await;
-        let store = self.store.clone();
+        let (store, losses) = (self.store.clone(), self.losses.clone());
         failure::blocking(move || {
-            let hindered = evictions.make_room(&*store, limit, needed)?;
+            let hindered = evictions.make_room(&*store, &losses, limit, needed)?;
             Ok(Some(Room { bytes: room(&*store), hindered }))
         })
         .await
@@ -142,7 +143,7 @@ impl Operations {
             return Ok(());
         }
         let mut evictions = Arc::clone(&self.collecting).blocking_lock_owned();
-        let hindered = evictions.make_room(&*self.store, limit, PUBLICATION_BYTES)?;
+        let hindered = evictions.make_room(&*self.store, &self.losses, limit, PUBLICATION_BYTES)?;
         if fits(&*self.store, limit, PUBLICATION_BYTES) {
             return Ok(());
         }
@@ -170,8 +171,8 @@ impl Operations {
     }
 }
 
-fn collect(store: &dyn Blockstore, dry_run: bool) -> Result<Collected, Failure> {
-    let collector = Collector::begin(store).map_err(cannot_mark)?;
+fn collect(store: &dyn Blockstore, losses: &Losses, dry_run: bool) -> Result<Collected, Failure> {
+    let collector = Collector::begin_past(store, &losses.gaps()?).map_err(cannot_mark)?;
     if dry_run {
         return collector.preview().map_err(failure::store);
     }
@@ -225,12 +226,22 @@ impl Standing {
 
 impl Evictions {
     /// Evicts if that is needed and may help. Returns what hinders it, if what is pinned cannot be told from cache.
-    fn make_room(&mut self, store: &dyn Blockstore, limit: u64, needed: u64) -> Result<Option<Failure>, Failure> {
+    fn make_room(
+        &mut self,
+        store: &dyn Blockstore,
+        losses: &Losses,
+        limit: u64,
+        needed: u64,
+    ) -> Result<Option<Failure>, Failure> {
         let before = Standing::of(store);
         if fits(store, limit, needed) || self.in_vain == Some(before) {
             return Ok(None);
         }
-        let collector = match Collector::begin(store) {
+        let gaps = match losses.gaps() {
+            Ok(gaps) => gaps,
+            Err(unknown) => return Ok(Some(unknown)),
+        };
+        let collector = match Collector::begin_past(store, &gaps) {
             Ok(collector) => collector,
             Err(error) if is_damage(&error) => return Ok(Some(cannot_mark(error))),
             Err(error) => return Err(cannot_mark(error)),
@@ -269,7 +280,8 @@ fn evict(
 fn cannot_mark(error: Error) -> Failure {
     let mendable = is_damage(&error);
     let failure = failure::store(error).while_doing("nothing is removed: a pinned DAG cannot be followed");
-    let hint = "`ggen marketplace p2p verify --repair` fetches what is damaged again";
+    let hint = "`ggen marketplace p2p verify --repair` fetches what is damaged again; what no peer has is not waited for after \
+                that";
     if mendable { failure.hinted(hint) } else { failure }
 }
 

@@ -1,10 +1,12 @@
 //! Verify: every block is hashed again, and what is damaged or missing is fetched again if that is wanted.
 //!
 //! Of the whole store every block is read and hashed, what pins lead to must be there, and so must the records of the
-//! store's own files and the pins of what was published here. Of a target only its own
+//! store's own files and the pins of what was published here. A repair of it ends with what is lost for good, which no
+//! collection waits for any more (`losses`). Of a target only its own
 //! blocks are; of a release its signatures count too, as far as it was named: a CID says what a thing is, not whose.
 
 mod check;
+mod losses;
 mod pins;
 
 use std::sync::Arc;
@@ -57,9 +59,11 @@ impl Operations {
         let scope = Arc::new(scope);
         let of_store = matches!(*scope, Scope::Store);
         let damage = if of_store { self.damage().await? } else { Vec::new() };
+        let mends_all = of_store && request.repair;
+        let mut repaired = if mends_all { self.remake_all_own_records().await? } else { 0 };
         let mut lost_pins = if of_store { self.lost_pins(request.repair).await? } else { Vec::new() };
         let mut checked = self.check(&scope, &reporter).await?;
-        let (blocks, mut repaired) = (checked.blocks, 0);
+        let blocks = checked.blocks;
         if request.repair {
             for _ in 0..MAX_ROUNDS {
                 let brought = self.repair(&mut download, &checked).await?;
@@ -74,13 +78,23 @@ impl Operations {
                 checked = self.check(&scope, &reporter).await?;
             }
         }
-        if request.repair && !damage.is_empty() {
-            let store = self.store.clone();
-            failure::blocking(move || store.mend().map_err(failure::store)).await?;
-        }
+        let missing_records = self.losses.has_lost_records();
+        let (incomplete, unpinned) = match mends_all {
+            true => self.settle_losses(&checked, !damage.is_empty(), missing_records).await?,
+            false => Default::default(),
+        };
         let bad = checked.bad.into_iter().map(|Bad { cid, reason }| BadBlock { cid: cid.to_string(), reason });
         let lost_pins = lost_pins.iter().map(super::pins::report).collect();
-        Ok(VerifyReport { checked_blocks: blocks, bad: bad.collect(), repaired, damage, lost_pins })
+        Ok(VerifyReport {
+            checked_blocks: blocks,
+            bad: bad.collect(),
+            repaired,
+            damage,
+            lost_pins,
+            lost_records: of_store && missing_records,
+            incomplete,
+            unpinned,
+        })
     }
 
     /// Where the files of the store are damaged.

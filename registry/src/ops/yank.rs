@@ -48,7 +48,7 @@ impl Operations {
         let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
         let keys = self.keys.publisher(&signing.name)?;
         let keys = keys.ok_or_else(|| KeyStoreError::Unknown { name: signing.name.clone() })?;
-        self.head_to_follow(&signing, &keys.chain, clock::now())?;
+        self.head_to_follow(&signing, &keys.chain)?;
         self.hear_own_head(&signing.name).await?;
         let silent: Arc<dyn Reporter> = Arc::new(|_: Progress| {});
         self.catch_up(&signing, &keys.chain, (&request.package, &request.version), silent).await?;
@@ -71,7 +71,7 @@ impl Operations {
         let YankRequest { package, version, undo, reason, .. } = request;
         let publisher = keys.chain.publisher();
         let now = clock::now_to_sign()?;
-        let head = self.head_to_follow(signing, &keys.chain, now)?;
+        let head = self.head_to_follow(signing, &keys.chain)?;
         let signers: [&KeyPair; 1] = [&keys.signing];
         let state = PublisherState { chain: &keys.chain, keys: &signers, head: head.as_ref() };
         let flag = (!undo).then(|| reason.clone());
@@ -81,6 +81,7 @@ impl Operations {
         let claim = match &step {
             None => None,
             Some(publication) => {
+                self.check_clock(signing, head.as_ref(), now)?;
                 let step = Step { chain: &keys.chain, former: head.as_ref(), publication, package };
                 warnings = self.keep_publication(steps, signing, &step, None)?;
                 let claim = self.claim(&keys.chain, &publication.head, package);

@@ -4,16 +4,14 @@
 //! of its records. Each can be made again from the others. What cannot be made again is no reason not to open: it stops
 //! what needs it, with the name of the file.
 
-use std::collections::BTreeSet;
-
-use ggen_blockstore::{Blockstore, Cid, parse_cid};
+use ggen_blockstore::{Blockstore, Cid};
 
 use crate::{
     Failure,
     identity::{Envelope, IdentityChain, IdentityDocument, KeyPair, PublicKey, Record as _, Signed, Timestamp},
     index::{Catalog, Head, StoredRecords, VerifiedHead},
     keys::{KeyStore, KeyStoreError},
-    ops::{RECORD, STEP_ADDED, catalog_failed, failed},
+    ops::{OwnRecords, catalog_failed, failed, records},
 };
 
 /// Brings what is known of this home's publishers into accord; returns what was damaged, for the user. Blocks.
@@ -49,24 +47,24 @@ impl Own<'_> {
     fn mend(&mut self) -> Result<(), Failure> {
         let Some(chain) = self.chain()? else { return Ok(()) };
         let known = self.catalog.publisher(&chain.publisher()).map_err(catalog_failed)?.and_then(|known| known.head);
-        let head = match self.keys.head(self.name, &chain) {
-            Ok(Some(head)) => Some(head),
-            Ok(None) if known.is_some() => None,
-            Ok(None) => self.stored_head(&chain)?,
-            Err(error @ KeyStoreError::DamagedHead { .. }) => {
-                let stored = self.stored_head(&chain)?;
-                let is_lost = known.is_none() && stored.is_none();
-                let what =
-                    if is_lost { "and no other record says what was published last" } else { "and is made again" };
-                self.notes.push(format!("{error}, {what}"));
-                stored
-            }
+        let (kept, damage) = match self.keys.head(self.name, &chain) {
+            Ok(kept) => (kept, None),
+            Err(error @ KeyStoreError::DamagedHead { .. }) => (None, Some(error)),
             Err(error) => return Err(error.into()),
         };
+        let best = [kept.as_ref(), known.as_ref()].into_iter().flatten().max_by_key(|head| head.order());
+        let stored = self.newer_stored_head(&chain, best);
+        let head = kept.into_iter().chain(stored).max_by_key(VerifiedHead::order);
+        if let Some(error) = damage {
+            let is_lost = known.is_none() && head.is_none();
+            let what = if is_lost { "and no other record says what was published last" } else { "and is made again" };
+            self.notes.push(format!("{error}, {what}"));
+        }
         match (head, known) {
             (Some(head), known) if known.as_ref().is_none_or(|known| known.order() < head.order()) => {
-                self.restore_catalog(&chain, &head)?;
-                self.keep(&chain, &head)
+                // First of all: if the catalog cannot follow, nothing is signed on top of less.
+                self.keep(&chain, &head)?;
+                self.restore_catalog(&chain, &head)
             }
             // A crash came between the catalog and the file.
             (_, Some(known)) => self.keep(&chain, &known),
@@ -115,8 +113,8 @@ impl Own<'_> {
     /// The chain that begins with the first identity document of a key, out of the blocks: signed again, since a block is
     /// the payload alone.
     fn stored_chain(&self, signing: &KeyPair) -> Result<Option<IdentityChain>, Failure> {
-        for cid in self.records() {
-            let Some(payload) = self.store.get(&cid).map_err(failed)? else { continue };
+        for cid in records(self.store) {
+            let Ok(Some(payload)) = self.store.get(&cid) else { continue };
             let Ok(document) = IdentityDocument::from_payload(&payload) else { continue };
             if document.seq == 0 && document.keys == [signing.public()] {
                 let signed = Signed::sign(document, &[signing]).map_err(failed)?;
@@ -126,14 +124,23 @@ impl Own<'_> {
         Ok(None)
     }
 
-    /// The highest head among the blocks, signed again; not one of a step that was never made.
-    fn stored_head(&self, chain: &IdentityChain) -> Result<Option<VerifiedHead>, Failure> {
-        let Ok(Some(signing)) = self.keys.signing(self.name) else { return Ok(None) };
-        let unmade = |label: String| label.strip_prefix(STEP_ADDED).and_then(|head| parse_cid(head).ok());
-        let unmade: BTreeSet<Cid> = self.store.pins().into_iter().filter_map(|pin| unmade(pin.label)).collect();
+    /// The highest head among the blocks, unless the store itself says that `best` is: a head that another has followed is
+    /// pinned no longer.
+    fn newer_stored_head(&self, chain: &IdentityChain, best: Option<&VerifiedHead>) -> Option<VerifiedHead> {
+        let records = records(self.store);
+        match best.is_some_and(|best| records.contains(best.head().cid())) {
+            true => None,
+            false => self.stored_head(chain, records),
+        }
+    }
+
+    /// The highest head among blocks, signed again. One that cannot be read is none: another may be there, and whether
+    /// anything is signed without it is asked when it comes to that.
+    fn stored_head(&self, chain: &IdentityChain, records: Vec<Cid>) -> Option<VerifiedHead> {
+        let Ok(Some(signing)) = self.keys.signing(self.name) else { return None };
         let mut highest: Option<VerifiedHead> = None;
-        for cid in self.records().into_iter().filter(|cid| !unmade.contains(cid)) {
-            let Some(payload) = self.store.get(&cid).map_err(failed)? else { continue };
+        for cid in records {
+            let Ok(Some(payload)) = self.store.get(&cid) else { continue };
             let Ok(head) = Head::from_payload(&payload) else { continue };
             if head.publisher != chain.publisher() {
                 continue;
@@ -145,19 +152,20 @@ impl Own<'_> {
                 highest = Some(head);
             }
         }
-        Ok(highest)
-    }
-
-    /// What is pinned as a record of some publisher of this home.
-    fn records(&self) -> Vec<Cid> {
-        self.store.pins().into_iter().filter(|pin| pin.label == RECORD).map(|pin| pin.cid).collect()
+        highest
     }
 
     /// Takes into the catalog what a head stands for: it was lost, or left behind by a crash.
     fn restore_catalog(&self, chain: &IdentityChain, head: &VerifiedHead) -> Result<(), Failure> {
         let failed =
             |failure: Failure| failure.while_doing(format!("what `{}` has published is not all here", self.name));
-        let records = StoredRecords::from_blocks(chain, head, |cid| self.store.get(cid));
+        let signing = self.keys.signing(self.name).ok().flatten();
+        let own = OwnRecords { store: self.store, catalog: self.catalog, signing: signing.as_ref() };
+        let gathered = || StoredRecords::from_blocks(chain, head, |cid| self.store.get(cid));
+        let records = match gathered() {
+            Err(_) if own.put_back(chain, head)? > 0 => gathered(),
+            gathered => gathered,
+        };
         let records = records.map_err(|error| failed(crate::ops::failed(error)))?;
         self.catalog.restore(&records, self.now).map_err(catalog_failed)?;
         Ok(())

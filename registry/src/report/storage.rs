@@ -45,6 +45,28 @@ pub struct VerifyReport {
     /// Pins of what was published from this home that are lost. After a repair: those that it has set again.
     #[serde(default)]
     pub lost_pins: Vec<PinReport>,
+    /// Records of the store are lost, and pins that the user has set may be among them. After a repair: they were until
+    /// it, and from now on `gc` removes again what is not pinned.
+    #[serde(default)]
+    pub lost_records: bool,
+    /// After a repair: pins of which not everything is here, since no peer has it. A pin that shares what is missing with
+    /// another may not be named.
+    #[serde(default)]
+    pub incomplete: Vec<PinReport>,
+    /// After a repair where records were lost: releases that are whole and that no pin keeps.
+    #[serde(default)]
+    pub unpinned: Vec<UnpinnedRelease>,
+}
+
+/// A release in the store that no pin keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnpinnedRelease {
+    /// Its record: what `pin add` takes.
+    pub cid: String,
+    /// `ns/name@version`.
+    pub name: String,
+    /// Whose it is.
+    pub publisher: String,
 }
 
 /// A damaged place in a file of the store.

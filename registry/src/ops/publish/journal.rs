@@ -143,7 +143,7 @@ impl Operations {
     /// The nodes of the catalog tree from its root to the versions of a package.
     fn path(&self, head: &VerifiedHead, package: &PackageId) -> Result<BTreeSet<Cid>, Failure> {
         let walk = Walk::new(&head.head().record().catalog, package);
-        let found = walk.run(|cid| self.store.get(cid)).map_err(failure::failed)?;
+        let found = walk.run(|cid| self.store.get(cid)).map_err(|error| failure::tree(&error))?;
         let cid = |data| Ok(*Block::dag_cbor(data).map_err(failure::store)?.cid());
         found.proof.into_iter().map(cid).collect()
     }

@@ -2,16 +2,20 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use ggen_blockstore::Cid;
+use ggen_blockstore::{Block, Blockstore, Cid, Error};
 use semver::Version;
 
 use super::Signing;
 use crate::{
     ErrorKind, Failure, FetchRequest, FetchTo, RecoveryKeyReport, RecoveryKeyRequest, RecoveryNotice, Reporter,
-    identity::{IdentityChain, Timestamp},
-    index::{HeadOrder, TreeError, VerifiedHead, VersionEntry, Walk, check_clock},
-    keys::DEFAULT_KEY,
-    ops::{Operations, clock, failure, resolve::walk},
+    identity::{IdentityChain, PublisherId, RecordCid, Timestamp},
+    index::{CatalogError, VerifiedHead, VersionEntry, Walk, check_clock},
+    keys::{DEFAULT_KEY, KeyStoreError},
+    ops::{
+        Operations, failure,
+        own_records::{OwnRecords, SignedHere, records},
+        resolve::walk,
+    },
     package::PackageId,
 };
 
@@ -19,33 +23,69 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Operations {
-    /// The head that a new step follows; none before the first. Refused is a step that others could not take: after a
-    /// head of a later time than now, and after one that is not the last that was signed here.
+    /// The head that a new step follows; none before the first. Refused is a step after one that is not the last that was
+    /// signed here, as far as this home shows: it would begin a second history.
     pub(in crate::ops) fn head_to_follow(
         &self,
         signing: &Signing,
         chain: &IdentityChain,
-        now: Timestamp,
     ) -> Result<Option<VerifiedHead>, Failure> {
         let known = self.catalog.publisher(&chain.publisher()).map_err(failure::catalog)?.and_then(|known| known.head);
         match (self.keys.head(&signing.name, chain), &known) {
             (Ok(Some(kept)), known) if known.as_ref().is_none_or(|known| known.order() < kept.order()) => {
-                return Err(not_all_here(&signing.name, kept.order()));
+                return Err(not_all_here(&signing.name, kept.order().log_seq));
             }
             // Where nothing tells what was signed last, a first head could be a second history.
             (Err(error), None) => return Err(error.into()),
+            (Err(error @ KeyStoreError::OtherHead { .. }), Some(_)) => return Err(error.into()),
             _ => {}
         }
-        if let Some(head) = known.as_ref().filter(|_| !signing.trust_clock) {
-            check_clock(head, now).map_err(|error| {
-                let failure = Failure::from_error(ErrorKind::Failed, &error);
-                failure.while_doing(format!("the key `{}` signs nothing now", signing.name)).hinted(
-                    "set this machine's clock, or wait until then; if this clock is right and was not when that head was \
-                     signed, give the same command `--trust-clock`: what follows counts by its number, not by its time",
-                )
-            })?;
-        }
+        self.refuse_shorter_log(&signing.name, &chain.publisher(), known.as_ref())?;
         Ok(known)
+    }
+
+    /// Refuses to go on from `head` if records in the store are of a longer log. A head that the store has pinned is the
+    /// last one: the next takes the pin away.
+    fn refuse_shorter_log(
+        &self,
+        name: &str,
+        publisher: &PublisherId,
+        head: Option<&VerifiedHead>,
+    ) -> Result<(), Failure> {
+        if head.is_some_and(|head| records(&*self.store).contains(head.head().cid())) {
+            return Ok(());
+        }
+        let signed = SignedHere::of(&*self.store, publisher);
+        if signed.log_seq > head.map_or(0, |head| head.order().log_seq) {
+            return Err(not_all_here(name, signed.log_seq));
+        }
+        let has_published = || -> Result<bool, CatalogError> {
+            let has_log = !self.catalog.log(publisher, 0, 1)?.is_empty();
+            let has_release = self.catalog.newest_release_of(publisher)?.is_some();
+            let is_only_publisher = self.catalog.own_publishers()?.is_empty();
+            Ok(has_log || has_release || (signed.has_unreadable && is_only_publisher))
+        };
+        match head.is_none() && has_published().map_err(failure::catalog)? {
+            true => Err(not_here(format!("`{name}` has published before, and its last head is not in this home"))),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses a step that others could not take: after a head of a later time than now.
+    pub(in crate::ops) fn check_clock(
+        &self,
+        signing: &Signing,
+        head: Option<&VerifiedHead>,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let Some(head) = head.filter(|_| !signing.trust_clock) else { return Ok(()) };
+        check_clock(head, now).map_err(|error| {
+            let failure = Failure::from_error(ErrorKind::Failed, &error);
+            failure.while_doing(format!("the key `{}` signs nothing now", signing.name)).hinted(
+                "set this machine's clock, or wait until then; if this clock is right and was not when that head was \
+                 signed, give the same command `--trust-clock`: what follows counts by its number, not by its time",
+            )
+        })
     }
 
     /// Makes sure that a step about this version of a package goes on from all that the publisher signed, as far as it can be
@@ -58,14 +98,15 @@ impl Operations {
         reporter: Arc<dyn Reporter>,
     ) -> Result<(), Failure> {
         let (operations, with, own) = (Arc::clone(self), signing.clone(), chain.clone());
-        let head = failure::blocking(move || operations.head_to_follow(&with, &own, clock::now())).await?;
+        let head = failure::blocking(move || operations.head_to_follow(&with, &own)).await?;
         let Some(head) = head else { return Ok(()) };
         self.refuse_second_history(signing, chain, &head, reporter.clone()).await?;
         self.bring_own_records(&head, package, version, reporter).await
     }
 
-    /// Fetches what is missing here of one's own records on a package: a head that came from others, after a backup was
-    /// restored, comes without the catalog that it stands for. `version` is one whose record is needed as well.
+    /// Sees to it that one's own records on a package are here. What was lost is made again, from what else this home has.
+    /// What is missing after that is fetched: a head that came from others, after a backup was restored, comes without the
+    /// catalog that it stands for. `version` is one whose record is needed as well.
     async fn bring_own_records(
         self: &Arc<Self>,
         head: &VerifiedHead,
@@ -74,19 +115,18 @@ impl Operations {
         reporter: Arc<dyn Reporter>,
     ) -> Result<(), Failure> {
         let (operations, name, root) = (Arc::clone(self), package.clone(), head.head().record().catalog);
-        let wanted = version.clone();
+        let (wanted, publisher) = (version.clone(), head.head().record().publisher);
         let is_here = failure::blocking(move || {
-            let found = match Walk::new(&root, &name).run(|cid| operations.store.get(cid)) {
-                Ok(found) => found,
-                Err(TreeError::Missing { .. }) => return Ok(false),
-                Err(error) => return Err(failure::failed(error)),
-            };
-            for cid in needed(&found.entries, &wanted) {
-                if !operations.store.has(&cid).map_err(failure::store)? {
-                    return Ok(false);
-                }
+            let look = || lost(&*operations.store, &root, &name, |entries| needed(entries, &wanted));
+            let mut lost = look()?;
+            if lost.is_some() && operations.remake_own_records(&publisher)? > 0 {
+                lost = look()?;
             }
-            Ok(true)
+            // A damaged block would be taken for one that is here.
+            if let Some(cid) = lost {
+                operations.store.delete_many(&[cid]).map_err(failure::store)?;
+            }
+            Ok(lost.is_none())
         });
         if is_here.await? {
             return Ok(());
@@ -113,6 +153,23 @@ impl Operations {
             download.block(cid).await.map_err(|error| failed(failure::download(&cid, error)))?;
         }
         Ok(())
+    }
+
+    /// Makes lost records on a package again if its publisher is of this home: no peer need be asked for them.
+    pub(in crate::ops) async fn mend_own_path(&self, head: &VerifiedHead, package: &PackageId) -> Result<(), Failure> {
+        let (store, catalog, package) = (self.store.clone(), self.catalog.clone(), package.clone());
+        let (publisher, root) = (head.head().record().publisher, head.head().record().catalog);
+        failure::blocking(move || {
+            if catalog.log(&publisher, 0, 1).map_err(failure::catalog)?.is_empty() {
+                return Ok(());
+            }
+            let all = |entries: &[VersionEntry]| entries.iter().map(|entry| *entry.release.cid()).collect();
+            if lost(&*store, &root, &package, all)?.is_some() {
+                OwnRecords { store: &*store, catalog: &catalog, signing: None }.put_back_of(&publisher)?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Says that a recovery key waits to be saved, if one does.
@@ -145,11 +202,42 @@ fn needed(entries: &[VersionEntry], version: &Version) -> Vec<Cid> {
     same.into_iter().chain(VersionEntry::newest(entries)).map(|entry| *entry.release.cid()).collect()
 }
 
-fn not_all_here(name: &str, order: HeadOrder) -> Failure {
-    let message = format!(
-        "what `{name}` has published last (entry {} of its log) is not all here: to go on from less would be a second history",
-        order.log_seq
-    );
-    Failure::new(ErrorKind::Failed, message)
-        .hinted("`ggen marketplace p2p verify --repair` fetches what is missing; then run the same command again")
+/// The first block that is missing or damaged on the way to a package, or of the records that are `needed` of its versions.
+fn lost(
+    store: &dyn Blockstore,
+    root: &RecordCid,
+    package: &PackageId,
+    needed: impl Fn(&[VersionEntry]) -> Vec<Cid>,
+) -> Result<Option<Cid>, Failure> {
+    let mut walk = Walk::new(root, package);
+    while let Some(cid) = walk.wants() {
+        let Some(data) = sound(store, &cid)? else { return Ok(Some(cid)) };
+        walk.supply(&Block::verify(cid, data).map_err(failure::store)?).map_err(failure::verification)?;
+    }
+    let found = walk.finish().map_err(failure::verification)?;
+    for cid in needed(&found.entries) {
+        if sound(store, &cid)?.is_none() {
+            return Ok(Some(cid));
+        }
+    }
+    Ok(None)
+}
+
+fn sound(store: &dyn Blockstore, cid: &Cid) -> Result<Option<bytes::Bytes>, Failure> {
+    match store.get(cid) {
+        Err(Error::Corrupt { .. }) => Ok(None),
+        read => read.map_err(failure::store),
+    }
+}
+
+fn not_all_here(name: &str, log_seq: u64) -> Failure {
+    not_here(format!("what `{name}` has published last (entry {log_seq} of its log) is not all here"))
+}
+
+fn not_here(what: String) -> Failure {
+    let message = format!("{what}: to go on from less would be a second history");
+    Failure::new(ErrorKind::Failed, message).hinted(
+        "`ggen marketplace p2p verify --repair` fetches what is missing from peers that have it, then run the same command \
+         again; where no peer has it, put a backup of this home back that does",
+    )
 }

@@ -92,6 +92,13 @@ pub(super) fn is_sound(store: &dyn Blockstore, cid: &Cid) -> bool {
     matches!(condition(store, cid), Ok(Condition::Sound))
 }
 
+/// Whether all of a DAG is there.
+pub(super) fn is_whole(store: &dyn Blockstore, root: Cid) -> Result<bool> {
+    let mut tree = Tree::new(store, HashSet::new());
+    tree.walk(root, true, &mut |_| {})?;
+    Ok(tree.bad.is_empty())
+}
+
 /// Drops those blocks whose bytes do not hash to their CIDs, and returns what has to be fetched: these, and what is
 /// missing. Each is looked at again directly before it is dropped: one that others have mended meanwhile stays, and so
 /// does one that hashes right and is bad for what it says, of which nobody has a better one.

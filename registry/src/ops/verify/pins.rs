@@ -1,15 +1,16 @@
 //! Pins that must be there: those of what was published from this home, as its catalog has it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use ggen_blockstore::{Block, Blockstore, Cid, Pin, PinMode};
 
 use crate::{
     Failure,
     identity::{PublisherId, RecordCid},
-    index::{Catalog, LogAction, TreeListing, Walk},
+    index::{Catalog, LogAction, TreeListing, VerifiedHead, Walk},
     ops::{
         Operations, failure,
+        own_records::SignedHere,
         pins::pins_of_release,
         publish::{RECORD, release_label},
     },
@@ -35,9 +36,14 @@ impl Operations {
         .await
     }
 
-    /// Sets the pins of what was published here again, after opening the store found that records were lost. What cannot
-    /// be known here comes with `verify --repair`.
-    pub(crate) async fn restore_pins(&self) -> Result<(), Failure> {
+    /// Makes the records of what was published here again and sets its pins, after opening the store found that records
+    /// were lost, or that what was signed last is not in it. What cannot be known here comes with `verify --repair`.
+    pub(crate) async fn restore_own_records(self: &Arc<Self>, lost_records: bool) -> Result<(), Failure> {
+        let operations = Arc::clone(self);
+        if !lost_records && !failure::blocking(move || operations.lacks_own_records()).await? {
+            return Ok(());
+        }
+        self.remake_all_own_records().await?;
         for pin in self.lost_pins(true).await? {
             tracing::warn!(target: ggen_blockstore::DAMAGE, label = pin.label, cid = %pin.cid, "a lost pin is set again");
         }
@@ -64,8 +70,12 @@ fn expected_pins(store: &dyn Blockstore, catalog: &Catalog, publisher: &Publishe
     });
     let releases: Vec<Cid> = releases.collect();
     records.extend(&releases);
-    // A head that was signed elsewhere stands for what was not published from here.
-    if let Some(head) = known.head.filter(|head| head.head().record().log.cid() == last.cid()) {
+    // A head that was signed elsewhere stands for what was not published from here, and one that another has followed is
+    // pinned no longer.
+    let is_last = |head: &VerifiedHead| {
+        head.head().record().log.cid() == last.cid() && SignedHere::of(store, publisher).log_seq <= head.order().log_seq
+    };
+    if let Some(head) = known.head.filter(is_last) {
         records.insert(*head.head().cid());
         records.extend(tree(store, head.head().record().catalog));
     }

@@ -1,0 +1,140 @@
+//! What the store has lost, remembered until it is dealt with: an index that is written again does not show it any more.
+//!
+//! A lost pin makes garbage of what it kept, and a lost node of a DAG makes garbage of what is below it. So nothing is
+//! removed after either until `verify --repair` has done what can be done, and has said what cannot. From then on a
+//! collection passes over the nodes that no peer has: to wait for them would be to wait for ever.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use ggen_blockstore::{Cid, DAMAGE, parse_cid};
+
+use crate::{
+    ErrorKind, Failure,
+    home::{HomeError, write_private},
+};
+
+/// The line that says that records are lost.
+const RECORDS: &str = "records";
+/// What the lines of nodes begin with.
+const NODE: &str = "node ";
+
+/// See the module. In a file of lines, where there is a home.
+#[derive(Debug, Default)]
+pub(crate) struct Losses {
+    path: Option<PathBuf>,
+    known: Mutex<Known>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Known {
+    /// Records are lost, pins perhaps among them, and no repair has come since.
+    records: bool,
+    /// Blocks of pinned DAGs that the last repair could not get.
+    nodes: BTreeSet<Cid>,
+}
+
+impl Losses {
+    /// Nothing is remembered, and nothing lost.
+    pub(crate) fn in_memory() -> Self {
+        Self::default()
+    }
+
+    /// What the file at `path` says. A line that says nothing may have said that records are lost.
+    pub(crate) fn open(path: &Path) -> Result<Self, HomeError> {
+        let text = match fs::read(path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(source) => return Err(HomeError::Io { action: "read", path: path.to_owned(), source }),
+        };
+        let mut known = Known::default();
+        for line in text.lines() {
+            match line.strip_prefix(NODE).and_then(|cid| parse_cid(cid).ok()) {
+                Some(cid) => drop(known.nodes.insert(cid)),
+                None => known.records = true,
+            }
+        }
+        Ok(Self { path: Some(path.to_owned()), known: Mutex::new(known) })
+    }
+
+    /// Remembers that records were found lost when the store was opened. Where that cannot be written, for this process.
+    pub(crate) fn note_lost_records(&self) {
+        let known = self.known();
+        if let Err(error) = self.keep(Known { records: true, ..known }) {
+            tracing::warn!(target: DAMAGE, %error, "that records of the store are lost is not remembered");
+        }
+    }
+
+    /// Whether pins may be lost that the user does not know of.
+    pub(super) fn has_lost_records(&self) -> bool {
+        self.known().records
+    }
+
+    /// A repair has done what it can, and its report names the rest: these blocks of pinned DAGs are still missing.
+    pub(super) fn acknowledge(&self, missing: BTreeSet<Cid>) -> Result<(), HomeError> {
+        self.keep(Known { records: false, nodes: missing })
+    }
+
+    /// The nodes of pinned DAGs that a collection passes over; or why nothing may be removed.
+    pub(super) fn gaps(&self) -> Result<BTreeSet<Cid>, Failure> {
+        let known = self.known();
+        if !known.records {
+            return Ok(known.nodes);
+        }
+        let message = "nothing is removed: records of the store are lost, and pins that you have set may be among them";
+        Err(Failure::new(ErrorKind::Verification, message).hinted(
+            "`ggen marketplace p2p verify --repair` puts the store in order and lists what is whole and not pinned: pin of \
+             that what you want to keep, then collect again",
+        ))
+    }
+
+    fn known(&self) -> Known {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn keep(&self, next: Known) -> Result<(), HomeError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known == next {
+            return Ok(());
+        }
+        *known = next.clone();
+        if let Some(path) = &self.path {
+            let records = next.records.then(|| format!("{RECORDS}\n"));
+            let nodes = next.nodes.iter().map(|cid| format!("{NODE}{cid}\n"));
+            write_private(path, records.into_iter().chain(nodes).collect::<String>().as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_remembered_until_they_are_acknowledged_and_a_damaged_note_counts_as_one() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("losses");
+        let open = || Losses::open(&path).unwrap();
+        assert_eq!(open().gaps().unwrap(), BTreeSet::new());
+        assert!(!path.exists());
+        open().note_lost_records();
+        let refused = open().gaps().unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Verification);
+        assert!(refused.hint.is_some_and(|hint| hint.contains("verify --repair")));
+        let node = *ggen_blockstore::Block::raw(vec![1]).unwrap().cid();
+        open().acknowledge(BTreeSet::from([node])).unwrap();
+        assert_eq!(open().gaps().unwrap(), BTreeSet::from([node]));
+        open().note_lost_records();
+        assert!(open().gaps().is_err());
+        open().acknowledge(BTreeSet::new()).unwrap();
+        assert_eq!(open().gaps().unwrap(), BTreeSet::new());
+        fs::write(&path, "rec\u{fffd}rds\n").unwrap();
+        assert!(open().gaps().is_err());
+        assert_eq!(Losses::in_memory().gaps().unwrap(), BTreeSet::new());
+    }
+}

@@ -1,0 +1,219 @@
+//! What this home has signed: how far its log goes, and its blocks made again where they are lost.
+//!
+//! A lone publisher has no peer to fetch a lost node of its own catalog from, and signs nothing without it. But the catalog
+//! database has the log and the releases too, and so have the blocks of the records; each is enough to make the tree
+//! again. Only a tree with the root that the head names is taken.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use ggen_blockstore::{Block, Blockstore, Cid, DAMAGE, Error, Pin, PinMode, parse_cid};
+
+use super::{Operations, RECORD, STEP_ADDED, failure};
+use crate::{
+    Failure,
+    identity::{IdentityChain, KeyPair, PublisherId, Record as _, Signed},
+    index::{Catalog, Head, LogAction, LogEntry, VerifiedHead, replay},
+    package::Release,
+};
+
+/// Where the records of a publisher of this home are looked for.
+pub(crate) struct OwnRecords<'a> {
+    pub(crate) store: &'a dyn Blockstore,
+    pub(crate) catalog: &'a Catalog,
+    /// Signs again what is here without its signatures, which come out the same.
+    pub(crate) signing: Option<&'a KeyPair>,
+}
+
+/// A log, oldest entry first, with the block of each.
+type Log = Vec<(LogEntry, Block)>;
+
+impl OwnRecords<'_> {
+    /// Puts those blocks back that are lost or damaged of what `head` stands for: identity, log, catalog, the records of
+    /// releases, and the head. Pins them all. Returns how many it has put back: none if not enough is left to make the
+    /// catalog again that the head names.
+    pub(crate) fn put_back(&self, chain: &IdentityChain, head: &VerifiedHead) -> Result<u64, Failure> {
+        // One that another has followed is not to be pinned again: its pin would say that it is the last.
+        if SignedHere::of(self.store, &chain.publisher()).log_seq > head.order().log_seq {
+            return Ok(0);
+        }
+        let Some(blocks) = self.blocks(chain, head)? else { return Ok(0) };
+        let _kept_until_it_is_pinned = self.store.lease();
+        let mut lost = Vec::new();
+        for block in &blocks {
+            match self.store.get(block.cid()) {
+                Ok(Some(_)) => continue,
+                Ok(None) => {}
+                Err(Error::Corrupt { .. }) => drop(self.store.delete_many(&[*block.cid()]).map_err(failure::store)?),
+                Err(error) => return Err(failure::store(error)),
+            }
+            lost.push(block.clone());
+        }
+        if lost.is_empty() {
+            return Ok(0);
+        }
+        self.store.put_many(&lost).map_err(failure::store)?;
+        let pinned: BTreeSet<Cid> = records(self.store).into_iter().collect();
+        for block in blocks.iter().filter(|block| !pinned.contains(block.cid())) {
+            let pin = Pin { label: RECORD.to_owned(), cid: *block.cid(), mode: PinMode::Direct };
+            self.store.pin(pin).map_err(failure::store)?;
+        }
+        self.store.sync().map_err(failure::store)?;
+        tracing::warn!(target: DAMAGE, blocks = lost.len(), "records of what was published here were lost and are made again");
+        Ok(lost.len() as u64)
+    }
+
+    /// The same for a publisher, if it is one of this home, and its highest head known.
+    pub(crate) fn put_back_of(&self, publisher: &PublisherId) -> Result<u64, Failure> {
+        if self.catalog.log(publisher, 0, 1).map_err(failure::catalog)?.is_empty() {
+            return Ok(0);
+        }
+        let known = self.catalog.publisher(publisher).map_err(failure::catalog)?;
+        match known.and_then(|known| Some((known.chain, known.head?))) {
+            Some((chain, head)) => self.put_back(&chain, &head),
+            None => Ok(0),
+        }
+    }
+
+    /// Every block of what a head stands for, but for content and manifests; `None` if something of it is nowhere.
+    fn blocks(&self, chain: &IdentityChain, head: &VerifiedHead) -> Result<Option<Vec<Block>>, Failure> {
+        let record = head.head().record();
+        let Some(log) = self.log(&chain.publisher(), record)? else { return Ok(None) };
+        let mut releases = HashMap::new();
+        for (entry, _) in &log {
+            if let LogAction::Release { release, .. } = &entry.action {
+                let Some(release) = self.release(release.cid())? else { return Ok(None) };
+                releases.insert(*release.cid(), release);
+            }
+        }
+        let signatures = |cid: &Cid| releases.get(cid).map(|release| release.envelope().signatures().to_vec());
+        let tree = replay(log.iter().map(|(entry, _)| entry), signatures).map_err(failure::failed)?;
+        let Some((_, mut blocks)) = tree.filter(|(root, _)| *root == record.catalog) else { return Ok(None) };
+        blocks.extend(chain.blocks().map_err(failure::failed)?);
+        blocks.extend(log.into_iter().map(|(_, block)| block));
+        for envelope in releases.values().map(Signed::envelope).chain([head.head().envelope()]) {
+            blocks.push(envelope.block().map_err(failure::failed)?);
+        }
+        Ok(Some(blocks))
+    }
+
+    /// The log up to the entry that the head names, of the catalog database or the store; `None` if an entry is in neither.
+    fn log(&self, publisher: &PublisherId, head: &Head) -> Result<Option<Log>, Failure> {
+        let known = self.catalog.log(publisher, 0, usize::MAX).map_err(failure::catalog)?;
+        let mut known: HashMap<Cid, Signed<LogEntry>> = known.into_iter().map(|entry| (*entry.cid(), entry)).collect();
+        let (mut log, mut next) = (Vec::new(), Some(head.log));
+        while let Some(cid) = next {
+            let found = match known.remove(cid.cid()) {
+                Some(entry) => Some((entry.envelope().block().map_err(failure::failed)?, entry.into_record())),
+                None => readable(self.store, cid.cid()).and_then(|payload| {
+                    Some((Block::dag_cbor(payload.clone()).ok()?, LogEntry::from_payload(&payload).ok()?))
+                }),
+            };
+            let Some((block, entry)) = found.filter(|(_, entry)| entry.publisher == *publisher) else {
+                return Ok(None);
+            };
+            next = entry.prev;
+            log.push((entry, block));
+        }
+        log.reverse();
+        Ok(Some(log))
+    }
+
+    fn release(&self, cid: &Cid) -> Result<Option<Signed<Release>>, Failure> {
+        if let Some(known) = self.catalog.release(cid).map_err(failure::catalog)? {
+            return Ok(Some(known.release));
+        }
+        let Some((signing, payload)) = self.signing.zip(readable(self.store, cid)) else { return Ok(None) };
+        let signed = Release::from_payload(&payload).and_then(|release| Signed::sign(release, &[signing]));
+        Ok(signed.ok().filter(|release| release.cid() == cid))
+    }
+}
+
+/// What the records in the store tell of what a publisher has signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SignedHere {
+    /// Length of its log, as far as entries, heads and releases show it.
+    pub(crate) log_seq: u64,
+    /// There are records that cannot be read: they may be of any publisher.
+    pub(crate) has_unreadable: bool,
+}
+
+impl SignedHere {
+    /// Reads the records that are pinned. Those of a step that was never made do not count.
+    pub(crate) fn of(store: &dyn Blockstore, publisher: &PublisherId) -> Self {
+        let mut signed = Self { log_seq: 0, has_unreadable: false };
+        for cid in records(store) {
+            let Some(payload) = readable(store, &cid) else {
+                signed.has_unreadable = true;
+                continue;
+            };
+            let head = Head::from_payload(&payload).ok().map(|head| (head.publisher, head.log_seq));
+            let entry = || LogEntry::from_payload(&payload).ok().map(|entry| (entry.publisher, entry.seq));
+            let release = || Release::from_payload(&payload).ok().map(|release| (release.publisher, 1));
+            if let Some((_, log_seq)) = head.or_else(entry).or_else(release).filter(|(whose, _)| whose == publisher) {
+                signed.log_seq = signed.log_seq.max(log_seq);
+            }
+        }
+        signed
+    }
+}
+
+/// What is pinned as a record of some publisher of this home, but for what a step adds that is under way or died.
+pub(crate) fn records(store: &dyn Blockstore) -> Vec<Cid> {
+    let pins = store.pins();
+    let unmade = |label: &str| label.strip_prefix(STEP_ADDED).and_then(|head| parse_cid(head).ok());
+    let unmade: BTreeSet<Cid> = pins.iter().filter(|pin| unmade(&pin.label).is_some()).map(|pin| pin.cid).collect();
+    let records = pins.into_iter().filter(|pin| pin.label == RECORD).map(|pin| pin.cid);
+    records.filter(|cid| !unmade.contains(cid)).collect()
+}
+
+fn readable(store: &dyn Blockstore, cid: &Cid) -> Option<bytes::Bytes> {
+    store.get(cid).ok().flatten()
+}
+
+impl Operations {
+    /// Makes lost records of a publisher again if it is one of this home. Returns how many blocks were put back. Blocks
+    /// the thread.
+    pub(super) fn remake_own_records(&self, publisher: &PublisherId) -> Result<u64, Failure> {
+        OwnRecords { store: &*self.store, catalog: &self.catalog, signing: None }.put_back_of(publisher)
+    }
+
+    /// The same for all publishers of this home, not beside a publish.
+    pub(super) async fn remake_all_own_records(&self) -> Result<u64, Failure> {
+        let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
+        let (store, catalog) = (self.store.clone(), self.catalog.clone());
+        failure::blocking(move || {
+            let _one_at_a_time = one_at_a_time;
+            let own = OwnRecords { store: &*store, catalog: &catalog, signing: None };
+            let publishers = catalog.own_publishers().map_err(failure::catalog)?;
+            publishers.iter().map(|publisher| own.put_back_of(publisher)).sum()
+        })
+        .await
+    }
+
+    /// Whether the store lacks what the publishers of this home have signed last: it was lost, or is of an earlier day. Reads
+    /// nothing but where the blocks are.
+    pub(super) fn lacks_own_records(&self) -> Result<bool, Failure> {
+        for publisher in self.catalog.own_publishers().map_err(failure::catalog)? {
+            let known = self.catalog.publisher(&publisher).map_err(failure::catalog)?;
+            let Some(head) = known.and_then(|known| known.head) else { continue };
+            let record = head.head().record();
+            // One that was signed elsewhere stands for what was never here.
+            let entry = self.catalog.log(&publisher, record.log_seq, 1).map_err(failure::catalog)?;
+            if entry.first().is_none_or(|entry| entry.cid() != record.log.cid()) {
+                continue;
+            }
+            for cid in [head.head().cid(), record.log.cid(), record.catalog.cid()] {
+                if !self.store.has(cid).unwrap_or(false) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests;

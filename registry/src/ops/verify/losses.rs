@@ -1,0 +1,70 @@
+//! What a repair of the whole store could not mend: said, so that the user can decide, and from then on no hindrance.
+
+use std::collections::BTreeSet;
+
+use ggen_blockstore::{Blockstore, Cid, DAG_CBOR, PinMode};
+
+use super::check::{Checked, is_whole};
+use crate::{
+    Failure, PinReport, UnpinnedRelease,
+    identity::Record as _,
+    ops::{Operations, failure, pins},
+    package::Release,
+};
+
+/// Releases that are listed as whole and not pinned; with more, a search says more than a list.
+const MAX_UNPINNED: usize = 1000;
+
+impl Operations {
+    /// Puts the files of the store in order if they are damaged, and remembers that what is still missing is known. Returns
+    /// the pins of which something is missing, and, where pins may be lost, the releases that are whole and that no pin
+    /// keeps.
+    pub(super) async fn settle_losses(
+        &self,
+        checked: &Checked,
+        is_damaged: bool,
+        lost_records: bool,
+    ) -> Result<(Vec<PinReport>, Vec<UnpinnedRelease>), Failure> {
+        let (store, losses) = (self.store.clone(), self.losses.clone());
+        let missing: BTreeSet<Cid> = checked.bad.iter().map(|bad| bad.cid).collect();
+        let roots: BTreeSet<Cid> = checked.roots.iter().copied().collect();
+        failure::blocking(move || {
+            if is_damaged {
+                store.mend().map_err(failure::store)?;
+            }
+            let unpinned = if lost_records { unpinned(&*store)? } else { Vec::new() };
+            let pins = store.pins();
+            let incomplete = pins.iter().filter(|pin| pin.mode == PinMode::Recursive && roots.contains(&pin.cid));
+            let incomplete = incomplete.map(pins::report).collect();
+            losses.acknowledge(missing)?;
+            Ok((incomplete, unpinned))
+        })
+        .await
+    }
+}
+
+/// The releases in the store whose content is all here and which no pin keeps.
+fn unpinned(store: &dyn Blockstore) -> Result<Vec<UnpinnedRelease>, Failure> {
+    let pinned: BTreeSet<Cid> =
+        store.pins().into_iter().filter(|pin| pin.mode == PinMode::Recursive).map(|pin| pin.cid).collect();
+    let mut found = Vec::new();
+    for cid in store.cids() {
+        let cid = cid.map_err(failure::store)?;
+        if cid.codec() != DAG_CBOR || pinned.contains(&cid) {
+            continue;
+        }
+        // What is damaged is listed among the bad blocks.
+        let payload = store.get(&cid).ok().flatten();
+        let Some(release) = payload.and_then(|payload| Release::from_payload(&payload).ok()) else { continue };
+        if is_whole(store, cid).map_err(failure::store)? {
+            let name = format!("{}@{}", release.package, release.version);
+            found.push(UnpinnedRelease { cid: cid.to_string(), name, publisher: release.publisher.to_string() });
+            if found.len() == MAX_UNPINNED {
+                break;
+            }
+        }
+    }
+    found.sort_by(|a, b| (&a.name, &a.cid).cmp(&(&b.name, &b.cid)));
+    found.dedup();
+    Ok(found)
+}
