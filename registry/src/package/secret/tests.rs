@@ -41,6 +41,22 @@ fn credentials_are_told_by_name_and_their_templates_are_not() {
         ".kube/config",
         ".pgpass",
         ".htpasswd",
+        ".env~",
+        "#.env#",
+        ".env.~2~",
+        ".env_prod",
+        ".env-production",
+        ".env.swp",
+        ".netrc~",
+        ".pypirc.bak",
+        ".git-credentials.bak",
+        "id_rsa.old",
+        ".id_rsa.swp",
+        ".config/gcloud/credentials.db",
+        ".config/gcloud/legacy_credentials/me@example.org/adc.json",
+        ".azure/msal_token_cache.json",
+        ".terraform.d/credentials.tfrc.json",
+        "backup/.gnupg/private-keys-v1.d/0123.key",
     ] {
         is_secret(path, b"x");
     }
@@ -49,8 +65,20 @@ fn credentials_are_told_by_name_and_their_templates_are_not() {
         ".env.sample",
         ".env.template",
         ".env.local.example",
+        ".env.example~",
+        ".env-sample",
+        ".env.d.ts",
+        ".env.ts",
+        ".env.vault",
+        ".env.production.gpg",
         ".environment",
         "env",
+        "example.env",
+        "#",
+        "~",
+        ".bak",
+        ".config/gcloud/configurations/config_default",
+        ".gnupg/pubring.kbx",
         "src/.envrc.md",
         "id_rsa.pub",
         "id_ed25519.pub",
@@ -77,6 +105,14 @@ fn a_token_in_npmrc_is_a_secret_and_a_variable_is_none() {
         is_no_secret(".npmrc", content);
     }
     is_no_secret("README.md", b"//r.example/:_authToken=npm_abc\n");
+    is_secret(".npmrc~", b"//r.example/:_authToken=npm_abc\n");
+    is_secret(".npmrc", b"//r.example/:_authToken[]=npm_abc\n");
+    is_secret(".npmrc", b"//r.example/:_authToken=${TOKEN:-npm_abc}\n");
+    is_no_secret(".npmrc", b"//r.example/:_authToken=${TOKEN:-}\n");
+    is_no_secret(".npmrc", b"//r.example/:_authToken=${TOKEN?}\n");
+    is_secret(".yarnrc.yml", b"npmScopes: { a: { npmAuthToken: \"abc\" } }\n");
+    is_secret(".yarnrc.yml", b"npmScopes:\n  a:\n    \"npmAuthToken\": abc\n");
+    is_no_secret(".yarnrc.yml", b"npmScopes: { a: { npmAuthToken: ${TOKEN}, npmAlwaysAuth: true } }\n");
     is_no_secret(".yarnrc.yml", b"npmAuthToken: \"${TOKEN}\"\nnodeLinker: node-modules\n");
 }
 
@@ -115,12 +151,15 @@ fn keys_of_openssl_and_ssh_are_told_by_content_and_their_public_halves_are_none(
     run("openssl", "rsa -in @rsa -traditional -aes128 -passout pass:x -out @rsa.legacy");
     run("openssl", "pkcs8 -topk8 -in @rsa -passout pass:x -out @rsa.encrypted");
     run("openssl", "rsa -in @rsa -outform DER -out @rsa.der");
+    run("openssl", "pkcs8 -topk8 -in @rsa -passout pass:x -outform DER -out @encrypted.der");
+    run("openssl", "pkcs8 -topk8 -in @rsa -v1 PBE-SHA1-3DES -passout pass:x -outform DER -out @encrypted.3des.der");
     run("openssl", "ecparam -name prime256v1 -genkey -out @ec");
     run("openssl", "ec -in @ec -outform DER -out @ec.der");
     run("openssl", "req -x509 -key @rsa -subj /CN=x -out @certificate");
     run("openssl", "x509 -in @certificate -outform DER -out @certificate.der");
     run("openssl", "req -new -key @rsa -subj /CN=x -out @request");
     run("openssl", "pkcs12 -export -inkey @rsa -in @certificate -passout pass:x -out @store.p12");
+    run("openssl", "pkcs12 -export -nokeys -in @certificate -passout pass:x -out @trust.p12");
     run("openssl", "rsa -in @rsa -pubout -out @public");
     run("openssl", "rsa -in @rsa -pubout -outform DER -out @public.der");
     run("ssh-keygen", "-q -t ed25519 -N x -f @ssh");
@@ -132,6 +171,8 @@ fn keys_of_openssl_and_ssh_are_told_by_content_and_their_public_halves_are_none(
         "rsa.legacy",
         "rsa.encrypted",
         "rsa.der",
+        "encrypted.der",
+        "encrypted.3des.der",
         "ec",
         "ec.der",
         "store.p12",
@@ -142,12 +183,17 @@ fn keys_of_openssl_and_ssh_are_told_by_content_and_their_public_halves_are_none(
         let content = std::fs::read(path(name)).unwrap();
         assert!(found("x", &content).is_some(), "{name}");
         if let Ok(text) = String::from_utf8(content) {
+            if text.starts_with("-----") {
+                in_other_forms(name, &text);
+            }
             let json = format!("{{\"private_key\": {:?}}}", text);
             is_secret("service-account.json", json.as_bytes());
             is_secret("values.yaml", format!("tls:\n  key: |\n{}", text.replace('\n', "\n    ")).as_bytes());
         }
     }
-    for name in ["certificate", "certificate.der", "request", "public", "public.der", "ssh.pub", "ssh-rsa.pub"] {
+    for name in
+        ["certificate", "certificate.der", "trust.p12", "request", "public", "public.der", "ssh.pub", "ssh-rsa.pub"]
+    {
         is_no_secret(name, &std::fs::read(path(name)).unwrap());
     }
 }
@@ -176,9 +222,196 @@ fn the_words_of_a_key_are_no_key() {
     ] {
         is_no_secret("README.md", content.as_bytes());
     }
-    is_secret("key.txt", ["# created: now\n", "AGE-SECRET-KEY-1", &"Q".repeat(58), "\n"].concat().as_bytes());
+    is_no_secret("key.txt", ["AGE-SECRET-KEY-1", &"Q".repeat(58), "\n"].concat().as_bytes());
     is_secret("key.ppk", b"PuTTY-User-Key-File-3: ssh-ed25519\n");
     is_no_secret("x", b"");
     is_no_secret("x", &[0x30]);
     is_no_secret("x", &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]);
+}
+
+/// A key in PEM as editors, diffs, comments, programs and other encodings have it.
+fn in_other_forms(name: &str, pem: &str) {
+    let each_line =
+        |begin: &str, end: &str| pem.lines().map(|line| format!("{begin}{line}{end}\n")).collect::<String>();
+    let wide = |bytes: fn(u16) -> [u8; 2]| pem.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+    let forms = [
+        ("carriage returns", pem.replace('\n', "\r").into_bytes()),
+        ("a diff", format!("+++ b/key\n@@ -0,0 +1,9 @@\n{}", each_line("+", "")).into_bytes()),
+        ("a comment of C", each_line("// ", "").into_bytes()),
+        ("one without spaces", each_line("//", "").into_bytes()),
+        ("a comment of a script", each_line("# ", "").into_bytes()),
+        ("a block comment", each_line(" * ", "").into_bytes()),
+        ("strings that are added", format!("key =\n{}  \"\";", each_line("    \"", "\\n\" +")).into_bytes()),
+        ("a list of strings", each_line("  '", "',").into_bytes()),
+        ("spaces for line breaks", pem.trim_end().replace('\n', " ").into_bytes()),
+        ("JSON with escapes", pem.replace('/', "\\/").replace('=', "\\u003d").replace('\n', "\\n").into_bytes()),
+        ("UTF-16", wide(u16::to_le_bytes)),
+        ("UTF-16 with a mark", [b"\xff\xfe".to_vec(), wide(u16::to_le_bytes)].concat()),
+        ("UTF-16, big endian", wide(u16::to_be_bytes)),
+        ("Kubernetes", format!("data:\n  tls.crt: bm8=\n  tls.key: {}\nkind: Secret\n", base64(pem)).into_bytes()),
+        ("base64 in lines", lines_of(&base64(pem), 76).into_bytes()),
+    ];
+    for (form, content) in forms {
+        assert!(found("x", &content).is_some(), "{name} as {form}: {}", String::from_utf8_lossy(&content));
+    }
+    let half = &pem[..pem.len() / 2];
+    for (form, content) in [
+        ("half", half.to_owned()),
+        ("half in base64", base64(half)),
+        ("words", pem.replace(['A', 'a', '0', 'x', 'M', 'b'], "?")),
+    ] {
+        assert_eq!(found("x", content.as_bytes()), None, "{name} as {form}");
+    }
+    let part = format!("{}\n{}\n", "x".repeat(1000), base64(pem));
+    assert!(secret_in("x", Inspected::Part(part.as_bytes())).is_some(), "{name} in a part");
+}
+
+fn base64(bytes: impl AsRef<[u8]>) -> String {
+    Base::Base64Pad.encode(bytes)
+}
+
+fn lines_of(text: &str, length: usize) -> String {
+    text.as_bytes().chunks(length).map(|line| format!("{}\n", std::str::from_utf8(line).unwrap())).collect()
+}
+
+#[test]
+fn a_key_written_in_letters_or_with_a_line_feed_is_one() {
+    let key = KeyPair::from_seed(&[7; 32]);
+    let (secret, public) = (key.to_protobuf(), key.public().to_protobuf());
+    let hexadecimal = |bytes: &[u8]| Base::Base16Lower.encode(bytes);
+    is_secret("x", &[&secret[..], b"\n"].concat());
+    is_secret("x", &[&secret[..], b"\r\n"].concat());
+    is_secret("x", base64(&secret).as_bytes());
+    is_secret("x", lines_of(&base64(&secret), 64).as_bytes());
+    is_secret("x", hexadecimal(&secret).to_uppercase().as_bytes());
+    is_secret("x", format!("{}\n", hexadecimal(&secret)).as_bytes());
+    for written in [base64(&public), hexadecimal(&public), base64(&secret[..60]), format!("key: {}", base64(&secret))] {
+        is_no_secret("x", written.as_bytes());
+    }
+}
+
+/// A packet with a header in the old or in the new form.
+fn packet(tag: u8, body: &[u8], old: bool) -> Vec<u8> {
+    let length = body.len() as u32;
+    match old {
+        true => [&[0x80 | tag << 2 | 2][..], &length.to_be_bytes(), body].concat(),
+        false => [&[0xc0 | tag, 255][..], &length.to_be_bytes(), body].concat(),
+    }
+}
+
+#[test]
+fn openpgp_keys_are_told_by_their_packets() {
+    let ed25519 = [&[4, 0x65, 0, 0, 0, 27][..], &[7; 32], &[0], &[9; 32]].concat();
+    let user = packet(13, b"x@example.org", true);
+    for old in [true, false] {
+        let secret = [packet(5, &ed25519, old), user.clone()].concat();
+        is_secret("secret.gpg", &secret);
+        is_secret("subkey.gpg", &packet(7, &ed25519, old));
+        is_no_secret("public.gpg", &[packet(6, &ed25519, old), user.clone()].concat());
+        is_no_secret("signature.sig", &packet(2, &ed25519, old));
+        is_no_secret("x", &secret[..30]);
+        is_no_secret("x", &[packet(5, &ed25519, old), b"text".to_vec()].concat());
+        let armor = |body: &[u8]| {
+            let body = lines_of(&base64(body), 64);
+            format!(
+                "-----BEGIN PGP PRIVATE KEY BLOCK-----\nComment: of a test\n\n{body}=abcd\n-----END PGP PRIVATE KEY BLOCK-----\n"
+            )
+        };
+        is_secret("key.asc", armor(&secret).as_bytes());
+        is_no_secret("key.asc", armor(&packet(6, &ed25519, old)).as_bytes());
+    }
+    is_secret("x", b"(21:protected-private-key(3:ecc");
+    is_secret("x", b"Created: 20240101T000000\nKey: (protected-private-key (ecc (curve Ed25519)\n");
+    is_no_secret("x", b"(20:shadowed-private-key(3:ecc");
+}
+
+#[test]
+fn a_java_key_store_is_a_secret_unless_it_has_certificates_alone() {
+    let text = |text: &str| [&(text.len() as u16).to_be_bytes()[..], text.as_bytes()].concat();
+    let bytes = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes()[..], bytes].concat();
+    let certificate = [&2_u32.to_be_bytes()[..], &text("root"), &[0; 8], &text("X.509"), &bytes(&[0x30; 300])].concat();
+    let key = [&1_u32.to_be_bytes()[..], &text("server"), &[0; 8], &bytes(&[0x30; 40])].concat();
+    for magic in [0xfeed_feed_u32, 0xcece_cece] {
+        let store = |entries: &[&[u8]]| {
+            let head = [magic, 2, entries.len() as u32].map(u32::to_be_bytes).concat();
+            [head, entries.concat(), vec![0; 20]].concat()
+        };
+        is_secret("x", &store(&[&key]));
+        is_secret("x", &store(&[&certificate, &certificate, &key]));
+        is_no_secret("trust.jks", &store(&[&certificate, &certificate]));
+        // One that is cut off may have a key.
+        is_secret("x", &store(&[&certificate, &certificate])[..400]);
+    }
+}
+
+/// From the documentation of the programs that make them, and from RFC 7517 and 8037.
+#[test]
+fn keys_in_other_text_are_told_from_what_stands_for_them() {
+    const AGE: &str = "AGE-SECRET-KEY-1GQ9778VQXMMJVE8SK7J6VT8UJ4HDQAJUVSFCWCM02D8GEWQ72PVQ2Y5J33";
+    is_secret("key.txt", format!("# created: now\n{AGE}\n").as_bytes());
+    is_secret("key.txt", format!("{}{AGE}\n", "# a long comment\n".repeat(1000)).as_bytes());
+    assert!(secret_in("x", Inspected::Part(format!("x = {AGE}").as_bytes())).is_some());
+    is_no_secret("key.txt", AGE.replace("GQ97", "GQ98").as_bytes());
+
+    let secret = Base::Base64Url.encode([7; 32]);
+    let okp = |members: &str| {
+        format!("{{ \"keys\": [{{\"kty\":\"OKP\", \"crv\":\"Ed25519\",\n \"x\": \"{secret}\"{members}}}]}}")
+    };
+    is_secret("jwks.json", okp(&format!(",\"d\": \"{secret}\"")).as_bytes());
+    is_secret("key.js", format!("const key = {{ kty: 'EC', d: '{secret}' }};").as_bytes());
+    is_secret("key.json", format!("{{\"kty\":\"oct\",\"k\":\"{secret}\"}}").as_bytes());
+    is_no_secret("jwks.json", okp("").as_bytes());
+    is_no_secret("jwks.json", okp(",\"d\": \"...\"").as_bytes());
+    is_no_secret("jwks.json", okp(&format!("}}, {{\"d\": \"{secret}\"")).as_bytes());
+
+    let key = base64([7; 32]);
+    is_secret("wg0.conf", format!("[Interface]\nPrivateKey = {key}\nListenPort = 1\n").as_bytes());
+    is_secret("wg0.netdev", format!("[NetDev]\nName=wg0\n[WireGuard]\nPrivateKey={key}\n").as_bytes());
+    is_no_secret("wg0.conf", format!("[Interface]\nPrivateKey = <key>\n[Peer]\nPublicKey = {key}\n").as_bytes());
+    is_no_secret("wg0.conf", format!("[Interface]\n#PrivateKey = {key}\n").as_bytes());
+
+    let signify =
+        |bytes: usize| format!("untrusted comment: a key\n{}\n", base64([b"Ed".to_vec(), vec![7; bytes - 2]].concat()));
+    for (bytes, is_key) in [(104, true), (158, true), (42, false), (74, false)] {
+        assert_eq!(found("key.sec", signify(bytes).as_bytes()).is_some(), is_key, "{bytes}");
+    }
+
+    let ssh2 = |magic: &[u8]| {
+        let body = lines_of(&base64([magic, &[7; 200]].concat()), 70);
+        let words = "SSH2 ENCRYPTED PRIVATE KEY ----";
+        format!("---- BEGIN {words}\nComment: \"a key\"\n{body}---- END {words}\n")
+    };
+    is_secret("id", ssh2(b"\x3f\x6f\xf9\xeb").as_bytes());
+    is_no_secret("id", ssh2(b"\x00\x00\x00\x00").as_bytes());
+}
+
+#[test]
+fn settings_of_tools_are_secrets_where_they_have_a_value() {
+    let secret = [
+        (".docker/config.json", "{\"auths\": {\"r.example\": {\"auth\": \"dTpw\"}}}"),
+        ("kubeconfig", "users:\n- name: x\n  user:\n    token: abc\n"),
+        ("prod.kubeconfig", "client-key-data: YWJj\n"),
+        ("etc/admin.conf", "client-key-data: YWJj\n"),
+        (".config/gh/hosts.yml", "github.com:\n  oauth_token: gho_abc\n"),
+        (".m2/settings.xml", "<server><id>x</id><password>abc</password></server>"),
+        (".terraformrc", "credentials \"app.example\" {\n  token = \"abc\"\n}\n"),
+        (".envrc", "use nix\nexport AWS_SECRET_ACCESS_KEY=abc\n"),
+        ("prod.env", "PORT=1\nDB_PASSWORD=\"abc\"\n"),
+    ];
+    for (path, content) in secret {
+        is_secret(path, content.as_bytes());
+        is_no_secret("docs.md", content.as_bytes());
+    }
+    let no_secret = [
+        (".docker/config.json", "{\"auths\": {\"r.example\": {}}, \"credsStore\": \"pass\"}"),
+        ("kubeconfig", "# token: abc\nusers:\n- user:\n    token: {{ .Token }}\n    exec: {command: get-token}\n"),
+        (".config/gh/hosts.yml", "github.com:\n  user: ada\n"),
+        (".m2/settings.xml", "<server><password>${env.PASSWORD}</password></server>"),
+        (".envrc", "use flake\nexport TOKEN=$(pass show token)\nexport PATH_TO_TOKEN_FILE=x\n"),
+        ("prod.env", "PORT=8080\nDB_PASSWORD=\nAPI_KEY=<your key>\nTOKEN=xxxx\nTOKEN_URL=https://x.example\n"),
+        ("example.env", "DB_PASSWORD=postgres\n"),
+    ];
+    for (path, content) in no_secret {
+        is_no_secret(path, content.as_bytes());
+    }
 }

@@ -1,0 +1,63 @@
+//! Private keys of OpenPGP (RFC 9580): packets, and how GnuPG keeps them.
+
+/// Packets of a secret key, and of a secret subkey.
+const SECRET_KEYS: [u8; 2] = [5, 7];
+/// Algorithms of public keys.
+const ALGORITHMS: [u8; 13] = [1, 2, 3, 16, 17, 18, 19, 20, 22, 25, 26, 27, 28];
+/// How a file in `private-keys-v1.d` begins, in both forms that it has had.
+const AGENT: [&[u8]; 2] = [b"(11:private-key", b"(21:protected-private-key"];
+const AGENT_LINES: [&[u8]; 2] = [b"Key: (private-key", b"Key: (protected-private-key"];
+/// Where that line stands, in bytes from the start: few others come before it.
+const AGENT_HEAD_BYTES: usize = 1 << 10;
+
+/// Says which private key a file holds.
+pub(super) fn of_key(content: &[u8]) -> Option<&'static str> {
+    let of_agent = || {
+        let mut lines = content[..content.len().min(AGENT_HEAD_BYTES)].split(|byte| *byte == b'\n');
+        AGENT.iter().any(|begin| content.starts_with(begin))
+            || lines.any(|line| AGENT_LINES.iter().any(|begin| line.starts_with(begin)))
+    };
+    (is_secret(content) || of_agent()).then_some("a private OpenPGP key")
+}
+
+/// Whether the first packet is a secret key.
+pub(super) fn is_secret(content: &[u8]) -> bool {
+    let Some((tag, body, rest)) = packet(content) else { return false };
+    let algorithm = match body.first() {
+        Some(2 | 3) => body.get(7),
+        Some(4..=6) => body.get(5),
+        _ => None,
+    };
+    let is_packet = rest.first().is_none_or(|next| next & 0x80 != 0);
+    SECRET_KEYS.contains(&tag) && is_packet && algorithm.is_some_and(|algorithm| ALGORITHMS.contains(algorithm))
+}
+
+/// The first packet: its type, its body, and what follows it.
+fn packet(content: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&first, rest) = content.split_first()?;
+    if first & 0x80 == 0 {
+        return None;
+    }
+    let be = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+    let (tag, length_bytes) = match first & 0x40 {
+        0 => ((first >> 2) & 0x0f, [1, 2, 4].get(usize::from(first & 0x03)).copied()?),
+        _ => {
+            let bytes = match rest.first()? {
+                0..=191 => 1,
+                192..=223 => 2,
+                255 => 5,
+                // In parts, as no key is.
+                224..=254 => return None,
+            };
+            (first & 0x3f, bytes)
+        }
+    };
+    let (length, rest) = rest.split_at_checked(length_bytes)?;
+    let length = match (first & 0x40, length_bytes) {
+        (0, _) | (_, 1) => be(length),
+        (_, 2) => be(length) - (192 << 8) + 192,
+        _ => be(&length[1..]),
+    };
+    let (body, rest) = rest.split_at_checked(length)?;
+    Some((tag, body, rest))
+}

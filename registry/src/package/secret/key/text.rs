@@ -1,0 +1,123 @@
+//! Private keys in other text: age, JWK, WireGuard, signify, minisign, PuTTY, Kubo.
+
+use std::sync::LazyLock;
+
+use cid::multibase::Base;
+use memchr::memmem::Finder;
+
+use super::{super::setting::values, base64, binary::is_libp2p, find};
+
+/// What an age key begins with.
+static AGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("AGE-SECRET-KEY-"));
+/// The letters of bech32, each with the value of its place.
+const BECH32: &[u8; 32] = b"QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L";
+/// The generator of its checksum, and the letters of that.
+const BECH32_GENERATOR: [u32; 5] = [0x3b6a_57b2, 0x2650_8e6d, 0x1ea1_19fa, 0x3d42_33dd, 0x2a14_62b3];
+const BECH32_CHECK_LETTERS: usize = 6;
+/// How far from its type a JWK begins and ends, in bytes.
+const JWK_BYTES: usize = 8 << 10;
+/// JWKs of one file that are looked at.
+const MAX_JWKS: usize = 256;
+/// Shortest secret of a JWK, in bytes.
+const MIN_JWK_BYTES: usize = 16;
+/// Longest configuration of WireGuard that is looked at, and length of its key, in bytes.
+const MAX_WIREGUARD_BYTES: usize = 64 << 10;
+const WIREGUARD_BYTES: usize = 32;
+/// Lengths of the secret keys of signify and minisign, in bytes. Public keys and signatures are shorter.
+const SIGNIFY_BYTES: usize = 104;
+const MINISIGN_BYTES: usize = 158;
+
+/// Says which private key a text holds.
+pub(super) fn in_text(content: &[u8]) -> Option<&'static str> {
+    if content.starts_with(b"PuTTY-User-Key-File-") {
+        return Some("a private SSH key (PuTTY)");
+    }
+    if is_signify(content) {
+        return Some("a private key (signify or minisign)");
+    }
+    if is_wireguard(content) {
+        return Some("a private key (WireGuard)");
+    }
+    if is_kubo(content) {
+        return Some("the private key of an IPFS node");
+    }
+    in_age(content).or_else(|| has_jwk(content).then_some("a private key (JWK)"))
+}
+
+/// Finds a key of age whose checksum holds.
+pub(super) fn in_age(content: &[u8]) -> Option<&'static str> {
+    let is_key = |at: usize| {
+        let text = &content[at..];
+        let is_part = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'-';
+        is_bech32(&text[..text.iter().take_while(|byte| is_part(byte)).count()])
+    };
+    AGE.find_iter(content).any(is_key).then_some("a private key (age)")
+}
+
+/// Whether the checksum of a text in upper case holds (BIP 173).
+fn is_bech32(text: &[u8]) -> bool {
+    let Some(one) = text.iter().rposition(|byte| *byte == b'1') else { return false };
+    let (prefix, data) = (&text[..one], &text[one + 1..]);
+    let prefix = prefix.iter().map(u8::to_ascii_lowercase);
+    let prefix: Vec<u8> = prefix.clone().map(|byte| byte >> 5).chain([0]).chain(prefix.map(|byte| byte & 31)).collect();
+    let values: Option<Vec<u8>> =
+        data.iter().map(|letter| Some(BECH32.iter().position(|of| of == letter)? as u8)).collect();
+    let Some(values) = values.filter(|values| values.len() > BECH32_CHECK_LETTERS) else { return false };
+    let sum = prefix.into_iter().chain(values).fold(1_u32, |sum, value| {
+        let next = (sum & 0x01ff_ffff) << 5 ^ u32::from(value);
+        let bits = BECH32_GENERATOR.iter().enumerate().filter(|(bit, _)| sum >> (25 + bit) & 1 == 1);
+        bits.fold(next, |next, (_, generator)| next ^ generator)
+    });
+    sum == 1
+}
+
+/// A comment, and the key in the second line.
+fn is_signify(content: &[u8]) -> bool {
+    let mut lines = content.split(|byte| *byte == b'\n');
+    let has_comment = lines.next().is_some_and(|line| line.starts_with(b"untrusted comment:"));
+    let key = lines.next().filter(|_| has_comment).and_then(|line| base64(line.trim_ascii()));
+    key.is_some_and(|key| key.starts_with(b"Ed") && matches!(key.len(), SIGNIFY_BYTES | MINISIGN_BYTES))
+}
+
+/// In the configuration of `wg`, or of a network device of systemd.
+fn is_wireguard(content: &[u8]) -> bool {
+    if content.len() > MAX_WIREGUARD_BYTES || find(content, b"PrivateKey").is_none() {
+        return false;
+    }
+    let text = String::from_utf8_lossy(content);
+    let is_configuration = ["[Interface]", "[WireGuard]"].iter().any(|section| text.contains(section));
+    let is_key = |value: &str| base64(value.as_bytes()).is_some_and(|key| key.len() == WIREGUARD_BYTES);
+    is_configuration && values(&text, "privatekey").any(is_key)
+}
+
+/// The configuration of a Kubo node has its key in base64.
+fn is_kubo(content: &[u8]) -> bool {
+    if !content.trim_ascii_start().starts_with(b"{") || find(content, b"\"PrivKey\"").is_none() {
+        return false;
+    }
+    let text = String::from_utf8_lossy(content);
+    values(&text, "privkey").any(|value| base64(value.as_bytes()).is_some_and(|key| is_libp2p(&key)))
+}
+
+/// Finds a JSON Web Key (RFC 7517) with its private part, in JSON or in a program.
+fn has_jwk(content: &[u8]) -> bool {
+    memchr::memmem::find_iter(content, "kty").take(MAX_JWKS).any(|at| {
+        let before = &content[at.saturating_sub(JWK_BYTES)..at];
+        let after = &content[at..content.len().min(at + JWK_BYTES)];
+        let begin = before.iter().rposition(|byte| *byte == b'{');
+        let (Some(begin), Some(end)) = (begin, after.iter().position(|byte| *byte == b'}')) else { return false };
+        let object = [&before[begin..], &after[..end]].concat();
+        let object = String::from_utf8_lossy(&object);
+        let is_secret = |field| {
+            values(&object, field).any(|value| {
+                let secret = Base::Base64Url.decode(value.trim_end_matches('='));
+                secret.is_ok_and(|secret| secret.len() >= MIN_JWK_BYTES)
+            })
+        };
+        values(&object, "kty").any(|kind| match kind {
+            "RSA" | "EC" | "OKP" => is_secret("d"),
+            "oct" => is_secret("k"),
+            _ => false,
+        })
+    })
+}

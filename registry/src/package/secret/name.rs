@@ -1,0 +1,102 @@
+//! Files that are secret by their names.
+
+/// Private keys of SSH, by the names that `ssh-keygen` gives them.
+const SSH_KEYS: [&str; 7] = ["id_rsa", "id_dsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk", "id_xmss"];
+/// Files of which every line, or nearly so, is a secret: by the end of their path.
+const CREDENTIALS: [(&str, &str); 36] = [
+    ("/.netrc", "passwords for hosts"),
+    ("/_netrc", "passwords for hosts"),
+    ("/.pypirc", "credentials for a Python index"),
+    ("/.config/pypoetry/auth.toml", "credentials for a Python index"),
+    ("/credentials.toml", "tokens of cargo registries"),
+    ("/.cargo/credentials", "tokens of cargo registries"),
+    ("/.gem/credentials", "tokens of RubyGems"),
+    ("/.composer/auth.json", "credentials of Composer"),
+    ("/.config/composer/auth.json", "credentials of Composer"),
+    ("/.m2/settings-security.xml", "the master password of Maven"),
+    ("/.git-credentials", "passwords for git hosts"),
+    ("/.config/git/credentials", "passwords for git hosts"),
+    ("/.config/hub", "a token for a git host"),
+    ("/.aws/credentials", "AWS access keys"),
+    ("/.boto", "cloud access keys"),
+    ("/.s3cfg", "cloud access keys"),
+    ("/.passwd-s3fs", "cloud access keys"),
+    ("/rclone/rclone.conf", "cloud access keys"),
+    ("/.databrickscfg", "cloud access keys"),
+    ("/application_default_credentials.json", "Google Cloud credentials"),
+    ("/gcloud/credentials.db", "Google Cloud credentials"),
+    ("/gcloud/access_tokens.db", "Google Cloud credentials"),
+    ("/.azure/accesstokens.json", "Azure credentials"),
+    ("/.azure/msal_token_cache.json", "Azure credentials"),
+    ("/.azure/msal_token_cache.bin", "Azure credentials"),
+    ("/.azure/service_principal_entries.json", "Azure credentials"),
+    ("/.azure/service_principal_entries.bin", "Azure credentials"),
+    ("/.terraform.d/credentials.tfrc.json", "tokens of Terraform"),
+    ("/.kube/config", "Kubernetes credentials"),
+    ("/.dockercfg", "container registry credentials"),
+    ("/.pgpass", "database passwords"),
+    ("/.my.cnf", "database passwords"),
+    ("/.mylogin.cnf", "database passwords"),
+    ("/.htpasswd", "password hashes"),
+    ("/.vault-token", "a Vault token"),
+    ("/secring.gpg", "private OpenPGP keys"),
+];
+/// Directories of which every file is a secret.
+const DIRECTORIES: [(&str, &str); 2] =
+    [("/gcloud/legacy_credentials/", "Google Cloud credentials"), ("/private-keys-v1.d/", "private OpenPGP keys")];
+/// What an editor, or a user who makes a copy, puts behind a name.
+const COPIES: [&str; 9] = [".bak", ".backup", ".copy", ".old", ".orig", ".save", ".swo", ".swp", ".tmp"];
+/// Last parts of the name of an `.env` file that is there to be copied and filled in.
+const ENV_TEMPLATES: [&str; 7] = ["example", "sample", "template", "dist", "defaults", "schema", "tpl"];
+/// Last parts of the name of one whose values are encrypted.
+const ENV_ENCRYPTED: [&str; 6] = ["age", "enc", "encrypted", "gpg", "sops", "vault"];
+/// Last parts of the name of a program that reads the variables, or describes them.
+const ENV_PROGRAMS: [&str; 10] = ["cjs", "go", "js", "md", "mjs", "mts", "py", "rb", "rs", "ts"];
+
+/// The path of the file of which the one at `path` is a copy by its name (`.env~`, `#.env#`, `.netrc.bak`); otherwise `path`.
+pub(super) fn original(path: &str) -> String {
+    let (directory, mut name) = path.rsplit_once('/').unwrap_or(("", path));
+    name = name.strip_prefix('#').and_then(|name| name.strip_suffix('#')).unwrap_or(name);
+    loop {
+        // `x.~2~` is a numbered copy of `x`.
+        let tilde = name.strip_suffix('~').map(|name| name.rsplit_once(".~").map_or(name, |(name, _)| name));
+        let end = || COPIES.iter().find_map(|end| name.strip_suffix(end));
+        match tilde.or_else(end).filter(|name| !name.is_empty()) {
+            Some(shorter) => name = shorter,
+            None => return format!("{directory}/{name}"),
+        }
+    }
+}
+
+/// Says what secret a file holds by its path, in lower case.
+pub(super) fn of_secret(path: &str) -> Option<&'static str> {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    // Vim hides the copy of `id_rsa` as `.id_rsa.swp`.
+    if SSH_KEYS.contains(&name.strip_prefix('.').unwrap_or(name)) {
+        return Some("a private SSH key, by its name");
+    }
+    if is_env(name) {
+        return Some("environment variables, which often are secrets");
+    }
+    let by_end = CREDENTIALS.iter().find(|(end, _)| path.ends_with(end));
+    by_end.or_else(|| DIRECTORIES.iter().find(|(directory, _)| path.contains(directory))).map(|(_, what)| *what)
+}
+
+/// `.env`, `.env.production`, `.env_prod`, ..., but no template.
+fn is_env(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(".env") else { return false };
+    let last = rest.rsplit(SEPARATORS).next().unwrap_or_default();
+    let is_harmless =
+        [&ENV_TEMPLATES[..], &ENV_ENCRYPTED, &ENV_PROGRAMS].iter().any(|harmless| harmless.contains(&last));
+    rest.is_empty() || (rest.starts_with(SEPARATORS) && !is_harmless)
+}
+
+/// What stands between the parts of a name.
+const SEPARATORS: [char; 3] = ['.', '_', '-'];
+
+/// Whether the file, by its name, may hold environment variables, secret ones or others: `.envrc`, `prod.env`.
+pub(super) fn may_be_env(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let is_template = name.split(SEPARATORS).any(|part| ENV_TEMPLATES.contains(&part));
+    !is_template && (name == ".envrc" || name.ends_with(".env"))
+}
