@@ -95,6 +95,14 @@ pub enum HomeError {
         #[source]
         source: io::Error,
     },
+    /// Other users can write where the keys are: what stands there may be theirs.
+    #[error("other users can write to `{}`, where private keys are (its mode is {mode:03o})", path.display())]
+    OpenKeys {
+        /// The directory of the keys, or a file in it.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// A file of it leads out of it.
     #[error("`{}` is a symbolic link", path.display())]
     Link {
@@ -188,6 +196,7 @@ impl Home {
         }
         let keys = path.join("keys");
         private::make_directory(&keys).map_err(io("create the directory", &keys))?;
+        close_keys(&keys)?;
         Ok(Self { permission: Permission { path: path.to_owned(), refusal: None }, _lock: Some(lock) })
     }
 
@@ -285,10 +294,50 @@ pub fn check_home(path: &Path) -> Result<(), Failure> {
 }
 
 fn refuse_open(path: &Path) -> Result<(), HomeError> {
-    let metadata =
-        fs::metadata(path).map_err(|source| HomeError::Io { action: "look at", path: path.to_owned(), source })?;
-    let mode = metadata.permissions().mode() & 0o7777;
+    let mode = mode_of(path)?;
     if mode & WRITTEN_BY_OTHERS == 0 { Ok(()) } else { Err(HomeError::Open { path: path.to_owned(), mode }) }
+}
+
+fn mode_of(path: &Path) -> Result<u32, HomeError> {
+    let metadata = fs::metadata(path);
+    let failed = |source| HomeError::Io { action: "look at", path: path.to_owned(), source };
+    Ok(metadata.map_err(failed)?.permissions().mode() & 0o7777)
+}
+
+/// Takes the keys from other users who can read them, and warns of it. Where others can write, that is refused and left as it
+/// is: a key may have been replaced, and once the mode is mended nothing would show that.
+fn close_keys(directory: &Path) -> Result<(), HomeError> {
+    let failed = |source| HomeError::Io { action: "list", path: directory.to_owned(), source };
+    let mut paths = vec![directory.to_owned()];
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        // A link that leads nowhere is no key, nor is a directory.
+        paths.extend(path.is_file().then_some(path));
+    }
+    let modes = paths.iter().map(|path| mode_of(path)).collect::<Result<Vec<_>, _>>()?;
+    let mut with_modes = paths.iter().zip(modes);
+    if let Some((path, mode)) = with_modes.clone().find(|(_, mode)| mode & WRITTEN_BY_OTHERS != 0) {
+        return Err(HomeError::OpenKeys { path: path.clone(), mode });
+    }
+    let could_be_entered = with_modes.next().is_some_and(|(_, mode)| private::is_open(mode));
+    let readable: Vec<_> = with_modes.filter(|(_, mode)| private::is_open(*mode)).map(|(path, _)| path).collect();
+    let closed = if could_be_entered { private::close(directory) } else { Ok(()) };
+    let closed = readable.iter().fold(closed, |closed, path| closed.and(private::close(path)));
+    let names: Vec<_> = readable.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+    let (names, keys) = (names.join(", "), directory.display());
+    match closed {
+        Err(cause) => {
+            let what = "other users can read private keys, and their modes cannot be changed";
+            tracing::warn!(target: "ggen_marketplace::backend::p2p", %keys, %names, %cause, "{what}");
+        }
+        Ok(()) if !readable.is_empty() => {
+            let what =
+                "other users could read these files; their modes are 600 now. If others have read a key, rotate it";
+            tracing::warn!(target: "ggen_marketplace::backend::p2p", %keys, %names, "{what}");
+        }
+        Ok(()) => {}
+    }
+    Ok(())
 }
 
 /// The bits of a mode by which others write.
@@ -356,6 +405,31 @@ mod tests {
                 Err(error) => panic!("{error}"),
                 Ok(_) => assert!(!is_refused, "{mode:o}"),
             }
+        }
+    }
+
+    #[test]
+    fn keys_that_others_can_read_are_taken_from_them_and_where_others_can_write_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = dir.path().join("keys");
+        let key = keys.join("default.key");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        drop(Home::open(dir.path()).unwrap());
+        fs::write(&key, "key").unwrap();
+        fs::create_dir(keys.join("other")).unwrap();
+        for (of_directory, of_key) in [(0o755, 0o644), (0o700, 0o640), (0o711, 0o600), (0o750, 0o604)] {
+            set(&keys, of_directory);
+            set(&key, of_key);
+            drop(Home::open(dir.path()).unwrap());
+            assert_eq!((mode(&keys), mode(&key)), (0o700, 0o600), "{of_directory:o} {of_key:o}");
+        }
+        for (of_directory, of_key, refused) in [(0o777, 0o600, &keys), (0o770, 0o600, &keys), (0o700, 0o666, &key)] {
+            set(&keys, of_directory);
+            set(&key, of_key);
+            let error = Home::open(dir.path()).unwrap_err();
+            assert!(matches!(&error, HomeError::OpenKeys { path, .. } if path == refused), "{error}");
+            assert_eq!((mode(&keys), mode(&key)), (of_directory, of_key), "what others may have changed stays visible");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Files and directories for their owner alone, whatever the process's umask: a daemon runs with none of its own.
 
 use std::{
-    fs::{DirBuilder, OpenOptions, Permissions},
+    fs::{self, DirBuilder, OpenOptions, Permissions},
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::Path,
@@ -45,8 +45,19 @@ pub(crate) fn open_database(path: &Path) -> rusqlite::Result<Connection> {
 /// Makes a file unless it is there, and takes it from others if an earlier version made it readable for them.
 fn make_file(path: &Path) -> io::Result<()> {
     let file = options().append(true).create(true).open(path)?;
-    match file.metadata()?.permissions().mode() & OTHERS {
-        0 => Ok(()),
-        _ => file.set_permissions(Permissions::from_mode(FILE)),
+    match is_open(file.metadata()?.permissions().mode()) {
+        false => Ok(()),
+        true => file.set_permissions(Permissions::from_mode(FILE)),
     }
+}
+
+/// Whether a mode lets others do anything.
+pub(crate) fn is_open(mode: u32) -> bool {
+    mode & OTHERS != 0
+}
+
+/// Takes a file or directory from others.
+pub(crate) fn close(path: &Path) -> io::Result<()> {
+    let mode = if path.is_dir() { DIRECTORY } else { FILE };
+    fs::set_permissions(path, Permissions::from_mode(mode))
 }

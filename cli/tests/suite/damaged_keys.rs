@@ -1,9 +1,13 @@
 //! Files under `keys/` that are damaged: what can be made again is, with a warning; what cannot stops what needs it and
 //! nothing else, and names the file.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
-use crate::support::{Home, Random, check_human, copy_tree, package};
+use crate::support::{Home, Random, check_human, copy_tree, package, refused};
 
 fn published() -> Home {
     let home = Home::on_loopback();
@@ -207,4 +211,36 @@ fn key_files_of_another_publisher_are_named_and_sign_nothing() {
     fs::copy(keys.join("node.key"), keys.join("default.recovery.key")).unwrap();
     let refused = home.p2p(&["key", "recovery", "show"]).expect_code(1);
     assert!(refused.stderr.contains("default.recovery.key` holds another key"), "{refused:?}");
+}
+
+/// Modes as a copy of a home under another umask has them.
+#[test]
+fn keys_that_others_can_read_are_taken_from_them_and_those_that_others_can_write_refused() {
+    let home = published();
+    let keys = home.path().join("keys");
+    let key = keys.join("default.key");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    set(&keys, 0o755);
+    set(&key, 0o644);
+    let listed = home.p2p(&["key", "list"]).expect_code(0);
+    assert!(
+        listed.stderr.contains("other users could read these files") && listed.stderr.contains("default.key"),
+        "{listed:?}"
+    );
+    assert_eq!((mode(&keys), mode(&key)), (0o700, 0o600));
+    assert!(!home.p2p(&["key", "list"]).expect_code(0).stderr.contains("other users"));
+
+    for (path, open) in [(&keys, 0o777), (&key, 0o620)] {
+        let closed = mode(path);
+        set(path, open);
+        let message =
+            format!("other users can write to `{}`, where private keys are (its mode is {open:03o})", path.display());
+        for args in [&["key", "list"] as &[&str], &["publish", "one"], &["start"]] {
+            refused(&home, args, 1, &[&message, &format!("chmod -R go-w {}", keys.display())]);
+        }
+        assert_eq!(mode(path), open);
+        set(path, closed);
+    }
+    publishes(&home, "1.1.0");
 }

@@ -163,6 +163,13 @@ impl From<HomeError> for Failure {
                 "allow this user to write to it, or name another home with `--home DIR`; what only reads works as it is: \
                  `search --local`, `info`, `pin ls`, `verify`, `fetch --offline`",
             ),
+            HomeError::OpenKeys { path, .. } => {
+                let keys = path.ancestors().find(|path| path.is_dir()).unwrap_or(path).display();
+                failure.hinted(format!(
+                    "if no other user has changed the keys, take them from others with `chmod -R go-w {keys}`; otherwise put \
+                     back a copy of them first"
+                ))
+            }
             HomeError::Link { .. } => failure.hinted("remove it: a file of a home is never a link"),
             HomeError::Io { .. } => failure,
         }
