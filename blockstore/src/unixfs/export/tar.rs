@@ -38,6 +38,17 @@ pub fn export_tar<S: Blockstore + ?Sized>(
     writer: &mut dyn Write,
     options: &ExportOptions<'_>,
 ) -> Result<Exported> {
+    write_tar(store, root, writer, Path::new(TARBALL), options)
+}
+
+/// As [`export_tar`]; errors of the writer call it `name`.
+pub(super) fn write_tar<S: Blockstore + ?Sized>(
+    store: &S,
+    root: Cid,
+    writer: &mut dyn Write,
+    name: &Path,
+    options: &ExportOptions<'_>,
+) -> Result<Exported> {
     let mut tree = list_tree(store, root, &options.limits)?;
     if tree.is_file() {
         let reason = "it is a file, and a tarball is made of a directory".to_owned();
@@ -46,7 +57,7 @@ pub fn export_tar<S: Blockstore + ?Sized>(
     tree.entries.sort_unstable_by(|left, right| left.path.as_bytes().cmp(right.path.as_bytes()));
     let executables = options.executables.iter().map(String::as_str).collect();
     let progress = ExportProgress { bytes: 0, total_bytes: tree.size_bytes };
-    let mut tar = TarWriter { writer, executables, options, progress, entries: tree.entries.iter() };
+    let mut tar = TarWriter { writer, name, executables, options, progress, entries: tree.entries.iter() };
     tar.header(&Header { path: "./", mode: 0o755, kind: b'5', size: 0, link: "" })?;
     let jobs = Jobs::new(store, tree.entries.iter().map(Ok));
     run_in_order(
@@ -57,7 +68,7 @@ pub fn export_tar<S: Blockstore + ?Sized>(
     )?;
     tar.entries_before(None)?;
     tar.put(&[0; 2 * BLOCK_BYTES])?;
-    tar.writer.flush().map_err(Error::io("write", TARBALL))?;
+    tar.writer.flush().map_err(Error::io("write", name))?;
     Ok(Exported { files: tree.files, size_bytes: tree.size_bytes })
 }
 
@@ -84,7 +95,7 @@ fn read<'a, S: Blockstore + ?Sized>(store: &S, job: Job<&'a Entry>) -> Result<Ve
     }
 }
 
-/// What an error calls the thing that is written.
+/// What an error calls the thing that is written where it has no name.
 const TARBALL: &str = "tarball";
 
 struct Header<'a> {
@@ -97,6 +108,8 @@ struct Header<'a> {
 
 struct TarWriter<'a> {
     writer: &'a mut dyn Write,
+    /// What errors call it.
+    name: &'a Path,
     executables: HashSet<&'a str>,
     options: &'a ExportOptions<'a>,
     progress: ExportProgress,
@@ -178,7 +191,7 @@ impl TarWriter<'_> {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.writer.write_all(bytes).map_err(Error::io("write", Path::new(TARBALL)))
+        self.writer.write_all(bytes).map_err(Error::io("write", self.name))
     }
 }
 

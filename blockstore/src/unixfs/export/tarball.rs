@@ -16,7 +16,7 @@ use std::{
 use flate2::write::GzEncoder;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use super::{ExportOptions, Exported, export_tar, place::Place, staging::Target};
+use super::{ExportOptions, Exported, place::Place, staging::Target, tar::write_tar};
 use crate::{Blockstore, Cid, Error, Result};
 
 /// Bytes written at once.
@@ -126,17 +126,17 @@ fn write<S: Blockstore + ?Sized>(
     let failed = || Error::io("write", destination);
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, to);
     let exported = match compression {
-        Compression::None => export_tar(store, root, &mut out, options)?,
+        Compression::None => write_tar(store, root, &mut out, destination, options)?,
         Compression::Gzip => {
             let mut encoder = GzEncoder::new(&mut out, flate2::Compression::default());
-            let exported = export_tar(store, root, &mut encoder, options)?;
+            let exported = write_tar(store, root, &mut encoder, destination, options)?;
             encoder.finish().map_err(failed())?;
             exported
         }
         Compression::Zstd => {
             let mut encoder = zstd::Encoder::new(&mut out, ZSTD_LEVEL).map_err(failed())?;
             encoder.include_checksum(true).map_err(failed())?;
-            let exported = export_tar(store, root, &mut encoder, options)?;
+            let exported = write_tar(store, root, &mut encoder, destination, options)?;
             encoder.finish().map_err(failed())?;
             exported
         }

@@ -217,3 +217,11 @@ fn what_a_killed_export_left_goes_with_the_next() {
     place.write(&place.path("x.tar")).unwrap();
     assert_eq!(place.names(), ["x.tar", "y.tar"]);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_error_while_it_is_written_names_the_path() {
+    let place = Place::new();
+    let error = place.write(Path::new("/dev/full")).unwrap_err();
+    assert_eq!(error.to_string(), "cannot write `/dev/full`");
+}
