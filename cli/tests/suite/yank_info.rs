@@ -76,7 +76,7 @@ fn a_package_that_is_yanked_altogether_is_shown_and_kept_as_yanked_and_not_fetch
 
     let pinned = bob.p2p(&["pin", "add", "acme/http"]).expect_code(0);
     assert!(pinned.stdout.starts_with("pinned acme/http@1.1.0 ("), "{pinned:?}");
-    assert!(pinned.stderr.contains("is yanked: loses data"), "{pinned:?}");
+    assert!(pinned.stderr.contains("warning: acme/http@1.1.0 is yanked: loses data\n"), "{pinned:?}");
     let by_cid = json(&["info", info["cid"].as_str().unwrap()]).expect_code(0).json();
     assert_eq!(by_cid["yank_reason"], "loses data", "{by_cid}");
 
