@@ -24,9 +24,10 @@ pub const MAX_LINK_BYTES: usize = 4095;
 /// submodule or a work tree) is one too.
 const VCS_NAMES: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
 
-/// Says whether an entry is left out whatever the ignore files say.
+/// Says whether an entry is left out whatever the ignore files say: by its name, or by one that some file system takes for
+/// it. Checked out there, it would be the directory of a repository.
 pub(crate) fn is_vcs(name: &[u8]) -> bool {
-    VCS_NAMES.iter().any(|vcs| vcs.as_bytes() == name)
+    std::str::from_utf8(name).is_ok_and(|name| VCS_NAMES.contains(&folded(name).as_ref()))
 }
 
 /// Checks one name.
@@ -145,6 +146,17 @@ mod tests {
         for name in ["a", "...", ".hidden", "a b", "caf\u{e9}", "-", "\\"] {
             assert_eq!(check_name(name.as_bytes()), Ok(name));
         }
+    }
+
+    #[test]
+    fn version_control_is_told_by_every_name_that_some_file_system_takes_for_its_own() {
+        for name in [".git", ".GIT", ".Git", ".hG", ".JJ", ".SVN", ".g\u{200c}it", "\u{feff}.git", ".g\u{130}t"] {
+            assert_eq!(is_vcs(name.as_bytes()), !name.contains('\u{130}'), "{name:?}");
+        }
+        for name in ["git", ".gitignore", ".github", ".git.", "x.git", ".svn2"] {
+            assert!(!is_vcs(name.as_bytes()), "{name}");
+        }
+        assert!(!is_vcs(b".git\xff"));
     }
 
     #[test]
