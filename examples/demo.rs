@@ -76,6 +76,7 @@ fn publish(path: &Path) -> PublishRequest {
         key: None,
         trust_clock: false,
         allow_secrets: false,
+        user_ignore_file: None,
         skip_verify: false,
         dry_run: false,
         min_replicas: 0,

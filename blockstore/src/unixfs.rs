@@ -43,6 +43,7 @@ pub use export::{
     UpdateOptions, Updated, export_directory, export_tar, export_tarball, is_vacant, stage_directory, update_directory,
 };
 pub use finding::Finding;
+pub use ignore::{PathPatterns, PatternError};
 pub use import::{
     INSPECTED_BYTES, ImportOptions, ImportProgress, Imported, Inspect, Inspected, import_directory, import_file,
     inspect_parts,

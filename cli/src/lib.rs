@@ -17,6 +17,7 @@ mod daemon;
 mod error;
 mod files;
 mod flags;
+mod git;
 mod home;
 mod interrupt;
 mod log;

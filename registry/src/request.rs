@@ -34,8 +34,13 @@ pub struct PublishRequest {
     /// clock is right today and was not then.
     #[serde(default)]
     pub trust_clock: bool,
-    /// Publish files that hold secrets (private keys, credentials), with a warning, instead of refusing the package.
+    /// Publish files that hold secrets (private keys, credentials), with a warning, instead of refusing the package. Those
+    /// that `allow-secrets` in its `gpack.toml` names are published without it.
     pub allow_secrets: bool,
+    /// The user's own ignore file, which git knows as `core.excludesFile`. It holds for a directory in a git work tree; a
+    /// relative path begins at the root of that.
+    #[serde(default, with = "path::optional")]
+    pub user_ignore_file: Option<PathBuf>,
     /// Publish a package that lacks files which its `gpack.toml` names, with a warning, instead of refusing it.
     pub skip_verify: bool,
     /// List what would go in, store and sign nothing.

@@ -68,6 +68,7 @@ async fn publish(registry: &Registry, package: &Path) {
         key: None,
         trust_clock: false,
         allow_secrets: false,
+        user_ignore_file: None,
         skip_verify: false,
         dry_run: false,
         min_replicas: 0,

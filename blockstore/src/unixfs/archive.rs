@@ -67,7 +67,7 @@ pub fn import_tarball<S: Blockstore + ?Sized>(
             findings.add(entry, files.found.get(number).copied());
         }
     }
-    let found = findings.finish(&listing)?;
+    let found = findings.finish(&listing, options)?;
     let root = build(items, &files.children, &options.profile, &mut sink)?;
     Ok(Imported { found, notes, ..Imported::new(root, listing, sink.finish()?, lease) })
 }
@@ -113,8 +113,7 @@ impl Archive<'_> {
             }
             let Some(entry) = self.tar.next_entry()? else { return Ok(None) };
             let (bytes, is_file) = (entry.size, entry.kind == TarKind::File);
-            let path = String::from_utf8_lossy(&entry.path).into_owned();
-            if self.entries.add(entry)? && is_file {
+            if let Some(path) = self.entries.add(entry)?.filter(|_| is_file) {
                 self.open = Some((Arc::new(OpenFile { path, bytes }), bytes));
             }
         };
@@ -143,7 +142,7 @@ fn hash_chunks(archive: &mut Archive<'_>, options: &ImportOptions<'_>, sink: &mu
     let mut files = Files::default();
     let mut progress = ImportProgress::default();
     let mut builder = FileBuilder::new(profile);
-    let mut across = Across::default();
+    let (mut across, mut refused) = (Across::default(), false);
     let hash = |Chunk { bytes, last, file }: Chunk| -> Result<_> {
         let length = bytes.len() as u64;
         let scanned = Scanned::chunk(options.inspect, &file.path, &bytes, file.bytes);
@@ -153,8 +152,8 @@ fn hash_chunks(archive: &mut Archive<'_>, options: &ImportOptions<'_>, sink: &mu
         let found = across.add(options.inspect, &file.path, scanned, last);
         if let Some(what) = found {
             files.found.insert(files.children.len(), what);
+            refused |= refuses(options, &file.path);
         }
-        let refused = !options.take_found && !files.found.is_empty();
         match refused {
             true => builder.push(block, length, &mut Nowhere)?,
             false => builder.push(block, length, sink)?,
@@ -168,6 +167,12 @@ fn hash_chunks(archive: &mut Archive<'_>, options: &ImportOptions<'_>, sink: &mu
         options.go_on(progress)
     })?;
     Ok(files)
+}
+
+/// Whether a file will be refused for what was found in it. That its path begins with a single top folder, which is no part
+/// of the tree, is known at the end of the archive only.
+fn refuses(options: &ImportOptions<'_>, path: &str) -> bool {
+    options.refuses(path) && path.split_once('/').is_none_or(|(_, below)| options.refuses(below))
 }
 
 fn notes<R: Source>(tar: &TarReader<R>, tree: &Tree) -> Vec<ArchiveNote> {

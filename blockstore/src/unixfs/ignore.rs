@@ -4,19 +4,27 @@
 //!
 //! Two kinds of file are read on every level: `.gitignore`, and `.ggenignore`, whose patterns all come before those of every
 //! `.gitignore`. As in git, a file that is a symlink is not read, no pattern is an error, and letters differ by case.
+//!
+//! In a git work tree the files of the directories above count too, up to its root, and in its root two more files, whose
+//! patterns come after those of every `.gitignore`: `info/exclude` of the repository, and after it the user's own, which the
+//! caller names.
 
 mod glob;
+mod patterns;
+mod work_tree;
 
 use std::{
-    fs::OpenOptions,
+    borrow::Cow,
+    fs::{self, OpenOptions},
     io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
+    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
+    path::{Path, PathBuf},
 };
 
 use rustix::{fs::OFlags, io::Errno};
 
 use self::glob::Glob;
+pub use self::patterns::{PathPatterns, PatternError};
 use crate::{Error, Result};
 
 /// The ignore files, the stronger kind first.
@@ -26,22 +34,75 @@ const MAX_FILE_BYTES: u64 = 16 << 20;
 /// What some editors put before the first line.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// The kind of file to which what git reads beside it belongs.
+const GITIGNORE: usize = 1;
+
 /// The rules that hold in a directory of a tree: its own, and those of the directories above it.
 #[derive(Debug, Default)]
 pub(super) struct Ignore {
     /// By kind of file.
     kinds: [Vec<Rules>; FILES.len()],
+    /// The path of the tree from the root of the work tree it lies in, with a slash behind it; empty if it is the root of one
+    /// or lies in none.
+    prefix: Vec<u8>,
+    /// The user's own ignore file.
+    user_file: Option<PathBuf>,
 }
 
-/// The patterns of one file.
+/// What is remarkable about the ignore files above a tree.
+#[derive(Debug, Default)]
+pub(super) struct Above {
+    /// Those that were not read because they are symlinks.
+    pub(super) links: Vec<PathBuf>,
+    /// Names of the kinds that keep all of the tree out. Those above it do not count then.
+    pub(super) keep_all_out: Vec<&'static str>,
+}
+
+/// The patterns that stand in one directory.
 #[derive(Debug)]
 struct Rules {
-    /// Length of the directory's path from the root of the tree, with the slash behind it.
+    /// Length of the directory's path from where paths begin, with the slash behind it.
     base: usize,
     rules: Vec<Rule>,
 }
 
 impl Ignore {
+    /// Reads the ignore files that hold in a directory because of the git work tree it lies in. `user_file` is the user's own
+    /// ignore file, relative to the root of that.
+    ///
+    /// # Errors
+    /// As [`Self::enter`].
+    pub(super) fn above(directory: &Path, user_file: Option<&Path>) -> Result<(Self, Above)> {
+        let mut ignore = Self { user_file: user_file.map(Path::to_owned), ..Self::default() };
+        let mut above = Above::default();
+        let directory = fs::canonicalize(directory).map_err(Error::io("read", directory))?;
+        let Some(root) = work_tree::root_around(&directory)? else { return Ok((ignore, above)) };
+        let below = directory.strip_prefix(root).unwrap_or(Path::new(""));
+        let (mut place, mut path) = (root.to_owned(), Vec::new());
+        let mut is_out = [false; FILES.len()];
+        for name in below {
+            let links = ignore.enter(&place, &path)?;
+            above.links.extend(links.into_iter().map(|link| place.join(link)));
+            place.push(name);
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend(name.as_bytes());
+            for (is_out, kind) in is_out.iter_mut().zip(&ignore.kinds) {
+                *is_out |= keep_out([kind], &path, true);
+            }
+        }
+        for ((kind, name), _) in ignore.kinds.iter_mut().zip(FILES).zip(is_out).filter(|(_, is_out)| *is_out) {
+            kind.clear();
+            above.keep_all_out.push(name);
+        }
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        ignore.prefix = path;
+        Ok((ignore, above))
+    }
+
     /// Reads the ignore files of a directory, whose path from the root of the tree is `path`. Returns the names of those
     /// that are not read because they are symlinks.
     ///
@@ -49,20 +110,34 @@ impl Ignore {
     /// [`Error::Io`] for one that cannot be read: what it keeps out could be published. [`Error::LimitExceeded`] for one over
     /// 16 MiB.
     pub(super) fn enter(&mut self, directory: &Path, path: &[u8]) -> Result<Vec<&'static str>> {
-        let base = if path.is_empty() { 0 } else { path.len() + 1 };
+        let base = self.prefix.len() + if path.is_empty() { 0 } else { path.len() + 1 };
+        let beside = self.beside_gitignore(directory)?;
         let mut links = Vec::new();
-        for (kind, name) in self.kinds.iter_mut().zip(FILES) {
-            let rules = match read(&directory.join(name))? {
-                Found::File(text) => parse(&text),
-                Found::Nothing => Vec::new(),
-                Found::Link => {
-                    links.push(name);
-                    Vec::new()
-                }
-            };
-            kind.push(Rules { base, rules });
+        for (number, name) in FILES.into_iter().enumerate() {
+            let mut rules = if number == GITIGNORE { beside.clone() } else { Vec::new() };
+            match read(&directory.join(name), OFlags::NOFOLLOW)? {
+                Found::File(text) => rules.extend(parse(&text)),
+                Found::Nothing => {}
+                Found::Link => links.push(name),
+            }
+            self.kinds[number].push(Rules { base, rules });
         }
         Ok(links)
+    }
+
+    /// The rules that git reads for the root of a work tree beside its `.gitignore`: also those of a repository that lies in
+    /// another one.
+    fn beside_gitignore(&self, directory: &Path) -> Result<Vec<Rule>> {
+        let Some(exclude) = work_tree::exclude_file_of(directory)? else { return Ok(Vec::new()) };
+        let user_file = self.user_file.iter().map(|file| directory.join(file));
+        let mut rules = Vec::new();
+        for file in user_file.chain([exclude]) {
+            // Unlike those in the tree they may be symlinks.
+            if let Found::File(text) = read(&file, OFlags::empty())? {
+                rules.extend(parse(&text));
+            }
+        }
+        Ok(rules)
     }
 
     /// Forgets the rules of the directory that was entered last.
@@ -72,11 +147,21 @@ impl Ignore {
 
     /// Whether an entry of the directory that was entered last is kept out; `path` is from the root of the tree.
     pub(super) fn keeps_out(&self, path: &[u8], is_directory: bool) -> bool {
-        let files = self.kinds.iter().flat_map(|kind| kind.iter().rev());
-        let rules = files.flat_map(|file| file.rules.iter().rev().map(|rule| (rule, &path[file.base..])));
-        let last = rules.into_iter().find(|(rule, path)| rule.matches(path, is_directory));
-        last.is_some_and(|(rule, _)| !rule.keeps)
+        let path = match self.prefix.is_empty() {
+            true => Cow::Borrowed(path),
+            false => Cow::Owned([&self.prefix, path].concat()),
+        };
+        keep_out(&self.kinds, &path, is_directory)
     }
+}
+
+/// Whether the last rule that matches keeps an entry out. The strongest kind stands first.
+fn keep_out<'a>(kinds: impl IntoIterator<Item = &'a Vec<Rules>>, path: &[u8], is_directory: bool) -> bool {
+    let directories = kinds.into_iter().flat_map(|kind| kind.iter().rev());
+    let rules =
+        directories.flat_map(|directory| directory.rules.iter().rev().map(|rule| (rule, &path[directory.base..])));
+    let last = rules.into_iter().find(|(rule, path)| rule.matches(path, is_directory));
+    last.is_some_and(|(rule, _)| !rule.keeps)
 }
 
 /// A line of an ignore file.
@@ -150,12 +235,14 @@ enum Found {
     Nothing,
 }
 
-fn read(path: &Path) -> Result<Found> {
+fn read(path: &Path, flags: OFlags) -> Result<Found> {
     // A pipe of that name must not be waited for.
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = flags | OFlags::NONBLOCK;
     let file = match OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Found::Nothing);
+        }
         Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => return Ok(Found::Link),
         // What a socket answers.
         Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => return Ok(Found::Nothing),

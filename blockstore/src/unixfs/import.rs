@@ -42,8 +42,9 @@ pub struct ImportOptions<'a> {
     pub selection: Selection<'a>,
     /// Finds files that must not go in. Without it nothing is looked for.
     pub inspect: Option<&'a Inspect<'a>>,
-    /// Takes in what `inspect` finds, instead of refusing the tree.
-    pub take_found: bool,
+    /// Says of a file in which `inspect` found something, by its path, that it is taken in all the same. Without it the tree
+    /// is refused.
+    pub take_found: Option<&'a (dyn Fn(&str) -> bool + Sync)>,
     /// Is told of progress, from the calling thread.
     pub progress: Option<&'a (dyn Fn(ImportProgress) + Sync)>,
     /// Asked between files and parts of files: once it says yes the import ends with [`Error::Cancelled`].
@@ -64,6 +65,11 @@ impl ImportOptions<'_> {
             Some(cancelled) if cancelled() => Err(Error::Cancelled),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a file is refused because of what was found in it.
+    pub(crate) fn refuses(&self, path: &str) -> bool {
+        self.take_found.is_none_or(|takes| !takes(path))
     }
 
     pub(crate) fn report(&self, progress: ImportProgress) {
@@ -109,8 +115,10 @@ pub struct Imported {
     pub entries: Vec<Listed>,
     /// Directories that the [`Selection`] left out.
     pub left_out: Vec<Finding>,
-    /// Ignore files that were not read because they are symlinks.
+    /// Ignore files that were not read because they are symlinks: see [`Listing`].
     pub linked_ignore_files: Vec<String>,
+    /// The kinds of ignore files that keep all of the tree out: see [`Listing`].
+    pub ignored_by: Vec<&'static str>,
     /// What was found and taken in all the same.
     pub found: Vec<Finding>,
     /// What was not in the store before.
@@ -134,6 +142,7 @@ impl Imported {
             entries: listing.entries,
             left_out: listing.left_out,
             linked_ignore_files: listing.linked_ignore_files,
+            ignored_by: listing.ignored_by,
             found: Vec::new(),
             put,
             blocks,
@@ -177,7 +186,7 @@ pub(crate) fn import_directory_on<S: Blockstore + ?Sized>(
     let root = tree.build(options, &mut sink)?;
     let (files_known, blocks_known) = tree.recognised(&options.profile);
     let known = tree.known;
-    let found = tree.findings.finish(&listing)?;
+    let found = tree.findings.finish(&listing, options)?;
     let (put, blocks) = sink.finish()?;
     if let Some(known) = known {
         known.save();
@@ -204,14 +213,14 @@ pub fn import_file<S: Blockstore + ?Sized>(store: &S, file: &Path, options: &Imp
     let mut root = None;
     let directory = file.parent().unwrap_or(Path::new(""));
     let mut findings = Findings::by_path(&listing, options);
-    let (entries, refused) = (listing.entries.as_slice(), findings.refuse());
+    let (entries, refused) = (listing.entries.as_slice(), findings.refuse(&listing, options));
     let files = Files { system: &RealFileSystem, directory, entries, unchanged: &[], refused };
     hash_files(&files, options, ImportProgress::of(&listing), &mut sink, |file, _| {
         findings.add(file.index, file.found);
         root = Some(file.child);
         Ok(())
     })?;
-    let found = findings.finish(&listing)?;
+    let found = findings.finish(&listing, options)?;
     let root = root.expect("the listing has one file");
     let imported = Imported::new(root, listing, sink.finish()?, lease);
     Ok(Imported { found, ..imported })
@@ -241,7 +250,7 @@ impl Importing<'_> {
         }
         let unchanged = std::mem::take(&mut self.unchanged);
         let (system, directory) = (self.system, self.directory);
-        let (entries, refused) = (listing.entries.as_slice(), self.findings.refuse());
+        let (entries, refused) = (listing.entries.as_slice(), self.findings.refuse(listing, options));
         let files = Files { system, directory, entries, unchanged: &unchanged, refused };
         let mut tree = TreeBuilder::new(options.profile);
         let mut next = 0;

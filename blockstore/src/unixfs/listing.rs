@@ -33,6 +33,9 @@ pub struct Selection<'a> {
     /// Says of a directory, whose entries it may look up, what it is, if it is to be left out with all that it holds. It is
     /// asked of every directory below the root.
     pub leaves_out: Option<&'a LeavesOut<'a>>,
+    /// The user's own ignore file (git's `core.excludesFile`), which holds in git work trees alone. A relative path begins at
+    /// the root of the work tree.
+    pub user_ignore_file: Option<&'a Path>,
 }
 
 impl fmt::Debug for Selection<'_> {
@@ -80,8 +83,12 @@ pub struct Listing {
     pub size_bytes: u64,
     /// Directories that the [`Selection`] left out with all that they hold.
     pub left_out: Vec<Finding>,
-    /// Ignore files that were not read because they are symlinks.
+    /// Ignore files that were not read because they are symlinks: their paths in the tree, or from the root of the file
+    /// system for those above it.
     pub linked_ignore_files: Vec<String>,
+    /// The kinds of ignore files (their name) of which those above the tree keep all of it out. Those above it do not count
+    /// then.
+    pub ignored_by: Vec<&'static str>,
     path_bytes: usize,
 }
 
@@ -124,7 +131,8 @@ impl Listing {
 /// Lists what an import of `directory` takes in, and reads no file but the ignore files.
 ///
 /// Hidden files are in, version control directories (`.git`, `.hg`, `.jj`, `.svn`) are not. `.gitignore` and
-/// `.ggenignore` files of the tree count on their level and below, by git's rules; nothing outside the tree does.
+/// `.ggenignore` files count on their level and below, by git's rules: those of the tree, and in a git work tree those of
+/// the directories above it, and the repository's `info/exclude`.
 ///
 /// # Errors
 /// [`Error::Refused`] for an unsafe entry; an I/O error.
@@ -142,8 +150,10 @@ pub(crate) fn list(
     if !metadata.is_dir() {
         return Err(Error::io("list", directory)(io::ErrorKind::NotADirectory.into()));
     }
-    let mut walk =
-        Walk { system, selection, ignore: Ignore::default(), listing: Listing::default(), stamps: Vec::new() };
+    let (ignore, above) = Ignore::above(directory, selection.user_ignore_file)?;
+    let links = above.links.iter().map(|link| link.to_string_lossy().into_owned()).collect();
+    let listing = Listing { linked_ignore_files: links, ignored_by: above.keep_all_out, ..Listing::default() };
+    let mut walk = Walk { system, selection, ignore, listing, stamps: Vec::new() };
     walk.directory(directory, "")?;
     walk.listing.check_case()?;
     Ok((walk.listing, walk.stamps))

@@ -14,3 +14,4 @@ mod staging;
 mod support;
 mod tarballs;
 mod update;
+mod work_tree;

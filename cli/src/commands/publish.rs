@@ -8,7 +8,7 @@ use ggen_marketplace::{
 use serde::Serialize;
 
 use super::seconds;
-use crate::{context::Context, control::Call, error, files, ui::text};
+use crate::{context::Context, control::Call, error, files, git, ui::text};
 
 /// Most peers that `--min-replicas` waits for.
 const MAX_REPLICAS: u32 = 1000;
@@ -64,6 +64,7 @@ pub(crate) async fn run(context: &Context, args: &Args, interrupt: &Interrupt) -
         () = interrupt.wait() => return Err(error::interrupted()),
     };
     let request = PublishRequest {
+        user_ignore_file: git::user_ignore_file(&path),
         path,
         version: args.version.clone(),
         namespace: args.namespace.clone(),

@@ -129,13 +129,17 @@ fn secrets_are_refused_by_name_and_published_if_that_is_allowed() {
     }
     write(user.work(), "pkg.tgz", gzip(&tarball(&entries)));
 
-    let parts = ["`deploy/.env`", "`certs/server.pem`", "`data.bin`", "--allow-secrets", ".ggenignore"];
-    for path in ["pkg", "pkg.tgz"] {
+    let files = ["`deploy/.env`", "`certs/server.pem`", "`data.bin`"];
+    let parts = [&files[..], &["--allow-secrets", "name them in .ggenignore"]].concat();
+    let of_tarball = [&files[..], &["--allow-secrets", "make the tarball again"]].concat();
+    for (path, parts) in [("pkg", &parts), ("pkg.tgz", &of_tarball)] {
         for more in [&[] as &[&str], &["--dry-run"], &["--skip-verify"]] {
             let args = [&["publish", path, "--namespace", "acme"], more].concat();
-            refused(&user, &args, 3, &parts);
+            refused(&user, &args, 3, parts);
             let message = user.p2p(&args).stderr;
             assert!(!message.contains(".env.example") && !message.contains("pem.rs"), "{message}");
+            // Ignore files are not applied to a tarball.
+            assert_eq!(message.contains(".ggenignore"), path == "pkg", "{message}");
         }
     }
     let node = user.start(&[]);
@@ -155,6 +159,125 @@ fn secrets_are_refused_by_name_and_published_if_that_is_allowed() {
     // What an ignore file keeps out is no reason to refuse.
     write(&root, ".ggenignore", ".env\n*.pem\n/data.bin\n");
     user.p2p(&["publish", "pkg", "--namespace", "acme", "--version", "2.0.0"]).expect_code(0);
+}
+
+/// gpack.toml names files that may hold secrets: those are published with a line each, and others still refused.
+#[test]
+fn secrets_that_gpack_toml_allows_are_published_and_others_refused() {
+    let user = Home::on_loopback();
+    let root = package(&user.work().join("pkg"), "pkg", "1.0.0");
+    let gpack = fs::read_to_string(root.join("gpack.toml")).unwrap();
+    let allows = |patterns: &str| gpack.replace("[package]\n", &format!("[package]\nallow-secrets = {patterns}\n"));
+    let make = |gpack: &str| {
+        write(&root, "gpack.toml", gpack);
+        // The key comes before what allows it.
+        let files = ["Tests/key.pem", "gpack.toml", "other.pem"].map(|path| (path, fs::read(root.join(path))));
+        let entries = files.iter().filter_map(|(path, content)| {
+            Some(entry(&format!("top/{path}"), EntryType::Regular, content.as_ref().ok()?))
+        });
+        write(user.work(), "pkg.tgz", gzip(&tarball(&entries.collect::<Vec<_>>())));
+    };
+    write(&root, "Tests/key.pem", KEY);
+    make(&allows("[\"/Tests/\"]"));
+    let note =
+        "`Tests/key.pem` is published for everybody to read, as `allow-secrets` in gpack.toml says: a private key";
+    for (path, version) in [("pkg", "1.0.0"), ("pkg.tgz", "1.1.0")] {
+        let more = ["--namespace", "acme", "--version", version];
+        let (_, warnings) = dry_run(&user, path, &more);
+        assert!(warnings.iter().any(|warning| warning.starts_with(note)), "{warnings:?}");
+        let published = user.p2p(&[&["publish", path], &more[..]].concat()).expect_code(0);
+        assert!(published.stderr.contains(note), "{published:?}");
+    }
+    // All of the tarball is there, what was found before gpack.toml too.
+    user.p2p(&["fetch", "acme/pkg@1.1.0", "--offline", "-o", "copy"]).expect_code(0);
+    assert_eq!(fs::read_to_string(user.work().join("copy/Tests/key.pem")).unwrap(), KEY);
+    let piped = |version: &str| {
+        let args = ["marketplace", "p2p", "publish", "-", "--namespace", "acme", "--version", version];
+        let mut command = user.command(&args);
+        command.stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let tarball = fs::read(user.work().join("pkg.tgz")).unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), &tarball).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, message) = piped("2.0.0");
+    assert!(code == Some(3) && message.contains("publish the tarball from a file"), "{code:?} {message}");
+
+    write(&root, "other.pem", KEY);
+    make(&allows("[\"/Tests/\"]"));
+    for path in ["pkg", "pkg.tgz"] {
+        for more in [&[] as &[&str], &["--dry-run"]] {
+            let args = [&["publish", path, "--namespace", "acme", "--version", "3.0.0"], more].concat();
+            refused(&user, &args, 3, &["a file holds a secret", "`other.pem`", "allow-secrets"]);
+            assert!(!user.p2p(&args).stderr.contains("key.pem"));
+        }
+    }
+    make(&allows("[\"*\"]"));
+    refused(&user, &["publish", "pkg"], 1, &["gpack.toml:2: `allow-secrets` has `*`", "--allow-secrets"]);
+    // It lets no home in.
+    make(&allows("[\"keys\", \"*.pem\", \"state\"]"));
+    make_home(&user, &root.join("state"));
+    write(&root, "state/lock", "1\n");
+    write(&root, "state/keys/node.key", "x");
+    let (entries, _) = dry_run(&user, "pkg", &["--namespace", "acme"]);
+    assert!(!entries.iter().any(|path| path.starts_with("state")), "{entries:?}");
+}
+
+/// A package in a git work tree: what git ignores there is left out, with a daemon that runs in another environment too.
+#[test]
+fn what_git_ignores_in_a_work_tree_is_left_out() {
+    let user = Home::on_loopback();
+    let root = user.work().join("mono");
+    let packaged = package(&root.join("packages/pkg"), "pkg", "1.0.0");
+    let git = |args: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.current_dir(&root).args(args).env("HOME", user.work()).env("GIT_CONFIG_NOSYSTEM", "1");
+        command.env_remove("XDG_CONFIG_HOME").env_remove("GIT_CONFIG_GLOBAL");
+        assert!(command.status().expect("git is there").success(), "{args:?}");
+    };
+    git(&["init", "--quiet"]);
+    write(&root, ".gitignore", "*.secret\n/packages/pkg/local.settings\n");
+    write(&root, ".git/info/exclude", "excluded\n");
+    write(user.work(), ".config/git/ignore", "by-default\n");
+    write(user.work(), "mine", "configured\n");
+    for name in ["x.secret", "local.settings", "excluded", "by-default", "configured", "plain"] {
+        write(&packaged, name, "x");
+    }
+    let environment = [("GIT_CONFIG_NOSYSTEM", "1"), ("XDG_CONFIG_HOME", "")];
+    let path = packaged.to_str().unwrap().to_owned();
+    let list = || {
+        let args = ["--format", "json", "publish", "--dry-run", &path];
+        let listed = user.p2p_with(&environment, &args).expect_code(0).json();
+        let names = strings(&listed["entries"]);
+        let left = ["x.secret", "local.settings", "excluded", "by-default", "configured", "plain"];
+        left.into_iter().filter(|name| names.iter().any(|listed| listed == name)).collect::<Vec<_>>()
+    };
+    assert_eq!(list(), ["configured", "plain"]);
+    git(&["config", "--global", "core.excludesFile", "~/mine"]);
+    assert_eq!(list(), ["by-default", "plain"]);
+    git(&["config", "core.excludesFile", ""]);
+    assert_eq!(list(), ["by-default", "configured", "plain"]);
+    git(&["config", "--unset", "core.excludesFile"]);
+    let _node = user.start(&[]);
+    let published = user.p2p_with(&environment, &["--format", "json", "publish", &path, "--namespace", "acme"]);
+    let files = &published.expect_code(0).json()["files"];
+    let without = user.p2p(&["--format", "json", "publish", "--dry-run", &path]);
+    assert_eq!(files, &without.expect_code(0).json()["files"]);
+    user.p2p(&["fetch", "acme/pkg", "--offline", "-o", "copy"]).expect_code(0);
+    let copy = user.work().join("copy");
+    assert!(copy.join("plain").exists() && copy.join("by-default").exists());
+    assert!(!copy.join("configured").exists() && !copy.join("x.secret").exists());
+
+    // What is ignored as a whole is published all the same, and said.
+    write(&root, ".gitignore", "/packages/\n*.secret\n");
+    let args = ["--format", "json", "publish", "--dry-run", &path];
+    let listed = user.p2p_with(&environment, &args).expect_code(0).json();
+    assert!(strings(&listed["entries"]).contains(&"x.secret".to_owned()), "{listed}");
+    assert!(
+        listed["warnings"].to_string().contains("a `.gitignore` above the package keeps all of it out"),
+        "{listed}"
+    );
 }
 
 /// Keys in files of more than 256 KiB: at the end, across the border of two chunks (1 MiB each), and in front.
@@ -248,8 +371,12 @@ fn publisher_is_warned_of_keys_versions_and_generated_directories() {
     write(&root, "gpack.toml", gpack.replace("[package]\n", "[package]\nlicence = \"MIT\"\nxyz = 1\n"));
     write(&root, "web/node_modules/a/index.js", "x");
     std::os::unix::fs::symlink("rules", root.join(".gitignore")).unwrap();
+    write(&root, ".GIT/config", "x");
+    std::os::unix::fs::symlink(".GIT", root.join("history")).unwrap();
     let expected = [
-        "`.gitignore` is a symlink",
+        "`.gitignore` is a symlink, and not read",
+        "`.gitignore` is a symlink to `rules`, which leads to nothing in the package",
+        "`history` is a symlink to `.GIT`, which leads to nothing in the package",
         "gpack.toml:2: the key `licence` in `[package]` has no meaning here; did you mean `license`?",
         "gpack.toml:3: the key `xyz` in `[package]` has no meaning here",
         "the version is 1.5.0, and gpack.toml, which is published as it is, says 1.0.0",

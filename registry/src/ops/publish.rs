@@ -7,9 +7,12 @@
 mod content;
 mod draft;
 mod dry_run;
+mod gpack_file;
 mod imports;
 mod input;
+mod intake;
 mod journal;
+mod links;
 mod named_files;
 mod own_head;
 mod own_log;

@@ -116,6 +116,7 @@ pub(super) async fn publish(registry: &Registry, work: &Path, name: &str, versio
         key: None,
         trust_clock: false,
         allow_secrets: false,
+        user_ignore_file: None,
         skip_verify: false,
         dry_run: false,
         min_replicas: 0,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ggen_blockstore::PathPatterns;
 use semver::Version;
 use toml::{
     Spanned,
@@ -16,7 +17,7 @@ pub const MAX_GPACK_BYTES: usize = 256 << 10;
 const MAX_FOREIGN_DEPENDENCIES: usize = 1024;
 
 /// Keys of `[package]` and `[gpack]`; `docs/gpack.md` says what each is for.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "name",
     "version",
     "description",
@@ -31,6 +32,7 @@ const KEYS: [&str; 16] = [
     "homepage",
     "readme",
     "license-file",
+    "allow-secrets",
     "ggen_compat",
     "metadata",
 ];
@@ -87,6 +89,8 @@ pub struct Gpack {
     pub ggen_compat: Option<String>,
     /// Files of the package that it names.
     pub files: Vec<NamedFile>,
+    /// Files that are published although they hold secrets.
+    pub allow_secrets: PathPatterns,
     /// Keys that mean nothing here, in the order of the file. None is an error.
     pub unknown_keys: Vec<UnknownKey>,
 }
@@ -208,6 +212,7 @@ impl<'a> Reader<'a> {
             foreign_dependencies,
             ggen_compat: self.optional_text("ggen_compat")?,
             files: self.read_files()?,
+            allow_secrets: self.read_allowed_secrets()?,
             unknown_keys: self.unknown_keys(),
         })
     }
@@ -273,6 +278,23 @@ impl<'a> Reader<'a> {
             files.push(NamedFile { key, line: self.source.line(value.span().start), path });
         }
         Ok(files)
+    }
+
+    fn read_allowed_secrets(&self) -> Result<PathPatterns, GpackError> {
+        let mut patterns = PathPatterns::default();
+        let Some(value) = self.field("allow-secrets") else { return Ok(patterns) };
+        for text in self.strings("allow-secrets", value)? {
+            let refuse =
+                |reason: &str| self.source.refuse("allow-secrets", value, format!("has `{text}`, which {reason}"));
+            if let Err(error) = patterns.add(&text) {
+                return refuse(&error.to_string());
+            }
+            // A template that is copied must not publish whatever else lies beside it.
+            if !text.chars().any(char::is_alphanumeric) {
+                return refuse("names no file; `--allow-secrets` publishes them all");
+            }
+        }
+        Ok(patterns)
     }
 
     fn read_dependencies(&self) -> Result<(Vec<Dependency>, BTreeMap<String, String>), GpackError> {

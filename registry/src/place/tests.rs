@@ -31,6 +31,7 @@ async fn publish(registry: &Registry, work: &Path, name: &str, version: &str) {
         version: None,
         namespace: Some("tests".to_owned()),
         key: None,
+        user_ignore_file: None,
         skip_verify: false,
         allow_secrets: false,
         trust_clock: false,

@@ -41,6 +41,7 @@ async fn what_a_registry_in_memory_publishes_is_fetched_by_name() {
         key: None,
         trust_clock: false,
         allow_secrets: false,
+        user_ignore_file: None,
         skip_verify: false,
         dry_run: false,
         min_replicas: 0,

@@ -114,6 +114,7 @@ impl Node {
             trust_clock: false,
             // Some of the real crates have the keys of their tests in them.
             allow_secrets: true,
+            user_ignore_file: None,
             skip_verify: false,
             dry_run: false,
             min_replicas,

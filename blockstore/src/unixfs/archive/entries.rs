@@ -53,17 +53,18 @@ pub(super) struct Entries {
 }
 
 impl Entries {
-    /// Adds an entry, and says whether it has its place in the tree: version control directories have none.
-    pub(super) fn add(&mut self, entry: TarEntry) -> Result<bool> {
+    /// Adds an entry. Returns its path if it has its place in the tree: version control directories have none.
+    pub(super) fn add(&mut self, entry: TarEntry) -> Result<Option<String>> {
         let shown = String::from_utf8_lossy(&entry.path).into_owned();
         let refused = |refusal| Error::refused(&shown, refusal);
-        let Some(names) = names(&entry.path).map_err(refused)? else { return Ok(false) };
+        let Some(names) = names(&entry.path).map_err(refused)? else { return Ok(None) };
         if names.is_empty() {
             self.has_root = true;
             let is_directory = entry.kind == TarKind::Directory;
-            return if is_directory { Ok(false) } else { Err(refused(Refusal::Name { name: shown.clone() })) };
+            return if is_directory { Ok(None) } else { Err(refused(Refusal::Name { name: shown.clone() })) };
         }
-        check_path(&names.join("/")).map_err(refused)?;
+        let path = names.join("/");
+        check_path(&path).map_err(refused)?;
         let item = match entry.kind {
             TarKind::Directory => Item::Directory,
             TarKind::File => {
@@ -85,7 +86,7 @@ impl Entries {
         if self.items.len() > MAX_ENTRIES || self.path_bytes > MAX_TREE_PATH_BYTES {
             return Err(Error::LimitExceeded { what: "files and directories", limit: MAX_ENTRIES as u64 });
         }
-        Ok(true)
+        Ok(Some(path))
     }
 
     /// The file that a hard link means.

@@ -86,7 +86,7 @@ pub(super) fn hash_files<K: Sink>(
             progress.bytes += leaf.content;
             let path = &files.entries[leaf.index].path;
             let found = across.add(options.inspect, path, leaf.scanned, leaf.last);
-            refused |= found.is_some() && !options.take_found;
+            refused |= found.is_some() && options.refuses(path);
             match refused {
                 true => builder.push(leaf.block, leaf.content, &mut Nowhere)?,
                 false => builder.push(leaf.block, leaf.content, sink)?,

@@ -15,7 +15,6 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Findings {
     by_entry: Vec<Option<&'static str>>,
-    refuses: bool,
 }
 
 impl Findings {
@@ -26,7 +25,7 @@ impl Findings {
             EntryKind::File { size: 1.., .. } => inspect(&entry.path),
             _ => None,
         });
-        Self { by_entry: by_entry.collect(), refuses: !options.take_found }
+        Self { by_entry: by_entry.collect() }
     }
 
     /// Adds what was found in the content of an entry.
@@ -36,19 +35,20 @@ impl Findings {
     }
 
     /// Whether the import will fail for what was found so far.
-    pub(crate) fn refuse(&self) -> bool {
-        self.refuses && self.by_entry.iter().any(Option::is_some)
+    pub(crate) fn refuse(&self, listing: &Listing, options: &ImportOptions<'_>) -> bool {
+        let mut found = listing.entries.iter().zip(&self.by_entry).filter(|(_, what)| what.is_some());
+        found.any(|(entry, _)| options.refuses(&entry.path))
     }
 
-    /// The findings, for the caller to see.
+    /// The findings that were taken in, for the caller to see.
     ///
     /// # Errors
-    /// [`Error::Withheld`] if there are any, and they are not to be taken in.
-    pub(crate) fn finish(self, listing: &Listing) -> Result<Vec<Finding>> {
+    /// [`Error::Withheld`] with those that are not to be taken in, if there are any.
+    pub(crate) fn finish(self, listing: &Listing, options: &ImportOptions<'_>) -> Result<Vec<Finding>> {
         let found = listing.entries.iter().zip(self.by_entry);
         let found = found.filter_map(|(entry, what)| Some(Finding { path: entry.path.clone(), what: what? }));
-        let findings: Vec<_> = found.collect();
-        if self.refuses && !findings.is_empty() { Err(Error::Withheld { findings }) } else { Ok(findings) }
+        let (findings, taken): (Vec<_>, Vec<_>) = found.partition(|finding| options.refuses(&finding.path));
+        if findings.is_empty() { Ok(taken) } else { Err(Error::Withheld { findings }) }
     }
 }
 

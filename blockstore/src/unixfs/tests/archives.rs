@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::support::{Item, Items, file, items, write_items};
 use crate::{
-    ArchiveLimits, ArchiveNote, Blockstore, Error, ExportOptions, ImportOptions, Imported, MemoryBlockstore, Refusal,
-    Result, export_tar, import_directory, import_tarball, list_tarball,
+    ArchiveLimits, ArchiveNote, Blockstore, Error, ExportOptions, Finding, ImportOptions, Imported, Inspected,
+    MemoryBlockstore, Refusal, Result, export_tar, import_directory, import_tarball, list_tarball,
 };
 
 /// Headers by an independent writer, which checks nothing that is set this way.
@@ -205,6 +205,36 @@ fn version_control_is_left_out_of_a_tarball_too() {
     let imported = import(&store, &with).unwrap();
     let paths: Vec<_> = imported.entries.iter().map(|entry| entry.path.as_str()).collect();
     assert_eq!(paths, [".gitignore", "a"]);
+}
+
+/// The top folder is no part of the tree: what is taken in is said without it.
+#[test]
+fn what_is_found_is_taken_in_by_its_path_in_the_tree() {
+    let tree = items([("keys/a", file("secret")), ("keys/b", file("secret too")), ("plain", file("plain"))]);
+    let inspect = |_: &str, inspected: Inspected<'_>| match inspected {
+        Inspected::Content(content) => content.starts_with(b"secret").then_some("a secret"),
+        _ => None,
+    };
+    for top in ["", "package-1.0/", "./package-1.0/"] {
+        let archive = tar_of_items(top, &tree);
+        for (taken, refused) in [("keys/", None), ("keys/a", Some("keys/b"))] {
+            let take = |path: &str| path.starts_with(taken);
+            let options =
+                ImportOptions { inspect: Some(&inspect), take_found: Some(&take), ..ImportOptions::default() };
+            let store = MemoryBlockstore::new();
+            match (import_tarball(&store, &mut &archive[..], &options), refused) {
+                (Ok(imported), None) => {
+                    let found: Vec<_> = imported.found.iter().map(|found| found.path.as_str()).collect();
+                    assert_eq!(found, ["keys/a", "keys/b"], "{top}");
+                    export_tar(&store, imported.root, &mut Vec::new(), &ExportOptions::default()).unwrap();
+                }
+                (Err(Error::Withheld { findings }), Some(refused)) => {
+                    assert_eq!(findings, [Finding { path: refused.to_owned(), what: "a secret" }], "{top}");
+                }
+                (outcome, _) => panic!("{top}: {outcome:?}"),
+            }
+        }
+    }
 }
 
 #[test]

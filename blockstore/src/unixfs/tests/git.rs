@@ -120,12 +120,12 @@ const PARTS: [&[u8]; 62] = [
     b"[*\\?\\[\\]<>:\\\"|]*",
 ];
 
-mod rand {
+pub(super) mod rand {
     /// A generator that is the same on every machine (SplitMix64).
-    pub(super) struct Rng(pub(super) u64);
+    pub(in super::super) struct Rng(pub(in super::super) u64);
 
     impl Rng {
-        pub(super) fn below(&mut self, limit: usize) -> usize {
+        pub(in super::super) fn below(&mut self, limit: usize) -> usize {
             self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mut word = self.0;
             word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -134,23 +134,23 @@ mod rand {
         }
     }
 
-    pub(super) fn pick<'a, T>(random: &mut Rng, of: &'a [T]) -> &'a T {
+    pub(in super::super) fn pick<'a, T>(random: &mut Rng, of: &'a [T]) -> &'a T {
         &of[random.below(of.len())]
     }
 
     /// Once in so many times.
-    pub(super) fn chance(random: &mut Rng, one_in: usize) -> bool {
+    pub(in super::super) fn chance(random: &mut Rng, one_in: usize) -> bool {
         random.below(one_in) == 0
     }
 }
 
 /// A tree that was written: the paths of its entries, and of its directories with the root.
-struct Written {
-    entries: Vec<String>,
-    directories: Vec<String>,
+pub(super) struct Written {
+    pub(super) entries: Vec<String>,
+    pub(super) directories: Vec<String>,
 }
 
-fn write_tree(random: &mut Rng, root: &Path) -> Written {
+pub(super) fn write_tree(random: &mut Rng, root: &Path) -> Written {
     let mut written = Written { entries: Vec::new(), directories: vec![String::new()] };
     let mut taken = BTreeSet::new();
     for _ in 0..4 + random.below(12) {
@@ -215,7 +215,7 @@ fn pattern(random: &mut Rng, tree: &Written) -> Vec<u8> {
     pattern
 }
 
-fn ignore_file(random: &mut Rng, tree: &Written) -> Vec<u8> {
+pub(super) fn ignore_file(random: &mut Rng, tree: &Written) -> Vec<u8> {
     let mut text = Vec::new();
     if chance(random, 8) {
         text.extend(b"\xef\xbb\xbf");
@@ -239,7 +239,7 @@ fn ignore_file(random: &mut Rng, tree: &Written) -> Vec<u8> {
 }
 
 /// Writes ignore files of this name; the root has one more often than not.
-fn write_ignore_files(random: &mut Rng, root: &Path, tree: &Written, name: &str) {
+pub(super) fn write_ignore_files(random: &mut Rng, root: &Path, tree: &Written, name: &str) {
     for directory in &tree.directories {
         if chance(random, 3) != directory.is_empty() {
             fs::write(root.join(directory).join(name), ignore_file(random, tree)).unwrap();
@@ -247,7 +247,7 @@ fn write_ignore_files(random: &mut Rng, root: &Path, tree: &Written, name: &str)
     }
 }
 
-fn git(place: &Path, args: &[OsString]) -> Vec<u8> {
+pub(super) fn git(place: &Path, args: &[OsString]) -> Vec<u8> {
     let mut command = Command::new("git");
     // Nothing of whoever runs the tests counts.
     command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null").env("HOME", place);
@@ -295,7 +295,7 @@ fn compare(case: usize, root: &Path, tree: &Written, by_git: &BTreeSet<String>) 
     );
 }
 
-fn number(variable: &str, or: usize) -> usize {
+pub(super) fn number(variable: &str, or: usize) -> usize {
     env::var(variable).map_or(or, |text| text.parse().expect("a number"))
 }
 

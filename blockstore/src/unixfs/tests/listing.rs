@@ -38,6 +38,7 @@ fn hidden_files_are_in_and_version_control_is_not() {
         (".hidden", file("")),
         (".config/x", file("")),
         (".git/config", file("")),
+        ("other/.GIT/config", file("")),
         ("sub/.git", file("gitdir: elsewhere")),
         ("sub/.hg/x", file("")),
         (".svn/x", file("")),
@@ -47,16 +48,17 @@ fn hidden_files_are_in_and_version_control_is_not() {
     ]);
     write_items(place.path(), &tree);
     let listing = list_directory(place.path()).unwrap();
-    let expected = [".config", ".config/x", ".gitattributes", ".github", ".github/ci.yml", ".hidden", "sub"];
+    let expected = [".config", ".config/x", ".gitattributes", ".github", ".github/ci.yml", ".hidden", "other", "sub"];
     assert_eq!(paths(&listing), expected);
 }
 
 #[test]
-fn ignore_files_of_the_tree_count_and_nothing_outside_does() {
+fn outside_of_a_work_tree_ignore_files_of_the_tree_count_and_no_others() {
     let place = tempfile::tempdir().unwrap();
     let tree = items([
         (".gitignore", file("*.txt\n")),
         (".ggenignore", file("*.txt\n")),
+        // No repository has so little in it.
         ("package/.git/info/exclude", file("kept-4\n")),
         ("package/.gitignore", file("*.log\n/target/\n")),
         ("package/.ggenignore", file("!important.log\n*.secret\n")),
@@ -128,7 +130,7 @@ fn a_selection_lets_names_in_and_leaves_directories_out() {
     ]);
     write_items(place.path(), &tree);
     let leaves_out = |look_up: &LookUp<'_>| look_up("mark").map(|_| "a marked directory");
-    let selection = Selection { always: &["main.toml"], leaves_out: Some(&leaves_out) };
+    let selection = Selection { always: &["main.toml"], leaves_out: Some(&leaves_out), ..Selection::default() };
     let (listing, _) = list(&RealFileSystem, place.path(), &selection).unwrap();
     assert_eq!(paths(&listing), [".gitignore", "main.toml", "sub"]);
     let left_out = [Finding { path: "sub/deep".to_owned(), what: "a marked directory" }];
@@ -183,7 +185,18 @@ fn what_is_found_is_refused_and_not_stored() {
         assert_eq!(findings, expected);
         assert_eq!(store.size(secret.cid()).unwrap(), None);
     }
-    let taking = ImportOptions { take_found: true, ..options };
+    // What is taken in is said by path, and the rest is still refused.
+    let some = ImportOptions { take_found: Some(&|path| path == "a/by-content"), ..options };
+    for round in 0..2 {
+        let store = MemoryBlockstore::new();
+        let outcome = match round {
+            0 => import_directory(&store, &place.path().join("in"), &some),
+            _ => import_tarball(&store, &mut &archive[..], &some),
+        };
+        let Err(Error::Withheld { findings }) = outcome else { panic!("it is taken in") };
+        assert_eq!(findings, expected[1..]);
+    }
+    let taking = ImportOptions { take_found: Some(&|_| true), ..options };
     for _ in 0..2 {
         let store = MemoryBlockstore::new();
         let imported = import_directory(&store, &place.path().join("in"), &taking).unwrap();

@@ -69,6 +69,7 @@ impl Place {
             key: None,
             trust_clock: false,
             allow_secrets: false,
+            user_ignore_file: None,
             skip_verify: false,
             dry_run: false,
             min_replicas: 0,

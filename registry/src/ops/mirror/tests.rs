@@ -47,6 +47,7 @@ impl Home {
             key: None,
             trust_clock: false,
             allow_secrets: false,
+            user_ignore_file: None,
             skip_verify: false,
             dry_run: false,
             min_replicas: 0,

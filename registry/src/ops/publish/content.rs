@@ -3,15 +3,16 @@
 
 use std::{path::Path, sync::Arc};
 
-use ggen_blockstore::{Cid, EntryKind, TreeLimits, list_tree};
+use ggen_blockstore::{Cid, EntryKind, Finding, TreeLimits, list_tree};
 
 use super::{
     Signing,
     draft::{Content, Draft},
+    gpack_file::read_from_store,
     input::Tarball,
-    prepare::withheld,
+    intake::Intake,
     replicas::Replicas,
-    secrets::{find_secrets, is_never_allowed},
+    secrets::{Source, find_secrets, is_never_allowed, withheld},
     warnings,
 };
 use crate::{
@@ -27,7 +28,8 @@ impl Operations {
     pub(crate) async fn import(self: &Arc<Self>, path: &Path, reporter: Arc<dyn Reporter>) -> Result<Cid, Failure> {
         let (operations, path) = (Arc::clone(self), path.to_owned());
         let mut tarball = Tarball::at_path();
-        let mut import = move || operations.import_remembering(&path, &mut tarball, false, &*reporter, &|| false);
+        let mut import =
+            move || operations.import_remembering(&path, &mut tarball, Intake::default(), &*reporter, &|| false);
         failure::blocking(move || Ok(import()?.root)).await
     }
 
@@ -54,10 +56,18 @@ impl Operations {
                 return Err(usage(format!("there is no file `{missing}` in {content}")));
             }
             let found = find_secrets(&*operations.store, &tree)?;
-            if found.iter().any(|found| !request.allow_secrets || is_never_allowed(found)) {
-                return Err(withheld(Path::new(&content.to_string()), &found));
+            let shown = content.to_string();
+            // A tree need not have one.
+            let gpack = read_from_store(&*operations.store, content, Path::new(&shown));
+            let allowed = gpack.map(|gpack| gpack.allow_secrets).unwrap_or_default();
+            let is_allowed = |found: &Finding| {
+                !is_never_allowed(found) && (request.allow_secrets || allowed.match_file(&found.path))
+            };
+            let refused: Vec<_> = found.iter().filter(|found| !is_allowed(found)).cloned().collect();
+            if !refused.is_empty() {
+                return Err(withheld(Path::new(&shown), &refused, Source::Tree));
             }
-            let warnings = found.iter().map(warnings::of_secret).collect();
+            let warnings = found.iter().map(|found| warnings::of_secret(found, &allowed)).collect();
             let manifest = operations.write_manifest(content)?;
             let content = Content {
                 root: content,

@@ -7,8 +7,10 @@ use semver::Version;
 
 use super::{
     check_makes_key,
+    gpack_file::{find_in_store, read_from_disk},
     input::Tarball,
-    prepare::{Prepared, find_in_store, import, read_from_disk},
+    intake::{Intake, import},
+    prepare::Prepared,
     publication_failed,
     sieve::Sieve,
     warnings,
@@ -37,15 +39,15 @@ impl Operations {
         if chain.is_none() {
             check_makes_key(key)?;
         }
-        let path = &request.path;
+        let (path, intake) = (&request.path, Intake::of(request));
         let begins_at = tarball.hold(path)?;
         let named = match tarball.is_directory(path)? {
-            true => vec![read_from_disk(path)?],
-            false => find_in_tarball(path, tarball, request.allow_secrets, reporter)?,
+            true => vec![read_from_disk(path)?.0],
+            false => find_in_tarball(path, tarball, &intake, reporter)?,
         };
         let kept = Sieve::keeping(named).counting_beside(Arc::clone(&self.store));
         tarball.rewind(begins_at, path)?;
-        let imported = import(&kept, path, tarball, None, request.allow_secrets, reporter, &|| false)?;
+        let imported = import(&kept, path, tarball, &intake, reporter, &|| false)?;
         let limit = self.config.limits.package_bytes;
         let Prepared { imported, gpack, mut warnings } = Prepared::read(&kept, imported, request, limit)?;
         let version = version.unwrap_or(gpack.version);
@@ -112,11 +114,11 @@ impl Operations {
 fn find_in_tarball(
     path: &Path,
     tarball: &mut Tarball,
-    allow_secrets: bool,
+    intake: &Intake<'_>,
     reporter: &dyn Reporter,
 ) -> Result<Vec<Cid>, Failure> {
     let nodes = Sieve::default();
-    let imported = import(&nodes, path, tarball, None, allow_secrets, reporter, &|| false)?;
+    let imported = import(&nodes, path, tarball, intake, reporter, &|| false)?;
     // That there is none is said when it is read.
     let Some(file) = find_in_store(&nodes, imported.root, path)? else { return Ok(Vec::new()) };
     // A file of several blocks is larger than a gpack.toml may be; its first one is enough to say so.

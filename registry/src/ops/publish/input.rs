@@ -107,16 +107,25 @@ impl Tarball {
         opened.map_err(Error::io("open", path))
     }
 
+    /// Where it begins, if it can be read twice.
+    pub(super) fn begins_at(&mut self, path: &Path) -> Result<Option<u64>, Failure> {
+        let Some(input) = &mut self.opened else { return Ok(Some(0)) };
+        let failed = |cause| failure::store(Error::io("read", path)(cause));
+        match input.file.metadata() {
+            Ok(metadata) if metadata.is_file() => input.file.stream_position().map(Some).map_err(failed),
+            Ok(_) => Ok(None),
+            Err(cause) => Err(failed(cause)),
+        }
+    }
+
     /// Makes sure that it can be read twice, and returns where it begins: what is no regular file is copied to one, which
     /// has no name and is gone with this.
     pub(super) fn hold(&mut self, path: &Path) -> Result<u64, Failure> {
-        let Some(input) = &mut self.opened else { return Ok(0) };
-        let held = match input.file.metadata() {
-            Ok(metadata) if metadata.is_file() => input.file.stream_position(),
-            Ok(_) => input.spool().map(|()| 0),
-            Err(cause) => Err(cause),
-        };
-        held.map_err(|cause| failure::store(Error::io("read", path)(cause)))
+        if let Some(begins_at) = self.begins_at(path)? {
+            return Ok(begins_at);
+        }
+        let spooled = self.opened.as_mut().map_or(Ok(()), Input::spool);
+        spooled.map(|()| 0).map_err(|cause| failure::store(Error::io("read", path)(cause)))
     }
 
     /// Goes back to where it began.

@@ -1,15 +1,14 @@
 //! Files that gpack.toml names (`readme`, `license-file`): a package has to hold them.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
-use ggen_blockstore::{EntryKind, Listed};
+use ggen_blockstore::Listed;
 
+use super::links::{Kinds, Led, follow, kinds};
 use crate::{ErrorKind, Failure, package::NamedFile};
 
 /// Name of the file that says what a package is.
 pub(super) const GPACK: &str = "gpack.toml";
-/// Symlinks that are followed from a name to its file.
-pub(super) const MAX_LINKS: usize = 8;
 
 /// Why a path that gpack.toml gives leads to no file of the package.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,7 +34,7 @@ pub(super) fn absent<'a>(package: &Path, entries: &[Listed], files: &'a [NamedFi
     if files.is_empty() {
         return Vec::new();
     }
-    let kinds: BTreeMap<&str, &EntryKind> = entries.iter().map(|entry| (entry.path.as_str(), &entry.kind)).collect();
+    let kinds = kinds(entries);
     let faults = files.iter().map(|file| (file, fault(&kinds, &file.path)));
     faults
         .filter_map(|(file, fault)| {
@@ -48,38 +47,18 @@ pub(super) fn absent<'a>(package: &Path, entries: &[Listed], files: &'a [NamedFi
         .collect()
 }
 
-/// Follows a path through the tree, symlinks too.
-fn fault(kinds: &BTreeMap<&str, &EntryKind>, path: &str) -> Option<Fault> {
-    if path.starts_with('/') {
-        return Some(Fault::Outside);
+/// What is wrong with where a path leads.
+fn fault(kinds: &Kinds<'_>, path: &str) -> Option<Fault> {
+    match follow(kinds, path) {
+        Led::File => None,
+        Led::Directory => Some(Fault::Directory),
+        Led::Nowhere => Some(Fault::Missing),
+        Led::Outside => Some(Fault::Outside),
     }
-    let mut rest: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
-    let mut at: Vec<String> = Vec::new();
-    let (mut links, mut is_file) = (0, false);
-    while let Some(name) = rest.pop() {
-        match name.as_str() {
-            "" | "." => continue,
-            _ if is_file => return Some(Fault::Missing),
-            ".." if at.pop().is_none() => return Some(Fault::Outside),
-            ".." => continue,
-            _ => at.push(name),
-        }
-        match kinds.get(at.join("/").as_str()) {
-            Some(EntryKind::File { .. }) => is_file = true,
-            Some(EntryKind::Directory) => {}
-            Some(EntryKind::Symlink { target }) if links < MAX_LINKS => {
-                links += 1;
-                at.pop();
-                rest.extend(target.split('/').rev().map(str::to_owned));
-            }
-            Some(EntryKind::Symlink { .. }) | None => return Some(Fault::Missing),
-        }
-    }
-    (!is_file).then_some(Fault::Directory)
 }
 
 /// Whether a file that is not in the tree is in the directory that the tree was made of.
-fn ignored(package: &Path, kinds: &BTreeMap<&str, &EntryKind>, path: &str) -> Option<Fault> {
+fn ignored(package: &Path, kinds: &Kinds<'_>, path: &str) -> Option<Fault> {
     let names: Vec<&str> = path.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
     if names.contains(&"..") || !package.join(path).is_file() {
         return None;
@@ -122,6 +101,8 @@ pub(super) fn refuse(package: &Path, absent: &[Absent<'_>]) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use ggen_blockstore::EntryKind;
+
     use super::*;
 
     fn tree() -> Vec<Listed> {
@@ -142,7 +123,7 @@ mod tests {
 
     fn fault_of(path: &str) -> Option<Fault> {
         let entries = tree();
-        fault(&entries.iter().map(|entry| (entry.path.as_str(), &entry.kind)).collect(), path)
+        fault(&kinds(&entries), path)
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! Secrets in a tree that is in the store already, however it came there.
+//! Secrets in a package: those of a tree that is in the store already, however it came there, and the refusal of each.
 
-use std::{collections::BTreeMap, io::Read};
+use std::{collections::BTreeMap, io::Read, path::Path};
 
 use ggen_blockstore::{
     Blockstore, Entry, EntryKind, FileReader, Finding, INSPECTED_BYTES, Inspected, Tree, inspect_parts,
 };
 
 use crate::{
-    Failure,
+    ErrorKind, Failure,
     home::{IS_HOME, is_home},
     ops::failure,
     package::secret_in,
@@ -16,6 +16,45 @@ use crate::{
 /// Whether a finding is one that nobody may allow.
 pub(super) fn is_never_allowed(finding: &Finding) -> bool {
     finding.what == IS_HOME
+}
+
+/// What a package is published from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Directory,
+    Tarball,
+    /// A tarball that can be read once. Its `gpack.toml` allows secrets, which is known only at its end.
+    Pipe,
+    /// A tree that was published before, or imported.
+    Tree,
+}
+
+/// The refusal of a package because of what is in it, file by file.
+pub(super) fn withheld(path: &Path, findings: &[Finding], source: Source) -> Failure {
+    let has_home = findings.iter().any(is_never_allowed);
+    let what = match findings.len() {
+        _ if has_home => "it holds the home of a node".to_owned(),
+        1 => "a file holds a secret".to_owned(),
+        count => format!("{count} files hold secrets"),
+    };
+    let failure = Failure::new(ErrorKind::Verification, format!("cannot publish `{}`: {what}", path.display()));
+    let causes = findings.iter().map(|Finding { path, what }| format!("`{path}`: {what}")).collect();
+    let hint = match source {
+        _ if has_home => "make it again without the home: what is published cannot be taken back",
+        Source::Directory => {
+            "name them in .ggenignore to keep them out, or in `allow-secrets` of gpack.toml to publish them; \
+             `--allow-secrets` publishes every secret, and that cannot be taken back"
+        }
+        Source::Tarball => {
+            "make the tarball again without them, or name them in `allow-secrets` of its gpack.toml to publish them; \
+             `--allow-secrets` publishes every secret, and that cannot be taken back"
+        }
+        Source::Pipe => {
+            "publish the tarball from a file: only then can `allow-secrets` of its gpack.toml be read before the rest"
+        }
+        Source::Tree => "make a tree without them, or name them in `allow-secrets` of its gpack.toml to publish them",
+    };
+    Failure { causes, ..failure }.hinted(hint)
 }
 
 /// Finds homes of nodes, and files that hold secrets.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use ggen_blockstore::{EntryKind, Finding, Imported, Listed};
+use ggen_blockstore::{EntryKind, Finding, Imported, Listed, PathPatterns};
 
+use super::links;
 use crate::{
     identity::PublisherId,
     package::{Gpack, UnknownKey},
@@ -47,12 +48,16 @@ pub(super) fn of(imported: &Imported, gpack: &Gpack, version: Option<&str>) -> V
     let left_out = imported.left_out.iter();
     warnings.extend(left_out.map(|Finding { path, what }| format!("`{path}` is left out: it is {what}")));
     warnings.extend(imported.notes.iter().map(ToString::to_string));
-    warnings.extend(imported.found.iter().map(of_secret));
+    warnings.extend(imported.found.iter().map(|found| of_secret(found, &gpack.allow_secrets)));
     warnings.extend(imported.linked_ignore_files.iter().map(|path| {
         format!(
             "`{path}` is a symlink, and not read for that: what it names is published, unless another file names it"
         )
     }));
+    warnings.extend(imported.ignored_by.iter().map(|kind| {
+        format!("a `{kind}` above the package keeps all of it out: those above it are not applied, only its own are")
+    }));
+    warnings.extend(links::dangling(&imported.entries));
     warnings.extend(gpack.unknown_keys.iter().map(of_key));
     let of_file = gpack.version.to_string();
     if let Some(version) = version.filter(|version| *version != of_file) {
@@ -87,9 +92,10 @@ pub(super) fn of_name(package: &str, own: Option<&PublisherId>, known: &[Publish
     warnings
 }
 
-/// Warns of a secret that is published because that was allowed.
-pub(super) fn of_secret(found: &Finding) -> String {
-    format!("`{}` is published for everybody to read: {}", found.path, found.what)
+/// Warns of a secret that is published because that was allowed: by gpack.toml, where that names the file.
+pub(super) fn of_secret(found: &Finding, allowed: &PathPatterns) -> String {
+    let by = if allowed.match_file(&found.path) { ", as `allow-secrets` in gpack.toml says" } else { "" };
+    format!("`{}` is published for everybody to read{by}: {}", found.path, found.what)
 }
 
 fn of_key(unknown: &UnknownKey) -> String {

@@ -24,6 +24,7 @@ fn the_package_form_reads_whole() {
         repository = "https://example.org/repo"
         homepage = "https://example.org"
         license-file = "LICENSE"
+        allow-secrets = ["tests/key.pem", "/fixtures/"]
         readme = "docs/README.md"
         keywords = ["web", "app"]
         edition = "2021"
@@ -58,7 +59,10 @@ fn the_package_form_reads_whole() {
     assert_eq!(metadata.category.as_deref(), Some("templates"));
     assert_eq!(metadata.tags, ["axum", "rust"]);
     let files: Vec<_> = gpack.files.iter().map(|file| (file.key, file.line, file.path.as_str())).collect();
-    assert_eq!(files, [("readme", 12, "docs/README.md"), ("license-file", 11, "LICENSE")]);
+    assert_eq!(files, [("readme", 13, "docs/README.md"), ("license-file", 11, "LICENSE")]);
+    for (path, is_allowed) in [("tests/key.pem", true), ("fixtures/a/b", true), ("key.pem", false), (".env", false)] {
+        assert_eq!(gpack.allow_secrets.match_file(path), is_allowed, "{path}");
+    }
     let names: Vec<&str> = gpack.dependencies.iter().map(|dependency| dependency.package.as_str()).collect();
     assert_eq!(names, ["acme/http", "acme/json"]);
     assert_eq!(gpack.dependencies[1].publisher.unwrap().to_string(), PUBLISHER);
@@ -124,6 +128,10 @@ fn wrong_values_are_named_with_file_line_and_field() {
         ("license = 5", "pkg/gpack.toml:5: `license` is not a string"),
         ("readme = true", "pkg/gpack.toml:5: `readme` is not a string"),
         ("license-file = \"\"", "pkg/gpack.toml:5: `license-file` is empty"),
+        ("allow-secrets = true", "pkg/gpack.toml:5: `allow-secrets` is not a list"),
+        ("allow-secrets = [\"a\", \"!b\"]", "pkg/gpack.toml:5: `allow-secrets` has `!b`, which begins with `!`"),
+        ("allow-secrets = [\"\"]", "pkg/gpack.toml:5: `allow-secrets` has ``, which matches nothing"),
+        ("allow-secrets = [\"**/*\"]", "pkg/gpack.toml:5: `allow-secrets` has `**/*`, which names no file"),
         ("authors = [\"a\", 5]", "pkg/gpack.toml:5: `authors` holds something"),
         ("keywords = { a = 1 }", "pkg/gpack.toml:5: `keywords` is not a list"),
         ("namespace = \"Acme\"", "pkg/gpack.toml:5: `namespace` is not usable"),
@@ -185,7 +193,7 @@ fn every_key_stands_in_the_reference_and_its_examples_read_without_a_warning() {
     let wide: Vec<_> = page.lines().filter(|line| line.chars().count() > 130).collect();
     assert_eq!(wide, [""; 0]);
     let examples: Vec<_> = page.split("```toml\n").skip(1).map(|part| part.split("```").next().unwrap()).collect();
-    assert_eq!(examples.len(), 3);
+    assert_eq!(examples.len(), 4);
     for example in examples {
         assert_eq!(parse(example).unknown_keys, [], "{example}");
     }

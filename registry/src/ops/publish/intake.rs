@@ -1,0 +1,191 @@
+//! What of a directory or a tarball is taken in, and what is refused.
+
+use std::{path::Path, sync::Mutex, sync::PoisonError};
+
+use ggen_blockstore::{
+    Blockstore, Error, ImportOptions, ImportProgress, Imported, Inspected, PathPatterns, Refusal, Selection,
+    import_directory,
+    import_tarball,
+};
+
+use super::{
+    gpack_file,
+    input::{PACKAGE_FORMS, Tarball},
+    named_files::GPACK,
+    secrets::{Source, is_never_allowed, withheld},
+};
+use crate::{
+    ErrorKind, Failure, Progress, PublishRequest, Reporter,
+    home::{home_with, is_home},
+    ops::failure,
+    package::secret_in,
+};
+
+/// What the publisher says of an import.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Intake<'a> {
+    /// Files that hold secrets are taken in, all of them.
+    pub(super) all_secrets: bool,
+    /// See [`PublishRequest::user_ignore_file`].
+    pub(super) user_ignore_file: Option<&'a Path>,
+    /// Where the files of a directory are remembered.
+    pub(super) known: Option<&'a Path>,
+}
+
+impl<'a> Intake<'a> {
+    pub(super) fn of(request: &'a PublishRequest) -> Self {
+        let user_ignore_file = request.user_ignore_file.as_deref();
+        Self { all_secrets: request.allow_secrets, user_ignore_file, known: None }
+    }
+}
+
+/// Imports a directory or a tarball. No home of a node is taken in, and files that hold secrets only where that is allowed:
+/// by the caller, or by the `gpack.toml` in it. Whether that one is in the tree that was imported is left to check.
+pub(super) fn import(
+    store: &dyn Blockstore,
+    path: &Path,
+    tarball: &mut Tarball,
+    intake: &Intake<'_>,
+    reporter: &dyn Reporter,
+    cancelled: &(dyn Fn() -> bool + Sync),
+) -> Result<Imported, Failure> {
+    let progress = |at: ImportProgress| {
+        let (files, bytes, total_bytes) = (at.files, at.bytes, at.total_bytes);
+        reporter.report(Progress::Importing { files, bytes, total_bytes });
+    };
+    let is_directory = tarball.is_directory(path)?;
+    if !is_directory && path.file_name().is_some_and(|name| name == GPACK) {
+        let directory = path.parent().unwrap_or(path).display();
+        let failure = Failure::new(ErrorKind::Failed, format!("`{}` is a file of a package", path.display()));
+        return Err(failure.hinted(format!("name the directory: `ggen marketplace p2p publish {directory}`")));
+    }
+    let options = ImportOptions {
+        progress: Some(&progress),
+        cancelled: Some(cancelled),
+        known: intake.known,
+        selection: Selection {
+            always: &[GPACK],
+            leaves_out: Some(&is_home),
+            user_ignore_file: intake.user_ignore_file,
+        },
+        inspect: Some(&secret_in),
+        ..ImportOptions::default()
+    };
+    if !is_directory {
+        return from_tarball(store, path, tarball, intake.all_secrets, &options);
+    }
+    refuse_home(path)?;
+    let allowed = gpack_file::read_from_disk(path).map(|(_, gpack)| gpack.allow_secrets).unwrap_or_default();
+    let take = |path: &str| intake.all_secrets || allowed.match_file(path);
+    let imported = import_directory(store, path, &ImportOptions { take_found: Some(&take), ..options });
+    imported.map_err(|error| not_imported(path, error, Source::Directory))
+}
+
+/// Imports a tarball. Where its `gpack.toml` stands in it, and so what that allows, is known once it is read: if a secret was
+/// found before, it is read again, unless it is a pipe.
+fn from_tarball(
+    store: &dyn Blockstore,
+    path: &Path,
+    tarball: &mut Tarball,
+    all_secrets: bool,
+    options: &ImportOptions<'_>,
+) -> Result<Imported, Failure> {
+    let begins_at = tarball.begins_at(path)?;
+    let passing = Passing::default();
+    let inspect = |path: &str, inspected: Inspected<'_>| {
+        passing.look_at(path, inspected);
+        secret_in(path, inspected)
+    };
+    let all = |_: &str| all_secrets;
+    let options = ImportOptions { inspect: Some(&inspect), take_found: Some(&all), ..*options };
+    let first = tarball.reader(path).and_then(|mut reader| import_tarball(store, &mut reader, &options));
+    let allowed = match &first {
+        Err(Error::Withheld { findings }) if !findings.iter().any(is_never_allowed) => passing.allowed(),
+        _ => PathPatterns::default(),
+    };
+    if allowed.is_empty() {
+        return first.map_err(|error| not_imported(path, error, Source::Tarball));
+    }
+    let Some(begins_at) = begins_at else {
+        return first.map_err(|error| not_imported(path, error, Source::Pipe));
+    };
+    tarball.rewind(begins_at, path)?;
+    let take = |path: &str| allowed.match_file(path);
+    let options = ImportOptions { take_found: Some(&take), ..options };
+    let again = tarball.reader(path).and_then(|mut reader| import_tarball(store, &mut reader, &options));
+    again.map_err(|error| not_imported(path, error, Source::Tarball))
+}
+
+/// The `gpack.toml` of a tarball, kept as it comes by: in its root or in a top folder.
+#[derive(Default)]
+struct Passing {
+    files: Mutex<Vec<(String, Vec<u8>)>>,
+}
+
+impl Passing {
+    fn look_at(&self, path: &str, inspected: Inspected<'_>) {
+        let Inspected::Content(content) = inspected else { return };
+        if path.rsplit_once('/').is_some_and(|(top, _)| top.contains('/')) || path.rsplit('/').next() != Some(GPACK) {
+            return;
+        }
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.push((path.to_owned(), content.to_vec()));
+    }
+
+    /// What it allows; nothing if there is none, or more than one may be it.
+    fn allowed(&self) -> PathPatterns {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = files.iter().find(|(path, _)| path == GPACK).or(match &files[..] {
+            [only] => Some(only),
+            _ => None,
+        });
+        let gpack = file.and_then(|(path, content)| gpack_file::parse(Path::new(path), content).ok());
+        gpack.map(|gpack| gpack.allow_secrets).unwrap_or_default()
+    }
+}
+
+fn not_imported(path: &Path, error: Error, source: Source) -> Failure {
+    match error {
+        Error::Withheld { findings } => withheld(path, &findings, source),
+        error => {
+            let hint = import_hint(&error, source);
+            let failure = failure::store(error).while_doing(format!("cannot import `{}`", path.display()));
+            match hint {
+                Some(hint) => failure.hinted(hint),
+                None => failure,
+            }
+        }
+    }
+}
+
+/// What to do about an entry or an archive that is refused.
+fn import_hint(error: &Error, source: Source) -> Option<String> {
+    match error {
+        Error::Archive { .. } => Some(PACKAGE_FORMS.to_owned()),
+        // To a tarball no ignore files are applied.
+        Error::Refused { .. } if source != Source::Directory => None,
+        Error::Refused { refusal: Refusal::Changed, .. } => {
+            Some("run the same command again once no other program writes to it".to_owned())
+        }
+        Error::Refused { refusal: Refusal::NotUtf8, .. } => {
+            Some("rename it; or keep it out with a pattern in .ggenignore, in which `?` stands for the byte".to_owned())
+        }
+        Error::Refused { entry, refusal: Refusal::CaseCollision { other } } => {
+            Some(format!("rename `{entry}` or `{other}`, or name one of them in .ggenignore to keep it out"))
+        }
+        Error::Refused { entry, .. } => Some(format!("name `{entry}` in .ggenignore to keep it out")),
+        _ => None,
+    }
+}
+
+/// Refuses to publish the home of a node, or what belongs to one.
+fn refuse_home(path: &Path) -> Result<(), Failure> {
+    let Some(home) = home_with(path) else { return Ok(()) };
+    let message = format!(
+        "cannot publish `{}`: `{}` is the home of a node, with its private keys",
+        path.display(),
+        home.display()
+    );
+    Err(Failure::new(ErrorKind::Verification, message)
+        .hinted("move the package to a directory of its own, or name another home with `--home DIR`"))
+}
