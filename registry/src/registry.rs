@@ -25,8 +25,8 @@ use crate::{
     keys::KeyStore,
     node,
     ops::{
-        ClaimPolicy, Destinations, Heard, Imports, KeptPins, KnownPeers, Losses, Manifests, Mirror, Newsroom, Operations,
-        clock, failed, own_thread, published_already, signed_already, treatments,
+        ClaimPolicy, Destinations, Heard, Imports, KeptPins, KnownPeers, Losses, Manifests, Mirror, Newsroom,
+        Operations, clock, failed, own_thread, published_already, signed_already, treatments,
     },
     place::{Opened, Place},
 };

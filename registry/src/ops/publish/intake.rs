@@ -4,8 +4,7 @@ use std::{path::Path, sync::Mutex, sync::PoisonError};
 
 use ggen_blockstore::{
     Blockstore, Error, ImportOptions, ImportProgress, Imported, Inspected, PathPatterns, Refusal, Selection,
-    import_directory,
-    import_tarball,
+    import_directory, import_tarball,
 };
 
 use super::{
