@@ -16,8 +16,6 @@ use serde_json::Value;
 
 pub(crate) use edit::set;
 
-use crate::error;
-
 /// The configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConfigFile {

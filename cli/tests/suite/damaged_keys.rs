@@ -200,7 +200,9 @@ fn key_files_of_another_publisher_are_named_and_sign_nothing() {
         drop(home.start(&[]));
     }
     let files = ["default.key", "default.identity"];
-    files.iter().for_each(|file| drop(fs::copy(other.path().join("keys").join(file), keys.join(file)).unwrap()));
+    for file in files {
+        fs::copy(other.path().join("keys").join(file), keys.join(file)).unwrap();
+    }
     let listed = home.p2p(&["key", "list"]).expect_code(0);
     assert!(listed.stdout.contains("default.head` is of the publisher"), "{listed:?}");
     let refused = home.p2p(&publish).expect_code(1);
