@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ggen_blockstore::{EntryKind, LookUp, SegmentBlockstore};
+use ggen_blockstore::{DAMAGE, EntryKind, LookUp, SegmentBlockstore};
 use rustix::{
     fs::{FlockOperation, OFlags, flock},
     io::Errno,
@@ -328,12 +328,12 @@ fn close_keys(directory: &Path) -> Result<(), HomeError> {
     match closed {
         Err(cause) => {
             let what = "other users can read private keys, and their modes cannot be changed";
-            tracing::warn!(target: "ggen_marketplace::backend::p2p", %keys, %names, %cause, "{what}");
+            tracing::warn!(target: DAMAGE, %keys, %names, %cause, "{what}");
         }
         Ok(()) if !readable.is_empty() => {
             let what =
                 "other users could read these files; their modes are 600 now. If others have read a key, rotate it";
-            tracing::warn!(target: "ggen_marketplace::backend::p2p", %keys, %names, "{what}");
+            tracing::warn!(target: DAMAGE, %keys, %names, "{what}");
         }
         Ok(()) => {}
     }

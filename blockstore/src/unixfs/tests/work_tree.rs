@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Work trees tried unless the environment says otherwise; every directory in one is a package.
-const CASES: usize = 150;
+const CASES: usize = 60;
 
 fn listed(package: &Path, user_file: Option<&Path>) -> Listing {
     let selection = Selection { user_ignore_file: user_file, ..Selection::default() };
