@@ -148,14 +148,15 @@ impl Registry {
             sources: Arc::default(),
         });
         mend_steps(&operations).await?;
-        if lost_records {
-            operations.losses.note_lost_records();
-        }
         if let Err(failure) = operations.restore_own_records(lost_records).await {
             tracing::warn!(target: ggen_blockstore::DAMAGE, %failure, "records and pins that may be lost could not be compared");
         }
-        if let Err(failure) = operations.compare_kept_pins(lost_records).await {
+        let pins_are_known = operations.compare_kept_pins(lost_records).await.unwrap_or_else(|failure| {
             tracing::warn!(target: ggen_blockstore::DAMAGE, %failure, "your pins could not be compared with those that are kept");
+            false
+        });
+        if lost_records && !pins_are_known {
+            operations.losses.note_lost_records();
         }
         let mut tasks = JoinSet::new();
         if let Some(node) = news {

@@ -158,10 +158,20 @@ fn destroy_pins(home: &Home) {
     files(home, "ckpt").into_iter().for_each(|path| fs::remove_file(path).unwrap());
 }
 
+/// They are set again before anything is collected.
+#[test]
+fn pins_of_which_there_is_a_copy_are_in_no_doubt() {
+    let (_alice, bob, release) = pinned();
+    destroy_pins(&bob);
+    bob.p2p(&["gc"]).expect_code(0);
+    bob.p2p(&["fetch", &release, "--offline", "-o", "kept"]).expect_code(0);
+}
+
 #[test]
 fn nothing_is_collected_after_pins_were_lost_until_a_repair_has_said_so() {
     let (_alice, bob, release) = pinned();
     destroy_pins(&bob);
+    fs::remove_file(bob.path().join("pins.copy")).unwrap();
     // The second time, the store has a sound index again.
     for _ in 0..2 {
         for gc in [&["gc"][..], &["gc", "--dry-run"]] {
@@ -190,6 +200,7 @@ fn nothing_is_collected_after_a_file_of_the_store_was_removed_until_a_repair_has
     let (_alice, bob, _) = pinned();
     let segment = files(&bob, "seg");
     segment.iter().for_each(|path| fs::remove_file(path).unwrap());
+    fs::remove_file(bob.path().join("pins.copy")).unwrap();
     for _ in 0..2 {
         let refused = bob.p2p(&["gc"]).expect_code(3);
         assert!(refused.stderr.contains("verify --repair"), "{refused:?}");

@@ -71,9 +71,9 @@ fn recovery_key_is_shown_on_the_terminal_of_the_first_publish() {
     let home = Home::on_loopback();
     let root = package(&home.work().join("x"), "x", "1.0.0");
     let publish = ["publish", root.to_str().unwrap(), "--namespace", "acme"];
-    // The identity is made, and then something is wrong with the release.
+    // Nothing is made for a release that cannot be.
     home.p2p(&["publish", root.to_str().unwrap(), "--namespace", "No Name"]).expect_code(2);
-    assert!(file(&home).exists());
+    assert!(!file(&home).exists());
     let seen = shown(&home, &publish);
     let pem = fs::read_to_string(home.work().join("stdout")).unwrap();
     assert!(!pem.contains(BEGIN), "stdout is no terminal: {pem}");

@@ -103,8 +103,9 @@ fn users(store: &dyn Blockstore) -> BTreeSet<Pin> {
 }
 
 impl Operations {
-    /// Sets the user's pins again that were lost with records of the store, or says that some may be lost.
-    pub(crate) async fn compare_kept_pins(&self, lost_records: bool) -> Result<(), Failure> {
+    /// Sets the user's pins again that were lost with records of the store, or says that some may be lost. Returns whether
+    /// it is known which pins there were.
+    pub(crate) async fn compare_kept_pins(&self, lost_records: bool) -> Result<bool, Failure> {
         let (store, kept) = (self.store.clone(), self.kept_pins.clone());
         let compared = failure::blocking(move || kept.compare(&*store, lost_records).map_err(failure::store)).await?;
         let Some(lost) = compared else {
@@ -114,11 +115,11 @@ impl Operations {
                  `ggen marketplace p2p pin ls` with what you had pinned, and pin again what is missing with `ggen marketplace \
                  p2p pin add TARGET`"
             );
-            return Ok(());
+            return Ok(false);
         };
         for pin in lost {
             tracing::warn!(target: DAMAGE, label = pin.label, cid = %pin.cid, "a lost pin is set again");
         }
-        Ok(())
+        Ok(true)
     }
 }
