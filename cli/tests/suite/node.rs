@@ -103,9 +103,10 @@ fn home_deeper_than_a_socket_address_serves_as_well() {
 
 #[test]
 fn interrupted_command_exits_130() {
-    let home = Home::new();
-    let _node = home.start(&[]);
-    // A CID that nobody has: the command waits until it is told not to.
+    let (home, other) = (Home::new(), Home::new());
+    let (_node, peer) = (home.start(&[]), other.start(&[]));
+    home.p2p(&["bootstrap", peer.address()]).expect_code(0);
+    // The one peer does not have this CID, so that the command waits until it is interrupted.
     let cid = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy";
     let args = ["--format", "json", "--verbose", "marketplace", "p2p", "fetch", cid, "--timeout", "600"];
     let mut command = home.command(&args);

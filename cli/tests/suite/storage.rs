@@ -298,7 +298,7 @@ fn a_publish_without_enough_replicas_exits_5_and_is_published_all_the_same() {
     let few = ["--format", "json", "publish", path, "--namespace", "acme", "--min-replicas", "2", "--timeout", "1"];
     let refused = alice.p2p(&few).expect_code(5).json();
     let error = refused["error"].to_string();
-    assert!(error.contains("published acme/http@1.0.0") && error.contains("0 of 2 peers"), "{error}");
+    assert!(error.contains("acme/http@1.0.0 is published") && error.contains("0 of 2 peers"), "{error}");
     let again = alice.publish(&root);
     assert_eq!((&again["unchanged"], &again["replicas"]), (&true.into(), &0.into()));
     let help = alice.p2p(&["publish", "--help"]).expect_code(0);

@@ -363,14 +363,15 @@ fn check_makes_key(name: &str) -> Result<(), Failure> {
 /// Says what was published although the replicas could not be counted, with everything that its report would have said.
 fn not_counted(failure: Failure, published: &Published) -> Failure {
     let Published { package, version, cid, release, recovery, warnings, .. } = published;
-    let release = release.as_deref().unwrap_or_default();
-    let mut failure = failure.while_doing(format!("published {package}@{version} (release {release}, content {cid})"));
-    failure.causes.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
-    failure.causes.extend(recovery.iter().map(|notice| {
+    let mut causes = vec![format!("its release is {}, its content {cid}", release.as_deref().unwrap_or_default())];
+    causes.extend(failure.causes);
+    causes.extend(warnings.iter().cloned());
+    causes.extend(recovery.iter().map(|notice| {
         let name = if notice.key == DEFAULT_KEY { String::new() } else { format!(" --key {}", notice.key) };
-        format!("warning: back up your recovery key: `ggen marketplace p2p key recovery show{name}` prints it")
+        format!("your recovery key has no copy yet: `ggen marketplace p2p key recovery show{name}` prints it")
     }));
-    failure
+    let message = format!("{package}@{version} is published, but {}", failure.message);
+    Failure { message, causes, ..failure }
 }
 
 /// The catalog knows a newer head of this publisher than the one that was built upon.

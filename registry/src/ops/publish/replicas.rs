@@ -165,8 +165,7 @@ async fn ask(node: &Handle, peer: PeerId, cids: Vec<Cid>) -> bool {
 }
 
 fn too_few(replicas: u64, wanted: u32, patience: Duration) -> Failure {
-    let message =
-        format!("timed out: only {replicas} of {wanted} peers confirmed a full copy within {} s", patience.as_secs());
+    let message = format!("only {replicas} of {wanted} peers confirmed a full copy within {} s", patience.as_secs());
     Failure::new(ErrorKind::TimedOut, message).hinted(
         "with `ggen marketplace p2p start --daemon`, run the same command again to go on waiting; a node with a \
          `ggen marketplace p2p mirror add` rule for the package fetches it by itself",
