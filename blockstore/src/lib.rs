@@ -47,7 +47,7 @@ pub use unixfs::{
     Imported, Inspect, Inspected, LeavesOut, Listed, Listing, LookUp, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO, MAX_DEPTH,
     MAX_ENTRIES, MAX_FORMER_ENTRIES, MAX_LINK_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_STRANGERS,
     MAX_TREE_PATH_BYTES, Node, PathPatterns, PathStep, PathWalk, PatternError, Profile, Refusal, Selection,
-    ShardEstimate, ShardNode, Staged, Tree, TreeLimits, UnixfsData, UnixfsKind, UpdateOptions, Updated,
+    ShardEstimate, ShardNode, Staged, Tree, TreeLimits, UnixfsData, UnixfsKind, UpdateBegin, UpdateOptions, Updated,
     export_directory, export_tar, export_tarball, import_directory, import_file, import_tarball, inspect_parts,
     is_vacant, list_directory, list_tarball, list_tree, resolve, stage_directory, update_directory,
 };

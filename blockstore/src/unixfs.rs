@@ -40,7 +40,8 @@ pub use data::{UnixfsData, UnixfsKind};
 pub use error::Refusal;
 pub use export::{
     Compression, ExportOptions, ExportProgress, Exported, Former, MAX_FORMER_ENTRIES, MAX_STRANGERS, Staged,
-    UpdateOptions, Updated, export_directory, export_tar, export_tarball, is_vacant, stage_directory, update_directory,
+    UpdateBegin, UpdateOptions, Updated, export_directory, export_tar, export_tarball, is_vacant, stage_directory,
+    update_directory,
 };
 pub use finding::Finding;
 pub use ignore::{PathPatterns, PatternError};

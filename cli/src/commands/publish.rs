@@ -111,7 +111,8 @@ struct Answer<'a> {
 /// wrong here is a warning, and the key stays in its file.
 async fn recovery_key(context: &Context, args: &Args, published: &Published) -> Option<String> {
     let RecoveryNotice { key, is_new, .. } = published.recovery.as_ref()?;
-    if !args.show_recovery_key && !(*is_new && context.ui.shows_secrets()) {
+    let is_shown = args.show_recovery_key || (*is_new && context.ui.shows_secrets());
+    if !is_shown {
         return None;
     }
     let request = RecoveryKeyRequest { key: Some(key.clone()), confirm: false };

@@ -51,6 +51,9 @@ const STAGING_PREFIX: &str = ".ggen-update-";
 const NEW: &str = "new";
 const OLD: &str = "old";
 
+/// See [`UpdateOptions::begin`].
+pub type UpdateBegin<'a> = dyn Fn(&Former) -> Result<()> + 'a;
+
 /// How to update.
 #[derive(Clone, Copy)]
 pub struct UpdateOptions<'a> {
@@ -62,7 +65,7 @@ pub struct UpdateOptions<'a> {
     pub force: bool,
     /// Called before anything of the former tree is changed, with what may be there from then on. Its error ends the update,
     /// which has changed nothing then.
-    pub begin: Option<&'a dyn Fn(&Former) -> Result<()>>,
+    pub begin: Option<&'a UpdateBegin<'a>>,
 }
 
 /// What an update did.

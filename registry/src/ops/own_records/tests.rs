@@ -193,9 +193,12 @@ async fn catalog_and_head_of_an_earlier_day_are_brought_up_to_what_the_store_has
     registry.shutdown().await.unwrap();
 }
 
+/// Whether the payload of a record is of one kind.
+type IsOfKind = fn(&[u8]) -> bool;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn key_that_has_signed_begins_no_new_history_when_catalog_and_head_file_are_gone() {
-    let kinds: [(fn(&[u8]) -> bool, bool); 5] = [
+    let kinds: [(IsOfKind, bool); 5] = [
         (|payload| Head::from_payload(payload).is_ok(), true),
         (|payload| Release::from_payload(payload).is_ok(), true),
         (|payload| LogEntry::from_payload(payload).is_ok(), false),
