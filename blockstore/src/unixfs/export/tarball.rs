@@ -78,7 +78,7 @@ impl Compression {
 /// made, and a regular file that is there keeps its mode.
 ///
 /// # Errors
-/// What [`export_tar`] returns; an I/O error, such as for a directory, or a pipe that no process reads. A regular file is
+/// What [`export_tar`](super::export_tar) returns; an I/O error, such as for a directory, or a pipe that no process reads. A regular file is
 /// then as it was, unless its directory cannot be written to or it is a mount point.
 pub fn export_tarball<S: Blockstore + ?Sized>(
     store: &S,
