@@ -12,10 +12,16 @@ const TREE_FILES: usize = 3500;
 const TREE_BYTES: u64 = 51_000_000;
 const LEAST_TREE_FILES: usize = 3000;
 
-/// Every package has one; a tree's own is kept.
-const MANIFEST: &str = "[package]\nname = \"versus\"\nversion = \"1.0.0\"\ndescription = \"What is measured\"\n";
+/// Every package has one; a tree's own is kept. Sources of crates hold keys for their tests.
+const MANIFEST: &str = concat!(
+    "[package]\nname = \"versus\"\nversion = \"1.0.0\"\ndescription = \"What is measured\"\n",
+    "allow-secrets = [\"*.rs\", \"*.md\", \"*.pem\", \"*.der\", \"*.key\", \"*.rsa\", \"*.cc\"]\n",
+);
 /// That of the new version.
-const NEXT_MANIFEST: &str = "[package]\nname = \"versus\"\nversion = \"1.0.1\"\ndescription = \"What is measured\"\n";
+const NEXT_MANIFEST: &str = concat!(
+    "[package]\nname = \"versus\"\nversion = \"1.0.1\"\ndescription = \"What is measured\"\n",
+    "allow-secrets = [\"*.rs\", \"*.md\", \"*.pem\", \"*.der\", \"*.key\", \"*.rsa\", \"*.cc\"]\n",
+);
 /// The single file of a package that is one file.
 pub(crate) const SINGLE_FILE: &str = "random.bin";
 /// One file in so many is another one in the new version.

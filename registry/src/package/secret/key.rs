@@ -7,33 +7,44 @@ mod text;
 
 use std::{borrow::Cow, sync::LazyLock};
 
+use aho_corasick::AhoCorasick;
 use cid::multibase::Base;
-use memchr::memmem::Finder;
 
 /// Longest file that may be nothing but a key written in letters or digits, in bytes.
 const MAX_WRITTEN_BYTES: usize = 64 << 10;
 /// What every private key in PEM has in its first line, in UTF-16 of either order.
-static WIDE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"P\0R\0I\0V\0A\0T\0E\0 \0K\0E\0Y"));
+const WIDE: &[u8] = b"P\0R\0I\0V\0A\0T\0E\0 \0K\0E\0Y";
+/// One of these stands in every text that holds a key, unless the key is all of it. Nearly all files have none, and are read
+/// once instead of once for each.
+static MARKS: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    let marks = [WIDE, pem::PRIVATE_KEY, pem::ENCODED, text::AGE, text::JWK, text::WIREGUARD];
+    AhoCorasick::new(marks).expect("the patterns are few and short")
+});
 
 /// Says which private key a file holds.
 pub(super) fn in_content(content: &[u8]) -> Option<&'static str> {
-    let narrow = narrow(content);
+    let has_mark = MARKS.is_match(content);
+    let narrow = narrow(content, has_mark);
+    let has_mark = has_mark || narrow.len() < content.len();
     binary::of_key(content)
         .or_else(|| openpgp::of_key(content))
-        .or_else(|| pem::in_text(&narrow))
-        .or_else(|| text::in_text(&narrow))
+        .or_else(|| has_mark.then(|| pem::in_text(&narrow)).flatten())
+        .or_else(|| text::in_text(&narrow, has_mark))
         .or_else(|| written(&narrow))
 }
 
 /// Says which private key a part of a file holds, of those that are told wherever they stand.
 pub(super) fn in_part(part: &[u8]) -> Option<&'static str> {
+    if !MARKS.is_match(part) {
+        return None;
+    }
     pem::in_text(part).or_else(|| text::in_age(part))
 }
 
 /// The text without the zeros of UTF-16, if it is UTF-16. Keys are in ASCII.
-fn narrow(content: &[u8]) -> Cow<'_, [u8]> {
-    let is_wide = content.starts_with(b"\xff\xfe") || content.starts_with(b"\xfe\xff") || WIDE.find(content).is_some();
-    match is_wide {
+fn narrow(content: &[u8], has_mark: bool) -> Cow<'_, [u8]> {
+    let has_wide = || has_mark && find(content, WIDE).is_some();
+    match content.starts_with(b"\xff\xfe") || content.starts_with(b"\xfe\xff") || has_wide() {
         true => Cow::Owned(content.iter().copied().filter(|byte| !matches!(byte, 0 | 0xfe | 0xff)).collect()),
         false => Cow::Borrowed(content),
     }

@@ -1,8 +1,6 @@
 //! Private keys in PEM, wherever they stand: in a file of its own, in a configuration or a program, in base64.
 
-use std::sync::LazyLock;
-
-use memchr::memmem::Finder;
+use memchr::memmem;
 
 use super::{
     base64,
@@ -11,9 +9,9 @@ use super::{
 };
 
 /// What stands in the first line of every private key in PEM.
-static PRIVATE_KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("PRIVATE KEY"));
+pub(super) const PRIVATE_KEY: &[u8] = b"PRIVATE KEY";
 /// What every PEM begins with, in base64.
-static ENCODED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("LS0tLS1CRUdJTi"));
+pub(super) const ENCODED: &[u8] = b"LS0tLS1CRUdJTi";
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
@@ -40,9 +38,9 @@ pub(super) fn in_text(content: &[u8]) -> Option<&'static str> {
 }
 
 fn in_clear(content: &[u8]) -> Option<&'static str> {
-    PRIVATE_KEY.find_iter(content).find_map(|at| {
+    memmem::find_iter(content, PRIVATE_KEY).find_map(|at| {
         let before = &content[at.saturating_sub(MAX_MARK_BYTES + 1 + BEGIN.len() + MAX_LABEL_BYTES)..at];
-        let rest = &content[at + "PRIVATE KEY".len()..];
+        let rest = &content[at + PRIVATE_KEY.len()..];
         if let Some(body) = rest.strip_prefix(SSH2_REST).filter(|_| before.ends_with(SSH2_BEGIN)) {
             let body = &body[..body.len().min(MAX_SSH2_BYTES)];
             let body = Body::read(&body[..find(body, SSH2_END)?], "");
@@ -62,8 +60,8 @@ fn in_clear(content: &[u8]) -> Option<&'static str> {
 
 /// Finds PEM that is in base64 itself, as Kubernetes and CI systems keep it.
 fn in_base64(content: &[u8]) -> Option<&'static str> {
-    let mut rest = content;
-    while let Some(at) = ENCODED.find(rest) {
+    let (finder, mut rest) = (memmem::Finder::new(ENCODED), content);
+    while let Some(at) = finder.find(rest) {
         let text = &rest[at..];
         let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b"+/".contains(byte);
         let length = text.iter().take(MAX_ENCODED_BYTES).take_while(|byte| is_part(byte)).count();

@@ -1,14 +1,16 @@
 //! Private keys in other text: age, JWK, WireGuard, signify, minisign, PuTTY, Kubo.
 
-use std::sync::LazyLock;
-
 use cid::multibase::Base;
-use memchr::memmem::Finder;
+use memchr::memmem;
 
 use super::{super::setting::values, base64, binary::is_libp2p, find};
 
 /// What an age key begins with.
-static AGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("AGE-SECRET-KEY-"));
+pub(super) const AGE: &[u8] = b"AGE-SECRET-KEY-";
+/// The type of a JWK.
+pub(super) const JWK: &[u8] = b"kty";
+/// The setting of WireGuard that is its key.
+pub(super) const WIREGUARD: &[u8] = b"PrivateKey";
 /// The letters of bech32, each with the value of its place.
 const BECH32: &[u8; 32] = b"QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L";
 /// The generator of its checksum, and the letters of that.
@@ -27,19 +29,23 @@ const WIREGUARD_BYTES: usize = 32;
 const SIGNIFY_BYTES: usize = 104;
 const MINISIGN_BYTES: usize = 158;
 
-/// Says which private key a text holds.
-pub(super) fn in_text(content: &[u8]) -> Option<&'static str> {
+/// Says which private key a text holds. Without a mark ([`AGE`], [`JWK`], [`WIREGUARD`]) in it only those are looked for that
+/// are all of a file.
+pub(super) fn in_text(content: &[u8], has_mark: bool) -> Option<&'static str> {
     if content.starts_with(b"PuTTY-User-Key-File-") {
         return Some("a private SSH key (PuTTY)");
     }
     if is_signify(content) {
         return Some("a private key (signify or minisign)");
     }
-    if is_wireguard(content) {
+    if has_mark && is_wireguard(content) {
         return Some("a private key (WireGuard)");
     }
     if is_kubo(content) {
         return Some("the private key of an IPFS node");
+    }
+    if !has_mark {
+        return None;
     }
     in_age(content).or_else(|| has_jwk(content).then_some("a private key (JWK)"))
 }
@@ -51,7 +57,7 @@ pub(super) fn in_age(content: &[u8]) -> Option<&'static str> {
         let is_part = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'-';
         is_bech32(&text[..text.iter().take_while(|byte| is_part(byte)).count()])
     };
-    AGE.find_iter(content).any(is_key).then_some("a private key (age)")
+    memmem::find_iter(content, AGE).any(is_key).then_some("a private key (age)")
 }
 
 /// Whether the checksum of a text in upper case holds (BIP 173).
@@ -81,7 +87,7 @@ fn is_signify(content: &[u8]) -> bool {
 
 /// In the configuration of `wg`, or of a network device of systemd.
 fn is_wireguard(content: &[u8]) -> bool {
-    if content.len() > MAX_WIREGUARD_BYTES || find(content, b"PrivateKey").is_none() {
+    if content.len() > MAX_WIREGUARD_BYTES || find(content, WIREGUARD).is_none() {
         return false;
     }
     let text = String::from_utf8_lossy(content);
@@ -101,7 +107,7 @@ fn is_kubo(content: &[u8]) -> bool {
 
 /// Finds a JSON Web Key (RFC 7517) with its private part, in JSON or in a program.
 fn has_jwk(content: &[u8]) -> bool {
-    memchr::memmem::find_iter(content, "kty").take(MAX_JWKS).any(|at| {
+    memmem::find_iter(content, JWK).take(MAX_JWKS).any(|at| {
         let before = &content[at.saturating_sub(JWK_BYTES)..at];
         let after = &content[at..content.len().min(at + JWK_BYTES)];
         let begin = before.iter().rposition(|byte| *byte == b'{');
