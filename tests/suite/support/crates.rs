@@ -17,6 +17,9 @@ const LEFT_OUT: [&str; 3] = [".cargo-ok", ".gitignore", ".ggenignore"];
 /// Largest number of bytes of one gathered crate, so that twenty of them stay a matter of seconds.
 const LARGEST_CRATE_BYTES: u64 = 80 << 20;
 
+/// Files of crates that may hold keys for their tests.
+const TEST_KEYS: [&str; 7] = ["*.rs", "*.md", "*.pem", "*.der", "*.key", "*.rsa", "*.cc"];
+
 /// One crate's sources with a `gpack.toml` added, under a temporary directory.
 #[derive(Debug)]
 pub(crate) struct CratePackage {
@@ -144,6 +147,7 @@ fn described(source: &Source, directory: &Path) -> CratePackage {
     fields.insert("version".to_owned(), source.version.clone().into());
     fields.insert("description".to_owned(), description.into());
     fields.insert("keywords".to_owned(), words("keywords").into());
+    fields.insert("allow-secrets".to_owned(), TEST_KEYS.map(toml::Value::from).to_vec().into());
     let mut gpack = toml::Table::new();
     gpack.insert("package".to_owned(), fields.into());
     if let Some(category) = words("categories").into_iter().next() {
@@ -161,7 +165,7 @@ fn package(source: &Source, directory: &Path) -> CratePackage {
     let path = directory.join(format!("{}-{}", source.name, source.version));
     copy_tree(&source.path, &path);
     let manifest = format!(
-        "[package]\nname = \"{}\"\nversion = \"{}\"\ndescription = \"Sources of the crate {}\"\n",
+        "[package]\nname = \"{}\"\nversion = \"{}\"\ndescription = \"Sources of the crate {}\"\nallow-secrets = {TEST_KEYS:?}\n",
         source.name, source.version, source.name
     );
     fs::write(path.join("gpack.toml"), &manifest).expect("the copy can be written to");
