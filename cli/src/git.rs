@@ -9,9 +9,11 @@ use std::{
 };
 
 /// The user's own ignore file for a package in `directory`: `core.excludesFile`, which git itself is asked for, since it may
-/// be set for the machine, the user or the repository, and in files that those include. Otherwise git's default.
+/// be set for the machine, the user or the repository, and in files that those include. Otherwise git's default. None for a
+/// package that is in no work tree, about which git is not asked.
 pub(crate) fn user_ignore_file(directory: &Path) -> Option<PathBuf> {
-    if !directory.is_dir() {
+    let is_in_work_tree = directory.ancestors().any(|above| above.join(".git").exists());
+    if !directory.is_dir() || !is_in_work_tree {
         return None;
     }
     let mut git = Command::new("git");

@@ -1,5 +1,9 @@
 //! Private keys of OpenPGP (RFC 9580): packets, and how GnuPG keeps them.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 /// Packets of a secret key, and of a secret subkey.
 const SECRET_KEYS: [u8; 2] = [5, 7];
 /// Algorithms of public keys.
@@ -7,15 +11,19 @@ const ALGORITHMS: [u8; 13] = [1, 2, 3, 16, 17, 18, 19, 20, 22, 25, 26, 27, 28];
 /// How a file in `private-keys-v1.d` begins, in both forms that it has had.
 const AGENT: [&[u8]; 2] = [b"(11:private-key", b"(21:protected-private-key"];
 const AGENT_LINES: [&[u8]; 2] = [b"Key: (private-key", b"Key: (protected-private-key"];
+/// What both of these lines have.
+static AGENT_WORDS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("private-key"));
 /// Where that line stands, in bytes from the start: few others come before it.
 const AGENT_HEAD_BYTES: usize = 1 << 10;
 
 /// Says which private key a file holds.
 pub(super) fn of_key(content: &[u8]) -> Option<&'static str> {
     let of_agent = || {
-        let mut lines = content[..content.len().min(AGENT_HEAD_BYTES)].split(|byte| *byte == b'\n');
+        let head = &content[..content.len().min(AGENT_HEAD_BYTES)];
+        let mut lines = head.split(|byte| *byte == b'\n');
         AGENT.iter().any(|begin| content.starts_with(begin))
-            || lines.any(|line| AGENT_LINES.iter().any(|begin| line.starts_with(begin)))
+            || AGENT_WORDS.find(head).is_some()
+                && lines.any(|line| AGENT_LINES.iter().any(|begin| line.starts_with(begin)))
     };
     (is_secret(content) || of_agent()).then_some("a private OpenPGP key")
 }
