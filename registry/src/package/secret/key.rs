@@ -37,9 +37,7 @@ pub(super) fn in_content(content: &[u8]) -> Option<&'static str> {
 
 /// Says which private key a part of a file holds, of those that are told wherever they stand.
 pub(super) fn in_part(part: &[u8]) -> Option<&'static str> {
-    if MARKS.find(part).is_none() {
-        return None;
-    }
+    MARKS.find(part)?;
     pem::in_text(part).or_else(|| text::in_age(part))
 }
 
