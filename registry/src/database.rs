@@ -58,7 +58,7 @@ impl Access {
     }
 }
 
-/// What stands in the log behind damage is not taken in, which SQLite says to nobody.
+/// SQLite ignores what stands in the log behind damage, without an error.
 fn warn_of_damaged_log(path: &Path) {
     let log = beside(path, "-wal");
     // A log that is not there or cannot be read is for SQLite to say something about.

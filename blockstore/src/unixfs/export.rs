@@ -122,8 +122,8 @@ pub fn stage_directory<S: Blockstore + ?Sized>(
     options: &ExportOptions<'_>,
 ) -> Result<Staged> {
     let mut former = Former::begin();
-    let told = |entry: Result<Entry>| entry.map(Arc::new).inspect(|entry| former.add(entry));
-    let mut entries = TreeWalk::new(store, root, &options.limits).map(told).peekable();
+    let remembered = |entry: Result<Entry>| entry.map(Arc::new).inspect(|entry| former.add(entry));
+    let mut entries = TreeWalk::new(store, root, &options.limits).map(remembered).peekable();
     let is_file = matches!(entries.peek(), Some(Ok(first)) if first.path.is_empty());
     if let Some(error) = entries.next_if(Result::is_err) {
         error?;

@@ -361,7 +361,7 @@ fn a_package_outlives_the_process_that_published_it_on_a_hub() {
     assert_eq!((&held[0]["releases_held"], &held[0]["packages_held"]), (&1.into(), &1.into()));
 }
 
-/// A damaged leaf used to make every fetch of its file fail, whoever had it.
+/// A damaged leaf used to make every fetch of its file fail, also from a provider that has it.
 #[test]
 fn a_damaged_block_of_a_file_is_fetched_again_by_a_fetch() {
     let (alice, bob) = (Home::on_loopback(), Home::on_loopback());

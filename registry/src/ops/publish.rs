@@ -155,7 +155,7 @@ impl Operations {
         reporter: Arc<dyn Reporter>,
         draft: impl FnOnce(&Self) -> Result<Draft, Failure> + Send + 'static,
     ) -> Result<Done, Failure> {
-        // Held by the work itself: whoever asked for it may go away while it goes on.
+        // Held by the work itself: its caller may go away while it goes on.
         let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
         let (operations, with) = (Arc::clone(self), signing.clone());
         let drafted = failure::blocking(move || {

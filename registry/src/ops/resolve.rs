@@ -5,6 +5,7 @@
 //! that is chosen carries the publisher's signature.
 
 mod choose;
+mod subject;
 
 use std::{
     collections::HashMap,
@@ -14,9 +15,8 @@ use std::{
 
 use ggen_blockstore::{Block, Cid};
 use libp2p::PeerId;
-use semver::Version;
 
-pub(super) use self::choose::choose;
+pub(super) use self::{choose::choose, subject::subject_of};
 use super::{
     Operations, clock,
     download::{Download, Subject},
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     BootstrapRequest, ErrorKind, Failure, Fault, Progress, Reporter,
-    identity::{Checks, Envelope, IdentityChain, PublisherId, RecordError, Signed, Timestamp},
+    identity::{Checks, Envelope, IdentityChain, PublisherId, RecordError, Signed},
     index::{
         Claim, ClaimError, ClaimQuestion, ClaimSet, HeadError, PublisherEntry, VerifiedHead, VersionEntry, Walk,
         package_key, qualified_key,
@@ -54,16 +54,6 @@ impl Yank {
     fn of(entry: &VersionEntry) -> Option<Self> {
         entry.yanked.then(|| Self { reason: entry.reason.clone() })
     }
-}
-
-/// One version of a package, for messages; `signed`: when its publisher last signed something.
-pub(super) fn subject_of(
-    publisher: &PublisherId,
-    package: &PackageId,
-    version: &Version,
-    signed: Option<Timestamp>,
-) -> Subject {
-    Subject { name: format!("{package}@{version}"), provision: Some(provision(publisher, package)), signed }
 }
 
 /// Whose a name is, and what versions of it there are.

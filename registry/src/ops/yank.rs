@@ -44,7 +44,7 @@ impl Operations {
         request: YankRequest,
         signing: Signing,
     ) -> Result<(Yanked, Option<Claim>), Failure> {
-        // Held by the work itself: whoever asked for it may go away while it goes on.
+        // Held by the work itself: its caller may go away while it goes on.
         let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
         let keys = self.keys.publisher(&signing.name)?;
         let keys = keys.ok_or_else(|| KeyStoreError::Unknown { name: signing.name.clone() })?;

@@ -10,7 +10,7 @@ pub const MAX_ARCHIVE_RATIO: u64 = 200;
 /// Bytes that an archive may unpack to whatever its ratio: [`ArchiveLimits::ratio_free_bytes`] by default.
 pub const ARCHIVE_RATIO_FREE_BYTES: u64 = 64 << 20;
 
-/// Bounds on an archive that somebody else made.
+/// Bounds on an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArchiveLimits {
     /// Most bytes that it may unpack to.

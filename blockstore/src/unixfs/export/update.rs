@@ -171,7 +171,7 @@ fn occupied(tree: &Tree, destination: &Path) -> Result<Option<(Spot, Lock)>> {
     }
 }
 
-/// Removes what killed updates have left. The directory is locked: nobody is at work there.
+/// Removes what killed updates have left. The directory is locked: no other update is under way.
 fn remove_abandoned(spot: &Spot) -> Result<()> {
     for (name, _) in spot.dir.names(Path::new("")).map_err(Error::io("list", spot.shown("")))? {
         if name.to_str().is_some_and(is_staging) {

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Writes entries, directories before their contents, into the empty directory `target`; or the only one, a file, into
-/// the empty file `target`. They are taken as they come: whoever tells them may still be finding them out. Errors name
+/// the empty file `target`. They are taken as they come: the walk that finds them may still be under way. Errors name
 /// `destination`, where they are to be in the end.
 pub(super) fn write_entries<S: Blockstore + ?Sized, E: Deref<Target = Entry> + Clone + Send>(
     store: &S,

@@ -35,7 +35,7 @@ pub(super) fn in_content(content: &[u8]) -> Option<&'static str> {
         .or_else(|| written(&narrow))
 }
 
-/// Says which private key a part of a file holds, of those that are told wherever they stand.
+/// Says which private key a part of a file holds, of those that can be recognised anywhere in a file.
 pub(super) fn in_part(part: &[u8]) -> Option<&'static str> {
     MARKS.find(part)?;
     pem::in_text(part).or_else(|| text::in_age(part))

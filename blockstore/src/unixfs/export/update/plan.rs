@@ -103,7 +103,7 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Finds out what of a former tree goes, and what would be lost of somebody's work.
+    /// Finds out what of a former tree goes, and which local edits would be lost.
     fn judge<S: Blockstore + ?Sized>(
         &mut self,
         store: &S,
@@ -129,7 +129,7 @@ impl<'a> Plan<'a> {
             }
             let Some(there) = spot.look(path)? else { continue };
             let is_directory = file_type(&there).is_dir();
-            // Where somebody has put a directory in the place of a file, or the other way about, that is theirs.
+            // A directory in the place of a file, or the other way about, was put there by the user and stays.
             if is_directory == (kept.entry.kind == EntryKind::Directory) {
                 seen.insert(path);
                 if is_directory { self.leavings.push(path) } else { self.removals.push(path) }
@@ -143,7 +143,7 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Refuses what would have to give way and is somebody's: a directory with something in it where the tree has a file.
+    /// Refuses to replace what the user has put there: a directory with something in it where the tree has a file.
     fn check_blocked(&self, tree: &Tree, todo: &[Todo], spot: &Spot) -> Result<()> {
         let goes: HashSet<&str> = self.removals.iter().chain(&self.leavings).copied().collect();
         let blocked = tree.entries.iter().zip(todo).filter(|(_, todo)| **todo == Todo::Write(Found::Directory));
