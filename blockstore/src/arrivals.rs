@@ -180,6 +180,10 @@ macro_rules! pass_on {
             self.$($path)+.pins()
         }
 
+        fn pins_of(&self, cid: &Cid) -> Vec<Pin> {
+            self.$($path)+.pins_of(cid)
+        }
+
         fn stats(&self) -> StoreStats {
             self.$($path)+.stats()
         }

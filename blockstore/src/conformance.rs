@@ -204,6 +204,9 @@ fn pins_are_listed_in_order(store: &impl Blockstore) {
     }
     expected.sort();
     assert_eq!(store.pins(), expected);
+    let of_second: Vec<Pin> = expected.iter().filter(|pin| pin.cid == second).cloned().collect();
+    assert_eq!(store.pins_of(&second), of_second);
+    assert_eq!(store.pins_of(sample_block(3, 100).cid()), []);
     ok(store.pin(pin("b", first, PinMode::Direct)));
     assert_eq!(store.pins().last(), Some(&pin("b", first, PinMode::Direct)), "replaced");
     assert!(ok(store.unpin("b", &first)));

@@ -290,6 +290,12 @@ impl Blockstore for SegmentBlockstore {
         state.pins.iter().map(|((label, cid), pin)| Pin { label: label.clone(), cid: *cid, mode: pin.mode }).collect()
     }
 
+    fn pins_of(&self, wanted: &Cid) -> Vec<Pin> {
+        let state = self.inner.state();
+        let pins = state.pins.iter().filter(|((_, cid), _)| cid == wanted);
+        pins.map(|((label, cid), pin)| Pin { label: label.clone(), cid: *cid, mode: pin.mode }).collect()
+    }
+
     fn damage(&self) -> Result<Vec<Damage>> {
         self.inner.damage()
     }

@@ -114,6 +114,11 @@ pub trait Blockstore: Debug + Send + Sync + 'static {
     /// Lists all pins, ordered by label and CID.
     fn pins(&self) -> Vec<Pin>;
 
+    /// Lists the pins of one block, ordered by label.
+    fn pins_of(&self, cid: &Cid) -> Vec<Pin> {
+        self.pins().into_iter().filter(|pin| pin.cid == *cid).collect()
+    }
+
     /// Reads all the files of the store, and says where they are damaged, but for the bytes of blocks, which
     /// [`get`](Self::get) checks. What was written there may be lost: a block, a pin, or that one of them was removed.
     ///

@@ -97,17 +97,13 @@ impl Operations {
 
     /// The claims on a package of this home's own, and those that it mirrors.
     pub(super) async fn claims_to_tell(&self, package: &PackageId) -> Result<Vec<Claim>, Failure> {
-        let (store, name) = (self.store.clone(), package.clone());
-        let known = self.with_catalog(move |catalog| {
-            let publishers = catalog.own_publishers_of(&name)?;
-            publishers.iter().map(|publisher| catalog.publisher(publisher)).collect::<Result<Vec<_>, _>>()
-        });
-        let (known, name, signatures) = (known.await?, package.clone(), Arc::clone(self.catalog.signatures()));
+        let (store, catalog, name) = (self.store.clone(), Arc::clone(&self.catalog), package.clone());
         let own = failure::blocking(move || {
             let mut claims = Vec::new();
-            for entry in known.into_iter().flatten() {
-                let PublisherEntry { chain, head: Some(head), .. } = entry else { continue };
-                match claim(&*store, &signatures, &chain, &head.without_future_refresh(clock::now()), &name) {
+            for publisher in catalog.own_publishers_of(&name).map_err(failure::catalog)? {
+                let known = catalog.publisher(&publisher).map_err(failure::catalog)?;
+                let Some(PublisherEntry { chain, head: Some(head), .. }) = known else { continue };
+                match claim(&*store, catalog.signatures(), &chain, &head.without_future_refresh(clock::now()), &name) {
                     Ok((claim, _)) => claims.push(claim),
                     Err(failure) => {
                         let package = &name;

@@ -169,6 +169,12 @@ pub(crate) fn records(store: &dyn Blockstore) -> Vec<Cid> {
     records.filter(|cid| !unmade.contains(cid)).collect()
 }
 
+/// Whether a block is one of [`records`].
+pub(crate) fn is_record(store: &dyn Blockstore, cid: &Cid) -> bool {
+    let pins = store.pins_of(cid);
+    pins.iter().any(|pin| pin.label == RECORD) && !pins.iter().any(|pin| pin.label.starts_with(STEP_ADDED))
+}
+
 fn readable(store: &dyn Blockstore, cid: &Cid) -> Option<bytes::Bytes> {
     store.get(cid).ok().flatten()
 }

@@ -38,10 +38,9 @@ pub(crate) use self::{
 use super::{Operations, clock, failure, failure::usage};
 use crate::{
     Caller, ErrorKind, Failure, Interrupt, Progress, PublishRequest, Published, Reporter,
-    identity::{IdentityChain, KeyPair, Signed},
+    identity::{KeyPair, Signed},
     index::{
         Acceptance, Announcement, Claim, Publication, PublicationError, PublishOutcome, PublisherState, Refusal,
-        VerifiedHead,
     },
     interrupt::{CommitPoint, interrupted},
     keys::{DEFAULT_KEY, KeyStoreError},
@@ -52,8 +51,8 @@ use crate::{
 struct Done {
     published: Published,
     signed: Signed<Release>,
-    head: VerifiedHead,
-    chain: IdentityChain,
+    /// What is announced. An error here is one from after the commit point.
+    claim: Result<Claim, Failure>,
     unchanged: bool,
 }
 
@@ -221,7 +220,9 @@ impl Operations {
         let recovery = self.recovery_notice(&signing.name, is_new);
         let mut published = Published { recovery, ..report(draft, &signed, unchanged) };
         published.warnings.extend(of_name.into_iter().chain(warnings));
-        Ok(Done { published, signed, head, chain: keys.chain, unchanged })
+        let announced = head.without_future_refresh(clock::now());
+        let claim = self.claim(&keys.chain, &announced, &package).map(|(claim, _)| claim);
+        Ok(Done { published, signed, claim, unchanged })
     }
 
     /// Keeps a signed step: its blocks, pinned and durable, then the catalog, then the head beside the key. What it
@@ -294,8 +295,12 @@ impl Operations {
     /// Tells the network: records and providers on the DHTs, news by gossip. What goes wrong is a warning: the release is
     /// published, and is told again when a node starts here.
     async fn tell(self: &Arc<Self>, done: Done) -> Published {
-        let Done { mut published, signed, head, chain, unchanged } = done;
-        match self.tell_release(&signed, chain, head, unchanged).await {
+        let Done { mut published, signed, claim, unchanged } = done;
+        let told = match claim {
+            Ok(claim) => self.tell_release(&signed, claim, unchanged).await,
+            Err(failure) => Err(failure),
+        };
+        match told {
             Ok(to) => {
                 published.announced_to = to;
                 let (package, version) = (&published.package, &published.version);
@@ -310,13 +315,9 @@ impl Operations {
     async fn tell_release(
         self: &Arc<Self>,
         signed: &Signed<Release>,
-        chain: IdentityChain,
-        head: VerifiedHead,
+        claim: Claim,
         unchanged: bool,
     ) -> Result<u64, Failure> {
-        let (operations, package) = (Arc::clone(self), signed.record().package.clone());
-        let claim = move || Ok(operations.claim(&chain, &head.without_future_refresh(clock::now()), &package)?.0);
-        let claim = failure::blocking(claim).await?;
         if !unchanged {
             self.news.tell_all(&claim);
         }

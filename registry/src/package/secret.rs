@@ -12,7 +12,11 @@ use ggen_blockstore::Inspected;
 /// Says what secret a file holds, if it holds one; `path` is the one in the tree.
 pub(crate) fn secret_in(path: &str, inspected: Inspected<'_>) -> Option<&'static str> {
     // Names are compared as tools on file systems that ignore case would read them.
-    let path = name::original(&format!("/{}", path.to_ascii_lowercase()));
+    let mut lower = String::with_capacity(path.len() + 1);
+    lower.push('/');
+    lower.push_str(path);
+    lower.make_ascii_lowercase();
+    let path = name::original(lower);
     match inspected {
         Inspected::Path => name::of_secret(&path),
         Inspected::Content(content) => setting::of_secret(&path, content).or_else(|| key::in_content(content)),

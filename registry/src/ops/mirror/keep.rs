@@ -163,8 +163,7 @@ impl Operations {
         let store = self.store.clone();
         let releases = self.with_catalog(move |catalog| catalog.releases_of_content(&cid)).await?;
         failure::blocking(move || {
-            let pins = store.pins();
-            let own = |release: &Cid| pins.iter().any(|pin| pin.cid == *release && pin.label.starts_with("release/"));
+            let own = |release: &Cid| store.pins_of(release).iter().any(|pin| pin.label.starts_with("release/"));
             Ok(own(&cid) || releases.iter().any(|entry| own(entry.release.cid())))
         })
         .await

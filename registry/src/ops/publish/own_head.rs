@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const CATALOG_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was signed here last.
-struct LastStep {
+pub(super) struct LastStep {
     package: PackageId,
     version: semver::Version,
     release: Cid,
@@ -50,23 +50,14 @@ impl Operations {
         Ok(())
     }
 
-    /// Refuses a step after `head` if that is of a history which lacks what was signed here last, or if two histories are
-    /// known already.
-    pub(in crate::ops) async fn refuse_second_history(
+    /// Refuses a step after `head` if that is of a history which lacks `last`, the step that was signed here last.
+    pub(super) async fn refuse_second_history(
         self: &Arc<Self>,
         signing: &Signing,
-        chain: &IdentityChain,
         head: &VerifiedHead,
+        last: &LastStep,
         reporter: Arc<dyn Reporter>,
     ) -> Result<(), Failure> {
-        let publisher = chain.publisher();
-        let known = self.with_catalog(move |catalog| catalog.publisher(&publisher)).await?;
-        if known.is_some_and(|known| known.equivocation.is_some()) {
-            let message = format!("the key `{}` has signed two histories: others accept neither", signing.name);
-            return Err(Failure::new(ErrorKind::Verification, message)
-                .hinted("publish with a new key, `--key NAME`, and with each key from one machine alone"));
-        }
-        let Some(last) = self.last_step(signing, chain, head).await? else { return Ok(()) };
         let request = FetchRequest {
             target: last.package.to_string(),
             to: FetchTo::Path(PathBuf::new()),
@@ -85,38 +76,32 @@ impl Operations {
             }
         };
         let is_in_it = entries.iter().any(|entry| *entry.release.cid() == last.release);
-        if is_in_it { Ok(()) } else { Err(signed_on_another_machine(&signing.name, head, &last)) }
+        if is_in_it { Ok(()) } else { Err(signed_on_another_machine(&signing.name, head, last)) }
     }
 
     /// What was signed here last, if `head` is newer.
-    async fn last_step(
-        self: &Arc<Self>,
+    pub(super) fn last_step(
+        &self,
         signing: &Signing,
         chain: &IdentityChain,
         head: &VerifiedHead,
     ) -> Result<Option<LastStep>, Failure> {
-        let (operations, name, chain, order) = (Arc::clone(self), signing.name.clone(), chain.clone(), head.order());
-        failure::blocking(move || {
-            // One that is damaged or of an earlier identity tells nothing.
-            let Ok(Some(kept)) = operations.keys.head(&name, &chain) else { return Ok(None) };
-            if kept.order() >= order {
-                return Ok(None);
+        // A kept head that is damaged or of an earlier identity shows nothing.
+        let Ok(Some(kept)) = self.keys.head(&signing.name, chain) else { return Ok(None) };
+        if kept.order() >= head.order() {
+            return Ok(None);
+        }
+        let record = kept.head().record();
+        let Some(payload) = self.store.get(record.log.cid()).map_err(failure::store)? else { return Ok(None) };
+        let entry = LogEntry::from_payload(&payload).map_err(failure::verification)?;
+        Ok(match entry.action {
+            LogAction::Release { package, version, release }
+            | LogAction::Yank { package, version, release, .. }
+            | LogAction::Unyank { package, version, release } => {
+                Some(LastStep { package, version, release: *release.cid(), log_seq: record.log_seq })
             }
-            let record = kept.head().record();
-            let Some(payload) = operations.store.get(record.log.cid()).map_err(failure::store)? else {
-                return Ok(None);
-            };
-            let entry = LogEntry::from_payload(&payload).map_err(failure::verification)?;
-            Ok(match entry.action {
-                LogAction::Release { package, version, release }
-                | LogAction::Yank { package, version, release, .. }
-                | LogAction::Unyank { package, version, release } => {
-                    Some(LastStep { package, version, release: *release.cid(), log_seq: record.log_seq })
-                }
-                _ => None,
-            })
+            _ => None,
         })
-        .await
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     keys::{DEFAULT_KEY, KeyStoreError},
     ops::{
         Operations, failure,
-        own_records::{OwnRecords, SignedHere, records},
+        own_records::{OwnRecords, SignedHere, is_record},
         resolve::walk,
     },
     package::PackageId,
@@ -24,13 +24,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Operations {
     /// The head that a new step follows; none before the first. Refused is a step after one that is not the last that was
-    /// signed here, as far as this home shows: it would begin a second history.
+    /// signed here, as far as this home shows: it would begin a second history. So is one where two histories are known.
     pub(in crate::ops) fn head_to_follow(
         &self,
         signing: &Signing,
         chain: &IdentityChain,
     ) -> Result<Option<VerifiedHead>, Failure> {
-        let known = self.catalog.publisher(&chain.publisher()).map_err(failure::catalog)?.and_then(|known| known.head);
+        let known = self.catalog.publisher(&chain.publisher()).map_err(failure::catalog)?;
+        if known.as_ref().is_some_and(|known| known.equivocation.is_some()) {
+            let message = format!("the key `{}` has signed two histories: others accept neither", signing.name);
+            return Err(Failure::new(ErrorKind::Verification, message)
+                .hinted("publish with a new key, `--key NAME`, and with each key from one machine alone"));
+        }
+        let known = known.and_then(|known| known.head);
         match (self.keys.head(&signing.name, chain), &known) {
             (Ok(Some(kept)), known) if known.as_ref().is_none_or(|known| known.order() < kept.order()) => {
                 return Err(not_all_here(&signing.name, kept.order().log_seq));
@@ -52,7 +58,7 @@ impl Operations {
         publisher: &PublisherId,
         head: Option<&VerifiedHead>,
     ) -> Result<(), Failure> {
-        if head.is_some_and(|head| records(&*self.store).contains(head.head().cid())) {
+        if head.is_some_and(|head| is_record(&*self.store, head.head().cid())) {
             return Ok(());
         }
         let signed = SignedHere::of(&*self.store, publisher);
@@ -98,39 +104,48 @@ impl Operations {
         reporter: Arc<dyn Reporter>,
     ) -> Result<(), Failure> {
         let (operations, with, own) = (Arc::clone(self), signing.clone(), chain.clone());
-        let head = failure::blocking(move || operations.head_to_follow(&with, &own)).await?;
-        let Some(head) = head else { return Ok(()) };
-        self.refuse_second_history(signing, chain, &head, reporter.clone()).await?;
-        self.bring_own_records(&head, package, version, reporter).await
+        let (name, wanted) = (package.clone(), version.clone());
+        let footing = failure::blocking(move || {
+            let Some(head) = operations.head_to_follow(&with, &own)? else { return Ok(None) };
+            let last_step = operations.last_step(&with, &own, &head)?;
+            let is_here = operations.has_own_records(&head, &name, &wanted)?;
+            Ok(Some((head, last_step, is_here)))
+        });
+        let Some((head, last_step, is_here)) = footing.await? else { return Ok(()) };
+        if let Some(last) = last_step {
+            self.refuse_second_history(signing, &head, &last, reporter.clone()).await?;
+        }
+        match is_here {
+            true => Ok(()),
+            false => self.fetch_own_records(&head, package, version, reporter).await,
+        }
     }
 
-    /// Sees to it that one's own records on a package are here. What was lost is made again, from what else this home has.
-    /// What is missing after that is fetched: a head that came from others, after a backup was restored, comes without the
-    /// catalog that it stands for. `version` is one whose record is needed as well.
-    async fn bring_own_records(
+    /// Whether the publisher's own records on a package are here. Lost ones are made again, from what else this home has.
+    /// `version` is one whose record is needed as well.
+    fn has_own_records(&self, head: &VerifiedHead, package: &PackageId, version: &Version) -> Result<bool, Failure> {
+        let record = head.head().record();
+        let look = || lost(&*self.store, &record.catalog, package, |entries| needed(entries, version));
+        let mut lost = look()?;
+        if lost.is_some() && self.remake_own_records(&record.publisher)? > 0 {
+            lost = look()?;
+        }
+        // A damaged block would be taken for one that is here.
+        if let Some(cid) = lost {
+            self.store.delete_many(&[cid]).map_err(failure::store)?;
+        }
+        Ok(lost.is_none())
+    }
+
+    /// Fetches the publisher's own records on a package: a head that came from peers, after a backup was restored, comes
+    /// without the catalog that it names.
+    async fn fetch_own_records(
         self: &Arc<Self>,
         head: &VerifiedHead,
         package: &PackageId,
         version: &Version,
         reporter: Arc<dyn Reporter>,
     ) -> Result<(), Failure> {
-        let (operations, name, root) = (Arc::clone(self), package.clone(), head.head().record().catalog);
-        let (wanted, publisher) = (version.clone(), head.head().record().publisher);
-        let is_here = failure::blocking(move || {
-            let look = || lost(&*operations.store, &root, &name, |entries| needed(entries, &wanted));
-            let mut lost = look()?;
-            if lost.is_some() && operations.remake_own_records(&publisher)? > 0 {
-                lost = look()?;
-            }
-            // A damaged block would be taken for one that is here.
-            if let Some(cid) = lost {
-                operations.store.delete_many(&[cid]).map_err(failure::store)?;
-            }
-            Ok(lost.is_none())
-        });
-        if is_here.await? {
-            return Ok(());
-        }
         let request = FetchRequest {
             target: package.to_string(),
             to: FetchTo::Path(PathBuf::new()),
@@ -148,6 +163,7 @@ impl Operations {
             ));
             failure.hinted("connect to a node that has it with `ggen marketplace p2p bootstrap ADDRESS`, and try again")
         };
+        let root = head.head().record().catalog;
         let entries = walk(&mut download, root, package).await.map_err(failed)?;
         for cid in needed(&entries, version) {
             download.block(cid).await.map_err(|error| failed(failure::download(&cid, error)))?;

@@ -56,7 +56,7 @@ pub(super) fn check_all(store: &dyn Blockstore, reporter: &dyn Reporter) -> Resu
     for pin in store.pins() {
         let before = (tree.bad.len(), tree.roots.len());
         tree.walk(pin.cid, pin.mode == PinMode::Recursive, &mut |_| {})?;
-        if tree.bad.len() > before.0 && !store.pins().contains(&pin) {
+        if tree.bad.len() > before.0 && !store.pins_of(&pin.cid).contains(&pin) {
             tree.forget(before);
         }
     }

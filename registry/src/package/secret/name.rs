@@ -54,8 +54,9 @@ const ENV_ENCRYPTED: [&str; 6] = ["age", "enc", "encrypted", "gpg", "sops", "vau
 const ENV_PROGRAMS: [&str; 10] = ["cjs", "go", "js", "md", "mjs", "mts", "py", "rb", "rs", "ts"];
 
 /// The path of the file of which the one at `path` is a copy by its name (`.env~`, `#.env#`, `.netrc.bak`); otherwise `path`.
-pub(super) fn original(path: &str) -> String {
-    let (directory, mut name) = path.rsplit_once('/').unwrap_or(("", path));
+pub(super) fn original(path: String) -> String {
+    let (directory, file) = path.rsplit_once('/').unwrap_or(("", &path));
+    let mut name = file;
     name = name.strip_prefix('#').and_then(|name| name.strip_suffix('#')).unwrap_or(name);
     loop {
         // `x.~2~` is a numbered copy of `x`.
@@ -63,6 +64,7 @@ pub(super) fn original(path: &str) -> String {
         let end = || COPIES.iter().find_map(|end| name.strip_suffix(end));
         match tilde.or_else(end).filter(|name| !name.is_empty()) {
             Some(shorter) => name = shorter,
+            None if name.len() == file.len() => return path,
             None => return format!("{directory}/{name}"),
         }
     }

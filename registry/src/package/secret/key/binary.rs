@@ -75,9 +75,11 @@ fn is_encrypted(content: &[u8]) -> bool {
 
 /// A store with certificates alone is none. The bags of keys stand in clear text, their content is encrypted.
 fn is_pkcs12(content: &[u8]) -> bool {
-    let is_store = matches!(sequence(content), Some([0x02, 0x01, 0x03, 0x30, ..]));
+    if !matches!(sequence(content), Some([0x02, 0x01, 0x03, 0x30, ..])) {
+        return false;
+    }
     let mut bags = memchr::memmem::find_iter(content, BAG);
-    is_store && bags.any(|at| content.get(at + BAG.len()).is_some_and(|kind| KEY_BAGS.contains(kind)))
+    bags.any(|at| content.get(at + BAG.len()).is_some_and(|kind| KEY_BAGS.contains(kind)))
 }
 
 /// What is in the SEQUENCE that is all of `der`. In BER its end may be marked instead of its length given.

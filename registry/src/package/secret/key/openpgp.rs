@@ -22,10 +22,19 @@ pub(super) fn of_key(content: &[u8]) -> Option<&'static str> {
         let head = &content[..content.len().min(AGENT_HEAD_BYTES)];
         let mut lines = head.split(|byte| *byte == b'\n');
         AGENT.iter().any(|begin| content.starts_with(begin))
-            || AGENT_WORDS.find(head).is_some()
+            || begins_with_field(head)
+                && AGENT_WORDS.find(head).is_some()
                 && lines.any(|line| AGENT_LINES.iter().any(|begin| line.starts_with(begin)))
     };
     (is_secret(content) || of_agent()).then_some("a private OpenPGP key")
+}
+
+/// Whether a text begins with the name of a field and a colon (`Created: ...`), as the files of GnuPG's agent do, or with a
+/// comment or an empty line before it.
+fn begins_with_field(head: &[u8]) -> bool {
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+    let name = head.iter().take_while(|byte| is_name(byte)).count();
+    head.get(name) == Some(&b':') || matches!(head.first(), Some(b'#' | b'\n' | b'\r' | b' ' | b'\t'))
 }
 
 /// Whether the first packet is a secret key.
