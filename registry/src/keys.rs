@@ -30,8 +30,8 @@ use self::files::KeyFiles;
 use crate::{
     KeyReport,
     identity::{
-        ChainError, Envelope, IDENTITY_ENTROPY_BYTES, IdentityChain, KeyPair, NewIdentity, Record as _, RecordKind,
-        Timestamp,
+        ChainError, Envelope, IDENTITY_ENTROPY_BYTES, IdentityChain, KeyPair, KnownSignatures, NewIdentity,
+        Record as _, RecordKind, Timestamp,
     },
     index::{Head, HeadError, VerifiedHead},
 };
@@ -64,22 +64,24 @@ pub(crate) struct KeyStore {
     files: KeyFiles,
     /// The peer's own key where the caller brought it: it is not among the files then.
     node: Option<KeyPair>,
+    /// Those of identities and heads that were read before: a publish reads each of them several times.
+    signatures: Arc<KnownSignatures>,
 }
 
 impl KeyStore {
     /// The keys in a directory of a home.
     pub(crate) fn new(directory: PathBuf) -> Self {
-        Self { files: KeyFiles::Directory(directory), node: None }
+        Self { files: KeyFiles::Directory(directory), node: None, signatures: Arc::default() }
     }
 
     /// The keys in a directory of a home that cannot be written to: what is mended is mended in memory.
     pub(crate) fn read_only(directory: PathBuf) -> Self {
-        Self { files: KeyFiles::ReadOnly(directory, Arc::default()), node: None }
+        Self { files: KeyFiles::ReadOnly(directory, Arc::default()), node: None, signatures: Arc::default() }
     }
 
     /// Keys that are gone with the process.
     pub(crate) fn in_memory() -> Self {
-        Self { files: KeyFiles::Memory(Arc::new(Mutex::default())), node: None }
+        Self { files: KeyFiles::Memory(Arc::new(Mutex::default())), node: None, signatures: Arc::default() }
     }
 
     /// The same, with this key as the peer's own; it is not kept.
@@ -163,7 +165,7 @@ impl KeyStore {
         let file = identity_file(name);
         let Some(bytes) = self.files.read(&file)? else { return Ok(None) };
         let damaged = |source| KeyStoreError::DamagedIdentity { path: self.files.path(&file), source };
-        IdentityChain::decode(&bytes).map(Some).map_err(damaged)
+        IdentityChain::decode_with(&bytes, &*self.signatures).map(Some).map_err(damaged)
     }
 
     /// Keeps the identity chain of a publisher.
@@ -202,7 +204,7 @@ impl KeyStore {
             // Signed before the identity was rotated, it is under an earlier document.
             let then = chain.up_to(&identity);
             let then = then.ok_or(HeadError::OtherIdentity { head: identity_seq, chain: chain.seq() })?;
-            VerifiedHead::verify(envelope, None, &then, Timestamp::MAX)
+            VerifiedHead::verify_with(envelope, None, &then, Timestamp::MAX, &*self.signatures)
         };
         verify().map(Some).map_err(|source| self.damaged_head(name, source))
     }
