@@ -12,7 +12,7 @@ use std::{
 
 use futures::StreamExt;
 use ggen_blockstore::{Block, Blockstore, Cid, MemoryBlockstore};
-use ggen_marketplace::node::bitswap::{Behaviour, Config, SessionEvent, SessionSpec, session_channel};
+use ggen_marketplace::node::exchange::{Behaviour, Config, SessionEvent, SessionSpec, session_channel};
 use libp2p::{Multiaddr, PeerId, Swarm, SwarmBuilder, swarm::SwarmEvent, tcp, tls, yamux};
 use tokio::runtime::{Builder, Runtime};
 

@@ -4,35 +4,16 @@
 //! *Invariants*: one task owns the swarm; everybody else holds a handle and talks to it through bounded
 //! queues. What a peer sends is bounded, checked and can cost it its connection.
 
-mod addresses;
-mod admission;
-mod amino;
 mod behaviour;
-pub mod bitswap;
-pub mod blocks;
 mod command;
-mod dated;
-mod direct;
-mod frames;
+mod dht;
+mod discovery;
+pub mod exchange;
+mod gossip;
 mod handle;
-mod identify;
-mod idle;
-mod kept;
-mod names;
-mod pace;
-mod pending;
-mod port;
+mod peer_event;
 mod protobuf;
-mod reach;
-mod records;
-mod redial;
-mod rendezvous;
-mod republish;
-mod requests;
-mod secure;
-mod session;
-mod sighting;
-mod socket;
+mod rpc;
 mod swarm;
 mod transport;
 
@@ -42,18 +23,18 @@ use ggen_blockstore::{Blockstore, Cid, Multihash, RAW};
 use libp2p::{Multiaddr, PeerId, gossipsub, identity::Keypair};
 use tokio::{sync::mpsc, task::JoinHandle};
 
-pub(crate) use addresses::Nat;
-pub(crate) use admission::{RecordPolicy, Refused};
 pub(crate) use behaviour::AGENT;
-pub(crate) use bitswap::{
+pub(crate) use command::{DialFailed, FoundRecord, Gossip, GossipId, Snapshot, Verdict};
+pub(crate) use dht::validator::{RecordPolicy, Refused};
+pub(crate) use discovery::addresses::Nat;
+pub(crate) use exchange::bulk::{Listed, Lists};
+pub(crate) use exchange::handle::Session;
+pub(crate) use exchange::{
     BlockWant, DropReason, ListSource, MAX_QUESTION_CIDS, Offence, Place, Prior, Priors, SessionEvent,
 };
-pub(crate) use blocks::{Listed, Lists};
-pub(crate) use command::{DialFailed, FoundRecord, Gossip, GossipId, Snapshot, Verdict};
 pub(crate) use handle::{Handle, Stopped};
-pub(crate) use requests::{AskError, Asked, Met, Protocol};
-pub(crate) use session::Session;
-pub(crate) use sighting::{Sighting, Treatment};
+pub(crate) use peer_event::{Sighting, Treatment};
+pub(crate) use rpc::{AskError, Asked, Met, Protocol};
 
 use crate::Config;
 
@@ -109,7 +90,7 @@ pub(crate) struct Setup {
 /// The CID under which the nodes of the network `topic` provide themselves on the IPFS DHT, and find each other. Any IPFS
 /// node can look its providers up.
 pub fn rendezvous_cid(topic: &str) -> Cid {
-    let hash = Multihash::from_bytes(&rendezvous::key(topic)).expect("it is a sha2-256 multihash");
+    let hash = Multihash::from_bytes(&discovery::rendezvous::key(topic)).expect("it is a sha2-256 multihash");
     Cid::new_v1(RAW, hash)
 }
 
@@ -133,7 +114,8 @@ pub(crate) struct Started {
 /// Starts a node; returns once it listens on every address it was given.
 pub(crate) async fn start(setup: Setup) -> Result<Started, StartError> {
     let peer_id = setup.key.public().to_peer_id();
-    let (names, reach) = (names::Names::new(&setup.config.dns_servers), reach::Reach::new());
+    let (names, reach) =
+        (discovery::dnsaddr::Names::new(&setup.config.dns_servers), discovery::dial_policy::Reach::new());
     let knowledge = behaviour::Knowledge { store: setup.store, priors: setup.priors, lists: setup.lists };
     let mut swarm = behaviour::swarm(setup.key, &setup.config, knowledge, setup.stays, &reach)?;
     for (peer, treatment) in setup.treatments {
@@ -147,8 +129,8 @@ pub(crate) async fn start(setup: Setup) -> Result<Started, StartError> {
     let (commands, command_queue) = mpsc::channel(handle::COMMAND_QUEUE);
     let (gossip_sender, gossip) = mpsc::channel(GOSSIP_QUEUE);
     let (sighting_sender, sightings) = mpsc::channel(SIGHTING_QUEUE);
-    let (asked_sender, asked) = mpsc::channel(requests::ASKED_QUEUE);
-    let (met_sender, met) = mpsc::channel(requests::MET_QUEUE);
+    let (asked_sender, asked) = mpsc::channel(rpc::ASKED_QUEUE);
+    let (met_sender, met) = mpsc::channel(rpc::MET_QUEUE);
     let driver = swarm::Driver::new(swarm::Parts {
         swarm,
         commands: command_queue,
@@ -157,7 +139,7 @@ pub(crate) async fn start(setup: Setup) -> Result<Started, StartError> {
         asked: asked_sender,
         met: met_sender,
         topic,
-        rendezvous: setup.config.rendezvous.then(|| rendezvous::key(&setup.config.packages_topic)),
+        rendezvous: setup.config.rendezvous.then(|| discovery::rendezvous::key(&setup.config.packages_topic)),
         bootstrap: setup.config.bootstrap_nodes,
         names: names.clone(),
         reach,

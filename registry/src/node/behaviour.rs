@@ -14,21 +14,28 @@ use libp2p::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::{
-    StartError, bitswap, blocks,
-    direct::{self, Directs},
-    identify,
-    idle::IdleStreams,
-    kept,
-    names::configuration,
-    reach::{Doubted, Reach},
-    records::RecordStore,
-    requests::{self, Protocol},
-    secure::Tls,
-    sighting::Treatment,
-    transport,
+use crate::{
+    Config,
+    config::DEFAULT_TOPIC,
+    node::{
+        StartError,
+        dht::records::RecordStore,
+        discovery::{
+            dial_policy::{Doubted, Reach},
+            dnsaddr::configuration,
+            identify, protected_peers,
+        },
+        exchange::{self, bulk},
+        peer_event::Treatment,
+        rpc::{self, Protocol},
+        transport::{
+            self,
+            direct::{self, Directs},
+            idle_streams::IdleStreams,
+            tls::Tls,
+        },
+    },
 };
-use crate::{Config, config::DEFAULT_TOPIC};
 
 /// Kademlia of the public IPFS network (Amino).
 const IPFS_KAD: StreamProtocol = StreamProtocol::new("/ipfs/kad/1.0.0");
@@ -57,7 +64,7 @@ const KAD_REFRESH: Duration = Duration::from_secs(600);
 pub(crate) const GOSSIP_BYTES: usize = 64 << 10;
 /// How long an announcement that was judged may wait for the stream of a peer that it is passed on to, before it is dropped.
 const GOSSIP_PATIENCE: Duration = Duration::from_secs(5);
-/// A connection that nothing uses is kept this long, unless its peer is one of those that are [kept](super::kept).
+/// A connection that nothing uses is kept this long, unless its peer is one of those that are [kept](crate::node::discovery::protected_peers).
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 /// No new connection while the process takes more than this.
 const MEMORY_LIMIT_BYTES: usize = 1 << 30;
@@ -74,17 +81,17 @@ pub(crate) struct Behaviour {
     pub(crate) memory: memory_connection_limits::Behaviour,
     pub(crate) identify: Doubted<identify::Behaviour>,
     pub(crate) ping: ping::Behaviour,
-    pub(crate) kept: kept::Behaviour,
+    pub(crate) kept: protected_peers::Behaviour,
     pub(crate) ipfs_kad: Kademlia,
     pub(crate) lan_kad: Kademlia,
     pub(crate) ggen_kad: Kademlia,
     pub(crate) gossip: IdleStreams<gossipsub::Behaviour>,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
-    pub(crate) bitswap: bitswap::Behaviour,
-    pub(crate) blocks: blocks::Behaviour,
-    pub(crate) search: requests::Behaviour,
-    pub(crate) catalog: requests::Behaviour,
-    pub(crate) claim: requests::Behaviour,
+    pub(crate) bitswap: exchange::Behaviour,
+    pub(crate) blocks: bulk::Behaviour,
+    pub(crate) search: rpc::Behaviour,
+    pub(crate) catalog: rpc::Behaviour,
+    pub(crate) claim: rpc::Behaviour,
 }
 
 /// Which of the DHTs.
@@ -140,7 +147,7 @@ impl Behaviour {
         }
     }
 
-    pub(crate) fn requests(&mut self, protocol: Protocol) -> &mut requests::Behaviour {
+    pub(crate) fn requests(&mut self, protocol: Protocol) -> &mut rpc::Behaviour {
         match protocol {
             Protocol::Search => &mut self.search,
             Protocol::Catalog => &mut self.catalog,
@@ -152,8 +159,8 @@ impl Behaviour {
 /// What a node's protocols look things up in.
 pub(crate) struct Knowledge {
     pub(crate) store: Arc<dyn Blockstore>,
-    pub(crate) priors: Arc<dyn bitswap::Priors>,
-    pub(crate) lists: Arc<dyn blocks::Lists>,
+    pub(crate) priors: Arc<dyn exchange::Priors>,
+    pub(crate) lists: Arc<dyn bulk::Lists>,
 }
 
 /// Builds the swarm of a node; nothing listens or dials yet. One that `answers` can be asked by others.
@@ -209,17 +216,17 @@ fn compose(
         memory: memory_connection_limits::Behaviour::with_max_bytes(MEMORY_LIMIT_BYTES),
         identify: Doubted::new(identify::Behaviour::new(key.clone(), AGENT), reach.clone()),
         ping: ping::Behaviour::default(),
-        kept: kept::Behaviour::default(),
+        kept: protected_peers::Behaviour::default(),
         ipfs_kad: kademlia(peer, Dht::Ipfs, IPFS_KAD_PACKET_BYTES, config, reach),
         lan_kad: kademlia(peer, Dht::Lan, IPFS_KAD_PACKET_BYTES, config, reach),
         ggen_kad: kademlia(peer, Dht::Ggen, GGEN_KAD_PACKET_BYTES, config, reach),
         gossip: IdleStreams::always(gossip(key, &gossipsub::IdentTopic::new(&config.packages_topic))?),
         mdns: mdns(peer, config)?.into(),
-        bitswap: bitswap::Behaviour::knowing(Arc::clone(&store), bitswap::Config::default(), priors),
-        blocks: blocks::Behaviour::new(blocks::Setup { store, lists, directs }),
-        search: requests::behaviour(Protocol::Search, answers),
-        catalog: requests::behaviour(Protocol::Catalog, answers),
-        claim: requests::behaviour(Protocol::Claim, answers),
+        bitswap: exchange::Behaviour::knowing(Arc::clone(&store), exchange::Config::default(), priors),
+        blocks: bulk::Behaviour::new(bulk::Setup { store, lists, directs }),
+        search: rpc::behaviour(Protocol::Search, answers),
+        catalog: rpc::behaviour(Protocol::Catalog, answers),
+        claim: rpc::behaviour(Protocol::Claim, answers),
     })
 }
 

@@ -6,14 +6,13 @@ use ggen_blockstore::Cid;
 use libp2p::{Multiaddr, PeerId, gossipsub::MessageId};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{
+use crate::node::{
     StartError,
-    addresses::Nat,
     behaviour::Dht,
-    bitswap::{BlockWant, ListSource, SessionId, SessionSender},
-    names::Target,
-    requests::{AskError, Protocol, Reply},
-    sighting::Treatment,
+    discovery::{addresses::Nat, dnsaddr::Target},
+    exchange::{BlockWant, ListSource, SessionId, SessionSender},
+    peer_event::Treatment,
+    rpc::{AskError, Protocol, Reply},
 };
 
 /// One request to the swarm's owner.

@@ -6,13 +6,13 @@ use ggen_blockstore::Cid;
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{
+use crate::node::{
     StartError,
     behaviour::Dht,
     command::{Command, DialFailed, FoundRecord, GossipId, Snapshot, Tried, Verdict},
-    names::{Names, Target},
-    requests::{AskError, Protocol, Reply},
-    sighting::Treatment,
+    discovery::dnsaddr::{Names, Target},
+    peer_event::Treatment,
+    rpc::{AskError, Protocol, Reply},
 };
 
 /// Commands waiting for the swarm's owner.
@@ -218,7 +218,7 @@ impl Handle {
     }
 
     /// Asks a connected peer whether it has all of these blocks, at most
-    /// [`MAX_QUESTION_CIDS`](super::MAX_QUESTION_CIDS). A silent peer never answers; one that is not connected does not have them.
+    /// [`MAX_QUESTION_CIDS`](crate::node::MAX_QUESTION_CIDS). A silent peer never answers; one that is not connected does not have them.
     pub(crate) async fn has_all(&self, peer: PeerId, cids: Vec<Cid>) -> Result<bool, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Question { peer, cids, reply }).await?;

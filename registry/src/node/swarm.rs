@@ -32,22 +32,26 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{
+use crate::node::{
     StartError,
-    addresses::{self, Scope},
-    admission::RecordPolicy,
     behaviour::{Behaviour, BehaviourEvent, Dht},
-    bitswap,
     command::{Command, DialFailed, Gossip, GossipId, Snapshot, Tried, Verdict},
-    names::{NameError, Names, Target},
-    pace::Pace,
-    pending::Pending,
-    reach::Reach,
-    redial::Redials,
-    rendezvous,
-    republish::{Item, Republisher},
-    requests::{Asked, Met, Protocol},
-    sighting::Sighting,
+    dht::{
+        announcements::{Item, Republisher},
+        queries::Pending,
+        validator::RecordPolicy,
+    },
+    discovery::{
+        addresses::{self, Scope},
+        dial_policy::Reach,
+        dnsaddr::{NameError, Names, Target},
+        redial_schedule::Redials,
+        rendezvous,
+    },
+    exchange,
+    gossip::Pace,
+    peer_event::Sighting,
+    rpc::{Asked, Met, Protocol},
 };
 
 /// How often what has expired is forgotten and missing bootstrap nodes are dialled again.
@@ -265,7 +269,7 @@ impl Driver {
                 let _unasked = reply.send(self.requests.speakers(protocol));
             }
             Command::OpenSession { events, least_reputation, reply } => {
-                let spec = bitswap::SessionSpec { output: events, peers: Vec::new(), least_reputation };
+                let spec = exchange::SessionSpec { output: events, peers: Vec::new(), least_reputation };
                 let id = self.bitswap().open_session(spec);
                 self.swarm.behaviour_mut().blocks.prepare();
                 let connected = self.swarm.connected_peers().copied().collect();
@@ -374,21 +378,21 @@ impl Driver {
         self.tell(Sighting::Follows { peer });
     }
 
-    fn on_bitswap(&mut self, event: bitswap::Event) {
+    fn on_bitswap(&mut self, event: exchange::Event) {
         match event {
-            bitswap::Event::Order(order) => self.swarm.behaviour_mut().blocks.order(*order),
-            bitswap::Event::CancelOrder(id) => self.swarm.behaviour_mut().blocks.cancel(id),
-            bitswap::Event::Served { peer, bytes, .. } => {
+            exchange::Event::Order(order) => self.swarm.behaviour_mut().blocks.order(*order),
+            exchange::Event::CancelOrder(id) => self.swarm.behaviour_mut().blocks.cancel(id),
+            exchange::Event::Served { peer, bytes, .. } => {
                 self.bytes_sent += bytes;
                 self.tell(Sighting::Traffic { peer, sent: bytes, received: 0, rate: None });
             }
-            bitswap::Event::Received { peer, bytes, rate, .. } => {
+            exchange::Event::Received { peer, bytes, rate, .. } => {
                 self.bytes_received += bytes;
                 self.tell(Sighting::Traffic { peer, sent: 0, received: bytes, rate });
             }
-            bitswap::Event::PeerMisbehaved { peer, reason, blamed } => {
+            exchange::Event::PeerMisbehaved { peer, reason, blamed } => {
                 if !blamed {
-                    use bitswap::Misbehaviour::{Malformed, MalformedAnswer};
+                    use exchange::Misbehaviour::{Malformed, MalformedAnswer};
                     let malformed = matches!(reason, Malformed { .. } | MalformedAnswer);
                     self.tell(Sighting::Misbehaved { peer, malformed });
                 }
@@ -501,11 +505,11 @@ impl Driver {
         }
     }
 
-    fn kad(&mut self, dht: Dht) -> &mut libp2p::kad::Behaviour<super::records::RecordStore> {
+    fn kad(&mut self, dht: Dht) -> &mut libp2p::kad::Behaviour<crate::node::dht::records::RecordStore> {
         self.swarm.behaviour_mut().kad(dht)
     }
 
-    fn bitswap(&mut self) -> &mut bitswap::Behaviour {
+    fn bitswap(&mut self) -> &mut exchange::Behaviour {
         &mut self.swarm.behaviour_mut().bitswap
     }
 

@@ -1,5 +1,13 @@
 //! How a node talks: over QUIC, or over TCP, there secured by TLS or Noise, with many streams in one connection by yamux;
-//! or on a connection that is for blocks alone ([`direct`](super::direct)).
+//! or on a connection that is for blocks alone ([`direct`](crate::node::transport::direct)).
+
+pub(super) mod clock_guard;
+pub(super) mod direct;
+pub(super) mod idle_streams;
+pub(super) mod port;
+pub(super) mod tcp;
+pub(super) mod tls;
+pub(super) mod yamux_frames;
 
 use std::time::{Duration, SystemTime};
 
@@ -18,15 +26,15 @@ use libp2p::{
     },
     dns,
     identity::Keypair,
-    noise, quic, tcp,
+    noise, quic,
 };
 
-use super::{
-    dated::Dated,
-    direct::{self, Handover},
-    frames::Multiplexer,
-    secure::{self, Insecure, Secured, Tls},
-    socket::Socket,
+use self::{
+    clock_guard::Dated,
+    direct::Handover,
+    tcp::Socket,
+    tls::{Insecure, Secured, Tls},
+    yamux_frames::Multiplexer,
 };
 
 const NOISE: &str = "/noise";
@@ -53,7 +61,7 @@ pub(super) fn all(
 /// TCP alone. Boxed, because libp2p logs the types of what it is composed of.
 pub(super) fn tcp(identity: &Keypair, tls: Tls, handover: Handover) -> Result<Transport, noise::Error> {
     let security = Security { tls, noise: noise::Config::new(identity)?, handover };
-    let sockets = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
+    let sockets = libp2p::tcp::tokio::Transport::new(libp2p::tcp::Config::default().nodelay(true));
     Ok(sockets
         .map(|stream, _| Socket::new(stream))
         .upgrade(Version::V1Lazy)
@@ -79,7 +87,7 @@ impl UpgradeInfo for Security {
     type InfoIter = [Self::Info; 3];
 
     fn protocol_info(&self) -> Self::InfoIter {
-        [secure::PROTOCOL, NOISE, direct::PROTOCOL]
+        [tls::PROTOCOL, NOISE, direct::PROTOCOL]
     }
 }
 
@@ -90,7 +98,7 @@ impl InboundConnectionUpgrade<Negotiated<Socket>> for Security {
 
     fn upgrade_inbound(self, socket: Negotiated<Socket>, info: Self::Info) -> Self::Future {
         match info {
-            secure::PROTOCOL => self.tls.upgrade_inbound(socket, info).map_ok(with_tls).boxed(),
+            tls::PROTOCOL => self.tls.upgrade_inbound(socket, info).map_ok(with_tls).boxed(),
             direct::PROTOCOL => self.handover.take(socket).map(Err).boxed(),
             _ => self.noise.upgrade_inbound(socket, NOISE).map_ok(with_noise).err_into().boxed(),
         }
@@ -105,7 +113,7 @@ impl OutboundConnectionUpgrade<Negotiated<Socket>> for Security {
 
     fn upgrade_outbound(self, socket: Negotiated<Socket>, info: Self::Info) -> Self::Future {
         match info {
-            secure::PROTOCOL => self.tls.upgrade_outbound(socket, info).map_ok(with_tls).boxed(),
+            tls::PROTOCOL => self.tls.upgrade_outbound(socket, info).map_ok(with_tls).boxed(),
             direct::PROTOCOL => future::ready(Err(Insecure::HandedOver)).boxed(),
             _ => self.noise.upgrade_outbound(socket, NOISE).map_ok(with_noise).err_into().boxed(),
         }
@@ -123,12 +131,12 @@ fn with_noise((peer, stream): (PeerId, noise::Output<Negotiated<Socket>>)) -> Up
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::node::names;
+    use crate::node::discovery::dnsaddr;
 
     /// A node's transport without what it needs a swarm for.
     pub(in crate::node) fn of(identity: &Keypair) -> Transport {
         let tls = Tls::new(identity).unwrap();
         let (handover, _) = direct::handover(tls.clone());
-        all(identity, tls, handover, names::configuration(&[]), Duration::from_secs(60)).unwrap()
+        all(identity, tls, handover, dnsaddr::configuration(&[]), Duration::from_secs(60)).unwrap()
     }
 }

@@ -39,9 +39,7 @@ use super::{Operations, clock, failure, failure::usage};
 use crate::{
     Caller, ErrorKind, Failure, Interrupt, Progress, PublishRequest, Published, Reporter,
     identity::{KeyPair, Signed},
-    index::{
-        Acceptance, Announcement, Claim, Publication, PublicationError, PublishOutcome, PublisherState, Refusal,
-    },
+    index::{Acceptance, Announcement, Claim, Publication, PublicationError, PublishOutcome, PublisherState, Refusal},
     interrupt::{CommitPoint, interrupted},
     keys::{DEFAULT_KEY, KeyStoreError},
     package::{PackageId, Release},

@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::{
     BootstrapRequest, Config, FetchRequest, FetchTo, Fetched, Mode, Progress, PublishRequest, Published, Registry,
     SearchRequest,
-    node::{Asked, Handle, Protocol, RecordPolicy, Refused, Setup, Started, bitswap::NoPriors, start},
+    node::{Asked, Handle, Protocol, RecordPolicy, Refused, Setup, Started, exchange::NoPriors, start},
 };
 
 /// Far longer than anything here takes.

@@ -2,8 +2,7 @@ use futures::StreamExt as _;
 use ggen_blockstore::MemoryBlockstore;
 use libp2p::{Multiaddr, swarm::SwarmEvent};
 
-use super::*;
-use crate::node::bitswap::NoPriors;
+use crate::node::{behaviour::*, exchange::NoPriors};
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(120);

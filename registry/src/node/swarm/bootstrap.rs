@@ -7,14 +7,15 @@ use libp2p::{
     swarm::dial_opts::{DialOpts, PeerCondition},
 };
 
-use super::{Driver, peers::dial_options};
 use crate::node::{
-    addresses::{Scope, scope, split_peer},
     behaviour::Dht,
-    names::{NameError, Target, is_dnsaddr},
-    pending::Purpose,
-    rendezvous::{Action, Event, Rendezvous},
-    republish::Item,
+    dht::{announcements::Item, queries::Purpose},
+    discovery::{
+        addresses::{Scope, scope, split_peer},
+        dnsaddr::{NameError, Target, is_dnsaddr},
+        rendezvous::{Action, Event, Rendezvous},
+    },
+    swarm::{Driver, peers::dial_options},
 };
 
 /// The rendezvous of a node that takes part in it.

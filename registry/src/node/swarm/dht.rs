@@ -14,16 +14,13 @@ use libp2p::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::Driver;
 use crate::node::{
-    admission::Refused,
     behaviour::Dht,
     command::{FoundRecord, Tried},
-    pending::Purpose,
-    records::MAX_VALUE_BYTES,
-    rendezvous,
-    republish::Item,
-    sighting::Sighting,
+    dht::{announcements::Item, queries::Purpose, records::MAX_VALUE_BYTES, validator::Refused},
+    discovery::rendezvous,
+    peer_event::Sighting,
+    swarm::Driver,
 };
 
 /// Providers of one answer that are dialled and passed on: one peer cannot make us dial thousands.

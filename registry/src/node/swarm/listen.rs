@@ -10,8 +10,7 @@ use libp2p::{Multiaddr, Swarm, TransportError, core::transport::ListenerId, swar
 
 use tokio::sync::oneshot;
 
-use super::Driver;
-use crate::node::{StartError, behaviour::Behaviour, port};
+use crate::node::{StartError, behaviour::Behaviour, swarm::Driver, transport::port};
 
 /// How long a listener may take to name its first address: an interface may have none.
 const FIRST_ADDRESS: Duration = Duration::from_secs(5);
@@ -65,7 +64,7 @@ fn open(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<ListenerId,
     swarm.listen_on(address.clone()).map_err(|error| {
         let reason = match error {
             TransportError::MultiaddrNotSupported(_) => "no transport supports this address".to_owned(),
-            TransportError::Other(error) => super::peers::innermost(&error),
+            TransportError::Other(error) => crate::node::swarm::peers::innermost(&error),
         };
         StartError::Listen { address: address.clone(), reason }
     })

@@ -12,14 +12,16 @@ use libp2p::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Dialler, Driver};
 use crate::node::{
-    addresses::{Scope, local_addresses, scope, split_peer, usable_addresses},
     behaviour::Dht,
     command::{DialFailed, Tried},
-    identify,
-    names::Target,
-    sighting::Sighting,
+    discovery::{
+        addresses::{Scope, local_addresses, scope, split_peer, usable_addresses},
+        dnsaddr::Target,
+        identify,
+    },
+    peer_event::Sighting,
+    swarm::{Dialler, Driver},
 };
 
 /// Peers of the local network dialled for one mDNS answer.

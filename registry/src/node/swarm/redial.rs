@@ -10,8 +10,11 @@ use libp2p::{
     },
 };
 
-use super::{Dialler, Driver, peers::plain};
-use crate::node::{bitswap::SessionId, blocks, redial::Redial};
+use crate::node::{
+    discovery::redial_schedule::Redial,
+    exchange::{SessionId, bulk},
+    swarm::{Dialler, Driver, peers::plain},
+};
 
 impl Driver {
     /// A peer that may have what a session wants; `named` by the caller, or found.
@@ -58,8 +61,8 @@ impl Driver {
 
     /// Takes what came of orders. A peer that can be given some, and that a fetch has use for, was connected again: streams
     /// to it are opened as they were when the fetch began.
-    pub(super) fn on_blocks(&mut self, event: blocks::Event) {
-        if let blocks::Event::Speaks { peer, speaks: true } = &event
+    pub(super) fn on_blocks(&mut self, event: bulk::Event) {
+        if let bulk::Event::Speaks { peer, speaks: true } = &event
             && self.bitswap().has_use_for(peer)
         {
             self.swarm.behaviour_mut().blocks.prepare();

@@ -11,8 +11,10 @@ use libp2p::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::Driver;
-use crate::node::requests::{AskError, Asked, MAX_ANSWERING, MAX_ANSWERING_PER_PEER, MAX_ASKING, Met, Protocol, Reply};
+use crate::node::{
+    rpc::{AskError, Asked, MAX_ANSWERING, MAX_ANSWERING_PER_PEER, MAX_ASKING, Met, Protocol, Reply},
+    swarm::Driver,
+};
 
 type Answer = Result<Vec<u8>, AskError>;
 

@@ -126,7 +126,7 @@ async fn carrier(policy: Arc<dyn RecordPolicy>, records: Vec<(Vec<u8>, Vec<u8>)>
         stays: false,
         store: Arc::new(MemoryBlockstore::new()),
         policy,
-        priors: Arc::new(node::bitswap::NoPriors),
+        priors: Arc::new(node::exchange::NoPriors),
         lists: Arc::new(crate::ops::Manifests),
         treatments: Vec::new(),
     };

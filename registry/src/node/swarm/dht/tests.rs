@@ -7,10 +7,9 @@ use futures::StreamExt as _;
 use ggen_blockstore::MemoryBlockstore;
 use libp2p::{Swarm, SwarmBuilder, identity::Keypair, kad::store::MemoryStore, noise, swarm::SwarmEvent, tcp, yamux};
 
-use super::*;
 use crate::{
     Config,
-    node::{RecordPolicy, Setup, amino::Draft, bitswap::NoPriors, start},
+    node::{RecordPolicy, Setup, dht::amino::Draft, exchange::NoPriors, start, swarm::dht::*},
 };
 
 /// Takes every record as it is, and takes its time.

@@ -1,0 +1,68 @@
+//! DHT queries under way, and who waits for them.
+
+use std::{collections::HashMap, convert::Infallible};
+
+use libp2p::{PeerId, kad::QueryId};
+use tokio::sync::mpsc;
+
+use crate::node::{
+    behaviour::Dht,
+    command::{FoundRecord, Tried},
+    dht::announcements::Item,
+};
+
+/// Why a query runs.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    /// Somebody wants the providers of a key.
+    Providers(mpsc::Sender<PeerId>),
+    /// Somebody wants to know what comes of dialling the providers of a key.
+    Trial(mpsc::Sender<Tried>),
+    /// Other nodes of this network are looked for.
+    Rendezvous,
+    /// Somebody wants the values under a key.
+    Record(mpsc::Sender<FoundRecord>),
+    /// Somebody waits for this node's neighbours to be found.
+    Explore { _done: mpsc::Sender<Infallible> },
+    /// This node announces that it provides a key.
+    Provide(Item),
+    /// The peers nearest to a record's key are looked for, to put it there.
+    ClosestFor(Item),
+    /// A record is being put to peers.
+    Put(Item),
+}
+
+/// The queries of all DHTs. Query ids are unique per DHT only.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    queries: HashMap<(Dht, QueryId), Purpose>,
+}
+
+impl Pending {
+    pub(crate) fn add(&mut self, dht: Dht, id: QueryId, purpose: Purpose) {
+        self.queries.insert((dht, id), purpose);
+    }
+
+    pub(crate) fn get(&self, dht: Dht, id: QueryId) -> Option<&Purpose> {
+        self.queries.get(&(dht, id))
+    }
+
+    pub(crate) fn finish(&mut self, dht: Dht, id: QueryId) -> Option<Purpose> {
+        self.queries.remove(&(dht, id))
+    }
+
+    /// Queries whose asker is gone: they can be ended.
+    pub(crate) fn abandoned(&self) -> Vec<(Dht, QueryId)> {
+        let is_abandoned = |purpose: &Purpose| match purpose {
+            Purpose::Providers(found) => found.is_closed(),
+            Purpose::Record(found) => found.is_closed(),
+            Purpose::Trial(tried) => tried.is_closed(),
+            Purpose::Explore { .. }
+            | Purpose::Rendezvous
+            | Purpose::Provide(_)
+            | Purpose::ClosestFor(_)
+            | Purpose::Put(_) => false,
+        };
+        self.queries.iter().filter(|(_, purpose)| is_abandoned(purpose)).map(|(id, _)| *id).collect()
+    }
+}

@@ -1,0 +1,9 @@
+//! How a node learns of peers and of their addresses, which of them it dials, and which connections it keeps.
+
+pub(super) mod addresses;
+pub(super) mod dial_policy;
+pub(super) mod dnsaddr;
+pub(super) mod identify;
+pub(super) mod protected_peers;
+pub(super) mod redial_schedule;
+pub(super) mod rendezvous;

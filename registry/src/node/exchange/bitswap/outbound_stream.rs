@@ -1,0 +1,291 @@
+//! One of the two outbound streams of a connection: opened when there is something to say, kept, reopened when it
+//! fails.
+
+use std::{
+    collections::VecDeque,
+    io,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use futures::AsyncWrite;
+
+use crate::node::exchange::bitswap::{
+    frame::FrameWriter,
+    message::{Message, Version},
+};
+
+/// Failures in a row after which a lane gives up.
+const MAX_FAILURES: u32 = 3;
+/// Bytes that must be written within the limit on waiting, unless the queue is emptied: a reader of a byte now and then
+/// does not hold what was read for it.
+const MIN_PROGRESS_BYTES: usize = 64 << 10;
+
+/// What a lane wants done, or has done.
+#[derive(Debug)]
+pub(in crate::node::exchange) enum LaneEvent {
+    /// A stream is to be opened.
+    Open,
+    /// This message has been written.
+    Sent(Message),
+    /// The stream failed; `lost` were not written whole. `fatal`: too often in a row to try again.
+    Failed { lost: Vec<Message>, fatal: bool },
+}
+
+#[derive(Debug)]
+enum State<S> {
+    Closed,
+    Opening,
+    Open { stream: S, version: Version },
+}
+
+/// See the module's words.
+#[derive(Debug)]
+pub(in crate::node::exchange) struct Lane<S> {
+    state: State<S>,
+    queue: VecDeque<Message>,
+    writer: FrameWriter,
+    /// The queue's first message is being written.
+    writing: bool,
+    flushed: bool,
+    failures: u32,
+    /// When [`MIN_PROGRESS_BYTES`] had last been written, or the queue was empty.
+    progress_at: Instant,
+    /// Bytes written since.
+    progress_bytes: usize,
+}
+
+impl<S: AsyncWrite + Unpin> Lane<S> {
+    pub(in crate::node::exchange) fn new(now: Instant) -> Self {
+        Self {
+            state: State::Closed,
+            queue: VecDeque::new(),
+            writer: FrameWriter::default(),
+            writing: false,
+            flushed: true,
+            failures: 0,
+            progress_at: now,
+            progress_bytes: 0,
+        }
+    }
+
+    /// Queues a message. The caller bounds what it queues before it is told of [`LaneEvent::Sent`].
+    pub(in crate::node::exchange) fn push(&mut self, message: Message, now: Instant) {
+        if self.queue.is_empty() {
+            self.note_progress(now);
+        }
+        self.queue.push_back(message);
+    }
+
+    /// The version of the protocol that was negotiated, while the stream is open.
+    pub(in crate::node::exchange) fn version(&self) -> Option<Version> {
+        match &self.state {
+            State::Open { version, .. } => Some(*version),
+            State::Closed | State::Opening => None,
+        }
+    }
+
+    /// Has messages that are not written.
+    pub(in crate::node::exchange) fn is_busy(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// The stream asked for is open.
+    pub(in crate::node::exchange) fn opened(&mut self, stream: S, version: Version, now: Instant) {
+        self.state = State::Open { stream, version };
+        self.note_progress(now);
+    }
+
+    fn note_progress(&mut self, now: Instant) {
+        self.progress_at = now;
+        self.progress_bytes = 0;
+    }
+
+    /// The stream could not be opened, or too few bytes were taken of it for too long.
+    pub(in crate::node::exchange) fn fail(&mut self, fatal: bool) -> LaneEvent {
+        self.state = State::Closed;
+        self.writer = FrameWriter::default();
+        self.writing = false;
+        self.flushed = true;
+        self.failures += 1;
+        LaneEvent::Failed { lost: self.queue.drain(..).collect(), fatal: fatal || self.failures >= MAX_FAILURES }
+    }
+
+    /// Has had something to write for longer than `limit` and could not write [`MIN_PROGRESS_BYTES`] of it.
+    pub(in crate::node::exchange) fn is_stuck(&self, now: Instant, limit: Duration) -> bool {
+        self.is_busy() && now.saturating_duration_since(self.progress_at) > limit
+    }
+
+    /// Opens and writes as far as it goes.
+    pub(in crate::node::exchange) fn poll(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<LaneEvent> {
+        match self.state {
+            State::Closed if self.queue.is_empty() => Poll::Pending,
+            State::Closed => {
+                self.state = State::Opening;
+                Poll::Ready(LaneEvent::Open)
+            }
+            State::Opening => Poll::Pending,
+            State::Open { .. } => match self.poll_write(now, cx) {
+                Poll::Ready(Ok(message)) => Poll::Ready(LaneEvent::Sent(message)),
+                Poll::Ready(Err(error)) => {
+                    tracing::debug!(%error, "cannot write to a bitswap stream");
+                    Poll::Ready(self.fail(false))
+                }
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+
+    fn poll_write(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<io::Result<Message>> {
+        let State::Open { stream, version } = &mut self.state else { return Poll::Pending };
+        let Some(message) = self.queue.front() else {
+            if !self.flushed {
+                self.flushed = std::task::ready!(std::pin::Pin::new(stream).poll_flush(cx)).map(|()| true)?;
+            }
+            return Poll::Pending;
+        };
+        if !self.writing {
+            self.writer.push(message.encode(*version));
+            self.writing = true;
+            self.flushed = false;
+        }
+        let mut progress = 0;
+        let written = self.writer.poll_write(stream, &mut progress, cx);
+        self.progress_bytes += progress;
+        if self.progress_bytes >= MIN_PROGRESS_BYTES {
+            self.note_progress(now);
+        }
+        std::task::ready!(written)?;
+        debug_assert!(self.writer.is_empty(), "a writer that is ready has nothing left");
+        self.writing = false;
+        self.failures = 0;
+        let message = self.queue.pop_front().unwrap_or_default();
+        if self.queue.is_empty() {
+            self.note_progress(now);
+        }
+        Poll::Ready(Ok(message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+
+    use ggen_blockstore::Block;
+
+    use super::*;
+
+    /// Takes so many bytes, then fails.
+    #[derive(Debug)]
+    struct Sink(usize);
+
+    impl AsyncWrite for Sink {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            if self.0 == 0 {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            let taken = bytes.len().min(self.0);
+            self.0 -= taken;
+            Poll::Ready(Ok(taken))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn message(bytes: usize) -> Message {
+        Message { blocks: vec![Block::raw(vec![1; bytes]).unwrap().into_parts()], ..Message::default() }
+    }
+
+    #[test]
+    fn several_messages_go_over_one_stream_and_a_failure_gives_back_what_was_not_written() {
+        let now = Instant::now();
+        let mut cx = Context::from_waker(futures::task::noop_waker_ref());
+        let mut lane = Lane::new(now);
+        assert!(lane.poll(now, &mut cx).is_pending());
+        (0..3).for_each(|_| lane.push(message(100), now));
+        assert!(matches!(lane.poll(now, &mut cx), Poll::Ready(LaneEvent::Open)));
+        assert!(lane.poll(now, &mut cx).is_pending());
+        lane.opened(Sink(250), Version::V1_2, now);
+        assert!(matches!(lane.poll(now, &mut cx), Poll::Ready(LaneEvent::Sent(_))));
+        assert!(matches!(lane.poll(now, &mut cx), Poll::Ready(LaneEvent::Sent(_))));
+        let failed = lane.poll(now, &mut cx);
+        assert!(matches!(failed, Poll::Ready(LaneEvent::Failed { lost, fatal: false }) if lost.len() == 1));
+        assert!(!lane.is_busy());
+    }
+
+    #[test]
+    fn a_lane_that_only_fails_gives_up() {
+        let now = Instant::now();
+        let mut cx = Context::from_waker(futures::task::noop_waker_ref());
+        let mut lane = Lane::new(now);
+        let mut fatal = Vec::new();
+        for _ in 0..MAX_FAILURES {
+            lane.push(message(1), now);
+            assert!(matches!(lane.poll(now, &mut cx), Poll::Ready(LaneEvent::Open)));
+            lane.opened(Sink(0), Version::V1_2, now);
+            let Poll::Ready(LaneEvent::Failed { fatal: last, .. }) = lane.poll(now, &mut cx) else { panic!() };
+            fatal.push(last);
+        }
+        assert_eq!(fatal, [false, false, true]);
+    }
+
+    /// Takes `each` bytes whenever it is asked, and no more.
+    #[derive(Debug)]
+    struct Sip {
+        each: usize,
+        left: usize,
+    }
+
+    impl AsyncWrite for Sip {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let taken = bytes.len().min(self.left);
+            self.left -= taken;
+            if taken == 0 {
+                self.left = self.each;
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(taken))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_reader_that_sips_is_stuck_and_one_that_drinks_slowly_is_not() {
+        let limit = Duration::from_secs(30);
+        let mut cx = Context::from_waker(futures::task::noop_waker_ref());
+        for (each, expected) in [(100, true), (8 << 10, false)] {
+            let mut now = Instant::now();
+            let mut lane = Lane::new(now);
+            lane.push(message(1 << 20), now);
+            assert!(matches!(lane.poll(now, &mut cx), Poll::Ready(LaneEvent::Open)));
+            lane.opened(Sip { each, left: each }, Version::V1_2, now);
+            let mut stuck = false;
+            for _ in 0..60 {
+                now += Duration::from_secs(1);
+                assert!(lane.poll(now, &mut cx).is_pending());
+                stuck |= lane.is_stuck(now, limit);
+            }
+            assert_eq!(stuck, expected, "{each} bytes a second");
+        }
+    }
+
+    #[test]
+    fn a_lane_is_stuck_only_while_it_has_something_to_write() {
+        let now = Instant::now();
+        let (limit, later) = (Duration::from_secs(5), now + Duration::from_secs(10));
+        let mut lane = Lane::<Sink>::new(now);
+        assert!(!lane.is_stuck(later, limit));
+        lane.push(message(1), later);
+        assert!(!lane.is_stuck(later, limit));
+        assert!(lane.is_stuck(later + limit * 2, limit));
+    }
+}

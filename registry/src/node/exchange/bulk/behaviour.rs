@@ -1,0 +1,405 @@
+//! The protocol as a libp2p behaviour: orders in, blocks out; requests of peers are answered.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use futures::future::Either;
+use ggen_blockstore::Blockstore;
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{ConnectedPoint, Endpoint, transport::PortUse},
+    swarm::{
+        ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, Stream, ToSwarm,
+        behaviour::ConnectionEstablished,
+    },
+};
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+    time::{Instant, Sleep, sleep_until},
+};
+
+use crate::node::{
+    exchange::bulk::{
+        event::{Event, TaskEvent},
+        handler::{Handler, Report, ReportKind, ToHandler},
+        list::Lists,
+        paths::Atlas,
+        receive::{Over, Receiver, SILENT_FOR},
+        request::{End, Order, OrderId},
+        response::Library,
+        serve::{Patience, Server, turn_away},
+        stream_pool::{IDLE_FOR, Opening, Way, Ways},
+    },
+    transport::direct::{Dialer, Direct, Directs, Undialled, dialled_at},
+};
+
+/// Streams of peers on which requests come, in all.
+const MAX_STREAMS: usize = 512;
+/// Streams that are being turned away; more are dropped.
+const MAX_TURNED_AWAY: usize = 64;
+/// Events of transfers that wait for the swarm.
+const EVENT_QUEUE: usize = 16;
+
+/// What a [`Behaviour`] is made of.
+#[derive(Debug)]
+pub struct Setup {
+    /// Where blocks are read, for peers and for dictionaries.
+    pub store: Arc<dyn Blockstore>,
+    /// How lists are written.
+    pub lists: Arc<dyn Lists>,
+    /// Streams that need no multiplexer.
+    pub(crate) directs: Directs,
+}
+
+#[derive(Debug)]
+enum Under {
+    /// A stream is being opened on this connection.
+    Opening(ConnectionId, Box<Order>),
+    Receiving(AbortHandle),
+}
+
+/// See the module's words.
+#[derive(Debug)]
+pub struct Behaviour {
+    server: Server,
+    receiver: Receiver,
+    told: mpsc::Receiver<TaskEvent>,
+    ways: Ways,
+    orders: HashMap<OrderId, Under>,
+    receiving: JoinSet<()>,
+    answering: JoinSet<()>,
+    turned_away: JoinSet<()>,
+    dialer: Dialer,
+    dialling: JoinSet<(PeerId, ConnectionId, Result<Direct, Undialled>)>,
+    /// Streams of peers who have dialled us for them.
+    taken: mpsc::Receiver<(PeerId, Direct)>,
+    /// When the streams that wait are looked at.
+    tidying: Option<Pin<Box<Sleep>>>,
+    actions: VecDeque<ToSwarm<Event, ToHandler>>,
+    waker: Option<Waker>,
+}
+
+impl Behaviour {
+    /// Serves what the store has, and carries out orders.
+    pub fn new(setup: Setup) -> Self {
+        let Setup { store, lists, directs: Directs { dialer, taken } } = setup;
+        let (sender, told) = mpsc::channel(EVENT_QUEUE);
+        let library = Library { store: Arc::clone(&store), lists: Arc::clone(&lists), atlas: Atlas::default() };
+        Self {
+            server: Server::new(library, Patience::default()),
+            receiver: Receiver::new(store, lists, sender, SILENT_FOR),
+            told,
+            ways: Ways::default(),
+            orders: HashMap::new(),
+            receiving: JoinSet::new(),
+            answering: JoinSet::new(),
+            turned_away: JoinSet::new(),
+            dialer,
+            dialling: JoinSet::new(),
+            taken,
+            tidying: None,
+            actions: VecDeque::new(),
+            waker: None,
+        }
+    }
+
+    /// Asks a peer for blocks. What comes of it is told by events, the last of them [`Event::Ended`].
+    pub fn order(&mut self, order: Order) {
+        let order = Box::new(order);
+        match self.ways.take_idle(&order.peer) {
+            Some((connection, way)) => self.carry(order, connection, way, true),
+            None => self.open(order),
+        }
+    }
+
+    /// Something will soon be asked of the peers that are connected: streams to some of them are opened, so that the
+    /// round trip this takes is over by then.
+    pub fn prepare(&mut self) {
+        for Opening { peer, connection, address } in self.ways.prepare() {
+            match address {
+                Some(address) => {
+                    let dialing = self.dialer.clone().dial(peer, address);
+                    self.dialling.spawn(async move { (peer, connection, dialing.await) });
+                }
+                None => self.tell(peer, connection, ToHandler::Open(None)),
+            }
+        }
+        self.wake();
+    }
+
+    fn tell(&mut self, peer_id: PeerId, connection: ConnectionId, event: ToHandler) {
+        self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(connection), event });
+    }
+
+    fn on_prepared(&mut self, peer: PeerId, connection: ConnectionId, stream: Option<Either<Stream, Direct>>) {
+        self.ways.on_prepared(&peer, connection);
+        if let Some(way) = stream.and_then(|stream| self.ways.over(stream, &peer, connection)) {
+            self.keep(peer, connection, way);
+        }
+    }
+
+    fn on_dialled(&mut self, peer: PeerId, connection: ConnectionId, dialled: Result<Direct, Undialled>) {
+        match dialled {
+            Ok(stream) => self.on_prepared(peer, connection, Some(Either::Right(stream))),
+            Err(error) => {
+                tracing::debug!(%peer, %error, "blocks share the connection with the rest");
+                if self.ways.on_undialled(&peer, connection) {
+                    self.tell(peer, connection, ToHandler::Open(None));
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, order: Box<Order>) {
+        match self.ways.best(&order.peer) {
+            Some(connection) => {
+                self.tell(order.peer, connection, ToHandler::Open(Some(order.id)));
+                self.orders.insert(order.id, Under::Opening(connection, order));
+            }
+            None => self.ended(order.peer, order.id, End::Broken),
+        }
+        self.wake();
+    }
+
+    fn carry(&mut self, order: Box<Order>, connection: ConnectionId, mut way: Way, was_idle: bool) {
+        let (receiver, told, id) = (self.receiver.clone(), self.receiver.events.clone(), order.id);
+        let task = self.receiving.spawn(async move {
+            let over = |end, idle| TaskEvent::Over { peer: order.peer, id, end, idle };
+            let outcome = match receiver.receive(&order, &mut way.stream).await {
+                Over::Unanswered if was_idle => TaskEvent::Stale(order),
+                Over::Unanswered => over(End::Broken, None),
+                Over::Ended { end, again } => over(end, again.then_some((connection, way))),
+            };
+            if told.send(outcome).await.is_err() {
+                tracing::trace!("the node has stopped");
+            }
+        });
+        self.orders.insert(id, Under::Receiving(task));
+    }
+
+    /// Wants nothing more of an order. Nothing more is told of it, but for what is on its way to whoever listens.
+    pub fn cancel(&mut self, id: OrderId) {
+        if let Some(Under::Receiving(task)) = self.orders.remove(&id) {
+            task.abort();
+        }
+    }
+
+    fn ended(&mut self, peer: PeerId, id: OrderId, end: End) {
+        self.actions.push_back(ToSwarm::GenerateEvent(Event::Ended { peer, id, end }));
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn on_closed(&mut self, peer_id: PeerId, connection: ConnectionId) {
+        let opening = |(id, under): (&OrderId, &Under)| match under {
+            Under::Opening(on, _) if *on == connection => Some(*id),
+            _ => None,
+        };
+        let lost: Vec<_> = self.orders.iter().filter_map(opening).collect();
+        for id in lost {
+            self.orders.remove(&id);
+            self.ended(peer_id, id, End::Broken);
+        }
+        self.ways.on_closed(&peer_id, connection);
+        self.tell_news_of(peer_id);
+    }
+
+    fn on_speaks(&mut self, peer_id: PeerId, connection: ConnectionId, speaks: bool) {
+        self.ways.on_speaks(&peer_id, connection, speaks);
+        self.tell_news_of(peer_id);
+    }
+
+    fn tell_news_of(&mut self, peer: PeerId) {
+        if let Some(speaks) = self.ways.news_of(&peer) {
+            self.actions.push_back(ToSwarm::GenerateEvent(Event::Speaks { peer, speaks }));
+        }
+    }
+
+    fn on_opened(&mut self, id: OrderId, stream: Stream) {
+        match self.orders.remove(&id) {
+            Some(Under::Opening(connection, order)) => {
+                match self.ways.over(Either::Left(stream), &order.peer, connection) {
+                    Some(way) => self.carry(order, connection, way, false),
+                    None => self.ended(order.peer, id, End::Broken),
+                }
+            }
+            // It is not wanted any more: the stream is dropped.
+            Some(under @ Under::Receiving(_)) => drop(self.orders.insert(id, under)),
+            None => {}
+        }
+    }
+
+    /// A peer opened a stream. One that is not connected otherwise is nobody's.
+    fn on_asked(&mut self, peer_id: PeerId, stream: Either<Stream, Direct>) {
+        let is_full = self.answering.len() >= MAX_STREAMS;
+        let is_direct = matches!(stream, Either::Right(_));
+        let Some(peer) = self.ways.peer(&peer_id) else { return };
+        let uses = peer.uses();
+        let permit = Arc::clone(&peer.share.streams).try_acquire_owned();
+        let Some(permit) = permit.ok().filter(|_| !is_full) else {
+            if self.turned_away.len() < MAX_TURNED_AWAY {
+                self.turned_away.spawn(turn_away(stream));
+            }
+            return;
+        };
+        let serving = self.server.clone().serve(peer_id, stream, peer.share.clone(), self.receiver.events.clone());
+        let answer = self.answering.spawn(async move {
+            serving.await;
+            drop((permit, uses));
+        });
+        if is_direct {
+            peer.answers.retain(|answer| !answer.is_finished());
+            peer.answers.push(answer);
+        }
+    }
+
+    fn on_told(&mut self, told: TaskEvent) -> Option<Event> {
+        match told {
+            TaskEvent::Event(event) => Some(event),
+            TaskEvent::Over { peer, id, end, idle } => {
+                if let Some((connection, way)) = idle {
+                    self.keep(peer, connection, way);
+                }
+                // Of an order that was cancelled nothing more is of interest.
+                self.orders.remove(&id).map(|_| Event::Ended { peer, id, end })
+            }
+            TaskEvent::Stale(order) => {
+                if self.orders.remove(&order.id).is_some() {
+                    self.open(order);
+                }
+                None
+            }
+        }
+    }
+
+    fn keep(&mut self, peer: PeerId, connection: ConnectionId, way: Way) {
+        let now = Instant::now();
+        if self.ways.keep(&peer, connection, way, now) {
+            self.tidying.get_or_insert_with(|| Box::pin(sleep_until(now + IDLE_FOR)));
+        }
+    }
+
+    /// Closes the streams that have waited for long: what is open keeps a connection alive.
+    fn tidy(&mut self, cx: &mut Context<'_>) {
+        while self.tidying.as_mut().is_some_and(|tidying| tidying.as_mut().poll(cx).is_ready()) {
+            self.tidying = self.ways.tidy(Instant::now()).map(|at| Box::pin(sleep_until(at)));
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn ways(&self) -> &Ways {
+        &self.ways
+    }
+
+    fn poll_tasks(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(ended)) = self.answering.poll_join_next(cx) {
+            if let Err(error) = ended
+                && !error.is_cancelled()
+            {
+                tracing::error!(%error, "answering a peer failed");
+            }
+        }
+        while let Poll::Ready(Some(ended)) = self.receiving.poll_join_next(cx) {
+            if let Err(error) = ended
+                && !error.is_cancelled()
+            {
+                tracing::error!(%error, "an order failed");
+            }
+        }
+        while let Poll::Ready(Some(_)) = self.turned_away.poll_join_next(cx) {}
+        while let Poll::Ready(Some(dialled)) = self.dialling.poll_join_next(cx) {
+            match dialled {
+                Ok((peer_id, connection, dialled)) => self.on_dialled(peer_id, connection, dialled),
+                Err(error) => tracing::error!(%error, "dialling a peer failed"),
+            }
+        }
+        while let Poll::Ready(Some((peer_id, stream))) = self.taken.poll_recv(cx) {
+            self.on_asked(peer_id, Either::Right(stream));
+        }
+    }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = Handler;
+    type ToSwarm = Event;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<Handler, ConnectionDenied> {
+        Ok(Handler::default())
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<Handler, ConnectionDenied> {
+        Ok(Handler::default())
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, endpoint, .. }) => {
+                let address = match endpoint {
+                    ConnectedPoint::Dialer { address, .. } => dialled_at(address),
+                    ConnectedPoint::Listener { .. } => None,
+                };
+                let uses = self.ways.on_connected(peer_id, connection_id, address);
+                self.tell(peer_id, connection_id, ToHandler::Uses(uses));
+            }
+            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
+                self.on_closed(peer_id, connection_id);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, peer_id: PeerId, connection: ConnectionId, Report(report): Report) {
+        match report {
+            ReportKind::Speaks(speaks) => self.on_speaks(peer_id, connection, speaks),
+            ReportKind::Opened(Some(id), stream) => self.on_opened(id, stream),
+            ReportKind::Opened(None, stream) => self.on_prepared(peer_id, connection, Some(Either::Left(stream))),
+            ReportKind::Failed { order: None, .. } => self.on_prepared(peer_id, connection, None),
+            ReportKind::Failed { order: Some(order), unsupported } => {
+                if self.orders.remove(&order).is_some() {
+                    self.ended(peer_id, order, if unsupported { End::Unsupported } else { End::Broken });
+                }
+            }
+            ReportKind::Asked(stream) => self.on_asked(peer_id, Either::Left(stream)),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Event, ToHandler>> {
+        self.poll_tasks(cx);
+        if let Some(action) = self.actions.pop_front() {
+            return Poll::Ready(action);
+        }
+        while let Poll::Ready(Some(told)) = self.told.poll_recv(cx) {
+            if let Some(event) = self.on_told(told) {
+                return Poll::Ready(ToSwarm::GenerateEvent(event));
+            }
+            if let Some(action) = self.actions.pop_front() {
+                return Poll::Ready(action);
+            }
+        }
+        self.tidy(cx);
+        self.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}

@@ -1,0 +1,132 @@
+//! One connection's part: opens a stream for each order, and hands streams that peers open on.
+
+use std::{
+    collections::VecDeque,
+    sync::Weak,
+    task::{Context, Poll},
+};
+
+use libp2p::{
+    StreamProtocol,
+    core::upgrade::ReadyUpgrade,
+    swarm::{
+        ConnectionHandler, ConnectionHandlerEvent, Stream, StreamUpgradeError, SubstreamProtocol,
+        handler::{
+            ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound, ProtocolsChange,
+        },
+    },
+};
+
+use crate::node::exchange::bulk::request::OrderId;
+
+/// Its name on the wire.
+pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/ggen/blocks/1.0.0");
+/// Streams that peers have opened and the behaviour has not taken; more are dropped.
+const MAX_WAITING: usize = 16;
+
+/// From the behaviour.
+#[derive(Clone, Debug)]
+pub enum ToHandler {
+    /// Open a stream, for this order if there is one.
+    Open(Option<OrderId>),
+    /// Whoever else holds this uses the connection, or has a stream that stands or falls with it.
+    Uses(Weak<()>),
+}
+
+/// To the behaviour.
+#[derive(Debug)]
+pub struct Report(pub(super) ReportKind);
+
+#[derive(Debug)]
+pub(super) enum ReportKind {
+    Speaks(bool),
+    Opened(Option<OrderId>, Stream),
+    Failed { order: Option<OrderId>, unsupported: bool },
+    Asked(Stream),
+}
+
+type HandlerEvent = ConnectionHandlerEvent<ReadyUpgrade<StreamProtocol>, Option<OrderId>, Report>;
+
+/// See the module's words.
+#[derive(Debug, Default)]
+pub struct Handler {
+    orders: VecDeque<Option<OrderId>>,
+    reports: VecDeque<ReportKind>,
+    speaks: bool,
+    uses: Weak<()>,
+}
+
+impl Handler {
+    fn waiting(&self) -> usize {
+        self.reports.iter().filter(|report| matches!(report, ReportKind::Asked(_))).count()
+    }
+}
+
+impl ConnectionHandler for Handler {
+    type FromBehaviour = ToHandler;
+    type ToBehaviour = Report;
+    type InboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = Option<OrderId>;
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
+        SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ())
+    }
+
+    fn on_behaviour_event(&mut self, event: ToHandler) {
+        match event {
+            ToHandler::Open(order) => self.orders.push_back(order),
+            ToHandler::Uses(uses) => self.uses = uses,
+        }
+    }
+
+    /// The behaviour holds it itself.
+    fn connection_keep_alive(&self) -> bool {
+        self.uses.strong_count() > 1
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<HandlerEvent> {
+        if let Some(order) = self.orders.pop_front() {
+            let protocol = SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), order);
+            return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
+        }
+        match self.reports.pop_front() {
+            Some(report) => Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(Report(report))),
+            None => Poll::Pending,
+        }
+    }
+
+    fn on_connection_event(
+        &mut self,
+        event: ConnectionEvent<'_, Self::InboundProtocol, Self::OutboundProtocol, (), Option<OrderId>>,
+    ) {
+        match event {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. })
+                if self.waiting() < MAX_WAITING =>
+            {
+                self.reports.push_back(ReportKind::Asked(stream));
+            }
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info }) => {
+                self.reports.push_back(ReportKind::Opened(info, stream));
+            }
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
+                let unsupported = matches!(error, StreamUpgradeError::NegotiationFailed);
+                self.reports.push_back(ReportKind::Failed { order: info, unsupported });
+            }
+            ConnectionEvent::RemoteProtocolsChange(change) => {
+                let speaks = match change {
+                    ProtocolsChange::Added(mut added) => self.speaks || added.any(|protocol| *protocol == PROTOCOL),
+                    ProtocolsChange::Removed(mut removed) => {
+                        self.speaks && !removed.any(|protocol| *protocol == PROTOCOL)
+                    }
+                };
+                if speaks != self.speaks {
+                    self.speaks = speaks;
+                    self.reports.push_back(ReportKind::Speaks(speaks));
+                }
+            }
+            _ => {}
+        }
+    }
+}

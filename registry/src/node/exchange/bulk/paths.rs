@@ -1,0 +1,119 @@
+//! Where each block of a list hangs in the DAG that the list is of, so that a file finds its former self.
+//!
+//! A list that is the depth-first walk of a DAG is followed along the DAG's links. A block's place is a fingerprint of the
+//! names of the links that lead to it; links without a name are counted. Nothing of what the links mean is looked at.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use ggen_blockstore::{Blockstore, Cid, DAG_PB, MAX_WALK_PENDING, PbNode, identity_data};
+use sha2::{Digest, Sha256};
+
+use crate::node::exchange::bulk::list::{List, Listed, Lists};
+
+/// Most blocks of a list that is looked at so.
+pub(super) const MAX_PLACED: u32 = 1 << 16;
+/// Lists whose places are kept.
+const KEPT_LISTS: usize = 4;
+
+/// A fingerprint of a path.
+pub(super) type Place = u128;
+
+/// A list of which all is in the store, with the place of each block.
+#[derive(Debug)]
+pub(super) struct Placed {
+    pub(super) blocks: Vec<Listed>,
+    /// As long as the list agrees with the DAG.
+    pub(super) places: Vec<Place>,
+    pub(super) by_place: HashMap<Place, u32>,
+}
+
+impl Placed {
+    /// Follows a list; `None` if it is too long, or not readable here.
+    pub(super) fn read(store: &dyn Blockstore, lists: &dyn Lists, list: &mut List) -> Option<Self> {
+        if list.len() > MAX_PLACED {
+            return None;
+        }
+        let blocks: Vec<_> =
+            (0..list.len()).map(|index| list.listed(store, lists, index).ok()).collect::<Option<_>>()?;
+        let places = follow(store, &blocks);
+        let by_place = places.iter().enumerate().map(|(index, place)| (*place, index as u32)).collect();
+        Some(Self { blocks, places, by_place })
+    }
+}
+
+/// The places of as many of `blocks` as are a depth-first walk.
+fn follow(store: &dyn Blockstore, blocks: &[Listed]) -> Vec<Place> {
+    let mut places = Vec::with_capacity(blocks.len());
+    let mut pending = vec![];
+    let mut seen = HashSet::new();
+    pending.extend(blocks.first().map(|root| (root.cid, 0)));
+    while let (Some((cid, place)), Some(listed)) = (pending.pop(), blocks.get(places.len())) {
+        let is_inline = identity_data(&cid).is_some();
+        if !is_inline && !seen.insert(cid) {
+            continue;
+        }
+        if !is_inline {
+            if listed.cid != cid {
+                break;
+            }
+            places.push(place);
+        }
+        if cid.codec() != DAG_PB {
+            continue;
+        }
+        let block = match identity_data(&cid) {
+            Some(data) => Ok(Some(Bytes::copy_from_slice(data))),
+            None => store.get(&cid),
+        };
+        let Ok(Some(node)) = block.map(|block| block.and_then(|block| PbNode::decode(&block).ok())) else { break };
+        if pending.len() + node.links.len() > MAX_WALK_PENDING {
+            break;
+        }
+        let named: Vec<_> =
+            node.links.iter().enumerate().map(|(index, link)| (link.cid, below(place, link.name(), index))).collect();
+        pending.extend(named.into_iter().rev());
+    }
+    places
+}
+
+fn below(parent: Place, name: &[u8], index: usize) -> Place {
+    let mut hash = Sha256::new();
+    hash.update(parent.to_le_bytes());
+    if name.is_empty() {
+        hash.update((index as u64).to_le_bytes());
+    } else {
+        hash.update(b"/");
+        hash.update(name);
+    }
+    let digest = hash.finalize();
+    let (head, _) = digest.split_first_chunk().expect("a sha2-256 digest has 32 bytes");
+    Place::from_le_bytes(*head)
+}
+
+/// The lists that were followed last.
+#[derive(Debug, Default)]
+pub(super) struct Atlas {
+    kept: Mutex<VecDeque<(Cid, Arc<Placed>)>>,
+}
+
+impl Atlas {
+    /// The places of a list. Two that ask at once may both read it.
+    pub(super) fn placed(&self, store: &dyn Blockstore, lists: &dyn Lists, cid: &Cid) -> Option<Arc<Placed>> {
+        let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, placed)) = lock().iter().find(|(kept, _)| kept == cid) {
+            return Some(Arc::clone(placed));
+        }
+        let mut list = List::open(store, lists, cid).ok()?;
+        let placed = Arc::new(Placed::read(store, lists, &mut list)?);
+        let mut kept = lock();
+        kept.push_back((*cid, Arc::clone(&placed)));
+        while kept.len() > KEPT_LISTS {
+            kept.pop_front();
+        }
+        Some(placed)
+    }
+}

@@ -1,0 +1,396 @@
+//! Answers the requests of one stream, one after the other: reads each, has the parts made on blocking threads, and sends
+//! one while the next is made.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, FutureExt as _,
+    future::{self, BoxFuture, Either},
+};
+use libp2p::PeerId;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{Instant, timeout},
+};
+
+use crate::node::exchange::bulk::{
+    compression_policy::{Pace, Untaken},
+    event::{Event, TaskEvent},
+    input::read_frame,
+    limits::PeerLimits,
+    list::Unreadable,
+    message::{Header, MAX_REQUEST_BYTES, Request, Status, put},
+    response::{Job, Library, Made},
+};
+
+/// Bytes that are written at once.
+const STEP_BYTES: usize = 64 << 10;
+/// Requests that are answered at the same time, of all peers.
+const MAX_ANSWERING: usize = 64;
+/// Parts that are made at the same time, for everybody, each on a blocking thread. Whoever waits has his turn in order.
+const MAX_MAKING: usize = 4;
+/// Bytes of parts that are made or wait to be taken, for everybody, in [`MEMORY_UNIT`]s.
+const MEMORY_UNITS: usize = (64 << 20) / MEMORY_UNIT;
+const MEMORY_UNIT: usize = 4 << 10;
+/// A first part of no more bytes is made as soon as it is known what it is.
+const SMALL_BYTES: usize = 64 << 10;
+/// How long a part waits for memory, before the asker is sent elsewhere.
+const MEMORY_WITHIN: Duration = Duration::from_millis(500);
+
+/// How long a peer may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// To say what it wants, first and next.
+    pub(super) request: Duration,
+    /// To take [`STEP_BYTES`].
+    pub(super) step: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { request: Duration::from_secs(20), step: Duration::from_secs(30) }
+    }
+}
+
+/// What all answers share.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    library: Arc<Library>,
+    answering: Arc<Semaphore>,
+    making: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
+    patience: Patience,
+}
+
+/// Why an answer ended early.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("the stream broke off")]
+    Stream(#[from] io::Error),
+    #[error("the peer does not take what it asked for")]
+    Stuck,
+    #[error("the peer takes what was not sent")]
+    Early,
+    #[error("what is asked for cannot be read")]
+    Unreadable(#[from] Unreadable),
+    #[error("too much is asked for at the same time")]
+    Busy,
+    #[error("a worker died")]
+    Worker(#[from] tokio::task::JoinError),
+}
+
+/// A part, and what remains to be made.
+struct Ready {
+    job: Job,
+    made: Result<Option<Made>, Unreadable>,
+    _memory: OwnedSemaphorePermit,
+}
+
+type Making = BoxFuture<'static, Result<Ready, Ended>>;
+
+impl Server {
+    pub(super) fn new(library: Library, patience: Patience) -> Self {
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        let (answering, making, memory) = (semaphore(MAX_ANSWERING), semaphore(MAX_MAKING), semaphore(MEMORY_UNITS));
+        Self { library: Arc::new(library), answering, making, memory, patience }
+    }
+
+    /// Answers the requests that come in `stream`. Tells of what was sent.
+    pub(super) async fn serve<S>(self, peer: PeerId, stream: S, share: PeerLimits, events: mpsc::Sender<TaskEvent>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let (mut reader, writer) = stream.split();
+        let mut writer = Writer { writer, within: self.patience.step };
+        let mut before = Some(Account::default());
+        while let Some(account) = before {
+            before = match self.answer_next(peer, account, &mut reader, &mut writer, &share, &events).await {
+                Ok(account) => account,
+                Err(error) => {
+                    tracing::debug!(%peer, %error, "an answer of blocks ended early");
+                    return;
+                }
+            };
+        }
+        if let Err(error) = writer.close().await {
+            tracing::trace!(%peer, %error, "the asker is gone");
+        }
+    }
+
+    /// Answers the next request, which comes after word of the parts of the answer `before`. Returns the account of this
+    /// answer; `None` if the asker asks no more.
+    async fn answer_next<R, W>(
+        &self,
+        peer: PeerId,
+        before: Account,
+        reader: &mut R,
+        writer: &mut Writer<W>,
+        share: &PeerLimits,
+        events: &mpsc::Sender<TaskEvent>,
+    ) -> Result<Option<Account>, Ended>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let Some(request) = self.next_request(before, reader, &share.pace).await? else { return Ok(None) };
+        let turns = (Arc::clone(&self.answering).try_acquire_owned(), Arc::clone(&share.answering).try_acquire_owned());
+        let (Ok(_turn), Ok(_peers_turn)) = turns else {
+            writer.say(Status::Busy).await?;
+            return Ok(Some(Account::default()));
+        };
+        let making = match Request::decode(&request) {
+            Ok(request) => self.open(request, share).await?,
+            Err(error) => {
+                tracing::debug!(%peer, %error, "a request for blocks is not understood");
+                Err(Status::NotUnderstood)
+            }
+        };
+        let making = match making {
+            Ok(making) => making,
+            Err(status) => {
+                writer.say(status).await?;
+                return Ok((status != Status::NotUnderstood).then(Account::default));
+            }
+        };
+        let account = Mutex::new(Account::default());
+        tokio::select! {
+            // What comes once all is sent is no word of what was taken, but may be the next request.
+            biased;
+            sent = self.send(peer, making, writer, &account, events) => sent?,
+            ended = watch(reader, &share.pace, &account) => return Err(ended),
+        }
+        let account = account.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok((!account.is_closed).then_some(account))
+    }
+
+    /// Reads what was taken of the answer before, and the next request; `None` if the asker has no more.
+    async fn next_request<R: AsyncRead + Unpin>(
+        &self,
+        mut before: Account,
+        reader: &mut R,
+        pace: &Mutex<Pace>,
+    ) -> Result<Option<Vec<u8>>, Ended> {
+        let read = async {
+            let mut taken = [0];
+            while before.taken < before.sent {
+                reader.read_exact(&mut taken).await?;
+                before.on_taken(pace);
+            }
+            read_frame(reader, MAX_REQUEST_BYTES).await
+        };
+        match timeout(self.patience.request, read).await {
+            Ok(Ok(request)) => Ok(Some(request)),
+            Ok(Err(error)) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error.into()),
+            Ok(Err(_)) | Err(_) => Ok(None),
+        }
+    }
+
+    /// Looks at a request, and has its first part made; right away if it is small.
+    async fn open(&self, request: Request, share: &PeerLimits) -> Result<Result<Making, Status>, Ended> {
+        let (library, pace) = (Arc::clone(&self.library), Arc::clone(&share.pace));
+        let follows = share.answers_others();
+        let memory = Arc::clone(&self.memory).try_acquire_many_owned((SMALL_BYTES / MEMORY_UNIT) as u32);
+        let turn = Arc::clone(&self.making).acquire_owned().await.map_err(|_| Ended::Busy)?;
+        let opening = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let job = Job::open(library, request, pace, follows)?;
+            Ok(match memory {
+                Ok(memory) if job.next_bytes() <= SMALL_BYTES => Either::Left(make_next(job, memory)),
+                _ => Either::Right(job),
+            })
+        });
+        let opened = opening.await?;
+        Ok(opened.map(|opened| match opened {
+            Either::Left(ready) => future::ready(Ok(ready)).boxed(),
+            Either::Right(job) => self.make(job),
+        }))
+    }
+
+    async fn send<W: AsyncWrite + Unpin>(
+        &self,
+        peer: PeerId,
+        mut making: Making,
+        writer: &mut Writer<W>,
+        account: &Mutex<Account>,
+        events: &mpsc::Sender<TaskEvent>,
+    ) -> Result<(), Ended> {
+        writer.write(&[Status::Here.to_byte()]).await?;
+        loop {
+            let Ready { job, made, _memory } = match making.await {
+                Ok(ready) => ready,
+                Err(Ended::Busy) => break,
+                Err(error) => return Err(error),
+            };
+            let Some(made) = made? else { break };
+            let is_last = job.is_done();
+            let next = (!is_last).then(|| self.make(job));
+            if made.blocks > 0 {
+                account.lock().unwrap_or_else(PoisonError::into_inner).on_sending(&made);
+            }
+            writer.write(&framed(&made.header)).await?;
+            for piece in &made.payload {
+                writer.write(piece).await?;
+            }
+            if is_last {
+                writer.write(&framed(&Header::End)).await?;
+            }
+            writer.flush().await?;
+            let served = Event::Served { peer, blocks: made.blocks, bytes: made.bytes };
+            let is_told = made.blocks == 0 || events.send(TaskEvent::Event(served)).await.is_ok();
+            match next.filter(|_| is_told) {
+                Some(next) => making = next,
+                None => return Ok(()),
+            }
+        }
+        writer.write(&framed(&Header::End)).await?;
+        writer.flush().await
+    }
+
+    /// Has the next part made, when it is this answer's turn.
+    fn make(&self, job: Job) -> Making {
+        let (making, memory) = (Arc::clone(&self.making), Arc::clone(&self.memory));
+        let made = tokio::spawn(async move {
+            let units = job.next_bytes().div_ceil(MEMORY_UNIT) as u32;
+            let memory = timeout(MEMORY_WITHIN, memory.acquire_many_owned(units)).await.map_err(|_| Ended::Busy)?;
+            let memory = memory.map_err(|_| Ended::Busy)?;
+            let _turn = making.acquire_owned().await.map_err(|_| Ended::Busy)?;
+            Ok(tokio::task::spawn_blocking(move || make_next(job, memory)).await?)
+        });
+        async { made.await? }.boxed()
+    }
+}
+
+/// Makes the next part. What of `memory` was only needed to make it is free again afterwards.
+fn make_next(mut job: Job, mut memory: OwnedSemaphorePermit) -> Ready {
+    let made = job.next();
+    if let Ok(Some(made)) = &made {
+        let kept = made.payload_bytes().div_ceil(MEMORY_UNIT);
+        drop(memory.split(memory.num_permits().saturating_sub(kept)));
+    }
+    Ready { job, made, _memory: memory }
+}
+
+/// What is under way of one answer.
+#[derive(Debug, Default)]
+struct Account {
+    untaken: Untaken,
+    /// Parts that were sent, and those of which the asker has said that it took them.
+    sent: usize,
+    taken: usize,
+    /// The asker asks for no more.
+    is_closed: bool,
+}
+
+impl Account {
+    fn on_sending(&mut self, made: &Made) {
+        let (raw, wire) = (made.bytes as usize, made.payload_bytes());
+        self.untaken.on_sending(made.packed, raw, wire, Instant::now().into_std());
+        self.sent += 1;
+    }
+
+    /// The asker says that it took a part; returns whether that can be.
+    fn on_taken(&mut self, pace: &Mutex<Pace>) -> bool {
+        if self.taken >= self.sent {
+            return false;
+        }
+        self.taken += 1;
+        let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace.on_taken(&mut self.untaken, Instant::now().into_std());
+        true
+    }
+}
+
+/// Notes what the asker has taken: a byte for each part. Ends when it is gone, or says what cannot be.
+async fn watch<R: AsyncRead + Unpin>(reader: &mut R, pace: &Mutex<Pace>, account: &Mutex<Account>) -> Ended {
+    let mut byte = [0];
+    loop {
+        let count = match reader.read(&mut byte).await {
+            Ok(count) => count,
+            Err(error) => return error.into(),
+        };
+        let lock = || account.lock().unwrap_or_else(PoisonError::into_inner);
+        if count == 0 {
+            // It has said everything, and may still read.
+            lock().is_closed = true;
+            return std::future::pending().await;
+        }
+        if !lock().on_taken(pace) {
+            return Ended::Early;
+        }
+    }
+}
+
+/// Writes within bounds of time.
+#[derive(Debug)]
+struct Writer<W> {
+    writer: W,
+    within: Duration,
+}
+
+impl<W: AsyncWrite + Unpin> Writer<W> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), Ended> {
+        for step in bytes.chunks(STEP_BYTES) {
+            timeout(self.within, self.writer.write_all(step)).await.map_err(|_| Ended::Stuck)??;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Ended> {
+        Ok(timeout(self.within, self.writer.flush()).await.map_err(|_| Ended::Stuck)??)
+    }
+
+    async fn close(&mut self) -> Result<(), Ended> {
+        Ok(timeout(self.within, self.writer.close()).await.map_err(|_| Ended::Stuck)??)
+    }
+
+    async fn say(&mut self, status: Status) -> Result<(), Ended> {
+        self.write(&[status.to_byte()]).await?;
+        self.flush().await
+    }
+}
+
+/// Tells an asker that there is too much to do.
+pub(super) async fn turn_away<S: AsyncWrite + Unpin + Send>(stream: S) {
+    let mut writer = Writer { writer: stream, within: Patience::default().step };
+    let said = async {
+        writer.say(Status::Busy).await?;
+        writer.close().await
+    };
+    if let Err(error) = said.await {
+        tracing::trace!(%error, "one turned away is gone");
+    }
+}
+
+fn framed(header: &Header) -> Vec<u8> {
+    let body = header.encode();
+    let mut bytes = Vec::with_capacity(body.len() + 4);
+    put(&mut bytes, body.len() as u64);
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use ggen_blockstore::MemoryBlockstore;
+
+    use super::*;
+    use crate::{node::exchange::bulk::paths::Atlas, ops::Manifests};
+
+    #[tokio::test]
+    async fn what_is_taken_after_an_answer_has_ended_tells_how_far_the_asker_is() {
+        let library =
+            Library { store: Arc::new(MemoryBlockstore::new()), lists: Arc::new(Manifests), atlas: Atlas::default() };
+        let (server, pace) = (Server::new(library, Patience::default()), Mutex::new(Pace::default()));
+        let mut before = Account { sent: 1, ..Account::default() };
+        // Whoever takes so much within a minute is near.
+        before.untaken.on_sending(None, 1, 3 << 30, Instant::now().into_std());
+        let mut reader: &[u8] = &[0, 2, 7, 7];
+        let request = server.next_request(before, &mut reader, &pace).await.unwrap();
+        assert_eq!(request, Some(vec![7, 7]));
+        assert!(pace.lock().unwrap().is_near());
+    }
+}

@@ -1,0 +1,271 @@
+//! The peers that are connected, and the streams to each on which orders can be carried out.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use futures::future::Either;
+use libp2p::{
+    PeerId,
+    swarm::{ConnectionId, Stream},
+};
+use tokio::{task::AbortHandle, time::Instant};
+
+use crate::node::{exchange::bulk::limits::PeerLimits, transport::direct::Direct};
+
+/// Peers to which streams are opened before anything is asked of them, and how many to each: as many as have orders at once.
+const MAX_PREPARED: usize = 8;
+const PREPARED_STREAMS: usize = 2;
+/// Streams of ours that wait for the next order, of one connection, and for how long.
+const MAX_IDLE: usize = 4;
+pub(super) const IDLE_FOR: Duration = Duration::from_secs(10);
+
+/// A stream on which orders are carried out.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) stream: Either<Stream, Direct>,
+    /// As long as one of a peer's ways has it, its connection counts as used.
+    _uses: Arc<()>,
+}
+
+impl Way {
+    fn is_direct(&self) -> bool {
+        matches!(self.stream, Either::Right(_))
+    }
+}
+
+#[derive(Debug)]
+struct Connection {
+    id: ConnectionId,
+    speaks: bool,
+    /// Where it can be dialled once more for a stream alone.
+    address: Option<SocketAddr>,
+    /// Streams that are being opened and of which nothing is asked yet.
+    preparing: usize,
+    /// Streams on which nothing is under way: what was learnt of how much they carry is worth keeping.
+    idle: Vec<(Instant, Way)>,
+    uses: Arc<()>,
+}
+
+impl Connection {
+    fn take_idle(&mut self) -> Option<Way> {
+        let direct = self.idle.iter().rposition(|(_, way)| way.is_direct());
+        let at = direct.or(self.idle.len().checked_sub(1))?;
+        Some(self.idle.swap_remove(at).1)
+    }
+}
+
+/// A peer that is connected.
+#[derive(Debug, Default)]
+pub(super) struct Peer {
+    connections: Vec<Connection>,
+    speaks: bool,
+    pub(super) share: PeerLimits,
+    /// What is answered on connections of their own, which do not end with the others by themselves.
+    pub(super) answers: Vec<AbortHandle>,
+}
+
+impl Peer {
+    /// What keeps all its connections, as long as somebody has it.
+    pub(super) fn uses(&self) -> Vec<Arc<()>> {
+        self.connections.iter().map(|connection| Arc::clone(&connection.uses)).collect()
+    }
+}
+
+/// A stream to open before anything is asked on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Opening {
+    pub(super) peer: PeerId,
+    pub(super) connection: ConnectionId,
+    /// Where it can be had as a connection of its own.
+    pub(super) address: Option<SocketAddr>,
+}
+
+/// The peers that are connected.
+#[derive(Debug, Default)]
+pub(super) struct Ways {
+    peers: HashMap<PeerId, Peer>,
+}
+
+impl Ways {
+    pub(super) fn peer(&mut self, peer: &PeerId) -> Option<&mut Peer> {
+        self.peers.get_mut(peer)
+    }
+
+    fn connection(&mut self, peer: &PeerId, id: ConnectionId) -> Option<&mut Connection> {
+        self.peers.get_mut(peer)?.connections.iter_mut().find(|connection| connection.id == id)
+    }
+
+    /// A connection was made; returns what lives as long as it is used.
+    pub(super) fn on_connected(&mut self, peer: PeerId, id: ConnectionId, address: Option<SocketAddr>) -> Weak<()> {
+        let connection = Connection { id, speaks: false, address, preparing: 0, idle: Vec::new(), uses: Arc::new(()) };
+        let uses = Arc::downgrade(&connection.uses);
+        self.peers.entry(peer).or_default().connections.push(connection);
+        uses
+    }
+
+    /// A connection is gone, and with the last one what is answered on connections of their own.
+    pub(super) fn on_closed(&mut self, peer_id: &PeerId, id: ConnectionId) {
+        let Some(peer) = self.peers.get_mut(peer_id) else { return };
+        peer.connections.retain(|connection| connection.id != id);
+        if peer.connections.is_empty() {
+            // A peer that was refused since is not answered any more.
+            peer.answers.iter().for_each(AbortHandle::abort);
+            self.peers.remove(peer_id);
+        }
+    }
+
+    pub(super) fn on_speaks(&mut self, peer: &PeerId, id: ConnectionId, speaks: bool) {
+        if let Some(connection) = self.connection(peer, id) {
+            connection.speaks = speaks;
+        }
+    }
+
+    /// Whether the peer can be asked now, if that has changed since this was asked last.
+    pub(super) fn news_of(&mut self, peer: &PeerId) -> Option<bool> {
+        let peer = self.peers.get_mut(peer)?;
+        let speaks = peer.connections.iter().any(|connection| connection.speaks);
+        (std::mem::replace(&mut peer.speaks, speaks) != speaks).then_some(speaks)
+    }
+
+    /// A connection on which a stream to the peer is best opened.
+    pub(super) fn best(&self, peer: &PeerId) -> Option<ConnectionId> {
+        let connections = &self.peers.get(peer)?.connections;
+        let speaking = connections.iter().find(|connection| connection.speaks);
+        speaking.or(connections.first()).map(|connection| connection.id)
+    }
+
+    /// Streams to some of the peers that can be asked, so that some wait for what will be asked soon.
+    pub(super) fn prepare(&mut self) -> Vec<Opening> {
+        let mut openings = Vec::new();
+        for (peer, known) in self.peers.iter_mut().filter(|(_, peer)| peer.speaks).take(MAX_PREPARED) {
+            let Some(connection) = known.connections.iter_mut().find(|connection| connection.speaks) else { continue };
+            while connection.idle.len() + connection.preparing < PREPARED_STREAMS {
+                connection.preparing += 1;
+                let Connection { id, address, .. } = *connection;
+                openings.push(Opening { peer: *peer, connection: id, address });
+            }
+        }
+        openings
+    }
+
+    /// A stream that was to be prepared is open, or will not be.
+    pub(super) fn on_prepared(&mut self, peer: &PeerId, id: ConnectionId) {
+        if let Some(connection) = self.connection(peer, id) {
+            connection.preparing = connection.preparing.saturating_sub(1);
+        }
+    }
+
+    /// The connection cannot be dialled once more; says whether it still is one.
+    pub(super) fn on_undialled(&mut self, peer: &PeerId, id: ConnectionId) -> bool {
+        let connection = self.connection(peer, id);
+        connection.map(|connection| connection.address = None).is_some()
+    }
+
+    /// A way over a stream of the connection, if that is still one.
+    pub(super) fn over(
+        &mut self,
+        stream: Either<Stream, Direct>,
+        peer: &PeerId,
+        connection: ConnectionId,
+    ) -> Option<Way> {
+        self.connection(peer, connection).map(|known| Way { stream, _uses: Arc::clone(&known.uses) })
+    }
+
+    /// A way that waits for an order, one with a connection of its own first.
+    pub(super) fn take_idle(&mut self, peer: &PeerId) -> Option<(ConnectionId, Way)> {
+        let connections = &mut self.peers.get_mut(peer)?.connections;
+        connections.iter_mut().find_map(|connection| Some((connection.id, connection.take_idle()?)))
+    }
+
+    /// Keeps a way for the next order; says whether it did.
+    pub(super) fn keep(&mut self, peer: &PeerId, connection: ConnectionId, way: Way, now: Instant) -> bool {
+        let Some(connection) = self.connection(peer, connection) else { return false };
+        let has_room = connection.idle.len() < MAX_IDLE;
+        if has_room {
+            connection.idle.push((now, way));
+        }
+        has_room
+    }
+
+    /// Closes the ways that have waited for long; returns when the next one has.
+    pub(super) fn tidy(&mut self, now: Instant) -> Option<Instant> {
+        let connections = self.peers.values_mut().flat_map(|peer| &mut peer.connections);
+        let oldest = connections.filter_map(|connection| {
+            connection.idle.retain(|(since, _)| *since + IDLE_FOR > now);
+            connection.idle.iter().map(|(since, _)| *since).min()
+        });
+        oldest.min().map(|since| since + IDLE_FOR)
+    }
+
+    /// Of each way that waits for an order, whether it has a connection of its own.
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> Vec<bool> {
+        let connections = self.peers.values().flat_map(|peer| &peer.connections);
+        connections.flat_map(|connection| &connection.idle).map(|(_, way)| way.is_direct()).collect()
+    }
+
+    /// How many streams with a connection of their own are answered.
+    #[cfg(test)]
+    pub(super) fn answered(&self) -> usize {
+        self.peers.values().map(|peer| peer.answers.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address() -> Option<SocketAddr> {
+        Some(([127, 0, 0, 1], 4001).into())
+    }
+
+    #[test]
+    fn a_peer_speaks_as_long_as_one_of_its_connections_does() {
+        let (mut ways, peer) = (Ways::default(), PeerId::random());
+        let ids = [1, 2].map(ConnectionId::new_unchecked);
+        ids.iter().for_each(|id| drop(ways.on_connected(peer, *id, None)));
+        assert_eq!((ways.news_of(&peer), ways.best(&peer)), (None, Some(ids[0])));
+        ways.on_speaks(&peer, ids[1], true);
+        assert_eq!((ways.news_of(&peer), ways.best(&peer)), (Some(true), Some(ids[1])));
+        assert_eq!(ways.news_of(&peer), None, "it was told");
+        ways.on_closed(&peer, ids[1]);
+        assert_eq!((ways.news_of(&peer), ways.best(&peer)), (Some(false), Some(ids[0])));
+        ways.on_closed(&peer, ids[0]);
+        assert_eq!((ways.news_of(&peer), ways.best(&peer)), (None, None));
+    }
+
+    #[test]
+    fn streams_are_prepared_once_and_where_they_can_be_dialled_until_that_failed() {
+        let (mut ways, peer, connection) = (Ways::default(), PeerId::random(), ConnectionId::new_unchecked(1));
+        drop(ways.on_connected(peer, connection, address()));
+        assert_eq!(ways.prepare(), [], "it does not speak");
+        ways.on_speaks(&peer, connection, true);
+        ways.news_of(&peer);
+        assert_eq!(ways.prepare(), [Opening { peer, connection, address: address() }; PREPARED_STREAMS]);
+        assert_eq!(ways.prepare(), [], "they are on their way");
+        ways.on_prepared(&peer, connection);
+        assert!(ways.on_undialled(&peer, connection));
+        assert_eq!(ways.prepare(), [Opening { peer, connection, address: None }]);
+        ways.on_closed(&peer, connection);
+        assert!(!ways.on_undialled(&peer, connection));
+    }
+
+    #[tokio::test]
+    async fn what_is_answered_ends_and_a_connection_is_unused_when_the_last_one_closes() {
+        let (mut ways, peer) = (Ways::default(), PeerId::random());
+        let ids = [1, 2].map(ConnectionId::new_unchecked);
+        let uses = ids.map(|id| ways.on_connected(peer, id, None));
+        let answer = tokio::spawn(std::future::pending::<()>());
+        ways.peer(&peer).unwrap().answers.push(answer.abort_handle());
+        ways.on_closed(&peer, ids[0]);
+        assert_eq!(uses.each_ref().map(|uses| uses.upgrade().is_some()), [false, true]);
+        assert!(!answer.is_finished());
+        ways.on_closed(&peer, ids[1]);
+        assert!(answer.await.unwrap_err().is_cancelled());
+        assert!(ways.peer(&peer).is_none());
+    }
+}

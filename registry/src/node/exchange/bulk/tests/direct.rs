@@ -1,0 +1,180 @@
+//! Two swarms that dial each other for streams of blocks.
+
+use std::{task::Poll, time::Duration};
+
+use futures::{AsyncReadExt as _, StreamExt as _, future::poll_fn};
+use libp2p::{
+    Multiaddr, Swarm, SwarmBuilder,
+    identity::Keypair,
+    multiaddr::Protocol,
+    swarm::{NetworkBehaviour, SwarmEvent},
+    tcp, yamux,
+};
+
+use crate::node::{
+    discovery::identify,
+    exchange::bulk::{Behaviour, Setup, tests::*},
+    transport::{
+        self,
+        direct::{Directs, dialled_at, handover},
+        tls::{Insecure, Tls},
+    },
+};
+
+#[derive(NetworkBehaviour)]
+struct Node {
+    /// Says which protocols a peer speaks.
+    identify: identify::Behaviour,
+    blocks: Behaviour,
+}
+
+/// A node that `hands_over` connections which are for blocks alone, or knows nothing of such.
+fn swarm(key: Keypair, store: Arc<dyn Blockstore>, hands_over: bool) -> Swarm<Node> {
+    let tls = Tls::new(&key).unwrap();
+    let (handover, directs) = handover(tls.clone());
+    let setup = Setup { store, lists: lists(), directs };
+    let identify = identify::Behaviour::new(key.clone(), "test");
+    let node = Node { identify, blocks: Behaviour::new(setup) };
+    if hands_over {
+        let tcp = transport::tcp(&key, tls, handover).unwrap();
+        let builder = SwarmBuilder::with_existing_identity(key).with_tokio().with_other_transport(|_| tcp).unwrap();
+        return builder.with_behaviour(|_| node).unwrap().build();
+    }
+    let security = move |_: &Keypair| Ok::<_, Insecure>(tls);
+    let builder = SwarmBuilder::with_existing_identity(key).with_tokio();
+    let builder = builder.with_tcp(tcp::Config::default().nodelay(true), security, yamux::Config::default).unwrap();
+    builder.with_behaviour(|_| node).unwrap().build()
+}
+
+/// Lets both run until something holds of what came and of the first.
+async fn run_until(
+    both: &mut [Swarm<Node>; 2],
+    mut holds: impl FnMut(Option<&SwarmEvent<NodeEvent>>, &Swarm<Node>) -> bool,
+) {
+    let running = poll_fn(|cx| {
+        let [first, second] = both;
+        while second.poll_next_unpin(cx).is_ready() {}
+        while let Poll::Ready(Some(event)) = first.poll_next_unpin(cx) {
+            if holds(Some(&event), first) {
+                return Poll::Ready(());
+            }
+        }
+        if holds(None, first) { Poll::Ready(()) } else { Poll::Pending }
+    });
+    tokio::time::timeout(Duration::from_secs(60), running).await.unwrap();
+}
+
+/// Two that are connected; the first has dialled, and has heard what the other speaks.
+async fn connected(package: &Package, hands_over: bool) -> ([Swarm<Node>; 2], Multiaddr) {
+    connected_as(Keypair::generate_ed25519(), package, hands_over).await
+}
+
+async fn connected_as(key: Keypair, package: &Package, hands_over: bool) -> ([Swarm<Node>; 2], Multiaddr) {
+    let mut asker = swarm(key, listing(package), true);
+    let mut answerer = swarm(Keypair::generate_ed25519(), store(&[package]), hands_over);
+    answerer.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+    let address = loop {
+        if let SwarmEvent::NewListenAddr { address, .. } = answerer.select_next_some().await {
+            break address.with(Protocol::P2p(*answerer.local_peer_id()));
+        }
+    };
+    asker.dial(address.clone()).unwrap();
+    let mut both = [asker, answerer];
+    run_until(&mut both, |event, _| {
+        matches!(event, Some(SwarmEvent::Behaviour(NodeEvent::Blocks(Event::Speaks { speaks: true, .. }))))
+    })
+    .await;
+    (both, address)
+}
+
+async fn fetched(both: &mut [Swarm<Node>; 2], package: &Package) -> Vec<Block> {
+    let [asker, answerer] = both;
+    let order = Order { peer: *answerer.local_peer_id(), ..order(package, 0..package.blocks.len(), &[]) };
+    asker.behaviour_mut().blocks.order(order);
+    let mut arrived = Vec::new();
+    run_until(both, |event, _| match event {
+        Some(SwarmEvent::Behaviour(NodeEvent::Blocks(Event::Arrived { blocks, .. }))) => {
+            arrived.extend(blocks.clone());
+            false
+        }
+        Some(SwarmEvent::Behaviour(NodeEvent::Blocks(Event::Ended { end, .. }))) => {
+            assert_eq!(*end, End::Done);
+            true
+        }
+        _ => false,
+    })
+    .await;
+    arrived
+}
+
+#[tokio::test]
+async fn a_near_peer_is_asked_on_a_connection_for_that_alone() {
+    let package = package(&files(20, 100, "a"));
+    let (mut both, _) = connected(&package, true).await;
+    both[0].behaviour_mut().blocks.prepare();
+    run_until(&mut both, |_, asker| asker.behaviour().blocks.ways().idle() == [true, true]).await;
+    assert_eq!(fetched(&mut both, &package).await, package.blocks);
+    run_until(&mut both, |_, asker| asker.behaviour().blocks.ways().idle() == [true, true]).await;
+    let [asker, _] = &both;
+    assert_eq!(asker.network_info().num_peers(), 1);
+    assert_eq!(asker.network_info().connection_counters().num_established(), 1, "the swarm knows nothing of it");
+}
+
+#[tokio::test]
+async fn one_that_knows_no_such_connections_is_asked_as_ever() {
+    let package = package(&files(20, 100, "a"));
+    let (mut both, _) = connected(&package, false).await;
+    both[0].behaviour_mut().blocks.prepare();
+    run_until(&mut both, |_, asker| asker.behaviour().blocks.ways().idle() == [false, false]).await;
+    assert_eq!(fetched(&mut both, &package).await, package.blocks);
+}
+
+#[tokio::test]
+async fn a_stranger_who_asks_on_such_a_connection_is_not_answered() {
+    let package = package(&files(1, 1, "a"));
+    let (mut both, address) = connected(&package, true).await;
+    let (_, Directs { dialer, .. }) = handover(Tls::new(&Keypair::generate_ed25519()).unwrap());
+    let (peer, at) = (*both[1].local_peer_id(), dialled_at(&address).unwrap());
+    let asking = async {
+        let mut stream = dialer.dial(peer, at).await.unwrap();
+        stream.read(&mut [0; 1]).await
+    };
+    let answer = tokio::select! {
+        answer = asking => answer,
+        () = run_until(&mut both, |_, _| false) => unreachable!("it goes on for ever"),
+    };
+    assert!(matches!(answer, Ok(0) | Err(_)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn who_is_disconnected_is_not_answered_on_such_a_connection_either() {
+    let (package, key) = (package(&files(1, 1, "a")), Keypair::generate_ed25519());
+    let (mut both, address) = connected_as(key.clone(), &package, true).await;
+    let (_, Directs { dialer, .. }) = handover(Tls::new(&key).unwrap());
+    let (peer, at) = (*both[1].local_peer_id(), dialled_at(&address).unwrap());
+    let mut stream = tokio::select! {
+        dialled = dialer.dial(peer, at) => dialled.unwrap(),
+        () = run_until(&mut both, |_, _| false) => unreachable!("it goes on for ever"),
+    };
+    both.reverse();
+    run_until(&mut both, |_, answerer| answerer.behaviour().blocks.ways().answered() == 1).await;
+    both[0].disconnect_peer_id(key.public().to_peer_id()).unwrap();
+    let reading = async { stream.read(&mut [0; 1]).await };
+    let answer = tokio::select! {
+        answer = tokio::time::timeout(Duration::from_secs(10), reading) => answer.expect("long before patience ends"),
+        () = run_until(&mut both, |_, _| false) => unreachable!("it goes on for ever"),
+    };
+    assert!(matches!(answer, Ok(0) | Err(_)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn somebody_else_at_the_address_is_not_taken_for_the_peer() {
+    let (mut both, address) = connected(&package(&files(1, 1, "a")), true).await;
+    let (_, Directs { dialer, .. }) = handover(Tls::new(&Keypair::generate_ed25519()).unwrap());
+    let (other, at) = (PeerId::random(), dialled_at(&address).unwrap());
+    let dialled = tokio::select! {
+        dialled = dialer.dial(other, at) => dialled.map(|_| ()),
+        () = run_until(&mut both, |_, _| false) => unreachable!("it goes on for ever"),
+    };
+    assert_eq!(dialled.unwrap_err().to_string(), format!("another peer answers: {}", both[1].local_peer_id()));
+}

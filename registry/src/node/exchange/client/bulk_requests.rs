@@ -1,0 +1,413 @@
+//! Blocks asked by lists, many in one order, of peers that speak [`blocks`](crate::node::exchange::bulk). An order is one way of
+//! asking a member for wants; what the session knows of them is the same as of any other.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Instant,
+};
+
+use ggen_blockstore::{Block, Cid};
+use libp2p::PeerId;
+
+use crate::node::exchange::{
+    SessionId,
+    bitswap::wantlist::MAX_LIVE_WANTS,
+    bulk::{End, Listed, Order, OrderId, Wanted},
+    channel::{Offence, SessionEvent},
+    client::{Client, DropReason, Received, Standing},
+    session::{Asking, ListSource, MIN_ASKED, Place, Refusal},
+};
+
+/// Orders that a peer has at a time: while one is on its way the next is thought about.
+const MAX_ORDERS: usize = 2;
+/// Bytes of each order to a peer of which nothing is known.
+const FIRST_ORDER_BYTES: u64 = 4 << 20;
+/// Bytes of an order at least, as long as there are so many: smaller ones shrink less.
+const MIN_ORDER_BYTES: u64 = 1 << 20;
+/// Wants stolen for one order.
+const MAX_STOLEN: usize = 1024;
+/// Orders that break off before a peer is asked in another way.
+const MAX_BROKEN: u32 = 2;
+
+/// What is to be done about an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::node::exchange) enum OrderAction {
+    Place(Box<Order>),
+    Cancel(OrderId),
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    session: SessionId,
+    is_own: bool,
+    /// What has not come, with what it takes of the peer's window.
+    open: HashMap<Cid, u64>,
+    asked_at: Instant,
+    progress_at: Instant,
+    /// Bytes of blocks that have come, of which none is whole yet.
+    partial: u64,
+    /// The peer had nothing else to do, and nothing has come yet: what comes first tells how far away it is.
+    tells_latency: bool,
+}
+
+/// The orders of one peer.
+#[derive(Debug, Default)]
+pub(in crate::node::exchange) struct Orders {
+    pub(super) speaks: bool,
+    under_way: BTreeMap<OrderId, UnderWay>,
+    live: usize,
+    live_bytes: u64,
+    broken: u32,
+    outbox: Vec<OrderAction>,
+}
+
+impl Orders {
+    pub(super) fn live(&self) -> usize {
+        self.live
+    }
+
+    pub(super) fn live_bytes(&self) -> u64 {
+        let partial: u64 = self.under_way.values().map(|order| order.partial).sum();
+        self.live_bytes.saturating_sub(partial)
+    }
+
+    fn place(&mut self, id: OrderId, order: UnderWay) {
+        self.live += order.open.len();
+        self.live_bytes += order.open.values().sum::<u64>();
+        self.under_way.insert(id, order);
+    }
+
+    /// The block of an order has come, or will not; returns what it took of the window, if it was open.
+    fn settle(&mut self, id: OrderId, cid: &Cid) -> Option<u64> {
+        let charge = self.under_way.get_mut(&id).and_then(|order| order.open.remove(cid))?;
+        self.live -= 1;
+        self.live_bytes -= charge;
+        Some(charge)
+    }
+
+    /// An order is over: what of it has not come.
+    fn end(&mut self, id: OrderId) -> Option<(SessionId, Vec<Cid>)> {
+        let order = self.under_way.remove(&id)?;
+        self.live -= order.open.len();
+        self.live_bytes -= order.open.values().sum::<u64>();
+        Some((order.session, order.open.into_keys().collect()))
+    }
+
+    /// The session no longer wants the block; an order of which nothing is wanted any more is cancelled.
+    pub(super) fn release(&mut self, cid: &Cid, owner: SessionId) {
+        let of_it = |(_, order): &(&OrderId, &UnderWay)| order.session == owner && order.open.contains_key(cid);
+        let ids: Vec<OrderId> = self.under_way.iter().filter(of_it).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.settle(id, cid);
+            if self.under_way.get(&id).is_some_and(|order| order.open.is_empty()) {
+                self.under_way.remove(&id);
+                self.outbox.push(OrderAction::Cancel(id));
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Names the list that wants of a session have places in.
+    pub(in crate::node::exchange) fn describe(&mut self, id: SessionId, list: ListSource) {
+        if let Some(active) = self.sessions.get_mut(&id) {
+            active.session.describe(list);
+        }
+    }
+
+    /// Whether the peer can be asked for what stands in the session's list.
+    pub(super) fn speaks_of_lists(&self, id: SessionId, peer_id: &PeerId) -> bool {
+        let speaks = self.peers.get(peer_id).is_some_and(|peer| peer.orders.speaks);
+        speaks && self.sessions.get(&id).is_some_and(|active| active.session.is_listed(peer_id))
+    }
+
+    /// Whether what the member is asked for next is ordered.
+    pub(super) fn takes_orders(&self, id: SessionId, peer_id: &PeerId) -> bool {
+        self.speaks_of_lists(id, peer_id)
+            && self.sessions.get(&id).is_some_and(|active| active.session.next_is_placed(peer_id))
+    }
+
+    /// Orders the next wants of a member; says whether it could take more.
+    pub(super) fn order_next(&mut self, id: SessionId, peer_id: PeerId, now: Instant) -> bool {
+        let helpers = self.helpers(id);
+        let (Some(active), Some(peer)) = (self.sessions.get_mut(&id), self.peers.get(&peer_id)) else { return false };
+        let window = match peer.meter.is_unmeasured() {
+            true => (FIRST_ORDER_BYTES * MAX_ORDERS as u64).max(peer.meter.window()),
+            false => peer.meter.window(),
+        };
+        let room = window.saturating_sub(peer.live_bytes());
+        // Small orders shrink less, and each costs something; but a peer is never to wait for us between two blocks.
+        if peer.orders.under_way.len() >= MAX_ORDERS || (peer.live() >= MIN_ASKED && room < window / 2) {
+            return false;
+        }
+        // What is left is shared, or the first would have all of a small package. On a short way, where the processor is
+        // what there is too little of, the streams of one peer are to end together too.
+        let sharers = if peer.meter.is_near() { helpers * MAX_ORDERS as u64 } else { helpers };
+        let share = (active.session.queued_bytes() / sharers).max(MIN_ORDER_BYTES);
+        let credit = active.session.output.room(active.session.asked_bytes());
+        // Whose way is long sends more on two streams than on one, as long as their windows are small.
+        let most = if peer.meter.is_unmeasured() { FIRST_ORDER_BYTES } else { u64::MAX };
+        let run = active.session.next_run_for(peer_id, room.min(share).min(most), credit);
+        self.place(id, peer_id, run, now)
+    }
+
+    /// Members among which what is left is shared.
+    fn helpers(&self, id: SessionId) -> u64 {
+        self.sessions.get(&id).map_or(1, |active| active.session.helpers().max(1) as u64)
+    }
+
+    /// Orders what a slower member will take much longer to send.
+    pub(super) fn steal_run(&mut self, id: SessionId, fast: PeerId, members: &[PeerId], now: Instant) {
+        let Some(slow) = self.slower(id, fast, members, now) else { return };
+        let (Some(active), Some(peer)) = (self.sessions.get_mut(&id), self.peers.get(&fast)) else { return };
+        if peer.orders.under_way.len() >= MAX_ORDERS {
+            return;
+        }
+        let (mut run, mut bytes) = (Vec::new(), 0);
+        while run.len() < MAX_STOLEN && bytes < peer.room() {
+            let Some(asking) = active.session.steal_for(fast, slow) else { break };
+            bytes += asking.charge;
+            run.push(asking);
+        }
+        let (listed, others): (Vec<_>, Vec<_>) = run.into_iter().partition(|asking| asking.place.is_some());
+        self.place(id, fast, listed, now);
+        for Asking { cid, charge, .. } in others {
+            self.ask(id, fast, cid, charge, now);
+        }
+    }
+
+    fn place(&mut self, id: SessionId, peer_id: PeerId, run: Vec<Asking>, now: Instant) -> bool {
+        let source = self.sessions.get(&id).and_then(|active| active.session.list());
+        let (Some(source), Some(peer)) = (source, self.peers.get_mut(&peer_id)) else { return false };
+        if run.is_empty() {
+            return false;
+        }
+        let (own, listed): (Vec<_>, Vec<_>) = run.into_iter().partition(|asking| asking.place == Some(Place::Own));
+        let mut listed_wants: Vec<_> = listed.iter().filter_map(wanted).collect();
+        listed_wants.sort_by_key(|(index, _)| *index);
+        let wanted = [
+            (own, Wanted::Own { max_bytes: source.max_bytes, whole: source.whole }),
+            (listed, Wanted::Listed(listed_wants)),
+        ];
+        for (asked, wanted) in wanted.into_iter().filter(|(asked, _)| !asked.is_empty()) {
+            let order_id = OrderId(self.next_order);
+            self.next_order += 1;
+            let is_idle = peer.live() == 0;
+            if is_idle {
+                peer.meter.on_asked(now);
+            }
+            let open = asked.iter().map(|asking| (asking.cid, asking.charge)).collect();
+            let is_own = matches!(wanted, Wanted::Own { .. });
+            let order = UnderWay {
+                session: id,
+                is_own,
+                open,
+                asked_at: now,
+                progress_at: now,
+                partial: 0,
+                tells_latency: is_idle,
+            };
+            peer.orders.place(order_id, order);
+            let (list, references) = (source.list, source.references.clone());
+            let order = Order { id: order_id, peer: peer_id, list, references, wanted };
+            peer.orders.outbox.push(OrderAction::Place(Box::new(order)));
+        }
+        self.touched.insert(peer_id);
+        true
+    }
+
+    pub(in crate::node::exchange) fn take_order_actions(&mut self, peer_id: &PeerId) -> Vec<OrderAction> {
+        self.peers.get_mut(peer_id).map(|peer| std::mem::take(&mut peer.orders.outbox)).unwrap_or_default()
+    }
+
+    /// The peer can be given orders, or no more.
+    pub(in crate::node::exchange) fn on_speaks(&mut self, peer_id: PeerId, speaks: bool, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&peer_id) {
+            peer.orders.speaks = speaks;
+            peer.says_no |= speaks;
+            self.fill_all(now);
+        }
+    }
+
+    /// Blocks of an order came, each verified to hash to its CID.
+    pub(in crate::node::exchange) fn on_ordered(
+        &mut self,
+        peer_id: PeerId,
+        id: OrderId,
+        blocks: Vec<Block>,
+        now: Instant,
+    ) -> Received {
+        let mut received = Received::default();
+        let Some(peer) = self.peers.get_mut(&peer_id).filter(|peer| peer.standing != Standing::Banned) else {
+            return received;
+        };
+        peer.meter.on_sign(now);
+        let mut own_of = None;
+        let (mut latency, mut partial) = (None, 0);
+        if let Some(order) = peer.orders.under_way.get_mut(&id) {
+            order.progress_at = now;
+            own_of = order.is_own.then_some(order.session);
+            partial = std::mem::take(&mut order.partial);
+            if std::mem::take(&mut order.tells_latency) {
+                latency = Some(now.saturating_duration_since(order.asked_at));
+            }
+        }
+        let mut answered_bytes = 0;
+        for block in blocks {
+            let bytes = block.data().len() as u64;
+            let Some(peer) = self.peers.get_mut(&peer_id) else { break };
+            if peer.orders.settle(id, block.cid()).is_some() {
+                answered_bytes += bytes;
+            }
+            if self.interest.contains_key(block.cid()) {
+                self.deliver(block, peer_id, now);
+            } else if let Some(active) = own_of.and_then(|id| self.sessions.get_mut(&id)) {
+                // Blocks of a list, or what comes with it: nobody could want them by name before the root is there.
+                answered_bytes += bytes;
+                active.progress_at = now;
+                active.session.output.send(SessionEvent::Block { block, from: peer_id });
+            } else {
+                received.unwanted += 1;
+                continue;
+            }
+            received.blocks += 1;
+            received.bytes += bytes;
+        }
+        if let Some(peer) = self.peers.get_mut(&peer_id) {
+            peer.orders.broken = 0;
+            let idle = peer.live() == 0;
+            let answered_bytes = answered_bytes.saturating_sub(partial);
+            match latency {
+                Some(latency) => peer.meter.on_first_bytes(latency, idle, now),
+                None if own_of.is_some() => peer.meter.on_sign(now),
+                None => peer.meter.on_more_bytes(answered_bytes, idle, now),
+            }
+        }
+        self.sessions.values_mut().for_each(|active| active.session.on_answer(peer_id));
+        self.touched.insert(peer_id);
+        self.fill_all(now);
+        received
+    }
+
+    /// Bytes of blocks of an order came, so many since the last whole one.
+    pub(in crate::node::exchange) fn on_order_progress(
+        &mut self,
+        peer_id: PeerId,
+        id: OrderId,
+        bytes: u64,
+        now: Instant,
+    ) {
+        let Some(peer) = self.peers.get_mut(&peer_id) else { return };
+        peer.meter.on_sign(now);
+        let Some(order) = peer.orders.under_way.get_mut(&id) else { return };
+        order.progress_at = now;
+        let more = bytes.saturating_sub(order.partial);
+        order.partial = bytes;
+        match std::mem::take(&mut order.tells_latency) {
+            true => peer.meter.on_first_bytes(now.saturating_duration_since(order.asked_at), false, now),
+            // A list does not shrink, and comes while the way is still being opened: what it names comes faster.
+            false if order.is_own => {}
+            false => peer.meter.on_more_bytes(more, false, now),
+        }
+    }
+
+    /// The peer does not have these blocks of an order.
+    pub(in crate::node::exchange) fn on_order_absent(
+        &mut self,
+        peer_id: PeerId,
+        id: OrderId,
+        cids: &[Cid],
+        now: Instant,
+    ) {
+        let Some(peer) = self.peers.get_mut(&peer_id) else { return };
+        peer.meter.on_sign(now);
+        let Some(order) = peer.orders.under_way.get_mut(&id) else { return };
+        order.progress_at = now;
+        let session = order.session;
+        for cid in cids {
+            let Some(peer) = self.peers.get_mut(&peer_id) else { return };
+            let Some(charge) = peer.orders.settle(id, cid) else { continue };
+            if peer.wantlist.live() < MAX_LIVE_WANTS {
+                // It says no there too, and remembers: the block comes when it has it.
+                peer.wantlist.ask_block(*cid, charge, session, now);
+            } else if let Some(active) = self.sessions.get_mut(&session)
+                && active.session.on_refusal(cid, peer_id) == Refusal::Useless
+            {
+                self.drop_from(session, peer_id, DropReason::Useless);
+            }
+        }
+        self.touched.insert(peer_id);
+        self.fill_all(now);
+    }
+
+    /// An order has ended; says whether a session was told that the peer is at fault.
+    pub(in crate::node::exchange) fn on_order_ended(
+        &mut self,
+        peer_id: PeerId,
+        id: OrderId,
+        end: End,
+        now: Instant,
+    ) -> bool {
+        let Some(peer) = self.peers.get_mut(&peer_id) else { return false };
+        let Some((session, left)) = peer.orders.end(id) else { return false };
+        peer.orders.broken += u32::from(end == End::Broken);
+        peer.orders.speaks &= end != End::Unsupported;
+        let is_broken = peer.orders.broken >= MAX_BROKEN;
+        if !matches!(end, End::WrongBytes | End::Malformed) {
+            peer.meter.on_sign(now);
+        }
+        let Some(active) = self.sessions.get_mut(&session) else { return false };
+        let unlists = match end {
+            // What it did not send it may give when asked for it by name.
+            End::Done => !left.is_empty(),
+            End::Broken => is_broken,
+            // Once without references; after that there is nothing left to go wrong but the list itself.
+            End::Unreferenced => !active.session.forget_references(),
+            End::NotHere | End::Busy | End::Unsupported | End::WrongBytes | End::Malformed => true,
+        };
+        if unlists {
+            active.session.unlist(peer_id);
+        }
+        active.session.give_back(&left, peer_id);
+        let offence = match end {
+            End::WrongBytes => Some(Offence::WrongBytes),
+            End::Malformed => Some(Offence::Malformed),
+            _ => None,
+        };
+        if let Some(offence) = offence {
+            // What does not hash to what was ordered is no accident of who asked whom.
+            self.ban(peer_id, offence, now);
+        }
+        self.touched.insert(peer_id);
+        self.fill_all(now);
+        offence.is_some()
+    }
+
+    /// Gives orders up on which nothing has come for so long that the peer would count as stalled, had it not sent
+    /// something else.
+    pub(super) fn give_up_overdue_orders(&mut self, now: Instant) {
+        let mut overdue = Vec::new();
+        for (peer_id, peer) in &mut self.peers {
+            let limit = peer.meter.stall_after();
+            let silent = |order: &UnderWay| now.saturating_duration_since(order.progress_at) > limit;
+            let ids: Vec<_> =
+                peer.orders.under_way.iter().filter(|(_, order)| silent(order)).map(|(id, _)| *id).collect();
+            for id in ids {
+                peer.orders.outbox.push(OrderAction::Cancel(id));
+                overdue.push((*peer_id, id));
+            }
+        }
+        for (peer_id, id) in overdue {
+            let session = self.peers.get(&peer_id).and_then(|peer| Some(peer.orders.under_way.get(&id)?.session));
+            if let Some(active) = session.and_then(|session| self.sessions.get_mut(&session)) {
+                active.session.unlist(peer_id);
+            }
+            self.on_order_ended(peer_id, id, End::Broken, now);
+        }
+    }
+}
+
+fn wanted(asking: &Asking) -> Option<(u32, Listed)> {
+    let (Some(Place::Listed(index)), Some(size)) = (asking.place, asking.size) else { return None };
+    Some((index, Listed { cid: asking.cid, size: u32::try_from(size).ok()? }))
+}

@@ -1,0 +1,287 @@
+//! Orders: who is given which, and what becomes of them.
+
+use crate::node::exchange::{
+    bulk::{End, Order, OrderId, Wanted},
+    client::tests::*,
+    session::{BlockWant, ListSource, MIN_ASKED, Place},
+};
+
+/// A client with a session that wants listed blocks, and peers of which some speak of lists.
+struct Desk {
+    client: Client,
+    id: SessionId,
+    events: SessionReceiver,
+    now: Instant,
+    blocks: Vec<Block>,
+    peers: Vec<PeerId>,
+}
+
+fn block(index: u32, bytes: usize) -> Block {
+    let mut data = vec![0; bytes];
+    data[..4].copy_from_slice(&index.to_le_bytes());
+    Block::raw(data).unwrap()
+}
+
+impl Desk {
+    /// Peers that speak of lists or not, and so many blocks of so many bytes, wanted.
+    fn new(speaks: &[bool], count: u32, bytes: usize) -> Self {
+        let now = Instant::now();
+        let mut client = Client::new(Arc::new(NoPriors));
+        let (output, events) = session_channel(CREDIT);
+        let id = client.open(output, 0.0, now);
+        let peers: Vec<_> = speaks.iter().map(|_| PeerId::random()).collect();
+        let blocks: Vec<_> = (0..count).map(|index| block(index, bytes)).collect();
+        client.describe(
+            id,
+            ListSource { list: *block(u32::MAX, 9).cid(), max_bytes: 1000, whole: false, references: Vec::new() },
+        );
+        for (peer, speaks) in peers.iter().zip(speaks) {
+            client.on_connected(*peer, now);
+            client.on_speaks(*peer, *speaks, now);
+            client.add_peer(id, *peer, now);
+        }
+        let wants: Vec<_> = (0..).zip(&blocks).map(|(index, block)| want(block, Place::Listed(index))).collect();
+        client.want(id, wants, now);
+        Self { client, id, events, now, blocks, peers }
+    }
+
+    fn actions(&mut self, peer: usize) -> Vec<OrderAction> {
+        self.client.take_order_actions(&self.peers[peer])
+    }
+
+    fn orders(&mut self, peer: usize) -> Vec<Order> {
+        let placed = |action| match action {
+            OrderAction::Place(order) => *order,
+            OrderAction::Cancel(_) => panic!("an order is cancelled"),
+        };
+        self.actions(peer).into_iter().map(placed).collect()
+    }
+
+    /// Blocks that a peer is asked for over Bitswap.
+    fn wanted(&mut self, peer: usize) -> usize {
+        let update = self.client.next_update(&self.peers[peer]).unwrap_or_default();
+        self.client.on_update_sent(self.peers[peer], true);
+        update.wants.iter().filter(|want| want.kind == WantKind::Block && !want.cancel).count()
+    }
+
+    fn deliver(&mut self, peer: usize, order: &Order) {
+        let blocks = indices(order).iter().map(|index| self.blocks[*index as usize].clone()).collect();
+        self.client.on_ordered(self.peers[peer], order.id, blocks, self.now);
+    }
+
+    fn end(&mut self, peer: usize, id: OrderId, end: End) {
+        self.client.on_order_ended(self.peers[peer], id, end, self.now);
+    }
+
+    fn wait(&mut self, milliseconds: u64) {
+        for _ in 0..milliseconds / 50 {
+            self.now += Duration::from_millis(50);
+            self.client.tick(self.now);
+        }
+    }
+
+    fn events(&mut self) -> Vec<SessionEvent> {
+        std::iter::from_fn(|| self.events.try_recv()).collect()
+    }
+}
+
+fn want(block: &Block, place: Place) -> BlockWant {
+    BlockWant { cid: *block.cid(), size: Some(block.data().len() as u64), place: Some(place) }
+}
+
+fn indices(order: &Order) -> Vec<u32> {
+    let Wanted::Listed(listed) = &order.wanted else { panic!("{order:?}") };
+    listed.iter().map(|(index, _)| *index).collect()
+}
+
+#[test]
+fn one_that_speaks_of_lists_is_given_an_order_and_another_is_asked_block_by_block() {
+    let mut desk = Desk::new(&[true, false], 200, 10_000);
+    desk.client.cancel(desk.id, &desk.blocks.iter().map(|block| *block.cid()).collect::<Vec<_>>());
+    desk.actions(0);
+    desk.wanted(1);
+    let wants: Vec<_> = (0..).zip(&desk.blocks).map(|(index, block)| want(block, Place::Listed(index))).collect();
+    desk.client.want(desk.id, wants, desk.now);
+    let orders = desk.orders(0);
+    let by_order: usize = orders.iter().map(|order| indices(order).len()).sum();
+    let one_by_one = desk.wanted(1);
+    assert!(by_order > 0 && one_by_one > 0, "{by_order}, {one_by_one}");
+    assert!(by_order + one_by_one <= 200);
+}
+
+/// Of a slow peer as of any: while one large block is on its way the next is asked for.
+#[test]
+fn a_slow_peer_never_waits_for_us_between_two_large_blocks() {
+    let mut desk = Desk::new(&[true], 30, 1 << 20);
+    let mut pending = std::collections::VecDeque::new();
+    for delivered in 0..30 {
+        for order in desk.orders(0) {
+            let ordered = indices(&order);
+            let last = ordered.len() - 1;
+            pending.extend(ordered.into_iter().enumerate().map(|(at, index)| (order.id, index, at == last)));
+        }
+        assert!(pending.len() >= MIN_ASKED.min(30 - delivered), "{} after {delivered}", pending.len());
+        let (id, index, is_last) = pending.pop_front().unwrap();
+        desk.wait(400);
+        let block = desk.blocks[index as usize].clone();
+        desk.client.on_ordered(desk.peers[0], id, vec![block], desk.now);
+        if is_last {
+            desk.end(0, id, End::Done);
+        }
+    }
+}
+
+#[test]
+fn what_comes_of_an_order_reaches_the_session_and_makes_room_for_the_next() {
+    let mut desk = Desk::new(&[true], 1000, 20_000);
+    let first = desk.orders(0);
+    assert_eq!(first.len(), 2, "two streams have more room on a long way than one");
+    let asked: Vec<usize> = first.iter().map(|order| indices(order).len()).collect();
+    assert!(asked.iter().all(|asked| (100..500).contains(asked)), "{asked:?}");
+    for order in &first {
+        desk.now += Duration::from_millis(100);
+        desk.deliver(0, order);
+        desk.end(0, order.id, End::Done);
+    }
+    let asked: usize = asked.iter().sum();
+    assert_eq!(desk.events().iter().filter(|event| matches!(event, SessionEvent::Block { .. })).count(), asked);
+    let next = desk.orders(0);
+    assert!(!next.is_empty());
+    assert_eq!(indices(&next[0])[0] as usize, asked);
+}
+
+#[test]
+fn several_share_what_there_is() {
+    let mut desk = Desk::new(&[true, true, true], 0, 4);
+    desk.blocks = (0..300).map(|index| block(index, 10_000)).collect();
+    let wants: Vec<_> = (0..).zip(&desk.blocks).map(|(index, block)| want(block, Place::Listed(index))).collect();
+    desk.client.want(desk.id, wants, desk.now);
+    let shares: Vec<usize> =
+        (0..3).map(|peer| desk.orders(peer).iter().map(|order| indices(order).len()).sum()).collect();
+    assert!(shares.iter().sum::<usize>() > 250, "{shares:?}");
+    assert!(shares.iter().all(|share| *share >= 50), "{shares:?}");
+}
+
+#[test]
+fn one_that_has_no_list_is_asked_over_bitswap() {
+    for end in [End::NotHere, End::Busy, End::Unsupported] {
+        let mut desk = Desk::new(&[true], 20, 1000);
+        let orders = desk.orders(0);
+        assert_eq!(desk.wanted(0), 0);
+        desk.end(0, orders[0].id, end);
+        assert_eq!((desk.wanted(0), desk.actions(0)), (20, vec![]));
+    }
+}
+
+/// The peer remembers what it is asked for over Bitswap, and sends it when it has it.
+#[test]
+fn what_is_absent_is_asked_for_over_bitswap_where_it_is_remembered() {
+    let mut desk = Desk::new(&[true], 20, 1000);
+    let orders = desk.orders(0);
+    let absent = *desk.blocks[3].cid();
+    desk.client.on_order_absent(desk.peers[0], orders[0].id, &[absent], desk.now);
+    assert_eq!((desk.wanted(0), desk.actions(0)), (1, vec![]));
+    desk.client.on_presences(desk.peers[0], &[(absent, Presence::DontHave)], desk.now);
+    desk.end(0, orders[0].id, End::Done);
+    desk.client.on_blocks(desk.peers[0], vec![desk.blocks[3].clone()], 0, 1000, desk.now);
+    assert_eq!(desk.events().iter().filter(|event| matches!(event, SessionEvent::Block { .. })).count(), 1);
+}
+
+#[test]
+fn what_an_order_did_not_bring_is_asked_for_in_another_way() {
+    let mut desk = Desk::new(&[true], 20, 1000);
+    let orders = desk.orders(0);
+    let some = desk.blocks[..15].to_vec();
+    desk.client.on_ordered(desk.peers[0], orders[0].id, some, desk.now);
+    desk.end(0, orders[0].id, End::Done);
+    assert_eq!(desk.wanted(0), 5);
+    // A stream that breaks may do so once.
+    let mut desk = Desk::new(&[true], 20, 1000);
+    for _ in 0..2 {
+        let orders = desk.orders(0);
+        desk.end(0, orders[0].id, End::Broken);
+    }
+    assert_eq!((desk.wanted(0), desk.actions(0)), (20, vec![]));
+}
+
+#[test]
+fn wrong_bytes_are_an_offence_and_others_are_asked() {
+    for (end, offence) in [(End::WrongBytes, Offence::WrongBytes), (End::Malformed, Offence::Malformed)] {
+        let mut desk = Desk::new(&[true, true], 4, 1000);
+        let (first, second) = (desk.orders(0), desk.orders(1));
+        let (liar, orders) = if first.is_empty() { (1, second) } else { (0, first) };
+        assert!(desk.client.on_order_ended(desk.peers[liar], orders[0].id, end, desk.now));
+        let peer = desk.peers[liar];
+        assert!(desk.events().contains(&SessionEvent::Offended { peer, offence }));
+        assert_eq!(desk.orders(1 - liar).iter().map(|order| indices(order).len()).sum::<usize>(), 4);
+        assert_eq!((desk.wanted(liar), desk.actions(liar)), (0, vec![]));
+    }
+}
+
+#[test]
+fn a_silent_peers_order_is_given_to_another_and_cancelled_when_that_one_delivers() {
+    let mut desk = Desk::new(&[true, true], 40, 10_000);
+    let (first, second) = (desk.orders(0), desk.orders(1));
+    let (silent, order) = if first.is_empty() { (1, &second[0]) } else { (0, &first[0]) };
+    let id = order.id;
+    let other = 1 - silent;
+    for order in if silent == 0 { second } else { first } {
+        desk.deliver(other, &order);
+        desk.end(other, order.id, End::Done);
+    }
+    desk.wait(1000);
+    let stolen = desk.orders(other);
+    assert!(!stolen.is_empty(), "it is late");
+    for order in stolen {
+        desk.deliver(other, &order);
+        desk.end(other, order.id, End::Done);
+    }
+    assert_eq!(desk.actions(silent), [OrderAction::Cancel(id)]);
+    assert_eq!(desk.events().iter().filter(|event| matches!(event, SessionEvent::Block { .. })).count(), 40);
+}
+
+/// What two were asked for came twice, wherever two had a package of a megabyte.
+#[test]
+fn an_order_of_a_peer_that_is_not_late_is_not_given_to_another_on_a_guess() {
+    let mut desk = Desk::new(&[true, true], 8, 128 << 10);
+    let (first, second) = (desk.orders(0), desk.orders(1));
+    let (asked, order) = if first.is_empty() { (1, &second[0]) } else { (0, &first[0]) };
+    assert_eq!(indices(order).len(), 8, "it is not worth parting");
+    for part in 1..6 {
+        desk.wait(50);
+        desk.client.on_order_progress(desk.peers[asked], order.id, part * 200_000, desk.now);
+        assert!(desk.actions(1 - asked).is_empty(), "after {part} parts");
+    }
+    desk.deliver(asked, order);
+    assert_eq!(desk.events().iter().filter(|event| matches!(event, SessionEvent::Block { .. })).count(), 8);
+}
+
+#[test]
+fn an_order_that_stands_still_is_cancelled_though_the_peer_does_other_things() {
+    let mut desk = Desk::new(&[true], 20, 1000);
+    let orders = desk.orders(0);
+    for _ in 0..100 {
+        desk.wait(100);
+        desk.client.on_progress(desk.peers[0], desk.now);
+    }
+    assert!(desk.actions(0).contains(&OrderAction::Cancel(orders[0].id)));
+    assert_eq!(desk.wanted(0), 20);
+}
+
+#[test]
+fn a_list_brings_more_than_was_wanted_by_name() {
+    let mut desk = Desk::new(&[true], 0, 4);
+    let (root, part) = (block(1, 100), block(2, 100));
+    desk.client.want(desk.id, [want(&root, Place::Own)], desk.now);
+    let orders = desk.orders(0);
+    assert_eq!((orders.len(), &orders[0].wanted), (1, &Wanted::Own { max_bytes: 1000, whole: false }));
+    let id = orders[0].id;
+    desk.client.on_ordered(desk.peers[0], id, vec![part.clone()], desk.now);
+    desk.client.on_ordered(desk.peers[0], id, vec![root.clone()], desk.now);
+    desk.end(0, id, End::Done);
+    let from = desk.peers[0];
+    assert_eq!(desk.events(), [part, root].map(|block| SessionEvent::Block { block, from }));
+    // Nobody else gets rid of blocks so.
+    let stray = desk.client.on_ordered(from, OrderId(99), vec![block(3, 100)], desk.now);
+    assert_eq!((stray.blocks, stray.unwanted, desk.events().len()), (0, 1, 0));
+}

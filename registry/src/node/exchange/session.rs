@@ -1,0 +1,542 @@
+//! One fetch: which blocks are wanted, and which peer is asked for which. No I/O and no clock: the client asks it
+//! whom to give what, and tells it what came of that.
+//!
+//! A want is *queued* (nobody is asked), *asked* (one peer, at the end of a session perhaps two), or *stuck* (every
+//! member refused). Members that are *held back*, for their reputation or for what they did in this session, are asked
+//! only when the others do not deliver; when that is, the client says. Each member has a cursor into the queue, below which it has refused everything that is still
+//! there, so that giving out wants does not search.
+
+mod manifest;
+mod ties;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+
+use ggen_blockstore::Cid;
+use libp2p::PeerId;
+
+pub(super) use self::manifest::Asking;
+pub use self::manifest::{BlockWant, ListSource, Place};
+use self::ties::Ties;
+use crate::node::exchange::{
+    channel::{Offence, SessionEvent, SessionSender},
+    prior::Prior,
+};
+
+/// Most members of a session.
+pub(super) const MAX_SESSION_PEERS: usize = 64;
+/// Most peers that become members when they connect; the oldest give way. They are named by others and may not exist:
+/// they must take no room from those who are there.
+const MAX_CANDIDATES: usize = 256;
+/// DONT_HAVEs in a row after which a member is asked for nothing more, and is useless if nothing else comes of what it
+/// was asked for (Kubo's number).
+pub(super) const MAX_REFUSALS: u32 = 16;
+/// Most blocks asked at once of a member that has not sent one yet.
+const MAX_UNPROVEN_WANTS: usize = 64;
+/// The same of blocks of which not even the size is known.
+const MAX_UNPROVEN_UNSIZED_WANTS: usize = 16;
+/// Size of a block of which nothing is known, in bytes.
+const ASSUMED_BLOCK_BYTES: f64 = 32_768.0;
+/// What a block of unknown size takes of the consumer's credit at least, in bytes: small blocks may be followed by
+/// large ones.
+const MIN_RESERVE_BYTES: u64 = 128 << 10;
+/// Blocks asked of a member whatever its window, so that it never waits for us between two.
+pub(super) const MIN_ASKED: usize = 2;
+/// Peers whose standing a session remembers, and most that it remembers as offenders.
+const MAX_REMEMBERED: usize = 1024;
+/// Most peers that are asked for one block at the same time.
+const MAX_ASKED: usize = 2;
+
+#[derive(Debug)]
+struct Want {
+    cid: Cid,
+    /// Its size, if the caller knew it.
+    size: Option<u64>,
+    /// Where it stands in the session's list.
+    place: Option<Place>,
+    /// What each asking takes of the consumer's credit.
+    reserve: u64,
+    /// What each asking takes of a peer's window.
+    charge: u64,
+    asked: Vec<PeerId>,
+    refused: Vec<PeerId>,
+    /// Who was asked whether it has the block, members or not.
+    questioned: Vec<PeerId>,
+    /// Members that said they have it.
+    had: Vec<PeerId>,
+}
+
+/// A connected peer in a session.
+#[derive(Debug, Default)]
+pub(super) struct Member {
+    /// It sent a block, or said that it has one.
+    proven: bool,
+    cursor: u64,
+    refusals: u32,
+    asked: usize,
+    /// It sent a block.
+    delivered: bool,
+    /// It sent none for so long that others are asked first.
+    late: bool,
+}
+
+/// What became of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Noted,
+    /// The member refused too much in a row.
+    Useless,
+}
+
+/// See the module's words.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) output: SessionSender,
+    wants: BTreeMap<u64, Want>,
+    orders: HashMap<Cid, u64>,
+    queue: BTreeSet<u64>,
+    stuck: BTreeSet<u64>,
+    next_order: u64,
+    members: HashMap<PeerId, Member>,
+    /// Not connected, the oldest first.
+    candidates: VecDeque<PeerId>,
+    ties: Ties,
+    /// What was known of peers when this session first met them: it does not change within it.
+    priors: HashMap<PeerId, Prior>,
+    /// What peers did wrong in this session.
+    offenders: HashMap<PeerId, HashSet<Offence>>,
+    /// Peers of a lower reputation are not asked.
+    least_reputation: f64,
+    /// The list that wants have places in.
+    list: Option<ListSource>,
+    /// Members that do not give what is listed: they are asked as if there were no list.
+    unlisted: HashSet<PeerId>,
+    average_bytes: f64,
+    /// Bytes of credit taken by what is asked for.
+    asked_bytes: u64,
+}
+
+impl Session {
+    pub(super) fn new(output: SessionSender, least_reputation: f64) -> Self {
+        Self {
+            output,
+            wants: BTreeMap::new(),
+            orders: HashMap::new(),
+            queue: BTreeSet::new(),
+            stuck: BTreeSet::new(),
+            next_order: 0,
+            members: HashMap::new(),
+            candidates: VecDeque::new(),
+            ties: Ties::default(),
+            priors: HashMap::new(),
+            offenders: HashMap::new(),
+            least_reputation,
+            list: None,
+            unlisted: HashSet::new(),
+            average_bytes: ASSUMED_BLOCK_BYTES,
+            asked_bytes: 0,
+        }
+    }
+
+    pub(super) fn wanted(&self) -> usize {
+        self.wants.len()
+    }
+
+    pub(super) fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    pub(super) fn asked_bytes(&self) -> u64 {
+        self.asked_bytes
+    }
+
+    pub(super) fn members(&self) -> &HashMap<PeerId, Member> {
+        &self.members
+    }
+
+    /// The peer is to become a member when it connects.
+    pub(super) fn is_candidate(&self, peer: &PeerId) -> bool {
+        self.candidates.contains(peer) || self.misses(peer).is_some()
+    }
+
+    /// What more peers are needed for, at most `limit` wants: those that no member can give, else those that nobody
+    /// is asked for, else any.
+    pub(super) fn needed(&self, limit: usize) -> Vec<Cid> {
+        let mut orders: Vec<_> = self.stuck.iter().chain(&self.queue).take(limit).collect();
+        if orders.is_empty() {
+            orders = self.wants.keys().take(limit).collect();
+        }
+        orders.into_iter().map(|order| self.wants[order].cid).collect()
+    }
+
+    pub(super) fn is_stuck(&self) -> bool {
+        !self.stuck.is_empty()
+    }
+
+    /// All wants, in order.
+    pub(super) fn cids(&self) -> impl Iterator<Item = &Cid> {
+        self.wants.values().map(|want| &want.cid)
+    }
+
+    /// Adds a want behind the others; says whether it is new.
+    pub(super) fn want(&mut self, want: BlockWant) -> bool {
+        let BlockWant { cid, size, place } = want;
+        if self.orders.contains_key(&cid) {
+            return false;
+        }
+        let order = self.next_order;
+        self.next_order += 1;
+        self.orders.insert(cid, order);
+        let want = Want {
+            cid,
+            size,
+            place,
+            reserve: 0,
+            charge: 0,
+            asked: Vec::new(),
+            refused: Vec::new(),
+            questioned: Vec::new(),
+            had: Vec::new(),
+        };
+        self.wants.insert(order, want);
+        self.queue.insert(order);
+        true
+    }
+
+    /// Takes a want away. Returns who was asked for it or about it, `None` if it was not there.
+    pub(super) fn remove(&mut self, cid: &Cid) -> Option<Vec<PeerId>> {
+        let order = self.orders.remove(cid)?;
+        self.queue.remove(&order);
+        self.stuck.remove(&order);
+        let want = self.wants.remove(&order)?;
+        self.asked_bytes -= want.reserve * want.asked.len() as u64;
+        for peer in &want.asked {
+            if let Some(member) = self.members.get_mut(peer) {
+                member.asked -= 1;
+            }
+        }
+        let mut involved = want.asked;
+        involved.extend(want.refused);
+        involved.extend(want.questioned);
+        Some(involved)
+    }
+
+    /// A block came. Returns the peers that were asked for it or about it, `None` if it is not wanted.
+    pub(super) fn on_block(&mut self, cid: &Cid, bytes: usize, from: PeerId) -> Option<Vec<PeerId>> {
+        let involved = self.remove(cid)?;
+        let (average, bytes) = (self.average_bytes, bytes as f64);
+        // Growth is heeded at once: what is asked for is to fit the window and the credit.
+        self.average_bytes = if bytes > average { (average + bytes) / 2.0 } else { average * 0.95 + bytes * 0.05 };
+        if let Some(member) = self.members.get_mut(&from) {
+            member.proven = true;
+            member.delivered = true;
+            member.refusals = 0;
+            self.keep_to(from);
+        }
+        Some(involved)
+    }
+
+    /// Adds a connected peer; says whether there was room. Its coming frees the wants that were stuck.
+    pub(super) fn add_member(&mut self, peer: PeerId) -> bool {
+        self.candidates.retain(|candidate| *candidate != peer);
+        if !self.members.contains_key(&peer) {
+            if self.members.len() >= MAX_SESSION_PEERS {
+                return false;
+            }
+            self.members.insert(peer, Member::default());
+            self.note_regained(peer);
+        }
+        self.unstick();
+        true
+    }
+
+    /// Notes a peer that is to become a member when it connects.
+    pub(super) fn add_candidate(&mut self, peer: PeerId) {
+        if self.members.contains_key(&peer) || self.candidates.contains(&peer) {
+            return;
+        }
+        if self.candidates.len() >= MAX_CANDIDATES {
+            self.candidates.pop_front();
+        }
+        self.candidates.push_back(peer);
+    }
+
+    /// Who has to go for `peer` to become a member, if anybody has to and may: one that is held back, or one that proved nothing. For a peer
+    /// that `has` something it may be anyone of these, the one of least use first; for any other, one that only
+    /// refused so far.
+    pub(super) fn outdone_by(&self, peer: &PeerId, has: bool) -> Option<PeerId> {
+        if self.members.len() < MAX_SESSION_PEERS || self.members.contains_key(peer) {
+            return None;
+        }
+        let held_back = self.members.keys().find(|member| self.is_held_back(member));
+        if let Some(held_back) = held_back.filter(|_| !self.is_held_back(peer)) {
+            return Some(*held_back);
+        }
+        let only_refused = |member: &Member| member.refusals > 0 && member.asked == 0;
+        let unproven = self.members.iter().filter(|(_, member)| !member.proven && (has || only_refused(member)));
+        unproven.max_by_key(|(_, member)| (member.asked == 0, member.refusals)).map(|(peer, _)| *peer)
+    }
+
+    /// Puts the stuck wants back into the queue, for those who have not refused them.
+    fn unstick(&mut self) {
+        for order in std::mem::take(&mut self.stuck) {
+            self.enqueue(order);
+        }
+    }
+
+    /// Forgets who refused the stuck wants: everybody may be asked again.
+    pub(super) fn retry_stuck(&mut self) {
+        for order in &self.stuck {
+            if let Some(want) = self.wants.get_mut(order) {
+                want.refused.clear();
+            }
+        }
+        self.unstick();
+    }
+
+    fn enqueue(&mut self, order: u64) {
+        let Some(want) = self.wants.get(&order) else { return };
+        let mut able = false;
+        for (peer, member) in &mut self.members {
+            if !want.refused.contains(peer) {
+                member.cursor = member.cursor.min(order);
+                able = true;
+            }
+        }
+        if able || self.members.is_empty() {
+            self.queue.insert(order);
+        } else {
+            self.stuck.insert(order);
+        }
+    }
+
+    /// Notes that the peer is asked whether it has the block; says whether it was not before.
+    pub(super) fn question(&mut self, cid: &Cid, peer: PeerId) -> bool {
+        let want = self.orders.get(cid).and_then(|order| self.wants.get_mut(order));
+        let Some(want) = want.filter(|want| !want.questioned.contains(&peer)) else { return false };
+        want.questioned.push(peer);
+        true
+    }
+
+    /// The member says that it has this block.
+    pub(super) fn on_have(&mut self, cid: &Cid, peer: PeerId) {
+        if let Some(member) = self.members.get_mut(&peer) {
+            member.proven = true;
+            member.refusals = 0;
+            self.keep_to(peer);
+        }
+        let Some(order) = self.orders.get(cid) else { return };
+        let Some(want) = self.wants.get_mut(order) else { return };
+        if !want.had.contains(&peer) && want.had.len() < MAX_SESSION_PEERS {
+            want.had.push(peer);
+        }
+        want.refused.retain(|refused| *refused != peer);
+        if want.asked.is_empty() {
+            let order = *order;
+            self.stuck.remove(&order);
+            self.enqueue(order);
+        }
+    }
+
+    /// The member does not have this block, or did not answer in time.
+    pub(super) fn on_refusal(&mut self, cid: &Cid, peer: PeerId) -> Refusal {
+        self.unask(cid, peer, true);
+        let Some(member) = self.members.get_mut(&peer) else { return Refusal::Noted };
+        member.refusals += 1;
+        // Refusals come at once, blocks after one another: the member is judged when it has answered everything.
+        if member.refusals >= MAX_REFUSALS && member.asked == 0 { Refusal::Useless } else { Refusal::Noted }
+    }
+
+    /// Members that refused too much and have nothing left to answer.
+    pub(super) fn useless(&self) -> Vec<PeerId> {
+        let useless = |member: &Member| member.refusals >= MAX_REFUSALS && member.asked == 0;
+        self.members.iter().filter(|(_, member)| useless(member)).map(|(peer, _)| *peer).collect()
+    }
+
+    /// The member said that it has this block, and was asked for it.
+    pub(super) fn is_false_have(&self, cid: &Cid, peer: &PeerId) -> bool {
+        let want = self.orders.get(cid).and_then(|order| self.wants.get(order));
+        want.is_some_and(|want| want.had.contains(peer) && want.asked.contains(peer))
+    }
+
+    /// What is known of a peer, as of when the session first met it; `ask` is asked for it then.
+    pub(super) fn prior(&mut self, peer: PeerId, ask: impl FnOnce() -> Prior) -> Prior {
+        if let Some(prior) = self.priors.get(&peer) {
+            return *prior;
+        }
+        let prior = ask();
+        if self.priors.len() < MAX_REMEMBERED {
+            self.priors.insert(peer, prior);
+        }
+        prior
+    }
+
+    /// A peer of which this is known is not asked at all.
+    pub(super) fn leaves_out(&self, prior: &Prior) -> bool {
+        prior.reputation < self.least_reputation
+    }
+
+    /// The peer is asked only if the others do not deliver.
+    pub(super) fn is_held_back(&self, peer: &PeerId) -> bool {
+        self.priors.get(peer).is_some_and(|prior| prior.held_back)
+            || self.offenders.contains_key(peer)
+            || self.members.get(peer).is_some_and(|member| member.late)
+    }
+
+    /// Whether any member may be asked at any time.
+    pub(super) fn has_active_members(&self) -> bool {
+        self.members.keys().any(|peer| !self.is_held_back(peer))
+    }
+
+    /// Notes what a member did wrong, and takes back what it was asked for, as if it had refused. Returns the blocks.
+    pub(super) fn on_offence(&mut self, peer: PeerId, offence: Offence) -> Vec<Cid> {
+        if self.offenders.len() >= MAX_REMEMBERED && !self.offenders.contains_key(&peer) {
+            return Vec::new();
+        }
+        if self.offenders.entry(peer).or_default().insert(offence) {
+            self.output.send(SessionEvent::Offended { peer, offence });
+        }
+        let of_peer = |want: &&Want| want.asked.contains(&peer);
+        let cids: Vec<Cid> = self.wants.values().filter(of_peer).map(|want| want.cid).collect();
+        cids.iter().for_each(|cid| self.unask(cid, peer, true));
+        cids
+    }
+
+    /// The peer did something wrong in this session.
+    pub(super) fn has_offended(&self, peer: &PeerId) -> bool {
+        self.offenders.contains_key(peer)
+    }
+
+    /// The member sent a block.
+    pub(super) fn has_delivered(&self, peer: &PeerId) -> bool {
+        self.members.get(peer).is_some_and(|member| member.delivered)
+    }
+
+    /// Notes that the member, which sent nothing so far, lets us wait: others are asked first.
+    pub(super) fn on_late(&mut self, peer: PeerId) {
+        if let Some(member) = self.members.get_mut(&peer).filter(|member| !member.late) {
+            member.late = true;
+            self.output.send(SessionEvent::Late { peer });
+        }
+    }
+
+    /// The peer sent a block that it was asked for, in this session or another.
+    pub(super) fn on_answer(&mut self, peer: PeerId) {
+        if let Some(member) = self.members.get_mut(&peer)
+            && std::mem::take(&mut member.late)
+        {
+            self.output.send(SessionEvent::Answered { peer });
+        }
+    }
+
+    fn unask(&mut self, cid: &Cid, peer: PeerId, refused: bool) {
+        let Some(&order) = self.orders.get(cid) else { return };
+        let Some(want) = self.wants.get_mut(&order) else { return };
+        if refused && !want.refused.contains(&peer) {
+            want.refused.push(peer);
+        }
+        let before = want.asked.len();
+        want.asked.retain(|asked| *asked != peer);
+        if want.asked.len() == before {
+            return;
+        }
+        self.asked_bytes -= want.reserve;
+        let idle = want.asked.is_empty();
+        if let Some(member) = self.members.get_mut(&peer) {
+            member.asked -= 1;
+        }
+        if idle {
+            self.enqueue(order);
+        }
+    }
+
+    /// Takes everything back that the peer is asked for, and returns it.
+    fn unask_all(&mut self, peer: PeerId) -> Vec<Cid> {
+        let of_peer = |want: &&Want| want.asked.contains(&peer);
+        let cids: Vec<Cid> = self.wants.values().filter(of_peer).map(|want| want.cid).collect();
+        cids.iter().for_each(|cid| self.unask(cid, peer, false));
+        cids
+    }
+
+    /// The peer is gone, and may come back.
+    pub(super) fn on_disconnected(&mut self, peer: PeerId) {
+        for want in self.wants.values_mut() {
+            want.refused.retain(|other| *other != peer);
+            want.questioned.retain(|other| *other != peer);
+        }
+        let delivered = self.has_delivered(&peer);
+        if self.drop_member(peer).is_some() {
+            self.add_candidate(peer);
+            self.note_lost(peer, delivered);
+        }
+    }
+
+    /// Gives a peer up. Returns what it was asked for, `None` if it was no member.
+    pub(super) fn drop_member(&mut self, peer: PeerId) -> Option<Vec<Cid>> {
+        self.candidates.retain(|candidate| *candidate != peer);
+        self.members.remove(&peer)?;
+        let cids = self.unask_all(peer);
+        self.settle_queue();
+        Some(cids)
+    }
+
+    /// Moves queued wants that no member can give to the stuck ones.
+    fn settle_queue(&mut self) {
+        for order in std::mem::take(&mut self.queue) {
+            self.enqueue(order);
+        }
+    }
+
+    /// Chooses the next want to ask `peer` for, and notes it as asked. `room`: bytes that may be asked of the peer,
+    /// `credit`: bytes that the consumer has room for.
+    pub(super) fn next_for(&mut self, peer: PeerId, room: u64, credit: u64) -> Option<(Cid, u64)> {
+        let member = self.members.get_mut(&peer)?;
+        if member.refusals >= MAX_REFUSALS {
+            return None;
+        }
+        let refused = |order: &&u64| self.wants[*order].refused.contains(&peer);
+        let order = *self.queue.range(member.cursor..).find(|order| !refused(order))?;
+        member.cursor = order;
+        let want = self.wants.get_mut(&order)?;
+        let charge = want.size.unwrap_or(self.average_bytes as u64);
+        let reserve = want.size.unwrap_or(charge.max(MIN_RESERVE_BYTES));
+        let unproven_limit = if want.size.is_some() { MAX_UNPROVEN_WANTS } else { MAX_UNPROVEN_UNSIZED_WANTS };
+        if (!member.proven && member.asked >= unproven_limit)
+            || (charge > room && member.asked >= MIN_ASKED)
+            || reserve > credit
+        {
+            return None;
+        }
+        self.queue.remove(&order);
+        (want.charge, want.reserve) = (charge, reserve);
+        want.asked.push(peer);
+        member.asked += 1;
+        member.cursor = order + 1;
+        self.asked_bytes += reserve;
+        Some((want.cid, charge))
+    }
+
+    /// Chooses a want that only `slow` is asked for to ask `fast` for too: the last one, which `slow` will come to
+    /// last.
+    pub(super) fn steal_for(&mut self, fast: PeerId, slow: PeerId) -> Option<Asking> {
+        let member = self.members.get_mut(&fast)?;
+        let stealable = |want: &Want| {
+            want.asked.len() < MAX_ASKED
+                && want.asked.contains(&slow)
+                && !want.asked.contains(&fast)
+                && !want.refused.contains(&fast)
+        };
+        let want = self.wants.values_mut().rev().find(|want| stealable(want))?;
+        want.asked.push(fast);
+        member.asked += 1;
+        self.asked_bytes += want.reserve;
+        Some(Asking { cid: want.cid, charge: want.charge, size: want.size, place: want.place })
+    }
+
+    /// How many blocks the peer is asked for.
+    pub(super) fn asked_of(&self, peer: &PeerId) -> usize {
+        self.members.get(peer).map_or(0, |member| member.asked)
+    }
+}
+
+#[cfg(test)]
+mod tests;

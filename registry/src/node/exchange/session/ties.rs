@@ -1,0 +1,59 @@
+//! The peers that a session has use for, and those of them whose connection was lost: they are worth dialling again.
+
+use std::collections::{HashMap, HashSet};
+
+use libp2p::PeerId;
+
+use crate::node::exchange::{
+    channel::SessionEvent,
+    session::{MAX_REMEMBERED, Session},
+};
+
+/// See the module's words.
+#[derive(Debug, Default)]
+pub(super) struct Ties {
+    /// Peers that sent a block or said that they have one, and those that the caller named.
+    useful: HashSet<PeerId>,
+    /// Those whose connection was lost, and whether they sent a block over it.
+    lost: HashMap<PeerId, bool>,
+}
+
+impl Session {
+    /// The caller named this peer as one that has the blocks: it is as useful as one that has sent some.
+    pub(in crate::node::exchange) fn keep_to(&mut self, peer: PeerId) {
+        if self.ties.useful.len() < MAX_REMEMBERED {
+            self.ties.useful.insert(peer);
+        }
+    }
+
+    /// Whether the peer is worth a connection, as long as the session lasts.
+    pub(in crate::node::exchange) fn has_use_for(&self, peer: &PeerId) -> bool {
+        self.ties.useful.contains(peer) && !self.offenders.contains_key(peer)
+    }
+
+    /// The connection to a useful peer was lost; says whether the peer had sent a block over it.
+    pub(in crate::node::exchange) fn misses(&self, peer: &PeerId) -> Option<bool> {
+        self.ties.lost.get(peer).copied()
+    }
+
+    /// The connection to a member was lost.
+    pub(super) fn note_lost(&mut self, peer: PeerId, delivered: bool) {
+        if self.has_use_for(&peer) && self.ties.lost.insert(peer, delivered).is_none() {
+            self.output.send(SessionEvent::Lost { peer });
+        }
+    }
+
+    /// The peer is a member again.
+    pub(super) fn note_regained(&mut self, peer: PeerId) {
+        if self.ties.lost.remove(&peer).is_some() {
+            self.output.send(SessionEvent::Regained { peer });
+        }
+    }
+
+    /// A peer whose connection was lost was dialled again, in vain.
+    pub(in crate::node::exchange) fn on_unreachable(&self, peer: PeerId, reason: &str) {
+        if self.ties.lost.contains_key(&peer) {
+            self.output.send(SessionEvent::Unreachable { peer, reason: reason.to_owned() });
+        }
+    }
+}
