@@ -4,15 +4,15 @@ use tokio::sync::watch;
 
 /// Rings when something has changed. Clones are the same bell.
 #[derive(Clone, Debug)]
-pub(crate) struct Bell(watch::Sender<()>);
+pub(crate) struct ChangeNotifier(watch::Sender<()>);
 
-impl Default for Bell {
+impl Default for ChangeNotifier {
     fn default() -> Self {
         Self(watch::Sender::new(()))
     }
 }
 
-impl Bell {
+impl ChangeNotifier {
     /// Something has changed, and can be seen.
     pub(crate) fn ring(&self) {
         self.0.send_replace(());
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn what_changed_before_it_is_waited_for_is_not_missed() {
-        let bell = Bell::default();
+        let bell = ChangeNotifier::default();
         let mut changes = bell.changes();
         assert_eq!(changes.next().now_or_never(), None);
         bell.ring();

@@ -11,7 +11,7 @@ mod discovery;
 pub mod exchange;
 mod gossip;
 mod handle;
-mod peer_event;
+mod peer_observation;
 mod protobuf;
 mod rpc;
 mod swarm;
@@ -25,15 +25,15 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 pub(crate) use behaviour::AGENT;
 pub(crate) use command::{DialFailed, FoundRecord, Gossip, GossipId, Snapshot, Verdict};
-pub(crate) use dht::validator::{RecordPolicy, Refused};
+pub(crate) use dht::validator::{RecordValidator, Refused};
 pub(crate) use discovery::addresses::Nat;
 pub(crate) use exchange::bulk::{Listed, Lists};
 pub(crate) use exchange::handle::Session;
 pub(crate) use exchange::{
-    BlockWant, DropReason, ListSource, MAX_QUESTION_CIDS, Offence, Place, Prior, Priors, SessionEvent,
+    BlockWant, DropReason, ListSource, MAX_PRESENCE_QUERY_CIDS, Offence, Place, Prior, Priors, SessionEvent,
 };
 pub(crate) use handle::{Handle, Stopped};
-pub(crate) use peer_event::{Sighting, Treatment};
+pub(crate) use peer_observation::{AccessPolicy, PeerObservation};
 pub(crate) use rpc::{AskError, Asked, Met, Protocol};
 
 use crate::Config;
@@ -41,7 +41,7 @@ use crate::Config;
 /// Gossip messages that wait to be judged.
 const GOSSIP_QUEUE: usize = 256;
 /// Sightings that wait to be noted; more are not.
-const SIGHTING_QUEUE: usize = 4096;
+const OBSERVATION_QUEUE: usize = 4096;
 
 /// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
@@ -80,11 +80,11 @@ pub(crate) struct Setup {
     /// It answers what peers ask; a node that is about to leave does not.
     pub(crate) stays: bool,
     pub(crate) store: Arc<dyn Blockstore>,
-    pub(crate) policy: Arc<dyn RecordPolicy>,
+    pub(crate) policy: Arc<dyn RecordValidator>,
     pub(crate) priors: Arc<dyn Priors>,
     pub(crate) lists: Arc<dyn Lists>,
     /// Peers that are not treated as usual.
-    pub(crate) treatments: Vec<(PeerId, Treatment)>,
+    pub(crate) access_policies: Vec<(PeerId, AccessPolicy)>,
 }
 
 /// The CID under which the nodes of the network `topic` provide themselves on the IPFS DHT, and find each other. Any IPFS
@@ -100,7 +100,7 @@ pub(crate) struct Started {
     /// Gossip that waits for a verdict.
     pub(crate) gossip: mpsc::Receiver<Gossip>,
     /// What it notices of its peers.
-    pub(crate) sightings: mpsc::Receiver<Sighting>,
+    pub(crate) observations: mpsc::Receiver<PeerObservation>,
     /// Questions of peers that wait for an answer.
     pub(crate) asked: mpsc::Receiver<Asked>,
     /// Peers that can be asked, as they come.
@@ -115,11 +115,11 @@ pub(crate) struct Started {
 pub(crate) async fn start(setup: Setup) -> Result<Started, StartError> {
     let peer_id = setup.key.public().to_peer_id();
     let (names, reach) =
-        (discovery::dnsaddr::Names::new(&setup.config.dns_servers), discovery::dial_policy::Reach::new());
+        (discovery::dnsaddr::Names::new(&setup.config.dns_servers), discovery::dial_policy::DialPolicy::new());
     let knowledge = behaviour::Knowledge { store: setup.store, priors: setup.priors, lists: setup.lists };
     let mut swarm = behaviour::swarm(setup.key, &setup.config, knowledge, setup.stays, &reach)?;
-    for (peer, treatment) in setup.treatments {
-        swarm.behaviour_mut().treat(peer, treatment);
+    for (peer, access_policy) in setup.access_policies {
+        swarm.behaviour_mut().treat(peer, access_policy);
     }
     let topic = gossipsub::IdentTopic::new(&setup.config.packages_topic);
     if setup.follow {
@@ -128,14 +128,14 @@ pub(crate) async fn start(setup: Setup) -> Result<Started, StartError> {
     let listening = swarm::listen(&mut swarm, &setup.listen).await?;
     let (commands, command_queue) = mpsc::channel(handle::COMMAND_QUEUE);
     let (gossip_sender, gossip) = mpsc::channel(GOSSIP_QUEUE);
-    let (sighting_sender, sightings) = mpsc::channel(SIGHTING_QUEUE);
+    let (sighting_sender, observations) = mpsc::channel(OBSERVATION_QUEUE);
     let (asked_sender, asked) = mpsc::channel(rpc::ASKED_QUEUE);
     let (met_sender, met) = mpsc::channel(rpc::MET_QUEUE);
     let driver = swarm::Driver::new(swarm::Parts {
         swarm,
         commands: command_queue,
         gossip: gossip_sender,
-        sightings: sighting_sender,
+        observations: sighting_sender,
         asked: asked_sender,
         met: met_sender,
         topic,
@@ -146,5 +146,5 @@ pub(crate) async fn start(setup: Setup) -> Result<Started, StartError> {
         policy: setup.policy,
     });
     let task = tokio::spawn(driver.run());
-    Ok(Started { handle: Handle::new(commands, peer_id, names), gossip, sightings, asked, met, task, listening })
+    Ok(Started { handle: Handle::new(commands, peer_id, names), gossip, observations, asked, met, task, listening })
 }

@@ -45,9 +45,9 @@ pub(crate) use fetch::Destinations;
 pub(crate) use lists::Manifests;
 pub(crate) use losses::Losses;
 pub(crate) use mirror::{Book, Mirror};
-pub(crate) use news::Newsroom;
+pub(crate) use news::CatalogEvents;
 pub(crate) use own_records::{OwnRecords, records};
-pub(crate) use peers::{KnownPeers, treatments};
+pub(crate) use peers::{KnownPeers, access_policies};
 pub(crate) use pins::KeptPins;
 pub(crate) use policy::ClaimPolicy;
 pub(crate) use publish::{Imports, RECORD, STEP_ADDED, Signing, Step, Steps, published_already};
@@ -87,7 +87,7 @@ pub(crate) struct Operations {
     /// What is remembered of places that were written to.
     pub(crate) destinations: Arc<Destinations>,
     /// Told of every claim that was new to the catalog.
-    pub(crate) news: Newsroom,
+    pub(crate) news: CatalogEvents,
     /// The user's pins beside the store.
     pub(crate) kept_pins: Arc<KeptPins>,
     /// One collection or eviction at a time.

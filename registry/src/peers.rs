@@ -31,7 +31,7 @@ use libp2p::{Multiaddr, PeerId};
 
 use self::{file::File, memory::Memory};
 use crate::{
-    changes::Bell,
+    changes::ChangeNotifier,
     database::{Access, MEMORY},
     identity::Timestamp,
 };
@@ -69,7 +69,7 @@ struct Shared {
     /// Something has changed, or the book is to close.
     changed: Condvar,
     /// The same for those who wait for something.
-    bell: Bell,
+    bell: ChangeNotifier,
     /// Locked before `memory` where both are.
     file: Mutex<File>,
     /// Locked before `memory`: written in the order of the decisions.
@@ -137,7 +137,7 @@ impl PeerBook {
         let shared = Arc::new(Shared {
             memory: Mutex::new(memory),
             changed: Condvar::new(),
-            bell: Bell::default(),
+            bell: ChangeNotifier::default(),
             file: Mutex::new(file),
             lists: Mutex::new(copy),
         });
@@ -147,7 +147,7 @@ impl PeerBook {
     }
 
     /// Rings when something is noted.
-    pub(crate) fn bell(&self) -> &Bell {
+    pub(crate) fn bell(&self) -> &ChangeNotifier {
         &self.shared.bell
     }
 

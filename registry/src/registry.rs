@@ -25,8 +25,8 @@ use crate::{
     keys::KeyStore,
     node,
     ops::{
-        ClaimPolicy, Destinations, Heard, Imports, KeptPins, KnownPeers, Losses, Manifests, Mirror, Newsroom,
-        Operations, clock, failed, own_thread, published_already, signed_already, treatments,
+        CatalogEvents, ClaimPolicy, Destinations, Heard, Imports, KeptPins, KnownPeers, Losses, Manifests, Mirror,
+        Operations, access_policies, clock, failed, own_thread, published_already, signed_already,
     },
     place::{Opened, Place},
 };
@@ -139,7 +139,7 @@ impl Registry {
             ),
             kept_pins: Arc::new(home.as_ref().map_or_else(KeptPins::default, |home| KeptPins::at(home.pins(), access))),
             permission: home.as_ref().map(|home| home.permission().clone()),
-            news: Newsroom::new(bell),
+            news: CatalogEvents::new(bell),
             collecting: Arc::default(),
             losses: Arc::new(
                 home.as_ref().map_or_else(|| Ok(Losses::in_memory()), |home| Losses::open(&home.losses()))?,
@@ -147,7 +147,7 @@ impl Registry {
             mirror: Mirror::new(mirror),
             sources: Arc::default(),
         });
-        mend_steps(&operations).await?;
+        recover_steps(&operations).await?;
         if let Err(failure) = operations.restore_own_records(lost_records).await {
             tracing::warn!(target: ggen_blockstore::DAMAGE, %failure, "records and pins that may be lost could not be compared");
         }
@@ -466,11 +466,11 @@ impl Registry {
 }
 
 /// What a publish left behind that died half way is put in order. If that fails, the next publish tries again.
-async fn mend_steps(operations: &Arc<Operations>) -> Result<(), Failure> {
+async fn recover_steps(operations: &Arc<Operations>) -> Result<(), Failure> {
     let mut steps = Arc::clone(&operations.publishing).lock_owned().await;
     let operations = Arc::clone(operations);
     let mended = tokio::task::spawn_blocking(move || {
-        if let Err(failure) = operations.mend_steps() {
+        if let Err(failure) = operations.recover_steps() {
             tracing::warn!(target: "ggen_marketplace::backend::p2p", %failure, "a publish that had died is not mended");
             steps.is_open = true;
         }
@@ -505,10 +505,10 @@ async fn start_node(
     let follow = mode != Mode::Embedded;
     let policy = Arc::new(ClaimPolicy { signatures: Arc::clone(catalog.signatures()) });
     let priors = Arc::new(KnownPeers(Arc::clone(peers)));
-    let treatments = treatments(peers);
+    let access_policies = access_policies(peers);
     let stays = mode != Mode::Ephemeral;
     let lists = Arc::new(Manifests);
-    let setup = node::Setup { key, config, listen, follow, stays, store, policy, priors, lists, treatments };
+    let setup = node::Setup { key, config, listen, follow, stays, store, policy, priors, lists, access_policies };
     Ok(node::start(setup).await?)
 }
 
@@ -518,8 +518,8 @@ fn spawn_tasks(
     node: node::Started,
     heard: tokio::sync::mpsc::Receiver<Heard>,
 ) {
-    let node::Started { handle, gossip, sightings, asked, met, task, .. } = node;
-    tasks.spawn(Arc::clone(operations).follow_sightings(sightings));
+    let node::Started { handle, gossip, observations, asked, met, task, .. } = node;
+    tasks.spawn(Arc::clone(operations).follow_sightings(observations));
     tasks.spawn(Arc::clone(operations).follow_gossip(gossip));
     tasks.spawn(async move {
         if let Err(error) = task.await {

@@ -21,12 +21,12 @@ use crate::{
         StartError,
         dht::records::RecordStore,
         discovery::{
-            dial_policy::{Doubted, Reach},
+            dial_policy::{AddressFilter, DialPolicy},
             dnsaddr::configuration,
             identify, protected_peers,
         },
         exchange::{self, bulk},
-        peer_event::Treatment,
+        peer_observation::AccessPolicy,
         rpc::{self, Protocol},
         transport::{
             self,
@@ -39,7 +39,7 @@ use crate::{
 
 /// Kademlia of the public IPFS network (Amino).
 const IPFS_KAD: StreamProtocol = StreamProtocol::new("/ipfs/kad/1.0.0");
-/// Kademlia of the nodes of one local network, as Kubo speaks it beside the public one.
+/// Kademlia of the nodes of one local network, as Kubo supports it beside the public one.
 const LAN_KAD: StreamProtocol = StreamProtocol::new("/ipfs/lan/kad/1.0.0");
 /// Our own Kademlia, which carries package records, in the public network of packages.
 const GGEN_KAD: StreamProtocol = StreamProtocol::new("/ggen/kad/1.0.0");
@@ -70,7 +70,7 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 const MEMORY_LIMIT_BYTES: usize = 1 << 30;
 
 /// A DHT: what its lookups bring is doubted, and streams that wait for requests keep no connection.
-type Kademlia = IdleStreams<Doubted<kad::Behaviour<RecordStore>>>;
+type Kademlia = IdleStreams<AddressFilter<kad::Behaviour<RecordStore>>>;
 
 /// All protocols of a node.
 #[derive(NetworkBehaviour)]
@@ -79,7 +79,7 @@ pub(crate) struct Behaviour {
     pub(crate) refused: allow_block_list::Behaviour<BlockedPeers>,
     pub(crate) limits: connection_limits::Behaviour,
     pub(crate) memory: memory_connection_limits::Behaviour,
-    pub(crate) identify: Doubted<identify::Behaviour>,
+    pub(crate) identify: AddressFilter<identify::Behaviour>,
     pub(crate) ping: ping::Behaviour,
     pub(crate) kept: protected_peers::Behaviour,
     pub(crate) ipfs_kad: Kademlia,
@@ -127,16 +127,16 @@ impl Dht {
 
 impl Behaviour {
     /// Treats a peer so from now on.
-    pub(crate) fn treat(&mut self, peer: PeerId, treatment: Treatment) {
-        match treatment {
-            Treatment::Refused => self.refused.block_peer(peer),
-            Treatment::Usual | Treatment::Exempt => self.refused.unblock_peer(peer),
+    pub(crate) fn treat(&mut self, peer: PeerId, access_policy: AccessPolicy) {
+        match access_policy {
+            AccessPolicy::Refused => self.refused.block_peer(peer),
+            AccessPolicy::Usual | AccessPolicy::Exempt => self.refused.unblock_peer(peer),
         };
-        match treatment {
-            Treatment::Exempt => self.limits.bypass_peer_id(&peer),
-            Treatment::Usual | Treatment::Refused => self.limits.remove_peer_id(&peer),
+        match access_policy {
+            AccessPolicy::Exempt => self.limits.bypass_peer_id(&peer),
+            AccessPolicy::Usual | AccessPolicy::Refused => self.limits.remove_peer_id(&peer),
         }
-        self.kept.exempt(peer, treatment == Treatment::Exempt);
+        self.kept.exempt(peer, access_policy == AccessPolicy::Exempt);
     }
 
     pub(crate) fn kad(&mut self, dht: Dht) -> &mut kad::Behaviour<RecordStore> {
@@ -169,7 +169,7 @@ pub(crate) fn swarm(
     config: &Config,
     knowledge: Knowledge,
     answers: bool,
-    reach: &Reach,
+    reach: &DialPolicy,
 ) -> Result<Swarm<Behaviour>, StartError> {
     idling(key, config, knowledge, answers, reach, IDLE_CONNECTION)
 }
@@ -180,7 +180,7 @@ fn idling(
     config: &Config,
     knowledge: Knowledge,
     answers: bool,
-    reach: &Reach,
+    reach: &DialPolicy,
     idle: Duration,
 ) -> Result<Swarm<Behaviour>, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::Transport(error.to_string());
@@ -199,7 +199,7 @@ fn compose(
     knowledge: Knowledge,
     directs: Directs,
     answers: bool,
-    reach: &Reach,
+    reach: &DialPolicy,
 ) -> Result<Behaviour, StartError> {
     let Knowledge { store, priors, lists } = knowledge;
     let peer = key.public().to_peer_id();
@@ -214,7 +214,7 @@ fn compose(
         refused: allow_block_list::Behaviour::default(),
         limits: connection_limits::Behaviour::new(limits),
         memory: memory_connection_limits::Behaviour::with_max_bytes(MEMORY_LIMIT_BYTES),
-        identify: Doubted::new(identify::Behaviour::new(key.clone(), AGENT), reach.clone()),
+        identify: AddressFilter::new(identify::Behaviour::new(key.clone(), AGENT), reach.clone()),
         ping: ping::Behaviour::default(),
         kept: protected_peers::Behaviour::default(),
         ipfs_kad: kademlia(peer, Dht::Ipfs, IPFS_KAD_PACKET_BYTES, config, reach),
@@ -232,7 +232,7 @@ fn compose(
 
 /// Amino's parameters, with the library's own record jobs off: the republisher does their work, with records that
 /// name no publisher (kad drops a record that comes back naming us).
-fn kademlia(peer: PeerId, dht: Dht, packet_bytes: usize, config: &Config, reach: &Reach) -> Kademlia {
+fn kademlia(peer: PeerId, dht: Dht, packet_bytes: usize, config: &Config, reach: &DialPolicy) -> Kademlia {
     // On the DHTs of IPFS nodes the store itself judges what is put, before kad answers.
     let (store, inserts) = match dht {
         Dht::Ipfs | Dht::Lan => (RecordStore::amino(peer), kad::StoreInserts::Unfiltered),
@@ -255,7 +255,7 @@ fn kademlia(peer: PeerId, dht: Dht, packet_bytes: usize, config: &Config, reach:
     let mode = if dht != Dht::Ipfs && config.dht_server_mode { kad::Mode::Server } else { kad::Mode::Client };
     let mut behaviour = kad::Behaviour::with_config(peer, store, kad);
     behaviour.set_mode(Some(mode));
-    IdleStreams::between_requests(Doubted::new(behaviour, reach.clone()))
+    IdleStreams::between_requests(AddressFilter::new(behaviour, reach.clone()))
 }
 
 fn gossip(key: &Keypair, topic: &gossipsub::IdentTopic) -> Result<gossipsub::Behaviour, StartError> {

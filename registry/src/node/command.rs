@@ -11,7 +11,7 @@ use crate::node::{
     behaviour::Dht,
     discovery::{addresses::Nat, dnsaddr::Target},
     exchange::{BlockWant, ListSource, SessionId, SessionSender},
-    peer_event::Treatment,
+    peer_observation::AccessPolicy,
     rpc::{AskError, Protocol, Reply},
 };
 
@@ -24,7 +24,7 @@ pub(crate) enum Command {
     Follow { reply: oneshot::Sender<Result<(), StartError>> },
     /// Look the peers nearest to this one up on both DHTs; the channel closes when both lookups have ended.
     Explore { done: mpsc::Sender<Infallible> },
-    /// Dial a peer, or whoever answers at an address, and wait until it has said what it speaks.
+    /// Dial a peer, or whoever answers at an address, and wait until it has said what it supports.
     Connect { target: Target, reply: oneshot::Sender<Result<PeerId, DialFailed>> },
     /// Look for providers on both DHTs, dialling those found; it ends when both lookups have, or when the receiver
     /// is gone.
@@ -70,7 +70,7 @@ pub(crate) enum Command {
     /// End a session.
     CloseSession { session: SessionId },
     /// Treat a peer so from now on.
-    Treat { peer: PeerId, treatment: Treatment },
+    Treat { peer: PeerId, access_policy: AccessPolicy },
     /// Ask a connected peer whether it has all of these blocks.
     Question { peer: PeerId, cids: Vec<Cid>, reply: oneshot::Sender<bool> },
     /// Blocks have come into the store by other ways than a session.

@@ -29,7 +29,7 @@ pub use behaviour::{Behaviour, Config, Event, Misbehaviour, SessionSpec};
 pub use channel::{
     DropReason, MAX_NEEDED_CIDS, Offence, SessionEvent, SessionReceiver, SessionSender, session_channel,
 };
-pub use client::MAX_QUESTION_CIDS;
+pub use client::MAX_PRESENCE_QUERY_CIDS;
 pub use prior::{NoPriors, Prior, Priors};
 pub use session::{BlockWant, ListSource, Place};
 

@@ -11,7 +11,7 @@ use crate::node::{
     behaviour::Dht,
     command::{Command, DialFailed, FoundRecord, GossipId, Snapshot, Tried, Verdict},
     discovery::dnsaddr::{Names, Target},
-    peer_event::Treatment,
+    peer_observation::AccessPolicy,
     rpc::{AskError, Protocol, Reply},
 };
 
@@ -72,7 +72,7 @@ impl Handle {
         Ok(())
     }
 
-    /// Dials an address, with or without `/p2p/`, and waits until the peer has said what it speaks: then it is in the
+    /// Dials an address, with or without `/p2p/`, and waits until the peer has said what it supports: then it is in the
     /// routing tables of the DHTs it serves. Of a `/dnsaddr` that stands for several peers, one has to answer.
     pub(crate) async fn connect(&self, address: Multiaddr) -> Result<PeerId, DialFailed> {
         let peers = self.connect_all(&address).await?;
@@ -206,19 +206,19 @@ impl Handle {
     }
 
     /// The connected peers that can be asked by `protocol`.
-    pub(crate) async fn speakers(&self, protocol: Protocol) -> Result<Vec<PeerId>, Stopped> {
+    pub(crate) async fn supporting(&self, protocol: Protocol) -> Result<Vec<PeerId>, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Speakers { protocol, reply }).await?;
         answer.await.map_err(|_| Stopped)
     }
 
     /// Treats a peer so from now on; connections with one that is refused are closed.
-    pub(crate) async fn treat(&self, peer: PeerId, treatment: Treatment) -> Result<(), Stopped> {
-        self.send(Command::Treat { peer, treatment }).await
+    pub(crate) async fn treat(&self, peer: PeerId, access_policy: AccessPolicy) -> Result<(), Stopped> {
+        self.send(Command::Treat { peer, access_policy }).await
     }
 
     /// Asks a connected peer whether it has all of these blocks, at most
-    /// [`MAX_QUESTION_CIDS`](crate::node::MAX_QUESTION_CIDS). A silent peer never answers; one that is not connected does not have them.
+    /// [`MAX_PRESENCE_QUERY_CIDS`](crate::node::MAX_PRESENCE_QUERY_CIDS). A silent peer never answers; one that is not connected does not have them.
     pub(crate) async fn has_all(&self, peer: PeerId, cids: Vec<Cid>) -> Result<bool, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Question { peer, cids, reply }).await?;

@@ -123,11 +123,11 @@ pub(crate) struct Asked {
 #[derive(Debug)]
 pub(crate) struct Reply(pub(super) ResponseChannel<Vec<u8>>);
 
-/// A peer that has said what it speaks.
+/// A peer that has said what it supports.
 #[derive(Clone, Debug)]
 pub(crate) struct Met {
     pub(crate) peer: PeerId,
-    pub(crate) speaks: Vec<Protocol>,
+    pub(crate) supports: Vec<Protocol>,
 }
 
 /// The behaviour of one protocol.

@@ -39,18 +39,18 @@ use crate::node::{
     dht::{
         announcements::{Item, Republisher},
         queries::Pending,
-        validator::RecordPolicy,
+        validator::RecordValidator,
     },
     discovery::{
         addresses::{self, Scope},
-        dial_policy::Reach,
+        dial_policy::DialPolicy,
         dnsaddr::{NameError, Names, Target},
         redial_schedule::Redials,
         rendezvous,
     },
     exchange,
     gossip::Pace,
-    peer_event::Sighting,
+    peer_observation::PeerObservation,
     rpc::{Asked, Met, Protocol},
 };
 
@@ -62,10 +62,10 @@ pub(crate) struct Driver {
     swarm: Swarm<Behaviour>,
     commands: mpsc::Receiver<Command>,
     gossip: mpsc::Sender<Gossip>,
-    sightings: mpsc::Sender<Sighting>,
+    observations: mpsc::Sender<PeerObservation>,
     topic: gossipsub::IdentTopic,
     bootstrap: Vec<Multiaddr>,
-    policy: Arc<dyn RecordPolicy>,
+    policy: Arc<dyn RecordValidator>,
     pending: Pending,
     republisher: Republisher,
     pace: Pace,
@@ -82,7 +82,7 @@ pub(crate) struct Driver {
     dials: HashMap<ConnectionId, Dialler>,
     /// Dials of bootstrap nodes.
     entering: HashSet<ConnectionId>,
-    /// Who waits until a connected peer has said what it speaks.
+    /// Who waits until a connected peer has said what it supports.
     greeting: HashMap<PeerId, Vec<oneshot::Sender<Result<PeerId, DialFailed>>>>,
     identified: HashSet<PeerId>,
     /// Where connected peers were dialled, those that this node dialled.
@@ -94,7 +94,7 @@ pub(crate) struct Driver {
     observed: HashMap<PeerId, Multiaddr>,
     was_visited: bool,
     was_visited_publicly: bool,
-    reach: Reach,
+    reach: DialPolicy,
     names: Names,
     /// Names of bootstrap nodes that are being looked up.
     lookups: JoinSet<Result<Vec<Target>, NameError>>,
@@ -123,7 +123,7 @@ pub(crate) struct Parts {
     pub(crate) swarm: Swarm<Behaviour>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) gossip: mpsc::Sender<Gossip>,
-    pub(crate) sightings: mpsc::Sender<Sighting>,
+    pub(crate) observations: mpsc::Sender<PeerObservation>,
     pub(crate) asked: mpsc::Sender<Asked>,
     pub(crate) met: mpsc::Sender<Met>,
     pub(crate) topic: gossipsub::IdentTopic,
@@ -131,8 +131,8 @@ pub(crate) struct Parts {
     /// The key under which the nodes of this network find each other; none if this one does not take part.
     pub(crate) rendezvous: Option<Vec<u8>>,
     pub(crate) names: Names,
-    pub(crate) reach: Reach,
-    pub(crate) policy: Arc<dyn RecordPolicy>,
+    pub(crate) reach: DialPolicy,
+    pub(crate) policy: Arc<dyn RecordValidator>,
 }
 
 /// What happens next; None if `or_idle` is asked for and the swarm has nothing left to do.
@@ -151,7 +151,7 @@ impl Driver {
             swarm,
             commands,
             gossip,
-            sightings,
+            observations,
             asked,
             met,
             topic,
@@ -165,7 +165,7 @@ impl Driver {
             swarm,
             commands,
             gossip,
-            sightings,
+            observations,
             topic,
             bootstrap,
             policy,
@@ -266,7 +266,7 @@ impl Driver {
             Command::Answer { protocol, reply, data } => self.answer(protocol, reply, data),
             Command::Speakers { protocol, reply } => {
                 // An asker that no longer waits needs no answer.
-                let _unasked = reply.send(self.requests.speakers(protocol));
+                let _unasked = reply.send(self.requests.supporting(protocol));
             }
             Command::OpenSession { events, least_reputation, reply } => {
                 let spec = exchange::SessionSpec { output: events, peers: Vec::new(), least_reputation };
@@ -282,7 +282,7 @@ impl Driver {
             Command::CancelWants { session, cids } => self.bitswap().cancel(session, &cids),
             Command::AddPeer { session, peer, named } => self.add_peer(session, peer, named),
             Command::CloseSession { session } => self.bitswap().close_session(session),
-            Command::Treat { peer, treatment } => self.swarm.behaviour_mut().treat(peer, treatment),
+            Command::Treat { peer, access_policy } => self.swarm.behaviour_mut().treat(peer, access_policy),
             Command::Question { peer, cids, reply } => self.bitswap().question(peer, cids, reply),
             Command::NewBlocks { cids } => self.bitswap().notify_new_blocks(&cids),
             Command::Snapshot { reply } => {
@@ -351,7 +351,7 @@ impl Driver {
             BehaviourEvent::Catalog(event) => self.on_request_event(Protocol::Catalog, event),
             BehaviourEvent::Claim(event) => self.on_request_event(Protocol::Claim, event),
             BehaviourEvent::Ping(ping::Event { peer, result: Ok(latency), .. }) => {
-                self.tell(Sighting::Latency { peer, latency });
+                self.tell(PeerObservation::Latency { peer, latency });
             }
             BehaviourEvent::Mdns(mdns::Event::Expired(_)) | BehaviourEvent::Ping(_) => {}
         }
@@ -375,26 +375,26 @@ impl Driver {
 
     fn on_follower(&mut self, peer: PeerId, follows: bool) {
         self.swarm.behaviour_mut().kept.follows(peer, follows);
-        self.tell(Sighting::Follows { peer });
+        self.tell(PeerObservation::Follows { peer });
     }
 
     fn on_bitswap(&mut self, event: exchange::Event) {
         match event {
-            exchange::Event::Order(order) => self.swarm.behaviour_mut().blocks.order(*order),
-            exchange::Event::CancelOrder(id) => self.swarm.behaviour_mut().blocks.cancel(id),
+            exchange::Event::BulkRequest(request) => self.swarm.behaviour_mut().blocks.request(*request),
+            exchange::Event::CancelBulkRequest(id) => self.swarm.behaviour_mut().blocks.cancel(id),
             exchange::Event::Served { peer, bytes, .. } => {
                 self.bytes_sent += bytes;
-                self.tell(Sighting::Traffic { peer, sent: bytes, received: 0, rate: None });
+                self.tell(PeerObservation::Traffic { peer, sent: bytes, received: 0, rate: None });
             }
             exchange::Event::Received { peer, bytes, rate, .. } => {
                 self.bytes_received += bytes;
-                self.tell(Sighting::Traffic { peer, sent: 0, received: bytes, rate });
+                self.tell(PeerObservation::Traffic { peer, sent: 0, received: bytes, rate });
             }
             exchange::Event::PeerMisbehaved { peer, reason, blamed } => {
                 if !blamed {
                     use exchange::Misbehaviour::{Malformed, MalformedAnswer};
                     let malformed = matches!(reason, Malformed { .. } | MalformedAnswer);
-                    self.tell(Sighting::Misbehaved { peer, malformed });
+                    self.tell(PeerObservation::Misbehaved { peer, malformed });
                 }
                 tracing::info!(target: "ggen_marketplace::backend::p2p", %peer, ?reason, "a peer misbehaved");
                 if self.swarm.disconnect_peer_id(peer).is_err() {
@@ -405,8 +405,8 @@ impl Driver {
     }
 
     /// Passes on what was noticed of a peer, unless too much of that waits already.
-    fn tell(&self, sighting: Sighting) {
-        if let Err(error) = self.sightings.try_send(sighting) {
+    fn tell(&self, observation: PeerObservation) {
+        if let Err(error) = self.observations.try_send(observation) {
             tracing::debug!(target: "ggen_marketplace::backend::p2p", %error, "not noted");
         }
     }

@@ -84,7 +84,7 @@ impl Operations {
         let (mut exchanges, mut asked) = (JoinSet::new(), HashMap::new());
         loop {
             if rounds.due() <= Instant::now() {
-                let Ok(peers) = node.speakers(Protocol::Catalog).await else { return };
+                let Ok(peers) = node.supporting(Protocol::Catalog).await else { return };
                 schedule.again(&peers, Instant::now());
                 rounds.made(Instant::now());
             }
@@ -95,8 +95,8 @@ impl Operations {
             }
             let wake = schedule.wake_at().map_or(rounds.due(), |due| due.min(rounds.due()));
             tokio::select! {
-                Some(Met { peer, speaks }) = met.recv() => {
-                    if speaks.contains(&Protocol::Catalog) {
+                Some(Met { peer, supports }) = met.recv() => {
+                    if supports.contains(&Protocol::Catalog) {
                         schedule.met(peer, Instant::now());
                     }
                 }

@@ -6,7 +6,7 @@
 use tokio::sync::broadcast;
 
 use crate::{
-    changes::Bell,
+    changes::ChangeNotifier,
     identity::PublisherId,
     index::{Acceptance, Claim, ClaimAcceptance},
     package::PackageId,
@@ -25,14 +25,14 @@ pub(crate) struct News {
 
 /// Where news are told and followed.
 #[derive(Clone, Debug)]
-pub(crate) struct Newsroom {
+pub(crate) struct CatalogEvents {
     sender: broadcast::Sender<News>,
-    bell: Bell,
+    bell: ChangeNotifier,
 }
 
-impl Newsroom {
+impl CatalogEvents {
     /// One whose news ring a bell as well.
-    pub(crate) fn new(bell: Bell) -> Self {
+    pub(crate) fn new(bell: ChangeNotifier) -> Self {
         Self { sender: broadcast::channel(NEWS_QUEUE).0, bell }
     }
 

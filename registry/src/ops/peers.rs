@@ -11,14 +11,14 @@ use crate::{
     PeerLists, PeerRecord, PeerReport, PeerRule, PeerRuleRequest, SearchHit,
     identity::{PublisherId, Timestamp},
     index::{ClaimError, HeadError},
-    node::{Offence, Prior, Priors, Sighting, Treatment},
+    node::{AccessPolicy, Offence, PeerObservation, Prior, Priors},
 };
 
 impl Operations {
     /// Notes what the node notices of its peers, until it stops.
-    pub(crate) async fn follow_sightings(self: Arc<Self>, mut sightings: mpsc::Receiver<Sighting>) {
-        while let Some(sighting) = sightings.recv().await {
-            note(&self.peers, sighting, clock::now());
+    pub(crate) async fn follow_sightings(self: Arc<Self>, mut observations: mpsc::Receiver<PeerObservation>) {
+        while let Some(observation) = observations.recv().await {
+            note(&self.peers, observation, clock::now());
         }
     }
 
@@ -85,12 +85,12 @@ impl Operations {
         });
         let lists = lists.await?;
         if let Some(node) = &self.node {
-            let treatment = match request.rule {
-                PeerRule::Allow => Treatment::Exempt,
-                PeerRule::Deny => Treatment::Refused,
-                PeerRule::Reset => Treatment::Usual,
+            let access_policy = match request.rule {
+                PeerRule::Allow => AccessPolicy::Exempt,
+                PeerRule::Deny => AccessPolicy::Refused,
+                PeerRule::Reset => AccessPolicy::Usual,
             };
-            node.treat(peer, treatment).await.map_err(failure::stopped)?;
+            node.treat(peer, access_policy).await.map_err(failure::stopped)?;
         }
         Ok(lists)
     }
@@ -141,26 +141,26 @@ impl Operations {
     }
 }
 
-fn note(peers: &PeerBook, sighting: Sighting, now: Timestamp) {
-    match sighting {
-        Sighting::Connected { peer, address } => {
+fn note(peers: &PeerBook, observation: PeerObservation, now: Timestamp) {
+    match observation {
+        PeerObservation::Connected { peer, address } => {
             peers.seen(&peer, address.as_slice(), now);
         }
-        Sighting::Introduced { peer, agent, addresses } => {
+        PeerObservation::Introduced { peer, agent, addresses } => {
             peers.seen(&peer, &addresses, now);
             peers.introduced(&peer, &agent, now);
         }
-        Sighting::Latency { peer, latency } => peers.latency(&peer, latency, now),
-        Sighting::Traffic { peer, sent, received, rate } => peers.traffic(&peer, sent, received, rate, now),
-        Sighting::Misbehaved { peer, malformed } => {
+        PeerObservation::Latency { peer, latency } => peers.latency(&peer, latency, now),
+        PeerObservation::Traffic { peer, sent, received, rate } => peers.traffic(&peer, sent, received, rate, now),
+        PeerObservation::Misbehaved { peer, malformed } => {
             let fault = if malformed { Fault::Malformed } else { Fault::WrongBytes };
             peers.record(&peer, Outcome::Failed { fault, package: None, bytes: 0 }, now);
         }
-        Sighting::InvalidRecord { peer } => {
+        PeerObservation::InvalidRecord { peer } => {
             let fault = Fault::InvalidRecord;
             peers.record(&peer, Outcome::Failed { fault, package: None, bytes: 0 }, now);
         }
-        Sighting::Follows { peer } | Sighting::Gone { peer } => peers.seen(&peer, &[], now),
+        PeerObservation::Follows { peer } | PeerObservation::Gone { peer } => peers.seen(&peer, &[], now),
     }
 }
 
@@ -169,7 +169,7 @@ pub(super) fn provision(publisher: &PublisherId, package: &crate::PackageId) -> 
     format!("{publisher}/{package}")
 }
 
-/// Whether a record that does not verify speaks against whoever passed it on: one that is out of date, or a clock that
+/// Whether a record that does not verify supports against whoever passed it on: one that is out of date, or a clock that
 /// goes wrong, does not.
 pub(super) fn is_lie(error: &ClaimError) -> bool {
     !matches!(error, ClaimError::Expired { .. } | ClaimError::Head(HeadError::Future { .. }))
@@ -207,9 +207,9 @@ impl Priors for KnownPeers {
 }
 
 /// How the node is to treat those that the user put on a list.
-pub(crate) fn treatments(peers: &PeerBook) -> Vec<(PeerId, Treatment)> {
-    let all = |listing, treatment| peers.listed(listing).into_iter().map(move |peer| (peer, treatment));
-    all(Listing::Allowed, Treatment::Exempt).chain(all(Listing::Denied, Treatment::Refused)).collect()
+pub(crate) fn access_policies(peers: &PeerBook) -> Vec<(PeerId, AccessPolicy)> {
+    let all = |listing, access_policy| peers.listed(listing).into_iter().map(move |peer| (peer, access_policy));
+    all(Listing::Allowed, AccessPolicy::Exempt).chain(all(Listing::Denied, AccessPolicy::Refused)).collect()
 }
 
 /// Reads a peer id, alone or at the end of an address.

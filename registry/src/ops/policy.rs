@@ -6,7 +6,7 @@ use super::peers::is_lie;
 use crate::{
     identity::{KnownSignatures, Timestamp},
     index::{ClaimError, ClaimSet},
-    node::{RecordPolicy, Refused},
+    node::{RecordValidator, Refused},
 };
 
 /// Takes sets of verified claims that belong under their key, and merges them.
@@ -16,7 +16,7 @@ pub(crate) struct ClaimPolicy {
     pub(crate) signatures: Arc<KnownSignatures>,
 }
 
-impl RecordPolicy for ClaimPolicy {
+impl RecordValidator for ClaimPolicy {
     fn admit(&self, key: &[u8], stored: Option<&[u8]>, offered: &[u8], now: SystemTime) -> Result<Vec<u8>, Refused> {
         let now = Timestamp::from_system(now);
         let refused = |error: &ClaimError, is_lie| Refused { reason: error.to_string(), is_lie };

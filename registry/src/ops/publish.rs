@@ -236,7 +236,7 @@ impl Operations {
         executables: Option<&Block>,
     ) -> Result<Vec<String>, Failure> {
         if steps.is_open {
-            self.mend_steps()?;
+            self.recover_steps()?;
         }
         steps.is_open = true;
         let Step { chain, publication, .. } = step;

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::{
     Heard, Operations, clock, failure,
     limiter::Limiter,
-    news::{News, Newsroom, is_news},
+    news::{CatalogEvents, News, is_news},
     peers::{is_lie, provision},
     sources::Sources,
 };
@@ -138,7 +138,7 @@ impl Operations {
 /// What announcements are judged with.
 struct Judging<'a> {
     catalog: &'a Catalog,
-    news: &'a Newsroom,
+    news: &'a CatalogEvents,
     peers: &'a PeerBook,
     /// What we announced ourselves says nothing about others.
     me: Option<PeerId>,

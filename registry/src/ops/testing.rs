@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::{
     BootstrapRequest, Config, FetchRequest, FetchTo, Fetched, Mode, Progress, PublishRequest, Published, Registry,
     SearchRequest,
-    node::{Asked, Handle, Protocol, RecordPolicy, Refused, Setup, Started, exchange::NoPriors, start},
+    node::{Asked, Handle, Protocol, RecordValidator, Refused, Setup, Started, exchange::NoPriors, start},
 };
 
 /// Far longer than anything here takes.
@@ -22,7 +22,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 struct NoRecords;
 
-impl RecordPolicy for NoRecords {
+impl RecordValidator for NoRecords {
     fn admit(&self, _: &[u8], _: Option<&[u8]>, _: &[u8], _: SystemTime) -> Result<Vec<u8>, Refused> {
         Err(Refused { reason: "none are taken".to_owned(), is_lie: false })
     }
@@ -33,7 +33,7 @@ fn loopback() -> Config {
     Config { listen_addresses, mdns: false, ..Config::default() }
 }
 
-/// A peer that speaks the protocols, and says what a test wants it to.
+/// A peer that supports the protocols, and says what a test wants it to.
 pub(super) struct Peer {
     pub(super) handle: Handle,
     address: Multiaddr,
@@ -55,7 +55,7 @@ impl Peer {
             policy: Arc::new(NoRecords),
             priors: Arc::new(NoPriors),
             lists: Arc::new(super::Manifests),
-            treatments: Vec::new(),
+            access_policies: Vec::new(),
         };
         let Started { handle, listening, asked, .. } = start(setup).await.unwrap();
         let address = listening[0].clone().with_p2p(handle.peer_id()).unwrap();

@@ -14,7 +14,7 @@ fn node(idle: Duration) -> Swarm<Behaviour> {
         priors: Arc::new(NoPriors),
         lists: Arc::new(crate::ops::Manifests),
     };
-    idling(Keypair::generate_ed25519(), &config, knowledge, true, &Reach::new(), idle).unwrap()
+    idling(Keypair::generate_ed25519(), &config, knowledge, true, &DialPolicy::new(), idle).unwrap()
 }
 
 /// Runs another node, which dials `address`; ends with the test.

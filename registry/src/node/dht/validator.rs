@@ -6,12 +6,12 @@ use std::{fmt::Debug, time::SystemTime};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) reason: String,
-    /// No honest peer offers it: it speaks against whoever did.
+    /// No honest peer offers it: it supports against whoever did.
     pub(crate) is_lie: bool,
 }
 
 /// Judges value records of the ggen DHT. The node sees only bytes; whoever knows what they mean stands behind this.
-pub(crate) trait RecordPolicy: Debug + Send + Sync + 'static {
+pub(crate) trait RecordValidator: Debug + Send + Sync + 'static {
     /// Checks the value `offered` under `key` and merges it with what is stored there. Merging must not depend on the
     /// order in which values arrive. Called from worker threads.
     ///

@@ -36,9 +36,9 @@ const MAX_TOLD_ADDRESSES: usize = 8;
 
 /// The nearest range that strangers may make us dial. Shared by the behaviours that know addresses from others.
 #[derive(Clone, Debug)]
-pub(crate) struct Reach(Arc<AtomicU8>);
+pub(crate) struct DialPolicy(Arc<AtomicU8>);
 
-impl Reach {
+impl DialPolicy {
     pub(crate) fn new() -> Self {
         Self(Arc::new(AtomicU8::new(Scope::Public as u8)))
     }
@@ -55,11 +55,11 @@ impl Reach {
 }
 
 /// Knows which of its addresses need no doubt: they were checked when they were taken in.
-pub(crate) trait Vouches {
+pub(crate) trait TrustedAddresses {
     fn vouched(&mut self, peer: PeerId) -> Vec<Multiaddr>;
 }
 
-impl Vouches for kad::Behaviour<RecordStore> {
+impl TrustedAddresses for kad::Behaviour<RecordStore> {
     /// The routing table has only what peers said of themselves. What comes on top of it are answers of lookups.
     fn vouched(&mut self, peer: PeerId) -> Vec<Multiaddr> {
         let Some(bucket) = self.kbucket(peer) else { return Vec::new() };
@@ -68,25 +68,25 @@ impl Vouches for kad::Behaviour<RecordStore> {
     }
 }
 
-impl Vouches for identify::Behaviour {
+impl TrustedAddresses for identify::Behaviour {
     fn vouched(&mut self, _: PeerId) -> Vec<Multiaddr> {
         Vec::new()
     }
 }
 
 /// A behaviour whose addresses are filtered before they are dialled.
-pub(crate) struct Doubted<B> {
+pub(crate) struct AddressFilter<B> {
     pub(crate) inner: B,
-    reach: Reach,
+    reach: DialPolicy,
 }
 
-impl<B> Doubted<B> {
-    pub(crate) fn new(inner: B, reach: Reach) -> Self {
+impl<B> AddressFilter<B> {
+    pub(crate) fn new(inner: B, reach: DialPolicy) -> Self {
         Self { inner, reach }
     }
 }
 
-impl<B: NetworkBehaviour + Vouches> NetworkBehaviour for Doubted<B> {
+impl<B: NetworkBehaviour + TrustedAddresses> NetworkBehaviour for AddressFilter<B> {
     type ConnectionHandler = B::ConnectionHandler;
     type ToSwarm = B::ToSwarm;
 
@@ -156,7 +156,7 @@ mod tests {
 
     fn admitted(nearest: Scope) -> Vec<&'static str> {
         let told = ["/ip4/127.0.0.1/tcp/22", "/ip4/192.168.1.1/tcp/80", "/ip4/8.8.8.8/tcp/4001", "/dns4/router/tcp/80"];
-        let reach = Reach::new();
+        let reach = DialPolicy::new();
         reach.set(nearest);
         told.into_iter().filter(|address| reach.admits(&address.parse().unwrap())).collect()
     }
@@ -217,7 +217,7 @@ mod tests {
         }
     }
 
-    impl Vouches for Hearsay {
+    impl TrustedAddresses for Hearsay {
         fn vouched(&mut self, _: PeerId) -> Vec<Multiaddr> {
             self.0.iter().take(1).cloned().collect()
         }
@@ -233,7 +233,7 @@ mod tests {
         let (own, inside) = ("/ip4/10.0.0.7/tcp/4001".parse().unwrap(), "/ip4/10.0.0.8/tcp/22".parse().unwrap());
         let outside = (0..100).map(|port| format!("/ip4/8.8.8.8/tcp/{port}").parse().unwrap());
         let told: Vec<Multiaddr> = [own, inside].into_iter().chain(outside).collect();
-        let mut doubted = Doubted::new(Hearsay(told.clone()), Reach::new());
+        let mut doubted = AddressFilter::new(Hearsay(told.clone()), DialPolicy::new());
         let used = dialled(&mut doubted, PeerId::random());
         assert_eq!(used[0], told[0]);
         assert_eq!(used[1..], told[2..2 + MAX_TOLD_ADDRESSES]);
@@ -245,7 +245,7 @@ mod tests {
         let mut kad = kad::Behaviour::new(us, RecordStore::new(us));
         let own: Multiaddr = format!("/ip4/10.0.0.7/tcp/4001/p2p/{peer}").parse().unwrap();
         kad.add_address(&peer, own.clone());
-        let mut doubted = Doubted::new(kad, Reach::new());
+        let mut doubted = AddressFilter::new(kad, DialPolicy::new());
         assert_eq!(dialled(&mut doubted, peer), [own]);
         assert_eq!(dialled(&mut doubted, PeerId::random()), Vec::<Multiaddr>::new());
     }

@@ -24,13 +24,13 @@ use crate::node::exchange::{
     bitswap::{
         answer::{self, Reading},
         frame::FrameError,
-        handler::{Arrived, Command, CommandKind, Handler, LaneName, Malformed, Report, ReportKind, now},
+        handler::{Arrived, Command, CommandKind, Handler, Malformed, OutboundStreamName, Report, ReportKind, now},
         message::{Message, Version},
         server::{Job, Server},
     },
-    bulk::{self, End, Order, OrderId},
+    bulk::{self, BulkRequest, BulkRequestId, End},
     channel::{Offence, SessionSender},
-    client::{Client, OrderAction, TICK_EVERY},
+    client::{BulkAction, Client, TICK_EVERY},
     prior::{NoPriors, Priors},
     session::{BlockWant, ListSource},
 };
@@ -66,10 +66,10 @@ pub struct SessionSpec {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// An order is to be carried out.
-    Order(Box<Order>),
-    /// An order is of no use any more.
-    CancelOrder(OrderId),
+    /// A request is to be carried out.
+    BulkRequest(Box<BulkRequest>),
+    /// A request is of no use any more.
+    CancelBulkRequest(BulkRequestId),
     /// A peer broke the protocol. Sessions ask it no more.
     PeerMisbehaved {
         /// The peer.
@@ -109,7 +109,7 @@ pub enum Event {
 pub enum Misbehaviour {
     /// It sent bytes that hash to nothing it was asked for, again and again.
     UnaskedData,
-    /// Its answer to an order is none.
+    /// Its answer to a request is none.
     MalformedAnswer,
     /// It sent something that is not a Bitswap message.
     Malformed {
@@ -187,26 +187,26 @@ impl Behaviour {
     }
 
     /// Names the list in which wants of a session have places from now on. Peers that speak
-    /// [`blocks`](crate::node::exchange::bulk) are asked for these by their places: see [`Event::Order`].
+    /// [`blocks`](crate::node::exchange::bulk) are asked for these by their places: see [`Event::BulkRequest`].
     pub fn describe(&mut self, id: SessionId, list: ListSource) {
         self.client.describe(id, list);
     }
 
-    /// Takes what came of orders, and of peers that can be given some.
+    /// Takes what came of requests, and of peers that can be given some.
     pub fn on_blocks_event(&mut self, event: bulk::Event) {
         let now = now();
         match event {
-            bulk::Event::Speaks { peer, speaks } => self.client.on_speaks(peer, speaks, now),
+            bulk::Event::Supports { peer, supports } => self.client.on_supports(peer, supports, now),
             bulk::Event::Arrived { peer, id, blocks } => {
-                let received = self.client.on_ordered(peer, id, blocks, now);
+                let received = self.client.on_bulk_requested(peer, id, blocks, now);
                 let traffic = self.traffic.entry(peer).or_default();
                 traffic.received.0 += received.blocks;
                 traffic.received.1 += received.bytes;
                 traffic.unwanted += received.unwanted;
             }
-            bulk::Event::Absent { peer, id, cids } => self.client.on_order_absent(peer, id, &cids, now),
-            bulk::Event::Progress { peer, id, bytes } => self.client.on_order_progress(peer, id, bytes, now),
-            bulk::Event::Ended { peer, id, end } => self.on_order_ended(peer, id, end, now),
+            bulk::Event::Absent { peer, id, cids } => self.client.on_bulk_absent(peer, id, &cids, now),
+            bulk::Event::Progress { peer, id, bytes } => self.client.on_bulk_progress(peer, id, bytes, now),
+            bulk::Event::Ended { peer, id, end } => self.on_bulk_ended(peer, id, end, now),
             bulk::Event::Served { peer, blocks, bytes } => {
                 let traffic = self.traffic.entry(peer).or_default();
                 traffic.served.0 += blocks;
@@ -216,9 +216,9 @@ impl Behaviour {
         self.wake();
     }
 
-    fn on_order_ended(&mut self, peer: PeerId, id: OrderId, end: End, now: Instant) {
-        let blamed = self.client.on_order_ended(peer, id, end, now);
-        // Of orders that were given up meanwhile a session has been told, or there is none to tell.
+    fn on_bulk_ended(&mut self, peer: PeerId, id: BulkRequestId, end: End, now: Instant) {
+        let blamed = self.client.on_bulk_ended(peer, id, end, now);
+        // Of requests that were given up meanwhile a session has been told, or there is none to tell.
         match end {
             End::WrongBytes if blamed => self.report(peer, Misbehaviour::UnaskedData, blamed),
             End::Malformed if blamed => self.report(peer, Misbehaviour::MalformedAnswer, blamed),
@@ -267,7 +267,7 @@ impl Behaviour {
         self.wake();
     }
 
-    /// Asks a connected peer whether it has all of these blocks, at most [`MAX_QUESTION_CIDS`](crate::node::exchange::MAX_QUESTION_CIDS).
+    /// Asks a connected peer whether it has all of these blocks, at most [`MAX_PRESENCE_QUERY_CIDS`](crate::node::exchange::MAX_PRESENCE_QUERY_CIDS).
     /// The answer may never come: whoever asks knows how long to wait.
     pub fn question(&mut self, peer: PeerId, cids: Vec<Cid>, reply: oneshot::Sender<bool>) {
         self.client.question(peer, cids, reply, now());
@@ -375,7 +375,7 @@ impl Behaviour {
             if fatal {
                 self.server.on_sent(peer_id, message.queued_bytes());
             } else {
-                self.send(peer_id, CommandKind::Send(LaneName::Answers, message));
+                self.send(peer_id, CommandKind::Send(OutboundStreamName::Answers, message));
             }
         }
     }
@@ -392,7 +392,7 @@ impl Behaviour {
             match self.jobs.poll_join_next(cx) {
                 Poll::Ready(Some(Ok((peer, ledger, reading)))) => {
                     for message in self.server.on_read(peer, ledger, reading) {
-                        self.send(peer, CommandKind::Send(LaneName::Answers, message));
+                        self.send(peer, CommandKind::Send(OutboundStreamName::Answers, message));
                     }
                     self.client.touch(peer);
                 }
@@ -443,15 +443,15 @@ impl Behaviour {
                 peer.keeps_alive = keep_alive;
                 self.send(peer_id, CommandKind::KeepAlive(keep_alive));
             }
-            for action in self.client.take_order_actions(&peer_id) {
+            for action in self.client.take_bulk_actions(&peer_id) {
                 let event = match action {
-                    OrderAction::Place(order) => Event::Order(order),
-                    OrderAction::Cancel(id) => Event::CancelOrder(id),
+                    BulkAction::Place(request) => Event::BulkRequest(request),
+                    BulkAction::Cancel(id) => Event::CancelBulkRequest(id),
                 };
                 self.actions.push_back(ToSwarm::GenerateEvent(event));
             }
             if let Some(message) = self.client.next_update(&peer_id) {
-                self.send(peer_id, CommandKind::Send(LaneName::Wants, message));
+                self.send(peer_id, CommandKind::Send(OutboundStreamName::Wants, message));
             }
         }
     }
@@ -499,14 +499,14 @@ impl NetworkBehaviour for Behaviour {
         match report {
             ReportKind::Message(arrived) => self.on_message(peer_id, arrived, now),
             ReportKind::Progress => self.client.on_progress(peer_id, now),
-            ReportKind::Sent(LaneName::Wants, _, version) => {
+            ReportKind::Sent(OutboundStreamName::Wants, _, version) => {
                 self.client.on_update_sent(peer_id, version.is_some_and(|version| version >= Version::V1_2));
             }
-            ReportKind::Sent(LaneName::Answers, message, _) => self.on_answer_sent(peer_id, &message),
-            ReportKind::Failed { lane: LaneName::Wants, fatal, .. } => {
+            ReportKind::Sent(OutboundStreamName::Answers, message, _) => self.on_answer_sent(peer_id, &message),
+            ReportKind::Failed { lane: OutboundStreamName::Wants, fatal, .. } => {
                 self.client.on_update_failed(peer_id, fatal, now);
             }
-            ReportKind::Failed { lane: LaneName::Answers, lost, fatal } => {
+            ReportKind::Failed { lane: OutboundStreamName::Answers, lost, fatal } => {
                 self.on_answers_failed(peer_id, lost, fatal);
             }
             // An honest peer sends that much only if it was asked for a block that is larger than blocks may be.

@@ -1,6 +1,6 @@
 //! `/ggen/blocks/1.0.0`: blocks that a list names, as one stream, compressed, and against what the asker has already.
 //!
-//! A *list* is a DAG of two levels that names blocks in an order: what a release calls its block manifest. Because the
+//! A *list* is a DAG of two levels that names blocks in a request: what a release calls its block manifest. Because the
 //! asker holds the list, and the list is signed for, it knows the length and the hash of everything before it comes: the
 //! list is the framing, and nothing in the stream has to be believed.
 //!
@@ -62,7 +62,7 @@ mod stream_pool;
 pub use behaviour::{Behaviour, Setup};
 pub use event::Event;
 pub use list::{Listed, Lists};
-pub use request::{End, Order, OrderId, Wanted};
+pub use request::{BulkRequest, BulkRequestId, End, Wanted};
 
 #[cfg(test)]
 mod tests;

@@ -17,9 +17,9 @@ use cid::Version;
 use ggen_blockstore::{Block, Cid, DAG_PB, RAW};
 use libp2p::PeerId;
 
-pub use self::presence::MAX_QUESTION_CIDS;
-pub(super) use self::{bulk_requests::OrderAction, scheduler::TICK_EVERY};
-use self::{peer::Peer, presence::Survey, standing::Standing};
+pub use self::presence::MAX_PRESENCE_QUERY_CIDS;
+pub(super) use self::{bulk_requests::BulkAction, scheduler::TICK_EVERY};
+use self::{peer::Peer, presence::PresenceQuery, standing::Standing};
 use crate::node::exchange::{
     SessionId,
     bitswap::message::{Message, Presence},
@@ -69,13 +69,13 @@ pub(super) struct Client {
     priors: Arc<dyn Priors>,
     sessions: BTreeMap<SessionId, Active>,
     /// Questions to single peers; their ids are of the same kind.
-    surveys: BTreeMap<SessionId, Survey>,
+    surveys: BTreeMap<SessionId, PresenceQuery>,
     /// Connected peers.
     peers: HashMap<PeerId, Peer>,
     /// Which sessions want a block.
     interest: HashMap<Cid, Vec<SessionId>>,
     next_session: u64,
-    next_order: u64,
+    next_bulk_request: u64,
     /// Peers for which something may have to be said or changed.
     touched: HashSet<PeerId>,
     ticked_at: Option<Instant>,
@@ -92,7 +92,7 @@ impl Client {
             peers: HashMap::new(),
             interest: HashMap::new(),
             next_session: 0,
-            next_order: 0,
+            next_bulk_request: 0,
             touched: HashSet::new(),
             ticked_at: None,
             blamed_lately: HashMap::new(),
@@ -535,7 +535,7 @@ impl Client {
 
     /// Whether our side needs the connection to this peer.
     pub(super) fn uses(&self, peer_id: &PeerId) -> bool {
-        self.peers.get(peer_id).is_some_and(|peer| !peer.wantlist.is_empty() || peer.orders.live() > 0)
+        self.peers.get(peer_id).is_some_and(|peer| !peer.wantlist.is_empty() || peer.requests.live() > 0)
             || self.sessions.values().any(|active| active.session.members().contains_key(peer_id))
     }
 

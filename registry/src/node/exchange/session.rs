@@ -92,10 +92,10 @@ pub(super) enum Refusal {
 pub(super) struct Session {
     pub(super) output: SessionSender,
     wants: BTreeMap<u64, Want>,
-    orders: HashMap<Cid, u64>,
+    sequences: HashMap<Cid, u64>,
     queue: BTreeSet<u64>,
     stuck: BTreeSet<u64>,
-    next_order: u64,
+    next_bulk_request: u64,
     members: HashMap<PeerId, Member>,
     /// Not connected, the oldest first.
     candidates: VecDeque<PeerId>,
@@ -120,10 +120,10 @@ impl Session {
         Self {
             output,
             wants: BTreeMap::new(),
-            orders: HashMap::new(),
+            sequences: HashMap::new(),
             queue: BTreeSet::new(),
             stuck: BTreeSet::new(),
-            next_order: 0,
+            next_bulk_request: 0,
             members: HashMap::new(),
             candidates: VecDeque::new(),
             ties: Ties::default(),
@@ -161,11 +161,11 @@ impl Session {
     /// What more peers are needed for, at most `limit` wants: those that no member can give, else those that nobody
     /// is asked for, else any.
     pub(super) fn needed(&self, limit: usize) -> Vec<Cid> {
-        let mut orders: Vec<_> = self.stuck.iter().chain(&self.queue).take(limit).collect();
-        if orders.is_empty() {
-            orders = self.wants.keys().take(limit).collect();
+        let mut sequences: Vec<_> = self.stuck.iter().chain(&self.queue).take(limit).collect();
+        if sequences.is_empty() {
+            sequences = self.wants.keys().take(limit).collect();
         }
-        orders.into_iter().map(|order| self.wants[order].cid).collect()
+        sequences.into_iter().map(|sequence| self.wants[sequence].cid).collect()
     }
 
     pub(super) fn is_stuck(&self) -> bool {
@@ -180,12 +180,12 @@ impl Session {
     /// Adds a want behind the others; says whether it is new.
     pub(super) fn want(&mut self, want: BlockWant) -> bool {
         let BlockWant { cid, size, place } = want;
-        if self.orders.contains_key(&cid) {
+        if self.sequences.contains_key(&cid) {
             return false;
         }
-        let order = self.next_order;
-        self.next_order += 1;
-        self.orders.insert(cid, order);
+        let sequence = self.next_bulk_request;
+        self.next_bulk_request += 1;
+        self.sequences.insert(cid, sequence);
         let want = Want {
             cid,
             size,
@@ -197,17 +197,17 @@ impl Session {
             questioned: Vec::new(),
             had: Vec::new(),
         };
-        self.wants.insert(order, want);
-        self.queue.insert(order);
+        self.wants.insert(sequence, want);
+        self.queue.insert(sequence);
         true
     }
 
     /// Takes a want away. Returns who was asked for it or about it, `None` if it was not there.
     pub(super) fn remove(&mut self, cid: &Cid) -> Option<Vec<PeerId>> {
-        let order = self.orders.remove(cid)?;
-        self.queue.remove(&order);
-        self.stuck.remove(&order);
-        let want = self.wants.remove(&order)?;
+        let sequence = self.sequences.remove(cid)?;
+        self.queue.remove(&sequence);
+        self.stuck.remove(&sequence);
+        let want = self.wants.remove(&sequence)?;
         self.asked_bytes -= want.reserve * want.asked.len() as u64;
         for peer in &want.asked {
             if let Some(member) = self.members.get_mut(peer) {
@@ -278,40 +278,40 @@ impl Session {
 
     /// Puts the stuck wants back into the queue, for those who have not refused them.
     fn unstick(&mut self) {
-        for order in std::mem::take(&mut self.stuck) {
-            self.enqueue(order);
+        for sequence in std::mem::take(&mut self.stuck) {
+            self.enqueue(sequence);
         }
     }
 
     /// Forgets who refused the stuck wants: everybody may be asked again.
     pub(super) fn retry_stuck(&mut self) {
-        for order in &self.stuck {
-            if let Some(want) = self.wants.get_mut(order) {
+        for sequence in &self.stuck {
+            if let Some(want) = self.wants.get_mut(sequence) {
                 want.refused.clear();
             }
         }
         self.unstick();
     }
 
-    fn enqueue(&mut self, order: u64) {
-        let Some(want) = self.wants.get(&order) else { return };
+    fn enqueue(&mut self, sequence: u64) {
+        let Some(want) = self.wants.get(&sequence) else { return };
         let mut able = false;
         for (peer, member) in &mut self.members {
             if !want.refused.contains(peer) {
-                member.cursor = member.cursor.min(order);
+                member.cursor = member.cursor.min(sequence);
                 able = true;
             }
         }
         if able || self.members.is_empty() {
-            self.queue.insert(order);
+            self.queue.insert(sequence);
         } else {
-            self.stuck.insert(order);
+            self.stuck.insert(sequence);
         }
     }
 
     /// Notes that the peer is asked whether it has the block; says whether it was not before.
     pub(super) fn question(&mut self, cid: &Cid, peer: PeerId) -> bool {
-        let want = self.orders.get(cid).and_then(|order| self.wants.get_mut(order));
+        let want = self.sequences.get(cid).and_then(|sequence| self.wants.get_mut(sequence));
         let Some(want) = want.filter(|want| !want.questioned.contains(&peer)) else { return false };
         want.questioned.push(peer);
         true
@@ -324,16 +324,16 @@ impl Session {
             member.refusals = 0;
             self.keep_to(peer);
         }
-        let Some(order) = self.orders.get(cid) else { return };
-        let Some(want) = self.wants.get_mut(order) else { return };
+        let Some(sequence) = self.sequences.get(cid) else { return };
+        let Some(want) = self.wants.get_mut(sequence) else { return };
         if !want.had.contains(&peer) && want.had.len() < MAX_SESSION_PEERS {
             want.had.push(peer);
         }
         want.refused.retain(|refused| *refused != peer);
         if want.asked.is_empty() {
-            let order = *order;
-            self.stuck.remove(&order);
-            self.enqueue(order);
+            let sequence = *sequence;
+            self.stuck.remove(&sequence);
+            self.enqueue(sequence);
         }
     }
 
@@ -354,7 +354,7 @@ impl Session {
 
     /// The member said that it has this block, and was asked for it.
     pub(super) fn is_false_have(&self, cid: &Cid, peer: &PeerId) -> bool {
-        let want = self.orders.get(cid).and_then(|order| self.wants.get(order));
+        let want = self.sequences.get(cid).and_then(|sequence| self.wants.get(sequence));
         want.is_some_and(|want| want.had.contains(peer) && want.asked.contains(peer))
     }
 
@@ -429,8 +429,8 @@ impl Session {
     }
 
     fn unask(&mut self, cid: &Cid, peer: PeerId, refused: bool) {
-        let Some(&order) = self.orders.get(cid) else { return };
-        let Some(want) = self.wants.get_mut(&order) else { return };
+        let Some(&sequence) = self.sequences.get(cid) else { return };
+        let Some(want) = self.wants.get_mut(&sequence) else { return };
         if refused && !want.refused.contains(&peer) {
             want.refused.push(peer);
         }
@@ -445,7 +445,7 @@ impl Session {
             member.asked -= 1;
         }
         if idle {
-            self.enqueue(order);
+            self.enqueue(sequence);
         }
     }
 
@@ -481,8 +481,8 @@ impl Session {
 
     /// Moves queued wants that no member can give to the stuck ones.
     fn settle_queue(&mut self) {
-        for order in std::mem::take(&mut self.queue) {
-            self.enqueue(order);
+        for sequence in std::mem::take(&mut self.queue) {
+            self.enqueue(sequence);
         }
     }
 
@@ -493,10 +493,10 @@ impl Session {
         if member.refusals >= MAX_REFUSALS {
             return None;
         }
-        let refused = |order: &&u64| self.wants[*order].refused.contains(&peer);
-        let order = *self.queue.range(member.cursor..).find(|order| !refused(order))?;
-        member.cursor = order;
-        let want = self.wants.get_mut(&order)?;
+        let refused = |sequence: &&u64| self.wants[*sequence].refused.contains(&peer);
+        let sequence = *self.queue.range(member.cursor..).find(|sequence| !refused(sequence))?;
+        member.cursor = sequence;
+        let want = self.wants.get_mut(&sequence)?;
         let charge = want.size.unwrap_or(self.average_bytes as u64);
         let reserve = want.size.unwrap_or(charge.max(MIN_RESERVE_BYTES));
         let unproven_limit = if want.size.is_some() { MAX_UNPROVEN_WANTS } else { MAX_UNPROVEN_UNSIZED_WANTS };
@@ -506,26 +506,26 @@ impl Session {
         {
             return None;
         }
-        self.queue.remove(&order);
+        self.queue.remove(&sequence);
         (want.charge, want.reserve) = (charge, reserve);
         want.asked.push(peer);
         member.asked += 1;
-        member.cursor = order + 1;
+        member.cursor = sequence + 1;
         self.asked_bytes += reserve;
         Some((want.cid, charge))
     }
 
     /// Chooses a want that only `slow` is asked for to ask `fast` for too: the last one, which `slow` will come to
     /// last.
-    pub(super) fn steal_for(&mut self, fast: PeerId, slow: PeerId) -> Option<Asking> {
+    pub(super) fn duplicate_for(&mut self, fast: PeerId, slow: PeerId) -> Option<Asking> {
         let member = self.members.get_mut(&fast)?;
-        let stealable = |want: &Want| {
+        let may_be_duplicated = |want: &Want| {
             want.asked.len() < MAX_ASKED
                 && want.asked.contains(&slow)
                 && !want.asked.contains(&fast)
                 && !want.refused.contains(&fast)
         };
-        let want = self.wants.values_mut().rev().find(|want| stealable(want))?;
+        let want = self.wants.values_mut().rev().find(|want| may_be_duplicated(want))?;
         want.asked.push(fast);
         member.asked += 1;
         self.asked_bytes += want.reserve;

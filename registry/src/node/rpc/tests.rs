@@ -7,13 +7,13 @@ use tokio::sync::mpsc;
 
 use crate::{
     Config,
-    node::{Handle, RecordPolicy, Refused, Setup, Started, Treatment, exchange::NoPriors, rpc::*, start},
+    node::{AccessPolicy, Handle, RecordValidator, Refused, Setup, Started, exchange::NoPriors, rpc::*, start},
 };
 
 #[derive(Debug)]
 struct NoRecords;
 
-impl RecordPolicy for NoRecords {
+impl RecordValidator for NoRecords {
     fn admit(&self, _: &[u8], _: Option<&[u8]>, _: &[u8], _: std::time::SystemTime) -> Result<Vec<u8>, Refused> {
         Err(Refused { reason: "none are taken".to_owned(), is_lie: false })
     }
@@ -33,7 +33,7 @@ async fn node() -> Started {
         policy: Arc::new(NoRecords),
         priors: Arc::new(NoPriors),
         lists: Arc::new(crate::ops::Manifests),
-        treatments: Vec::new(),
+        access_policies: Vec::new(),
     };
     start(setup).await.unwrap()
 }
@@ -57,9 +57,9 @@ async fn a_question_comes_back_with_its_answer_and_each_meets_the_other() {
     let (mut alice, mut bob) = (node().await, node().await);
     connect(&alice.handle, &bob).await;
     let met = alice.met.recv().await.unwrap();
-    assert_eq!((met.peer, met.speaks), (bob.handle.peer_id(), Protocol::ALL.to_vec()));
+    assert_eq!((met.peer, met.supports), (bob.handle.peer_id(), Protocol::ALL.to_vec()));
     assert_eq!(bob.met.recv().await.unwrap().peer, alice.handle.peer_id());
-    assert_eq!(alice.handle.speakers(Protocol::Search).await.unwrap(), [bob.handle.peer_id()]);
+    assert_eq!(alice.handle.supporting(Protocol::Search).await.unwrap(), [bob.handle.peer_id()]);
     serve(bob.handle.clone(), bob.asked, |data| data.into_iter().rev().collect());
     for protocol in Protocol::ALL {
         let answer = alice.handle.ask(bob.handle.peer_id(), protocol, vec![1, 2, 3]).await;
@@ -96,8 +96,8 @@ async fn a_peer_whose_connection_is_lost_before_it_answers_is_asked_again() {
     let answering = async {
         let unanswered = bob.asked.recv().await.unwrap();
         // This closes the connection; from then on alice is as welcome as before.
-        bob.handle.treat(unanswered.peer, Treatment::Refused).await.unwrap();
-        bob.handle.treat(unanswered.peer, Treatment::Usual).await.unwrap();
+        bob.handle.treat(unanswered.peer, AccessPolicy::Refused).await.unwrap();
+        bob.handle.treat(unanswered.peer, AccessPolicy::Usual).await.unwrap();
         let asked = bob.asked.recv().await.unwrap();
         bob.handle.answer(asked.protocol, asked.reply, asked.data).await.unwrap();
     };

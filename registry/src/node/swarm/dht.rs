@@ -19,7 +19,7 @@ use crate::node::{
     command::{FoundRecord, Tried},
     dht::{announcements::Item, queries::Purpose, records::MAX_VALUE_BYTES, validator::Refused},
     discovery::rendezvous,
-    peer_event::Sighting,
+    peer_observation::PeerObservation,
     swarm::Driver,
 };
 
@@ -208,7 +208,7 @@ impl Driver {
         let Refused { reason, is_lie } = refused;
         tracing::info!(target: "ggen_marketplace::backend::p2p", %source, reason, is_lie, "offered record refused");
         if *is_lie && source != *self.swarm.local_peer_id() {
-            self.tell(Sighting::InvalidRecord { peer: source });
+            self.tell(PeerObservation::InvalidRecord { peer: source });
         }
     }
 

@@ -20,7 +20,7 @@ use crate::node::{
         dnsaddr::Target,
         identify,
     },
-    peer_event::Sighting,
+    peer_observation::PeerObservation,
     swarm::{Dialler, Driver},
 };
 
@@ -87,7 +87,7 @@ impl Driver {
         if let Some(address) = address.clone() {
             self.dialled.insert(peer, address);
         }
-        self.tell(Sighting::Connected { peer, address });
+        self.tell(PeerObservation::Connected { peer, address });
         self.tell_met();
         self.choose_ipfs_mode();
         self.choose_reach();
@@ -101,7 +101,7 @@ impl Driver {
         }
     }
 
-    /// Answers a caller who has named the peer, once the peer has said what it speaks.
+    /// Answers a caller who has named the peer, once the peer has said what it supports.
     fn greet(&mut self, peer: PeerId, reply: oneshot::Sender<Result<PeerId, DialFailed>>) {
         self.swarm.behaviour_mut().kept.name(peer);
         if self.identified.contains(&peer) {
@@ -113,7 +113,7 @@ impl Driver {
     }
 
     pub(super) fn on_gone(&mut self, peer: PeerId) {
-        self.tell(Sighting::Gone { peer });
+        self.tell(PeerObservation::Gone { peer });
         self.on_lost(peer, Instant::now());
         self.seen_from.remove(&peer);
         self.observed.remove(&peer);
@@ -167,7 +167,7 @@ impl Driver {
             self.observed.insert(peer_id, observed);
         }
         let addresses = usable_addresses(info.addresses, seen_from);
-        self.tell(Sighting::Introduced { peer: peer_id, agent: info.agent, addresses: addresses.clone() });
+        self.tell(PeerObservation::Introduced { peer: peer_id, agent: info.agent, addresses: addresses.clone() });
         for dht in Dht::ALL {
             if !self.kad(dht).protocol_names().iter().any(|name| info.protocols.contains(name)) {
                 continue;

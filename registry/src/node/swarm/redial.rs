@@ -59,10 +59,10 @@ impl Driver {
         }
     }
 
-    /// Takes what came of orders. A peer that can be given some, and that a fetch has use for, was connected again: streams
+    /// Takes what came of requests. A peer that can be given some, and that a fetch has use for, was connected again: streams
     /// to it are opened as they were when the fetch began.
     pub(super) fn on_blocks(&mut self, event: bulk::Event) {
-        if let bulk::Event::Speaks { peer, speaks: true } = &event
+        if let bulk::Event::Supports { peer, supports: true } = &event
             && self.bitswap().has_use_for(peer)
         {
             self.swarm.behaviour_mut().blocks.prepare();

@@ -26,37 +26,37 @@ pub(super) struct Requests {
     /// Who is being answered.
     answering: HashMap<(Protocol, InboundRequestId), PeerId>,
     /// What the connected peers speak, of what can be asked.
-    speakers: HashMap<PeerId, BTreeSet<Protocol>>,
+    supporting: HashMap<PeerId, BTreeSet<Protocol>>,
     asked: mpsc::Sender<Asked>,
     met: mpsc::Sender<Met>,
 }
 
 impl Requests {
     pub(super) fn new(asked: mpsc::Sender<Asked>, met: mpsc::Sender<Met>) -> Self {
-        let (asking, answering, speakers) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { asking, answering, speakers, asked, met }
+        let (asking, answering, supporting) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { asking, answering, supporting, asked, met }
     }
 
-    /// A peer has said what it speaks. The first time since it came, those who follow such things hear of it.
+    /// A peer has said what it supports. The first time since it came, those who follow such things hear of it.
     pub(super) fn on_identified(&mut self, peer: PeerId, protocols: &[StreamProtocol]) {
-        let speaks: BTreeSet<_> =
+        let supports: BTreeSet<_> =
             Protocol::ALL.into_iter().filter(|protocol| protocols.contains(&protocol.name())).collect();
-        let is_new = !self.speakers.contains_key(&peer);
+        let is_new = !self.supporting.contains_key(&peer);
         if is_new
-            && !speaks.is_empty()
-            && self.met.try_send(Met { peer, speaks: speaks.iter().copied().collect() }).is_err()
+            && !supports.is_empty()
+            && self.met.try_send(Met { peer, supports: supports.iter().copied().collect() }).is_err()
         {
             tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, "a peer met is not looked at");
         }
-        self.speakers.insert(peer, speaks);
+        self.supporting.insert(peer, supports);
     }
 
     pub(super) fn on_gone(&mut self, peer: &PeerId) {
-        self.speakers.remove(peer);
+        self.supporting.remove(peer);
     }
 
-    pub(super) fn speakers(&self, protocol: Protocol) -> Vec<PeerId> {
-        self.speakers.iter().filter(|(_, speaks)| speaks.contains(&protocol)).map(|(peer, _)| *peer).collect()
+    pub(super) fn supporting(&self, protocol: Protocol) -> Vec<PeerId> {
+        self.supporting.iter().filter(|(_, supports)| supports.contains(&protocol)).map(|(peer, _)| *peer).collect()
     }
 
     fn has_room_for(&self, protocol: Protocol, peer: &PeerId) -> bool {

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     Config, FetchRequest, FetchTo, Mode, Progress, PublishRequest, Published, Registry,
     index::{Claim, ClaimSet, package_key, qualified_key},
-    node::{self, RecordPolicy, Refused, Started},
+    node::{self, RecordValidator, Refused, Started},
     ops::ClaimPolicy,
     package::PackageId,
 };
@@ -117,7 +117,7 @@ fn healthy(diagnosis: &Diagnosis, stages: &[&str]) {
 const NODE_STAGES: [&str; 5] = ["store", "listen", "reachability", "bootstrap", "dht"];
 
 /// A node below the registry, for what an honest one would not do: it serves whatever it is told.
-async fn carrier(policy: Arc<dyn RecordPolicy>, records: Vec<(Vec<u8>, Vec<u8>)>) -> (Started, String) {
+async fn carrier(policy: Arc<dyn RecordValidator>, records: Vec<(Vec<u8>, Vec<u8>)>) -> (Started, String) {
     let setup = node::Setup {
         key: Keypair::generate_ed25519(),
         config: loopback(&[]),
@@ -128,7 +128,7 @@ async fn carrier(policy: Arc<dyn RecordPolicy>, records: Vec<(Vec<u8>, Vec<u8>)>
         policy,
         priors: Arc::new(node::exchange::NoPriors),
         lists: Arc::new(crate::ops::Manifests),
-        treatments: Vec::new(),
+        access_policies: Vec::new(),
     };
     let started = node::start(setup).await.unwrap();
     for (key, value) in records {
@@ -142,7 +142,7 @@ async fn carrier(policy: Arc<dyn RecordPolicy>, records: Vec<(Vec<u8>, Vec<u8>)>
 #[derive(Debug)]
 struct Gullible;
 
-impl RecordPolicy for Gullible {
+impl RecordValidator for Gullible {
     fn admit(&self, _: &[u8], _: Option<&[u8]>, offered: &[u8], _: SystemTime) -> Result<Vec<u8>, Refused> {
         Ok(offered.to_vec())
     }

@@ -19,7 +19,7 @@ pub(super) enum Repair {
     Adopt(Candidate),
     /// It is not pinned: it is not held.
     Lost(Candidate),
-    /// Nothing speaks for this pin.
+    /// Nothing supports for this pin.
     Unpin(Pin),
 }
 

@@ -47,14 +47,14 @@ pub(crate) struct Steps {
 
 /// The pins of a step that is under way.
 #[derive(Debug, Default)]
-pub(super) struct Traces {
+pub(super) struct JournalEntry {
     added: BTreeSet<Cid>,
     replaced: BTreeSet<Cid>,
 }
 
 impl Operations {
     /// Pins what the step adds and replaces under its own labels. Its blocks are in the store.
-    pub(super) fn begin_step(&self, step: &Step<'_>) -> Result<Traces, Failure> {
+    pub(super) fn begin_step(&self, step: &Step<'_>) -> Result<JournalEntry, Failure> {
         let new = &step.publication.head;
         let (mut replaced, mut known) = (BTreeSet::new(), BTreeSet::new());
         if let Some(former) = step.former {
@@ -67,7 +67,7 @@ impl Operations {
         let identity = step.chain.blocks().map_err(failure::failed)?;
         known.extend(identity.iter().map(|block| *block.cid()));
         let added = step.publication.blocks.iter().map(|block| *block.cid()).filter(|cid| !known.contains(cid));
-        let traces = Traces { added: added.collect(), replaced };
+        let traces = JournalEntry { added: added.collect(), replaced };
         traces.pins(new.head().cid()).try_for_each(|pin| self.store.pin(pin)).map_err(failure::store)?;
         Ok(traces)
     }
@@ -76,7 +76,7 @@ impl Operations {
     ///
     /// # Errors
     /// The store's; the steps are looked at again next time.
-    pub(crate) fn mend_steps(&self) -> Result<(), Failure> {
+    pub(crate) fn recover_steps(&self) -> Result<(), Failure> {
         let traces = self.traces();
         if traces.is_empty() {
             return Ok(());
@@ -90,8 +90,8 @@ impl Operations {
     }
 
     /// Steps that are under way, or were when somebody died, by the CIDs of their heads.
-    fn traces(&self) -> BTreeMap<Cid, Traces> {
-        let mut steps: BTreeMap<Cid, Traces> = BTreeMap::new();
+    fn traces(&self) -> BTreeMap<Cid, JournalEntry> {
+        let mut steps: BTreeMap<Cid, JournalEntry> = BTreeMap::new();
         for Pin { label, cid, .. } in self.store.pins() {
             let of = |prefix| label.strip_prefix(prefix).and_then(|head| parse_cid(head).ok());
             if let Some(head) = of(ADDED) {
@@ -115,7 +115,7 @@ impl Operations {
     /// Lets go of what the step replaced if it was made, of what it added if it was not; then of the step's own pins.
     /// What a step replaces is the former head and the nodes of the former catalog tree that the new one does not have:
     /// the log stays, and so does every release.
-    pub(super) fn end_step(&self, head: &Cid, traces: &Traces, made: bool) -> Result<(), Failure> {
+    pub(super) fn end_step(&self, head: &Cid, traces: &JournalEntry, made: bool) -> Result<(), Failure> {
         let unpin = |label: &str, cid: &Cid| self.store.unpin(label, cid).map_err(failure::store);
         if made {
             for cid in &traces.replaced {
@@ -149,7 +149,7 @@ impl Operations {
     }
 }
 
-impl Traces {
+impl JournalEntry {
     fn pins(&self, head: &Cid) -> impl Iterator<Item = Pin> {
         let pin = move |prefix: &'static str| {
             let label = format!("{prefix}{head}");

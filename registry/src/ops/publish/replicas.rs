@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     ErrorKind, Failure, Progress, Reporter,
     identity::Signed,
-    node::{Handle, MAX_QUESTION_CIDS},
+    node::{Handle, MAX_PRESENCE_QUERY_CIDS},
     ops::{Operations, clock, failure, fetch::part},
     package::{ManifestReader, Release},
 };
@@ -155,7 +155,7 @@ impl Blocks {
 }
 
 async fn ask(node: &Handle, peer: PeerId, cids: Vec<Cid>) -> bool {
-    for cids in cids.chunks(MAX_QUESTION_CIDS) {
+    for cids in cids.chunks(MAX_PRESENCE_QUERY_CIDS) {
         let answer = tokio::time::timeout(ANSWER_WITHIN, node.has_all(peer, cids.to_vec())).await;
         if !matches!(answer, Ok(Ok(true))) {
             return false;

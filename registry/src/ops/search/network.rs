@@ -154,7 +154,7 @@ impl Operations {
     ) -> Result<(), Failure> {
         self.know_somebody().await?;
         let (mut asked, mut asking) = (HashSet::new(), FuturesUnordered::new());
-        let mut connected = node.speakers(Protocol::Search).await.map_err(failure::stopped)?;
+        let mut connected = node.supporting(Protocol::Search).await.map_err(failure::stopped)?;
         connected.truncate(MAX_CONNECTED);
         for peer in connected {
             asked.insert(peer);

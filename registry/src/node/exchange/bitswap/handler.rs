@@ -18,7 +18,7 @@ use tokio::time::Sleep;
 use crate::node::exchange::bitswap::{
     frame::{Budget, FrameError, FrameReader},
     message::{DecodeError, Message, Payload, Presence, Received, Version, Want},
-    outbound_stream::{Lane, LaneEvent},
+    outbound_stream::{LaneEvent, OutboundStream},
     protocol::{Negotiated, Protocol},
 };
 
@@ -39,7 +39,7 @@ const YIELD_AFTER_BYTES: usize = 256 << 10;
 
 /// Which outbound stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LaneName {
+pub enum OutboundStreamName {
     /// What we want, and what no longer.
     Wants,
     /// Blocks and presences for the peer.
@@ -52,7 +52,7 @@ pub struct Command(pub(in crate::node::exchange) CommandKind);
 
 #[derive(Debug)]
 pub(in crate::node::exchange) enum CommandKind {
-    Send(LaneName, Message),
+    Send(OutboundStreamName, Message),
     /// Whether the connection must outlive its idleness.
     KeepAlive(bool),
 }
@@ -67,10 +67,10 @@ pub(in crate::node::exchange) enum ReportKind {
     /// Bytes of a message that is not whole yet have come.
     Progress,
     /// A message has been handed to the connection whole, in this version of the protocol.
-    Sent(LaneName, Message, Option<Version>),
+    Sent(OutboundStreamName, Message, Option<Version>),
     /// A stream failed with these messages not written.
     Failed {
-        lane: LaneName,
+        lane: OutboundStreamName,
         lost: Vec<Message>,
         fatal: bool,
     },
@@ -109,13 +109,13 @@ struct Inbound {
     progress_at: Instant,
 }
 
-type Event = ConnectionHandlerEvent<Protocol, LaneName, Report>;
+type Event = ConnectionHandlerEvent<Protocol, OutboundStreamName, Report>;
 
 /// The [`ConnectionHandler`] of [`Behaviour`](crate::node::exchange::Behaviour).
 #[derive(Debug)]
 pub struct Handler {
-    wants: Lane<Stream>,
-    answers: Lane<Stream>,
+    wants: OutboundStream<Stream>,
+    answers: OutboundStream<Stream>,
     inbound: Vec<Inbound>,
     budget: Budget,
     reports: VecDeque<ReportKind>,
@@ -129,8 +129,8 @@ pub struct Handler {
 impl Handler {
     pub(in crate::node::exchange) fn new(now: Instant) -> Self {
         Self {
-            wants: Lane::new(now),
-            answers: Lane::new(now),
+            wants: OutboundStream::new(now),
+            answers: OutboundStream::new(now),
             inbound: Vec::new(),
             budget: Budget::new(INBOUND_BUDGET_BYTES),
             reports: VecDeque::new(),
@@ -141,10 +141,10 @@ impl Handler {
         }
     }
 
-    fn lane(&mut self, name: LaneName) -> &mut Lane<Stream> {
+    fn lane(&mut self, name: OutboundStreamName) -> &mut OutboundStream<Stream> {
         match name {
-            LaneName::Wants => &mut self.wants,
-            LaneName::Answers => &mut self.answers,
+            OutboundStreamName::Wants => &mut self.wants,
+            OutboundStreamName::Answers => &mut self.answers,
         }
     }
 
@@ -152,7 +152,7 @@ impl Handler {
         self.wants.is_busy() || self.answers.is_busy() || self.inbound.iter().any(|inbound| !inbound.reader.is_idle())
     }
 
-    fn lane_failed(&mut self, name: LaneName, event: LaneEvent) {
+    fn lane_failed(&mut self, name: OutboundStreamName, event: LaneEvent) {
         if let LaneEvent::Failed { lost, fatal } = event {
             self.reports.push_back(ReportKind::Failed { lane: name, lost, fatal });
         }
@@ -175,7 +175,7 @@ impl Handler {
         self.inbound.swap_remove(index).reader.release(&mut self.budget);
     }
 
-    fn poll_lane(&mut self, name: LaneName, now: Instant, cx: &mut Context<'_>) -> Poll<Event> {
+    fn poll_lane(&mut self, name: OutboundStreamName, now: Instant, cx: &mut Context<'_>) -> Poll<Event> {
         match std::task::ready!(self.lane(name).poll(now, cx)) {
             LaneEvent::Open => Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest {
                 protocol: SubstreamProtocol::new(Protocol, name),
@@ -237,10 +237,10 @@ impl Handler {
         let watch = self.watch.get_or_insert_with(|| Box::pin(tokio::time::sleep(WATCH_EVERY)));
         while watch.as_mut().poll(cx).is_ready() {
             watch.as_mut().reset(tokio::time::Instant::now() + WATCH_EVERY);
-            for name in [LaneName::Wants, LaneName::Answers] {
+            for name in [OutboundStreamName::Wants, OutboundStreamName::Answers] {
                 let lane = match name {
-                    LaneName::Wants => &mut self.wants,
-                    LaneName::Answers => &mut self.answers,
+                    OutboundStreamName::Wants => &mut self.wants,
+                    OutboundStreamName::Answers => &mut self.answers,
                 };
                 if lane.is_stuck(now, LANE_STUCK_AFTER)
                     && let LaneEvent::Failed { lost, fatal } = lane.fail(false)
@@ -264,7 +264,7 @@ impl ConnectionHandler for Handler {
     type InboundProtocol = Protocol;
     type OutboundProtocol = Protocol;
     type InboundOpenInfo = ();
-    type OutboundOpenInfo = LaneName;
+    type OutboundOpenInfo = OutboundStreamName;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Protocol> {
         SubstreamProtocol::new(Protocol, ())
@@ -286,7 +286,7 @@ impl ConnectionHandler for Handler {
         if let Some(kind) = self.reports.pop_front() {
             return Poll::Ready(report(kind));
         }
-        for name in [LaneName::Wants, LaneName::Answers] {
+        for name in [OutboundStreamName::Wants, OutboundStreamName::Answers] {
             if let Poll::Ready(event) = self.poll_lane(name, now, cx) {
                 return Poll::Ready(event);
             }
@@ -302,7 +302,7 @@ impl ConnectionHandler for Handler {
         self.reports.pop_front().map_or(Poll::Pending, |kind| Poll::Ready(report(kind)))
     }
 
-    fn on_connection_event(&mut self, event: ConnectionEvent<'_, Protocol, Protocol, (), LaneName>) {
+    fn on_connection_event(&mut self, event: ConnectionEvent<'_, Protocol, Protocol, (), OutboundStreamName>) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: (stream, _), .. }) => {
                 self.accept(stream, now());

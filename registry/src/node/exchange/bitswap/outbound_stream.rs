@@ -41,7 +41,7 @@ enum State<S> {
 
 /// See the module's words.
 #[derive(Debug)]
-pub(in crate::node::exchange) struct Lane<S> {
+pub(in crate::node::exchange) struct OutboundStream<S> {
     state: State<S>,
     queue: VecDeque<Message>,
     writer: FrameWriter,
@@ -55,7 +55,7 @@ pub(in crate::node::exchange) struct Lane<S> {
     progress_bytes: usize,
 }
 
-impl<S: AsyncWrite + Unpin> Lane<S> {
+impl<S: AsyncWrite + Unpin> OutboundStream<S> {
     pub(in crate::node::exchange) fn new(now: Instant) -> Self {
         Self {
             state: State::Closed,
@@ -204,7 +204,7 @@ mod tests {
     fn several_messages_go_over_one_stream_and_a_failure_gives_back_what_was_not_written() {
         let now = Instant::now();
         let mut cx = Context::from_waker(futures::task::noop_waker_ref());
-        let mut lane = Lane::new(now);
+        let mut lane = OutboundStream::new(now);
         assert!(lane.poll(now, &mut cx).is_pending());
         (0..3).for_each(|_| lane.push(message(100), now));
         assert!(matches!(lane.poll(now, &mut cx), Poll::Ready(LaneEvent::Open)));
@@ -221,7 +221,7 @@ mod tests {
     fn a_lane_that_only_fails_gives_up() {
         let now = Instant::now();
         let mut cx = Context::from_waker(futures::task::noop_waker_ref());
-        let mut lane = Lane::new(now);
+        let mut lane = OutboundStream::new(now);
         let mut fatal = Vec::new();
         for _ in 0..MAX_FAILURES {
             lane.push(message(1), now);
@@ -264,7 +264,7 @@ mod tests {
         let mut cx = Context::from_waker(futures::task::noop_waker_ref());
         for (each, expected) in [(100, true), (8 << 10, false)] {
             let mut now = Instant::now();
-            let mut lane = Lane::new(now);
+            let mut lane = OutboundStream::new(now);
             lane.push(message(1 << 20), now);
             assert!(matches!(lane.poll(now, &mut cx), Poll::Ready(LaneEvent::Open)));
             lane.opened(Sip { each, left: each }, Version::V1_2, now);
@@ -282,7 +282,7 @@ mod tests {
     fn a_lane_is_stuck_only_while_it_has_something_to_write() {
         let now = Instant::now();
         let (limit, later) = (Duration::from_secs(5), now + Duration::from_secs(10));
-        let mut lane = Lane::<Sink>::new(now);
+        let mut lane = OutboundStream::<Sink>::new(now);
         assert!(!lane.is_stuck(later, limit));
         lane.push(message(1), later);
         assert!(!lane.is_stuck(later, limit));

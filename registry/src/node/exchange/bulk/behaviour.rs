@@ -1,4 +1,4 @@
-//! The protocol as a libp2p behaviour: orders in, blocks out; requests of peers are answered.
+//! The protocol as a libp2p behaviour: requests in, blocks out; requests of peers are answered.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -28,12 +28,12 @@ use crate::node::{
         event::{Event, TaskEvent},
         handler::{Handler, Report, ReportKind, ToHandler},
         list::Lists,
-        paths::Atlas,
+        paths::PathCache,
         receive::{Over, Receiver, SILENT_FOR},
-        request::{End, Order, OrderId},
-        response::Library,
+        request::{BulkRequest, BulkRequestId, End},
+        response::ResponseContext,
         serve::{Patience, Server, turn_away},
-        stream_pool::{IDLE_FOR, Opening, Way, Ways},
+        stream_pool::{IDLE_FOR, Opening, PooledStream, StreamPool},
     },
     transport::direct::{Dialer, Direct, Directs, Undialled, dialled_at},
 };
@@ -59,7 +59,7 @@ pub struct Setup {
 #[derive(Debug)]
 enum Under {
     /// A stream is being opened on this connection.
-    Opening(ConnectionId, Box<Order>),
+    Opening(ConnectionId, Box<BulkRequest>),
     Receiving(AbortHandle),
 }
 
@@ -69,8 +69,8 @@ pub struct Behaviour {
     server: Server,
     receiver: Receiver,
     told: mpsc::Receiver<TaskEvent>,
-    ways: Ways,
-    orders: HashMap<OrderId, Under>,
+    ways: StreamPool,
+    requests: HashMap<BulkRequestId, Under>,
     receiving: JoinSet<()>,
     answering: JoinSet<()>,
     turned_away: JoinSet<()>,
@@ -85,17 +85,18 @@ pub struct Behaviour {
 }
 
 impl Behaviour {
-    /// Serves what the store has, and carries out orders.
+    /// Serves what the store has, and carries out requests.
     pub fn new(setup: Setup) -> Self {
         let Setup { store, lists, directs: Directs { dialer, taken } } = setup;
         let (sender, told) = mpsc::channel(EVENT_QUEUE);
-        let library = Library { store: Arc::clone(&store), lists: Arc::clone(&lists), atlas: Atlas::default() };
+        let library =
+            ResponseContext { store: Arc::clone(&store), lists: Arc::clone(&lists), atlas: PathCache::default() };
         Self {
             server: Server::new(library, Patience::default()),
             receiver: Receiver::new(store, lists, sender, SILENT_FOR),
             told,
-            ways: Ways::default(),
-            orders: HashMap::new(),
+            ways: StreamPool::default(),
+            requests: HashMap::new(),
             receiving: JoinSet::new(),
             answering: JoinSet::new(),
             turned_away: JoinSet::new(),
@@ -109,11 +110,11 @@ impl Behaviour {
     }
 
     /// Asks a peer for blocks. What comes of it is told by events, the last of them [`Event::Ended`].
-    pub fn order(&mut self, order: Order) {
-        let order = Box::new(order);
-        match self.ways.take_idle(&order.peer) {
-            Some((connection, way)) => self.carry(order, connection, way, true),
-            None => self.open(order),
+    pub fn request(&mut self, request: BulkRequest) {
+        let request = Box::new(request);
+        match self.ways.take_idle(&request.peer) {
+            Some((connection, way)) => self.carry(request, connection, way, true),
+            None => self.open(request),
         }
     }
 
@@ -155,23 +156,23 @@ impl Behaviour {
         }
     }
 
-    fn open(&mut self, order: Box<Order>) {
-        match self.ways.best(&order.peer) {
+    fn open(&mut self, request: Box<BulkRequest>) {
+        match self.ways.best(&request.peer) {
             Some(connection) => {
-                self.tell(order.peer, connection, ToHandler::Open(Some(order.id)));
-                self.orders.insert(order.id, Under::Opening(connection, order));
+                self.tell(request.peer, connection, ToHandler::Open(Some(request.id)));
+                self.requests.insert(request.id, Under::Opening(connection, request));
             }
-            None => self.ended(order.peer, order.id, End::Broken),
+            None => self.ended(request.peer, request.id, End::Broken),
         }
         self.wake();
     }
 
-    fn carry(&mut self, order: Box<Order>, connection: ConnectionId, mut way: Way, was_idle: bool) {
-        let (receiver, told, id) = (self.receiver.clone(), self.receiver.events.clone(), order.id);
+    fn carry(&mut self, request: Box<BulkRequest>, connection: ConnectionId, mut way: PooledStream, was_idle: bool) {
+        let (receiver, told, id) = (self.receiver.clone(), self.receiver.events.clone(), request.id);
         let task = self.receiving.spawn(async move {
-            let over = |end, idle| TaskEvent::Over { peer: order.peer, id, end, idle };
-            let outcome = match receiver.receive(&order, &mut way.stream).await {
-                Over::Unanswered if was_idle => TaskEvent::Stale(order),
+            let over = |end, idle| TaskEvent::Over { peer: request.peer, id, end, idle };
+            let outcome = match receiver.receive(&request, &mut way.stream).await {
+                Over::Unanswered if was_idle => TaskEvent::Stale(request),
                 Over::Unanswered => over(End::Broken, None),
                 Over::Ended { end, again } => over(end, again.then_some((connection, way))),
             };
@@ -179,17 +180,17 @@ impl Behaviour {
                 tracing::trace!("the node has stopped");
             }
         });
-        self.orders.insert(id, Under::Receiving(task));
+        self.requests.insert(id, Under::Receiving(task));
     }
 
-    /// Wants nothing more of an order. Nothing more is told of it, but for what is on its way to whoever listens.
-    pub fn cancel(&mut self, id: OrderId) {
-        if let Some(Under::Receiving(task)) = self.orders.remove(&id) {
+    /// Wants nothing more of a request. Nothing more is told of it, but for what is on its way to whoever listens.
+    pub fn cancel(&mut self, id: BulkRequestId) {
+        if let Some(Under::Receiving(task)) = self.requests.remove(&id) {
             task.abort();
         }
     }
 
-    fn ended(&mut self, peer: PeerId, id: OrderId, end: End) {
+    fn ended(&mut self, peer: PeerId, id: BulkRequestId, end: End) {
         self.actions.push_back(ToSwarm::GenerateEvent(Event::Ended { peer, id, end }));
     }
 
@@ -200,40 +201,40 @@ impl Behaviour {
     }
 
     fn on_closed(&mut self, peer_id: PeerId, connection: ConnectionId) {
-        let opening = |(id, under): (&OrderId, &Under)| match under {
+        let opening = |(id, under): (&BulkRequestId, &Under)| match under {
             Under::Opening(on, _) if *on == connection => Some(*id),
             _ => None,
         };
-        let lost: Vec<_> = self.orders.iter().filter_map(opening).collect();
+        let lost: Vec<_> = self.requests.iter().filter_map(opening).collect();
         for id in lost {
-            self.orders.remove(&id);
+            self.requests.remove(&id);
             self.ended(peer_id, id, End::Broken);
         }
         self.ways.on_closed(&peer_id, connection);
         self.tell_news_of(peer_id);
     }
 
-    fn on_speaks(&mut self, peer_id: PeerId, connection: ConnectionId, speaks: bool) {
-        self.ways.on_speaks(&peer_id, connection, speaks);
+    fn on_supports(&mut self, peer_id: PeerId, connection: ConnectionId, supports: bool) {
+        self.ways.on_supports(&peer_id, connection, supports);
         self.tell_news_of(peer_id);
     }
 
     fn tell_news_of(&mut self, peer: PeerId) {
-        if let Some(speaks) = self.ways.news_of(&peer) {
-            self.actions.push_back(ToSwarm::GenerateEvent(Event::Speaks { peer, speaks }));
+        if let Some(supports) = self.ways.news_of(&peer) {
+            self.actions.push_back(ToSwarm::GenerateEvent(Event::Supports { peer, supports }));
         }
     }
 
-    fn on_opened(&mut self, id: OrderId, stream: Stream) {
-        match self.orders.remove(&id) {
-            Some(Under::Opening(connection, order)) => {
-                match self.ways.over(Either::Left(stream), &order.peer, connection) {
-                    Some(way) => self.carry(order, connection, way, false),
-                    None => self.ended(order.peer, id, End::Broken),
+    fn on_opened(&mut self, id: BulkRequestId, stream: Stream) {
+        match self.requests.remove(&id) {
+            Some(Under::Opening(connection, request)) => {
+                match self.ways.over(Either::Left(stream), &request.peer, connection) {
+                    Some(way) => self.carry(request, connection, way, false),
+                    None => self.ended(request.peer, id, End::Broken),
                 }
             }
             // It is not wanted any more: the stream is dropped.
-            Some(under @ Under::Receiving(_)) => drop(self.orders.insert(id, under)),
+            Some(under @ Under::Receiving(_)) => drop(self.requests.insert(id, under)),
             None => {}
         }
     }
@@ -269,19 +270,19 @@ impl Behaviour {
                 if let Some((connection, way)) = idle {
                     self.keep(peer, connection, way);
                 }
-                // Of an order that was cancelled nothing more is of interest.
-                self.orders.remove(&id).map(|_| Event::Ended { peer, id, end })
+                // Of a request that was cancelled nothing more is of interest.
+                self.requests.remove(&id).map(|_| Event::Ended { peer, id, end })
             }
-            TaskEvent::Stale(order) => {
-                if self.orders.remove(&order.id).is_some() {
-                    self.open(order);
+            TaskEvent::Stale(request) => {
+                if self.requests.remove(&request.id).is_some() {
+                    self.open(request);
                 }
                 None
             }
         }
     }
 
-    fn keep(&mut self, peer: PeerId, connection: ConnectionId, way: Way) {
+    fn keep(&mut self, peer: PeerId, connection: ConnectionId, way: PooledStream) {
         let now = Instant::now();
         if self.ways.keep(&peer, connection, way, now) {
             self.tidying.get_or_insert_with(|| Box::pin(sleep_until(now + IDLE_FOR)));
@@ -296,7 +297,7 @@ impl Behaviour {
     }
 
     #[cfg(test)]
-    pub(super) fn ways(&self) -> &Ways {
+    pub(super) fn ways(&self) -> &StreamPool {
         &self.ways
     }
 
@@ -312,7 +313,7 @@ impl Behaviour {
             if let Err(error) = ended
                 && !error.is_cancelled()
             {
-                tracing::error!(%error, "an order failed");
+                tracing::error!(%error, "an request failed");
             }
         }
         while let Poll::Ready(Some(_)) = self.turned_away.poll_join_next(cx) {}
@@ -372,13 +373,13 @@ impl NetworkBehaviour for Behaviour {
 
     fn on_connection_handler_event(&mut self, peer_id: PeerId, connection: ConnectionId, Report(report): Report) {
         match report {
-            ReportKind::Speaks(speaks) => self.on_speaks(peer_id, connection, speaks),
+            ReportKind::Supports(supports) => self.on_supports(peer_id, connection, supports),
             ReportKind::Opened(Some(id), stream) => self.on_opened(id, stream),
             ReportKind::Opened(None, stream) => self.on_prepared(peer_id, connection, Some(Either::Left(stream))),
-            ReportKind::Failed { order: None, .. } => self.on_prepared(peer_id, connection, None),
-            ReportKind::Failed { order: Some(order), unsupported } => {
-                if self.orders.remove(&order).is_some() {
-                    self.ended(peer_id, order, if unsupported { End::Unsupported } else { End::Broken });
+            ReportKind::Failed { request: None, .. } => self.on_prepared(peer_id, connection, None),
+            ReportKind::Failed { request: Some(request), unsupported } => {
+                if self.requests.remove(&request).is_some() {
+                    self.ended(peer_id, request, if unsupported { End::Unsupported } else { End::Broken });
                 }
             }
             ReportKind::Asked(stream) => self.on_asked(peer_id, Either::Left(stream)),

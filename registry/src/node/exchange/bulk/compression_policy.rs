@@ -62,7 +62,7 @@ pub(super) struct Packed {
 
 /// The parts of one answer that are on their way.
 #[derive(Debug, Default)]
-pub(super) struct Untaken {
+pub(super) struct InFlight {
     parts: VecDeque<Sent>,
     taken_at: Option<Instant>,
 }
@@ -135,7 +135,7 @@ impl Pace {
     }
 
     /// The asker has taken the next of `untaken`.
-    pub(super) fn on_taken(&mut self, untaken: &mut Untaken, now: Instant) {
+    pub(super) fn on_taken(&mut self, untaken: &mut InFlight, now: Instant) {
         let Some(Sent { packed, tells, bytes, at }) = untaken.parts.pop_front() else { return };
         let is_first = untaken.taken_at.is_none();
         let since = untaken.taken_at.map_or(at, |taken_at| taken_at.max(at));
@@ -159,7 +159,7 @@ impl Pace {
     }
 }
 
-impl Untaken {
+impl InFlight {
     /// A part of so many bytes, of `raw` before, begins to be sent.
     pub(super) fn on_sending(&mut self, packed: Option<Packed>, raw: usize, bytes: usize, at: Instant) {
         if self.parts.len() < MAX_UNTAKEN {
@@ -181,7 +181,7 @@ mod tests {
 
     /// Sends parts over a link of so many bytes a second; which of them were compressed.
     fn sends(link: f64, compressor: f64, ratio: f64) -> Vec<bool> {
-        let (mut pace, mut untaken) = (Pace::default(), Untaken::default());
+        let (mut pace, mut untaken) = (Pace::default(), InFlight::default());
         let (mut now, mut compressed) = (Instant::now(), Vec::new());
         for _ in 0..40 {
             let mut wire = RAW;
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn bytes_count_on_a_long_way_and_time_on_a_short_one() {
         for (milliseconds, expected) in [(1, LEVEL), (50, codec::level(10_000))] {
-            let (mut pace, mut untaken) = (Pace::default(), Untaken::default());
+            let (mut pace, mut untaken) = (Pace::default(), InFlight::default());
             let now = Instant::now();
             assert_eq!(pace.level(10_000, false), codec::level(10_000), "nothing is known yet");
             let packed = Packed { level: LEVEL, spent: Duration::from_micros(20) };

@@ -1,11 +1,11 @@
-//! Events of orders and of requests.
+//! Events of requests and of requests.
 
 use ggen_blockstore::{Block, Cid};
 use libp2p::{PeerId, swarm::ConnectionId};
 
 use crate::node::exchange::bulk::{
-    request::{End, Order, OrderId},
-    stream_pool::Way,
+    request::{BulkRequest, BulkRequestId, End},
+    stream_pool::PooledStream,
 };
 
 /// What the tasks of transfers report to the behaviour.
@@ -13,38 +13,38 @@ use crate::node::exchange::bulk::{
 pub(super) enum TaskEvent {
     /// For the owner of the swarm.
     Event(Event),
-    /// An order is over; with its stream, if that can be used again.
-    Over { peer: PeerId, id: OrderId, end: End, idle: Option<(ConnectionId, Way)> },
-    /// The stream that an order was given was closed while it was idle.
-    Stale(Box<Order>),
+    /// A request is over; with its stream, if that can be used again.
+    Over { peer: PeerId, id: BulkRequestId, end: End, idle: Option<(ConnectionId, PooledStream)> },
+    /// The stream that a request was given was closed while it was idle.
+    Stale(Box<BulkRequest>),
 }
 
 /// What the behaviour reports to the owner of the swarm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A connected peer speaks this protocol, or no more.
-    Speaks {
+    /// A connected peer supports this protocol, or no more.
+    Supports {
         /// The peer.
         peer: PeerId,
         /// Whether it does.
-        speaks: bool,
+        supports: bool,
     },
-    /// Blocks came for an order, each verified, in its order.
+    /// Blocks came for a request, each verified, in its order.
     Arrived {
         /// Who sent them.
         peer: PeerId,
         /// The order.
-        id: OrderId,
+        id: BulkRequestId,
         /// The blocks.
         blocks: Vec<Block>,
     },
-    /// The peer does not have these blocks of an order.
+    /// The peer does not have these blocks of a request.
     Absent {
         /// The peer.
         peer: PeerId,
         /// The order.
-        id: OrderId,
+        id: BulkRequestId,
         /// The blocks.
         cids: Vec<Cid>,
     },
@@ -53,16 +53,16 @@ pub enum Event {
         /// Who sent them.
         peer: PeerId,
         /// The order.
-        id: OrderId,
+        id: BulkRequestId,
         /// How many bytes of blocks they are since the last blocks.
         bytes: u64,
     },
-    /// Nothing more comes for an order.
+    /// Nothing more comes for a request.
     Ended {
         /// The peer.
         peer: PeerId,
         /// The order.
-        id: OrderId,
+        id: BulkRequestId,
         /// Why.
         end: End,
     },

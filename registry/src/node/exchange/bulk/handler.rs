@@ -17,7 +17,7 @@ use libp2p::{
     },
 };
 
-use crate::node::exchange::bulk::request::OrderId;
+use crate::node::exchange::bulk::request::BulkRequestId;
 
 /// Its name on the wire.
 pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/ggen/blocks/1.0.0");
@@ -28,7 +28,7 @@ const MAX_WAITING: usize = 16;
 #[derive(Clone, Debug)]
 pub enum ToHandler {
     /// Open a stream, for this order if there is one.
-    Open(Option<OrderId>),
+    Open(Option<BulkRequestId>),
     /// Whoever else holds this uses the connection, or has a stream that stands or falls with it.
     Uses(Weak<()>),
 }
@@ -39,20 +39,20 @@ pub struct Report(pub(super) ReportKind);
 
 #[derive(Debug)]
 pub(super) enum ReportKind {
-    Speaks(bool),
-    Opened(Option<OrderId>, Stream),
-    Failed { order: Option<OrderId>, unsupported: bool },
+    Supports(bool),
+    Opened(Option<BulkRequestId>, Stream),
+    Failed { request: Option<BulkRequestId>, unsupported: bool },
     Asked(Stream),
 }
 
-type HandlerEvent = ConnectionHandlerEvent<ReadyUpgrade<StreamProtocol>, Option<OrderId>, Report>;
+type HandlerEvent = ConnectionHandlerEvent<ReadyUpgrade<StreamProtocol>, Option<BulkRequestId>, Report>;
 
 /// See the module's words.
 #[derive(Debug, Default)]
 pub struct Handler {
-    orders: VecDeque<Option<OrderId>>,
+    requests: VecDeque<Option<BulkRequestId>>,
     reports: VecDeque<ReportKind>,
-    speaks: bool,
+    supports: bool,
     uses: Weak<()>,
 }
 
@@ -68,7 +68,7 @@ impl ConnectionHandler for Handler {
     type InboundProtocol = ReadyUpgrade<StreamProtocol>;
     type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
     type InboundOpenInfo = ();
-    type OutboundOpenInfo = Option<OrderId>;
+    type OutboundOpenInfo = Option<BulkRequestId>;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
         SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ())
@@ -76,7 +76,7 @@ impl ConnectionHandler for Handler {
 
     fn on_behaviour_event(&mut self, event: ToHandler) {
         match event {
-            ToHandler::Open(order) => self.orders.push_back(order),
+            ToHandler::Open(request) => self.requests.push_back(request),
             ToHandler::Uses(uses) => self.uses = uses,
         }
     }
@@ -87,8 +87,8 @@ impl ConnectionHandler for Handler {
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<HandlerEvent> {
-        if let Some(order) = self.orders.pop_front() {
-            let protocol = SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), order);
+        if let Some(request) = self.requests.pop_front() {
+            let protocol = SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), request);
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
         }
         match self.reports.pop_front() {
@@ -99,7 +99,7 @@ impl ConnectionHandler for Handler {
 
     fn on_connection_event(
         &mut self,
-        event: ConnectionEvent<'_, Self::InboundProtocol, Self::OutboundProtocol, (), Option<OrderId>>,
+        event: ConnectionEvent<'_, Self::InboundProtocol, Self::OutboundProtocol, (), Option<BulkRequestId>>,
     ) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. })
@@ -112,18 +112,18 @@ impl ConnectionHandler for Handler {
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
                 let unsupported = matches!(error, StreamUpgradeError::NegotiationFailed);
-                self.reports.push_back(ReportKind::Failed { order: info, unsupported });
+                self.reports.push_back(ReportKind::Failed { request: info, unsupported });
             }
             ConnectionEvent::RemoteProtocolsChange(change) => {
-                let speaks = match change {
-                    ProtocolsChange::Added(mut added) => self.speaks || added.any(|protocol| *protocol == PROTOCOL),
+                let supports = match change {
+                    ProtocolsChange::Added(mut added) => self.supports || added.any(|protocol| *protocol == PROTOCOL),
                     ProtocolsChange::Removed(mut removed) => {
-                        self.speaks && !removed.any(|protocol| *protocol == PROTOCOL)
+                        self.supports && !removed.any(|protocol| *protocol == PROTOCOL)
                     }
                 };
-                if speaks != self.speaks {
-                    self.speaks = speaks;
-                    self.reports.push_back(ReportKind::Speaks(speaks));
+                if supports != self.supports {
+                    self.supports = supports;
+                    self.reports.push_back(ReportKind::Supports(supports));
                 }
             }
             _ => {}

@@ -96,11 +96,11 @@ fn below(parent: Place, name: &[u8], index: usize) -> Place {
 
 /// The lists that were followed last.
 #[derive(Debug, Default)]
-pub(super) struct Atlas {
+pub(super) struct PathCache {
     kept: Mutex<VecDeque<(Cid, Arc<Placed>)>>,
 }
 
-impl Atlas {
+impl PathCache {
     /// The places of a list. Two that ask at once may both read it.
     pub(super) fn placed(&self, store: &dyn Blockstore, lists: &dyn Lists, cid: &Cid) -> Option<Arc<Placed>> {
         let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);

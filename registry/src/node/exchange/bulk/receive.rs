@@ -21,7 +21,7 @@ use crate::node::exchange::bulk::{
         Asked, Encoding, Header, MAX_DICTIONARY_BYTES, MAX_HEADER_BYTES, MAX_PART_BYTES, Malformed, Part, Piece,
         Request, Status, put, runs,
     },
-    request::{End, Order, OrderId, Wanted},
+    request::{BulkRequest, BulkRequestId, End, Wanted},
 };
 
 /// How long nothing may come. Whoever asked gives a silent peer up sooner.
@@ -35,7 +35,7 @@ const PROMPT_BYTES: usize = 64 << 10;
 /// Bytes read ahead, for headers.
 const BUFFER_BYTES: usize = 16 << 10;
 
-/// Why an order ended other than well.
+/// Why a request ended other than well.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
@@ -88,14 +88,18 @@ impl Receiver {
         Self { store, lists, events, buffers: Buffers::new(PAYLOAD_BYTES, MAX_BUFFERS), silent_for }
     }
 
-    /// Carries out an order on a stream on which nothing is under way.
-    pub(super) async fn receive<S: AsyncRead + AsyncWrite + Unpin + Send>(self, order: &Order, stream: &mut S) -> Over {
-        let peer = order.peer;
-        let error = match self.carry_out(order, stream).await {
+    /// Carries out a request on a stream on which nothing is under way.
+    pub(super) async fn receive<S: AsyncRead + AsyncWrite + Unpin + Send>(
+        self,
+        request: &BulkRequest,
+        stream: &mut S,
+    ) -> Over {
+        let peer = request.peer;
+        let error = match self.carry_out(request, stream).await {
             Ok((end, again)) => return Over::Ended { end, again },
             Err(error) => error,
         };
-        tracing::debug!(%peer, %error, "an order of blocks failed");
+        tracing::debug!(%peer, %error, "an request of blocks failed");
         let end = match error {
             Failure::Unanswered => return Over::Unanswered,
             Failure::Stream(error) if error.kind() == io::ErrorKind::InvalidData => End::Malformed,
@@ -110,21 +114,21 @@ impl Receiver {
     /// Returns how the order ended, and whether more can be asked on the stream.
     async fn carry_out<S: AsyncRead + AsyncWrite + Unpin + Send>(
         self,
-        order: &Order,
+        request: &BulkRequest,
         stream: &mut S,
     ) -> Result<(End, bool), Failure> {
         let silent_for = self.silent_for;
         let mut stream = BufReader::with_capacity(BUFFER_BYTES, stream);
-        match self.ask(order, &mut stream).await? {
+        match self.ask(request, &mut stream).await? {
             Status::Here => {}
             Status::NotHere => return Ok((End::NotHere, true)),
             // It may have been told so on its way out.
             Status::Busy => return Ok((End::Busy, false)),
             Status::NotUnderstood => return Ok((End::Unsupported, false)),
         }
-        let is_own = matches!(order.wanted, Wanted::Own { .. });
-        let expected = Some(Expected::new(order, &self.lists));
-        let mut incoming = Incoming { receiver: self, order, expected, sources: None, root: None };
+        let is_own = matches!(request.wanted, Wanted::Own { .. });
+        let expected = Some(Expected::new(request, &self.lists));
+        let mut incoming = Incoming { receiver: self, request, expected, sources: None, root: None };
         if stream.buffer().is_empty() {
             // What was asked for is being looked for: a sign of life.
             incoming.tell(|peer, id| Event::Progress { peer, id, bytes: 0 }).await?;
@@ -149,19 +153,19 @@ impl Receiver {
     /// Sends the request, and waits for the first word of the answer.
     async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        order: &Order,
+        request: &BulkRequest,
         stream: &mut BufReader<S>,
     ) -> Result<Status, Failure> {
-        let asked = match &order.wanted {
+        let asked = match &request.wanted {
             Wanted::Own { max_bytes, whole } => Asked::Own { max_bytes: *max_bytes, whole: *whole },
             Wanted::Listed(wanted) => Asked::Listed(runs(wanted.iter().map(|(index, _)| *index))),
         };
         let request = Request {
-            list: order.list,
+            list: request.list,
             asked,
             zstd: true,
             dictionary_bytes: MAX_DICTIONARY_BYTES,
-            references: order.references().to_vec(),
+            references: request.references().to_vec(),
         };
         let body = request.encode();
         let mut framed = Vec::with_capacity(body.len() + 4);
@@ -207,11 +211,11 @@ impl Whole {
 }
 
 impl Expected {
-    fn new(order: &Order, lists: &Arc<dyn Lists>) -> Self {
-        match &order.wanted {
+    fn new(request: &BulkRequest, lists: &Arc<dyn Lists>) -> Self {
+        match &request.wanted {
             Wanted::Own { max_bytes, whole } => {
                 let whole = whole.then(|| Whole { lists: Arc::clone(lists), own: Vec::new() });
-                Self::Root { list: order.list, max_bytes: *max_bytes, whole }
+                Self::Root { list: request.list, max_bytes: *max_bytes, whole }
             }
             Wanted::Listed(wanted) => {
                 let next = wanted.iter().rev().map(|(_, listed)| (listed.cid, Some(listed.size))).collect();
@@ -291,7 +295,7 @@ impl Expected {
 #[derive(Debug)]
 struct Incoming<'a> {
     receiver: Receiver,
-    order: &'a Order,
+    request: &'a BulkRequest,
     /// Lent to the thread that checks a part.
     expected: Option<Expected>,
     sources: Option<Sources>,
@@ -358,7 +362,8 @@ impl Incoming<'_> {
         raw_bytes: usize,
     ) -> Result<Vec<Block>, Failure> {
         let (store, lists) = (Arc::clone(&self.receiver.store), Arc::clone(&self.receiver.lists));
-        let cids: Vec<Cid> = std::iter::once(self.order.list).chain(self.order.references().iter().copied()).collect();
+        let cids: Vec<Cid> =
+            std::iter::once(self.request.list).chain(self.request.references().iter().copied()).collect();
         let reads_store = !pieces.is_empty();
         let sources = self.sources.take();
         let mut expected = self.expected.take().ok_or(Failure::Unwanted)?;
@@ -406,14 +411,14 @@ impl Incoming<'_> {
                 let blocks = vec![root];
                 self.tell(|peer, id| Event::Arrived { peer, id, blocks }).await?;
             }
-            None if matches!(self.order.wanted, Wanted::Own { .. }) => return Ok(End::NotHere),
+            None if matches!(self.request.wanted, Wanted::Own { .. }) => return Ok(End::NotHere),
             None => {}
         }
         Ok(End::Done)
     }
 
-    async fn tell(&self, event: impl FnOnce(PeerId, OrderId) -> Event) -> Result<(), Failure> {
-        let event = event(self.order.peer, self.order.id);
+    async fn tell(&self, event: impl FnOnce(PeerId, BulkRequestId) -> Event) -> Result<(), Failure> {
+        let event = event(self.request.peer, self.request.id);
         self.receiver.events.send(TaskEvent::Event(event)).await.map_err(|_| Failure::Unwanted)
     }
 }

@@ -1,4 +1,4 @@
-//! An order: blocks of a list asked of one peer in one stream, and how it ends.
+//! A request: blocks of a list asked of one peer in one stream, and how it ends.
 
 use ggen_blockstore::Cid;
 use libp2p::PeerId;
@@ -7,13 +7,13 @@ use crate::node::exchange::bulk::{list::Listed, message::MAX_REFERENCES};
 
 /// Names one order of this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct OrderId(pub u64);
+pub struct BulkRequestId(pub u64);
 
 /// Blocks asked of one peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
+pub struct BulkRequest {
     /// Chosen by the client, never twice.
-    pub id: OrderId,
+    pub id: BulkRequestId,
     /// The peer that is asked; it is connected.
     pub peer: PeerId,
     /// The list.
@@ -24,7 +24,7 @@ pub struct Order {
     pub wanted: Wanted,
 }
 
-impl Order {
+impl BulkRequest {
     /// The references that the request names.
     pub(super) fn references(&self) -> &[Cid] {
         &self.references[..self.references.len().min(MAX_REFERENCES)]
@@ -45,7 +45,7 @@ pub enum Wanted {
     Listed(Vec<(u32, Listed)>),
 }
 
-/// How an order ended.
+/// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// The peer has sent what it had.

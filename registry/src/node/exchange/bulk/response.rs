@@ -16,7 +16,7 @@ use crate::node::exchange::bulk::{
     message::{
         Asked, Encoding, Header, MAX_DICTIONARY_BYTES, MAX_PART_BYTES, MAX_WANTED, Part, Piece, Request, Status,
     },
-    paths::Atlas,
+    paths::PathCache,
 };
 
 /// Bytes of the first part of an answer that is not short: the asker has something to do soon. Each part is twice as long
@@ -31,16 +31,16 @@ const NEAR_PART_BYTES: usize = 2 << 20;
 
 /// What is read from, for everybody.
 #[derive(Debug)]
-pub(super) struct Library {
+pub(super) struct ResponseContext {
     pub(super) store: Arc<dyn Blockstore>,
     pub(super) lists: Arc<dyn Lists>,
-    pub(super) atlas: Atlas,
+    pub(super) atlas: PathCache,
 }
 
 /// A request that is being answered.
 #[derive(Debug)]
-pub(super) struct Job {
-    library: Arc<Library>,
+pub(super) struct ResponseBuilder {
+    library: Arc<ResponseContext>,
     request: Request,
     sources: Sources,
     /// Made when it is first needed.
@@ -89,16 +89,16 @@ impl Made {
     }
 }
 
-impl Job {
+impl ResponseBuilder {
     /// Looks at a request: what is it about, is it here? `follows`: the asker has something to do, because it is being
     /// answered another.
     pub(super) fn open(
-        library: Arc<Library>,
+        library: Arc<ResponseContext>,
         request: Request,
         pace: Arc<Mutex<Pace>>,
         follows: bool,
     ) -> Result<Self, Status> {
-        let Library { store, lists, .. } = &*library;
+        let ResponseContext { store, lists, .. } = &*library;
         let mut sources = Sources::open(store, lists, std::iter::once(&request.list).chain(&request.references));
         let list = sources.list(0).ok_or(Status::NotHere)?;
         let asked: Vec<_> = match &request.asked {
@@ -308,11 +308,11 @@ fn fitting(blocks: &[Bytes], limit: usize) -> usize {
 }
 
 /// Where the blocks of the list asked for stand in the references.
-fn compare(library: &Library, request: &Request) -> Option<Comparison> {
+fn compare(library: &ResponseContext, request: &Request) -> Option<Comparison> {
     if request.dictionary_bytes == 0 {
         return None;
     }
-    let Library { store, lists, atlas } = library;
+    let ResponseContext { store, lists, atlas } = library;
     let placed = |cid| atlas.placed(&**store, &**lists, cid);
     let references: Vec<_> =
         request.references.iter().enumerate().filter_map(|(at, cid)| Some((at + 1, placed(cid)?))).collect();

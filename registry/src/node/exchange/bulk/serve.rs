@@ -18,13 +18,13 @@ use tokio::{
 };
 
 use crate::node::exchange::bulk::{
-    compression_policy::{Pace, Untaken},
+    compression_policy::{InFlight, Pace},
     event::{Event, TaskEvent},
     input::read_frame,
     limits::PeerLimits,
     list::Unreadable,
     message::{Header, MAX_REQUEST_BYTES, Request, Status, put},
-    response::{Job, Library, Made},
+    response::{Made, ResponseBuilder, ResponseContext},
 };
 
 /// Bytes that are written at once.
@@ -59,7 +59,7 @@ impl Default for Patience {
 /// What all answers share.
 #[derive(Clone, Debug)]
 pub(super) struct Server {
-    library: Arc<Library>,
+    library: Arc<ResponseContext>,
     answering: Arc<Semaphore>,
     making: Arc<Semaphore>,
     memory: Arc<Semaphore>,
@@ -85,7 +85,7 @@ enum Ended {
 
 /// A part, and what remains to be made.
 struct Ready {
-    job: Job,
+    job: ResponseBuilder,
     made: Result<Option<Made>, Unreadable>,
     _memory: OwnedSemaphorePermit,
 }
@@ -93,7 +93,7 @@ struct Ready {
 type Making = BoxFuture<'static, Result<Ready, Ended>>;
 
 impl Server {
-    pub(super) fn new(library: Library, patience: Patience) -> Self {
+    pub(super) fn new(library: ResponseContext, patience: Patience) -> Self {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
         let (answering, making, memory) = (semaphore(MAX_ANSWERING), semaphore(MAX_MAKING), semaphore(MEMORY_UNITS));
         Self { library: Arc::new(library), answering, making, memory, patience }
@@ -197,7 +197,7 @@ impl Server {
         let turn = Arc::clone(&self.making).acquire_owned().await.map_err(|_| Ended::Busy)?;
         let opening = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let job = Job::open(library, request, pace, follows)?;
+            let job = ResponseBuilder::open(library, request, pace, follows)?;
             Ok(match memory {
                 Ok(memory) if job.next_bytes() <= SMALL_BYTES => Either::Left(make_next(job, memory)),
                 _ => Either::Right(job),
@@ -251,7 +251,7 @@ impl Server {
     }
 
     /// Has the next part made, when it is this answer's turn.
-    fn make(&self, job: Job) -> Making {
+    fn make(&self, job: ResponseBuilder) -> Making {
         let (making, memory) = (Arc::clone(&self.making), Arc::clone(&self.memory));
         let made = tokio::spawn(async move {
             let units = job.next_bytes().div_ceil(MEMORY_UNIT) as u32;
@@ -265,7 +265,7 @@ impl Server {
 }
 
 /// Makes the next part. What of `memory` was only needed to make it is free again afterwards.
-fn make_next(mut job: Job, mut memory: OwnedSemaphorePermit) -> Ready {
+fn make_next(mut job: ResponseBuilder, mut memory: OwnedSemaphorePermit) -> Ready {
     let made = job.next();
     if let Ok(Some(made)) = &made {
         let kept = made.payload_bytes().div_ceil(MEMORY_UNIT);
@@ -277,7 +277,7 @@ fn make_next(mut job: Job, mut memory: OwnedSemaphorePermit) -> Ready {
 /// What is under way of one answer.
 #[derive(Debug, Default)]
 struct Account {
-    untaken: Untaken,
+    untaken: InFlight,
     /// Parts that were sent, and those of which the asker has said that it took them.
     sent: usize,
     taken: usize,
@@ -378,12 +378,15 @@ mod tests {
     use ggen_blockstore::MemoryBlockstore;
 
     use super::*;
-    use crate::{node::exchange::bulk::paths::Atlas, ops::Manifests};
+    use crate::{node::exchange::bulk::paths::PathCache, ops::Manifests};
 
     #[tokio::test]
     async fn what_is_taken_after_an_answer_has_ended_tells_how_far_the_asker_is() {
-        let library =
-            Library { store: Arc::new(MemoryBlockstore::new()), lists: Arc::new(Manifests), atlas: Atlas::default() };
+        let library = ResponseContext {
+            store: Arc::new(MemoryBlockstore::new()),
+            lists: Arc::new(Manifests),
+            atlas: PathCache::default(),
+        };
         let (server, pace) = (Server::new(library, Patience::default()), Mutex::new(Pace::default()));
         let mut before = Account { sent: 1, ..Account::default() };
         // Whoever takes so much within a minute is near.

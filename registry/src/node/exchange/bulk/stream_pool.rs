@@ -1,4 +1,4 @@
-//! The peers that are connected, and the streams to each on which orders can be carried out.
+//! The peers that are connected, and the streams to each on which requests can be carried out.
 
 use std::{
     collections::HashMap,
@@ -16,22 +16,22 @@ use tokio::{task::AbortHandle, time::Instant};
 
 use crate::node::{exchange::bulk::limits::PeerLimits, transport::direct::Direct};
 
-/// Peers to which streams are opened before anything is asked of them, and how many to each: as many as have orders at once.
+/// Peers to which streams are opened before anything is asked of them, and how many to each: as many as have requests at once.
 const MAX_PREPARED: usize = 8;
 const PREPARED_STREAMS: usize = 2;
 /// Streams of ours that wait for the next order, of one connection, and for how long.
 const MAX_IDLE: usize = 4;
 pub(super) const IDLE_FOR: Duration = Duration::from_secs(10);
 
-/// A stream on which orders are carried out.
+/// A stream on which requests are carried out.
 #[derive(Debug)]
-pub(super) struct Way {
+pub(super) struct PooledStream {
     pub(super) stream: Either<Stream, Direct>,
     /// As long as one of a peer's ways has it, its connection counts as used.
     _uses: Arc<()>,
 }
 
-impl Way {
+impl PooledStream {
     fn is_direct(&self) -> bool {
         matches!(self.stream, Either::Right(_))
     }
@@ -40,18 +40,18 @@ impl Way {
 #[derive(Debug)]
 struct Connection {
     id: ConnectionId,
-    speaks: bool,
+    supports: bool,
     /// Where it can be dialled once more for a stream alone.
     address: Option<SocketAddr>,
     /// Streams that are being opened and of which nothing is asked yet.
     preparing: usize,
     /// Streams on which nothing is under way: what was learnt of how much they carry is worth keeping.
-    idle: Vec<(Instant, Way)>,
+    idle: Vec<(Instant, PooledStream)>,
     uses: Arc<()>,
 }
 
 impl Connection {
-    fn take_idle(&mut self) -> Option<Way> {
+    fn take_idle(&mut self) -> Option<PooledStream> {
         let direct = self.idle.iter().rposition(|(_, way)| way.is_direct());
         let at = direct.or(self.idle.len().checked_sub(1))?;
         Some(self.idle.swap_remove(at).1)
@@ -62,7 +62,7 @@ impl Connection {
 #[derive(Debug, Default)]
 pub(super) struct Peer {
     connections: Vec<Connection>,
-    speaks: bool,
+    supports: bool,
     pub(super) share: PeerLimits,
     /// What is answered on connections of their own, which do not end with the others by themselves.
     pub(super) answers: Vec<AbortHandle>,
@@ -86,11 +86,11 @@ pub(super) struct Opening {
 
 /// The peers that are connected.
 #[derive(Debug, Default)]
-pub(super) struct Ways {
+pub(super) struct StreamPool {
     peers: HashMap<PeerId, Peer>,
 }
 
-impl Ways {
+impl StreamPool {
     pub(super) fn peer(&mut self, peer: &PeerId) -> Option<&mut Peer> {
         self.peers.get_mut(peer)
     }
@@ -101,7 +101,8 @@ impl Ways {
 
     /// A connection was made; returns what lives as long as it is used.
     pub(super) fn on_connected(&mut self, peer: PeerId, id: ConnectionId, address: Option<SocketAddr>) -> Weak<()> {
-        let connection = Connection { id, speaks: false, address, preparing: 0, idle: Vec::new(), uses: Arc::new(()) };
+        let connection =
+            Connection { id, supports: false, address, preparing: 0, idle: Vec::new(), uses: Arc::new(()) };
         let uses = Arc::downgrade(&connection.uses);
         self.peers.entry(peer).or_default().connections.push(connection);
         uses
@@ -118,31 +119,33 @@ impl Ways {
         }
     }
 
-    pub(super) fn on_speaks(&mut self, peer: &PeerId, id: ConnectionId, speaks: bool) {
+    pub(super) fn on_supports(&mut self, peer: &PeerId, id: ConnectionId, supports: bool) {
         if let Some(connection) = self.connection(peer, id) {
-            connection.speaks = speaks;
+            connection.supports = supports;
         }
     }
 
     /// Whether the peer can be asked now, if that has changed since this was asked last.
     pub(super) fn news_of(&mut self, peer: &PeerId) -> Option<bool> {
         let peer = self.peers.get_mut(peer)?;
-        let speaks = peer.connections.iter().any(|connection| connection.speaks);
-        (std::mem::replace(&mut peer.speaks, speaks) != speaks).then_some(speaks)
+        let supports = peer.connections.iter().any(|connection| connection.supports);
+        (std::mem::replace(&mut peer.supports, supports) != supports).then_some(supports)
     }
 
     /// A connection on which a stream to the peer is best opened.
     pub(super) fn best(&self, peer: &PeerId) -> Option<ConnectionId> {
         let connections = &self.peers.get(peer)?.connections;
-        let speaking = connections.iter().find(|connection| connection.speaks);
+        let speaking = connections.iter().find(|connection| connection.supports);
         speaking.or(connections.first()).map(|connection| connection.id)
     }
 
     /// Streams to some of the peers that can be asked, so that some wait for what will be asked soon.
     pub(super) fn prepare(&mut self) -> Vec<Opening> {
         let mut openings = Vec::new();
-        for (peer, known) in self.peers.iter_mut().filter(|(_, peer)| peer.speaks).take(MAX_PREPARED) {
-            let Some(connection) = known.connections.iter_mut().find(|connection| connection.speaks) else { continue };
+        for (peer, known) in self.peers.iter_mut().filter(|(_, peer)| peer.supports).take(MAX_PREPARED) {
+            let Some(connection) = known.connections.iter_mut().find(|connection| connection.supports) else {
+                continue;
+            };
             while connection.idle.len() + connection.preparing < PREPARED_STREAMS {
                 connection.preparing += 1;
                 let Connection { id, address, .. } = *connection;
@@ -171,18 +174,18 @@ impl Ways {
         stream: Either<Stream, Direct>,
         peer: &PeerId,
         connection: ConnectionId,
-    ) -> Option<Way> {
-        self.connection(peer, connection).map(|known| Way { stream, _uses: Arc::clone(&known.uses) })
+    ) -> Option<PooledStream> {
+        self.connection(peer, connection).map(|known| PooledStream { stream, _uses: Arc::clone(&known.uses) })
     }
 
-    /// A way that waits for an order, one with a connection of its own first.
-    pub(super) fn take_idle(&mut self, peer: &PeerId) -> Option<(ConnectionId, Way)> {
+    /// A way that waits for a request, one with a connection of its own first.
+    pub(super) fn take_idle(&mut self, peer: &PeerId) -> Option<(ConnectionId, PooledStream)> {
         let connections = &mut self.peers.get_mut(peer)?.connections;
         connections.iter_mut().find_map(|connection| Some((connection.id, connection.take_idle()?)))
     }
 
     /// Keeps a way for the next order; says whether it did.
-    pub(super) fn keep(&mut self, peer: &PeerId, connection: ConnectionId, way: Way, now: Instant) -> bool {
+    pub(super) fn keep(&mut self, peer: &PeerId, connection: ConnectionId, way: PooledStream, now: Instant) -> bool {
         let Some(connection) = self.connection(peer, connection) else { return false };
         let has_room = connection.idle.len() < MAX_IDLE;
         if has_room {
@@ -201,7 +204,7 @@ impl Ways {
         oldest.min().map(|since| since + IDLE_FOR)
     }
 
-    /// Of each way that waits for an order, whether it has a connection of its own.
+    /// Of each way that waits for a request, whether it has a connection of its own.
     #[cfg(test)]
     pub(super) fn idle(&self) -> Vec<bool> {
         let connections = self.peers.values().flat_map(|peer| &peer.connections);
@@ -225,11 +228,11 @@ mod tests {
 
     #[test]
     fn a_peer_speaks_as_long_as_one_of_its_connections_does() {
-        let (mut ways, peer) = (Ways::default(), PeerId::random());
+        let (mut ways, peer) = (StreamPool::default(), PeerId::random());
         let ids = [1, 2].map(ConnectionId::new_unchecked);
         ids.iter().for_each(|id| drop(ways.on_connected(peer, *id, None)));
         assert_eq!((ways.news_of(&peer), ways.best(&peer)), (None, Some(ids[0])));
-        ways.on_speaks(&peer, ids[1], true);
+        ways.on_supports(&peer, ids[1], true);
         assert_eq!((ways.news_of(&peer), ways.best(&peer)), (Some(true), Some(ids[1])));
         assert_eq!(ways.news_of(&peer), None, "it was told");
         ways.on_closed(&peer, ids[1]);
@@ -240,10 +243,10 @@ mod tests {
 
     #[test]
     fn streams_are_prepared_once_and_where_they_can_be_dialled_until_that_failed() {
-        let (mut ways, peer, connection) = (Ways::default(), PeerId::random(), ConnectionId::new_unchecked(1));
+        let (mut ways, peer, connection) = (StreamPool::default(), PeerId::random(), ConnectionId::new_unchecked(1));
         drop(ways.on_connected(peer, connection, address()));
         assert_eq!(ways.prepare(), [], "it does not speak");
-        ways.on_speaks(&peer, connection, true);
+        ways.on_supports(&peer, connection, true);
         ways.news_of(&peer);
         assert_eq!(ways.prepare(), [Opening { peer, connection, address: address() }; PREPARED_STREAMS]);
         assert_eq!(ways.prepare(), [], "they are on their way");
@@ -256,7 +259,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_answered_ends_and_a_connection_is_unused_when_the_last_one_closes() {
-        let (mut ways, peer) = (Ways::default(), PeerId::random());
+        let (mut ways, peer) = (StreamPool::default(), PeerId::random());
         let ids = [1, 2].map(ConnectionId::new_unchecked);
         let uses = ids.map(|id| ways.on_connected(peer, id, None));
         let answer = tokio::spawn(std::future::pending::<()>());

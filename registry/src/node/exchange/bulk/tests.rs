@@ -15,15 +15,15 @@ use tokio::sync::mpsc;
 
 use crate::{
     node::exchange::bulk::{
-        compression_policy::{Pace, Untaken},
+        compression_policy::{InFlight, Pace},
         event::{Event, TaskEvent},
         limits::PeerLimits,
         list::{Listed, Lists},
         message::{Asked, MAX_WANTED, Request},
-        paths::Atlas,
+        paths::PathCache,
         receive::{Over, Receiver, SILENT_FOR},
-        request::{End, Order, OrderId, Wanted},
-        response::{Job, Library},
+        request::{BulkRequest, BulkRequestId, End, Wanted},
+        response::{ResponseBuilder, ResponseContext},
         serve::{Patience, Server},
     },
     ops::Manifests,
@@ -87,13 +87,13 @@ fn lists() -> Arc<dyn Lists> {
     Arc::new(Manifests)
 }
 
-fn order(package: &Package, indices: impl IntoIterator<Item = usize>, references: &[&Package]) -> Order {
+fn bulk_request(package: &Package, indices: impl IntoIterator<Item = usize>, references: &[&Package]) -> BulkRequest {
     let listed = |index: usize| {
         let block = &package.blocks[index];
         (index as u32, Listed { cid: *block.cid(), size: block.data().len() as u32 })
     };
-    Order {
-        id: OrderId(7),
+    BulkRequest {
+        id: BulkRequestId(7),
         peer: PeerId::random(),
         list: package.list,
         references: references.iter().map(|package| package.list).collect(),
@@ -101,7 +101,7 @@ fn order(package: &Package, indices: impl IntoIterator<Item = usize>, references
     }
 }
 
-/// What came of an order.
+/// What came of a request.
 #[derive(Debug)]
 struct Outcome {
     blocks: Vec<Block>,
@@ -109,14 +109,14 @@ struct Outcome {
     end: End,
 }
 
-/// Carries an order out on a stream; with whether more can be asked on it.
-async fn receive(to: &Arc<dyn Blockstore>, order: &Order, stream: &mut pipe::End) -> (Outcome, bool) {
-    receive_within(to, order, stream, SILENT_FOR).await
+/// Carries a request out on a stream; with whether more can be asked on it.
+async fn receive(to: &Arc<dyn Blockstore>, request: &BulkRequest, stream: &mut pipe::End) -> (Outcome, bool) {
+    receive_within(to, request, stream, SILENT_FOR).await
 }
 
 async fn receive_within(
     to: &Arc<dyn Blockstore>,
-    order: &Order,
+    request: &BulkRequest,
     stream: &mut pipe::End,
     silent_for: Duration,
 ) -> (Outcome, bool) {
@@ -133,7 +133,7 @@ async fn receive_within(
             }
         }
     };
-    let (over, ()) = pipe::in_time(futures::future::join(receiver.receive(order, stream), collecting)).await;
+    let (over, ()) = pipe::in_time(futures::future::join(receiver.receive(request, stream), collecting)).await;
     let (end, again) = match over {
         Over::Unanswered => (End::Broken, false),
         Over::Ended { end, again } => (end, again),
@@ -142,7 +142,7 @@ async fn receive_within(
 }
 
 fn serve(from: Arc<dyn Blockstore>, stream: pipe::End) -> tokio::task::JoinHandle<()> {
-    let library = Library { store: from, lists: lists(), atlas: Atlas::default() };
+    let library = ResponseContext { store: from, lists: lists(), atlas: PathCache::default() };
     // Who wants to know what was served is asked of nobody here.
     let (served, mut told) = mpsc::channel(1);
     tokio::spawn(async move { while told.recv().await.is_some() {} });
@@ -150,11 +150,11 @@ fn serve(from: Arc<dyn Blockstore>, stream: pipe::End) -> tokio::task::JoinHandl
     tokio::spawn(server.serve(PeerId::random(), stream, PeerLimits::default(), served))
 }
 
-/// Carries an order out between two stores; with the bytes that the answer took.
-async fn transfer(from: Arc<dyn Blockstore>, to: Arc<dyn Blockstore>, order: Order) -> (Outcome, usize) {
+/// Carries a request out between two stores; with the bytes that the answer took.
+async fn transfer(from: Arc<dyn Blockstore>, to: Arc<dyn Blockstore>, request: BulkRequest) -> (Outcome, usize) {
     let (mut asker, answerer, counted) = pipe::pipe();
     let serving = serve(from, answerer);
-    let (outcome, _) = receive(&to, &order, &mut asker).await;
+    let (outcome, _) = receive(&to, &request, &mut asker).await;
     drop(asker);
     pipe::in_time(serving).await.unwrap();
     (outcome, counted.bytes())
@@ -168,7 +168,7 @@ fn cids(blocks: &[Block]) -> Vec<Cid> {
 async fn a_tree_of_small_files_comes_whole_in_order_and_small() {
     let package = package(&files(300, 60, "a"));
     let raw: usize = package.blocks.iter().map(|block| block.data().len()).sum();
-    let all = order(&package, 0..package.blocks.len(), &[]);
+    let all = bulk_request(&package, 0..package.blocks.len(), &[]);
     let (outcome, bytes) = transfer(store(&[&package]), listing(&package), all).await;
     assert_eq!((outcome.end, cids(&outcome.blocks)), (End::Done, cids(&package.blocks)));
     assert!(bytes * 2 < raw, "{bytes} of {raw}");
@@ -180,14 +180,17 @@ async fn a_stream_serves_one_order_after_another() {
     let (mut asker, answerer, _) = pipe::pipe();
     let serving = serve(store(&[&package]), answerer);
     let to = listing(&package);
-    let own = Order { wanted: Wanted::Own { max_bytes: package.list_bytes, whole: false }, ..order(&package, [], &[]) };
+    let own = BulkRequest {
+        wanted: Wanted::Own { max_bytes: package.list_bytes, whole: false },
+        ..bulk_request(&package, [], &[])
+    };
     let (outcome, again) = receive(&to, &own, &mut asker).await;
     assert_eq!((cids(&outcome.blocks), again), (cids(&package.own), true));
-    let unknown = Order { list: *package.blocks[0].cid(), ..order(&package, [0], &[]) };
+    let unknown = BulkRequest { list: *package.blocks[0].cid(), ..bulk_request(&package, [0], &[]) };
     let (outcome, again) = receive(&to, &unknown, &mut asker).await;
     assert_eq!((outcome.end, again), (End::NotHere, true));
     for indices in [0..100, 100..101, 101..package.blocks.len()] {
-        let (outcome, again) = receive(&to, &order(&package, indices.clone(), &[]), &mut asker).await;
+        let (outcome, again) = receive(&to, &bulk_request(&package, indices.clone(), &[]), &mut asker).await;
         assert_eq!((outcome.end, again), (End::Done, true));
         assert_eq!(cids(&outcome.blocks), cids(&package.blocks[indices]));
     }
@@ -202,14 +205,14 @@ async fn a_stream_that_was_closed_while_it_was_idle_has_answered_nothing() {
     drop(answerer);
     let (events, _kept) = mpsc::channel(16);
     let receiver = Receiver::new(store(&[]), lists(), events, SILENT_FOR);
-    assert_eq!(receiver.receive(&order(&package, 0..3, &[]), &mut asker).await, Over::Unanswered);
+    assert_eq!(receiver.receive(&bulk_request(&package, 0..3, &[]), &mut asker).await, Over::Unanswered);
 }
 
 /// Names of blocks stand in the list already: a directory costs little more than the names of files.
 #[tokio::test]
 async fn a_directory_costs_no_digests() {
     let package = package(&files(1000, 1, "a"));
-    let (outcome, bytes) = transfer(store(&[&package]), listing(&package), order(&package, [0], &[])).await;
+    let (outcome, bytes) = transfer(store(&[&package]), listing(&package), bulk_request(&package, [0], &[])).await;
     assert_eq!(cids(&outcome.blocks), cids(&package.blocks[..1]));
     assert!(bytes < 1000 * 12, "{bytes} bytes for 1000 links");
 }
@@ -223,7 +226,7 @@ async fn bytes_that_do_not_shrink_travel_as_they_are() {
     let package = package(&(0..40).map(|file| (format!("{file}"), noise(file))).collect::<Vec<_>>());
     let raw: usize = package.blocks.iter().map(|block| block.data().len()).sum();
     let (outcome, bytes) =
-        transfer(store(&[&package]), store(&[]), order(&package, 1..package.blocks.len(), &[])).await;
+        transfer(store(&[&package]), store(&[]), bulk_request(&package, 1..package.blocks.len(), &[])).await;
     assert_eq!((outcome.end, outcome.blocks.len()), (End::Done, 40));
     assert!(bytes < raw + raw / 100, "{bytes} of {raw}");
 }
@@ -246,7 +249,7 @@ async fn a_new_version_costs_what_is_new_in_it() {
     to.put_many(&old.own).unwrap();
     to.put_many(&new.own).unwrap();
     let (outcome, bytes) =
-        transfer(store(&[&old, &new]), Arc::new(to), order(&new, wanted.iter().copied(), &[&old])).await;
+        transfer(store(&[&old, &new]), Arc::new(to), bulk_request(&new, wanted.iter().copied(), &[&old])).await;
     assert_eq!(outcome.end, End::Done);
     assert_eq!(cids(&outcome.blocks), wanted.iter().map(|index| *new.blocks[*index].cid()).collect::<Vec<_>>());
     let raw: usize = outcome.blocks.iter().map(|block| block.data().len()).sum();
@@ -259,9 +262,9 @@ async fn a_list_comes_with_its_root_last_and_costs_what_is_new_in_it() {
     let mut new = old.clone();
     new[1000].1.push(b'!');
     let (old, new) = (package(&old), package(&new));
-    let own = |references: &[&Package]| Order {
+    let own = |references: &[&Package]| BulkRequest {
         wanted: Wanted::Own { max_bytes: new.list_bytes, whole: false },
-        ..order(&new, [], references)
+        ..bulk_request(&new, [], references)
     };
     let (outcome, whole) = transfer(store(&[&new]), store(&[]), own(&[])).await;
     assert_eq!((outcome.end, cids(&outcome.blocks)), (End::Done, cids(&new.own)));
@@ -278,7 +281,8 @@ async fn a_list_comes_with_its_root_last_and_costs_what_is_new_in_it() {
 async fn a_list_larger_than_it_may_be_is_not_sent() {
     let package = package(&files(10, 1, "a"));
     let wanted = Wanted::Own { max_bytes: package.list_bytes - 1, whole: false };
-    let (outcome, _) = transfer(store(&[&package]), store(&[]), Order { wanted, ..order(&package, [], &[]) }).await;
+    let (outcome, _) =
+        transfer(store(&[&package]), store(&[]), BulkRequest { wanted, ..bulk_request(&package, [], &[]) }).await;
     assert_eq!((outcome.end, outcome.blocks.len()), (End::NotHere, 0));
 }
 
@@ -287,7 +291,10 @@ async fn a_list_comes_with_all_that_it_names_if_that_is_wanted_and_not_too_much(
     for files in [files(0, 0, "a"), files(5, 10, "a"), files(2000, 1, "a")] {
         let package = package(&files);
         let content: u64 = package.blocks.iter().map(|block| block.data().len() as u64).sum();
-        let whole = |max_bytes| Order { wanted: Wanted::Own { max_bytes, whole: true }, ..order(&package, [], &[]) };
+        let whole = |max_bytes| BulkRequest {
+            wanted: Wanted::Own { max_bytes, whole: true },
+            ..bulk_request(&package, [], &[])
+        };
         let (root, parts) = package.own.split_last().unwrap();
         let all = [parts, &package.blocks, std::slice::from_ref(root)].concat();
         let (outcome, _) = transfer(store(&[&package]), store(&[]), whole(package.list_bytes + content)).await;
@@ -306,18 +313,18 @@ async fn a_list_comes_with_all_that_it_names_if_that_is_wanted_and_not_too_much(
 #[test]
 fn what_comes_with_a_list_goes_as_it_is_where_the_way_is_known_to_be_short() {
     let package = package(&files(5, 40, "a"));
-    let library = Arc::new(Library { store: store(&[&package]), lists: lists(), atlas: Atlas::default() });
+    let library = Arc::new(ResponseContext { store: store(&[&package]), lists: lists(), atlas: PathCache::default() });
     let pace = Arc::new(Mutex::new(Pace::default()));
     let is_packed = |whole| {
         let asked = Asked::Own { max_bytes: u64::MAX, whole };
         let request = Request { list: package.list, asked, zstd: true, dictionary_bytes: 0, references: Vec::new() };
-        let mut job = Job::open(Arc::clone(&library), request, Arc::clone(&pace), false).unwrap();
+        let mut job = ResponseBuilder::open(Arc::clone(&library), request, Arc::clone(&pace), false).unwrap();
         let made = job.next().unwrap().unwrap();
         assert!(job.is_done());
         made.packed.is_some()
     };
     assert!(is_packed(true));
-    let (mut untaken, now) = (Untaken::default(), Instant::now());
+    let (mut untaken, now) = (InFlight::default(), Instant::now());
     untaken.on_sending(None, 1, 1, now);
     pace.lock().unwrap().on_taken(&mut untaken, now);
     assert!(!is_packed(true));
@@ -329,17 +336,17 @@ async fn what_is_not_there_is_said_and_the_rest_comes() {
     let held = store(&[&package]);
     let gone = [0, 5, 6, 30].map(|index: usize| *package.blocks[index].cid());
     held.delete_many(&gone).unwrap();
-    let (outcome, _) = transfer(held, listing(&package), order(&package, 0..31, &[])).await;
+    let (outcome, _) = transfer(held, listing(&package), bulk_request(&package, 0..31, &[])).await;
     assert_eq!((outcome.end, outcome.blocks.len()), (End::Done, 27));
     assert_eq!(outcome.absent, gone);
-    let (outcome, _) = transfer(store(&[]), store(&[]), order(&package, 0..31, &[])).await;
+    let (outcome, _) = transfer(store(&[]), store(&[]), bulk_request(&package, 0..31, &[])).await;
     assert_eq!((outcome.end, outcome.blocks.len()), (End::NotHere, 0));
 }
 
 #[tokio::test]
 async fn indices_out_of_range_are_not_understood() {
     let package = package(&files(3, 1, "a"));
-    let mut wanted = order(&package, [0], &[]);
+    let mut wanted = bulk_request(&package, [0], &[]);
     let Wanted::Listed(listed) = &mut wanted.wanted else { panic!() };
     listed[0].0 = 4;
     let (outcome, _) = transfer(store(&[&package]), store(&[]), wanted.clone()).await;
@@ -360,6 +367,6 @@ async fn a_reference_that_is_gone_here_is_held_against_nobody() {
     let to = MemoryBlockstore::new();
     to.put_many(&old.own).unwrap();
     to.put_many(&new.own).unwrap();
-    let (outcome, _) = transfer(store(&[&old, &new]), Arc::new(to), order(&new, 1..21, &[&old])).await;
+    let (outcome, _) = transfer(store(&[&old, &new]), Arc::new(to), bulk_request(&new, 1..21, &[&old])).await;
     assert_eq!((outcome.end, outcome.blocks.len()), (End::Unreferenced, 0));
 }

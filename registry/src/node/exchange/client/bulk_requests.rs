@@ -1,4 +1,4 @@
-//! Blocks asked by lists, many in one order, of peers that speak [`blocks`](crate::node::exchange::bulk). An order is one way of
+//! Blocks asked by lists, many in one order, of peers that speak [`blocks`](crate::node::exchange::bulk). A request is one way of
 //! asking a member for wants; what the session knows of them is the same as of any other.
 
 use std::{
@@ -12,28 +12,28 @@ use libp2p::PeerId;
 use crate::node::exchange::{
     SessionId,
     bitswap::wantlist::MAX_LIVE_WANTS,
-    bulk::{End, Listed, Order, OrderId, Wanted},
+    bulk::{BulkRequest, BulkRequestId, End, Listed, Wanted},
     channel::{Offence, SessionEvent},
     client::{Client, DropReason, Received, Standing},
     session::{Asking, ListSource, MIN_ASKED, Place, Refusal},
 };
 
-/// Orders that a peer has at a time: while one is on its way the next is thought about.
-const MAX_ORDERS: usize = 2;
+/// BulkRequests that a peer has at a time: while one is on its way the next is thought about.
+const MAX_REQUESTS: usize = 2;
 /// Bytes of each order to a peer of which nothing is known.
-const FIRST_ORDER_BYTES: u64 = 4 << 20;
-/// Bytes of an order at least, as long as there are so many: smaller ones shrink less.
-const MIN_ORDER_BYTES: u64 = 1 << 20;
-/// Wants stolen for one order.
+const FIRST_REQUEST_BYTES: u64 = 4 << 20;
+/// Bytes of a request at least, as long as there are so many: smaller ones shrink less.
+const MIN_REQUEST_BYTES: u64 = 1 << 20;
+/// Wants duplicate for one order.
 const MAX_STOLEN: usize = 1024;
-/// Orders that break off before a peer is asked in another way.
+/// BulkRequests that break off before a peer is asked in another way.
 const MAX_BROKEN: u32 = 2;
 
-/// What is to be done about an order.
+/// What is to be done about a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::node::exchange) enum OrderAction {
-    Place(Box<Order>),
-    Cancel(OrderId),
+pub(in crate::node::exchange) enum BulkAction {
+    Place(Box<BulkRequest>),
+    Cancel(BulkRequestId),
 }
 
 #[derive(Debug)]
@@ -50,58 +50,59 @@ struct UnderWay {
     tells_latency: bool,
 }
 
-/// The orders of one peer.
+/// The requests of one peer.
 #[derive(Debug, Default)]
-pub(in crate::node::exchange) struct Orders {
-    pub(super) speaks: bool,
-    under_way: BTreeMap<OrderId, UnderWay>,
+pub(in crate::node::exchange) struct BulkRequests {
+    pub(super) supports: bool,
+    under_way: BTreeMap<BulkRequestId, UnderWay>,
     live: usize,
     live_bytes: u64,
     broken: u32,
-    outbox: Vec<OrderAction>,
+    outbox: Vec<BulkAction>,
 }
 
-impl Orders {
+impl BulkRequests {
     pub(super) fn live(&self) -> usize {
         self.live
     }
 
     pub(super) fn live_bytes(&self) -> u64 {
-        let partial: u64 = self.under_way.values().map(|order| order.partial).sum();
+        let partial: u64 = self.under_way.values().map(|request| request.partial).sum();
         self.live_bytes.saturating_sub(partial)
     }
 
-    fn place(&mut self, id: OrderId, order: UnderWay) {
-        self.live += order.open.len();
-        self.live_bytes += order.open.values().sum::<u64>();
-        self.under_way.insert(id, order);
+    fn place(&mut self, id: BulkRequestId, request: UnderWay) {
+        self.live += request.open.len();
+        self.live_bytes += request.open.values().sum::<u64>();
+        self.under_way.insert(id, request);
     }
 
-    /// The block of an order has come, or will not; returns what it took of the window, if it was open.
-    fn settle(&mut self, id: OrderId, cid: &Cid) -> Option<u64> {
-        let charge = self.under_way.get_mut(&id).and_then(|order| order.open.remove(cid))?;
+    /// The block of a request has come, or will not; returns what it took of the window, if it was open.
+    fn settle(&mut self, id: BulkRequestId, cid: &Cid) -> Option<u64> {
+        let charge = self.under_way.get_mut(&id).and_then(|request| request.open.remove(cid))?;
         self.live -= 1;
         self.live_bytes -= charge;
         Some(charge)
     }
 
-    /// An order is over: what of it has not come.
-    fn end(&mut self, id: OrderId) -> Option<(SessionId, Vec<Cid>)> {
-        let order = self.under_way.remove(&id)?;
-        self.live -= order.open.len();
-        self.live_bytes -= order.open.values().sum::<u64>();
-        Some((order.session, order.open.into_keys().collect()))
+    /// A request is over: what of it has not come.
+    fn end(&mut self, id: BulkRequestId) -> Option<(SessionId, Vec<Cid>)> {
+        let request = self.under_way.remove(&id)?;
+        self.live -= request.open.len();
+        self.live_bytes -= request.open.values().sum::<u64>();
+        Some((request.session, request.open.into_keys().collect()))
     }
 
-    /// The session no longer wants the block; an order of which nothing is wanted any more is cancelled.
+    /// The session no longer wants the block; a request of which nothing is wanted any more is cancelled.
     pub(super) fn release(&mut self, cid: &Cid, owner: SessionId) {
-        let of_it = |(_, order): &(&OrderId, &UnderWay)| order.session == owner && order.open.contains_key(cid);
-        let ids: Vec<OrderId> = self.under_way.iter().filter(of_it).map(|(id, _)| *id).collect();
+        let of_it =
+            |(_, request): &(&BulkRequestId, &UnderWay)| request.session == owner && request.open.contains_key(cid);
+        let ids: Vec<BulkRequestId> = self.under_way.iter().filter(of_it).map(|(id, _)| *id).collect();
         for id in ids {
             self.settle(id, cid);
-            if self.under_way.get(&id).is_some_and(|order| order.open.is_empty()) {
+            if self.under_way.get(&id).is_some_and(|request| request.open.is_empty()) {
                 self.under_way.remove(&id);
-                self.outbox.push(OrderAction::Cancel(id));
+                self.outbox.push(BulkAction::Cancel(id));
             }
         }
     }
@@ -117,36 +118,36 @@ impl Client {
 
     /// Whether the peer can be asked for what stands in the session's list.
     pub(super) fn speaks_of_lists(&self, id: SessionId, peer_id: &PeerId) -> bool {
-        let speaks = self.peers.get(peer_id).is_some_and(|peer| peer.orders.speaks);
-        speaks && self.sessions.get(&id).is_some_and(|active| active.session.is_listed(peer_id))
+        let supports = self.peers.get(peer_id).is_some_and(|peer| peer.requests.supports);
+        supports && self.sessions.get(&id).is_some_and(|active| active.session.is_listed(peer_id))
     }
 
-    /// Whether what the member is asked for next is ordered.
-    pub(super) fn takes_orders(&self, id: SessionId, peer_id: &PeerId) -> bool {
+    /// Whether what the member is asked for next is requested.
+    pub(super) fn takes_bulk_requests(&self, id: SessionId, peer_id: &PeerId) -> bool {
         self.speaks_of_lists(id, peer_id)
             && self.sessions.get(&id).is_some_and(|active| active.session.next_is_placed(peer_id))
     }
 
-    /// Orders the next wants of a member; says whether it could take more.
-    pub(super) fn order_next(&mut self, id: SessionId, peer_id: PeerId, now: Instant) -> bool {
+    /// BulkRequests the next wants of a member; says whether it could take more.
+    pub(super) fn request_next(&mut self, id: SessionId, peer_id: PeerId, now: Instant) -> bool {
         let helpers = self.helpers(id);
         let (Some(active), Some(peer)) = (self.sessions.get_mut(&id), self.peers.get(&peer_id)) else { return false };
         let window = match peer.meter.is_unmeasured() {
-            true => (FIRST_ORDER_BYTES * MAX_ORDERS as u64).max(peer.meter.window()),
+            true => (FIRST_REQUEST_BYTES * MAX_REQUESTS as u64).max(peer.meter.window()),
             false => peer.meter.window(),
         };
         let room = window.saturating_sub(peer.live_bytes());
-        // Small orders shrink less, and each costs something; but a peer is never to wait for us between two blocks.
-        if peer.orders.under_way.len() >= MAX_ORDERS || (peer.live() >= MIN_ASKED && room < window / 2) {
+        // Small requests shrink less, and each costs something; but a peer is never to wait for us between two blocks.
+        if peer.requests.under_way.len() >= MAX_REQUESTS || (peer.live() >= MIN_ASKED && room < window / 2) {
             return false;
         }
         // What is left is shared, or the first would have all of a small package. On a short way, where the processor is
         // what there is too little of, the streams of one peer are to end together too.
-        let sharers = if peer.meter.is_near() { helpers * MAX_ORDERS as u64 } else { helpers };
-        let share = (active.session.queued_bytes() / sharers).max(MIN_ORDER_BYTES);
+        let sharers = if peer.meter.is_near() { helpers * MAX_REQUESTS as u64 } else { helpers };
+        let share = (active.session.queued_bytes() / sharers).max(MIN_REQUEST_BYTES);
         let credit = active.session.output.room(active.session.asked_bytes());
         // Whose way is long sends more on two streams than on one, as long as their windows are small.
-        let most = if peer.meter.is_unmeasured() { FIRST_ORDER_BYTES } else { u64::MAX };
+        let most = if peer.meter.is_unmeasured() { FIRST_REQUEST_BYTES } else { u64::MAX };
         let run = active.session.next_run_for(peer_id, room.min(share).min(most), credit);
         self.place(id, peer_id, run, now)
     }
@@ -156,16 +157,16 @@ impl Client {
         self.sessions.get(&id).map_or(1, |active| active.session.helpers().max(1) as u64)
     }
 
-    /// Orders what a slower member will take much longer to send.
-    pub(super) fn steal_run(&mut self, id: SessionId, fast: PeerId, members: &[PeerId], now: Instant) {
+    /// BulkRequests what a slower member will take much longer to send.
+    pub(super) fn duplicate_run(&mut self, id: SessionId, fast: PeerId, members: &[PeerId], now: Instant) {
         let Some(slow) = self.slower(id, fast, members, now) else { return };
         let (Some(active), Some(peer)) = (self.sessions.get_mut(&id), self.peers.get(&fast)) else { return };
-        if peer.orders.under_way.len() >= MAX_ORDERS {
+        if peer.requests.under_way.len() >= MAX_REQUESTS {
             return;
         }
         let (mut run, mut bytes) = (Vec::new(), 0);
         while run.len() < MAX_STOLEN && bytes < peer.room() {
-            let Some(asking) = active.session.steal_for(fast, slow) else { break };
+            let Some(asking) = active.session.duplicate_for(fast, slow) else { break };
             bytes += asking.charge;
             run.push(asking);
         }
@@ -190,15 +191,15 @@ impl Client {
             (listed, Wanted::Listed(listed_wants)),
         ];
         for (asked, wanted) in wanted.into_iter().filter(|(asked, _)| !asked.is_empty()) {
-            let order_id = OrderId(self.next_order);
-            self.next_order += 1;
+            let request_id = BulkRequestId(self.next_bulk_request);
+            self.next_bulk_request += 1;
             let is_idle = peer.live() == 0;
             if is_idle {
                 peer.meter.on_asked(now);
             }
             let open = asked.iter().map(|asking| (asking.cid, asking.charge)).collect();
             let is_own = matches!(wanted, Wanted::Own { .. });
-            let order = UnderWay {
+            let request = UnderWay {
                 session: id,
                 is_own,
                 open,
@@ -207,33 +208,33 @@ impl Client {
                 partial: 0,
                 tells_latency: is_idle,
             };
-            peer.orders.place(order_id, order);
+            peer.requests.place(request_id, request);
             let (list, references) = (source.list, source.references.clone());
-            let order = Order { id: order_id, peer: peer_id, list, references, wanted };
-            peer.orders.outbox.push(OrderAction::Place(Box::new(order)));
+            let request = BulkRequest { id: request_id, peer: peer_id, list, references, wanted };
+            peer.requests.outbox.push(BulkAction::Place(Box::new(request)));
         }
         self.touched.insert(peer_id);
         true
     }
 
-    pub(in crate::node::exchange) fn take_order_actions(&mut self, peer_id: &PeerId) -> Vec<OrderAction> {
-        self.peers.get_mut(peer_id).map(|peer| std::mem::take(&mut peer.orders.outbox)).unwrap_or_default()
+    pub(in crate::node::exchange) fn take_bulk_actions(&mut self, peer_id: &PeerId) -> Vec<BulkAction> {
+        self.peers.get_mut(peer_id).map(|peer| std::mem::take(&mut peer.requests.outbox)).unwrap_or_default()
     }
 
-    /// The peer can be given orders, or no more.
-    pub(in crate::node::exchange) fn on_speaks(&mut self, peer_id: PeerId, speaks: bool, now: Instant) {
+    /// The peer can be given requests, or no more.
+    pub(in crate::node::exchange) fn on_supports(&mut self, peer_id: PeerId, supports: bool, now: Instant) {
         if let Some(peer) = self.peers.get_mut(&peer_id) {
-            peer.orders.speaks = speaks;
-            peer.says_no |= speaks;
+            peer.requests.supports = supports;
+            peer.says_no |= supports;
             self.fill_all(now);
         }
     }
 
-    /// Blocks of an order came, each verified to hash to its CID.
-    pub(in crate::node::exchange) fn on_ordered(
+    /// Blocks of a request came, each verified to hash to its CID.
+    pub(in crate::node::exchange) fn on_bulk_requested(
         &mut self,
         peer_id: PeerId,
-        id: OrderId,
+        id: BulkRequestId,
         blocks: Vec<Block>,
         now: Instant,
     ) -> Received {
@@ -244,19 +245,19 @@ impl Client {
         peer.meter.on_sign(now);
         let mut own_of = None;
         let (mut latency, mut partial) = (None, 0);
-        if let Some(order) = peer.orders.under_way.get_mut(&id) {
-            order.progress_at = now;
-            own_of = order.is_own.then_some(order.session);
-            partial = std::mem::take(&mut order.partial);
-            if std::mem::take(&mut order.tells_latency) {
-                latency = Some(now.saturating_duration_since(order.asked_at));
+        if let Some(request) = peer.requests.under_way.get_mut(&id) {
+            request.progress_at = now;
+            own_of = request.is_own.then_some(request.session);
+            partial = std::mem::take(&mut request.partial);
+            if std::mem::take(&mut request.tells_latency) {
+                latency = Some(now.saturating_duration_since(request.asked_at));
             }
         }
         let mut answered_bytes = 0;
         for block in blocks {
             let bytes = block.data().len() as u64;
             let Some(peer) = self.peers.get_mut(&peer_id) else { break };
-            if peer.orders.settle(id, block.cid()).is_some() {
+            if peer.requests.settle(id, block.cid()).is_some() {
                 answered_bytes += bytes;
             }
             if self.interest.contains_key(block.cid()) {
@@ -274,7 +275,7 @@ impl Client {
             received.bytes += bytes;
         }
         if let Some(peer) = self.peers.get_mut(&peer_id) {
-            peer.orders.broken = 0;
+            peer.requests.broken = 0;
             let idle = peer.live() == 0;
             let answered_bytes = answered_bytes.saturating_sub(partial);
             match latency {
@@ -289,44 +290,44 @@ impl Client {
         received
     }
 
-    /// Bytes of blocks of an order came, so many since the last whole one.
-    pub(in crate::node::exchange) fn on_order_progress(
+    /// Bytes of blocks of a request came, so many since the last whole one.
+    pub(in crate::node::exchange) fn on_bulk_progress(
         &mut self,
         peer_id: PeerId,
-        id: OrderId,
+        id: BulkRequestId,
         bytes: u64,
         now: Instant,
     ) {
         let Some(peer) = self.peers.get_mut(&peer_id) else { return };
         peer.meter.on_sign(now);
-        let Some(order) = peer.orders.under_way.get_mut(&id) else { return };
-        order.progress_at = now;
-        let more = bytes.saturating_sub(order.partial);
-        order.partial = bytes;
-        match std::mem::take(&mut order.tells_latency) {
-            true => peer.meter.on_first_bytes(now.saturating_duration_since(order.asked_at), false, now),
+        let Some(request) = peer.requests.under_way.get_mut(&id) else { return };
+        request.progress_at = now;
+        let more = bytes.saturating_sub(request.partial);
+        request.partial = bytes;
+        match std::mem::take(&mut request.tells_latency) {
+            true => peer.meter.on_first_bytes(now.saturating_duration_since(request.asked_at), false, now),
             // A list does not shrink, and comes while the way is still being opened: what it names comes faster.
-            false if order.is_own => {}
+            false if request.is_own => {}
             false => peer.meter.on_more_bytes(more, false, now),
         }
     }
 
-    /// The peer does not have these blocks of an order.
-    pub(in crate::node::exchange) fn on_order_absent(
+    /// The peer does not have these blocks of a request.
+    pub(in crate::node::exchange) fn on_bulk_absent(
         &mut self,
         peer_id: PeerId,
-        id: OrderId,
+        id: BulkRequestId,
         cids: &[Cid],
         now: Instant,
     ) {
         let Some(peer) = self.peers.get_mut(&peer_id) else { return };
         peer.meter.on_sign(now);
-        let Some(order) = peer.orders.under_way.get_mut(&id) else { return };
-        order.progress_at = now;
-        let session = order.session;
+        let Some(request) = peer.requests.under_way.get_mut(&id) else { return };
+        request.progress_at = now;
+        let session = request.session;
         for cid in cids {
             let Some(peer) = self.peers.get_mut(&peer_id) else { return };
-            let Some(charge) = peer.orders.settle(id, cid) else { continue };
+            let Some(charge) = peer.requests.settle(id, cid) else { continue };
             if peer.wantlist.live() < MAX_LIVE_WANTS {
                 // It says no there too, and remembers: the block comes when it has it.
                 peer.wantlist.ask_block(*cid, charge, session, now);
@@ -340,19 +341,19 @@ impl Client {
         self.fill_all(now);
     }
 
-    /// An order has ended; says whether a session was told that the peer is at fault.
-    pub(in crate::node::exchange) fn on_order_ended(
+    /// A request has ended; says whether a session was told that the peer is at fault.
+    pub(in crate::node::exchange) fn on_bulk_ended(
         &mut self,
         peer_id: PeerId,
-        id: OrderId,
+        id: BulkRequestId,
         end: End,
         now: Instant,
     ) -> bool {
         let Some(peer) = self.peers.get_mut(&peer_id) else { return false };
-        let Some((session, left)) = peer.orders.end(id) else { return false };
-        peer.orders.broken += u32::from(end == End::Broken);
-        peer.orders.speaks &= end != End::Unsupported;
-        let is_broken = peer.orders.broken >= MAX_BROKEN;
+        let Some((session, left)) = peer.requests.end(id) else { return false };
+        peer.requests.broken += u32::from(end == End::Broken);
+        peer.requests.supports &= end != End::Unsupported;
+        let is_broken = peer.requests.broken >= MAX_BROKEN;
         if !matches!(end, End::WrongBytes | End::Malformed) {
             peer.meter.on_sign(now);
         }
@@ -375,7 +376,7 @@ impl Client {
             _ => None,
         };
         if let Some(offence) = offence {
-            // What does not hash to what was ordered is no accident of who asked whom.
+            // What does not hash to what was requested is no accident of who asked whom.
             self.ban(peer_id, offence, now);
         }
         self.touched.insert(peer_id);
@@ -383,26 +384,26 @@ impl Client {
         offence.is_some()
     }
 
-    /// Gives orders up on which nothing has come for so long that the peer would count as stalled, had it not sent
+    /// Gives requests up on which nothing has come for so long that the peer would count as stalled, had it not sent
     /// something else.
-    pub(super) fn give_up_overdue_orders(&mut self, now: Instant) {
+    pub(super) fn give_up_overdue_requests(&mut self, now: Instant) {
         let mut overdue = Vec::new();
         for (peer_id, peer) in &mut self.peers {
             let limit = peer.meter.stall_after();
-            let silent = |order: &UnderWay| now.saturating_duration_since(order.progress_at) > limit;
+            let silent = |request: &UnderWay| now.saturating_duration_since(request.progress_at) > limit;
             let ids: Vec<_> =
-                peer.orders.under_way.iter().filter(|(_, order)| silent(order)).map(|(id, _)| *id).collect();
+                peer.requests.under_way.iter().filter(|(_, request)| silent(request)).map(|(id, _)| *id).collect();
             for id in ids {
-                peer.orders.outbox.push(OrderAction::Cancel(id));
+                peer.requests.outbox.push(BulkAction::Cancel(id));
                 overdue.push((*peer_id, id));
             }
         }
         for (peer_id, id) in overdue {
-            let session = self.peers.get(&peer_id).and_then(|peer| Some(peer.orders.under_way.get(&id)?.session));
+            let session = self.peers.get(&peer_id).and_then(|peer| Some(peer.requests.under_way.get(&id)?.session));
             if let Some(active) = session.and_then(|session| self.sessions.get_mut(&session)) {
                 active.session.unlist(peer_id);
             }
-            self.on_order_ended(peer_id, id, End::Broken, now);
+            self.on_bulk_ended(peer_id, id, End::Broken, now);
         }
     }
 }

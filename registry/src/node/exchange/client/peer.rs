@@ -5,7 +5,7 @@ use ggen_blockstore::Cid;
 use crate::node::exchange::{
     SessionId,
     bitswap::wantlist::Wantlist,
-    client::{bulk_requests::Orders, standing::Standing},
+    client::{bulk_requests::BulkRequests, standing::Standing},
     meter::Meter,
     prior::Prior,
 };
@@ -17,14 +17,14 @@ const MAX_ENTRIES: usize = 900;
 pub(super) struct Peer {
     pub(super) wantlist: Wantlist,
     /// What it is asked for by lists.
-    pub(super) orders: Orders,
+    pub(super) requests: BulkRequests,
     pub(super) meter: Meter,
     pub(super) standing: Standing,
     /// Blocks it sent that it was never asked for.
     pub(super) unasked: u32,
     /// A message of wants is being written.
     pub(super) updating: bool,
-    /// It speaks a version in which silence is not how one says no.
+    /// It supports a version in which silence is not how one says no.
     pub(super) says_no: bool,
 }
 
@@ -32,7 +32,7 @@ impl Peer {
     pub(super) fn new(prior: &Prior) -> Self {
         Self {
             wantlist: Wantlist::new(),
-            orders: Orders::default(),
+            requests: BulkRequests::default(),
             meter: Meter::expecting(prior.rate, prior.latency),
             standing: Standing::Good,
             unasked: 0,
@@ -48,18 +48,18 @@ impl Peer {
 
     /// Number of blocks that it is asked for, in whatever way.
     pub(super) fn live(&self) -> usize {
-        self.wantlist.live() + self.orders.live()
+        self.wantlist.live() + self.requests.live()
     }
 
     /// Their bytes.
     pub(super) fn live_bytes(&self) -> u64 {
-        self.wantlist.live_bytes() + self.orders.live_bytes()
+        self.wantlist.live_bytes() + self.requests.live_bytes()
     }
 
     /// A session no longer wants a block of it.
     pub(super) fn release(&mut self, cid: &Cid, owner: SessionId) {
         self.wantlist.release(cid, owner);
-        self.orders.release(cid, owner);
+        self.requests.release(cid, owner);
     }
 
     /// Bytes that may be asked of it.

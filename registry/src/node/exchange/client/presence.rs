@@ -12,18 +12,18 @@ use crate::node::exchange::{
 };
 
 /// Most blocks that one question may be about: they share the peer's memory for wants with sessions.
-pub const MAX_QUESTION_CIDS: usize = 256;
+pub const MAX_PRESENCE_QUERY_CIDS: usize = 256;
 
 /// A question that waits for its answer.
 #[derive(Debug)]
-pub(super) struct Survey {
+pub(super) struct PresenceQuery {
     peer: PeerId,
     waiting: HashSet<Cid>,
     reply: oneshot::Sender<bool>,
 }
 
 impl Client {
-    /// Asks a connected peer whether it has all of `cids`, at most [`MAX_QUESTION_CIDS`]. Answered with no as soon as
+    /// Asks a connected peer whether it has all of `cids`, at most [`MAX_PRESENCE_QUERY_CIDS`]. Answered with no as soon as
     /// one is missing, or if the peer cannot be asked; not at all while the peer is silent.
     pub(in crate::node::exchange) fn question(
         &mut self,
@@ -33,7 +33,8 @@ impl Client {
         now: Instant,
     ) {
         let peer = self.peers.get_mut(&peer_id).filter(|peer| peer.standing == Standing::Good);
-        let Some(peer) = peer.filter(|peer| cids.len() <= MAX_QUESTION_CIDS && peer.has_room_for_questions()) else {
+        let Some(peer) = peer.filter(|peer| cids.len() <= MAX_PRESENCE_QUERY_CIDS && peer.has_room_for_questions())
+        else {
             // An asker that no longer waits needs no answer; nor do those below.
             let _unasked = reply.send(false);
             return;
@@ -47,7 +48,7 @@ impl Client {
         }
         waiting.iter().for_each(|cid| peer.wantlist.ask_whether(*cid, id, now));
         self.touched.insert(peer_id);
-        self.surveys.insert(id, Survey { peer: peer_id, waiting, reply });
+        self.surveys.insert(id, PresenceQuery { peer: peer_id, waiting, reply });
     }
 
     /// The peer has the block; `owners` are those who asked for it or about it.
@@ -68,7 +69,7 @@ impl Client {
 
     /// The peer does not have the block.
     pub(super) fn on_not_there(&mut self, peer_id: PeerId, cid: &Cid) {
-        let about = |survey: &Survey| survey.peer == peer_id && survey.waiting.contains(cid);
+        let about = |survey: &PresenceQuery| survey.peer == peer_id && survey.waiting.contains(cid);
         let ids: Vec<_> = self.surveys.iter().filter(|(_, survey)| about(survey)).map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.answer(id, false));
     }
@@ -86,7 +87,7 @@ impl Client {
     }
 
     fn answer(&mut self, id: SessionId, has: bool) {
-        let Some(Survey { peer: peer_id, waiting, reply }) = self.surveys.remove(&id) else { return };
+        let Some(PresenceQuery { peer: peer_id, waiting, reply }) = self.surveys.remove(&id) else { return };
         if let Some(peer) = self.peers.get_mut(&peer_id) {
             waiting.iter().for_each(|cid| peer.wantlist.release(cid, id));
             self.touched.insert(peer_id);

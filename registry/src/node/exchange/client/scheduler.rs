@@ -20,7 +20,7 @@ const LATE_TICK: Duration = Duration::from_millis(500);
 /// Wants and bytes given to one member before it is the next one's turn.
 const TURN_WANTS: usize = 16;
 const TURN_BYTES: u64 = 512 << 10;
-/// Wants stolen for one peer at one tick.
+/// Wants duplicate for one peer at one tick.
 const MAX_STEALS: usize = 64;
 /// By how much a peer must be expected to be slower before another is asked too: a factor, and this.
 const STEAL_MARGIN: Duration = Duration::from_millis(100);
@@ -76,8 +76,8 @@ impl Client {
 
     /// Gives one member a turn's wants; says whether it could take more.
     fn take_turn(&mut self, id: SessionId, peer_id: PeerId, now: Instant) -> bool {
-        if self.takes_orders(id, &peer_id) {
-            return self.order_next(id, peer_id, now);
+        if self.takes_bulk_requests(id, &peer_id) {
+            return self.request_next(id, peer_id, now);
         }
         let (mut wants, mut bytes) = (0, 0);
         while wants < TURN_WANTS && bytes < TURN_BYTES {
@@ -124,7 +124,7 @@ impl Client {
             self.drop_stalled(now);
         }
         self.refuse_overdue(now);
-        self.give_up_overdue_orders(now);
+        self.give_up_overdue_requests(now);
         self.release_held_back(now);
         self.fill_all(now);
         let ids: Vec<_> = self.sessions.keys().copied().collect();
@@ -132,7 +132,7 @@ impl Client {
             let useless = self.sessions.get(&id).map(|active| active.session.useless()).unwrap_or_default();
             useless.into_iter().for_each(|peer_id| self.drop_from(id, peer_id, DropReason::Useless));
             self.note_all_late(id, now);
-            self.steal(id, now);
+            self.request_duplicate(id, now);
             self.seek_help(id, now);
         }
     }
@@ -205,23 +205,23 @@ impl Client {
 
     /// At the end of a session, when nothing is left to give out: asks idle peers for what slower ones will take
     /// much longer to send.
-    fn steal(&mut self, id: SessionId, now: Instant) {
+    fn request_duplicate(&mut self, id: SessionId, now: Instant) {
         let Some(active) = self.sessions.get(&id) else { return };
         if active.session.has_queued() || active.session.wanted() == 0 {
             return;
         }
         let members: Vec<PeerId> = active.session.members().keys().copied().collect();
-        let may_steal = |peer_id: &&PeerId| active.released || !active.session.is_held_back(peer_id);
-        let thieves: Vec<PeerId> = members.iter().filter(may_steal).copied().collect();
-        for fast in thieves {
+        let may_duplicate = |peer_id: &&PeerId| active.released || !active.session.is_held_back(peer_id);
+        let faster: Vec<PeerId> = members.iter().filter(may_duplicate).copied().collect();
+        for fast in faster {
             if self.speaks_of_lists(id, &fast) {
-                self.steal_run(id, fast, &members, now);
+                self.duplicate_run(id, fast, &members, now);
                 continue;
             }
             for _ in 0..MAX_STEALS {
                 let Some(slow) = self.slower(id, fast, &members, now) else { break };
-                let stolen = self.sessions.get_mut(&id).and_then(|active| active.session.steal_for(fast, slow));
-                let Some(Asking { cid, charge, .. }) = stolen else { break };
+                let duplicate = self.sessions.get_mut(&id).and_then(|active| active.session.duplicate_for(fast, slow));
+                let Some(Asking { cid, charge, .. }) = duplicate else { break };
                 self.ask(id, fast, cid, charge, now);
             }
         }
@@ -244,10 +244,10 @@ impl Client {
             .map(|(_, slow)| slow)
     }
 
-    /// Whether the lateness is more than a guess, if the peer has orders: all that is asked of two peers comes twice.
+    /// Whether the lateness is more than a guess, if the peer has requests: all that is asked of two peers comes twice.
     fn is_known_slow(&self, peer_id: &PeerId, lateness: Duration) -> bool {
         let Some(peer) = self.peers.get(peer_id) else { return false };
-        lateness == Duration::MAX || peer.orders.live() == 0 || !peer.meter.is_unmeasured()
+        lateness == Duration::MAX || peer.requests.live() == 0 || !peer.meter.is_unmeasured()
     }
 
     /// How long the peer will need for what it is asked for: for ever, if it is silent.

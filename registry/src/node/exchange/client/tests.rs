@@ -1,7 +1,7 @@
 //! The client against simulated peers with a rate and a latency, on a clock of their own.
 
 mod blame;
-mod orders;
+mod bulk_requests;
 
 use std::{
     collections::{HashMap, VecDeque},

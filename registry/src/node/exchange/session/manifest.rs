@@ -88,7 +88,7 @@ impl Session {
     /// Whether what is to be asked of the member next has a place in the list.
     pub(in crate::node::exchange) fn next_is_placed(&self, peer: &PeerId) -> bool {
         let Some(member) = self.members.get(peer) else { return false };
-        let mut next = self.queue.range(member.cursor..).map(|order| &self.wants[order]);
+        let mut next = self.queue.range(member.cursor..).map(|sequence| &self.wants[sequence]);
         next.find(|want| !want.refused.contains(peer)).is_some_and(|want| want.place.is_some())
     }
 
@@ -100,7 +100,7 @@ impl Session {
 
     /// Bytes that nobody is asked for, as far as known.
     pub(in crate::node::exchange) fn queued_bytes(&self) -> u64 {
-        self.queue.iter().filter_map(|order| self.wants[order].size).sum()
+        self.queue.iter().filter_map(|sequence| self.wants[sequence].size).sum()
     }
 
     /// Chooses the next wants to order of `peer`, and notes them as asked: at most `room` bytes, and `credit` of the
@@ -110,9 +110,9 @@ impl Session {
         let Some(member) = self.members.get_mut(&peer).filter(|member| member.refusals < MAX_REFUSALS) else {
             return Vec::new();
         };
-        let (mut run, mut orders, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for order in self.queue.range(member.cursor..) {
-            let want = &self.wants[order];
+        let (mut run, mut sequences, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for sequence in self.queue.range(member.cursor..) {
+            let want = &self.wants[sequence];
             if want.refused.contains(&peer) {
                 continue;
             }
@@ -123,21 +123,21 @@ impl Session {
                 break;
             }
             bytes += charge;
-            orders.push(*order);
+            sequences.push(*sequence);
             run.push(Asking { cid: want.cid, charge, size: want.size, place: want.place });
             if place == Place::Own {
                 break;
             }
         }
-        for (order, asking) in orders.into_iter().zip(&run) {
-            self.queue.remove(&order);
-            if let Some(want) = self.wants.get_mut(&order) {
+        for (sequence, asking) in sequences.into_iter().zip(&run) {
+            self.queue.remove(&sequence);
+            if let Some(want) = self.wants.get_mut(&sequence) {
                 (want.charge, want.reserve) = (asking.charge, asking.charge);
                 want.asked.push(peer);
                 self.asked_bytes += asking.charge;
             }
             member.asked += 1;
-            member.cursor = order + 1;
+            member.cursor = sequence + 1;
         }
         run
     }

@@ -97,9 +97,9 @@ fn the_last_want_of_a_slow_peer_is_stolen_once() {
     let peers = [PeerId::random(), PeerId::random()];
     let mut session = session(3, &peers);
     assert_eq!(std::iter::from_fn(|| next(&mut session, peers[0])).count(), 3);
-    let stolen: Vec<_> =
-        std::iter::from_fn(|| session.steal_for(peers[1], peers[0])).map(|asking| asking.cid).collect();
-    assert_eq!(stolen, [cid(2), cid(1), cid(0)]);
+    let duplicate: Vec<_> =
+        std::iter::from_fn(|| session.duplicate_for(peers[1], peers[0])).map(|asking| asking.cid).collect();
+    assert_eq!(duplicate, [cid(2), cid(1), cid(0)]);
     let involved = session.on_block(&cid(2), 100, peers[1]).unwrap();
     assert_eq!(involved.len(), 2);
     assert_eq!(session.asked_bytes(), 400);
@@ -176,8 +176,8 @@ proptest! {
             let asked: usize = session.wants.values().map(|want| want.asked.len()).sum();
             prop_assert_eq!(session.asked_bytes(), 100 * asked as u64);
             prop_assert_eq!(session.members.values().map(|member| member.asked).sum::<usize>(), asked);
-            for (order, want) in &session.wants {
-                let places = [session.queue.contains(order), session.stuck.contains(order), !want.asked.is_empty()];
+            for (sequence, want) in &session.wants {
+                let places = [session.queue.contains(sequence), session.stuck.contains(sequence), !want.asked.is_empty()];
                 prop_assert_eq!(places.iter().filter(|place| **place).count(), 1, "{:?}", places);
             }
         }

@@ -9,14 +9,14 @@ use libp2p::{Swarm, SwarmBuilder, identity::Keypair, kad::store::MemoryStore, no
 
 use crate::{
     Config,
-    node::{RecordPolicy, Setup, dht::amino::Draft, exchange::NoPriors, start, swarm::dht::*},
+    node::{RecordValidator, Setup, dht::amino::Draft, exchange::NoPriors, start, swarm::dht::*},
 };
 
 /// Takes every record as it is, and takes its time.
 #[derive(Debug)]
 struct Slow;
 
-impl RecordPolicy for Slow {
+impl RecordValidator for Slow {
     fn admit(&self, _: &[u8], _: Option<&[u8]>, offered: &[u8], _: SystemTime) -> Result<Vec<u8>, Refused> {
         std::thread::sleep(Duration::from_millis(50));
         Ok(offered.to_vec())
@@ -34,7 +34,7 @@ fn setup() -> Setup {
         policy: Arc::new(Slow),
         priors: Arc::new(NoPriors),
         lists: Arc::new(crate::ops::Manifests),
-        treatments: Vec::new(),
+        access_policies: Vec::new(),
     }
 }
 

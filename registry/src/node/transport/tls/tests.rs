@@ -81,11 +81,11 @@ async fn who_shows_a_certificate_without_its_key_is_not_let_in() {
     // A certificate of Alice's, as anybody can see it, with a key of somebody else's.
     let (certificate, _) = certificate::generate(&alice).unwrap();
     let (_, key) = certificate::generate(&mallory).unwrap();
-    let stolen = Arc::new(SingleCertAndKey::from(certified(certificate, &key)));
+    let duplicate = Arc::new(SingleCertAndKey::from(certified(certificate, &key)));
     let mut client = (*Tls::new(&mallory).unwrap().client).clone();
-    client.client_auth_cert_resolver = Arc::clone(&stolen) as _;
+    client.client_auth_cert_resolver = Arc::clone(&duplicate) as _;
     let mut server = (*Tls::new(&mallory).unwrap().server).clone();
-    server.cert_resolver = stolen;
+    server.cert_resolver = duplicate;
     let thief = Tls { server: Arc::new(server), client: Arc::new(client), read_bytes: READ_BYTES };
     let bob = Tls::new(&Keypair::generate_ed25519()).unwrap();
 

@@ -23,7 +23,7 @@ use crate::node::{
 
 #[derive(NetworkBehaviour)]
 struct Node {
-    /// Says which protocols a peer speaks.
+    /// Says which protocols a peer supports.
     identify: identify::Behaviour,
     blocks: Behaviour,
 }
@@ -64,7 +64,7 @@ async fn run_until(
     tokio::time::timeout(Duration::from_secs(60), running).await.unwrap();
 }
 
-/// Two that are connected; the first has dialled, and has heard what the other speaks.
+/// Two that are connected; the first has dialled, and has heard what the other supports.
 async fn connected(package: &Package, hands_over: bool) -> ([Swarm<Node>; 2], Multiaddr) {
     connected_as(Keypair::generate_ed25519(), package, hands_over).await
 }
@@ -81,7 +81,7 @@ async fn connected_as(key: Keypair, package: &Package, hands_over: bool) -> ([Sw
     asker.dial(address.clone()).unwrap();
     let mut both = [asker, answerer];
     run_until(&mut both, |event, _| {
-        matches!(event, Some(SwarmEvent::Behaviour(NodeEvent::Blocks(Event::Speaks { speaks: true, .. }))))
+        matches!(event, Some(SwarmEvent::Behaviour(NodeEvent::Blocks(Event::Supports { supports: true, .. }))))
     })
     .await;
     (both, address)
@@ -89,8 +89,9 @@ async fn connected_as(key: Keypair, package: &Package, hands_over: bool) -> ([Sw
 
 async fn fetched(both: &mut [Swarm<Node>; 2], package: &Package) -> Vec<Block> {
     let [asker, answerer] = both;
-    let order = Order { peer: *answerer.local_peer_id(), ..order(package, 0..package.blocks.len(), &[]) };
-    asker.behaviour_mut().blocks.order(order);
+    let request =
+        BulkRequest { peer: *answerer.local_peer_id(), ..bulk_request(package, 0..package.blocks.len(), &[]) };
+    asker.behaviour_mut().blocks.request(request);
     let mut arrived = Vec::new();
     run_until(both, |event, _| match event {
         Some(SwarmEvent::Behaviour(NodeEvent::Blocks(Event::Arrived { blocks, .. }))) => {

@@ -12,12 +12,12 @@ use crate::node::exchange::bulk::{
     message::{Asked, Encoding, Header, MAX_PIECES, MAX_REQUEST_BYTES, Part, Piece, Request, Run, Source, Status, put},
 };
 
-/// What comes of an order of which a server makes this answer.
+/// What comes of a request of which a server makes this answer.
 async fn answered(package: &Package, to: Arc<dyn Blockstore>, references: &[&Package], answer: Vec<u8>) -> Outcome {
-    carried_out(&order(package, 0..package.blocks.len(), references), to, answer).await
+    carried_out(&bulk_request(package, 0..package.blocks.len(), references), to, answer).await
 }
 
-async fn carried_out(order: &Order, to: Arc<dyn Blockstore>, answer: Vec<u8>) -> Outcome {
+async fn carried_out(request: &BulkRequest, to: Arc<dyn Blockstore>, answer: Vec<u8>) -> Outcome {
     let (mut asker, mut answerer, _) = pipe::pipe();
     let answering = tokio::spawn(async move {
         read_frame(&mut answerer, MAX_REQUEST_BYTES).await.unwrap();
@@ -25,7 +25,7 @@ async fn carried_out(order: &Order, to: Arc<dyn Blockstore>, answer: Vec<u8>) ->
         let _cut = answerer.write_all(&answer).await;
         let _cut = answerer.close().await;
     });
-    let (outcome, _) = receive(&to, order, &mut asker).await;
+    let (outcome, _) = receive(&to, request, &mut asker).await;
     drop(asker);
     pipe::in_time(answering).await.unwrap();
     outcome
@@ -117,7 +117,10 @@ async fn an_answer_that_is_cut_short_is_broken_and_what_came_is_kept() {
 #[tokio::test]
 async fn a_list_that_turns_out_not_to_be_there_is_nobody_s_fault() {
     let package = package(&files(5, 10, "a"));
-    let own = Order { wanted: Wanted::Own { max_bytes: package.list_bytes, whole: false }, ..order(&package, [], &[]) };
+    let own = BulkRequest {
+        wanted: Wanted::Own { max_bytes: package.list_bytes, whole: false },
+        ..bulk_request(&package, [], &[])
+    };
     let (mut asker, mut answerer, _) = pipe::pipe();
     answerer.write_all(&answer(&[(Header::Absent(1), &[])])).await.unwrap();
     let (outcome, again) = receive(&store(&[]), &own, &mut asker).await;
@@ -128,7 +131,7 @@ async fn a_list_that_turns_out_not_to_be_there_is_nobody_s_fault() {
 async fn what_comes_with_a_list_is_what_the_list_names_and_no_more() {
     let package = package(&files(5, 10, "a"));
     let wanted = Wanted::Own { max_bytes: u64::MAX, whole: true };
-    let order = Order { wanted, ..order(&package, [], &[]) };
+    let request = BulkRequest { wanted, ..bulk_request(&package, [], &[]) };
     let (root, parts) = package.own.split_last().unwrap();
     let all: Vec<_> = std::iter::once(root).chain(parts).chain(&package.blocks).collect();
     let sized = |blocks: &[&Block]| {
@@ -140,7 +143,7 @@ async fn what_comes_with_a_list_is_what_the_list_names_and_no_more() {
     let more = Block::raw(b"nobody asked for this".to_vec()).unwrap();
     let outcome_of = async |parts: Vec<(Header, Vec<u8>)>| {
         let parts: Vec<_> = parts.iter().map(|(header, payload)| (header.clone(), &payload[..])).collect();
-        let outcome = carried_out(&order, store(&[]), answer(&parts)).await;
+        let outcome = carried_out(&request, store(&[]), answer(&parts)).await;
         (outcome.end, outcome.blocks.len())
     };
     let end = || (Header::End, Vec::new());
@@ -191,23 +194,23 @@ async fn a_dictionary_out_of_range_is_refused() {
     assert_eq!(outcome.end, End::Malformed);
 }
 
-/// A peer that says nothing is given up by whoever ordered; in the end by the order itself.
+/// A peer that says nothing is given up by whoever requested; in the end by the order itself.
 #[tokio::test]
 async fn a_silent_peer_is_given_up() {
     let package = package(&files(5, 10, "a"));
     let (mut asker, answerer, _) = pipe::pipe();
     let silent_for = Duration::from_millis(20);
-    let (outcome, again) = receive_within(&store(&[]), &order(&package, [0], &[]), &mut asker, silent_for).await;
+    let (outcome, again) = receive_within(&store(&[]), &bulk_request(&package, [0], &[]), &mut asker, silent_for).await;
     assert_eq!((outcome.end, again), (End::Broken, false));
     drop(answerer);
 }
 
 fn server(held: Arc<dyn Blockstore>) -> Server {
     let patience = Patience { request: Duration::from_millis(20), step: Duration::from_millis(20) };
-    Server::new(Library { store: held, lists: lists(), atlas: Atlas::default() }, patience)
+    Server::new(ResponseContext { store: held, lists: lists(), atlas: PathCache::default() }, patience)
 }
 
-fn request(package: &Package) -> Vec<u8> {
+fn wire_request(package: &Package) -> Vec<u8> {
     let request = Request {
         list: package.list,
         asked: Asked::Listed(vec![Run { first: 0, count: package.blocks.len() as u32 }]),
@@ -224,7 +227,7 @@ fn request(package: &Package) -> Vec<u8> {
 #[tokio::test]
 async fn an_asker_that_takes_nothing_or_says_nothing_is_let_go() {
     let package = package(&files(300, 300, "a"));
-    for said in [request(&package), request(&package)[..5].to_vec(), Vec::new()] {
+    for said in [wire_request(&package), wire_request(&package)[..5].to_vec(), Vec::new()] {
         let (mut asker, answerer, _) = pipe::pipe();
         let (events, _kept) = mpsc::channel(16);
         let serving =
@@ -239,7 +242,7 @@ async fn an_asker_that_takes_what_was_not_sent_is_cut_off() {
     let package = package(&files(300, 300, "a"));
     let (mut asker, answerer, _) = pipe::pipe();
     let serving = serve(store(&[&package]), answerer);
-    asker.write_all(&request(&package)).await.unwrap();
+    asker.write_all(&wire_request(&package)).await.unwrap();
     asker.write_all(&[0; 40]).await.unwrap();
     pipe::in_time(serving).await.unwrap();
 }
@@ -251,10 +254,10 @@ async fn an_asker_that_asks_for_no_more_is_let_go() {
     let (events, _kept) = mpsc::channel(16);
     let serving =
         tokio::spawn(server(store(&[&package])).serve(PeerId::random(), answerer, PeerLimits::default(), events));
-    let (outcome, again) = receive(&listing(&package), &order(&package, 0..4, &[]), &mut asker).await;
+    let (outcome, again) = receive(&listing(&package), &bulk_request(&package, 0..4, &[]), &mut asker).await;
     assert_eq!((outcome.end, outcome.blocks.len(), again), (End::Done, 4, true));
     pipe::in_time(serving).await.unwrap();
-    let (outcome, _) = receive(&listing(&package), &order(&package, 0..4, &[]), &mut asker).await;
+    let (outcome, _) = receive(&listing(&package), &bulk_request(&package, 0..4, &[]), &mut asker).await;
     assert_eq!((outcome.end, outcome.blocks.len()), (End::Broken, 0));
 }
 

@@ -6,7 +6,7 @@ use libp2p::{Multiaddr, PeerId};
 
 /// One thing noticed of one peer.
 #[derive(Clone, Debug)]
-pub(crate) enum Sighting {
+pub(crate) enum PeerObservation {
     /// It is connected; with its address, if it was us who dialled.
     Connected { peer: PeerId, address: Option<Multiaddr> },
     /// It began or ceased to follow announcements.
@@ -27,7 +27,7 @@ pub(crate) enum Sighting {
 
 /// How a node treats a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Treatment {
+pub(crate) enum AccessPolicy {
     /// Like any other.
     Usual,
     /// Connections with it count for no limit.
