@@ -1,57 +1,57 @@
 //! The operations: one file per thing a user can do, and the only place where index, node and store meet.
 
-mod claims;
+mod announcer;
+pub(crate) mod blocking_thread;
+mod catalog_events;
 pub(crate) mod clock;
 mod doctor;
 mod download;
 mod exchange;
 mod failure;
 mod fetch;
+mod gossip_intake;
 mod info;
+mod keyword_provider;
 mod limiter;
 mod lists;
 #[cfg(test)]
 mod loopback;
 mod losses;
 mod mirror;
-mod news;
 mod node;
 mod own_records;
-pub(crate) mod own_thread;
 mod peers;
 mod pins;
-mod policy;
 mod publish;
 mod publisher_id;
+mod recent_sources;
+mod record_validator;
 mod remembered;
 mod resolve;
-mod room;
 mod search;
-mod sources;
-mod sync;
+mod store_quota;
 #[cfg(test)]
 mod testing;
 mod verify;
-mod words;
 mod yank;
 
 use std::sync::{Arc, atomic::AtomicBool};
 
 use ggen_blockstore::Blockstore;
 
+pub(crate) use catalog_events::CatalogEvents;
 pub(crate) use exchange::Heard;
 pub(crate) use failure::{catalog as catalog_failed, failed};
 pub(crate) use fetch::Destinations;
 pub(crate) use lists::Manifests;
 pub(crate) use losses::Losses;
 pub(crate) use mirror::{Book, Mirror};
-pub(crate) use news::CatalogEvents;
 pub(crate) use own_records::{OwnRecords, records};
 pub(crate) use peers::{KnownPeers, access_policies};
 pub(crate) use pins::KeptPins;
-pub(crate) use policy::ClaimPolicy;
 pub(crate) use publish::{Imports, RECORD, STEP_ADDED, Signing, Step, Steps, published_already};
-pub(crate) use sources::Sources;
+pub(crate) use recent_sources::Sources;
+pub(crate) use record_validator::ClaimValidator;
 pub(crate) use yank::signed_already;
 
 use crate::{
@@ -91,7 +91,7 @@ pub(crate) struct Operations {
     /// The user's pins beside the store.
     pub(crate) kept_pins: Arc<KeptPins>,
     /// One collection or eviction at a time.
-    pub(crate) collecting: Arc<tokio::sync::Mutex<room::Evictions>>,
+    pub(crate) collecting: Arc<tokio::sync::Mutex<store_quota::Evictions>>,
     /// What the store has lost, as far as the user knows of it or does not yet.
     pub(crate) losses: Arc<Losses>,
     pub(crate) mirror: Mirror,

@@ -25,8 +25,8 @@ use crate::{
     keys::KeyStore,
     node,
     ops::{
-        CatalogEvents, ClaimPolicy, Destinations, Heard, Imports, KeptPins, KnownPeers, Losses, Manifests, Mirror,
-        Operations, access_policies, clock, failed, own_thread, published_already, signed_already,
+        CatalogEvents, ClaimValidator, Destinations, Heard, Imports, KeptPins, KnownPeers, Losses, Manifests, Mirror,
+        Operations, access_policies, blocking_thread, clock, failed, published_already, signed_already,
     },
     place::{Opened, Place},
 };
@@ -364,7 +364,7 @@ impl Registry {
             operations.tidy().await;
             fetched
         });
-        own_thread::run(operation).await
+        blocking_thread::run(operation).await
     }
 
     /// Searches the catalog.
@@ -503,7 +503,7 @@ async fn start_node(
     // Others know a node that stays by its key; one that leaves again can do with any.
     let key = if mode == Mode::Ephemeral { keys.node_for_now()? } else { keys.node()? };
     let follow = mode != Mode::Embedded;
-    let policy = Arc::new(ClaimPolicy { signatures: Arc::clone(catalog.signatures()) });
+    let policy = Arc::new(ClaimValidator { signatures: Arc::clone(catalog.signatures()) });
     let priors = Arc::new(KnownPeers(Arc::clone(peers)));
     let access_policies = access_policies(peers);
     let stays = mode != Mode::Ephemeral;

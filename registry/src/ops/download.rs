@@ -35,7 +35,7 @@ use self::{
     source::{Dag, List, Source},
     worker::{Queued, WRITE_BATCH, Worker},
 };
-use super::{clock, own_thread};
+use super::{blocking_thread, clock};
 use crate::{
     Fault, PeerBook, Progress, Reporter,
     node::{Handle, ListSource, Place, Stopped},
@@ -278,7 +278,7 @@ impl Download {
             let mut from_the_end = candidates.into_iter().rev();
             from_the_end.find_map(|want| store.has(&want.cid).map(|is_here| (!is_here).then_some(want)).transpose())
         };
-        let missing = own_thread::blocking(last_missing).await.map_err(DownloadError::Worker)?;
+        let missing = blocking_thread::blocking(last_missing).await.map_err(DownloadError::Worker)?;
         if let Some(last) = missing.transpose()? {
             if let (Some(network), Some(source)) = (&self.network, self.described.take_if(|source| source.whole)) {
                 // All it names would come after this part, when nobody waits for it.
@@ -292,12 +292,12 @@ impl Download {
     async fn here(&self, cid: Cid) -> Result<bytes::Bytes, DownloadError> {
         let store = self.store.clone();
         let read = move || store.get(&cid)?.ok_or(ggen_blockstore::Error::NotFound { cid });
-        Ok(own_thread::blocking(read).await.map_err(DownloadError::Worker)??)
+        Ok(blocking_thread::blocking(read).await.map_err(DownloadError::Worker)??)
     }
 
     /// Brings all the blocks of a short list.
     pub(crate) async fn list(&mut self, list: Vec<Want>) -> Result<(), DownloadError> {
-        if own_thread::is_here() && list.len() <= FEW_BLOCKS {
+        if blocking_thread::is_here() && list.len() <= FEW_BLOCKS {
             let mut source = List::new(std::iter::once(Ok(list)), self.unasked.clone());
             let missing = source.more(&*self.store)?.unwrap_or_default();
             self.done.reused += source.reused();

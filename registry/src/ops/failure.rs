@@ -4,7 +4,7 @@ mod target;
 
 use ggen_blockstore::Cid;
 
-use super::{download::DownloadError, own_thread};
+use super::{blocking_thread, download::DownloadError};
 use crate::{
     ErrorKind, Failure, PeerBookError,
     home::HomeError,
@@ -252,7 +252,7 @@ fn is_foreign(reason: &str) -> bool {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    match own_thread::blocking(work).await {
+    match blocking_thread::blocking(work).await {
         Ok(outcome) => outcome,
         Err(error) => Err(failed(error).while_doing("a worker died")),
     }

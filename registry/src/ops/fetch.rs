@@ -14,10 +14,9 @@ use libp2p::PeerId;
 pub(crate) use self::destinations::Destinations;
 use self::output::{Output, WriteError, Written};
 use super::{
-    Operations,
+    Operations, blocking_thread,
     download::{Download, DownloadError, DownloadLimits, Entrance, Subject, Totals, Want, Wants},
     failure::{self, usage},
-    own_thread,
     peers::provision,
     publisher_id::refuse_identity,
     resolve::{Wanted, Yank, subject_of},
@@ -147,7 +146,7 @@ impl Operations {
         arrivals.end();
         let (arrivals, output) = (arrivals.clone(), Arc::clone(output));
         let (store, destinations) = (self.store.clone(), self.destinations.clone());
-        let writing = own_thread::blocking(move || match output.is_new_tree() {
+        let writing = blocking_thread::blocking(move || match output.is_new_tree() {
             true => output.stage(&arrivals)?.commit(&destinations),
             false => output.write(&*store, &destinations),
         });
@@ -182,7 +181,7 @@ impl Operations {
             }
         };
         let destinations = self.destinations.clone();
-        own_thread::blocking(move || staged.commit(&destinations)).await.map_err(failure::failed)?
+        blocking_thread::blocking(move || staged.commit(&destinations)).await.map_err(failure::failed)?
     }
 
     /// The next package of the same publisher is asked of whom this one came from, if the DHT was asked for this one.

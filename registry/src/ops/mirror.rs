@@ -34,7 +34,7 @@ use self::{
     plan::{Chosen, over_budget, wanted_by},
     schedule::{Schedule, Step},
 };
-use super::{Operations, failure, failure::usage, news::News};
+use super::{Operations, catalog_events::News, failure, failure::usage};
 use crate::{
     ErrorKind, Failure, MirrorReport, MirrorRequest, MirrorRule, MirrorScope,
     config::check_rule,

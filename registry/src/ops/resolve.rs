@@ -22,7 +22,7 @@ use super::{
     download::{Download, Subject},
     failure,
     peers::{is_lie, provision},
-    sources::Heard,
+    recent_sources::Heard,
 };
 use crate::{
     BootstrapRequest, ErrorKind, Failure, Fault, Progress, Reporter,

@@ -503,10 +503,10 @@ impl NetworkBehaviour for Behaviour {
                 self.client.on_update_sent(peer_id, version.is_some_and(|version| version >= Version::V1_2));
             }
             ReportKind::Sent(OutboundStreamName::Answers, message, _) => self.on_answer_sent(peer_id, &message),
-            ReportKind::Failed { lane: OutboundStreamName::Wants, fatal, .. } => {
+            ReportKind::Failed { stream_out: OutboundStreamName::Wants, fatal, .. } => {
                 self.client.on_update_failed(peer_id, fatal, now);
             }
-            ReportKind::Failed { lane: OutboundStreamName::Answers, lost, fatal } => {
+            ReportKind::Failed { stream_out: OutboundStreamName::Answers, lost, fatal } => {
                 self.on_answers_failed(peer_id, lost, fatal);
             }
             // An honest peer sends that much only if it was asked for a block that is larger than blocks may be.

@@ -11,7 +11,7 @@ use crate::{
     Config, FetchRequest, FetchTo, Mode, Progress, PublishRequest, Published, Registry,
     index::{Claim, ClaimSet, package_key, qualified_key},
     node::{self, RecordValidator, Refused, Started},
-    ops::ClaimPolicy,
+    ops::ClaimValidator,
     package::PackageId,
 };
 
@@ -236,7 +236,7 @@ async fn no_provider() {
     let package: PackageId = "acme/orphan".parse().unwrap();
     let key = package_key(&package);
     let value = set_of(&key, &alice.claim(&package));
-    let (_carrier, address) = carrier(Arc::new(ClaimPolicy::default()), vec![(key, value)]).await;
+    let (_carrier, address) = carrier(Arc::new(ClaimValidator::default()), vec![(key, value)]).await;
     alice.registry.shutdown().await.unwrap();
     let bob = Place::start(&[address]).await;
     let diagnosis = bob.doctor(Some("acme/orphan")).await;

@@ -20,7 +20,7 @@ use crate::{
     PeerBook, Progress, Reporter,
     identity::Timestamp,
     node::{DropReason, Handle, ListSource, Session, SessionEvent, Stopped},
-    ops::{clock, own_thread},
+    ops::{blocking_thread, clock},
 };
 
 /// Pause before providers are looked for again; it doubles up to [`LONGEST_SEARCH_PAUSE`].
@@ -213,7 +213,7 @@ impl Network {
             let gone = known.filter(|peer| !connected.contains(peer)).filter_map(|peer| book.get(&peer));
             gone.map(|record| (record.peer, record.last_seen)).max_by_key(|(_, seen)| *seen)
         };
-        own_thread::blocking(look).await.ok().flatten()
+        blocking_thread::blocking(look).await.ok().flatten()
     }
 
     pub(super) fn search_under(&mut self, cid: &Cid) {

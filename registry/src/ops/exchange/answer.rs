@@ -16,7 +16,7 @@ use crate::{
         SearchAnswer, SearchQuestion, Summary, search_mark,
     },
     node::{Asked, Handle, Protocol},
-    ops::{Operations, clock, failure, limiter::Limiter, own_thread},
+    ops::{Operations, blocking_thread, clock, failure, limiter::Limiter},
     package::Release,
 };
 
@@ -53,7 +53,7 @@ impl Operations {
                 let _ended = answering.join_next().await;
             }
             let answer = Arc::clone(&self).answer(node.clone(), question, now);
-            answering.spawn(own_thread::run(async {
+            answering.spawn(blocking_thread::run(async {
                 answer.await;
                 Ok(())
             }));

@@ -70,7 +70,7 @@ pub(in crate::node::exchange) enum ReportKind {
     Sent(OutboundStreamName, Message, Option<Version>),
     /// A stream failed with these messages not written.
     Failed {
-        lane: OutboundStreamName,
+        stream_out: OutboundStreamName,
         lost: Vec<Message>,
         fatal: bool,
     },
@@ -141,7 +141,7 @@ impl Handler {
         }
     }
 
-    fn lane(&mut self, name: OutboundStreamName) -> &mut OutboundStream<Stream> {
+    fn stream_out(&mut self, name: OutboundStreamName) -> &mut OutboundStream<Stream> {
         match name {
             OutboundStreamName::Wants => &mut self.wants,
             OutboundStreamName::Answers => &mut self.answers,
@@ -154,7 +154,7 @@ impl Handler {
 
     fn lane_failed(&mut self, name: OutboundStreamName, event: LaneEvent) {
         if let LaneEvent::Failed { lost, fatal } = event {
-            self.reports.push_back(ReportKind::Failed { lane: name, lost, fatal });
+            self.reports.push_back(ReportKind::Failed { stream_out: name, lost, fatal });
         }
     }
 
@@ -176,15 +176,17 @@ impl Handler {
     }
 
     fn poll_lane(&mut self, name: OutboundStreamName, now: Instant, cx: &mut Context<'_>) -> Poll<Event> {
-        match std::task::ready!(self.lane(name).poll(now, cx)) {
+        match std::task::ready!(self.stream_out(name).poll(now, cx)) {
             LaneEvent::Open => Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest {
                 protocol: SubstreamProtocol::new(Protocol, name),
             }),
             LaneEvent::Sent(message) => {
-                let version = self.lane(name).version();
+                let version = self.stream_out(name).version();
                 Poll::Ready(report(ReportKind::Sent(name, message, version)))
             }
-            LaneEvent::Failed { lost, fatal } => Poll::Ready(report(ReportKind::Failed { lane: name, lost, fatal })),
+            LaneEvent::Failed { lost, fatal } => {
+                Poll::Ready(report(ReportKind::Failed { stream_out: name, lost, fatal }))
+            }
         }
     }
 
@@ -238,14 +240,14 @@ impl Handler {
         while watch.as_mut().poll(cx).is_ready() {
             watch.as_mut().reset(tokio::time::Instant::now() + WATCH_EVERY);
             for name in [OutboundStreamName::Wants, OutboundStreamName::Answers] {
-                let lane = match name {
+                let stream_out = match name {
                     OutboundStreamName::Wants => &mut self.wants,
                     OutboundStreamName::Answers => &mut self.answers,
                 };
-                if lane.is_stuck(now, LANE_STUCK_AFTER)
-                    && let LaneEvent::Failed { lost, fatal } = lane.fail(false)
+                if stream_out.is_stuck(now, LANE_STUCK_AFTER)
+                    && let LaneEvent::Failed { lost, fatal } = stream_out.fail(false)
                 {
-                    self.reports.push_back(ReportKind::Failed { lane: name, lost, fatal });
+                    self.reports.push_back(ReportKind::Failed { stream_out: name, lost, fatal });
                 }
             }
             let stuck = |inbound: &Inbound| {
@@ -276,7 +278,7 @@ impl ConnectionHandler for Handler {
 
     fn on_behaviour_event(&mut self, Command(command): Command) {
         match command {
-            CommandKind::Send(name, message) => self.lane(name).push(message, now()),
+            CommandKind::Send(name, message) => self.stream_out(name).push(message, now()),
             CommandKind::KeepAlive(keep_alive) => self.keep_alive = keep_alive,
         }
     }
@@ -310,12 +312,12 @@ impl ConnectionHandler for Handler {
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
                 let (mut stream, version): Negotiated = protocol;
                 stream.ignore_for_keep_alive();
-                self.lane(info).opened(stream, version, now());
+                self.stream_out(info).opened(stream, version, now());
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
                 tracing::debug!(%error, "cannot open a bitswap stream");
                 let unsupported = matches!(error, StreamUpgradeError::NegotiationFailed);
-                let event = self.lane(info).fail(unsupported);
+                let event = self.stream_out(info).fail(unsupported);
                 self.lane_failed(info, event);
             }
             _ => {}

@@ -204,30 +204,30 @@ mod tests {
     fn several_messages_go_over_one_stream_and_a_failure_gives_back_what_was_not_written() {
         let now = Instant::now();
         let mut cx = Context::from_waker(futures::task::noop_waker_ref());
-        let mut lane = OutboundStream::new(now);
-        assert!(lane.poll(now, &mut cx).is_pending());
-        (0..3).for_each(|_| lane.push(message(100), now));
-        assert!(matches!(lane.poll(now, &mut cx), Poll::Ready(LaneEvent::Open)));
-        assert!(lane.poll(now, &mut cx).is_pending());
-        lane.opened(Sink(250), Version::V1_2, now);
-        assert!(matches!(lane.poll(now, &mut cx), Poll::Ready(LaneEvent::Sent(_))));
-        assert!(matches!(lane.poll(now, &mut cx), Poll::Ready(LaneEvent::Sent(_))));
-        let failed = lane.poll(now, &mut cx);
+        let mut stream_out = OutboundStream::new(now);
+        assert!(stream_out.poll(now, &mut cx).is_pending());
+        (0..3).for_each(|_| stream_out.push(message(100), now));
+        assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(LaneEvent::Open)));
+        assert!(stream_out.poll(now, &mut cx).is_pending());
+        stream_out.opened(Sink(250), Version::V1_2, now);
+        assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(LaneEvent::Sent(_))));
+        assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(LaneEvent::Sent(_))));
+        let failed = stream_out.poll(now, &mut cx);
         assert!(matches!(failed, Poll::Ready(LaneEvent::Failed { lost, fatal: false }) if lost.len() == 1));
-        assert!(!lane.is_busy());
+        assert!(!stream_out.is_busy());
     }
 
     #[test]
     fn a_lane_that_only_fails_gives_up() {
         let now = Instant::now();
         let mut cx = Context::from_waker(futures::task::noop_waker_ref());
-        let mut lane = OutboundStream::new(now);
+        let mut stream_out = OutboundStream::new(now);
         let mut fatal = Vec::new();
         for _ in 0..MAX_FAILURES {
-            lane.push(message(1), now);
-            assert!(matches!(lane.poll(now, &mut cx), Poll::Ready(LaneEvent::Open)));
-            lane.opened(Sink(0), Version::V1_2, now);
-            let Poll::Ready(LaneEvent::Failed { fatal: last, .. }) = lane.poll(now, &mut cx) else { panic!() };
+            stream_out.push(message(1), now);
+            assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(LaneEvent::Open)));
+            stream_out.opened(Sink(0), Version::V1_2, now);
+            let Poll::Ready(LaneEvent::Failed { fatal: last, .. }) = stream_out.poll(now, &mut cx) else { panic!() };
             fatal.push(last);
         }
         assert_eq!(fatal, [false, false, true]);
@@ -264,15 +264,15 @@ mod tests {
         let mut cx = Context::from_waker(futures::task::noop_waker_ref());
         for (each, expected) in [(100, true), (8 << 10, false)] {
             let mut now = Instant::now();
-            let mut lane = OutboundStream::new(now);
-            lane.push(message(1 << 20), now);
-            assert!(matches!(lane.poll(now, &mut cx), Poll::Ready(LaneEvent::Open)));
-            lane.opened(Sip { each, left: each }, Version::V1_2, now);
+            let mut stream_out = OutboundStream::new(now);
+            stream_out.push(message(1 << 20), now);
+            assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(LaneEvent::Open)));
+            stream_out.opened(Sip { each, left: each }, Version::V1_2, now);
             let mut stuck = false;
             for _ in 0..60 {
                 now += Duration::from_secs(1);
-                assert!(lane.poll(now, &mut cx).is_pending());
-                stuck |= lane.is_stuck(now, limit);
+                assert!(stream_out.poll(now, &mut cx).is_pending());
+                stuck |= stream_out.is_stuck(now, limit);
             }
             assert_eq!(stuck, expected, "{each} bytes a second");
         }
@@ -282,10 +282,10 @@ mod tests {
     fn a_lane_is_stuck_only_while_it_has_something_to_write() {
         let now = Instant::now();
         let (limit, later) = (Duration::from_secs(5), now + Duration::from_secs(10));
-        let mut lane = OutboundStream::<Sink>::new(now);
-        assert!(!lane.is_stuck(later, limit));
-        lane.push(message(1), later);
-        assert!(!lane.is_stuck(later, limit));
-        assert!(lane.is_stuck(later + limit * 2, limit));
+        let mut stream_out = OutboundStream::<Sink>::new(now);
+        assert!(!stream_out.is_stuck(later, limit));
+        stream_out.push(message(1), later);
+        assert!(!stream_out.is_stuck(later, limit));
+        assert!(stream_out.is_stuck(later + limit * 2, limit));
     }
 }

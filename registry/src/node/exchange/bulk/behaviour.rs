@@ -69,7 +69,7 @@ pub struct Behaviour {
     server: Server,
     receiver: Receiver,
     told: mpsc::Receiver<TaskEvent>,
-    ways: StreamPool,
+    pool: StreamPool,
     requests: HashMap<BulkRequestId, Under>,
     receiving: JoinSet<()>,
     answering: JoinSet<()>,
@@ -89,13 +89,13 @@ impl Behaviour {
     pub fn new(setup: Setup) -> Self {
         let Setup { store, lists, directs: Directs { dialer, taken } } = setup;
         let (sender, told) = mpsc::channel(EVENT_QUEUE);
-        let library =
-            ResponseContext { store: Arc::clone(&store), lists: Arc::clone(&lists), atlas: PathCache::default() };
+        let context =
+            ResponseContext { store: Arc::clone(&store), lists: Arc::clone(&lists), paths: PathCache::default() };
         Self {
-            server: Server::new(library, Patience::default()),
+            server: Server::new(context, Patience::default()),
             receiver: Receiver::new(store, lists, sender, SILENT_FOR),
             told,
-            ways: StreamPool::default(),
+            pool: StreamPool::default(),
             requests: HashMap::new(),
             receiving: JoinSet::new(),
             answering: JoinSet::new(),
@@ -112,8 +112,8 @@ impl Behaviour {
     /// Asks a peer for blocks. What comes of it is told by events, the last of them [`Event::Ended`].
     pub fn request(&mut self, request: BulkRequest) {
         let request = Box::new(request);
-        match self.ways.take_idle(&request.peer) {
-            Some((connection, way)) => self.carry(request, connection, way, true),
+        match self.pool.take_idle(&request.peer) {
+            Some((connection, pooled)) => self.carry(request, connection, pooled, true),
             None => self.open(request),
         }
     }
@@ -121,7 +121,7 @@ impl Behaviour {
     /// Something will soon be asked of the peers that are connected: streams to some of them are opened, so that the
     /// round trip this takes is over by then.
     pub fn prepare(&mut self) {
-        for Opening { peer, connection, address } in self.ways.prepare() {
+        for Opening { peer, connection, address } in self.pool.prepare() {
             match address {
                 Some(address) => {
                     let dialing = self.dialer.clone().dial(peer, address);
@@ -138,9 +138,9 @@ impl Behaviour {
     }
 
     fn on_prepared(&mut self, peer: PeerId, connection: ConnectionId, stream: Option<Either<Stream, Direct>>) {
-        self.ways.on_prepared(&peer, connection);
-        if let Some(way) = stream.and_then(|stream| self.ways.over(stream, &peer, connection)) {
-            self.keep(peer, connection, way);
+        self.pool.on_prepared(&peer, connection);
+        if let Some(pooled) = stream.and_then(|stream| self.pool.over(stream, &peer, connection)) {
+            self.keep(peer, connection, pooled);
         }
     }
 
@@ -149,7 +149,7 @@ impl Behaviour {
             Ok(stream) => self.on_prepared(peer, connection, Some(Either::Right(stream))),
             Err(error) => {
                 tracing::debug!(%peer, %error, "blocks share the connection with the rest");
-                if self.ways.on_undialled(&peer, connection) {
+                if self.pool.on_undialled(&peer, connection) {
                     self.tell(peer, connection, ToHandler::Open(None));
                 }
             }
@@ -157,7 +157,7 @@ impl Behaviour {
     }
 
     fn open(&mut self, request: Box<BulkRequest>) {
-        match self.ways.best(&request.peer) {
+        match self.pool.best(&request.peer) {
             Some(connection) => {
                 self.tell(request.peer, connection, ToHandler::Open(Some(request.id)));
                 self.requests.insert(request.id, Under::Opening(connection, request));
@@ -167,14 +167,14 @@ impl Behaviour {
         self.wake();
     }
 
-    fn carry(&mut self, request: Box<BulkRequest>, connection: ConnectionId, mut way: PooledStream, was_idle: bool) {
+    fn carry(&mut self, request: Box<BulkRequest>, connection: ConnectionId, mut pooled: PooledStream, was_idle: bool) {
         let (receiver, told, id) = (self.receiver.clone(), self.receiver.events.clone(), request.id);
         let task = self.receiving.spawn(async move {
             let over = |end, idle| TaskEvent::Over { peer: request.peer, id, end, idle };
-            let outcome = match receiver.receive(&request, &mut way.stream).await {
+            let outcome = match receiver.receive(&request, &mut pooled.stream).await {
                 Over::Unanswered if was_idle => TaskEvent::Stale(request),
                 Over::Unanswered => over(End::Broken, None),
-                Over::Ended { end, again } => over(end, again.then_some((connection, way))),
+                Over::Ended { end, again } => over(end, again.then_some((connection, pooled))),
             };
             if told.send(outcome).await.is_err() {
                 tracing::trace!("the node has stopped");
@@ -210,17 +210,17 @@ impl Behaviour {
             self.requests.remove(&id);
             self.ended(peer_id, id, End::Broken);
         }
-        self.ways.on_closed(&peer_id, connection);
+        self.pool.on_closed(&peer_id, connection);
         self.tell_news_of(peer_id);
     }
 
     fn on_supports(&mut self, peer_id: PeerId, connection: ConnectionId, supports: bool) {
-        self.ways.on_supports(&peer_id, connection, supports);
+        self.pool.on_supports(&peer_id, connection, supports);
         self.tell_news_of(peer_id);
     }
 
     fn tell_news_of(&mut self, peer: PeerId) {
-        if let Some(supports) = self.ways.news_of(&peer) {
+        if let Some(supports) = self.pool.news_of(&peer) {
             self.actions.push_back(ToSwarm::GenerateEvent(Event::Supports { peer, supports }));
         }
     }
@@ -228,8 +228,8 @@ impl Behaviour {
     fn on_opened(&mut self, id: BulkRequestId, stream: Stream) {
         match self.requests.remove(&id) {
             Some(Under::Opening(connection, request)) => {
-                match self.ways.over(Either::Left(stream), &request.peer, connection) {
-                    Some(way) => self.carry(request, connection, way, false),
+                match self.pool.over(Either::Left(stream), &request.peer, connection) {
+                    Some(pooled) => self.carry(request, connection, pooled, false),
                     None => self.ended(request.peer, id, End::Broken),
                 }
             }
@@ -243,7 +243,7 @@ impl Behaviour {
     fn on_asked(&mut self, peer_id: PeerId, stream: Either<Stream, Direct>) {
         let is_full = self.answering.len() >= MAX_STREAMS;
         let is_direct = matches!(stream, Either::Right(_));
-        let Some(peer) = self.ways.peer(&peer_id) else { return };
+        let Some(peer) = self.pool.peer(&peer_id) else { return };
         let uses = peer.uses();
         let permit = Arc::clone(&peer.share.streams).try_acquire_owned();
         let Some(permit) = permit.ok().filter(|_| !is_full) else {
@@ -267,8 +267,8 @@ impl Behaviour {
         match told {
             TaskEvent::Event(event) => Some(event),
             TaskEvent::Over { peer, id, end, idle } => {
-                if let Some((connection, way)) = idle {
-                    self.keep(peer, connection, way);
+                if let Some((connection, pooled)) = idle {
+                    self.keep(peer, connection, pooled);
                 }
                 // Of a request that was cancelled nothing more is of interest.
                 self.requests.remove(&id).map(|_| Event::Ended { peer, id, end })
@@ -282,9 +282,9 @@ impl Behaviour {
         }
     }
 
-    fn keep(&mut self, peer: PeerId, connection: ConnectionId, way: PooledStream) {
+    fn keep(&mut self, peer: PeerId, connection: ConnectionId, pooled: PooledStream) {
         let now = Instant::now();
-        if self.ways.keep(&peer, connection, way, now) {
+        if self.pool.keep(&peer, connection, pooled, now) {
             self.tidying.get_or_insert_with(|| Box::pin(sleep_until(now + IDLE_FOR)));
         }
     }
@@ -292,13 +292,13 @@ impl Behaviour {
     /// Closes the streams that have waited for long: what is open keeps a connection alive.
     fn tidy(&mut self, cx: &mut Context<'_>) {
         while self.tidying.as_mut().is_some_and(|tidying| tidying.as_mut().poll(cx).is_ready()) {
-            self.tidying = self.ways.tidy(Instant::now()).map(|at| Box::pin(sleep_until(at)));
+            self.tidying = self.pool.tidy(Instant::now()).map(|at| Box::pin(sleep_until(at)));
         }
     }
 
     #[cfg(test)]
-    pub(super) fn ways(&self) -> &StreamPool {
-        &self.ways
+    pub(super) fn pool(&self) -> &StreamPool {
+        &self.pool
     }
 
     fn poll_tasks(&mut self, cx: &mut Context<'_>) {
@@ -361,7 +361,7 @@ impl NetworkBehaviour for Behaviour {
                     ConnectedPoint::Dialer { address, .. } => dialled_at(address),
                     ConnectedPoint::Listener { .. } => None,
                 };
-                let uses = self.ways.on_connected(peer_id, connection_id, address);
+                let uses = self.pool.on_connected(peer_id, connection_id, address);
                 self.tell(peer_id, connection_id, ToHandler::Uses(uses));
             }
             FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {

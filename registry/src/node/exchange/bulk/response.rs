@@ -34,13 +34,13 @@ const NEAR_PART_BYTES: usize = 2 << 20;
 pub(super) struct ResponseContext {
     pub(super) store: Arc<dyn Blockstore>,
     pub(super) lists: Arc<dyn Lists>,
-    pub(super) atlas: PathCache,
+    pub(super) paths: PathCache,
 }
 
 /// A request that is being answered.
 #[derive(Debug)]
 pub(super) struct ResponseBuilder {
-    library: Arc<ResponseContext>,
+    context: Arc<ResponseContext>,
     request: Request,
     sources: Sources,
     /// Made when it is first needed.
@@ -93,12 +93,12 @@ impl ResponseBuilder {
     /// Looks at a request: what is it about, is it here? `follows`: the asker has something to do, because it is being
     /// answered another.
     pub(super) fn open(
-        library: Arc<ResponseContext>,
+        context: Arc<ResponseContext>,
         request: Request,
         pace: Arc<Mutex<Pace>>,
         follows: bool,
     ) -> Result<Self, Status> {
-        let ResponseContext { store, lists, .. } = &*library;
+        let ResponseContext { store, lists, .. } = &*context;
         let mut sources = Sources::open(store, lists, std::iter::once(&request.list).chain(&request.references));
         let list = sources.list(0).ok_or(Status::NotHere)?;
         let asked: Vec<_> = match &request.asked {
@@ -128,7 +128,7 @@ impl ResponseBuilder {
         let is_long = follows || total > MAX_PART_BYTES as u64;
         let next_part_bytes = if total > SHORT_BYTES && !follows { FIRST_PART_BYTES } else { MAX_PART_BYTES };
         let comparison = None;
-        Ok(Self { library, request, sources, comparison, asked, at: 0, is_long, next_part_bytes, pace })
+        Ok(Self { context, request, sources, comparison, asked, at: 0, is_long, next_part_bytes, pace })
     }
 
     /// Bytes that the next part takes at most while it is made, besides the compressor's own.
@@ -213,7 +213,7 @@ impl ResponseBuilder {
             if !blocks.is_empty() && bytes + size > limit {
                 break;
             }
-            let block = match self.library.store.get(&listed.cid) {
+            let block = match self.context.store.get(&listed.cid) {
                 // A list may lie about lengths.
                 Ok(block) => block.filter(|block| block.len() == size),
                 Err(Error::Corrupt { .. }) => None,
@@ -233,7 +233,7 @@ impl ResponseBuilder {
     fn skip_absent(&mut self) -> Result<Vec<Bytes>, Unreadable> {
         self.at += 1;
         while let Some((_, listed)) = self.asked.get(self.at) {
-            if self.library.store.has(&listed.cid)? {
+            if self.context.store.has(&listed.cid)? {
                 break;
             }
             self.at += 1;
@@ -251,7 +251,7 @@ impl ResponseBuilder {
             Asked::Own { .. } => choose_for_own(&mut self.sources, self.request.references.len(), limit),
             Asked::Listed(_) => {
                 let (indices, listed): (Vec<_>, Vec<_>) = self.asked[from..self.at].iter().copied().unzip();
-                self.comparison.get_or_insert_with(|| compare(&self.library, &self.request));
+                self.comparison.get_or_insert_with(|| compare(&self.context, &self.request));
                 let comparison = self.comparison.as_ref().and_then(Option::as_ref);
                 self.sources.list(0).map(|list| choose(list, comparison, &indices, &listed, limit)).unwrap_or_default()
             }
@@ -308,12 +308,12 @@ fn fitting(blocks: &[Bytes], limit: usize) -> usize {
 }
 
 /// Where the blocks of the list asked for stand in the references.
-fn compare(library: &ResponseContext, request: &Request) -> Option<Comparison> {
+fn compare(context: &ResponseContext, request: &Request) -> Option<Comparison> {
     if request.dictionary_bytes == 0 {
         return None;
     }
-    let ResponseContext { store, lists, atlas } = library;
-    let placed = |cid| atlas.placed(&**store, &**lists, cid);
+    let ResponseContext { store, lists, paths } = context;
+    let placed = |cid| paths.placed(&**store, &**lists, cid);
     let references: Vec<_> =
         request.references.iter().enumerate().filter_map(|(at, cid)| Some((at + 1, placed(cid)?))).collect();
     if references.is_empty() {

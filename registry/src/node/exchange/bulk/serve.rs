@@ -59,7 +59,7 @@ impl Default for Patience {
 /// What all answers share.
 #[derive(Clone, Debug)]
 pub(super) struct Server {
-    library: Arc<ResponseContext>,
+    context: Arc<ResponseContext>,
     answering: Arc<Semaphore>,
     making: Arc<Semaphore>,
     memory: Arc<Semaphore>,
@@ -93,10 +93,10 @@ struct Ready {
 type Making = BoxFuture<'static, Result<Ready, Ended>>;
 
 impl Server {
-    pub(super) fn new(library: ResponseContext, patience: Patience) -> Self {
+    pub(super) fn new(context: ResponseContext, patience: Patience) -> Self {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
         let (answering, making, memory) = (semaphore(MAX_ANSWERING), semaphore(MAX_MAKING), semaphore(MEMORY_UNITS));
-        Self { library: Arc::new(library), answering, making, memory, patience }
+        Self { context: Arc::new(context), answering, making, memory, patience }
     }
 
     /// Answers the requests that come in `stream`. Tells of what was sent.
@@ -191,13 +191,13 @@ impl Server {
 
     /// Looks at a request, and has its first part made; right away if it is small.
     async fn open(&self, request: Request, share: &PeerLimits) -> Result<Result<Making, Status>, Ended> {
-        let (library, pace) = (Arc::clone(&self.library), Arc::clone(&share.pace));
+        let (context, pace) = (Arc::clone(&self.context), Arc::clone(&share.pace));
         let follows = share.answers_others();
         let memory = Arc::clone(&self.memory).try_acquire_many_owned((SMALL_BYTES / MEMORY_UNIT) as u32);
         let turn = Arc::clone(&self.making).acquire_owned().await.map_err(|_| Ended::Busy)?;
         let opening = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let job = ResponseBuilder::open(library, request, pace, follows)?;
+            let job = ResponseBuilder::open(context, request, pace, follows)?;
             Ok(match memory {
                 Ok(memory) if job.next_bytes() <= SMALL_BYTES => Either::Left(make_next(job, memory)),
                 _ => Either::Right(job),
@@ -382,12 +382,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_taken_after_an_answer_has_ended_tells_how_far_the_asker_is() {
-        let library = ResponseContext {
+        let context = ResponseContext {
             store: Arc::new(MemoryBlockstore::new()),
             lists: Arc::new(Manifests),
-            atlas: PathCache::default(),
+            paths: PathCache::default(),
         };
-        let (server, pace) = (Server::new(library, Patience::default()), Mutex::new(Pace::default()));
+        let (server, pace) = (Server::new(context, Patience::default()), Mutex::new(Pace::default()));
         let mut before = Account { sent: 1, ..Account::default() };
         // Whoever takes so much within a minute is near.
         before.untaken.on_sending(None, 1, 3 << 30, Instant::now().into_std());

@@ -52,7 +52,7 @@ struct Connection {
 
 impl Connection {
     fn take_idle(&mut self) -> Option<PooledStream> {
-        let direct = self.idle.iter().rposition(|(_, way)| way.is_direct());
+        let direct = self.idle.iter().rposition(|(_, pooled)| pooled.is_direct());
         let at = direct.or(self.idle.len().checked_sub(1))?;
         Some(self.idle.swap_remove(at).1)
     }
@@ -185,11 +185,11 @@ impl StreamPool {
     }
 
     /// Keeps a way for the next order; says whether it did.
-    pub(super) fn keep(&mut self, peer: &PeerId, connection: ConnectionId, way: PooledStream, now: Instant) -> bool {
+    pub(super) fn keep(&mut self, peer: &PeerId, connection: ConnectionId, pooled: PooledStream, now: Instant) -> bool {
         let Some(connection) = self.connection(peer, connection) else { return false };
         let has_room = connection.idle.len() < MAX_IDLE;
         if has_room {
-            connection.idle.push((now, way));
+            connection.idle.push((now, pooled));
         }
         has_room
     }
@@ -208,7 +208,7 @@ impl StreamPool {
     #[cfg(test)]
     pub(super) fn idle(&self) -> Vec<bool> {
         let connections = self.peers.values().flat_map(|peer| &peer.connections);
-        connections.flat_map(|connection| &connection.idle).map(|(_, way)| way.is_direct()).collect()
+        connections.flat_map(|connection| &connection.idle).map(|(_, pooled)| pooled.is_direct()).collect()
     }
 
     /// How many streams with a connection of their own are answered.
@@ -228,47 +228,47 @@ mod tests {
 
     #[test]
     fn a_peer_speaks_as_long_as_one_of_its_connections_does() {
-        let (mut ways, peer) = (StreamPool::default(), PeerId::random());
+        let (mut pool, peer) = (StreamPool::default(), PeerId::random());
         let ids = [1, 2].map(ConnectionId::new_unchecked);
-        ids.iter().for_each(|id| drop(ways.on_connected(peer, *id, None)));
-        assert_eq!((ways.news_of(&peer), ways.best(&peer)), (None, Some(ids[0])));
-        ways.on_supports(&peer, ids[1], true);
-        assert_eq!((ways.news_of(&peer), ways.best(&peer)), (Some(true), Some(ids[1])));
-        assert_eq!(ways.news_of(&peer), None, "it was told");
-        ways.on_closed(&peer, ids[1]);
-        assert_eq!((ways.news_of(&peer), ways.best(&peer)), (Some(false), Some(ids[0])));
-        ways.on_closed(&peer, ids[0]);
-        assert_eq!((ways.news_of(&peer), ways.best(&peer)), (None, None));
+        ids.iter().for_each(|id| drop(pool.on_connected(peer, *id, None)));
+        assert_eq!((pool.news_of(&peer), pool.best(&peer)), (None, Some(ids[0])));
+        pool.on_supports(&peer, ids[1], true);
+        assert_eq!((pool.news_of(&peer), pool.best(&peer)), (Some(true), Some(ids[1])));
+        assert_eq!(pool.news_of(&peer), None, "it was told");
+        pool.on_closed(&peer, ids[1]);
+        assert_eq!((pool.news_of(&peer), pool.best(&peer)), (Some(false), Some(ids[0])));
+        pool.on_closed(&peer, ids[0]);
+        assert_eq!((pool.news_of(&peer), pool.best(&peer)), (None, None));
     }
 
     #[test]
     fn streams_are_prepared_once_and_where_they_can_be_dialled_until_that_failed() {
-        let (mut ways, peer, connection) = (StreamPool::default(), PeerId::random(), ConnectionId::new_unchecked(1));
-        drop(ways.on_connected(peer, connection, address()));
-        assert_eq!(ways.prepare(), [], "it does not speak");
-        ways.on_supports(&peer, connection, true);
-        ways.news_of(&peer);
-        assert_eq!(ways.prepare(), [Opening { peer, connection, address: address() }; PREPARED_STREAMS]);
-        assert_eq!(ways.prepare(), [], "they are on their way");
-        ways.on_prepared(&peer, connection);
-        assert!(ways.on_undialled(&peer, connection));
-        assert_eq!(ways.prepare(), [Opening { peer, connection, address: None }]);
-        ways.on_closed(&peer, connection);
-        assert!(!ways.on_undialled(&peer, connection));
+        let (mut pool, peer, connection) = (StreamPool::default(), PeerId::random(), ConnectionId::new_unchecked(1));
+        drop(pool.on_connected(peer, connection, address()));
+        assert_eq!(pool.prepare(), [], "it does not speak");
+        pool.on_supports(&peer, connection, true);
+        pool.news_of(&peer);
+        assert_eq!(pool.prepare(), [Opening { peer, connection, address: address() }; PREPARED_STREAMS]);
+        assert_eq!(pool.prepare(), [], "they are on their pooled");
+        pool.on_prepared(&peer, connection);
+        assert!(pool.on_undialled(&peer, connection));
+        assert_eq!(pool.prepare(), [Opening { peer, connection, address: None }]);
+        pool.on_closed(&peer, connection);
+        assert!(!pool.on_undialled(&peer, connection));
     }
 
     #[tokio::test]
     async fn what_is_answered_ends_and_a_connection_is_unused_when_the_last_one_closes() {
-        let (mut ways, peer) = (StreamPool::default(), PeerId::random());
+        let (mut pool, peer) = (StreamPool::default(), PeerId::random());
         let ids = [1, 2].map(ConnectionId::new_unchecked);
-        let uses = ids.map(|id| ways.on_connected(peer, id, None));
+        let uses = ids.map(|id| pool.on_connected(peer, id, None));
         let answer = tokio::spawn(std::future::pending::<()>());
-        ways.peer(&peer).unwrap().answers.push(answer.abort_handle());
-        ways.on_closed(&peer, ids[0]);
+        pool.peer(&peer).unwrap().answers.push(answer.abort_handle());
+        pool.on_closed(&peer, ids[0]);
         assert_eq!(uses.each_ref().map(|uses| uses.upgrade().is_some()), [false, true]);
         assert!(!answer.is_finished());
-        ways.on_closed(&peer, ids[1]);
+        pool.on_closed(&peer, ids[1]);
         assert!(answer.await.unwrap_err().is_cancelled());
-        assert!(ways.peer(&peer).is_none());
+        assert!(pool.peer(&peer).is_none());
     }
 }

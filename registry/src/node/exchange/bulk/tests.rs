@@ -142,11 +142,11 @@ async fn receive_within(
 }
 
 fn serve(from: Arc<dyn Blockstore>, stream: pipe::End) -> tokio::task::JoinHandle<()> {
-    let library = ResponseContext { store: from, lists: lists(), atlas: PathCache::default() };
+    let context = ResponseContext { store: from, lists: lists(), paths: PathCache::default() };
     // Who wants to know what was served is asked of nobody here.
     let (served, mut told) = mpsc::channel(1);
     tokio::spawn(async move { while told.recv().await.is_some() {} });
-    let server = Server::new(library, Patience::default());
+    let server = Server::new(context, Patience::default());
     tokio::spawn(server.serve(PeerId::random(), stream, PeerLimits::default(), served))
 }
 
@@ -313,12 +313,12 @@ async fn a_list_comes_with_all_that_it_names_if_that_is_wanted_and_not_too_much(
 #[test]
 fn what_comes_with_a_list_goes_as_it_is_where_the_way_is_known_to_be_short() {
     let package = package(&files(5, 40, "a"));
-    let library = Arc::new(ResponseContext { store: store(&[&package]), lists: lists(), atlas: PathCache::default() });
+    let context = Arc::new(ResponseContext { store: store(&[&package]), lists: lists(), paths: PathCache::default() });
     let pace = Arc::new(Mutex::new(Pace::default()));
     let is_packed = |whole| {
         let asked = Asked::Own { max_bytes: u64::MAX, whole };
         let request = Request { list: package.list, asked, zstd: true, dictionary_bytes: 0, references: Vec::new() };
-        let mut job = ResponseBuilder::open(Arc::clone(&library), request, Arc::clone(&pace), false).unwrap();
+        let mut job = ResponseBuilder::open(Arc::clone(&context), request, Arc::clone(&pace), false).unwrap();
         let made = job.next().unwrap().unwrap();
         assert!(job.is_done());
         made.packed.is_some()

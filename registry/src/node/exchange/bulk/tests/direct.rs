@@ -113,9 +113,9 @@ async fn a_near_peer_is_asked_on_a_connection_for_that_alone() {
     let package = package(&files(20, 100, "a"));
     let (mut both, _) = connected(&package, true).await;
     both[0].behaviour_mut().blocks.prepare();
-    run_until(&mut both, |_, asker| asker.behaviour().blocks.ways().idle() == [true, true]).await;
+    run_until(&mut both, |_, asker| asker.behaviour().blocks.pool().idle() == [true, true]).await;
     assert_eq!(fetched(&mut both, &package).await, package.blocks);
-    run_until(&mut both, |_, asker| asker.behaviour().blocks.ways().idle() == [true, true]).await;
+    run_until(&mut both, |_, asker| asker.behaviour().blocks.pool().idle() == [true, true]).await;
     let [asker, _] = &both;
     assert_eq!(asker.network_info().num_peers(), 1);
     assert_eq!(asker.network_info().connection_counters().num_established(), 1, "the swarm knows nothing of it");
@@ -126,7 +126,7 @@ async fn one_that_knows_no_such_connections_is_asked_as_ever() {
     let package = package(&files(20, 100, "a"));
     let (mut both, _) = connected(&package, false).await;
     both[0].behaviour_mut().blocks.prepare();
-    run_until(&mut both, |_, asker| asker.behaviour().blocks.ways().idle() == [false, false]).await;
+    run_until(&mut both, |_, asker| asker.behaviour().blocks.pool().idle() == [false, false]).await;
     assert_eq!(fetched(&mut both, &package).await, package.blocks);
 }
 
@@ -158,7 +158,7 @@ async fn who_is_disconnected_is_not_answered_on_such_a_connection_either() {
         () = run_until(&mut both, |_, _| false) => unreachable!("it goes on for ever"),
     };
     both.reverse();
-    run_until(&mut both, |_, answerer| answerer.behaviour().blocks.ways().answered() == 1).await;
+    run_until(&mut both, |_, answerer| answerer.behaviour().blocks.pool().answered() == 1).await;
     both[0].disconnect_peer_id(key.public().to_peer_id()).unwrap();
     let reading = async { stream.read(&mut [0; 1]).await };
     let answer = tokio::select! {

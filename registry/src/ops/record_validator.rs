@@ -11,12 +11,12 @@ use crate::{
 
 /// Takes sets of verified claims that belong under their key, and merges them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ClaimPolicy {
+pub(crate) struct ClaimValidator {
     /// One claim stands under several keys, and comes from gossip too.
     pub(crate) signatures: Arc<KnownSignatures>,
 }
 
-impl RecordValidator for ClaimPolicy {
+impl RecordValidator for ClaimValidator {
     fn admit(&self, key: &[u8], stored: Option<&[u8]>, offered: &[u8], now: SystemTime) -> Result<Vec<u8>, Refused> {
         let now = Timestamp::from_system(now);
         let refused = |error: &ClaimError, is_lie| Refused { reason: error.to_string(), is_lie };
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn only_what_was_offered_speaks_against_who_offered_it() {
         let now = SystemTime::now();
-        let refused = ClaimPolicy::default().admit(b"/ggen/pub/x", None, b"garbage", now).unwrap_err();
+        let refused = ClaimValidator::default().admit(b"/ggen/pub/x", None, b"garbage", now).unwrap_err();
         assert!(refused.is_lie, "{refused:?}");
     }
 }

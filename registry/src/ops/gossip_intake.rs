@@ -7,11 +7,12 @@ use libp2p::PeerId;
 use tokio::sync::mpsc;
 
 use super::{
-    Heard, Operations, clock, failure,
+    Heard, Operations,
+    catalog_events::{CatalogEvents, News, is_news},
+    clock, failure,
     limiter::Limiter,
-    news::{CatalogEvents, News, is_news},
     peers::{is_lie, provision},
-    sources::Sources,
+    recent_sources::Sources,
 };
 use crate::{
     Fault, Outcome, PeerBook,
