@@ -18,6 +18,7 @@ mod index;
 mod interrupt;
 mod keys;
 mod known_names;
+mod manifest;
 mod mirror_rule;
 pub mod node;
 mod ops;
@@ -57,12 +58,14 @@ pub use index::{
 };
 pub use interrupt::Interrupt;
 pub use known_names::KnownNames;
+pub use manifest::{
+    MANIFEST_CHUNK_BYTES, MAX_MANIFEST_ENTRIES, ManifestBuilder, ManifestChunk, ManifestEntry, ManifestError,
+    ManifestReader, ManifestSummary,
+};
 pub use mirror_rule::{MAX_RULES, MirrorRule, MirrorScope};
 pub use package::{
-    Dependency, Gpack, GpackError, MANIFEST_CHUNK_BYTES, MAX_DEPENDENCIES, MAX_GPACK_BYTES,
-    MAX_INLINE_EXECUTABLES_BYTES, MAX_MANIFEST_ENTRIES, MAX_NAME_CHARS, MAX_VERSION_CHARS, ManifestBuilder,
-    ManifestChunk, ManifestEntry, ManifestError, ManifestReader, ManifestSummary, Metadata, NameError, NamedFile,
-    PackageId, Release, Requirement, Target, UnknownKey,
+    Dependency, Gpack, GpackError, MAX_DEPENDENCIES, MAX_GPACK_BYTES, MAX_INLINE_EXECUTABLES_BYTES, MAX_NAME_CHARS,
+    MAX_VERSION_CHARS, Metadata, NameError, NamedFile, PackageId, Release, Requirement, Target, UnknownKey,
 };
 pub use peers::{
     Fault, LOW_REPUTATION, Listing, MAX_HISTORY, MAX_LISTED, MAX_PACKAGES, MAX_PEERS, Outcome, PeerBook, PeerBookError,

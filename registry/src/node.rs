@@ -27,7 +27,6 @@ pub(crate) use behaviour::AGENT;
 pub(crate) use command::{DialFailed, FoundRecord, Gossip, GossipId, Snapshot, Verdict};
 pub(crate) use dht::validator::{RecordValidator, Refused};
 pub(crate) use discovery::addresses::Nat;
-pub(crate) use exchange::bulk::{Listed, Lists};
 pub(crate) use exchange::handle::Session;
 pub(crate) use exchange::{
     BlockWant, DropReason, ListSource, MAX_PRESENCE_QUERY_CIDS, Offence, Place, Prior, Priors, SessionEvent,
@@ -82,7 +81,6 @@ pub(crate) struct Setup {
     pub(crate) store: Arc<dyn Blockstore>,
     pub(crate) policy: Arc<dyn RecordValidator>,
     pub(crate) priors: Arc<dyn Priors>,
-    pub(crate) lists: Arc<dyn Lists>,
     /// Peers that are not treated as usual.
     pub(crate) access_policies: Vec<(PeerId, AccessPolicy)>,
 }
@@ -116,7 +114,7 @@ pub(crate) async fn start(setup: Setup) -> Result<Started, StartError> {
     let peer_id = setup.key.public().to_peer_id();
     let (names, reach) =
         (discovery::dnsaddr::Names::new(&setup.config.dns_servers), discovery::dial_policy::DialPolicy::new());
-    let knowledge = behaviour::Knowledge { store: setup.store, priors: setup.priors, lists: setup.lists };
+    let knowledge = behaviour::Knowledge { store: setup.store, priors: setup.priors };
     let mut swarm = behaviour::swarm(setup.key, &setup.config, knowledge, setup.stays, &reach)?;
     for (peer, access_policy) in setup.access_policies {
         swarm.behaviour_mut().treat(peer, access_policy);

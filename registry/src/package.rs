@@ -5,7 +5,6 @@
 
 mod error;
 mod gpack;
-mod manifest;
 mod metadata;
 mod name;
 mod near;
@@ -14,13 +13,8 @@ mod requirement;
 mod secret;
 mod target;
 
-pub use error::{GpackError, ManifestError, NameError};
+pub use error::{GpackError, NameError};
 pub use gpack::{Gpack, MAX_GPACK_BYTES, NamedFile, UnknownKey};
-pub use manifest::{
-    MANIFEST_CHUNK_BYTES, MAX_MANIFEST_ENTRIES, ManifestBuilder, ManifestChunk, ManifestEntry, ManifestReader,
-    ManifestSummary,
-};
-pub(crate) use manifest::{manifest_chunks, manifest_entries, most_manifest_bytes};
 pub use metadata::{Dependency, MAX_DEPENDENCIES, Metadata};
 pub use name::{MAX_NAME_CHARS, PackageId};
 pub(crate) use near::nearest_package;

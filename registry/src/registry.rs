@@ -25,8 +25,8 @@ use crate::{
     keys::KeyStore,
     node,
     ops::{
-        CatalogEvents, ClaimValidator, Destinations, Heard, Imports, KeptPins, KnownPeers, Losses, Manifests, Mirror,
-        Operations, access_policies, blocking_thread, clock, failed, published_already, signed_already,
+        CatalogEvents, ClaimValidator, Destinations, Heard, Imports, KeptPins, KnownPeers, Losses, Mirror, Operations,
+        access_policies, blocking_thread, clock, failed, published_already, signed_already,
     },
     place::{Opened, Place},
 };
@@ -507,8 +507,7 @@ async fn start_node(
     let priors = Arc::new(KnownPeers(Arc::clone(peers)));
     let access_policies = access_policies(peers);
     let stays = mode != Mode::Ephemeral;
-    let lists = Arc::new(Manifests);
-    let setup = node::Setup { key, config, listen, follow, stays, store, policy, priors, lists, access_policies };
+    let setup = node::Setup { key, config, listen, follow, stays, store, policy, priors, access_policies };
     Ok(node::start(setup).await?)
 }
 
@@ -519,7 +518,7 @@ fn spawn_tasks(
     heard: tokio::sync::mpsc::Receiver<Heard>,
 ) {
     let node::Started { handle, gossip, observations, asked, met, task, .. } = node;
-    tasks.spawn(Arc::clone(operations).follow_sightings(observations));
+    tasks.spawn(Arc::clone(operations).follow_observations(observations));
     tasks.spawn(Arc::clone(operations).follow_gossip(gossip));
     tasks.spawn(async move {
         if let Err(error) = task.await {

@@ -160,7 +160,6 @@ impl Behaviour {
 pub(crate) struct Knowledge {
     pub(crate) store: Arc<dyn Blockstore>,
     pub(crate) priors: Arc<dyn exchange::Priors>,
-    pub(crate) lists: Arc<dyn bulk::Lists>,
 }
 
 /// Builds the swarm of a node; nothing listens or dials yet. One that `answers` can be asked by others.
@@ -201,7 +200,7 @@ fn compose(
     answers: bool,
     reach: &DialPolicy,
 ) -> Result<Behaviour, StartError> {
-    let Knowledge { store, priors, lists } = knowledge;
+    let Knowledge { store, priors } = knowledge;
     let peer = key.public().to_peer_id();
     let limits = ConnectionLimits::default()
         .with_max_established(Some(config.limits.connections))
@@ -223,7 +222,7 @@ fn compose(
         gossip: IdleStreams::always(gossip(key, &gossipsub::IdentTopic::new(&config.packages_topic))?),
         mdns: mdns(peer, config)?.into(),
         bitswap: exchange::Behaviour::knowing(Arc::clone(&store), exchange::Config::default(), priors),
-        blocks: bulk::Behaviour::new(bulk::Setup { store, lists, directs }),
+        blocks: bulk::Behaviour::new(bulk::Setup { store, directs }),
         search: rpc::behaviour(Protocol::Search, answers),
         catalog: rpc::behaviour(Protocol::Catalog, answers),
         claim: rpc::behaviour(Protocol::Claim, answers),

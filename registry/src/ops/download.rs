@@ -80,7 +80,7 @@ pub(crate) enum DownloadError {
     #[error(transparent)]
     Store(#[from] ggen_blockstore::Error),
     #[error(transparent)]
-    Manifest(#[from] crate::package::ManifestError),
+    Manifest(#[from] crate::manifest::ManifestError),
     #[error(transparent)]
     Stopped(#[from] Stopped),
     #[error("a worker of the download died")]

@@ -10,8 +10,9 @@ use crate::{
     home::HomeError,
     index::{CatalogError, TreeError},
     keys::{DEFAULT_KEY, KeyStoreError},
+    manifest::ManifestError,
     node::{StartError, Stopped},
-    package::{ManifestError, NameError, Target},
+    package::{NameError, Target},
 };
 
 /// What to do where only a store without the network was looked into.

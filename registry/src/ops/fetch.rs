@@ -25,8 +25,9 @@ use crate::{
     ErrorKind, Failure, FetchRequest, Fetched, ProviderReport, Reporter,
     identity::{PublisherId, Record},
     interrupt::CommitPoint,
+    manifest::{ManifestEntry, ManifestReader, most_manifest_bytes},
     node::{Handle, ListSource, Place},
-    package::{ManifestEntry, ManifestReader, Release, Target, most_manifest_bytes},
+    package::{Release, Target},
     request::parse_address,
 };
 

@@ -16,7 +16,7 @@ use crate::{
 
 impl Operations {
     /// Notes what the node notices of its peers, until it stops.
-    pub(crate) async fn follow_sightings(self: Arc<Self>, mut observations: mpsc::Receiver<PeerObservation>) {
+    pub(crate) async fn follow_observations(self: Arc<Self>, mut observations: mpsc::Receiver<PeerObservation>) {
         while let Some(observation) = observations.recv().await {
             note(&self.peers, observation, clock::now());
         }

@@ -20,7 +20,7 @@ use super::{
     failure,
     fetch::part,
 };
-use crate::{ErrorKind, Failure, GcReport, GcRequest, node::Handle, package::ManifestReader};
+use crate::{ErrorKind, Failure, GcReport, GcRequest, manifest::ManifestReader, node::Handle};
 
 /// How often a daemon looks whether its store has grown over its limit.
 const TIDY_EVERY: Duration = Duration::from_secs(60);

@@ -54,7 +54,6 @@ impl Peer {
             store,
             policy: Arc::new(NoRecords),
             priors: Arc::new(NoPriors),
-            lists: Arc::new(super::Manifests),
             access_policies: Vec::new(),
         };
         let Started { handle, listening, asked, .. } = start(setup).await.unwrap();

@@ -1,6 +1,4 @@
-//! What can be wrong with names, gpack.toml files and block manifests.
-
-use ggen_blockstore::Cid;
+//! What can be wrong with names and gpack.toml files.
 
 /// Why a name or a target could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -138,42 +136,4 @@ impl GpackError {
 
 fn quoted(fields: &[&str]) -> String {
     fields.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(", ")
-}
-
-/// Why a block manifest was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ManifestError {
-    /// Bytes that are no manifest.
-    #[error("malformed block manifest: {reason}")]
-    Malformed {
-        /// Where it broke.
-        reason: String,
-    },
-    /// A manifest that is not the one its release describes.
-    #[error("the block manifest has {what} {actual}, its release says {expected}")]
-    Mismatch {
-        /// What was compared.
-        what: &'static str,
-        /// What the manifest says.
-        actual: String,
-        /// What the release says.
-        expected: String,
-    },
-    /// More entries than the limit.
-    #[error("a block manifest of {entries} entries is larger than the limit of {limit}")]
-    TooManyEntries {
-        /// How many.
-        entries: u64,
-        /// The limit.
-        limit: u64,
-    },
-    /// A block that no manifest may list.
-    #[error("block {cid} of {size} bytes cannot stand in a block manifest")]
-    Entry {
-        /// The block.
-        cid: Box<Cid>,
-        /// Its size.
-        size: u32,
-    },
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     identity::{PublisherId, Record, RecordCid, RecordError, RecordKind, Timestamp},
-    package::{Dependency, MAX_DEPENDENCIES, MAX_MANIFEST_ENTRIES, ManifestError, ManifestReader, Metadata, PackageId},
+    manifest::{MAX_MANIFEST_ENTRIES, ManifestError, ManifestReader},
+    package::{Dependency, MAX_DEPENDENCIES, Metadata, PackageId},
 };
 
 /// Longest version text, in characters.

@@ -9,11 +9,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 fn node(idle: Duration) -> Swarm<Behaviour> {
     let config = Config { mdns: false, ..Config::default() };
-    let knowledge = Knowledge {
-        store: Arc::new(MemoryBlockstore::new()),
-        priors: Arc::new(NoPriors),
-        lists: Arc::new(crate::ops::Manifests),
-    };
+    let knowledge = Knowledge { store: Arc::new(MemoryBlockstore::new()), priors: Arc::new(NoPriors) };
     idling(Keypair::generate_ed25519(), &config, knowledge, true, &DialPolicy::new(), idle).unwrap()
 }
 

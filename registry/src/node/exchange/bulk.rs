@@ -50,18 +50,17 @@ mod event;
 mod handler;
 mod input;
 mod limits;
-mod list;
 mod message;
 mod paths;
 mod receive;
 mod request;
 mod response;
 mod serve;
+mod stored_manifest;
 mod stream_pool;
 
 pub use behaviour::{Behaviour, Setup};
 pub use event::Event;
-pub use list::{Listed, Lists};
 pub use request::{BulkRequest, BulkRequestId, End, Wanted};
 
 #[cfg(test)]

@@ -32,7 +32,6 @@ async fn node() -> Started {
         store,
         policy: Arc::new(NoRecords),
         priors: Arc::new(NoPriors),
-        lists: Arc::new(crate::ops::Manifests),
         access_policies: Vec::new(),
     };
     start(setup).await.unwrap()

@@ -10,6 +10,7 @@ use crate::{
     ErrorKind, Failure, Reporter, Stage,
     identity::{Afresh, Record},
     index::{PublisherEntry, VersionEntry, check_clock},
+    manifest::ManifestReader,
     node::{DialFailed, Handle},
     ops::{
         Operations, clock,
@@ -19,7 +20,7 @@ use crate::{
         publisher_id::refuse_identity,
         resolve::{Answers, Wanted, check_release, choose},
     },
-    package::{ManifestReader, PackageId, Release, Target},
+    package::{PackageId, Release, Target},
 };
 
 /// Bytes of a package that are fetched to see whether its blocks can be had; of a larger one, blocks spread evenly.

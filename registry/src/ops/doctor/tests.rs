@@ -127,7 +127,6 @@ async fn carrier(policy: Arc<dyn RecordValidator>, records: Vec<(Vec<u8>, Vec<u8
         store: Arc::new(MemoryBlockstore::new()),
         policy,
         priors: Arc::new(node::exchange::NoPriors),
-        lists: Arc::new(crate::ops::Manifests),
         access_policies: Vec::new(),
     };
     let started = node::start(setup).await.unwrap();

@@ -7,8 +7,9 @@ use crate::{
     Failure,
     identity::{PublisherId, Timestamp},
     keys::PublisherKeys,
+    manifest::ManifestSummary,
     ops::failure::{self, usage},
-    package::{Dependency, Gpack, ManifestSummary, Metadata, PackageId, Release},
+    package::{Dependency, Gpack, Metadata, PackageId, Release},
 };
 
 /// A tree, all of its blocks in the store and kept there.

@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     ErrorKind, Failure, PublishRequest, Reporter,
+    manifest::{ManifestBuilder, ManifestSummary},
     ops::{Operations, failure},
-    package::{Gpack, ManifestBuilder, ManifestSummary},
+    package::Gpack,
 };
 
 /// Blocks of a manifest written at once.

@@ -10,9 +10,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     ErrorKind, Failure, Progress, Reporter,
     identity::Signed,
+    manifest::ManifestReader,
     node::{Handle, MAX_PRESENCE_QUERY_CIDS},
     ops::{Operations, clock, failure, fetch::part},
-    package::{ManifestReader, Release},
+    package::Release,
 };
 
 /// Peers asked at a time.

@@ -27,7 +27,6 @@ use crate::node::{
     exchange::bulk::{
         event::{Event, TaskEvent},
         handler::{Handler, Report, ReportKind, ToHandler},
-        list::Lists,
         paths::PathCache,
         receive::{Over, Receiver, SILENT_FOR},
         request::{BulkRequest, BulkRequestId, End},
@@ -51,7 +50,6 @@ pub struct Setup {
     /// Where blocks are read, for peers and for dictionaries.
     pub store: Arc<dyn Blockstore>,
     /// How lists are written.
-    pub lists: Arc<dyn Lists>,
     /// Streams that need no multiplexer.
     pub(crate) directs: Directs,
 }
@@ -87,13 +85,12 @@ pub struct Behaviour {
 impl Behaviour {
     /// Serves what the store has, and carries out requests.
     pub fn new(setup: Setup) -> Self {
-        let Setup { store, lists, directs: Directs { dialer, taken } } = setup;
+        let Setup { store, directs: Directs { dialer, taken } } = setup;
         let (sender, told) = mpsc::channel(EVENT_QUEUE);
-        let context =
-            ResponseContext { store: Arc::clone(&store), lists: Arc::clone(&lists), paths: PathCache::default() };
+        let context = ResponseContext { store: Arc::clone(&store), paths: PathCache::default() };
         Self {
             server: Server::new(context, Patience::default()),
-            receiver: Receiver::new(store, lists, sender, SILENT_FOR),
+            receiver: Receiver::new(store, sender, SILENT_FOR),
             told,
             pool: StreamPool::default(),
             requests: HashMap::new(),

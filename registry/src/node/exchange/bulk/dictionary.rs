@@ -4,10 +4,13 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use ggen_blockstore::{Blockstore, Cid, DAG_PB};
 
-use crate::node::exchange::bulk::{
-    list::{List, Listed, Lists, Unreadable},
-    message::{MAX_PIECES, Piece, Run, Source, runs},
-    paths::Placed,
+use crate::{
+    manifest::ManifestEntry,
+    node::exchange::bulk::{
+        message::{MAX_PIECES, Piece, Run, Source, runs},
+        paths::Placed,
+        stored_manifest::{StoredManifest, Unreadable},
+    },
 };
 
 /// A block of so many bytes is a part of a file: its neighbours may have what moved.
@@ -22,31 +25,26 @@ const MAX_DICTIONARY_BLOCKS: u64 = 1 << 16;
 #[derive(Debug)]
 pub(super) struct Sources {
     store: Arc<dyn Blockstore>,
-    lists: Arc<dyn Lists>,
-    opened: Vec<Option<List>>,
+    opened: Vec<Option<StoredManifest>>,
 }
 
 impl Sources {
     /// Opens lists, the one asked for first.
-    pub(super) fn open<'a>(
-        store: &Arc<dyn Blockstore>,
-        lists: &Arc<dyn Lists>,
-        cids: impl IntoIterator<Item = &'a Cid>,
-    ) -> Self {
-        let opened = cids.into_iter().map(|cid| List::open(&**store, &**lists, cid).ok()).collect();
-        Self { store: Arc::clone(store), lists: Arc::clone(lists), opened }
+    pub(super) fn open<'a>(store: &Arc<dyn Blockstore>, cids: impl IntoIterator<Item = &'a Cid>) -> Self {
+        let opened = cids.into_iter().map(|cid| StoredManifest::open(&**store, cid).ok()).collect();
+        Self { store: Arc::clone(store), opened }
     }
 
-    pub(super) fn list(&mut self, index: usize) -> Option<&mut List> {
+    pub(super) fn list(&mut self, index: usize) -> Option<&mut StoredManifest> {
         self.opened.get_mut(index)?.as_mut()
     }
 
     /// What the list asked for says of `indices`.
-    pub(super) fn listed(&mut self, indices: impl IntoIterator<Item = u32>) -> Result<Vec<Listed>, Unreadable> {
-        let Self { store, lists, opened } = self;
+    pub(super) fn listed(&mut self, indices: impl IntoIterator<Item = u32>) -> Result<Vec<ManifestEntry>, Unreadable> {
+        let Self { store, opened } = self;
         let list = opened.first_mut().and_then(Option::as_mut).ok_or(Unreadable::NotHere)?;
         let read = |index| match index < list.len() {
-            true => list.listed(&**store, &**lists, index),
+            true => list.listed(&**store, index),
             false => Err(Unreadable::OutOfRange),
         };
         indices.into_iter().map(read).collect()
@@ -79,8 +77,8 @@ impl Sources {
         Ok(bytes)
     }
 
-    fn blocks_of(&mut self, piece: &Piece) -> Result<Vec<Listed>, Unreadable> {
-        let Self { store, lists, opened } = self;
+    fn blocks_of(&mut self, piece: &Piece) -> Result<Vec<ManifestEntry>, Unreadable> {
+        let Self { store, opened } = self;
         let (Source::Own(index) | Source::Listed(index)) = piece.source;
         let list = opened.get_mut(index).and_then(Option::as_mut).ok_or(Unreadable::NotHere)?;
         let end = piece.first.checked_add(piece.count).ok_or(Unreadable::OutOfRange)?;
@@ -91,7 +89,7 @@ impl Sources {
         if end > list.len() {
             return Err(Unreadable::OutOfRange);
         }
-        (piece.first..end).map(|index| list.listed(&**store, &**lists, index)).collect()
+        (piece.first..end).map(|index| list.listed(&**store, index)).collect()
     }
 }
 
@@ -147,10 +145,10 @@ impl Comparison {
 
 /// Chooses the dictionary for the blocks at `indices` (ascending) of `list`.
 pub(super) fn choose(
-    list: &List,
+    list: &StoredManifest,
     comparison: Option<&Comparison>,
     indices: &[u32],
-    blocks: &[Listed],
+    blocks: &[ManifestEntry],
     limit: u64,
 ) -> Vec<Piece> {
     let mut names = Vec::new();

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use ggen_blockstore::{Blockstore, Cid, DAG_PB, MAX_WALK_PENDING, PbNode, identity_data};
 use sha2::{Digest, Sha256};
 
-use crate::node::exchange::bulk::list::{List, Listed, Lists};
+use crate::{manifest::ManifestEntry, node::exchange::bulk::stored_manifest::StoredManifest};
 
 /// Most blocks of a list that is looked at so.
 pub(super) const MAX_PLACED: u32 = 1 << 16;
@@ -25,7 +25,7 @@ pub(super) type Place = u128;
 /// A list of which all is in the store, with the place of each block.
 #[derive(Debug)]
 pub(super) struct Placed {
-    pub(super) blocks: Vec<Listed>,
+    pub(super) blocks: Vec<ManifestEntry>,
     /// As long as the list agrees with the DAG.
     pub(super) places: Vec<Place>,
     pub(super) by_place: HashMap<Place, u32>,
@@ -33,12 +33,11 @@ pub(super) struct Placed {
 
 impl Placed {
     /// Follows a list; `None` if it is too long, or not readable here.
-    pub(super) fn read(store: &dyn Blockstore, lists: &dyn Lists, list: &mut List) -> Option<Self> {
+    pub(super) fn read(store: &dyn Blockstore, list: &mut StoredManifest) -> Option<Self> {
         if list.len() > MAX_PLACED {
             return None;
         }
-        let blocks: Vec<_> =
-            (0..list.len()).map(|index| list.listed(store, lists, index).ok()).collect::<Option<_>>()?;
+        let blocks: Vec<_> = (0..list.len()).map(|index| list.listed(store, index).ok()).collect::<Option<_>>()?;
         let places = follow(store, &blocks);
         let by_place = places.iter().enumerate().map(|(index, place)| (*place, index as u32)).collect();
         Some(Self { blocks, places, by_place })
@@ -46,7 +45,7 @@ impl Placed {
 }
 
 /// The places of as many of `blocks` as are a depth-first walk.
-fn follow(store: &dyn Blockstore, blocks: &[Listed]) -> Vec<Place> {
+fn follow(store: &dyn Blockstore, blocks: &[ManifestEntry]) -> Vec<Place> {
     let mut places = Vec::with_capacity(blocks.len());
     let mut pending = vec![];
     let mut seen = HashSet::new();
@@ -102,13 +101,13 @@ pub(super) struct PathCache {
 
 impl PathCache {
     /// The places of a list. Two that ask at once may both read it.
-    pub(super) fn placed(&self, store: &dyn Blockstore, lists: &dyn Lists, cid: &Cid) -> Option<Arc<Placed>> {
+    pub(super) fn placed(&self, store: &dyn Blockstore, cid: &Cid) -> Option<Arc<Placed>> {
         let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, placed)) = lock().iter().find(|(kept, _)| kept == cid) {
             return Some(Arc::clone(placed));
         }
-        let mut list = List::open(store, lists, cid).ok()?;
-        let placed = Arc::new(Placed::read(store, lists, &mut list)?);
+        let mut list = StoredManifest::open(store, cid).ok()?;
+        let placed = Arc::new(Placed::read(store, &mut list)?);
         let mut kept = lock();
         kept.push_back((*cid, Arc::clone(&placed)));
         while kept.len() > KEPT_LISTS {

@@ -11,17 +11,18 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use crate::manifest::manifest_entries;
 use crate::node::exchange::bulk::{
     codec,
     dictionary::Sources,
     event::{Event, TaskEvent},
     input::read_frame,
-    list::{Lists, Unreadable},
     message::{
         Asked, Encoding, Header, MAX_DICTIONARY_BYTES, MAX_HEADER_BYTES, MAX_PART_BYTES, Malformed, Part, Piece,
         Request, Status, put, runs,
     },
     request::{BulkRequest, BulkRequestId, End, Wanted},
+    stored_manifest::Unreadable,
 };
 
 /// How long nothing may come. Whoever asked gives a silent peer up sooner.
@@ -62,7 +63,6 @@ const MAX_BUFFERS: usize = 4;
 #[derive(Clone, Debug)]
 pub(super) struct Receiver {
     store: Arc<dyn Blockstore>,
-    lists: Arc<dyn Lists>,
     pub(super) events: mpsc::Sender<TaskEvent>,
     buffers: Buffers,
     /// How long nothing may come.
@@ -79,13 +79,8 @@ pub(super) enum Over {
 }
 
 impl Receiver {
-    pub(super) fn new(
-        store: Arc<dyn Blockstore>,
-        lists: Arc<dyn Lists>,
-        events: mpsc::Sender<TaskEvent>,
-        silent_for: Duration,
-    ) -> Self {
-        Self { store, lists, events, buffers: Buffers::new(PAYLOAD_BYTES, MAX_BUFFERS), silent_for }
+    pub(super) fn new(store: Arc<dyn Blockstore>, events: mpsc::Sender<TaskEvent>, silent_for: Duration) -> Self {
+        Self { store, events, buffers: Buffers::new(PAYLOAD_BYTES, MAX_BUFFERS), silent_for }
     }
 
     /// Carries out a request on a stream on which nothing is under way.
@@ -127,7 +122,7 @@ impl Receiver {
             Status::NotUnderstood => return Ok((End::Unsupported, false)),
         }
         let is_own = matches!(request.wanted, Wanted::Own { .. });
-        let expected = Some(Expected::new(request, &self.lists));
+        let expected = Some(Expected::new(request));
         let mut incoming = Incoming { receiver: self, request, expected, sources: None, root: None };
         if stream.buffer().is_empty() {
             // What was asked for is being looked for: a sign of life.
@@ -194,7 +189,6 @@ enum Expected {
 /// A list after which all comes that it names.
 #[derive(Debug)]
 struct Whole {
-    lists: Arc<dyn Lists>,
     /// Its own blocks that have come, root first.
     own: Vec<Bytes>,
 }
@@ -202,7 +196,7 @@ struct Whole {
 impl Whole {
     /// What comes after the list: all that it names, the next one last; nothing if it cannot be read.
     fn listed(&self) -> Vec<(Cid, Option<u32>)> {
-        let listed: Option<Vec<_>> = self.own.iter().skip(1).map(|part| self.lists.listed(part)).collect();
+        let listed: Option<Vec<_>> = self.own.iter().skip(1).map(|part| manifest_entries(part).ok()).collect();
         let listed = listed.into_iter().flatten().flatten();
         let mut next: Vec<_> = listed.map(|listed| (listed.cid, Some(listed.size))).collect();
         next.reverse();
@@ -211,10 +205,10 @@ impl Whole {
 }
 
 impl Expected {
-    fn new(request: &BulkRequest, lists: &Arc<dyn Lists>) -> Self {
+    fn new(request: &BulkRequest) -> Self {
         match &request.wanted {
             Wanted::Own { max_bytes, whole } => {
-                let whole = whole.then(|| Whole { lists: Arc::clone(lists), own: Vec::new() });
+                let whole = whole.then(|| Whole { own: Vec::new() });
                 Self::Root { list: request.list, max_bytes: *max_bytes, whole }
             }
             Wanted::Listed(wanted) => {
@@ -361,7 +355,7 @@ impl Incoming<'_> {
         sizes: Vec<u32>,
         raw_bytes: usize,
     ) -> Result<Vec<Block>, Failure> {
-        let (store, lists) = (Arc::clone(&self.receiver.store), Arc::clone(&self.receiver.lists));
+        let store = Arc::clone(&self.receiver.store);
         let cids: Vec<Cid> =
             std::iter::once(self.request.list).chain(self.request.references().iter().copied()).collect();
         let reads_store = !pieces.is_empty();
@@ -372,7 +366,7 @@ impl Incoming<'_> {
             let dictionary = match pieces.is_empty() {
                 true => Vec::new(),
                 false => sources
-                    .get_or_insert_with(|| Sources::open(&store, &lists, &cids))
+                    .get_or_insert_with(|| Sources::open(&store, &cids))
                     .gather(&pieces, MAX_DICTIONARY_BYTES)
                     .map_err(Failure::Dictionary)?,
             };

@@ -3,7 +3,8 @@
 use ggen_blockstore::Cid;
 use libp2p::PeerId;
 
-use crate::node::exchange::bulk::{list::Listed, message::MAX_REFERENCES};
+use crate::manifest::ManifestEntry;
+use crate::node::exchange::bulk::message::MAX_REFERENCES;
 
 /// Names one order of this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,7 +43,7 @@ pub enum Wanted {
         whole: bool,
     },
     /// Blocks that it names, with their indices, which ascend.
-    Listed(Vec<(u32, Listed)>),
+    Listed(Vec<(u32, ManifestEntry)>),
 }
 
 /// How a request ended.

@@ -8,15 +8,18 @@ use std::{
 use bytes::Bytes;
 use ggen_blockstore::{Blockstore, Error};
 
-use crate::node::exchange::bulk::{
-    codec,
-    compression_policy::{Pace, Packed, is_worth},
-    dictionary::{Comparison, Sources, choose, choose_for_own},
-    list::{Listed, Lists, Unreadable},
-    message::{
-        Asked, Encoding, Header, MAX_DICTIONARY_BYTES, MAX_PART_BYTES, MAX_WANTED, Part, Piece, Request, Status,
+use crate::{
+    manifest::ManifestEntry,
+    node::exchange::bulk::{
+        codec,
+        compression_policy::{Pace, Packed, is_worth},
+        dictionary::{Comparison, Sources, choose, choose_for_own},
+        message::{
+            Asked, Encoding, Header, MAX_DICTIONARY_BYTES, MAX_PART_BYTES, MAX_WANTED, Part, Piece, Request, Status,
+        },
+        paths::PathCache,
+        stored_manifest::Unreadable,
     },
-    paths::PathCache,
 };
 
 /// Bytes of the first part of an answer that is not short: the asker has something to do soon. Each part is twice as long
@@ -33,7 +36,6 @@ const NEAR_PART_BYTES: usize = 2 << 20;
 #[derive(Debug)]
 pub(super) struct ResponseContext {
     pub(super) store: Arc<dyn Blockstore>,
-    pub(super) lists: Arc<dyn Lists>,
     pub(super) paths: PathCache,
 }
 
@@ -46,7 +48,7 @@ pub(super) struct ResponseBuilder {
     /// Made when it is first needed.
     comparison: Option<Option<Comparison>>,
     /// What is asked for, with its index in the list; of a list's own blocks the index means nothing.
-    asked: Vec<(u32, Listed)>,
+    asked: Vec<(u32, ManifestEntry)>,
     at: usize,
     /// It has more than one part, or follows another.
     is_long: bool,
@@ -98,8 +100,8 @@ impl ResponseBuilder {
         pace: Arc<Mutex<Pace>>,
         follows: bool,
     ) -> Result<Self, Status> {
-        let ResponseContext { store, lists, .. } = &*context;
-        let mut sources = Sources::open(store, lists, std::iter::once(&request.list).chain(&request.references));
+        let ResponseContext { store, .. } = &*context;
+        let mut sources = Sources::open(store, std::iter::once(&request.list).chain(&request.references));
         let list = sources.list(0).ok_or(Status::NotHere)?;
         let asked: Vec<_> = match &request.asked {
             Asked::Own { max_bytes, whole } => {
@@ -293,7 +295,7 @@ impl ResponseBuilder {
 }
 
 /// Whether these can be asked for at once by whoever takes at most so many bytes.
-fn fits(blocks: &[Listed], max_bytes: u64) -> bool {
+fn fits(blocks: &[ManifestEntry], max_bytes: u64) -> bool {
     blocks.len() <= MAX_WANTED as usize && blocks.iter().map(|listed| u64::from(listed.size)).sum::<u64>() <= max_bytes
 }
 
@@ -312,8 +314,8 @@ fn compare(context: &ResponseContext, request: &Request) -> Option<Comparison> {
     if request.dictionary_bytes == 0 {
         return None;
     }
-    let ResponseContext { store, lists, paths } = context;
-    let placed = |cid| paths.placed(&**store, &**lists, cid);
+    let ResponseContext { store, paths } = context;
+    let placed = |cid| paths.placed(&**store, cid);
     let references: Vec<_> =
         request.references.iter().enumerate().filter_map(|(at, cid)| Some((at + 1, placed(cid)?))).collect();
     if references.is_empty() {

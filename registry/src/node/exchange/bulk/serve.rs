@@ -22,9 +22,9 @@ use crate::node::exchange::bulk::{
     event::{Event, TaskEvent},
     input::read_frame,
     limits::PeerLimits,
-    list::Unreadable,
     message::{Header, MAX_REQUEST_BYTES, Request, Status, put},
     response::{Made, ResponseBuilder, ResponseContext},
+    stored_manifest::Unreadable,
 };
 
 /// Bytes that are written at once.
@@ -378,15 +378,11 @@ mod tests {
     use ggen_blockstore::MemoryBlockstore;
 
     use super::*;
-    use crate::{node::exchange::bulk::paths::PathCache, ops::Manifests};
+    use crate::node::exchange::bulk::paths::PathCache;
 
     #[tokio::test]
     async fn what_is_taken_after_an_answer_has_ended_tells_how_far_the_asker_is() {
-        let context = ResponseContext {
-            store: Arc::new(MemoryBlockstore::new()),
-            lists: Arc::new(Manifests),
-            paths: PathCache::default(),
-        };
+        let context = ResponseContext { store: Arc::new(MemoryBlockstore::new()), paths: PathCache::default() };
         let (server, pace) = (Server::new(context, Patience::default()), Mutex::new(Pace::default()));
         let mut before = Account { sent: 1, ..Account::default() };
         // Whoever takes so much within a minute is near.

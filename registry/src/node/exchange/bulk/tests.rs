@@ -14,11 +14,11 @@ use libp2p::PeerId;
 use tokio::sync::mpsc;
 
 use crate::{
+    manifest::{ManifestBuilder, ManifestEntry},
     node::exchange::bulk::{
         compression_policy::{InFlight, Pace},
         event::{Event, TaskEvent},
         limits::PeerLimits,
-        list::{Listed, Lists},
         message::{Asked, MAX_WANTED, Request},
         paths::PathCache,
         receive::{Over, Receiver, SILENT_FOR},
@@ -26,8 +26,6 @@ use crate::{
         response::{ResponseBuilder, ResponseContext},
         serve::{Patience, Server},
     },
-    ops::Manifests,
-    package::ManifestBuilder,
 };
 
 /// A tree of files in one directory, with its list.
@@ -83,14 +81,10 @@ fn listing(package: &Package) -> Arc<dyn Blockstore> {
     Arc::new(store)
 }
 
-fn lists() -> Arc<dyn Lists> {
-    Arc::new(Manifests)
-}
-
 fn bulk_request(package: &Package, indices: impl IntoIterator<Item = usize>, references: &[&Package]) -> BulkRequest {
     let listed = |index: usize| {
         let block = &package.blocks[index];
-        (index as u32, Listed { cid: *block.cid(), size: block.data().len() as u32 })
+        (index as u32, ManifestEntry { cid: *block.cid(), size: block.data().len() as u32 })
     };
     BulkRequest {
         id: BulkRequestId(7),
@@ -121,7 +115,7 @@ async fn receive_within(
     silent_for: Duration,
 ) -> (Outcome, bool) {
     let (sender, mut events) = mpsc::channel(16);
-    let receiver = Receiver::new(Arc::clone(to), lists(), sender, silent_for);
+    let receiver = Receiver::new(Arc::clone(to), sender, silent_for);
     let (mut arrived, mut absent) = (Vec::new(), Vec::new());
     let collecting = async {
         while let Some(told) = events.recv().await {
@@ -142,7 +136,7 @@ async fn receive_within(
 }
 
 fn serve(from: Arc<dyn Blockstore>, stream: pipe::End) -> tokio::task::JoinHandle<()> {
-    let context = ResponseContext { store: from, lists: lists(), paths: PathCache::default() };
+    let context = ResponseContext { store: from, paths: PathCache::default() };
     // Who wants to know what was served is asked of nobody here.
     let (served, mut told) = mpsc::channel(1);
     tokio::spawn(async move { while told.recv().await.is_some() {} });
@@ -204,7 +198,7 @@ async fn a_stream_that_was_closed_while_it_was_idle_has_answered_nothing() {
     let (mut asker, answerer, _) = pipe::pipe();
     drop(answerer);
     let (events, _kept) = mpsc::channel(16);
-    let receiver = Receiver::new(store(&[]), lists(), events, SILENT_FOR);
+    let receiver = Receiver::new(store(&[]), events, SILENT_FOR);
     assert_eq!(receiver.receive(&bulk_request(&package, 0..3, &[]), &mut asker).await, Over::Unanswered);
 }
 
@@ -313,7 +307,7 @@ async fn a_list_comes_with_all_that_it_names_if_that_is_wanted_and_not_too_much(
 #[test]
 fn what_comes_with_a_list_goes_as_it_is_where_the_way_is_known_to_be_short() {
     let package = package(&files(5, 40, "a"));
-    let context = Arc::new(ResponseContext { store: store(&[&package]), lists: lists(), paths: PathCache::default() });
+    let context = Arc::new(ResponseContext { store: store(&[&package]), paths: PathCache::default() });
     let pace = Arc::new(Mutex::new(Pace::default()));
     let is_packed = |whole| {
         let asked = Asked::Own { max_bytes: u64::MAX, whole };

@@ -9,13 +9,16 @@ use std::{
 use ggen_blockstore::{Block, Cid};
 use libp2p::PeerId;
 
-use crate::node::exchange::{
-    SessionId,
-    bitswap::wantlist::MAX_LIVE_WANTS,
-    bulk::{BulkRequest, BulkRequestId, End, Listed, Wanted},
-    channel::{Offence, SessionEvent},
-    client::{Client, DropReason, Received, Standing},
-    session::{Asking, ListSource, MIN_ASKED, Place, Refusal},
+use crate::{
+    manifest::ManifestEntry,
+    node::exchange::{
+        SessionId,
+        bitswap::wantlist::MAX_LIVE_WANTS,
+        bulk::{BulkRequest, BulkRequestId, End, Wanted},
+        channel::{Offence, SessionEvent},
+        client::{Client, DropReason, Received, Standing},
+        session::{Asking, ListSource, MIN_ASKED, Place, Refusal},
+    },
 };
 
 /// BulkRequests that a peer has at a time: while one is on its way the next is thought about.
@@ -408,7 +411,7 @@ impl Client {
     }
 }
 
-fn wanted(asking: &Asking) -> Option<(u32, Listed)> {
+fn wanted(asking: &Asking) -> Option<(u32, ManifestEntry)> {
     let (Some(Place::Listed(index)), Some(size)) = (asking.place, asking.size) else { return None };
-    Some((index, Listed { cid: asking.cid, size: u32::try_from(size).ok()? }))
+    Some((index, ManifestEntry { cid: asking.cid, size: u32::try_from(size).ok()? }))
 }

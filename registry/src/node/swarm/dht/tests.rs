@@ -33,7 +33,6 @@ fn setup() -> Setup {
         store: Arc::new(MemoryBlockstore::new()),
         policy: Arc::new(Slow),
         priors: Arc::new(NoPriors),
-        lists: Arc::new(crate::ops::Manifests),
         access_policies: Vec::new(),
     }
 }

@@ -32,7 +32,7 @@ struct Node {
 fn swarm(key: Keypair, store: Arc<dyn Blockstore>, hands_over: bool) -> Swarm<Node> {
     let tls = Tls::new(&key).unwrap();
     let (handover, directs) = handover(tls.clone());
-    let setup = Setup { store, lists: lists(), directs };
+    let setup = Setup { store, directs };
     let identify = identify::Behaviour::new(key.clone(), "test");
     let node = Node { identify, blocks: Behaviour::new(setup) };
     if hands_over {

@@ -207,7 +207,7 @@ async fn a_silent_peer_is_given_up() {
 
 fn server(held: Arc<dyn Blockstore>) -> Server {
     let patience = Patience { request: Duration::from_millis(20), step: Duration::from_millis(20) };
-    Server::new(ResponseContext { store: held, lists: lists(), paths: PathCache::default() }, patience)
+    Server::new(ResponseContext { store: held, paths: PathCache::default() }, patience)
 }
 
 fn wire_request(package: &Package) -> Vec<u8> {

@@ -1,16 +1,11 @@
-//! Block manifests as the node's lists, and which of them help to fetch another.
+//! Which block manifests of other releases help to fetch one.
 
 use std::sync::Arc;
 
 use ggen_blockstore::{Blockstore, Cid};
 
 use super::{Operations, failure};
-use crate::{
-    Failure,
-    identity::Record,
-    node::{Listed, Lists},
-    package::{Release, manifest_chunks, manifest_entries},
-};
+use crate::{Failure, identity::Record, package::Release};
 
 /// Former releases that are looked at.
 const MAX_LOOKED_AT: usize = 16;
@@ -18,22 +13,6 @@ const MAX_LOOKED_AT: usize = 16;
 const MAX_REFERENCES: usize = 2;
 /// Most blocks of a former release; to look for each takes microseconds.
 const MAX_REFERENCE_BLOCKS: u64 = 1 << 16;
-
-/// Reads block manifests for the node.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Manifests;
-
-impl Lists for Manifests {
-    fn parts(&self, root: &[u8]) -> Option<Vec<(Listed, u32)>> {
-        let chunks = manifest_chunks(root).ok()?;
-        Some(chunks.iter().map(|chunk| (Listed { cid: chunk.link, size: chunk.bytes }, chunk.entries)).collect())
-    }
-
-    fn listed(&self, part: &[u8]) -> Option<Vec<Listed>> {
-        let entries = manifest_entries(part).ok()?;
-        Some(entries.into_iter().map(|entry| Listed { cid: entry.cid, size: entry.size }).collect())
-    }
-}
 
 impl Operations {
     /// The manifests of other releases of the same package of which everything is here, the nearest first. `others`

@@ -12,6 +12,8 @@
 //! | form 0 and 1: the digest | 32 |
 //! | form 2: length of the binary CID, the CID | unsigned varint, then that many |
 
+mod error;
+
 use std::collections::HashSet;
 
 use ggen_blockstore::{
@@ -19,10 +21,9 @@ use ggen_blockstore::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    identity::{decode_canonical, encode_canonical},
-    package::ManifestError,
-};
+pub use error::ManifestError;
+
+use crate::identity::{decode_canonical, encode_canonical};
 
 /// Most entries of a manifest.
 pub const MAX_MANIFEST_ENTRIES: u64 = MAX_WALK_BLOCKS as u64;
