@@ -6,6 +6,7 @@ mod archives;
 mod blocks;
 mod collect;
 mod dnsaddr;
+mod docs_names;
 mod gone;
 mod identify;
 mod interop_helia;
