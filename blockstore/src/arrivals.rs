@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{Block, Blockstore, Cid, Error, Lease, Multihash, Pin, PutReport, Result, StoreStats};
+use crate::{Block, Blockstore, Cid, Error, Multihash, PutReport, Result, forward_blockstore};
 
 /// Bytes of blocks remembered that nobody has read.
 const MAX_RECENT_BYTES: usize = 8 << 20;
@@ -133,72 +133,7 @@ impl fmt::Debug for Arrivals {
 #[derive(Clone, Debug)]
 pub struct Awaiting(Arrivals);
 
-/// What both do alike.
-macro_rules! pass_on {
-    ($($path:tt)+) => {
-        fn retain(&self, cids: &[Cid]) -> Result<Vec<bool>> {
-            self.$($path)+.retain(cids)
-        }
-
-        fn delete_many(&self, cids: &[Cid]) -> Result<u64> {
-            self.$($path)+.delete_many(cids)
-        }
-
-        fn lease(&self) -> Lease {
-            self.$($path)+.lease()
-        }
-
-        fn delete_unused(&self, cids: &[Cid], lease: &Lease) -> Result<u64> {
-            self.$($path)+.delete_unused(cids, lease)
-        }
-
-        fn last_used(&self, cid: &Cid) -> Result<u64> {
-            self.$($path)+.last_used(cid)
-        }
-
-        fn reclaim(&self, within: u64) -> Result<u64> {
-            self.$($path)+.reclaim(within)
-        }
-
-        fn sync(&self) -> Result<()> {
-            self.$($path)+.sync()
-        }
-
-        fn cids(&self) -> Box<dyn Iterator<Item = Result<Cid>> + Send + '_> {
-            self.$($path)+.cids()
-        }
-
-        fn pin(&self, pin: Pin) -> Result<()> {
-            self.$($path)+.pin(pin)
-        }
-
-        fn unpin(&self, label: &str, cid: &Cid) -> Result<bool> {
-            self.$($path)+.unpin(label, cid)
-        }
-
-        fn pins(&self) -> Vec<Pin> {
-            self.$($path)+.pins()
-        }
-
-        fn pins_of(&self, cid: &Cid) -> Vec<Pin> {
-            self.$($path)+.pins_of(cid)
-        }
-
-        fn stats(&self) -> StoreStats {
-            self.$($path)+.stats()
-        }
-    };
-}
-
 impl Blockstore for Arrivals {
-    fn get(&self, cid: &Cid) -> Result<Option<Bytes>> {
-        self.store.get(cid)
-    }
-
-    fn size(&self, cid: &Cid) -> Result<Option<u32>> {
-        self.store.size(cid)
-    }
-
     fn put_many(&self, blocks: &[Block]) -> Result<PutReport> {
         let put = self.store.put_many(blocks);
         let mut state = self.state();
@@ -212,7 +147,8 @@ impl Blockstore for Arrivals {
         put
     }
 
-    pass_on!(store);
+    forward_blockstore!(self.store: get size retain delete_many lease delete_unused last_used reclaim sync cids pin
+        unpin pins pins_of damage mend stats);
 }
 
 impl Blockstore for Awaiting {
@@ -227,11 +163,8 @@ impl Blockstore for Awaiting {
         self.0.wait_for(|store| store.size(cid))
     }
 
-    fn put_many(&self, blocks: &[Block]) -> Result<PutReport> {
-        self.0.put_many(blocks)
-    }
-
-    pass_on!(0);
+    forward_blockstore!(self.0: put_many retain delete_many lease delete_unused last_used reclaim sync cids pin unpin
+        pins pins_of damage mend stats);
 }
 
 #[cfg(test)]

@@ -15,12 +15,15 @@ mod dag;
 mod error;
 mod gc;
 mod hash;
+mod layer;
 mod lease;
 mod memory;
 mod null;
 mod segment;
 mod store;
 mod unixfs;
+
+pub use bytes::Bytes;
 
 pub use arrivals::{Arrivals, Awaiting};
 pub use block::{Block, cid_from_prefix};

@@ -8,8 +8,8 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    Block, Blockstore, Cid, Error, Lease, MAX_PIN_LABEL_BYTES, Multihash, Pin, PinMode, PutReport, Result, StoreStats,
-    identity_data, lease::Epochs,
+    Block, Blockstore, Cid, Damage, Error, Lease, MAX_PIN_LABEL_BYTES, Multihash, Pin, PinMode, PutReport, Result,
+    StoreStats, identity_data, lease::Epochs,
 };
 
 /// A [`Blockstore`] in memory: for tests, and for nodes that keep nothing.
@@ -116,6 +116,10 @@ impl Blockstore for MemoryBlockstore {
         Ok(self.read().blocks.get(cid.hash()).map_or(0, |entry| entry.epoch))
     }
 
+    fn reclaim(&self, _: u64) -> Result<u64> {
+        Ok(0)
+    }
+
     fn sync(&self) -> Result<()> {
         Ok(())
     }
@@ -141,6 +145,18 @@ impl Blockstore for MemoryBlockstore {
         let as_pin =
             |((label, cid), mode): (&(String, Cid), &PinMode)| Pin { label: label.clone(), cid: *cid, mode: *mode };
         self.read().pins.iter().map(as_pin).collect()
+    }
+
+    fn pins_of(&self, cid: &Cid) -> Vec<Pin> {
+        self.pins().into_iter().filter(|pin| pin.cid == *cid).collect()
+    }
+
+    fn damage(&self) -> Result<Vec<Damage>> {
+        Ok(Vec::new())
+    }
+
+    fn mend(&self) -> Result<u64> {
+        Ok(0)
     }
 
     fn stats(&self) -> StoreStats {

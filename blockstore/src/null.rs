@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{Block, Blockstore, Cid, Lease, Pin, PutReport, Result, StoreStats, identity_data, lease::Epochs};
+use crate::{Block, Blockstore, Cid, Damage, Lease, Pin, PutReport, Result, StoreStats, identity_data, lease::Epochs};
 
 /// A [`Blockstore`] that takes every block and keeps none, for finding out the CID of something without storing it.
 /// It does not keep the promises of the trait about blocks that were put.
@@ -49,6 +49,14 @@ impl Blockstore for NullBlockstore {
         Ok(0)
     }
 
+    fn last_used(&self, _: &Cid) -> Result<u64> {
+        Ok(0)
+    }
+
+    fn reclaim(&self, _: u64) -> Result<u64> {
+        Ok(0)
+    }
+
     fn sync(&self) -> Result<()> {
         Ok(())
     }
@@ -67,6 +75,18 @@ impl Blockstore for NullBlockstore {
 
     fn pins(&self) -> Vec<Pin> {
         Vec::new()
+    }
+
+    fn pins_of(&self, _: &Cid) -> Vec<Pin> {
+        Vec::new()
+    }
+
+    fn damage(&self) -> Result<Vec<Damage>> {
+        Ok(Vec::new())
+    }
+
+    fn mend(&self) -> Result<u64> {
+        Ok(0)
     }
 
     fn stats(&self) -> StoreStats {

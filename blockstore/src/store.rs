@@ -75,9 +75,7 @@ pub trait Blockstore: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`size`](Self::size).
-    fn last_used(&self, _cid: &Cid) -> Result<u64> {
-        Ok(0)
-    }
+    fn last_used(&self, cid: &Cid) -> Result<u64>;
 
     /// Gives the space of deleted blocks back, where a store keeps it at first; goes on, the emptiest files first,
     /// until the store takes at most `within` bytes or nothing worth it is left. Returns the bytes given back. Takes
@@ -85,9 +83,7 @@ pub trait Blockstore: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// An I/O error, a full disk among them.
-    fn reclaim(&self, _within: u64) -> Result<u64> {
-        Ok(0)
-    }
+    fn reclaim(&self, within: u64) -> Result<u64>;
 
     /// Makes everything written so far survive loss of power.
     ///
@@ -115,27 +111,21 @@ pub trait Blockstore: Debug + Send + Sync + 'static {
     fn pins(&self) -> Vec<Pin>;
 
     /// Lists the pins of one block, ordered by label.
-    fn pins_of(&self, cid: &Cid) -> Vec<Pin> {
-        self.pins().into_iter().filter(|pin| pin.cid == *cid).collect()
-    }
+    fn pins_of(&self, cid: &Cid) -> Vec<Pin>;
 
     /// Reads all the files of the store, and says where they are damaged, but for the bytes of blocks, which
     /// [`get`](Self::get) checks. What was written there may be lost: a block, a pin, or that one of them was removed.
     ///
     /// # Errors
     /// An I/O error.
-    fn damage(&self) -> Result<Vec<Damage>> {
-        Ok(Vec::new())
-    }
+    fn damage(&self) -> Result<Vec<Damage>>;
 
     /// Puts the files in order again, and returns how many places were damaged. Nothing is found damaged afterwards;
     /// what was lost stays lost, unless it is put and pinned again. Takes some space meanwhile.
     ///
     /// # Errors
     /// An I/O error, a full disk among them; calling it again goes on.
-    fn mend(&self) -> Result<u64> {
-        Ok(0)
-    }
+    fn mend(&self) -> Result<u64>;
 
     /// Counts what is stored.
     fn stats(&self) -> StoreStats;

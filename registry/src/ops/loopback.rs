@@ -2,8 +2,7 @@
 
 use std::{fmt, fs, path::Path, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use ggen_blockstore::{Block, Blockstore, Cid, Lease, MemoryBlockstore, Pin, PutReport, Result, StoreStats};
+use ggen_blockstore::{Blockstore, Cid, MemoryBlockstore, Pin, Result, forward_blockstore};
 
 use crate::{
     BootstrapRequest, Config, Failure, FetchRequest, FetchTo, Interrupt, Mode, Progress, PublishRequest, Published,
@@ -131,54 +130,10 @@ impl fmt::Debug for Watched {
 }
 
 impl Blockstore for Watched {
-    fn get(&self, cid: &Cid) -> Result<Option<Bytes>> {
-        self.memory.get(cid)
-    }
-
-    fn size(&self, cid: &Cid) -> Result<Option<u32>> {
-        self.memory.size(cid)
-    }
-
-    fn put_many(&self, blocks: &[Block]) -> Result<PutReport> {
-        self.memory.put_many(blocks)
-    }
-
-    fn retain(&self, cids: &[Cid]) -> Result<Vec<bool>> {
-        self.memory.retain(cids)
-    }
-
-    fn delete_many(&self, cids: &[Cid]) -> Result<u64> {
-        self.memory.delete_many(cids)
-    }
-
-    fn lease(&self) -> Lease {
-        self.memory.lease()
-    }
-
-    fn delete_unused(&self, cids: &[Cid], lease: &Lease) -> Result<u64> {
-        self.memory.delete_unused(cids, lease)
-    }
-
-    fn last_used(&self, cid: &Cid) -> Result<u64> {
-        self.memory.last_used(cid)
-    }
-
-    fn sync(&self) -> Result<()> {
-        self.memory.sync()
-    }
-
     fn cids(&self) -> Box<dyn Iterator<Item = Result<Cid>> + Send + '_> {
         let listed: Vec<_> = self.memory.cids().collect();
         (self.then)(&self.memory, Call::Cids);
         Box::new(listed.into_iter())
-    }
-
-    fn pin(&self, pin: Pin) -> Result<()> {
-        self.memory.pin(pin)
-    }
-
-    fn unpin(&self, label: &str, cid: &Cid) -> Result<bool> {
-        self.memory.unpin(label, cid)
     }
 
     fn pins(&self) -> Vec<Pin> {
@@ -187,7 +142,6 @@ impl Blockstore for Watched {
         listed
     }
 
-    fn stats(&self) -> StoreStats {
-        self.memory.stats()
-    }
+    forward_blockstore!(self.memory: get size put_many retain delete_many lease delete_unused last_used reclaim sync
+        pin unpin pins_of damage mend stats);
 }

@@ -6,9 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use ggen_blockstore::{
-    Block, Blockstore, Cid, Lease, MemoryBlockstore, Pin, PutReport, Result, StoreStats, TreeLimits, list_tree,
-};
+use ggen_blockstore::{Blockstore, Cid, MemoryBlockstore, Result, TreeLimits, forward_blockstore, list_tree};
 
 /// Honest, but for the files of the trees that it is told to lie about.
 #[derive(Clone, Debug, Default)]
@@ -35,51 +33,6 @@ impl Blockstore for Liar {
         Ok(honest.map(|bytes| if lies { bytes.iter().map(|byte| !byte).collect() } else { bytes }))
     }
 
-    fn size(&self, cid: &Cid) -> Result<Option<u32>> {
-        self.honest.size(cid)
-    }
-
-    fn put_many(&self, blocks: &[Block]) -> Result<PutReport> {
-        self.honest.put_many(blocks)
-    }
-
-    fn retain(&self, cids: &[Cid]) -> Result<Vec<bool>> {
-        self.honest.retain(cids)
-    }
-
-    fn delete_many(&self, cids: &[Cid]) -> Result<u64> {
-        self.honest.delete_many(cids)
-    }
-
-    fn lease(&self) -> Lease {
-        self.honest.lease()
-    }
-
-    fn delete_unused(&self, cids: &[Cid], lease: &Lease) -> Result<u64> {
-        self.honest.delete_unused(cids, lease)
-    }
-
-    fn sync(&self) -> Result<()> {
-        self.honest.sync()
-    }
-
-    fn cids(&self) -> Box<dyn Iterator<Item = Result<Cid>> + Send + '_> {
-        self.honest.cids()
-    }
-
-    fn pin(&self, pin: Pin) -> Result<()> {
-        self.honest.pin(pin)
-    }
-
-    fn unpin(&self, label: &str, cid: &Cid) -> Result<bool> {
-        self.honest.unpin(label, cid)
-    }
-
-    fn pins(&self) -> Vec<Pin> {
-        self.honest.pins()
-    }
-
-    fn stats(&self) -> StoreStats {
-        self.honest.stats()
-    }
+    forward_blockstore!(self.honest: size put_many retain delete_many lease delete_unused last_used reclaim sync cids
+        pin unpin pins pins_of damage mend stats);
 }

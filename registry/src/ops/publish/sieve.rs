@@ -5,9 +5,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use bytes::Bytes;
 use ggen_blockstore::{
-    Block, Blockstore, Cid, DAG_PB, Lease, MemoryBlockstore, Pin, PutReport, Result, StoreStats, may_have_links,
+    Block, Blockstore, Cid, DAG_PB, MemoryBlockstore, PutReport, Result, forward_blockstore, may_have_links,
 };
 
 /// Keeps the inner nodes of DAGs (some ten thousandth of their bytes), and blocks that were named beforehand. Counts the
@@ -56,57 +55,12 @@ impl Sieve {
 }
 
 impl Blockstore for Sieve {
-    fn get(&self, cid: &Cid) -> Result<Option<Bytes>> {
-        self.kept.get(cid)
-    }
-
-    fn size(&self, cid: &Cid) -> Result<Option<u32>> {
-        self.kept.size(cid)
-    }
-
     fn put_many(&self, blocks: &[Block]) -> Result<PutReport> {
         let wanted: Vec<Block> = blocks.iter().filter(|block| self.wants(block)).cloned().collect();
         self.kept.put_many(&wanted)?;
         self.count_new(blocks)
     }
 
-    fn retain(&self, cids: &[Cid]) -> Result<Vec<bool>> {
-        self.kept.retain(cids)
-    }
-
-    fn delete_many(&self, cids: &[Cid]) -> Result<u64> {
-        self.kept.delete_many(cids)
-    }
-
-    fn lease(&self) -> Lease {
-        self.kept.lease()
-    }
-
-    fn delete_unused(&self, cids: &[Cid], lease: &Lease) -> Result<u64> {
-        self.kept.delete_unused(cids, lease)
-    }
-
-    fn sync(&self) -> Result<()> {
-        self.kept.sync()
-    }
-
-    fn cids(&self) -> Box<dyn Iterator<Item = Result<Cid>> + Send + '_> {
-        self.kept.cids()
-    }
-
-    fn pin(&self, pin: Pin) -> Result<()> {
-        self.kept.pin(pin)
-    }
-
-    fn unpin(&self, label: &str, cid: &Cid) -> Result<bool> {
-        self.kept.unpin(label, cid)
-    }
-
-    fn pins(&self) -> Vec<Pin> {
-        self.kept.pins()
-    }
-
-    fn stats(&self) -> StoreStats {
-        self.kept.stats()
-    }
+    forward_blockstore!(self.kept: get size retain delete_many lease delete_unused last_used reclaim sync cids pin
+        unpin pins pins_of damage mend stats);
 }

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::{AsyncWriteExt, FutureExt, future::BoxFuture};
-use ggen_blockstore::{Block, Blockstore, Cid, Lease, MemoryBlockstore, Pin, PutReport, Result, StoreStats};
+use ggen_blockstore::{Blockstore, Cid, MemoryBlockstore, Result, forward_blockstore};
 use libp2p::{
     StreamProtocol,
     core::upgrade::{DeniedUpgrade, OutboundUpgrade, UpgradeInfo},
@@ -67,42 +67,9 @@ impl Blockstore for TrickStore {
             }
         }
     }
-    fn size(&self, cid: &Cid) -> Result<Option<u32>> {
-        self.store.size(cid)
-    }
-    fn put_many(&self, blocks: &[Block]) -> Result<PutReport> {
-        self.store.put_many(blocks)
-    }
-    fn retain(&self, cids: &[Cid]) -> Result<Vec<bool>> {
-        self.store.retain(cids)
-    }
-    fn delete_many(&self, cids: &[Cid]) -> Result<u64> {
-        self.store.delete_many(cids)
-    }
-    fn lease(&self) -> Lease {
-        self.store.lease()
-    }
-    fn delete_unused(&self, cids: &[Cid], lease: &Lease) -> Result<u64> {
-        self.store.delete_unused(cids, lease)
-    }
-    fn sync(&self) -> Result<()> {
-        self.store.sync()
-    }
-    fn cids(&self) -> Box<dyn Iterator<Item = Result<Cid>> + Send + '_> {
-        self.store.cids()
-    }
-    fn pin(&self, pin: Pin) -> Result<()> {
-        self.store.pin(pin)
-    }
-    fn unpin(&self, label: &str, cid: &Cid) -> Result<bool> {
-        self.store.unpin(label, cid)
-    }
-    fn pins(&self) -> Vec<Pin> {
-        self.store.pins()
-    }
-    fn stats(&self) -> StoreStats {
-        self.store.stats()
-    }
+
+    forward_blockstore!(self.store: size put_many retain delete_many lease delete_unused last_used reclaim sync cids
+        pin unpin pins pins_of damage mend stats);
 }
 
 /// The handler's word that bytes were written.

@@ -10,8 +10,7 @@ use std::{
     },
 };
 
-use bytes::Bytes;
-use ggen_blockstore::{Blockstore, Error, Lease, MemoryBlockstore, PutReport, Result, StoreStats};
+use ggen_blockstore::{Blockstore, Error, Lease, MemoryBlockstore, PutReport, Result, forward_blockstore};
 
 use super::*;
 use crate::{
@@ -41,30 +40,14 @@ impl Mortal {
 }
 
 impl Blockstore for Mortal {
-    fn get(&self, cid: &Cid) -> Result<Option<Bytes>> {
-        self.memory.get(cid)
-    }
-
-    fn size(&self, cid: &Cid) -> Result<Option<u32>> {
-        self.memory.size(cid)
-    }
-
     fn put_many(&self, blocks: &[Block]) -> Result<PutReport> {
         self.change()?;
         self.memory.put_many(blocks)
     }
 
-    fn retain(&self, cids: &[Cid]) -> Result<Vec<bool>> {
-        self.memory.retain(cids)
-    }
-
     fn delete_many(&self, cids: &[Cid]) -> Result<u64> {
         self.change()?;
         self.memory.delete_many(cids)
-    }
-
-    fn lease(&self) -> Lease {
-        self.memory.lease()
     }
 
     fn delete_unused(&self, cids: &[Cid], lease: &Lease) -> Result<u64> {
@@ -77,10 +60,6 @@ impl Blockstore for Mortal {
         self.memory.sync()
     }
 
-    fn cids(&self) -> Box<dyn Iterator<Item = Result<Cid>> + Send + '_> {
-        self.memory.cids()
-    }
-
     fn pin(&self, pin: Pin) -> Result<()> {
         self.change()?;
         self.memory.pin(pin)
@@ -91,13 +70,7 @@ impl Blockstore for Mortal {
         self.memory.unpin(label, cid)
     }
 
-    fn pins(&self) -> Vec<Pin> {
-        self.memory.pins()
-    }
-
-    fn stats(&self) -> StoreStats {
-        self.memory.stats()
-    }
+    forward_blockstore!(self.memory: get size retain lease last_used reclaim cids pins pins_of damage mend stats);
 }
 
 /// Keys and catalog in the home, blocks in the store.
