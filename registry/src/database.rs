@@ -1,7 +1,9 @@
 //! What the databases of a home have in common: opening them, telling damage from other trouble, and moving a damaged
 //! file away.
 
+mod error;
 mod log;
+mod schema;
 
 use std::{
     fmt::Write as _,
@@ -12,6 +14,9 @@ use std::{
 
 use ggen_blockstore::DAMAGE;
 use rusqlite::{Connection, ErrorCode, OpenFlags, backup::Backup, ffi};
+
+pub use error::DatabaseError;
+pub(crate) use schema::Schema;
 
 use crate::private;
 pub(crate) use crate::private::MEMORY;
@@ -42,7 +47,7 @@ impl Access {
     ///
     /// # Errors
     /// As [`set_aside`].
-    pub(crate) fn set_aside(self, path: &Path) -> Result<PathBuf, (PathBuf, io::Error)> {
+    pub(crate) fn set_aside(self, path: &Path) -> Result<PathBuf, DatabaseError> {
         match self {
             Self::Write => set_aside(path),
             Self::Copy => Ok(path.to_owned()),
@@ -104,14 +109,14 @@ fn unwritten(path: &Path) -> String {
 
 /// Whether an error says that the disk is full. Where SQLite cannot make room for the index that its processes share, it
 /// says so in a code of its own.
-pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
+fn is_full(error: &rusqlite::Error) -> bool {
     let is_shared_index = error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHMSIZE);
     is_shared_index || error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
 /// Whether an error says that the file is not as it was written, not that the system refused something. A flipped bit
 /// may as well hit the names of tables and columns (an SQL error), or make a value one of another type.
-pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+fn is_damage(error: &rusqlite::Error) -> bool {
     match error.sqlite_error_code() {
         Some(code) => matches!(
             code,
@@ -136,7 +141,7 @@ pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
 }
 
 /// Checks the structure of a small file. What is found wrong, if anything.
-pub(crate) fn check_if_small(connection: &Connection, path: &Path) -> rusqlite::Result<Option<String>> {
+fn check_if_small(connection: &Connection, path: &Path) -> rusqlite::Result<Option<String>> {
     if fs::metadata(path).map_or(0, |file| file.len()) > SMALL_BYTES {
         return Ok(None);
     }
@@ -147,14 +152,15 @@ pub(crate) fn check_if_small(connection: &Connection, path: &Path) -> rusqlite::
 /// Renames a file out of the way, with what SQLite keeps beside it, and returns its new name.
 ///
 /// # Errors
-/// The system's, with the file that cannot be renamed.
-pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, (PathBuf, io::Error)> {
+/// [`DatabaseError::SetAside`].
+pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, DatabaseError> {
     let free = (1_u32..).map(|number| beside(path, &format!(".damaged-{number}"))).find(|name| !name.exists());
     let target = free.expect("some number is free");
     for suffix in ["-wal", "-shm", ""] {
         let file = beside(path, suffix);
         if file.exists() {
-            fs::rename(&file, beside(&target, suffix)).map_err(|source| (file, source))?;
+            fs::rename(&file, beside(&target, suffix))
+                .map_err(|source| DatabaseError::SetAside { path: file, source })?;
         }
     }
     Ok(target)

@@ -39,6 +39,7 @@ pub use backend::p2p::P2PRegistry;
 pub use caller::Caller;
 pub use changes::Changes;
 pub use config::{Config, ConfigError, Limits, MirrorConfig, NumberRange, RULE_BYTES, RULE_VERSIONS, Timeouts};
+pub use database::DatabaseError;
 pub use error::{ErrorKind, Failure};
 pub use home::{check_home, check_writable};
 pub use identity::{

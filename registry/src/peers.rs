@@ -32,7 +32,7 @@ use libp2p::{Multiaddr, PeerId};
 use self::{file::File, memory::Memory};
 use crate::{
     changes::ChangeNotifier,
-    database::{Access, MEMORY},
+    database::{Access, DatabaseError, MEMORY},
     identity::Timestamp,
 };
 
@@ -93,10 +93,9 @@ impl PeerBook {
             false => lists::Copy::beside(path, access),
         };
         match opened {
-            Err(error @ PeerBookError::Damaged { .. }) => {
+            Err(error @ PeerBookError::Database(DatabaseError::Damaged { .. })) => {
                 let lists = file::salvage(path);
-                let aside = access.set_aside(path);
-                let aside = aside.map_err(|(path, source)| PeerBookError::SetAside { path, source })?;
+                let aside = access.set_aside(path)?;
                 tracing::warn!(
                     target: ggen_blockstore::DAMAGE, %error, aside = %aside.display(), listed = lists.len(),
                     "reputations begin anew; the lists of allowed and denied peers are kept, as far as they or their copy \

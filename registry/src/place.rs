@@ -13,7 +13,7 @@ use ggen_blockstore::{Blockstore, DAMAGE, Damage, MemoryBlockstore, SegmentBlock
 
 use crate::{
     Failure, PeerBook,
-    database::{Access, MEMORY},
+    database::{Access, DatabaseError, MEMORY},
     home::Home,
     identity::{KeyPair, Timestamp},
     index::{Catalog, CatalogError},
@@ -139,11 +139,11 @@ fn open_catalog(
 ) -> Result<(Catalog, Vec<String>), Failure> {
     let now = Timestamp::from_system(SystemTime::now());
     let opened = match Catalog::was_damaged(path) {
-        true => Err(CatalogError::Corrupt { path: path.to_owned(), reason: "a record could not be read".to_owned() }),
-        false => Catalog::open_with(path, access).and_then(|catalog| catalog.check_if_small().map(|()| catalog)),
+        true => Err(Catalog::damaged_before(path)),
+        false => Catalog::open_with(path, access),
     };
     let catalog = match opened {
-        Err(error @ CatalogError::Corrupt { .. }) => remake(path, access, &error, now)?,
+        Err(error @ CatalogError::Database(DatabaseError::Damaged { .. })) => remake(path, access, &error, now)?,
         opened => opened.map_err(catalog_failed)?,
     };
     match own::mend(keys, &catalog, store, now) {

@@ -31,7 +31,7 @@ use ggen_blockstore::Cid;
 use rusqlite::Connection;
 
 use crate::{
-    database::{self, Access, MEMORY},
+    database::{self, Access, DatabaseError, MEMORY},
     identity::{IdentityChain, KnownSignatures, PublisherId, Signed, Timestamp},
     index::{Equivocation, VerifiedHead},
     package::Release,
@@ -42,9 +42,6 @@ pub(crate) use exchange::{Page, Pull, Summary};
 pub use rebuild::StoredRecords;
 pub use salvage::Salvaged;
 pub use search::{Hit, MAX_QUERY_BYTES, MAX_SEARCH_LIMIT, Matcher, SearchFilters, words_of};
-
-/// A file of up to this many bytes is checked whenever it is opened.
-const SMALL_BYTES: u64 = 8 << 20;
 
 /// The database; see the module.
 #[derive(Debug)]
@@ -175,19 +172,10 @@ impl Catalog {
         &self.signatures
     }
 
-    /// As [`Catalog::check`], less thorough, and only if that takes no time that anybody would notice.
-    ///
-    /// # Errors
-    /// As [`Catalog::check`].
-    pub fn check_if_small(&self) -> Result<(), CatalogError> {
-        let bytes = std::fs::metadata(&self.path).map_or(0, |file| file.len());
-        if bytes <= SMALL_BYTES { self.run_check("PRAGMA quick_check(1)") } else { Ok(()) }
-    }
-
     /// Reads the whole file and checks its structure.
     ///
     /// # Errors
-    /// [`CatalogError::Corrupt`] with what was found.
+    /// [`DatabaseError::Damaged`] with what was found.
     pub fn check(&self) -> Result<(), CatalogError> {
         self.run_check("PRAGMA integrity_check(1)")
     }
@@ -196,7 +184,7 @@ impl Catalog {
         let verdict: String = self.lock().query_row(pragma, [], |row| row.get(0)).map_err(self.failed("check"))?;
         match verdict.as_str() {
             "ok" => Ok(()),
-            _ => Err(CatalogError::Corrupt { path: self.path.clone(), reason: verdict }),
+            _ => Err(schema::SCHEMA.damaged(&self.path, verdict).into()),
         }
     }
 
@@ -205,14 +193,14 @@ impl Catalog {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn failed(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> CatalogError {
-        let path = self.path.clone();
+    fn failed(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> CatalogError + use<> {
+        let (failed, path) = (schema::SCHEMA.failed(action, &self.path), self.path.clone());
         move |source| {
-            let error = CatalogError::from_sqlite(action, &path, source);
-            if matches!(error, CatalogError::Corrupt { .. }) {
+            let error = failed(source);
+            if matches!(error, DatabaseError::Damaged { .. }) {
                 note_damage(&path);
             }
-            error
+            error.into()
         }
     }
 
@@ -221,10 +209,15 @@ impl Catalog {
         note_of_damage(path).exists()
     }
 
+    /// The error of a catalog of which [`Catalog::was_damaged`] says so.
+    pub(crate) fn damaged_before(path: &Path) -> CatalogError {
+        schema::SCHEMA.damaged(path, "a record could not be read".to_owned()).into()
+    }
+
     /// A stored record that does not read any more.
     fn damaged(&self, error: impl std::fmt::Display) -> CatalogError {
         note_damage(&self.path);
-        CatalogError::Corrupt { path: self.path.clone(), reason: format!("a stored record cannot be read: {error}") }
+        schema::SCHEMA.damaged(&self.path, format!("a stored record cannot be read: {error}")).into()
     }
 
     /// A publisher id as stored.

@@ -7,6 +7,7 @@ use ggen_blockstore::Cid;
 use super::{blocking_thread, download::DownloadError};
 use crate::{
     ErrorKind, Failure, PeerBookError,
+    database::DatabaseError,
     home::HomeError,
     index::{CatalogError, TreeError},
     keys::{DEFAULT_KEY, KeyStoreError},
@@ -88,27 +89,28 @@ pub(crate) fn tree(error: &TreeError) -> Failure {
     }
 }
 
-/// An error of the catalog's database.
+/// An error of the catalog.
 pub(crate) fn catalog(error: CatalogError) -> Failure {
-    let failure = match &error {
-        CatalogError::QueryTooLong { .. } => usage(&error),
-        _ => failed(&error),
-    };
     match &error {
-        CatalogError::Newer { .. } => failure.hinted("a newer `ggen` has written it: use that one for this home"),
-        CatalogError::Locked { .. } => {
-            failure.hinted("wait until the program that has it open is done, then try again")
-        }
-        CatalogError::Corrupt { .. } => failure
-            .hinted("it is made again when it is opened next: `ggen marketplace p2p stop`, then the same command"),
-        CatalogError::NoSpace { .. } => failure.hinted(
-            "free some space on that disk: `ggen marketplace p2p gc` removes what no pin keeps, and has some space in reserve",
-        ),
-        CatalogError::Sql { .. } | CatalogError::Io { .. } => {
-            failure.hinted("check that the disk has room and that the home can be written to")
-        }
-        _ => failure,
+        CatalogError::QueryTooLong { .. } => usage(&error),
+        CatalogError::Database(source) => database(source, failed(&error)),
+        _ => failed(&error),
     }
+}
+
+/// Adds to a failure what can be done about the error of a database.
+fn database(error: &DatabaseError, failure: Failure) -> Failure {
+    failure.hinted(match error {
+        DatabaseError::Newer { .. } => "a newer `ggen` has written it: use that one for this home",
+        DatabaseError::Locked { .. } => "wait until the program that has it open is done, then try again",
+        DatabaseError::Damaged { .. } => {
+            "it is made again when it is opened next: `ggen marketplace p2p stop`, then the same command"
+        }
+        DatabaseError::NoSpace { .. } => {
+            "free some space on that disk: `ggen marketplace p2p gc` removes what no pin keeps, and has some space in reserve"
+        }
+        _ => "check that the disk has room and that the home can be written to",
+    })
 }
 
 /// A download of `target` that did not end well.
@@ -183,7 +185,7 @@ impl From<PeerBookError> for Failure {
             PeerBookError::TooManyListed { .. } => {
                 usage(&error).hinted("take one off the list with `ggen marketplace p2p peer reset PEER`")
             }
-            PeerBookError::Newer { path, .. } => {
+            PeerBookError::Database(DatabaseError::Newer { path, .. }) => {
                 let hint = format!(
                     "use the newer program, or move `{}` away: reputations and the lists of peers begin anew",
                     path.display()

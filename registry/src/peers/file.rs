@@ -7,23 +7,28 @@ use std::{
 };
 
 use libp2p::PeerId;
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, named_params, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, named_params, params};
 
 use super::{
     Listing, MAX_HISTORY, MAX_PACKAGES, PeerBookError, PeerHistory, PeerRecord,
     memory::{Changes, Memory},
 };
 use crate::{
-    database::{self, Access},
+    database::{self, Access, Schema},
     identity::Timestamp,
 };
 
-/// Version of the tables below; stands in `user_version`.
-const SCHEMA: i64 = 1;
-/// `ggpe` in ASCII; stands in `application_id`, so that no other database is taken for a peer book.
-const APPLICATION: i64 = 0x6767_7065;
-/// How long to wait for another process that reads the file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const SCHEMA: Schema = Schema {
+    name: "peer book",
+    // `ggpe` in ASCII.
+    application: 0x6767_7065,
+    version: 1,
+    create: |transaction| transaction.execute_batch(TABLES),
+    // There is none.
+    upgrade: |_, _| Ok(()),
+    // NORMAL: what a loss of power takes is the advice of the last moments.
+    settings: "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;",
+};
 
 const TABLES: &str = "
     CREATE TABLE peers (
@@ -68,40 +73,13 @@ pub(super) struct File {
 impl File {
     /// Opens the file, and makes its tables if it has none.
     pub(super) fn open(path: &Path, access: Access) -> Result<Self, PeerBookError> {
-        let failed = |source| PeerBookError::from_sqlite("open", path, source);
-        let mut connection = access.open(path).map_err(failed)?;
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-        let damaged = |reason: String| PeerBookError::Damaged { path: path.to_owned(), reason };
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        let pragma =
-            |name: &str| transaction.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed);
-        let tables: i64 =
-            transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
-        match (tables, pragma("application_id")?, pragma("user_version")?) {
-            (0, ..) => {
-                transaction.execute_batch(TABLES).map_err(failed)?;
-                transaction.pragma_update(None, "application_id", APPLICATION).map_err(failed)?;
-                transaction.pragma_update(None, "user_version", SCHEMA).map_err(failed)?;
-            }
-            (_, APPLICATION, SCHEMA) => {}
-            (_, APPLICATION, found) if found > SCHEMA => {
-                return Err(PeerBookError::Newer { path: path.to_owned(), found, supported: SCHEMA });
-            }
-            (_, APPLICATION, found) => return Err(damaged(format!("it has the unknown schema {found}"))),
-            (..) => return Err(damaged("it is a database of another program".to_owned())),
-        }
-        transaction.commit().map_err(failed)?;
-        if let Some(reason) = database::check_if_small(&connection, path).map_err(failed)? {
-            return Err(damaged(reason));
-        }
-        // NORMAL: what a loss of power takes is the advice of the last moments.
-        connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;").map_err(failed)?;
+        let connection = SCHEMA.open(path, access)?;
         Ok(Self { connection, path: path.to_owned() })
     }
 
     fn failed(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> PeerBookError + use<> {
-        let path = self.path.clone();
-        move |source| PeerBookError::from_sqlite(action, &path, source)
+        let failed = SCHEMA.failed(action, &self.path);
+        move |source| failed(source).into()
     }
 
     /// Reads the whole book, less events and packages.

@@ -136,7 +136,7 @@ fn a_book_of_a_newer_program_is_an_error_and_stays() {
     connection.pragma_update(None, "user_version", 9).unwrap();
     drop(connection);
     let error = PeerBook::open(&path).unwrap_err();
-    assert!(matches!(error, PeerBookError::Newer { found: 9, supported: 1, .. }), "{error}");
+    assert!(matches!(error, PeerBookError::Database(DatabaseError::Newer { found: 9, supported: 1, .. })), "{error}");
     assert!(path.exists() && !dir.path().join("peers.db.damaged-1").exists());
 }
 

@@ -116,8 +116,7 @@ impl Intake<'_> {
 /// Renames a damaged file out of the way.
 fn move_aside(path: &Path) -> Result<(), CatalogError> {
     if path.exists() {
-        let io = |(path, source)| CatalogError::Io { action: "move aside", path, source };
-        database::set_aside(path).map_err(io)?;
+        database::set_aside(path)?;
     }
     Ok(())
 }

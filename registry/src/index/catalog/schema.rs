@@ -3,25 +3,30 @@
 //! A file of an older schema is brought up to date when it is opened, in one transaction: what was taken in stays, what
 //! is derived from it is made again.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, params, types::Type};
 
 use crate::{
-    database::Access,
+    database::{Access, DatabaseError, Schema},
     identity::Signed,
-    index::{CatalogError, catalog::words},
+    index::catalog::words,
     package::Release,
 };
 
-/// Version of the tables below; stands in `user_version`.
-pub(super) const SCHEMA: i64 = 3;
-/// The oldest version that can be brought up to date.
-const OLDEST: i64 = 1;
-/// `ggen` in ASCII; stands in `application_id`, so that no other program's database is taken for a catalog.
-const APPLICATION: i64 = 0x6767_656e;
-/// How long to wait for another process that is writing.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The catalog's database.
+pub(super) const SCHEMA: Schema = Schema {
+    name: "catalog",
+    // `ggen` in ASCII.
+    application: 0x6767_656e,
+    version: 3,
+    create,
+    upgrade,
+    // FULL: a head that was seen must not be forgotten by a loss of power, or it could be rolled back.
+    settings: "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
+};
+/// The version whose releases have no marks.
+const WITHOUT_MARKS: i64 = 1;
 /// Statements that are kept ready: to take one claim in takes more than the 16 that are kept else.
 const STATEMENTS: usize = 128;
 
@@ -123,57 +128,30 @@ const WORDS_AGAIN: &str = "
 ";
 
 /// Opens the database and makes its tables if it has none.
-pub(super) fn open(path: &Path, access: Access) -> Result<Connection, CatalogError> {
-    let failed = |source| CatalogError::from_sqlite("open", path, source);
-    let mut connection = access.open(path).map_err(failed)?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-    let corrupt = |reason: &str| CatalogError::Corrupt { path: path.to_owned(), reason: reason.to_owned() };
-    // Two processes that open a fresh file at once must not both make the tables: look and make in one transaction.
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    let pragma = |name: &str| transaction.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed);
-    let tables: i64 =
-        transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
-    match (tables, pragma("application_id")?, pragma("user_version")?) {
-        (0, ..) => {
-            transaction.execute_batch(RECORDS).map_err(failed)?;
-            transaction.execute_batch(SINCE_2).map_err(failed)?;
-            transaction.execute_batch(words::TABLES).map_err(failed)?;
-            transaction.pragma_update(None, "application_id", APPLICATION).map_err(failed)?;
-            transaction.pragma_update(None, "user_version", SCHEMA).map_err(failed)?;
-        }
-        (_, APPLICATION, SCHEMA) => {}
-        (_, APPLICATION, found) if found > SCHEMA => {
-            return Err(CatalogError::Newer { path: path.to_owned(), found, supported: SCHEMA });
-        }
-        (_, APPLICATION, found @ OLDEST..SCHEMA) => upgrade(&transaction, path, found)?,
-        (_, APPLICATION, found) => return Err(corrupt(&format!("it has the unknown schema {found}"))),
-        (..) => return Err(corrupt("it is a database of another program")),
-    }
-    transaction.commit().map_err(failed)?;
-    // FULL: a head that was seen must not be forgotten by a loss of power, or it could be rolled back.
-    connection
-        .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
-        .map_err(failed)?;
+pub(super) fn open(path: &Path, access: Access) -> Result<Connection, DatabaseError> {
+    let connection = SCHEMA.open(path, access)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
 
-/// Brings the tables of schema `found` up to date: marks are worked out where there are none, and the words are made
-/// again from the releases.
-fn upgrade(transaction: &Transaction<'_>, path: &Path, found: i64) -> Result<(), CatalogError> {
-    let failed = |source| CatalogError::from_sqlite("bring up to date", path, source);
-    let damaged = |reason: String| CatalogError::Corrupt { path: path.to_owned(), reason };
-    if found == OLDEST {
-        add_marks(transaction).map_err(failed)?;
+fn create(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    [RECORDS, SINCE_2, words::TABLES].into_iter().try_for_each(|tables| transaction.execute_batch(tables))
+}
+
+/// Computes marks where there are none, and makes the full-text tables again from the releases.
+fn upgrade(transaction: &Transaction<'_>, found: i64) -> rusqlite::Result<()> {
+    if found == WITHOUT_MARKS {
+        add_marks(transaction)?;
     }
-    transaction.execute_batch(WORDS_AGAIN).map_err(failed)?;
-    transaction.execute_batch(words::TABLES).map_err(failed)?;
+    transaction.execute_batch(WORDS_AGAIN)?;
+    transaction.execute_batch(words::TABLES)?;
     let latest = "SELECT r.envelope, p.id FROM packages p JOIN releases r ON r.cid = p.latest";
-    for (envelope, id) in rows(transaction, latest).map_err(failed)? {
-        let release: Signed<Release> = Signed::decode(&envelope).map_err(|error| damaged(error.to_string()))?;
-        words::insert(transaction, id, release.record()).map_err(failed)?;
+    for (envelope, id) in rows(transaction, latest)? {
+        let release: Signed<Release> = Signed::decode(&envelope)
+            .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, Box::new(error)))?;
+        words::insert(transaction, id, release.record())?;
     }
-    transaction.pragma_update(None, "user_version", SCHEMA).map_err(failed)
+    Ok(())
 }
 
 /// From schema 1 to 2, but for the words.

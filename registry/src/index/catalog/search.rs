@@ -269,7 +269,7 @@ impl Matcher {
 }
 
 fn failed(source: rusqlite::Error) -> CatalogError {
-    CatalogError::from_sqlite("search", std::path::Path::new(":memory:"), source)
+    super::schema::SCHEMA.failed("search", std::path::Path::new(crate::database::MEMORY))(source).into()
 }
 
 /// Words under which a release can be found on the network, the weightiest first: name, title, tags, keywords, category,

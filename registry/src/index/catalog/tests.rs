@@ -345,7 +345,10 @@ fn a_newer_schema_is_said_so_and_left_alone() {
     let path = home.path().join("catalog.db");
     drop(Catalog::open(&path).unwrap());
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    assert!(matches!(Catalog::open(&path), Err(CatalogError::Newer { found: 99, supported: 3, .. })));
+    assert!(matches!(
+        Catalog::open(&path),
+        Err(CatalogError::Database(DatabaseError::Newer { found: 99, supported: 3, .. }))
+    ));
 }
 
 #[test]
@@ -353,7 +356,7 @@ fn what_is_no_catalog_is_corrupt() {
     let home = tempfile::tempdir().unwrap();
     let text = home.path().join("text.db");
     std::fs::write(&text, "not a database at all, but long enough to look at ".repeat(100)).unwrap();
-    assert!(matches!(Catalog::open(&text), Err(CatalogError::Corrupt { .. })));
+    assert!(matches!(Catalog::open(&text), Err(CatalogError::Database(DatabaseError::Damaged { .. }))));
     let foreign = home.path().join("foreign.db");
     Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE songs (title TEXT)").unwrap();
     let error = Catalog::open(&foreign).unwrap_err().to_string();
@@ -371,7 +374,7 @@ fn a_locked_catalog_is_said_so() {
     let mut alice = Actor::new(1);
     alice.publish("acme/http", "1.0.0");
     let refused = catalog.accept_claim(&alice.claim("acme/http"), "peer", now());
-    assert!(matches!(refused, Err(CatalogError::Locked { .. })));
+    assert!(matches!(refused, Err(CatalogError::Database(DatabaseError::Locked { .. }))));
     other.execute_batch("ROLLBACK").unwrap();
     assert_eq!(accept(&catalog, &alice.claim("acme/http")), accepted());
 }
@@ -398,7 +401,7 @@ fn a_damaged_catalog_is_rebuilt_from_the_signed_records_and_loses_none() {
     let (before, counts) = (versions(&catalog, "acme/http"), catalog.counts().unwrap());
     drop(catalog);
     std::fs::write(&path, vec![0x5a; 8192]).unwrap();
-    assert!(matches!(Catalog::open(&path), Err(CatalogError::Corrupt { .. })));
+    assert!(matches!(Catalog::open(&path), Err(CatalogError::Database(DatabaseError::Damaged { .. }))));
 
     let (rebuilt, refused) = Catalog::rebuild(&path, records.clone(), now()).unwrap();
     assert_eq!((refused, versions(&rebuilt, "acme/http"), rebuilt.counts().unwrap()), (0, before, counts));

@@ -9,7 +9,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use ggen_blockstore::{Cid, DAMAGE};
@@ -19,19 +18,23 @@ use self::copy::{Copy, Rules};
 use super::plan::Candidate;
 use crate::{
     MAX_RULES, MirrorRule,
-    database::{self, Access},
+    database::{Access, DatabaseError, Schema},
     home::HomeError,
     identity::{PublisherId, Timestamp},
     index::Claim,
     package::PackageId,
 };
 
-/// Version of the tables; stands in `user_version`.
-const SCHEMA: i64 = 2;
+const SCHEMA: Schema = Schema {
+    name: "mirror database",
+    application: 0,
+    version: 2,
+    create: |transaction| transaction.execute_batch(TABLES).and_then(|()| transaction.execute_batch(MEANINGS)),
+    upgrade: |transaction, _| transaction.execute_batch(MEANINGS),
+    settings: "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;",
+};
 /// Claims of one package that are read at a time; under its name there is room for eight.
 const MAX_CLAIMS_READ: usize = 64;
-/// How long to wait for another process that is writing.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 const TABLES: &str = "
     CREATE TABLE rules (
@@ -73,37 +76,12 @@ const SET_MEANING: &str = "INSERT OR IGNORE INTO meanings (what, publisher) VALU
 /// Why the book cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BookError {
-    #[error("cannot {action} the mirror's database `{}`", path.display())]
-    Sqlite {
-        action: &'static str,
-        path: PathBuf,
-        #[source]
-        source: rusqlite::Error,
-    },
-    #[error("cannot set `{}` aside", path.display())]
-    SetAside {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     #[error("the copy of the mirror's rules is not kept")]
     Copy(#[source] HomeError),
-    #[error("the mirror's database `{}` is damaged: {reason}", path.display())]
-    Damaged { path: PathBuf, reason: String },
-    #[error("the mirror's database `{}` has schema {found}, this program knows {SCHEMA}", path.display())]
-    Newer { path: PathBuf, found: i64 },
     #[error("there are {MAX_RULES} mirror rules already")]
     TooMany,
-}
-
-impl BookError {
-    fn from_sqlite(action: &'static str, path: &Path, source: rusqlite::Error) -> Self {
-        let path = path.to_owned();
-        match database::is_damage(&source) {
-            true => Self::Damaged { path, reason: source.to_string() },
-            false => Self::Sqlite { action, path, source },
-        }
-    }
 }
 
 /// The database; see the module. All methods block.
@@ -131,9 +109,8 @@ impl Book {
                 book.compare(kept)?;
                 Ok(book)
             }
-            (Err(error @ BookError::Damaged { .. }), Some(kept)) => {
-                let io = |(path, source)| BookError::SetAside { path, source };
-                let aside = access.set_aside(path).map_err(io)?;
+            (Err(error @ BookError::Database(DatabaseError::Damaged { .. })), Some(kept)) => {
+                let aside = access.set_aside(path)?;
                 tracing::warn!(
                     target: DAMAGE, %error, aside = %aside.display(), rules = kept.rules.len(),
                     "the mirror's database is made again with its rules; what it holds is found by its pins"
@@ -148,23 +125,7 @@ impl Book {
 
     /// Opens a book that can be read, without a copy.
     fn open_sound(path: &Path, access: Access) -> Result<Self, BookError> {
-        let failed = |source| BookError::from_sqlite("open", path, source);
-        let connection = access.open(path).map_err(failed)?;
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
-        match version {
-            0 | 1 => {
-                let tables = if version == 0 { TABLES } else { "" };
-                let script = format!("BEGIN IMMEDIATE; {tables} {MEANINGS} PRAGMA user_version = {SCHEMA}; COMMIT;");
-                connection.execute_batch(&script).map_err(failed)?;
-            }
-            SCHEMA => {}
-            found => return Err(BookError::Newer { path: path.to_owned(), found }),
-        }
-        if let Some(reason) = database::check_if_small(&connection, path).map_err(failed)? {
-            return Err(BookError::Damaged { path: path.to_owned(), reason });
-        }
-        connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;").map_err(failed)?;
+        let connection = SCHEMA.open(path, access)?;
         let book = Self { connection: Mutex::new(connection), path: path.to_owned(), copy: None };
         // What no check of the structure sees: values that are none.
         book.rules()?;
@@ -450,13 +411,13 @@ impl Book {
         self.lock().execute(sql, params).map_err(self.failed("write"))
     }
 
-    fn failed(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> BookError {
-        let path = self.path.clone();
-        move |source| BookError::from_sqlite(action, &path, source)
+    fn failed(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> BookError + use<> {
+        let failed = SCHEMA.failed(action, &self.path);
+        move |source| failed(source).into()
     }
 
     fn damaged(&self, reason: impl std::fmt::Display) -> BookError {
-        BookError::Damaged { path: self.path.clone(), reason: reason.to_string() }
+        SCHEMA.damaged(&self.path, reason.to_string()).into()
     }
 
     fn publisher(&self, bytes: &[u8]) -> Result<PublisherId, BookError> {
@@ -532,7 +493,7 @@ mod tests {
         assert_eq!(Book::open(&path, Access::Write).unwrap().rules().unwrap().len(), 1, "the copy is written again");
         std::fs::write(dir.path().join("mirror.rules"), "nothing").unwrap();
         std::fs::write(&path, vec![7; 5000]).unwrap();
-        assert!(matches!(Book::open(&path, Access::Write), Err(BookError::Damaged { .. })));
+        assert!(matches!(Book::open(&path, Access::Write), Err(BookError::Database(DatabaseError::Damaged { .. }))));
     }
 
     #[test]
@@ -551,6 +512,9 @@ mod tests {
         let path = dir.path().join("mirror.db");
         drop(Book::open(&path, Access::Write).unwrap());
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
-        assert!(matches!(Book::open(&path, Access::Write), Err(BookError::Newer { found: 9, .. })));
+        assert!(matches!(
+            Book::open(&path, Access::Write),
+            Err(BookError::Database(DatabaseError::Newer { found: 9, .. }))
+        ));
     }
 }
