@@ -7,6 +7,7 @@
 //! there, so that giving out wants does not search.
 
 mod manifest;
+mod silence;
 mod ties;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -59,6 +60,8 @@ struct Want {
     charge: u64,
     asked: Vec<PeerId>,
     refused: Vec<PeerId>,
+    /// Those of them that said nothing at all when they were asked: they may have it.
+    silent: Vec<PeerId>,
     /// Who was asked whether it has the block, members or not.
     questioned: Vec<PeerId>,
     /// Members that said they have it.
@@ -104,6 +107,8 @@ pub(super) struct Session {
     priors: HashMap<PeerId, Prior>,
     /// What peers did wrong in this session.
     offenders: HashMap<PeerId, HashSet<Offence>>,
+    /// Peers that fell silent, and have sent no block since.
+    stalled: HashSet<PeerId>,
     /// Peers of a lower reputation are not asked.
     least_reputation: f64,
     /// The list that wants have places in.
@@ -129,6 +134,7 @@ impl Session {
             ties: Ties::default(),
             priors: HashMap::new(),
             offenders: HashMap::new(),
+            stalled: HashSet::new(),
             least_reputation,
             list: None,
             unlisted: HashSet::new(),
@@ -194,6 +200,7 @@ impl Session {
             charge: 0,
             asked: Vec::new(),
             refused: Vec::new(),
+            silent: Vec::new(),
             questioned: Vec::new(),
             had: Vec::new(),
         };
@@ -288,6 +295,7 @@ impl Session {
         for sequence in &self.stuck {
             if let Some(want) = self.wants.get_mut(sequence) {
                 want.refused.clear();
+                want.silent.clear();
             }
         }
         self.unstick();
@@ -330,6 +338,7 @@ impl Session {
             want.had.push(peer);
         }
         want.refused.retain(|refused| *refused != peer);
+        want.silent.retain(|silent| *silent != peer);
         if want.asked.is_empty() {
             let sequence = *sequence;
             self.stuck.remove(&sequence);
@@ -398,6 +407,9 @@ impl Session {
         let of_peer = |want: &&Want| want.asked.contains(&peer);
         let cids: Vec<Cid> = self.wants.values().filter(of_peer).map(|want| want.cid).collect();
         cids.iter().for_each(|cid| self.unask(cid, peer, true));
+        if offence == Offence::Stalled {
+            self.note_silent(peer, &cids);
+        }
         cids
     }
 
@@ -426,6 +438,7 @@ impl Session {
         {
             self.output.send(SessionEvent::Answered { peer });
         }
+        self.forgive_silence(peer);
     }
 
     fn unask(&mut self, cid: &Cid, peer: PeerId, refused: bool) {
@@ -461,6 +474,7 @@ impl Session {
     pub(super) fn on_disconnected(&mut self, peer: PeerId) {
         for want in self.wants.values_mut() {
             want.refused.retain(|other| *other != peer);
+            want.silent.retain(|other| *other != peer);
             want.questioned.retain(|other| *other != peer);
         }
         let delivered = self.has_delivered(&peer);

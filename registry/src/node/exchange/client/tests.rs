@@ -2,6 +2,7 @@
 
 mod blame;
 mod bulk_requests;
+mod silence;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -28,6 +29,8 @@ struct Provider {
     delay: Duration,
     has: HashMap<Cid, Bytes>,
     dead_from: Option<Instant>,
+    /// It does nothing between these: what it had sent still comes, and what it is sent waits.
+    paused: Option<(Instant, Instant)>,
     inbox: VecDeque<(Instant, Message)>,
     queue: VecDeque<Cid>,
     free_at: Instant,
@@ -62,6 +65,7 @@ impl Provider {
             delay: Duration::from_millis(delay),
             has: blocks.iter().map(|block| block.clone().into_parts()).collect(),
             dead_from: None,
+            paused: None,
             inbox: VecDeque::new(),
             queue: VecDeque::new(),
             free_at: now,
@@ -102,7 +106,14 @@ impl Provider {
         self.most_queued = self.most_queued.max(self.queue.len());
     }
 
+    fn is_paused(&self, now: Instant) -> bool {
+        self.paused.is_some_and(|(from, until)| from <= now && now < until)
+    }
+
     fn serve(&mut self, now: Instant) {
+        if self.is_paused(now) {
+            return;
+        }
         if self.dead_from.is_some_and(|at| now >= at) {
             self.outbox.clear();
             return;
@@ -178,7 +189,7 @@ impl Sim {
             self.client.on_update_sent(id, true);
         }
         for provider in &mut self.providers {
-            while provider.inbox.front().is_some_and(|(at, _)| *at <= now) {
+            while !provider.is_paused(now) && provider.inbox.front().is_some_and(|(at, _)| *at <= now) {
                 let (_, message) = provider.inbox.pop_front().unwrap();
                 provider.read(message, now);
             }
