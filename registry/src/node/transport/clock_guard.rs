@@ -1,6 +1,6 @@
 //! No connection is made, and no name looked up, while the clock stands before 1970: no certificate is valid then, and the
-//! libraries below take such a time for impossible and panic. Connections that are there go on, and new ones are made once
-//! the clock is set.
+//! libraries below take such a time for impossible and panic: the QUIC listener does while it takes a connection in, with the
+//! whole node. Connections that are there go on, and new ones are made once the clock is set.
 
 use std::{
     io,
@@ -9,12 +9,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use futures::future;
 use libp2p::{
     Multiaddr, Transport,
     core::transport::{Boxed, DialOpts, ListenerId, TransportError, TransportEvent},
 };
+use tokio::time::{Instant, Sleep, sleep};
 use rustls::{pki_types::UnixTime, time_provider::TimeProvider};
+
+/// How often a clock that stands before 1970 is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Where the time comes from.
 pub(crate) type Clock = fn() -> SystemTime;
@@ -44,11 +47,26 @@ impl TimeProvider for Since1970 {
 pub(in crate::node) struct Dated<O> {
     inner: Boxed<O>,
     clock: Since1970,
+    /// Runs while the clock stands before 1970.
+    look_again: Option<Pin<Box<Sleep>>>,
 }
 
 impl<O> Dated<O> {
     pub(in crate::node) fn new(inner: Boxed<O>, clock: Clock) -> Self {
-        Self { inner, clock: Since1970(clock) }
+        Self { inner, clock: Since1970(clock), look_again: None }
+    }
+
+    /// Whether the clock stands before 1970; then the task is woken to look again.
+    fn waits_for_the_clock(&mut self, context: &mut Context<'_>) -> bool {
+        if self.clock.elapsed().is_some() {
+            self.look_again = None;
+            return false;
+        }
+        let look_again = self.look_again.get_or_insert_with(|| Box::pin(sleep(LOOK_AGAIN)));
+        while look_again.as_mut().poll(context).is_ready() {
+            look_again.as_mut().reset(Instant::now() + LOOK_AGAIN);
+        }
+        true
     }
 }
 
@@ -74,12 +92,12 @@ impl<O: Send + 'static> Transport for Dated<O> {
     }
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
-        let Self { inner, clock } = self.get_mut();
-        let clock = *clock;
-        let event = Pin::new(inner).poll(context);
-        event.map(|event| {
-            event.map_upgrade(|upgrade| clock.refusal().map_or(upgrade, |error| Box::pin(future::err(error))))
-        })
+        let this = self.get_mut();
+        // What comes in meanwhile waits outside, or gives up.
+        if this.waits_for_the_clock(context) {
+            return Poll::Pending;
+        }
+        Pin::new(&mut this.inner).poll(context)
     }
 }
 
@@ -124,8 +142,8 @@ mod tests {
 
             listener.clock = Since1970(before_1970);
             let dialling = tokio::spawn(dial(&mut dialler, &address).unwrap());
-            let (upgrade, _) = next(&mut listener).await.into_incoming().unwrap();
-            assert!(upgrade.await.err().unwrap().to_string().contains("before 1970"));
+            let taken_in = tokio::time::timeout(Duration::from_millis(200), next(&mut listener)).await;
+            assert!(taken_in.is_err(), "{address}");
             dialling.abort();
 
             listener.clock = Since1970(SystemTime::now);
