@@ -17,6 +17,9 @@ use crate::{
 
 /// How long answers of the DHT are waited for.
 const ANSWERS: Duration = Duration::from_secs(5);
+/// How long bootstrap nodes may take where no peer is connected: a publish waits for them, and those that have not answered
+/// by then rarely do.
+const ENTRANCE: Duration = Duration::from_secs(2);
 /// How long all of it may take: bootstrap nodes come first.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// How long a part of a catalog is waited for.
@@ -34,11 +37,14 @@ impl Operations {
     /// Asks the DHT for the newest head under a key's publisher, which the catalog takes. That nothing comes in time, or at
     /// all, is no failure.
     pub(in crate::ops) async fn hear_own_head(&self, key: &str) -> Result<(), Failure> {
-        if self.node.is_none() {
-            return Ok(());
-        }
+        let Some(node) = &self.node else { return Ok(()) };
         let (keys, name) = (self.keys.clone(), key.to_owned());
         let Some(chain) = failure::blocking(move || Ok(keys.chain(&name)?)).await? else { return Ok(()) };
+        let entered = timeout(ENTRANCE, self.know_somebody()).await;
+        if node.snapshot().await.map_err(failure::stopped)?.connected.is_empty() {
+            tracing::debug!(target: "ggen_marketplace::backend::p2p", ?entered, "no peer to ask for the own head");
+            return Ok(());
+        }
         let looking = self.claims_until(publisher_key(&chain.publisher()), Some(Instant::now() + ANSWERS));
         match timeout(PATIENCE, looking).await {
             Ok(Ok(_)) => {}
@@ -117,3 +123,6 @@ fn signed_on_another_machine(key: &str, head: &VerifiedHead, last: &LastStep) ->
          home and publish `{package}` again under a version that is not taken"
     ))
 }
+
+#[cfg(test)]
+mod tests;
