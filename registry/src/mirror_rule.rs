@@ -26,12 +26,14 @@ pub struct MirrorRule {
     pub max_bytes: Option<u64>,
 }
 
-/// What a mirror rule is about: `ns/name`, `ns/*`, a publisher, or `all`.
+/// What a mirror rule is about: `ns/name`, `<publisher>/ns/name`, `ns/*`, a publisher, or `all`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum MirrorScope {
-    /// One package.
+    /// One package, of the only publisher that claims its name.
     Package(PackageId),
+    /// One package of this publisher, whatever others claim.
+    PackageOf(PublisherId, PackageId),
     /// All packages of a namespace.
     Namespace(String),
     /// All packages of a publisher.
@@ -45,6 +47,7 @@ impl MirrorScope {
     pub fn covers(&self, publisher: &PublisherId, package: &PackageId) -> bool {
         match self {
             Self::Package(chosen) => chosen == package,
+            Self::PackageOf(theirs, chosen) => theirs == publisher && chosen == package,
             Self::Namespace(namespace) => package.namespace() == namespace,
             Self::Publisher(chosen) => chosen == publisher,
             Self::All => true,
@@ -63,9 +66,13 @@ impl FromStr for MirrorScope {
             PackageId::check_namespace(namespace)?;
             return Ok(Self::Namespace(namespace.to_owned()));
         }
-        match text.parse() {
-            Ok(publisher) => Ok(Self::Publisher(publisher)),
-            Err(_) => text.parse().map(Self::Package),
+        if let Ok(publisher) = text.parse() {
+            return Ok(Self::Publisher(publisher));
+        }
+        let qualified = text.split_once('/').and_then(|(publisher, package)| Some((publisher.parse().ok()?, package)));
+        match qualified {
+            Some((publisher, package)) => Ok(Self::PackageOf(publisher, package.parse()?)),
+            None => text.parse().map(Self::Package),
         }
     }
 }
@@ -74,6 +81,7 @@ impl fmt::Display for MirrorScope {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Package(package) => package.fmt(formatter),
+            Self::PackageOf(publisher, package) => write!(formatter, "{publisher}/{package}"),
             Self::Namespace(namespace) => write!(formatter, "{namespace}/*"),
             Self::Publisher(publisher) => publisher.fmt(formatter),
             Self::All => formatter.write_str("all"),
@@ -90,7 +98,7 @@ impl Serialize for MirrorScope {
 impl<'de> Deserialize<'de> for MirrorScope {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let wanted = "a mirror rule is about `ns/name`, `ns/*`, a publisher, or `all`";
+        let wanted = "a mirror rule is about `ns/name`, `<publisher>/ns/name`, `ns/*`, a publisher, or `all`";
         text.parse().map_err(|error| D::Error::custom(format!("{error}; {wanted}")))
     }
 }
@@ -105,7 +113,11 @@ mod tests {
         let id: PublisherId = publisher.parse().unwrap();
         let other: PublisherId = "bafyreigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi".parse().unwrap();
         let package: PackageId = "acme/http".parse().unwrap();
+        let qualified = format!("{publisher}/acme/http");
         let cases = [
+            (qualified.as_str(), &id, "acme/http", true),
+            (qualified.as_str(), &id, "acme/https", false),
+            (qualified.as_str(), &other, "acme/http", false),
             ("acme/http", &other, "acme/http", true),
             ("acme/http", &other, "acme/https", false),
             ("acme/*", &other, "acme/x", true),

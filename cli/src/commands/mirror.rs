@@ -18,7 +18,7 @@ pub(crate) enum Command {
     /// Remove a rule; what no other rule keeps may then be deleted by `gc`
     #[command(after_help = "Example:\n  ggen marketplace p2p mirror rm 'acme/*'")]
     Rm {
-        /// What the rule is about: ns/name, ns/*, a publisher, or all
+        /// What the rule is about: ns/name, <publisher>/ns/name, ns/*, a publisher, or all
         #[arg(value_parser = scope)]
         what: MirrorScope,
     },
@@ -29,7 +29,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Add {
-    /// ns/name, ns/* (quoted, or the shell may take it), a publisher, or all
+    /// ns/name, <publisher>/ns/name, ns/* (quoted, or the shell may take it), a publisher, or all
     #[arg(value_parser = scope)]
     what: MirrorScope,
     /// Keep the N newest versions of each package, instead of all
@@ -83,7 +83,7 @@ fn budget(text: &str) -> Result<u64, String> {
 }
 
 fn scope(text: &str) -> Result<MirrorScope, String> {
-    text.parse().map_err(|error| format!("{error}; a rule is about ns/name, ns/*, a publisher, or all"))
+    text.parse().map_err(|error| format!("{error}; a rule is about ns/name, <publisher>/ns/name, ns/*, a publisher, or all"))
 }
 
 /// What a removed rule had kept.
@@ -106,6 +106,7 @@ fn render(rules: &[MirrorReport]) -> String {
             rule.versions.map_or_else(|| "all versions".to_owned(), |versions| text::count(versions.into(), "version"));
         let budget = rule.max_bytes.map_or_else(String::new, |most| format!(" within {}", text::bytes(most)));
         let held = match rule.releases_held {
+            0 if !rule.contested_by.is_empty() => contested(rule),
             0 => "nothing held yet".to_owned(),
             releases => format!(
                 "{} of {} held, {}",
@@ -124,6 +125,15 @@ fn render(rules: &[MirrorReport]) -> String {
     rules.iter().map(line).collect()
 }
 
+/// Why nothing is held of a name that several publishers claim, and what chooses one.
+fn contested(rule: &MirrorReport) -> String {
+    format!(
+        "nothing held: {} claim it; name the one you mean with `ggen marketplace p2p mirror add PUBLISHER`: {}",
+        text::count(rule.contested_by.len() as u64, "publisher"),
+        rule.contested_by.join(", ")
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +149,7 @@ mod tests {
             releases_held: 2,
             bytes_held: 1500,
             releases_over_budget: 1,
+            contested_by: Vec::new(),
         };
         let expected = "following acme/*, 3 versions within 1.00 MB; 2 releases of 1 package held, 1.50 kB; 1 release left \
                         out: too large for the rule\n";
@@ -149,9 +160,11 @@ mod tests {
             origin: "config".to_owned(),
             releases_held: 0,
             releases_over_budget: 0,
-            ..report
+            ..report.clone()
         };
         assert_eq!(render(&[new]), "following acme/*, all versions (from the configuration); nothing held yet\n");
+        let contested = MirrorReport { releases_held: 0, contested_by: vec!["a/x/y".into(), "b/x/y".into()], ..report };
+        assert!(render(&[contested]).contains("; nothing held: 2 publishers claim it; "));
     }
 
     #[test]
@@ -165,6 +178,7 @@ mod tests {
             releases_held: 2,
             bytes_held: 1500,
             releases_over_budget: 0,
+            contested_by: Vec::new(),
         };
         assert!(removed(&report).starts_with("removed rule acme/*; it held 2 releases of 1 package, 1.50 kB, which "));
         let empty = MirrorReport { packages_held: 0, releases_held: 0, bytes_held: 0, ..report };

@@ -31,6 +31,7 @@ use tokio::{
 pub(crate) use self::book::{Book, BookError};
 use self::{
     follow::Looks,
+    names::choice,
     plan::{Chosen, over_budget, wanted_by},
     schedule::{Schedule, Step},
 };
@@ -39,7 +40,7 @@ use crate::{
     ErrorKind, Failure, MirrorReport, MirrorRequest, MirrorRule, MirrorScope,
     config::check_rule,
     identity::PublisherId,
-    index::{Catalog, package_key, publisher_key},
+    index::{Catalog, package_key, publisher_key, qualified_key},
     node::Handle,
 };
 
@@ -168,6 +169,10 @@ impl Operations {
         let MirrorRequest { rule } = request;
         check_rule(&rule).map_err(usage)?;
         let what = rule.what.clone();
+        // A rule that is there may be changed whatever has become of its name: `mirror ls` says so.
+        if !self.mirror_rules().await?.iter().any(|other| other.what == what) {
+            self.refuse_contested(&rule).await?;
+        }
         self.mirror.with_book(move |book| book.set_rule(&rule)).await?;
         self.settle().await?;
         self.mirror.changed.notify_one();
@@ -209,11 +214,13 @@ impl Operations {
     pub(crate) async fn mirror_ls(&self) -> Result<Vec<MirrorReport>, Failure> {
         let rules = self.rules().await?;
         let chosen = self.chosen().await?;
+        let contested = self.contested(&chosen).await?;
         let known = self.mirror.with_book(Book::releases).await?;
         let releases: Vec<_> = known.iter().filter(|release| release.held).cloned().collect();
         let report = |(rule, origin): (MirrorRule, &str)| {
             let chosen = chosen.iter().find(|chosen| chosen.rule == rule);
             let held = chosen.map(|chosen| wanted_by(chosen, &releases)).unwrap_or_default();
+            let claimants = contested.get(&rule.what).into_iter().flatten();
             let packages: BTreeSet<_> = held.iter().map(|release| (&release.publisher, &release.package)).collect();
             MirrorReport {
                 rule: rule.what.to_string(),
@@ -224,6 +231,7 @@ impl Operations {
                 releases_held: held.len() as u64,
                 bytes_held: held.iter().map(|release| release.bytes).sum(),
                 releases_over_budget: chosen.map_or(0, |chosen| over_budget(chosen, &known)),
+                contested_by: claimants.map(|publisher| choice(&rule.what, publisher)).collect(),
             }
         };
         Ok(rules.into_iter().map(report).collect())
@@ -257,6 +265,7 @@ impl Operations {
         self.warn_of_contested(&rules).await?;
         let keys = rules.iter().filter_map(|rule| match &rule.rule.what {
             MirrorScope::Package(package) => Some(package_key(package)),
+            MirrorScope::PackageOf(publisher, package) => Some(qualified_key(publisher, package)),
             MirrorScope::Publisher(publisher) => Some(publisher_key(publisher)),
             MirrorScope::Namespace(_) | MirrorScope::All => None,
         });

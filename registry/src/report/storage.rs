@@ -95,7 +95,7 @@ pub struct BadBlock {
 /// A mirror rule and what it holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MirrorReport {
-    /// `ns/name`, `ns/*`, a publisher, or `all`.
+    /// `ns/name`, `<publisher>/ns/name`, `ns/*`, a publisher, or `all`.
     pub rule: String,
     /// At most so many of the newest versions of each package; null for all.
     pub versions: Option<u32>,
@@ -112,4 +112,7 @@ pub struct MirrorReport {
     /// Releases known that the rule would hold if `max_bytes` allowed more.
     #[serde(default)]
     pub releases_over_budget: u64,
+    /// Where several publishers claim the name, so that nothing is held by it: for each, the rule that means it.
+    #[serde(default)]
+    pub contested_by: Vec<String>,
 }

@@ -171,7 +171,9 @@ impl Operations {
         let mut wide = false;
         for rule in rules.iter().filter(|rule| rule.admits(&publisher)) {
             match &rule.rule.what {
-                MirrorScope::Package(package) => drop(packages.insert(package.clone())),
+                MirrorScope::Package(package) | MirrorScope::PackageOf(_, package) => {
+                    packages.insert(package.clone());
+                }
                 MirrorScope::Namespace(_) | MirrorScope::Publisher(_) | MirrorScope::All => wide = true,
             }
         }

@@ -4,12 +4,14 @@
 //! of the package or of the whole namespace. Who claims a name later, or another name in the same namespace, must not
 //! get a place here by it.
 
+use std::collections::HashMap;
+
 use super::{
     super::Operations,
     Book,
     plan::{Candidate, Chosen},
 };
-use crate::{Failure, MirrorScope, identity::PublisherId, index::Catalog};
+use crate::{ErrorKind, Failure, MirrorRule, MirrorScope, identity::PublisherId, index::Catalog};
 
 impl Operations {
     /// All rules, each with whose name it is about.
@@ -29,21 +31,63 @@ impl Operations {
         .await
     }
 
-    /// Tells the operator of names that mean nobody because several claim them.
-    pub(super) async fn warn_of_contested(&self, rules: &[Chosen]) -> Result<(), Failure> {
+    /// The names that mean no publisher because several claim them, each with these.
+    pub(super) async fn contested(
+        &self,
+        rules: &[Chosen],
+    ) -> Result<HashMap<MirrorScope, Vec<PublisherId>>, Failure> {
         let open: Vec<_> =
             rules.iter().filter(|rule| rule.meant.is_none()).map(|rule| rule.rule.what.clone()).collect();
-        let contested = self.with_catalog(move |catalog| {
-            let counted = open.into_iter().map(|what| Ok((claimants(catalog, &what)?.len(), what)));
-            counted.collect::<Result<Vec<_>, _>>()
-        });
-        for (claimants, what) in contested.await?.into_iter().filter(|(claimants, _)| *claimants > 1) {
+        self.with_catalog(move |catalog| {
+            let mut contested = HashMap::new();
+            for what in open {
+                let claimants = claimants(catalog, &what)?;
+                if claimants.len() > 1 {
+                    contested.insert(what, claimants);
+                }
+            }
+            Ok(contested)
+        })
+        .await
+    }
+
+    /// Tells the operator of names that mean no publisher because several claim them.
+    pub(super) async fn warn_of_contested(&self, rules: &[Chosen]) -> Result<(), Failure> {
+        for (what, claimants) in self.contested(rules).await? {
+            let claimants = claimants.len();
             tracing::warn!(
                 target: "ggen_marketplace::backend::p2p", %what, claimants,
-                "several publishers claim this name: `mirror add <publisher>` says which one is meant"
+                "several publishers claim this name: `mirror add <publisher>/ns/name` says which one is meant"
             );
         }
         Ok(())
+    }
+
+    /// Refuses a rule that would hold nothing, because several publishers claim what it is about.
+    pub(super) async fn refuse_contested(&self, rule: &MirrorRule) -> Result<(), Failure> {
+        let meanings = self.mirror.with_book(Book::meanings).await?;
+        let meant = meanings.get(&rule.what.to_string()).copied();
+        let contested = self.contested(&[Chosen { rule: rule.clone(), meant }]).await?;
+        let Some(claimants) = contested.get(&rule.what) else { return Ok(()) };
+        let what = match &rule.what {
+            MirrorScope::Namespace(namespace) => format!("the namespace `{namespace}`"),
+            what => format!("`{what}`"),
+        };
+        let forms = claimants.iter().map(|publisher| choice(&rule.what, publisher)).collect();
+        let failure = Failure {
+            causes: forms,
+            ..Failure::new(
+                ErrorKind::Verification,
+                format!("{what} is claimed by {} publishers: a mirror keeps what one of them publishes", claimants.len()),
+            )
+        };
+        Err(failure.hinted(match &rule.what {
+            MirrorScope::Namespace(namespace) => format!(
+                "name the publisher you mean: `ggen marketplace p2p mirror add <publisher>`, or one of its packages: \
+                 `mirror add <publisher>/{namespace}/name`"
+            ),
+            what => format!("name the publisher you mean: `ggen marketplace p2p mirror add <publisher>/{what}`"),
+        }))
     }
 
     /// Keeps whose the names are under which something is held, and forgets those that no rule is about.
@@ -63,11 +107,19 @@ impl Operations {
     }
 }
 
+/// What a rule is about that means this publisher alone.
+pub(super) fn choice(what: &MirrorScope, publisher: &PublisherId) -> String {
+    match what {
+        MirrorScope::Package(package) => MirrorScope::PackageOf(*publisher, package.clone()).to_string(),
+        _ => publisher.to_string(),
+    }
+}
+
 fn claimants(catalog: &Catalog, what: &MirrorScope) -> Result<Vec<PublisherId>, crate::index::CatalogError> {
     match what {
         MirrorScope::Package(package) => catalog.publishers_of(package),
         MirrorScope::Namespace(namespace) => catalog.publishers_in(namespace),
-        MirrorScope::Publisher(_) | MirrorScope::All => Ok(Vec::new()),
+        MirrorScope::Publisher(_) | MirrorScope::PackageOf(..) | MirrorScope::All => Ok(Vec::new()),
     }
 }
 

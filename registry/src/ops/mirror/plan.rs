@@ -49,7 +49,7 @@ impl Chosen {
     /// Whether anything of this publisher may be mirrored by this rule.
     pub(crate) fn admits(&self, publisher: &PublisherId) -> bool {
         match &self.rule.what {
-            MirrorScope::Publisher(chosen) => chosen == publisher,
+            MirrorScope::Publisher(chosen) | MirrorScope::PackageOf(chosen, _) => chosen == publisher,
             MirrorScope::All => true,
             MirrorScope::Package(_) | MirrorScope::Namespace(_) => self.meant.as_ref() == Some(publisher),
         }

@@ -221,10 +221,10 @@ async fn a_namespace_of_two_claimants_is_nobodys_until_one_is_named() {
     let (alice, mallory, mirror) = (Home::open().await, Home::open().await, Home::open().await);
     alice.publish("http", "1.0.0").await;
     mallory.publish("fresh", "1.0.0").await;
+    mirror.add("acme/*", None, None).await;
     let (publisher, stranger) = (mirror.hear(&alice, "http"), mirror.hear(&mallory, "fresh"));
     mirror.take_blocks(&alice, None);
     mirror.take_blocks(&mallory, None);
-    mirror.add("acme/*", None, None).await;
     for publisher in [publisher, stranger] {
         mirror.follow(publisher).await.unwrap();
     }
@@ -299,4 +299,52 @@ async fn under_a_bare_name_the_homes_own_claim_stands_beside_the_mirrored_one() 
     assert_eq!(told().await, BTreeSet::from([own, publisher]));
     mirror.rm(&publisher.to_string()).await;
     assert_eq!(told().await, BTreeSet::from([own]));
+}
+
+/// A rule for such a name was taken, and held nothing, without a word.
+#[tokio::test]
+async fn a_name_of_two_claimants_is_refused_with_the_forms_that_choose_one_and_such_a_form_holds() {
+    let (alice, mallory, mirror) = (Home::open().await, Home::open().await, Home::open().await);
+    alice.publish("http", "1.0.0").await;
+    alice.publish("other", "1.0.0").await;
+    mallory.publish("http", "6.6.6").await;
+    let (publisher, stranger) = (mirror.hear(&alice, "http"), mirror.hear(&mallory, "http"));
+    mirror.take_blocks(&alice, None);
+    mirror.take_blocks(&mallory, None);
+    let add = async |what: &str, versions| {
+        let rule = MirrorRule { what: what.parse().unwrap(), versions, max_bytes: None };
+        mirror.registry.mirror_add(MirrorRequest { rule }).await
+    };
+    let refused = add("acme/http", None).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Verification);
+    assert!(refused.message.starts_with("`acme/http` is claimed by 2 publishers"), "{refused}");
+    let forms = BTreeSet::from([publisher, stranger].map(|publisher| format!("{publisher}/acme/http")));
+    assert_eq!(refused.causes.iter().cloned().collect::<BTreeSet<_>>(), forms);
+    assert!(refused.hint.unwrap().contains("mirror add <publisher>/acme/http"));
+    let refused = add("acme/*", None).await.unwrap_err();
+    assert!(refused.message.starts_with("the namespace `acme` is claimed by 2 publishers"), "{refused}");
+    assert_eq!(mirror.registry.mirror_ls().await.unwrap(), []);
+
+    mirror.add(&format!("{publisher}/acme/http"), None, None).await;
+    for publisher in [publisher, stranger] {
+        mirror.follow(publisher).await.unwrap();
+    }
+    assert_eq!(mirror.held(), ["acme/http@1.0.0"]);
+    mirror.rm(&format!("{publisher}/acme/http")).await;
+    assert_eq!(mirror.held(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_rule_whose_name_comes_to_have_two_claimants_says_so_and_can_still_be_changed() {
+    let (alice, mallory, mirror) = (Home::open().await, Home::open().await, Home::open().await);
+    alice.publish("http", "1.0.0").await;
+    mallory.publish("http", "6.6.6").await;
+    mirror.add("acme/http", None, None).await;
+    let contested = async || mirror.registry.mirror_ls().await.unwrap().remove(0).contested_by;
+    let publisher = mirror.hear(&alice, "http");
+    assert_eq!(contested().await, [""; 0]);
+    let stranger = mirror.hear(&mallory, "http");
+    let forms = BTreeSet::from([publisher, stranger].map(|publisher| format!("{publisher}/acme/http")));
+    assert_eq!(contested().await.into_iter().collect::<BTreeSet<_>>(), forms);
+    mirror.add("acme/http", Some(1), None).await;
 }
