@@ -170,6 +170,9 @@ pub struct Fetched {
     /// Of an update: such paths beyond these.
     #[serde(default)]
     pub more_strangers: u64,
+    /// Providers that the caller named and that could not be reached: the address of each, and why.
+    #[serde(default)]
+    pub unreached: Vec<String>,
     /// Blocks that came over the network.
     pub blocks_fetched: u64,
     /// Their bytes.

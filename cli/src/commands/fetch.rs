@@ -90,7 +90,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         Some(Sink::Stdout) => context.ui.note(&render(&fetched)),
         _ => context.ui.answer(&fetched, render)?,
     }
-    for note in [yanked(&fetched), overwritten(&fetched), strangers(&fetched)].into_iter().flatten() {
+    for note in [unreached(&fetched), yanked(&fetched), overwritten(&fetched), strangers(&fetched)].into_iter().flatten() {
         context.ui.note(&note);
     }
     Ok(())
@@ -127,6 +127,12 @@ async fn begin(context: &Context, sink: Sink) -> Result<Stream, Failure> {
             .hinted("tarballs are written as `.tar`, `.tar.gz`, `.tgz`, `.tar.zst` or `.tzst`"));
     };
     Stream::begin(&context.home, sink, compression).await
+}
+
+/// Warns of providers that could not be reached; what is written came from elsewhere.
+fn unreached(fetched: &Fetched) -> Option<String> {
+    let unreached = &fetched.unreached;
+    (!unreached.is_empty()).then(|| format!("warning: `--provider` cannot be reached: {}", unreached.join("; ")))
 }
 
 /// Says which local edits are gone.
@@ -247,6 +253,7 @@ mod tests {
             overwritten: Vec::new(),
             strangers: Vec::new(),
             more_strangers: 0,
+            unreached: Vec::new(),
             blocks_fetched: 0,
             bytes_fetched: 0,
             blocks_reused: 1,

@@ -32,7 +32,7 @@ pub(crate) enum Command {
     /// As `FindProviders`, and tell what came of dialling each.
     TryProviders { key: Vec<u8>, tried: mpsc::Sender<Tried> },
     /// Look a value up on the ggen DHT; it ends when the lookup has, or when the receiver is gone.
-    FindRecord { key: Vec<u8>, found: mpsc::Sender<FoundRecord> },
+    FindRecord { key: Vec<u8>, found: mpsc::Sender<FoundRecord>, ended: oneshot::Sender<Walked> },
     /// Look for providers on one DHT, as above.
     FindProvidersOn { dht: Dht, key: Vec<u8>, found: mpsc::Sender<PeerId> },
     /// Provide the DAG under this multihash on both DHTs, from now on.
@@ -105,6 +105,38 @@ pub(crate) struct FoundRecord {
     pub(crate) value: Vec<u8>,
     /// Who gave it; `None` if it was kept here.
     pub(crate) from: Option<PeerId>,
+}
+
+/// Who was asked in a walk through the DHT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Walked {
+    /// Peers asked.
+    pub(crate) asked: usize,
+    /// Those of them that have answered.
+    pub(crate) answered: usize,
+}
+
+/// The values under a key, as they are found.
+#[derive(Debug)]
+pub(crate) struct FindingRecord {
+    values: mpsc::Receiver<FoundRecord>,
+    ended: oneshot::Receiver<Walked>,
+}
+
+impl FindingRecord {
+    pub(crate) fn new(values: mpsc::Receiver<FoundRecord>, ended: oneshot::Receiver<Walked>) -> Self {
+        Self { values, ended }
+    }
+
+    /// The next value; none when the walk is over. Cancel-safe.
+    pub(crate) async fn recv(&mut self) -> Option<FoundRecord> {
+        self.values.recv().await
+    }
+
+    /// Who was asked, once the walk is over.
+    pub(crate) fn walked(&mut self) -> Option<Walked> {
+        self.ended.try_recv().ok()
+    }
 }
 
 /// A gossip message that waits for its verdict.

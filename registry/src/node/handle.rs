@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::node::{
     StartError,
     behaviour::Dht,
-    command::{Command, DialFailed, FoundRecord, GossipId, Snapshot, Tried, Verdict},
+    command::{Command, DialFailed, FindingRecord, GossipId, Snapshot, Tried, Verdict},
     discovery::dnsaddr::{Names, Target},
     peer_observation::AccessPolicy,
     rpc::{AskError, Protocol, Reply},
@@ -135,10 +135,11 @@ impl Handle {
     }
 
     /// Looks a value up on the ggen DHT: each peer that has one contributes its own.
-    pub(crate) async fn find_record(&self, key: Vec<u8>) -> Result<mpsc::Receiver<FoundRecord>, Stopped> {
-        let (found, receiver) = mpsc::channel(FOUND_QUEUE);
-        self.send(Command::FindRecord { key, found }).await?;
-        Ok(receiver)
+    pub(crate) async fn find_record(&self, key: Vec<u8>) -> Result<FindingRecord, Stopped> {
+        let (found, values) = mpsc::channel(FOUND_QUEUE);
+        let (ended, walked) = oneshot::channel();
+        self.send(Command::FindRecord { key, found, ended }).await?;
+        Ok(FindingRecord::new(values, walked))
     }
 
     /// Provides a multihash on both DHTs from now on.

@@ -253,7 +253,7 @@ impl Driver {
             Command::Connect { target, reply } => self.connect(&target, reply),
             Command::FindProviders { key, found } => self.find_providers(&key, &found),
             Command::TryProviders { key, tried } => self.try_providers(&key, &tried),
-            Command::FindRecord { key, found } => self.find_record(&key, found),
+            Command::FindRecord { key, found, ended } => self.find_record(&key, found, ended),
             Command::Provide { key } => self.provide(&key, Instant::now()),
             Command::Withdraw { key } => self.withdraw(&key),
             Command::Unpublish { key } => self.unpublish(key),

@@ -133,6 +133,8 @@ pub(crate) struct Download {
     subject: Option<Subject>,
     /// The list that wants have places in, once its root is here.
     described: Option<ListSource>,
+    /// Providers that the caller named and that could not be reached, each with the reason.
+    unreached: Vec<String>,
     _lease: Lease,
 }
 
@@ -170,6 +172,7 @@ impl Download {
             unasked,
             subject: None,
             described: None,
+            unreached: Vec::new(),
             _lease: lease,
         }
     }
@@ -241,6 +244,21 @@ impl Download {
     /// Only the store is asked.
     pub(crate) fn is_offline(&self) -> bool {
         self.network.is_none()
+    }
+
+    /// How long nothing may come.
+    pub(crate) fn patience(&self) -> Duration {
+        self.limits.idle_timeout
+    }
+
+    /// Notes providers that the caller named and that could not be reached.
+    pub(crate) fn lacks(&mut self, unreached: Vec<String>) {
+        self.unreached = unreached;
+    }
+
+    /// Those providers, each with the reason.
+    pub(crate) fn unreached(&self) -> &[String] {
+        &self.unreached
     }
 
     /// What came so far.

@@ -6,8 +6,13 @@
 mod destinations;
 mod output;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use futures::future::join_all;
 use ggen_blockstore::{Arrivals, Blockstore, Cid, DAG_CBOR, DAG_PB, PathStep, PathWalk, RAW, dfs_blocks};
 use libp2p::PeerId;
 
@@ -110,7 +115,8 @@ impl Operations {
         let arrivals = Arrivals::new(self.store.clone());
         let _ending = Ending(arrivals.clone());
         let mut download = self.download_into(Arc::new(arrivals.clone()), &request, reporter.clone()).await?;
-        let identified = self.identify(&mut download, target, Purpose::Write, &reporter).await?;
+        let identified = self.identify(&mut download, target, Purpose::Write, &reporter).await;
+        let identified = identified.map_err(|failure| for_want_of_providers(failure, &download))?;
         refuse_other_codec(&identified.found.content)?;
         let limit = self.config.limits.package_bytes;
         let output = Output::of(&request.to, named, &identified, limit, reporter, commit);
@@ -130,7 +136,7 @@ impl Operations {
             }
             written = self.bring_and_write(&mut download, &identified, &arrivals, &output).await;
         }
-        let written = written?;
+        let written = written.map_err(|error| for_want_of_providers(error.into(), &download))?;
         self.remember_source(&identified.found, &download);
         Ok(report(&identified.found, output.path().to_owned(), written, &download, started))
     }
@@ -278,23 +284,14 @@ impl Operations {
             (Some(node), false) => node,
             _ => return Ok(Download::offline(store, limits, reporter)),
         };
-        let mut providers = Vec::new();
-        let mut failed = Vec::new();
-        for text in &request.providers {
-            let address = parse_address(text)?;
-            match tokio::time::timeout(request.timeout, node.connect(address)).await {
-                Ok(Ok(peer)) => providers.push(peer),
-                Ok(Err(error)) => failed.push(format!("{text}: {error}")),
-                Err(_) => failed.push(format!("{text}: no answer within {} s", request.timeout.as_secs())),
-            }
-        }
-        if providers.is_empty() && !failed.is_empty() {
-            let failure = Failure::new(ErrorKind::Failed, "none of the providers can be reached");
-            return Err(Failure { causes: failed, ..failure }.hinted(
-                "check that the address ends with `/p2p/<peer id>` and that the node runs, or remove `--provider`",
-            ));
-        }
-        self.download_from(node, store, &providers, limits, reporter).await
+        let (providers, unreached) = connect_to(node, &request.providers, request.timeout).await?;
+        let mut download = match providers.is_empty() && !unreached.is_empty() {
+            // What is here already needs no provider; for what is not, the caller named where to get it.
+            true => Download::offline(store, limits, reporter),
+            false => self.download_from(node, store, &providers, limits, reporter).await?,
+        };
+        download.lacks(unreached);
+        Ok(download)
     }
 
     /// A CID: of a release (known by its form), or of content.
@@ -431,6 +428,37 @@ impl Operations {
     }
 }
 
+/// Connects to the providers that the caller names, all at once. Returns them, and for each that cannot be reached why.
+async fn connect_to(
+    node: &Handle,
+    providers: &[String],
+    within: Duration,
+) -> Result<(Vec<PeerId>, Vec<String>), Failure> {
+    let addresses: Result<Vec<_>, _> = providers.iter().map(|text| parse_address(text)).collect();
+    let dials = addresses?.into_iter().map(|address| tokio::time::timeout(within, node.connect(address)));
+    let (mut connected, mut unreached) = (Vec::new(), Vec::new());
+    for (text, dialled) in providers.iter().zip(join_all(dials).await) {
+        match dialled {
+            Ok(Ok(peer)) => connected.push(peer),
+            Ok(Err(error)) => unreached.push(format!("{text}: {error}")),
+            Err(_) => unreached.push(format!("{text}: no answer within {} s", within.as_secs())),
+        }
+    }
+    Ok((connected, unreached))
+}
+
+/// What is not here was to come from providers of which none can be reached.
+fn for_want_of_providers(failure: Failure, download: &Download) -> Failure {
+    if failure.kind != ErrorKind::NotFound || !download.is_offline() || download.unreached().is_empty() {
+        return failure;
+    }
+    let mut causes = download.unreached().to_vec();
+    causes.push(format!("without them: {}", failure.in_one_line()));
+    let unreached = Failure::new(ErrorKind::Failed, "none of the providers can be reached");
+    Failure { causes, ..unreached }
+        .hinted("check that the address ends with `/p2p/<peer id>` and that the node runs, or remove `--provider`")
+}
+
 fn not_a_tree(cid: &Cid) -> String {
     ggen_blockstore::Error::NotUnixfs { cid: Box::new(*cid), reason: String::new() }.to_string()
 }
@@ -542,6 +570,7 @@ fn report(found: &Found, path: PathBuf, written: Written, download: &Download, s
         overwritten: written.overwritten,
         strangers: written.strangers,
         more_strangers: written.more_strangers,
+        unreached: download.unreached().to_vec(),
         blocks_fetched: done.blocks,
         bytes_fetched: done.bytes,
         blocks_reused: done.reused,

@@ -31,7 +31,7 @@ use crate::{
         Claim, ClaimError, ClaimQuestion, ClaimSet, HeadError, PublisherEntry, VerifiedHead, VersionEntry, Walk,
         package_key, qualified_key,
     },
-    node::{FoundRecord, Protocol},
+    node::{FindingRecord, FoundRecord, Protocol, Walked},
     package::{PackageId, Release, Requirement},
 };
 
@@ -120,8 +120,9 @@ impl Operations {
         reporter: &Arc<dyn Reporter>,
     ) -> Result<Located, Failure> {
         reporter.report(Progress::Finding { peers_asked: download.peers_asked() as u64 });
-        let Answers { claims, refused, .. } = self.claims_on(download, wanted).await?;
-        let claimant = self.claimant(wanted, &claims, download.is_offline()).await;
+        let answers = self.claims_on(download, wanted).await?;
+        let claimant = self.claimant(wanted, &answers, download.is_offline()).await;
+        let Answers { claims, refused, .. } = answers;
         let publisher = claimant.map_err(|failure| refused.instead_of(failure, wanted.package))?;
         let id = publisher.chain.publisher();
         let claim = claims.into_iter().filter(|claim| claim.publisher() == id).max_by_key(|claim| claim.head().order());
@@ -166,7 +167,7 @@ impl Operations {
             return Ok(Answers { claims: vec![claim], ..Answers::default() });
         }
         download.on_lookup();
-        let mut answers = self.ask_the_dht(wanted).await?;
+        let mut answers = self.ask_the_dht(wanted, download.patience()).await?;
         answers.liars.drain(..).for_each(|liar| download.blame(liar, Fault::InvalidRecord));
         Ok(answers)
     }
@@ -265,13 +266,17 @@ impl Operations {
         Ok(())
     }
 
-    /// Looks the name up on the DHT, keeps what is true of the answers, and returns it.
-    pub(super) async fn ask_the_dht(&self, wanted: &Wanted<'_>) -> Result<Answers, Failure> {
+    /// Looks the name up on the DHT, keeps what is true of the answers that come in time, and returns it.
+    pub(super) async fn ask_the_dht(&self, wanted: &Wanted<'_>, within: Duration) -> Result<Answers, Failure> {
         let key = match &wanted.publisher {
             Some(publisher) => qualified_key(publisher, wanted.package),
             None => package_key(wanted.package),
         };
-        self.claims_under(key).await
+        let answers = self.claims_until(key, Some(tokio::time::Instant::from(clock::after(within)))).await?;
+        Ok(match answers.hearing {
+            Hearing::Unfinished(_) => Answers { hearing: Hearing::Unfinished(within), ..answers },
+            _ => answers,
+        })
     }
 
     /// Looks a key of claims up on the DHT, keeps what is true of the answers, and returns it.
@@ -286,16 +291,20 @@ impl Operations {
         until: Option<tokio::time::Instant>,
     ) -> Result<Answers, Failure> {
         let Some(node) = &self.node else { return Ok(Answers::default()) };
-        self.know_somebody().await?;
+        let begun = tokio::time::Instant::now();
+        match until {
+            Some(until) => tokio::time::timeout_at(until, self.know_somebody()).await.unwrap_or(Ok(()))?,
+            None => self.know_somebody().await?,
+        }
         let mut set = ClaimSet::new(&key);
         let mut values = node.find_record(key.clone()).await.map_err(failure::stopped)?;
         let mut seen = HashMap::new();
         let (mut refused, mut liars) = (RefusedClaims::default(), Vec::new());
-        let mut next = async || match until {
+        let next = async |values: &mut FindingRecord| match until {
             Some(until) => tokio::time::timeout_at(until, values.recv()).await.ok().flatten(),
             None => values.recv().await,
         };
-        while let Some(FoundRecord { value, from }) = next().await {
+        while let Some(FoundRecord { value, from }) = next(&mut values).await {
             // Most peers give the same answer.
             let lie = match seen.get(&value) {
                 Some(lie) => *lie,
@@ -317,7 +326,8 @@ impl Operations {
         }
         let claims: Vec<Claim> = set.claims().cloned().collect();
         self.keep(claims.clone()).await?;
-        Ok(Answers { claims, refused, liars })
+        let hearing = Hearing::of(values.walked(), begun.elapsed());
+        Ok(Answers { claims, refused, liars, hearing })
     }
 
     /// Claims go into the catalog, and the blocks that prove them into the store, as cache, with the release each is for:
@@ -358,10 +368,10 @@ impl Operations {
     pub(super) async fn claimant(
         &self,
         wanted: &Wanted<'_>,
-        claims: &[Claim],
+        answers: &Answers,
         offline: bool,
     ) -> Result<PublisherEntry, Failure> {
-        let mut publishers = self.claimants(wanted.package, claims).await?;
+        let mut publishers = self.claimants(wanted.package, &answers.claims).await?;
         if let Some(named) = &wanted.publisher {
             publishers.retain(|publisher| publisher == named);
         }
@@ -369,7 +379,7 @@ impl Operations {
         let publisher = match publishers.len() {
             1 => publishers.remove(0),
             0 => {
-                return Err(self.unclaimed(package, offline).await?);
+                return Err(self.unclaimed(package, answers.hearing, offline).await?);
             }
             count => {
                 let message = format!("`{package}` is claimed by {count} publishers");
@@ -390,7 +400,7 @@ impl Operations {
     }
 
     /// The failure of a name that no publisher claims, as far as could be asked.
-    async fn unclaimed(&self, package: &PackageId, offline: bool) -> Result<Failure, Failure> {
+    async fn unclaimed(&self, package: &PackageId, hearing: Hearing, offline: bool) -> Result<Failure, Failure> {
         let asked = match &self.node {
             Some(node) if !offline => {
                 let snapshot = node.snapshot().await.map_err(failure::stopped)?;
@@ -398,6 +408,9 @@ impl Operations {
             }
             _ => None,
         };
+        if let (Some((1.., 1..)), Some(why)) = (asked, hearing.incomplete()) {
+            return self.unanswered(package, &why).await;
+        }
         let (why, advice) = match asked {
             Some((0, _)) => (
                 ": it is not in this home, and no peer is connected that could be asked",
@@ -416,6 +429,18 @@ impl Operations {
         Ok(failure.hinted(match self.nearest_known(package).await? {
             Some(near) => format!("did you mean `{near}`? Otherwise {advice}"),
             None => format!("check the name, or {advice}"),
+        }))
+    }
+
+    /// The failure of a name of which those who were asked have not said whether it is claimed.
+    async fn unanswered(&self, package: &PackageId, why: &str) -> Result<Failure, Failure> {
+        let failure = Failure::new(ErrorKind::TimedOut, format!("timed out: {why}"));
+        let failure = failure.while_doing(format!("cannot find out who claims `{package}`: it is not in this home"));
+        let advice = "run the same command again, with a longer `--timeout SECS`, or connect to another peer with `ggen \
+                      marketplace p2p bootstrap ADDRESS`; `ggen marketplace p2p doctor` says more";
+        Ok(failure.hinted(match self.nearest_known(package).await? {
+            Some(near) => format!("did you mean `{near}`? Otherwise {advice}"),
+            None => advice.to_owned(),
         }))
     }
 
@@ -498,6 +523,42 @@ pub(super) struct Answers {
     pub(super) refused: RefusedClaims,
     /// Who gave what no honest peer gives.
     pub(super) liars: Vec<PeerId>,
+    pub(super) hearing: Hearing,
+}
+
+/// How many of the peers that were asked have answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Hearing {
+    /// Some have, or none was asked.
+    #[default]
+    Heard,
+    /// None of so many has.
+    Silence(usize),
+    /// Some had not yet when the time was over.
+    Unfinished(Duration),
+}
+
+impl Hearing {
+    /// `walked` is who was asked, if all of them have answered or were given up.
+    fn of(walked: Option<Walked>, waited: Duration) -> Self {
+        match walked {
+            Some(Walked { asked: asked @ 1.., answered: 0 }) => Self::Silence(asked),
+            Some(_) => Self::Heard,
+            None => Self::Unfinished(waited),
+        }
+    }
+
+    /// Why what was heard is not all there may be.
+    fn incomplete(self) -> Option<String> {
+        match self {
+            Self::Heard => None,
+            Self::Silence(1) => Some("the only peer that was asked has not answered".to_owned()),
+            Self::Silence(asked) => Some(format!("none of the {asked} peers that were asked has answered")),
+            Self::Unfinished(waited) => {
+                Some(format!("the peers that were asked have not all answered within {} s", waited.as_secs()))
+            }
+        }
+    }
 }
 
 /// Claims that were found and do not hold.

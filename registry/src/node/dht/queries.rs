@@ -3,11 +3,11 @@
 use std::{collections::HashMap, convert::Infallible};
 
 use libp2p::{PeerId, kad::QueryId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::node::{
     behaviour::Dht,
-    command::{FoundRecord, Tried},
+    command::{FoundRecord, Tried, Walked},
     dht::announcements::Item,
 };
 
@@ -21,7 +21,7 @@ pub(crate) enum Purpose {
     /// Other nodes of this network are looked for.
     Rendezvous,
     /// Somebody wants the values under a key.
-    Record(mpsc::Sender<FoundRecord>),
+    Record { found: mpsc::Sender<FoundRecord>, ended: oneshot::Sender<Walked> },
     /// Somebody waits for this node's neighbours to be found.
     Explore { _done: mpsc::Sender<Infallible> },
     /// This node announces that it provides a key.
@@ -55,7 +55,7 @@ impl Pending {
     pub(crate) fn abandoned(&self) -> Vec<(Dht, QueryId)> {
         let is_abandoned = |purpose: &Purpose| match purpose {
             Purpose::Providers(found) => found.is_closed(),
-            Purpose::Record(found) => found.is_closed(),
+            Purpose::Record { found, .. } => found.is_closed(),
             Purpose::Trial(tried) => tried.is_closed(),
             Purpose::Explore { .. }
             | Purpose::Rendezvous

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::node::{
     behaviour::Dht,
-    command::{FoundRecord, Tried},
+    command::{FoundRecord, Tried, Walked},
     dht::{announcements::Item, queries::Purpose, records::MAX_VALUE_BYTES, validator::Refused},
     discovery::rendezvous,
     peer_observation::PeerObservation,
@@ -60,10 +60,15 @@ impl Driver {
         self.pending.add(dht, id, Purpose::Providers(found));
     }
 
-    pub(super) fn find_record(&mut self, key: &[u8], found: mpsc::Sender<FoundRecord>) {
+    pub(super) fn find_record(
+        &mut self,
+        key: &[u8],
+        found: mpsc::Sender<FoundRecord>,
+        ended: oneshot::Sender<Walked>,
+    ) {
         self.dht_walks += 1;
         let id = self.kad(Dht::Ggen).get_record(RecordKey::from(key.to_vec()));
-        self.pending.add(Dht::Ggen, id, Purpose::Record(found));
+        self.pending.add(Dht::Ggen, id, Purpose::Record { found, ended });
     }
 
     /// Those who are asked on the way are connected to, and so come into the routing table.
@@ -150,8 +155,8 @@ impl Driver {
                 self.judge_record(source, record, None)
             }
             kad::Event::OutboundQueryProgressed { id, result, step, stats } => {
-                let answered = stats.num_successes() as usize;
-                self.on_query(dht, id, result, step.last, answered);
+                let (asked, answered) = (stats.num_requests() as usize, stats.num_successes() as usize);
+                self.on_query(dht, id, result, step.last, Walked { asked, answered });
             }
             kad::Event::RoutingUpdated { is_new_peer: true, .. } => {
                 let now = Instant::now();
@@ -212,13 +217,13 @@ impl Driver {
         }
     }
 
-    fn on_query(&mut self, dht: Dht, id: kad::QueryId, result: QueryResult, last: bool, answered: usize) {
+    fn on_query(&mut self, dht: Dht, id: kad::QueryId, result: QueryResult, last: bool, walked: Walked) {
         match &result {
             QueryResult::GetProviders(Ok(GetProvidersOk::FoundProviders { providers, .. })) => {
                 self.on_providers(dht, id, providers.iter().copied());
             }
             QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(found))) => {
-                if let Some(Purpose::Record(asker)) = self.pending.get(dht, id)
+                if let Some(Purpose::Record { found: asker, .. }) = self.pending.get(dht, id)
                     && asker.try_send(FoundRecord { value: found.record.value.clone(), from: found.peer }).is_err()
                 {
                     tracing::debug!(target: "ggen_marketplace::backend::p2p", "a value found is not waited for");
@@ -227,7 +232,7 @@ impl Driver {
             _ => {}
         }
         if last && let Some(purpose) = self.pending.finish(dht, id) {
-            self.on_query_end(purpose, result, answered);
+            self.on_query_end(purpose, result, walked);
         }
     }
 
@@ -254,8 +259,7 @@ impl Driver {
         }
     }
 
-    /// `answered` is how many peers have answered the query.
-    fn on_query_end(&mut self, purpose: Purpose, result: QueryResult, answered: usize) {
+    fn on_query_end(&mut self, purpose: Purpose, result: QueryResult, walked: Walked) {
         let now = Instant::now();
         match (purpose, result) {
             (Purpose::ClosestFor(item), QueryResult::GetClosestPeers(found)) => {
@@ -276,7 +280,7 @@ impl Driver {
             (Purpose::Provide(item), QueryResult::StartProviding(outcome)) => {
                 // Telling has no answer: those who answered the lookup are those who were told.
                 let told = match outcome {
-                    Ok(_) => answered,
+                    Ok(_) => walked.answered,
                     Err(AddProviderError::Timeout { .. }) => 0,
                 };
                 self.republisher.done(&item, told, now);
@@ -285,7 +289,12 @@ impl Driver {
                 self.republisher.done(&item, 0, now);
             }
             (Purpose::Rendezvous, _) => self.meet(rendezvous::Event::Ended, now),
-            (Purpose::Providers(_) | Purpose::Trial(_) | Purpose::Record(_) | Purpose::Explore { .. }, _) => {}
+            (Purpose::Record { found, ended }, _) => {
+                // Before the values end, so that who waits for these finds it. An asker that is gone needs none.
+                let _unasked = ended.send(walked);
+                drop(found);
+            }
+            (Purpose::Providers(_) | Purpose::Trial(_) | Purpose::Explore { .. }, _) => {}
         }
         self.republish(now);
     }

@@ -120,9 +120,9 @@ impl Operations {
         let at_name = |failure| stage_of("name", failure);
         let answers = match download.is_offline() {
             true => Answers::default(),
-            false => self.ask_the_dht(wanted).await.map_err(at_name)?,
+            false => self.ask_the_dht(wanted, download.patience()).await.map_err(at_name)?,
         };
-        let claimant = self.claimant(wanted, &answers.claims, download.is_offline()).await;
+        let claimant = self.claimant(wanted, &answers, download.is_offline()).await;
         if let (Err(Failure { kind: ErrorKind::NotFound, .. }), [_, ..]) = (&claimant, &answers.refused.reasons[..]) {
             // Something is there, and it is a lie.
             stages.push(Stage::fine("name", "it is claimed"));

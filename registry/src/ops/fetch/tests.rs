@@ -249,3 +249,30 @@ async fn links_that_cannot_be_followed_are_named_at_once_and_nobody_is_blamed() 
     let peer = alice.operations().node().unwrap().peer_id();
     assert!(book.get(&peer).is_none_or(|record| record.failed == 0));
 }
+
+/// It was said that no provider can be reached, of what no provider was needed for.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_here_is_written_although_no_provider_that_was_named_can_be_reached() {
+    let alice = start(Place::memory(), 0).await;
+    let published = publish(&alice, "lamp", "1.0.0", 3, 1000).await;
+    let other = start(Place::memory(), 0).await;
+    let gone = other.listen().await.unwrap().listen_addresses[0].clone();
+    other.shutdown().await.unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let fetch = async |target: &str| {
+        let to = FetchTo::Path(place.path().join(target.replace('/', "-")));
+        let request = FetchRequest { to, providers: vec![gone.clone()], ..fetch_request(target, false) };
+        alice.fetch(request, silent()).await
+    };
+    for target in ["tests/lamp", &published.cid] {
+        let fetched = fetch(target).await.unwrap();
+        assert_eq!((fetched.files, fetched.unreached.len()), (4, 1));
+        assert!(fetched.unreached[0].starts_with(&gone), "{:?}", fetched.unreached);
+    }
+    let absent = Block::raw(&b"not here"[..]).unwrap();
+    for target in ["tests/bottle", &absent.cid().to_string()] {
+        let failure = fetch(target).await.unwrap_err();
+        assert_eq!((failure.kind, failure.message.as_str()), (ErrorKind::Failed, "none of the providers can be reached"));
+        assert!(failure.causes[0].starts_with(&gone), "{:?}", failure.causes);
+    }
+}

@@ -1,13 +1,18 @@
-use std::{sync::Arc, time::Instant};
+use std::{
+    path::Path,
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
 use tempfile::TempDir;
 
-use super::{Wanted, choose};
+use super::{Hearing, Wanted, choose};
 use crate::{
     ErrorKind, Progress, Registry,
     identity::RecordCid,
     index::{ClaimQuestion, VersionEntry, actor::Actor},
-    node::Protocol,
+    node::{Protocol, Walked},
     ops::testing::{address, connect, eventually, fetch, fetch_request, open, publish},
 };
 
@@ -157,4 +162,102 @@ fn builds_of_one_version_are_told_apart_and_yanked_ones_are_chosen_only_by_name(
     chosen("=1.0.0+a", &["1.0.0", "1.0.0+a-", "1.0.0+b"], Some("1.0.0+a"));
     chosen("=1.0.0+c", &["1.0.0", "1.0.0+a"], None);
     chosen("^1", &["1.0.0-", "1.0.0+a-"], None);
+}
+
+/// A registry on a thread of its own that can be stopped as a process is by SIGSTOP: its connections stay, and it answers
+/// nothing. It ends when this is dropped.
+struct Stoppable {
+    address: String,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    is_stopped: mpsc::Receiver<()>,
+    end: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Stoppable {
+    fn open(home: &Path) -> Self {
+        let home = home.to_owned();
+        let (opened, is_open) = mpsc::channel();
+        let (stop, is_to_stop) = tokio::sync::oneshot::channel();
+        let (stopped, is_stopped) = mpsc::channel();
+        let (end, ends) = mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let registry = open(&home).await;
+                opened.send(address(&registry)).unwrap();
+                is_to_stop.await.unwrap();
+                stopped.send(()).unwrap();
+                // The only thread of the runtime waits here until the sender is dropped.
+                ends.recv().unwrap_err();
+                registry.shutdown().await.unwrap();
+            });
+        });
+        let address = is_open.recv().unwrap();
+        Self { address, stop: Some(stop), is_stopped, end: Some(end), thread: Some(thread) }
+    }
+
+    fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+        self.is_stopped.recv().unwrap();
+    }
+}
+
+impl Drop for Stoppable {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// The name was said not to be found, as if the peer had answered; and `--timeout` was not kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_the_only_peer_does_not_answer_for_is_no_name_without_a_claim() {
+    let (homes, work) = ([TempDir::new().unwrap(), TempDir::new().unwrap()], TempDir::new().unwrap());
+    let (mut alice, bob) = (Stoppable::open(homes[0].path()), open(homes[1].path()).await);
+    connect(&bob, alice.address.clone()).await;
+    let knows = async || bob.operations().node().unwrap().snapshot().await.unwrap().ggen_routing_peers > 0;
+    eventually(&bob, "the routing table", knows).await;
+    let within = Duration::from_secs(2);
+    let request = |target: &str| {
+        crate::FetchRequest { timeout: within, ..fetch_request(target, &work.path().join("lamp")) }
+    };
+    // As long as it answers, there is none.
+    let failure = bob.fetch(request("tests/lamp"), Arc::new(|_: Progress| {})).await.unwrap_err();
+    assert_eq!(failure.kind, ErrorKind::NotFound, "{failure}");
+
+    alice.stop();
+    let publisher = Actor::new(1).chain.publisher();
+    for target in ["tests/lamp".to_owned(), format!("{publisher}/tests/lamp")] {
+        let begun = Instant::now();
+        let failure = bob.fetch(request(&target), Arc::new(|_: Progress| {})).await.unwrap_err();
+        let took = begun.elapsed();
+        assert_eq!(failure.kind, ErrorKind::TimedOut, "{failure}");
+        assert!(failure.in_one_line().contains("have not all answered within 2 s"), "{}", failure.in_one_line());
+        assert!(took < within * 3, "{took:?}");
+    }
+    let info = crate::InfoRequest {
+        target: "tests/lamp".to_owned(),
+        versions: false,
+        providers: true,
+        timeout: within,
+        offline: false,
+    };
+    let failure = bob.info(info, Arc::new(|_: Progress| {})).await.unwrap_err();
+    assert_eq!(failure.kind, ErrorKind::TimedOut, "{failure}");
+    drop(alice);
+    bob.shutdown().await.unwrap();
+}
+
+#[test]
+fn who_was_asked_and_did_not_answer_has_not_said_that_there_is_nothing() {
+    let waited = Duration::from_secs(3);
+    let hearing = |asked, answered| Hearing::of(Some(Walked { asked, answered }), waited);
+    assert_eq!(hearing(0, 0).incomplete(), None, "there was no peer to ask");
+    assert_eq!(hearing(3, 1).incomplete(), None);
+    assert_eq!(hearing(1, 0).incomplete().unwrap(), "the only peer that was asked has not answered");
+    assert_eq!(hearing(3, 0).incomplete().unwrap(), "none of the 3 peers that were asked has answered");
+    assert!(Hearing::of(None, waited).incomplete().unwrap().contains("within 3 s"));
 }
