@@ -90,7 +90,9 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         Some(Sink::Stdout) => context.ui.note(&render(&fetched)),
         _ => context.ui.answer(&fetched, render)?,
     }
-    for note in [unreached(&fetched), yanked(&fetched), overwritten(&fetched), strangers(&fetched)].into_iter().flatten() {
+    for note in
+        [unreached(&fetched), yanked(&fetched), overwritten(&fetched), strangers(&fetched)].into_iter().flatten()
+    {
         context.ui.note(&note);
     }
     Ok(())

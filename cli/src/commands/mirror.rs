@@ -83,7 +83,8 @@ fn budget(text: &str) -> Result<u64, String> {
 }
 
 fn scope(text: &str) -> Result<MirrorScope, String> {
-    text.parse().map_err(|error| format!("{error}; a rule is about ns/name, <publisher>/ns/name, ns/*, a publisher, or all"))
+    text.parse()
+        .map_err(|error| format!("{error}; a rule is about ns/name, <publisher>/ns/name, ns/*, a publisher, or all"))
 }
 
 /// What a removed rule had kept.

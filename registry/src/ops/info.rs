@@ -76,8 +76,13 @@ impl Operations {
         let mut download = self.download(&as_fetch(&request), reporter).await?;
         let requirement = &crate::package::Requirement::Latest;
         let wanted = Wanted { publisher: None, package, requirement, yanked_too: true };
-        let claims = self.claims_on(&mut download, &wanted).await?.claims;
-        Ok(!self.claimants(package, &claims).await?.is_empty())
+        let answers = self.claims_on(&mut download, &wanted).await?;
+        if !self.claimants(package, &answers.claims).await?.is_empty() {
+            return Ok(true);
+        }
+        // Peers that did not answer have not said that it is not claimed.
+        let failure = self.unclaimed(package, answers.hearing, download.is_offline()).await?;
+        if failure.kind == ErrorKind::TimedOut { Err(failure) } else { Ok(false) }
     }
 
     async fn package_info(
@@ -87,9 +92,10 @@ impl Operations {
         request: &InfoRequest,
         reporter: &Arc<dyn Reporter>,
     ) -> Result<PackageInfo, Failure> {
-        let Located { publisher, versions, refused } = self.locate(download, wanted, reporter).await?;
+        let Located { publisher, versions, refused, hearing } = self.locate(download, wanted, reporter).await?;
         let id = publisher.chain.publisher();
-        let chosen = super::resolve::choose(&versions, wanted).map_err(|failure| refused.beside(failure))?;
+        let chosen =
+            super::resolve::choose(&versions, wanted).map_err(|failure| hearing.beside(refused.beside(failure)))?;
         let release = self.release_of(download, &publisher.chain, wanted.package, chosen).await?;
         let mut records = self.known_records(wanted.package).await?;
         if request.versions {

@@ -6,6 +6,7 @@
 
 mod choose;
 mod subject;
+mod unclaimed;
 
 use std::{
     collections::HashMap,
@@ -16,7 +17,7 @@ use std::{
 use ggen_blockstore::{Block, Cid};
 use libp2p::PeerId;
 
-pub(super) use self::{choose::choose, subject::subject_of};
+pub(super) use self::{choose::choose, subject::subject_of, unclaimed::Hearing};
 use super::{
     Operations, clock,
     download::{Download, Subject},
@@ -31,7 +32,7 @@ use crate::{
         Claim, ClaimError, ClaimQuestion, ClaimSet, HeadError, PublisherEntry, VerifiedHead, VersionEntry, Walk,
         package_key, qualified_key,
     },
-    node::{FindingRecord, FoundRecord, Protocol, Walked},
+    node::{FindingRecord, FoundRecord, Protocol},
     package::{PackageId, Release, Requirement},
 };
 
@@ -63,6 +64,7 @@ pub(super) struct Located {
     pub(super) versions: Vec<VersionEntry>,
     /// What else was found under the name.
     pub(super) refused: RefusedClaims,
+    pub(super) hearing: Hearing,
 }
 
 impl Operations {
@@ -73,8 +75,8 @@ impl Operations {
         wanted: &Wanted<'_>,
         reporter: &Arc<dyn Reporter>,
     ) -> Result<(Signed<Release>, Option<Yank>), Failure> {
-        let Located { publisher, versions, refused } = self.locate(download, wanted, reporter).await?;
-        let chosen = choose(&versions, wanted).map_err(|failure| refused.beside(failure))?;
+        let Located { publisher, versions, refused, hearing } = self.locate(download, wanted, reporter).await?;
+        let chosen = choose(&versions, wanted).map_err(|failure| hearing.beside(refused.beside(failure)))?;
         let signed = publisher.head.as_ref().map(VerifiedHead::issued);
         download.name(subject_of(&publisher.chain.publisher(), wanted.package, &chosen.version, signed));
         download.search_under(chosen.release.cid());
@@ -122,7 +124,7 @@ impl Operations {
         reporter.report(Progress::Finding { peers_asked: download.peers_asked() as u64 });
         let answers = self.claims_on(download, wanted).await?;
         let claimant = self.claimant(wanted, &answers, download.is_offline()).await;
-        let Answers { claims, refused, .. } = answers;
+        let Answers { claims, refused, hearing, .. } = answers;
         let publisher = claimant.map_err(|failure| refused.instead_of(failure, wanted.package))?;
         let id = publisher.chain.publisher();
         let claim = claims.into_iter().filter(|claim| claim.publisher() == id).max_by_key(|claim| claim.head().order());
@@ -138,7 +140,7 @@ impl Operations {
         let signed = publisher.head.as_ref().map(VerifiedHead::issued);
         download.name(Subject { name, provision: Some(provision(&id, wanted.package)), signed });
         let versions = self.versions(download, &publisher, claim.as_ref(), wanted.package).await?;
-        Ok(Located { publisher, versions, refused })
+        Ok(Located { publisher, versions, refused, hearing })
     }
 
     /// The name, with the newest version that fits of those in the catalog: for messages, since the publisher may have a
@@ -326,7 +328,11 @@ impl Operations {
         }
         let claims: Vec<Claim> = set.claims().cloned().collect();
         self.keep(claims.clone()).await?;
-        let hearing = Hearing::of(values.walked(), begun.elapsed());
+        let hearing = match node.snapshot().await.map_err(failure::stopped)?.connected.is_empty() {
+            // That no peer is connected is said where it matters.
+            true => Hearing::Heard,
+            false => Hearing::of(values.walked(), begun.elapsed()),
+        };
         Ok(Answers { claims, refused, liars, hearing })
     }
 
@@ -397,57 +403,6 @@ impl Operations {
             return Err(Failure::new(ErrorKind::Verification, message));
         }
         Ok(entry)
-    }
-
-    /// The failure of a name that no publisher claims, as far as could be asked.
-    async fn unclaimed(&self, package: &PackageId, hearing: Hearing, offline: bool) -> Result<Failure, Failure> {
-        let asked = match &self.node {
-            Some(node) if !offline => {
-                let snapshot = node.snapshot().await.map_err(failure::stopped)?;
-                Some((snapshot.connected.len(), snapshot.ggen_routing_peers))
-            }
-            _ => None,
-        };
-        if let (Some((1.., 1..)), Some(why)) = (asked, hearing.incomplete()) {
-            return self.unanswered(package, &why).await;
-        }
-        let (why, advice) = match asked {
-            Some((0, _)) => (
-                ": it is not in this home, and no peer is connected that could be asked",
-                "connect to a peer with `ggen marketplace p2p bootstrap ADDRESS` or `fetch --provider ADDRESS`; `ggen \
-                 marketplace p2p doctor` says why none is connected",
-            ),
-            Some((_, 0)) => (
-                ": it is not in this home, and none of the connected peers keeps names of this network",
-                "connect to a peer that does with `ggen marketplace p2p bootstrap ADDRESS`; `ggen marketplace p2p doctor` \
-                 says more",
-            ),
-            Some(_) => ("", "connect to more peers with `ggen marketplace p2p bootstrap ADDRESS`"),
-            None => (" in this home", failure::ONLINE_HINT),
-        };
-        let failure = Failure::new(ErrorKind::NotFound, format!("package `{package}` not found{why}"));
-        Ok(failure.hinted(match self.nearest_known(package).await? {
-            Some(near) => format!("did you mean `{near}`? Otherwise {advice}"),
-            None => format!("check the name, or {advice}"),
-        }))
-    }
-
-    /// The failure of a name of which those who were asked have not said whether it is claimed.
-    async fn unanswered(&self, package: &PackageId, why: &str) -> Result<Failure, Failure> {
-        let failure = Failure::new(ErrorKind::TimedOut, format!("timed out: {why}"));
-        let failure = failure.while_doing(format!("cannot find out who claims `{package}`: it is not in this home"));
-        let advice = "run the same command again, with a longer `--timeout SECS`, or connect to another peer with `ggen \
-                      marketplace p2p bootstrap ADDRESS`; `ggen marketplace p2p doctor` says more";
-        Ok(failure.hinted(match self.nearest_known(package).await? {
-            Some(near) => format!("did you mean `{near}`? Otherwise {advice}"),
-            None => advice.to_owned(),
-        }))
-    }
-
-    /// The known package that a misspelt name was probably meant as.
-    pub(super) async fn nearest_known(&self, package: &PackageId) -> Result<Option<PackageId>, Failure> {
-        let package = package.clone();
-        self.with_catalog(move |catalog| catalog.nearest_package(&package)).await
     }
 
     /// The versions of a package by the highest head seen: no older catalog will do, or withholding the new one would
@@ -526,41 +481,6 @@ pub(super) struct Answers {
     pub(super) hearing: Hearing,
 }
 
-/// How many of the peers that were asked have answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Hearing {
-    /// Some have, or none was asked.
-    #[default]
-    Heard,
-    /// None of so many has.
-    Silence(usize),
-    /// Some had not yet when the time was over.
-    Unfinished(Duration),
-}
-
-impl Hearing {
-    /// `walked` is who was asked, if all of them have answered or were given up.
-    fn of(walked: Option<Walked>, waited: Duration) -> Self {
-        match walked {
-            Some(Walked { asked: asked @ 1.., answered: 0 }) => Self::Silence(asked),
-            Some(_) => Self::Heard,
-            None => Self::Unfinished(waited),
-        }
-    }
-
-    /// Why what was heard is not all there may be.
-    fn incomplete(self) -> Option<String> {
-        match self {
-            Self::Heard => None,
-            Self::Silence(1) => Some("the only peer that was asked has not answered".to_owned()),
-            Self::Silence(asked) => Some(format!("none of the {asked} peers that were asked has answered")),
-            Self::Unfinished(waited) => {
-                Some(format!("the peers that were asked have not all answered within {} s", waited.as_secs()))
-            }
-        }
-    }
-}
-
 /// Claims that were found and do not hold.
 #[derive(Debug, Default)]
 pub(super) struct RefusedClaims {
@@ -588,7 +508,8 @@ impl RefusedClaims {
 
     /// Where claims were found, "there is none" is not the answer.
     fn instead_of(&self, failure: Failure, package: &PackageId) -> Failure {
-        if failure.kind != ErrorKind::NotFound || self.reasons.is_empty() {
+        let found_none = matches!(failure.kind, ErrorKind::NotFound | ErrorKind::TimedOut);
+        if !found_none || self.reasons.is_empty() {
             return failure;
         }
         let message = format!("`{package}` is claimed, but no claim that was found can be believed");

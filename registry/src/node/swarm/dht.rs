@@ -60,12 +60,7 @@ impl Driver {
         self.pending.add(dht, id, Purpose::Providers(found));
     }
 
-    pub(super) fn find_record(
-        &mut self,
-        key: &[u8],
-        found: mpsc::Sender<FoundRecord>,
-        ended: oneshot::Sender<Walked>,
-    ) {
+    pub(super) fn find_record(&mut self, key: &[u8], found: mpsc::Sender<FoundRecord>, ended: oneshot::Sender<Walked>) {
         self.dht_walks += 1;
         let id = self.kad(Dht::Ggen).get_record(RecordKey::from(key.to_vec()));
         self.pending.add(Dht::Ggen, id, Purpose::Record { found, ended });

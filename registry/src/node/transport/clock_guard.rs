@@ -13,8 +13,8 @@ use libp2p::{
     Multiaddr, Transport,
     core::transport::{Boxed, DialOpts, ListenerId, TransportError, TransportEvent},
 };
-use tokio::time::{Instant, Sleep, sleep};
 use rustls::{pki_types::UnixTime, time_provider::TimeProvider};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// How often a clock that stands before 1970 is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

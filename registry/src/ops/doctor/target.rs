@@ -123,7 +123,9 @@ impl Operations {
             false => self.ask_the_dht(wanted, download.patience()).await.map_err(at_name)?,
         };
         let claimant = self.claimant(wanted, &answers, download.is_offline()).await;
-        if let (Err(Failure { kind: ErrorKind::NotFound, .. }), [_, ..]) = (&claimant, &answers.refused.reasons[..]) {
+        if let (Err(Failure { kind: ErrorKind::NotFound | ErrorKind::TimedOut, .. }), [_, ..]) =
+            (&claimant, &answers.refused.reasons[..])
+        {
             // Something is there, and it is a lie.
             stages.push(Stage::fine("name", "it is claimed"));
             let hint = answers.refused.hint();
@@ -139,7 +141,8 @@ impl Operations {
         let claim = claim.max_by_key(|claim| claim.head().order());
         let at_record = |failure| stage_of("record", failure);
         let versions = self.versions(download, &publisher, claim.as_ref(), wanted.package).await.map_err(at_record)?;
-        let entry = choose(&versions, wanted).map_err(at_record)?.clone();
+        let hearing = answers.hearing;
+        let entry = choose(&versions, wanted).map_err(|failure| at_record(hearing.beside(failure)))?.clone();
         let cid = *entry.release.cid();
         download.search_under(&cid);
         let payload = download.block(cid).await.map_err(|error| at_record(failure::download(&cid, error)))?;

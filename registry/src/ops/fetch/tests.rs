@@ -272,7 +272,10 @@ async fn what_is_here_is_written_although_no_provider_that_was_named_can_be_reac
     let absent = Block::raw(&b"not here"[..]).unwrap();
     for target in ["tests/bottle", &absent.cid().to_string()] {
         let failure = fetch(target).await.unwrap_err();
-        assert_eq!((failure.kind, failure.message.as_str()), (ErrorKind::Failed, "none of the providers can be reached"));
+        assert_eq!(
+            (failure.kind, failure.message.as_str()),
+            (ErrorKind::Failed, "none of the providers can be reached")
+        );
         assert!(failure.causes[0].starts_with(&gone), "{:?}", failure.causes);
     }
 }

@@ -32,10 +32,7 @@ impl Operations {
     }
 
     /// The names that mean no publisher because several claim them, each with these.
-    pub(super) async fn contested(
-        &self,
-        rules: &[Chosen],
-    ) -> Result<HashMap<MirrorScope, Vec<PublisherId>>, Failure> {
+    pub(super) async fn contested(&self, rules: &[Chosen]) -> Result<HashMap<MirrorScope, Vec<PublisherId>>, Failure> {
         let open: Vec<_> =
             rules.iter().filter(|rule| rule.meant.is_none()).map(|rule| rule.rule.what.clone()).collect();
         self.with_catalog(move |catalog| {
@@ -78,7 +75,10 @@ impl Operations {
             causes: forms,
             ..Failure::new(
                 ErrorKind::Verification,
-                format!("{what} is claimed by {} publishers: a mirror keeps what one of them publishes", claimants.len()),
+                format!(
+                    "{what} is claimed by {} publishers: a mirror keeps what one of them publishes",
+                    claimants.len()
+                ),
             )
         };
         Err(failure.hinted(match &rule.what {

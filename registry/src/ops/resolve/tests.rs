@@ -7,12 +7,12 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Hearing, Wanted, choose};
+use super::{Wanted, choose};
 use crate::{
     ErrorKind, Progress, Registry,
     identity::RecordCid,
     index::{ClaimQuestion, VersionEntry, actor::Actor},
-    node::{Protocol, Walked},
+    node::Protocol,
     ops::testing::{address, connect, eventually, fetch, fetch_request, open, publish},
 };
 
@@ -221,9 +221,8 @@ async fn a_name_that_the_only_peer_does_not_answer_for_is_no_name_without_a_clai
     let knows = async || bob.operations().node().unwrap().snapshot().await.unwrap().ggen_routing_peers > 0;
     eventually(&bob, "the routing table", knows).await;
     let within = Duration::from_secs(2);
-    let request = |target: &str| {
-        crate::FetchRequest { timeout: within, ..fetch_request(target, &work.path().join("lamp")) }
-    };
+    let request =
+        |target: &str| crate::FetchRequest { timeout: within, ..fetch_request(target, &work.path().join("lamp")) };
     // As long as it answers, there is none.
     let failure = bob.fetch(request("tests/lamp"), Arc::new(|_: Progress| {})).await.unwrap_err();
     assert_eq!(failure.kind, ErrorKind::NotFound, "{failure}");
@@ -247,17 +246,8 @@ async fn a_name_that_the_only_peer_does_not_answer_for_is_no_name_without_a_clai
     };
     let failure = bob.info(info, Arc::new(|_: Progress| {})).await.unwrap_err();
     assert_eq!(failure.kind, ErrorKind::TimedOut, "{failure}");
+    let claimed = bob.is_claimed(&"tests/lamp".parse().unwrap(), within).await;
+    assert_eq!(claimed.unwrap_err().kind, ErrorKind::TimedOut);
     drop(alice);
     bob.shutdown().await.unwrap();
-}
-
-#[test]
-fn who_was_asked_and_did_not_answer_has_not_said_that_there_is_nothing() {
-    let waited = Duration::from_secs(3);
-    let hearing = |asked, answered| Hearing::of(Some(Walked { asked, answered }), waited);
-    assert_eq!(hearing(0, 0).incomplete(), None, "there was no peer to ask");
-    assert_eq!(hearing(3, 1).incomplete(), None);
-    assert_eq!(hearing(1, 0).incomplete().unwrap(), "the only peer that was asked has not answered");
-    assert_eq!(hearing(3, 0).incomplete().unwrap(), "none of the 3 peers that were asked has answered");
-    assert!(Hearing::of(None, waited).incomplete().unwrap().contains("within 3 s"));
 }
