@@ -29,6 +29,8 @@ pub const IDENTITY: u64 = 0x00;
 
 /// Largest block stored or exchanged, in bytes (Bitswap specification: peers must handle 2 MiB).
 pub const MAX_BLOCK_BYTES: usize = 2 << 20;
+/// Longest binary CID that is read from a peer or a record, in bytes: 4 varints of up to 10 bytes, and 128 of a digest.
+pub const MAX_CID_BYTES: usize = 168;
 /// Largest identity digest accepted, in bytes (IPIP-512).
 pub const MAX_IDENTITY_BYTES: usize = 128;
 

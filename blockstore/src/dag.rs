@@ -6,7 +6,6 @@
 mod cbor;
 mod json;
 mod pb;
-pub(crate) mod protobuf;
 mod tokens;
 mod walk;
 

@@ -19,6 +19,7 @@ mod layer;
 mod lease;
 mod memory;
 mod null;
+pub mod protobuf;
 mod segment;
 mod store;
 mod unixfs;
@@ -29,8 +30,8 @@ pub use arrivals::{Arrivals, Awaiting};
 pub use block::{Block, cid_from_prefix};
 pub use buffers::Buffers;
 pub use cids::{
-    Cid, CodecName, DAG_CBOR, DAG_JSON, DAG_PB, IDENTITY, MAX_BLOCK_BYTES, MAX_IDENTITY_BYTES, Multihash, RAW,
-    SHA2_256, identity_data, parse_cid,
+    Cid, CodecName, DAG_CBOR, DAG_JSON, DAG_PB, IDENTITY, MAX_BLOCK_BYTES, MAX_CID_BYTES, MAX_IDENTITY_BYTES,
+    Multihash, RAW, SHA2_256, identity_data, parse_cid,
 };
 pub use dag::{
     DagWalk, DfsBlocks, MAX_NODE_LINKS, MAX_WALK_BLOCKS, MAX_WALK_DEPTH, MAX_WALK_PENDING, PbLink, PbNode, Visit,

@@ -17,7 +17,7 @@ mod error;
 use std::collections::HashSet;
 
 use ggen_blockstore::{
-    Block, Cid, DAG_CBOR, DAG_PB, IDENTITY, MAX_BLOCK_BYTES, MAX_WALK_BLOCKS, Multihash, RAW, SHA2_256,
+    Block, Cid, DAG_CBOR, DAG_PB, IDENTITY, MAX_BLOCK_BYTES, MAX_CID_BYTES, MAX_WALK_BLOCKS, Multihash, RAW, SHA2_256,
 };
 use serde::{Deserialize, Serialize};
 
@@ -31,8 +31,6 @@ pub const MAX_MANIFEST_ENTRIES: u64 = MAX_WALK_BLOCKS as u64;
 pub const MANIFEST_CHUNK_BYTES: usize = 256 << 10;
 /// Largest root in bytes; one of [`MAX_MANIFEST_ENTRIES`] common entries takes about 20 KiB.
 const MAX_ROOT_BYTES: usize = 1 << 20;
-/// Longest binary CID: 4 varints of up to 10 bytes, 128 bytes of digest.
-const MAX_CID_BYTES: usize = 168;
 /// Longest entry: form, size, length, CID.
 const MAX_ENTRY_BYTES: usize = 1 + 5 + 2 + MAX_CID_BYTES;
 

@@ -12,7 +12,6 @@ pub mod exchange;
 mod gossip;
 mod handle;
 mod peer_observation;
-mod protobuf;
 mod rpc;
 mod swarm;
 mod transport;

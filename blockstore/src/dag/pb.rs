@@ -11,10 +11,8 @@
 
 use bytes::Bytes;
 
-use super::protobuf::{
-    Field, Fields, Value, bytes_field_len, varint_len, write_bytes_field, write_varint, write_varint_field,
-};
 use crate::Cid;
+use crate::protobuf::{Fields, Value, bytes_field_len, put_bytes_field, put_bytes_key, put_varint_field, varint_len};
 
 /// Most links in one node: what fits into the largest block with sha2-256 CIDs and some names.
 pub const MAX_NODE_LINKS: usize = 1 << 16;
@@ -47,17 +45,17 @@ impl PbNode {
     pub fn decode(block: &Bytes) -> Result<Self, &'static str> {
         let mut node = Self::default();
         let mut links_ended = false;
-        for field in Fields::new(block.clone()) {
+        for field in Fields::new(block) {
             match field? {
-                Field { number: 1, value: Value::Bytes(data) } if node.data.is_none() => {
-                    node.data = Some(data);
+                (1, Value::Bytes(data)) if node.data.is_none() => {
+                    node.data = Some(block.slice_ref(data));
                     links_ended = !node.links.is_empty();
                 }
-                Field { number: 2, value: Value::Bytes(_) } if links_ended => return Err("its data splits its links"),
-                Field { number: 2, value: Value::Bytes(_) } if node.links.len() >= MAX_NODE_LINKS => {
+                (2, Value::Bytes(_)) if links_ended => return Err("its data splits its links"),
+                (2, Value::Bytes(_)) if node.links.len() >= MAX_NODE_LINKS => {
                     return Err("it has too many links");
                 }
-                Field { number: 2, value: Value::Bytes(link) } => node.links.push(PbLink::decode(link)?),
+                (2, Value::Bytes(link)) => node.links.push(PbLink::decode(block, link)?),
                 _ => return Err("it has an unknown or repeated field"),
             }
         }
@@ -68,8 +66,7 @@ impl PbNode {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.encoded_len());
         let mut write = |link: &PbLink| {
-            out.push(0x12);
-            write_varint(&mut out, link.message_len() as u64);
+            put_bytes_key(&mut out, 2, link.message_len());
             link.encode(&mut out);
         };
         if self.links.is_sorted_by_key(PbLink::name) {
@@ -80,7 +77,7 @@ impl PbNode {
             sorted.into_iter().for_each(&mut write);
         }
         if let Some(data) = &self.data {
-            write_bytes_field(&mut out, 1, data);
+            put_bytes_field(&mut out, 1, data);
         }
         out
     }
@@ -103,21 +100,18 @@ impl PbLink {
         self.name.as_deref().unwrap_or_default()
     }
 
-    fn decode(message: Bytes) -> Result<Self, &'static str> {
+    /// Decodes a link, which is a part of `block`.
+    fn decode(block: &Bytes, message: &[u8]) -> Result<Self, &'static str> {
         let mut cid = None;
         let mut name = None;
         let mut tsize = None;
         for field in Fields::new(message) {
             match field? {
-                Field { number: 1, value: Value::Bytes(hash) }
-                    if cid.is_none() && name.is_none() && tsize.is_none() =>
-                {
-                    cid = Some(read_cid(&hash)?);
+                (1, Value::Bytes(hash)) if cid.is_none() && name.is_none() && tsize.is_none() => {
+                    cid = Some(read_cid(hash)?);
                 }
-                Field { number: 2, value: Value::Bytes(text) } if name.is_none() && tsize.is_none() => {
-                    name = Some(text)
-                }
-                Field { number: 3, value: Value::Varint(size) } if tsize.is_none() => tsize = Some(size),
+                (2, Value::Bytes(text)) if name.is_none() && tsize.is_none() => name = Some(block.slice_ref(text)),
+                (3, Value::Varint(size)) if tsize.is_none() => tsize = Some(size),
                 _ => return Err("a link has an unknown, repeated or misplaced field"),
             }
         }
@@ -126,14 +120,13 @@ impl PbLink {
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        out.push(0x0a);
-        write_varint(out, self.cid.encoded_len() as u64);
+        put_bytes_key(out, 1, self.cid.encoded_len());
         self.cid.write_bytes(&mut *out).expect("a vector takes any number of bytes");
         if let Some(name) = &self.name {
-            write_bytes_field(out, 2, name);
+            put_bytes_field(out, 2, name);
         }
         if let Some(tsize) = self.tsize {
-            write_varint_field(out, 3, tsize);
+            put_varint_field(out, 3, tsize);
         }
     }
 

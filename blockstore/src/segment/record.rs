@@ -32,7 +32,7 @@ use crate::{Cid, MAX_BLOCK_BYTES, MAX_PIN_LABEL_BYTES, Multihash, Pin, PinMode};
 /// Length of the fixed part of a record.
 pub(super) const HEADER_BYTES: usize = 32;
 /// Longest CID: version, codec and hash code as varints of at most 9 bytes each, digest length, digest.
-pub(super) const MAX_CID_BYTES: usize = 3 * 9 + 2 + crate::MAX_IDENTITY_BYTES;
+pub(super) const MAX_STORED_CID_BYTES: usize = 3 * 9 + 2 + crate::MAX_IDENTITY_BYTES;
 /// Marks the start of a record, [`MAGIC_OFFSET`] bytes before it.
 pub(super) const MAGIC: [u8; 4] = *b"gSR1";
 /// Where in a record the magic stands.
@@ -155,7 +155,7 @@ pub(super) fn wrong_bit_of_head(bytes: &[u8], seed: u64, location: Location) -> 
     if magic.iter().zip(MAGIC).map(|(is, should)| (is ^ should).count_ones()).sum::<u32>() > 1 {
         return None;
     }
-    let mut head = bytes[..bytes.len().min(HEADER_BYTES + MAX_CID_BYTES)].to_vec();
+    let mut head = bytes[..bytes.len().min(HEADER_BYTES + MAX_STORED_CID_BYTES)].to_vec();
     let bits = (HEADER_BYTES + usize::from(*bytes.get(13)?)).min(head.len()) * 8;
     wrong_bit(&mut head, bits, |head| decode(head, seed, location).is_some())
 }
@@ -189,7 +189,7 @@ pub(super) fn decode_mended(bytes: &[u8], seed: u64, location: Location) -> Opti
         return Some((header, cid, None));
     }
     let bit = wrong_bit_of_head(bytes, seed, location)?;
-    let mut head = bytes[..bytes.len().min(HEADER_BYTES + MAX_CID_BYTES)].to_vec();
+    let mut head = bytes[..bytes.len().min(HEADER_BYTES + MAX_STORED_CID_BYTES)].to_vec();
     flip(&mut head, bit);
     decode(&head, seed, location).map(|(header, cid)| (header, cid, Some(bit)))
 }

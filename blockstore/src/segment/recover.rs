@@ -20,7 +20,7 @@ use super::{
     index::Entry,
     log::{Change, Log, Tail, create_segment, segment_id, segment_name},
     read::{Candidate, find},
-    record::{HEADER_BYTES, Kind, Location, MAX_CID_BYTES, Target, decode, decode_pin, fingerprint},
+    record::{HEADER_BYTES, Kind, Location, MAX_STORED_CID_BYTES, Target, decode, decode_pin, fingerprint},
     scan::{Found, Record, Scanner},
     state::{PinKey, Segment, State},
     version,
@@ -284,7 +284,8 @@ fn is_unfinished(file: &Arc<dyn File>, id: u32, seed: u64, at: u64, size: u64) -
         return Ok(true);
     }
     let Ok(offset) = u32::try_from(at) else { return Ok(false) };
-    let bytes = file.read_at(at, (HEADER_BYTES + MAX_CID_BYTES).min(usize::try_from(rest).unwrap_or(usize::MAX)))?;
+    let bytes =
+        file.read_at(at, (HEADER_BYTES + MAX_STORED_CID_BYTES).min(usize::try_from(rest).unwrap_or(usize::MAX)))?;
     let head = decode(&bytes, seed, Location { segment: id, offset });
     Ok(head.is_some_and(|(header, _)| u64::from(header.record_len()) > rest))
 }

@@ -7,14 +7,14 @@ use crate::Cid;
 use super::{
     disk::File,
     record::{
-        HEADER_BYTES, Header, Kind, Location, MAGIC, MAGIC_OFFSET, MAX_CID_BYTES, decode, decode_mended, flip,
+        HEADER_BYTES, Header, Kind, Location, MAGIC, MAGIC_OFFSET, MAX_STORED_CID_BYTES, decode, decode_mended, flip,
         hash_data, wrong_bit_of_data,
     },
 };
 
 /// How much is read at once, unless one record's data needs more.
 const WINDOW_BYTES: usize = 64 << 10;
-const HEAD_BYTES: usize = HEADER_BYTES + MAX_CID_BYTES;
+const HEAD_BYTES: usize = HEADER_BYTES + MAX_STORED_CID_BYTES;
 
 /// A record with an undamaged head, or one of which one bit was wrong.
 #[derive(Clone, Copy, Debug)]

@@ -10,7 +10,7 @@ use super::{
     checkpoint,
     disk::Disk,
     log::segment_id,
-    record::{HEADER_BYTES, Location, MAX_CID_BYTES, decode_mended, flip},
+    record::{HEADER_BYTES, Location, MAX_STORED_CID_BYTES, decode_mended, flip},
     scan::{Found, Scanner},
 };
 
@@ -127,7 +127,8 @@ fn starts(disk: &dyn Disk, names: &[String]) -> Result<Vec<Start>> {
     for (segment, name) in segments {
         let error = |source| Error::io("read", disk.path().join(name))(source);
         let file = disk.open(name).map_err(error)?;
-        let (len, bytes) = (file.len().map_err(error)?, file.read_at(0, HEADER_BYTES + MAX_CID_BYTES).map_err(error)?);
+        let (len, bytes) =
+            (file.len().map_err(error)?, file.read_at(0, HEADER_BYTES + MAX_STORED_CID_BYTES).map_err(error)?);
         if len > 0 {
             starts.push(Start { segment, len, bytes });
         }

@@ -12,7 +12,7 @@
 
 use bytes::Bytes;
 
-use crate::dag::protobuf::{Field, Fields, Value, read_varint, write_bytes_field, write_varint_field};
+use crate::protobuf::{Fields, Value, put_bytes_field, put_fixed32_field, put_varint_field, read_varint};
 
 /// What a UnixFS node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,21 +82,21 @@ impl UnixfsData {
     pub fn decode(message: &Bytes) -> Result<Self, &'static str> {
         let mut kind = None;
         let mut decoded = Self::new(UnixfsKind::Raw);
-        for field in Fields::new(message.clone()) {
+        for field in Fields::new(message) {
             match field? {
-                Field { number: 1, value: Value::Varint(code) } => {
+                (1, Value::Varint(code)) => {
                     let known = usize::try_from(code).ok().and_then(|code| UnixfsKind::ALL.get(code));
                     kind = Some(*known.ok_or("its UnixFS type is unknown")?);
                 }
-                Field { number: 2, value: Value::Bytes(data) } => decoded.data = Some(data),
-                Field { number: 3, value: Value::Varint(size) } => decoded.file_size = Some(size),
-                Field { number: 4, value: Value::Varint(size) } => decoded.block_sizes.push(size),
-                Field { number: 4, value: Value::Bytes(sizes) } => read_packed(&sizes, &mut decoded.block_sizes)?,
-                Field { number: 5, value: Value::Varint(code) } => decoded.hash_type = Some(code),
-                Field { number: 6, value: Value::Varint(fanout) } => decoded.fanout = Some(fanout),
-                Field { number: 7, value: Value::Varint(mode) } => decoded.mode = Some(mode as u32),
-                Field { number: 8, value: Value::Bytes(time) } => decoded.mtime = Some(read_time(time)?),
-                Field { number: 1..=8, .. } => return Err("a UnixFS field has the wrong type"),
+                (2, Value::Bytes(data)) => decoded.data = Some(message.slice_ref(data)),
+                (3, Value::Varint(size)) => decoded.file_size = Some(size),
+                (4, Value::Varint(size)) => decoded.block_sizes.push(size),
+                (4, Value::Bytes(sizes)) => read_packed(sizes, &mut decoded.block_sizes)?,
+                (5, Value::Varint(code)) => decoded.hash_type = Some(code),
+                (6, Value::Varint(fanout)) => decoded.fanout = Some(fanout),
+                (7, Value::Varint(mode)) => decoded.mode = Some(mode as u32),
+                (8, Value::Bytes(time)) => decoded.mtime = Some(read_time(time)?),
+                (1..=8, _) => return Err("a UnixFS field has the wrong type"),
                 _ => {}
             }
         }
@@ -107,13 +107,13 @@ impl UnixfsData {
     /// Encodes the message as Go does.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(32 + self.data.as_ref().map_or(0, Bytes::len) + 4 * self.block_sizes.len());
-        write_varint_field(&mut out, 1, self.kind.code());
+        put_varint_field(&mut out, 1, self.kind.code());
         if let Some(data) = &self.data {
-            write_bytes_field(&mut out, 2, data);
+            put_bytes_field(&mut out, 2, data);
         }
         let mut number = |number, value: Option<u64>| {
             if let Some(value) = value {
-                write_varint_field(&mut out, number, value);
+                put_varint_field(&mut out, number, value);
             }
         };
         number(3, self.file_size);
@@ -125,12 +125,11 @@ impl UnixfsData {
         number(7, self.mode.map(u64::from));
         if let Some((seconds, nanoseconds)) = self.mtime {
             let mut time = Vec::with_capacity(16);
-            write_varint_field(&mut time, 1, seconds as u64);
+            put_varint_field(&mut time, 1, seconds as u64);
             if let Some(nanoseconds) = nanoseconds {
-                time.push(2 << 3 | 5);
-                time.extend_from_slice(&nanoseconds.to_le_bytes());
+                put_fixed32_field(&mut time, 2, nanoseconds);
             }
-            write_bytes_field(&mut out, 8, &time);
+            put_bytes_field(&mut out, 8, &time);
         }
         out
     }
@@ -143,21 +142,21 @@ impl UnixfsData {
 
 fn read_packed(mut packed: &[u8], sizes: &mut Vec<u64>) -> Result<(), &'static str> {
     while !packed.is_empty() {
-        let (size, length) = read_varint(packed)?;
+        let (size, rest) = read_varint(packed)?;
         sizes.push(size);
-        packed = &packed[length..];
+        packed = rest;
     }
     Ok(())
 }
 
 /// The specification has it that nanoseconds are left out where they are 0; Kubo reads a 0 that is there.
-fn read_time(message: Bytes) -> Result<(i64, Option<u32>), &'static str> {
+fn read_time(message: &[u8]) -> Result<(i64, Option<u32>), &'static str> {
     let mut seconds = None;
     let mut nanoseconds = None;
     for field in Fields::new(message) {
         match field? {
-            Field { number: 1, value: Value::Varint(value) } => seconds = Some(value as i64),
-            Field { number: 2, value: Value::Fixed32(value @ 0..=999_999_999) } => nanoseconds = Some(value),
+            (1, Value::Varint(value)) => seconds = Some(value as i64),
+            (2, Value::Fixed32(value @ 0..=999_999_999)) => nanoseconds = Some(value),
             _ => return Err("its modification time is malformed"),
         }
     }

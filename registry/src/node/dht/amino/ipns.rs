@@ -9,6 +9,7 @@
 //! Specification: <https://specs.ipfs.tech/ipns/ipns-record/>. Only what version 2 signs is believed. Pure: the time is
 //! passed in.
 
+use ggen_blockstore::protobuf::{Fields, Value, WireError};
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, btree_map::Entry},
@@ -26,8 +27,6 @@ use serde::{
     de::{Error as _, MapAccess, Visitor},
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-
-use crate::node::protobuf::{Fields, Value, WireError};
 
 /// Largest record, in bytes (specification).
 pub(super) const MAX_RECORD_BYTES: usize = 10 << 10;
@@ -174,7 +173,7 @@ impl Outer {
     /// Of a field that stands twice the last one counts; what is unknown is skipped.
     fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let (mut outer, mut fields) = (Self::default(), Fields::new(bytes));
-        while let Some(field) = fields.next()? {
+        while let Some(field) = fields.next().transpose()? {
             match field {
                 (1, Value::Bytes(value)) => outer.value = value.to_owned(),
                 (2, Value::Bytes(signature)) => outer.signature_v1 = signature.to_owned(),

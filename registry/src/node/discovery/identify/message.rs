@@ -12,6 +12,7 @@
 //! | 5, 6 | protocol version, agent version |
 //! | 8 | signed envelope with a peer record: the addresses again |
 
+use ggen_blockstore::protobuf::{Fields, Value, WireError, read_varint};
 use std::{io, time::Duration};
 
 use futures::{AsyncRead, AsyncReadExt as _};
@@ -22,10 +23,7 @@ use libp2p::{
 };
 use tokio::time::timeout;
 
-use crate::node::{
-    discovery::addresses::split_peer,
-    protobuf::{Fields, Value, WireError, read_varint},
-};
+use crate::node::discovery::addresses::split_peer;
 
 /// Most parts of a message that are read, and most bytes of one (both as Go).
 const MAX_PARTS: usize = 10;
@@ -106,7 +104,7 @@ impl Message {
     /// Adds a part: a field that stands once replaces that of an earlier part, one that repeats is added to.
     fn add_part(&mut self, part: &[u8]) -> Result<(), WireError> {
         let mut fields = Fields::new(part);
-        while let Some((number, value)) = fields.next()? {
+        while let Some((number, value)) = fields.next().transpose()? {
             let Value::Bytes(bytes) = value else { continue };
             match number {
                 1 => self.public_key = bytes.to_vec(),

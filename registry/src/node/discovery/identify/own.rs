@@ -1,5 +1,6 @@
 //! The message of this node: small enough for every implementation, and signed as the specification says.
 
+use ggen_blockstore::protobuf::{bytes_field_len, put_bytes_field, put_varint};
 use std::{
     cmp::Reverse,
     time::{SystemTime, UNIX_EPOCH},
@@ -9,10 +10,7 @@ use bytes::BytesMut;
 use futures::{AsyncWrite, AsyncWriteExt as _};
 use libp2p::{Multiaddr, StreamProtocol, core::PeerRecord, identity::Keypair};
 
-use crate::node::{
-    discovery::{addresses::scope, identify::message::Error},
-    protobuf::{bytes_field_len, put_bytes_field, put_varint},
-};
+use crate::node::discovery::{addresses::scope, identify::message::Error};
 
 const PROTOCOL_VERSION: &str = "ipfs/0.1.0";
 /// A message that would have more bytes is sent in two parts (Go: `legacyIDSize`).

@@ -16,8 +16,8 @@ mod encode;
 
 use bytes::Bytes;
 use ggen_blockstore::Cid;
-
-use crate::node::protobuf::WireError;
+pub(in crate::node::exchange) use ggen_blockstore::MAX_CID_BYTES;
+use ggen_blockstore::protobuf::WireError;
 
 pub(in crate::node::exchange) use encode::{MAX_BLOCK_OVERHEAD_BYTES, max_want_len};
 
@@ -25,8 +25,6 @@ pub(in crate::node::exchange) use encode::{MAX_BLOCK_OVERHEAD_BYTES, max_want_le
 pub(in crate::node::exchange) const MAX_MESSAGE_BYTES: usize = 4 << 20;
 /// Longest message of wants sent, in bytes (Kubo's own limit for its client).
 pub(in crate::node::exchange) const MAX_WANTS_MESSAGE_BYTES: usize = 2 << 20;
-/// Longest CID heeded in a wantlist, in bytes (Kubo's limit: four varints and a digest of 128).
-pub(in crate::node::exchange) const MAX_CID_BYTES: usize = 168;
 /// Most wants, or presences, heeded in one message; those beyond are ignored.
 pub(in crate::node::exchange) const MAX_ENTRIES: usize = 16_384;
 /// Most blocks taken in one message.

@@ -1,6 +1,7 @@
 //! What is said: requests and the headers of parts, to and from bytes. See the module above for the tables.
 
 use ggen_blockstore::Cid;
+use ggen_blockstore::MAX_CID_BYTES;
 use unsigned_varint::encode;
 
 /// Longest request in bytes.
@@ -17,8 +18,6 @@ pub(super) const MAX_PIECES: usize = 4096;
 pub(super) const MAX_DICTIONARY_BYTES: u64 = 16 << 20;
 /// Most bytes of the blocks of one part, unless it is a single one.
 pub(super) const MAX_PART_BYTES: usize = 4 << 20;
-/// Longest binary CID: 4 varints of up to 10 bytes, 128 bytes of digest.
-const MAX_CID_BYTES: usize = 168;
 
 const FLAG_ZSTD: u8 = 1;
 const FLAG_OWN: u8 = 2;

@@ -1,13 +1,11 @@
+use ggen_blockstore::protobuf::{put_bytes_field, put_nonzero_field};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use libp2p::identity::Keypair;
 use proptest::prelude::*;
 
-use crate::node::{
-    dht::amino::ipns::*,
-    protobuf::{put_bytes_field, put_varint_field},
-};
+use crate::node::dht::amino::ipns::*;
 
 /// What a record is made of.
 #[derive(Clone, Debug)]
@@ -73,10 +71,10 @@ fn encode(outer: &Outer) -> Vec<u8> {
     };
     bytes(&mut out, 1, &outer.value);
     bytes(&mut out, 2, &outer.signature_v1);
-    put_varint_field(&mut out, 3, outer.validity_type);
+    put_nonzero_field(&mut out, 3, outer.validity_type);
     bytes(&mut out, 4, &outer.validity);
-    put_varint_field(&mut out, 5, outer.sequence);
-    put_varint_field(&mut out, 6, outer.ttl);
+    put_nonzero_field(&mut out, 5, outer.sequence);
+    put_nonzero_field(&mut out, 6, outer.ttl);
     bytes(&mut out, 7, &outer.public_key);
     bytes(&mut out, 8, &outer.signature_v2);
     bytes(&mut out, 9, &outer.data);

@@ -1,12 +1,10 @@
 use bytes::BytesMut;
 use futures::io::Cursor;
+use ggen_blockstore::protobuf::{put_bytes_field, put_varint};
 use libp2p::identity::Keypair;
 use proptest::prelude::*;
 
-use crate::node::{
-    discovery::identify::message::*,
-    protobuf::{put_bytes_field, put_varint},
-};
+use crate::node::discovery::identify::message::*;
 
 pub(in crate::node::discovery::identify) fn addresses(count: u16) -> Vec<Multiaddr> {
     (0..count).map(|index| format!("/ip4/192.0.2.{}/tcp/{}", index % 200 + 1, 4000 + index).parse().unwrap()).collect()

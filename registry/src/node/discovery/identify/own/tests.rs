@@ -1,12 +1,10 @@
+use ggen_blockstore::protobuf::{Fields, Value};
 use libp2p::identity::PublicKey;
 use proptest::prelude::*;
 
-use crate::node::{
-    discovery::identify::{
-        message::tests::{addresses, framed, info, read_all},
-        own::*,
-    },
-    protobuf::{Fields, Value},
+use crate::node::discovery::identify::{
+    message::tests::{addresses, framed, info, read_all},
+    own::*,
 };
 
 fn protocols() -> Vec<StreamProtocol> {
@@ -16,7 +14,7 @@ fn protocols() -> Vec<StreamProtocol> {
 /// The fields of a protobuf that are bytes, by number.
 fn bytes_fields(message: &[u8]) -> Vec<(u64, Vec<u8>)> {
     let (mut fields, mut found) = (Fields::new(message), Vec::new());
-    while let Some((number, value)) = fields.next().unwrap() {
+    while let Some((number, value)) = fields.next().transpose().unwrap() {
         if let Value::Bytes(bytes) = value {
             found.push((number, bytes.to_vec()));
         }

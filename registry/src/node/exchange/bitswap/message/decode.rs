@@ -1,13 +1,11 @@
 //! Bytes into messages. Block data is sliced out of the frame, never copied.
 
 use bytes::Bytes;
+use ggen_blockstore::protobuf::{Fields, Value, read_varint};
 use ggen_blockstore::{Cid, DAG_PB, SHA2_256};
 
-use crate::node::{
-    exchange::bitswap::message::{
-        DecodeError, MAX_BLOCKS, MAX_CID_BYTES, MAX_ENTRIES, Payload, Presence, Received, Want, WantKind,
-    },
-    protobuf::{Fields, Value, read_varint},
+use crate::node::exchange::bitswap::message::{
+    DecodeError, MAX_BLOCKS, MAX_CID_BYTES, MAX_ENTRIES, Payload, Presence, Received, Want, WantKind,
 };
 
 const SHA2_256_BYTES: u64 = 32;
@@ -20,7 +18,7 @@ impl Received {
     pub(in crate::node::exchange::bitswap) fn decode(frame: &Bytes) -> Result<Self, DecodeError> {
         let mut message = Self::default();
         let mut fields = Fields::new(frame);
-        while let Some((field, value)) = fields.next()? {
+        while let Some((field, value)) = fields.next().transpose()? {
             match (field, value) {
                 (1, Value::Bytes(wantlist)) => message.decode_wantlist(wantlist)?,
                 (2, Value::Bytes(data)) => message.push_payload(Payload {
@@ -49,7 +47,7 @@ impl Received {
 
     fn decode_wantlist(&mut self, wantlist: &[u8]) -> Result<(), DecodeError> {
         let mut fields = Fields::new(wantlist);
-        while let Some((field, value)) = fields.next()? {
+        while let Some((field, value)) = fields.next().transpose()? {
             match (field, value) {
                 (1, Value::Bytes(entry)) => {
                     let want = decode_want(entry)?;
@@ -66,7 +64,7 @@ impl Received {
     fn decode_presence(&mut self, presence: &[u8]) -> Result<(), DecodeError> {
         let mut fields = Fields::new(presence);
         let (mut cid, mut kind) = (None, Presence::Have);
-        while let Some((field, value)) = fields.next()? {
+        while let Some((field, value)) = fields.next().transpose()? {
             match (field, value) {
                 (1, Value::Bytes(bytes)) => cid = Some(bytes),
                 (2, Value::Varint(0)) => kind = Presence::Have,
@@ -87,7 +85,7 @@ fn decode_want(entry: &[u8]) -> Result<Option<Want>, DecodeError> {
     let mut fields = Fields::new(entry);
     let mut cid = None;
     let (mut priority, mut cancel, mut kind, mut send_dont_have) = (0, false, WantKind::Block, false);
-    while let Some((field, value)) = fields.next()? {
+    while let Some((field, value)) = fields.next().transpose()? {
         match (field, value) {
             (1, Value::Bytes(bytes)) => cid = Some(bytes),
             (2, Value::Varint(value)) => priority = value as i32,
@@ -115,7 +113,7 @@ fn decode_cid(bytes: &[u8], message: &'static str) -> Result<Option<Cid>, Decode
 fn decode_payload(frame: &Bytes, block: &[u8]) -> Result<Payload, DecodeError> {
     let mut fields = Fields::new(block);
     let (mut prefix, mut data): (&[u8], &[u8]) = (&[], &[]);
-    while let Some((field, value)) = fields.next()? {
+    while let Some((field, value)) = fields.next().transpose()? {
         match (field, value) {
             (1, Value::Bytes(bytes)) => prefix = bytes,
             (2, Value::Bytes(bytes)) => data = bytes,

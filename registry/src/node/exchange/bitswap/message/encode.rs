@@ -2,11 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 use ggen_blockstore::Cid;
-
-use crate::node::{
-    exchange::bitswap::message::{Message, Presence, Version, Want, WantKind},
-    protobuf::{bytes_field_len, put_bytes_field, put_bytes_key, put_varint, put_varint_field, varint_len},
+use ggen_blockstore::protobuf::{
+    bytes_field_len, put_bytes_field, put_bytes_key, put_nonzero_field, put_varint, varint_len,
 };
+
+use crate::node::exchange::bitswap::message::{Message, Presence, Version, Want, WantKind};
 
 /// Blocks below this are copied next to each other, so that a frame is not cut into tiny writes; in bytes.
 const MIN_CHUNK_BYTES: usize = 16 << 10;
@@ -31,7 +31,7 @@ impl Message {
         for entry in &entries {
             put_bytes_field(&mut chunks.tail, 1, entry);
         }
-        put_varint_field(&mut chunks.tail, 2, u64::from(self.full));
+        put_nonzero_field(&mut chunks.tail, 2, u64::from(self.full));
         for (cid, data) in &self.blocks {
             put_block(&mut chunks, cid, data, version);
         }
@@ -77,11 +77,11 @@ fn encode_want(want: &Want, version: Version) -> Bytes {
     let mut out = BytesMut::with_capacity(64);
     put_bytes_field(&mut out, 1, &want.cid.to_bytes());
     // A negative int32 is sign-extended to 64 bits.
-    put_varint_field(&mut out, 2, i64::from(want.priority) as u64);
-    put_varint_field(&mut out, 3, u64::from(want.cancel));
+    put_nonzero_field(&mut out, 2, i64::from(want.priority) as u64);
+    put_nonzero_field(&mut out, 3, u64::from(want.cancel));
     if version == Version::V1_2 {
-        put_varint_field(&mut out, 4, u64::from(want.kind == WantKind::Have));
-        put_varint_field(&mut out, 5, u64::from(want.send_dont_have));
+        put_nonzero_field(&mut out, 4, u64::from(want.kind == WantKind::Have));
+        put_nonzero_field(&mut out, 5, u64::from(want.send_dont_have));
     }
     out.freeze()
 }
@@ -89,7 +89,7 @@ fn encode_want(want: &Want, version: Version) -> Bytes {
 fn encode_presence(cid: &Cid, presence: Presence) -> Bytes {
     let mut out = BytesMut::with_capacity(64);
     put_bytes_field(&mut out, 1, &cid.to_bytes());
-    put_varint_field(&mut out, 2, u64::from(presence == Presence::DontHave));
+    put_nonzero_field(&mut out, 2, u64::from(presence == Presence::DontHave));
     out.freeze()
 }
 

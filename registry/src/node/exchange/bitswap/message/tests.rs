@@ -1,11 +1,9 @@
 use bytes::BytesMut;
+use ggen_blockstore::protobuf::{put_bytes_field, read_varint};
 use ggen_blockstore::{Block, DAG_PB, RAW, SHA2_256};
 use proptest::prelude::*;
 
-use crate::node::{
-    exchange::bitswap::message::*,
-    protobuf::{put_bytes_field, read_varint},
-};
+use crate::node::exchange::bitswap::message::*;
 
 fn decode(message: &Message, version: Version) -> Received {
     let frame: Vec<u8> = message.encode(version).concat();
