@@ -106,7 +106,7 @@ impl KeyStore {
     pub(crate) fn node_for_now(&self) -> Result<Keypair, KeyStoreError> {
         match self.node() {
             Err(error @ (KeyStoreError::Damaged { .. } | KeyStoreError::Home(_))) => {
-                tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "this command runs under another peer id");
+                tracing::warn!(target: crate::LOG_TARGET, %error, "this command runs under another peer id");
                 Ok(for_libp2p(&fresh()?))
             }
             node => node,
@@ -227,7 +227,7 @@ impl KeyStore {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "a publisher is left out")
+                    tracing::warn!(target: crate::LOG_TARGET, %error, "a publisher is left out")
                 }
             }
         }
@@ -291,7 +291,7 @@ impl KeyStore {
         };
         let path = self.files.path(&file);
         let Some(key) = mend::one_flipped_bit(&bytes) else { return Err(KeyStoreError::Damaged { path, source }) };
-        tracing::warn!(target: "ggen_marketplace::backend::p2p", ?path, "one bit of the key file was wrong and is put right");
+        tracing::warn!(target: crate::LOG_TARGET, ?path, "one bit of the key file was wrong and is put right");
         self.write(name, &key)?;
         Ok(Some(key))
     }

@@ -87,3 +87,6 @@ pub use request::{
 };
 pub use request::{GcRequest, MirrorRequest, PinRequest, VerifyRequest};
 pub use size::{SizeError, parse_size};
+
+/// The target of all log lines of this crate.
+pub(crate) const LOG_TARGET: &str = "ggen_marketplace::backend::p2p";

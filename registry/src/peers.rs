@@ -251,7 +251,7 @@ impl Drop for PeerBook {
         self.shared.memory().close();
         self.shared.changed.notify_all();
         if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
-            tracing::error!(target: "ggen_marketplace::backend::p2p", "the writer of the peer book died");
+            tracing::error!(target: crate::LOG_TARGET, "the writer of the peer book died");
         }
     }
 }
@@ -311,7 +311,7 @@ impl Shared {
                 Ok(_) => failing = false,
                 Err(error) if !failing => {
                     failing = true;
-                    tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "what peers did is not kept");
+                    tracing::warn!(target: crate::LOG_TARGET, %error, "what peers did is not kept");
                 }
                 Err(_) => {}
             }

@@ -342,7 +342,7 @@ impl Registry {
         if let (Mode::Ephemeral, Some(node)) = (self.inner.mode, &self.inner.operations.node)
             && tokio::time::timeout(SETTLE, node.settle()).await.is_err()
         {
-            tracing::warn!(target: "ggen_marketplace::backend::p2p", "not everything was announced in time");
+            tracing::warn!(target: crate::LOG_TARGET, "not everything was announced in time");
         }
     }
 
@@ -457,7 +457,7 @@ impl Registry {
                 let report = operations.bootstrap(BootstrapRequest { nodes, timeout: ENTER_NETWORK }).await?;
                 for failed in report.failed {
                     let (address, reason) = (failed.address, failed.reason);
-                    tracing::warn!(target: "ggen_marketplace::backend::p2p", address, reason, "not reached");
+                    tracing::warn!(target: crate::LOG_TARGET, address, reason, "not reached");
                 }
                 Ok(())
             }
@@ -471,7 +471,7 @@ async fn recover_steps(operations: &Arc<Operations>) -> Result<(), Failure> {
     let operations = Arc::clone(operations);
     let mended = tokio::task::spawn_blocking(move || {
         if let Err(failure) = operations.recover_steps() {
-            tracing::warn!(target: "ggen_marketplace::backend::p2p", %failure, "a publish that had died is not mended");
+            tracing::warn!(target: crate::LOG_TARGET, %failure, "a publish that had died is not mended");
             steps.is_open = true;
         }
     });
@@ -522,7 +522,7 @@ fn spawn_tasks(
     tasks.spawn(Arc::clone(operations).follow_gossip(gossip));
     tasks.spawn(async move {
         if let Err(error) = task.await {
-            tracing::error!(target: "ggen_marketplace::backend::p2p", %error, "the node died");
+            tracing::error!(target: crate::LOG_TARGET, %error, "the node died");
         }
     });
     if operations.stays {

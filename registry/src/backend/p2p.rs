@@ -143,7 +143,7 @@ impl Registry for P2PRegistry {
             let request = query.request();
             let words = request.query.clone();
             let hits = self.registry.search(request).await?;
-            tracing::debug!(target: "ggen_marketplace::backend::p2p", words, hits = hits.len(), "searched");
+            tracing::debug!(target: crate::LOG_TARGET, words, hits = hits.len(), "searched");
             hits.into_iter().map(package_of_hit).collect()
         })
     }

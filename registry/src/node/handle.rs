@@ -234,7 +234,7 @@ impl Handle {
     /// As [`new_blocks`](Self::new_blocks), from a thread that may block. A stopped node has nobody to wake.
     pub(crate) fn new_blocks_blocking(&self, cids: Vec<Cid>) {
         if self.commands.blocking_send(Command::NewBlocks { cids }).is_err() {
-            tracing::trace!(target: "ggen_marketplace::backend::p2p", "new blocks, and the node has stopped");
+            tracing::trace!(target: crate::LOG_TARGET, "new blocks, and the node has stopped");
         }
     }
 

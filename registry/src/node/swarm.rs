@@ -202,7 +202,7 @@ impl Driver {
     /// Runs until [`Command::Shutdown`] or until every handle is gone.
     pub(crate) async fn run(mut self) {
         let peer = *self.swarm.local_peer_id();
-        tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, topic = %self.topic, "the node has started");
+        tracing::debug!(target: crate::LOG_TARGET, %peer, topic = %self.topic, "the node has started");
         for address in self.swarm.listeners().cloned().collect::<Vec<_>>() {
             self.on_listening(address);
         }
@@ -236,7 +236,7 @@ impl Driver {
                 _ = housekeeping.tick() => self.on_housekeeping(Instant::now()),
             }
         }
-        tracing::debug!(target: "ggen_marketplace::backend::p2p", "the node has stopped");
+        tracing::debug!(target: crate::LOG_TARGET, "the node has stopped");
     }
 
     fn on_command(&mut self, command: Command) {
@@ -245,7 +245,7 @@ impl Driver {
             Command::Follow { reply } => {
                 let topic = self.topic.clone();
                 let followed = self.swarm.behaviour_mut().gossip.subscribe(&topic);
-                tracing::debug!(target: "ggen_marketplace::backend::p2p", %topic, "following announcements");
+                tracing::debug!(target: crate::LOG_TARGET, %topic, "following announcements");
                 // An asker that no longer waits needs no answer.
                 let _unasked = reply.send(followed.map(|_| ()).map_err(|error| StartError::Gossip(error.to_string())));
             }
@@ -316,7 +316,7 @@ impl Driver {
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
                 let failure = reason.err().map(|error| error.to_string());
                 if let Some(error) = &failure {
-                    tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "a listener was closed");
+                    tracing::warn!(target: crate::LOG_TARGET, %error, "a listener was closed");
                 }
                 self.on_listener_closed(listener_id, failure.as_deref());
             }
@@ -396,9 +396,9 @@ impl Driver {
                     let malformed = matches!(reason, Malformed { .. } | MalformedAnswer);
                     self.tell(PeerObservation::Misbehaved { peer, malformed });
                 }
-                tracing::info!(target: "ggen_marketplace::backend::p2p", %peer, ?reason, "a peer misbehaved");
+                tracing::info!(target: crate::LOG_TARGET, %peer, ?reason, "a peer misbehaved");
                 if self.swarm.disconnect_peer_id(peer).is_err() {
-                    tracing::trace!(target: "ggen_marketplace::backend::p2p", %peer, "it was gone already");
+                    tracing::trace!(target: crate::LOG_TARGET, %peer, "it was gone already");
                 }
             }
         }
@@ -407,7 +407,7 @@ impl Driver {
     /// Passes on what was noticed of a peer, unless too much of that waits already.
     fn tell(&self, observation: PeerObservation) {
         if let Err(error) = self.observations.try_send(observation) {
-            tracing::debug!(target: "ggen_marketplace::backend::p2p", %error, "not noted");
+            tracing::debug!(target: crate::LOG_TARGET, %error, "not noted");
         }
     }
 
@@ -423,7 +423,7 @@ impl Driver {
         let mut went = true;
         while let Some(data) = self.pace.next_due(now) {
             if let Err(error) = self.swarm.behaviour_mut().gossip.publish(self.topic.clone(), data) {
-                tracing::debug!(target: "ggen_marketplace::backend::p2p", %error, "announced to nobody");
+                tracing::debug!(target: crate::LOG_TARGET, %error, "announced to nobody");
                 went = false;
             }
         }

@@ -107,7 +107,7 @@ impl Operations {
                     Ok((claim, _)) => claims.push(claim),
                     Err(failure) => {
                         let package = &name;
-                        tracing::warn!(target: "ggen_marketplace::backend::p2p", %package, %failure, "not announced");
+                        tracing::warn!(target: crate::LOG_TARGET, %package, %failure, "not announced");
                     }
                 }
             }
@@ -127,7 +127,7 @@ impl Operations {
                 Ok(release) => self.provide(&release).await?,
                 Err(failure) => {
                     let version = &version.version;
-                    tracing::warn!(target: "ggen_marketplace::backend::p2p", %package, %version, %failure, "not provided");
+                    tracing::warn!(target: crate::LOG_TARGET, %package, %version, %failure, "not provided");
                 }
             }
         }
@@ -180,7 +180,7 @@ impl Operations {
                     versions.extend(entries.into_iter().map(|entry| (package.clone(), entry)));
                 }
                 Err(failure) => {
-                    tracing::warn!(target: "ggen_marketplace::backend::p2p", %package, %failure, "not announced");
+                    tracing::warn!(target: crate::LOG_TARGET, %package, %failure, "not announced");
                 }
             }
         }
@@ -196,7 +196,7 @@ impl Operations {
                 () = node.stopped() => return,
             }
             if let Err(failure) = self.provide_everything().await {
-                tracing::warn!(target: "ggen_marketplace::backend::p2p", %failure, "what was published is not announced");
+                tracing::warn!(target: crate::LOG_TARGET, %failure, "what was published is not announced");
             }
         }
     }

@@ -106,7 +106,7 @@ impl Operations {
                 },
                 Some(ended) = exchanges.join_next_with_id() => {
                     let (id, brought) = ended.unwrap_or_else(|error| {
-                        tracing::error!(target: "ggen_marketplace::backend::p2p", %error, "an exchange died");
+                        tracing::error!(target: crate::LOG_TARGET, %error, "an exchange died");
                         (error.id(), Brought::Failed)
                     });
                     let now = Instant::now();
@@ -131,7 +131,7 @@ impl Operations {
                 return Brought::Failed;
             }
             Ok(Err(Broken::Unanswered(AskError::Declined | AskError::Busy))) => {
-                tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, "too busy to compare catalogs");
+                tracing::debug!(target: crate::LOG_TARGET, %peer, "too busy to compare catalogs");
                 Brought::Nothing
             }
             Ok(Err(Broken::Unanswered(error))) => {
@@ -139,15 +139,15 @@ impl Operations {
                 Brought::Failed
             }
             Ok(Err(Broken::Here(error))) => {
-                tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, %error, "catalogs not compared");
+                tracing::debug!(target: crate::LOG_TARGET, %peer, %error, "catalogs not compared");
                 Brought::Nothing
             }
             Err(_) => {
-                tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, "comparing catalogs took too long");
+                tracing::debug!(target: crate::LOG_TARGET, %peer, "comparing catalogs took too long");
                 Brought::Failed
             }
         };
-        tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, new, "learned from a peer's catalog");
+        tracing::debug!(target: crate::LOG_TARGET, %peer, new, "learned from a peer's catalog");
         if new > 0 { Brought::New } else { end }
     }
 
@@ -160,14 +160,14 @@ impl Operations {
     pub(super) fn blame_for(&self, peer: PeerId, error: &ClaimError) {
         match fault_of(error) {
             Some(fault) => self.blame(peer, fault, error),
-            None => tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, %error, "not taken"),
+            None => tracing::debug!(target: crate::LOG_TARGET, %peer, %error, "not taken"),
         }
     }
 
     fn blame_unanswered(&self, peer: PeerId, error: &AskError) {
         match fault_of_ask(error) {
             Some(fault) => self.blame(peer, fault, error),
-            None => tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, %error, "a peer did not answer"),
+            None => tracing::debug!(target: crate::LOG_TARGET, %peer, %error, "a peer did not answer"),
         }
     }
 
@@ -277,7 +277,7 @@ impl Operations {
 /// Notes in the book what a peer did wrong.
 pub(super) fn blame(peers: &PeerBook, peer: PeerId, fault: Fault, error: &dyn std::error::Error) {
     let reason = error.to_string();
-    tracing::info!(target: "ggen_marketplace::backend::p2p", %peer, reason, "a peer answered wrongly");
+    tracing::info!(target: crate::LOG_TARGET, %peer, reason, "a peer answered wrongly");
     peers.record(&peer, Outcome::Failed { fault, package: None, bytes: 0 }, clock::now());
 }
 

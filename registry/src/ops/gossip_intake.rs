@@ -90,7 +90,7 @@ impl Operations {
     /// Says to whoever compares catalogs what came. If so much waits there already, one word less matters little.
     fn say_heard(&self, heard: Heard) {
         if self.heard.try_send(heard).is_err() {
-            tracing::trace!(target: "ggen_marketplace::backend::p2p", ?heard, "nobody compares catalogs, or not so fast");
+            tracing::trace!(target: crate::LOG_TARGET, ?heard, "nobody compares catalogs, or not so fast");
         }
     }
 
@@ -108,7 +108,7 @@ impl Operations {
             judging.judge(&topic, &gossip)
         });
         let judged = judged.await.unwrap_or_else(|failure| {
-            tracing::warn!(target: "ggen_marketplace::backend::p2p", %failure, "cannot keep announcements");
+            tracing::warn!(target: crate::LOG_TARGET, %failure, "cannot keep announcements");
             ids.iter().map(|_| Judged::ignored()).collect()
         });
         ids.into_iter().zip(judged).collect()
@@ -131,7 +131,7 @@ impl Operations {
             Ok(())
         });
         if let Err(failure) = kept.await {
-            tracing::warn!(target: "ggen_marketplace::backend::p2p", %failure, "cannot keep what proves an announcement");
+            tracing::warn!(target: crate::LOG_TARGET, %failure, "cannot keep what proves an announcement");
         }
     }
 }
@@ -175,7 +175,7 @@ impl Judging<'_> {
         match Announcement::verify_with(topic, &gossip.data, self.now, &**self.catalog.signatures()) {
             Ok(announcement) => Some(announcement),
             Err(error) => {
-                tracing::debug!(target: "ggen_marketplace::backend::p2p", %error, "announcement refused");
+                tracing::debug!(target: crate::LOG_TARGET, %error, "announcement refused");
                 if is_lie(&error) {
                     self.peers.record(&gossip.id.from, LIED, self.now);
                 }
@@ -193,7 +193,7 @@ impl Judging<'_> {
         known: &mut HashMap<PublisherId, u64>,
     ) -> Result<Judged, CatalogError> {
         let (publisher, package) = (claim.publisher(), claim.package());
-        tracing::debug!(target: "ggen_marketplace::backend::p2p", ?package, ?accepted, "announced");
+        tracing::debug!(target: crate::LOG_TARGET, ?package, ?accepted, "announced");
         // Who says what everybody knows may be nobody who has it.
         if let (Some(source), Some(package), true) = (gossip.source, package, is_news(accepted))
             && Some(source) != self.me

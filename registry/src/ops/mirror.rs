@@ -122,7 +122,7 @@ impl Operations {
                     let (id, done) = match ended {
                         Ok((id, done)) => (id, Some(done)),
                         Err(error) => {
-                            tracing::error!(target: "ggen_marketplace::backend::p2p", %error, "a mirror's task died");
+                            tracing::error!(target: crate::LOG_TARGET, %error, "a mirror's task died");
                             (error.id(), None)
                         }
                     };
@@ -157,7 +157,7 @@ impl Operations {
                 let outcome = self.follow_publisher(publisher).await;
                 if let Err(failure) = &outcome {
                     let causes = failure.causes.join(": ");
-                    tracing::info!(target: "ggen_marketplace::backend::p2p", %publisher, %failure, causes, "not all is mirrored yet");
+                    tracing::info!(target: crate::LOG_TARGET, %publisher, %failure, causes, "not all is mirrored yet");
                 }
                 Done::Followed(publisher, outcome.is_ok())
             }
@@ -310,5 +310,5 @@ enum Done {
 
 fn warn(failure: &Failure, what: &str) {
     let causes = failure.causes.join(": ");
-    tracing::warn!(target: "ggen_marketplace::backend::p2p", %failure, causes, "{what}");
+    tracing::warn!(target: crate::LOG_TARGET, %failure, causes, "{what}");
 }

@@ -302,7 +302,7 @@ impl Operations {
             Ok(to) => {
                 published.announced_to = to;
                 let (package, version) = (&published.package, &published.version);
-                tracing::debug!(target: "ggen_marketplace::backend::p2p", package, version, to, "published");
+                tracing::debug!(target: crate::LOG_TARGET, package, version, to, "published");
             }
             Err(failure) => published.warnings.push(failure.while_doing("it is not announced").in_one_line()),
         }

@@ -538,7 +538,7 @@ fn merge_valid(set: ClaimSet, key: &[u8], value: &[u8], checks: &dyn Checks) -> 
     match ClaimSet::verify_with(key, value, clock::now(), checks).and_then(|other| merged.merge(other)) {
         Ok(()) => (merged, None),
         Err(error) => {
-            tracing::info!(target: "ggen_marketplace::backend::p2p", %error, "a record of the DHT is not valid");
+            tracing::info!(target: crate::LOG_TARGET, %error, "a record of the DHT is not valid");
             (set, Some(error))
         }
     }

@@ -73,7 +73,7 @@ impl Operations {
         };
         if let Some(failure) = hindered {
             let causes = failure.causes.join(": ");
-            tracing::warn!(target: "ggen_marketplace::backend::p2p", %failure, causes, "the store is over its limit");
+            tracing::warn!(target: crate::LOG_TARGET, %failure, causes, "the store is over its limit");
         }
     }
 
@@ -272,7 +272,7 @@ fn evict(
     let collected = collector.evict(alive.saturating_sub(aim)).map_err(failure::store)?;
     store.reclaim(limit.saturating_sub(needed)).map_err(failure::store)?;
     let Collected { removed_blocks, freed_bytes } = collected;
-    tracing::info!(target: "ggen_marketplace::backend::p2p", removed_blocks, freed_bytes, "cache evicted");
+    tracing::info!(target: crate::LOG_TARGET, removed_blocks, freed_bytes, "cache evicted");
     Ok(())
 }
 

@@ -173,7 +173,7 @@ impl Operations {
         }
         if let Err(error) = download.list(cids.iter().map(|cid| (*cid, None).into()).collect()).await {
             // What came is kept; the rest is reported.
-            tracing::info!(target: "ggen_marketplace::backend::p2p", %error, "not all that was bad could be fetched again");
+            tracing::info!(target: crate::LOG_TARGET, %error, "not all that was bad could be fetched again");
         }
         let store = self.store.clone();
         failure::blocking(move || {

@@ -42,7 +42,7 @@ impl Copy {
         let text: BTreeMap<String, &str> =
             lists.iter().map(|(peer, listing)| (peer.to_string(), listing.name())).collect();
         if let Err(error) = checked_file::write(path, &text) {
-            tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "the copy of the lists of peers is not kept");
+            tracing::warn!(target: crate::LOG_TARGET, %error, "the copy of the lists of peers is not kept");
         }
     }
 }

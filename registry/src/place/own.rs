@@ -29,7 +29,7 @@ pub(super) fn mend(
         }
     }
     for note in &notes {
-        tracing::warn!(target: "ggen_marketplace::backend::p2p", "{note}");
+        tracing::warn!(target: crate::LOG_TARGET, "{note}");
     }
     Ok(notes)
 }

@@ -156,7 +156,7 @@ impl RecordStore {
                 Ok(record)
             }
             Err(error) => {
-                tracing::debug!(target: "ggen_marketplace::backend::p2p", %error, "a value of the IPFS DHT is refused");
+                tracing::debug!(target: crate::LOG_TARGET, %error, "a value of the IPFS DHT is refused");
                 // kad has no error for it. Any one resets the stream.
                 Err(Error::MaxRecords)
             }

@@ -60,7 +60,7 @@ impl Driver {
         match outcome {
             Ok(targets) => targets.into_iter().for_each(|target| self.dial_bootstrap_node(target)),
             Err(error) => {
-                tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "a bootstrap node is not found");
+                tracing::warn!(target: crate::LOG_TARGET, %error, "a bootstrap node is not found");
             }
         }
     }
@@ -77,7 +77,7 @@ impl Driver {
             }
             Err(error) => {
                 let addresses = &target.addresses;
-                tracing::debug!(target: "ggen_marketplace::backend::p2p", ?addresses, %error, "bootstrap node not dialled");
+                tracing::debug!(target: crate::LOG_TARGET, ?addresses, %error, "bootstrap node not dialled");
             }
         }
     }
@@ -111,7 +111,7 @@ impl Driver {
         let dht = if self.routing_peers(Dht::Ipfs) > 0 { Dht::Ipfs } else { Dht::Lan };
         let id = self.kad(dht).get_providers(key);
         self.pending.add(dht, id, Purpose::Rendezvous);
-        tracing::debug!(target: "ggen_marketplace::backend::p2p", "looking for others of this network");
+        tracing::debug!(target: crate::LOG_TARGET, "looking for others of this network");
     }
 
     /// Tells the rendezvous how many the routing tables know. What is left of a network that went away counts for
@@ -141,7 +141,7 @@ impl Driver {
     pub(super) fn dial_found(&mut self, peer: libp2p::PeerId) {
         let dial = DialOpts::peer_id(peer).condition(PeerCondition::DisconnectedAndNotDialing).build();
         if let Err(error) = self.swarm.dial(dial) {
-            tracing::trace!(target: "ggen_marketplace::backend::p2p", %peer, %error, "not dialled");
+            tracing::trace!(target: crate::LOG_TARGET, %peer, %error, "not dialled");
         }
     }
 }

@@ -113,7 +113,7 @@ impl Driver {
         match self.kad(dht).start_providing(RecordKey::from(key)) {
             Ok(id) => self.pending.add(dht, id, Purpose::Provide(item)),
             Err(error) => {
-                tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "cannot provide a key");
+                tracing::warn!(target: crate::LOG_TARGET, %error, "cannot provide a key");
                 self.republisher.done(&item, 0, now);
             }
         }
@@ -141,7 +141,7 @@ impl Driver {
         match event {
             kad::Event::InboundRequest { request: InboundRequest::AddProvider { record: Some(record) } } => {
                 if let Err(error) = self.kad(dht).store_mut().add_provider(record) {
-                    tracing::debug!(target: "ggen_marketplace::backend::p2p", %error, "provider record refused");
+                    tracing::debug!(target: crate::LOG_TARGET, %error, "provider record refused");
                 }
             }
             kad::Event::InboundRequest { request: InboundRequest::PutRecord { source, record: Some(record), .. } }
@@ -166,7 +166,7 @@ impl Driver {
     fn judge_record(&mut self, source: PeerId, offered: Record, kept: Option<oneshot::Sender<()>>) {
         let is_own = source == *self.swarm.local_peer_id();
         if self.admissions.len() >= MAX_ADMISSIONS && !is_own {
-            tracing::debug!(target: "ggen_marketplace::backend::p2p", %source, "offered record dropped");
+            tracing::debug!(target: crate::LOG_TARGET, %source, "offered record dropped");
             return;
         }
         if offered.value.len() > MAX_VALUE_BYTES {
@@ -206,7 +206,7 @@ impl Driver {
     /// A record is not taken, and whoever offered a lie is told of.
     fn refuse_record(&self, source: PeerId, refused: &Refused) {
         let Refused { reason, is_lie } = refused;
-        tracing::info!(target: "ggen_marketplace::backend::p2p", %source, reason, is_lie, "offered record refused");
+        tracing::info!(target: crate::LOG_TARGET, %source, reason, is_lie, "offered record refused");
         if *is_lie && source != *self.swarm.local_peer_id() {
             self.tell(PeerObservation::InvalidRecord { peer: source });
         }
@@ -221,7 +221,7 @@ impl Driver {
                 if let Some(Purpose::Record { found: asker, .. }) = self.pending.get(dht, id)
                     && asker.try_send(FoundRecord { value: found.record.value.clone(), from: found.peer }).is_err()
                 {
-                    tracing::debug!(target: "ggen_marketplace::backend::p2p", "a value found is not waited for");
+                    tracing::debug!(target: crate::LOG_TARGET, "a value found is not waited for");
                 }
             }
             _ => {}

@@ -70,7 +70,7 @@ impl Driver {
     }
 
     pub(super) fn on_listening(&mut self, address: Multiaddr) {
-        tracing::debug!(target: "ggen_marketplace::backend::p2p", %address, "listening");
+        tracing::debug!(target: crate::LOG_TARGET, %address, "listening");
         self.swarm.add_external_address(address);
         self.choose_ipfs_mode();
         self.provide_rendezvous(Instant::now());
@@ -78,7 +78,7 @@ impl Driver {
 
     pub(super) fn on_connected(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
         let remote = endpoint.get_remote_address();
-        tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, %remote, "connected");
+        tracing::debug!(target: crate::LOG_TARGET, %peer, %remote, "connected");
         self.seen_from.insert(peer, scope(remote));
         self.was_visited |= endpoint.is_listener();
         self.was_visited_publicly |= endpoint.is_listener() && scope(remote) == Some(Scope::Public);
@@ -155,7 +155,7 @@ impl Driver {
         let info = match outcome {
             Ok(info) => info,
             Err(error) => {
-                tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer_id, %error, "identify failed");
+                tracing::debug!(target: crate::LOG_TARGET, %peer_id, %error, "identify failed");
                 return self.on_greeted(peer_id);
             }
         };
@@ -210,7 +210,7 @@ impl Driver {
                 .condition(PeerCondition::DisconnectedAndNotDialing)
                 .build();
             if let Err(error) = self.swarm.dial(options) {
-                tracing::trace!(target: "ggen_marketplace::backend::p2p", %peer, %error, "neighbour not dialled");
+                tracing::trace!(target: crate::LOG_TARGET, %peer, %error, "neighbour not dialled");
             }
         }
     }
@@ -228,7 +228,7 @@ pub(super) fn dial_options(target: &Target, condition: PeerCondition) -> Option<
 /// Says what came of dialling a provider. Whoever asked may have gone.
 fn tell(tried: &mpsc::Sender<Tried>, peer: PeerId, outcome: Result<(), DialFailed>) {
     if tried.try_send(Tried { peer, outcome }).is_err() {
-        tracing::trace!(target: "ggen_marketplace::backend::p2p", %peer, "nobody waits for what came of it");
+        tracing::trace!(target: crate::LOG_TARGET, %peer, "nobody waits for what came of it");
     }
 }
 

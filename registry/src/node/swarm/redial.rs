@@ -29,7 +29,7 @@ impl Driver {
     pub(super) fn on_lost(&mut self, peer: PeerId, now: Instant) {
         let address = self.dialled.remove(&peer);
         if let Some(delivered) = self.bitswap().misses(&peer) {
-            tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, "the connection to a source is lost");
+            tracing::debug!(target: crate::LOG_TARGET, %peer, "the connection to a source is lost");
             self.redials.on_lost(peer, address, delivered, now);
         }
     }
@@ -72,7 +72,7 @@ impl Driver {
 
     /// An attempt to dial a peer again has failed.
     pub(super) fn on_not_regained(&mut self, peer: PeerId, reason: &str, now: Instant) {
-        tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, reason, "a source is not reached again");
+        tracing::debug!(target: crate::LOG_TARGET, %peer, reason, "a source is not reached again");
         self.bitswap().on_unreachable(peer, reason);
         self.redials.on_failed(&peer, now);
     }

@@ -46,7 +46,7 @@ impl Requests {
             && !supports.is_empty()
             && self.met.try_send(Met { peer, supports: supports.iter().copied().collect() }).is_err()
         {
-            tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, "a peer met is not looked at");
+            tracing::debug!(target: crate::LOG_TARGET, %peer, "a peer met is not looked at");
         }
         self.supporting.insert(peer, supports);
     }
@@ -77,7 +77,7 @@ impl Driver {
 
     pub(super) fn answer(&mut self, protocol: Protocol, reply: Reply, data: Vec<u8>) {
         if self.swarm.behaviour_mut().requests(protocol).send_response(reply.0, data).is_err() {
-            tracing::debug!(target: "ggen_marketplace::backend::p2p", "an answer is not waited for");
+            tracing::debug!(target: crate::LOG_TARGET, "an answer is not waited for");
         }
     }
 
@@ -85,7 +85,7 @@ impl Driver {
         match event {
             Event::Message { peer, message: Message::Request { request_id, request, channel }, .. } => {
                 if !self.requests.has_room_for(protocol, &peer) {
-                    tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, "a question too many");
+                    tracing::debug!(target: crate::LOG_TARGET, %peer, "a question too many");
                     return;
                 }
                 let asked = Asked { protocol, peer, data: request, reply: Reply(channel) };

@@ -328,7 +328,7 @@ async fn providers(
             }
         };
         if tokio::time::timeout(timeout, all).await.is_err() {
-            tracing::debug!(target: "ggen_marketplace::backend::p2p", %cid, "the providers take too long");
+            tracing::debug!(target: crate::LOG_TARGET, %cid, "the providers take too long");
         }
     }
     Ok(found)

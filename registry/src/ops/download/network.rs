@@ -258,17 +258,17 @@ impl Network {
                         self.next_search = self.next_search.min(Instant::now() + pause);
                     }
                     SessionEvent::Offended { peer, offence } => {
-                        tracing::info!(target: "ggen_marketplace::backend::p2p", %peer, ?offence, "source is at fault");
+                        tracing::info!(target: crate::LOG_TARGET, %peer, ?offence, "source is at fault");
                         self.account.fault(peer, offence.into());
                     }
                     SessionEvent::Late { peer } => self.account.late(peer, true),
                     SessionEvent::Answered { peer } => self.account.late(peer, false),
                     SessionEvent::PeerDropped { peer, reason } => {
-                        tracing::info!(target: "ggen_marketplace::backend::p2p", %peer, ?reason, "source dropped");
+                        tracing::info!(target: crate::LOG_TARGET, %peer, ?reason, "source dropped");
                         self.too_long |= reason == DropReason::TooLong;
                     }
                     SessionEvent::Lost { peer } => {
-                        tracing::info!(target: "ggen_marketplace::backend::p2p", %peer, "source lost, dialling it again");
+                        tracing::info!(target: crate::LOG_TARGET, %peer, "source lost, dialling it again");
                         self.lost.insert(peer, Lost { since: Instant::now(), reason: None });
                     }
                     SessionEvent::Unreachable { peer, reason } => {

@@ -45,7 +45,7 @@ impl Operations {
             let now = Instant::now();
             let limiter = if question.protocol == Protocol::Claim { &mut claims } else { &mut limiter };
             if !limiter.admits(question.peer, now) {
-                tracing::debug!(target: "ggen_marketplace::backend::p2p", peer = %question.peer, "asks too much");
+                tracing::debug!(target: crate::LOG_TARGET, peer = %question.peer, "asks too much");
                 continue;
             }
             while answering.len() >= MAX_ANSWERING {
@@ -77,10 +77,10 @@ impl Operations {
             }
             // Another network's node is as good as any.
             Ok(Err(ClaimError::OtherTopic { actual })) => {
-                tracing::debug!(target: "ggen_marketplace::backend::p2p", %peer, actual, "a question of another network");
+                tracing::debug!(target: crate::LOG_TARGET, %peer, actual, "a question of another network");
             }
             Ok(Err(error)) => self.blame_for(peer, &error),
-            Err(failure) => tracing::warn!(target: "ggen_marketplace::backend::p2p", %failure, "cannot answer a peer"),
+            Err(failure) => tracing::warn!(target: crate::LOG_TARGET, %failure, "cannot answer a peer"),
         }
     }
 

@@ -70,7 +70,7 @@ impl Destinations {
     pub(super) fn remember(&self, destination: &Path, former: &Former) {
         if let Err(error) = self.try_remember(destination, former) {
             let place = destination.display();
-            tracing::warn!(target: "ggen_marketplace::backend::p2p", %place, %error, "cannot remember what was written");
+            tracing::warn!(target: crate::LOG_TARGET, %place, %error, "cannot remember what was written");
         }
     }
 

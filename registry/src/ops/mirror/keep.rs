@@ -47,10 +47,10 @@ impl Operations {
         let held = release.clone();
         let (package, version) = (&release.package, &release.version);
         if !self.mirror.with_book(move |book| book.set_held(&held, true)).await? {
-            tracing::info!(target: "ggen_marketplace::backend::p2p", %package, %version, "no longer to be mirrored");
+            tracing::info!(target: crate::LOG_TARGET, %package, %version, "no longer to be mirrored");
             return self.unpin_labels(BTreeSet::from([label(release)])).await;
         }
-        tracing::info!(target: "ggen_marketplace::backend::p2p", %package, %version, "mirrored");
+        tracing::info!(target: crate::LOG_TARGET, %package, %version, "mirrored");
         self.provide(signed).await
     }
 
@@ -85,7 +85,7 @@ impl Operations {
                 }
                 Repair::Lost(release) => {
                     let (package, version) = (&release.package, &release.version);
-                    tracing::warn!(target: "ggen_marketplace::backend::p2p", %package, %version, "held, and not pinned");
+                    tracing::warn!(target: crate::LOG_TARGET, %package, %version, "held, and not pinned");
                     self.mirror.with_book(move |book| book.set_held(&release, false)).await?;
                     self.mirror.look_again();
                 }
@@ -128,7 +128,7 @@ impl Operations {
         labels.extend(packages.iter().map(|(publisher, package)| proof_label(publisher, package)));
         for release in &gone {
             let (package, version) = (&release.package, &release.version);
-            tracing::info!(target: "ggen_marketplace::backend::p2p", %package, %version, "no longer mirrored");
+            tracing::info!(target: crate::LOG_TARGET, %package, %version, "no longer mirrored");
         }
         let written = gone.clone();
         self.mirror

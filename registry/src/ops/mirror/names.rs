@@ -53,7 +53,7 @@ impl Operations {
         for (what, claimants) in self.contested(rules).await? {
             let claimants = claimants.len();
             tracing::warn!(
-                target: "ggen_marketplace::backend::p2p", %what, claimants,
+                target: crate::LOG_TARGET, %what, claimants,
                 "several publishers claim this name: `mirror add <publisher>/ns/name` says which one is meant"
             );
         }

@@ -189,7 +189,7 @@ async fn verified(claims: Vec<Vec<u8>>) -> Result<Vec<Claim>, Failure> {
     let verify = |bytes: Vec<u8>| match Claim::verify(&bytes, clock::now()) {
         Ok(claim) => Some(claim),
         Err(error) => {
-            tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "a mirrored claim does not verify");
+            tracing::warn!(target: crate::LOG_TARGET, %error, "a mirrored claim does not verify");
             None
         }
     };

@@ -53,7 +53,7 @@ impl KeptPins {
         let pins: Vec<_> =
             pins.iter().map(|pin| (&pin.label, pin.cid.to_string(), pin.mode == PinMode::Recursive)).collect();
         if let Err(error) = checked_file::write(path, &pins) {
-            tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "your pins are not kept beside the store");
+            tracing::warn!(target: crate::LOG_TARGET, %error, "your pins are not kept beside the store");
         }
     }
 

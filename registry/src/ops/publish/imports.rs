@@ -31,7 +31,7 @@ impl Imports {
         let place = self.place.as_ref()?;
         let path = fs::canonicalize(directory).ok()?;
         if let Err(error) = private::make_directory(place) {
-            tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "imports are not remembered");
+            tracing::warn!(target: crate::LOG_TARGET, %error, "imports are not remembered");
             return None;
         }
         Some(remembered::file_of(place, &path, ENDING))
@@ -41,7 +41,7 @@ impl Imports {
     pub(super) fn tidy(&self) {
         let Some(place) = self.place.as_ref().filter(|place| place.exists()) else { return };
         if let Err(error) = remembered::tidy(place, MAX_DIRECTORIES, MAX_BYTES) {
-            tracing::warn!(target: "ggen_marketplace::backend::p2p", %error, "cannot forget old imports");
+            tracing::warn!(target: crate::LOG_TARGET, %error, "cannot forget old imports");
         }
     }
 }

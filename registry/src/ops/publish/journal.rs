@@ -83,7 +83,7 @@ impl Operations {
         }
         for (head, traces) in traces {
             let made = self.was_made(&head)?;
-            tracing::warn!(target: "ggen_marketplace::backend::p2p", %head, made, "a publish had died half way");
+            tracing::warn!(target: crate::LOG_TARGET, %head, made, "a publish had died half way");
             self.end_step(&head, &traces, made)?;
         }
         self.store.sync().map_err(failure::store)

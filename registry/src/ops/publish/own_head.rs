@@ -42,16 +42,16 @@ impl Operations {
         let Some(chain) = failure::blocking(move || Ok(keys.chain(&name)?)).await? else { return Ok(()) };
         let entered = timeout(ENTRANCE, self.know_somebody()).await;
         if node.snapshot().await.map_err(failure::stopped)?.connected.is_empty() {
-            tracing::debug!(target: "ggen_marketplace::backend::p2p", ?entered, "no peer to ask for the own head");
+            tracing::debug!(target: crate::LOG_TARGET, ?entered, "no peer to ask for the own head");
             return Ok(());
         }
         let looking = self.claims_until(publisher_key(&chain.publisher()), Some(Instant::now() + ANSWERS));
         match timeout(PATIENCE, looking).await {
             Ok(Ok(_)) => {}
             Ok(Err(failure)) => {
-                tracing::debug!(target: "ggen_marketplace::backend::p2p", %failure, "own head not looked for")
+                tracing::debug!(target: crate::LOG_TARGET, %failure, "own head not looked for")
             }
-            Err(_) => tracing::debug!(target: "ggen_marketplace::backend::p2p", "own head not found in time"),
+            Err(_) => tracing::debug!(target: crate::LOG_TARGET, "own head not found in time"),
         }
         Ok(())
     }
@@ -77,7 +77,7 @@ impl Operations {
             Ok(entries) => entries,
             Err(failure) => {
                 // What is needed of the catalog for the step itself is asked for next, and must be there.
-                tracing::warn!(target: "ggen_marketplace::backend::p2p", %failure, "cannot look for what was signed here last");
+                tracing::warn!(target: crate::LOG_TARGET, %failure, "cannot look for what was signed here last");
                 return Ok(());
             }
         };

@@ -97,7 +97,7 @@ impl Operations {
         let intake = Intake { known: known.as_deref(), ..intake };
         let imported = import(&*self.store, path, tarball, &intake, reporter, cancelled)?;
         let (files, known) = (imported.files, imported.files_known);
-        tracing::debug!(target: "ggen_marketplace::backend::p2p", files, known, "imported");
+        tracing::debug!(target: crate::LOG_TARGET, files, known, "imported");
         self.imports.tidy();
         Ok(imported)
     }

@@ -138,7 +138,7 @@ impl Operations {
         let gathering = self.gather(node, query, question, patience, examiner);
         match tokio::time::timeout_at(deadline.into(), gathering).await {
             Ok(gathered) => gathered?,
-            Err(_) => tracing::debug!(target: "ggen_marketplace::backend::p2p", "a search took too long"),
+            Err(_) => tracing::debug!(target: crate::LOG_TARGET, "a search took too long"),
         }
         Ok(())
     }
@@ -187,7 +187,7 @@ impl Operations {
                     }
                 },
                 () = tokio::time::sleep_until(patience.until().into()) => {
-                    tracing::debug!(target: "ggen_marketplace::backend::p2p", "some did not answer a search in time");
+                    tracing::debug!(target: crate::LOG_TARGET, "some did not answer a search in time");
                     break;
                 }
             }
