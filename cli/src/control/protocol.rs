@@ -5,10 +5,8 @@ use ggen_marketplace::{
     PeerRuleRequest, Progress, PublishRequest, RecoveryKeyRequest, SearchRequest, YankRequest,
 };
 use ggen_marketplace::{GcRequest, MirrorRequest, PinRequest, VerifyRequest};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::Value;
-
-use crate::error;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// Version of the protocol. Daemon and command must have the same; they come in one binary, but an old daemon may
 /// outlive an update.
@@ -69,8 +67,9 @@ pub(crate) enum Body {
     Failure(Failure),
 }
 
-/// What a daemon can be asked to do.
-#[derive(Clone, Debug, PartialEq)]
+/// What a daemon can be asked to do. `method` and `params` of a [`Request`] are this enum, tagged: the one list of methods.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "method", content = "params", rename_all = "snake_case")]
 pub(crate) enum Call {
     Publish(PublishRequest),
     Fetch(FetchRequest),
@@ -106,33 +105,16 @@ impl Call {
     }
 
     /// The method's name on the wire.
-    pub(crate) fn method(&self) -> &'static str {
-        match self {
-            Self::Publish(_) => "publish",
-            Self::Fetch(_) => "fetch",
-            Self::Search(_) => "search",
-            Self::Info(_) => "info",
-            Self::Yank(_) => "yank",
-            Self::Bootstrap(_) => "bootstrap",
-            Self::Doctor(_) => "doctor",
-            Self::PeerList(_) => "peer_list",
-            Self::PeerInfo(_) => "peer_info",
-            Self::PeerRule(_) => "peer_rule",
-            Self::Status => "status",
-            Self::Keys => "keys",
-            Self::RecoveryKey(_) => "recovery_key",
-            Self::Gc(_) => "gc",
-            Self::PinAdd(_) => "pin_add",
-            Self::PinRm(_) => "pin_rm",
-            Self::PinLs => "pin_ls",
-            Self::Verify(_) => "verify",
-            Self::MirrorAdd(_) => "mirror_add",
-            Self::MirrorRm(_) => "mirror_rm",
-            Self::MirrorLs => "mirror_ls",
-            Self::Listening => "listening",
-            Self::Interrupt(_) => "interrupt",
-            Self::Stop => "stop",
-        }
+    pub(crate) fn method(&self) -> String {
+        // Of a call that JSON cannot hold, its shape is named.
+        self.parts().map_or_else(|_| format!("{self:?}"), |(method, _)| method)
+    }
+
+    /// Method and parameters, as they stand in a [`Request`].
+    fn parts(&self) -> Result<(String, Value), serde_json::Error> {
+        let mut parts = serde_json::to_value(self)?;
+        let method = parts["method"].as_str().unwrap_or_default().to_owned();
+        Ok((method, parts["params"].take()))
     }
 
     /// Makes the request that `parse` understands.
@@ -140,30 +122,9 @@ impl Call {
     /// # Errors
     /// Values that JSON cannot hold.
     pub(crate) fn request(&self, id: u64) -> Result<Request, Failure> {
-        let params = match self {
-            Self::Publish(request) => serde_json::to_value(request),
-            Self::Fetch(request) => serde_json::to_value(request),
-            Self::Search(request) => serde_json::to_value(request),
-            Self::Info(request) => serde_json::to_value(request),
-            Self::Yank(request) => serde_json::to_value(request),
-            Self::Bootstrap(request) => serde_json::to_value(request),
-            Self::Doctor(request) => serde_json::to_value(request),
-            Self::Gc(request) => serde_json::to_value(request),
-            Self::PinAdd(request) | Self::PinRm(request) => serde_json::to_value(request),
-            Self::Verify(request) => serde_json::to_value(request),
-            Self::MirrorAdd(request) | Self::MirrorRm(request) => serde_json::to_value(request),
-            Self::PinLs | Self::MirrorLs => Ok(Value::Null),
-            Self::RecoveryKey(request) => serde_json::to_value(request),
-            Self::Interrupt(id) => serde_json::to_value(id),
-            Self::PeerList(request) => serde_json::to_value(request),
-            Self::PeerInfo(request) => serde_json::to_value(request),
-            Self::PeerRule(request) => serde_json::to_value(request),
-            Self::Status | Self::Keys | Self::Listening | Self::Stop => Ok(Value::Null),
-        };
-        let params = params.map_err(|cause| {
+        let (method, params) = self.parts().map_err(|cause| {
             Failure::from_error(ErrorKind::Usage, &cause).while_doing("cannot send the request to the daemon")
         })?;
-        let method = self.method().to_owned();
         Ok(Request { version: VERSION, id, method, params, umask: None, attached: Vec::new() })
     }
 
@@ -176,41 +137,11 @@ impl Call {
             return Err(other_version(request.version));
         }
         let Request { method, params, .. } = request;
-        Ok(match method.as_str() {
-            "publish" => Self::Publish(decode(&method, params)?),
-            "fetch" => Self::Fetch(decode(&method, params)?),
-            "search" => Self::Search(decode(&method, params)?),
-            "info" => Self::Info(decode(&method, params)?),
-            "yank" => Self::Yank(decode(&method, params)?),
-            "bootstrap" => Self::Bootstrap(decode(&method, params)?),
-            "doctor" => Self::Doctor(decode(&method, params)?),
-            "peer_list" => Self::PeerList(decode(&method, params)?),
-            "peer_info" => Self::PeerInfo(decode(&method, params)?),
-            "peer_rule" => Self::PeerRule(decode(&method, params)?),
-            "status" => Self::Status,
-            "keys" => Self::Keys,
-            "recovery_key" => Self::RecoveryKey(decode(&method, params)?),
-            "gc" => Self::Gc(decode(&method, params)?),
-            "pin_add" => Self::PinAdd(decode(&method, params)?),
-            "pin_rm" => Self::PinRm(decode(&method, params)?),
-            "pin_ls" => Self::PinLs,
-            "verify" => Self::Verify(decode(&method, params)?),
-            "mirror_add" => Self::MirrorAdd(decode(&method, params)?),
-            "mirror_rm" => Self::MirrorRm(decode(&method, params)?),
-            "mirror_ls" => Self::MirrorLs,
-            "listening" => Self::Listening,
-            "interrupt" => Self::Interrupt(decode(&method, params)?),
-            "stop" => Self::Stop,
-            _ => return Err(error::usage(format!("the daemon knows no method `{method}`"))),
+        serde_json::from_value(json!({ "method": &method, "params": params })).map_err(|cause| {
+            Failure::from_error(ErrorKind::Usage, &cause)
+                .while_doing(format!("cannot read the request for the control method `{method}`"))
         })
     }
-}
-
-fn decode<T: DeserializeOwned>(method: &str, params: Value) -> Result<T, Failure> {
-    serde_json::from_value(params).map_err(|cause| {
-        Failure::from_error(ErrorKind::Usage, &cause)
-            .while_doing(format!("the parameters of the control method `{method}` are wrong"))
-    })
 }
 
 fn other_version(theirs: u32) -> Failure {
@@ -307,8 +238,12 @@ mod tests {
         let message = |request| Call::parse(request).unwrap_err().message;
         let other = VERSION + 1;
         assert!(message(request(other, "status", Value::Null)).contains(&format!("control protocol {other}")));
-        assert!(message(request(VERSION, "dance", Value::Null)).contains("`dance`"));
-        assert!(message(request(VERSION, "fetch", Value::from(3))).contains("`fetch`"));
+        let unknown = message(request(VERSION, "dance", Value::Null));
+        assert!(unknown.contains("unknown variant `dance`"), "{unknown}");
+        let misshapen = message(request(VERSION, "fetch", Value::from(3)));
+        assert!(misshapen.contains("`fetch`: invalid type"), "{misshapen}");
+        // A command without parameters may leave them out or say null.
+        assert_eq!(Call::parse(request(VERSION, "status", Value::Null)).unwrap(), Call::Status);
     }
 
     #[cfg(unix)]
