@@ -39,7 +39,7 @@ pub use archive::{
 pub use data::{UnixfsData, UnixfsKind};
 pub use error::Refusal;
 pub use export::{
-    Compression, ExportOptions, ExportProgress, Exported, Former, MAX_FORMER_ENTRIES, MAX_STRANGERS, Staged,
+    Compression, ExportOptions, ExportProgress, Exported, Former, MAX_FORMER_ENTRIES, MAX_UNTRACKED, Staged,
     UpdateBegin, UpdateOptions, Updated, export_directory, export_tar, export_tarball, is_vacant, stage_directory,
     update_directory,
 };

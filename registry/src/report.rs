@@ -166,10 +166,10 @@ pub struct Fetched {
     pub overwritten: Vec<String>,
     /// Of an update: paths that are there and were never of the tree, the first thousand; of a directory only its own.
     #[serde(default)]
-    pub strangers: Vec<String>,
+    pub untracked: Vec<String>,
     /// Of an update: such paths beyond these.
     #[serde(default)]
-    pub more_strangers: u64,
+    pub more_untracked: u64,
     /// Providers that the caller named and that could not be reached: the address of each, and why.
     #[serde(default)]
     pub unreached: Vec<String>,

@@ -27,7 +27,7 @@ use place::Place;
 pub use place::is_vacant;
 pub use tar::export_tar;
 pub use tarball::{Compression, export_tarball};
-pub use update::{MAX_STRANGERS, UpdateBegin, UpdateOptions, Updated, update_directory};
+pub use update::{MAX_UNTRACKED, UpdateBegin, UpdateOptions, Updated, update_directory};
 
 use super::{Entry, Tree, TreeLimits, list_tree, tree::TreeWalk};
 use crate::{Blockstore, Cid, Error, Result};

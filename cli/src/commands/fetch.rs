@@ -91,7 +91,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         _ => context.ui.answer(&fetched, render)?,
     }
     for note in
-        [unreached(&fetched), yanked(&fetched), overwritten(&fetched), strangers(&fetched)].into_iter().flatten()
+        [unreached(&fetched), yanked(&fetched), overwritten(&fetched), untracked(&fetched)].into_iter().flatten()
     {
         context.ui.note(&note);
     }
@@ -151,9 +151,9 @@ fn overwritten(fetched: &Fetched) -> Option<String> {
 }
 
 /// Says which files an update has kept although they are not part of the package.
-fn strangers(fetched: &Fetched) -> Option<String> {
-    let named: Vec<_> = fetched.strangers.iter().take(NAMED_FILES).map(|path| text::one_line(path)).collect();
-    let more = (fetched.strangers.len() - named.len()) as u64 + fetched.more_strangers;
+fn untracked(fetched: &Fetched) -> Option<String> {
+    let named: Vec<_> = fetched.untracked.iter().take(NAMED_FILES).map(|path| text::one_line(path)).collect();
+    let more = (fetched.untracked.len() - named.len()) as u64 + fetched.more_untracked;
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     (!named.is_empty()).then(|| format!("kept (not part of the package): {}{more}", named.join(", ")))
 }
@@ -253,8 +253,8 @@ mod tests {
             files_kept: 0,
             files_removed: 0,
             overwritten: Vec::new(),
-            strangers: Vec::new(),
-            more_strangers: 0,
+            untracked: Vec::new(),
+            more_untracked: 0,
             unreached: Vec::new(),
             blocks_fetched: 0,
             bytes_fetched: 0,
@@ -284,13 +284,13 @@ mod tests {
             files_kept: 1,
             files_removed: 2,
             overwritten: ["x", "y"].map(str::to_owned).to_vec(),
-            strangers: ["a", "b", "c", "d", "e", "f"].map(str::to_owned).to_vec(),
-            more_strangers: 7,
+            untracked: ["a", "b", "c", "d", "e", "f"].map(str::to_owned).to_vec(),
+            more_untracked: 7,
             ..fetched()
         };
         assert!(render(&fetched).contains("1 file, 10 B, 1 unchanged, 2 removed, "), "{}", render(&fetched));
-        assert_eq!(strangers(&fetched).unwrap(), "kept (not part of the package): a, b, c, d, e and 8 more");
+        assert_eq!(untracked(&fetched).unwrap(), "kept (not part of the package): a, b, c, d, e and 8 more");
         assert_eq!(overwritten(&fetched).unwrap(), "local edits overwritten: x, y");
-        assert_eq!(strangers(&super::tests::fetched()), None);
+        assert_eq!(untracked(&super::tests::fetched()), None);
     }
 }

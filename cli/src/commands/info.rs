@@ -77,7 +77,7 @@ fn render(info: &PackageInfo, versions: bool) -> String {
     }
     rows.extend(info.dependencies.iter().map(|needed| ("needs", format!("{} {}", needed.package, needed.requirement))));
     rows.extend(info.claims.iter().map(|claim| {
-        let doubt = if claim.two_histories { ", which signed two histories: not trusted" } else { "" };
+        let doubt = if claim.equivocation { ", which signed two histories: not trusted" } else { "" };
         ("claimed by", format!("{}{doubt}", claim.publisher))
     }));
     rows.extend(info.providers.iter().map(|provider| {
@@ -154,7 +154,7 @@ mod tests {
                 issued: None,
                 expires: None,
                 first_seen: "2026-01-01T00:00:00Z".to_owned(),
-                two_histories: true,
+                equivocation: true,
             }],
             providers: Vec::new(),
             here: true,

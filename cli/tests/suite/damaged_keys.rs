@@ -180,7 +180,7 @@ fn publish_after_a_backup_was_restored_goes_on_from_what_others_have() {
     publish("1.3.0");
     let listed = alice.p2p(&["--format", "json", "info", "acme/one", "--versions"]).expect_code(0).json();
     assert_eq!(listed["releases"].as_array().map(Vec::len), Some(4), "{listed}");
-    assert_eq!(listed["claims"][0]["two_histories"], false);
+    assert_eq!(listed["claims"][0]["equivocation"], false);
     let fetched = hub.p2p(&["--format", "json", "fetch", "acme/one", "-o", "copy"]).expect_code(0).json();
     assert_eq!(fetched["version"], "1.3.0");
 }

@@ -34,7 +34,7 @@ fn publishes(home: &Home, version: &str, versions: usize) {
     assert_eq!(info["version"], version);
     assert_eq!(info["releases"].as_array().map(Vec::len), Some(versions), "{info}");
     assert_eq!(info["claims"].as_array().map(Vec::len), Some(1), "{info}");
-    assert_eq!(info["claims"][0]["two_histories"], false, "{info}");
+    assert_eq!(info["claims"][0]["equivocation"], false, "{info}");
 }
 
 fn open_store(home: &Home) -> SegmentBlockstore {

@@ -236,7 +236,7 @@ fn an_update_names_local_edits_removes_what_is_gone_and_keeps_what_was_never_of_
 
     let updated = home.p2p(&[&update as &[&str], &["--force"]].concat()).expect_code(0).json();
     assert_eq!(updated["overwritten"], serde_json::json!(["run.sh"]));
-    assert_eq!((&updated["files_removed"], &updated["strangers"]), (&2.into(), &serde_json::json!(["mine"])));
+    assert_eq!((&updated["files_removed"], &updated["untracked"]), (&2.into(), &serde_json::json!(["mine"])));
     assert!(!copy.join("old").exists() && copy.join("mine").exists());
     fs::remove_file(copy.join("mine")).unwrap();
     assert!(tree(&copy) == tree(&root));

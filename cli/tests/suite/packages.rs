@@ -107,7 +107,7 @@ fn update_replaces_what_differs_removes_what_is_gone_and_leaves_strangers() {
     let update = ["fetch", "acme/http", "--offline", "--update", "-o", "copy"];
     let updated = alice.p2p(&[&["--format", "json"], &update as &[&str]].concat()).expect_code(0).json();
     assert_eq!((&updated["version"], &updated["files_kept"]), (&"2.0.0".into(), &2.into()));
-    assert_eq!((&updated["strangers"], &updated["files_removed"]), (&serde_json::json!(["mine"]), &1.into()));
+    assert_eq!((&updated["untracked"], &updated["files_removed"]), (&serde_json::json!(["mine"]), &1.into()));
     let told = alice.p2p(&update).expect_code(0);
     assert!(told.stderr.contains("kept (not part of the package): mine"), "{told:?}");
     fs::remove_file(copy.join("mine")).unwrap();

@@ -34,7 +34,7 @@ fn twins(address: &str) -> (Home, Home) {
 
 fn versions(home: &Home) -> Vec<String> {
     let known = home.p2p(&["--format", "json", "info", "acme/one", "--versions"]).expect_code(0).json();
-    assert_eq!(known["claims"][0]["two_histories"], false, "{known}");
+    assert_eq!(known["claims"][0]["equivocation"], false, "{known}");
     let releases = known["releases"].as_array().unwrap();
     let mut versions: Vec<_> = releases.iter().map(|release| release["version"].as_str().unwrap().to_owned()).collect();
     versions.sort();

@@ -296,6 +296,6 @@ fn claim_info(entry: &PublisherEntry) -> ClaimInfo {
         issued: head.map(|head| text(head.issued())),
         expires: head.map(|head| text(head.expires())),
         first_seen: text(entry.first_seen),
-        two_histories: entry.equivocation.is_some(),
+        equivocation: entry.equivocation.is_some(),
     }
 }

@@ -31,8 +31,8 @@ impl Operations {
         let connected = self.connected().await?;
         let mut records = self.known().await?;
         let known: HashSet<PeerId> = records.iter().map(|record| record.peer).collect();
-        let strangers = connected.iter().filter(|peer| !known.contains(peer));
-        records.extend(strangers.map(|peer| PeerRecord::new(*peer, clock::now())));
+        let others = connected.iter().filter(|peer| !known.contains(peer));
+        records.extend(others.map(|peer| PeerRecord::new(*peer, clock::now())));
         records.retain(|record| record.reputation() >= least);
         let rank = |record: &PeerRecord| (connected.contains(&record.peer), record.reputation(), record.last_seen);
         records.sort_by(|left, right| {

@@ -125,7 +125,7 @@ pub struct ClaimInfo {
     /// When it was first seen here.
     pub first_seen: String,
     /// It has signed two histories: nothing of it is trusted.
-    pub two_histories: bool,
+    pub equivocation: bool,
 }
 
 /// A peer that says it has the content.

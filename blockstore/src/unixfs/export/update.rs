@@ -6,7 +6,7 @@
 //! directory whose update was killed in between shows it; the next update removes it and finishes the work. A file where
 //! the tree has a directory gives way.
 //!
-//! What the former tree had ([`Former`]) and the new one has not is removed. What neither has (a *stranger*) is left alone
+//! What the former tree had ([`Former`]) and the new one has not is removed. What neither has (an \*untracked file\*) is left alone
 //! and told. A file that would be replaced or removed and is not as the former tree had it, or of which that is not known,
 //! is a *local edit*: it is named, and the update refused, unless it is forced.
 //!
@@ -42,8 +42,8 @@ use crate::{
     unixfs::{Tree, list_tree},
 };
 
-/// Most strangers that an update names, and most edits.
-pub const MAX_STRANGERS: usize = 1000;
+/// Most untracked files that an update names, and most edits.
+pub const MAX_UNTRACKED: usize = 1000;
 
 /// Beginning of the name under which what is new is written.
 const STAGING_PREFIX: &str = ".ggen-update-";
@@ -77,23 +77,23 @@ pub struct Updated {
     pub files_kept: u64,
     /// Files and symlinks of a former tree that were removed.
     pub files_removed: u64,
-    /// Local edits that were replaced or removed, in order: at most [`MAX_STRANGERS`].
+    /// Local edits that were replaced or removed, in order: at most [`MAX_UNTRACKED`].
     pub overwritten: Vec<String>,
     /// What is in the directory and neither of the tree nor of a former one, in order; of a directory only its own path.
-    /// At most [`MAX_STRANGERS`].
-    pub strangers: Vec<String>,
-    /// Strangers beyond these.
-    pub more_strangers: u64,
+    /// At most [`MAX_UNTRACKED`].
+    pub untracked: Vec<String>,
+    /// Untracked files beyond these.
+    pub more_untracked: u64,
     /// What stands there now, for a later update.
     pub former: Former,
 }
 
-/// Makes `destination` equal to the tree or file `root`, but for strangers. Where there is nothing, it is exported. A
+/// Makes `destination` equal to the tree or file `root`, but for untracked files. Where there is nothing, it is exported. A
 /// symlink at the end of the path is followed.
 ///
 /// # Errors
 /// What [`list_tree`] returns; [`Error::Edited`]; [`Error::Exists`] for a file where the tree has its root, or the other
-/// way about, and for a directory with strangers in it where the tree has a file; an I/O error.
+/// way about, and for a directory with untracked files in it where the tree has a file; an I/O error.
 pub fn update_directory<S: Blockstore + ?Sized>(
     store: &S,
     root: Cid,
@@ -115,28 +115,28 @@ pub fn update_directory<S: Blockstore + ?Sized>(
         let (more, is_known) = ((plan.edits.len() - edits.len()) as u64, options.former.is_known());
         return Err(Error::Edited { path: destination.to_owned(), edits, more, is_known });
     }
-    let strangers = if tree.is_file() { plan::Strangers::default() } else { plan::strangers(&tree, &plan, &spot)? };
+    let untracked = if tree.is_file() { plan::Untracked::default() } else { plan::untracked(&tree, &plan, &spot)? };
     let begin = || options.begin.map_or(Ok(()), |begin| begin(&options.former.or(&written)));
     if tree.is_file() {
         replace_file(store, &tree, &plan, &spot, &options.export, begin)?;
     } else {
         apply(store, &plan, &spot, &options.export, begin)?;
     }
-    let plan::Strangers { named: strangers, more: more_strangers } = strangers;
+    let plan::Untracked { named: untracked, more: more_untracked } = untracked;
     Ok(Updated {
         exported: Exported { files: tree.files, size_bytes: tree.size_bytes },
         files_kept: plan.files_kept,
         files_removed: plan.removals.len() as u64,
         overwritten: named(&plan.edits),
-        strangers,
-        more_strangers,
+        untracked,
+        more_untracked,
         former: written.stamped(destination),
     })
 }
 
 /// The first of some paths.
 fn named(paths: &[&str]) -> Vec<String> {
-    paths.iter().take(MAX_STRANGERS).map(|path| (*path).to_owned()).collect()
+    paths.iter().take(MAX_UNTRACKED).map(|path| (*path).to_owned()).collect()
 }
 
 /// Opens the place of an older tree and takes it for this update alone; `None` if nothing is there.

@@ -214,7 +214,7 @@ fn names_and_paths_of_the_longest_kind_are_written_anywhere() {
                 begin: None,
             };
             let updated = update_directory(&store, *block.cid(), &out, &options).unwrap();
-            assert_eq!((updated.files_kept, updated.strangers.len()), (1, 0));
+            assert_eq!((updated.files_kept, updated.untracked.len()), (1, 0));
             assert_eq!(fs::read_dir(&parent).unwrap().count(), 2);
             std::process::Command::new("rm").arg("-r").args([&out, &parent.join("empty")]).status().unwrap();
             assert_eq!(fs::read_dir(&parent).unwrap().count(), 0);

@@ -114,7 +114,7 @@ fn files_of_the_former_tree_that_are_gone_are_removed_and_the_tree_is_equal() {
     let updated = place.update(&new(), &former, false).unwrap();
     assert_eq!(read_items(&place.out()), whole(&new()));
     assert_eq!((updated.files_removed, updated.files_kept), (4, 1));
-    assert_eq!((updated.strangers.len(), updated.overwritten.len()), (0, 0));
+    assert_eq!((updated.untracked.len(), updated.overwritten.len()), (0, 0));
     // And back, as the next update knows.
     place.update(&old(), &updated.former, false).unwrap();
     assert_eq!(read_items(&place.out()), whole(&old()));
@@ -126,7 +126,7 @@ fn files_that_were_never_part_of_it_are_kept_and_listed() {
     let former = place.begin(&old());
     write_items(&place.out(), &items([("gone/mine", file("m")), ("dir/mine", file("m")), ("my own/x", file("n"))]));
     let updated = place.update(&new(), &former, false).unwrap();
-    assert_eq!(updated.strangers, ["dir/mine", "gone/mine", "my own"]);
+    assert_eq!(updated.untracked, ["dir/mine", "gone/mine", "my own"]);
     let mut expected = new();
     expected.extend(items([("gone/mine", file("m")), ("dir/mine", file("m")), ("my own/x", file("n"))]));
     assert_eq!(read_items(&place.out()), whole(&expected));
@@ -175,7 +175,7 @@ fn where_nothing_is_known_nothing_is_removed_and_what_differs_is_an_edit() {
     assert!(matches!(&outcome, Err(Error::Edited { is_known: false, .. })), "{outcome:?}");
     assert_eq!(edits(outcome), ["changes", "dir/large", "link", "was a file"]);
     let updated = place.update(&new(), &unknown, true).unwrap();
-    assert_eq!(updated.strangers, ["dir/gone", "gone"]);
+    assert_eq!(updated.untracked, ["dir/gone", "gone"]);
     assert_eq!(updated.files_removed, 0);
 }
 
@@ -191,7 +191,7 @@ fn nothing_is_removed_through_a_link_or_where_somebody_put_a_directory() {
     let before = read_items(&elsewhere);
     let updated = place.update(&new(), &former, true).unwrap();
     assert_eq!(read_items(&elsewhere), before);
-    assert_eq!(updated.strangers, ["dir/gone", "gone"]);
+    assert_eq!(updated.untracked, ["dir/gone", "gone"]);
 }
 
 #[test]

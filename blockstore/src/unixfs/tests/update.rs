@@ -114,7 +114,7 @@ fn files_that_match_stay_and_the_others_become_those_of_the_tree() {
     place.export(&old());
     let before = identities(&place.out());
     let updated = place.update(&new()).unwrap();
-    assert_eq!(updated.strangers, ["dir/gone"]);
+    assert_eq!(updated.untracked, ["dir/gone"]);
     assert_eq!((updated.exported.files, updated.files_kept), (6, 3));
     let after = identities(&place.out());
     for kept in ["dir/large", "dir/same", "run", "dir/gone"] {
@@ -134,7 +134,7 @@ fn an_update_to_the_same_tree_changes_nothing() {
     place.export(&old());
     let before = identities(&place.out());
     let updated = place.update(&old()).unwrap();
-    assert_eq!((updated.files_kept, updated.strangers.len()), (6, 0));
+    assert_eq!((updated.files_kept, updated.untracked.len()), (6, 0));
     assert_eq!(identities(&place.out()), before);
 }
 
@@ -174,7 +174,7 @@ fn strangers_are_left_and_told() {
     let mine = items([("dir/mine", file("m")), ("my own/deep/file", file("n")), ("zz", Item::Link("nowhere".into()))]);
     write_items(&place.out(), &mine);
     let updated = place.update(&old()).unwrap();
-    assert_eq!(updated.strangers, ["dir/mine", "my own", "zz"]);
+    assert_eq!(updated.untracked, ["dir/mine", "my own", "zz"]);
     let mut expected = whole(&old());
     expected.extend(whole(&mine));
     assert_eq!(read_items(&place.out()), expected);
@@ -220,7 +220,7 @@ fn an_update_that_was_killed_is_seen_and_finished_by_the_next() {
     write_items(&place.out(), &similar);
     let updated = place.update(&new()).unwrap();
     assert!(!abandoned.exists());
-    assert_eq!(updated.strangers, [".ggen-update-0123456789abcdeg", ".ggen-update-mine", "dir/gone"]);
+    assert_eq!(updated.untracked, [".ggen-update-0123456789abcdeg", ".ggen-update-mine", "dir/gone"]);
 }
 
 #[test]
@@ -328,7 +328,7 @@ proptest! {
                     prop_assert_eq!(left.remove(&path), Some(item), "{}", path);
                 }
                 let told = |path: &String| {
-                    updated.strangers.iter().any(|told| path == told || path.starts_with(&format!("{told}/")))
+                    updated.untracked.iter().any(|told| path == told || path.starts_with(&format!("{told}/")))
                 };
                 for (path, item) in left {
                     prop_assert!(told(&path), "{} is still there", path);

@@ -9,11 +9,11 @@ use crate::{
 };
 
 /// Releases kept of a publisher that nobody here follows.
-const MAX_RELEASES_OF_STRANGER: i64 = 1024;
+const MAX_UNFOLLOWED_RELEASES: i64 = 1024;
 /// Publishers kept that nobody here follows.
-const MAX_STRANGERS: i64 = 1024;
+const MAX_UNFOLLOWED: i64 = 1024;
 /// Bytes of releases kept of all of them together.
-const MAX_STRANGER_BYTES: i64 = 64 << 20;
+const MAX_UNFOLLOWED_BYTES: i64 = 64 << 20;
 /// A publisher is forgotten only if there is nothing to follow it by; so many are looked at in one go.
 const MAX_FORGOTTEN_AT_ONCE: usize = 64;
 
@@ -63,11 +63,11 @@ impl Intake<'_> {
     pub(super) fn keep_quota(&self, publisher: &PublisherId) -> Result<(), CatalogError> {
         let id = publisher.to_bytes();
         self.write("UPDATE publishers SET seen = ?2 WHERE id = ?1", params![id, self.now.as_unix().cast_signed()])?;
-        let of_stranger: Option<i64> =
+        let of_unfollowed: Option<i64> =
             self.read("SELECT releases FROM publishers WHERE id = ?1 AND standing = 0", params![id], |row| row.get(0))?;
-        let Some(releases) = of_stranger else { return Ok(()) };
-        if releases > MAX_RELEASES_OF_STRANGER {
-            self.forget_oldest(publisher, releases - MAX_RELEASES_OF_STRANGER)?;
+        let Some(releases) = of_unfollowed else { return Ok(()) };
+        if releases > MAX_UNFOLLOWED_RELEASES {
+            self.forget_oldest(publisher, releases - MAX_UNFOLLOWED_RELEASES)?;
         }
         for _ in 0..MAX_FORGOTTEN_AT_ONCE {
             let (number, bytes): (i64, i64) = self
@@ -77,7 +77,7 @@ impl Intake<'_> {
                     |row| Ok((row.get(0)?, row.get(1)?)),
                 )?
                 .unwrap_or_default();
-            if number <= MAX_STRANGERS && bytes <= MAX_STRANGER_BYTES {
+            if number <= MAX_UNFOLLOWED && bytes <= MAX_UNFOLLOWED_BYTES {
                 break;
             }
             let sql = "SELECT id FROM publishers WHERE standing = 0 AND id <> ?1 AND equivocation IS NULL

@@ -52,8 +52,8 @@ pub(super) struct Written {
     pub(super) files_kept: u64,
     pub(super) files_removed: u64,
     pub(super) overwritten: Vec<String>,
-    pub(super) strangers: Vec<String>,
-    pub(super) more_strangers: u64,
+    pub(super) untracked: Vec<String>,
+    pub(super) more_untracked: u64,
 }
 
 impl From<Exported> for Written {
@@ -64,8 +64,8 @@ impl From<Exported> for Written {
 
 impl From<Updated> for Written {
     fn from(updated: Updated) -> Self {
-        let Updated { exported, files_kept, files_removed, overwritten, strangers, more_strangers, .. } = updated;
-        Self { exported, files_kept, files_removed, overwritten, strangers, more_strangers }
+        let Updated { exported, files_kept, files_removed, overwritten, untracked, more_untracked, .. } = updated;
+        Self { exported, files_kept, files_removed, overwritten, untracked, more_untracked }
     }
 }
 

@@ -163,7 +163,7 @@ async fn an_update_keeps_what_matches_and_fetches_what_is_missing() {
     let fetched = fetch("tests/grows@2", FetchTo::Update(out.clone())).await.unwrap();
     assert_eq!(fetched.cid, second.cid);
     assert_eq!((fetched.files, fetched.files_kept), (4, 0), "every file has its version in it");
-    assert_eq!((fetched.files_removed, &fetched.strangers[..]), (2, &["mine".to_owned()][..]));
+    assert_eq!((fetched.files_removed, &fetched.untracked[..]), (2, &["mine".to_owned()][..]));
     let again = fetch("tests/grows@2", FetchTo::Update(out.clone())).await.unwrap();
     assert_eq!((again.files_kept, again.blocks_fetched), (4, 0));
 }

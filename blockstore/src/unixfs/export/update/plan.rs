@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     super::{ExportOptions, Former, dir::file_type, jobs::file_size, write::is_executable},
-    MAX_STRANGERS,
+    MAX_UNTRACKED,
     compare::differing,
     edits::Judge,
     is_staging,
@@ -246,18 +246,18 @@ impl<'a> Parents<'a> {
 
 /// What is in a directory and not in its tree.
 #[derive(Debug, Default)]
-pub(super) struct Strangers {
+pub(super) struct Untracked {
     pub(super) named: Vec<String>,
     pub(super) more: u64,
 }
 
 /// What an update leaves alone.
-pub(super) fn strangers(tree: &Tree, plan: &Plan<'_>, spot: &Spot) -> Result<Strangers> {
+pub(super) fn untracked(tree: &Tree, plan: &Plan<'_>, spot: &Spot) -> Result<Untracked> {
     let entries = tree.entries.iter().map(|entry| entry.path.as_str());
     let known: HashSet<&str> = entries.chain(plan.removals.iter().chain(&plan.leavings).copied()).collect();
     let directories = tree.entries.iter().filter(|entry| entry.kind == EntryKind::Directory);
     let directories = directories.map(|entry| entry.path.as_str()).chain(plan.leavings.iter().copied());
-    let mut strangers = Strangers::default();
+    let mut untracked = Untracked::default();
     for directory in std::iter::once("").chain(directories) {
         let is_real = directory.is_empty() || spot.look(directory)?.is_some_and(|stat| file_type(&stat).is_dir());
         if !is_real {
@@ -268,14 +268,14 @@ pub(super) fn strangers(tree: &Tree, plan: &Plan<'_>, spot: &Spot) -> Result<Str
             if known.contains(inside.as_str()) || (directory.is_empty() && is_staging(&name)) {
                 continue;
             }
-            match strangers.named.len() < MAX_STRANGERS {
-                true => strangers.named.push(inside),
-                false => strangers.more += 1,
+            match untracked.named.len() < MAX_UNTRACKED {
+                true => untracked.named.push(inside),
+                false => untracked.more += 1,
             }
         }
     }
-    strangers.named.sort_unstable();
-    Ok(strangers)
+    untracked.named.sort_unstable();
+    Ok(untracked)
 }
 
 /// The names in a directory; what is not UTF-8 in them is replaced, as no tree has such names.

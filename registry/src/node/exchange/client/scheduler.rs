@@ -292,13 +292,13 @@ impl Client {
     fn broadcast(&mut self, id: SessionId, now: Instant) {
         let Some(active) = self.sessions.get(&id) else { return };
         let cids = active.session.needed(BROADCAST_WANTS);
-        let strangers = self.peers.iter().filter(|(peer_id, peer)| {
+        let others = self.peers.iter().filter(|(peer_id, peer)| {
             peer.standing == Standing::Good
                 && peer.wantlist.live() < MAX_LIVE_WANTS
                 && !active.session.members().contains_key(peer_id)
         });
-        let (released, strangers) = (active.released, strangers.map(|(peer_id, _)| *peer_id).collect::<Vec<_>>());
-        let strangers = strangers.into_iter().filter(|peer_id| {
+        let (released, others) = (active.released, others.map(|(peer_id, _)| *peer_id).collect::<Vec<_>>());
+        let others = others.into_iter().filter(|peer_id| {
             let prior = self.meet(id, *peer_id);
             let may_be_asked = |active: &Active| {
                 let held_back = prior.held_back || active.session.is_held_back(peer_id);
@@ -306,7 +306,7 @@ impl Client {
             };
             self.sessions.get(&id).is_some_and(may_be_asked)
         });
-        for peer_id in strangers.take(BROADCAST_PEERS).collect::<Vec<_>>() {
+        for peer_id in others.take(BROADCAST_PEERS).collect::<Vec<_>>() {
             let Some(active) = self.sessions.get_mut(&id) else { return };
             for cid in &cids {
                 if let Some(peer) = self.peers.get_mut(&peer_id)
