@@ -169,7 +169,7 @@ pub(super) fn provision(publisher: &PublisherId, package: &crate::PackageId) -> 
     format!("{publisher}/{package}")
 }
 
-/// Whether a record that does not verify supports against whoever passed it on: one that is out of date, or a clock that
+/// Whether a record that does not verify is held against the peer that sent it: one that is out of date, or a clock that
 /// goes wrong, does not.
 pub(super) fn is_lie(error: &ClaimError) -> bool {
     !matches!(error, ClaimError::Expired { .. } | ClaimError::Head(HeadError::Future { .. }))

@@ -6,7 +6,7 @@ use std::{fmt::Debug, time::SystemTime};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) reason: String,
-    /// No honest peer offers it: it supports against whoever did.
+    /// No honest peer offers it: offering it is misbehaviour.
     pub(crate) is_lie: bool,
 }
 

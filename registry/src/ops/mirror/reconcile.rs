@@ -19,7 +19,7 @@ pub(super) enum Repair {
     Adopt(Candidate),
     /// It is not pinned: it is not held.
     Lost(Candidate),
-    /// Nothing supports for this pin.
+    /// No rule wants what this pin keeps.
     Unpin(Pin),
 }
 

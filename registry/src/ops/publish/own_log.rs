@@ -211,7 +211,7 @@ impl Operations {
     }
 }
 
-/// The records that a step needs besides the catalog's: of the version that it is about, and of the one that supports for
+/// The records that a step needs besides the catalog's: of the version that it is about, and of the one that stands for
 /// the package.
 fn needed(entries: &[VersionEntry], version: &Version) -> Vec<Cid> {
     let same = entries.iter().find(|entry| entry.version == *version);
