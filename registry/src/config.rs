@@ -7,7 +7,7 @@ use std::{net::SocketAddr, time::Duration};
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
-use crate::mirror_rule::{MAX_RULES, MirrorRule};
+use crate::mirror::{MAX_RULES, MirrorRule};
 
 pub(crate) use range::check_rule;
 pub use range::{NumberRange, RULE_BYTES, RULE_VERSIONS};

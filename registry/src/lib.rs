@@ -19,7 +19,7 @@ mod interrupt;
 mod keys;
 mod known_names;
 mod manifest;
-mod mirror_rule;
+mod mirror;
 pub mod node;
 mod ops;
 
@@ -63,7 +63,7 @@ pub use manifest::{
     MANIFEST_CHUNK_BYTES, MAX_MANIFEST_ENTRIES, ManifestBuilder, ManifestChunk, ManifestEntry, ManifestError,
     ManifestReader, ManifestSummary,
 };
-pub use mirror_rule::{MAX_RULES, MirrorRule, MirrorScope};
+pub use mirror::{MAX_RULES, MirrorRule, MirrorScope};
 pub use package::{
     Dependency, Gpack, GpackError, MAX_DEPENDENCIES, MAX_GPACK_BYTES, MAX_INLINE_EXECUTABLES_BYTES, MAX_NAME_CHARS,
     MAX_VERSION_CHARS, Metadata, NameError, NamedFile, PackageId, Release, Requirement, Target, UnknownKey,

@@ -44,7 +44,7 @@ pub(crate) use exchange::Heard;
 pub(crate) use failure::{catalog as catalog_failed, failed};
 pub(crate) use fetch::Destinations;
 pub(crate) use losses::Losses;
-pub(crate) use mirror::{Book, Mirror};
+pub(crate) use mirror::Mirror;
 pub(crate) use own_records::{OwnRecords, records};
 pub(crate) use peers::{KnownPeers, access_policies};
 pub(crate) use pins::KeptPins;

@@ -18,7 +18,8 @@ use crate::{
     identity::{KeyPair, Timestamp},
     index::{Catalog, CatalogError},
     keys::KeyStore,
-    ops::{Book, catalog_failed, failed},
+    mirror::Book,
+    ops::{catalog_failed, failed},
 };
 
 /// Where a registry keeps what it has. The operations on it are the same wherever that is.

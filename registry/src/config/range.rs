@@ -3,7 +3,7 @@
 use std::{fmt, ops::RangeInclusive};
 
 use super::{Config, ConfigError};
-use crate::mirror_rule::MirrorRule;
+use crate::mirror::MirrorRule;
 
 /// Most bytes that any limit speaks of: 1 EiB.
 const MOST_BYTES: u64 = 1 << 60;

@@ -5,13 +5,9 @@
 //! is fetched with every check that a fetch makes, pinned and provided, and the publisher's own claims are told again:
 //! the mirror says nothing in its own name. What the plan wants no more is let go. Nothing is kept that no rule is about.
 
-mod book;
 mod follow;
 mod keep;
 mod names;
-mod plan;
-mod reconcile;
-mod schedule;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -28,19 +24,18 @@ use tokio::{
     task::{Id, JoinSet},
 };
 
-pub(crate) use self::book::{Book, BookError};
-use self::{
-    follow::Looks,
-    names::choice,
-    plan::{Chosen, over_budget, wanted_by},
-    schedule::{Schedule, Step},
-};
+use self::{follow::Looks, names::choice};
 use super::{Operations, catalog_events::News, failure, failure::usage};
 use crate::{
     ErrorKind, Failure, MirrorReport, MirrorRequest, MirrorRule, MirrorScope,
     config::check_rule,
     identity::PublisherId,
     index::{Catalog, package_key, publisher_key, qualified_key},
+    mirror::{
+        Book, BookError,
+        plan::{Chosen, over_budget, wanted_by},
+        schedule::{Schedule, Step},
+    },
     node::Handle,
 };
 

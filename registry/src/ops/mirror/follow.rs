@@ -8,20 +8,20 @@ use std::{
 
 use ggen_blockstore::Cid;
 
-use super::{
-    super::{
+use crate::{
+    Failure, MirrorScope, Progress,
+    identity::{PublisherId, Timestamp},
+    index::{PublisherEntry, TreeListing, VerifiedHead, VersionEntry},
+    mirror::{
+        Book,
+        plan::{Candidate, Chosen, Key, missing},
+    },
+    ops::{
         Operations, clock,
         download::{Download, DownloadLimits},
         failure,
         resolve::walk,
     },
-    Book,
-    plan::{Candidate, Chosen, Key, missing},
-};
-use crate::{
-    Failure, MirrorScope, Progress,
-    identity::{PublisherId, Timestamp},
-    index::{PublisherEntry, TreeListing, VerifiedHead, VersionEntry},
     package::PackageId,
 };
 

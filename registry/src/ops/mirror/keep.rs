@@ -4,17 +4,16 @@ use std::collections::BTreeSet;
 
 use ggen_blockstore::{Cid, Pin};
 
-use super::{
-    super::{Operations, failure, peers::provision, pins, resolve::walk},
-    Book,
-    follow::Followed,
-    plan::{Candidate, surplus},
-    reconcile::{Repair, label, proof_label, repairs},
-};
 use crate::{
     Failure,
     identity::Signed,
     index::{publisher_key, qualified_key},
+    mirror::{
+        Book,
+        plan::{Candidate, surplus},
+        reconcile::{Repair, label, proof_label, repairs},
+    },
+    ops::{Operations, failure, mirror::follow::Followed, peers::provision, pins, resolve::walk},
     package::Release,
 };
 

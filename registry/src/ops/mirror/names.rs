@@ -6,12 +6,16 @@
 
 use std::collections::HashMap;
 
-use super::{
-    super::Operations,
-    Book,
-    plan::{Candidate, Chosen},
+use crate::{
+    ErrorKind, Failure, MirrorRule, MirrorScope,
+    identity::PublisherId,
+    index::Catalog,
+    mirror::{
+        Book,
+        plan::{Candidate, Chosen},
+    },
+    ops::Operations,
 };
-use crate::{ErrorKind, Failure, MirrorRule, MirrorScope, identity::PublisherId, index::Catalog};
 
 impl Operations {
     /// All rules, each with whose name it is about.

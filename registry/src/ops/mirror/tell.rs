@@ -7,17 +7,18 @@ use std::{
 
 use ggen_blockstore::{Block, Cid, Pin, PinMode};
 
-use super::{
-    super::{Operations, clock, download::Download, failure, resolve::walk},
-    Book,
-    follow::Followed,
-    reconcile::proof_label,
-    warn,
-};
 use crate::{
     Failure,
     identity::PublisherId,
     index::{Claim, VersionEntry, Walk},
+    mirror::{Book, reconcile::proof_label},
+    ops::{
+        Operations, clock,
+        download::Download,
+        failure,
+        mirror::{follow::Followed, warn},
+        resolve::walk,
+    },
     package::PackageId,
 };
 

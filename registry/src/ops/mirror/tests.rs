@@ -5,10 +5,13 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use ggen_blockstore::{Block, Cid};
 use tempfile::TempDir;
 
-use super::{plan::Candidate, *};
 use crate::{
-    Config, GcRequest, Mode, Progress, PublishRequest, Published, Registry, identity::Timestamp, index::Claim,
-    ops::clock, package::PackageId,
+    Config, GcRequest, Mode, Progress, PublishRequest, Published, Registry,
+    identity::Timestamp,
+    index::Claim,
+    mirror::plan::Candidate,
+    ops::{clock, mirror::*},
+    package::PackageId,
 };
 
 /// A registry in a home of its own, without a node.

@@ -6,15 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use ggen_blockstore::{Pin, PinMode};
 use semver::Version;
 
-use super::plan::{Candidate, Chosen};
-use crate::{identity::PublisherId, package::PackageId};
+use crate::{
+    identity::PublisherId,
+    mirror::plan::{Candidate, Chosen},
+    package::PackageId,
+};
 
 /// Label of all pins of mirrors begins so.
 const MIRROR: &str = "mirror/";
 
 /// What brings book and pins in line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Repair {
+pub(crate) enum Repair {
     /// It is pinned: it is held.
     Adopt(Candidate),
     /// It is not pinned: it is not held.
@@ -24,12 +27,12 @@ pub(super) enum Repair {
 }
 
 /// Label of the pins of a release.
-pub(super) fn label(release: &Candidate) -> String {
+pub(crate) fn label(release: &Candidate) -> String {
     format!("{MIRROR}{}/{}@{}", release.publisher, release.package, release.version)
 }
 
 /// Label of the path through the catalog tree that proves a package's name.
-pub(super) fn proof_label(publisher: &PublisherId, package: &PackageId) -> String {
+pub(crate) fn proof_label(publisher: &PublisherId, package: &PackageId) -> String {
     format!("{MIRROR}{publisher}/{package}")
 }
 
@@ -45,7 +48,7 @@ fn read_label(label: &str) -> Option<(PublisherId, PackageId, Option<Version>)> 
 
 /// Compares. A pin of which the book knows nothing stays as long as a rule may be about it and its package was not
 /// looked at yet: the book may be new, and the publisher gone.
-pub(super) fn repairs(rules: &[Chosen], releases: &[Candidate], pins: &[Pin]) -> Vec<Repair> {
+pub(crate) fn repairs(rules: &[Chosen], releases: &[Candidate], pins: &[Pin]) -> Vec<Repair> {
     let mut repairs = Vec::new();
     let mut packages: BTreeMap<(PublisherId, &PackageId), Vec<&Candidate>> = BTreeMap::new();
     for release in releases {

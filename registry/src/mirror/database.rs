@@ -15,13 +15,13 @@ use ggen_blockstore::{Cid, DAMAGE};
 use rusqlite::{Connection, Params, Row, params};
 
 use self::copy::{Copy, Rules};
-use super::plan::Candidate;
 use crate::{
     MAX_RULES, MirrorRule,
     database::{Access, DatabaseError, Schema},
     home::HomeError,
     identity::{PublisherId, Timestamp},
     index::Claim,
+    mirror::plan::Candidate,
     package::PackageId,
 };
 
@@ -432,7 +432,7 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::mirror::plan::tests::candidate;
+    use crate::mirror::plan::tests::candidate;
 
     #[test]
     fn rules_and_what_is_held_survive_a_restart() {

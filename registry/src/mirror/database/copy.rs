@@ -16,11 +16,11 @@ const MAX_BYTES: u64 = 2 << 20;
 
 /// What stands in a copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Rules {
+pub(in crate::mirror) struct Rules {
     /// Ordered by what they are about.
-    pub(super) rules: Vec<MirrorRule>,
+    pub(in crate::mirror) rules: Vec<MirrorRule>,
     /// Whose bare names are.
-    pub(super) meanings: BTreeMap<String, PublisherId>,
+    pub(in crate::mirror) meanings: BTreeMap<String, PublisherId>,
 }
 
 /// As it is written.
@@ -32,24 +32,24 @@ struct Text {
 
 /// Where the copy of a book is.
 #[derive(Debug)]
-pub(super) struct Copy {
+pub(in crate::mirror) struct Copy {
     path: PathBuf,
 }
 
 impl Copy {
     /// The copy of the book at `path`; a book in memory has none.
-    pub(super) fn beside(path: &Path) -> Option<Self> {
+    pub(in crate::mirror) fn beside(path: &Path) -> Option<Self> {
         (path != Path::new(MEMORY)).then(|| Self { path: path.with_extension("rules") })
     }
 
     /// What stands in it, if all of it is as it was written.
-    pub(super) fn read(&self) -> Option<Rules> {
+    pub(in crate::mirror) fn read(&self) -> Option<Rules> {
         let Text { rules, meanings } = checked_file::read(&self.path, MAX_BYTES)?;
         let meanings = meanings.into_iter().map(|(what, publisher)| Some((what, publisher.parse().ok()?)));
         Some(Rules { rules, meanings: meanings.collect::<Option<_>>()? })
     }
 
-    pub(super) fn write(&self, rules: &Rules) -> Result<(), HomeError> {
+    pub(in crate::mirror) fn write(&self, rules: &Rules) -> Result<(), HomeError> {
         let mut ordered = rules.rules.clone();
         ordered.sort_by_key(|rule| rule.what.to_string());
         let meanings = rules.meanings.iter().map(|(what, publisher)| (what.clone(), publisher.to_string())).collect();

@@ -23,7 +23,7 @@ const MAX_WAITING: usize = 16_384;
 
 /// What is to be done now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Look for publishers that rules are about.
     Round,
     /// Look at what this one has published.
@@ -32,7 +32,7 @@ pub(super) enum Step {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     next_round: Instant,
     in_round: bool,
     waiting: BTreeMap<PublisherId, Instant>,
@@ -41,7 +41,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             next_round: now,
             in_round: false,
@@ -52,19 +52,19 @@ impl Schedule {
     }
 
     /// A publisher is to be looked at now.
-    pub(super) fn on_news(&mut self, publisher: PublisherId, now: Instant) {
+    pub(crate) fn on_news(&mut self, publisher: PublisherId, now: Instant) {
         if self.waiting.len() < MAX_WAITING || self.waiting.contains_key(&publisher) {
             self.waiting.insert(publisher, now);
         }
     }
 
     /// A round is due now.
-    pub(super) fn round_now(&mut self, now: Instant) {
+    pub(crate) fn round_now(&mut self, now: Instant) {
         self.next_round = now;
     }
 
     /// The next thing that is due.
-    pub(super) fn next(&mut self, now: Instant) -> Option<Step> {
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Step> {
         if !self.in_round && self.next_round <= now {
             self.in_round = true;
             self.next_round = now + ROUND_EVERY;
@@ -81,13 +81,13 @@ impl Schedule {
     }
 
     /// A round has ended; whom it found is looked at, unless it waits already.
-    pub(super) fn round_done(&mut self, found: impl IntoIterator<Item = PublisherId>, now: Instant) {
+    pub(crate) fn round_done(&mut self, found: impl IntoIterator<Item = PublisherId>, now: Instant) {
         self.in_round = false;
         self.found(found, now);
     }
 
     /// Rules are about these publishers: they are looked at, unless they wait already.
-    pub(super) fn found(&mut self, found: impl IntoIterator<Item = PublisherId>, now: Instant) {
+    pub(crate) fn found(&mut self, found: impl IntoIterator<Item = PublisherId>, now: Instant) {
         for publisher in found {
             if !self.waiting.contains_key(&publisher) {
                 self.on_news(publisher, now);
@@ -96,7 +96,7 @@ impl Schedule {
     }
 
     /// A publisher was looked at, with success or without.
-    pub(super) fn followed(&mut self, publisher: PublisherId, well: bool, now: Instant) {
+    pub(crate) fn followed(&mut self, publisher: PublisherId, well: bool, now: Instant) {
         self.running.remove(&publisher);
         if well {
             self.failures.remove(&publisher);
@@ -115,7 +115,7 @@ impl Schedule {
     }
 
     /// When [`next`](Self::next) has something to say.
-    pub(super) fn wake_at(&self) -> Option<Instant> {
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
         let round = (!self.in_round).then_some(self.next_round);
         let waiting = self.waiting.iter().filter(|(publisher, _)| !self.running.contains(*publisher));
         let publisher = if self.running.len() < MAX_RUNNING { waiting.map(|(_, at)| *at).min() } else { None };
