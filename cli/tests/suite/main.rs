@@ -31,6 +31,7 @@ mod recovery;
 mod search;
 mod secrets;
 mod silent_daemon;
+mod snapshots;
 mod storage;
 mod streams;
 mod support;
