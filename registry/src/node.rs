@@ -1,8 +1,8 @@
-//! The network behind a small handle: ready, find, provide, announce, fetch blocks. Never sees packages: keys, topics
-//! and records are bytes here.
+//! The network behind a small handle: wait for peers, look up, provide, announce, fetch blocks. It knows nothing of
+//! packages: keys, topics and records are bytes at this level.
 //!
-//! *Invariants*: one task owns the swarm; everybody else holds a handle and talks to it through bounded
-//! queues. What a peer sends is bounded, checked and can cost it its connection.
+//! *Invariants*: one task owns the swarm; every other task holds a handle and talks to it through bounded queues.
+//! Everything a peer sends is bounded and checked, and an offence can cost the peer its connection.
 
 mod behaviour;
 mod command;
@@ -36,9 +36,9 @@ pub(crate) use rpc::{AskError, Asked, Met, Protocol};
 
 use crate::Config;
 
-/// Gossip messages that wait to be judged.
+/// Capacity of the queue of gossip messages that wait for validation.
 const GOSSIP_QUEUE: usize = 256;
-/// Sightings that wait to be noted; more are not.
+/// Capacity of the queue of observations; observations that do not fit are dropped.
 const OBSERVATION_QUEUE: usize = 4096;
 
 /// Why a node could not start.
@@ -59,10 +59,10 @@ pub enum StartError {
     Listen {
         /// The address.
         address: Multiaddr,
-        /// The system's answer.
+        /// The reason, as the operating system or libp2p reports it.
         reason: String,
     },
-    /// It was told to when it had stopped already.
+    /// The node had stopped when it was asked to listen or subscribe.
     #[error("the node has stopped")]
     Stopped,
 }
@@ -73,14 +73,14 @@ pub(crate) struct Setup {
     pub(crate) config: Config,
     /// Addresses to listen on; empty for a node that only dials out.
     pub(crate) listen: Vec<Multiaddr>,
-    /// Follow the packages topic from the start.
+    /// Subscribe to the packages topic from the start.
     pub(crate) follow: bool,
-    /// It answers what peers ask; a node that is about to leave does not.
+    /// Whether the node serves requests of peers; a node that lives for one command does not.
     pub(crate) stays: bool,
     pub(crate) store: Arc<dyn Blockstore>,
     pub(crate) policy: Arc<dyn RecordValidator>,
     pub(crate) priors: Arc<dyn Priors>,
-    /// Peers that are not treated as usual.
+    /// Peers with another access policy than [`AccessPolicy::Usual`].
     pub(crate) access_policies: Vec<(PeerId, AccessPolicy)>,
 }
 
@@ -91,24 +91,24 @@ pub fn rendezvous_cid(topic: &str) -> Cid {
     Cid::new_v1(RAW, hash)
 }
 
-/// A node that was started.
+/// A running node, with the queues that it fills.
 pub(crate) struct Started {
     pub(crate) handle: Handle,
-    /// Gossip that waits for a verdict.
+    /// Gossip messages that wait for a verdict.
     pub(crate) gossip: mpsc::Receiver<Gossip>,
-    /// What it notices of its peers.
+    /// Observations of peers.
     pub(crate) observations: mpsc::Receiver<PeerObservation>,
-    /// Questions of peers that wait for an answer.
+    /// Requests of peers that wait for a response.
     pub(crate) asked: mpsc::Receiver<Asked>,
-    /// Peers that can be asked, as they come.
+    /// Peers that support a request protocol, sent when a peer is identified.
     pub(crate) met: mpsc::Receiver<Met>,
     /// Ends when the node has stopped.
     pub(crate) task: JoinHandle<()>,
-    /// Where it listens.
+    /// The addresses of all listeners.
     pub(crate) listening: Vec<Multiaddr>,
 }
 
-/// Starts a node; returns once it listens on every address it was given.
+/// Starts a node. Returns once each listener has reported an address, or after a time limit.
 pub(crate) async fn start(setup: Setup) -> Result<Started, StartError> {
     let peer_id = setup.key.public().to_peer_id();
     let (names, reach) =

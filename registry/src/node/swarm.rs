@@ -1,7 +1,7 @@
-//! The owner of the swarm: one task that takes commands and events in turn and dispatches them, nothing else.
+//! The owner of the swarm: one task that receives commands and events in turn and dispatches them.
 //!
-//! What is to be done about a DHT event stands in `swarm/dht.rs`, about a connection or an identify message in
-//! `swarm/peers.rs`, how others are found in `swarm/bootstrap.rs`; when something is due is decided by pure schedules.
+//! `swarm/dht.rs` handles DHT events, `swarm/peers.rs` connections and identify results, `swarm/bootstrap.rs` bootstrap
+//! nodes and the rendezvous. Pure state machines decide when something is due.
 
 mod bootstrap;
 mod dht;
@@ -54,7 +54,7 @@ use crate::node::{
     rpc::{Asked, Met, Protocol},
 };
 
-/// How often what has expired is forgotten and missing bootstrap nodes are dialled again.
+/// Interval at which expired DHT records are removed and missing bootstrap nodes are dialled again.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
 
 /// Owns the swarm.
@@ -71,32 +71,32 @@ pub(crate) struct Driver {
     pace: Pace,
     /// Values of the records this node publishes.
     values: HashMap<Vec<u8>, Vec<u8>>,
-    /// Who waits until everything published was announced once.
+    /// Callers that wait until everything published has been announced once.
     settling: Vec<oneshot::Sender<()>>,
-    /// Askers that wait until a peer is connected.
+    /// Callers that wait until a peer is connected.
     alone: Vec<oneshot::Sender<()>>,
-    /// Askers that wait until a peer of the ggen DHT is known.
+    /// Callers that wait until a peer of the ggen DHT is known.
     acquainting: Vec<oneshot::Sender<()>>,
-    /// Who waits until listeners have named their addresses.
+    /// Callers that wait until listeners have reported their addresses.
     openings: listen::Openings,
     dials: HashMap<ConnectionId, Dialler>,
-    /// Dials of bootstrap nodes.
+    /// Dials of bootstrap nodes that are under way.
     entering: HashSet<ConnectionId>,
-    /// Who waits until a connected peer has said what it supports.
+    /// Callers that wait until identify with a connected peer has finished.
     greeting: HashMap<PeerId, Vec<oneshot::Sender<Result<PeerId, DialFailed>>>>,
     identified: HashSet<PeerId>,
-    /// Where connected peers were dialled, those that this node dialled.
+    /// The address at which each connected peer was dialled; only peers that this node dialled.
     dialled: HashMap<PeerId, Multiaddr>,
     redials: Redials,
-    /// Where each connected peer was seen.
+    /// The range of the address at which each connected peer was seen.
     seen_from: HashMap<PeerId, Option<Scope>>,
-    /// Where peers of the internet see us.
+    /// The address of this node that each peer on the internet reports.
     observed: HashMap<PeerId, Multiaddr>,
     was_visited: bool,
     was_visited_publicly: bool,
     reach: DialPolicy,
     names: Names,
-    /// Names of bootstrap nodes that are being looked up.
+    /// DNS lookups of bootstrap nodes that are under way.
     lookups: JoinSet<Result<Vec<Target>, NameError>>,
     /// None if this node does not take part in the rendezvous.
     meeting: Option<bootstrap::Meeting>,
@@ -107,18 +107,18 @@ pub(crate) struct Driver {
     dht_walks: u64,
 }
 
-/// Who waits for a dial.
+/// What waits for the outcome of a dial.
 #[derive(Debug)]
 enum Dialler {
-    /// Somebody who asked for the connection.
+    /// A caller that requested the connection.
     Asker(oneshot::Sender<Result<PeerId, DialFailed>>),
-    /// Somebody who wants to know what comes of dialling this provider.
+    /// A provider lookup that reports the outcome of dialling this provider.
     Trial(PeerId, mpsc::Sender<Tried>),
-    /// Fetches that have lost the connection to this peer.
+    /// A redial of a peer that sessions use.
     Again(PeerId),
 }
 
-/// What a driver is made of.
+/// The parts of a [`Driver`].
 pub(crate) struct Parts {
     pub(crate) swarm: Swarm<Behaviour>,
     pub(crate) commands: mpsc::Receiver<Command>,
@@ -128,14 +128,14 @@ pub(crate) struct Parts {
     pub(crate) met: mpsc::Sender<Met>,
     pub(crate) topic: gossipsub::IdentTopic,
     pub(crate) bootstrap: Vec<Multiaddr>,
-    /// The key under which the nodes of this network find each other; none if this one does not take part.
+    /// The rendezvous key of this network; `None` if this node does not take part in the rendezvous.
     pub(crate) rendezvous: Option<Vec<u8>>,
     pub(crate) names: Names,
     pub(crate) reach: DialPolicy,
     pub(crate) policy: Arc<dyn RecordValidator>,
 }
 
-/// What happens next; None if `or_idle` is asked for and the swarm has nothing left to do.
+/// Waits for the next event of the swarm. Returns `None` if `or_idle` is set and no event is ready.
 async fn next_event(swarm: &mut Swarm<Behaviour>, or_idle: bool) -> Option<SwarmEvent<BehaviourEvent>> {
     poll_fn(|cx| match swarm.select_next_some().poll_unpin(cx) {
         Poll::Ready(event) => Poll::Ready(Some(event)),
@@ -199,7 +199,7 @@ impl Driver {
         }
     }
 
-    /// Runs until [`Command::Shutdown`] or until every handle is gone.
+    /// Runs until [`Command::Shutdown`] arrives or every handle is dropped.
     pub(crate) async fn run(mut self) {
         let peer = *self.swarm.local_peer_id();
         tracing::debug!(target: crate::LOG_TARGET, %peer, topic = %self.topic, "the node has started");
@@ -245,8 +245,8 @@ impl Driver {
             Command::Follow { reply } => {
                 let topic = self.topic.clone();
                 let followed = self.swarm.behaviour_mut().gossip.subscribe(&topic);
-                tracing::debug!(target: crate::LOG_TARGET, %topic, "following announcements");
-                // An asker that no longer waits needs no answer.
+                tracing::debug!(target: "ggen_marketplace::backend::p2p", %topic, "following announcements");
+                // A caller that no longer waits needs no reply.
                 let _unasked = reply.send(followed.map(|_| ()).map_err(|error| StartError::Gossip(error.to_string())));
             }
             Command::Explore { done } => self.explore(&done),
@@ -265,7 +265,7 @@ impl Driver {
             Command::Ask { peer, protocol, data, reply } => self.ask(&peer, protocol, data, reply),
             Command::Answer { protocol, reply, data } => self.answer(protocol, reply, data),
             Command::Speakers { protocol, reply } => {
-                // An asker that no longer waits needs no answer.
+                // A caller that no longer waits needs no reply.
                 let _unasked = reply.send(self.requests.supporting(protocol));
             }
             Command::OpenSession { events, least_reputation, reply } => {
@@ -286,7 +286,7 @@ impl Driver {
             Command::Question { peer, cids, reply } => self.bitswap().question(peer, cids, reply),
             Command::NewBlocks { cids } => self.bitswap().notify_new_blocks(&cids),
             Command::Snapshot { reply } => {
-                // An asker that no longer waits needs no answer.
+                // A caller that no longer waits needs no reply.
                 let _unasked = reply.send(self.snapshot());
             }
             Command::Settle { reply } => {
@@ -404,7 +404,7 @@ impl Driver {
         }
     }
 
-    /// Passes on what was noticed of a peer, unless too much of that waits already.
+    /// Queues an observation of a peer; drops it if the queue is full.
     fn tell(&self, observation: PeerObservation) {
         if let Err(error) = self.observations.try_send(observation) {
             tracing::debug!(target: crate::LOG_TARGET, %error, "not noted");
@@ -414,11 +414,11 @@ impl Driver {
     fn announce(&mut self, subject: Vec<u8>, data: Vec<u8>, reply: oneshot::Sender<usize>, now: Instant) {
         self.pace.add(subject, data);
         let went = self.announce_due(now);
-        // An asker that no longer waits needs no answer.
+        // A caller that no longer waits needs no reply.
         let _unasked = reply.send(if went { self.followers() } else { 0 });
     }
 
-    /// Sends the announcements whose turn it is; says whether all of them went to somebody.
+    /// Publishes the announcements that are due. Returns false if gossipsub could not publish one of them.
     fn announce_due(&mut self, now: Instant) -> bool {
         let mut went = true;
         while let Some(data) = self.pace.next_due(now) {
@@ -489,17 +489,17 @@ impl Driver {
     fn tell_settled(&mut self, now: Instant) {
         if self.pace.is_empty() && self.republisher.is_settled(now) {
             for reply in self.settling.drain(..) {
-                // An asker that no longer waits needs no answer.
+                // A caller that no longer waits needs no reply.
                 let _unasked = reply.send(());
             }
         }
     }
 
-    /// Answers those who wait for a peer, if one is connected.
+    /// Replies to the callers that wait for a peer, if one is connected.
     fn tell_met(&mut self) {
         if self.swarm.connected_peers().next().is_some() {
             for reply in self.alone.drain(..) {
-                // An asker that no longer waits needs no answer.
+                // A caller that no longer waits needs no reply.
                 let _unasked = reply.send(());
             }
         }
@@ -513,7 +513,7 @@ impl Driver {
         &mut self.swarm.behaviour_mut().bitswap
     }
 
-    /// Whether the node serves the IPFS DHT depends on its addresses and its peers': looked at whenever these change.
+    /// Sets the mode of the IPFS DHT by the addresses of this node and its peers. Called whenever these change.
     fn choose_ipfs_mode(&mut self) {
         if self.kad(Dht::Ggen).mode() == Mode::Client {
             return;
@@ -528,7 +528,7 @@ impl Driver {
 
     fn publish(&mut self, key: Vec<u8>, value: Vec<u8>, kept: oneshot::Sender<()>, now: Instant) {
         self.values.insert(key.clone(), value);
-        // Whoever asks us need not wait until it is this record's turn to be told to others.
+        // The local store gets the record first: this node serves it before its announcement is due.
         self.keep_own_record(&key, Some(kept));
         self.republisher.add(Item::Record(key), now);
         self.republish(now);

@@ -1,4 +1,4 @@
-//! How the driver gets to know others: bootstrap nodes, and the rendezvous through the IPFS DHT.
+//! How the driver finds peers: bootstrap nodes, and the rendezvous through the IPFS DHT.
 
 use std::time::Instant;
 
@@ -37,10 +37,11 @@ impl Meeting {
 }
 
 impl Driver {
-    /// Dials the bootstrap nodes that are not connected; those whose peer id is not known, only when nobody is.
+    /// Dials the bootstrap nodes that are not connected. A bootstrap address without a peer ID, other than a
+    /// `/dnsaddr`, is dialled only while no peer is connected.
     pub(super) fn dial_bootstrap_nodes(&mut self) {
         let is_alone = self.swarm.connected_peers().next().is_none();
-        // Names that are still being looked up are not looked up again.
+        // The next round starts only after the DNS lookups of the last one have ended.
         let may_look_up = self.lookups.is_empty();
         for address in self.bootstrap.clone() {
             let peer = split_peer(address.clone()).1;
@@ -55,7 +56,7 @@ impl Driver {
         }
     }
 
-    /// Dials the nodes a name stands for.
+    /// Dials the nodes that a `/dnsaddr` resolved to.
     pub(super) fn on_looked_up(&mut self, outcome: Result<Vec<Target>, NameError>) {
         match outcome {
             Ok(targets) => targets.into_iter().for_each(|target| self.dial_bootstrap_node(target)),
@@ -82,15 +83,16 @@ impl Driver {
         }
     }
 
-    /// Strangers may make us dial the ranges that our peers and bootstrap nodes are in, and those beyond.
+    /// Sets which address ranges may be dialled on the word of third parties: the ranges of connected peers and
+    /// bootstrap nodes, and all wider ones.
     pub(super) fn choose_reach(&mut self) {
         let seen = self.seen_from.values().copied().flatten();
         let nearest = seen.chain(self.bootstrap.iter().filter_map(scope)).min().unwrap_or(Scope::Public);
         self.reach.set(nearest);
     }
 
-    /// Says to the IPFS DHTs from now on that this node is of its network. A node that listens on nothing does not: nobody
-    /// who looks for others could dial it.
+    /// Starts to provide the rendezvous key on the IPFS DHTs, once. A node without listeners must not: the peers that
+    /// find it could not dial it.
     pub(super) fn provide_rendezvous(&mut self, now: Instant) {
         if let Some(Meeting { key, is_provided, .. }) = &mut self.meeting
             && !std::mem::replace(is_provided, true)
@@ -101,21 +103,22 @@ impl Driver {
         }
     }
 
-    /// Asks for others of this network, if it is time.
+    /// Looks up other nodes of this network, if the rendezvous schedule requests it.
     pub(super) fn meet(&mut self, event: Event, now: Instant) {
         let jitter = f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX);
         let Some(Meeting { key, schedule, .. }) = &mut self.meeting else { return };
         let Some(Action::LookUp) = schedule.on(event, now, jitter) else { return };
         let key = RecordKey::from(key.clone());
-        // In a local network without the public one, only its own DHT has anybody to ask.
+        // Without peers of the public IPFS DHT, only the DHT of the local network can answer.
         let dht = if self.routing_peers(Dht::Ipfs) > 0 { Dht::Ipfs } else { Dht::Lan };
         let id = self.kad(dht).get_providers(key);
         self.pending.add(dht, id, Purpose::Rendezvous);
         tracing::debug!(target: crate::LOG_TARGET, "looking for others of this network");
     }
 
-    /// Tells the rendezvous how many the routing tables know. What is left of a network that went away counts for
-    /// nothing.
+    /// Passes the sizes of the routing tables to the rendezvous schedule, and replies to callers that wait for a peer
+    /// of the ggen DHT. Without any connection the tables count as empty: their entries may belong to a network that is
+    /// gone.
     pub(super) fn count_peers(&mut self, now: Instant) {
         if self.meeting.is_none() && self.acquainting.is_empty() {
             return;
@@ -126,7 +129,7 @@ impl Driver {
         self.acquainting.retain(|waiting| !waiting.is_closed());
         if ggen > 0 {
             for reply in self.acquainting.drain(..) {
-                // An asker that no longer waits needs no answer.
+                // A caller that no longer waits needs no reply.
                 let _unasked = reply.send(());
             }
         }
@@ -137,7 +140,7 @@ impl Driver {
         self.kad(dht).kbuckets().map(|bucket| bucket.num_entries()).sum()
     }
 
-    /// Dials one of those that were found.
+    /// Dials a peer that a lookup found.
     pub(super) fn dial_found(&mut self, peer: libp2p::PeerId) {
         let dial = DialOpts::peer_id(peer).condition(PeerCondition::DisconnectedAndNotDialing).build();
         if let Err(error) = self.swarm.dial(dial) {

@@ -1,4 +1,4 @@
-//! What the driver does about the DHTs: lookups, announcements, and records that others offer.
+//! What the driver does about the DHTs: lookups, announcements, and records that peers offer.
 
 use std::{
     convert::Infallible,
@@ -23,18 +23,19 @@ use crate::node::{
     swarm::Driver,
 };
 
-/// Providers of one answer that are dialled and passed on: one peer cannot make us dial thousands.
+/// Maximum number of providers of one response that are dialled and passed on, so that one peer cannot make this node
+/// dial thousands.
 const MAX_DIALS_PER_ANSWER: usize = 20;
-/// Offered records whose judgement is under way; more are dropped.
+/// Maximum number of offered records under validation; further ones are dropped.
 const MAX_ADMISSIONS: usize = 64;
 
-/// A judged record of the ggen DHT.
+/// A record of the ggen DHT after validation.
 pub(crate) struct Admission {
     source: PeerId,
     offered: Record,
-    /// What was stored when the judgement began: the outcome is merged with that.
+    /// The stored value at the start of the validation: `outcome` is merged with it.
     stored: Option<Vec<u8>>,
-    /// Told when this node answers for the record, or never will.
+    /// Notified when this node serves the record, or when the record is refused.
     kept: Option<oneshot::Sender<()>>,
     outcome: Result<Vec<u8>, Refused>,
 }
@@ -66,7 +67,8 @@ impl Driver {
         self.pending.add(Dht::Ggen, id, Purpose::Record { found, ended });
     }
 
-    /// Those who are asked on the way are connected to, and so come into the routing table.
+    /// Looks up this node's own ID on every DHT. Identify adds the peers that are queried on the path to the routing
+    /// tables.
     pub(super) fn explore(&mut self, done: &mpsc::Sender<Infallible>) {
         let me = *self.swarm.local_peer_id();
         for dht in Dht::ALL {
@@ -95,7 +97,7 @@ impl Driver {
         }
     }
 
-    /// Announces a key no more. Those who were told forget it when its time is up.
+    /// Stops announcing a key. Provider records at other peers stay until they expire.
     pub(super) fn withdraw(&mut self, key: &[u8]) {
         for dht in Dht::ALL {
             self.republisher.remove(&Item::Provide(dht, key.to_vec()));
@@ -103,7 +105,8 @@ impl Driver {
         }
     }
 
-    /// Repeats a record no more. This node still answers with it until its time is up, as with those of others.
+    /// Stops republishing a record. This node serves its stored copy until that expires, as it does for records of
+    /// other nodes.
     pub(super) fn unpublish(&mut self, key: Vec<u8>) {
         self.values.remove(&key);
         self.republisher.remove(&Item::Record(key));
@@ -119,8 +122,8 @@ impl Driver {
         }
     }
 
-    /// A node answers for its own records too: at once where nobody else claims anything under the same key, merged with
-    /// what they claim where somebody does.
+    /// Stores the node's own record, so that this node serves it too. If the store holds another value under the same
+    /// key, the record is validated and merged with that value first.
     pub(super) fn keep_own_record(&mut self, key: &[u8], kept: Option<oneshot::Sender<()>>) {
         let Some(value) = self.values.get(key).cloned() else { return };
         let source = *self.swarm.local_peer_id();
@@ -162,7 +165,7 @@ impl Driver {
         }
     }
 
-    /// Judges a record off the event loop. One's own are never dropped.
+    /// Validates a record off the event loop. [`MAX_ADMISSIONS`] does not apply to the node's own records.
     fn judge_record(&mut self, source: PeerId, offered: Record, kept: Option<oneshot::Sender<()>>) {
         let is_own = source == *self.swarm.local_peer_id();
         if self.admissions.len() >= MAX_ADMISSIONS && !is_own {
@@ -189,7 +192,7 @@ impl Driver {
     pub(super) fn on_admission(&mut self, admission: Admission) {
         let Admission { source, offered, stored, kept, outcome } = admission;
         let refused = match outcome {
-            // Something else was merged meanwhile: once more, or it would be lost.
+            // The stored value has changed during validation: validate again, or the change would be lost.
             Ok(_) if stored != self.stored_value(&offered.key) => return self.judge_record(source, offered, kept),
             Ok(value) => {
                 let put = self.kad(Dht::Ggen).store_mut().put(Record { value, ..offered });
@@ -203,7 +206,7 @@ impl Driver {
         tell_kept(kept);
     }
 
-    /// A record is not taken, and whoever offered a lie is told of.
+    /// Logs a refused record. If no honest peer offers such a record, its sender is also reported.
     fn refuse_record(&self, source: PeerId, refused: &Refused) {
         let Refused { reason, is_lie } = refused;
         tracing::info!(target: crate::LOG_TARGET, %source, reason, is_lie, "offered record refused");
@@ -231,7 +234,8 @@ impl Driver {
         }
     }
 
-    /// Passes providers on and dials them at once: the addresses found with them are known only while the query runs.
+    /// Passes providers to the caller and dials them at once: the addresses found with them are known only while the
+    /// query runs.
     fn on_providers(&mut self, dht: Dht, id: kad::QueryId, providers: impl Iterator<Item = PeerId>) {
         let local = *self.swarm.local_peer_id();
         let others = providers.filter(|peer| *peer != local).take(MAX_DIALS_PER_ANSWER);
@@ -273,7 +277,7 @@ impl Driver {
                 self.republisher.done(&item, taken, now);
             }
             (Purpose::Provide(item), QueryResult::StartProviding(outcome)) => {
-                // Telling has no answer: those who answered the lookup are those who were told.
+                // `ADD_PROVIDER` has no response: the peers that answered the lookup are those that it is sent to.
                 let told = match outcome {
                     Ok(_) => walked.answered,
                     Err(AddProviderError::Timeout { .. }) => 0,
@@ -313,12 +317,12 @@ impl Driver {
 
 fn tell_kept(kept: Option<oneshot::Sender<()>>) {
     if let Some(kept) = kept {
-        // An asker that no longer waits needs no answer.
+        // A caller that no longer waits needs no reply.
         let _unasked = kept.send(());
     }
 }
 
-/// A record that names no publisher: kad drops one that comes back naming us.
+/// Returns a record without a publisher: kad drops an inbound record that names the local node as publisher.
 fn own_record(key: &[u8], value: Vec<u8>) -> Record {
     Record { key: RecordKey::from(key.to_vec()), value, publisher: None, expires: None }
 }

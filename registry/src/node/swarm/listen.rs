@@ -1,4 +1,4 @@
-//! Opening listeners: before the driver runs, and when it is told to.
+//! Opens listeners: before the driver runs, and on command.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,11 +12,11 @@ use tokio::sync::oneshot;
 
 use crate::node::{StartError, behaviour::Behaviour, swarm::Driver, transport::port};
 
-/// How long a listener may take to name its first address: an interface may have none.
+/// Time limit for the first address of a listener: an interface may have none.
 const FIRST_ADDRESS: Duration = Duration::from_secs(5);
 
-/// Listens on all of `addresses` and returns what they became (ports chosen, interfaces named), each as soon as it is
-/// known.
+/// Listens on all of `addresses`. Returns the addresses of all listeners (ports chosen, interfaces resolved) once each
+/// listener has reported an address, or after `FIRST_ADDRESS`.
 pub(crate) async fn listen(
     swarm: &mut Swarm<Behaviour>,
     addresses: &[Multiaddr],
@@ -33,7 +33,7 @@ pub(crate) async fn listen(
                     waiting.remove(&listener_id);
                 }
                 SwarmEvent::ListenerClosed { listener_id, addresses, reason: Err(error) } => {
-                    // One that has named an address already is known by that.
+                    // A listener that has reported an address is no longer in `waiting`: its own address identifies it.
                     let address = waiting.remove(&listener_id).or_else(|| addresses.into_iter().next());
                     let address = address.unwrap_or_else(Multiaddr::empty);
                     return Err(StartError::Listen { address, reason: error.to_string() });
@@ -72,8 +72,8 @@ fn open(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<ListenerId,
 
 type Reply = oneshot::Sender<Result<Vec<Multiaddr>, StartError>>;
 
-/// Listeners opened on command that have not all named an address yet, those that go because another failed, and who
-/// waits for either.
+/// Openings on command whose listeners have not all reported an address, failed openings whose listeners are still
+/// closing, and the callers that wait for either.
 #[derive(Debug, Default)]
 pub(super) struct Openings {
     openings: Vec<Opening>,
@@ -82,15 +82,15 @@ pub(super) struct Openings {
 
 #[derive(Debug)]
 struct Opening {
-    /// All of its listeners, each with the address that it was told to listen on.
+    /// All of its listeners, each with the requested address.
     listeners: HashMap<ListenerId, Multiaddr>,
-    /// Those that have not named an address yet.
+    /// The listeners that have not reported an address yet.
     waiting: HashSet<ListenerId>,
     give_up: Instant,
     reply: Reply,
 }
 
-/// Who is told of a failure once nothing is listened on for it any more.
+/// A failed opening. The caller gets the error once all listeners of the opening are closed.
 #[derive(Debug)]
 struct Retreat {
     closing: HashSet<ListenerId>,
@@ -115,8 +115,8 @@ impl Openings {
         }
     }
 
-    /// A listener has failed: whoever waits for it gets none. Returns the others that were opened with it, which are to
-    /// be closed.
+    /// Fails the opening that this listener belongs to. Returns the other listeners of the opening, which the caller
+    /// must close.
     #[must_use]
     fn on_failed(&mut self, listener: ListenerId, reason: &str) -> Vec<ListenerId> {
         let mut others = Vec::new();
@@ -130,27 +130,28 @@ impl Openings {
         others
     }
 
-    /// A listener is no more, for whatever reason. Its socket is closed when the swarm is polled the next time.
+    /// Notes that a listener is closed, for whatever reason. The swarm closes its socket when it is polled the next
+    /// time.
     fn on_closed(&mut self, listener: ListenerId) {
         for retreat in &mut self.retreats {
             retreat.closing.remove(&listener);
         }
     }
 
-    /// Whether a failure is to be told of as soon as the swarm has nothing left to do.
+    /// Whether the listeners of a failed opening are closed. Its caller is notified as soon as the swarm is idle.
     pub(super) fn have_closed(&self) -> bool {
         self.retreats.iter().any(|retreat| retreat.closing.is_empty())
     }
 
-    /// The swarm has nothing left to do: what was closed is.
+    /// Notifies the callers of failed openings. The swarm must be idle: only then are the sockets closed.
     pub(super) fn tell_closed(&mut self) {
         for retreat in self.retreats.extract_if(.., |retreat| retreat.closing.is_empty()) {
-            // An asker that no longer waits needs no answer.
+            // A caller that no longer waits needs no reply.
             let _unasked = retreat.reply.send(Err(retreat.error));
         }
     }
 
-    /// When somebody has waited long enough: an interface may have no address to name.
+    /// The earliest time limit of all openings: an interface may have no address to report.
     pub(super) fn give_up_at(&self) -> Option<Instant> {
         self.openings.iter().map(|opening| opening.give_up).min()
     }
@@ -161,7 +162,7 @@ impl Openings {
 
     fn answer(&mut self, swarm: &Swarm<Behaviour>, is_ready: impl Fn(&Opening) -> bool) {
         for opening in self.openings.extract_if(.., |opening| is_ready(opening)) {
-            // An asker that no longer waits needs no answer.
+            // A caller that no longer waits needs no reply.
             let _unasked = opening.reply.send(Ok(swarm.listeners().cloned().collect()));
         }
     }
@@ -171,7 +172,7 @@ impl Driver {
     /// Opens listeners on all of `addresses`, or on none.
     pub(super) fn listen(&mut self, addresses: &[Multiaddr], reply: Reply) {
         if let Err(error) = check_ports(&self.swarm, addresses) {
-            // An asker that no longer waits needs no answer.
+            // A caller that no longer waits needs no reply.
             let _unasked = reply.send(Err(error));
             return;
         }
@@ -190,7 +191,7 @@ impl Driver {
         self.openings.answer(&self.swarm, |opening| opening.waiting.is_empty());
     }
 
-    /// A listener is closed: on command, or because it failed.
+    /// Handles a closed listener. `failure` is `None` if it was closed on command.
     pub(super) fn on_listener_closed(&mut self, listener: ListenerId, failure: Option<&str>) {
         self.openings.on_closed(listener);
         let Some(reason) = failure else { return };
@@ -215,7 +216,7 @@ mod tests {
         let mut openings = Openings::default();
         openings.add(HashMap::from([first.clone(), second.clone()]), reply, Instant::now());
         openings.add(HashMap::from([third.clone()]), other_reply, Instant::now());
-        // The first has named an address, and goes all the same.
+        // The first listener has reported an address, and is closed all the same.
         openings.note_named(first.0);
         assert_eq!(openings.on_failed(second.0, "gone"), [first.0]);
         answer.try_recv().expect_err("the first is still open");

@@ -1,4 +1,4 @@
-//! What the driver does about connections, and about what peers say of themselves.
+//! What the driver does about connections, dials and identify results.
 
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ use crate::node::{
     swarm::{Dialler, Driver},
 };
 
-/// Peers of the local network dialled for one mDNS answer.
+/// Maximum number of peers dialled for one mDNS response.
 const MAX_NEIGHBOURS: usize = 16;
 
 impl Driver {
@@ -39,7 +39,7 @@ impl Driver {
             return self.greet(peer, reply);
         }
         let Some(options) = dial_options(target, PeerCondition::Disconnected) else {
-            // An asker that no longer waits needs no answer.
+            // A caller that no longer waits needs no reply.
             let _unasked = reply.send(Err(DialFailed("no address of it is known".to_owned())));
             return;
         };
@@ -54,7 +54,7 @@ impl Driver {
         }
     }
 
-    /// Dials a provider that was found, and tells what came of it.
+    /// Dials a provider that a lookup found, and reports the outcome to `tried`.
     pub(super) fn try_peer(&mut self, peer: PeerId, tried: mpsc::Sender<Tried>) {
         if self.swarm.is_connected(&peer) {
             return tell(&tried, peer, Ok(()));
@@ -101,11 +101,11 @@ impl Driver {
         }
     }
 
-    /// Answers a caller who has named the peer, once the peer has said what it supports.
+    /// Protects the connection to a peer that the caller named, and replies once identify with it has finished.
     fn greet(&mut self, peer: PeerId, reply: oneshot::Sender<Result<PeerId, DialFailed>>) {
         self.swarm.behaviour_mut().kept.name(peer);
         if self.identified.contains(&peer) {
-            // An asker that no longer waits needs no answer.
+            // A caller that no longer waits needs no reply.
             let _unasked = reply.send(Ok(peer));
         } else {
             self.greeting.entry(peer).or_default().push(reply);
@@ -139,7 +139,7 @@ impl Driver {
         let failed = || DialFailed(plain(error));
         match self.dials.remove(&connection) {
             Some(Dialler::Asker(reply)) => {
-                // An asker that no longer waits needs no answer.
+                // A caller that no longer waits needs no reply.
                 let _unasked = reply.send(Err(failed()));
             }
             Some(Dialler::Trial(peer, tried)) => tell(&tried, peer, Err(failed())),
@@ -148,8 +148,8 @@ impl Driver {
         }
     }
 
-    /// Puts a peer into the routing tables of the DHTs that it serves. A peer that cannot be identified stays connected, and
-    /// is in no table.
+    /// Adds a peer to the routing tables of the DHTs that it serves. A peer that cannot be identified stays connected,
+    /// and is in no table.
     pub(super) fn on_identify(&mut self, event: identify::Event) {
         let identify::Event { peer: peer_id, outcome } = event;
         let info = match outcome {
@@ -181,12 +181,12 @@ impl Driver {
             }
             self.forget_other_addresses(dht, &peer_id, &addresses);
         }
-        // One that comes back to a table it never left is no news to kad.
+        // kad reports no new peer if the peer reconnects while it is still in the table.
         self.count_peers(Instant::now());
         self.on_greeted(peer_id);
     }
 
-    /// A peer has the addresses it tells now, and no others: kad's list of them would grow with every push.
+    /// Removes the addresses that a peer does not report any more: kad would keep the addresses of every identify push.
     fn forget_other_addresses(&mut self, dht: Dht, peer: &PeerId, told: &[Multiaddr]) {
         if told.is_empty() {
             return;
@@ -216,7 +216,7 @@ impl Driver {
     }
 }
 
-/// Dials a peer at its addresses, or whoever answers at an address. None without an address.
+/// Options to dial a peer at its addresses, or the first address if the peer ID is unknown. `None` without an address.
 pub(super) fn dial_options(target: &Target, condition: PeerCondition) -> Option<DialOpts> {
     let first = target.addresses.first()?.clone();
     Some(match target.peer {
@@ -225,7 +225,7 @@ pub(super) fn dial_options(target: &Target, condition: PeerCondition) -> Option<
     })
 }
 
-/// Says what came of dialling a provider. Whoever asked may have gone.
+/// Reports the outcome of a dial to the caller of the lookup, which may have gone.
 fn tell(tried: &mpsc::Sender<Tried>, peer: PeerId, outcome: Result<(), DialFailed>) {
     if tried.try_send(Tried { peer, outcome }).is_err() {
         tracing::trace!(target: crate::LOG_TARGET, %peer, "nobody waits for what came of it");

@@ -1,4 +1,4 @@
-//! What the driver does about lost connections to peers that fetches have use for.
+//! What the driver does when a connection to a peer that sessions use is lost.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::node::{
 };
 
 impl Driver {
-    /// A peer that may have what a session wants; `named` by the caller, or found.
+    /// Adds a peer that may have blocks that the session wants. `named`: the caller named it, no lookup found it.
     pub(super) fn add_peer(&mut self, session: SessionId, peer: PeerId, named: bool) {
         if named {
             self.bitswap().keep_to(session, peer);
@@ -34,7 +34,7 @@ impl Driver {
         }
     }
 
-    /// Dials those whose turn it is.
+    /// Dials the peers whose redial is due.
     pub(super) fn redial(&mut self, now: Instant) {
         while let Some(Redial { peer, address, anywhere }) = self.redials.next_due(now) {
             if self.swarm.is_connected(&peer) || self.bitswap().misses(&peer).is_none() {
@@ -52,15 +52,15 @@ impl Driver {
             let connection = options.connection_id();
             match self.swarm.dial(options) {
                 Ok(()) => drop(self.dials.insert(connection, Dialler::Again(peer))),
-                // It is being dialled for another reason.
+                // Another dial of this peer is under way.
                 Err(DialError::DialPeerConditionFalse(_)) => self.redials.on_failed(&peer, now),
                 Err(error) => self.on_not_regained(peer, &plain(&error), now),
             }
         }
     }
 
-    /// Takes what came of requests. A peer that can be given some, and that a fetch has use for, was connected again: streams
-    /// to it are opened as they were when the fetch began.
+    /// Passes an event of the bulk protocol to the exchange. When a peer that a session uses reports its support,
+    /// streams to it are opened in advance, as at the start of the session.
     pub(super) fn on_blocks(&mut self, event: bulk::Event) {
         if let bulk::Event::Supports { peer, supports: true } = &event
             && self.bitswap().has_use_for(peer)
@@ -77,7 +77,7 @@ impl Driver {
         self.redials.on_failed(&peer, now);
     }
 
-    /// Forgets the peers that no fetch has use for any more.
+    /// Forgets the peers that no session uses any more.
     pub(super) fn tidy_redials(&mut self) {
         let Self { swarm, redials, .. } = self;
         let bitswap = &swarm.behaviour().bitswap;

@@ -1,4 +1,4 @@
-//! What the driver does about questions and answers: who waits for which, and how many there may be.
+//! What the driver does about requests and responses: pending callers, pending peers, and limits.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -18,14 +18,14 @@ use crate::node::{
 
 type Answer = Result<Vec<u8>, AskError>;
 
-/// Questions under way, both ways.
+/// Inbound and outbound requests under way.
 #[derive(Debug)]
 pub(super) struct Requests {
-    /// Who waits for an answer.
+    /// Callers that wait for a response.
     asking: HashMap<(Protocol, OutboundRequestId), oneshot::Sender<Answer>>,
-    /// Who is being answered.
+    /// Peers that wait for a response.
     answering: HashMap<(Protocol, InboundRequestId), PeerId>,
-    /// What the connected peers speak, of what can be asked.
+    /// The request protocols that each connected peer supports.
     supporting: HashMap<PeerId, BTreeSet<Protocol>>,
     asked: mpsc::Sender<Asked>,
     met: mpsc::Sender<Met>,
@@ -37,7 +37,7 @@ impl Requests {
         Self { asking, answering, supporting, asked, met }
     }
 
-    /// A peer has said what it supports. The first time since it came, those who follow such things hear of it.
+    /// Stores which request protocols a peer supports, and queues a [`Met`] the first time since the peer connected.
     pub(super) fn on_identified(&mut self, peer: PeerId, protocols: &[StreamProtocol]) {
         let supports: BTreeSet<_> =
             Protocol::ALL.into_iter().filter(|protocol| protocols.contains(&protocol.name())).collect();
@@ -107,7 +107,7 @@ impl Driver {
 
     fn on_answer(&mut self, protocol: Protocol, id: OutboundRequestId, answer: Answer) {
         if let Some(reply) = self.requests.asking.remove(&(protocol, id)) {
-            // An asker that no longer waits needs no answer.
+            // A caller that no longer waits needs no reply.
             let _unasked = reply.send(answer);
         }
     }

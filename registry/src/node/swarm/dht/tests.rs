@@ -12,7 +12,7 @@ use crate::{
     node::{RecordValidator, Setup, dht::amino::Draft, exchange::NoPriors, start, swarm::dht::*},
 };
 
-/// Takes every record as it is, and takes its time.
+/// Accepts every record unchanged, after a delay.
 #[derive(Debug)]
 struct Slow;
 
@@ -47,7 +47,7 @@ async fn what_was_published_is_answered_for_when_that_returns() {
     }
 }
 
-/// A server of the IPFS DHT, and a client of it that is no node of ours.
+/// A server of the IPFS DHT, and a client that is not a ggen node.
 struct Amino {
     _server: crate::node::Started,
     peer: PeerId,
@@ -85,7 +85,7 @@ impl Amino {
         }
     }
 
-    /// Puts a value, and says whether the server answered that it has it.
+    /// Puts a value. Returns whether the server confirmed it.
     async fn puts(&mut self, key: &[u8], value: &[u8]) -> bool {
         let record = own_record(key, value.to_vec());
         self.client.behaviour_mut().put_record_to(record, std::iter::once(self.peer), Quorum::One);
@@ -108,7 +108,7 @@ impl Amino {
     }
 }
 
-/// Every value used to be answered for, and none kept.
+/// Regression test: the server confirmed every value, and stored none.
 #[tokio::test]
 async fn a_server_of_the_ipfs_dht_keeps_the_best_record_and_does_not_answer_for_what_it_refuses() {
     let mut amino = Amino::start().await;
