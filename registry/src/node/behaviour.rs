@@ -39,18 +39,18 @@ use crate::{
 
 /// Kademlia of the public IPFS network (Amino).
 const IPFS_KAD: StreamProtocol = StreamProtocol::new("/ipfs/kad/1.0.0");
-/// Kademlia of the nodes of one local network, as Kubo supports it beside the public one.
+/// Kademlia of the nodes of one local network, which Kubo also runs beside the public one.
 const LAN_KAD: StreamProtocol = StreamProtocol::new("/ipfs/lan/kad/1.0.0");
-/// Our own Kademlia, which carries package records, in the public network of packages.
+/// Kademlia of ggen nodes, which stores claims, in the network of the default topic.
 const GGEN_KAD: StreamProtocol = StreamProtocol::new("/ggen/kad/1.0.0");
-/// What the topic of another network is hashed with for the name of its Kademlia.
+/// Hashed before the topic of another network to name the Kademlia of that network.
 const NETWORK_DOMAIN: &[u8] = b"ggen:network:v1\0";
-/// Bytes of that hash in the name.
+/// Number of bytes of that hash in the name.
 const NETWORK_BYTES: usize = 8;
-/// Name and version told to others.
+/// Agent name and version that identify sends.
 pub(crate) const AGENT: &str = concat!("ggen/", env!("CARGO_PKG_VERSION"));
 
-/// Peers asked at once in a lookup (Amino: alpha).
+/// Requests in flight per lookup (Amino: alpha).
 const KAD_PARALLELISM: NonZeroUsize = NonZeroUsize::new(10).expect("10 is not zero");
 /// How long provider and value records live (Amino).
 const RECORD_TTL: Duration = Duration::from_secs(48 * 3600);
@@ -62,20 +62,21 @@ const GGEN_KAD_PACKET_BYTES: usize = 1 << 20;
 const KAD_REFRESH: Duration = Duration::from_secs(600);
 /// Largest gossip message, in bytes.
 pub(crate) const GOSSIP_BYTES: usize = 64 << 10;
-/// How long an announcement that was judged may wait for the stream of a peer that it is passed on to, before it is dropped.
+/// How long a validated announcement may wait for a peer's stream before gossipsub drops it.
 const GOSSIP_PATIENCE: Duration = Duration::from_secs(5);
-/// A connection that nothing uses is kept this long, unless its peer is one of those that are [kept](crate::node::discovery::protected_peers).
+/// Timeout of an idle connection. Connections to [protected peers](crate::node::discovery::protected_peers) are exempt.
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
-/// No new connection while the process takes more than this.
+/// No new connections while the process uses more memory than this.
 const MEMORY_LIMIT_BYTES: usize = 1 << 30;
 
-/// A DHT: what its lookups bring is doubted, and streams that wait for requests keep no connection.
+/// A DHT whose lookup results are filtered before they are dialled, and whose idle streams do not keep a connection
+/// open.
 type Kademlia = IdleStreams<AddressFilter<kad::Behaviour<RecordStore>>>;
 
 /// All protocols of a node.
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
-    /// The first, so that nobody else hears of those it refuses.
+    /// Comes first, so that no other behaviour sees a connection that it denies.
     pub(crate) refused: allow_block_list::Behaviour<BlockedPeers>,
     pub(crate) limits: connection_limits::Behaviour,
     pub(crate) memory: memory_connection_limits::Behaviour,
@@ -94,22 +95,22 @@ pub(crate) struct Behaviour {
     pub(crate) claim: rpc::Behaviour,
 }
 
-/// Which of the DHTs.
+/// One of the DHTs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Dht {
-    /// The public IPFS one, or a private one of the same protocol.
+    /// The public IPFS DHT, or a private one with the same protocol.
     Ipfs,
-    /// The one of the IPFS nodes of this local network: only peers that were seen at a private or loopback address.
+    /// The IPFS DHT of the local network: only peers that were seen at a private or loopback address.
     Lan,
-    /// Our own.
+    /// The ggen DHT.
     Ggen,
 }
 
 impl Dht {
     pub(crate) const ALL: [Self; 3] = [Self::Ggen, Self::Ipfs, Self::Lan];
 
-    /// The protocol's name. One topic is one network: nodes of two networks may meet on a DHT of IPFS nodes, and must not
-    /// become part of each other's DHT of packages.
+    /// The protocol's name. One topic is one network: nodes of two networks may meet on an IPFS DHT, and must not join
+    /// each other's ggen DHT.
     pub(crate) fn protocol(self, topic: &str) -> StreamProtocol {
         match self {
             Self::Ipfs => IPFS_KAD,
@@ -126,7 +127,7 @@ impl Dht {
 }
 
 impl Behaviour {
-    /// Treats a peer so from now on.
+    /// Applies an access policy to a peer from now on.
     pub(crate) fn treat(&mut self, peer: PeerId, access_policy: AccessPolicy) {
         match access_policy {
             AccessPolicy::Refused => self.refused.block_peer(peer),
@@ -156,13 +157,14 @@ impl Behaviour {
     }
 }
 
-/// What a node's protocols look things up in.
+/// What a node's protocols read: blocks, and what is known of peers from earlier.
 pub(crate) struct Knowledge {
     pub(crate) store: Arc<dyn Blockstore>,
     pub(crate) priors: Arc<dyn exchange::Priors>,
 }
 
-/// Builds the swarm of a node; nothing listens or dials yet. One that `answers` can be asked by others.
+/// Builds the swarm of a node, without listeners or dials. If `answers`, it supports inbound search, catalog and claim
+/// requests.
 pub(crate) fn swarm(
     key: Keypair,
     config: &Config,
@@ -173,7 +175,7 @@ pub(crate) fn swarm(
     idling(key, config, knowledge, answers, reach, IDLE_CONNECTION)
 }
 
-/// As [`swarm`], where a connection that nothing uses is closed after `idle`.
+/// As [`swarm`], with `idle` as the timeout of idle connections.
 fn idling(
     key: Keypair,
     config: &Config,
@@ -204,7 +206,7 @@ fn compose(
     let peer = key.public().to_peer_id();
     let limits = ConnectionLimits::default()
         .with_max_established(Some(config.limits.connections))
-        // Some are kept for our own dials: those who come to us cannot take them all.
+        // A quarter is reserved for outbound connections: inbound ones cannot take them all.
         .with_max_established_incoming(Some((config.limits.connections / 4 * 3).max(1)))
         .with_max_pending_incoming(Some(config.limits.connections))
         .with_max_pending_outgoing(Some(config.limits.connections))
@@ -229,10 +231,10 @@ fn compose(
     })
 }
 
-/// Amino's parameters, with the library's own record jobs off: the republisher does their work, with records that
-/// name no publisher (kad drops a record that comes back naming us).
+/// Amino's parameters, with the library's republication turned off: `dht::announcements` schedules it, with records
+/// that name no publisher (kad drops an inbound record that names the local node).
 fn kademlia(peer: PeerId, dht: Dht, packet_bytes: usize, config: &Config, reach: &DialPolicy) -> Kademlia {
-    // On the DHTs of IPFS nodes the store itself judges what is put, before kad answers.
+    // The stores of the IPFS DHTs validate a value when it is put, before kad replies.
     let (store, inserts) = match dht {
         Dht::Ipfs | Dht::Lan => (RecordStore::amino(peer), kad::StoreInserts::Unfiltered),
         Dht::Ggen => (RecordStore::new(peer), kad::StoreInserts::FilterBoth),
@@ -250,7 +252,7 @@ fn kademlia(peer: PeerId, dht: Dht, packet_bytes: usize, config: &Config, reach:
         .set_periodic_bootstrap_interval(Some(KAD_REFRESH))
         .set_kbucket_inserts(kad::BucketInserts::Manual)
         .set_max_packet_size(packet_bytes);
-    // Whether the node serves the public DHT is decided later, by its addresses and its peers'.
+    // The mode of the public DHT depends on the addresses of this node and its peers: `choose_ipfs_mode` sets it later.
     let mode = if dht != Dht::Ipfs && config.dht_server_mode { kad::Mode::Server } else { kad::Mode::Client };
     let mut behaviour = kad::Behaviour::with_config(peer, store, kad);
     behaviour.set_mode(Some(mode));
@@ -272,8 +274,8 @@ fn gossip(key: &Keypair, topic: &gossipsub::IdentTopic) -> Result<gossipsub::Beh
     Ok(behaviour)
 }
 
-/// What costs a peer its standing: messages that were judged false. Many peers behind one address are no offence: a
-/// company, a CI, a test.
+/// The peer score: only rejected messages lower it. Many peers behind one IP address are no offence (a company, a CI, a
+/// test).
 fn scoring(topic: &gossipsub::IdentTopic) -> gossipsub::PeerScoreParams {
     let mut params = gossipsub::PeerScoreParams { ip_colocation_factor_weight: 0.0, ..Default::default() };
     // The mesh delivery terms punish quiet topics, and ours is quiet.

@@ -1,4 +1,4 @@
-//! What the owner of the swarm can be asked, and what it answers.
+//! The commands to the owner of the swarm, and the types of its replies.
 
 use std::convert::Infallible;
 
@@ -15,86 +15,86 @@ use crate::node::{
     rpc::{AskError, Protocol, Reply},
 };
 
-/// One request to the swarm's owner.
+/// One command to the swarm's owner.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Listen on addresses; answers where, once each listener has named an address.
+    /// Listen on addresses. Replies with the addresses of all listeners, once each listener has reported one or its
+    /// time limit has passed.
     Listen { addresses: Vec<Multiaddr>, reply: oneshot::Sender<Result<Vec<Multiaddr>, StartError>> },
-    /// Follow the packages topic.
+    /// Subscribe to the packages topic.
     Follow { reply: oneshot::Sender<Result<(), StartError>> },
-    /// Look the peers nearest to this one up on both DHTs; the channel closes when both lookups have ended.
+    /// Look up this node's own ID on every DHT. The channel closes when all lookups have ended.
     Explore { done: mpsc::Sender<Infallible> },
-    /// Dial a peer, or whoever answers at an address, and wait until it has said what it supports.
+    /// Dial a peer, or an address without a peer ID. Replies once identify with the peer has finished.
     Connect { target: Target, reply: oneshot::Sender<Result<PeerId, DialFailed>> },
-    /// Look for providers on both DHTs, dialling those found; it ends when both lookups have, or when the receiver
-    /// is gone.
+    /// Look up providers on every DHT and dial those found. The lookups end by themselves, or when the receiver is
+    /// dropped.
     FindProviders { key: Vec<u8>, found: mpsc::Sender<PeerId> },
-    /// As `FindProviders`, and tell what came of dialling each.
+    /// As `FindProviders`, and report the outcome of each dial.
     TryProviders { key: Vec<u8>, tried: mpsc::Sender<Tried> },
-    /// Look a value up on the ggen DHT; it ends when the lookup has, or when the receiver is gone.
-    FindRecord { key: Vec<u8>, found: mpsc::Sender<FoundRecord>, ended: oneshot::Sender<Walked> },
-    /// Look for providers on one DHT, as above.
+    /// Look up a value on the ggen DHT. The lookup ends by itself, or when the receiver is dropped.
+    FindRecord { key: Vec<u8>, found: mpsc::Sender<FoundRecord> },
+    /// As `FindProviders`, on one DHT.
     FindProvidersOn { dht: Dht, key: Vec<u8>, found: mpsc::Sender<PeerId> },
-    /// Provide the DAG under this multihash on both DHTs, from now on.
+    /// Provide the DAG under this multihash on every DHT from now on.
     Provide { key: Vec<u8> },
-    /// Stand under this multihash as one who knows of it, on the ggen DHT, from now on and when there is nothing more
-    /// urgent.
+    /// Provide the multihash of a keyword on the ggen DHT from now on, with lower priority than other announcements.
     ProvideWord { key: Vec<u8> },
-    /// Provide it no longer.
+    /// Stop providing this multihash.
     Withdraw { key: Vec<u8> },
-    /// Keep the value under this key in the ggen DHT no longer.
+    /// Stop republishing the value under this key of the ggen DHT.
     Unpublish { key: Vec<u8> },
-    /// Keep this value under this key in the ggen DHT, from now on. Answers when this node gives it to whoever asks.
+    /// Publish this value under this key of the ggen DHT from now on. Replies once this node serves it.
     Publish { key: Vec<u8>, value: Vec<u8>, kept: oneshot::Sender<()> },
-    /// Send to all who follow the packages topic, soon: where many come in a row, only the latest of a subject. Answers
-    /// how many peers follow.
+    /// Send to the subscribers of the packages topic. Of many announcements in a row, only the latest of each subject
+    /// is sent. Replies with the number of subscribed peers, or 0 if it could not be sent.
     Announce { subject: Vec<u8>, data: Vec<u8>, reply: oneshot::Sender<usize> },
-    /// Say what a gossip message was worth.
+    /// Report the verdict on a gossip message.
     Judge { gossip: GossipId, verdict: Verdict },
-    /// Ask a peer, dialling it if need be.
+    /// Send a request to a peer, dialling it if necessary.
     Ask { peer: PeerId, protocol: Protocol, data: Vec<u8>, reply: oneshot::Sender<Result<Vec<u8>, AskError>> },
-    /// Answer a peer that asked.
+    /// Respond to a request of a peer.
     Answer { protocol: Protocol, reply: Reply, data: Vec<u8> },
-    /// Name the connected peers that can be asked.
+    /// Return the connected peers that support a request protocol.
     Speakers { protocol: Protocol, reply: oneshot::Sender<Vec<PeerId>> },
     /// Open a block session.
     OpenSession { events: SessionSender, least_reputation: f64, reply: oneshot::Sender<(SessionId, Vec<PeerId>)> },
-    /// Name the list that wants of a session have places in.
+    /// Set the block manifest that the wants of a session refer to.
     Describe { session: SessionId, list: ListSource },
-    /// Want blocks in a session.
+    /// Add wants to a session.
     Want { session: SessionId, wants: Vec<BlockWant> },
-    /// Want blocks no longer.
+    /// Remove wants from a session.
     CancelWants { session: SessionId, cids: Vec<Cid> },
-    /// A peer may have what a session wants; `named` by the caller as one that has it.
+    /// Add a peer that may have blocks that the session wants. `named`: the caller named it.
     AddPeer { session: SessionId, peer: PeerId, named: bool },
     /// End a session.
     CloseSession { session: SessionId },
-    /// Treat a peer so from now on.
+    /// Apply an access policy to a peer from now on.
     Treat { peer: PeerId, access_policy: AccessPolicy },
-    /// Ask a connected peer whether it has all of these blocks.
+    /// Query whether a connected peer has all of these blocks.
     Question { peer: PeerId, cids: Vec<Cid>, reply: oneshot::Sender<bool> },
-    /// Blocks have come into the store by other ways than a session.
+    /// Announce blocks that something else than a session has stored.
     NewBlocks { cids: Vec<Cid> },
-    /// Answer once everything published so far was announced, with success or without.
+    /// Reply once everything published so far was announced, with success or without.
     Settle { reply: oneshot::Sender<()> },
-    /// Describe the node.
+    /// Return the state of the node.
     Snapshot { reply: oneshot::Sender<Snapshot> },
-    /// Answer once a peer is connected.
+    /// Reply once a peer is connected.
     Meet { reply: oneshot::Sender<()> },
-    /// Answer once a peer of the ggen DHT is known.
+    /// Reply once a peer of the ggen DHT is known.
     Acquaint { reply: oneshot::Sender<()> },
     /// Close all connections and end.
     Shutdown,
 }
 
-/// A provider that was found, and what came of dialling it.
+/// A provider that a lookup found, and the outcome of dialling it.
 #[derive(Clone, Debug)]
 pub(crate) struct Tried {
     pub(crate) peer: PeerId,
     pub(crate) outcome: Result<(), DialFailed>,
 }
 
-/// A connection that did not come about.
+/// A dial that failed, with its reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct DialFailed(pub(crate) String);
@@ -103,89 +103,57 @@ pub(crate) struct DialFailed(pub(crate) String);
 #[derive(Clone, Debug)]
 pub(crate) struct FoundRecord {
     pub(crate) value: Vec<u8>,
-    /// Who gave it; `None` if it was kept here.
+    /// The peer that returned it; `None` for the local store.
     pub(crate) from: Option<PeerId>,
 }
 
-/// Who was asked in a walk through the DHT.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Walked {
-    /// Peers asked.
-    pub(crate) asked: usize,
-    /// Those of them that have answered.
-    pub(crate) answered: usize,
-}
-
-/// The values under a key, as they are found.
-#[derive(Debug)]
-pub(crate) struct FindingRecord {
-    values: mpsc::Receiver<FoundRecord>,
-    ended: oneshot::Receiver<Walked>,
-}
-
-impl FindingRecord {
-    pub(crate) fn new(values: mpsc::Receiver<FoundRecord>, ended: oneshot::Receiver<Walked>) -> Self {
-        Self { values, ended }
-    }
-
-    /// The next value; none when the walk is over. Cancel-safe.
-    pub(crate) async fn recv(&mut self) -> Option<FoundRecord> {
-        self.values.recv().await
-    }
-
-    /// Who was asked, once the walk is over.
-    pub(crate) fn walked(&mut self) -> Option<Walked> {
-        self.ended.try_recv().ok()
-    }
-}
-
-/// A gossip message that waits for its verdict.
+/// Identifies a gossip message that waits for its verdict.
 #[derive(Clone, Debug)]
 pub(crate) struct GossipId {
     pub(crate) message: MessageId,
     pub(crate) from: PeerId,
 }
 
-/// A gossip message: forwarded only once it is judged.
+/// A gossip message. It is forwarded only after validation.
 #[derive(Clone, Debug)]
 pub(crate) struct Gossip {
     pub(crate) id: GossipId,
-    /// The peer that says to have sent it first, and signed it.
+    /// The peer that claims to have sent it first, and signed it.
     pub(crate) source: Option<PeerId>,
     pub(crate) data: Vec<u8>,
 }
 
-/// What a gossip message is worth.
+/// The result of validating a gossip message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Pass it on.
+    /// Forward it.
     Accept,
-    /// Drop it without blame.
+    /// Drop it, without effect on the score of its sender.
     Ignore,
-    /// Drop it; whoever passed it on loses standing.
+    /// Drop it, and lower the score of the peer that forwarded it.
     Reject,
 }
 
-/// A node at one moment.
+/// The state of a node at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     pub(crate) listen_addresses: Vec<Multiaddr>,
     pub(crate) external_addresses: Vec<Multiaddr>,
     pub(crate) connected: Vec<PeerId>,
-    /// Peers that follow the packages topic.
+    /// Peers that are subscribed to the packages topic.
     pub(crate) followers: usize,
     pub(crate) ggen_routing_peers: usize,
     /// Peers in the routing table of the IPFS DHT.
     pub(crate) ipfs_routing_peers: usize,
     /// Peers in the routing table of the local network's IPFS DHT.
     pub(crate) lan_routing_peers: usize,
-    /// Somebody has connected to us since the start.
+    /// Whether any peer has dialled this node since its start.
     pub(crate) was_visited: bool,
-    /// What is known of the way from the internet to us.
+    /// Whether peers on the internet can reach this node, as far as known.
     pub(crate) nat: Nat,
     pub(crate) serves_ggen_dht: bool,
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
-    /// Walks through a DHT for a record or for providers, since the start.
+    /// Lookups of records or providers since the start, counted per DHT.
     pub(crate) dht_walks: u64,
 }

@@ -1,4 +1,4 @@
-//! The DHTs of a node: which records it keeps for others, what it announces, and the queries under way.
+//! The DHTs of a node: the records it stores for other peers, its announcements, and the queries under way.
 
 pub(super) mod amino;
 pub(super) mod announcements;

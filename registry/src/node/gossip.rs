@@ -1,33 +1,34 @@
-//! How fast this node announces: a burst as it comes, then so many a second, each the latest of its subject. A pure rule.
+//! The rate at which this node announces: a burst at once, then one announcement per interval, the latest of its
+//! subject. A pure state machine.
 //!
-//! Whoever hears the latest asks for what came before it, in one go. So hundreds of announcements in a row cost those who
-//! hear them little more than a few.
+//! A receiver of the latest announcement fetches what came before it in one exchange. So hundreds of announcements in a
+//! row cost a receiver little more than a few.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-/// Announcements that go out as they come.
+/// Announcements that are sent without delay.
 const BURST: u32 = 16;
-/// After those, one goes out in this time.
+/// Interval between announcements after a burst.
 const EVERY: Duration = Duration::from_millis(500);
-/// How far ahead of its time a burst may be.
+/// How far a burst may run ahead of one announcement per interval.
 const AHEAD: Duration = EVERY.saturating_mul(BURST - 1);
-/// Subjects with an announcement that waits: the publishers of one home. Beyond that the one that waits longest goes out.
+/// Maximum number of subjects (publishers of one home) with a delayed announcement. Beyond it the oldest is sent.
 const MAX_WAITING: usize = 64;
 
-/// What is announced, and what waits.
+/// The state of the rate limit, and the announcements that wait.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
-    /// When a whole burst may go out again.
+    /// When a whole burst may be sent again.
     whole_at: Option<Instant>,
-    /// Subject and announcement, in the order in which the subjects came.
+    /// Pairs of subject and announcement, by arrival of the subject.
     waiting: VecDeque<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Pace {
-    /// Takes an announcement: it waits for its turn, in the place of an earlier one of the same subject.
+    /// Adds an announcement. It replaces a waiting one of the same subject and takes its place.
     pub(crate) fn add(&mut self, subject: Vec<u8>, data: Vec<u8>) {
         match self.waiting.iter_mut().find(|(other, _)| *other == subject) {
             Some((_, earlier)) => *earlier = data,
@@ -35,7 +36,7 @@ impl Pace {
         }
     }
 
-    /// Returns an announcement whose turn it is.
+    /// Removes and returns an announcement that may be sent now.
     pub(crate) fn next_due(&mut self, now: Instant) -> Option<Vec<u8>> {
         let whole_at = self.whole_at.map_or(now, |whole| whole.max(now));
         if whole_at > now + AHEAD && self.waiting.len() <= MAX_WAITING {
@@ -46,13 +47,13 @@ impl Pace {
         Some(data)
     }
 
-    /// When [`next_due`](Self::next_due), which has nothing to say now, will have something.
+    /// When [`next_due`](Self::next_due), which returns `None` now, returns an announcement. `None` if nothing waits.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         self.waiting.front()?;
         self.whole_at?.checked_sub(AHEAD)
     }
 
-    /// Says whether nothing waits.
+    /// Whether no announcement waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -66,7 +67,7 @@ mod tests {
         pace.add(vec![subject], number.to_be_bytes().to_vec());
     }
 
-    /// What goes out at this time.
+    /// The announcements that may be sent at this time.
     fn out(pace: &mut Pace, now: Instant) -> Vec<usize> {
         let number = |data: Vec<u8>| usize::from_be_bytes(data.try_into().unwrap());
         std::iter::from_fn(|| pace.next_due(now)).map(number).collect()
@@ -87,7 +88,7 @@ mod tests {
         assert!(wake_at >= now && wake_at < now + EVERY);
         assert_eq!(out(&mut pace, wake_at), [199]);
         assert!(pace.is_empty() && pace.wake_at().is_none());
-        // After a rest there may be a burst again.
+        // After a pause a burst is possible again.
         let later = wake_at + EVERY * BURST;
         (0..20).for_each(|subject| add(&mut pace, subject, 0));
         assert_eq!(out(&mut pace, later).len(), BURST as usize);

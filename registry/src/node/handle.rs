@@ -15,15 +15,15 @@ use crate::node::{
     rpc::{AskError, Protocol, Reply},
 };
 
-/// Commands waiting for the swarm's owner.
+/// Capacity of the command queue of the swarm's owner.
 pub(crate) const COMMAND_QUEUE: usize = 256;
-/// Providers or values waiting for whoever looks them up.
+/// Capacity of the queue of providers or values of one lookup.
 const FOUND_QUEUE: usize = 64;
 
-/// Peers of one name that are dialled.
+/// Maximum number of peers dialled for one `/dnsaddr`.
 const MAX_DIALS_PER_NAME: usize = 16;
 
-/// Pauses before a question is asked again of a peer whose connection was lost before it had answered.
+/// Pauses before a request is repeated because the connection was lost before the response.
 const ASK_AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
 /// The node has stopped.
@@ -55,15 +55,14 @@ impl Handle {
         answer.await.map_err(|_| StartError::Stopped)?
     }
 
-    /// Follows the packages topic from now on.
+    /// Subscribes to the packages topic.
     pub(crate) async fn follow(&self) -> Result<(), StartError> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Follow { reply }).await.map_err(|_| StartError::Stopped)?;
         answer.await.map_err(|_| StartError::Stopped)?
     }
 
-    /// Looks for the peers nearest to this one, on both DHTs: what fills the routing tables of a node that knows only
-    /// a few.
+    /// Looks up this node's own ID on every DHT, which fills the routing tables of a node that knows only a few peers.
     pub(crate) async fn explore(&self) -> Result<(), Stopped> {
         let (done, mut ended) = mpsc::channel(1);
         self.send(Command::Explore { done }).await?;
@@ -72,15 +71,18 @@ impl Handle {
         Ok(())
     }
 
-    /// Dials an address, with or without `/p2p/`, and waits until the peer has said what it supports: then it is in the
-    /// routing tables of the DHTs it serves. Of a `/dnsaddr` that stands for several peers, one has to answer.
+    /// Dials an address, with or without `/p2p/`, and waits until identify with the peer has finished: then the peer is
+    /// in the routing tables of the DHTs that it serves. Of a `/dnsaddr` with several peers, one must answer.
     pub(crate) async fn connect(&self, address: Multiaddr) -> Result<PeerId, DialFailed> {
         let peers = self.connect_all(&address).await?;
         peers.first().copied().ok_or_else(|| DialFailed(Stopped.to_string()))
     }
 
-    /// Dials everybody an address stands for, which is one peer unless it is a `/dnsaddr`. Those that answered; if
-    /// nobody did, why not.
+    /// Dials every peer that an address stands for: one, or for a `/dnsaddr` up to `MAX_DIALS_PER_NAME`. Returns the
+    /// peers that answered.
+    ///
+    /// # Errors
+    /// The reasons of all dials, if no peer answered.
     pub(crate) async fn connect_all(&self, address: &Multiaddr) -> Result<Vec<PeerId>, DialFailed> {
         let targets = self.names.targets(address).await.map_err(|error| DialFailed(error.to_string()))?;
         let is_one = targets.len() == 1;
@@ -111,7 +113,7 @@ impl Handle {
         (peer, outcome)
     }
 
-    /// Looks for providers of a multihash on both DHTs. The channel closes when both lookups have ended; dropping it
+    /// Looks up the providers of a multihash on every DHT. The channel closes when all lookups have ended; dropping it
     /// ends them.
     pub(crate) async fn find_providers(&self, key: Vec<u8>) -> Result<mpsc::Receiver<PeerId>, Stopped> {
         let (found, receiver) = mpsc::channel(FOUND_QUEUE);
@@ -119,71 +121,72 @@ impl Handle {
         Ok(receiver)
     }
 
-    /// Looks for providers of a multihash on both DHTs, dials each, and tells what came of it. The channel closes when
-    /// both lookups and all dials have ended.
+    /// Looks up the providers of a multihash on every DHT, dials each, and reports the outcomes. The channel closes
+    /// when all lookups and dials have ended.
     pub(crate) async fn try_providers(&self, key: Vec<u8>) -> Result<mpsc::Receiver<Tried>, Stopped> {
         let (tried, receiver) = mpsc::channel(FOUND_QUEUE);
         self.send(Command::TryProviders { key, tried }).await?;
         Ok(receiver)
     }
 
-    /// Looks for peers that stand under a multihash on the ggen DHT; the channel as above.
+    /// Looks up the providers of a multihash on the ggen DHT only; the channel is that of
+    /// [`find_providers`](Self::find_providers).
     pub(crate) async fn find_knowing(&self, key: Vec<u8>) -> Result<mpsc::Receiver<PeerId>, Stopped> {
         let (found, receiver) = mpsc::channel(FOUND_QUEUE);
         self.send(Command::FindProvidersOn { dht: Dht::Ggen, key, found }).await?;
         Ok(receiver)
     }
 
-    /// Looks a value up on the ggen DHT: each peer that has one contributes its own.
-    pub(crate) async fn find_record(&self, key: Vec<u8>) -> Result<FindingRecord, Stopped> {
-        let (found, values) = mpsc::channel(FOUND_QUEUE);
-        let (ended, walked) = oneshot::channel();
-        self.send(Command::FindRecord { key, found, ended }).await?;
-        Ok(FindingRecord::new(values, walked))
+    /// Looks up a value on the ggen DHT. The channel receives the value of each peer that has one.
+    pub(crate) async fn find_record(&self, key: Vec<u8>) -> Result<mpsc::Receiver<FoundRecord>, Stopped> {
+        let (found, receiver) = mpsc::channel(FOUND_QUEUE);
+        self.send(Command::FindRecord { key, found }).await?;
+        Ok(receiver)
     }
 
-    /// Provides a multihash on both DHTs from now on.
+    /// Provides a multihash on every DHT from now on.
     pub(crate) async fn provide(&self, key: Vec<u8>) -> Result<(), Stopped> {
         self.send(Command::Provide { key }).await
     }
 
-    /// Provides a multihash no longer. Others forget it when its time is up.
+    /// Stops providing a multihash. The provider records at other peers expire.
     pub(crate) async fn withdraw(&self, key: Vec<u8>) -> Result<(), Stopped> {
         self.send(Command::Withdraw { key }).await
     }
 
-    /// Keeps a value in the ggen DHT no longer. Others forget it when its time is up.
+    /// Stops republishing a value on the ggen DHT. The copies at other peers expire.
     pub(crate) async fn unpublish(&self, key: Vec<u8>) -> Result<(), Stopped> {
         self.send(Command::Unpublish { key }).await
     }
 
-    /// Stands under a multihash on the ggen DHT from now on, told when there is nothing more urgent to tell.
+    /// Provides the multihash of a keyword on the ggen DHT from now on, with lower priority than other announcements.
     pub(crate) async fn provide_word(&self, key: Vec<u8>) -> Result<(), Stopped> {
         self.send(Command::ProvideWord { key }).await
     }
 
-    /// Keeps a value in the ggen DHT from now on. Returns when this node gives it to whoever asks; others are told later.
+    /// Publishes a value on the ggen DHT from now on. Returns once this node serves it; it is put to other peers later.
     pub(crate) async fn publish(&self, key: Vec<u8>, value: Vec<u8>) -> Result<(), Stopped> {
         let (kept, answer) = oneshot::channel();
         self.send(Command::Publish { key, value, kept }).await?;
         answer.await.map_err(|_| Stopped)
     }
 
-    /// Sends `data` to all who follow the packages topic and returns how many peers that are. Where many come in a row,
-    /// some wait for their turn, and give way to later ones of the same subject.
+    /// Sends `data` to the subscribers of the packages topic and returns their number, or 0 if it could not be sent. Of
+    /// many announcements in a row some are delayed, and a later one of the same subject replaces a delayed one.
     pub(crate) async fn announce(&self, subject: Vec<u8>, data: Vec<u8>) -> Result<usize, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Announce { subject, data, reply }).await?;
         answer.await.map_err(|_| Stopped)
     }
 
-    /// Says what a gossip message was worth.
+    /// Reports the verdict on a gossip message.
     pub(crate) async fn judge(&self, gossip: GossipId, verdict: Verdict) -> Result<(), Stopped> {
         self.send(Command::Judge { gossip, verdict }).await
     }
 
-    /// Asks a peer, dialling it if need be, and asks it again when the connection is lost before it has answered. Dropping
-    /// the future gives the answer up; the question was sent all the same.
+    /// Sends a request to a peer, dialling it if necessary, and returns the response. Repeats the request if the
+    /// connection is lost before the response. Dropping the future discards the response; the request is sent all the
+    /// same.
     pub(crate) async fn ask(&self, peer: PeerId, protocol: Protocol, data: Vec<u8>) -> Result<Vec<u8>, AskError> {
         for pause in ASK_AGAIN_AFTER {
             match self.ask_once(peer, protocol, data.clone()).await {
@@ -201,19 +204,19 @@ impl Handle {
         answer.await.map_err(|_| AskError::Stopped)?
     }
 
-    /// Answers a peer that asked.
+    /// Responds to a request of a peer.
     pub(crate) async fn answer(&self, protocol: Protocol, reply: Reply, data: Vec<u8>) -> Result<(), Stopped> {
         self.send(Command::Answer { protocol, reply, data }).await
     }
 
-    /// The connected peers that can be asked by `protocol`.
+    /// Returns the connected peers that support `protocol`.
     pub(crate) async fn supporting(&self, protocol: Protocol) -> Result<Vec<PeerId>, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Speakers { protocol, reply }).await?;
         answer.await.map_err(|_| Stopped)
     }
 
-    /// Treats a peer so from now on; connections with one that is refused are closed.
+    /// Applies an access policy to a peer from now on. Connections to a refused peer are closed.
     pub(crate) async fn treat(&self, peer: PeerId, access_policy: AccessPolicy) -> Result<(), Stopped> {
         self.send(Command::Treat { peer, access_policy }).await
     }
@@ -226,12 +229,12 @@ impl Handle {
         answer.await.map_err(|_| Stopped)
     }
 
-    /// Wakes peers that wait for blocks which have come into the store.
+    /// Notifies peers that wait for blocks which are now in the store.
     pub(crate) async fn new_blocks(&self, cids: Vec<Cid>) -> Result<(), Stopped> {
         self.send(Command::NewBlocks { cids }).await
     }
 
-    /// As [`new_blocks`](Self::new_blocks), from a thread that may block. A stopped node has nobody to wake.
+    /// As [`new_blocks`](Self::new_blocks), from a thread that may block. Does nothing if the node has stopped.
     pub(crate) fn new_blocks_blocking(&self, cids: Vec<Cid>) {
         if self.commands.blocking_send(Command::NewBlocks { cids }).is_err() {
             tracing::trace!(target: crate::LOG_TARGET, "new blocks, and the node has stopped");
@@ -259,7 +262,7 @@ impl Handle {
         answer.await.map_err(|_| Stopped)
     }
 
-    /// Describes the node.
+    /// Returns the state of the node.
     pub(crate) async fn snapshot(&self) -> Result<Snapshot, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Snapshot { reply }).await?;
@@ -276,7 +279,8 @@ impl Handle {
         self.send(Command::Shutdown).await
     }
 
-    /// Sends from where nobody can wait; a stopped node needs no command.
+    /// Sends a command from code that cannot wait: if the queue is full, a task waits in its place. A stopped node
+    /// needs no command.
     pub(super) fn send_when_possible(&self, command: Command) {
         let commands = self.commands.clone();
         if let Err(mpsc::error::TrySendError::Full(command)) = commands.try_send(command)

@@ -1,23 +1,23 @@
-//! What a node notices of its peers, for whoever keeps books on them.
+//! What a node observes of its peers, for their reputation and the address book.
 
 use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId};
 
-/// One thing noticed of one peer.
+/// One observation of one peer.
 #[derive(Clone, Debug)]
 pub(crate) enum PeerObservation {
-    /// It is connected; with its address, if it was us who dialled.
+    /// A connection was established; with the peer's address, if this node dialled.
     Connected { peer: PeerId, address: Option<Multiaddr> },
-    /// It began or ceased to follow announcements.
+    /// It subscribed to or unsubscribed from a gossip topic.
     Follows { peer: PeerId },
-    /// It said what it is, and where it can be reached.
+    /// Identify finished: its agent name, and the addresses at which it can be dialled.
     Introduced { peer: PeerId, agent: String, addresses: Vec<Multiaddr> },
-    /// A ping came back.
+    /// The round-trip time of a ping.
     Latency { peer: PeerId, latency: Duration },
-    /// Blocks went to it and came from it, in bytes; these at this rate in bytes per second, if that was measured.
+    /// Blocks were sent to it or received from it, in bytes. `rate`: bytes received per second, if measured.
     Traffic { peer: PeerId, sent: u64, received: u64, rate: Option<f64> },
-    /// It broke the block protocol, and no session was told.
+    /// It violated the block protocol, and no session was notified.
     Misbehaved { peer: PeerId, malformed: bool },
     /// It offered a record that no honest peer offers.
     InvalidRecord { peer: PeerId },
@@ -25,13 +25,13 @@ pub(crate) enum PeerObservation {
     Gone { peer: PeerId },
 }
 
-/// How a node treats a peer.
+/// How a node treats connections with a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AccessPolicy {
-    /// Like any other.
+    /// Connections are allowed, and count against the limits.
     Usual,
-    /// Connections with it count for no limit.
+    /// Connections are allowed, and do not count against the limits.
     Exempt,
-    /// No connection with it, in neither direction.
+    /// Connections are denied in both directions.
     Refused,
 }

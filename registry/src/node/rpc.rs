@@ -1,9 +1,9 @@
-//! Questions to one peer and their answers: bytes, bounded in size, time and number. What they mean is for others to
-//! know.
+//! Requests to one peer and their responses: bytes, bounded in size, time and number. The `ops` modules define their
+//! content.
 //!
-//! One request is one stream: a length (4 bytes, big endian) and that many bytes each way. The lengths are checked
-//! before anything is read, and memory grows only with what has arrived. A request that is not answered (too many at
-//! once, over a rate, malformed) ends with its stream closed.
+//! One request is one stream: a length (4 bytes, big endian) and that many bytes in each direction. The length is
+//! checked before the message is read, and memory grows only with the bytes that have arrived. A request without a
+//! response (too many at once, above a rate limit, malformed) ends with its stream closed.
 
 use std::{io, time::Duration};
 
@@ -13,38 +13,38 @@ use libp2p::{
     request_response::{self, ProtocolSupport, ResponseChannel},
 };
 
-/// Requests waiting to be read by whoever answers them.
+/// Capacity of the queue of inbound requests.
 pub(crate) const ASKED_QUEUE: usize = 64;
-/// Peers newly met waiting to be looked at.
+/// Capacity of the queue of newly identified peers.
 pub(crate) const MET_QUEUE: usize = 64;
-/// Questions of ours under way; more are refused.
+/// Maximum number of outbound requests under way; further ones fail with [`AskError::Busy`].
 pub(super) const MAX_ASKING: usize = 256;
-/// Questions of others that are being answered, in all.
+/// Maximum number of inbound requests under way, of all peers together.
 pub(super) const MAX_ANSWERING: usize = 64;
-/// Questions of one peer that are being answered.
+/// Maximum number of inbound requests under way per peer and protocol.
 pub(super) const MAX_ANSWERING_PER_PEER: usize = 4;
-/// Requests on one connection, ours and theirs together.
+/// Maximum number of requests on one connection, inbound and outbound together.
 const MAX_STREAMS_PER_CONNECTION: usize = 16;
-/// Bytes of the length before each message.
+/// Bytes of the length prefix of each message.
 const LENGTH_BYTES: usize = 4;
-/// Memory for a message is taken in steps of this many bytes, as it arrives.
+/// A read buffer starts with at most this many bytes and grows as data arrives.
 const READ_STEP_BYTES: usize = 16 << 10;
 
-/// What can be asked, and within which bounds.
+/// A request protocol, with its limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Protocol {
-    /// `/ggen/search/1.0.0`: what do you know that fits these words?
+    /// `/ggen/search/1.0.0`: which releases match this query?
     Search,
-    /// `/ggen/catalog/1.0.0`: what do you know that I do not?
+    /// `/ggen/catalog/1.0.0`: which records do you have that I lack?
     Catalog,
-    /// `/ggen/claim/1.0.0`: what is the newest of this publisher's package?
+    /// `/ggen/claim/1.0.0`: what is the newest claim of this publisher's package?
     Claim,
 }
 
 impl Protocol {
     pub(crate) const ALL: [Self; 3] = [Self::Search, Self::Catalog, Self::Claim];
 
-    /// Its name on the wire.
+    /// The protocol's name on the wire.
     pub(crate) const fn name(self) -> StreamProtocol {
         match self {
             Self::Search => StreamProtocol::new("/ggen/search/1.0.0"),
@@ -62,7 +62,7 @@ impl Protocol {
         }
     }
 
-    /// Largest answer, in bytes.
+    /// Largest response, in bytes.
     pub(crate) const fn max_answer_bytes(self) -> usize {
         match self {
             Self::Search => 256 << 10,
@@ -71,7 +71,7 @@ impl Protocol {
         }
     }
 
-    /// How long a question or an answer may take, the dial not counted.
+    /// Timeout of a request or a response, without the dial.
     const fn deadline(self) -> Duration {
         match self {
             Self::Search | Self::Claim => Duration::from_secs(5),
@@ -80,28 +80,28 @@ impl Protocol {
     }
 }
 
-/// Why a question has no answer.
+/// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AskError {
     /// The peer cannot be reached.
     #[error("the peer cannot be reached")]
     Unreachable,
-    /// The connection was lost before it answered.
+    /// The connection was lost before the response.
     #[error("the connection to the peer was lost")]
     Lost,
-    /// It does not speak the protocol.
+    /// The peer does not support the protocol.
     #[error("the peer does not speak this protocol")]
     Unsupported,
-    /// It did not answer in time.
+    /// The peer did not respond in time.
     #[error("the peer did not answer in time")]
     TimedOut,
-    /// It closed the stream without an answer.
+    /// The peer closed the stream without a response.
     #[error("the peer did not want to answer")]
     Declined,
-    /// Its answer is longer than the protocol allows.
+    /// The response is longer than the protocol allows.
     #[error("the peer's answer is too large")]
     TooLarge,
-    /// Too many questions are under way here.
+    /// Too many outbound requests are under way.
     #[error("too many questions are under way")]
     Busy,
     /// This node has stopped.
@@ -109,21 +109,21 @@ pub(crate) enum AskError {
     Stopped,
 }
 
-/// A question of a peer.
+/// A request of a peer.
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) protocol: Protocol,
     pub(crate) peer: PeerId,
     pub(crate) data: Vec<u8>,
-    /// Where the answer goes; dropped, the peer gets none.
+    /// Sends the response; if dropped, the peer gets none.
     pub(crate) reply: Reply,
 }
 
-/// The way back to whoever asked.
+/// The response channel of an inbound request.
 #[derive(Debug)]
 pub(crate) struct Reply(pub(super) ResponseChannel<Vec<u8>>);
 
-/// A peer that has said what it supports.
+/// An identified peer that supports request protocols.
 #[derive(Clone, Debug)]
 pub(crate) struct Met {
     pub(crate) peer: PeerId,
@@ -133,7 +133,7 @@ pub(crate) struct Met {
 /// The behaviour of one protocol.
 pub(crate) type Behaviour = request_response::Behaviour<Codec>;
 
-/// Makes the behaviour of `protocol`, for a node that answers or one that only asks.
+/// Returns the behaviour of `protocol`. If `answers` is false, it supports outbound requests only.
 pub(super) fn behaviour(protocol: Protocol, answers: bool) -> Behaviour {
     let config = request_response::Config::default()
         .with_request_timeout(protocol.deadline())

@@ -245,7 +245,7 @@ impl Driver {
             Command::Follow { reply } => {
                 let topic = self.topic.clone();
                 let followed = self.swarm.behaviour_mut().gossip.subscribe(&topic);
-                tracing::debug!(target: "ggen_marketplace::backend::p2p", %topic, "following announcements");
+                tracing::debug!(target: crate::LOG_TARGET, %topic, "following announcements");
                 // A caller that no longer waits needs no reply.
                 let _unasked = reply.send(followed.map(|_| ()).map_err(|error| StartError::Gossip(error.to_string())));
             }

@@ -4,7 +4,7 @@ use libp2p::{Multiaddr, swarm::SwarmEvent};
 
 use crate::node::{behaviour::*, exchange::NoPriors};
 
-/// Far longer than anything here takes.
+/// Far longer than any step of these tests takes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn node(idle: Duration) -> Swarm<Behaviour> {
@@ -13,7 +13,7 @@ fn node(idle: Duration) -> Swarm<Behaviour> {
     idling(Keypair::generate_ed25519(), &config, knowledge, true, &DialPolicy::new(), idle).unwrap()
 }
 
-/// Runs another node, which dials `address`; ends with the test.
+/// Runs another node, which dials `address`, until the test ends.
 fn visitor(address: &Multiaddr, topic: Option<&gossipsub::IdentTopic>) -> PeerId {
     let mut swarm = node(IDLE_CONNECTION);
     if let Some(topic) = topic {
@@ -29,7 +29,7 @@ fn visitor(address: &Multiaddr, topic: Option<&gossipsub::IdentTopic>) -> PeerId
     id
 }
 
-/// The streams of gossip, which live as long as the connection, kept every connection for ever.
+/// Regression test: the streams of gossip, which live as long as the connection, kept every connection open.
 #[tokio::test]
 async fn a_connection_that_nothing_uses_is_closed_and_those_of_the_mesh_and_of_kept_peers_stay() {
     let mut alice = node(Duration::from_secs(1));
@@ -58,7 +58,7 @@ async fn a_connection_that_nothing_uses_is_closed_and_those_of_the_mesh_and_of_k
     assert_eq!(connected, [true, true]);
 }
 
-/// Nodes of two networks that met on a DHT of IPFS nodes shared one DHT of packages.
+/// Regression test: nodes of two networks that met on an IPFS DHT shared one ggen DHT.
 #[test]
 fn each_topic_has_a_dht_of_packages_of_its_own() {
     let name = |topic: &str| Dht::Ggen.protocol(topic).to_string();

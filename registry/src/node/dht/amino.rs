@@ -1,5 +1,5 @@
-//! Which values a server of the IPFS DHT keeps for others: IPNS records under `/ipns/<multihash>`, and public keys under
-//! `/pk/<multihash>`. Everything else is refused, as go-libp2p-kad-dht does.
+//! Which values a server of the IPFS DHT stores: IPNS records under `/ipns/<multihash>`, and public keys under
+//! `/pk/<multihash>`. Everything else is refused, as in go-libp2p-kad-dht.
 //!
 //! Specification: <https://specs.ipfs.tech/routing/kad-dht/#value-storage-and-retrieval>. Pure: the time is passed in.
 
@@ -14,10 +14,11 @@ use libp2p::{PeerId, identity::PublicKey};
 
 use self::ipns::{IpnsError, IpnsRecord};
 
-/// Longest public key kept, in bytes of its protobuf: one of RSA with 8192 bits, the largest that libp2p takes, has 1,062.
+/// Longest public key stored, in bytes of its protobuf: an RSA key of 8192 bits, the largest that libp2p accepts, has
+/// 1,062.
 const MAX_KEY_BYTES: usize = 2 << 10;
 
-/// Why a value is not kept.
+/// Why a value is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ValueError {
     #[error("only values under /ipns/ and /pk/ are kept")]
@@ -36,12 +37,12 @@ pub(crate) enum ValueError {
     Older,
 }
 
-/// Says whether the value `offered` under `key` takes the place of what is `stored` there, and until when it is valid;
-/// `None` for ever. `stored` was admitted here before.
+/// Decides whether the value `offered` under `key` replaces the `stored` one. Returns until when it is valid; `None` is
+/// for ever. `stored` was accepted by this function before.
 ///
 /// # Errors
-/// Why it does not. A record that is older than the stored one is refused, as go-libp2p-kad-dht does: its sender is to
-/// learn that it is out of date.
+/// The reason of a refusal. A record that is older than the stored one is refused, as in go-libp2p-kad-dht, so that its
+/// sender learns that it is out of date.
 pub(crate) fn admit(
     key: &[u8],
     stored: Option<&[u8]>,
@@ -60,7 +61,7 @@ pub(crate) fn admit(
 
 fn admit_ipns(name: &PeerId, stored: Option<&[u8]>, offered: &[u8], now: SystemTime) -> Result<SystemTime, ValueError> {
     let record = IpnsRecord::decode(offered)?;
-    // The signature of what is stored was checked when it came.
+    // The signature of the stored value was checked when it was stored.
     if stored == Some(offered) {
         record.check_validity(now)?;
     } else {

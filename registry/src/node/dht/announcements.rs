@@ -1,9 +1,9 @@
-//! When what this node published is told to the DHTs again: a pure schedule.
+//! When published items are announced on the DHTs: a pure schedule.
 //!
-//! Every item is due at once, then every [`INTERVAL`] after a success. An attempt that reached nobody is repeated with
-//! growing pauses, and at once when the first peers appear, so that a package published without a network is found soon
-//! after there is one. Words to search by are many and nobody waits for them: they come after everything else, few at a
-//! time and with pauses.
+//! Every item is due at once, then every [`INTERVAL`] after a success. An attempt that reached no peer is repeated with
+//! growing pauses, and at once when the DHT has a new peer, so that a package published without a network is found soon
+//! after there is one. Keywords are many and no caller waits for them: they have the lowest priority, with few under
+//! way and pauses in between.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -18,23 +18,23 @@ const INTERVAL: Duration = Duration::from_secs(22 * 3600);
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 /// Longest pause between failed attempts.
 const LONGEST_RETRY: Duration = Duration::from_secs(600);
-/// Most attempts under way at once.
+/// Maximum number of attempts under way, keywords not counted.
 const MAX_UNDER_WAY: usize = 16;
-/// Most words under way at once.
+/// Maximum number of keywords under way.
 const MAX_WORDS_UNDER_WAY: usize = 2;
-/// Time between two words, so that hundreds of them do not hold up what somebody waits for.
+/// Time between two keywords, so that hundreds of them do not delay lookups that a caller waits for.
 const WORD_PAUSE: Duration = Duration::from_millis(20);
-/// Most words a node stands under; more are not told.
+/// Maximum number of keywords a node provides; further ones are ignored.
 pub(in crate::node) const MAX_WORDS: usize = 2048;
 
-/// Something that is published, on one DHT.
+/// A published item, on one DHT.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Item {
-    /// This node has the DAG under this multihash.
+    /// This node provides the DAG under this multihash.
     Provide(Dht, Vec<u8>),
     /// A value record of the ggen DHT, by its key.
     Record(Vec<u8>),
-    /// This node knows of something under this multihash of a word, on the ggen DHT.
+    /// This node provides the multihash of a keyword on the ggen DHT.
     Word(Vec<u8>),
 }
 
@@ -68,14 +68,14 @@ pub(crate) struct Republisher {
     under_way: usize,
     words: BTreeSet<(Instant, Item)>,
     words_under_way: usize,
-    /// Before this no other word is told.
+    /// No further keyword is due before this time.
     words_rest_until: Option<Instant>,
 }
 
 impl Republisher {
     /// Adds an item, or makes a known one due at once because its value changed.
     ///
-    /// A word that is known stays as it is, and one too many is not taken.
+    /// A known keyword keeps its schedule. Keywords beyond [`MAX_WORDS`] are ignored.
     pub(crate) fn add(&mut self, item: Item, now: Instant) {
         if item.is_word() && (self.entries.contains_key(&item) || self.number_of_words() >= MAX_WORDS) {
             return;
@@ -118,7 +118,7 @@ impl Republisher {
         Some(item)
     }
 
-    /// When the next word may be told.
+    /// When the next keyword is due.
     fn word_due(&self) -> Option<Instant> {
         let (due, _) = self.words.first().filter(|_| self.words_under_way < MAX_WORDS_UNDER_WAY)?;
         Some(self.words_rest_until.map_or(*due, |rest| rest.max(*due)))
@@ -128,7 +128,7 @@ impl Republisher {
         self.words.len() + self.words_under_way
     }
 
-    /// Takes the outcome of an attempt: how many peers took the item.
+    /// Records the outcome of an attempt: the number of peers that the item reached.
     pub(crate) fn done(&mut self, item: &Item, peers: usize, now: Instant) {
         let Some(entry) = self.entries.get_mut(item) else { return };
         let ended = usize::from(std::mem::take(&mut entry.under_way));
@@ -145,7 +145,7 @@ impl Republisher {
         self.schedule(item.clone(), now + pause, failures);
     }
 
-    /// Makes everything of one DHT that reached no peer so far due at once: it has a new peer.
+    /// Makes every failed item of one DHT due at once, because the DHT has a new peer.
     pub(crate) fn retry_failed(&mut self, dht: Dht, now: Instant) {
         let failed =
             self.entries.iter().filter(|(item, entry)| entry.failures > 0 && !entry.under_way && item.dht() == dht);
@@ -155,14 +155,14 @@ impl Republisher {
         }
     }
 
-    /// Says whether every item was attempted since it was added or changed. Nobody waits for words.
+    /// Whether every item was attempted since it was added or changed. Keywords do not count.
     pub(crate) fn is_settled(&self, now: Instant) -> bool {
         self.under_way == 0 && self.queue.first().is_none_or(|(due, _)| *due > now)
     }
 
-    /// When [`next_due`](Self::next_due) has something to say.
+    /// When [`next_due`](Self::next_due) returns the next item.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
-        // What ends an attempt looks here again, so words need not be woken for while there is something else to do.
+        // The end of an attempt recomputes this time, so keywords need no wake-up while other items are under way.
         let urgent = self.queue.first().filter(|_| self.under_way < MAX_UNDER_WAY).map(|(due, _)| *due);
         let word = if self.under_way == 0 { self.word_due() } else { None };
         urgent.into_iter().chain(word).min()

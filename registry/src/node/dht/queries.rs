@@ -1,4 +1,4 @@
-//! DHT queries under way, and who waits for them.
+//! DHT queries under way, and the callers that wait for them.
 
 use std::{collections::HashMap, convert::Infallible};
 
@@ -11,22 +11,22 @@ use crate::node::{
     dht::announcements::Item,
 };
 
-/// Why a query runs.
+/// What a query is for.
 #[derive(Debug)]
 pub(crate) enum Purpose {
-    /// Somebody wants the providers of a key.
+    /// A caller wants the providers of a key.
     Providers(mpsc::Sender<PeerId>),
-    /// Somebody wants to know what comes of dialling the providers of a key.
+    /// A caller wants the outcomes of dialling the providers of a key.
     Trial(mpsc::Sender<Tried>),
-    /// Other nodes of this network are looked for.
+    /// The rendezvous looks for other nodes of this network.
     Rendezvous,
-    /// Somebody wants the values under a key.
-    Record { found: mpsc::Sender<FoundRecord>, ended: oneshot::Sender<Walked> },
-    /// Somebody waits for this node's neighbours to be found.
+    /// A caller wants the values under a key.
+    Record(mpsc::Sender<FoundRecord>),
+    /// A caller waits until the lookup of this node's own ID has ended.
     Explore { _done: mpsc::Sender<Infallible> },
     /// This node announces that it provides a key.
     Provide(Item),
-    /// The peers nearest to a record's key are looked for, to put it there.
+    /// Looks for the peers nearest to a record's key, to put the record there.
     ClosestFor(Item),
     /// A record is being put to peers.
     Put(Item),
@@ -51,7 +51,7 @@ impl Pending {
         self.queries.remove(&(dht, id))
     }
 
-    /// Queries whose asker is gone: they can be ended.
+    /// Queries whose caller is gone: they can be ended.
     pub(crate) fn abandoned(&self) -> Vec<(Dht, QueryId)> {
         let is_abandoned = |purpose: &Purpose| match purpose {
             Purpose::Providers(found) => found.is_closed(),

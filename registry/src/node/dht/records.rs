@@ -1,9 +1,9 @@
-//! What a DHT server keeps for others: value records and provider records, bounded and in memory.
+//! What a DHT server stores for other peers: value records and provider records, bounded and in memory.
 //!
-//! Value records of the ggen DHT are validated and merged before they are put here (see `admission`); this store only
-//! keeps them within bounds. Those of the IPFS DHT are validated when they are put (see `amino`): a refusal resets the
-//! stream, so that the sender knows, where kad would otherwise have answered already. When the store is full, the records
-//! whose keys lie farthest from the node's own id go first: those are the ones that other peers are responsible for.
+//! Value records of the ggen DHT are validated and merged before they are put (see `validator`); this store only
+//! enforces its limits. Values of the IPFS DHT are validated by `put` (see `amino`): a refusal resets the stream, so
+//! that the sender is notified before kad confirms the value. When the store is full, it evicts the records whose keys
+//! are farthest from the node's own ID: other peers are responsible for those.
 
 use std::{
     borrow::Cow,
@@ -21,39 +21,40 @@ use libp2p::{
 
 use crate::node::dht::amino;
 
-/// Values of the IPFS DHT of which signatures are checked at once, and in a second: it is done by the task that owns the
-/// swarm, and one takes up to 0.5 ms (RSA with 8192 bits). More are refused; their senders try again or ask another server.
+/// Rate limit of signature checks for values of the IPFS DHT: a burst, and a rate. The task that owns the swarm does
+/// them, and one takes up to 0.5 ms (RSA with 8192 bits). Values beyond the limit are refused; their senders try again
+/// or use another server.
 const CHECKS_AT_ONCE: f64 = 256.0;
 const CHECKS_PER_SECOND: f64 = 128.0;
-/// Most value records kept.
+/// Maximum number of value records.
 const MAX_RECORDS: usize = 8192;
-/// Most bytes of value records kept.
+/// Maximum size of all value records together, in bytes.
 const MAX_RECORD_BYTES: usize = 32 << 20;
-/// Largest value kept, in bytes.
+/// Largest value, in bytes.
 pub(crate) const MAX_VALUE_BYTES: usize = 512 << 10;
-/// Most keys with providers kept.
+/// Maximum number of keys with providers.
 const MAX_PROVIDED_KEYS: usize = 32_768;
-/// Most providers kept for one key; those nearest to the key stay (Kademlia's k).
+/// Maximum number of providers per key; those nearest to the key stay (Kademlia's k).
 const MAX_PROVIDERS_PER_KEY: usize = 20;
 /// Longest key of a provider record, in bytes (Amino).
 const MAX_PROVIDER_KEY_BYTES: usize = 80;
-/// Most addresses kept of one provider.
+/// Maximum number of addresses per provider.
 const MAX_PROVIDER_ADDRESSES: usize = 16;
-/// Longest address kept of a provider, in bytes.
+/// Longest address of a provider, in bytes.
 const MAX_ADDRESS_BYTES: usize = 256;
-/// Most bytes of provider records kept, keys and addresses counted.
+/// Maximum size of all provider records together, in bytes, with keys and addresses.
 const MAX_PROVIDER_BYTES: usize = 32 << 20;
 
-/// What becomes of a value record that is put.
+/// How `put` treats a value record.
 #[derive(Debug)]
 enum Rule {
-    /// It was validated before.
+    /// The caller has validated it.
     Keep,
-    /// It is validated as a value of the IPFS DHT.
+    /// `put` validates it as a value of the IPFS DHT.
     Amino(Checks),
 }
 
-/// How many signatures may be checked now: a bucket of tokens, filled with time.
+/// The rate limit of signature checks: a token bucket.
 #[derive(Debug)]
 struct Checks {
     tokens: f64,
@@ -84,17 +85,17 @@ pub(crate) struct RecordStore {
     providers: HashMap<RecordKey, Vec<ProviderRecord>>,
     provider_bytes: usize,
     provider_distances: BTreeMap<KBucketDistance, RecordKey>,
-    /// What this node itself provides: never evicted, its number is bounded by what the user published.
+    /// What this node itself provides. Never evicted: its number is bounded by what the user published.
     provided: HashMap<RecordKey, ProviderRecord>,
 }
 
 impl RecordStore {
-    /// A store of values that are validated before they are put.
+    /// Creates a store for values that are validated before they are put.
     pub(crate) fn new(local: PeerId) -> Self {
         Self::with_rule(local, Rule::Keep)
     }
 
-    /// A store of a server of the IPFS DHT: it keeps IPNS records and public keys that are valid, and refuses all else.
+    /// Creates the store of an IPFS DHT server: it accepts valid IPNS records and public keys only.
     pub(crate) fn amino(local: PeerId) -> Self {
         Self::with_rule(local, Rule::Amino(Checks { tokens: CHECKS_AT_ONCE, filled: Instant::now() }))
     }
@@ -139,12 +140,12 @@ impl RecordStore {
         }
     }
 
-    /// Validates a value of the IPFS DHT if that is the store's to do: it lives no longer than it is valid.
+    /// Validates a value if this is a store of the IPFS DHT. The value expires no later than its validity ends.
     fn validated(&mut self, mut record: Record, now: Instant, time: SystemTime) -> Result<Record> {
         let Rule::Amino(checks) = &mut self.rule else { return Ok(record) };
         let stored = self.records.get(&record.key).filter(|known| !known.is_expired(now));
         let stored = stored.map(|known| known.value.as_slice());
-        // What is known needs no check: a publisher repeats its record every few hours, and resolvers do.
+        // A stored value needs no check: publishers and resolvers put the same record again every few hours.
         if stored != Some(&record.value) && !checks.take(now) {
             return Err(Error::MaxRecords);
         }
@@ -157,13 +158,13 @@ impl RecordStore {
             }
             Err(error) => {
                 tracing::debug!(target: crate::LOG_TARGET, %error, "a value of the IPFS DHT is refused");
-                // kad has no error for it. Any one resets the stream.
+                // kad has no error for a refusal; any error resets the stream.
                 Err(Error::MaxRecords)
             }
         }
     }
 
-    /// Forgets what has expired; called now and then by the event loop.
+    /// Removes expired records. The event loop calls it periodically.
     pub(crate) fn expire(&mut self, now: Instant) {
         let stale: Vec<_> = self.records.values().filter(|r| r.is_expired(now)).map(|r| r.key.clone()).collect();
         for key in &stale {
@@ -174,7 +175,7 @@ impl RecordStore {
         }
     }
 
-    /// Keeps those providers of a key that `wanted` says.
+    /// Keeps those providers of a key for which `wanted` returns true.
     fn keep_providers(&mut self, key: &RecordKey, wanted: impl Fn(&ProviderRecord) -> bool) {
         let Some(list) = self.providers.get_mut(key) else { return };
         let before = bytes_of(list);
@@ -189,7 +190,7 @@ impl RecordStore {
     }
 }
 
-/// What the providers of one key take of memory.
+/// Memory that the provider records of one key use, in bytes.
 fn bytes_of(records: &[ProviderRecord]) -> usize {
     let addresses = |record: &ProviderRecord| record.addresses.iter().map(|address| address.len()).sum::<usize>();
     records.iter().map(|record| size_of::<ProviderRecord>() + record.key.as_ref().len() + addresses(record)).sum()

@@ -42,7 +42,7 @@ async fn connect(from: &Handle, to: &Started) {
     assert_eq!(from.connect(address).await.unwrap(), to.handle.peer_id());
 }
 
-/// Answers everything as `answer` says, until the node stops.
+/// Responds to every request with `answer`, until the node stops.
 fn serve(handle: Handle, mut asked: mpsc::Receiver<Asked>, answer: impl Fn(Vec<u8>) -> Vec<u8> + Send + 'static) {
     tokio::spawn(async move {
         while let Some(Asked { protocol, data, reply, .. }) = asked.recv().await {
@@ -94,7 +94,7 @@ async fn a_peer_whose_connection_is_lost_before_it_answers_is_asked_again() {
     connect(&alice.handle, &bob).await;
     let answering = async {
         let unanswered = bob.asked.recv().await.unwrap();
-        // This closes the connection; from then on alice is as welcome as before.
+        // The refusal closes the connection; then alice may connect again.
         bob.handle.treat(unanswered.peer, AccessPolicy::Refused).await.unwrap();
         bob.handle.treat(unanswered.peer, AccessPolicy::Usual).await.unwrap();
         let asked = bob.asked.recv().await.unwrap();
@@ -111,7 +111,7 @@ async fn questions_of_one_peer_are_answered_a_few_at_a_time() {
     connect(&alice.handle, &bob).await;
     let ask = || alice.handle.ask(bob.handle.peer_id(), Protocol::Search, Vec::new());
     let mut questions: futures::stream::FuturesUnordered<_> = (0..2 * MAX_ANSWERING_PER_PEER).map(|_| ask()).collect();
-    // Nobody answers: those beyond the bound are declined at once, the others wait.
+    // No request is answered: those beyond the limit are declined at once, the others wait.
     for _ in 0..MAX_ANSWERING_PER_PEER {
         let declined = futures::StreamExt::next(&mut questions).await.unwrap();
         assert_eq!(declined, Err(AskError::Declined));
@@ -125,7 +125,7 @@ async fn questions_of_one_peer_are_answered_a_few_at_a_time() {
     while let Some(answer) = futures::StreamExt::next(&mut questions).await {
         assert_eq!(answer, Ok(vec![7]));
     }
-    // There is room again.
+    // The limit allows another request again.
     let (answer, ()) = tokio::join!(ask(), async {
         let asked = bob.asked.recv().await.unwrap();
         bob.handle.answer(asked.protocol, asked.reply, vec![8]).await.unwrap();

@@ -1,4 +1,4 @@
-//! IPNS records: what the holder of a key says its name stands for.
+//! IPNS records: the value that the holder of a key assigns to the name derived from it.
 //!
 //! ```text
 //! IpnsRecord { value = 1, signatureV1 = 2, validityType = 3, validity = 4, sequence = 5, ttl = 6: version 1, repeated in
@@ -6,8 +6,8 @@
 //! data       dag-cbor { TTL, Value, Sequence, Validity, ValidityType }, signed with `ipns-signature:` before it
 //! ```
 //!
-//! Specification: <https://specs.ipfs.tech/ipns/ipns-record/>. Only what version 2 signs is believed. Pure: the time is
-//! passed in.
+//! Specification: <https://specs.ipfs.tech/ipns/ipns-record/>. Only the fields that version 2 signs are trusted. Pure:
+//! the time is passed in.
 
 use ggen_blockstore::protobuf::{Fields, Value, WireError};
 use std::{
@@ -30,12 +30,12 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Largest record, in bytes (specification).
 pub(super) const MAX_RECORD_BYTES: usize = 10 << 10;
-/// What is signed before the data.
+/// Prepended to the data before it is signed.
 const SIGNED_PREFIX: &[u8] = b"ipns-signature:";
-/// Code of a multihash that is the data itself.
+/// Multihash code of the identity hash, whose digest is the data itself.
 const IDENTITY: u64 = 0;
 
-/// Why a record is none.
+/// Why bytes are not a valid IPNS record.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IpnsError {
     #[error("{0} bytes are more than the {MAX_RECORD_BYTES} of an IPNS record")]
@@ -68,7 +68,7 @@ pub(crate) enum IpnsError {
     Expired,
 }
 
-/// A record that was read; what of it holds is seen by [`verify`](Self::verify).
+/// A decoded record. Not trusted before [`verify`](Self::verify) succeeds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IpnsRecord {
     outer: Outer,
@@ -76,11 +76,11 @@ pub(crate) struct IpnsRecord {
     validity: Vec<u8>,
     valid_until: OffsetDateTime,
     sequence: u64,
-    /// Nanoseconds that it may be cached.
+    /// How long it may be cached, in nanoseconds.
     ttl: Option<u64>,
 }
 
-/// The record as protobuf.
+/// The protobuf fields of the record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Outer {
     value: Vec<u8>,
@@ -95,7 +95,7 @@ struct Outer {
 }
 
 impl IpnsRecord {
-    /// Reads a record.
+    /// Decodes a record, without checking signature or validity.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, IpnsError> {
         if bytes.len() > MAX_RECORD_BYTES {
             return Err(IpnsError::TooLarge(bytes.len()));
@@ -143,18 +143,18 @@ impl IpnsRecord {
         if now > self.valid_until() { Err(IpnsError::Expired) } else { Ok(()) }
     }
 
-    /// The last moment at which it is valid.
+    /// The last moment at which the record is valid.
     pub(crate) fn valid_until(&self) -> SystemTime {
         self.valid_until.into()
     }
 
-    /// Which of two records of one name holds: the greater. One of a higher sequence does, then one that is valid for
-    /// longer.
+    /// Compares two records of one name: the greater one replaces the other. The higher sequence wins, then the later
+    /// end of validity.
     pub(crate) fn cmp_recency(&self, other: &Self) -> Ordering {
         self.sequence.cmp(&other.sequence).then(self.valid_until.cmp(&other.valid_until))
     }
 
-    /// The key of the name: in the record, or in the name if it is short enough to be its own hash.
+    /// The public key of the name: from the record, or from the name itself if that is an identity multihash.
     fn public_key(&self, name: &PeerId) -> Result<PublicKey, IpnsError> {
         if !self.outer.public_key.is_empty() {
             let key = PublicKey::try_decode_protobuf(&self.outer.public_key)?;
@@ -170,7 +170,7 @@ impl IpnsRecord {
 }
 
 impl Outer {
-    /// Of a field that stands twice the last one counts; what is unknown is skipped.
+    /// Of a repeated field the last one counts; unknown fields are skipped.
     fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let (mut outer, mut fields) = (Self::default(), Fields::new(bytes));
         while let Some(field) = fields.next().transpose()? {
@@ -191,7 +191,7 @@ impl Outer {
     }
 }
 
-/// A dag-cbor map in which no key stands twice: readers could differ on which of the two is signed.
+/// A dag-cbor map without duplicate keys: readers could differ on which of two values is signed.
 struct Document(BTreeMap<String, Ipld>);
 
 impl<'de> Deserialize<'de> for Document {
@@ -230,7 +230,7 @@ fn bytes_of(data: &mut BTreeMap<String, Ipld>, key: &'static str) -> Result<Vec<
     }
 }
 
-/// An integer that is not negative, if it is there.
+/// Returns a non-negative integer, or `None` if the key is absent.
 fn integer_of(data: &BTreeMap<String, Ipld>, key: &'static str) -> Result<Option<u64>, IpnsError> {
     match data.get(key) {
         None => Ok(None),
