@@ -1,4 +1,4 @@
-//! How a node learns of peers and of their addresses, which of them it dials, and which connections it keeps.
+//! How a node learns of peers and their addresses, which addresses it dials, and which connections it protects.
 
 pub(super) mod addresses;
 pub(super) mod dial_policy;

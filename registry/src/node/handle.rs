@@ -221,8 +221,9 @@ impl Handle {
         self.send(Command::Treat { peer, access_policy }).await
     }
 
-    /// Asks a connected peer whether it has all of these blocks, at most
-    /// [`MAX_PRESENCE_QUERY_CIDS`](crate::node::MAX_PRESENCE_QUERY_CIDS). A silent peer never answers; one that is not connected does not have them.
+    /// Queries whether a connected peer has all of these blocks, at most
+    /// [`MAX_PRESENCE_QUERY_CIDS`](crate::node::MAX_PRESENCE_QUERY_CIDS). Returns false if the peer is not connected,
+    /// and does not return while the peer stays silent.
     pub(crate) async fn has_all(&self, peer: PeerId, cids: Vec<Cid>) -> Result<bool, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Question { peer, cids, reply }).await?;

@@ -1,5 +1,5 @@
-//! How a node talks: over QUIC, or over TCP, there secured by TLS or Noise, with many streams in one connection by yamux;
-//! or on a connection that is for blocks alone ([`direct`](crate::node::transport::direct)).
+//! The transports of a node: QUIC, or TCP secured by TLS or Noise and multiplexed by yamux. Connections for blocks only
+//! have no multiplexer ([`direct`](crate::node::transport::direct)).
 
 pub(super) mod clock_guard;
 pub(super) mod direct;
@@ -39,10 +39,10 @@ use self::{
 
 const NOISE: &str = "/noise";
 
-/// How a node connects: by peer id, over whatever it was dialled.
+/// The transport of a node: dials an address, returns the peer ID and the multiplexed connection.
 pub(super) type Transport = Boxed<(PeerId, StreamMuxerBox)>;
 
-/// All transports of a node. What takes longer than `within` to connect fails.
+/// All transports of a node. A connection that is not established `within` this time fails.
 pub(super) fn all(
     identity: &Keypair,
     tls: Tls,
@@ -58,7 +58,7 @@ pub(super) fn all(
     Ok(Dated::new(timed, SystemTime::now).boxed())
 }
 
-/// TCP alone. Boxed, because libp2p logs the types of what it is composed of.
+/// TCP alone. Boxed, because libp2p logs the composed types.
 pub(super) fn tcp(identity: &Keypair, tls: Tls, handover: Handover) -> Result<Transport, noise::Error> {
     let security = Security { tls, noise: noise::Config::new(identity)?, handover };
     let sockets = libp2p::tcp::tokio::Transport::new(libp2p::tcp::Config::default().nodelay(true));
@@ -71,7 +71,7 @@ pub(super) fn tcp(identity: &Keypair, tls: Tls, handover: Handover) -> Result<Tr
         .boxed())
 }
 
-/// The ways to secure a connection, the best first.
+/// The security protocols, most preferred first.
 #[derive(Clone)]
 struct Security {
     tls: Tls,
@@ -105,7 +105,7 @@ impl InboundConnectionUpgrade<Negotiated<Socket>> for Security {
     }
 }
 
-/// The swarm itself dials for connections with a multiplexer only.
+/// The swarm dials only multiplexed connections.
 impl OutboundConnectionUpgrade<Negotiated<Socket>> for Security {
     type Output = Upgraded;
     type Error = Insecure;
@@ -133,7 +133,7 @@ pub(super) mod tests {
     use super::*;
     use crate::node::discovery::dnsaddr;
 
-    /// A node's transport without what it needs a swarm for.
+    /// A node's transport whose direct connections are dropped, because they need a swarm.
     pub(in crate::node) fn of(identity: &Keypair) -> Transport {
         let tls = Tls::new(identity).unwrap();
         let (handover, _) = direct::handover(tls.clone());

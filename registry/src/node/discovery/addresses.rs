@@ -4,25 +4,25 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use libp2p::{Multiaddr, multiaddr::Protocol};
 
-/// How far an address reaches.
+/// The range an address belongs to, nearest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scope {
     /// This machine.
     Loopback,
     /// This network: private, link-local and unique-local ranges.
     Private,
-    /// The internet, names included.
+    /// The internet, and DNS names.
     Public,
 }
 
-/// Most addresses taken from one peer's identify message.
+/// Maximum number of addresses taken from one peer's identify message.
 const MAX_ADDRESSES_PER_PEER: usize = 16;
 
 /// First 96 bits of the IPv6 addresses that a NAT64 translates to the IPv4 address in their last 32 (RFC 6052).
 const NAT64_PREFIX: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
 
-/// Says how far `address` reaches; `None` if it names no host (an unspecified address, a memory transport), or does not
-/// begin with its only host: transports read such addresses in ways of their own, from the end or from the start.
+/// Returns the range of `address`. `None` if it has no host (an unspecified address, a memory transport), or if its
+/// only host is not its first part: transports differ in whether they read such an address from the start or the end.
 pub(crate) fn scope(address: &Multiaddr) -> Option<Scope> {
     let mut parts = address.iter();
     let first = parts.next()?;
@@ -53,7 +53,7 @@ fn scope_v4(ip: Ipv4Addr) -> Option<Scope> {
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for.
+/// The IPv4 address that an IPv6 address embeds (mapped or NAT64), if any.
 fn within(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let mapped = || ip.to_ipv4_mapped();
     let translated = || {
@@ -71,13 +71,14 @@ fn is_name_part(part: &Protocol<'_>) -> bool {
     matches!(part, Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_))
 }
 
-/// Says whether an address has a name in it, so that whoever answers for the name decides where it leads.
+/// Whether an address contains a DNS name, so that the owner of the name decides where the dial goes.
 pub(crate) fn is_name(address: &Multiaddr) -> bool {
     address.iter().any(|part| is_name_part(&part))
 }
 
-/// Says whether an address that a peer tells us is worth keeping: only what can be reached from where that peer was
-/// seen. A public peer names no private address, a private one names no loopback address, and nobody a name.
+/// Whether to keep an address that a peer reports of itself: only if it is in the range where the peer was seen, or in
+/// a wider one. A public peer cannot report a private address, a private one no loopback address, and no peer a DNS
+/// name.
 fn is_plausible(told: &Multiaddr, seen_from: Option<Scope>) -> bool {
     if is_name(told) {
         return false;
@@ -89,8 +90,8 @@ fn is_plausible(told: &Multiaddr, seen_from: Option<Scope>) -> bool {
     }
 }
 
-/// Returns the addresses of a peer that are kept, of those that it names. A peer may name more than are kept: the nearest
-/// come first, since the peer was seen at such a one.
+/// Returns those of a peer's reported addresses that are kept. If there are too many, the nearest come first, since the
+/// peer was seen at such an address.
 pub(crate) fn usable_addresses(mut named: Vec<Multiaddr>, seen_from: Option<Scope>) -> Vec<Multiaddr> {
     named.retain(|address| is_plausible(address, seen_from));
     named.sort_by_key(scope);
@@ -98,8 +99,8 @@ pub(crate) fn usable_addresses(mut named: Vec<Multiaddr>, seen_from: Option<Scop
     named
 }
 
-/// Returns the addresses under which the DHT of the local network knows a peer: those of private and loopback ranges, and
-/// none of a peer that was not seen at one.
+/// Returns the addresses of a peer for the DHT of the local network: private and loopback ones, and none if the peer
+/// was not seen at such an address.
 pub(crate) fn local_addresses(told: &[Multiaddr], seen_from: Option<Scope>) -> Vec<Multiaddr> {
     if !seen_from.is_some_and(is_local) {
         return Vec::new();
@@ -111,9 +112,9 @@ fn is_local(scope: Scope) -> bool {
     scope < Scope::Public
 }
 
-/// Says whether a node serves the IPFS DHT: when it is known to be reachable from the internet, or when all its
-/// bootstrap nodes and all the peers it is connected to are on this machine or this network, which is then an IPFS
-/// network of its own. Behind a NAT of the public network it stays a client and pollutes nobody's routing table.
+/// Whether a node serves the IPFS DHT: if it is known to be reachable from the internet, or if no bootstrap node and no
+/// connected peer is public, which makes this an IPFS network of its own. Behind the NAT of a public network it stays a
+/// client, so that routing tables do not fill with unreachable nodes.
 pub(crate) fn serves_ipfs_dht<'a>(
     bootstrap: impl IntoIterator<Item = &'a Multiaddr>,
     confirmed: impl IntoIterator<Item = &'a Multiaddr>,
@@ -127,16 +128,17 @@ pub(crate) fn serves_ipfs_dht<'a>(
 /// Whether a node can be reached from the internet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Nat {
-    /// Somebody of the internet has connected to us.
+    /// A peer on the internet has dialled this node.
     Public,
-    /// Peers of the internet see us at an address that is not ours, and none of them has connected to us.
+    /// Peers on the internet report an address of this node that it does not listen on, and none of them has dialled
+    /// it.
     Private,
-    /// Nothing tells.
+    /// No peer has given evidence for either.
     Unknown,
 }
 
-/// What the peers of the internet make known of the way to us: whether one of them came to us, and the addresses they
-/// see us at, beside those we listen on.
+/// Whether this node can be reached from the internet. `visited`: a peer on the internet has dialled it. `observed`:
+/// the addresses of this node that peers on the internet report. `listening`: its own.
 pub(crate) fn nat<'a>(
     visited: bool,
     observed: impl IntoIterator<Item = &'a Multiaddr>,
@@ -161,7 +163,7 @@ fn ip(address: &Multiaddr) -> Option<std::net::IpAddr> {
     })
 }
 
-/// Takes the peer id off the end of an address.
+/// Splits a trailing `/p2p/` off an address.
 pub(crate) fn split_peer(mut address: Multiaddr) -> (Multiaddr, Option<libp2p::PeerId>) {
     match address.iter().last() {
         Some(Protocol::P2p(peer)) => {
@@ -213,7 +215,7 @@ mod tests {
         assert!(!is_plausible(&address("/ip4/8.8.8.8/tcp/1/ip4/127.0.0.1/tcp/5001"), Some(Scope::Public)));
     }
 
-    /// A Kubo of a private network that announces 120 addresses was known by 16 of the internet.
+    /// Regression test: of a Kubo in a private network that announces 120 addresses, 16 public ones were kept.
     #[test]
     fn of_more_addresses_than_are_kept_the_nearest_are() {
         let public = (0..120).map(|port| address(&format!("/ip4/8.8.8.8/tcp/{port}")));

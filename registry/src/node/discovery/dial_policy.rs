@@ -1,9 +1,10 @@
-//! Which of the addresses that others told us are dialled.
+//! Which addresses learned from third parties are dialled.
 //!
-//! An address in the answer of a lookup was written by a stranger: it may lead into our own network, or back to this
-//! machine. Such ranges are dialled only while a peer of that range is connected, who may have named them, or a bootstrap
-//! node of that range is configured. Names are not dialled at all: nobody knows where they lead. What the user names, and
-//! what a peer says of itself where it was seen (see [`crate::node::discovery::addresses::usable_addresses`]), is not filtered here.
+//! Any peer can write any address into the response of a lookup: the address may lead into our own network, or back to
+//! this machine. Such ranges are dialled only while a peer in that range is connected, which may have reported it, or a
+//! bootstrap node in that range is configured. DNS names are never dialled: their owner decides where they lead.
+//! Addresses that the user gave, and addresses that a peer reports of itself in the range where it was seen (see
+//! [`crate::node::discovery::addresses::usable_addresses`]), are not filtered.
 
 use std::{
     sync::{
@@ -31,10 +32,11 @@ use crate::node::{
     },
 };
 
-/// Most addresses of one peer that are dialled on the word of others.
+/// Maximum number of addresses of one peer that are dialled on the word of third parties.
 const MAX_TOLD_ADDRESSES: usize = 8;
 
-/// The nearest range that strangers may make us dial. Shared by the behaviours that know addresses from others.
+/// The nearest range that may be dialled on the word of third parties. Shared by all behaviours that store such
+/// addresses.
 #[derive(Clone, Debug)]
 pub(crate) struct DialPolicy(Arc<AtomicU8>);
 
@@ -43,24 +45,24 @@ impl DialPolicy {
         Self(Arc::new(AtomicU8::new(Scope::Public as u8)))
     }
 
-    /// Ranges from `nearest` outwards are dialled from now on.
+    /// Allows `nearest` and all wider ranges from now on.
     pub(crate) fn set(&self, nearest: Scope) {
         self.0.store(nearest as u8, Ordering::Relaxed);
     }
 
-    /// Says whether an address that a stranger told is dialled.
+    /// Whether an address learned from a third party may be dialled.
     pub(crate) fn admits(&self, address: &Multiaddr) -> bool {
         !is_name(address) && scope(address).is_some_and(|scope| scope as u8 >= self.0.load(Ordering::Relaxed))
     }
 }
 
-/// Knows which of its addresses need no doubt: they were checked when they were taken in.
+/// A behaviour that can list the addresses which the filter may pass: they were checked when they were stored.
 pub(crate) trait TrustedAddresses {
     fn vouched(&mut self, peer: PeerId) -> Vec<Multiaddr>;
 }
 
 impl TrustedAddresses for kad::Behaviour<RecordStore> {
-    /// The routing table has only what peers said of themselves. What comes on top of it are answers of lookups.
+    /// The routing table has only addresses that peers reported of themselves; all others come from lookups.
     fn vouched(&mut self, peer: PeerId) -> Vec<Multiaddr> {
         let Some(bucket) = self.kbucket(peer) else { return Vec::new() };
         let entry = bucket.iter().find(|entry| *entry.node.key.preimage() == peer);
@@ -100,7 +102,7 @@ impl<B: NetworkBehaviour + TrustedAddresses> NetworkBehaviour for AddressFilter<
         let mut known = self.inner.handle_pending_outbound_connection(connection, peer, addresses, role)?;
         let vouched = peer.map(|peer| self.inner.vouched(peer)).unwrap_or_default();
         known.retain(|address| vouched.contains(address) || self.reach.admits(address));
-        // Those of the routing table come first.
+        // Addresses of the routing table come first.
         known.truncate(vouched.len() + MAX_TOLD_ADDRESSES);
         Ok(known)
     }
@@ -168,7 +170,7 @@ mod tests {
         assert_eq!(admitted(Scope::Loopback).len(), 3, "names lead nobody knows where");
     }
 
-    /// Knows addresses, all of them from strangers but one.
+    /// Has addresses of third parties, except the first one.
     struct Hearsay(Vec<Multiaddr>);
 
     impl NetworkBehaviour for Hearsay {

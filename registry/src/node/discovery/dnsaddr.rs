@@ -1,8 +1,8 @@
-//! Names in addresses: `/dnsaddr/<name>` stands for the addresses in the TXT records of `_dnsaddr.<name>`, which may
-//! name further ones. Followed here and not by the transport, so that every peer behind a name is known beforehand: each
-//! can be dialled, checked against its peer id, and told apart when it cannot be reached.
+//! Resolution of `/dnsaddr/<name>`, which stands for the addresses in the TXT records of `_dnsaddr.<name>`; these may
+//! contain further names. Resolved here and not by the transport, so that every peer behind a name is known before the
+//! dial: each is dialled, verified against its peer ID, and reported separately if it cannot be reached.
 //!
-//! `/dns4/...` and the like are resolved by the transport, by the same servers.
+//! The transport resolves `/dns4/...` and the like, with the same servers.
 
 use std::{collections::HashSet, net::SocketAddr, time::SystemTime};
 
@@ -20,18 +20,18 @@ use crate::node::{
     transport::clock_guard::{Clock, Since1970},
 };
 
-/// Prefix of the name whose TXT records are asked for.
+/// Prefix of the name whose TXT records are looked up.
 const NAME_PREFIX: &str = "_dnsaddr.";
 /// Prefix of a TXT record that holds an address.
 const RECORD_PREFIX: &[u8] = b"dnsaddr=";
-/// Most names asked for one address: records that name each other in a circle end.
+/// Maximum number of names looked up for one address, which also ends circular records.
 const MAX_LOOKUPS: usize = 32;
-/// Most addresses taken from one name.
+/// Maximum number of addresses taken from one name.
 const MAX_RECORDS: usize = 64;
-/// Most addresses one address stands for.
+/// Maximum number of addresses that one address resolves to.
 const MAX_ADDRESSES: usize = 128;
 
-/// Why a name leads nowhere.
+/// Why a name does not resolve.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NameError {
     #[error("the name `{name}` does not exist")]
@@ -48,19 +48,19 @@ pub(crate) enum NameError {
     Circle { address: Multiaddr },
 }
 
-/// Somebody to dial: a peer with all its addresses, or one address of whoever answers there.
+/// A dial target: a peer with all its addresses, or one address without a peer ID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) peer: Option<PeerId>,
     pub(crate) addresses: Vec<Multiaddr>,
 }
 
-/// Says whether an address stands for others.
+/// Whether an address contains a `/dnsaddr` part.
 pub(crate) fn is_dnsaddr(address: &Multiaddr) -> bool {
     address.iter().any(|part| matches!(part, Protocol::Dnsaddr(_)))
 }
 
-/// Looks names up.
+/// Resolves `/dnsaddr` addresses.
 #[derive(Clone)]
 pub(crate) struct Names {
     resolver: Option<TokioResolver>,
@@ -74,22 +74,22 @@ impl std::fmt::Debug for Names {
 }
 
 impl Names {
-    /// Asks `servers`, or those of the system if there are none.
+    /// Creates a resolver with these servers, or with those of the system if `servers` is empty.
     pub(crate) fn new(servers: &[SocketAddr]) -> Self {
         Self::with_clock(servers, SystemTime::now)
     }
 
-    /// Nothing is looked up while the clock stands before 1970: the resolver would panic.
+    /// Lookups fail while the clock is before 1970: the resolver would panic.
     fn with_clock(servers: &[SocketAddr], clock: Clock) -> Self {
         let (config, options) = configuration(servers);
         let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
         Self { resolver: builder.build().ok(), clock: Since1970(clock) }
     }
 
-    /// Whom an address means.
+    /// Resolves an address to dial targets, one per peer.
     ///
     /// # Errors
-    /// The first name that leads nowhere, if no other leads anywhere.
+    /// The first failure, if no name resolves to an address.
     pub(crate) async fn targets(&self, address: &Multiaddr) -> Result<Vec<Target>, NameError> {
         if !is_dnsaddr(address) {
             return Ok(vec![Target { peer: split_peer(address.clone()).1, addresses: vec![address.clone()] }]);
@@ -132,7 +132,7 @@ impl Names {
         }
     }
 
-    /// The TXT records of a name, each as one string.
+    /// Looks up the TXT records of a name, each as one string.
     async fn records(&self, name: &str) -> Result<Vec<Vec<u8>>, NameError> {
         let asked = format!("{NAME_PREFIX}{name}");
         let refuse = |error: NetError| match error {
@@ -146,7 +146,7 @@ impl Names {
         let Some(resolver) = &self.resolver else {
             return Err(refuse(NetError::NoConnections));
         };
-        // A final dot: the name is whole, and no search domain is tried.
+        // With a final dot the name is absolute, and no search domain is tried.
         let lookup = resolver.txt_lookup(format!("{asked}.")).await.map_err(refuse)?;
         let texts = lookup.answers().iter().filter_map(|record| match &record.data {
             RData::TXT(text) => Some(text.txt_data.concat()),
@@ -156,10 +156,10 @@ impl Names {
     }
 }
 
-/// Servers and options, for this resolver and for the transport's.
+/// Resolver configuration for this resolver and for the transport's.
 pub(crate) fn configuration(servers: &[SocketAddr]) -> (ResolverConfig, ResolverOpts) {
     if servers.is_empty() {
-        // A machine without a resolver still has addresses without names.
+        // A machine without a resolver can still dial addresses without names.
         return read_system_conf().unwrap_or_default();
     }
     let server = |address: &SocketAddr| {
@@ -172,12 +172,12 @@ pub(crate) fn configuration(servers: &[SocketAddr]) -> (ResolverConfig, Resolver
     (ResolverConfig::from_name_servers(servers.iter().map(server).collect()), ResolverOpts::default())
 }
 
-/// The first name in an address, with what stands around it.
+/// The first `/dnsaddr` part of an address, with the parts around it.
 #[derive(Debug)]
 struct Question {
     before: Multiaddr,
     name: String,
-    /// Answers must end with it.
+    /// Resolved addresses must end with it.
     suffix: Multiaddr,
 }
 
@@ -191,7 +191,7 @@ impl Question {
         Some(Self { before, name, suffix: address.iter().skip(place + 1).collect() })
     }
 
-    /// What the records of the name make of the address.
+    /// Replaces the name by the addresses in `records`.
     fn answer(&self, records: &[Vec<u8>]) -> Result<Vec<Multiaddr>, NameError> {
         let name = format!("{NAME_PREFIX}{}", self.name);
         let parse = |record: &Vec<u8>| {
@@ -211,7 +211,7 @@ impl Question {
     }
 }
 
-/// Groups addresses by the peer they end with, in the order of their first mention.
+/// Groups addresses by their peer, by first occurrence.
 fn by_peer(addresses: Vec<Multiaddr>) -> Vec<Target> {
     let mut targets: Vec<Target> = Vec::new();
     for address in addresses {
@@ -246,7 +246,7 @@ mod tests {
         let names = Names::with_clock(&["127.0.0.1:1".parse().unwrap()], before);
         let error = names.targets(&address("/dnsaddr/x.io")).await.unwrap_err();
         assert!(error.to_string().contains("before 1970"), "{error}");
-        // An address without a name needs none.
+        // An address without a name needs no lookup.
         assert_eq!(names.targets(&address("/ip4/127.0.0.1/tcp/1")).await.unwrap().len(), 1);
     }
 

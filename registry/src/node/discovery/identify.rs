@@ -1,8 +1,8 @@
-//! The identify protocol: peers exchange their addresses, their protocols and the name of their program.
+//! The identify protocol: peers exchange their addresses, their protocols and their agent version.
 //!
-//! The implementation of libp2p reads one part of a message alone, and of that no more than 4 KiB, so that of a peer with
-//! many addresses neither the protocols nor the program are known. Its peer records are signed in a format that only
-//! rust-libp2p accepts. Otherwise this one behaves in the same way.
+//! libp2p's own implementation reads only the first part of a message, and at most 4 KiB of that, so of a peer with
+//! many addresses it learns neither protocols nor agent. It signs peer records in a format that only rust-libp2p
+//! accepts. In all else this implementation behaves the same.
 //!
 //! Specification: <https://github.com/libp2p/specs/blob/master/identify/README.md>.
 
@@ -35,19 +35,19 @@ use self::{
 };
 use crate::node::discovery::addresses::split_peer;
 
-/// Peers whose addresses are remembered, so that they can be dialled again; the last ones stay.
+/// Number of peers whose addresses are remembered for dials; the least recently used are dropped.
 const REMEMBERED_PEERS: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not zero");
-/// Addresses remembered of one of them: as many as [`PeerAddresses`] keeps.
+/// Addresses remembered per peer: as many as [`PeerAddresses`] keeps.
 const REMEMBERED_ADDRESSES: usize = 10;
 
-/// A peer has been identified, or could not be.
+/// The result of identify with a peer.
 #[derive(Debug)]
 pub(crate) struct Event {
     pub(crate) peer: PeerId,
     pub(crate) outcome: Result<Info, Error>,
 }
 
-/// Identifies every peer that is connected, and answers their requests.
+/// Identifies every connected peer, and responds to identify requests.
 pub(crate) struct Behaviour {
     key: Keypair,
     agent: String,
@@ -60,7 +60,7 @@ pub(crate) struct Behaviour {
 }
 
 impl Behaviour {
-    /// For the node with this key, whose program is `agent`.
+    /// Creates the behaviour of the node with this key and agent version.
     pub(crate) fn new(key: Keypair, agent: &str) -> Self {
         Self {
             own: Arc::new(Own::new(&key, agent, Vec::new())),
@@ -78,13 +78,14 @@ impl Behaviour {
         Handler::new(peer, Arc::clone(&self.own), split_peer(remote.clone()).0)
     }
 
-    /// Signs the new addresses of this node and gives them to all connections; with `push` they are sent to every peer.
+    /// Signs the new addresses of this node and passes them to all connections. With `push`, they are pushed to every
+    /// peer.
     fn on_own_addresses_changed(&mut self, push: bool) {
         let addresses = self.external.iter().chain(self.listening.iter()).cloned().collect();
         self.own = Arc::new(Own::new(&self.key, &self.agent, addresses));
         let mut pushed = HashSet::new();
         for (connection, peer) in &self.connections {
-            // Of several connections with a peer one is enough.
+            // One push per peer suffices, even with several connections.
             let event = Changed { own: Arc::clone(&self.own), push: push && pushed.insert(*peer) };
             self.events.push_back(ToSwarm::NotifyHandler {
                 peer_id: *peer,

@@ -1,8 +1,8 @@
-//! Peers whose connections stay open although nothing uses them.
+//! Peers whose idle connections stay open.
 //!
-//! A connection that nothing uses is closed after a time, unless the peer is kept: because the node enters the network
-//! through it, because the user has named it, or because it follows the same announcements. Of the latter some are enough:
-//! gossip chooses the peers of its mesh among them, and those of the mesh keep their connections anyway.
+//! An idle connection closes after a time, unless its peer is protected: it is a bootstrap node, the user named or
+//! allowed it, or it subscribes to the same topic. Of the subscribers a few suffice: gossip chooses its mesh among
+//! them, and mesh members keep their connections anyway.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -24,23 +24,23 @@ use libp2p::{
     },
 };
 
-/// Most followers that are kept: twice of what gossip takes into its mesh (12), and some that may leave.
+/// Maximum number of protected subscribers: twice the upper bound of the gossip mesh (12), and some that may leave.
 const MAX_FOLLOWERS: usize = 32;
-/// Most peers kept because the user has named them, and because the network is entered through them; the last ones stay.
+/// Maximum number of protected peers that the user named or that are bootstrap nodes; the oldest are dropped.
 const MAX_NAMED: usize = 64;
 
-/// Keeps the connections of some peers.
+/// Keeps the connections of protected peers open.
 #[derive(Debug, Default)]
 pub(crate) struct Behaviour {
     named: VecDeque<PeerId>,
     exempt: HashSet<PeerId>,
     followers: HashSet<PeerId>,
-    /// The connected peers, and whether each is kept.
+    /// The connected peers, and whether each is protected.
     connected: HashMap<PeerId, Arc<AtomicBool>>,
 }
 
 impl Behaviour {
-    /// Keeps a peer that the user has named, or through which the network is entered.
+    /// Protects a peer that the user named, or a bootstrap node.
     pub(crate) fn name(&mut self, peer: PeerId) {
         if self.named.contains(&peer) {
             return;
@@ -54,7 +54,7 @@ impl Behaviour {
         self.decide(&peer);
     }
 
-    /// Keeps a peer that the user has allowed, or no more.
+    /// Protects a peer that the user allowed, or ends that protection.
     pub(crate) fn exempt(&mut self, peer: PeerId, is_exempt: bool) {
         match is_exempt {
             true => self.exempt.insert(peer),
@@ -63,7 +63,8 @@ impl Behaviour {
         self.decide(&peer);
     }
 
-    /// A connected peer follows the announcements, or no more.
+    /// Protects a connected peer that subscribes to the topic, up to [`MAX_FOLLOWERS`]; ends the protection if it
+    /// unsubscribes.
     pub(crate) fn follows(&mut self, peer: PeerId, does: bool) {
         if !does {
             self.followers.remove(&peer);
@@ -77,7 +78,7 @@ impl Behaviour {
         self.named.contains(peer) || self.exempt.contains(peer) || self.followers.contains(peer)
     }
 
-    /// The swarm looks at it when the connection does something the next time: a ping is enough.
+    /// Updates the flag of a peer. The swarm reads it at the next event of the connection, such as a ping.
     fn decide(&self, peer: &PeerId) {
         if let Some(kept) = self.connected.get(peer) {
             kept.store(self.is_kept(peer), Ordering::Relaxed);
@@ -123,7 +124,7 @@ impl NetworkBehaviour for Behaviour {
                 self.connected.remove(&peer_id);
                 self.followers.remove(&peer_id);
             }
-            // Another behaviour may have refused a connection that had its handler.
+            // Another behaviour may have denied a connection that had its handler already.
             FromSwarm::ListenFailure(ListenFailure { peer_id: Some(peer), .. })
             | FromSwarm::DialFailure(DialFailure { peer_id: Some(peer), .. }) => self.forget_unless_used(&peer),
             _ => {}
@@ -140,7 +141,7 @@ impl NetworkBehaviour for Behaviour {
 }
 
 impl Behaviour {
-    /// Forgets a peer of which no handler is left.
+    /// Forgets a peer without a handler.
     fn forget_unless_used(&mut self, peer: &PeerId) {
         if self.connected.get(peer).is_some_and(|kept| Arc::strong_count(kept) == 1) {
             self.connected.remove(peer);
@@ -148,7 +149,7 @@ impl Behaviour {
     }
 }
 
-/// Keeps one connection, or does not.
+/// Keeps one connection open while the flag is set.
 #[derive(Debug)]
 pub(crate) struct Handler {
     kept: Arc<AtomicBool>,

@@ -1,7 +1,8 @@
-//! When a peer is dialled again whose connection was lost while a fetch had use for it: a pure schedule.
+//! When to redial a peer whose connection was lost while a session used it: a pure schedule.
 //!
-//! The first attempt comes soon. Each one after it waits twice as long as the one before, until the peer has sent a block
-//! again: a connection that breaks off again and again, but carries something each time, is made anew each time at once.
+//! The first attempt is due soon. Each further attempt waits twice as long as the one before, until the peer has
+//! delivered a block again: a connection that breaks repeatedly, but delivers something each time, is redialled without
+//! growing pauses.
 
 use std::{
     collections::HashMap,
@@ -14,25 +15,25 @@ use libp2p::{Multiaddr, PeerId};
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Most peers that are kept account of; more are not dialled again.
+/// Maximum number of peers in the schedule; further ones are not redialled.
 const MAX_PEERS: usize = 1024;
 
-/// What is to be done.
+/// An attempt that is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Redial {
     pub(crate) peer: PeerId,
-    /// Where it was reached before, if this node dialled it.
+    /// The address at which this node had dialled it, if it did.
     pub(crate) address: Option<Multiaddr>,
-    /// That address was tried before without success: others are to be tried with it.
+    /// The last attempt at that address failed: try the peer's other addresses too.
     pub(crate) anywhere: bool,
 }
 
 #[derive(Debug)]
 struct Entry {
     address: Option<Multiaddr>,
-    /// When it is dialled; `None` while it is connected or being dialled.
+    /// When it is due; `None` while the peer is connected or an attempt is under way.
     due: Option<Instant>,
-    /// Attempts since the peer last sent a block.
+    /// Attempts since the peer last delivered a block.
     attempts: u32,
     /// Attempts that failed since the connection was lost.
     failures: u32,
@@ -45,8 +46,8 @@ pub(crate) struct Redials {
 }
 
 impl Redials {
-    /// The connection to a peer that a fetch has use for is lost. `address` is where this node had dialled it,
-    /// `delivered` says whether it had sent a block over that connection.
+    /// Schedules a peer that sessions use and whose connection is lost. `address` is where this node had dialled it,
+    /// `delivered` whether it delivered a block over that connection.
     pub(crate) fn on_lost(&mut self, peer: PeerId, address: Option<Multiaddr>, delivered: bool, now: Instant) {
         if self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&peer) {
             return;
@@ -60,7 +61,7 @@ impl Redials {
         entry.due = Some(now + pause(entry.attempts));
     }
 
-    /// The peer is connected, whoever dialled.
+    /// The peer is connected, whichever side dialled.
     pub(crate) fn on_connected(&mut self, peer: &PeerId) {
         if let Some(entry) = self.peers.get_mut(peer) {
             entry.due = None;
@@ -75,7 +76,7 @@ impl Redials {
         }
     }
 
-    /// The next attempt that is due. What came of it is told by [`on_connected`](Self::on_connected) or
+    /// Returns an attempt that is due. Its outcome must be reported with [`on_connected`](Self::on_connected) or
     /// [`on_failed`](Self::on_failed).
     pub(crate) fn next_due(&mut self, now: Instant) -> Option<Redial> {
         let is_due = |entry: &&mut Entry| entry.due.is_some_and(|due| due <= now);
@@ -85,12 +86,12 @@ impl Redials {
         Some(Redial { peer: *peer, address: entry.address.clone(), anywhere: entry.failures > 0 })
     }
 
-    /// When [`next_due`](Self::next_due), which has nothing to say now, will have something.
+    /// When [`next_due`](Self::next_due), which returns `None` now, returns the next attempt.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         self.peers.values().filter_map(|entry| entry.due).min()
     }
 
-    /// Forgets the peers that no fetch has use for.
+    /// Forgets the peers that no session uses.
     pub(crate) fn retain(&mut self, has_use_for: impl Fn(&PeerId) -> bool) {
         self.peers.retain(|peer, _| has_use_for(peer));
     }
@@ -115,7 +116,7 @@ mod tests {
         Some("/ip4/192.0.2.1/tcp/4001".parse().unwrap())
     }
 
-    /// The pauses of so many attempts in a row, each of which ends as `end` says.
+    /// The pauses in milliseconds before 12 attempts in a row, each of which ends with `end`.
     fn pauses(redials: &mut Redials, peer: PeerId, mut now: Instant, end: impl Fn(&mut Redials, Instant)) -> Vec<u128> {
         let attempt = |_| {
             let due = redials.wake_at().unwrap();
@@ -171,7 +172,7 @@ mod tests {
                 redials.on_failed(&peer, due);
             } else {
                 redials.on_connected(&peer);
-                // It had dialled us this time.
+                // This time the peer had dialled this node.
                 redials.on_lost(peer, None, true, due);
             }
             redial
@@ -192,7 +193,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens, nobody is dialled twice at a time, or sooner than after the first pause, and there is a bound.
+        /// Whatever happens: one attempt per peer at a time, none before the first pause, and a bounded number of
+        /// peers.
         #[test]
         fn attempts_are_bounded(events in prop::collection::vec((0_u8..4, 0_usize..3, 0_u64..500), 1..200)) {
             let (mut redials, mut now) = (Redials::default(), Instant::now());

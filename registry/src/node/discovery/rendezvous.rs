@@ -1,25 +1,26 @@
 //! How nodes that know only plain IPFS nodes find each other: a pure schedule.
 //!
-//! Everybody provides one CID, made from the name of the network, on the IPFS DHT, and looks up who else does until its
-//! own routing table is healthy; then rarely. Bootstrap nodes of the public network know nothing of ours, and need not.
+//! Every node provides one CID, derived from the name of the network, on the IPFS DHT. It looks up the other providers
+//! until its own routing table is healthy; then rarely. The bootstrap nodes of the public network need no support for
+//! this.
 
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
-/// What the name of the network is hashed with, so that the key is nobody else's.
+/// Hashed before the name of the network, so that no other application uses the same key.
 const DOMAIN: &[u8] = b"ggen:rendezvous:v1\0";
 /// Code and length of a sha2-256 multihash.
 const SHA2_256_PREFIX: [u8; 2] = [0x12, 0x20];
-/// A routing table of this many peers finds the rest of its network by itself.
+/// With this many peers in its routing table, a node finds the rest of its network through its own DHT.
 const HEALTHY_PEERS: usize = 8;
-/// Pause after the first lookup that did not help; it doubles with each further one.
+/// Pause after the first lookup without success; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// Longest pause while the table is not healthy.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// Pause between lookups of a healthy node: a network that was cut in two grows together again.
+/// Pause between lookups of a healthy node: the parts of a partitioned network find each other again.
 const HEALTHY_PAUSE: Duration = Duration::from_secs(3600);
-/// Pauses are longer by up to this share, so that nodes that started together do not ask together.
+/// Pauses grow by up to this share at random, so that nodes that started together do not send lookups together.
 const SPREAD: f64 = 0.25;
 
 /// The multihash under which the nodes of the network `topic` provide themselves.
@@ -28,10 +29,10 @@ pub(crate) fn key(topic: &str) -> Vec<u8> {
     [&SHA2_256_PREFIX[..], &digest].concat()
 }
 
-/// What the schedule is told.
+/// An input of the schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// Peers in the routing tables: of our own DHT, and of the two IPFS DHTs, one of which is asked.
+    /// Numbers of peers in the routing tables: of the ggen DHT, and of the two IPFS DHTs together.
     Tables { ggen: usize, ipfs: usize },
     /// A lookup has ended.
     Ended,
@@ -39,10 +40,10 @@ pub(crate) enum Event {
     Tick,
 }
 
-/// What is to be done.
+/// What the caller must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Ask an IPFS DHT who provides the key, and dial them.
+    /// Look up the key's providers on an IPFS DHT, and dial them.
     LookUp,
 }
 
@@ -53,7 +54,7 @@ pub(crate) struct Rendezvous {
     /// Lookups since the table was last healthy.
     lookups: u32,
     under_way: bool,
-    /// No lookup before: peers that come and go cannot make us ask without a pause.
+    /// No lookup before this time, so that peers which connect and disconnect cannot cause lookups without a pause.
     rests_until: Instant,
     ggen: usize,
     ipfs: usize,
@@ -64,7 +65,7 @@ impl Rendezvous {
         Self { due: now, lookups: 0, under_way: false, rests_until: now, ggen: 0, ipfs: 0 }
     }
 
-    /// Takes an event; `jitter` is a random number from 0 to 1.
+    /// Handles an event. `jitter` is a random number from 0 to 1.
     pub(crate) fn on(&mut self, event: Event, now: Instant, jitter: f64) -> Option<Action> {
         match event {
             Event::Tables { ggen, ipfs } => self.on_tables(ggen, ipfs, now),
@@ -75,7 +76,7 @@ impl Rendezvous {
             }
             Event::Tick => {}
         }
-        // Without a peer of the IPFS DHT there is nobody to ask.
+        // Without a peer in an IPFS DHT no lookup is possible.
         if self.under_way || self.ipfs == 0 || now < self.due {
             return None;
         }

@@ -1,6 +1,5 @@
-//! No connection is made, and no name looked up, while the clock stands before 1970: no certificate is valid then, and the
-//! libraries below take such a time for impossible and panic: the QUIC listener does while it takes a connection in, with the
-//! whole node. Connections that are there go on, and new ones are made once the clock is set.
+//! Prevents connections and DNS lookups while the clock is before 1970: no certificate is valid then, and the
+//! underlying libraries panic. Existing connections continue, and new ones are possible once the clock is set.
 
 use std::{
     io,
@@ -19,10 +18,10 @@ use tokio::time::{Instant, Sleep, sleep};
 /// How often a clock that stands before 1970 is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Where the time comes from.
+/// Source of the current time.
 pub(crate) type Clock = fn() -> SystemTime;
 
-/// The time since 1970 as TLS wants it; none before.
+/// The time since 1970 for TLS; `None` before.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::node) struct Since1970(pub(in crate::node) Clock);
 
@@ -43,7 +42,7 @@ impl TimeProvider for Since1970 {
     }
 }
 
-/// A transport that makes no connection before 1970.
+/// A transport that refuses connections while the clock is before 1970.
 pub(in crate::node) struct Dated<O> {
     inner: Boxed<O>,
     clock: Since1970,

@@ -1,13 +1,13 @@
-//! Streams that have a connection of their own: for blocks, between peers that are near each other.
+//! Streams with a TCP connection of their own, for blocks between peers on a short path.
 //!
-//! On a short way the processor is what limits a transfer, and half of its time goes into the multiplexer and the swarm's
-//! tasks. So a peer that we have dialled over TCP is dialled once more for each stream of [`blocks`](crate::node::exchange::bulk), at
-//! the same address: the connection is negotiated and secured as any other of libp2p's, but by [`PROTOCOL`] in the place
-//! of `/tls/1.0.0`, which says that no multiplexer follows: what follows are requests. A listener gives such a connection
-//! to the protocol, and to the swarm it looks as if it had failed.
+//! On a short path the processor limits a transfer, and half of its time is spent in the multiplexer and the swarm's
+//! tasks. So a peer that this node has dialled over TCP is dialled once more for each stream of
+//! [`blocks`](crate::node::exchange::bulk), at the same address. The connection is negotiated and secured like any
+//! other of libp2p, but with [`PROTOCOL`] instead of `/tls/1.0.0`, which means that requests follow and no multiplexer.
+//! The listener passes such a connection to the bulk protocol; to the swarm it looks like a failed one.
 //!
-//! Whoever answers cares that the peer is connected otherwise too: all that holds for peers (limits, who is refused) is
-//! decided there. On a long way nothing is gained: a fresh connection starts slowly.
+//! The bulk protocol accepts it only from peers with an ordinary connection, where limits and access policies apply. On
+//! a long path there is no gain: a new connection starts slowly.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -28,19 +28,19 @@ use crate::node::transport::{
     tls::{Insecure, Secured, Tls},
 };
 
-/// What is negotiated in the place of a security protocol: the same TLS, and then [`blocks`](crate::node::exchange::bulk) alone.
+/// Negotiated instead of a security protocol: the same TLS, and then [`blocks`](crate::node::exchange::bulk) only.
 pub(in crate::node) const PROTOCOL: &str = "/ggen/blocks/1.0.0/tls";
-/// How long the rest may take.
+/// Time limit for negotiation and TLS handshake, after TCP has connected.
 const SECURED_WITHIN: Duration = Duration::from_secs(5);
-/// Bytes that are read at once of a connection on which blocks come.
+/// Size of one read from a connection that delivers blocks, in bytes.
 const READ_BYTES: usize = 256 << 10;
-/// Connections that were handed over and not yet taken; more are closed.
+/// Capacity of the queue of inbound direct connections; further ones are closed.
 const QUEUE: usize = 16;
 
 /// A stream with a connection of its own.
 pub(crate) type Direct = Box<Secured<Negotiated<Socket>>>;
 
-/// Why there is no stream.
+/// Why a direct connection could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Undialled {
     #[error("it is too far away to gain by it")]
@@ -57,21 +57,22 @@ pub(crate) enum Undialled {
     Slow,
 }
 
-/// Dials near peers, and takes the connections of those who dial us.
+/// Dials direct connections, and receives inbound ones.
 #[derive(Debug)]
 pub(crate) struct Directs {
     pub(in crate::node) dialer: Dialer,
     pub(in crate::node) taken: mpsc::Receiver<(PeerId, Direct)>,
 }
 
-/// Both ends: what is composed into the transport, and what the protocol uses.
+/// Returns both ends: one for the transport, one for the bulk protocol.
 pub(in crate::node) fn handover(tls: Tls) -> (Handover, Directs) {
     let (sender, taken) = mpsc::channel(QUEUE);
     let dialer = Dialer { tls: tls.clone().reading(READ_BYTES) };
     (Handover { tls, sender }, Directs { dialer, taken })
 }
 
-/// Where a peer can be dialled once more, which was dialled at `address`: none if something is in between.
+/// The address for a direct connection to a peer that was dialled at `address`. `None` unless that is plain TCP to an
+/// IP address.
 pub(in crate::node) fn dialled_at(address: &Multiaddr) -> Option<SocketAddr> {
     let mut parts = address.iter();
     let ip = match parts.next()? {
@@ -83,7 +84,7 @@ pub(in crate::node) fn dialled_at(address: &Multiaddr) -> Option<SocketAddr> {
     parts.all(|part| matches!(part, Protocol::P2p(_))).then(|| SocketAddr::new(ip, port))
 }
 
-/// Dials near peers.
+/// Dials direct connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialer {
     tls: Tls,
@@ -105,7 +106,7 @@ impl Dialer {
     }
 }
 
-/// Takes connections out of the transport.
+/// Passes inbound direct connections from the transport to the bulk protocol.
 #[derive(Clone, Debug)]
 pub(in crate::node) struct Handover {
     tls: Tls,
@@ -113,7 +114,8 @@ pub(in crate::node) struct Handover {
 }
 
 impl Handover {
-    /// Hands a connection over; the swarm is told that it failed.
+    /// Secures a connection and passes it on. Returns an error in any case, so that the swarm treats the connection as
+    /// failed.
     pub(in crate::node) async fn take(self, socket: Negotiated<Socket>) -> Insecure {
         match self.tls.upgrade_inbound(socket, PROTOCOL).await {
             Ok((peer, stream)) => {

@@ -1,9 +1,9 @@
-//! Which open streams keep a connection: none on which both sides wait.
+//! Which open streams keep a connection alive: none on which both sides wait.
 //!
-//! The swarm closes a connection that nothing uses after a time, and counts every open stream as use. Two protocols keep
-//! streams open that carry nothing: gossip has one each way for as long as the connection lives, and the Kademlia of Go
-//! keeps the stream of a request for the next one. With them no connection is ever idle. [`IdleStreams`] takes such
-//! streams out of the count. Peers of the gossip mesh stay: gossip says of those that it uses the connection.
+//! The swarm closes an idle connection after a time, and every open stream counts as use. Two protocols keep idle
+//! streams open: gossip has one per direction for as long as the connection lives, and go-libp2p's Kademlia reuses the
+//! stream of a request for the next one. With them no connection is ever idle. [`IdleStreams`] excludes such streams
+//! from the count. Connections of the gossip mesh stay open, because gossip itself keeps them alive.
 
 use std::{
     cell::Cell,
@@ -26,28 +26,28 @@ use libp2p::{
     },
 };
 
-/// Which streams of a protocol may wait without keeping the connection.
+/// Which streams of a protocol may be idle without keeping the connection alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waits {
-    /// All of them, and what comes on them is no reason to keep the connection.
+    /// All of them, and data on them does not keep the connection alive either.
     Always,
-    /// Those that the peer has opened. A request on one of them is use, and so are all of ours.
+    /// Inbound ones. A request on one of them counts as use, and so does every outbound stream.
     ForRequests,
 }
 
-/// A behaviour whose streams keep no connection while they wait.
+/// A behaviour whose idle streams do not keep a connection alive.
 pub(crate) struct IdleStreams<B> {
     inner: B,
     waits: Waits,
 }
 
 impl<B> IdleStreams<B> {
-    /// For a protocol whose streams live as long as the connection, and which says itself which peers it needs.
+    /// For a protocol whose streams live as long as the connection, and which itself keeps the connections it needs.
     pub(crate) fn always(inner: B) -> Self {
         Self { inner, waits: Waits::Always }
     }
 
-    /// For a protocol of requests, of which a peer sends several on one stream.
+    /// For a request protocol in which a peer sends several requests on one stream.
     pub(crate) fn between_requests(inner: B) -> Self {
         Self { inner, waits: Waits::ForRequests }
     }
@@ -71,13 +71,13 @@ impl<B> DerefMut for IdleStreams<B> {
 pub(crate) struct Handler<H> {
     inner: H,
     waits: Waits,
-    /// Something was asked since the swarm looked last.
+    /// A request arrived since the swarm last called `connection_keep_alive`.
     was_used: Cell<bool>,
 }
 
-/// What a protocol makes of a stream.
+/// The negotiated form of a stream.
 pub(crate) trait Negotiated {
-    /// Takes the stream out of the swarm's count.
+    /// Excludes the stream from the swarm's count.
     fn ignore(&mut self);
 }
 
@@ -129,7 +129,7 @@ where
         self.inner.on_behaviour_event(event);
     }
 
-    /// True once after each use, which sets the swarm's clock back.
+    /// Returns true once after each use, which restarts the swarm's idle timeout.
     fn connection_keep_alive(&self) -> bool {
         self.was_used.take() || self.inner.connection_keep_alive()
     }

@@ -1,16 +1,16 @@
-//! Whether a TCP port is taken.
+//! Checks whether a TCP port is taken.
 //!
-//! libp2p lets its sockets share a port (`SO_REUSEPORT`), so that what a node dials comes from the port that it listens on.
-//! Linux then lets a second node of the same user listen on the port of the first and divides what comes between the two.
-//! So before a node listens on a port it binds a socket that shares nothing. Closing connections (`TIME_WAIT`) of a node
-//! that has just ended do not stand in the way.
+//! libp2p's sockets share a port (`SO_REUSEPORT`), so that outbound connections use the listening port as their source.
+//! Linux then lets a second node of the same user listen on the port of the first, and divides inbound connections
+//! between the two. So before a node listens on a port, it binds a socket that shares nothing. Closing connections
+//! (`TIME_WAIT`) of a node that has just ended do not prevent that.
 
 use std::io;
 
 use libp2p::{Multiaddr, multiaddr::Protocol};
 
-/// Fails if a socket of any program listens at `address`, for TCP addresses with a port. All else passes: whether the
-/// address can be listened on at all, libp2p will find out.
+/// Fails if a socket of any program listens at `address`, for TCP addresses with a port. All other addresses pass:
+/// libp2p reports whether they can be listened on.
 pub(in crate::node) fn check(address: &Multiaddr) -> io::Result<()> {
     match listen_alone(address) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
@@ -18,7 +18,7 @@ pub(in crate::node) fn check(address: &Multiaddr) -> io::Result<()> {
     }
 }
 
-/// The port of a TCP address; none where the system chooses it.
+/// The port of a TCP address; `None` if the system chooses it.
 pub(in crate::node) fn of(address: &Multiaddr) -> Option<u16> {
     address.iter().find_map(|part| match part {
         Protocol::Tcp(port) => Some(port).filter(|port| *port > 0),
@@ -48,7 +48,7 @@ fn listen_alone(address: &Multiaddr) -> io::Result<()> {
     Ok(listen(&alone, 1)?)
 }
 
-/// Elsewhere libp2p shares no ports.
+/// On other systems libp2p shares no ports.
 #[cfg(not(unix))]
 fn listen_alone(_: &Multiaddr) -> io::Result<()> {
     Ok(())

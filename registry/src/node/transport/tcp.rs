@@ -1,9 +1,9 @@
 //! The TCP sockets of a node.
 //!
-//! BBR paces what a socket sends: between two pieces a timer runs. Where the way is short, those timers cost the processor
-//! more than the bytes they hold back (a tenth of a transfer over loopback). So once a peer has shown that it is near, its
-//! socket is given reno, which Linux lets everybody choose. The kernel goes on pacing what once was BBR's, but by its window,
-//! which takes fewer timers: two fifths of what they cost is won. On a long way the system's choice stands.
+//! BBR paces a socket: a timer runs between two bursts. On a short path these timers cost more processor time than the
+//! bytes they delay (a tenth of a transfer over loopback). So once a peer has proved to be near, its socket switches to
+//! reno, which Linux permits without privileges. The kernel continues to pace the socket, but by reno's window, which
+//! takes fewer timers and saves two fifths of their cost. On a long path the system's choice stays.
 
 use std::{
     io,
@@ -15,20 +15,20 @@ use std::{
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::tcp::tokio::TcpStream;
 
-/// A peer that answers sooner is near: the processor is what limits a transfer, not the way.
+/// A peer that answers sooner is near: the processor limits a transfer, not the path.
 pub(crate) const NEAR: Duration = Duration::from_millis(5);
-/// Answers that must all come so soon. What comes after something was written need not be an answer to it: peers send
-/// what they will say next along with what they say first. But of the first three one is, in every handshake: a client
-/// of TLS finishes when it has the server's certificate, and noise goes back and forth as often.
+/// Number of fast answers required, without a slow one. Data that arrives after a write need not be an answer to it,
+/// since peers send several messages in a row. But among the first three at least one is, in every handshake: a TLS
+/// client finishes after it has the server's certificate, and noise has as many round trips.
 const ANSWERS: u8 = 3;
 
 /// A TCP connection.
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: TcpStream,
-    /// None once it is known.
+    /// `None` once it is known whether the peer is near.
     nearness: Option<Nearness>,
-    /// Whether an algorithm of congestion control is to be replaced on a short way.
+    /// Whether a congestion control algorithm is to be replaced on a short path.
     paces: fn(&str) -> bool,
 }
 
@@ -57,7 +57,7 @@ impl Socket {
     }
 }
 
-/// Whether an algorithm of Linux sends by a timer.
+/// Whether a congestion control algorithm of Linux paces with timers.
 fn paces(algorithm: &str) -> bool {
     algorithm.starts_with("bbr")
 }
@@ -76,10 +76,10 @@ fn unpace(_: &tokio::net::TcpStream, _: fn(&str) -> bool) -> io::Result<()> {
     Ok(())
 }
 
-/// How soon a peer answers.
+/// Measures how fast a peer answers.
 #[derive(Debug, Default)]
 struct Nearness {
-    /// When something was written to which nothing has come yet.
+    /// When the first byte was written that has no answer yet.
     asked: Option<Instant>,
     soon: u8,
 }
@@ -89,7 +89,7 @@ impl Nearness {
         self.asked.get_or_insert(now);
     }
 
-    /// Whether the peer is near, once that shows.
+    /// Returns whether the peer is near, as soon as that is known.
     fn on_read(&mut self, now: Instant) -> Option<bool> {
         let asked = self.asked.take()?;
         if now.saturating_duration_since(asked) >= NEAR {

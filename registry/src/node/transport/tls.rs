@@ -1,9 +1,9 @@
-//! TLS 1.3 between peers, as <https://github.com/libp2p/specs/blob/master/tls/tls.md> has it (`/tls/1.0.0`), made to carry
-//! much: the same certificates and checks as libp2p's own, and three things besides.
+//! TLS 1.3 between peers (`/tls/1.0.0`, <https://github.com/libp2p/specs/blob/master/tls/tls.md>), tuned for
+//! throughput. Certificates and checks are those of libp2p's own implementation, with three differences:
 //!
 //! * AES-GCM is preferred where the processor has instructions for it; libp2p's own always prefers ChaCha20.
-//! * What the multiplexer writes, frame by frame, is gathered into full records and long writes ([`Gathered`]).
-//! * The socket is read in long pieces; rustls by itself asks for 4 KiB at a time.
+//! * The frames that the multiplexer writes are gathered into full records and long writes ([`Gathered`]).
+//! * The socket is read in large pieces; rustls alone reads 4 KiB at a time.
 
 mod gathered;
 mod verifier;
@@ -49,7 +49,7 @@ use crate::node::transport::clock_guard::{Clock, Since1970};
 
 pub(in crate::node) const PROTOCOL: &str = "/tls/1.0.0";
 const ALPN: &[u8] = b"libp2p";
-/// Bytes that are read of a socket at once, if nothing else is said.
+/// Default size of one read from a socket, in bytes.
 const READ_BYTES: usize = 64 << 10;
 
 /// Why a connection cannot be secured.
@@ -71,7 +71,7 @@ pub(crate) enum Insecure {
     HandedOver,
 }
 
-/// Secures connections as the peer whose key it was made with.
+/// Secures connections, with the identity of the key it was created with.
 #[derive(Clone, Debug)]
 pub(crate) struct Tls {
     server: Arc<ServerConfig>,
@@ -84,7 +84,7 @@ impl Tls {
         Self::with_clock(identity, SystemTime::now)
     }
 
-    /// A handshake fails while the clock stands before 1970.
+    /// As `new`, with a clock. Handshakes fail while the clock is before 1970.
     fn with_clock(identity: &Keypair, clock: Clock) -> Result<Self, Insecure> {
         let (certificate, key) = certificate::generate(identity)?;
         let certified = CertifiedKey::new(vec![certificate], any_ecdsa_type(&key)?);
@@ -99,7 +99,7 @@ impl Tls {
             .with_client_cert_verifier(Arc::new(Verifier))
             .with_cert_resolver(Arc::clone(&certified) as _);
         server.alpn_protocols = vec![ALPN.to_vec()];
-        // All peers are nameless: a ticket of one would be shown to another.
+        // All peers share one server name, so a client would present the ticket of one peer to another.
         server.send_tls13_tickets = 0;
         server.session_storage = Arc::new(NoServerSessionStorage {});
         let mut client = ClientConfig::builder_with_details(provider, time)
@@ -109,18 +109,18 @@ impl Tls {
             .with_client_cert_resolver(certified);
         client.alpn_protocols = vec![ALPN.to_vec()];
         client.resumption = Resumption::disabled();
-        // No name is told (SNI): an address that is no name sends none.
+        // The server name is an IP address, for which a client may send no SNI.
         client.enable_sni = false;
         Ok(Self { server: Arc::new(server), client: Arc::new(client), read_bytes: READ_BYTES })
     }
 
-    /// As the same peer, where so many bytes are read of a socket at once.
+    /// Returns the same identity with another read size, in bytes.
     pub(in crate::node) fn reading(self, read_bytes: usize) -> Self {
         Self { read_bytes, ..self }
     }
 }
 
-/// The best first. A server takes the first of these that its client names; the client names them in its own order.
+/// Cipher suites, most preferred first. A server takes the first of these that the client supports.
 fn cipher_suites(has_aes: bool) -> [SupportedCipherSuite; 3] {
     let (aes, chacha) = ([TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384], TLS13_CHACHA20_POLY1305_SHA256);
     if has_aes { [aes[0], aes[1], chacha] } else { [chacha, aes[0], aes[1]] }

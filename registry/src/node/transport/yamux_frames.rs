@@ -1,10 +1,10 @@
-//! Yamux, with peers that send frames of more than 1 MiB.
+//! Yamux for peers that send frames of more than 1 MiB.
 //!
-//! Yamux bounds a frame by the receiver's window and by nothing else. Our yamux lets the window of a busy stream grow
-//! beyond 1 MiB, as the bandwidth and the delay of the connection ask for, and still refuses every frame of more than
-//! 1 MiB: the connection dies with `FrameTooLarge`. The yamux of JavaScript (Helia) fills a window with one frame. So
-//! [`Split`] stands between the connection and our yamux and makes several frames of one that is too long. The windows,
-//! and with them the memory that a peer may take, stay as they are: a piece that passes the window ends the connection.
+//! The yamux specification bounds a frame only by the receiver's window. rust-yamux lets the window of a busy stream
+//! grow beyond 1 MiB, depending on bandwidth and delay of the connection, but refuses every frame of more than 1 MiB:
+//! the connection fails with `FrameTooLarge`. The yamux of JavaScript (Helia) fills a window with one frame. So
+//! [`Split`] sits between the connection and rust-yamux and divides a frame that is too long into several. The windows,
+//! and with them the memory that a peer may use, are unchanged: a piece that exceeds the window ends the connection.
 
 use std::{
     io,
@@ -21,11 +21,11 @@ use libp2p::{
     yamux,
 };
 
-/// Longest body that our yamux takes, in bytes.
+/// Longest body that rust-yamux accepts, in bytes.
 const MAX_BODY_BYTES: u32 = 1 << 20;
 /// Version, type, flags (2 bytes), stream (4 bytes), length (4 bytes); big endian.
 const HEADER_BYTES: usize = 12;
-/// Type of the frames that have a body: the length of the others is a value.
+/// Type of data frames. Only they have a body: in other frames the length field is a value.
 const DATA: u8 = 0;
 /// Flag of the last frame of a stream.
 const FIN: u16 = 4;
@@ -63,24 +63,25 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgra
     }
 }
 
-/// A connection from which no frame is read whose body is too long.
+/// Wraps a connection and divides inbound frames whose body is too long.
 #[derive(Debug)]
 pub(in crate::node) struct Split<C> {
     connection: C,
     header: [u8; HEADER_BYTES],
     next: Next,
-    /// Bytes of the same frame that come after the piece whose header this is.
+    /// Bytes of the same frame that remain after the current piece.
     rest: u32,
 }
 
-/// What is read next.
+/// The state of the reader.
 #[derive(Clone, Copy, Debug)]
 enum Next {
-    /// A header, of which so many bytes have come from the connection.
+    /// Reading a header; this many of its bytes have arrived.
     Header { come: usize },
-    /// A header of `len` bytes, of which `given` were passed on. Fewer than a whole one: the connection has ended.
+    /// Passing on a header of `len` bytes, `given` of which were passed on. A shorter `len` means that the connection
+    /// has ended.
     Pass { len: usize, given: usize },
-    /// So many bytes of a body.
+    /// Passing on a body, of which this many bytes remain.
     Body { left: u32 },
 }
 
@@ -106,8 +107,8 @@ impl<C> Split<C> {
         self.header[8..].copy_from_slice(&len.to_be_bytes());
     }
 
-    /// A whole header has come: that of a frame that is too long becomes that of its first piece. Its last piece, alone,
-    /// ends the stream.
+    /// Handles a complete header: the header of a frame that is too long becomes that of its first piece. Only the last
+    /// piece ends the stream.
     fn on_header(&mut self) {
         if self.header[1] == DATA && self.len() > MAX_BODY_BYTES {
             self.rest = self.len() - MAX_BODY_BYTES;
@@ -116,7 +117,7 @@ impl<C> Split<C> {
         self.next = Next::Pass { len: HEADER_BYTES, given: 0 };
     }
 
-    /// Copies what `buffer` takes of the header, without the flag that only the last piece has.
+    /// Copies the header into `buffer`, as far as there is room. Clears the FIN flag, except in the last piece.
     fn pass_header(&mut self, len: usize, given: usize, buffer: &mut [u8]) -> usize {
         let flags = self.flags();
         if self.rest > 0 {
@@ -133,7 +134,7 @@ impl<C> Split<C> {
         count
     }
 
-    /// A body has come: the next piece of the same frame follows, which opens no stream, or another frame.
+    /// Handles the end of a body: starts the next piece of the same frame, without the SYN flag, or another frame.
     fn on_body(&mut self) {
         if self.rest == 0 {
             self.next = Next::Header { come: 0 };
@@ -155,7 +156,8 @@ impl<C: AsyncRead + Unpin> AsyncRead for Split<C> {
                 Next::Header { come: HEADER_BYTES } => this.on_header(),
                 Next::Header { come } => {
                     match ready!(Pin::new(&mut this.connection).poll_read(cx, &mut this.header[come..]))? {
-                        // The end, maybe within a header: our yamux is to see as much of it as there is.
+                        // The end of the connection, maybe within a header: rust-yamux gets the bytes that have
+                        // arrived.
                         0 => this.next = Next::Pass { len: come, given: 0 },
                         count => this.next = Next::Header { come: come + count },
                     }
@@ -165,7 +167,7 @@ impl<C: AsyncRead + Unpin> AsyncRead for Split<C> {
                 Next::Body { left } => {
                     let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                     let count = ready!(Pin::new(&mut this.connection).poll_read(cx, &mut buffer[..most]))?;
-                    // No more than `left` was asked for.
+                    // At most `left` bytes were requested.
                     this.next = Next::Body { left: left - u32::try_from(count).unwrap_or(left) };
                     return Poll::Ready(Ok(count));
                 }
@@ -217,7 +219,7 @@ mod tests {
         (0..len).map(|index| (index % 251) as u8).collect()
     }
 
-    /// Reads to the end, never more than `most` bytes at once.
+    /// Reads to the end, at most `most` bytes at once.
     fn read(sent: Vec<u8>, most: usize) -> Vec<u8> {
         let mut split = Split::new(Cursor::new(sent));
         let (mut read, mut buffer) = (Vec::new(), vec![0; most]);
@@ -250,7 +252,7 @@ mod tests {
     #[test]
     fn what_is_not_too_long_passes_as_it_is() {
         let longest = frame(FIN, &bytes(MAX_BODY_BYTES as usize));
-        // The length of a window update is a value, and no body follows.
+        // The length of a window update is a value; no body follows.
         let update = header(WINDOW_UPDATE, SYN, 16 << 20);
         let sent = [frame(0, b""), longest, update, frame(0, b"after")].concat();
         assert!(read(sent.clone(), 5000) == sent);

@@ -1,5 +1,5 @@
-//! One connection: asks the peer for its message at once and then at intervals, answers its requests, reads its pushes,
-//! and pushes what has changed of this node.
+//! Identify on one connection: requests the peer's message at once and then at intervals, responds to its requests,
+//! reads its pushes, and pushes changes of this node.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -33,45 +33,45 @@ use crate::node::discovery::identify::{
 
 const REQUEST: StreamProtocol = StreamProtocol::new("/ipfs/id/1.0.0");
 const PUSH: StreamProtocol = StreamProtocol::new("/ipfs/id/push/1.0.0");
-/// A peer is asked again after this long.
+/// Interval between requests to a peer.
 const INTERVAL: Duration = Duration::from_secs(300);
-/// Most streams that the peer has opened and that are open at once; more are closed.
+/// Maximum number of open inbound streams; further ones are closed.
 pub(super) const MAX_INBOUND_STREAMS: usize = 10;
-/// How long a message may take, whichever way it goes.
+/// Time limit of a message, in either direction.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The addresses of this node have changed.
+/// Notifies a handler that the addresses of this node have changed.
 #[derive(Debug)]
 pub(crate) struct Changed {
     pub(super) own: Arc<Own>,
-    /// The peer is sent them at once.
+    /// Push them to the peer at once.
     pub(super) push: bool,
 }
 
-/// What a stream of ours is opened for.
+/// What an outbound stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Request,
     Push,
 }
 
-/// A stream that has ended.
+/// The result of a stream that has ended.
 enum Ended {
-    /// The peer has answered our request.
+    /// The response to our request.
     Request(Result<Message, Error>),
-    /// Our push is sent.
+    /// Our push was sent, or failed.
     Push(Result<(), Error>),
-    /// The peer's request is answered.
+    /// The response to the peer's request was sent, or failed.
     InboundRequest(Result<(), Error>),
-    /// The peer has sent a push.
+    /// A push of the peer.
     InboundPush(Result<Message, Error>),
 }
 
-/// Whether the peer is to be sent what has changed of this node.
+/// State of the pushes to the peer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Pushes {
     is_due: bool,
-    /// One is on its way; the next waits for it.
+    /// A push is under way; the next waits for it.
     is_open: bool,
 }
 
@@ -81,13 +81,13 @@ type Event = ConnectionHandlerEvent<ReadyUpgrade<StreamProtocol>, Purpose, Resul
 pub(crate) struct Handler {
     peer: PeerId,
     own: Arc<Own>,
-    /// Where this node sees the peer.
+    /// The address at which this node sees the peer.
     observed: Multiaddr,
     own_protocols: SupportedProtocols,
-    /// All that the peer has sent on this connection, put together.
+    /// All messages of the peer on this connection, merged.
     info: Option<Info>,
     reported_protocols: HashSet<StreamProtocol>,
-    /// The peer was sent a message, which a change makes outdated.
+    /// A response was sent to the peer; a change makes it outdated.
     has_answered: bool,
     request_at: Pin<Box<Sleep>>,
     pushes: Pushes,
@@ -156,7 +156,7 @@ impl Handler {
             }
             Ended::InboundPush(message) => {
                 self.inbound -= 1;
-                // A push that is of no use leaves what is known as it is.
+                // A push that cannot be used leaves the known information unchanged.
                 match message.and_then(|message| self.take(message)) {
                     Ok(info) => self.report(Ok(info)),
                     Err(error) => tracing::debug!(peer = %self.peer, %error, "an identify push is ignored"),
@@ -179,7 +179,7 @@ impl Handler {
         }
     }
 
-    /// Puts a message together with what the peer has sent before. The first must name the peer's key, as complete ones do.
+    /// Merges a message into the known information. The first one must contain the peer's key, as complete ones do.
     fn take(&mut self, message: Message) -> Result<Info, Error> {
         if self.info.is_none() && !message.has_key() {
             return Err(Error::NoKey);
@@ -196,7 +196,7 @@ impl Handler {
         self.events.push_back(ConnectionHandlerEvent::NotifyBehaviour(outcome));
     }
 
-    /// The handlers of other protocols learn from the swarm what the peer supports.
+    /// Reports protocol changes to the swarm, which notifies the handlers of other protocols.
     fn report_protocols(&mut self, protocols: HashSet<StreamProtocol>) {
         let added: HashSet<_> = protocols.difference(&self.reported_protocols).cloned().collect();
         let removed: HashSet<_> = self.reported_protocols.difference(&protocols).cloned().collect();
@@ -211,7 +211,7 @@ impl Handler {
         self.reported_protocols = protocols;
     }
 
-    /// The next stream to open, if one is due.
+    /// Returns what the next stream is for, if one is due.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Option<Purpose> {
         if self.pushes.is_due && !self.pushes.is_open {
             self.pushes = Pushes { is_due: false, is_open: true };

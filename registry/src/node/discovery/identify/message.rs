@@ -1,7 +1,7 @@
-//! Messages that peers send. Everything in one is bounded before memory is taken for it.
+//! Reads the messages of peers. Every field is bounded before memory is allocated for it.
 //!
-//! On the stream stand protobufs, each after a varint of its length. They are parts of one message: Go sends the signed
-//! peer record in a second part if all together would have more than 2 KiB.
+//! A stream carries protobuf messages, each after a varint with its length. They are parts of one message: Go sends the
+//! signed peer record as a second part if the whole would exceed 2 KiB.
 //!
 //! | field | |
 //! |---|---|
@@ -25,20 +25,20 @@ use tokio::time::timeout;
 
 use crate::node::discovery::addresses::split_peer;
 
-/// Most parts of a message that are read, and most bytes of one (both as Go).
+/// Maximum number of parts per message, and maximum size of a part in bytes (both as in Go).
 const MAX_PARTS: usize = 10;
 const MAX_PART_BYTES: usize = 8 << 10;
-/// Most bytes of the varint before a part.
+/// Longest varint before a part, in bytes.
 const MAX_LENGTH_BYTES: usize = 4;
-/// Most addresses and most protocols that are taken from a message; those beyond are ignored.
+/// Maximum number of addresses and protocols taken from a message; further ones are ignored.
 const MAX_ADDRESSES: usize = 1024;
 const MAX_PROTOCOLS: usize = 256;
-/// Most bytes of an agent version that are kept.
+/// An agent version is cut to this many bytes.
 const MAX_AGENT_BYTES: usize = 256;
-/// How long the next part, or the end of the stream, is waited for: some peers leave the stream open.
+/// Time limit for the next part or the end of the stream: some peers leave the stream open.
 const NEXT_PART_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a peer is not identified, or a message to it is not sent.
+/// Why identify failed, or a message was not sent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("the stream broke off: {0}")]
@@ -57,19 +57,19 @@ pub(crate) enum Error {
     Unopened(String),
 }
 
-/// What is known of a peer from its messages.
+/// What the messages of a peer contain, merged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Info {
-    /// Name and version of its program.
+    /// Agent version: name and version of its program.
     pub(crate) agent: String,
-    /// Where it listens. Those in a valid signed record count, and then no others.
+    /// Its listen addresses. If a valid signed record is present, only the addresses in it.
     pub(crate) addresses: Vec<Multiaddr>,
     pub(crate) protocols: Vec<StreamProtocol>,
     /// The address at which it sees this node.
     pub(crate) observed: Option<Multiaddr>,
 }
 
-/// One message, its parts put together and its key and its signature checked.
+/// One message: its parts merged, its key and signature checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Message {
     public_key: Vec<u8>,
@@ -85,7 +85,7 @@ impl Message {
         !self.public_key.is_empty()
     }
 
-    /// Replaces what is known by what the message has. A push may leave out what has not changed.
+    /// Replaces the fields that the message has. A push may omit fields that have not changed.
     pub(super) fn update(self, info: &mut Info) {
         if let Some(agent) = self.agent {
             info.agent = agent;
@@ -101,7 +101,7 @@ impl Message {
         }
     }
 
-    /// Adds a part: a field that stands once replaces that of an earlier part, one that repeats is added to.
+    /// Adds a part: a singular field replaces the earlier value, a repeated one is appended.
     fn add_part(&mut self, part: &[u8]) -> Result<(), WireError> {
         let mut fields = Fields::new(part);
         while let Some((number, value)) = fields.next().transpose()? {
@@ -119,7 +119,7 @@ impl Message {
         Ok(())
     }
 
-    /// Checks that the message is of `peer`, and takes the addresses that it has signed.
+    /// Checks that the message's key is that of `peer`, and replaces the addresses by those of a valid signed record.
     fn verify(&mut self, peer: PeerId) -> Result<(), Error> {
         if self.has_key() {
             let key = PublicKey::try_decode_protobuf(&self.public_key).map_err(|_| Error::WrongKey)?;
@@ -135,7 +135,7 @@ impl Message {
     }
 }
 
-/// An address, unless it is malformed or empty.
+/// Parses an address; `None` if it is malformed or empty.
 fn address(bytes: &[u8]) -> Option<Multiaddr> {
     Multiaddr::try_from(bytes.to_vec()).ok().filter(|address| !address.is_empty())
 }
@@ -148,7 +148,7 @@ fn agent(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_AGENT_BYTES)]).into_owned()
 }
 
-/// The addresses in a record that `peer` has signed, unless there is none that is valid.
+/// The addresses of a peer record that `peer` has signed. `None` if the record is invalid or has no addresses.
 fn signed_addresses(record: &[u8], peer: PeerId) -> Option<Vec<Multiaddr>> {
     let envelope = SignedEnvelope::from_protobuf_encoding(record).ok()?;
     let record = PeerRecord::from_signed_envelope_interop(envelope).ok()?;
@@ -163,7 +163,7 @@ pub(super) async fn read(mut stream: impl AsyncRead + Unpin, peer: PeerId) -> Re
     let first = read_part(&mut stream).await?;
     message.add_part(&first.ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?)?;
     for _ in 1..MAX_PARTS {
-        // A stream that breaks off, or stays open, takes nothing from the parts that have come.
+        // If the stream breaks off or stays open, the parts received so far still count.
         match timeout(NEXT_PART_TIMEOUT, read_part(&mut stream)).await {
             Ok(Ok(Some(part))) => message.add_part(&part)?,
             Ok(Err(error @ (Error::Malformed(_) | Error::TooLong))) => return Err(error),
@@ -174,7 +174,7 @@ pub(super) async fn read(mut stream: impl AsyncRead + Unpin, peer: PeerId) -> Re
     Ok(message)
 }
 
-/// Reads one part; none at the end of the stream.
+/// Reads one part; `None` at the end of the stream.
 async fn read_part(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Vec<u8>>, Error> {
     let mut length = Vec::new();
     loop {

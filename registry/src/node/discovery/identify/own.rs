@@ -1,4 +1,4 @@
-//! The message of this node: small enough for every implementation, and signed as the specification says.
+//! The identify message of this node: small enough for every implementation, and signed as the specification requires.
 
 use ggen_blockstore::protobuf::{bytes_field_len, put_bytes_field, put_varint};
 use std::{
@@ -15,24 +15,24 @@ use crate::node::discovery::{addresses::scope, identify::message::Error};
 const PROTOCOL_VERSION: &str = "ipfs/0.1.0";
 /// A message that would have more bytes is sent in two parts (Go: `legacyIDSize`).
 const MAX_WHOLE_BYTES: usize = 2048;
-/// Most bytes that the addresses of this node take in its record. With the rest of a part they are less than the 4 KiB
+/// Maximum size of this node's addresses in its message, in bytes. With the other fields, a part stays below the 4 KiB
 /// that rust-libp2p reads.
 const MAX_ADDRESS_BYTES: usize = 2048;
-/// Longest address at which a peer is seen that is sent to it, in bytes.
+/// Longest observed address that is sent to a peer, in bytes.
 const MAX_OBSERVED_BYTES: usize = 256;
 
-/// What this node sends on every connection. It changes with the addresses of the node.
+/// What this node sends on every connection. Replaced when the node's addresses change.
 #[derive(Debug)]
 pub(super) struct Own {
     public_key: Vec<u8>,
     agent: String,
     addresses: Vec<Multiaddr>,
-    /// The signed envelope of a peer record; none if it cannot be signed.
+    /// The signed envelope of a peer record; `None` if signing fails.
     record: Option<Vec<u8>>,
 }
 
 impl Own {
-    /// Signs `addresses`. If there are more than a message may have, those that reach farthest are taken.
+    /// Signs `addresses`. If there are too many for a message, those with the widest range are kept.
     pub(super) fn new(key: &Keypair, agent: &str, mut addresses: Vec<Multiaddr>) -> Self {
         addresses.sort_unstable_by(|one, other| (Reverse(scope(one)), one).cmp(&(Reverse(scope(other)), other)));
         addresses.dedup();
@@ -45,7 +45,8 @@ impl Own {
         Self { public_key: key.public().encode_protobuf(), agent: agent.to_owned(), addresses, record }
     }
 
-    /// The parts of a message to a peer that is seen at `observed`, from a node that supports `protocols`.
+    /// Returns the parts of a message to a peer that is seen at `observed`; `protocols` are those that this node
+    /// supports.
     pub(super) fn parts<'a>(
         &self,
         protocols: impl Iterator<Item = &'a StreamProtocol>,
@@ -77,7 +78,7 @@ impl Own {
 }
 
 fn sign(key: &Keypair, addresses: &[Multiaddr]) -> Option<Vec<u8>> {
-    // The record is numbered by the time, and libp2p panics before 1970.
+    // libp2p takes the sequence number from the clock, and panics before 1970.
     if SystemTime::now() < UNIX_EPOCH {
         return None;
     }

@@ -13,11 +13,11 @@ use libp2p::{
 
 use crate::node::discovery::identify::{handler::MAX_INBOUND_STREAMS, *};
 
-/// Far longer than anything here takes.
+/// Far longer than any step of these tests takes.
 const PATIENCE: Duration = Duration::from_secs(50);
 const LOOPBACK: &str = "/ip4/127.0.0.1/tcp/0";
 
-/// A swarm in which a connection that nothing uses is closed after `idle`.
+/// A swarm with `idle` as the timeout of idle connections.
 fn swarm<B: NetworkBehaviour>(idle: Duration, make: impl FnOnce(&Keypair) -> B) -> Swarm<B> {
     let builder = SwarmBuilder::with_new_identity().with_tokio();
     let builder = builder.with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default).unwrap();
@@ -34,7 +34,7 @@ async fn listen<B: NetworkBehaviour>(swarm: &mut Swarm<B>) -> Multiaddr {
     }
 }
 
-/// What comes next at `one`, while the other runs too.
+/// The next identify result at `one`, while both swarms run.
 async fn next_info(one: &mut Swarm<Behaviour>, other: &mut Swarm<Behaviour>) -> Info {
     let next = async {
         loop {
@@ -66,7 +66,7 @@ async fn peers_are_identified_once_connected_and_send_what_changes() {
     assert_eq!(moved.addresses.len(), 2, "{:?}", moved.addresses);
     assert!(moved.addresses.contains(&first));
     assert_eq!(moved.agent, "bob");
-    // They are where it is dialled again.
+    // The addresses are used to dial it again.
     let behaviour = alice.behaviour_mut();
     let known = behaviour.handle_pending_outbound_connection(
         ConnectionId::new_unchecked(9),
@@ -77,10 +77,10 @@ async fn peers_are_identified_once_connected_and_send_what_changes() {
     assert_eq!(known.unwrap().len(), 2);
 }
 
-/// Opens streams of pushes and writes nothing on them.
+/// Opens push streams and writes nothing on them.
 struct Hostile {
     target: Option<PeerId>,
-    /// Streams that are still to be opened.
+    /// Streams still to be opened.
     left: usize,
     /// Streams that were opened, or refused.
     negotiated: usize,
@@ -139,13 +139,13 @@ impl NetworkBehaviour for Hostile {
     }
 }
 
-/// Runs both until it holds of the streams that the second has opened.
+/// Runs both swarms until `holds` returns true for the second one.
 async fn run_until(alice: &mut Swarm<Behaviour>, mallory: &mut Swarm<Hostile>, holds: impl Fn(&Hostile) -> bool) {
     let running = poll_fn(|cx| {
         while alice.poll_next_unpin(cx).is_ready() {}
         while mallory.poll_next_unpin(cx).is_ready() {}
         let behaviour = mallory.behaviour_mut();
-        // Nothing is ever written to such a stream: one that can be read has ended.
+        // Nothing is written to such a stream: one that becomes readable has ended.
         behaviour.open.retain_mut(|stream| Pin::new(stream).poll_read(cx, &mut [0]).is_pending());
         if holds(behaviour) { Poll::Ready(()) } else { Poll::Pending }
     });

@@ -1,9 +1,8 @@
-//! Many small writes become few long ones.
+//! Gathers many small writes into a few long ones.
 //!
-//! yamux writes each frame as a head and a body, and flushes after it. Here the first flush after a write only says that
-//! it will be done: the task is woken again, and by then has written whatever else it had. So all frames that are ready
-//! at a time leave together, and none waits for longer than one turn of its task. What is long enough by itself is passed
-//! on as it is.
+//! yamux writes each frame as a head and a body, and flushes after it. This stream defers the first flush after a
+//! write: it wakes the task again, which writes its other frames first. So all frames that are ready at one time are
+//! written together, and none waits longer than one poll of its task. A long write is passed on directly.
 
 use std::{
     io::{self, IoSlice},
@@ -13,9 +12,10 @@ use std::{
 
 use futures::{AsyncRead, AsyncWrite};
 
-/// Bytes that are gathered before they are written in any case: four records of TLS.
+/// Size of the buffer in bytes (four TLS records). A full one is written without a flush, and a write of this size is
+/// passed on.
 const MOST_BYTES: usize = 64 << 10;
-/// After a flush of less, little more is expected.
+/// A flush of fewer bytes releases the buffer.
 const LITTLE_BYTES: usize = 4 << 10;
 
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Gathered<S> {
     stream: S,
     waiting: Vec<u8>,
     written: usize,
-    /// A flush was put off, and nothing was written since.
+    /// A flush was deferred, and nothing was written since.
     is_due: bool,
 }
 
@@ -46,7 +46,7 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes what waits and then of `bytes`, without a copy; returns how much of these.
+    /// Writes the buffer and then `bytes`, without a copy. Returns how many of `bytes` were written.
     fn write_through(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         while self.written < self.waiting.len() {
             let before = &self.waiting[self.written..];
@@ -101,7 +101,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
         let is_little = self.waiting.len() < LITTLE_BYTES;
         ready!(self.write_out(cx))?;
         if is_little {
-            // An idle connection keeps no memory for this.
+            // An idle connection keeps no buffer.
             self.waiting = Vec::new();
         }
         Pin::new(&mut self.stream).poll_flush(cx)
@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes at most `room` bytes before it is given more, and notes each write.
+    /// Accepts at most `room` bytes, and records each write.
     #[derive(Debug, Default)]
     struct Sink {
         room: usize,

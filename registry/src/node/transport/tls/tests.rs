@@ -59,7 +59,7 @@ async fn handshake_before_1970_fails_and_panics_on_neither_side() {
     }
 }
 
-/// The same protocol as everybody's.
+/// The protocol is compatible with that of libp2p's implementation.
 #[tokio::test]
 async fn a_peer_with_the_libp2p_upgrade_is_understood_both_ways() {
     let (alice, bob) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
@@ -78,7 +78,7 @@ async fn a_peer_with_the_libp2p_upgrade_is_understood_both_ways() {
 #[tokio::test]
 async fn who_shows_a_certificate_without_its_key_is_not_let_in() {
     let (alice, mallory) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
-    // A certificate of Alice's, as anybody can see it, with a key of somebody else's.
+    // A certificate of Alice, which is public, with the key of another identity.
     let (certificate, _) = certificate::generate(&alice).unwrap();
     let (_, key) = certificate::generate(&mallory).unwrap();
     let duplicate = Arc::new(SingleCertAndKey::from(certified(certificate, &key)));

@@ -1,5 +1,5 @@
-//! What a peer's certificate must be: one, self-signed, and bound to the peer's key by libp2p's extension. Who the peer
-//! should be is compared by the swarm, which knows whom it dialled.
+//! Verifies a peer's certificate: a single one, self-signed, and bound to the peer's key by libp2p's extension. The
+//! swarm compares the peer ID with the one it dialled.
 
 use libp2p::tls::certificate;
 use rustls::{
@@ -9,7 +9,7 @@ use rustls::{
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 
-/// What libp2p's own verifies, in its order.
+/// The schemes that libp2p's own implementation verifies, in its sequence.
 const SCHEMES: [SignatureScheme; 9] = [
     SignatureScheme::ECDSA_NISTP384_SHA384,
     SignatureScheme::ECDSA_NISTP256_SHA256,
@@ -25,7 +25,7 @@ const SCHEMES: [SignatureScheme; 9] = [
 #[derive(Debug)]
 pub(super) struct Verifier;
 
-/// Checks the certificate's form, its own signature, and that of the peer's key over it.
+/// Checks the certificate's form, its own signature, and the signature of the peer's key over it.
 fn check(certificate: &CertificateDer<'_>, more: &[CertificateDer<'_>]) -> Result<(), Error> {
     if !more.is_empty() {
         return Err(CertificateError::ApplicationVerificationFailure.into());
@@ -43,7 +43,7 @@ fn check_handshake(
     Ok(HandshakeSignatureValid::assertion())
 }
 
-/// TLS 1.2 is never negotiated; who comes here all the same is refused.
+/// TLS 1.2 is never negotiated; its signatures are refused all the same.
 fn outdated() -> Error {
     Error::General("TLS 1.2 is not spoken between peers".to_owned())
 }
@@ -158,7 +158,7 @@ mod tests {
         }
     }
 
-    /// What is not signed for (unused bits) may change; who the peer is may not.
+    /// Unsigned bits may change; the peer ID may not.
     #[test]
     fn a_certificate_that_was_changed_names_nobody_else() {
         let peer = Keypair::generate_ed25519();

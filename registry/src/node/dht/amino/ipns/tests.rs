@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::node::dht::amino::ipns::*;
 
-/// What a record is made of.
+/// The content of an IPNS record before it is signed.
 #[derive(Clone, Debug)]
 pub(in crate::node) struct Draft {
     pub(in crate::node) value: Vec<u8>,
@@ -54,7 +54,7 @@ impl Draft {
     }
 }
 
-/// Signs `data` and completes the record, with the public key in it where the name has only its hash.
+/// Signs `data` and completes the record, with the public key if the name is only its hash.
 fn sign(key: &Keypair, outer: Outer, data: Vec<u8>) -> Vec<u8> {
     let signature_v2 = key.sign(&[SIGNED_PREFIX, &data].concat()).unwrap();
     let encoded = key.public().encode_protobuf();
@@ -212,7 +212,7 @@ fn data_that_does_not_say_all_of_it_is_refused() {
 fn a_key_that_stands_twice_in_the_data_is_refused() {
     let key = Keypair::generate_ed25519();
     let mut data = serde_ipld_dagcbor::to_vec(&Draft::new(1, SOON).data()).unwrap();
-    // A map of six: the last one says the sequence again.
+    // A map of six: the last entry repeats the key `Sequence`.
     data[0] += 1;
     data.extend([0x68].iter().chain(b"Sequence").chain(&[9]));
     let refused = check(&sign(&key, Outer::default(), data), &key.public().to_peer_id());
@@ -239,7 +239,7 @@ proptest! {
         let _any = IpnsRecord::decode(&encode(&Outer { data, signature_v2, ..Outer::default() }));
     }
 
-    /// Whatever byte of a record is changed, it is refused, or says what it said: nothing is believed that was not signed.
+    /// Whatever byte of a record changes, the record is refused or keeps its meaning: no unsigned field is trusted.
     #[test]
     fn a_changed_record_never_says_something_else(at: prop::sample::Index, to: u8, is_repeated: bool, sequence: u64) {
         let key = Keypair::ed25519_from_bytes([7; 32]).unwrap();
@@ -254,7 +254,7 @@ proptest! {
         }
     }
 
-    /// Of records that arrive in any order, at servers that keep the best they saw, the same one is left.
+    /// Servers that keep the best record they saw end with the same one, in whatever order records arrive.
     #[test]
     fn what_is_left_does_not_depend_on_the_order(mut drafts in prop::collection::vec((0_u64..4, 0_u8..4), 1..8), seed: u64) {
         let key = Keypair::ed25519_from_bytes([7; 32]).unwrap();

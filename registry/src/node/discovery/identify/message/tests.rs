@@ -45,7 +45,7 @@ fn signed(key: &Keypair, addresses: &[Multiaddr]) -> Vec<u8> {
     field(8, &record.into_signed_envelope().into_protobuf_encoding())
 }
 
-/// Of such a peer neither the protocols nor the program were known: libp2p refuses a part of more than 4 KiB.
+/// Regression test: libp2p refuses a part of more than 4 KiB, so neither protocols nor agent of such a peer were known.
 #[test]
 fn a_message_of_more_than_4_kib_with_its_record_in_a_second_part_is_read() {
     let key = Keypair::generate_ed25519();
@@ -128,12 +128,12 @@ fn what_is_cut_short_or_too_long_is_an_error() {
     }
     let malformed = [&whole[..], &framed(&[vec![0x0b]])].concat();
     assert!(matches!(read_all(malformed, peer), Err(Error::Malformed(_))));
-    // The connection may break off once the message has come.
+    // The connection may break off after a complete part.
     let message = read_all([&whole[..], &[9, 1, 2]].concat(), peer).unwrap();
     assert_eq!(info(message).agent, "kubo");
 }
 
-/// A peer that sends parts for ever, and fills each with the shortest fields there are.
+/// A peer that sends parts for ever, each filled with the shortest possible fields.
 #[test]
 fn what_is_kept_of_a_message_is_bounded() {
     let shortest_address = field(2, "/ip4/1.1.1.1".parse::<Multiaddr>().unwrap().as_ref());
@@ -145,7 +145,7 @@ fn what_is_kept_of_a_message_is_bounded() {
     assert_eq!(info.agent.len(), MAX_AGENT_BYTES);
 }
 
-/// Some peers never close the stream of their answer.
+/// Some peers never close the stream of their response.
 #[tokio::test]
 async fn a_stream_that_stays_open_ends_the_message_after_a_while() {
     let sent = framed(&[field(6, b"kubo")]);
@@ -153,7 +153,7 @@ async fn a_stream_that_stays_open_ends_the_message_after_a_while() {
     assert_eq!(info(read(stream, PeerId::random()).await.unwrap()).agent, "kubo");
 }
 
-/// A stream on which nothing comes.
+/// A stream on which no data arrives.
 struct Open;
 
 impl AsyncRead for Open {

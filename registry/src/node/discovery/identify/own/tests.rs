@@ -22,8 +22,8 @@ fn bytes_fields(message: &[u8]) -> Vec<(u64, Vec<u8>)> {
     found
 }
 
-/// Both sizes are limits of other implementations: Go sends a message of more than 2 KiB in parts, and rust-libp2p refuses
-/// a part of more than 4 KiB.
+/// Both sizes are limits of other implementations: Go sends a message of more than 2 KiB in parts, and rust-libp2p
+/// refuses a part of more than 4 KiB.
 #[test]
 fn the_message_is_read_as_it_was_made_and_no_part_is_longer_than_others_take() {
     let key = Keypair::generate_ed25519();
@@ -51,8 +51,8 @@ fn of_too_many_addresses_those_that_reach_farthest_are_sent() {
     assert!(own.addresses.len() < 200);
 }
 
-/// RFC 0002 (envelopes) and RFC 0003 (peer records) of libp2p, read without its library. The library's own default, which
-/// only rust-libp2p accepts, has another domain and another payload type.
+/// RFC 0002 (envelopes) and RFC 0003 (peer records) of libp2p, read without libp2p's code. The default of rust-libp2p,
+/// which only rust-libp2p accepts, has another domain and another payload type.
 #[test]
 fn the_peer_record_is_signed_as_the_specification_says() {
     let key = Keypair::generate_ed25519();

@@ -1,4 +1,4 @@
-//! Real sockets, of which only Linux lets the algorithm be chosen.
+//! Real sockets. Only Linux allows to choose the congestion control algorithm of a socket.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -22,7 +22,7 @@ use crate::node::transport::{
     tls::{PROTOCOL, Tls},
 };
 
-/// How long what is sent is on its way where the way is long.
+/// One-way delay of a long path.
 const DELAY: Duration = Duration::from_millis(20);
 
 async fn pair() -> [Tcp; 2] {
@@ -42,7 +42,7 @@ async fn carry(mut from: tcp::OwnedReadHalf, mut to: tcp::OwnedWriteHalf) {
     }
 }
 
-/// Two ends between which everything is on its way for [`DELAY`].
+/// Two sockets connected by a path with [`DELAY`] in each direction.
 async fn far_pair() -> [Tcp; 2] {
     let ([left, near_left], [near_right, right]) = tokio::join!(pair(), pair());
     let ((from_left, to_left), (from_right, to_right)) = (near_left.into_split(), near_right.into_split());
@@ -51,7 +51,7 @@ async fn far_pair() -> [Tcp; 2] {
     [left, right]
 }
 
-/// Connects the two as nodes do, and has each say some more without waiting for the other.
+/// Connects the two sockets as nodes do; then each side sends data without waiting for the other.
 async fn converse(sockets: [Tcp; 2], paces: [fn(&str) -> bool; 2]) {
     let ([dialled, accepted], [dialler_paces, listener_paces]) = (sockets, paces);
     let tls = || Tls::new(&Keypair::generate_ed25519()).unwrap();
@@ -108,7 +108,7 @@ async fn both_ends_of_a_short_way_are_near() {
             false
         },
     ];
-    // A machine that has other things to do may be slow once, but not each time.
+    // A busy machine may be slow once, but not each time.
     let near = async {
         while [&DIALLERS, &LISTENERS].iter().any(|taken| taken.load(Ordering::Relaxed) == 0) {
             converse(pair().await, paces).await;
