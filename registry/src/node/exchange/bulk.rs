@@ -1,45 +1,46 @@
-//! `/ggen/blocks/1.0.0`: blocks that a list names, as one stream, compressed, and against what the asker has already.
+//! `/ggen/blocks/1.0.0`: blocks of a manifest in one stream, compressed, with blocks that the client has as dictionary.
 //!
-//! A *list* is a DAG of two levels that names blocks in a request: what a release calls its block manifest. Because the
-//! asker holds the list, and the list is signed for, it knows the length and the hash of everything before it comes: the
-//! list is the framing, and nothing in the stream has to be believed.
+//! A *block manifest* is a DAG of two levels that names blocks in sequence. It has *own blocks* (its root and chunks)
+//! and *entries* (the blocks that it names). The client has the manifest, whose CID stands in a signed release, so it
+//! knows length and hash of every block in advance: the manifest is the framing, and the client trusts nothing in the
+//! stream.
 //!
 //! ```text
-//! asker                                   server
-//! request: list, which of its blocks,  -> reads the list out of its store
-//!   encodings, references (lists of
-//!   which the asker holds every block)
+//! client                                  server
+//! request: manifest, its blocks,       -> reads the manifest from its store
+//!   encodings, references (manifests
+//!   of which it has every block)
 //!                                      <- status
-//!                                      <- part, part, ... end
-//! a byte for each part of blocks taken ->
+//!                                      <- frame, frame, ... end
+//! a byte for each frame of blocks      ->
 //! the next request                     ->
 //! ```
 //! | request (length as varint first, to 64 KiB) | |
 //! |---|---|
-//! | flags: bit 0 zstd is accepted, bit 1 the list's own blocks are wanted, bit 2 (with 1) and then all that it names, if together they are no more than the most | 1 byte |
-//! | list | length as varint, CID |
-//! | bytes that a dictionary may have, in all for one part | varint |
-//! | references | number as varint (to 3), then as the list |
-//! | own blocks wanted: most bytes of them; else runs of indices: blocks left out, blocks wanted | varint; pairs of varints |
+//! | flags: bit 0 zstd is accepted, bit 1 own blocks of the manifest, bit 2 (only with 1) and then all its entries, if together they fit into the byte limit | 1 byte |
+//! | manifest | length as varint, CID |
+//! | byte limit of the dictionary of one frame | varint |
+//! | references | number as varint (to 3), then each like the manifest |
+//! | with bit 1: byte limit of the blocks; else runs of indices: entries to skip, entries wanted | varint; pairs of varints |
 //!
-//! | answer | |
+//! | response | |
 //! |---|---|
-//! | status: 0 here it is, 1 I do not have that list, 2 too much to do, 3 not understood | 1 byte |
-//! | parts, each a header (length as varint first, to 64 KiB) and its payload | |
-//! | header: kind 0 end, 1 the next blocks are not here, 2 as they are, 3 zstd | 1 byte |
+//! | status: 0 accepted, 1 the manifest is not in the store, 2 busy, 3 not understood | 1 byte |
+//! | frames, each a header (length as varint first, to 64 KiB) and its payload | |
+//! | header: kind 0 end, 1 the next blocks are absent, 2 uncompressed, 3 zstd | 1 byte |
 //! | number of blocks; kinds 2 and 3 only: length of the payload | varints |
-//! | kinds 2 and 3, own blocks only: the length of each | varints |
-//! | kind 3: pieces of the dictionary: their number, then for each source, first, number | varints |
+//! | kinds 2 and 3, if the request has bit 1: the length of each block | varints |
+//! | kind 3: pieces of the dictionary: their number, then for each source, first, count | varints |
 //!
-//! A source is 2n for the own blocks of list n (0: the one asked for, n: the n-th reference), and 2n + 1 for the blocks
-//! that it names. The dictionary of a part is the bytes of its pieces in their order. Every part is a zstd frame of its
-//! own, so that memory is that of one part on both sides. Both sides hold what a dictionary is made of, so only its
-//! names travel, and the server alone decides what goes into it.
+//! Source 2n is the own blocks of manifest n (0: the requested one, n: the n-th reference), source 2n + 1 its entries.
+//! The dictionary of a frame is the bytes of its pieces in sequence. Every payload is an independent zstd frame, so
+//! both sides need memory for one frame only. Both sides have the blocks of a dictionary, so only its pieces are named,
+//! and the server alone chooses them.
 //!
-//! *Invariants*: a block that leaves here hashes to its CID. The stream is cut at the first byte that cannot be right.
-//! Memory and time that a peer can cost are bounded on both sides by the constants of each part.
+//! *Invariants*: a block that is reported hashes to its CID. The client closes the stream at the first byte that cannot
+//! be right. The constants of each module bound the memory and time that a peer can cost, on both sides.
 //!
-//! *Non-goals*: who is asked for what is Bitswap's client to decide, which asks some peers so and some in its own way.
+//! *Non-goals*: Bitswap's client decides which peer gets which request, and over which of the two protocols.
 
 mod behaviour;
 mod codec;

@@ -1,4 +1,4 @@
-//! The protocol as a libp2p behaviour: requests in, blocks out; requests of peers are answered.
+//! The libp2p behaviour of the bulk protocol: sends requests, reports blocks, and serves the requests of peers.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -37,20 +37,19 @@ use crate::node::{
     transport::direct::{Dialer, Direct, Directs, Undialled, dialled_at},
 };
 
-/// Streams of peers on which requests come, in all.
+/// Maximum number of inbound streams, of all peers together.
 const MAX_STREAMS: usize = 512;
-/// Streams that are being turned away; more are dropped.
+/// Maximum number of streams that are being rejected as busy; further ones are dropped.
 const MAX_TURNED_AWAY: usize = 64;
-/// Events of transfers that wait for the swarm.
+/// Capacity of the queue of events from transfer tasks.
 const EVENT_QUEUE: usize = 16;
 
-/// What a [`Behaviour`] is made of.
+/// The parts of a [`Behaviour`].
 #[derive(Debug)]
 pub struct Setup {
-    /// Where blocks are read, for peers and for dictionaries.
+    /// The store that blocks and dictionaries are read from.
     pub store: Arc<dyn Blockstore>,
-    /// How lists are written.
-    /// Streams that need no multiplexer.
+    /// Connections without a multiplexer.
     pub(crate) directs: Directs,
 }
 
@@ -61,7 +60,7 @@ enum Under {
     Receiving(AbortHandle),
 }
 
-/// See the module's words.
+/// Sends and serves bulk requests.
 #[derive(Debug)]
 pub struct Behaviour {
     server: Server,
@@ -74,16 +73,16 @@ pub struct Behaviour {
     turned_away: JoinSet<()>,
     dialer: Dialer,
     dialling: JoinSet<(PeerId, ConnectionId, Result<Direct, Undialled>)>,
-    /// Streams of peers who have dialled us for them.
+    /// Inbound direct connections of peers.
     taken: mpsc::Receiver<(PeerId, Direct)>,
-    /// When the streams that wait are looked at.
+    /// When idle streams are checked next.
     tidying: Option<Pin<Box<Sleep>>>,
     actions: VecDeque<ToSwarm<Event, ToHandler>>,
     waker: Option<Waker>,
 }
 
 impl Behaviour {
-    /// Serves what the store has, and carries out requests.
+    /// Creates a behaviour that serves the blocks of the store.
     pub fn new(setup: Setup) -> Self {
         let Setup { store, directs: Directs { dialer, taken } } = setup;
         let (sender, told) = mpsc::channel(EVENT_QUEUE);
@@ -106,7 +105,7 @@ impl Behaviour {
         }
     }
 
-    /// Asks a peer for blocks. What comes of it is told by events, the last of them [`Event::Ended`].
+    /// Sends a request to a peer. Events report its progress, the last of them is [`Event::Ended`].
     pub fn request(&mut self, request: BulkRequest) {
         let request = Box::new(request);
         match self.pool.take_idle(&request.peer) {
@@ -115,8 +114,8 @@ impl Behaviour {
         }
     }
 
-    /// Something will soon be asked of the peers that are connected: streams to some of them are opened, so that the
-    /// round trip this takes is over by then.
+    /// Opens streams to some of the connected peers in advance, because requests will follow soon: this saves them the
+    /// round trip.
     pub fn prepare(&mut self) {
         for Opening { peer, connection, address } in self.pool.prepare() {
             match address {
@@ -180,7 +179,7 @@ impl Behaviour {
         self.requests.insert(id, Under::Receiving(task));
     }
 
-    /// Wants nothing more of a request. Nothing more is told of it, but for what is on its way to whoever listens.
+    /// Cancels a request. [`Event::Ended`] does not follow; events that are queued already do.
     pub fn cancel(&mut self, id: BulkRequestId) {
         if let Some(Under::Receiving(task)) = self.requests.remove(&id) {
             task.abort();
@@ -230,13 +229,13 @@ impl Behaviour {
                     None => self.ended(request.peer, id, End::Broken),
                 }
             }
-            // It is not wanted any more: the stream is dropped.
+            // The request was cancelled, or has a stream: this one is dropped.
             Some(under @ Under::Receiving(_)) => drop(self.requests.insert(id, under)),
             None => {}
         }
     }
 
-    /// A peer opened a stream. One that is not connected otherwise is nobody's.
+    /// Serves a stream that a peer opened, unless the peer has no ordinary connection.
     fn on_asked(&mut self, peer_id: PeerId, stream: Either<Stream, Direct>) {
         let is_full = self.answering.len() >= MAX_STREAMS;
         let is_direct = matches!(stream, Either::Right(_));
@@ -267,7 +266,7 @@ impl Behaviour {
                 if let Some((connection, pooled)) = idle {
                     self.keep(peer, connection, pooled);
                 }
-                // Of a request that was cancelled nothing more is of interest.
+                // A cancelled request reports no end.
                 self.requests.remove(&id).map(|_| Event::Ended { peer, id, end })
             }
             TaskEvent::Stale(request) => {
@@ -286,7 +285,7 @@ impl Behaviour {
         }
     }
 
-    /// Closes the streams that have waited for long: what is open keeps a connection alive.
+    /// Closes streams that were idle for long, because an open stream keeps its connection alive.
     fn tidy(&mut self, cx: &mut Context<'_>) {
         while self.tidying.as_mut().is_some_and(|tidying| tidying.as_mut().poll(cx).is_ready()) {
             self.tidying = self.pool.tidy(Instant::now()).map(|at| Box::pin(sleep_until(at)));

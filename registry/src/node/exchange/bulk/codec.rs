@@ -1,30 +1,30 @@
-//! One part, compressed and back. Every part is a zstd frame of its own: what it takes is known before.
+//! Compression of one frame's payload. Every payload is an independent zstd frame, so its memory is known in advance.
 
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, ErrorCode, get_error_name};
 
-/// Compression of a part that is to go out soon.
+/// Level for a frame that must be ready soon.
 pub(super) const LEVEL: i32 = 3;
-/// Compression of a part that hardly shrinks, to see whether it does.
+/// Level for data that hardly shrinks, to find out whether it does.
 pub(super) const TRIAL_LEVEL: i32 = 1;
-/// Compression of a part that is small, or most of which is known to the asker: bytes count more than time. Each with the
-/// most bytes, dictionary and all, that are compressed so: 50 ms of one core at most.
+/// Levels for small frames, and for frames whose content is mostly in the dictionary: bytes matter more than time. Each
+/// with the maximum number of bytes, dictionary included, that it is used for: at most 50 ms of one core.
 const HIGHER_LEVELS: [(i32, usize); 2] = [(9, 1 << 20), (6, 3 << 20)];
-/// From this many bytes of a dictionary on, long matches are looked for all over it.
+/// From this dictionary size on, in bytes, zstd searches all of it for long matches.
 const LONG_DISTANCE_BYTES: usize = 256 << 10;
-/// Window of the longest part with the longest dictionary, as a power of two.
+/// Window of the longest frame with the longest dictionary, as a power of two.
 const MAX_WINDOW_LOG: u32 = 25;
 
-/// What zstd says about bytes that it cannot work on.
+/// An error of zstd.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct CodecError(String);
 
-/// The level for so many bytes, dictionary and all.
+/// Returns the level for this many bytes, dictionary included.
 pub(super) fn level(bytes: usize) -> i32 {
     HIGHER_LEVELS.iter().find(|(_, most)| bytes <= *most).map_or(LEVEL, |(level, _)| *level)
 }
 
-/// Compresses `raw`, as what follows `dictionary`.
+/// Compresses `raw` with `dictionary` as prefix.
 pub(super) fn compress(raw: &[u8], dictionary: &[u8], level: i32) -> Result<Vec<u8>, CodecError> {
     let mut context = CCtx::create();
     let total = raw.len() + dictionary.len();
@@ -32,7 +32,7 @@ pub(super) fn compress(raw: &[u8], dictionary: &[u8], level: i32) -> Result<Vec<
     let mut parameters = vec![
         CParameter::CompressionLevel(level),
         CParameter::WindowLog(window_log),
-        // The asker knows the length and has hashes.
+        // The client knows the length and verifies hashes.
         CParameter::ContentSizeFlag(false),
         CParameter::ChecksumFlag(false),
         CParameter::DictIdFlag(false),
@@ -51,7 +51,7 @@ pub(super) fn compress(raw: &[u8], dictionary: &[u8], level: i32) -> Result<Vec<
     Ok(out)
 }
 
-/// Brings back exactly `raw_bytes` of what was compressed after `dictionary`; no more memory is taken than that.
+/// Decompresses exactly `raw_bytes` that were compressed with `dictionary`. Allocates no more memory for them.
 pub(super) fn decompress(payload: &[u8], dictionary: &[u8], raw_bytes: usize) -> Result<Vec<u8>, CodecError> {
     let mut context = DCtx::create();
     if !dictionary.is_empty() {
@@ -73,7 +73,7 @@ fn explain(code: ErrorCode) -> CodecError {
 mod tests {
     use super::*;
 
-    /// Text with no long repetitions inside.
+    /// Text without long repetitions.
     fn text(lines: usize, salt: u64) -> Vec<u8> {
         let mut state = salt;
         let mut out = Vec::new();

@@ -1,20 +1,20 @@
-//! How hard a long answer is compressed: as hard as the link leaves time for.
+//! The compression level of a long response: as high as the link allows.
 //!
-//! While a part is on its way the next is compressed. What compressing takes less than that is free; what it takes more
-//! leaves the link idle.
+//! While a frame is being sent, the next is compressed. Compression that takes less time than sending is free; longer
+//! compression leaves the link idle.
 
 use std::time::Duration;
 
 use crate::node::exchange::bulk::codec::LEVEL;
 
-/// Levels, each with the time that the next one takes in terms of its own, by `zstd -b` on source files.
+/// Levels, each with the time of the next level relative to its own, measured with `zstd -b` on source files.
 const STEPS: [(i32, f64); 4] = [(LEVEL, 2.3), (5, 1.6), (6, 1.4), (9, f64::INFINITY)];
-/// Part of the way's time that the next higher level may be expected to take.
+/// The level rises if the next one is expected to take less than this share of the time between frames.
 const RAISE_BELOW: f64 = 0.7;
-/// Part of the way's time from which on a level takes too much.
+/// The level falls if it takes more than this share of the time between frames.
 const LOWER_ABOVE: f64 = 0.95;
 
-/// The level of parts of long answers, and what is known of their times, in seconds.
+/// The level of frames in long responses, with the mean times that it depends on, in seconds.
 #[derive(Debug, Default)]
 pub(super) struct Effort {
     step: usize,
@@ -28,8 +28,8 @@ impl Effort {
         STEPS[self.step].0
     }
 
-    /// A part was compressed at `level` in the time `spent`, and taken by the asker in the time `took` since the one
-    /// before it.
+    /// Records a frame that was compressed at `level` in the time `spent`, and that the client took the time `took`
+    /// after the frame before it.
     pub(super) fn on_taken(&mut self, level: i32, spent: Duration, took: Duration) {
         if level != self.level() {
             return;
@@ -48,7 +48,7 @@ impl Effort {
     }
 }
 
-/// A mean in which the newest counts half.
+/// A moving mean in which the newest value counts half.
 pub(super) fn mean(known: Option<f64>, new: f64) -> f64 {
     known.map_or(new, |known| known * 0.5 + new * 0.5)
 }
@@ -57,7 +57,7 @@ pub(super) fn mean(known: Option<f64>, new: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// The level that long answers settle at over a link of so many bytes a second.
+    /// The level that long responses settle at over a link of `link` bytes per second.
     fn settle(link: f64) -> i32 {
         let speed = |level| match level {
             3 => 400e6,

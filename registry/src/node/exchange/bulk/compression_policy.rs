@@ -1,5 +1,5 @@
-//! Whether compression is worth its time: it is not where the link is faster than the compressor, and not for bytes that
-//! do not shrink. The asker says when a part has been taken, so what buffers swallow is not mistaken for a fast link.
+//! Whether compression is worth its time: not if the link is faster than the compressor, and not for data that does not
+//! shrink. The client acknowledges each frame, so data in buffers is not mistaken for a fast link.
 
 use std::{
     collections::VecDeque,
@@ -14,53 +14,54 @@ use crate::node::{
     transport::tcp::NEAR,
 };
 
-/// Parts sent as they are after one that did not shrink, before the next is tried; twice as many after each that did not
-/// either, to a limit.
+/// Number of frames sent uncompressed after one that did not shrink, before the next trial. It doubles with each
+/// further frame that does not shrink, up to a limit.
 const SKIPPED_PARTS: u32 = 8;
 const MOST_SKIPPED_PARTS: u32 = 128;
-/// A part that is taken within [`NEAR`] and the time for its bytes at this rate has a short way, on which time counts more
-/// than bytes.
+/// A frame that is acknowledged within [`NEAR`] and the time for its bytes at this rate, in bytes per second, took a
+/// short path, on which time matters more than bytes.
 const NEAR_RATE: f64 = 50e6;
-/// What a part must shrink to, to be worth the asker's time.
+/// A compressed frame must be at most this share of the raw size to be worth the client's time.
 const WORTH_RATIO: f64 = 0.97;
-/// By what factor the link must be faster than the compressor.
+/// The factor by which the link must be faster than the compressor.
 const FASTER_FACTOR: f64 = 1.1;
-/// Parts after which a link that was found slow is tried again.
+/// Number of frames after which the rate of uncompressed frames is measured again.
 const TRY_AGAIN_PARTS: u32 = 64;
-/// A part of fewer bytes says little of what others are like.
+/// A frame with fewer raw bytes is not representative of others.
 const TELLING_BYTES: usize = 128 << 10;
-/// A part of fewer bytes on the wire says nothing of how fast the link is: buffers and bursts take it.
+/// A frame of fewer bytes on the wire does not measure the link: buffers and bursts absorb it.
 const TELLING_WIRE_BYTES: usize = 128 << 10;
-/// Most parts that are sent and not taken of which is kept account.
+/// Maximum number of unacknowledged frames that are tracked.
 const MAX_UNTAKEN: usize = 64;
 
-/// What is known of one link.
+/// Measurements of one link.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// Bytes a second into the compressor.
+    /// Input rate of the compressor, in bytes per second.
     compressor: Option<f64>,
-    /// Seconds a byte of compressed parts took at least, were the way as long as one may be that is near. Only where that
-    /// leaves a link that may be faster than the compressor parts are sent as they are, to see, until the first was taken.
+    /// Lower bound of the time per byte of compressed frames, in seconds: the longest round trip to a near peer is
+    /// subtracted. If the link may be faster than the compressor by this bound, frames are sent uncompressed as a trial
+    /// until the first of them is acknowledged.
     seconds_per_byte: Option<f64>,
-    /// Bytes a second taken by the asker in parts that are sent as they are.
+    /// Rate at which the client takes uncompressed frames, in bytes per second.
     identity: Option<f64>,
     skip: u32,
-    /// What `skip` begins with next.
+    /// The number that `skip` was last set to; 0 if the last trial shrank.
     skips: u32,
     since_tried: u32,
-    /// The last part was taken at once.
+    /// The last acknowledged frame took a short path.
     is_near: bool,
     effort: Effort,
 }
 
-/// How a part was compressed.
+/// How a frame was compressed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packed {
     pub(super) level: i32,
     pub(super) spent: Duration,
 }
 
-/// The parts of one answer that are on their way.
+/// The unacknowledged frames of one response.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
     parts: VecDeque<Sent>,
@@ -76,7 +77,7 @@ struct Sent {
 }
 
 impl Pace {
-    /// Whether to compress the next part.
+    /// Whether to compress the next frame.
     pub(super) fn compresses(&mut self) -> bool {
         if self.skip > 0 {
             self.skip -= 1;
@@ -96,33 +97,33 @@ impl Pace {
         }
     }
 
-    /// Whether the last part that was compressed did shrink, if one was.
+    /// Whether the last compressed frame shrank; `None` if there was none.
     pub(super) fn shrinks(&self) -> Option<bool> {
         self.compressor.map(|_| self.skips == 0)
     }
 
-    /// The last part was taken at once.
+    /// Whether the last acknowledged frame took a short path.
     pub(super) fn is_near(&self) -> bool {
         self.is_near
     }
 
-    /// Bytes go as they are because that is known to be best, and not to see whether it is; and their way is short.
+    /// Whether uncompressed frames are known to be best, and not a trial, on a short path.
     pub(super) fn is_near_and_settled(&self) -> bool {
         self.is_near && (self.skips > 0 || self.identity.is_some())
     }
 
-    /// The level for a part of so many bytes, dictionary and all, of an answer that has more than one or not.
+    /// Returns the level for a frame of this many bytes, dictionary included, in a long response or a short one.
     pub(super) fn level(&self, bytes: usize, is_long: bool) -> i32 {
         match (self.skips, self.is_near) {
             (0, false) if is_long => self.effort.level(),
             (0, false) => codec::level(bytes),
             (0, true) => LEVEL,
-            // The last one did not shrink: whether this one does shows at any level.
+            // The last frame did not shrink: any level shows whether this one does.
             _ => TRIAL_LEVEL,
         }
     }
 
-    /// A part was compressed; says whether it is worth sending so.
+    /// Records a compressed frame. Returns whether it is worth sending compressed.
     pub(super) fn on_compressed(&mut self, raw: usize, packed: usize, spent: Duration) -> bool {
         let worth = is_worth(raw, packed);
         if raw < TELLING_BYTES {
@@ -134,7 +135,7 @@ impl Pace {
         worth
     }
 
-    /// The asker has taken the next of `untaken`.
+    /// Records that the client has taken the next frame of `untaken`.
     pub(super) fn on_taken(&mut self, untaken: &mut InFlight, now: Instant) {
         let Some(Sent { packed, tells, bytes, at }) = untaken.parts.pop_front() else { return };
         let is_first = untaken.taken_at.is_none();
@@ -160,7 +161,7 @@ impl Pace {
 }
 
 impl InFlight {
-    /// A part of so many bytes, of `raw` before, begins to be sent.
+    /// Records that a frame of `bytes` on the wire, `raw` bytes uncompressed, is being sent.
     pub(super) fn on_sending(&mut self, packed: Option<Packed>, raw: usize, bytes: usize, at: Instant) {
         if self.parts.len() < MAX_UNTAKEN {
             self.parts.push_back(Sent { packed, tells: raw >= TELLING_BYTES, bytes, at });
@@ -168,7 +169,7 @@ impl InFlight {
     }
 }
 
-/// Whether bytes have shrunk enough to be sent so.
+/// Whether data has shrunk enough to be sent compressed.
 pub(super) fn is_worth(raw: usize, packed: usize) -> bool {
     packed as f64 <= raw as f64 * WORTH_RATIO
 }
@@ -179,7 +180,7 @@ mod tests {
 
     const RAW: usize = 1 << 20;
 
-    /// Sends parts over a link of so many bytes a second; which of them were compressed.
+    /// Sends frames over a link of `link` bytes per second. Returns which of them were compressed.
     fn sends(link: f64, compressor: f64, ratio: f64) -> Vec<bool> {
         let (mut pace, mut untaken) = (Pace::default(), InFlight::default());
         let (mut now, mut compressed) = (Instant::now(), Vec::new());
@@ -202,7 +203,7 @@ mod tests {
         compressed
     }
 
-    /// The same; how many of the last ten were compressed.
+    /// As `sends`. Returns how many of the last ten frames were compressed.
     fn settle(link: f64, compressor: f64, ratio: f64) -> usize {
         sends(link, compressor, ratio)[30..].iter().filter(|compressed| **compressed).count()
     }

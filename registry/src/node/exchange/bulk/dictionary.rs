@@ -1,4 +1,4 @@
-//! Dictionaries: which bytes both sides have are worth having in sight, and those bytes.
+//! Dictionaries: which of the blocks that both sides have help to compress a frame, and their bytes.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -13,15 +13,15 @@ use crate::{
     },
 };
 
-/// A block of so many bytes is a part of a file: its neighbours may have what moved.
+/// A block of at least this many bytes is a chunk of a file: its neighbours may contain data that has moved.
 const CHUNK_BYTES: u32 = 256 << 10;
-/// Most of a list's own blocks in a dictionary: names of blocks that directories repeat.
+/// Maximum number of the manifest's own blocks in a dictionary: they contain the CIDs that directories repeat.
 const MAX_OWN: u32 = 4;
 
-/// Most blocks in a dictionary: a list says of itself how long its blocks are, and may say 0.
+/// Maximum number of blocks in a dictionary: the sizes in a manifest are unverified, and may be 0.
 const MAX_DICTIONARY_BLOCKS: u64 = 1 << 16;
 
-/// The lists that pieces are cut from: the one asked for, then the references, `None` where one cannot be read.
+/// The manifests that pieces are taken from: the requested one, then the references; `None` if one cannot be read.
 #[derive(Debug)]
 pub(super) struct Sources {
     store: Arc<dyn Blockstore>,
@@ -29,7 +29,7 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Opens lists, the one asked for first.
+    /// Opens manifests, the requested one first.
     pub(super) fn open<'a>(store: &Arc<dyn Blockstore>, cids: impl IntoIterator<Item = &'a Cid>) -> Self {
         let opened = cids.into_iter().map(|cid| StoredManifest::open(&**store, cid).ok()).collect();
         Self { store: Arc::clone(store), opened }
@@ -39,7 +39,7 @@ impl Sources {
         self.opened.get_mut(index)?.as_mut()
     }
 
-    /// What the list asked for says of `indices`.
+    /// Returns the entries of the requested manifest at `indices`.
     pub(super) fn listed(&mut self, indices: impl IntoIterator<Item = u32>) -> Result<Vec<ManifestEntry>, Unreadable> {
         let Self { store, opened } = self;
         let list = opened.first_mut().and_then(Option::as_mut).ok_or(Unreadable::NotHere)?;
@@ -50,7 +50,7 @@ impl Sources {
         indices.into_iter().map(read).collect()
     }
 
-    /// The bytes of a dictionary, at most `limit`.
+    /// Reads the bytes of a dictionary. Fails if they exceed `limit`.
     pub(super) fn gather(&mut self, pieces: &[Piece], limit: u64) -> Result<Vec<u8>, Unreadable> {
         if pieces.iter().map(|piece| u64::from(piece.count)).sum::<u64>() > MAX_DICTIONARY_BLOCKS {
             return Err(Unreadable::OutOfRange);
@@ -93,7 +93,8 @@ impl Sources {
     }
 }
 
-/// A list asked for and what it is compared with, the most alike first, with the number of each as a source.
+/// A requested manifest and the references that it is compared with, the most similar first, each with its source
+/// number.
 #[derive(Debug)]
 pub(super) struct Comparison {
     pub(super) target: Arc<Placed>,
@@ -101,7 +102,8 @@ pub(super) struct Comparison {
 }
 
 impl Comparison {
-    /// The former selves of the blocks at `indices`, and, for what has none, what is no more; at most `limit` bytes.
+    /// Chooses the previous versions of the blocks at `indices`. If one has none, also blocks of the first reference
+    /// whose path is gone. At most `limit` bytes.
     fn former(&self, indices: &[u32], limit: u64) -> Vec<Piece> {
         let mut chosen: Vec<BTreeSet<u32>> = vec![BTreeSet::new(); self.references.len()];
         let mut left = limit;
@@ -130,7 +132,7 @@ impl Comparison {
             }
         }
         if has_new && let Some((_, first)) = self.references.first() {
-            // What was moved or renamed stands where nothing is any more.
+            // A moved or renamed file is in the reference at a path that no longer exists.
             let gone = first.places.iter().enumerate().filter(|(_, place)| !self.target.by_place.contains_key(place));
             gone.for_each(|(index, _)| take(&mut chosen, 0, index as u32));
         }
@@ -143,7 +145,7 @@ impl Comparison {
     }
 }
 
-/// Chooses the dictionary for the blocks at `indices` (ascending) of `list`.
+/// Chooses the dictionary for the blocks at `indices` (ascending) of the manifest `list`.
 pub(super) fn choose(
     list: &StoredManifest,
     comparison: Option<&Comparison>,
@@ -156,7 +158,7 @@ pub(super) fn choose(
     if let (true, Some(first), Some(last)) = (has_directories, indices.first(), indices.last()) {
         let parts = list.parts_of(*first, *last);
         let own = parts.start..parts.end.min(parts.start + MAX_OWN);
-        // The root is the first of a list's own blocks.
+        // The root is the first of the manifest's own blocks.
         let bytes: u64 = list.own().skip(own.start as usize + 1).take(own.len()).map(|part| u64::from(part.size)).sum();
         if bytes <= limit {
             names.push(Piece { source: Source::Own(0), first: own.start + 1, count: own.end - own.start });
@@ -167,14 +169,14 @@ pub(super) fn choose(
     join(comparison.map(|comparison| comparison.former(indices, limit)).unwrap_or_default(), names)
 }
 
-/// The nearest to what follows comes last.
+/// Joins both lists: the last piece is nearest to the data and cheapest to refer to.
 fn join(mut former: Vec<Piece>, names: Vec<Piece>) -> Vec<Piece> {
     former.truncate(MAX_PIECES - names.len());
     former.extend(names);
     former
 }
 
-/// The dictionary for the list itself: the own blocks of the references that can be read, the first of them last.
+/// Chooses the dictionary for the manifest itself: the own blocks of the readable references, the first reference last.
 pub(super) fn choose_for_own(sources: &mut Sources, references: usize, limit: u64) -> Vec<Piece> {
     let mut left = limit;
     let mut pieces = Vec::new();

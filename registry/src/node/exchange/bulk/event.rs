@@ -1,4 +1,4 @@
-//! Events of requests and of requests.
+//! Events of bulk requests, and of the tasks that carry them out.
 
 use ggen_blockstore::{Block, Cid};
 use libp2p::{PeerId, swarm::ConnectionId};
@@ -8,33 +8,33 @@ use crate::node::exchange::bulk::{
     stream_pool::PooledStream,
 };
 
-/// What the tasks of transfers report to the behaviour.
+/// Reports of transfer tasks to the behaviour.
 #[derive(Debug)]
 pub(super) enum TaskEvent {
-    /// For the owner of the swarm.
+    /// An event for the owner of the swarm.
     Event(Event),
-    /// A request is over; with its stream, if that can be used again.
+    /// A request has ended; with its stream, if that can be reused.
     Over { peer: PeerId, id: BulkRequestId, end: End, idle: Option<(ConnectionId, PooledStream)> },
-    /// The stream that a request was given was closed while it was idle.
+    /// The pooled stream of a request had been closed by the peer while it was idle.
     Stale(Box<BulkRequest>),
 }
 
-/// What the behaviour reports to the owner of the swarm.
+/// Reports of the behaviour to the owner of the swarm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A connected peer supports this protocol, or no more.
+    /// A connected peer supports this protocol, or no longer does.
     Supports {
         /// The peer.
         peer: PeerId,
         /// Whether it does.
         supports: bool,
     },
-    /// Blocks came for a request, each verified, in its order.
+    /// Blocks of a request have arrived, verified and in sequence; the root of a manifest last.
     Arrived {
-        /// Who sent them.
+        /// The sender.
         peer: PeerId,
-        /// The order.
+        /// The request.
         id: BulkRequestId,
         /// The blocks.
         blocks: Vec<Block>,
@@ -43,25 +43,25 @@ pub enum Event {
     Absent {
         /// The peer.
         peer: PeerId,
-        /// The order.
+        /// The request.
         id: BulkRequestId,
         /// The blocks.
         cids: Vec<Cid>,
     },
-    /// Bytes came, and no whole block yet.
+    /// Bytes of a frame have arrived, or the peer has accepted the request.
     Progress {
-        /// Who sent them.
+        /// The sender.
         peer: PeerId,
-        /// The order.
+        /// The request.
         id: BulkRequestId,
-        /// How many bytes of blocks they are since the last blocks.
+        /// Uncompressed bytes of the current frame so far, estimated from its compressed ones.
         bytes: u64,
     },
-    /// Nothing more comes for a request.
+    /// A request has ended; no event of it follows.
     Ended {
         /// The peer.
         peer: PeerId,
-        /// The order.
+        /// The request.
         id: BulkRequestId,
         /// Why.
         end: End,
@@ -70,9 +70,9 @@ pub enum Event {
     Served {
         /// The peer.
         peer: PeerId,
-        /// How many.
+        /// Number of blocks.
         blocks: u64,
-        /// Their bytes.
+        /// Total size of the blocks, in bytes.
         bytes: u64,
     },
 }

@@ -1,4 +1,4 @@
-//! One connection's part: opens a stream for each order, and hands streams that peers open on.
+//! The handler of one connection: opens a stream for each request, and passes inbound streams on.
 
 use std::{
     collections::VecDeque,
@@ -19,21 +19,21 @@ use libp2p::{
 
 use crate::node::exchange::bulk::request::BulkRequestId;
 
-/// Its name on the wire.
+/// The protocol's name on the wire.
 pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/ggen/blocks/1.0.0");
-/// Streams that peers have opened and the behaviour has not taken; more are dropped.
+/// Maximum number of inbound streams that wait for the behaviour; further ones are dropped.
 const MAX_WAITING: usize = 16;
 
-/// From the behaviour.
+/// Commands of the behaviour.
 #[derive(Clone, Debug)]
 pub enum ToHandler {
-    /// Open a stream, for this order if there is one.
+    /// Open a stream, for this request if there is one.
     Open(Option<BulkRequestId>),
-    /// Whoever else holds this uses the connection, or has a stream that stands or falls with it.
+    /// The use count of the connection, which stays alive while a reference besides that of the behaviour exists.
     Uses(Weak<()>),
 }
 
-/// To the behaviour.
+/// A report to the behaviour.
 #[derive(Debug)]
 pub struct Report(pub(super) ReportKind);
 
@@ -47,7 +47,7 @@ pub(super) enum ReportKind {
 
 type HandlerEvent = ConnectionHandlerEvent<ReadyUpgrade<StreamProtocol>, Option<BulkRequestId>, Report>;
 
-/// See the module's words.
+/// The connection handler of the bulk protocol.
 #[derive(Debug, Default)]
 pub struct Handler {
     requests: VecDeque<Option<BulkRequestId>>,
@@ -81,7 +81,7 @@ impl ConnectionHandler for Handler {
         }
     }
 
-    /// The behaviour holds it itself.
+    /// One of the references belongs to the behaviour itself.
     fn connection_keep_alive(&self) -> bool {
         self.uses.strong_count() > 1
     }

@@ -1,4 +1,4 @@
-//! Reading from a stream within bounds.
+//! Bounded reads from a stream.
 
 use std::io;
 
@@ -21,7 +21,7 @@ pub(super) async fn read_varint<R: AsyncRead + Unpin>(reader: &mut R) -> io::Res
     }
 }
 
-/// Reads a length and so many bytes, at most `limit`.
+/// Reads a length and that many bytes. Fails if the length exceeds `limit`.
 pub(super) async fn read_frame<R: AsyncRead + Unpin>(reader: &mut R, limit: usize) -> io::Result<Vec<u8>> {
     let length = read_varint(reader).await?;
     if length > limit {

@@ -1,4 +1,4 @@
-//! What one peer may have of this node at the same time.
+//! Limits and measurements per peer.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,12 +6,12 @@ use tokio::sync::Semaphore;
 
 use crate::node::exchange::bulk::compression_policy::Pace;
 
-/// Streams of one peer on which requests may come.
+/// Maximum number of inbound streams of one peer.
 const MAX_STREAMS_PER_PEER: usize = 8;
-/// Requests of one peer that are answered at the same time.
+/// Maximum number of requests of one peer that are served at the same time.
 const MAX_ANSWERING_PER_PEER: usize = 4;
 
-/// Bounds and measurements that all answers to one peer share.
+/// Limits and measurements that all responses to one peer share.
 #[derive(Clone, Debug)]
 pub(super) struct PeerLimits {
     pub(super) streams: Arc<Semaphore>,
@@ -28,7 +28,7 @@ impl Default for PeerLimits {
 }
 
 impl PeerLimits {
-    /// Whether, while one request is answered, other requests of the peer are answered too.
+    /// Whether other requests of the peer are being served besides the current one.
     pub(super) fn answers_others(&self) -> bool {
         self.answering.available_permits() + 1 < MAX_ANSWERING_PER_PEER
     }

@@ -1,4 +1,4 @@
-//! What is said: requests and the headers of parts, to and from bytes. See the module above for the tables.
+//! Encoding of requests and frame headers. The documentation of `bulk` has the tables.
 
 use ggen_blockstore::Cid;
 use ggen_blockstore::MAX_CID_BYTES;
@@ -6,29 +6,29 @@ use unsigned_varint::encode;
 
 /// Longest request in bytes.
 pub(super) const MAX_REQUEST_BYTES: usize = 64 << 10;
-/// Longest header of a part in bytes.
+/// Longest header of a frame in bytes.
 pub(super) const MAX_HEADER_BYTES: usize = 64 << 10;
-/// Most blocks that one request asks for.
+/// Maximum number of blocks in one request.
 pub(super) const MAX_WANTED: u32 = 8192;
-/// Most lists that a request names as references.
+/// Maximum number of references in a request.
 pub(super) const MAX_REFERENCES: usize = 3;
-/// Most pieces of one dictionary.
+/// Maximum number of pieces in one dictionary.
 pub(super) const MAX_PIECES: usize = 4096;
-/// Most bytes of one dictionary, whatever is asked for.
+/// Maximum size of one dictionary in bytes, whatever the request permits.
 pub(super) const MAX_DICTIONARY_BYTES: u64 = 16 << 20;
-/// Most bytes of the blocks of one part, unless it is a single one.
+/// Maximum size of the blocks in one frame, in bytes. A single block may exceed it.
 pub(super) const MAX_PART_BYTES: usize = 4 << 20;
 
 const FLAG_ZSTD: u8 = 1;
 const FLAG_OWN: u8 = 2;
 const FLAG_WHOLE: u8 = 4;
 
-/// What is not a message of this protocol.
+/// Why bytes are not a message of this protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Malformed(pub(super) &'static str);
 
-/// See the module above.
+/// A request, as in the table of `bulk`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) list: Cid,
@@ -38,23 +38,24 @@ pub(super) struct Request {
     pub(super) references: Vec<Cid>,
 }
 
-/// What is asked for.
+/// The requested blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// The list itself: its own blocks, root first; `whole`: and then all that it names, if together they fit.
+    /// The manifest itself: its own blocks, root first. `whole`: then all its entries, if together they fit into
+    /// `max_bytes`.
     Own { max_bytes: u64, whole: bool },
-    /// Blocks that it names.
+    /// Entries of the manifest.
     Listed(Vec<Run>),
 }
 
-/// Blocks of a list one after another.
+/// Consecutive blocks of a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Run {
     pub(super) first: u32,
     pub(super) count: u32,
 }
 
-/// The runs of ascending indices.
+/// Groups ascending indices into runs.
 pub(super) fn runs(indices: impl IntoIterator<Item = u32>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for index in indices {
@@ -133,11 +134,11 @@ fn take_runs(rest: &mut &[u8]) -> Result<Vec<Run>, Malformed> {
     if runs.is_empty() { Err(Malformed("nothing is asked for")) } else { Ok(runs) }
 }
 
-/// How an answer begins.
+/// The first byte of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
     Here,
-    /// The list, or everything that it names.
+    /// The manifest is not in the store, or not completely, or it exceeds the byte limit of the request.
     NotHere,
     Busy,
     NotUnderstood,
@@ -164,22 +165,22 @@ impl Status {
     }
 }
 
-/// The header of a part.
+/// The header of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Header {
-    /// There is no more.
+    /// The response is complete.
     End,
-    /// So many of the next blocks are not here.
+    /// This many of the next blocks are absent.
     Absent(u32),
     Blocks(Part),
 }
 
-/// What follows a header.
+/// Describes the payload of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) blocks: u32,
     pub(super) payload_bytes: u32,
-    /// Lengths of the blocks, where the asker cannot know them.
+    /// Lengths of the blocks. Empty unless the client cannot know them.
     pub(super) sizes: Vec<u32>,
     pub(super) encoding: Encoding,
 }
@@ -190,7 +191,7 @@ pub(super) enum Encoding {
     Zstd(Vec<Piece>),
 }
 
-/// Part of a dictionary.
+/// A piece of a dictionary: consecutive blocks of one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
     pub(super) source: Source,
@@ -198,7 +199,7 @@ pub(super) struct Piece {
     pub(super) count: u32,
 }
 
-/// What pieces are cut from: list 0 is the one that is asked for, the others are the references.
+/// The source of a piece. Manifest 0 is the requested one, the others are the references.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     Own(usize),
@@ -236,7 +237,7 @@ impl Header {
         out
     }
 
-    /// `sized`: the lengths of the blocks are told.
+    /// Decodes a header. `sized`: it contains the lengths of the blocks.
     pub(super) fn decode(bytes: &[u8], sized: bool) -> Result<Self, Malformed> {
         let rest = &mut &*bytes;
         let header = match take_byte(rest)? {

@@ -1,7 +1,7 @@
-//! Where each block of a list hangs in the DAG that the list is of, so that a file finds its former self.
+//! The path of each block of a manifest within the DAG that the manifest lists, to find the previous version of a file.
 //!
-//! A list that is the depth-first walk of a DAG is followed along the DAG's links. A block's place is a fingerprint of the
-//! names of the links that lead to it; links without a name are counted. Nothing of what the links mean is looked at.
+//! A manifest that is the depth-first walk of a DAG is followed along the DAG's links. A block's place is a fingerprint
+//! of the names of the links that lead to it; unnamed links count by index. The meaning of the links does not matter.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -14,25 +14,25 @@ use sha2::{Digest, Sha256};
 
 use crate::{manifest::ManifestEntry, node::exchange::bulk::stored_manifest::StoredManifest};
 
-/// Most blocks of a list that is looked at so.
+/// Maximum number of entries of a manifest that is followed.
 pub(super) const MAX_PLACED: u32 = 1 << 16;
-/// Lists whose places are kept.
+/// Number of manifests whose places are cached.
 const KEPT_LISTS: usize = 4;
 
 /// A fingerprint of a path.
 pub(super) type Place = u128;
 
-/// A list of which all is in the store, with the place of each block.
+/// A manifest with the places of its blocks.
 #[derive(Debug)]
 pub(super) struct Placed {
     pub(super) blocks: Vec<ManifestEntry>,
-    /// As long as the list agrees with the DAG.
+    /// Ends early if a block is missing, or if the manifest differs from the DAG.
     pub(super) places: Vec<Place>,
     pub(super) by_place: HashMap<Place, u32>,
 }
 
 impl Placed {
-    /// Follows a list; `None` if it is too long, or not readable here.
+    /// Follows a manifest. `None` if it is too long, or not completely in the store.
     pub(super) fn read(store: &dyn Blockstore, list: &mut StoredManifest) -> Option<Self> {
         if list.len() > MAX_PLACED {
             return None;
@@ -44,7 +44,7 @@ impl Placed {
     }
 }
 
-/// The places of as many of `blocks` as are a depth-first walk.
+/// Returns the places of `blocks`, as far as they are a depth-first walk whose directories are in the store.
 fn follow(store: &dyn Blockstore, blocks: &[ManifestEntry]) -> Vec<Place> {
     let mut places = Vec::with_capacity(blocks.len());
     let mut pending = vec![];
@@ -93,14 +93,14 @@ fn below(parent: Place, name: &[u8], index: usize) -> Place {
     Place::from_le_bytes(*head)
 }
 
-/// The lists that were followed last.
+/// A cache of the manifests that were followed last.
 #[derive(Debug, Default)]
 pub(super) struct PathCache {
     kept: Mutex<VecDeque<(Cid, Arc<Placed>)>>,
 }
 
 impl PathCache {
-    /// The places of a list. Two that ask at once may both read it.
+    /// Returns the places of a manifest. Concurrent calls may both read it.
     pub(super) fn placed(&self, store: &dyn Blockstore, cid: &Cid) -> Option<Arc<Placed>> {
         let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, placed)) = lock().iter().find(|(kept, _)| kept == cid) {

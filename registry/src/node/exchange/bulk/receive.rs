@@ -1,4 +1,4 @@
-//! Asks one peer for blocks, and checks what comes as it comes.
+//! Sends a request to one peer, and verifies the response as it arrives.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -25,18 +25,18 @@ use crate::node::exchange::bulk::{
     stored_manifest::Unreadable,
 };
 
-/// How long nothing may come. Whoever asked gives a silent peer up sooner.
+/// How long a peer may be silent. The session usually gives it up sooner.
 pub(super) const SILENT_FOR: Duration = Duration::from_secs(60);
-/// Bytes of a payload that are read at once.
+/// Size of one read of a payload, in bytes.
 const STEP_BYTES: usize = 64 << 10;
-/// How often it is told that bytes come, though no whole part yet.
+/// Interval of progress reports while a frame arrives.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// Bytes that are unpacked and checked sooner than another thread would begin with it.
+/// Up to this size in bytes, decompression and verification take less time than a switch to another thread.
 const PROMPT_BYTES: usize = 64 << 10;
-/// Bytes read ahead, for headers.
+/// Size of the read buffer, in bytes; it serves the headers.
 const BUFFER_BYTES: usize = 16 << 10;
 
-/// Why a request ended other than well.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
@@ -55,26 +55,26 @@ enum Failure {
     Unwanted,
 }
 
-/// Room of a buffer for a payload that is used again, and most that wait to be.
+/// Capacity of a reusable payload buffer in bytes, and the maximum number of unused ones.
 const PAYLOAD_BYTES: usize = 2 << 20;
 const MAX_BUFFERS: usize = 4;
 
-/// What a receiver needs of the node.
+/// Receives responses; shared by all requests.
 #[derive(Clone, Debug)]
 pub(super) struct Receiver {
     store: Arc<dyn Blockstore>,
     pub(super) events: mpsc::Sender<TaskEvent>,
     buffers: Buffers,
-    /// How long nothing may come.
+    /// How long a peer may be silent.
     silent_for: Duration,
 }
 
-/// How it went on a stream.
+/// The outcome of a request on a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Over {
-    /// The stream was of no use: nothing was answered.
+    /// The stream failed before the peer sent a status.
     Unanswered,
-    /// The order has ended; `again`: more can be asked on the stream.
+    /// The request has ended. `again`: the stream can be reused.
     Ended { end: End, again: bool },
 }
 
@@ -83,7 +83,7 @@ impl Receiver {
         Self { store, events, buffers: Buffers::new(PAYLOAD_BYTES, MAX_BUFFERS), silent_for }
     }
 
-    /// Carries out a request on a stream on which nothing is under way.
+    /// Carries out a request on an idle stream.
     pub(super) async fn receive<S: AsyncRead + AsyncWrite + Unpin + Send>(
         self,
         request: &BulkRequest,
@@ -106,7 +106,7 @@ impl Receiver {
         Over::Ended { end, again: false }
     }
 
-    /// Returns how the order ended, and whether more can be asked on the stream.
+    /// Returns how the request ended, and whether the stream can be reused.
     async fn carry_out<S: AsyncRead + AsyncWrite + Unpin + Send>(
         self,
         request: &BulkRequest,
@@ -117,7 +117,7 @@ impl Receiver {
         match self.ask(request, &mut stream).await? {
             Status::Here => {}
             Status::NotHere => return Ok((End::NotHere, true)),
-            // It may have been told so on its way out.
+            // The peer may have rejected the stream, and not only the request.
             Status::Busy => return Ok((End::Busy, false)),
             Status::NotUnderstood => return Ok((End::Unsupported, false)),
         }
@@ -125,7 +125,7 @@ impl Receiver {
         let expected = Some(Expected::new(request));
         let mut incoming = Incoming { receiver: self, request, expected, sources: None, root: None };
         if stream.buffer().is_empty() {
-            // What was asked for is being looked for: a sign of life.
+            // The peer is still reading the blocks: report that it has accepted the request.
             incoming.tell(|peer, id| Event::Progress { peer, id, bytes: 0 }).await?;
         }
         let mut listens = true;
@@ -133,19 +133,20 @@ impl Receiver {
             let header = timeout(silent_for, read_frame(&mut stream, MAX_HEADER_BYTES)).await;
             match Header::decode(&header.map_err(|_| Failure::Silent)??, is_own)? {
                 Header::End => return Ok((incoming.end().await?, listens && stream.buffer().is_empty())),
-                // A list that went while it was being sent.
+                // The manifest was deleted while the peer was sending it.
                 Header::Absent(_) if incoming.awaits_list() => return Ok((End::NotHere, false)),
                 Header::Absent(count) => incoming.absent(count as usize).await?,
                 Header::Blocks(part) => {
                     incoming.part(part, &mut stream).await?;
-                    // The peer learns how fast we take what it sends; it may be gone once it has sent all.
+                    // The acknowledgement shows the peer how fast frames are taken. It may be gone after its last
+                    // frame.
                     listens &= stream.write_all(&[0]).await.is_ok() && stream.flush().await.is_ok();
                 }
             }
         }
     }
 
-    /// Sends the request, and waits for the first word of the answer.
+    /// Sends the request, and waits for the status.
     async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         request: &BulkRequest,
@@ -177,24 +178,24 @@ impl Receiver {
     }
 }
 
-/// What is still to come.
+/// What the rest of the response must contain.
 #[derive(Debug)]
 enum Expected {
-    /// The root of the list.
+    /// The root of the manifest.
     Root { list: Cid, max_bytes: u64, whole: Option<Whole> },
-    /// These blocks, the next one last; of a list's own blocks the sizes are told by the peer.
+    /// These blocks, the next one last. For own blocks of a manifest the peer sends the sizes.
     Blocks { next: Vec<(Cid, Option<u32>)>, left_bytes: u64, whole: Option<Whole> },
 }
 
-/// A list after which all comes that it names.
+/// A manifest whose entries follow it.
 #[derive(Debug)]
 struct Whole {
-    /// Its own blocks that have come, root first.
+    /// The own blocks that have arrived, root first.
     own: Vec<Bytes>,
 }
 
 impl Whole {
-    /// What comes after the list: all that it names, the next one last; nothing if it cannot be read.
+    /// The entries that follow, the next one last; none if the manifest cannot be parsed.
     fn listed(&self) -> Vec<(Cid, Option<u32>)> {
         let listed: Option<Vec<_>> = self.own.iter().skip(1).map(|part| manifest_entries(part).ok()).collect();
         let listed = listed.into_iter().flatten().flatten();
@@ -218,7 +219,7 @@ impl Expected {
         }
     }
 
-    /// The sizes of the next blocks.
+    /// Returns the sizes of the next blocks. Fails if the frame exceeds what was requested.
     fn sizes(&self, part: &Part) -> Result<Vec<u32>, Malformed> {
         let sizes = match self {
             Self::Blocks { next, .. } if part.sizes.is_empty() => {
@@ -245,7 +246,7 @@ impl Expected {
         }
     }
 
-    /// Checks the bytes of the next block.
+    /// Verifies the next block.
     fn check(&mut self, data: Bytes) -> Result<Block, Failure> {
         let wrong = |error: ggen_blockstore::Error| Failure::Wrong(error.to_string());
         let bytes = data.len() as u64;
@@ -268,7 +269,7 @@ impl Expected {
         }
     }
 
-    /// When the list is here, it says what comes after it.
+    /// Expects the entries of a manifest once its last own block has arrived.
     fn on_checked(&mut self, block: &Block) {
         let Self::Blocks { next, whole, .. } = self else { return };
         let Some(list) = whole else { return };
@@ -279,21 +280,21 @@ impl Expected {
         }
     }
 
-    /// Whether blocks of the list itself are still to come, without which nothing else can.
+    /// Whether own blocks of the manifest are missing, without which nothing that follows can be verified.
     fn awaits_list(&self) -> bool {
         matches!(self, Self::Root { .. } | Self::Blocks { whole: Some(_), .. })
     }
 }
 
-/// An answer that is arriving.
+/// A response that is arriving.
 #[derive(Debug)]
 struct Incoming<'a> {
     receiver: Receiver,
     request: &'a BulkRequest,
-    /// Lent to the thread that checks a part.
+    /// `None` while another thread verifies a frame with it.
     expected: Option<Expected>,
     sources: Option<Sources>,
-    /// The list's root, which is handed on when the rest is there.
+    /// The root of the manifest, which is reported after all other blocks.
     root: Option<Block>,
 }
 
@@ -322,7 +323,7 @@ impl Incoming<'_> {
         self.tell(|peer, id| Event::Arrived { peer, id, blocks }).await
     }
 
-    /// Reads a payload of so many bytes, which stand for `raw_bytes`.
+    /// Reads a payload of `bytes`, which decompresses to `raw_bytes`.
     async fn read<R: AsyncBufRead + Unpin>(
         &self,
         reader: &mut R,
@@ -347,7 +348,7 @@ impl Incoming<'_> {
         Ok(self.receiver.buffers.freeze(payload))
     }
 
-    /// Unpacks and checks a part, on a thread that may block if dictionaries are read from the store or it is large.
+    /// Decompresses and verifies a frame, on a blocking thread if it needs a dictionary from the store or is large.
     async fn unpack(
         &mut self,
         payload: Bytes,
@@ -417,7 +418,7 @@ impl Incoming<'_> {
     }
 }
 
-/// Cuts a part into its blocks, each of which is checked.
+/// Splits a frame into its blocks and verifies each.
 fn cut(expected: &mut Expected, mut bytes: Bytes, sizes: &[u32]) -> Result<Vec<Block>, Failure> {
     sizes.iter().map(|size| expected.check(bytes.split_to(*size as usize))).collect()
 }

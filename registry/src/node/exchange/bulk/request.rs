@@ -1,4 +1,4 @@
-//! A request: blocks of a list asked of one peer in one stream, and how it ends.
+//! A bulk request: blocks of a manifest, requested from one peer in one stream, and its outcome.
 
 use ggen_blockstore::Cid;
 use libp2p::PeerId;
@@ -6,63 +6,63 @@ use libp2p::PeerId;
 use crate::manifest::ManifestEntry;
 use crate::node::exchange::bulk::message::MAX_REFERENCES;
 
-/// Names one order of this node.
+/// Identifies a bulk request of this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BulkRequestId(pub u64);
 
-/// Blocks asked of one peer.
+/// A request for blocks to one peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BulkRequest {
-    /// Chosen by the client, never twice.
+    /// Chosen by the client, never reused.
     pub id: BulkRequestId,
-    /// The peer that is asked; it is connected.
+    /// The peer. It must be connected.
     pub peer: PeerId,
-    /// The list.
+    /// The manifest.
     pub list: Cid,
-    /// Lists of which every block is in our store, the most alike first.
+    /// Manifests of which the local store has every block, the most similar first.
     pub references: Vec<Cid>,
-    /// What of it is wanted.
+    /// The wanted blocks.
     pub wanted: Wanted,
 }
 
 impl BulkRequest {
-    /// The references that the request names.
+    /// The references that are sent: at most [`MAX_REFERENCES`].
     pub(super) fn references(&self) -> &[Cid] {
         &self.references[..self.references.len().min(MAX_REFERENCES)]
     }
 }
 
-/// What of a list is wanted.
+/// The wanted blocks of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// The list itself. Its root arrives last.
+    /// The manifest's own blocks. The root is reported last.
     Own {
-        /// Most bytes that may come.
+        /// Maximum number of bytes to receive.
         max_bytes: u64,
-        /// All that the list names is wanted with it, if together they are no more than that. It arrives before the root.
+        /// All entries too, if together they fit into `max_bytes`. They are reported before the root.
         whole: bool,
     },
-    /// Blocks that it names, with their indices, which ascend.
+    /// Entries, with their indices in ascending sequence.
     Listed(Vec<(u32, ManifestEntry)>),
 }
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The peer has sent what it had.
+    /// The peer has sent all that it has of the request.
     Done,
-    /// It does not have the list.
+    /// The peer does not have the manifest, or the manifest exceeds `max_bytes`.
     NotHere,
-    /// It has too much to do.
+    /// The peer is busy.
     Busy,
-    /// It does not speak this protocol, or not this much of it.
+    /// The peer does not support the protocol, or not this request.
     Unsupported,
-    /// The stream broke off.
+    /// The stream failed, or the peer was silent for too long.
     Broken,
-    /// What the peer takes for known is not here any more.
+    /// A block that the peer used in a dictionary is no longer in the local store.
     Unreferenced,
-    /// It sent bytes that are not what was asked for.
+    /// The peer sent bytes that do not match the requested blocks.
     WrongBytes,
-    /// It sent something that is not of this protocol.
+    /// The peer violated the protocol.
     Malformed,
 }

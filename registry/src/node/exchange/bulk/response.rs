@@ -1,4 +1,5 @@
-//! One request, answered part by part: what of it blocks the thread. The store is read and compressed here.
+//! The response to one request, made frame by frame. Everything in this module blocks the thread: it reads the store
+//! and compresses.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -22,41 +23,41 @@ use crate::{
     },
 };
 
-/// Bytes of the first part of an answer that is not short: the asker has something to do soon. Each part is twice as long
-/// as the one before it, up to the longest.
+/// Size of the first frame of a response that is not short, in bytes, so that the client can start soon. Each frame is
+/// twice as long as the one before it, up to the maximum.
 const FIRST_PART_BYTES: usize = 512 << 10;
-/// Bytes up to which an answer is short: one part.
+/// Up to this size in bytes a response is short: one frame.
 const SHORT_BYTES: u64 = 2 << 20;
-/// Bytes of a part that is sent as it is: its blocks are checked as soon as they are there. On a short way that is soon,
-/// and each part costs the processor something.
+/// Size of an uncompressed frame in bytes: the client verifies its blocks only when it is complete. On a short path
+/// that is soon, so frames are larger, because each costs processor time.
 const IDENTITY_PART_BYTES: usize = 256 << 10;
 const NEAR_PART_BYTES: usize = 2 << 20;
 
-/// What is read from, for everybody.
+/// What all responses read from.
 #[derive(Debug)]
 pub(super) struct ResponseContext {
     pub(super) store: Arc<dyn Blockstore>,
     pub(super) paths: PathCache,
 }
 
-/// A request that is being answered.
+/// A response that is being made.
 #[derive(Debug)]
 pub(super) struct ResponseBuilder {
     context: Arc<ResponseContext>,
     request: Request,
     sources: Sources,
-    /// Made when it is first needed.
+    /// Read on first use.
     comparison: Option<Option<Comparison>>,
-    /// What is asked for, with its index in the list; of a list's own blocks the index means nothing.
+    /// The requested blocks, with their indices in the manifest; in a request for own blocks all indices are 0.
     asked: Vec<(u32, ManifestEntry)>,
     at: usize,
-    /// It has more than one part, or follows another.
+    /// The response has several frames, or other responses to the peer are under way.
     is_long: bool,
     next_part_bytes: usize,
     pace: Arc<Mutex<Pace>>,
 }
 
-/// A part as it goes out.
+/// A frame that is ready to be sent.
 #[derive(Debug)]
 pub(super) struct Made {
     pub(super) header: Header,
@@ -67,17 +68,17 @@ pub(super) struct Made {
     pub(super) packed: Option<Packed>,
 }
 
-/// How a part is made.
+/// How the next frame is made.
 #[derive(Debug)]
 struct Plan {
     compresses: bool,
-    /// Bytes of blocks that are read for it.
+    /// Size of the blocks to read, in bytes.
     limit: usize,
-    /// Bytes of blocks in it if they go as they are.
+    /// Size of the blocks in the frame if it is uncompressed, in bytes.
     limit_as_it_is: usize,
 }
 
-/// Blocks that were compressed.
+/// Compressed blocks.
 #[derive(Debug)]
 struct Shrunk {
     payload: Bytes,
@@ -92,8 +93,11 @@ impl Made {
 }
 
 impl ResponseBuilder {
-    /// Looks at a request: what is it about, is it here? `follows`: the asker has something to do, because it is being
-    /// answered another.
+    /// Opens a response: reads the manifest and looks up the requested blocks. `follows`: other responses to the peer
+    /// are under way, so the client is not idle.
+    ///
+    /// # Errors
+    /// The status to respond with.
     pub(super) fn open(
         context: Arc<ResponseContext>,
         request: Request,
@@ -133,7 +137,7 @@ impl ResponseBuilder {
         Ok(Self { context, request, sources, comparison, asked, at: 0, is_long, next_part_bytes, pace })
     }
 
-    /// Bytes that the next part takes at most while it is made, besides the compressor's own.
+    /// Maximum memory that the next frame needs while it is made, in bytes, without that of the compressor.
     pub(super) fn next_bytes(&self) -> usize {
         let mut sizes = self.asked[self.at..].iter().map(|(_, listed)| listed.size as usize);
         let next = sizes.next().unwrap_or_default();
@@ -141,12 +145,12 @@ impl ResponseBuilder {
         left.unwrap_or(self.next_part_bytes).max(next)
     }
 
-    /// There is no next part.
+    /// Whether the last frame was made.
     pub(super) fn is_done(&self) -> bool {
         self.at >= self.asked.len()
     }
 
-    /// The next part; `None` when there is no more.
+    /// Makes the next frame; `None` after the last one.
     pub(super) fn next(&mut self) -> Result<Option<Made>, Unreadable> {
         if self.is_done() {
             return Ok(None);
@@ -161,18 +165,19 @@ impl ResponseBuilder {
         self.next_part_bytes = (self.next_part_bytes * 2).min(MAX_PART_BYTES);
         let shrunk = if compresses { self.pack(from, &blocks)? } else { None };
         if shrunk.is_none() {
-            // What does not shrink goes in smaller parts; the rest is read again.
+            // An uncompressed frame is smaller; its remaining blocks are read again for the next one.
             blocks.truncate(fitting(&blocks, limit_as_it_is));
             self.at = from + blocks.len();
         }
         Ok(Some(self.made(from, blocks, shrunk)))
     }
 
-    /// How the next part is made.
+    /// Decides how the next frame is made.
     fn plan(&self) -> Plan {
         let (is_own, mut pace) = (self.is_own(), self.pace());
         let compresses = match self.request.asked {
-            // A list is small whatever it names; what it names may be as large as it was, where bytes cost less than time.
+            // A manifest alone is small. With its entries it may be sent uncompressed on a short path, where time
+            // matters more than bytes.
             Asked::Own { whole, .. } => !whole || !pace.is_near(),
             Asked::Listed(_) => pace.compresses(),
         };
@@ -180,7 +185,7 @@ impl ResponseBuilder {
         let shrinks = if is_own { Some(true) } else { pace.shrinks() };
         let limit_as_it_is = if pace.is_near_and_settled() { NEAR_PART_BYTES } else { IDENTITY_PART_BYTES };
         let limit = match (compresses, shrinks) {
-            // Whether it shrinks shows in little.
+            // A small sample shows whether the content shrinks.
             (true, None) if self.is_long => self.next_part_bytes.min(FIRST_PART_BYTES),
             (true, Some(false)) => IDENTITY_PART_BYTES,
             (true, _) => self.next_part_bytes,
@@ -189,7 +194,7 @@ impl ResponseBuilder {
         Plan { compresses, limit, limit_as_it_is }
     }
 
-    /// The part that has the blocks asked for from `from` to here.
+    /// Makes the frame that contains the requested blocks from `from` to `self.at`.
     fn made(&self, from: usize, blocks: Vec<Bytes>, shrunk: Option<Shrunk>) -> Made {
         let asked = &self.asked[from..self.at];
         let bytes = asked.iter().map(|(_, listed)| u64::from(listed.size)).sum();
@@ -206,8 +211,8 @@ impl ResponseBuilder {
         Made { header, payload, blocks: asked.len() as u64, bytes, packed }
     }
 
-    /// Reads the next blocks, to about `limit` bytes and at least one; none if the next ones are not here, which are
-    /// skipped.
+    /// Reads the next blocks, up to about `limit` bytes and at least one. Returns none if the next blocks are absent,
+    /// and skips those.
     fn read(&mut self, limit: usize) -> Result<Vec<Bytes>, Unreadable> {
         let (mut blocks, mut bytes) = (Vec::new(), 0);
         while let Some((_, listed)) = self.asked.get(self.at) {
@@ -216,7 +221,7 @@ impl ResponseBuilder {
                 break;
             }
             let block = match self.context.store.get(&listed.cid) {
-                // A list may lie about lengths.
+                // The sizes in a manifest are unverified.
                 Ok(block) => block.filter(|block| block.len() == size),
                 Err(Error::Corrupt { .. }) => None,
                 Err(error) => return Err(error.into()),
@@ -243,7 +248,7 @@ impl ResponseBuilder {
         Ok(Vec::new())
     }
 
-    /// Compresses the blocks that are asked for from `from` on, if they shrink.
+    /// Compresses the requested blocks from `from` on. `None` if they do not shrink.
     fn pack(&mut self, from: usize, blocks: &[Bytes]) -> Result<Option<Shrunk>, Unreadable> {
         let started = Instant::now();
         let mut raw = Vec::with_capacity(blocks.iter().map(Bytes::len).sum());
@@ -258,7 +263,7 @@ impl ResponseBuilder {
                 self.sources.list(0).map(|list| choose(list, comparison, &indices, &listed, limit)).unwrap_or_default()
             }
         };
-        // Without its dictionary a part is larger, and as good.
+        // Without its dictionary a frame is larger, but valid.
         let (pieces, dictionary) = match self.sources.gather(&pieces, limit) {
             Ok(dictionary) => (pieces, dictionary),
             Err(error) => {
@@ -267,7 +272,7 @@ impl ResponseBuilder {
             }
         };
         let total = raw.len() + dictionary.len();
-        // A list is hashes: how it shrinks says nothing of what it names.
+        // A manifest consists of hashes: its compression ratio does not predict that of its entries.
         let level = if self.is_own() { codec::level(total) } else { self.pace().level(total, self.is_long) };
         let payload = match codec::compress(&raw, &dictionary, level) {
             Ok(payload) => Bytes::from(payload),
@@ -294,12 +299,12 @@ impl ResponseBuilder {
     }
 }
 
-/// Whether these can be asked for at once by whoever takes at most so many bytes.
+/// Whether one request with this byte limit can contain these blocks.
 fn fits(blocks: &[ManifestEntry], max_bytes: u64) -> bool {
     blocks.len() <= MAX_WANTED as usize && blocks.iter().map(|listed| u64::from(listed.size)).sum::<u64>() <= max_bytes
 }
 
-/// How many of the blocks have so many bytes together; one at least.
+/// Returns how many of the blocks fit into `limit` bytes; at least one.
 fn fitting(blocks: &[Bytes], limit: usize) -> usize {
     let mut bytes = 0;
     let fits = blocks.iter().take_while(|block| {
@@ -309,7 +314,8 @@ fn fitting(blocks: &[Bytes], limit: usize) -> usize {
     fits.count().max(1)
 }
 
-/// Where the blocks of the list asked for stand in the references.
+/// Compares the requested manifest with the references. `None` if no reference can be read, or the client permits no
+/// dictionary.
 fn compare(context: &ResponseContext, request: &Request) -> Option<Comparison> {
     if request.dictionary_bytes == 0 {
         return None;

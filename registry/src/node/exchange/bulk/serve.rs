@@ -1,5 +1,5 @@
-//! Answers the requests of one stream, one after the other: reads each, has the parts made on blocking threads, and sends
-//! one while the next is made.
+//! Serves the requests of one stream in sequence: reads a request, has the frames made on blocking threads, and sends
+//! one frame while the next is made.
 
 use std::{
     io,
@@ -27,26 +27,27 @@ use crate::node::exchange::bulk::{
     stored_manifest::Unreadable,
 };
 
-/// Bytes that are written at once.
+/// Size of one write, in bytes.
 const STEP_BYTES: usize = 64 << 10;
-/// Requests that are answered at the same time, of all peers.
+/// Maximum number of requests that are served at the same time, of all peers together.
 const MAX_ANSWERING: usize = 64;
-/// Parts that are made at the same time, for everybody, each on a blocking thread. Whoever waits has his turn in order.
+/// Maximum number of frames that are made at the same time, of all peers together, each on a blocking thread. Others
+/// wait in a queue.
 const MAX_MAKING: usize = 4;
-/// Bytes of parts that are made or wait to be taken, for everybody, in [`MEMORY_UNIT`]s.
+/// Memory for frames that are being made or sent, of all peers together, in units of [`MEMORY_UNIT`] bytes.
 const MEMORY_UNITS: usize = (64 << 20) / MEMORY_UNIT;
 const MEMORY_UNIT: usize = 4 << 10;
-/// A first part of no more bytes is made as soon as it is known what it is.
+/// A first frame of up to this many bytes is made in the same step that opens the response.
 const SMALL_BYTES: usize = 64 << 10;
-/// How long a part waits for memory, before the asker is sent elsewhere.
+/// How long a frame waits for memory; then the response ends early, and the client can ask another peer.
 const MEMORY_WITHIN: Duration = Duration::from_millis(500);
 
-/// How long a peer may take.
+/// Time limits of a peer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// To say what it wants, first and next.
+    /// To send a request, the first or the next.
     pub(super) request: Duration,
-    /// To take [`STEP_BYTES`].
+    /// To receive [`STEP_BYTES`].
     pub(super) step: Duration,
 }
 
@@ -56,7 +57,7 @@ impl Default for Patience {
     }
 }
 
-/// What all answers share.
+/// The state that all responses share.
 #[derive(Clone, Debug)]
 pub(super) struct Server {
     context: Arc<ResponseContext>,
@@ -66,7 +67,7 @@ pub(super) struct Server {
     patience: Patience,
 }
 
-/// Why an answer ended early.
+/// Why a response ended early.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
     #[error("the stream broke off")]
@@ -83,7 +84,7 @@ enum Ended {
     Worker(#[from] tokio::task::JoinError),
 }
 
-/// A part, and what remains to be made.
+/// A frame, and the response that the next one is made from.
 struct Ready {
     job: ResponseBuilder,
     made: Result<Option<Made>, Unreadable>,
@@ -99,7 +100,7 @@ impl Server {
         Self { context: Arc::new(context), answering, making, memory, patience }
     }
 
-    /// Answers the requests that come in `stream`. Tells of what was sent.
+    /// Serves the requests on `stream`, and reports every frame that was sent.
     pub(super) async fn serve<S>(self, peer: PeerId, stream: S, share: PeerLimits, events: mpsc::Sender<TaskEvent>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
@@ -121,8 +122,8 @@ impl Server {
         }
     }
 
-    /// Answers the next request, which comes after word of the parts of the answer `before`. Returns the account of this
-    /// answer; `None` if the asker asks no more.
+    /// Serves the next request, which follows the acknowledgements of the response `before`. Returns the account of the
+    /// new response; `None` if the client sends no more requests.
     async fn answer_next<R, W>(
         &self,
         peer: PeerId,
@@ -158,7 +159,7 @@ impl Server {
         };
         let account = Mutex::new(Account::default());
         tokio::select! {
-            // What comes once all is sent is no word of what was taken, but may be the next request.
+            // After the last frame, the next byte may belong to a request, and is not read as an acknowledgement.
             biased;
             sent = self.send(peer, making, writer, &account, events) => sent?,
             ended = watch(reader, &share.pace, &account) => return Err(ended),
@@ -167,7 +168,7 @@ impl Server {
         Ok((!account.is_closed).then_some(account))
     }
 
-    /// Reads what was taken of the answer before, and the next request; `None` if the asker has no more.
+    /// Reads the remaining acknowledgements of the last response, and the next request; `None` if there is no next one.
     async fn next_request<R: AsyncRead + Unpin>(
         &self,
         mut before: Account,
@@ -189,7 +190,7 @@ impl Server {
         }
     }
 
-    /// Looks at a request, and has its first part made; right away if it is small.
+    /// Opens the response to a request, and has its first frame made; in the same step if it is small.
     async fn open(&self, request: Request, share: &PeerLimits) -> Result<Result<Making, Status>, Ended> {
         let (context, pace) = (Arc::clone(&self.context), Arc::clone(&share.pace));
         let follows = share.answers_others();
@@ -250,7 +251,7 @@ impl Server {
         writer.flush().await
     }
 
-    /// Has the next part made, when it is this answer's turn.
+    /// Has the next frame made once memory and a thread are free.
     fn make(&self, job: ResponseBuilder) -> Making {
         let (making, memory) = (Arc::clone(&self.making), Arc::clone(&self.memory));
         let made = tokio::spawn(async move {
@@ -264,7 +265,7 @@ impl Server {
     }
 }
 
-/// Makes the next part. What of `memory` was only needed to make it is free again afterwards.
+/// Makes the next frame. Releases the part of `memory` that was only needed to make it.
 fn make_next(mut job: ResponseBuilder, mut memory: OwnedSemaphorePermit) -> Ready {
     let made = job.next();
     if let Ok(Some(made)) = &made {
@@ -274,14 +275,14 @@ fn make_next(mut job: ResponseBuilder, mut memory: OwnedSemaphorePermit) -> Read
     Ready { job, made, _memory: memory }
 }
 
-/// What is under way of one answer.
+/// The state of one response.
 #[derive(Debug, Default)]
 struct Account {
     untaken: InFlight,
-    /// Parts that were sent, and those of which the asker has said that it took them.
+    /// Numbers of frames that were sent, and that the client has acknowledged.
     sent: usize,
     taken: usize,
-    /// The asker asks for no more.
+    /// The client sends no more requests.
     is_closed: bool,
 }
 
@@ -292,7 +293,7 @@ impl Account {
         self.sent += 1;
     }
 
-    /// The asker says that it took a part; returns whether that can be.
+    /// Records an acknowledgement. Returns false if every frame was acknowledged already.
     fn on_taken(&mut self, pace: &Mutex<Pace>) -> bool {
         if self.taken >= self.sent {
             return false;
@@ -304,7 +305,7 @@ impl Account {
     }
 }
 
-/// Notes what the asker has taken: a byte for each part. Ends when it is gone, or says what cannot be.
+/// Records acknowledgements, one byte for each frame. Returns when the stream fails, or after one too many.
 async fn watch<R: AsyncRead + Unpin>(reader: &mut R, pace: &Mutex<Pace>, account: &Mutex<Account>) -> Ended {
     let mut byte = [0];
     loop {
@@ -314,7 +315,7 @@ async fn watch<R: AsyncRead + Unpin>(reader: &mut R, pace: &Mutex<Pace>, account
         };
         let lock = || account.lock().unwrap_or_else(PoisonError::into_inner);
         if count == 0 {
-            // It has said everything, and may still read.
+            // The client sends nothing more, and may still read.
             lock().is_closed = true;
             return std::future::pending().await;
         }
@@ -324,7 +325,7 @@ async fn watch<R: AsyncRead + Unpin>(reader: &mut R, pace: &Mutex<Pace>, account
     }
 }
 
-/// Writes within bounds of time.
+/// Writes with a time limit.
 #[derive(Debug)]
 struct Writer<W> {
     writer: W,
@@ -353,7 +354,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     }
 }
 
-/// Tells an asker that there is too much to do.
+/// Rejects a stream as busy.
 pub(super) async fn turn_away<S: AsyncWrite + Unpin + Send>(stream: S) {
     let mut writer = Writer { writer: stream, within: Patience::default().step };
     let said = async {
@@ -385,7 +386,7 @@ mod tests {
         let context = ResponseContext { store: Arc::new(MemoryBlockstore::new()), paths: PathCache::default() };
         let (server, pace) = (Server::new(context, Patience::default()), Mutex::new(Pace::default()));
         let mut before = Account { sent: 1, ..Account::default() };
-        // Whoever takes so much within a minute is near.
+        // A client that takes so much within a minute is near.
         before.untaken.on_sending(None, 1, 3 << 30, Instant::now().into_std());
         let mut reader: &[u8] = &[0, 2, 7, 7];
         let request = server.next_request(before, &mut reader, &pace).await.unwrap();

@@ -1,4 +1,4 @@
-//! Lists in the store, read as far as needed.
+//! Manifests in the store, read as far as needed.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use ggen_blockstore::{Blockstore, Cid};
 
 use crate::manifest::{ManifestChunk, ManifestEntry, manifest_chunks, manifest_entries};
 
-/// Why a list, or something it names, cannot be read here.
+/// Why a manifest, or an entry of it, cannot be read from the store.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unreadable {
     #[error("it is not here, or not all of it")]
@@ -18,7 +18,7 @@ pub(super) enum Unreadable {
     Store(#[from] ggen_blockstore::Error),
 }
 
-/// A list in the store; the part that was read last is kept.
+/// A manifest in the store. The last chunk that was read is cached.
 #[derive(Debug)]
 pub(super) struct StoredManifest {
     root: ManifestEntry,
@@ -36,7 +36,7 @@ impl StoredManifest {
         Ok(Self { root: ManifestEntry { cid: *cid, size: root.len() as u32 }, chunks, len, last: None })
     }
 
-    /// Blocks that it names.
+    /// The number of its entries.
     pub(super) fn len(&self) -> u32 {
         self.len
     }
@@ -46,7 +46,7 @@ impl StoredManifest {
         std::iter::once(self.root).chain(self.chunks.iter().map(own))
     }
 
-    /// Which of its own blocks, counted without the root, name these of its blocks.
+    /// The range of chunks (own blocks without the root) that contain the entries from `first` to `last`.
     pub(super) fn parts_of(&self, first: u32, last: u32) -> std::ops::Range<u32> {
         let (mut at, mut from, mut to) = (0u64, 0, 0);
         for (index, chunk) in self.chunks.iter().enumerate() {
@@ -62,7 +62,7 @@ impl StoredManifest {
         from..to.max(from)
     }
 
-    /// What stands at `index`.
+    /// Returns the entry at `index`.
     pub(super) fn listed(&mut self, store: &dyn Blockstore, index: u32) -> Result<ManifestEntry, Unreadable> {
         let (mut at, mut part) = (0u32, 0);
         while let Some(chunk) = self.chunks.get(part).filter(|chunk| index - at >= chunk.entries) {

@@ -1,4 +1,4 @@
-//! The peers that are connected, and the streams to each on which requests can be carried out.
+//! The connected peers, and the pool of streams to each.
 
 use std::{
     collections::HashMap,
@@ -16,18 +16,19 @@ use tokio::{task::AbortHandle, time::Instant};
 
 use crate::node::{exchange::bulk::limits::PeerLimits, transport::direct::Direct};
 
-/// Peers to which streams are opened before anything is asked of them, and how many to each: as many as have requests at once.
+/// Maximum number of peers to which streams are opened in advance, and streams to each: as many as it gets requests at
+/// once.
 const MAX_PREPARED: usize = 8;
 const PREPARED_STREAMS: usize = 2;
-/// Streams of ours that wait for the next order, of one connection, and for how long.
+/// Maximum number of idle outbound streams per connection, and how long they stay open.
 const MAX_IDLE: usize = 4;
 pub(super) const IDLE_FOR: Duration = Duration::from_secs(10);
 
-/// A stream on which requests are carried out.
+/// A stream that carries out requests.
 #[derive(Debug)]
 pub(super) struct PooledStream {
     pub(super) stream: Either<Stream, Direct>,
-    /// As long as one of a peer's ways has it, its connection counts as used.
+    /// Marks the connection as used while this stream exists.
     _uses: Arc<()>,
 }
 
@@ -41,11 +42,11 @@ impl PooledStream {
 struct Connection {
     id: ConnectionId,
     supports: bool,
-    /// Where it can be dialled once more for a stream alone.
+    /// The address for direct connections; `None` if they are not possible.
     address: Option<SocketAddr>,
-    /// Streams that are being opened and of which nothing is asked yet.
+    /// Streams that are being opened in advance.
     preparing: usize,
-    /// Streams on which nothing is under way: what was learnt of how much they carry is worth keeping.
+    /// Idle streams. Reuse saves a new stream's growth of its flow control window.
     idle: Vec<(Instant, PooledStream)>,
     uses: Arc<()>,
 }
@@ -58,33 +59,33 @@ impl Connection {
     }
 }
 
-/// A peer that is connected.
+/// A connected peer.
 #[derive(Debug, Default)]
 pub(super) struct Peer {
     connections: Vec<Connection>,
     supports: bool,
     pub(super) share: PeerLimits,
-    /// What is answered on connections of their own, which do not end with the others by themselves.
+    /// Tasks that serve direct connections, which do not end with the ordinary connections by themselves.
     pub(super) answers: Vec<AbortHandle>,
 }
 
 impl Peer {
-    /// What keeps all its connections, as long as somebody has it.
+    /// Marks all connections of the peer as used, as long as the result exists.
     pub(super) fn uses(&self) -> Vec<Arc<()>> {
         self.connections.iter().map(|connection| Arc::clone(&connection.uses)).collect()
     }
 }
 
-/// A stream to open before anything is asked on it.
+/// A stream to open in advance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Opening {
     pub(super) peer: PeerId,
     pub(super) connection: ConnectionId,
-    /// Where it can be had as a connection of its own.
+    /// The address for a direct connection, if one is possible.
     pub(super) address: Option<SocketAddr>,
 }
 
-/// The peers that are connected.
+/// The connected peers, and the streams to them.
 #[derive(Debug, Default)]
 pub(super) struct StreamPool {
     peers: HashMap<PeerId, Peer>,
@@ -99,7 +100,7 @@ impl StreamPool {
         self.peers.get_mut(peer)?.connections.iter_mut().find(|connection| connection.id == id)
     }
 
-    /// A connection was made; returns what lives as long as it is used.
+    /// Adds a connection. Returns its use count for the handler.
     pub(super) fn on_connected(&mut self, peer: PeerId, id: ConnectionId, address: Option<SocketAddr>) -> Weak<()> {
         let connection =
             Connection { id, supports: false, address, preparing: 0, idle: Vec::new(), uses: Arc::new(()) };
@@ -108,12 +109,12 @@ impl StreamPool {
         uses
     }
 
-    /// A connection is gone, and with the last one what is answered on connections of their own.
+    /// Removes a connection. After the last one, the tasks that serve direct connections of the peer are aborted.
     pub(super) fn on_closed(&mut self, peer_id: &PeerId, id: ConnectionId) {
         let Some(peer) = self.peers.get_mut(peer_id) else { return };
         peer.connections.retain(|connection| connection.id != id);
         if peer.connections.is_empty() {
-            // A peer that was refused since is not answered any more.
+            // A peer that was refused in the meantime is not served any more.
             peer.answers.iter().for_each(AbortHandle::abort);
             self.peers.remove(peer_id);
         }
@@ -125,21 +126,21 @@ impl StreamPool {
         }
     }
 
-    /// Whether the peer can be asked now, if that has changed since this was asked last.
+    /// Whether the peer supports the protocol, if that has changed since the last call.
     pub(super) fn news_of(&mut self, peer: &PeerId) -> Option<bool> {
         let peer = self.peers.get_mut(peer)?;
         let supports = peer.connections.iter().any(|connection| connection.supports);
         (std::mem::replace(&mut peer.supports, supports) != supports).then_some(supports)
     }
 
-    /// A connection on which a stream to the peer is best opened.
+    /// The connection on which to open a stream to the peer.
     pub(super) fn best(&self, peer: &PeerId) -> Option<ConnectionId> {
         let connections = &self.peers.get(peer)?.connections;
         let speaking = connections.iter().find(|connection| connection.supports);
         speaking.or(connections.first()).map(|connection| connection.id)
     }
 
-    /// Streams to some of the peers that can be asked, so that some wait for what will be asked soon.
+    /// Returns the streams to open in advance, to some of the peers that support the protocol.
     pub(super) fn prepare(&mut self) -> Vec<Opening> {
         let mut openings = Vec::new();
         for (peer, known) in self.peers.iter_mut().filter(|(_, peer)| peer.supports).take(MAX_PREPARED) {
@@ -155,20 +156,20 @@ impl StreamPool {
         openings
     }
 
-    /// A stream that was to be prepared is open, or will not be.
+    /// Records that a stream opened in advance is ready, or has failed.
     pub(super) fn on_prepared(&mut self, peer: &PeerId, id: ConnectionId) {
         if let Some(connection) = self.connection(peer, id) {
             connection.preparing = connection.preparing.saturating_sub(1);
         }
     }
 
-    /// The connection cannot be dialled once more; says whether it still is one.
+    /// Records that direct connections are not possible. Returns whether the connection still exists.
     pub(super) fn on_undialled(&mut self, peer: &PeerId, id: ConnectionId) -> bool {
         let connection = self.connection(peer, id);
         connection.map(|connection| connection.address = None).is_some()
     }
 
-    /// A way over a stream of the connection, if that is still one.
+    /// Wraps a stream of the connection. `None` if the connection is closed.
     pub(super) fn over(
         &mut self,
         stream: Either<Stream, Direct>,
@@ -178,13 +179,13 @@ impl StreamPool {
         self.connection(peer, connection).map(|known| PooledStream { stream, _uses: Arc::clone(&known.uses) })
     }
 
-    /// A way that waits for a request, one with a connection of its own first.
+    /// Takes an idle stream; within a connection, a direct one first.
     pub(super) fn take_idle(&mut self, peer: &PeerId) -> Option<(ConnectionId, PooledStream)> {
         let connections = &mut self.peers.get_mut(peer)?.connections;
         connections.iter_mut().find_map(|connection| Some((connection.id, connection.take_idle()?)))
     }
 
-    /// Keeps a way for the next order; says whether it did.
+    /// Returns a stream to the pool. Returns whether it was kept.
     pub(super) fn keep(&mut self, peer: &PeerId, connection: ConnectionId, pooled: PooledStream, now: Instant) -> bool {
         let Some(connection) = self.connection(peer, connection) else { return false };
         let has_room = connection.idle.len() < MAX_IDLE;
@@ -194,7 +195,7 @@ impl StreamPool {
         has_room
     }
 
-    /// Closes the ways that have waited for long; returns when the next one has.
+    /// Closes streams that were idle for [`IDLE_FOR`]. Returns when the next one is due.
     pub(super) fn tidy(&mut self, now: Instant) -> Option<Instant> {
         let connections = self.peers.values_mut().flat_map(|peer| &mut peer.connections);
         let oldest = connections.filter_map(|connection| {
@@ -204,14 +205,14 @@ impl StreamPool {
         oldest.min().map(|since| since + IDLE_FOR)
     }
 
-    /// Of each way that waits for a request, whether it has a connection of its own.
+    /// For each idle stream, whether it is a direct one.
     #[cfg(test)]
     pub(super) fn idle(&self) -> Vec<bool> {
         let connections = self.peers.values().flat_map(|peer| &peer.connections);
         connections.flat_map(|connection| &connection.idle).map(|(_, pooled)| pooled.is_direct()).collect()
     }
 
-    /// How many streams with a connection of their own are answered.
+    /// The number of direct connections that are being served.
     #[cfg(test)]
     pub(super) fn answered(&self) -> usize {
         self.peers.values().map(|peer| peer.answers.len()).sum()

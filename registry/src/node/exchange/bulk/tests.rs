@@ -1,4 +1,4 @@
-//! Transfers between a server and a receiver of ours over a pipe, and with peers that do what no honest one does.
+//! Transfers between our server and receiver over a pipe, and with misbehaving peers.
 
 mod direct;
 mod hostile;
@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// A tree of files in one directory, with its list.
+/// Files in one directory, with their manifest.
 struct Package {
     list: Cid,
     list_bytes: u64,
@@ -36,7 +36,7 @@ struct Package {
     own: Vec<Block>,
 }
 
-/// A package of these files: name and content.
+/// Makes a package of these files: name and content.
 fn package(files: &[(String, Vec<u8>)]) -> Package {
     let leaves: Vec<_> = files.iter().map(|(_, content)| Block::raw(content.clone()).unwrap()).collect();
     let link = |((name, _), leaf): (&(String, Vec<u8>), &Block)| {
@@ -55,7 +55,7 @@ fn package(files: &[(String, Vec<u8>)]) -> Package {
     Package { list: summary.root, list_bytes: summary.manifest_bytes, blocks, own }
 }
 
-/// Text of its own for each file, which shrinks to about a third.
+/// Files with different text, which shrinks to about a third.
 fn files(count: usize, lines: usize, salt: &str) -> Vec<(String, Vec<u8>)> {
     let line = |file: usize, line: usize| {
         let digest = Block::raw(format!("{salt} {file} {line}").into_bytes()).unwrap();
@@ -74,7 +74,7 @@ fn store(packages: &[&Package]) -> Arc<dyn Blockstore> {
     Arc::new(store)
 }
 
-/// A store that has the list alone.
+/// A store with the manifest only.
 fn listing(package: &Package) -> Arc<dyn Blockstore> {
     let store = MemoryBlockstore::new();
     store.put_many(&package.own).unwrap();
@@ -95,7 +95,7 @@ fn bulk_request(package: &Package, indices: impl IntoIterator<Item = usize>, ref
     }
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 struct Outcome {
     blocks: Vec<Block>,
@@ -103,7 +103,7 @@ struct Outcome {
     end: End,
 }
 
-/// Carries a request out on a stream; with whether more can be asked on it.
+/// Carries out a request on a stream. Also returns whether the stream can be reused.
 async fn receive(to: &Arc<dyn Blockstore>, request: &BulkRequest, stream: &mut pipe::End) -> (Outcome, bool) {
     receive_within(to, request, stream, SILENT_FOR).await
 }
@@ -137,14 +137,14 @@ async fn receive_within(
 
 fn serve(from: Arc<dyn Blockstore>, stream: pipe::End) -> tokio::task::JoinHandle<()> {
     let context = ResponseContext { store: from, paths: PathCache::default() };
-    // Who wants to know what was served is asked of nobody here.
+    // The reports of served blocks are discarded.
     let (served, mut told) = mpsc::channel(1);
     tokio::spawn(async move { while told.recv().await.is_some() {} });
     let server = Server::new(context, Patience::default());
     tokio::spawn(server.serve(PeerId::random(), stream, PeerLimits::default(), served))
 }
 
-/// Carries a request out between two stores; with the bytes that the answer took.
+/// Carries out a request between two stores. Also returns the size of the response in bytes.
 async fn transfer(from: Arc<dyn Blockstore>, to: Arc<dyn Blockstore>, request: BulkRequest) -> (Outcome, usize) {
     let (mut asker, answerer, counted) = pipe::pipe();
     let serving = serve(from, answerer);
@@ -202,7 +202,7 @@ async fn a_stream_that_was_closed_while_it_was_idle_has_answered_nothing() {
     assert_eq!(receiver.receive(&bulk_request(&package, 0..3, &[]), &mut asker).await, Over::Unanswered);
 }
 
-/// Names of blocks stand in the list already: a directory costs little more than the names of files.
+/// The manifest contains the CIDs already: a directory costs little more than its file names.
 #[tokio::test]
 async fn a_directory_costs_no_digests() {
     let package = package(&files(1000, 1, "a"));
@@ -265,7 +265,7 @@ async fn a_list_comes_with_its_root_last_and_costs_what_is_new_in_it() {
     let (outcome, bytes) = transfer(store(&[&old, &new]), store(&[&old]), own(&[&old])).await;
     assert_eq!((outcome.end, cids(&outcome.blocks)), (End::Done, cids(&new.own)));
     assert!(bytes < 1000 && whole > 60_000, "{bytes}, {whole}");
-    // A server that lacks the reference sends it without.
+    // A server that lacks the reference sends the manifest without a dictionary.
     let (outcome, bytes) = transfer(store(&[&new]), store(&[&old]), own(&[&old])).await;
     assert_eq!((outcome.end, outcome.blocks.len()), (End::Done, new.own.len()));
     assert!(bytes > 60_000);
@@ -351,7 +351,7 @@ async fn indices_out_of_range_are_not_understood() {
     assert_eq!(outcome.end, End::Unsupported);
 }
 
-/// A reference that is evicted while the answer is on its way is nobody's fault.
+/// A reference may be evicted from the local store while the response is under way. No peer is at fault.
 #[tokio::test]
 async fn a_reference_that_is_gone_here_is_held_against_nobody() {
     let old = files(20, 100, "a");

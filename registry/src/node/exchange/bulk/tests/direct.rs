@@ -1,4 +1,4 @@
-//! Two swarms that dial each other for streams of blocks.
+//! Two swarms with direct connections.
 
 use std::{task::Poll, time::Duration};
 
@@ -23,12 +23,12 @@ use crate::node::{
 
 #[derive(NetworkBehaviour)]
 struct Node {
-    /// Says which protocols a peer supports.
+    /// Reports which protocols a peer supports.
     identify: identify::Behaviour,
     blocks: Behaviour,
 }
 
-/// A node that `hands_over` connections which are for blocks alone, or knows nothing of such.
+/// A node that accepts direct connections if `hands_over`, and does not support them otherwise.
 fn swarm(key: Keypair, store: Arc<dyn Blockstore>, hands_over: bool) -> Swarm<Node> {
     let tls = Tls::new(&key).unwrap();
     let (handover, directs) = handover(tls.clone());
@@ -46,7 +46,7 @@ fn swarm(key: Keypair, store: Arc<dyn Blockstore>, hands_over: bool) -> Swarm<No
     builder.with_behaviour(|_| node).unwrap().build()
 }
 
-/// Lets both run until something holds of what came and of the first.
+/// Runs both until `holds` returns true for an event or the state of the first.
 async fn run_until(
     both: &mut [Swarm<Node>; 2],
     mut holds: impl FnMut(Option<&SwarmEvent<NodeEvent>>, &Swarm<Node>) -> bool,
@@ -64,7 +64,7 @@ async fn run_until(
     tokio::time::timeout(Duration::from_secs(60), running).await.unwrap();
 }
 
-/// Two that are connected; the first has dialled, and has heard what the other supports.
+/// Two connected nodes. The first has dialled, and knows what the other supports.
 async fn connected(package: &Package, hands_over: bool) -> ([Swarm<Node>; 2], Multiaddr) {
     connected_as(Keypair::generate_ed25519(), package, hands_over).await
 }

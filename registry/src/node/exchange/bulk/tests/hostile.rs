@@ -1,4 +1,4 @@
-//! Servers and askers that do what no honest one does.
+//! Misbehaving servers and clients.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::node::exchange::bulk::{
     message::{Asked, Encoding, Header, MAX_PIECES, MAX_REQUEST_BYTES, Part, Piece, Request, Run, Source, Status, put},
 };
 
-/// What comes of a request of which a server makes this answer.
+/// The outcome of a request to a server that sends `answer`.
 async fn answered(package: &Package, to: Arc<dyn Blockstore>, references: &[&Package], answer: Vec<u8>) -> Outcome {
     carried_out(&bulk_request(package, 0..package.blocks.len(), references), to, answer).await
 }
@@ -21,7 +21,7 @@ async fn carried_out(request: &BulkRequest, to: Arc<dyn Blockstore>, answer: Vec
     let (mut asker, mut answerer, _) = pipe::pipe();
     let answering = tokio::spawn(async move {
         read_frame(&mut answerer, MAX_REQUEST_BYTES).await.unwrap();
-        // The asker may hang up before it has all.
+        // The client may close the stream before it has everything.
         let _cut = answerer.write_all(&answer).await;
         let _cut = answerer.close().await;
     });
@@ -113,7 +113,7 @@ async fn an_answer_that_is_cut_short_is_broken_and_what_came_is_kept() {
     assert_eq!(answered(&package, store(&[]), &[], vec![]).await.end, End::Broken);
 }
 
-/// It may have gone from there while it was asked for.
+/// The manifest may have been deleted there after the status was sent.
 #[tokio::test]
 async fn a_list_that_turns_out_not_to_be_there_is_nobody_s_fault() {
     let package = package(&files(5, 10, "a"));
@@ -152,7 +152,7 @@ async fn what_comes_with_a_list_is_what_the_list_names_and_no_more() {
     assert_eq!(outcome_of(vec![sized(rest), sized(last), end()]).await, (End::Done, all.len()));
     assert_eq!(outcome_of(vec![sized(&[rest, &[&more]].concat()), end()]).await, (End::WrongBytes, 0));
     assert_eq!(outcome_of(vec![sized(&[&all[..], &[&more]].concat()), end()]).await, (End::Malformed, 0));
-    // Without the list nothing says what comes after it.
+    // Without the manifest the client cannot know what follows.
     let without_list = vec![sized(&all[..1]), (Header::Absent(1), Vec::new()), sized(&all[2..]), end()];
     assert_eq!(outcome_of(without_list).await, (End::NotHere, 0));
 }
@@ -179,14 +179,14 @@ async fn a_dictionary_out_of_range_is_refused() {
         let outcome = answered(&package, Arc::clone(&to), &[&old], answer(&parts)).await;
         assert_eq!((outcome.end, outcome.blocks.len()), (End::Malformed, 0));
     }
-    // More blocks than a dictionary may have, however short the list says they are.
+    // More blocks than a dictionary may have, however short they are according to the manifest.
     let short = crate::node::exchange::bulk::tests::package(&files(20, 1, "a"));
     let packed_short = compress(&raw(&short), &[], LEVEL).unwrap();
     let all = piece(Source::Listed(0), 0, 21).repeat(MAX_PIECES);
     let parts = [(part(21, &packed_short, Encoding::Zstd(all)), &packed_short[..])];
     let outcome = answered(&short, listing(&short), &[], answer(&parts)).await;
     assert_eq!(outcome.end, End::Malformed);
-    // Too much of what is there: the same bytes again and again.
+    // More bytes than a dictionary may have: the same blocks repeated.
     let again = piece(Source::Listed(1), 0, 6).repeat(4000);
     let parts = [(part(6, &packed, Encoding::Zstd(again)), &packed[..])];
     let big = crate::node::exchange::bulk::tests::package(&files(5, 300, "b"));
@@ -194,7 +194,7 @@ async fn a_dictionary_out_of_range_is_refused() {
     assert_eq!(outcome.end, End::Malformed);
 }
 
-/// A peer that says nothing is given up by whoever requested; in the end by the order itself.
+/// A session gives up a silent peer; if it does not, the request ends by itself.
 #[tokio::test]
 async fn a_silent_peer_is_given_up() {
     let package = package(&files(5, 10, "a"));

@@ -1,4 +1,4 @@
-//! A stream between two ends in memory, which counts what comes back.
+//! An in-memory stream that counts the bytes of the response.
 
 use std::{
     io,
@@ -14,7 +14,7 @@ use std::{
 use futures::{AsyncRead, AsyncWrite};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, DuplexStream, ReadBuf, duplex};
 
-/// How long anything may take before it counts as hanging.
+/// Time limit of every step.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Counted {
     }
 }
 
-/// The asker's end, the other, and the bytes that the other has written.
+/// Returns the client's end, the server's end, and the count of bytes that the server has written.
 pub(super) fn pipe() -> (End, End, Counted) {
     let (left, right) = duplex(256 << 10);
     let written = Arc::new(AtomicUsize::new(0));
