@@ -1,16 +1,16 @@
-//! Reading what a peer wants out of the store: the blocking half of the server, run off the swarm's loop.
+//! Looks up the wants of peers in the store: the blocking half of the server, run off the event loop.
 
 use bytes::Bytes;
 use ggen_blockstore::{Blockstore, Cid, Result};
 
 use crate::node::exchange::bitswap::message::WantKind;
 
-/// Bytes of blocks after which an answer is sent.
+/// A response is sent once its blocks have this size, in bytes.
 pub(in crate::node::exchange) const ANSWER_BYTES: usize = 1 << 20;
-/// A block up to this size is sent to those who ask only whether it is there, in bytes (as Kubo and Helia do).
+/// A block of up to this size in bytes is sent in response to a `WANT_HAVE` (as in Kubo and Helia).
 pub(in crate::node::exchange) const REPLACE_HAVE_BYTES: u32 = 1024;
 
-/// What the store says to one want.
+/// The result of looking up one want.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::node::exchange) enum Found {
     Block(Bytes),
@@ -18,15 +18,15 @@ pub(in crate::node::exchange) enum Found {
     Missing,
 }
 
-/// What reading some wants gave.
+/// The results of looking up several wants.
 #[derive(Debug, Default)]
 pub(in crate::node::exchange) struct Reading {
     pub(in crate::node::exchange) found: Vec<(Cid, Found)>,
-    /// Wants that were not looked at, because there was enough for one answer.
+    /// Wants that were not looked up, because the response was large enough.
     pub(in crate::node::exchange) unread: Vec<Cid>,
 }
 
-/// Reads `wants` in their order until [`ANSWER_BYTES`] have come together. A block that cannot be read counts as
+/// Looks up `wants` in sequence until [`ANSWER_BYTES`] of blocks are found. A block that cannot be read counts as
 /// missing.
 pub(in crate::node::exchange) fn read(store: &dyn Blockstore, wants: Vec<(Cid, WantKind)>) -> Reading {
     let mut reading = Reading::default();

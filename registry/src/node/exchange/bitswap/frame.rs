@@ -12,12 +12,12 @@ use futures::{AsyncRead, AsyncWrite};
 
 use crate::node::exchange::bitswap::message::MAX_MESSAGE_BYTES;
 
-/// Memory given to a frame before its bytes arrive; the rest is given when that much has come.
+/// Memory allocated for a frame before its bytes arrive; the rest is allocated once this much has arrived.
 const FIRST_BUFFER_BYTES: usize = 256 << 10;
-/// Most bytes of a frame's length: 4 MiB need four.
+/// Longest length prefix of a frame, in bytes: 4 MiB need four.
 const MAX_LENGTH_BYTES: u32 = 4;
 
-/// Why a stream ended before its time.
+/// Why a stream ended early.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::node::exchange) enum FrameError {
     #[error("cannot read from the stream")]
@@ -28,8 +28,8 @@ pub(in crate::node::exchange) enum FrameError {
     Truncated,
 }
 
-/// Memory that the frames of one connection may take together while they arrive, in bytes. A frame takes its whole
-/// length before its first byte is read, so frames that have begun can always end.
+/// Memory for the frames that are arriving on one connection, in bytes. A frame reserves its whole length before its
+/// first byte is read, so every frame that has begun can be completed.
 #[derive(Debug)]
 pub(in crate::node::exchange) struct Budget(usize);
 
@@ -41,7 +41,7 @@ impl Budget {
 
 #[derive(Debug)]
 enum State {
-    /// Reading the length: what has been read of it, in how many bytes.
+    /// Reading the length: its value so far, from this many bytes.
     Length {
         value: usize,
         bytes: u32,
@@ -57,7 +57,7 @@ enum State {
     },
 }
 
-/// Reads frames, one at a time, without taking a byte of what follows.
+/// Reads frames one at a time, and never reads beyond the end of a frame.
 #[derive(Debug)]
 pub(in crate::node::exchange) struct FrameReader {
     state: State,
@@ -68,20 +68,21 @@ impl FrameReader {
         Self { state: State::Length { value: 0, bytes: 0 } }
     }
 
-    /// Stands between two frames.
+    /// Whether the reader is between two frames.
     pub(in crate::node::exchange) fn is_idle(&self) -> bool {
         matches!(self.state, State::Length { bytes: 0, .. })
     }
 
-    /// Gives the memory of an unfinished frame back.
+    /// Releases the memory of an unfinished frame.
     pub(in crate::node::exchange) fn release(self, budget: &mut Budget) {
         if let State::Body { length, .. } = self.state {
             budget.0 += length;
         }
     }
 
-    /// Reads on, and returns the next frame when it is whole, `None` at the end of the stream. Adds the bytes read
-    /// to `progress`. Pending for want of memory wakes nobody: it is to be called again when a frame has ended.
+    /// Continues to read. Returns the next frame when it is complete, `None` at the end of the stream. Adds the bytes
+    /// read to `progress`. If it is pending for lack of memory, no waker is registered: call it again when a frame has
+    /// ended.
     pub(in crate::node::exchange) fn poll_frame<S: AsyncRead + Unpin>(
         &mut self,
         stream: &mut S,
@@ -137,7 +138,7 @@ impl FrameReader {
     }
 }
 
-/// Writes the chunks of one frame after the other.
+/// Writes the chunks of frames in sequence.
 #[derive(Debug, Default)]
 pub(in crate::node::exchange) struct FrameWriter {
     chunks: VecDeque<Bytes>,
@@ -152,7 +153,7 @@ impl FrameWriter {
         self.chunks.is_empty()
     }
 
-    /// Writes on until nothing is left. Adds the bytes written to `progress`.
+    /// Writes until nothing is left. Adds the bytes written to `progress`.
     pub(in crate::node::exchange) fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,

@@ -1,5 +1,5 @@
-//! One connection's part of Bitswap: two outbound streams (our wants, our answers), a bounded number of inbound ones,
-//! and the hashing of what arrives. It runs in the connection's own task, off the swarm's loop.
+//! Bitswap on one connection: two outbound streams (wants, responses), a bounded number of inbound ones, and the
+//! hashing of received blocks. Runs in the connection's own task, off the swarm's event loop.
 
 use std::{
     collections::VecDeque,
@@ -22,63 +22,63 @@ use crate::node::exchange::bitswap::{
     protocol::{Negotiated, Protocol},
 };
 
-/// Most inbound streams of one connection. Kubo opens one per message, from eight workers.
+/// Maximum number of inbound streams per connection. Kubo opens one per message, from eight workers.
 const MAX_INBOUND_STREAMS: usize = 32;
-/// Memory for messages of one connection that are arriving, in bytes: at least one of the longest.
+/// Memory for messages that are arriving on one connection, in bytes: enough for the longest one.
 const INBOUND_BUDGET_BYTES: usize = 8 << 20;
 /// How long a message that is arriving may make no progress.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
-/// How long an outbound stream may have something to write without getting on with it.
+/// How long an outbound stream may have data to write without progress.
 const LANE_STUCK_AFTER: Duration = Duration::from_secs(30);
-/// How often that is looked at while something is under way.
+/// Interval of the check for stuck streams while something is under way.
 const WATCH_EVERY: Duration = Duration::from_secs(10);
-/// How often bytes of a message that is still arriving are reported.
+/// Interval of progress reports for a message that is arriving.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
-/// Bytes hashed in a row before the executor gets a turn.
+/// After a frame of at least this many bytes was hashed, the executor gets a turn.
 const YIELD_AFTER_BYTES: usize = 256 << 10;
 
-/// Which outbound stream.
+/// The name of an outbound stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutboundStreamName {
-    /// What we want, and what no longer.
+    /// Our wants and cancels.
     Wants,
     /// Blocks and presences for the peer.
     Answers,
 }
 
-/// From the behaviour to a connection.
+/// A command of the behaviour to a connection.
 #[derive(Debug)]
 pub struct Command(pub(in crate::node::exchange) CommandKind);
 
 #[derive(Debug)]
 pub(in crate::node::exchange) enum CommandKind {
     Send(OutboundStreamName, Message),
-    /// Whether the connection must outlive its idleness.
+    /// Whether the connection stays open while it is idle.
     KeepAlive(bool),
 }
 
-/// From a connection to the behaviour.
+/// A report of a connection to the behaviour.
 #[derive(Debug)]
 pub struct Report(pub(in crate::node::exchange) ReportKind);
 
 #[derive(Debug)]
 pub(in crate::node::exchange) enum ReportKind {
     Message(Arrived),
-    /// Bytes of a message that is not whole yet have come.
+    /// Bytes of an incomplete message have arrived.
     Progress,
-    /// A message has been handed to the connection whole, in this version of the protocol.
+    /// A message was written completely, in this version of the protocol.
     Sent(OutboundStreamName, Message, Option<Version>),
-    /// A stream failed with these messages not written.
+    /// A stream failed, and these messages were not written.
     Failed {
         stream_out: OutboundStreamName,
         lost: Vec<Message>,
         fatal: bool,
     },
-    /// The peer broke the protocol; the stream is reset.
+    /// The peer violated the protocol; the stream is reset.
     Malformed(Malformed),
 }
 
-/// A message with its blocks hashed.
+/// A received message, with its blocks hashed.
 #[derive(Debug, Default)]
 pub(in crate::node::exchange) struct Arrived {
     pub(in crate::node::exchange) full: bool,
@@ -87,13 +87,13 @@ pub(in crate::node::exchange) struct Arrived {
     pub(in crate::node::exchange) presences: Vec<(Cid, Presence)>,
     /// Length of the frame that the blocks are slices of, in bytes.
     pub(in crate::node::exchange) frame_bytes: usize,
-    /// Blocks that are too large, and their size in bytes.
+    /// CIDs and sizes in bytes of blocks that are too large.
     pub(in crate::node::exchange) oversized: Vec<(Cid, u64)>,
-    /// Blocks that no CID can be made for, for want of the hash function.
+    /// Number of blocks for which no CID can be computed, e.g. because the hash function is unknown.
     pub(in crate::node::exchange) refused_blocks: u32,
 }
 
-/// How a peer broke the protocol.
+/// How a peer violated the protocol.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::node::exchange) enum Malformed {
     #[error(transparent)]
@@ -120,7 +120,7 @@ pub struct Handler {
     budget: Budget,
     reports: VecDeque<ReportKind>,
     keep_alive: bool,
-    /// The executor is to get a turn before more is read.
+    /// Yield to the executor before reading more.
     give_way: bool,
     progress_reported_at: Instant,
     watch: Option<Pin<Box<Sleep>>>,
@@ -190,7 +190,7 @@ impl Handler {
         }
     }
 
-    /// Reads from every inbound stream until one gives a message.
+    /// Reads from every inbound stream until one yields a message.
     fn poll_inbound(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<ReportKind> {
         let mut progress = 0;
         let mut index = 0;
@@ -329,19 +329,19 @@ fn report(kind: ReportKind) -> Event {
     ConnectionHandlerEvent::NotifyBehaviour(Report(kind))
 }
 
-/// The clock that tests can stop.
+/// The current time, from the clock that tests can pause.
 pub(in crate::node::exchange) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Makes blocks of the payloads: the one time that their bytes are hashed.
+/// Makes blocks of the payloads. Received bytes are hashed only here.
 fn hash(received: Received, frame_bytes: usize) -> Arrived {
     let Received { full, wants, payloads, presences } = received;
     let mut blocks = Vec::with_capacity(payloads.len());
     let (mut oversized, mut refused_blocks) = (Vec::new(), 0);
     for Payload { version, codec, hash_code, digest_bytes, data } in payloads {
         let hashed = match data.len() > MAX_BLOCK_BYTES {
-            // A message has 4 MiB at most, so the name of what cannot be taken costs no more than that of what can.
+            // A message has at most 4 MiB, so hashing a block that is too large costs no more than hashing valid ones.
             true => cid_from_prefix(version, codec, hash_code, digest_bytes, &data)
                 .map(|cid| oversized.push((cid, data.len() as u64))),
             false => Block::from_prefix(version, codec, hash_code, digest_bytes, data).map(|block| blocks.push(block)),

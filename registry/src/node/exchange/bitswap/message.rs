@@ -21,27 +21,29 @@ use ggen_blockstore::protobuf::WireError;
 
 pub(in crate::node::exchange) use encode::{MAX_BLOCK_OVERHEAD_BYTES, max_want_len};
 
-/// Longest message taken from a peer, in bytes (Bitswap specification: 4 MiB).
+/// Longest message accepted from a peer, in bytes (Bitswap specification: 4 MiB).
 pub(in crate::node::exchange) const MAX_MESSAGE_BYTES: usize = 4 << 20;
-/// Longest message of wants sent, in bytes (Kubo's own limit for its client).
+/// Longest message of wants that is sent, in bytes (the limit of Kubo's client).
 pub(in crate::node::exchange) const MAX_WANTS_MESSAGE_BYTES: usize = 2 << 20;
-/// Most wants, or presences, heeded in one message; those beyond are ignored.
+/// Longest CID used from a want-list, in bytes (Kubo's limit: four varints and a digest of 128).
+pub(in crate::node::exchange) const MAX_CID_BYTES: usize = 168;
+/// Maximum number of wants, or presences, used from one message; further ones are ignored.
 pub(in crate::node::exchange) const MAX_ENTRIES: usize = 16_384;
-/// Most blocks taken in one message.
+/// Maximum number of blocks in one message.
 pub(in crate::node::exchange) const MAX_BLOCKS: usize = 16_384;
 
-/// Version of the protocol that a stream was negotiated for.
+/// The version of the protocol that was negotiated for a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
-    /// `/ipfs/bitswap/1.0.0`: blocks travel without prefix, as CIDv0.
+    /// `/ipfs/bitswap/1.0.0`: blocks without prefix, as CIDv0.
     V1_0,
-    /// `/ipfs/bitswap/1.1.0`: blocks travel with their prefix.
+    /// `/ipfs/bitswap/1.1.0`: blocks with their prefix.
     V1_1,
     /// `/ipfs/bitswap/1.2.0`: HAVE and DONT_HAVE.
     V1_2,
 }
 
-/// What is wanted of a block.
+/// The type of a want.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(in crate::node::exchange) enum WantKind {
     /// Whether the peer has it.
@@ -50,16 +52,16 @@ pub(in crate::node::exchange) enum WantKind {
     Block,
 }
 
-/// One line of a wantlist.
+/// One entry of a want-list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::node::exchange) struct Want {
     pub(in crate::node::exchange) cid: Cid,
     pub(in crate::node::exchange) kind: WantKind,
-    /// Served in falling order.
+    /// Entries with higher priority are served first.
     pub(in crate::node::exchange) priority: i32,
-    /// The want is taken back.
+    /// The entry cancels a want.
     pub(in crate::node::exchange) cancel: bool,
-    /// The peer shall say so if it does not have the block.
+    /// The peer must answer with DONT_HAVE if it does not have the block.
     pub(in crate::node::exchange) send_dont_have: bool,
 }
 
@@ -70,7 +72,7 @@ pub(in crate::node::exchange) enum Presence {
     DontHave,
 }
 
-/// Bytes of a block as they travel, not yet hashed.
+/// A block on the wire, not hashed yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::node::exchange) struct Payload {
     pub(in crate::node::exchange) version: u64,
@@ -80,10 +82,10 @@ pub(in crate::node::exchange) struct Payload {
     pub(in crate::node::exchange) data: Bytes,
 }
 
-/// A message taken from the wire: well-formed, but nothing in it is verified.
+/// A decoded message: well-formed, but nothing in it is verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::node::exchange) struct Received {
-    /// The wants replace all former ones.
+    /// The wants replace all earlier ones.
     pub(in crate::node::exchange) full: bool,
     pub(in crate::node::exchange) wants: Vec<Want>,
     pub(in crate::node::exchange) payloads: Vec<Payload>,
@@ -93,22 +95,22 @@ pub(in crate::node::exchange) struct Received {
 /// A message to send.
 #[derive(Clone, Debug, Default)]
 pub(in crate::node::exchange) struct Message {
-    /// The wants replace all former ones.
+    /// The wants replace all earlier ones.
     pub(in crate::node::exchange) full: bool,
     pub(in crate::node::exchange) wants: Vec<Want>,
-    /// Blocks as a store gave them: they need not be hashed again to be sent.
+    /// Blocks from a store, which need not be hashed again.
     pub(in crate::node::exchange) blocks: Vec<(Cid, Bytes)>,
     pub(in crate::node::exchange) presences: Vec<(Cid, Presence)>,
 }
 
 impl Message {
-    /// Bytes of the blocks in it.
+    /// Size of its blocks, in bytes.
     pub(in crate::node::exchange) fn block_bytes(&self) -> u64 {
         self.blocks.iter().map(|(_, data)| data.len() as u64).sum()
     }
 
-    /// What it takes of memory while it waits to be written: presences count too, or a peer that asks for what is not
-    /// there and never reads would have an unbounded queue.
+    /// Memory that it uses while it waits to be written, in bytes. Presences count too: otherwise a peer that wants
+    /// missing blocks and never reads would have an unbounded queue.
     pub(in crate::node::exchange) fn queued_bytes(&self) -> u64 {
         self.block_bytes() + (self.presences.len() * size_of::<(Cid, Presence)>()) as u64
     }

@@ -1,5 +1,5 @@
-//! One of the two outbound streams of a connection: opened when there is something to say, kept, reopened when it
-//! fails.
+//! One of the two outbound streams of a connection: opened for the first message, kept open, and reopened after a
+//! failure.
 
 use std::{
     collections::VecDeque,
@@ -15,20 +15,20 @@ use crate::node::exchange::bitswap::{
     message::{Message, Version},
 };
 
-/// Failures in a row after which a lane gives up.
+/// Number of consecutive failures after which a stream is given up.
 const MAX_FAILURES: u32 = 3;
-/// Bytes that must be written within the limit on waiting, unless the queue is emptied: a reader of a byte now and then
-/// does not hold what was read for it.
+/// Bytes that must be written within the time limit, unless the queue is emptied: a peer that reads a byte now and then
+/// must not occupy the memory of its responses.
 const MIN_PROGRESS_BYTES: usize = 64 << 10;
 
-/// What a lane wants done, or has done.
+/// An action for the handler, or the outcome of one.
 #[derive(Debug)]
 pub(in crate::node::exchange) enum LaneEvent {
-    /// A stream is to be opened.
+    /// Open a stream.
     Open,
-    /// This message has been written.
+    /// The message was written.
     Sent(Message),
-    /// The stream failed; `lost` were not written whole. `fatal`: too often in a row to try again.
+    /// The stream failed, and `lost` were not written completely. `fatal`: do not try again.
     Failed { lost: Vec<Message>, fatal: bool },
 }
 
@@ -39,19 +39,19 @@ enum State<S> {
     Open { stream: S, version: Version },
 }
 
-/// See the module's words.
+/// An outbound stream and its queue of messages.
 #[derive(Debug)]
 pub(in crate::node::exchange) struct OutboundStream<S> {
     state: State<S>,
     queue: VecDeque<Message>,
     writer: FrameWriter,
-    /// The queue's first message is being written.
+    /// The first message of the queue is being written.
     writing: bool,
     flushed: bool,
     failures: u32,
-    /// When [`MIN_PROGRESS_BYTES`] had last been written, or the queue was empty.
+    /// When [`MIN_PROGRESS_BYTES`] were last written, or the queue was last empty.
     progress_at: Instant,
-    /// Bytes written since.
+    /// Bytes written since then.
     progress_bytes: usize,
 }
 
@@ -69,7 +69,7 @@ impl<S: AsyncWrite + Unpin> OutboundStream<S> {
         }
     }
 
-    /// Queues a message. The caller bounds what it queues before it is told of [`LaneEvent::Sent`].
+    /// Queues a message. The caller must limit what it queues before [`LaneEvent::Sent`].
     pub(in crate::node::exchange) fn push(&mut self, message: Message, now: Instant) {
         if self.queue.is_empty() {
             self.note_progress(now);
@@ -77,7 +77,7 @@ impl<S: AsyncWrite + Unpin> OutboundStream<S> {
         self.queue.push_back(message);
     }
 
-    /// The version of the protocol that was negotiated, while the stream is open.
+    /// The negotiated version of the protocol, while the stream is open.
     pub(in crate::node::exchange) fn version(&self) -> Option<Version> {
         match &self.state {
             State::Open { version, .. } => Some(*version),
@@ -85,12 +85,12 @@ impl<S: AsyncWrite + Unpin> OutboundStream<S> {
         }
     }
 
-    /// Has messages that are not written.
+    /// Whether messages wait to be written.
     pub(in crate::node::exchange) fn is_busy(&self) -> bool {
         !self.queue.is_empty()
     }
 
-    /// The stream asked for is open.
+    /// Stores the stream that was opened.
     pub(in crate::node::exchange) fn opened(&mut self, stream: S, version: Version, now: Instant) {
         self.state = State::Open { stream, version };
         self.note_progress(now);
@@ -101,7 +101,7 @@ impl<S: AsyncWrite + Unpin> OutboundStream<S> {
         self.progress_bytes = 0;
     }
 
-    /// The stream could not be opened, or too few bytes were taken of it for too long.
+    /// Closes the stream, which could not be opened or was too slow, and empties the queue.
     pub(in crate::node::exchange) fn fail(&mut self, fatal: bool) -> LaneEvent {
         self.state = State::Closed;
         self.writer = FrameWriter::default();
@@ -111,12 +111,12 @@ impl<S: AsyncWrite + Unpin> OutboundStream<S> {
         LaneEvent::Failed { lost: self.queue.drain(..).collect(), fatal: fatal || self.failures >= MAX_FAILURES }
     }
 
-    /// Has had something to write for longer than `limit` and could not write [`MIN_PROGRESS_BYTES`] of it.
+    /// Whether there was data to write for longer than `limit`, without [`MIN_PROGRESS_BYTES`] of it written.
     pub(in crate::node::exchange) fn is_stuck(&self, now: Instant, limit: Duration) -> bool {
         self.is_busy() && now.saturating_duration_since(self.progress_at) > limit
     }
 
-    /// Opens and writes as far as it goes.
+    /// Requests a stream if necessary, and writes as far as possible.
     pub(in crate::node::exchange) fn poll(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<LaneEvent> {
         match self.state {
             State::Closed if self.queue.is_empty() => Poll::Pending,
@@ -175,7 +175,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes so many bytes, then fails.
+    /// Accepts this many bytes, then fails.
     #[derive(Debug)]
     struct Sink(usize);
 
@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(fatal, [false, false, true]);
     }
 
-    /// Takes `each` bytes whenever it is asked, and no more.
+    /// Accepts `each` bytes, then is pending once.
     #[derive(Debug)]
     struct Sip {
         each: usize,

@@ -13,18 +13,18 @@ use libp2p::{
 
 use crate::node::exchange::bitswap::message::Version;
 
-/// Protocol names, the best first: the order in which they are offered.
+/// Protocol names, most preferred first.
 const PROTOCOLS: [(StreamProtocol, Version); 3] = [
     (StreamProtocol::new("/ipfs/bitswap/1.2.0"), Version::V1_2),
     (StreamProtocol::new("/ipfs/bitswap/1.1.0"), Version::V1_1),
     (StreamProtocol::new("/ipfs/bitswap/1.0.0"), Version::V1_0),
 ];
 
-/// The upgrade of a stream to whichever version of Bitswap both sides speak.
+/// Upgrades a stream to the best version of Bitswap that both sides support.
 #[derive(Clone, Copy, Debug)]
 pub struct Protocol;
 
-/// A stream, and the version it was negotiated for.
+/// A stream, and its negotiated version.
 pub(in crate::node::exchange) type Negotiated = (Stream, Version);
 
 impl UpgradeInfo for Protocol {

@@ -1,8 +1,9 @@
-//! What peers want of us: a ledger per peer, and whose turn it is to be read for. No I/O and no clock.
+//! Serves the wants of peers: a ledger per peer, and the sequence in which peers get their turns. No I/O and no clock.
 //!
-//! *Bounds*: [`MAX_LEDGER_WANTS`] per peer; a peer is read for only while fewer than [`MAX_PEER_OUTSTANDING_BYTES`]
-//! wait to be written to it. Above [`CROWDED_BYTES`] for all peers together only those are read for who have taken all
-//! that was read for them, so that some who never read cannot hold up the others; above [`MAX_OUTSTANDING_BYTES`] nobody.
+//! *Bounds*: [`MAX_LEDGER_WANTS`] per peer. Blocks are read for a peer only while fewer than
+//! [`MAX_PEER_OUTSTANDING_BYTES`] wait to be written to it. Above [`CROWDED_BYTES`] for all peers together, only peers
+//! that have received everything read for them get a turn, so that peers that never read cannot block the rest; above
+//! [`MAX_OUTSTANDING_BYTES`], none.
 
 mod ledger;
 
@@ -17,25 +18,24 @@ use crate::node::exchange::bitswap::{
     message::{MAX_BLOCK_OVERHEAD_BYTES, Message, Presence, Want, WantKind},
 };
 
-/// Most wants remembered of one peer (as Kubo).
+/// Maximum number of wants stored per peer (as in Kubo).
 pub(in crate::node::exchange) const MAX_LEDGER_WANTS: usize = 1024;
-/// Bytes read for one peer and not yet written to it, above which it is not read for.
+/// No blocks are read for a peer while this many bytes wait to be written to it.
 const MAX_PEER_OUTSTANDING_BYTES: u64 = 4 << 20;
-/// The same of all peers together, above which it is read only for those who wait for none.
+/// While this many bytes wait for all peers together, blocks are read only for peers for which none wait.
 const CROWDED_BYTES: u64 = 64 << 20;
-/// The same, above which nobody is read for.
+/// While this many bytes wait for all peers together, no blocks are read.
 const MAX_OUTSTANDING_BYTES: u64 = 128 << 20;
-/// Most wants that one reading looks at.
+/// Maximum number of wants in one job.
 const MAX_READING_WANTS: usize = 512;
-/// Blocks that would make a message longer than this go into the next, in bytes: some implementations take no more
-/// than 2 MiB.
+/// Longest message with more than one block, in bytes: some implementations accept no more than 2 MiB.
 const MAX_PACKED_BYTES: usize = 1_900_000;
 
-/// Wants to be read from the store: what [`answer::read`](crate::node::exchange::bitswap::answer::read) takes.
+/// Wants to look up in the store: the input of [`answer::read`](crate::node::exchange::bitswap::answer::read).
 #[derive(Debug)]
 pub(in crate::node::exchange) struct Job {
     pub(in crate::node::exchange) peer: PeerId,
-    /// Tells the ledger that asked from a later one of the same peer.
+    /// Distinguishes this ledger from a later one of the same peer.
     pub(in crate::node::exchange) ledger: u64,
     pub(in crate::node::exchange) wants: Vec<(Cid, WantKind)>,
 }
@@ -44,16 +44,16 @@ pub(in crate::node::exchange) struct Job {
 #[derive(Debug, Default)]
 pub(in crate::node::exchange) struct Server {
     ledgers: HashMap<PeerId, Ledger>,
-    /// Peers that have something to be read, each once, in the order of their turns.
+    /// Peers with wants to look up, each once, in the sequence of their turns.
     ring: VecDeque<PeerId>,
-    /// Who waits for a block that we did not have.
+    /// Peers that wait for a block that is not in the store.
     waiting: HashMap<Multihash, Vec<PeerId>>,
     outstanding: u64,
     next_ledger: u64,
 }
 
 impl Server {
-    /// Takes what a peer says it wants.
+    /// Applies the want-list entries of a peer. `full`: they replace its earlier wants.
     pub(in crate::node::exchange) fn on_wants(&mut self, peer: PeerId, full: bool, wants: Vec<Want>) {
         if full {
             self.clear(peer);
@@ -76,7 +76,7 @@ impl Server {
         self.enqueue(peer);
     }
 
-    /// Forgets a peer that is gone.
+    /// Forgets a disconnected peer.
     pub(in crate::node::exchange) fn on_disconnected(&mut self, peer: PeerId) {
         self.clear(peer);
         if let Some(ledger) = self.ledgers.remove(&peer) {
@@ -84,18 +84,18 @@ impl Server {
         }
     }
 
-    /// A connection broke with answers in it: nothing read for the peer is waiting to be written any more.
+    /// A connection with unsent responses failed: nothing waits to be written to the peer any more.
     pub(in crate::node::exchange) fn on_answers_lost(&mut self, peer: PeerId) {
         let outstanding = self.ledgers.get(&peer).map_or(0, |ledger| ledger.outstanding);
         self.on_sent(peer, outstanding);
     }
 
-    /// Whether the peer waits for blocks: its connection is of use to it.
+    /// Whether the peer waits for blocks, and therefore uses its connection.
     pub(in crate::node::exchange) fn has_wants(&self, peer: &PeerId) -> bool {
         self.ledgers.get(peer).is_some_and(Ledger::wants_blocks)
     }
 
-    /// Whose wants to read next, in turn. The caller bounds how many jobs run at once.
+    /// Returns the next wants to look up; peers take turns. The caller limits the number of jobs that run at once.
     pub(in crate::node::exchange) fn next_job(&mut self) -> Option<Job> {
         if self.outstanding >= MAX_OUTSTANDING_BYTES {
             return None;
@@ -105,7 +105,7 @@ impl Server {
             let peer = self.ring.pop_front()?;
             let Some(ledger) = self.ledgers.get_mut(&peer) else { continue };
             if crowded && ledger.outstanding > 0 {
-                // Its turn comes when it has taken what it was given, or when there is room again.
+                // Its turn comes when everything read for it is written, or when less memory is in use.
                 self.ring.push_back(peer);
                 continue;
             }
@@ -118,7 +118,8 @@ impl Server {
         None
     }
 
-    /// Takes what was read, and returns the messages to send. Wants taken back in the meantime are left out.
+    /// Takes the results of a job, and returns the messages to send. Wants that were cancelled in the meantime are
+    /// omitted.
     pub(in crate::node::exchange) fn on_read(
         &mut self,
         peer: PeerId,
@@ -160,7 +161,7 @@ impl Server {
         let bytes: u64 = messages.iter().map(Message::queued_bytes).sum();
         ledger.outstanding += bytes;
         self.outstanding += bytes;
-        // The peer may have waited for it, if the block came without a word to us.
+        // The peer may still be in `waiting`, if the block was stored without a call of `on_new_blocks`.
         answered.iter().for_each(|cid| self.stop_waiting(peer, cid));
         for cid in missing {
             let peers = self.waiting.entry(*cid.hash()).or_default();
@@ -172,7 +173,7 @@ impl Server {
         messages
     }
 
-    /// An answer with so many bytes of blocks was written, or given up.
+    /// A response of this size was written, or dropped.
     pub(in crate::node::exchange) fn on_sent(&mut self, peer: PeerId, bytes: u64) {
         let Some(ledger) = self.ledgers.get_mut(&peer) else { return };
         let bytes = bytes.min(ledger.outstanding);
@@ -181,7 +182,7 @@ impl Server {
         self.enqueue(peer);
     }
 
-    /// Blocks came into our store: those who wait for them are answered.
+    /// Blocks were stored: queues the wants of peers that wait for them.
     pub(in crate::node::exchange) fn on_new_blocks(&mut self, cids: &[Cid]) {
         for cid in cids {
             for peer in self.waiting.remove(cid.hash()).unwrap_or_default() {
@@ -219,7 +220,7 @@ impl Server {
     }
 }
 
-/// Packs blocks into messages that every implementation takes.
+/// Packs blocks into messages that every implementation accepts.
 #[derive(Default)]
 struct Packer {
     done: Vec<Message>,

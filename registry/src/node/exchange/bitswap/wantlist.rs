@@ -1,8 +1,8 @@
-//! What we want of one peer, and what of that it has been told.
+//! The wants that a peer has received, or is to receive.
 //!
-//! Several sessions may want the same block of the same peer: it is asked once, and the want is taken back when the
-//! last of them lets go. A want that the peer answered with DONT_HAVE is *parked*: peers remember it and send the
-//! block when they get it, so it must be taken back in the end, but it takes no room in the window.
+//! Several sessions may want the same block from the same peer: it is requested once, and cancelled when the last
+//! session releases it. A want that the peer answered with DONT_HAVE is *parked*: peers remember it and send the block
+//! when they get it, so it must be cancelled in the end, but it does not count against the window.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -17,18 +17,19 @@ use crate::node::exchange::{
     bitswap::message::{MAX_WANTS_MESSAGE_BYTES, Message, Want, WantKind, max_want_len},
 };
 
-/// Most blocks asked of a peer at once: half of what Kubo remembers, since parked wants and questions count too.
+/// Maximum number of blocks requested from a peer at once: half of what Kubo remembers, since parked wants and presence
+/// queries count too.
 pub(in crate::node::exchange) const MAX_LIVE_WANTS: usize = 512;
-/// Most wants that a peer is left to remember after it said DONT_HAVE.
+/// Maximum number of wants that a peer is left to remember after it answered with DONT_HAVE.
 const MAX_PARKED_WANTS: usize = 256;
-/// Most entries of one message.
+/// Maximum number of entries in one message.
 const MAX_UPDATE_ENTRIES: usize = 1024;
-/// How many of the blocks asked for lately are remembered, to know late duplicates from unasked data.
+/// Number of recent requests that are remembered, to distinguish late duplicates from unrequested blocks.
 const MAX_RECENT: usize = 8192;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The peer is to be told.
+    /// To be sent to the peer.
     Unsent,
     Sent,
     /// Answered with DONT_HAVE, or not in time.
@@ -40,7 +41,7 @@ struct Entry {
     kind: WantKind,
     priority: i32,
     send_dont_have: bool,
-    /// Its size, known or guessed.
+    /// Size of the block in bytes, known or estimated.
     bytes: u64,
     owners: Vec<SessionId>,
     asked_at: Instant,
@@ -60,15 +61,15 @@ pub(in crate::node::exchange) struct Answered {
     pub(in crate::node::exchange) asked_at: Instant,
 }
 
-/// See the module's words.
+/// The want-list of one peer.
 #[derive(Debug)]
 pub(in crate::node::exchange) struct Wantlist {
     entries: HashMap<Cid, Entry>,
     unsent: VecDeque<Cid>,
     cancels: Vec<Cid>,
-    /// Everything must be said again, and replace what was said.
+    /// The next message replaces everything that was sent before.
     resync: bool,
-    /// Block wants in the order in which they were asked; outdated ones are skipped.
+    /// Block wants by the time of their request; outdated ones are skipped.
     by_age: VecDeque<(Instant, Cid)>,
     live: usize,
     live_bytes: u64,
@@ -93,42 +94,42 @@ impl Wantlist {
         }
     }
 
-    /// Number of blocks that the peer is asked for and has not answered.
+    /// Number of blocks that were requested from the peer and not answered.
     pub(in crate::node::exchange) fn live(&self) -> usize {
         self.live
     }
 
-    /// Their bytes, as far as known.
+    /// Their size in bytes, as far as known.
     pub(in crate::node::exchange) fn live_bytes(&self) -> u64 {
         self.live_bytes
     }
 
-    /// Everything that the peer is to remember.
+    /// Number of wants that the peer must remember.
     pub(in crate::node::exchange) fn entries(&self) -> usize {
         self.entries.len()
     }
 
-    /// Nothing is wanted of the peer.
+    /// Whether nothing is wanted from the peer.
     pub(in crate::node::exchange) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Whether the peer was ever asked for this block, as far as remembered.
+    /// Whether this block was ever requested from the peer, as far as remembered.
     pub(in crate::node::exchange) fn was_asked(&self, cid: &Cid) -> bool {
         self.entries.contains_key(cid) || self.recent.contains(cid.hash())
     }
 
-    /// Asks the peer for a block of about `bytes`, for `owner`.
+    /// Requests a block of about `bytes` from the peer, for `owner`.
     pub(in crate::node::exchange) fn ask_block(&mut self, cid: Cid, bytes: u64, owner: SessionId, now: Instant) {
         self.ask(cid, WantKind::Block, true, bytes, owner, now);
     }
 
-    /// Asks the peer whether it has a block; it answers only if so.
+    /// Requests a HAVE if the peer has a block; it stays silent otherwise.
     pub(in crate::node::exchange) fn ask_have(&mut self, cid: Cid, owner: SessionId, now: Instant) {
         self.ask(cid, WantKind::Have, false, 0, owner, now);
     }
 
-    /// Asks the peer whether it has a block; it answers in any case.
+    /// Requests a HAVE or DONT_HAVE for a block.
     pub(in crate::node::exchange) fn ask_whether(&mut self, cid: Cid, owner: SessionId, now: Instant) {
         self.ask(cid, WantKind::Have, true, 0, owner, now);
     }
@@ -160,7 +161,7 @@ impl Wantlist {
         now: Instant,
     ) {
         let priority = self.next_priority;
-        // Only the order counts; after two thousand million wants it may begin again.
+        // Only the sequence matters; after two billion wants it may start again.
         self.next_priority = if priority > 1 { priority - 1 } else { i32::MAX };
         let entry = Entry { kind, priority, send_dont_have, bytes, owners, asked_at: now, state: State::Unsent };
         if entry.is_live() {
@@ -176,7 +177,7 @@ impl Wantlist {
         self.unsent.push_back(cid);
     }
 
-    /// Lets `owner` no longer want the block of this peer.
+    /// Removes `owner` from a want, and cancels the want if no owner is left.
     pub(in crate::node::exchange) fn release(&mut self, cid: &Cid, owner: SessionId) {
         let Some(entry) = self.entries.get_mut(cid) else { return };
         entry.owners.retain(|other| *other != owner);
@@ -194,14 +195,15 @@ impl Wantlist {
         }
     }
 
-    /// The block came from this peer, which has forgotten the want itself.
+    /// The peer has sent the block, and has removed the want on its side.
     pub(in crate::node::exchange) fn on_block(&mut self, cid: &Cid) -> Option<Answered> {
         let entry = self.forget(cid)?;
         self.recent.insert(cid.hash());
         Some(Answered { owners: entry.owners, asked_at: entry.asked_at })
     }
 
-    /// The peer does not have the block, or did not say in time. Returns who must look elsewhere.
+    /// The peer does not have the block, or did not answer in time. Returns the owners, which must request it
+    /// elsewhere.
     pub(in crate::node::exchange) fn on_refused(&mut self, cid: &Cid) -> Option<Answered> {
         let entry = self.entries.get_mut(cid).filter(|entry| entry.is_live())?;
         let answered = Answered { owners: entry.owners.clone(), asked_at: entry.asked_at };
@@ -215,12 +217,12 @@ impl Wantlist {
         Some(answered)
     }
 
-    /// The peer says that it has the block. Returns who asked.
+    /// The peer has the block. Returns the owners of the query.
     pub(in crate::node::exchange) fn on_have(&self, cid: &Cid) -> Vec<SessionId> {
         self.entries.get(cid).filter(|entry| !entry.is_live()).map(|entry| entry.owners.clone()).unwrap_or_default()
     }
 
-    /// Blocks asked for longer than `limit` ago.
+    /// Returns the blocks that were requested longer than `limit` ago, each once.
     pub(in crate::node::exchange) fn overdue(&mut self, now: Instant, limit: Duration) -> Vec<Cid> {
         let mut overdue = Vec::new();
         while let Some((asked_at, cid)) = self.by_age.front() {
@@ -236,7 +238,7 @@ impl Wantlist {
         overdue
     }
 
-    /// What the peer was told may be lost: it is told everything again.
+    /// Sent messages may be lost: everything is sent again.
     pub(in crate::node::exchange) fn resync(&mut self) {
         self.resync = true;
         self.cancels.clear();
@@ -251,12 +253,12 @@ impl Wantlist {
         parked.iter().for_each(|cid| drop(self.forget(cid)));
     }
 
-    /// The next message for the peer, if there is anything to tell.
+    /// Returns the next message for the peer, if there is anything to send.
     pub(in crate::node::exchange) fn next_update(&mut self) -> Option<Message> {
         let mut message = Message { full: std::mem::take(&mut self.resync), ..Message::default() };
         let mut bytes = 64;
         for cid in self.cancels.drain(..) {
-            // A block wanted anew must not be cancelled by the old want's end.
+            // A cancel of the old want must not cancel a new want of the same block.
             if !self.entries.contains_key(&cid) {
                 bytes += max_want_len(&cid);
                 message.wants.push(Want {

@@ -1,4 +1,4 @@
-//! Bytes into messages. Block data is sliced out of the frame, never copied.
+//! Decoding. Block data is sliced from the frame, never copied.
 
 use bytes::Bytes;
 use ggen_blockstore::protobuf::{Fields, Value, read_varint};
@@ -14,7 +14,7 @@ impl Received {
     /// Decodes one frame's content.
     ///
     /// # Errors
-    /// [`DecodeError`]: the whole message is void, as in Kubo.
+    /// [`DecodeError`]: the whole message is invalid, as in Kubo.
     pub(in crate::node::exchange::bitswap) fn decode(frame: &Bytes) -> Result<Self, DecodeError> {
         let mut message = Self::default();
         let mut fields = Fields::new(frame);
@@ -80,7 +80,7 @@ impl Received {
     }
 }
 
-/// Decodes one wantlist entry, `None` if its CID is too long to be heeded.
+/// Decodes one want-list entry, `None` if its CID is too long.
 fn decode_want(entry: &[u8]) -> Result<Option<Want>, DecodeError> {
     let mut fields = Fields::new(entry);
     let mut cid = None;

@@ -1,4 +1,4 @@
-//! Messages into frames. Large blocks stay where they are: a frame is a list of chunks.
+//! Encoding. Large blocks are not copied: a frame is a list of chunks.
 
 use bytes::{Bytes, BytesMut};
 use ggen_blockstore::Cid;
@@ -6,14 +6,12 @@ use ggen_blockstore::protobuf::{
     bytes_field_len, put_bytes_field, put_bytes_key, put_nonzero_field, put_varint, varint_len,
 };
 
-use crate::node::exchange::bitswap::message::{Message, Presence, Version, Want, WantKind};
-
-/// Blocks below this are copied next to each other, so that a frame is not cut into tiny writes; in bytes.
+/// Blocks below this size in bytes are copied into one chunk, so that a frame is not split into tiny writes.
 const MIN_CHUNK_BYTES: usize = 16 << 10;
 
 impl Message {
-    /// Encodes the message, length first, as a stream of `version` has it. What that version cannot say is left out:
-    /// before 1.2.0 there are no presences and every want is for a block, in 1.0.0 blocks have no prefix.
+    /// Encodes the message for a stream of this `version`, with a length prefix. What that version does not support is
+    /// omitted: before 1.2.0 there are no presences and every want is for a block; in 1.0.0 blocks have no prefix.
     pub(in crate::node::exchange::bitswap) fn encode(&self, version: Version) -> Vec<Bytes> {
         let entries: Vec<Bytes> = self.wants.iter().map(|want| encode_want(want, version)).collect();
         let wantlist =
@@ -26,7 +24,7 @@ impl Message {
 
         let mut chunks = Chunks::default();
         put_varint(&mut chunks.tail, length as u64);
-        // The wantlist is there even if empty: Go peers read its `full` without asking.
+        // The want-list is present even if empty: Go peers read its `full` without a check.
         put_bytes_key(&mut chunks.tail, 1, wantlist);
         for entry in &entries {
             put_bytes_field(&mut chunks.tail, 1, entry);
@@ -65,12 +63,12 @@ impl Chunks {
     }
 }
 
-/// Upper bound of the bytes that a want of `cid` takes in a message.
+/// Upper bound of the encoded length of a want for `cid`, in bytes.
 pub(in crate::node::exchange) fn max_want_len(cid: &Cid) -> usize {
     bytes_field_len(bytes_field_len(cid.encoded_len()) + 1 + varint_len(u64::MAX) + 3 * 2)
 }
 
-/// Upper bound of the bytes that framing adds to a block.
+/// Upper bound of the bytes that the encoding adds to a block.
 pub(in crate::node::exchange) const MAX_BLOCK_OVERHEAD_BYTES: usize = 64;
 
 fn encode_want(want: &Want, version: Version) -> Bytes {

@@ -27,7 +27,7 @@ fn want(block: &Block) -> Want {
     Want { cid: *block.cid(), kind: WantKind::Have, priority: i32::MAX, cancel: false, send_dont_have: true }
 }
 
-/// Bytes written by hand from the specification's protobuf, the oracle of the encoder.
+/// The expected bytes are written by hand from the specification's protobuf.
 #[test]
 fn a_message_has_the_bytes_the_specification_gives_it() {
     let block = Block::raw(&b"hi"[..]).unwrap();

@@ -1,4 +1,4 @@
-//! One peer's wants of us.
+//! The wants of one peer.
 
 use std::{
     cmp::Reverse,
@@ -14,15 +14,15 @@ use crate::node::exchange::bitswap::{
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// To be read, at this place of the queue.
+    /// Waits to be looked up, at this place of the queue.
     Queued(Place),
-    /// Being read; `again`: the block came into the store meanwhile.
+    /// Being looked up; `again`: the block was stored in the meantime.
     Reading { again: bool },
-    /// We do not have it: answered when it comes.
+    /// The block is not in the store; the want is answered when it is.
     Waiting,
 }
 
-/// Falling priority, then the order of arrival.
+/// Descending priority, then arrival.
 type Place = (Reverse<i32>, u64);
 
 #[derive(Debug)]
@@ -33,11 +33,11 @@ struct Entry {
     state: State,
 }
 
-/// What becomes of a want whose block is not there.
+/// What to do about a want whose block is missing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Missed {
     pub(super) send_dont_have: bool,
-    /// The peer is to be told when the block comes.
+    /// The peer gets an answer when the block is stored.
     pub(super) waits: bool,
 }
 
@@ -69,7 +69,7 @@ impl Ledger {
         }
     }
 
-    /// Has wants to read, and none being read.
+    /// Whether wants are queued and none are being looked up.
     pub(super) fn is_ready(&self) -> bool {
         !self.reading && !self.queue.is_empty()
     }
@@ -78,7 +78,7 @@ impl Ledger {
         self.wants.values().any(|entry| entry.kind == WantKind::Block)
     }
 
-    /// Notes a want. Returns one that was forgotten to make room.
+    /// Adds a want. Returns another one that was dropped to make room.
     pub(super) fn want(&mut self, want: Want) -> Option<Cid> {
         if identity_data(&want.cid).is_some() {
             return None;
@@ -86,7 +86,7 @@ impl Ledger {
         let Want { cid, mut kind, priority, mut send_dont_have, .. } = want;
         let mut forgotten = None;
         if let Some(entry) = self.wants.get(&cid) {
-            // A want for the block is not weakened by a later question for it.
+            // A later WANT_HAVE does not weaken a want for the block.
             kind = kind.max(entry.kind);
             send_dont_have |= entry.send_dont_have;
             if let State::Queued(place) = entry.state {
@@ -102,7 +102,7 @@ impl Ledger {
         forgotten
     }
 
-    /// A want to give up for one of `priority`: one whose block we do not have, else one of lower priority.
+    /// Chooses a want to drop for one with this priority: one whose block is missing, else one with lower priority.
     fn least_useful(&self, priority: i32) -> Option<Cid> {
         self.waiting.first().copied().or_else(|| {
             let ((Reverse(last), _), cid) = self.queue.last_key_value()?;
@@ -117,7 +117,7 @@ impl Ledger {
         place
     }
 
-    /// Takes a want back, and returns it if it was there.
+    /// Removes a want, and returns its CID if it was present.
     pub(super) fn cancel(&mut self, cid: &Cid) -> Option<Cid> {
         self.remove(cid).map(|_| *cid)
     }
@@ -131,14 +131,14 @@ impl Ledger {
         Some(entry)
     }
 
-    /// Forgets all wants, and returns them.
+    /// Removes all wants, and returns their CIDs.
     pub(super) fn clear(&mut self) -> Vec<Cid> {
         self.queue.clear();
         self.waiting.clear();
         self.wants.drain().map(|(cid, _)| cid).collect()
     }
 
-    /// Takes the first wants of the queue to be read.
+    /// Takes up to `limit` wants from the front of the queue to look them up.
     pub(super) fn start_reading(&mut self, limit: usize) -> Vec<(Cid, WantKind)> {
         let mut wants = Vec::with_capacity(limit.min(self.queue.len()));
         while wants.len() < limit
@@ -152,13 +152,13 @@ impl Ledger {
         wants
     }
 
-    /// A want is answered; says whether it was still there.
+    /// Removes a want that was answered. Returns whether it was still present.
     pub(super) fn answered(&mut self, cid: &Cid) -> bool {
         let reading = |entry: &Entry| matches!(entry.state, State::Reading { .. });
         self.wants.get(cid).is_some_and(reading) && self.wants.remove(cid).is_some()
     }
 
-    /// The block of a want that was read is not there. `None`: the want is not there either, or must be read again.
+    /// The block of a want was not found. `None` if the want is no longer present, or must be looked up again.
     pub(super) fn missed(&mut self, cid: &Cid) -> Option<Missed> {
         let entry = self.wants.get_mut(cid)?;
         match entry.state {
@@ -176,7 +176,7 @@ impl Ledger {
         }
     }
 
-    /// Ends a reading; `unread` are read next time.
+    /// Ends a job. Its `unread` wants are queued again.
     pub(super) fn finish_reading(&mut self, unread: &[Cid]) {
         self.reading = false;
         for cid in unread {
@@ -187,7 +187,7 @@ impl Ledger {
         }
     }
 
-    /// The block with this hash has come into the store.
+    /// Queues the wants for a block that was stored.
     pub(super) fn wake(&mut self, hash: &Multihash) {
         let woken: Vec<Cid> = self.waiting.iter().filter(|cid| cid.hash() == hash).copied().collect();
         for cid in woken {
@@ -198,7 +198,7 @@ impl Ledger {
         }
     }
 
-    /// A block came into the store, perhaps just after it was looked for.
+    /// A block was stored, maybe just after it was looked up.
     pub(super) fn arrived_while_reading(&mut self, cid: &Cid) {
         if self.reading
             && let Some(Entry { state: State::Reading { again }, .. }) = self.wants.get_mut(cid)

@@ -12,7 +12,7 @@ fn want(block: &Block, priority: i32) -> Want {
     Want { cid: *block.cid(), kind: WantKind::Block, priority, cancel: false, send_dont_have: true }
 }
 
-/// Runs all the jobs there are, and returns who was sent which messages.
+/// Runs all jobs. Returns the messages and their receivers.
 fn answer_all(server: &mut Server, store: &MemoryBlockstore) -> Vec<(PeerId, Message)> {
     let mut sent = Vec::new();
     while let Some(Job { peer, ledger, wants }) = server.next_job() {
@@ -83,7 +83,7 @@ fn a_peer_that_does_not_read_is_not_read_for() {
     assert_eq!(server.outstanding, 0);
 }
 
-/// Once, sixteen peers that wanted 4 MiB each and never read kept everybody from being served.
+/// Regression test: sixteen peers that wanted 4 MiB each and never read kept all peers from being served.
 #[test]
 fn peers_that_never_read_do_not_keep_others_from_being_served() {
     let (mut server, store) = (Server::default(), MemoryBlockstore::new());
