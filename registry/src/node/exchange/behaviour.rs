@@ -1,4 +1,4 @@
-//! Where libp2p and the state machines meet: events in, decisions out, nothing decided here.
+//! Connects libp2p with the state machines: passes events in and actions out, without decisions of its own.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -35,13 +35,13 @@ use crate::node::exchange::{
     session::{BlockWant, ListSource},
 };
 
-/// Malformed messages after which the connections to a peer are closed.
+/// Number of malformed messages after which the connections to a peer are closed.
 const MAX_MALFORMED: u32 = 3;
 
 /// Settings of a [`Behaviour`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// How many readings of the store for peers may run at once, each on a blocking thread; at least one may.
+    /// Maximum number of concurrent jobs that read the store for peers, each on a blocking thread. 0 counts as 1.
     pub read_jobs: usize,
 }
 
@@ -51,65 +51,65 @@ impl Default for Config {
     }
 }
 
-/// What a session is opened with.
+/// The parameters of a session.
 #[derive(Debug)]
 pub struct SessionSpec {
-    /// Where its blocks and news go: one end of a [`session_channel`](crate::node::exchange::session_channel).
+    /// Receives its blocks and events: one end of a [`session_channel`](crate::node::exchange::session_channel).
     pub output: SessionSender,
-    /// Peers that are known or thought to have the blocks, connected or not.
+    /// Peers that may have the blocks, connected or not.
     pub peers: Vec<PeerId>,
-    /// Peers of a lower reputation, as the priors have it, are not asked for anything; 0 leaves nobody out.
+    /// Peers with a lower reputation, according to the priors, get no requests; 0 excludes none.
     pub least_reputation: f64,
 }
 
-/// What the swarm's owner is told.
+/// Events for the owner of the swarm.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A request is to be carried out.
+    /// Carry out this bulk request.
     BulkRequest(Box<BulkRequest>),
-    /// A request is of no use any more.
+    /// Cancel this bulk request.
     CancelBulkRequest(BulkRequestId),
-    /// A peer broke the protocol. Sessions ask it no more.
+    /// A peer violated the protocol. Sessions send it no more requests.
     PeerMisbehaved {
         /// The peer.
         peer: PeerId,
         /// What it did.
         reason: Misbehaviour,
-        /// A session was told.
+        /// Whether a session was notified of it.
         blamed: bool,
     },
-    /// Blocks were sent to a peer since the last such event of it.
+    /// Blocks were sent to a peer since the last such event of that peer.
     Served {
         /// The peer.
         peer: PeerId,
-        /// How many.
+        /// Number of blocks.
         blocks: u64,
-        /// Their bytes.
+        /// Total size of the blocks, in bytes.
         bytes: u64,
     },
-    /// Wanted blocks came from a peer since the last such event of it.
+    /// Wanted blocks arrived from a peer since the last such event of that peer.
     Received {
         /// The peer.
         peer: PeerId,
-        /// How many.
+        /// Number of blocks.
         blocks: u64,
-        /// Their bytes.
+        /// Total size of the blocks, in bytes.
         bytes: u64,
-        /// Blocks that came too late or twice, on top of these.
+        /// Number of further blocks that arrived too late or twice.
         unwanted: u64,
-        /// How fast they came, in bytes per second, if that was measured.
+        /// The peer's rate in bytes per second, if it was measured.
         rate: Option<f64>,
     },
 }
 
-/// How a peer broke the protocol.
+/// How a peer violated the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Misbehaviour {
-    /// It sent bytes that hash to nothing it was asked for, again and again.
+    /// It sent bytes that do not hash to a block requested from it.
     UnaskedData,
-    /// Its answer to a request is none.
+    /// Its response to a bulk request is malformed.
     MalformedAnswer,
     /// It sent something that is not a Bitswap message.
     Malformed {
@@ -120,7 +120,7 @@ pub enum Misbehaviour {
 
 #[derive(Debug, Default)]
 struct Peer {
-    /// The first is the one that is written to.
+    /// Messages are sent on the first one.
     connections: Vec<ConnectionId>,
     keeps_alive: bool,
     malformed: u32,
@@ -133,7 +133,7 @@ struct Traffic {
     unwanted: u64,
 }
 
-/// Bitswap as a libp2p behaviour, client and server.
+/// The libp2p behaviour of Bitswap, client and server.
 #[derive(Debug)]
 pub struct Behaviour {
     store: Arc<dyn Blockstore>,
@@ -149,12 +149,12 @@ pub struct Behaviour {
 }
 
 impl Behaviour {
-    /// Serves what `store` has, and fetches what sessions want.
+    /// Creates a behaviour that serves the blocks of `store`, and knows nothing of peers in advance.
     pub fn new(store: Arc<dyn Blockstore>, config: Config) -> Self {
         Self::knowing(store, config, Arc::new(NoPriors))
     }
 
-    /// The same, with somebody who knows peers from earlier.
+    /// As [`new`](Self::new), with knowledge of peers from earlier connections.
     pub fn knowing(store: Arc<dyn Blockstore>, config: Config, priors: Arc<dyn Priors>) -> Self {
         Self {
             store,
@@ -179,20 +179,20 @@ impl Behaviour {
         id
     }
 
-    /// Wants blocks, in the order in which they are needed; `None` for a size that is not known. Blocks that the
-    /// session wants already keep their place. Nothing is looked for in our own store.
+    /// Adds wants to a session, in the sequence in which the blocks are needed; a size is `None` if unknown. Blocks
+    /// that the session wants already keep their place. The local store is not searched.
     pub fn want<W: Into<BlockWant>>(&mut self, id: SessionId, wants: impl IntoIterator<Item = W>) {
         self.client.want(id, wants, now());
         self.wake();
     }
 
-    /// Names the list in which wants of a session have places from now on. Peers that speak
-    /// [`blocks`](crate::node::exchange::bulk) are asked for these by their places: see [`Event::BulkRequest`].
+    /// Sets the block manifest in which wants of a session have places from now on. Peers that support
+    /// [`bulk`](crate::node::exchange::bulk) get bulk requests for such wants: see [`Event::BulkRequest`].
     pub fn describe(&mut self, id: SessionId, list: ListSource) {
         self.client.describe(id, list);
     }
 
-    /// Takes what came of requests, and of peers that can be given some.
+    /// Handles an event of the bulk protocol.
     pub fn on_blocks_event(&mut self, event: bulk::Event) {
         let now = now();
         match event {
@@ -218,7 +218,7 @@ impl Behaviour {
 
     fn on_bulk_ended(&mut self, peer: PeerId, id: BulkRequestId, end: End, now: Instant) {
         let blamed = self.client.on_bulk_ended(peer, id, end, now);
-        // Of requests that were given up meanwhile a session has been told, or there is none to tell.
+        // Without `blamed` the request was given up before: its session was notified then, or is closed.
         match end {
             End::WrongBytes if blamed => self.report(peer, Misbehaviour::UnaskedData, blamed),
             End::Malformed if blamed => self.report(peer, Misbehaviour::MalformedAnswer, blamed),
@@ -226,21 +226,21 @@ impl Behaviour {
         }
     }
 
-    /// Wants blocks no longer. Those on their way may still arrive.
+    /// Removes wants. Their blocks may still arrive.
     pub fn cancel(&mut self, id: SessionId, cids: &[Cid]) {
         self.client.cancel(id, cids);
         self.wake();
     }
 
-    /// Adds a peer that is known or thought to have the session's blocks. It is asked as soon as it is connected,
-    /// which is the caller's to bring about. A peer that misbehaved on its present connection is not added.
+    /// Adds a peer that may have the session's blocks. It gets requests as soon as it is connected; the caller must
+    /// dial it. A peer that misbehaved on its present connection is not added.
     pub fn add_peer(&mut self, id: SessionId, peer: PeerId) {
         self.client.add_peer(id, peer, now());
         self.wake();
     }
 
-    /// The caller of a session named this peer: it is missed when its connection is lost, whether it has sent a block or
-    /// not.
+    /// The caller of a session named this peer: when its connection is lost, [`misses`](Self::misses) reports it, even
+    /// if it has not sent a block.
     pub fn keep_to(&mut self, id: SessionId, peer: PeerId) {
         self.client.keep_to(id, peer);
     }
@@ -250,31 +250,32 @@ impl Behaviour {
         self.client.has_use_for(peer)
     }
 
-    /// Whether an open session has lost the connection to the peer and has use for it; and if so, whether the peer had sent
-    /// a block over that connection. To dial it again is the caller's.
+    /// If an open session uses the peer and has lost the connection to it, returns whether the peer had sent a block
+    /// over that connection. The caller must dial it again.
     pub fn misses(&self, peer: &PeerId) -> Option<bool> {
         self.client.misses(peer)
     }
 
-    /// Tells the sessions that miss the peer that it was dialled again in vain.
+    /// Notifies the sessions that miss the peer that a redial failed.
     pub fn on_unreachable(&self, peer: PeerId, reason: &str) {
         self.client.on_unreachable(peer, reason);
     }
 
-    /// Ends a session: all its wants are taken back.
+    /// Closes a session, and cancels all its wants.
     pub fn close_session(&mut self, id: SessionId) {
         self.client.close(id);
         self.wake();
     }
 
-    /// Asks a connected peer whether it has all of these blocks, at most [`MAX_PRESENCE_QUERY_CIDS`](crate::node::exchange::MAX_PRESENCE_QUERY_CIDS).
-    /// The answer may never come: whoever asks knows how long to wait.
+    /// Queries whether a connected peer has all of these blocks, at most
+    /// [`MAX_PRESENCE_QUERY_CIDS`](crate::node::exchange::MAX_PRESENCE_QUERY_CIDS). The reply may never come: the
+    /// caller must set a time limit.
     pub fn question(&mut self, peer: PeerId, cids: Vec<Cid>, reply: oneshot::Sender<bool>) {
         self.client.question(peer, cids, reply, now());
         self.wake();
     }
 
-    /// Tells peers that wait for these blocks: they are in our store.
+    /// These blocks are now in the local store: answers the peers that wait for them.
     pub fn notify_new_blocks(&mut self, cids: &[Cid]) {
         self.server.on_new_blocks(cids);
         self.wake();
@@ -380,7 +381,7 @@ impl Behaviour {
         }
     }
 
-    /// Reads for peers as long as there is something to read and a thread to do it.
+    /// Runs jobs for peers as long as there are wants to look up and threads are free.
     fn poll_jobs(&mut self, cx: &mut Context<'_>) {
         loop {
             while self.jobs.len() < self.config.read_jobs.max(1)
@@ -410,7 +411,7 @@ impl Behaviour {
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(TICK_EVERY)));
         if timer.as_mut().poll(cx).is_ready() {
             timer.as_mut().reset(tokio::time::Instant::now() + TICK_EVERY);
-            // Polled again, so that it wakes us; it cannot be ready yet.
+            // Polled again to register the waker; it cannot be ready yet.
             if timer.as_mut().poll(cx).is_ready() {
                 cx.waker().wake_by_ref();
             }
@@ -433,7 +434,7 @@ impl Behaviour {
         }
     }
 
-    /// Sends what has come to be said to peers.
+    /// Sends the messages, requests and keep-alive changes of all peers whose state has changed.
     fn flush(&mut self) {
         let touched: HashSet<PeerId> = self.client.take_touched();
         for peer_id in touched {
@@ -509,7 +510,7 @@ impl NetworkBehaviour for Behaviour {
             ReportKind::Failed { stream_out: OutboundStreamName::Answers, lost, fatal } => {
                 self.on_answers_failed(peer_id, lost, fatal);
             }
-            // An honest peer sends that much only if it was asked for a block that is larger than blocks may be.
+            // An honest peer sends that much only if the requested block exceeds the maximum block size.
             ReportKind::Malformed(Malformed::Frame(FrameError::TooLong)) if self.client.on_too_long(peer_id, now) => {}
             ReportKind::Malformed(error) => self.on_malformed(peer_id, error.to_string(), now),
         }

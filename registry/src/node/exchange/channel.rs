@@ -1,5 +1,5 @@
-//! The way of blocks from the behaviour to the task that fetches them: unbounded in number, bounded in bytes, because
-//! a session wants no more while its consumer is behind.
+//! The channel that passes blocks from the behaviour to the task that fetches them: unbounded in number, bounded in
+//! bytes, because a session sends no requests while its consumer is behind.
 
 use std::{
     sync::{
@@ -14,10 +14,10 @@ use ggen_blockstore::{Block, Cid, MAX_BLOCK_BYTES};
 use libp2p::PeerId;
 use tokio::sync::mpsc;
 
-/// What every event costs of the credit besides its bytes, so that many small blocks are bounded too.
+/// Credit that every event takes besides its bytes, so that many small blocks are bounded too.
 const EVENT_BYTES: u64 = 256;
 
-/// What a session tells the task that opened it.
+/// Events of a session for the task that opened it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionEvent {
@@ -25,61 +25,61 @@ pub enum SessionEvent {
     Block {
         /// The block.
         block: Block,
-        /// Who sent it.
+        /// The sender.
         from: PeerId,
     },
-    /// A wanted block came, and is larger than blocks may be. It is no longer wanted: the peer is not at fault, and another
-    /// peer cannot do better.
+    /// A wanted block exceeds the maximum block size. It is no longer wanted: the peer is not at fault, and no other
+    /// peer can do better.
     TooLarge {
         /// The block.
         cid: Cid,
         /// Its size in bytes.
         bytes: u64,
     },
-    /// Nobody in the session can give these blocks, or nothing has come for a while: more providers are needed.
-    /// Repeated at a bounded rate for as long as it holds.
+    /// No member of the session can provide these blocks, or nothing has arrived for a while: more providers are
+    /// needed. Repeated at a bounded rate for as long as that lasts.
     NeedPeers {
         /// Some of the blocks, the first wanted ones, at most [`MAX_NEEDED_CIDS`].
         cids: Vec<Cid>,
-        /// How many blocks are wanted in all.
+        /// The number of wanted blocks.
         wanted: usize,
-        /// How many connected peers the session has.
+        /// The number of connected peers in the session.
         peers: usize,
     },
-    /// A peer is no longer asked.
+    /// A peer gets no more requests.
     PeerDropped {
         /// The peer.
         peer: PeerId,
         /// Why.
         reason: DropReason,
     },
-    /// A peer did what no honest one does. Told once per session, peer and offence.
+    /// A peer did what no honest peer does. Sent once per session, peer and offence.
     Offended {
         /// The peer.
         peer: PeerId,
         /// What it did.
         offence: Offence,
     },
-    /// A peer has sent nothing of what it was asked for, and it is time that it had.
+    /// A peer has not sent any requested block in the time expected.
     Late {
         /// The peer.
         peer: PeerId,
     },
-    /// A peer that was late has answered after all, though perhaps too late to be of use.
+    /// A late peer has answered after all, though perhaps too late to be of use.
     Answered {
         /// The peer.
         peer: PeerId,
     },
-    /// The connection to a peer is lost that sent a block, said that it has one, or was named by the caller.
+    /// The connection to a peer is lost that had sent a block or a HAVE, or that the caller had named.
     Lost {
         /// The peer.
         peer: PeerId,
     },
-    /// Such a peer was dialled again, in vain.
+    /// A redial of such a peer failed.
     Unreachable {
         /// The peer.
         peer: PeerId,
-        /// What came of it.
+        /// The error.
         reason: String,
     },
     /// Such a peer is connected again.
@@ -89,36 +89,36 @@ pub enum SessionEvent {
     },
 }
 
-/// Most CIDs that a [`SessionEvent::NeedPeers`] names.
+/// Maximum number of CIDs in a [`SessionEvent::NeedPeers`].
 pub const MAX_NEEDED_CIDS: usize = 8;
 
 /// What a peer did wrong in a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Offence {
-    /// It sent bytes that are not what it was asked for.
+    /// It sent bytes that do not match the requested blocks.
     WrongBytes,
-    /// It was asked and went silent for long.
+    /// It was silent for long while requests were pending.
     Stalled,
-    /// It said that it has a block and, asked for it, that it has not.
+    /// It sent a HAVE for a block, and a DONT_HAVE when the block was requested.
     FalseHave,
-    /// It sent something that is not a Bitswap message.
+    /// It sent a malformed message.
     Malformed,
 }
 
-/// Why a session gave a peer up.
+/// Why a session dropped a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DropReason {
-    /// It had none of many blocks in a row.
+    /// It refused many blocks in a row.
     Useless,
-    /// It was asked and went silent.
+    /// It was silent while requests were pending.
     Stalled,
-    /// It sent bytes that nobody asked it for, or broke the protocol.
+    /// It sent bytes that were not requested, or violated the protocol.
     Misbehaved,
-    /// It does not speak Bitswap.
+    /// It does not support Bitswap.
     Unsupported,
-    /// It answered with a message of more than 4 MiB: a block that is larger than blocks may be.
+    /// It sent a message of more than 4 MiB, so the requested block exceeds the maximum block size.
     TooLong,
 }
 
@@ -127,16 +127,16 @@ struct Credit {
     limit: u64,
     /// Bytes delivered and not yet taken.
     held: AtomicU64,
-    /// The sender declined to ask for more.
+    /// The sender had no room for further requests.
     starved: AtomicBool,
     closed: AtomicBool,
-    /// There is room again, or the receiver is gone: the sender has not looked yet.
+    /// There is room again, or the receiver is gone, and the sender has not noticed yet.
     changed: AtomicBool,
     waker: AtomicWaker,
 }
 
-/// Makes the two ends of a session's way. The session has at most `limit` bytes of blocks asked for or delivered and
-/// not taken; it may be passed by what peers send twice.
+/// Creates the channel of a session. The blocks that the session has requested, and those delivered and not taken, have
+/// at most `limit` bytes together; blocks that peers send twice may exceed it.
 pub fn session_channel(limit: u64) -> (SessionSender, SessionReceiver) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let credit = Arc::new(Credit {
@@ -158,7 +158,7 @@ pub struct SessionSender {
 }
 
 impl SessionSender {
-    /// Sends an event; does nothing if the receiver is gone, which [`is_closed`](Self::is_closed) tells.
+    /// Sends an event. Does nothing if the receiver is gone: see [`is_closed`](Self::is_closed).
     pub(super) fn send(&self, event: SessionEvent) {
         self.credit.held.fetch_add(cost(&event), Ordering::AcqRel);
         if self.events.send(event).is_err() {
@@ -166,13 +166,14 @@ impl SessionSender {
         }
     }
 
-    /// The receiver is gone.
+    /// Whether the receiver is gone.
     pub(super) fn is_closed(&self) -> bool {
         self.credit.closed.load(Ordering::Acquire) || self.events.is_closed()
     }
 
-    /// Bytes that may be asked for when `asked` are on their way: always the largest block, when there is nothing on
-    /// its way or waiting. If it is not enough for that, the receiver wakes us when there is more.
+    /// Returns how many bytes may be requested while `asked` are under way; if nothing is under way or waiting, at
+    /// least the maximum block size. If the result is below that size, the receiver wakes the sender when there is more
+    /// room.
     pub(super) fn room(&self, asked: u64) -> u64 {
         let least = MAX_BLOCK_BYTES as u64;
         let room = || match asked + self.credit.held.load(Ordering::Acquire) {
@@ -184,17 +185,17 @@ impl SessionSender {
             return before;
         }
         self.credit.starved.store(true, Ordering::Release);
-        // The receiver may have taken something between the two.
+        // The receiver may have taken an event between the two.
         room()
     }
 
-    /// The receiver is slower than the peers.
+    /// Whether the receiver is slower than the peers.
     pub(super) fn is_behind(&self) -> bool {
         self.credit.held.load(Ordering::Acquire) > self.credit.limit / 2
     }
 
-    /// Says whether there is room again, or the receiver gone, since this was last asked, and has `waker` woken when
-    /// there is.
+    /// Returns whether there is room again, or the receiver is gone, since the last call. Wakes `waker` on the next
+    /// change.
     pub(super) fn poll_changed(&self, waker: &Waker) -> bool {
         self.credit.waker.register(waker);
         self.credit.changed.swap(false, Ordering::AcqRel)
@@ -209,8 +210,8 @@ pub struct SessionReceiver {
 }
 
 impl SessionReceiver {
-    /// Returns the next event, `None` when the session is closed. Cancel-safe. Taking a block gives its bytes back
-    /// to the session's credit.
+    /// Returns the next event, `None` when the session is closed. Cancel-safe. Taking a block returns its bytes to the
+    /// session's credit.
     pub async fn recv(&mut self) -> Option<SessionEvent> {
         let event = self.events.recv().await?;
         self.taken(&event);

@@ -10,10 +10,10 @@ use crate::node::{
     handle::{Handle, Stopped},
 };
 
-/// Bytes of blocks that have arrived in a session and are not yet taken from it.
+/// Maximum size in bytes of the blocks that a session has requested, or that are not yet taken from it.
 const SESSION_BYTES: u64 = 32 << 20;
 
-/// Wants blocks from many peers. Ends when it is dropped.
+/// A block session with many peers. Dropping it closes the session.
 #[derive(Debug)]
 pub(crate) struct Session {
     id: SessionId,
@@ -22,8 +22,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Opens a session, which asks no peer of a lower reputation than `least_reputation`. Returns it with the peers that are
-    /// connected.
+    /// Opens a session that sends no requests to peers with a reputation below `least_reputation`. Returns it with the
+    /// connected peers.
     pub(crate) async fn open(node: &Handle, least_reputation: f64) -> Result<(Self, Vec<PeerId>), Stopped> {
         let (sender, events) = session_channel(SESSION_BYTES);
         let (reply, answer) = oneshot::channel();
@@ -32,32 +32,32 @@ impl Session {
         Ok((Self { id, node: node.clone(), events }, connected))
     }
 
-    /// Names the list in which wants have places from now on.
+    /// Sets the block manifest in which wants have places from now on.
     pub(crate) async fn describe(&self, list: ListSource) -> Result<(), Stopped> {
         self.node.send(Command::Describe { session: self.id, list }).await
     }
 
-    /// Wants blocks, in this order of priority. Sizes in bytes, where known, fill the windows better.
+    /// Adds wants in descending priority. Known sizes, in bytes, make better use of the windows.
     pub(crate) async fn want(&self, wants: Vec<BlockWant>) -> Result<(), Stopped> {
         self.node.send(Command::Want { session: self.id, wants }).await
     }
 
-    /// Wants blocks no longer. Those on their way may still arrive.
+    /// Removes wants. Their blocks may still arrive.
     pub(crate) async fn cancel(&self, cids: Vec<Cid>) -> Result<(), Stopped> {
         self.node.send(Command::CancelWants { session: self.id, cids }).await
     }
 
-    /// A peer that may have what is wanted.
+    /// Adds a peer that may have the wanted blocks.
     pub(crate) async fn add_peer(&self, peer: PeerId) -> Result<(), Stopped> {
         self.node.send(Command::AddPeer { session: self.id, peer, named: false }).await
     }
 
-    /// A peer that the caller names as one that has what is wanted: it is dialled again when its connection is lost.
+    /// Adds a peer that the caller names as a source: it is dialled again when its connection is lost.
     pub(crate) async fn keep_to(&self, peer: PeerId) -> Result<(), Stopped> {
         self.node.send(Command::AddPeer { session: self.id, peer, named: true }).await
     }
 
-    /// The next event. Cancel-safe.
+    /// Returns the next event. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<SessionEvent, Stopped> {
         self.events.recv().await.ok_or(Stopped)
     }

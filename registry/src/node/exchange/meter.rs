@@ -1,36 +1,36 @@
-//! How fast a peer is, and how much to ask of it at once.
+//! Measures how fast a peer is, and derives how much to request from it at once.
 //!
-//! The window is rate x (least latency + [`QUEUE_TIME`]): while the window is what limits the rate, it grows by
-//! that factor per round trip, and it comes to rest when the peer keeps about [`QUEUE_TIME`] of work queued for us.
+//! The window is rate x (lowest latency + [`QUEUE_TIME`]). While the window limits the rate, it grows by that factor
+//! per round trip. It settles when the peer has about [`QUEUE_TIME`] of our requests in its queue.
 
 use std::time::{Duration, Instant};
 
 use crate::node::transport::tcp::NEAR;
 
-/// Work that a peer should always have queued for us, as time.
+/// The time that a peer's queue of our requests should last.
 const QUEUE_TIME: Duration = Duration::from_millis(150);
-/// Bytes asked of a peer of which nothing is known.
+/// The window of a peer that was not measured yet.
 const FIRST_WINDOW_BYTES: u64 = 2 << 20;
 const MIN_WINDOW_BYTES: u64 = 1 << 20;
 const MAX_WINDOW_BYTES: u64 = 16 << 20;
 /// Shortest time over which a rate is measured.
 const MIN_SAMPLE: Duration = Duration::from_millis(20);
-/// What the first rate is measured by at least: little is mostly round trip, and whoever seems slow has others asked for
-/// the same. Who takes this long for less is slow.
+/// The first rate needs a sample of this many bytes: fewer mostly measure the round trip, and a peer that seems slow
+/// causes duplicate requests to other peers. A sample of this duration suffices too, because then the peer is slow.
 const TELLING_BYTES: u64 = 64 << 10;
 const TELLING_TIME: Duration = Duration::from_millis(500);
-/// Latency and rate assumed of a peer of which nothing is known (only to compare peers with each other).
+/// Latency and rate assumed for an unknown peer, only to compare peers with each other.
 const ASSUMED_LATENCY: Duration = Duration::from_millis(100);
 const ASSUMED_RATE: f64 = 4e6;
-/// How long a peer may be silent while it is asked.
+/// Bounds of the time that a peer may be silent while requests are pending.
 const STALL_MIN: Duration = Duration::from_secs(2);
 const STALL_MAX: Duration = Duration::from_secs(10);
 const STALL_UNKNOWN: Duration = Duration::from_secs(5);
-/// How long one want may stay unanswered by a peer that answers others.
+/// Bounds of the time that one want may stay unanswered by a peer that answers other wants.
 const ANSWER_MIN: Duration = Duration::from_secs(5);
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
-/// Measures one peer.
+/// The measurements of one peer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Meter {
     latency: Option<Duration>,
@@ -39,7 +39,7 @@ pub(super) struct Meter {
     rate: Option<f64>,
     sample: Option<Sample>,
     active_at: Option<Instant>,
-    /// What former connections say; only to compare peers with each other until this one is measured.
+    /// Values of earlier connections, only to compare peers with each other until this connection is measured.
     expected_rate: Option<f64>,
     expected_latency: Option<Duration>,
 }
@@ -51,31 +51,31 @@ struct Sample {
 }
 
 impl Meter {
-    /// A meter of a peer of which something is known from earlier.
+    /// Creates a meter with values of earlier connections.
     pub(super) fn expecting(rate: Option<f64>, latency: Option<Duration>) -> Self {
         Self { expected_rate: rate, expected_latency: latency, ..Self::default() }
     }
 
-    /// The peer, which had nothing to do, is asked something.
+    /// The peer, which had no pending requests, gets one.
     pub(super) fn on_asked(&mut self, now: Instant) {
         self.active_at = Some(now);
         self.sample = Some(Sample { since: now, bytes: 0 });
     }
 
-    /// The peer gave a sign of life.
+    /// The peer has sent something.
     pub(super) fn on_sign(&mut self, now: Instant) {
         self.active_at = Some(now);
     }
 
-    /// `bytes` of wanted blocks came, the first of them asked for `latency` ago; `idle`: nothing more is asked of
-    /// the peer, so the rate says nothing about what it could do.
+    /// `bytes` of wanted blocks arrived, the first of them requested `latency` ago. `idle`: no requests are pending any
+    /// more, so the rate may be lower than what the peer can do.
     pub(super) fn on_bytes(&mut self, bytes: u64, latency: Duration, idle: bool, now: Instant) {
         self.on_latency(latency);
         self.on_more_bytes(bytes, idle, now);
     }
 
-    /// The first bytes of an answer came, asked for `latency` ago of a peer that had nothing else to do. How fast it is
-    /// shows only in what comes after them: with the round trip in it, a quick peer's rate would look like a slow one's.
+    /// The first bytes of a response arrived, requested `latency` ago from a peer without other requests. The rate is
+    /// measured from here on: with the round trip included, a fast peer would look slow.
     pub(super) fn on_first_bytes(&mut self, latency: Duration, idle: bool, now: Instant) {
         self.on_latency(latency);
         self.active_at = Some(now);
@@ -87,7 +87,7 @@ impl Meter {
         self.least_latency = Some(self.least_latency.map_or(latency, |least| least.min(latency)));
     }
 
-    /// The same where it cannot be said what the bytes waited for.
+    /// As [`on_bytes`](Self::on_bytes), if the latency of the bytes is unknown.
     pub(super) fn on_more_bytes(&mut self, bytes: u64, idle: bool, now: Instant) {
         self.active_at = Some(now);
         let sample = self.sample.get_or_insert(Sample { since: now, bytes: 0 });
@@ -108,38 +108,38 @@ impl Meter {
         }
     }
 
-    /// Nothing is known of the peer's rate.
+    /// Whether the rate was not measured yet.
     pub(super) fn is_unmeasured(&self) -> bool {
         self.rate.is_none()
     }
 
-    /// The way to the peer is so short that what is asked for next is there at once.
+    /// Whether the path to the peer is so short that a response arrives almost at once.
     pub(super) fn is_near(&self) -> bool {
         self.least_latency.is_some_and(|latency| latency < NEAR)
     }
 
-    /// Bytes to have asked of the peer at any time.
+    /// The size of requests to keep pending at the peer, in bytes.
     pub(super) fn window(&self) -> u64 {
         let (Some(rate), Some(latency)) = (self.rate, self.least_latency) else { return FIRST_WINDOW_BYTES };
         let window = rate * (latency + QUEUE_TIME).as_secs_f64();
         (window as u64).clamp(MIN_WINDOW_BYTES, MAX_WINDOW_BYTES)
     }
 
-    /// How long the peer will need for `bytes`, if it goes on as it did.
+    /// The time that the peer needs for `bytes`, at its current rate.
     pub(super) fn eta(&self, bytes: u64) -> Duration {
-        // Nobody is late sooner than a stranger, for having been quick once.
+        // An earlier low latency must not make a peer late sooner than an unknown one.
         let expected = || self.expected_latency.map_or(ASSUMED_LATENCY, |latency| latency.max(ASSUMED_LATENCY));
         let latency = self.least_latency.unwrap_or_else(expected);
         let seconds = bytes as f64 / self.rate.or(self.expected_rate).unwrap_or(ASSUMED_RATE).max(1.0);
         latency + Duration::from_secs_f64(seconds.min(3600.0))
     }
 
-    /// How long the peer has been silent; to be asked only while it has something to do.
+    /// How long the peer has been silent. Meaningful only while requests are pending.
     pub(super) fn silent(&self, now: Instant) -> Duration {
         self.active_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
     }
 
-    /// The silence after which a peer that is asked counts as stalled.
+    /// The silence after which a peer with pending requests counts as stalled.
     pub(super) fn stall_after(&self) -> Duration {
         self.latency.map_or(STALL_UNKNOWN, |latency| (latency * 4 + Duration::from_secs(1)).clamp(STALL_MIN, STALL_MAX))
     }
@@ -164,7 +164,7 @@ impl Meter {
 mod tests {
     use super::*;
 
-    /// Lets a peer of `rate` bytes/s at `latency` send a small block, and then a window again and again.
+    /// Simulates a peer of `rate` bytes/s at `latency` that sends a small block, and then one window after the other.
     fn settle(rate: f64, latency: Duration) -> Meter {
         let mut now = Instant::now();
         let mut meter = Meter::default();

@@ -1,19 +1,19 @@
-//! What is known of a peer before it is asked for anything: told by whoever keeps books on peers.
+//! What is known of a peer before its first request, from earlier connections.
 
 use std::{fmt::Debug, time::Duration};
 
 use libp2p::PeerId;
 
-/// What earlier dealings with a peer say of it.
+/// What earlier connections to a peer have shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prior {
     /// From 0 to 1.
     pub reputation: f64,
-    /// How fast it sent, in bytes per second.
+    /// Its rate in bytes per second.
     pub rate: Option<f64>,
-    /// Its round trip time.
+    /// Its round-trip time.
     pub latency: Option<Duration>,
-    /// Ask it only if the others cannot deliver.
+    /// Send it requests only if other peers do not deliver.
     pub held_back: bool,
 }
 
@@ -23,13 +23,13 @@ impl Default for Prior {
     }
 }
 
-/// Knows peers from earlier. Asked on the swarm's loop, so it must answer at once.
+/// Provides the priors of peers. Called on the swarm's event loop, so it must return at once.
 pub trait Priors: Debug + Send + Sync + 'static {
-    /// What is known of `peer`.
+    /// Returns what is known of `peer`.
     fn prior(&self, peer: &PeerId) -> Prior;
 }
 
-/// Knows nobody.
+/// Knows nothing of any peer.
 #[derive(Clone, Copy, Debug)]
 pub struct NoPriors;
 

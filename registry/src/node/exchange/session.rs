@@ -1,10 +1,11 @@
-//! One fetch: which blocks are wanted, and which peer is asked for which. No I/O and no clock: the client asks it
-//! whom to give what, and tells it what came of that.
+//! One fetch: which blocks are wanted, and which peer gets which request. No I/O and no clock: the client asks for the
+//! next wants of a peer, and reports the outcome.
 //!
-//! A want is *queued* (nobody is asked), *asked* (one peer, at the end of a session perhaps two), or *stuck* (every
-//! member refused). Members that are *held back*, for their reputation or for what they did in this session, are asked
-//! only when the others do not deliver; when that is, the client says. Each member has a cursor into the queue, below which it has refused everything that is still
-//! there, so that giving out wants does not search.
+//! A want is *queued* (requested from no peer), *asked* (requested from one peer, at the end of a session perhaps from
+//! two), or *stuck* (every member refused). Members that are *held back*, for their reputation or for their offences in
+//! this session, get requests only when other members do not deliver; the client decides when that is. Each member has
+//! a cursor into the queue. It has refused every queued want below its cursor, so that the choice of wants needs no
+//! search.
 
 mod manifest;
 mod silence;
@@ -23,74 +24,72 @@ use crate::node::exchange::{
     prior::Prior,
 };
 
-/// Most members of a session.
+/// Maximum number of members of a session.
 pub(super) const MAX_SESSION_PEERS: usize = 64;
-/// Most peers that become members when they connect; the oldest give way. They are named by others and may not exist:
-/// they must take no room from those who are there.
+/// Maximum number of peers that become members when they connect; the oldest are dropped. Third parties name them, and
+/// they may not exist: they must take no room from connected peers.
 const MAX_CANDIDATES: usize = 256;
-/// DONT_HAVEs in a row after which a member is asked for nothing more, and is useless if nothing else comes of what it
-/// was asked for (Kubo's number).
+/// Number of consecutive DONT_HAVEs after which a member gets no more requests (Kubo's number). If no pending request
+/// of it remains, it is useless.
 pub(super) const MAX_REFUSALS: u32 = 16;
-/// Most blocks asked at once of a member that has not sent one yet.
+/// Maximum number of blocks requested at once from a member that has sent neither a block nor a HAVE.
 const MAX_UNPROVEN_WANTS: usize = 64;
-/// The same of blocks of which not even the size is known.
+/// The same for blocks of unknown size.
 const MAX_UNPROVEN_UNSIZED_WANTS: usize = 16;
-/// Size of a block of which nothing is known, in bytes.
+/// Assumed size of a block while none has arrived, in bytes.
 const ASSUMED_BLOCK_BYTES: f64 = 32_768.0;
-/// What a block of unknown size takes of the consumer's credit at least, in bytes: small blocks may be followed by
-/// large ones.
+/// Minimum credit of the consumer that a block of unknown size takes, in bytes: small blocks may be followed by large
+/// ones.
 const MIN_RESERVE_BYTES: u64 = 128 << 10;
-/// Blocks asked of a member whatever its window, so that it never waits for us between two.
+/// Number of blocks requested from a member whatever its window, so that it is never idle between two requests.
 pub(super) const MIN_ASKED: usize = 2;
-/// Peers whose standing a session remembers, and most that it remembers as offenders.
+/// Maximum number of peers whose priors, and whose offences, a session remembers.
 const MAX_REMEMBERED: usize = 1024;
-/// Most peers that are asked for one block at the same time.
+/// Maximum number of peers from which one block is requested at the same time.
 const MAX_ASKED: usize = 2;
 
 #[derive(Debug)]
 struct Want {
     cid: Cid,
-    /// Its size, if the caller knew it.
+    /// Its size in bytes, if the caller knows it.
     size: Option<u64>,
-    /// Where it stands in the session's list.
+    /// Its place in the session's manifest.
     place: Option<Place>,
-    /// What each asking takes of the consumer's credit.
+    /// Bytes of the consumer's credit that each request for it takes.
     reserve: u64,
-    /// What each asking takes of a peer's window.
+    /// Bytes of a peer's window that each request for it takes.
     charge: u64,
     asked: Vec<PeerId>,
     refused: Vec<PeerId>,
-    /// Those of them that said nothing at all when they were asked: they may have it.
-    silent: Vec<PeerId>,
-    /// Who was asked whether it has the block, members or not.
+    /// Peers that got a presence query for it, members or not.
     questioned: Vec<PeerId>,
-    /// Members that said they have it.
+    /// Members that sent a HAVE for it.
     had: Vec<PeerId>,
 }
 
 /// A connected peer in a session.
 #[derive(Debug, Default)]
 pub(super) struct Member {
-    /// It sent a block, or said that it has one.
+    /// It sent a block or a HAVE.
     proven: bool,
     cursor: u64,
     refusals: u32,
     asked: usize,
     /// It sent a block.
     delivered: bool,
-    /// It sent none for so long that others are asked first.
+    /// It sent none for so long that other members are preferred.
     late: bool,
 }
 
-/// What became of a refusal.
+/// The effect of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     Noted,
-    /// The member refused too much in a row.
+    /// The member refused too many blocks in a row.
     Useless,
 }
 
-/// See the module's words.
+/// The wants and the members of a session.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) output: SessionSender,
@@ -100,23 +99,21 @@ pub(super) struct Session {
     stuck: BTreeSet<u64>,
     next_bulk_request: u64,
     members: HashMap<PeerId, Member>,
-    /// Not connected, the oldest first.
+    /// Peers that are not connected, the oldest first.
     candidates: VecDeque<PeerId>,
     ties: Ties,
-    /// What was known of peers when this session first met them: it does not change within it.
+    /// The prior of each peer from when this session first met it; it does not change within the session.
     priors: HashMap<PeerId, Prior>,
     /// What peers did wrong in this session.
     offenders: HashMap<PeerId, HashSet<Offence>>,
-    /// Peers that fell silent, and have sent no block since.
-    stalled: HashSet<PeerId>,
-    /// Peers of a lower reputation are not asked.
+    /// Peers with a lower reputation get no requests.
     least_reputation: f64,
-    /// The list that wants have places in.
+    /// The manifest that wants have places in.
     list: Option<ListSource>,
-    /// Members that do not give what is listed: they are asked as if there were no list.
+    /// Members that get no bulk requests: their blocks are requested over Bitswap.
     unlisted: HashSet<PeerId>,
     average_bytes: f64,
-    /// Bytes of credit taken by what is asked for.
+    /// Bytes of credit that pending requests take.
     asked_bytes: u64,
 }
 
@@ -159,13 +156,13 @@ impl Session {
         &self.members
     }
 
-    /// The peer is to become a member when it connects.
+    /// Whether the peer becomes a member when it connects.
     pub(super) fn is_candidate(&self, peer: &PeerId) -> bool {
         self.candidates.contains(peer) || self.misses(peer).is_some()
     }
 
-    /// What more peers are needed for, at most `limit` wants: those that no member can give, else those that nobody
-    /// is asked for, else any.
+    /// Returns at most `limit` wants for which more peers are needed: those that no member can provide and those that
+    /// are queued, else any.
     pub(super) fn needed(&self, limit: usize) -> Vec<Cid> {
         let mut sequences: Vec<_> = self.stuck.iter().chain(&self.queue).take(limit).collect();
         if sequences.is_empty() {
@@ -178,12 +175,12 @@ impl Session {
         !self.stuck.is_empty()
     }
 
-    /// All wants, in order.
+    /// All wants, in sequence.
     pub(super) fn cids(&self) -> impl Iterator<Item = &Cid> {
         self.wants.values().map(|want| &want.cid)
     }
 
-    /// Adds a want behind the others; says whether it is new.
+    /// Adds a want at the end. Returns whether it is new.
     pub(super) fn want(&mut self, want: BlockWant) -> bool {
         let BlockWant { cid, size, place } = want;
         if self.sequences.contains_key(&cid) {
@@ -209,7 +206,7 @@ impl Session {
         true
     }
 
-    /// Takes a want away. Returns who was asked for it or about it, `None` if it was not there.
+    /// Removes a want. Returns the peers that got a request or a presence query for it, `None` if it is not wanted.
     pub(super) fn remove(&mut self, cid: &Cid) -> Option<Vec<PeerId>> {
         let sequence = self.sequences.remove(cid)?;
         self.queue.remove(&sequence);
@@ -227,11 +224,11 @@ impl Session {
         Some(involved)
     }
 
-    /// A block came. Returns the peers that were asked for it or about it, `None` if it is not wanted.
+    /// A block arrived. Returns the peers that got a request or a presence query for it, `None` if it is not wanted.
     pub(super) fn on_block(&mut self, cid: &Cid, bytes: usize, from: PeerId) -> Option<Vec<PeerId>> {
         let involved = self.remove(cid)?;
         let (average, bytes) = (self.average_bytes, bytes as f64);
-        // Growth is heeded at once: what is asked for is to fit the window and the credit.
+        // Growth counts at once, so that requests fit the window and the credit.
         self.average_bytes = if bytes > average { (average + bytes) / 2.0 } else { average * 0.95 + bytes * 0.05 };
         if let Some(member) = self.members.get_mut(&from) {
             member.proven = true;
@@ -242,7 +239,7 @@ impl Session {
         Some(involved)
     }
 
-    /// Adds a connected peer; says whether there was room. Its coming frees the wants that were stuck.
+    /// Adds a connected peer, and queues the stuck wants again. Returns whether there was room.
     pub(super) fn add_member(&mut self, peer: PeerId) -> bool {
         self.candidates.retain(|candidate| *candidate != peer);
         if !self.members.contains_key(&peer) {
@@ -256,7 +253,7 @@ impl Session {
         true
     }
 
-    /// Notes a peer that is to become a member when it connects.
+    /// Stores a peer that becomes a member when it connects.
     pub(super) fn add_candidate(&mut self, peer: PeerId) {
         if self.members.contains_key(&peer) || self.candidates.contains(&peer) {
             return;
@@ -267,9 +264,9 @@ impl Session {
         self.candidates.push_back(peer);
     }
 
-    /// Who has to go for `peer` to become a member, if anybody has to and may: one that is held back, or one that proved nothing. For a peer
-    /// that `has` something it may be anyone of these, the one of least use first; for any other, one that only
-    /// refused so far.
+    /// Returns the member to drop so that `peer` can become one: a member that is held back, or one that has sent
+    /// neither a block nor a HAVE. If the peer `has` a wanted block, that may be any of the latter, the least useful
+    /// first; otherwise it is one that has only refused so far. `None` if there is room, or no such member.
     pub(super) fn outdone_by(&self, peer: &PeerId, has: bool) -> Option<PeerId> {
         if self.members.len() < MAX_SESSION_PEERS || self.members.contains_key(peer) {
             return None;
@@ -283,14 +280,14 @@ impl Session {
         unproven.max_by_key(|(_, member)| (member.asked == 0, member.refusals)).map(|(peer, _)| *peer)
     }
 
-    /// Puts the stuck wants back into the queue, for those who have not refused them.
+    /// Queues the stuck wants again, for members that have not refused them.
     fn unstick(&mut self) {
         for sequence in std::mem::take(&mut self.stuck) {
             self.enqueue(sequence);
         }
     }
 
-    /// Forgets who refused the stuck wants: everybody may be asked again.
+    /// Forgets the refusals of the stuck wants: every member may get requests for them again.
     pub(super) fn retry_stuck(&mut self) {
         for sequence in &self.stuck {
             if let Some(want) = self.wants.get_mut(sequence) {
@@ -317,7 +314,7 @@ impl Session {
         }
     }
 
-    /// Notes that the peer is asked whether it has the block; says whether it was not before.
+    /// Records a presence query. Returns false if the peer got one for this block before, or the block is not wanted.
     pub(super) fn question(&mut self, cid: &Cid, peer: PeerId) -> bool {
         let want = self.sequences.get(cid).and_then(|sequence| self.wants.get_mut(sequence));
         let Some(want) = want.filter(|want| !want.questioned.contains(&peer)) else { return false };
@@ -325,7 +322,7 @@ impl Session {
         true
     }
 
-    /// The member says that it has this block.
+    /// The member sent a HAVE for this block.
     pub(super) fn on_have(&mut self, cid: &Cid, peer: PeerId) {
         if let Some(member) = self.members.get_mut(&peer) {
             member.proven = true;
@@ -351,23 +348,23 @@ impl Session {
         self.unask(cid, peer, true);
         let Some(member) = self.members.get_mut(&peer) else { return Refusal::Noted };
         member.refusals += 1;
-        // Refusals come at once, blocks after one another: the member is judged when it has answered everything.
+        // Refusals arrive at once, blocks one after the other: the member is judged when no request is pending.
         if member.refusals >= MAX_REFUSALS && member.asked == 0 { Refusal::Useless } else { Refusal::Noted }
     }
 
-    /// Members that refused too much and have nothing left to answer.
+    /// Members that refused too many blocks and have no pending requests.
     pub(super) fn useless(&self) -> Vec<PeerId> {
         let useless = |member: &Member| member.refusals >= MAX_REFUSALS && member.asked == 0;
         self.members.iter().filter(|(_, member)| useless(member)).map(|(peer, _)| *peer).collect()
     }
 
-    /// The member said that it has this block, and was asked for it.
+    /// Whether the member sent a HAVE for this block, and the block is requested from it.
     pub(super) fn is_false_have(&self, cid: &Cid, peer: &PeerId) -> bool {
         let want = self.sequences.get(cid).and_then(|sequence| self.wants.get(sequence));
         want.is_some_and(|want| want.had.contains(peer) && want.asked.contains(peer))
     }
 
-    /// What is known of a peer, as of when the session first met it; `ask` is asked for it then.
+    /// Returns the prior of a peer from when the session first met it; `ask` is called for it then.
     pub(super) fn prior(&mut self, peer: PeerId, ask: impl FnOnce() -> Prior) -> Prior {
         if let Some(prior) = self.priors.get(&peer) {
             return *prior;
@@ -379,24 +376,24 @@ impl Session {
         prior
     }
 
-    /// A peer of which this is known is not asked at all.
+    /// Whether a peer with this prior gets no requests at all.
     pub(super) fn leaves_out(&self, prior: &Prior) -> bool {
         prior.reputation < self.least_reputation
     }
 
-    /// The peer is asked only if the others do not deliver.
+    /// Whether the peer gets requests only if other members do not deliver.
     pub(super) fn is_held_back(&self, peer: &PeerId) -> bool {
         self.priors.get(peer).is_some_and(|prior| prior.held_back)
             || self.offenders.contains_key(peer)
             || self.members.get(peer).is_some_and(|member| member.late)
     }
 
-    /// Whether any member may be asked at any time.
+    /// Whether any member may get requests at any time.
     pub(super) fn has_active_members(&self) -> bool {
         self.members.keys().any(|peer| !self.is_held_back(peer))
     }
 
-    /// Notes what a member did wrong, and takes back what it was asked for, as if it had refused. Returns the blocks.
+    /// Records an offence, and takes back the requests to the peer as if it had refused. Returns their blocks.
     pub(super) fn on_offence(&mut self, peer: PeerId, offence: Offence) -> Vec<Cid> {
         if self.offenders.len() >= MAX_REMEMBERED && !self.offenders.contains_key(&peer) {
             return Vec::new();
@@ -413,17 +410,17 @@ impl Session {
         cids
     }
 
-    /// The peer did something wrong in this session.
+    /// Whether the peer committed an offence in this session.
     pub(super) fn has_offended(&self, peer: &PeerId) -> bool {
         self.offenders.contains_key(peer)
     }
 
-    /// The member sent a block.
+    /// Whether the member has sent a block.
     pub(super) fn has_delivered(&self, peer: &PeerId) -> bool {
         self.members.get(peer).is_some_and(|member| member.delivered)
     }
 
-    /// Notes that the member, which sent nothing so far, lets us wait: others are asked first.
+    /// Records that a member is late: other members are preferred.
     pub(super) fn on_late(&mut self, peer: PeerId) {
         if let Some(member) = self.members.get_mut(&peer).filter(|member| !member.late) {
             member.late = true;
@@ -431,7 +428,7 @@ impl Session {
         }
     }
 
-    /// The peer sent a block that it was asked for, in this session or another.
+    /// The peer sent a requested block, in this session or another.
     pub(super) fn on_answer(&mut self, peer: PeerId) {
         if let Some(member) = self.members.get_mut(&peer)
             && std::mem::take(&mut member.late)
@@ -462,7 +459,7 @@ impl Session {
         }
     }
 
-    /// Takes everything back that the peer is asked for, and returns it.
+    /// Takes back all requests to the peer, and returns their blocks.
     fn unask_all(&mut self, peer: PeerId) -> Vec<Cid> {
         let of_peer = |want: &&Want| want.asked.contains(&peer);
         let cids: Vec<Cid> = self.wants.values().filter(of_peer).map(|want| want.cid).collect();
@@ -470,7 +467,7 @@ impl Session {
         cids
     }
 
-    /// The peer is gone, and may come back.
+    /// The peer disconnected, and may reconnect.
     pub(super) fn on_disconnected(&mut self, peer: PeerId) {
         for want in self.wants.values_mut() {
             want.refused.retain(|other| *other != peer);
@@ -484,7 +481,7 @@ impl Session {
         }
     }
 
-    /// Gives a peer up. Returns what it was asked for, `None` if it was no member.
+    /// Drops a peer. Returns the blocks that were requested from it, `None` if it was no member.
     pub(super) fn drop_member(&mut self, peer: PeerId) -> Option<Vec<Cid>> {
         self.candidates.retain(|candidate| *candidate != peer);
         self.members.remove(&peer)?;
@@ -493,15 +490,15 @@ impl Session {
         Some(cids)
     }
 
-    /// Moves queued wants that no member can give to the stuck ones.
+    /// Moves queued wants that no member can provide to the stuck ones.
     fn settle_queue(&mut self) {
         for sequence in std::mem::take(&mut self.queue) {
             self.enqueue(sequence);
         }
     }
 
-    /// Chooses the next want to ask `peer` for, and notes it as asked. `room`: bytes that may be asked of the peer,
-    /// `credit`: bytes that the consumer has room for.
+    /// Chooses the next want to request from `peer`, and records the request. `room`: bytes left in the peer's window,
+    /// `credit`: bytes that the consumer has room for. Returns the CID, and the bytes of the window that it takes.
     pub(super) fn next_for(&mut self, peer: PeerId, room: u64, credit: u64) -> Option<(Cid, u64)> {
         let member = self.members.get_mut(&peer)?;
         if member.refusals >= MAX_REFUSALS {
@@ -529,8 +526,8 @@ impl Session {
         Some((want.cid, charge))
     }
 
-    /// Chooses a want that only `slow` is asked for to ask `fast` for too: the last one, which `slow` will come to
-    /// last.
+    /// Chooses a want that is requested from `slow` alone to request it from `fast` too: the last one, which `slow`
+    /// would send last.
     pub(super) fn duplicate_for(&mut self, fast: PeerId, slow: PeerId) -> Option<Asking> {
         let member = self.members.get_mut(&fast)?;
         let may_be_duplicated = |want: &Want| {
@@ -546,7 +543,7 @@ impl Session {
         Some(Asking { cid: want.cid, charge: want.charge, size: want.size, place: want.place })
     }
 
-    /// How many blocks the peer is asked for.
+    /// The number of blocks that are requested from the peer.
     pub(super) fn asked_of(&self, peer: &PeerId) -> usize {
         self.members.get(peer).map_or(0, |member| member.asked)
     }

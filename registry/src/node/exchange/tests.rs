@@ -66,7 +66,7 @@ async fn a_block_wanted_before_it_is_there_is_sent_when_it_comes_and_keeps_the_c
     let (_, mut receiver) = bob.open(CREDIT, &[alice.peer], &cids(&content)).await;
     let need = in_time(receiver.recv()).await;
     assert!(matches!(need, Some(SessionEvent::NeedPeers { wanted: 1, .. })), "{need:?}");
-    // Carol was only asked whether she has it: to her the connection is idle. To Alice it is not.
+    // Carol got only a presence query: her connection counts as idle, and Alice's does not.
     assert_eq!(in_time(carol.closed.recv()).await, Some(bob.peer));
     assert_eq!(in_time(bob.closed.recv()).await, Some(carol.peer));
 
@@ -157,7 +157,7 @@ async fn three_providers_share_the_work() {
     for provider in &providers {
         bob.dial(&provider.address).await;
     }
-    // All three are connected when their first blocks have come; then the rest is wanted.
+    // The rest is wanted only once all three are connected.
     let id = SessionId(0);
     let wants: Vec<_> = content.iter().map(|block| (*block.cid(), Some(block.data().len() as u64))).collect();
     in_time(async {
@@ -186,7 +186,7 @@ async fn a_slow_consumer_bounds_what_is_held_for_it() {
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
-        // Sizes are not known beforehand here, so that what is asked for may be more than what was counted.
+        // The sizes are unknown in advance, so the requests may exceed what was counted.
         assert!(receiver.held() <= 2 * credit, "{}", receiver.held());
         received.extend(receive(&mut receiver, 1).await.0);
     }

@@ -1,21 +1,21 @@
-//! Wants that stand in a list: who has the list is asked for many of them at once, in its order.
+//! Wants with a place in a manifest: a peer that has the manifest gets a request for many of them at once.
 
 use ggen_blockstore::Cid;
 use libp2p::PeerId;
 
 use crate::node::exchange::session::{MAX_REFUSALS, MAX_REMEMBERED, MIN_ASKED, MIN_RESERVE_BYTES, Member, Session};
 
-/// Most blocks of one order.
+/// Maximum number of blocks in one bulk request.
 const MAX_RUN: usize = 4096;
 
-/// A block that is wanted.
+/// A wanted block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockWant {
     /// Its CID.
     pub cid: Cid,
-    /// Its length in bytes, where it is known; what has a place in a list has one.
+    /// Its length in bytes, if known; entries of a manifest have one.
     pub size: Option<u64>,
-    /// Where it stands in the session's list.
+    /// Its place in the session's manifest.
     pub place: Option<Place>,
 }
 
@@ -25,40 +25,40 @@ impl From<(Cid, Option<u64>)> for BlockWant {
     }
 }
 
-/// Where a block stands in the list of a session.
+/// The place of a block in the session's manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// It is the list: its other blocks come before it, wanted or not.
+    /// The root of the manifest. The other own blocks arrive before it, wanted or not.
     Own,
-    /// It is the block that the list names so many-th, from 0.
+    /// The entry with this index, from 0.
     Listed(u32),
 }
 
-/// What the blocks of a session are listed in. See [`blocks`](crate::node::exchange::bulk).
+/// The manifest of a session's blocks. See [`bulk`](crate::node::exchange::bulk).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListSource {
-    /// The list.
+    /// The manifest.
     pub list: Cid,
-    /// Most bytes of the list itself, and of all that it names if that is wanted with it.
+    /// Maximum size of the manifest itself, and of all its entries if `whole`, in bytes.
     pub max_bytes: u64,
-    /// All that the list names is wanted with it, if it is not too much.
+    /// All entries are wanted together with the manifest, if they fit into `max_bytes`.
     pub whole: bool,
-    /// Lists of which every block is in our store, the most alike first.
+    /// Manifests of which the local store has every block, the most similar first.
     pub references: Vec<Cid>,
 }
 
-/// A want that is to be asked of a member.
+/// A want to be requested from a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::node::exchange) struct Asking {
     pub(in crate::node::exchange) cid: Cid,
-    /// What it takes of the peer's window.
+    /// Bytes of the peer's window that it takes.
     pub(in crate::node::exchange) charge: u64,
     pub(in crate::node::exchange) size: Option<u64>,
     pub(in crate::node::exchange) place: Option<Place>,
 }
 
 impl Session {
-    /// Names the list that wants have places in.
+    /// Sets the manifest that wants have places in.
     pub(in crate::node::exchange) fn describe(&mut self, list: ListSource) {
         self.unlisted.clear();
         self.list = Some(list);
@@ -68,43 +68,44 @@ impl Session {
         self.list.as_ref()
     }
 
-    /// What was held of the references is no more; says whether there were any.
+    /// Forgets the references, because a block of them is no longer in the store. Returns whether there were any.
     pub(in crate::node::exchange) fn forget_references(&mut self) -> bool {
         self.list.as_mut().is_some_and(|list| !std::mem::take(&mut list.references).is_empty())
     }
 
-    /// The member is asked as if there were no list.
+    /// The member gets no bulk requests any more, only Bitswap wants.
     pub(in crate::node::exchange) fn unlist(&mut self, peer: PeerId) {
         if self.unlisted.len() < MAX_REMEMBERED {
             self.unlisted.insert(peer);
         }
     }
 
-    /// Whether the member is to be asked for what is listed.
+    /// Whether the member may get bulk requests.
     pub(in crate::node::exchange) fn is_listed(&self, peer: &PeerId) -> bool {
         self.list.is_some() && !self.unlisted.contains(peer)
     }
 
-    /// Whether what is to be asked of the member next has a place in the list.
+    /// Whether the next want for the member has a place in the manifest.
     pub(in crate::node::exchange) fn next_is_placed(&self, peer: &PeerId) -> bool {
         let Some(member) = self.members.get(peer) else { return false };
         let mut next = self.queue.range(member.cursor..).map(|sequence| &self.wants[sequence]);
         next.find(|want| !want.refused.contains(peer)).is_some_and(|want| want.place.is_some())
     }
 
-    /// Members that may be asked and have refused nothing lately.
+    /// The number of members that are not held back and whose last answer was no refusal.
     pub(in crate::node::exchange) fn helpers(&self) -> usize {
         let helps = |(peer, member): &(&PeerId, &Member)| member.refusals == 0 && !self.is_held_back(peer);
         self.members.iter().filter(helps).count()
     }
 
-    /// Bytes that nobody is asked for, as far as known.
+    /// Total size of the queued wants in bytes, as far as known.
     pub(in crate::node::exchange) fn queued_bytes(&self) -> u64 {
         self.queue.iter().filter_map(|sequence| self.wants[sequence].size).sum()
     }
 
-    /// Chooses the next wants to order of `peer`, and notes them as asked: at most `room` bytes, and `credit` of the
-    /// consumer, but [`MIN_ASKED`] blocks whatever their size.
+    /// Chooses the next wants to request from `peer` in one bulk request, and records them as requested: at most `room`
+    /// bytes of the peer's window, except for the first [`MIN_ASKED`] blocks, and at most `credit` bytes of the
+    /// consumer's credit.
     pub(in crate::node::exchange) fn next_run_for(&mut self, peer: PeerId, room: u64, credit: u64) -> Vec<Asking> {
         let average = self.average_bytes as u64;
         let Some(member) = self.members.get_mut(&peer).filter(|member| member.refusals < MAX_REFUSALS) else {
@@ -142,7 +143,7 @@ impl Session {
         run
     }
 
-    /// The member was asked for these and will not send them, which is no refusal.
+    /// Takes back requests that the member will not answer, without a refusal.
     pub(in crate::node::exchange) fn give_back(&mut self, cids: &[Cid], peer: PeerId) {
         cids.iter().for_each(|cid| self.unask(cid, peer, false));
     }

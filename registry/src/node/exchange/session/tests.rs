@@ -157,7 +157,7 @@ fn a_peer_that_has_something_takes_the_place_of_one_that_proved_nothing() {
 }
 
 proptest! {
-    /// Whatever happens, a want is either there, asked of somebody, or came; and the books balance.
+    /// Whatever happens, a want is queued or stuck, requested from a peer, or delivered; and the totals are correct.
     #[test]
     fn nothing_is_lost_and_the_books_balance(steps in proptest::collection::vec((0..7u8, 0..3usize, 0..12u32), 0..200)) {
         let peers = [PeerId::random(), PeerId::random(), PeerId::random()];
@@ -212,7 +212,7 @@ fn peers_that_had_something_or_were_named_are_missed_and_others_are_not() {
     session.on_unreachable(idle, "refused");
     assert!(session.add_member(giver));
     assert_eq!(session.misses(&giver), None);
-    // It gave nothing over the new connection, and is missed all the same.
+    // It sent nothing over the new connection, and is missed all the same.
     session.on_disconnected(giver);
     assert_eq!(session.misses(&giver), Some(false));
     let told: Vec<_> = std::iter::from_fn(|| events.try_recv()).collect();

@@ -1,4 +1,4 @@
-//! The peers that a session has use for, and those of them whose connection was lost: they are worth dialling again.
+//! The peers that a session uses, and those of them whose connection was lost: they are worth dialling again.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,17 +9,17 @@ use crate::node::exchange::{
     session::{MAX_REMEMBERED, Session},
 };
 
-/// See the module's words.
+/// The useful peers of a session.
 #[derive(Debug, Default)]
 pub(super) struct Ties {
-    /// Peers that sent a block or said that they have one, and those that the caller named.
+    /// Peers that sent a block or a HAVE, and those that the caller named.
     useful: HashSet<PeerId>,
     /// Those whose connection was lost, and whether they sent a block over it.
     lost: HashMap<PeerId, bool>,
 }
 
 impl Session {
-    /// The caller named this peer as one that has the blocks: it is as useful as one that has sent some.
+    /// Marks a peer as useful: the caller named it, or it sent a block or a HAVE.
     pub(in crate::node::exchange) fn keep_to(&mut self, peer: PeerId) {
         if self.ties.useful.len() < MAX_REMEMBERED {
             self.ties.useful.insert(peer);
@@ -31,7 +31,7 @@ impl Session {
         self.ties.useful.contains(peer) && !self.offenders.contains_key(peer)
     }
 
-    /// The connection to a useful peer was lost; says whether the peer had sent a block over it.
+    /// If the connection to a useful peer was lost, returns whether the peer had sent a block over it.
     pub(in crate::node::exchange) fn misses(&self, peer: &PeerId) -> Option<bool> {
         self.ties.lost.get(peer).copied()
     }
@@ -50,7 +50,7 @@ impl Session {
         }
     }
 
-    /// A peer whose connection was lost was dialled again, in vain.
+    /// A redial of a lost peer failed.
     pub(in crate::node::exchange) fn on_unreachable(&self, peer: PeerId, reason: &str) {
         if self.ties.lost.contains_key(&peer) {
             self.output.send(SessionEvent::Unreachable { peer, reason: reason.to_owned() });

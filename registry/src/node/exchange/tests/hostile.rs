@@ -1,4 +1,4 @@
-//! Peers that do what they should not.
+//! Misbehaving peers.
 
 use std::{
     convert::Infallible,
@@ -18,12 +18,12 @@ use libp2p::{
     },
 };
 
-/// How a store cheats those who read from it.
+/// How a store cheats its readers.
 #[derive(Clone, Debug)]
 pub(super) enum Trick {
-    /// Every block has other bytes than it should.
+    /// Every block is returned with wrong bytes.
     Lie,
-    /// Blocks are never read, until the gate is opened.
+    /// Reads do not return until the gate is opened.
     Hang(Gate),
 }
 
@@ -72,7 +72,7 @@ impl Blockstore for TrickStore {
         pin unpin pins pins_of damage mend stats);
 }
 
-/// The handler's word that bytes were written.
+/// Reports that bytes were written.
 #[derive(Debug)]
 pub(super) struct Sent;
 
@@ -82,7 +82,7 @@ impl From<Infallible> for Sent {
     }
 }
 
-/// Bytes to be written to a Bitswap stream as they are.
+/// Bytes that are written to a Bitswap stream without any encoding.
 #[derive(Clone, Debug)]
 pub(super) struct Raw(Vec<u8>);
 
@@ -109,7 +109,7 @@ impl OutboundUpgrade<Stream> for Raw {
     }
 }
 
-/// Sends each of these on a stream of its own to whoever connects.
+/// Sends each of these on its own stream to the first peer that connects.
 pub(super) struct RawSender {
     pub(super) sends: Vec<Vec<u8>>,
     pub(super) queue: Vec<ToSwarm<(), Raw>>,

@@ -12,10 +12,10 @@ use tokio::{
 
 use crate::node::exchange::*;
 
-/// How long anything may take in a test before it counts as hanging.
+/// Time limit of every step.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
-/// After how long without use a connection is closed, where a test is about that. Elsewhere none is: a machine that is
-/// busy uses it late, and nobody dials again.
+/// Idle timeout of connections, in tests about that. In all others it is [`PATIENCE`]: a busy machine uses a connection
+/// late, and does not redial.
 const IDLE: Duration = Duration::from_secs(1);
 
 type Act = Box<dyn FnOnce(&mut Swarm<Behaviour>) + Send>;
@@ -27,7 +27,7 @@ pub(super) struct Node {
     pub(super) store: MemoryBlockstore,
     acts: mpsc::UnboundedSender<Act>,
     pub(super) events: mpsc::UnboundedReceiver<Event>,
-    /// Peers to which a connection was closed.
+    /// Peers whose connection was closed.
     pub(super) closed: mpsc::UnboundedReceiver<PeerId>,
     task: AbortHandle,
     _tasks: JoinSet<()>,
@@ -60,13 +60,13 @@ impl Node {
         Self::with_store(store.clone(), Arc::new(store)).await
     }
 
-    /// A node without blocks that closes connections that are not used.
+    /// A node without blocks that closes idle connections.
     pub(super) async fn that_hangs_up() -> Self {
         let store = MemoryBlockstore::new();
         Self::run(store.clone(), Arc::new(store), IDLE).await
     }
 
-    /// A node that serves `served`, with `store` behind it.
+    /// A node that serves `served`, which reads from `store`.
     pub(super) async fn with_store(store: MemoryBlockstore, served: Arc<dyn Blockstore>) -> Self {
         Self::run(store, served, PATIENCE).await
     }
@@ -97,7 +97,7 @@ impl Node {
         Self { peer, address, store, acts, events, closed, task, _tasks: tasks }
     }
 
-    /// Does something with the swarm, and returns what came of it.
+    /// Runs a closure with the swarm, and returns its result.
     pub(super) async fn act<T: Send + 'static>(
         &self,
         act: impl FnOnce(&mut Swarm<Behaviour>) -> T + Send + 'static,
@@ -113,7 +113,7 @@ impl Node {
         self.act(move |swarm| swarm.dial(address).unwrap()).await;
     }
 
-    /// The node dies without a word.
+    /// Stops the node without closing its connections.
     pub(super) fn kill(&self) {
         self.task.abort();
     }
@@ -141,7 +141,7 @@ pub(super) async fn in_time<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future).await.expect("this takes too long")
 }
 
-/// The next `count` blocks of a session and who sent each; other events go to `others`.
+/// Receives the next `count` blocks of a session with their senders, and the other events in between.
 pub(super) async fn receive(receiver: &mut SessionReceiver, count: usize) -> (Vec<(Block, PeerId)>, Vec<SessionEvent>) {
     let (mut blocks, mut others) = (Vec::new(), Vec::new());
     in_time(async {
