@@ -28,11 +28,13 @@ use crate::node::exchange::{
     session::{BlockWant, Refusal, Session},
 };
 
-/// Blocks nobody asked for that a peer may send before it is given up.
+/// Maximum number of unrequested blocks that a peer may send before it is banned.
 pub(super) const MAX_UNASKED_BLOCKS: u32 = 8;
-/// As many from a peer that is to send others count as wrong answers. One may be left over from a former connection.
+/// While the peer has pending requests, this many unrequested blocks count as wrong answers. One may be left over from
+/// an earlier connection.
 const WRONG_BLOCKS: u32 = 2;
-/// How long what a peer does wrong is of one piece with what a session was told of, and of how many peers this is known.
+/// How long further offences of a peer count as the same one that a session was notified of, and for how many peers
+/// this is tracked.
 const BLAME_HOLDS: Duration = Duration::from_secs(30);
 const MAX_BLAMED_LATELY: usize = 1024;
 
@@ -40,26 +42,26 @@ const MAX_BLAMED_LATELY: usize = 1024;
 #[derive(Debug)]
 struct Active {
     session: Session,
-    /// When a block last came, or the consumer was behind.
+    /// When a block last arrived, or the consumer was last behind.
     progress_at: Instant,
     needed_at: Option<Instant>,
     retried_at: Instant,
-    /// Those held back are asked too, for the others did not deliver.
+    /// Members that are held back get requests too, because the other members did not deliver.
     released: bool,
 }
 
-/// What a message's blocks were worth.
+/// What the blocks of a message were used for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Received {
-    /// Blocks that a session wanted.
+    /// Number of blocks that a session wanted.
     pub(super) blocks: u64,
-    /// Their bytes.
+    /// Their total size in bytes.
     pub(super) bytes: u64,
-    /// Blocks that no session wanted any more.
+    /// Number of blocks that no session wanted any more.
     pub(super) unwanted: u64,
-    /// The peer has sent too much that it was never asked for.
+    /// The peer has sent too many unrequested blocks.
     pub(super) misbehaved: bool,
-    /// A session was told what it did.
+    /// A session was notified of the offence.
     pub(super) blamed: bool,
 }
 
@@ -68,18 +70,19 @@ pub(super) struct Received {
 pub(super) struct Client {
     priors: Arc<dyn Priors>,
     sessions: BTreeMap<SessionId, Active>,
-    /// Questions to single peers; their ids are of the same kind.
+    /// Presence queries. Their IDs come from the same sequence as those of sessions.
     surveys: BTreeMap<SessionId, PresenceQuery>,
     /// Connected peers.
     peers: HashMap<PeerId, Peer>,
-    /// Which sessions want a block.
+    /// The sessions that want a block.
     interest: HashMap<Cid, Vec<SessionId>>,
     next_session: u64,
     next_bulk_request: u64,
-    /// Peers for which something may have to be said or changed.
+    /// Peers for which there may be messages to send or settings to change.
     touched: HashSet<PeerId>,
     ticked_at: Option<Instant>,
-    /// When a session was last told what these did: sessions end, and what was asked for still comes.
+    /// When a session was last notified of an offence of these peers: a session may end before its requested blocks
+    /// arrive.
     blamed_lately: HashMap<PeerId, Instant>,
 }
 
@@ -117,7 +120,7 @@ impl Client {
         }
     }
 
-    /// Whether any session wants anything.
+    /// Whether any session wants a block, or a presence query is pending.
     pub(super) fn is_busy(&self) -> bool {
         !self.surveys.is_empty() || self.sessions.values().any(|active| active.session.wanted() > 0)
     }
@@ -180,8 +183,8 @@ impl Client {
         }
     }
 
-    /// Makes a connected peer a member, in the place of a less useful one if there is no room; says whether it is one.
-    /// `has`: it has something that the session wants.
+    /// Makes a connected peer a member, in place of a less useful one if the session is full. Returns whether it is
+    /// one. `has`: it has a block that the session wants.
     fn join(&mut self, id: SessionId, peer_id: PeerId, has: bool) -> bool {
         let prior = self.meet(id, peer_id);
         if self.sessions.get(&id).is_some_and(|active| active.session.leaves_out(&prior)) {
@@ -198,7 +201,7 @@ impl Client {
         joined
     }
 
-    /// What is known of a peer, in the eyes of one session.
+    /// Returns the prior of a peer, as the session knows it.
     fn meet(&mut self, id: SessionId, peer_id: PeerId) -> Prior {
         let Some(active) = self.sessions.get_mut(&id) else { return Prior::default() };
         active.session.prior(peer_id, || self.priors.prior(&peer_id))
@@ -216,7 +219,7 @@ impl Client {
         self.sessions.values().any(|active| active.session.has_use_for(peer_id))
     }
 
-    /// A session has lost the connection to the peer; whether the peer had sent a block over it.
+    /// If a session has lost the connection to the peer, returns whether the peer had sent a block over it.
     pub(super) fn misses(&self, peer_id: &PeerId) -> Option<bool> {
         let missed = self.sessions.values().filter_map(|active| active.session.misses(peer_id));
         missed.reduce(|one, other| one || other)
@@ -243,14 +246,15 @@ impl Client {
         self.fill_all(now);
     }
 
-    /// Bytes of an unfinished message came.
+    /// Bytes of an incomplete message arrived.
     pub(super) fn on_progress(&mut self, peer_id: PeerId, now: Instant) {
         if let Some(peer) = self.peers.get_mut(&peer_id) {
             peer.meter.on_sign(now);
         }
     }
 
-    /// Takes a message's blocks, each verified to hash to its CID, `refused` ones that no CID can be made for.
+    /// Handles the blocks of a message, each verified to hash to its CID, and `refused` blocks for which no CID can be
+    /// computed.
     pub(super) fn on_blocks(
         &mut self,
         peer_id: PeerId,
@@ -289,7 +293,7 @@ impl Client {
                 received.unwanted += 1;
             }
         }
-        // Small blocks are sent in the place of the answer that they are there.
+        // Small blocks are sent in place of a HAVE.
         there.iter().for_each(|(cid, owners)| self.on_there(peer_id, cid, owners));
         // A block that is a small part of a large message must not keep all of it in memory.
         let copy = received.bytes * 2 < frame_bytes as u64;
@@ -312,7 +316,7 @@ impl Client {
             self.sessions.values_mut().for_each(|active| active.session.on_answer(peer_id));
         }
         if received.misbehaved {
-            // One that comes back and goes on where it was cut off has been told of already.
+            // A peer that reconnects and continues where it was cut off was reported already.
             received.blamed |= self.was_blamed_lately(&peer_id, now);
             received.blamed |= self.sessions.values().any(|active| active.session.has_offended(&peer_id));
             received.blamed |= self.ban(peer_id, Offence::WrongBytes, now);
@@ -322,8 +326,8 @@ impl Client {
         received
     }
 
-    /// Blocks came that are too large: sessions that want them are told and want them no longer, and a peer
-    /// that was asked for them has answered.
+    /// Blocks above the maximum size arrived. Sessions that want them are notified and want them no longer; a peer from
+    /// which they were requested has answered.
     pub(super) fn on_oversized(&mut self, peer_id: PeerId, blocks: Vec<(Cid, u64)>, now: Instant) {
         for (cid, bytes) in blocks {
             let Some(peer) = self.peers.get_mut(&peer_id).filter(|peer| peer.standing != Standing::Banned) else {
@@ -345,8 +349,8 @@ impl Client {
         }
     }
 
-    /// A message that is too long began to come. Says whether the peer was asked for something that may explain it; then
-    /// no session asks it again, and none is told that it did wrong.
+    /// A message above the maximum length begins to arrive. Returns whether a pending request may explain it; then
+    /// every session drops the peer, and none records an offence.
     pub(super) fn on_too_long(&mut self, peer_id: PeerId, now: Instant) -> bool {
         let Some(peer) = self.peers.get_mut(&peer_id).filter(|peer| peer.live() > 0) else { return false };
         peer.meter.on_sign(now);
@@ -355,7 +359,8 @@ impl Client {
         true
     }
 
-    /// A peer of version 1.0.0 sends blocks without saying how their CIDs look: the CID by which one is wanted.
+    /// A peer of version 1.0.0 sends blocks without the prefix of their CIDs: returns the block with the CID that is
+    /// wanted.
     fn as_wanted(&self, block: Block) -> Block {
         if block.cid().version() != Version::V0 || self.interest.contains_key(block.cid()) {
             return block;
@@ -412,8 +417,8 @@ impl Client {
         self.fill_all(now);
     }
 
-    /// Tells the sessions that ask the peer for something what it did, and takes back what they asked; says whether
-    /// there was one.
+    /// Records an offence in the sessions with pending requests to the peer, and takes those requests back. Returns
+    /// whether there was one.
     fn blame(&mut self, peer_id: PeerId, offence: Offence) -> bool {
         let of_peer = |(_, active): &(&SessionId, &Active)| active.session.asked_of(&peer_id) > 0;
         let ids: Vec<_> = self.sessions.iter().filter(of_peer).map(|(id, _)| *id).collect();
@@ -446,7 +451,7 @@ impl Client {
         }
     }
 
-    /// Drops the peer from one session, and takes back what it was asked for there.
+    /// Drops the peer from one session, and takes back the requests of that session.
     fn drop_from(&mut self, id: SessionId, peer_id: PeerId, reason: DropReason) {
         let Some(active) = self.sessions.get_mut(&id) else { return };
         let Some(cids) = active.session.drop_member(peer_id) else { return };
@@ -463,7 +468,7 @@ impl Client {
         self.fill_all(now);
     }
 
-    /// Gives a peer up until it connects anew; says whether a session was told what it did.
+    /// Excludes a peer until it connects anew. Returns whether a session was notified of the offence.
     pub(super) fn ban(&mut self, peer_id: PeerId, offence: Offence, now: Instant) -> bool {
         let of_peer = |(_, active): &(&SessionId, &Active)| active.session.members().contains_key(&peer_id);
         let ids: Vec<_> = self.sessions.iter().filter(of_peer).map(|(id, _)| *id).collect();
@@ -482,7 +487,7 @@ impl Client {
         }
     }
 
-    /// Whether what the peer does wrong now goes on from what a session was told of, which may be over by now.
+    /// Whether a session, which may be closed by now, was recently notified of an offence of the peer.
     fn was_blamed_lately(&self, peer_id: &PeerId, now: Instant) -> bool {
         self.blamed_lately.get(peer_id).is_some_and(|at| now.saturating_duration_since(*at) < BLAME_HOLDS)
     }
@@ -495,7 +500,7 @@ impl Client {
         self.drop_from_all(peer_id, reason, now);
     }
 
-    /// The next message of wants for the peer; none while one is being written.
+    /// Returns the next message of wants for the peer; `None` while one is being written.
     pub(super) fn next_update(&mut self, peer_id: &PeerId) -> Option<Message> {
         let peer = self.peers.get_mut(peer_id)?;
         if peer.updating || peer.standing == Standing::Unsupported {
@@ -506,8 +511,7 @@ impl Client {
         Some(message)
     }
 
-    /// A message of wants was written; `says_no`: in a version of the protocol that has an answer for what is not
-    /// there.
+    /// A message of wants was written. `says_no`: the negotiated version of the protocol has a DONT_HAVE.
     pub(super) fn on_update_sent(&mut self, peer_id: PeerId, says_no: bool) {
         if let Some(peer) = self.peers.get_mut(&peer_id) {
             peer.updating = false;
@@ -516,8 +520,8 @@ impl Client {
         }
     }
 
-    /// A message of wants could not be written, or the connection changed: the peer must be told everything again.
-    /// `fatal`: it cannot be told.
+    /// A message of wants could not be written, or the connection changed: everything must be sent again. `fatal`: that
+    /// is not possible.
     pub(super) fn on_update_failed(&mut self, peer_id: PeerId, fatal: bool, now: Instant) {
         let Some(peer) = self.peers.get_mut(&peer_id) else { return };
         peer.updating = false;
@@ -528,12 +532,12 @@ impl Client {
         }
     }
 
-    /// How fast a connected peer sends, in bytes per second, if that was measured.
+    /// The rate of a connected peer in bytes per second, if it was measured.
     pub(super) fn rate_of(&self, peer_id: &PeerId) -> Option<f64> {
         self.peers.get(peer_id)?.meter.measured_rate()
     }
 
-    /// Whether our side needs the connection to this peer.
+    /// Whether the client needs the connection to this peer.
     pub(super) fn uses(&self, peer_id: &PeerId) -> bool {
         self.peers.get(peer_id).is_some_and(|peer| !peer.wantlist.is_empty() || peer.requests.live() > 0)
             || self.sessions.values().any(|active| active.session.members().contains_key(peer_id))
@@ -547,8 +551,8 @@ impl Client {
         std::mem::take(&mut self.touched)
     }
 
-    /// Goes on with sessions whose consumers have caught up, closes those whose consumers are gone, and has `waker`
-    /// woken when there are more.
+    /// Continues sessions whose consumers have caught up, and closes those whose consumers are gone. Wakes `waker` when
+    /// there are more.
     pub(super) fn poll_consumers(&mut self, waker: &Waker, now: Instant) {
         let changed = |active: &Active| active.session.output.poll_changed(waker);
         let ids: Vec<_> = self.sessions.iter().filter(|(_, active)| changed(active)).map(|(id, _)| *id).collect();

@@ -1,5 +1,5 @@
-//! Blocks asked by lists, many in one order, of peers that speak [`blocks`](crate::node::exchange::bulk). A request is one way of
-//! asking a member for wants; what the session knows of them is the same as of any other.
+//! Bulk requests: many blocks of a manifest in one request, to peers that support
+//! [`bulk`](crate::node::exchange::bulk). For the session they are requests of wants like any other.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,18 +21,18 @@ use crate::{
     },
 };
 
-/// BulkRequests that a peer has at a time: while one is on its way the next is thought about.
+/// Maximum number of pending bulk requests per peer: while the peer answers one, it prepares the next.
 const MAX_REQUESTS: usize = 2;
-/// Bytes of each order to a peer of which nothing is known.
+/// Size of each request to a peer that was not measured yet, in bytes.
 const FIRST_REQUEST_BYTES: u64 = 4 << 20;
-/// Bytes of a request at least, as long as there are so many: smaller ones shrink less.
+/// Minimum size of a request in bytes, as long as so much is queued: smaller ones compress less.
 const MIN_REQUEST_BYTES: u64 = 1 << 20;
-/// Wants duplicate for one order.
+/// Maximum number of wants in one duplicate request.
 const MAX_STOLEN: usize = 1024;
-/// BulkRequests that break off before a peer is asked in another way.
+/// Number of consecutive broken requests after which a peer gets Bitswap wants only.
 const MAX_BROKEN: u32 = 2;
 
-/// What is to be done about a request.
+/// An action of the client on a bulk request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::node::exchange) enum BulkAction {
     Place(Box<BulkRequest>),
@@ -43,17 +43,17 @@ pub(in crate::node::exchange) enum BulkAction {
 struct UnderWay {
     session: SessionId,
     is_own: bool,
-    /// What has not come, with what it takes of the peer's window.
+    /// Blocks that have not arrived, with the bytes of the peer's window that each takes.
     open: HashMap<Cid, u64>,
     asked_at: Instant,
     progress_at: Instant,
-    /// Bytes of blocks that have come, of which none is whole yet.
+    /// Bytes of the blocks that are arriving, none of them complete yet.
     partial: u64,
-    /// The peer had nothing else to do, and nothing has come yet: what comes first tells how far away it is.
+    /// The peer was idle and has not sent anything yet: its first bytes show its latency.
     tells_latency: bool,
 }
 
-/// The requests of one peer.
+/// The bulk requests to one peer.
 #[derive(Debug, Default)]
 pub(in crate::node::exchange) struct BulkRequests {
     pub(super) supports: bool,
@@ -80,7 +80,7 @@ impl BulkRequests {
         self.under_way.insert(id, request);
     }
 
-    /// The block of a request has come, or will not; returns what it took of the window, if it was open.
+    /// A block of a request has arrived, or will not. Returns the bytes of the window that it took, if it was open.
     fn settle(&mut self, id: BulkRequestId, cid: &Cid) -> Option<u64> {
         let charge = self.under_way.get_mut(&id).and_then(|request| request.open.remove(cid))?;
         self.live -= 1;
@@ -88,7 +88,7 @@ impl BulkRequests {
         Some(charge)
     }
 
-    /// A request is over: what of it has not come.
+    /// Removes a request. Returns its session and the blocks that have not arrived.
     fn end(&mut self, id: BulkRequestId) -> Option<(SessionId, Vec<Cid>)> {
         let request = self.under_way.remove(&id)?;
         self.live -= request.open.len();
@@ -96,7 +96,7 @@ impl BulkRequests {
         Some((request.session, request.open.into_keys().collect()))
     }
 
-    /// The session no longer wants the block; a request of which nothing is wanted any more is cancelled.
+    /// The session no longer wants the block. Cancels requests that contain no other wanted block.
     pub(super) fn release(&mut self, cid: &Cid, owner: SessionId) {
         let of_it =
             |(_, request): &(&BulkRequestId, &UnderWay)| request.session == owner && request.open.contains_key(cid);
@@ -112,26 +112,26 @@ impl BulkRequests {
 }
 
 impl Client {
-    /// Names the list that wants of a session have places in.
+    /// Sets the manifest that wants of a session have places in.
     pub(in crate::node::exchange) fn describe(&mut self, id: SessionId, list: ListSource) {
         if let Some(active) = self.sessions.get_mut(&id) {
             active.session.describe(list);
         }
     }
 
-    /// Whether the peer can be asked for what stands in the session's list.
+    /// Whether the peer may get bulk requests from the session.
     pub(super) fn speaks_of_lists(&self, id: SessionId, peer_id: &PeerId) -> bool {
         let supports = self.peers.get(peer_id).is_some_and(|peer| peer.requests.supports);
         supports && self.sessions.get(&id).is_some_and(|active| active.session.is_listed(peer_id))
     }
 
-    /// Whether what the member is asked for next is requested.
+    /// Whether the next want for the member goes into a bulk request.
     pub(super) fn takes_bulk_requests(&self, id: SessionId, peer_id: &PeerId) -> bool {
         self.speaks_of_lists(id, peer_id)
             && self.sessions.get(&id).is_some_and(|active| active.session.next_is_placed(peer_id))
     }
 
-    /// BulkRequests the next wants of a member; says whether it could take more.
+    /// Requests the next wants of a member in bulk. Returns whether it could take more.
     pub(super) fn request_next(&mut self, id: SessionId, peer_id: PeerId, now: Instant) -> bool {
         let helpers = self.helpers(id);
         let (Some(active), Some(peer)) = (self.sessions.get_mut(&id), self.peers.get(&peer_id)) else { return false };
@@ -140,27 +140,27 @@ impl Client {
             false => peer.meter.window(),
         };
         let room = window.saturating_sub(peer.live_bytes());
-        // Small requests shrink less, and each costs something; but a peer is never to wait for us between two blocks.
+        // Small requests compress less, and each has a fixed cost; but a peer must never be idle between two blocks.
         if peer.requests.under_way.len() >= MAX_REQUESTS || (peer.live() >= MIN_ASKED && room < window / 2) {
             return false;
         }
-        // What is left is shared, or the first would have all of a small package. On a short way, where the processor is
-        // what there is too little of, the streams of one peer are to end together too.
+        // The rest is shared, or the first peer would get all of a small package. On a short path, where the processor
+        // is the limit, the streams of one peer should end together too.
         let sharers = if peer.meter.is_near() { helpers * MAX_REQUESTS as u64 } else { helpers };
         let share = (active.session.queued_bytes() / sharers).max(MIN_REQUEST_BYTES);
         let credit = active.session.output.room(active.session.asked_bytes());
-        // Whose way is long sends more on two streams than on one, as long as their windows are small.
+        // On a long path, two streams carry more than one while their flow control windows are small.
         let most = if peer.meter.is_unmeasured() { FIRST_REQUEST_BYTES } else { u64::MAX };
         let run = active.session.next_run_for(peer_id, room.min(share).min(most), credit);
         self.place(id, peer_id, run, now)
     }
 
-    /// Members among which what is left is shared.
+    /// The number of members that share the remaining wants.
     fn helpers(&self, id: SessionId) -> u64 {
         self.sessions.get(&id).map_or(1, |active| active.session.helpers().max(1) as u64)
     }
 
-    /// BulkRequests what a slower member will take much longer to send.
+    /// Requests from `fast`, in bulk, what a slower member will take much longer to send.
     pub(super) fn duplicate_run(&mut self, id: SessionId, fast: PeerId, members: &[PeerId], now: Instant) {
         let Some(slow) = self.slower(id, fast, members, now) else { return };
         let (Some(active), Some(peer)) = (self.sessions.get_mut(&id), self.peers.get(&fast)) else { return };
@@ -224,7 +224,7 @@ impl Client {
         self.peers.get_mut(peer_id).map(|peer| std::mem::take(&mut peer.requests.outbox)).unwrap_or_default()
     }
 
-    /// The peer can be given requests, or no more.
+    /// The peer supports bulk requests, or no longer does.
     pub(in crate::node::exchange) fn on_supports(&mut self, peer_id: PeerId, supports: bool, now: Instant) {
         if let Some(peer) = self.peers.get_mut(&peer_id) {
             peer.requests.supports = supports;
@@ -233,7 +233,7 @@ impl Client {
         }
     }
 
-    /// Blocks of a request came, each verified to hash to its CID.
+    /// Blocks of a bulk request arrived, each verified to hash to its CID.
     pub(in crate::node::exchange) fn on_bulk_requested(
         &mut self,
         peer_id: PeerId,
@@ -266,7 +266,8 @@ impl Client {
             if self.interest.contains_key(block.cid()) {
                 self.deliver(block, peer_id, now);
             } else if let Some(active) = own_of.and_then(|id| self.sessions.get_mut(&id)) {
-                // Blocks of a list, or what comes with it: nobody could want them by name before the root is there.
+                // Own blocks of a manifest, or its entries: no session can want them by CID before the root has
+                // arrived.
                 answered_bytes += bytes;
                 active.progress_at = now;
                 active.session.output.send(SessionEvent::Block { block, from: peer_id });
@@ -293,7 +294,7 @@ impl Client {
         received
     }
 
-    /// Bytes of blocks of a request came, so many since the last whole one.
+    /// Bytes of blocks of a request arrived: `bytes` since the last complete one.
     pub(in crate::node::exchange) fn on_bulk_progress(
         &mut self,
         peer_id: PeerId,
@@ -309,7 +310,8 @@ impl Client {
         request.partial = bytes;
         match std::mem::take(&mut request.tells_latency) {
             true => peer.meter.on_first_bytes(now.saturating_duration_since(request.asked_at), false, now),
-            // A list does not shrink, and comes while the way is still being opened: what it names comes faster.
+            // A manifest does not shrink, and arrives while the flow control window is small: its entries arrive
+            // faster.
             false if request.is_own => {}
             false => peer.meter.on_more_bytes(more, false, now),
         }
@@ -332,7 +334,7 @@ impl Client {
             let Some(peer) = self.peers.get_mut(&peer_id) else { return };
             let Some(charge) = peer.requests.settle(id, cid) else { continue };
             if peer.wantlist.live() < MAX_LIVE_WANTS {
-                // It says no there too, and remembers: the block comes when it has it.
+                // The peer answers with DONT_HAVE there too, and remembers the want: it sends the block when it has it.
                 peer.wantlist.ask_block(*cid, charge, session, now);
             } else if let Some(active) = self.sessions.get_mut(&session)
                 && active.session.on_refusal(cid, peer_id) == Refusal::Useless
@@ -344,7 +346,7 @@ impl Client {
         self.fill_all(now);
     }
 
-    /// A request has ended; says whether a session was told that the peer is at fault.
+    /// A bulk request has ended. Returns whether the peer committed an offence, of which its session was notified.
     pub(in crate::node::exchange) fn on_bulk_ended(
         &mut self,
         peer_id: PeerId,
@@ -362,10 +364,10 @@ impl Client {
         }
         let Some(active) = self.sessions.get_mut(&session) else { return false };
         let unlists = match end {
-            // What it did not send it may give when asked for it by name.
+            // Blocks that it did not send are requested over Bitswap.
             End::Done => !left.is_empty(),
             End::Broken => is_broken,
-            // Once without references; after that there is nothing left to go wrong but the list itself.
+            // One retry without references; after that only the manifest itself can be the cause.
             End::Unreferenced => !active.session.forget_references(),
             End::NotHere | End::Busy | End::Unsupported | End::WrongBytes | End::Malformed => true,
         };
@@ -379,7 +381,7 @@ impl Client {
             _ => None,
         };
         if let Some(offence) = offence {
-            // What does not hash to what was requested is no accident of who asked whom.
+            // Bytes that do not match the request cannot be a mix-up of requests: the peer is banned.
             self.ban(peer_id, offence, now);
         }
         self.touched.insert(peer_id);
@@ -387,8 +389,8 @@ impl Client {
         offence.is_some()
     }
 
-    /// Gives requests up on which nothing has come for so long that the peer would count as stalled, had it not sent
-    /// something else.
+    /// Gives up requests that have made no progress for so long that the peer would count as stalled, had it not sent
+    /// anything else.
     pub(super) fn give_up_overdue_requests(&mut self, now: Instant) {
         let mut overdue = Vec::new();
         for (peer_id, peer) in &mut self.peers {

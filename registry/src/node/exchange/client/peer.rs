@@ -10,21 +10,21 @@ use crate::node::exchange::{
     prior::Prior,
 };
 
-/// Most entries of a peer's wantlist with questions: Kubo remembers 1,024.
+/// Maximum number of want-list entries of a peer, presence queries included: Kubo remembers 1,024.
 const MAX_ENTRIES: usize = 900;
 
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) wantlist: Wantlist,
-    /// What it is asked for by lists.
+    /// Its pending bulk requests.
     pub(super) requests: BulkRequests,
     pub(super) meter: Meter,
     pub(super) standing: Standing,
-    /// Blocks it sent that it was never asked for.
+    /// Number of blocks it sent that were never requested from it.
     pub(super) unasked: u32,
     /// A message of wants is being written.
     pub(super) updating: bool,
-    /// It supports a version in which silence is not how one says no.
+    /// It supports DONT_HAVE, so silence does not mean that it lacks a block.
     pub(super) says_no: bool,
 }
 
@@ -41,28 +41,28 @@ impl Peer {
         }
     }
 
-    /// It can remember more questions for blocks besides the wants.
+    /// Whether its want-list has room for more presence queries.
     pub(super) fn has_room_for_questions(&self) -> bool {
         self.wantlist.entries() < MAX_ENTRIES
     }
 
-    /// Number of blocks that it is asked for, in whatever way.
+    /// Number of blocks requested from it, over either protocol.
     pub(super) fn live(&self) -> usize {
         self.wantlist.live() + self.requests.live()
     }
 
-    /// Their bytes.
+    /// Their total size in bytes.
     pub(super) fn live_bytes(&self) -> u64 {
         self.wantlist.live_bytes() + self.requests.live_bytes()
     }
 
-    /// A session no longer wants a block of it.
+    /// A session no longer wants a block from it.
     pub(super) fn release(&mut self, cid: &Cid, owner: SessionId) {
         self.wantlist.release(cid, owner);
         self.requests.release(cid, owner);
     }
 
-    /// Bytes that may be asked of it.
+    /// Bytes left in its window.
     pub(super) fn room(&self) -> u64 {
         self.meter.window().saturating_sub(self.live_bytes())
     }

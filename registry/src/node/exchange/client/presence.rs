@@ -1,4 +1,4 @@
-//! Questions whether one peer has all of some blocks. They fetch nothing and belong to no session.
+//! Queries whether one peer has all of some blocks. They fetch nothing and belong to no session.
 
 use std::{collections::HashSet, time::Instant};
 
@@ -11,10 +11,10 @@ use crate::node::exchange::{
     client::{Client, Standing},
 };
 
-/// Most blocks that one question may be about: they share the peer's memory for wants with sessions.
+/// Maximum number of blocks in one query: queries and sessions share the peer's memory for wants.
 pub const MAX_PRESENCE_QUERY_CIDS: usize = 256;
 
-/// A question that waits for its answer.
+/// A pending query.
 #[derive(Debug)]
 pub(super) struct PresenceQuery {
     peer: PeerId,
@@ -23,8 +23,8 @@ pub(super) struct PresenceQuery {
 }
 
 impl Client {
-    /// Asks a connected peer whether it has all of `cids`, at most [`MAX_PRESENCE_QUERY_CIDS`]. Answered with no as soon as
-    /// one is missing, or if the peer cannot be asked; not at all while the peer is silent.
+    /// Queries whether a connected peer has all of `cids`, at most [`MAX_PRESENCE_QUERY_CIDS`]. Replies false as soon
+    /// as one is missing, or if the peer cannot be queried; does not reply while the peer is silent.
     pub(in crate::node::exchange) fn question(
         &mut self,
         peer_id: PeerId,
@@ -35,7 +35,7 @@ impl Client {
         let peer = self.peers.get_mut(&peer_id).filter(|peer| peer.standing == Standing::Good);
         let Some(peer) = peer.filter(|peer| cids.len() <= MAX_PRESENCE_QUERY_CIDS && peer.has_room_for_questions())
         else {
-            // An asker that no longer waits needs no answer; nor do those below.
+            // A caller that no longer waits needs no reply; the same holds below.
             let _unasked = reply.send(false);
             return;
         };
@@ -51,7 +51,7 @@ impl Client {
         self.surveys.insert(id, PresenceQuery { peer: peer_id, waiting, reply });
     }
 
-    /// The peer has the block; `owners` are those who asked for it or about it.
+    /// The peer has the block; `owners` are the sessions and queries of its want-list entry.
     pub(super) fn on_there(&mut self, peer_id: PeerId, cid: &Cid, owners: &[SessionId]) {
         for id in owners {
             let Some(survey) = self.surveys.get_mut(id).filter(|survey| survey.peer == peer_id) else { continue };
@@ -74,13 +74,13 @@ impl Client {
         ids.into_iter().for_each(|id| self.answer(id, false));
     }
 
-    /// Ends the questions to a peer that cannot answer any more.
+    /// Ends the queries to a peer that cannot answer any more.
     pub(super) fn drop_questions(&mut self, peer_id: PeerId) {
         let ids: Vec<_> = self.surveys.iter().filter(|(_, s)| s.peer == peer_id).map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.answer(id, false));
     }
 
-    /// Ends the questions that nobody waits for any more.
+    /// Ends the queries whose caller is gone.
     pub(super) fn drop_unasked(&mut self) {
         let gone: Vec<_> = self.surveys.iter().filter(|(_, s)| s.reply.is_closed()).map(|(id, _)| *id).collect();
         gone.into_iter().for_each(|id| self.answer(id, false));
@@ -137,7 +137,7 @@ mod tests {
         let [first, second] = blocks();
         client.on_presences(peer, &[(*first.cid(), Presence::Have)], Instant::now());
         assert!(answer.try_recv().is_err() && client.is_busy());
-        // A small block comes instead of the answer, and counts as nothing that was not asked for.
+        // A small block arrives in place of a HAVE, and does not count as unrequested.
         let received = client.on_blocks(peer, vec![second], 0, 100, Instant::now());
         assert_eq!(answer.try_recv(), Ok(true));
         assert!(!received.misbehaved && !client.is_busy() && !client.uses(&peer));

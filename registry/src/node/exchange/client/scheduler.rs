@@ -1,4 +1,4 @@
-//! Who is asked for what, and when a peer is given up: the client's decisions in time.
+//! Which peer gets which request, and when a peer is given up: the decisions of the client over time.
 
 use std::time::{Duration, Instant};
 
@@ -13,41 +13,42 @@ use crate::node::exchange::{
     session::Asking,
 };
 
-/// How often [`Client::tick`] is to be called while the client is busy.
+/// Interval at which [`Client::tick`] must be called while the client is busy.
 pub(in crate::node::exchange) const TICK_EVERY: Duration = Duration::from_millis(50);
-/// A tick that comes so late says that we were slow, not the peers.
+/// A tick that is this late shows that this node was slow, not its peers.
 const LATE_TICK: Duration = Duration::from_millis(500);
-/// Wants and bytes given to one member before it is the next one's turn.
+/// Wants and bytes given to one member in one turn.
 const TURN_WANTS: usize = 16;
 const TURN_BYTES: u64 = 512 << 10;
-/// Wants duplicate for one peer at one tick.
+/// Maximum number of duplicate requests to one peer per tick.
 const MAX_STEALS: usize = 64;
-/// By how much a peer must be expected to be slower before another is asked too: a factor, and this.
+/// A want is also requested from a faster peer if the slower one is expected to take twice as long as it, plus this.
 const STEAL_MARGIN: Duration = Duration::from_millis(100);
-/// A peer that is silent for this, and four times its latency, is late.
+/// A peer that is silent for this time plus four times its latency is late.
 const LATE: Duration = Duration::from_millis(250);
-/// Time without a block after which those held back are asked too.
+/// Time without a block after which members that are held back get requests too.
 const RELEASE_AFTER: Duration = Duration::from_secs(1);
-/// Time without a block after which strangers are asked, and after which more peers are called for.
+/// Time without a block after which peers that are not members get presence queries, and after which more peers are
+/// called for.
 const BROADCAST_AFTER: Duration = Duration::from_secs(1);
 const NEED_AFTER: Duration = Duration::from_secs(3);
-/// How often more peers are called for.
+/// Interval of [`SessionEvent::NeedPeers`].
 const NEED_EVERY: Duration = Duration::from_secs(5);
-/// How often those who refused are asked again.
+/// Interval at which refused wants are requested again.
 const RETRY_EVERY: Duration = Duration::from_secs(30);
-/// Blocks that strangers are asked about, and most strangers asked at one tick.
+/// Number of blocks in the presence queries of a broadcast, and maximum number of peers that get them per tick.
 const BROADCAST_WANTS: usize = 16;
 const BROADCAST_PEERS: usize = 64;
 
 impl Client {
-    /// Gives out wants in all sessions.
+    /// Gives out the wants of all sessions.
     pub(super) fn fill_all(&mut self, now: Instant) {
         let ids: Vec<_> = self.sessions.keys().copied().collect();
         ids.into_iter().for_each(|id| self.fill(id, now));
     }
 
-    /// Gives the session's queued wants to its members, the best first, in turns, as far as windows and credit go; to
-    /// those held back only what is left, and only if they were released.
+    /// Gives the session's queued wants to its members, the best first, in turns, as far as windows and credit permit.
+    /// Members that are held back get only what is left, and only if they are released.
     pub(super) fn fill(&mut self, id: SessionId, now: Instant) {
         let Some(active) = self.sessions.get(&id).filter(|active| active.session.has_queued()) else { return };
         let released = active.released;
@@ -68,13 +69,13 @@ impl Client {
         }
     }
 
-    /// What a member is worth asking: its rate as far as it is known, times its reputation; then its reputation.
+    /// Returns the sort key of a member: its rate, as far as known, times its reputation; then its reputation.
     fn worth(&mut self, id: SessionId, peer_id: PeerId) -> Option<(f64, f64)> {
         let reputation = self.meet(id, peer_id).reputation;
         Some((self.peers.get(&peer_id)?.meter.rate() * reputation, reputation))
     }
 
-    /// Gives one member a turn's wants; says whether it could take more.
+    /// Gives one member the wants of one turn. Returns whether it could take more.
     fn take_turn(&mut self, id: SessionId, peer_id: PeerId, now: Instant) -> bool {
         if self.takes_bulk_requests(id, &peer_id) {
             return self.request_next(id, peer_id, now);
@@ -107,8 +108,8 @@ impl Client {
         }
     }
 
-    /// Looks after time: late answers, silent peers, the ends of sessions, sessions that need help. To be called
-    /// every [`TICK_EVERY`] while the client is busy.
+    /// Handles everything that depends on time: late answers, silent peers, closed sessions, sessions that need more
+    /// peers. Must be called every [`TICK_EVERY`] while the client is busy.
     pub(in crate::node::exchange) fn tick(&mut self, now: Instant) {
         let closed: Vec<_> =
             self.sessions.iter().filter(|(_, active)| active.session.output.is_closed()).map(|(id, _)| *id).collect();
@@ -152,7 +153,7 @@ impl Client {
         }
     }
 
-    /// Lets those held back be asked where the others do not deliver.
+    /// Releases the members that are held back, in sessions where no block arrives.
     fn release_held_back(&mut self, now: Instant) {
         for active in self.sessions.values_mut() {
             let idle = now.saturating_duration_since(active.progress_at);
@@ -161,7 +162,7 @@ impl Client {
         }
     }
 
-    /// Notes the members that are asked and have been silent for longer than their latency explains.
+    /// Records the members with pending requests that have been silent for longer than their latency explains.
     fn note_all_late(&mut self, id: SessionId, now: Instant) {
         let Some(active) = self.sessions.get(&id) else { return };
         let session = &active.session;
@@ -171,7 +172,8 @@ impl Client {
         late.into_iter().for_each(|peer_id| self.note_late(id, peer_id));
     }
 
-    /// A peer that says what it has not has sent nothing, and was not quick enough to be waited for.
+    /// Handles a late member that has not delivered. Unrequested blocks from it are an offence; otherwise it is late if
+    /// it supports DONT_HAVE.
     fn note_late(&mut self, id: SessionId, peer_id: PeerId) {
         let (Some(peer), Some(active)) = (self.peers.get(&peer_id), self.sessions.get_mut(&id)) else { return };
         if active.session.has_delivered(&peer_id) {
@@ -203,7 +205,7 @@ impl Client {
         }
     }
 
-    /// At the end of a session, when nothing is left to give out: asks idle peers for what slower ones will take
+    /// At the end of a session, when nothing is left to give out: requests from faster peers what slower ones will take
     /// much longer to send.
     fn request_duplicate(&mut self, id: SessionId, now: Instant) {
         let Some(active) = self.sessions.get(&id) else { return };
@@ -227,7 +229,7 @@ impl Client {
         }
     }
 
-    /// The slowest member, if it is worth asking `fast` for some of what it is asked for.
+    /// The slowest member, if some of its wants are worth requesting from `fast` too.
     pub(super) fn slower(&self, id: SessionId, fast: PeerId, members: &[PeerId], now: Instant) -> Option<PeerId> {
         let session = &self.sessions.get(&id)?.session;
         let peer = self.peers.get(&fast)?;
@@ -244,13 +246,14 @@ impl Client {
             .map(|(_, slow)| slow)
     }
 
-    /// Whether the lateness is more than a guess, if the peer has requests: all that is asked of two peers comes twice.
+    /// Whether the lateness is more than a guess, which matters for bulk requests: whatever two peers are asked for
+    /// arrives twice.
     fn is_known_slow(&self, peer_id: &PeerId, lateness: Duration) -> bool {
         let Some(peer) = self.peers.get(peer_id) else { return false };
         lateness == Duration::MAX || peer.requests.live() == 0 || !peer.meter.is_unmeasured()
     }
 
-    /// How long the peer will need for what it is asked for: for ever, if it is silent.
+    /// The time that the peer needs for its pending requests; [`Duration::MAX`] if it is silent.
     fn lateness(&self, peer_id: &PeerId, now: Instant) -> Option<Duration> {
         let peer = self.peers.get(peer_id)?;
         let live = peer.live() > 0;
@@ -260,7 +263,7 @@ impl Client {
         Some(peer.meter.eta(peer.live_bytes()))
     }
 
-    /// Asks strangers, and the session's owner, when the members do not suffice.
+    /// Queries peers that are not members, and asks the session's owner for more peers, if the members do not suffice.
     fn seek_help(&mut self, id: SessionId, now: Instant) {
         let Some(active) = self.sessions.get_mut(&id).filter(|active| active.session.wanted() > 0) else { return };
         if active.session.output.is_behind() {
@@ -287,8 +290,8 @@ impl Client {
         }
     }
 
-    /// Asks connected peers that are not members whether they have the first wants; those held back only once they are
-    /// released.
+    /// Sends presence queries for the first wants to connected peers that are not members; to those that are held back
+    /// only once they are released.
     fn broadcast(&mut self, id: SessionId, now: Instant) {
         let Some(active) = self.sessions.get(&id) else { return };
         let cids = active.session.needed(BROADCAST_WANTS);

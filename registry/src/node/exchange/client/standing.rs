@@ -1,10 +1,10 @@
-//! Whether a peer may be asked for blocks.
+//! Whether a peer may get requests.
 
-/// Whether the peer may be asked.
+/// Whether a peer may get requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     Good,
-    /// It broke the protocol.
+    /// It violated the protocol.
     Banned,
     /// It does not support Bitswap.
     Unsupported,

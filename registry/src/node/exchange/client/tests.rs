@@ -1,4 +1,4 @@
-//! The client against simulated peers with a rate and a latency, on a clock of their own.
+//! The client against simulated peers with a rate and a latency, on a simulated clock.
 
 mod blame;
 mod bulk_requests;
@@ -22,7 +22,7 @@ use crate::node::exchange::{
 const STEP: Duration = Duration::from_millis(5);
 const CREDIT: u64 = 64 << 20;
 
-/// A peer that serves at `rate` bytes per second, `delay` away, one block after the other.
+/// A peer that serves at `rate` bytes per second with the latency `delay`, one block after the other.
 struct Provider {
     id: PeerId,
     rate: f64,
@@ -41,13 +41,13 @@ struct Provider {
     trick: Trick,
 }
 
-/// How a provider cheats.
+/// How a provider misbehaves.
 #[derive(Clone, Copy, PartialEq)]
 enum Trick {
     None,
-    /// It sends other bytes than it is asked for.
+    /// It sends other bytes than those requested.
     Lie,
-    /// It says that it has everything, and gives nothing.
+    /// It sends HAVE for every block, and never a block.
     FalseHave,
 }
 
@@ -234,7 +234,7 @@ impl Sim {
         self.from.values().sum()
     }
 
-    /// Seconds until `blocks` are there.
+    /// Runs until `blocks` have arrived. Returns the seconds that it took.
     fn run(&mut self, blocks: usize) -> f64 {
         while self.received() < blocks {
             self.step();
@@ -332,7 +332,7 @@ fn a_provider_that_has_nothing_is_dropped_and_more_are_called_for() {
     assert_eq!(sim.news[0], useless);
     let cids = content[..8].iter().map(|block| *block.cid()).collect();
     assert_eq!(sim.news[1], SessionEvent::NeedPeers { cids, wanted: 40, peers: 0 });
-    // Nothing more for a while: the call is repeated, but not at every tick.
+    // Nothing more arrives for a while: the call for peers is repeated, but not at every tick.
     (0..900).for_each(|_| sim.step());
     assert_eq!(sim.news.len(), 2);
 }
@@ -437,7 +437,7 @@ fn data_that_nobody_asked_for_gets_a_peer_banned() {
     assert_eq!(sim.client.sessions[&sim.session].session.members().len(), 0);
 }
 
-/// What a session asked for may come when it is over: that is no second fault.
+/// The blocks that a session requested may arrive after its end: that is no second offence.
 #[test]
 fn one_that_goes_on_where_it_was_cut_off_has_been_told_of() {
     let start = Instant::now();

@@ -1,11 +1,11 @@
-//! Who is at fault, who is asked first, and who is kept for later.
+//! Which peer is at fault, which is preferred, and which is held back.
 
 use crate::node::exchange::{
     client::tests::*,
     prior::{Prior, Priors},
 };
 
-/// Knows some peers.
+/// Has the priors of some peers.
 #[derive(Debug, Default)]
 struct Known(HashMap<PeerId, Prior>);
 
@@ -17,7 +17,7 @@ impl Priors for Known {
 
 const LOW: Prior = Prior { reputation: 0.2, rate: None, latency: None, held_back: true };
 
-/// What the session said a peer did.
+/// The offences of a peer that the session reported.
 fn offences(sim: &Sim, index: usize) -> Vec<Offence> {
     let of_peer = |event: &SessionEvent| match event {
         SessionEvent::Offended { peer, offence } if *peer == sim.providers[index].id => Some(*offence),
@@ -39,7 +39,7 @@ fn is_late(sim: &Sim, index: usize) -> bool {
     late
 }
 
-/// Five providers of `content`, two of which cheat: the first as `trick` says, the second is dead.
+/// Five providers of `content`, two of which misbehave: the first with `trick`, the second is dead.
 fn five(content: &[Block], trick: Trick) -> Sim {
     let start = Instant::now();
     let mut providers: Vec<_> = (0..5).map(|_| Provider::new(3.75e6, 10, content, start)).collect();
@@ -71,7 +71,7 @@ fn few_wrong_blocks_are_enough_to_be_blamed_and_to_be_asked_no_more() {
     let start = Instant::now();
     let mut providers: Vec<_> = (0..2).map(|_| Provider::new(1e5, 10, &content, start)).collect();
     providers[0].trick = Trick::Lie;
-    // It is asked first.
+    // It gets the first requests.
     let quick = Prior { rate: Some(1e7), ..Prior::default() };
     let known = Known(HashMap::from([(providers[0].id, quick)]));
     let mut sim = Sim::knowing(CREDIT, start, providers, Arc::new(known));
@@ -94,7 +94,7 @@ fn a_session_asks_nobody_below_the_reputation_that_it_was_opened_with() {
     let (output, receiver) = session_channel(CREDIT);
     sim.client.close(sim.session);
     (sim.session, sim.receiver) = (sim.client.open(output, 0.5, start), receiver);
-    // Only the one below is there: not even a broadcast goes to it.
+    // Only the peer below the limit is connected: it does not even get a broadcast.
     let other = sim.providers[1].id;
     sim.client.on_disconnected(other, start);
     sim.add_all();
@@ -132,13 +132,13 @@ fn a_peer_that_says_it_has_what_it_has_not_is_blamed_and_the_others_deliver() {
     let mut providers: Vec<_> = (0..2).map(|_| Provider::new(1e6, 10, &content, start)).collect();
     providers[0].trick = Trick::FalseHave;
     let mut sim = Sim::new(CREDIT, start, providers);
-    // Nobody is named as a provider: both are asked whether they have it.
+    // No peer is named as a provider: both get presence queries.
     sim.want(&content, true);
     sim.run(content.len());
     assert_eq!((offences(&sim, 0), offences(&sim, 1)), (vec![Offence::FalseHave], Vec::new()));
 }
 
-/// One peer that was asked for a block and says nothing by itself, and what the session hears within a minute after `answer`.
+/// A peer with a pending request that sends nothing by itself. Runs `answer`, and then the session for a minute.
 fn after(answer: impl Fn(&mut Client, PeerId, Cid, Instant)) -> Sim {
     let content = blocks(1, 1000);
     let start = Instant::now();
@@ -164,7 +164,7 @@ fn a_peer_that_sends_a_block_that_is_too_large_is_not_blamed_and_the_session_is_
     let told = |event: &&SessionEvent| matches!(event, SessionEvent::TooLarge { bytes, .. } if *bytes == 3 << 20);
     assert_eq!(sim.news.iter().filter(told).count(), 1, "{:?}", sim.news);
     assert!(offences(&sim, 0).is_empty() && !is_late(&sim, 0), "{:?}", sim.news);
-    // One that was not asked for it has no excuse.
+    // A peer from which it was not requested has no excuse.
     let mut sim = sim;
     let (peer, now) = (sim.providers[0].id, sim.now);
     let unasked = *Block::raw(&b"unasked"[..]).unwrap().cid();
@@ -179,7 +179,7 @@ fn a_peer_that_answers_with_a_message_that_is_too_long_is_left_without_blame() {
         |event: &&SessionEvent| matches!(event, SessionEvent::PeerDropped { reason: DropReason::TooLong, .. });
     assert_eq!(sim.news.iter().filter(dropped).count(), 1, "{:?}", sim.news);
     assert!(offences(&sim, 0).is_empty() && !is_late(&sim, 0), "{:?}", sim.news);
-    // One of which nothing is wanted has no excuse.
+    // A peer without pending requests has no excuse.
     let mut sim = sim;
     let (peer, now) = (sim.providers[0].id, sim.now);
     assert!(!sim.client.on_too_long(peer, now));
@@ -245,7 +245,7 @@ fn a_stranger_held_back_is_not_even_questioned_while_others_deliver() {
     let content = blocks(20, 1000);
     let start = Instant::now();
     let mut providers: Vec<_> = (0..2).map(|_| Provider::new(1e6, 10, &content, start)).collect();
-    // It would be blamed if it were asked.
+    // It would be blamed if it got a query.
     providers[0].trick = Trick::FalseHave;
     let known = Known(HashMap::from([(providers[0].id, LOW)]));
     let mut sim = Sim::knowing(CREDIT, start, providers, Arc::new(known));
@@ -266,7 +266,7 @@ fn a_peer_held_back_delivers_what_nobody_else_can() {
     let took = sim.run(content.len());
     assert!(took < 3.0, "{took} s");
     assert_eq!(sim.from[&sim.providers[1].id], 30);
-    // Alone it is waited with once, not for every block.
+    // Without other peers it is waited for once, not for every block.
     let content = blocks(5, 1000);
     let only = Provider::new(1e6, 10, &content, start);
     let known = Known(HashMap::from([(only.id, LOW)]));

@@ -1,4 +1,4 @@
-//! BulkRequests: who is given which, and what becomes of them.
+//! Bulk requests: which peer gets which, and how they end.
 
 use crate::node::exchange::{
     bulk::{BulkRequest, BulkRequestId, End, Wanted},
@@ -6,7 +6,7 @@ use crate::node::exchange::{
     session::{BlockWant, ListSource, MIN_ASKED, Place},
 };
 
-/// A client with a session that wants listed blocks, and peers of which some speak of lists.
+/// A client with a session that wants blocks of a manifest, and peers of which some support bulk requests.
 struct Desk {
     client: Client,
     id: SessionId,
@@ -23,7 +23,8 @@ fn block(index: u32, bytes: usize) -> Block {
 }
 
 impl Desk {
-    /// Peers that speak of lists or not, and so many blocks of so many bytes, wanted.
+    /// `supports`: for each peer, whether it supports bulk requests. The session wants `count` blocks of this many
+    /// bytes.
     fn new(supports: &[bool], count: u32, bytes: usize) -> Self {
         let now = Instant::now();
         let mut client = Client::new(Arc::new(NoPriors));
@@ -57,7 +58,7 @@ impl Desk {
         self.actions(peer).into_iter().map(placed).collect()
     }
 
-    /// Blocks that a peer is asked for over Bitswap.
+    /// Number of blocks requested from a peer over Bitswap.
     fn wanted(&mut self, peer: usize) -> usize {
         let update = self.client.next_update(&self.peers[peer]).unwrap_or_default();
         self.client.on_update_sent(self.peers[peer], true);
@@ -109,7 +110,7 @@ fn one_that_speaks_of_lists_is_given_a_bulk_request_and_another_is_asked_block_b
     assert!(by_order + one_by_one <= 200);
 }
 
-/// Of a slow peer as of any: while one large block is on its way the next is asked for.
+/// While a large block of a slow peer is arriving, the next one is requested.
 #[test]
 fn a_slow_peer_never_waits_for_us_between_two_large_blocks() {
     let mut desk = Desk::new(&[true], 30, 1 << 20);
@@ -173,7 +174,7 @@ fn one_that_has_no_list_is_asked_over_bitswap() {
     }
 }
 
-/// The peer remembers what it is asked for over Bitswap, and sends it when it has it.
+/// The peer remembers Bitswap wants, and sends the block when it has it.
 #[test]
 fn what_is_absent_is_asked_for_over_bitswap_where_it_is_remembered() {
     let mut desk = Desk::new(&[true], 20, 1000);
@@ -195,7 +196,7 @@ fn what_a_bulk_request_did_not_bring_is_asked_for_in_another_way() {
     desk.client.on_bulk_requested(desk.peers[0], requests[0].id, some, desk.now);
     desk.end(0, requests[0].id, End::Done);
     assert_eq!(desk.wanted(0), 5);
-    // A stream that breaks may do so once.
+    // One broken stream is tolerated.
     let mut desk = Desk::new(&[true], 20, 1000);
     for _ in 0..2 {
         let requests = desk.requests(0);
@@ -240,7 +241,7 @@ fn a_silent_peers_bulk_request_is_given_to_another_and_cancelled_when_that_one_d
     assert_eq!(desk.events().iter().filter(|event| matches!(event, SessionEvent::Block { .. })).count(), 40);
 }
 
-/// What two were asked for came twice, wherever two had a package of a megabyte.
+/// Regression test: blocks requested from two peers arrived twice, whenever both had a package of a megabyte.
 #[test]
 fn a_bulk_request_of_a_peer_that_is_not_late_is_not_given_to_another_on_a_guess() {
     let mut desk = Desk::new(&[true, true], 8, 128 << 10);
@@ -281,7 +282,7 @@ fn a_list_brings_more_than_was_wanted_by_name() {
     desk.end(0, id, End::Done);
     let from = desk.peers[0];
     assert_eq!(desk.events(), [part, root].map(|block| SessionEvent::Block { block, from }));
-    // Nobody else gets rid of blocks so.
+    // Blocks of an unknown request are not delivered.
     let stray = desk.client.on_bulk_requested(from, BulkRequestId(99), vec![block(3, 100)], desk.now);
     assert_eq!((stray.blocks, stray.unwanted, desk.events().len()), (0, 1, 0));
 }
