@@ -98,7 +98,7 @@ pub(crate) struct Driver {
     names: Names,
     /// DNS lookups of bootstrap nodes that are under way.
     lookups: JoinSet<Result<Vec<Target>, NameError>>,
-    /// None if this node does not take part in the rendezvous.
+    /// `None` if this node does not take part in the rendezvous.
     meeting: Option<bootstrap::Meeting>,
     admissions: JoinSet<dht::Admission>,
     requests: requests::Requests,

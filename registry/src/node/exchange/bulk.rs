@@ -33,9 +33,9 @@
 //! | kind 3: pieces of the dictionary: their number, then for each source, first, count | varints |
 //!
 //! Source 2n is the own blocks of manifest n (0: the requested one, n: the n-th reference), source 2n + 1 its entries.
-//! The dictionary of a frame is the bytes of its pieces in sequence. Every payload is an independent zstd frame, so
-//! both sides need memory for one frame only. Both sides have the blocks of a dictionary, so only its pieces are named,
-//! and the server alone chooses them.
+//! The dictionary of a frame is the bytes of its pieces in sequence. Every payload of kind 3 is an independent zstd
+//! frame, so both sides need memory for one frame only. Both sides have the blocks of a dictionary, so only its pieces
+//! are named, and the server alone chooses them.
 //!
 //! *Invariants*: a block that is reported hashes to its CID. The client closes the stream at the first byte that cannot
 //! be right. The constants of each module bound the memory and time that a peer can cost, on both sides.

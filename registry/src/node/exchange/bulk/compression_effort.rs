@@ -23,7 +23,7 @@ pub(super) struct Effort {
 }
 
 impl Effort {
-    /// The level for the next part.
+    /// The level for the next frame.
     pub(super) fn level(&self) -> i32 {
         STEPS[self.step].0
     }
