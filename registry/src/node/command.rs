@@ -33,7 +33,7 @@ pub(crate) enum Command {
     /// As `FindProviders`, and report the outcome of each dial.
     TryProviders { key: Vec<u8>, tried: mpsc::Sender<Tried> },
     /// Look up a value on the ggen DHT. The lookup ends by itself, or when the receiver is dropped.
-    FindRecord { key: Vec<u8>, found: mpsc::Sender<FoundRecord> },
+    FindRecord { key: Vec<u8>, found: mpsc::Sender<FoundRecord>, ended: oneshot::Sender<Walked> },
     /// As `FindProviders`, on one DHT.
     FindProvidersOn { dht: Dht, key: Vec<u8>, found: mpsc::Sender<PeerId> },
     /// Provide the DAG under this multihash on every DHT from now on.
@@ -107,7 +107,39 @@ pub(crate) struct FoundRecord {
     pub(crate) from: Option<PeerId>,
 }
 
-/// Identifies a gossip message that waits for its verdict.
+/// How many peers a lookup on the DHT has reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Walked {
+    /// Peers asked.
+    pub(crate) asked: usize,
+    /// Peers that have answered.
+    pub(crate) answered: usize,
+}
+
+/// The values under a key, as they are found.
+#[derive(Debug)]
+pub(crate) struct FindingRecord {
+    values: mpsc::Receiver<FoundRecord>,
+    ended: oneshot::Receiver<Walked>,
+}
+
+impl FindingRecord {
+    pub(crate) fn new(values: mpsc::Receiver<FoundRecord>, ended: oneshot::Receiver<Walked>) -> Self {
+        Self { values, ended }
+    }
+
+    /// The next value; none when the walk is over. Cancel-safe.
+    pub(crate) async fn recv(&mut self) -> Option<FoundRecord> {
+        self.values.recv().await
+    }
+
+    /// Who was asked, once the walk is over.
+    pub(crate) fn walked(&mut self) -> Option<Walked> {
+        self.ended.try_recv().ok()
+    }
+}
+
+/// A gossip message that waits for its verdict.
 #[derive(Clone, Debug)]
 pub(crate) struct GossipId {
     pub(crate) message: MessageId,

@@ -138,10 +138,11 @@ impl Handle {
     }
 
     /// Looks up a value on the ggen DHT. The channel receives the value of each peer that has one.
-    pub(crate) async fn find_record(&self, key: Vec<u8>) -> Result<mpsc::Receiver<FoundRecord>, Stopped> {
-        let (found, receiver) = mpsc::channel(FOUND_QUEUE);
-        self.send(Command::FindRecord { key, found }).await?;
-        Ok(receiver)
+    pub(crate) async fn find_record(&self, key: Vec<u8>) -> Result<FindingRecord, Stopped> {
+        let (found, values) = mpsc::channel(FOUND_QUEUE);
+        let (ended, walked) = oneshot::channel();
+        self.send(Command::FindRecord { key, found, ended }).await?;
+        Ok(FindingRecord::new(values, walked))
     }
 
     /// Provides a multihash on every DHT from now on.

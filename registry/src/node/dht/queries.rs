@@ -21,7 +21,7 @@ pub(crate) enum Purpose {
     /// The rendezvous looks for other nodes of this network.
     Rendezvous,
     /// A caller wants the values under a key.
-    Record(mpsc::Sender<FoundRecord>),
+    Record { found: mpsc::Sender<FoundRecord>, ended: oneshot::Sender<Walked> },
     /// A caller waits until the lookup of this node's own ID has ended.
     Explore { _done: mpsc::Sender<Infallible> },
     /// This node announces that it provides a key.

@@ -61,6 +61,8 @@ struct Want {
     charge: u64,
     asked: Vec<PeerId>,
     refused: Vec<PeerId>,
+    /// Peers that did not answer a request for it: they may have it.
+    silent: Vec<PeerId>,
     /// Peers that got a presence query for it, members or not.
     questioned: Vec<PeerId>,
     /// Members that sent a HAVE for it.
@@ -97,7 +99,7 @@ pub(super) struct Session {
     sequences: HashMap<Cid, u64>,
     queue: BTreeSet<u64>,
     stuck: BTreeSet<u64>,
-    next_bulk_request: u64,
+    next_sequence: u64,
     members: HashMap<PeerId, Member>,
     /// Peers that are not connected, the oldest first.
     candidates: VecDeque<PeerId>,
@@ -106,6 +108,8 @@ pub(super) struct Session {
     priors: HashMap<PeerId, Prior>,
     /// What peers did wrong in this session.
     offenders: HashMap<PeerId, HashSet<Offence>>,
+    /// Peers that fell silent, and have sent no block since.
+    stalled: HashSet<PeerId>,
     /// Peers with a lower reputation get no requests.
     least_reputation: f64,
     /// The manifest that wants have places in.
@@ -125,7 +129,7 @@ impl Session {
             sequences: HashMap::new(),
             queue: BTreeSet::new(),
             stuck: BTreeSet::new(),
-            next_bulk_request: 0,
+            next_sequence: 0,
             members: HashMap::new(),
             candidates: VecDeque::new(),
             ties: Ties::default(),
@@ -186,8 +190,8 @@ impl Session {
         if self.sequences.contains_key(&cid) {
             return false;
         }
-        let sequence = self.next_bulk_request;
-        self.next_bulk_request += 1;
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
         self.sequences.insert(cid, sequence);
         let want = Want {
             cid,

@@ -25,8 +25,6 @@ pub(in crate::node::exchange) use encode::{MAX_BLOCK_OVERHEAD_BYTES, max_want_le
 pub(in crate::node::exchange) const MAX_MESSAGE_BYTES: usize = 4 << 20;
 /// Longest message of wants that is sent, in bytes (the limit of Kubo's client).
 pub(in crate::node::exchange) const MAX_WANTS_MESSAGE_BYTES: usize = 2 << 20;
-/// Longest CID used from a want-list, in bytes (Kubo's limit: four varints and a digest of 128).
-pub(in crate::node::exchange) const MAX_CID_BYTES: usize = 168;
 /// Maximum number of wants, or presences, used from one message; further ones are ignored.
 pub(in crate::node::exchange) const MAX_ENTRIES: usize = 16_384;
 /// Maximum number of blocks in one message.

@@ -309,7 +309,7 @@ impl Behaviour {
             if let Err(error) = ended
                 && !error.is_cancelled()
             {
-                tracing::error!(%error, "an request failed");
+                tracing::error!(%error, "a request failed");
             }
         }
         while let Poll::Ready(Some(_)) = self.turned_away.poll_join_next(cx) {}

@@ -94,7 +94,7 @@ impl Receiver {
             Ok((end, again)) => return Over::Ended { end, again },
             Err(error) => error,
         };
-        tracing::debug!(%peer, %error, "an request of blocks failed");
+        tracing::debug!(%peer, %error, "a bulk request failed");
         let end = match error {
             Failure::Unanswered => return Over::Unanswered,
             Failure::Stream(error) if error.kind() == io::ErrorKind::InvalidData => End::Malformed,

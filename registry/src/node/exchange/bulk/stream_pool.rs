@@ -250,7 +250,7 @@ mod tests {
         pool.on_supports(&peer, connection, true);
         pool.news_of(&peer);
         assert_eq!(pool.prepare(), [Opening { peer, connection, address: address() }; PREPARED_STREAMS]);
-        assert_eq!(pool.prepare(), [], "they are on their pooled");
+        assert_eq!(pool.prepare(), [], "they are being opened");
         pool.on_prepared(&peer, connection);
         assert!(pool.on_undialled(&peer, connection));
         assert_eq!(pool.prepare(), [Opening { peer, connection, address: None }]);

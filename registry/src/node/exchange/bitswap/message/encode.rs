@@ -6,6 +6,8 @@ use ggen_blockstore::protobuf::{
     bytes_field_len, put_bytes_field, put_bytes_key, put_nonzero_field, put_varint, varint_len,
 };
 
+use crate::node::exchange::bitswap::message::{Message, Presence, Version, Want, WantKind};
+
 /// Blocks below this size in bytes are copied into one chunk, so that a frame is not split into tiny writes.
 const MIN_CHUNK_BYTES: usize = 16 << 10;
 
