@@ -5,7 +5,7 @@ mod queue;
 
 use std::{
     fs, io,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -61,8 +61,11 @@ impl Home {
         Ok(Self { path })
     }
 
-    /// Creates the directory, for its owner only, unless it exists; one that others can write to is refused.
+    /// Creates the directory, for its owner only, unless it exists; one that others can write to is refused, and so is to make
+    /// one as root where it would be that of the user who called sudo.
     pub(crate) fn create(&self) -> Result<(), Failure> {
+        let caller = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
+        self.refuse_to_take(rustix::process::geteuid().is_root(), caller)?;
         let refuse = |cause: &io::Error| {
             let failure = error::io("create home", &self.path, cause);
             match cause.kind() {
@@ -81,6 +84,22 @@ impl Home {
             Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists && self.path.is_dir() => check_home(&self.path),
             Err(cause) => Err(refuse(&cause)),
         }
+    }
+
+    /// Refuses to make, as root, a home in a directory of the user who called sudo.
+    fn refuse_to_take(&self, is_root: bool, caller: Option<u32>) -> Result<(), Failure> {
+        let Some(caller) = caller.filter(|caller| is_root && *caller != 0 && !self.path.exists()) else { return Ok(()) };
+        let above = self.path.ancestors().find_map(|ancestor| fs::metadata(ancestor).ok());
+        if above.is_none_or(|above| above.uid() != caller) {
+            return Ok(());
+        }
+        let message = format!(
+            "the home `{}` would belong to root, in a directory of the user who called sudo (uid {caller})",
+            self.path.display()
+        );
+        Err(Failure::new(ErrorKind::Failed, message).hinted(
+            "run the command without sudo, or with `sudo -H`, which means root's own home; or name one with `--home DIR`",
+        ))
     }
 
     /// Creates the directory as [`Home::create`] does; one that this process cannot write to is refused.
@@ -151,6 +170,22 @@ mod tests {
         assert_eq!(path(Some("/flag"), "/variable"), Path::new("/flag"));
         assert_eq!(path(None, "/variable"), Path::new("/variable"));
         assert_eq!(path(None, ""), std::env::home_dir().unwrap().join(DEFAULT_NAME));
+    }
+
+    #[test]
+    fn root_makes_no_home_in_a_directory_of_the_user_who_called_sudo() {
+        let place = tempfile::tempdir().unwrap();
+        // Root can give it away, and others own it as it is.
+        drop(std::os::unix::fs::chown(place.path(), Some(65534), None));
+        let owner = fs::metadata(place.path()).unwrap().uid();
+        let home = Home::resolve(Some(&place.path().join("a/b"))).unwrap();
+        let failure = home.refuse_to_take(true, Some(owner)).unwrap_err();
+        assert!(failure.message.contains("sudo") && failure.hint.is_some(), "{failure}");
+        home.refuse_to_take(false, Some(owner)).unwrap();
+        home.refuse_to_take(true, Some(owner + 1)).unwrap();
+        home.refuse_to_take(true, None).unwrap();
+        fs::create_dir_all(home.path()).unwrap();
+        home.refuse_to_take(true, Some(owner)).unwrap();
     }
 
     #[test]

@@ -12,7 +12,9 @@ pub(crate) mod usage;
 use std::{
     env,
     fmt::Write as _,
+    fs::File,
     io::{self, IsTerminal, Write},
+    os::fd::AsFd,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -74,9 +76,7 @@ impl Ui {
 
     /// Prints bytes as they are.
     pub(crate) fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
-        put(&mut io::stdout().lock(), bytes).map_err(|cause| {
-            Failure::from_error(ggen_marketplace::ErrorKind::Failed, &cause).while_doing("cannot write to stdout")
-        })
+        to_stdout(bytes)
     }
 
     /// Says something on the side, unless the user wants it quiet.
@@ -154,6 +154,15 @@ fn describe(failure: &Failure, color: bool) -> String {
 /// Writes to stderr. There is nowhere to report a failure of stderr to.
 fn talk(text: &str) {
     drop(io::stderr().lock().write_all(text.as_bytes()));
+}
+
+/// Writes to stdout; a reader that closed its end has read enough.
+fn to_stdout(bytes: &[u8]) -> Result<(), Failure> {
+    // The standard library's own writer takes a stdout that is not open for writing for one that takes everything.
+    let written = io::stdout().as_fd().try_clone_to_owned().and_then(|stdout| put(&mut File::from(stdout), bytes));
+    written.map_err(|cause| {
+        Failure::from_error(ggen_marketplace::ErrorKind::Failed, &cause).while_doing("cannot write to stdout")
+    })
 }
 
 /// Writes and flushes; a closed pipe is success.

@@ -15,7 +15,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -95,6 +95,14 @@ pub enum HomeError {
         #[source]
         source: io::Error,
     },
+    /// It is another user's, and this process is root: what root writes there, its owner can use no longer.
+    #[error("the home `{}` belongs to another user (uid {owner}), and files that root makes in it would lock that user out", path.display())]
+    Foreign {
+        /// The home.
+        path: PathBuf,
+        /// The user that it belongs to.
+        owner: u32,
+    },
     /// Other users can write where the keys are: what stands there may be theirs.
     #[error("other users can write to `{}`, where private keys are (its mode is {mode:03o})", path.display())]
     OpenKeys {
@@ -134,15 +142,24 @@ pub(crate) struct Home {
 #[derive(Clone, Debug)]
 pub(crate) struct Permission {
     path: PathBuf,
+    refusal: Option<Refusal>,
+}
+
+/// Why a home cannot be written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
     /// The system's answer to a write.
-    refusal: Option<Errno>,
+    System(Errno),
+    /// This user owns it, and root leaves it alone.
+    Owner(u32),
 }
 
 impl Permission {
     /// Refuses what would have to write, where that cannot be done.
     pub(crate) fn require(&self) -> Result<(), HomeError> {
         match self.refusal {
-            Some(error) => Err(HomeError::ReadOnly { path: self.path.clone(), source: error.into() }),
+            Some(Refusal::System(error)) => Err(HomeError::ReadOnly { path: self.path.clone(), source: error.into() }),
+            Some(Refusal::Owner(owner)) => Err(HomeError::Foreign { path: self.path.clone(), owner }),
             None => Ok(()),
         }
     }
@@ -153,12 +170,12 @@ impl Home {
     /// reading; everything in it is then opened by what [`Home::access`] says.
     pub(crate) fn open(path: &Path) -> Result<Self, HomeError> {
         match unwritable(path) {
-            Some(error) => Self::open_read_only(path, error),
+            Some(refusal) => Self::open_read_only(path, refusal),
             None => Self::open_for_writing(path),
         }
     }
 
-    fn open_read_only(path: &Path, error: Errno) -> Result<Self, HomeError> {
+    fn open_read_only(path: &Path, refusal: Refusal) -> Result<Self, HomeError> {
         refuse_open(path)?;
         let lock_path = path.join("lock");
         let lock = match open_lock(&lock_path, OpenOptions::new().read(true)) {
@@ -174,7 +191,7 @@ impl Home {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { permission: Permission { path: path.to_owned(), refusal: Some(error) }, _lock: lock })
+        Ok(Self { permission: Permission { path: path.to_owned(), refusal: Some(refusal) }, _lock: lock })
     }
 
     fn open_for_writing(path: &Path) -> Result<Self, HomeError> {
@@ -270,11 +287,16 @@ impl Home {
     }
 }
 
-/// What the system answers to a write to the home at `path`, if it does not allow any. One that does not exist is made.
-fn unwritable(path: &Path) -> Option<Errno> {
+/// Why the home at `path` cannot be written to, if it cannot. One that does not exist is made.
+fn unwritable(path: &Path) -> Option<Refusal> {
+    let user = rustix::process::geteuid();
+    let owner = user.is_root().then(|| fs::metadata(path).ok()).flatten().map(|metadata| metadata.uid());
+    if let Some(owner) = owner.filter(|owner| *owner != user.as_raw()) {
+        return Some(Refusal::Owner(owner));
+    }
     let answer = |part: &&str| rustix::fs::access(path.join(part), rustix::fs::Access::WRITE_OK).err();
     let is_refusal = |error: &Errno| matches!(*error, Errno::ROFS | Errno::ACCESS | Errno::PERM);
-    path.is_dir().then(|| WRITTEN.iter().filter_map(answer).find(is_refusal)).flatten()
+    path.is_dir().then(|| WRITTEN.iter().filter_map(answer).find(is_refusal)).flatten().map(Refusal::System)
 }
 
 /// Refuses a home that this process cannot write to.

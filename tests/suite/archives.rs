@@ -85,6 +85,101 @@ fn archives_of_old_formats_give_the_tree_that_gnu_tar_gives() {
     }
 }
 
+/// Entries that come again, of every kind in place of every other, as `--update`, `--append` and `--concatenate` write them.
+#[test]
+fn archives_that_were_added_to_give_the_tree_that_gnu_tar_gives() {
+    assert!(is_here(), "this test needs GNU tar");
+    let work = TempDir::new().unwrap();
+    let (top, archive) = (work.path().join("pkg"), work.path().join("added.tar"));
+    fs::create_dir_all(top.join("empty")).unwrap();
+    fs::create_dir_all(top.join("folder")).unwrap();
+    for name in ["changes", "becomes-a-link", "becomes-a-directory", "becomes-a-hard-link", "same", "folder/first"] {
+        fs::write(top.join(name), format!("first {name}")).unwrap();
+    }
+    fs::hard_link(top.join("changes"), top.join("linked-before")).unwrap();
+    std::os::unix::fs::symlink("same", top.join("was-a-link")).unwrap();
+    fs::hard_link(top.join("was-a-link"), top.join("linked-to-the-link")).unwrap();
+    tar(work.path(), &["--create", "--file", "added.tar", "pkg"]);
+    assert_eq!(compare(&archive), Outcome::Same(10));
+
+    for name in ["becomes-a-link", "becomes-a-directory", "becomes-a-hard-link", "was-a-link"] {
+        fs::remove_file(top.join(name)).unwrap();
+    }
+    fs::remove_dir(top.join("empty")).unwrap();
+    fs::remove_file(top.join("changes")).unwrap();
+    fs::write(top.join("changes"), "second, and longer").unwrap();
+    fs::set_permissions(top.join("changes"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(top.join("empty"), "a file").unwrap();
+    fs::write(top.join("was-a-link"), "a file").unwrap();
+    fs::write(top.join("folder/second"), "second").unwrap();
+    std::os::unix::fs::symlink("same", top.join("becomes-a-link")).unwrap();
+    fs::create_dir(top.join("becomes-a-directory")).unwrap();
+    fs::write(top.join("becomes-a-directory/inside"), "x").unwrap();
+    fs::hard_link(top.join("same"), top.join("becomes-a-hard-link")).unwrap();
+    tar(work.path(), &["--append", "--file", "added.tar", "pkg"]);
+    assert_eq!(compare(&archive), Outcome::Same(11), "--append");
+
+    fs::write(top.join("same"), "third").unwrap();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+    fs::File::options().write(true).open(top.join("same")).unwrap().set_modified(later).unwrap();
+    tar(work.path(), &["--update", "--file", "added.tar", "pkg"]);
+    assert_eq!(compare(&archive), Outcome::Same(11), "--update");
+
+    fs::write(top.join("changes"), "fourth").unwrap();
+    tar(work.path(), &["--create", "--file", "more.tar", "pkg/changes"]);
+    tar(work.path(), &["--concatenate", "--file", "added.tar", "more.tar"]);
+    assert_eq!(compare(&archive), Outcome::Same(11), "--concatenate");
+}
+
+#[test]
+fn sparse_files_of_every_form_give_the_tree_that_gnu_tar_gives() {
+    assert!(is_here(), "this test needs GNU tar");
+    let work = TempDir::new().unwrap();
+    let top = work.path().join("pkg");
+    fs::create_dir(&top).unwrap();
+    // Holes before, between and after the data; more parts than a header has room for; a hole alone; a long name.
+    for (name, parts, bytes) in [("few", 3_u64, 1_000_000_u64), ("many", 100, 10_000_000), ("hole", 0, 70_000)] {
+        let file = fs::File::create(top.join(name)).unwrap();
+        file.set_len(bytes).unwrap();
+        for part in 0..parts {
+            let data = format!("part {part} of {name}");
+            std::os::unix::fs::FileExt::write_all_at(&file, data.as_bytes(), (2 * part + 1) * 32_768).unwrap();
+        }
+    }
+    fs::copy(top.join("few"), top.join("a name that is long ".repeat(11).trim())).unwrap();
+    fs::write(top.join("plain"), "plain").unwrap();
+    for format in [
+        &["--format=gnu"][..],
+        &["--format=oldgnu"],
+        &["--format=pax", "--sparse-version=0.0"],
+        &["--format=pax", "--sparse-version=0.1"],
+        &["--format=pax", "--sparse-version=1.0"],
+    ] {
+        tar(work.path(), &[&["--create", "--sparse", "--file", "sparse.tar"], format, &["pkg"]].concat());
+        let archive = work.path().join("sparse.tar");
+        assert!(fs::metadata(&archive).unwrap().len() < 2_000_000, "{format:?} is sparse");
+        assert_eq!(compare(&archive), Outcome::Same(5), "{format:?}");
+    }
+}
+
+#[test]
+fn incremental_archives_give_the_tree_that_gnu_tar_gives() {
+    assert!(is_here(), "this test needs GNU tar");
+    let work = TempDir::new().unwrap();
+    make_tree(&work.path().join("pkg"));
+    for format in ["gnu", "pax"] {
+        let _first = fs::remove_file(work.path().join("snapshot"));
+        let format = format!("--format={format}");
+        let arguments = ["--create", "--listed-incremental=snapshot", &format, "--file", "dump.tar", "pkg"];
+        for level in ["all of it", "what changed"] {
+            tar(work.path(), &arguments);
+            let outcome = compare(&work.path().join("dump.tar"));
+            assert!(matches!(outcome, Outcome::Same(2..)), "{format}, {level}: {outcome:?}");
+            fs::write(work.path().join("pkg/changed"), format!("{format} {level}")).unwrap();
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_publish_warns_of_an_archive_that_may_have_been_cut_off() {
     let work = TempDir::new().unwrap();

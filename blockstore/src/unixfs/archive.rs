@@ -7,6 +7,7 @@
 mod decode;
 mod entries;
 mod limits;
+mod sparse;
 mod tar_reader;
 
 use std::{collections::BTreeMap, io::Read, sync::Arc};
@@ -18,7 +19,7 @@ pub use limits::{ARCHIVE_RATIO_FREE_BYTES, ArchiveLimits, ArchiveNote, MAX_ARCHI
 use tar_reader::{TarKind, TarReader};
 
 use super::{
-    ImportOptions, ImportProgress, Imported, Listed, Listing, Profile,
+    Finding, ImportOptions, ImportProgress, Imported, Listed, Listing, Profile,
     directory::symlink,
     file::{Child, FileBuilder, leaf_block},
     import::{Across, Findings, Nowhere, Scanned, chunk_buffers},
@@ -34,7 +35,7 @@ use crate::{Blockstore, Buffers, Error, Result, unixfs::file::Sink};
 ///
 /// # Errors
 /// [`Error::Archive`] for one that is damaged, truncated, a bomb or of another format; [`Error::Refused`] for an unsafe
-/// entry: an absolute path, `..`, something twice, a link that leaves the tree, a device; [`Error::Withheld`] with every file
+/// entry: an absolute path, `..`, a file that is a directory too, a link that leaves the tree, a device; [`Error::Withheld`] with every file
 /// that must not go in, and every directory that the [`Selection`](super::Selection) leaves out: an archive goes in whole or
 /// not at all; a store error. Blocks put before the error stay, unpinned, among them the first ones of a long file in which
 /// something was found later; from the first finding on no block is put.
@@ -68,6 +69,12 @@ pub fn import_tarball<S: Blockstore + ?Sized>(
         }
     }
     let found = findings.finish(&listing, options)?;
+    if let Some(Finding { path, what }) = files.refused {
+        return Err(Error::archive(format!(
+            "its entry `{path}`, which a later one replaces or which is left out, holds {what}: unpack it with `tar xf` and \
+             publish the directory"
+        )));
+    }
     let root = build(items, &files.children, &options.profile, &mut sink)?;
     Ok(Imported { found, notes, ..Imported::new(root, listing, sink.finish()?, lease) })
 }
@@ -93,6 +100,8 @@ struct Files {
     children: Vec<Child>,
     /// Of those in which something was found: what.
     found: BTreeMap<usize, &'static str>,
+    /// The first that must not go in: from it on no block was put.
+    refused: Option<Finding>,
 }
 
 /// An archive that is being read, chunk by chunk.
@@ -142,7 +151,7 @@ fn hash_chunks(archive: &mut Archive<'_>, options: &ImportOptions<'_>, sink: &mu
     let mut files = Files::default();
     let mut progress = ImportProgress::default();
     let mut builder = FileBuilder::new(profile);
-    let (mut across, mut refused) = (Across::default(), false);
+    let mut across = Across::default();
     let hash = |Chunk { bytes, last, file }: Chunk| -> Result<_> {
         let length = bytes.len() as u64;
         let scanned = Scanned::chunk(options.inspect, &file.path, &bytes, file.bytes);
@@ -152,8 +161,11 @@ fn hash_chunks(archive: &mut Archive<'_>, options: &ImportOptions<'_>, sink: &mu
         let found = across.add(options.inspect, &file.path, scanned, last);
         if let Some(what) = found {
             files.found.insert(files.children.len(), what);
-            refused |= refuses(options, &file.path);
+            if files.refused.is_none() && refuses(options, &file.path) {
+                files.refused = Some(Finding { path: file.path.clone(), what });
+            }
         }
+        let refused = files.refused.is_some();
         match refused {
             true => builder.push(block, length, &mut Nowhere)?,
             false => builder.push(block, length, sink)?,
@@ -178,7 +190,9 @@ fn refuses(options: &ImportOptions<'_>, path: &str) -> bool {
 fn notes<R: Source>(tar: &TarReader<R>, tree: &Tree) -> Vec<ArchiveNote> {
     let no_end = tar.lacks_end().then_some(ArchiveNote::NoEndMarker);
     let left_out = tree.left_out.clone().map(|path| ArchiveNote::LeftOut { path });
-    no_end.into_iter().chain(left_out).collect()
+    let repeated = tree.replaced.clone().map(|(path, replaced)| ArchiveNote::Repeated { path, replaced });
+    let incremental = tar.is_incremental().then_some(ArchiveNote::Incremental);
+    no_end.into_iter().chain(left_out).chain(repeated).chain(incremental).collect()
 }
 
 fn build(items: Vec<(String, Item)>, files: &[Child], profile: &Profile, sink: &mut impl Sink) -> Result<Child> {

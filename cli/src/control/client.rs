@@ -15,6 +15,7 @@ use super::{
     protocol::{Answer, Attached, Body, Call, MAX_ANSWER_BYTES},
 };
 use crate::{
+    error,
     home::{Holder, Home},
     umask,
 };
@@ -81,6 +82,9 @@ impl Client {
                 line = within(&self.home, self.patience, self.frames.next()) => line?,
                 () = interrupt.wait(), if !asked_to_end => {
                     asked_to_end = true;
+                    if let Some(failure) = interrupted_at_a_stopped(&self.home) {
+                        return Err(failure);
+                    }
                     // A daemon that is gone meanwhile closes the connection, which is seen above.
                     drop(self.send(&Call::Interrupt(id), Caller::default()).await?);
                     continue;
@@ -154,6 +158,15 @@ fn given_up(home: &Home, what: &str) -> Failure {
         )),
         None => failure.hinted(format!("the log `{}` may say why", home.log_file().display())),
     }
+}
+
+/// The failure of a command that a signal ends while its daemon is stopped and cannot say how far it is; `None` if it is not.
+fn interrupted_at_a_stopped(home: &Home) -> Option<Failure> {
+    let holder = Holder::of(home).ok().flatten().filter(Holder::is_stopped)?;
+    let pid = holder.pid?;
+    let cause = format!("the daemon, process {pid}, is stopped: whether it had done its work by then is not known");
+    let failure = Failure { causes: vec![cause], ..error::interrupted() };
+    Some(failure.hinted(format!("let it go on with `kill -CONT {pid}`; the same command can simply be repeated")))
 }
 
 fn broken(cause: &dyn std::error::Error) -> Failure {

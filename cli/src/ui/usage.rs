@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
 };
 
 use clap::{
@@ -11,7 +11,7 @@ use clap::{
 };
 use ggen_marketplace::Failure;
 
-use super::{color_wanted, json, put};
+use super::{color_wanted, describe, json, talk, to_stdout};
 use crate::error;
 
 /// Where most commands are.
@@ -62,16 +62,21 @@ pub(crate) fn answer(args: &[OsString], mut refusal: clap::Error, program: Comma
     let refusal = &refusal;
     if matches!(refusal.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         let text = styled(refusal, io::stdout().is_terminal());
-        return u8::from(put(&mut io::stdout().lock(), text.as_bytes()).is_err());
+        return to_stdout(text.as_bytes()).map_or_else(|failure| not_shown(&failure), |()| 0);
     }
     let failure = failure(refusal);
-    let written = if wants_json(args) {
-        put(&mut io::stdout().lock(), json::failure(&failure).as_bytes())
+    // If even the refusal cannot be written, the exit code still says that there was one.
+    if wants_json(args) {
+        drop(to_stdout(json::failure(&failure).as_bytes()));
     } else {
-        io::stderr().lock().write_all(styled(refusal, io::stderr().is_terminal()).as_bytes())
-    };
-    // If even the refusal cannot be written, the exit code still tells.
-    drop(written);
+        talk(&styled(refusal, io::stderr().is_terminal()));
+    }
+    error::exit_code(failure.kind)
+}
+
+/// Says that help cannot be written, and returns the exit code.
+fn not_shown(failure: &Failure) -> u8 {
+    talk(&describe(failure, io::stderr().is_terminal() && color_wanted()));
     error::exit_code(failure.kind)
 }
 

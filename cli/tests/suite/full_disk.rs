@@ -1,7 +1,7 @@
 //! A disk that is full: the error says so, nothing half-written stays, and with space the same command completes.
 //!
 //! One test lays the home on a small file system that is really full, for which it must be allowed to mount one. The
-//! other limits the size of files, which everybody may: writes then fail in the same places, with another error.
+//! other limits the size of files, which any user may: writes then fail in the same places, with another error.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use std::{
     process::Command,
 };
 
-use crate::support::{Home, Output, Random, check_human, check_json, finish, package, rehash, tree};
+use crate::support::{Home, Node, Random, check_human, check_json, finish, package, rehash, tree};
 
 /// Size of the file system, in bytes.
 const DISK_BYTES: u64 = 32 << 20;
@@ -28,9 +28,17 @@ struct SmallDisk {
 }
 
 impl SmallDisk {
+    /// Lays `home` on one, with its configuration; `None` where that is not allowed.
+    fn below(home: &Home) -> Option<Self> {
+        let file = home.path().join("p2p-config.toml");
+        let configuration = fs::read(&file).unwrap();
+        let disk = Self::mount(&home.path())?;
+        fs::write(file, configuration).unwrap();
+        Some(disk)
+    }
+
     /// Mounts one at `place`; `None` where that is not allowed.
     fn mount(place: &Path) -> Option<Self> {
-        fs::create_dir_all(place).unwrap();
         // A home that others can write to is refused.
         let size = format!("size={DISK_BYTES},mode=700");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(place).output().ok()?;
@@ -63,7 +71,8 @@ fn incompressible_package(home: &Home) -> PathBuf {
 
 /// Runs a command that a full disk stops, in both formats.
 #[track_caller]
-fn stopped_by_the_disk(run: impl Fn(&str) -> Output) {
+fn stopped_by_the_disk(home: &Home, args: &[&str]) {
+    let run = |format| home.p2p(&[&["--format", format], args].concat());
     check_human(&run("human"), 1, &["cannot ", "No space left", "hint", "resumes"]);
     check_json(&run("json"), 1, &["cannot ", "No space left", "resumes"]);
 }
@@ -72,18 +81,16 @@ fn stopped_by_the_disk(run: impl Fn(&str) -> Output) {
 fn full_disk_stops_a_publish_and_a_fetch_and_nothing_half_written_stays() {
     let home = Home::on_loopback();
     let root = incompressible_package(&home);
-    let configuration = fs::read(home.path().join("p2p-config.toml")).unwrap();
-    // Whoever may not mount has the other test.
-    let Some(disk) = SmallDisk::mount(&home.path()) else { return };
-    fs::write(home.path().join("p2p-config.toml"), configuration).unwrap();
+    // Where no mounts are allowed, there is the other test.
+    let Some(disk) = SmallDisk::below(&home) else { return };
     let publish = ["publish", root.to_str().unwrap(), "--namespace", "acme"];
 
     disk.fill();
-    stopped_by_the_disk(|format| home.p2p(&[&["--format", format], &publish as &[&str]].concat()));
+    stopped_by_the_disk(&home, &publish);
     rehash(&home);
     {
         let _node = home.start(&[]);
-        stopped_by_the_disk(|format| home.p2p(&[&["--format", format], &publish as &[&str]].concat()));
+        stopped_by_the_disk(&home, &publish);
         let hits = home.p2p(&["--format", "json", "search", "test", "--local"]).expect_code(0).json();
         assert_eq!(hits, serde_json::json!([]), "half a package was published");
         disk.free();
@@ -95,14 +102,44 @@ fn full_disk_stops_a_publish_and_a_fetch_and_nothing_half_written_stays() {
     let out = home.path().join("out");
     let fetch = ["fetch", "acme/x", "--offline", "-o", out.to_str().unwrap()];
     fs::write(&disk.ballast, vec![1; (DISK_BYTES - LEFT_BYTES) as usize - PACKAGE_BYTES]).unwrap();
-    stopped_by_the_disk(|format| home.p2p(&[&["--format", format], &fetch as &[&str]].concat()));
+    stopped_by_the_disk(&home, &fetch);
     let tar = ["fetch", "acme/x", "--offline", "--tar", out.to_str().unwrap()];
-    stopped_by_the_disk(|format| home.p2p(&[&["--format", format], &tar as &[&str]].concat()));
+    stopped_by_the_disk(&home, &tar);
     assert_eq!(outputs(&home.path()), Vec::<String>::new(), "something half-written stays");
     disk.free();
     home.p2p(&fetch).expect_code(0);
     assert!(tree(&out) == tree(&root));
     rehash(&home);
+}
+
+/// A node that has published a large package.
+struct Provider {
+    _home: Home,
+    node: Node,
+    release: String,
+}
+
+impl Provider {
+    fn new() -> Self {
+        let home = Home::on_loopback();
+        let node = home.start(&[]);
+        let published = home.publish(&incompressible_package(&home));
+        Self { node, release: published["release"].as_str().unwrap().to_owned(), _home: home }
+    }
+
+    /// Fetches the package from it.
+    #[track_caller]
+    fn fetch_by(&self, home: &Home, out: &Path) {
+        let fetch = ["fetch", &self.release, "--provider", self.node.address(), "-o", out.to_str().unwrap()];
+        home.p2p(&fetch).expect_code(0);
+    }
+}
+
+/// Collects, which frees at least the large package.
+#[track_caller]
+fn collect(home: &Home) {
+    let collected = home.p2p(&["--format", "json", "gc"]).expect_code(0).json();
+    assert!(collected["freed_bytes"].as_u64().unwrap() >= PACKAGE_BYTES as u64, "{collected}");
 }
 
 /// Fills a file system to the last byte.
@@ -115,23 +152,18 @@ fn fill_up(ballast: &Path) {
 
 #[test]
 fn a_collection_frees_a_full_disk_with_a_daemon_and_without_one() {
-    let (alice, bob) = (Home::on_loopback(), Home::on_loopback());
-    let configuration = fs::read(bob.path().join("p2p-config.toml")).unwrap();
-    // Whoever may not mount sees the parts of it in the tests of the store.
-    let Some(disk) = SmallDisk::mount(&bob.path()) else { return };
-    fs::write(bob.path().join("p2p-config.toml"), configuration).unwrap();
-    let node = alice.start(&[]);
-    let large = alice.publish(&incompressible_package(&alice));
+    let alice = Provider::new();
+    let bob = Home::on_loopback();
+    // Where no mounts are allowed, the parts of it are seen in the tests of the store.
+    let Some(disk) = SmallDisk::below(&bob) else { return };
     let kept = package(&bob.work().join("kept"), "kept", "1.0.0");
     bob.publish(&kept);
     for with_daemon in [false, true] {
-        let fetch = ["fetch", large["release"].as_str().unwrap(), "--provider", node.address()];
         let out = bob.work().join(format!("out-{with_daemon}"));
-        bob.p2p(&[&fetch as &[&str], &["-o", out.to_str().unwrap()]].concat()).expect_code(0);
+        alice.fetch_by(&bob, &out);
         let _daemon = with_daemon.then(|| bob.start(&[]));
         fill_up(&disk.ballast);
-        let collected = bob.p2p(&["--format", "json", "gc"]).expect_code(0).json();
-        assert!(collected["freed_bytes"].as_u64().unwrap() >= PACKAGE_BYTES as u64, "{collected}");
+        collect(&bob);
         // The space is free for others, not only inside of the store.
         let other = bob.path().join("other");
         fs::write(&other, vec![1; PACKAGE_BYTES - (1 << 20)]).expect("the disk has space again");
@@ -146,22 +178,17 @@ fn a_collection_frees_a_full_disk_with_a_daemon_and_without_one() {
 
 #[test]
 fn space_that_is_kept_for_a_collection_is_left_to_it() {
-    let (alice, bob) = (Home::on_loopback(), Home::on_loopback());
-    let configuration = fs::read(bob.path().join("p2p-config.toml")).unwrap();
-    let Some(disk) = SmallDisk::mount(&bob.path()) else { return };
-    fs::write(bob.path().join("p2p-config.toml"), configuration).unwrap();
-    let node = alice.start(&[]);
-    let large = alice.publish(&incompressible_package(&alice));
-    let fetch = ["fetch", large["release"].as_str().unwrap(), "--provider", node.address(), "-o"];
-    bob.p2p(&[&fetch as &[&str], &[bob.work().join("out").to_str().unwrap()]].concat()).expect_code(0);
+    let alice = Provider::new();
+    let bob = Home::on_loopback();
+    let Some(disk) = SmallDisk::below(&bob) else { return };
+    alice.fetch_by(&bob, &bob.work().join("out"));
     fill_up(&disk.ballast);
     for (number, args) in [&["key", "list"][..], &["search", "x", "--local"], &["pin", "ls"]].into_iter().enumerate() {
         let parts = ["catalog.db", "no space left on that disk", "`ggen marketplace p2p gc`"];
         check_human(&bob.p2p(args), 1, &parts);
         fill_up(&disk.place.join(format!("more-{number}")));
     }
-    let collected = bob.p2p(&["--format", "json", "gc"]).expect_code(0).json();
-    assert!(collected["freed_bytes"].as_u64().unwrap() >= PACKAGE_BYTES as u64, "{collected}");
+    collect(&bob);
     bob.p2p(&["key", "list"]).expect_code(0);
 }
 

@@ -1,6 +1,11 @@
 //! A home that this user cannot write to: what reads works in it, what writes says so, and nothing of it changes.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use serde_json::Value;
 
@@ -109,32 +114,73 @@ fn what_a_killed_node_left_is_read_too() {
     assert!(snapshot(&home) == before, "something was written");
 }
 
+/// As root, who may write everywhere: what root made there would lock the owner out.
+#[test]
+fn root_writes_nothing_to_the_home_of_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("only root can look at this");
+        return;
+    }
+    let (home, _) = used();
+    let expected = answers(|args| home.p2p(args));
+    give_away(&home.path());
+    let before = snapshot(&home);
+    for (args, (found, expected)) in READING.iter().zip(answers(|args| home.p2p(args)).iter().zip(&expected)) {
+        assert_eq!(found, expected, "{args:?}");
+    }
+    home.p2p(&["fetch", "acme/http", "--offline", "-o", "copy"]).expect_code(0);
+    package(&home.work().join("http"), "http", "1.1.0");
+    for args in WRITING {
+        let parts = ["belongs to another user (uid 65534)", "sudo -u '#65534'", "--home DIR"];
+        check_human(&home.p2p(args), 1, &parts);
+        check_json(&home.p2p(&[&["--format", "json"], args].concat()), 1, &parts);
+    }
+    assert!(snapshot(&home) == before, "something was written");
+    // One that is not there yet, in a directory of the user who called sudo.
+    let theirs = home.work().join("theirs");
+    fs::create_dir(&theirs).unwrap();
+    give_away(&theirs);
+    let place = theirs.join(".ggen");
+    let args = ["--home", place.to_str().unwrap(), "publish", "http", "--namespace", "acme"];
+    check_human(&home.p2p_with(&[("SUDO_UID", "65534")], &args), 1, &["called sudo (uid 65534)", "without sudo"]);
+    assert!(!place.exists());
+    home.p2p(&args).expect_code(0);
+}
+
+fn give_away(path: &Path) {
+    std::os::unix::fs::chown(path, Some(65534), Some(65534)).unwrap();
+    if path.is_dir() {
+        fs::read_dir(path).unwrap().for_each(|entry| give_away(&entry.unwrap().path()));
+    }
+}
+
+const WRITING: [&[&str]; 17] = [
+    &["publish", "http", "--namespace", "acme"],
+    &["yank", "acme/http@1.0.0"],
+    &["fetch", "acme/http", "-o", "nowhere"],
+    &["pin", "add", "acme/http"],
+    &["pin", "add", "acme/http", "--offline"],
+    &["pin", "rm", "acme/http"],
+    &["gc"],
+    &["verify", "--repair"],
+    &["mirror", "add", "acme/http"],
+    &["mirror", "rm", "acme/*"],
+    &["peer", "allow", "12D3KooWGC6TvWhfapngX6wvJHMYvKpDMXPb3ZnCZ6dMoaMtimQ5"],
+    &["peer", "reset", "12D3KooWGC6TvWhfapngX6wvJHMYvKpDMXPb3ZnCZ6dMoaMtimQ5"],
+    &["key", "recovery", "confirm"],
+    &["config", "set", "namespace", "acme"],
+    &["config", "unset", "mdns"],
+    &["start"],
+    &["start", "--daemon"],
+];
+
 #[test]
 fn what_writes_says_that_the_home_cannot_be_written_to_and_what_to_do() {
     let (home, _) = used();
     package(&home.work().join("http"), "http", "1.1.0");
     let before = snapshot(&home);
     let frozen = Frozen::new(&home);
-    let writing: [&[&str]; 17] = [
-        &["publish", "http", "--namespace", "acme"],
-        &["yank", "acme/http@1.0.0"],
-        &["fetch", "acme/http", "-o", "nowhere"],
-        &["pin", "add", "acme/http"],
-        &["pin", "add", "acme/http", "--offline"],
-        &["pin", "rm", "acme/http"],
-        &["gc"],
-        &["verify", "--repair"],
-        &["mirror", "add", "acme/http"],
-        &["mirror", "rm", "acme/*"],
-        &["peer", "allow", "12D3KooWGC6TvWhfapngX6wvJHMYvKpDMXPb3ZnCZ6dMoaMtimQ5"],
-        &["peer", "reset", "12D3KooWGC6TvWhfapngX6wvJHMYvKpDMXPb3ZnCZ6dMoaMtimQ5"],
-        &["key", "recovery", "confirm"],
-        &["config", "set", "namespace", "acme"],
-        &["config", "unset", "mdns"],
-        &["start"],
-        &["start", "--daemon"],
-    ];
-    for args in writing {
+    for args in WRITING {
         let parts = ["cannot be written to", "allow this user to write to it", "--home DIR"];
         check_human(&frozen.p2p(args), 1, &[&parts[..], &["Permission denied"]].concat());
         check_json(&frozen.p2p(&[&["--format", "json"], args].concat()), 1, &parts);

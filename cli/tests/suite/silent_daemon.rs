@@ -5,9 +5,10 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
-use crate::support::{Home, package};
+use crate::support::{Home, Output, package};
 
 /// A home whose commands give a silent daemon up after two seconds.
 fn impatient() -> Home {
@@ -68,6 +69,41 @@ fn every_command_gives_a_stopped_daemon_up_and_says_how_to_let_it_go_on() {
     assert!(!home.work().join("copy").exists());
     signal(node.pid(), "-CONT");
     home.p2p(&["status"]).expect_code(0);
+}
+
+#[test]
+fn interrupt_ends_a_command_at_once_whose_daemon_is_stopped() {
+    let home = Home::on_loopback();
+    let root = package(&home.work().join("http"), "http", "1.0.0");
+    let node = home.start(&[]);
+    home.publish(&root);
+    signal(node.pid(), "-STOP");
+    let commands: [&[&str]; 4] = [
+        &["publish", "http", "--namespace", "acme"],
+        &["yank", "acme/http@1.0.0"],
+        &["fetch", "acme/http", "--offline", "-o", "copy"],
+        &["gc"],
+    ];
+    let running: Vec<_> = commands.iter().map(|command| home.begin(command)).collect();
+    for (command, mut child) in commands.iter().zip(running) {
+        // Once it says that it waits, it has asked.
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        assert!(line.starts_with("Waiting for the daemon"), "{command:?}: {line}");
+        let began = Instant::now();
+        signal(child.id(), "-INT");
+        let ended: Output = child.wait_with_output().unwrap().into();
+        assert_eq!(ended.code, Some(130), "{command:?}: {ended:?}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{command:?} took {:?}", began.elapsed());
+        let error = &ended.json()["error"];
+        assert_eq!(error["message"], "interrupted", "{command:?}");
+        // Those that sign say what else is known.
+        let hint = error["hint"].as_str().unwrap_or_default();
+        assert_eq!(hint.contains(&format!("kill -CONT {}", node.pid())), ["publish", "yank"].contains(&command[0]));
+    }
+    signal(node.pid(), "-CONT");
+    home.publish(&root);
 }
 
 #[test]

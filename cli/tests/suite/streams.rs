@@ -61,6 +61,69 @@ fn a_reader_that_closes_the_pipe_of_a_tarball_has_read_enough() {
     });
 }
 
+#[test]
+fn a_tarball_for_a_stdout_that_does_not_take_it_is_a_failure() {
+    check_both(|home| {
+        home.publish(&package(&home.work().join("http"), "http", "1.0.0"));
+        let fetch = "exec \"$GGEN\" marketplace p2p fetch acme/http --offline --tar";
+        for (stdout, cause) in [
+            (">&-", "stdout is closed"),
+            ("1</dev/null", "Bad file descriptor"),
+            #[cfg(target_os = "linux")]
+            (">/dev/full", "No space left"),
+        ] {
+            for name in ["-", "/dev/stdout"] {
+                let refused = finish(&mut shell(home, &format!("{fetch} {name} {stdout}"))).expect_code(1);
+                assert!(refused.stderr.contains("cannot write to `-`"), "{stdout}: {refused:?}");
+                assert!(refused.stderr.contains(cause), "{stdout}: {refused:?}");
+            }
+        }
+        finish(&mut shell(home, &format!("{fetch} - >/dev/null"))).expect_code(0);
+    });
+}
+
+/// Whether stdout was closed cannot be seen afterwards: the standard library opens the null device in its place.
+#[cfg(target_os = "linux")]
+#[test]
+fn every_command_fails_whose_answer_cannot_be_written() {
+    check_both(|home| {
+        home.publish(&package(&home.work().join("http"), "http", "1.0.0"));
+        let p2p = |command: &str| format!("marketplace p2p {command}");
+        let mut commands: Vec<_> = [
+            "search http --local",
+            "info acme/http --offline",
+            "publish http --namespace acme",
+            "publish http --namespace acme --dry-run",
+            "fetch acme/http --offline -o copy --update",
+            "fetch acme/http --offline --tar x.tar",
+            "key list",
+            "key recovery show",
+            "peer-list",
+            "pin ls",
+            "pin add acme/http --offline",
+            "gc --dry-run",
+            "verify",
+            "mirror ls",
+            "mirror add acme/http",
+            "peer allow 12D3KooWGC6TvWhfapngX6wvJHMYvKpDMXPb3ZnCZ6dMoaMtimQ5",
+            "config show",
+            "yank acme/http@1.0.0",
+            "search --help",
+        ]
+        .map(p2p)
+        .into();
+        commands.extend(["completions bash", "man", "help gpack", "help", "--help", "--version"].map(str::to_owned));
+        for command in commands {
+            for stdout in [">/dev/full", "1</dev/null"] {
+                let line = format!("exec \"$GGEN\" {command} {stdout}");
+                let output = finish(&mut shell(home, &line));
+                assert_eq!(output.code, Some(1), "{line}: {output:?}");
+                assert!(output.stderr.contains("cannot write to stdout"), "{line}: {output:?}");
+            }
+        }
+    });
+}
+
 /// With and without a daemon.
 fn check_both(check: impl Fn(&Home)) {
     let home = Home::on_loopback();

@@ -166,6 +166,10 @@ impl From<HomeError> for Failure {
                 "allow this user to write to it, or name another home with `--home DIR`; what only reads works as it is: \
                  `search --local`, `info`, `pin ls`, `verify`, `fetch --offline`",
             ),
+            HomeError::Foreign { owner, .. } => failure.hinted(format!(
+                "run the command as that user (`sudo -u '#{owner}' -H ggen ...`), or name a home of root's with `--home DIR`; \
+                 what only reads works as it is: `search --local`, `info`, `pin ls`, `verify`, `fetch --offline`"
+            )),
             HomeError::OpenKeys { path, .. } => {
                 let keys = path.ancestors().find(|path| path.is_dir()).unwrap_or(path).display();
                 failure.hinted(format!(

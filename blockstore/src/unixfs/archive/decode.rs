@@ -16,8 +16,10 @@ use crate::{Error, Result};
 
 /// Bytes looked at to tell the format.
 const MAGIC_BYTES: usize = 6;
-/// Largest zstd window accepted, as a power of two: what `zstd` reads without being told otherwise.
+/// Largest zstd window accepted, as a power of two: what `zstd` reads without an option.
 const MAX_ZSTD_WINDOW_LOG: u32 = 27;
+/// What zstd returns for a larger one: `ZSTD_error_frameParameter_windowTooLarge`, which zstd_errors.h keeps as it is, negated.
+const WINDOW_TOO_LARGE: usize = 0_usize.wrapping_sub(16);
 /// Bytes of the archive read at a time.
 const BUFFER_BYTES: usize = 128 << 10;
 
@@ -29,8 +31,9 @@ const FOREIGN: [(&[u8], &str); 4] =
 /// Unpacked bytes of an archive, counted.
 pub(super) struct Input<'a> {
     reader: Box<dyn Read + 'a>,
-    /// Bytes of the archive read so far; `None` if it is not compressed.
-    packed: Option<Arc<AtomicU64>>,
+    /// Bytes of the archive read so far.
+    packed: Arc<AtomicU64>,
+    /// Bytes that it unpacked to so far, holes of sparse files among them.
     unpacked: u64,
     limits: ArchiveLimits,
 }
@@ -62,20 +65,18 @@ impl<'a> Input<'a> {
         } else {
             Box::new(buffered)
         };
-        Ok(Self { reader, packed: (gzip || zstd).then_some(packed), unpacked: 0, limits })
+        Ok(Self { reader, packed, unpacked: 0, limits })
     }
 
     fn check_limits(&self) -> Result<()> {
         if self.unpacked > self.limits.max_bytes {
             return Err(Error::archive(format!("it unpacks to more than {} bytes", self.limits.max_bytes)));
         }
-        if let Some(packed) = &self.packed {
-            let packed = packed.load(Ordering::Relaxed);
-            let allowed = packed.saturating_mul(self.limits.max_ratio).saturating_add(self.limits.ratio_free_bytes);
-            if self.unpacked > allowed {
-                let ratio = self.limits.max_ratio;
-                return Err(Error::archive(format!("it unpacks to more than {ratio} times its size")));
-            }
+        let packed = self.packed.load(Ordering::Relaxed);
+        let allowed = packed.saturating_mul(self.limits.max_ratio).saturating_add(self.limits.ratio_free_bytes);
+        if self.unpacked > allowed {
+            let ratio = self.limits.max_ratio;
+            return Err(Error::archive(format!("it unpacks to more than {ratio} times its size")));
         }
         Ok(())
     }
@@ -134,6 +135,9 @@ fn skip_zeros(reader: &mut impl BufRead) -> io::Result<bool> {
 pub(super) trait Source {
     /// Reads until the buffer is full or the input ends, and returns how much was read.
     fn fill(&mut self, buffer: &mut [u8]) -> Result<usize>;
+
+    /// Takes note of bytes that are unpacked without being read: holes of sparse files.
+    fn unpacks(&mut self, bytes: u64) -> Result<()>;
 }
 
 impl Source for Input<'_> {
@@ -153,9 +157,21 @@ impl Source for Input<'_> {
         }
         Ok(filled)
     }
+
+    fn unpacks(&mut self, bytes: u64) -> Result<()> {
+        self.unpacked = self.unpacked.saturating_add(bytes);
+        self.check_limits()
+    }
 }
 
 fn damaged(source: io::Error) -> Error {
+    // zstd gives its errors as text alone.
+    if source.to_string() == zstd::zstd_safe::get_error_name(WINDOW_TOO_LARGE) {
+        return Error::archive(format!(
+            "its zstd window is larger than {} MiB: compress it with `--long={MAX_ZSTD_WINDOW_LOG}` or less",
+            (1_u64 << MAX_ZSTD_WINDOW_LOG) >> 20
+        ));
+    }
     Error::Archive { reason: "it is damaged or ends too early".to_owned(), source: Some(source) }
 }
 

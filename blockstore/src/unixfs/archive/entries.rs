@@ -1,6 +1,6 @@
 //! The tree that an archive's entries make.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use super::tar_reader::{TarEntry, TarKind};
 use crate::{
@@ -40,9 +40,12 @@ pub(super) struct Tree {
     pub(super) items: Vec<(String, Item)>,
     /// What stood beside that folder and is no part of it.
     pub(super) left_out: Option<String>,
+    /// The first entry that a later one replaced, and how many were.
+    pub(super) replaced: Option<(String, usize)>,
 }
 
-/// Entries by path, with NUL for the slash: then each directory stands right before its contents.
+/// Entries by path, each as the last one of its name left it, as GNU tar unpacks them: what `tar --update` and `--append`
+/// have added counts. With NUL for the slash: then each directory stands right before its contents.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     items: BTreeMap<String, Item>,
@@ -50,6 +53,8 @@ pub(super) struct Entries {
     files: usize,
     /// Whether the archive has an entry for its root.
     has_root: bool,
+    /// Entries that a later one replaced: the first of them, and their number.
+    replaced: Option<(String, usize)>,
 }
 
 impl Entries {
@@ -73,35 +78,58 @@ impl Entries {
             }
             TarKind::Symlink => {
                 let target = String::from_utf8(entry.link);
-                let target = target.map_err(|_| refused(Refusal::LinkTarget { limit: MAX_LINK_BYTES }))?;
+                let target = target.ok().filter(|target| target.len() <= MAX_LINK_BYTES);
+                let target = target.ok_or_else(|| refused(Refusal::LinkTarget { limit: MAX_LINK_BYTES }))?;
                 Item::Symlink { target }
             }
             TarKind::HardLink => self.linked(&entry.link).map_err(refused)?,
             TarKind::Other(what) => return Err(refused(Refusal::Special { what })),
         };
         for end in 1..names.len() {
-            self.insert(names[..end].join("\0"), Item::Directory).map_err(refused)?;
+            self.enter(names[..end].join("\0")).map_err(refused)?;
         }
         self.insert(names.join("\0"), item).map_err(refused)?;
-        if self.items.len() > MAX_ENTRIES || self.path_bytes > MAX_TREE_PATH_BYTES {
+        // Files that were replaced take memory too.
+        if self.items.len().max(self.files) > MAX_ENTRIES || self.path_bytes > MAX_TREE_PATH_BYTES {
             return Err(Error::LimitExceeded { what: "files and directories", limit: MAX_ENTRIES as u64 });
         }
         Ok(Some(path))
     }
 
-    /// The file that a hard link means.
+    /// What a hard link means: a file, or a symlink as it is.
     fn linked(&self, target: &[u8]) -> Result<Item, Refusal> {
-        let file = names(target)?.and_then(|names| self.items.get(&names.join("\0")));
-        let file = file.filter(|item| matches!(item, Item::File { .. }));
-        file.cloned().ok_or_else(|| Refusal::HardLink { target: String::from_utf8_lossy(target).into_owned() })
+        let linked = names(target)?.and_then(|names| self.items.get(&names.join("\0")));
+        let linked = linked.filter(|item| **item != Item::Directory);
+        linked.cloned().ok_or_else(|| Refusal::HardLink { target: String::from_utf8_lossy(target).into_owned() })
     }
 
+    /// Adds a directory that an entry lies in.
+    fn enter(&mut self, key: String) -> Result<(), Refusal> {
+        match self.items.get(&key) {
+            Some(Item::Directory) => Ok(()),
+            Some(_) => Err(Refusal::FileAndDirectory),
+            None => self.insert(key, Item::Directory),
+        }
+    }
+
+    /// Adds an item in place of what has its name: of a directory only while nothing is in it.
     fn insert(&mut self, key: String, item: Item) -> Result<(), Refusal> {
-        match (self.items.get(&key), &item) {
-            (Some(Item::Directory), Item::Directory) => Ok(()),
-            (Some(Item::Directory), _) | (Some(_), Item::Directory) => Err(Refusal::FileAndDirectory),
-            (Some(_), _) => Err(Refusal::Duplicate),
-            (None, _) => {
+        match self.items.get(&key) {
+            Some(Item::Directory) if item == Item::Directory => Ok(()),
+            Some(present) => {
+                if *present == Item::Directory {
+                    let after = (Bound::Excluded(&key), Bound::Unbounded);
+                    let next = self.items.range::<String, _>(after).next();
+                    if next.is_some_and(|(next, _)| next.strip_prefix(&key).is_some_and(|rest| rest.starts_with('\0'))) {
+                        return Err(Refusal::FileAndDirectory);
+                    }
+                }
+                let (_, count) = self.replaced.get_or_insert_with(|| (key.replace('\0', "/"), 0));
+                *count += 1;
+                self.items.insert(key, item);
+                Ok(())
+            }
+            None => {
                 self.path_bytes += key.len();
                 self.items.insert(key, item);
                 Ok(())
@@ -135,7 +163,7 @@ impl Entries {
         }
         let skip = prefix.map_or(0, |top| top.len() + 1);
         let items = self.items.into_iter().map(|(key, item)| (key[skip..].replace('\0', "/"), item)).collect();
-        Ok(Tree { items, left_out })
+        Ok(Tree { items, left_out, replaced: self.replaced })
     }
 
     /// Removes `._name` beside a top folder `name`: macOS's tar puts the folder's attributes there (AppleDouble), and the

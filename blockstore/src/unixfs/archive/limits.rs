@@ -33,6 +33,15 @@ impl Default for ArchiveLimits {
 pub enum ArchiveNote {
     /// It has no end marker: it may have been cut off between two entries.
     NoEndMarker,
+    /// It has entries of the same name: the last one of each counts, as for GNU tar.
+    Repeated {
+        /// The first name that came again.
+        path: String,
+        /// Number of entries that a later one replaces.
+        replaced: usize,
+    },
+    /// It is an incremental archive, which may have only what changed since the one before it.
+    Incremental,
     /// This entry beside the top folder is not part of the package: macOS keeps attributes of the folder in it.
     LeftOut {
         /// Its path in the archive.
@@ -45,6 +54,17 @@ impl fmt::Display for ArchiveNote {
         match self {
             Self::NoEndMarker => formatter
                 .write_str("the archive has no end marker: check that it was not cut off, as entries may be missing"),
+            Self::Repeated { path, replaced: 1 } => {
+                write!(formatter, "the archive has `{path}` more than once: the last one counts")
+            }
+            Self::Repeated { path, replaced } => write!(
+                formatter,
+                "the archive has `{path}` and {} more than once: the last one of each counts",
+                if *replaced == 2 { "another entry".to_owned() } else { format!("{} other entries", replaced - 1) }
+            ),
+            Self::Incremental => formatter.write_str(
+                "the archive is an incremental one: check that no file is missing, as it may have changed files alone",
+            ),
             Self::LeftOut { path } => {
                 write!(formatter, "`{path}` is left out: macOS keeps attributes of the top folder in it")
             }

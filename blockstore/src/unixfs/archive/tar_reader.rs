@@ -8,14 +8,17 @@
 //! | 148 | 8 | checksum | | 345 | 155 | prefix of the name |
 //!
 //! What GNU tar reads without complaint is read as GNU tar reads it: a size in the header of a link or directory means
-//! nothing, an end marker may be missing (which is noted). Stricter than it where readers differ: nothing may follow the
+//! nothing, an end marker may be missing (which is noted), holes of sparse files are zeros. Stricter than it where readers differ: nothing may follow the
 //! end marker, extensions are bounded.
 
-use super::decode::Source;
+use super::{
+    decode::Source,
+    sparse::{Run, Sparse, SparseRecords},
+};
 use crate::{Error, Result};
 
 /// Bytes of a header, to which content is padded.
-const BLOCK_BYTES: usize = 512;
+pub(super) const BLOCK_BYTES: usize = 512;
 /// Largest PAX header or GNU long name, in bytes.
 const MAX_EXTENSION_BYTES: u64 = 1 << 20;
 
@@ -25,7 +28,7 @@ pub(super) struct TarEntry {
     /// Its path as the archive has it.
     pub(super) path: Vec<u8>,
     pub(super) kind: TarKind,
-    /// Bytes of content.
+    /// Bytes of content, those of the holes of a sparse file among them.
     pub(super) size: u64,
     pub(super) executable: bool,
     /// Target of a link.
@@ -46,10 +49,14 @@ pub(super) enum TarKind {
 #[derive(Debug)]
 pub(super) struct TarReader<R> {
     input: R,
-    /// Bytes of the last entry's content that were not read.
+    /// Bytes that the archive has of the last entry's content and that were not read.
     left: u64,
     /// Bytes of padding after it.
     padding: u64,
+    /// The last entry, if it is a sparse file.
+    sparse: Option<Sparse>,
+    /// An entry was of an incremental archive.
+    is_incremental: bool,
     /// The archive ended without its end marker.
     lacks_end: bool,
 }
@@ -60,12 +67,15 @@ struct Extension {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
+    sparse: Option<SparseRecords>,
+    /// It has the names in a directory, as incremental archives do.
+    names: bool,
     any: bool,
 }
 
 impl<R: Source> TarReader<R> {
     pub(super) fn new(input: R) -> Self {
-        Self { input, left: 0, padding: 0, lacks_end: false }
+        Self { input, left: 0, padding: 0, sparse: None, is_incremental: false, lacks_end: false }
     }
 
     /// Whether the archive ended without its end marker, once [`next_entry`](Self::next_entry) has come to its end. It may
@@ -74,11 +84,16 @@ impl<R: Source> TarReader<R> {
         self.lacks_end
     }
 
+    /// Whether an entry so far was of an incremental archive.
+    pub(super) fn is_incremental(&self) -> bool {
+        self.is_incremental
+    }
+
     /// The next entry, or `None` at the end of the archive, which is checked to be its end.
     pub(super) fn next_entry(&mut self) -> Result<Option<TarEntry>> {
         let mut extension = Extension::default();
         loop {
-            self.skip(self.left.saturating_add(self.padding))?;
+            self.skip_content()?;
             let mut block = [0; BLOCK_BYTES];
             let length = self.input.fill(&mut block)?;
             if block == [0; BLOCK_BYTES] {
@@ -116,6 +131,32 @@ impl<R: Source> TarReader<R> {
 
     /// Fills `buffer` with the next bytes of the last entry's content.
     pub(super) fn read_data(&mut self, buffer: &mut [u8]) -> Result<()> {
+        let Some(mut sparse) = self.sparse.take() else { return self.read_stored(buffer) };
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let rest = &mut buffer[filled..];
+            let fit = |bytes: u64| bytes.min(rest.len() as u64) as usize;
+            let length = match sparse.run().expect("an entry's content is read within its size") {
+                Run::Hole(bytes) => {
+                    let length = fit(bytes);
+                    rest[..length].fill(0);
+                    self.input.unpacks(length as u64)?;
+                    length
+                }
+                Run::Data(bytes) => {
+                    let length = fit(bytes);
+                    self.read_stored(&mut rest[..length])?;
+                    length
+                }
+            };
+            sparse.advance(length as u64);
+            filled += length;
+        }
+        self.sparse = Some(sparse);
+        Ok(())
+    }
+
+    fn read_stored(&mut self, buffer: &mut [u8]) -> Result<()> {
         debug_assert!(buffer.len() as u64 <= self.left, "an entry's content is read within its size");
         self.fill(buffer, "it ends in the middle of a file")?;
         self.left -= buffer.len() as u64;
@@ -123,24 +164,50 @@ impl<R: Source> TarReader<R> {
     }
 
     fn entry(&mut self, header: &Header<'_>, kind: u8, size: u64, extension: Extension) -> Result<TarEntry> {
-        let path = extension.path.unwrap_or_else(|| header.path());
+        let named = extension.sparse.as_ref().and_then(|sparse| sparse.name.clone());
+        let path = named.or(extension.path).unwrap_or_else(|| header.path());
         let link = extension.link.unwrap_or_else(|| until_nul(header.field(157, 100)).to_vec());
         let size = extension.size.unwrap_or(size);
+        self.is_incremental |= extension.names || kind == b'D';
+        let is_dump = kind == b'D';
         let kind = match kind {
             0 | b'0' if path.ends_with(b"/") => TarKind::Directory,
-            b'0' | b'7' | 0 => TarKind::File,
+            b'0' | b'7' | b'S' | 0 => TarKind::File,
             b'1' => TarKind::HardLink,
             b'2' => TarKind::Symlink,
             b'3' | b'4' => TarKind::Other("a device"),
-            b'5' => TarKind::Directory,
+            b'5' | b'D' => TarKind::Directory,
             b'6' => TarKind::Other("a pipe"),
-            b'S' => TarKind::Other("a sparse file"),
+            b'M' => TarKind::Other("the rest of a file that begins in another volume of the archive"),
             _ => TarKind::Other("an unknown kind of entry"),
         };
-        // Others have no content, whatever size their header has: some writers put that of the file there.
-        let size = if kind == TarKind::File { size } else { 0 };
-        self.begin_content(size);
-        Ok(TarEntry { path, kind, size, executable: header.number(100, 8)? & 0o100 != 0, link })
+        let executable = header.number(100, 8)? & 0o100 != 0;
+        if kind != TarKind::File {
+            // Others have no content, whatever size their header has (some writers put that of the file there), but for
+            // the names in a directory of an incremental archive.
+            self.begin_content(if is_dump { size } else { 0 });
+            return Ok(TarEntry { path, kind, size: 0, executable, link });
+        }
+        let size = self.begin_file(header, size, extension.sparse)?;
+        Ok(TarEntry { path, kind, size, executable, link })
+    }
+
+    /// Begins a file of which the archive has `stored` bytes, and returns its length.
+    fn begin_file(&mut self, header: &Header<'_>, stored: u64, records: Option<SparseRecords>) -> Result<u64> {
+        let (sparse, left) = match (header.kind(), records) {
+            (b'S', _) => (Sparse::read_old(header.block, &mut self.input)?, stored),
+            (_, Some(records)) => records.finish(&mut self.input, stored)?,
+            (_, None) => {
+                self.begin_content(stored);
+                return Ok(stored);
+            }
+        };
+        let sparse = sparse.checked(left)?;
+        // The map of the form 1.0 takes whole blocks.
+        self.begin_content(left);
+        let size = sparse.size;
+        self.sparse = Some(sparse);
+        Ok(size)
     }
 
     fn begin_content(&mut self, size: u64) {
@@ -155,7 +222,7 @@ impl<R: Source> TarReader<R> {
         }
         self.begin_content(size);
         let mut content = vec![0; size as usize];
-        self.read_data(&mut content)?;
+        self.read_stored(&mut content)?;
         Ok(content)
     }
 
@@ -163,7 +230,10 @@ impl<R: Source> TarReader<R> {
         if self.input.fill(buffer)? == buffer.len() { Ok(()) } else { Err(Error::archive(reason)) }
     }
 
-    fn skip(&mut self, mut bytes: u64) -> Result<()> {
+    /// Skips what was not read of the last entry.
+    fn skip_content(&mut self) -> Result<()> {
+        let holes = self.sparse.take().map_or(0, |sparse| sparse.holes_left(self.left));
+        let mut bytes = self.left.saturating_add(self.padding);
         let mut buffer = [0; 16 * BLOCK_BYTES];
         while bytes > 0 {
             let length = bytes.min(buffer.len() as u64) as usize;
@@ -171,7 +241,7 @@ impl<R: Source> TarReader<R> {
             bytes -= length as u64;
         }
         (self.left, self.padding) = (0, 0);
-        Ok(())
+        self.input.unpacks(holes)
     }
 
     /// Reads to the end of the input, so that its checksum is checked: zeros only.
@@ -208,8 +278,12 @@ impl Extension {
                     let size = std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok());
                     self.size = Some(size.ok_or_else(malformed)?);
                 }
-                _ if key.starts_with(b"GNU.sparse.") => return Err(Error::archive("it has a sparse file")),
-                _ => {}
+                b"GNU.dumpdir" => self.names = true,
+                _ => {
+                    if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
+                        self.sparse.get_or_insert_default().read(key, value)?;
+                    }
+                }
             }
             records = &records[length..];
         }
@@ -244,26 +318,8 @@ impl<'a> Header<'a> {
         self.number(124, 12)
     }
 
-    /// A number: octal digits after spaces and before a space or NUL, or big-endian after a first byte of 0x80.
     fn number(&self, offset: usize, length: usize) -> Result<u64> {
-        let field = self.field(offset, length);
-        let malformed = || Error::archive("it is no tar archive, or damaged: a header has a malformed number");
-        // Writers of old overwrote the first byte with the end of the field before it.
-        let field = field.strip_prefix(&[0]).unwrap_or(field);
-        if let [0x80, rest @ ..] = field {
-            let (high, low) = rest.split_at(rest.len().saturating_sub(8));
-            let fits = high.iter().all(|byte| *byte == 0);
-            return if fits {
-                Ok(low.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
-            } else {
-                Err(malformed())
-            };
-        }
-        let text = std::str::from_utf8(field).map_err(|_| malformed())?;
-        match text.trim_start_matches(' ').split([' ', '\0']).next() {
-            None | Some("") => Ok(0),
-            Some(digits) => u64::from_str_radix(digits, 8).map_err(|_| malformed()),
-        }
+        number(self.field(offset, length))
     }
 
     fn path(&self) -> Vec<u8> {
@@ -279,4 +335,21 @@ impl<'a> Header<'a> {
 
 fn until_nul(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or(field)
+}
+
+/// A number: octal digits after spaces and before a space or NUL, or big-endian after a first byte of 0x80.
+pub(super) fn number(field: &[u8]) -> Result<u64> {
+    let malformed = || Error::archive("it is no tar archive, or damaged: a header has a malformed number");
+    // Writers of old overwrote the first byte with the end of the field before it.
+    let field = field.strip_prefix(&[0]).unwrap_or(field);
+    if let [0x80, rest @ ..] = field {
+        let (high, low) = rest.split_at(rest.len().saturating_sub(8));
+        let fits = high.iter().all(|byte| *byte == 0);
+        return if fits { Ok(low.iter().fold(0, |value, byte| value << 8 | u64::from(*byte))) } else { Err(malformed()) };
+    }
+    let text = std::str::from_utf8(field).map_err(|_| malformed())?;
+    match text.trim_start_matches(' ').split([' ', '\0']).next() {
+        None | Some("") => Ok(0),
+        Some(digits) => u64::from_str_radix(digits, 8).map_err(|_| malformed()),
+    }
 }

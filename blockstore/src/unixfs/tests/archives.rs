@@ -4,10 +4,10 @@ use std::{cell::Cell, io::Write};
 
 use proptest::prelude::*;
 
-use super::support::{Item, Items, file, items, write_items};
+use super::support::{Item, Items, file, items, read_items, whole, write_items};
 use crate::{
     ArchiveLimits, ArchiveNote, Blockstore, Error, ExportOptions, Finding, ImportOptions, Imported, Inspected,
-    MemoryBlockstore, Refusal, Result, export_tar, import_directory, import_tarball, list_tarball,
+    MemoryBlockstore, Refusal, Result, export_directory, export_tar, import_directory, import_tarball, list_tarball,
 };
 
 /// Headers by an independent writer, which checks nothing that is set this way.
@@ -180,15 +180,98 @@ fn unsafe_entries_are_refused_by_name() {
     assert!(matches!(one("link", SYMLINK, "/etc/passwd").1, Refusal::LinkLeavesTree { .. }));
     assert!(matches!(one("a/link", SYMLINK, "../../x").1, Refusal::LinkLeavesTree { .. }));
     assert!(matches!(one("link", SYMLINK, "").1, Refusal::LinkTarget { .. }));
-    assert_eq!(one("gpack.toml", FILE, "").1, Refusal::Duplicate);
-    assert_eq!(one("./gpack.toml", SYMLINK, "x").1, Refusal::Duplicate);
     assert_eq!(one("gpack.toml/x", FILE, "").1, Refusal::FileAndDirectory);
-    assert_eq!(one("gpack.toml", DIRECTORY, "").1, Refusal::FileAndDirectory);
     assert!(matches!(one("GPACK.toml", FILE, "").1, Refusal::CaseCollision { .. }));
     assert_eq!(one("null", tar::EntryType::Char, "").1, Refusal::Special { what: "a device" });
     assert_eq!(one("disk", tar::EntryType::Block, "").1, Refusal::Special { what: "a device" });
     assert_eq!(one("pipe", tar::EntryType::Fifo, "").1, Refusal::Special { what: "a pipe" });
     assert!(matches!(one(".", FILE, "").1, Refusal::Name { .. }));
+}
+
+fn contents(store: &MemoryBlockstore, imported: &Imported) -> Items {
+    let place = tempfile::tempdir().unwrap();
+    let options = ExportOptions { executables: &imported.executables, ..ExportOptions::default() };
+    export_directory(store, imported.root, &place.path().join("tree"), &options).unwrap();
+    read_items(&place.path().join("tree"))
+}
+
+/// `tar --update`, `--append` and `--concatenate` write such archives.
+#[test]
+fn the_last_entry_of_a_name_counts() {
+    let a = ("a", FILE, "", "first");
+    let [other, link, empty] = [("a", FILE, "", "last"), ("./a", SYMLINK, "b", ""), ("a", DIRECTORY, "", "")];
+    let (linked, below) = (("a", HARD_LINK, "b", ""), ("a/x", FILE, "", "x"));
+    for (entries, expected) in [
+        (&[a, other][..], vec![("a", file("last"))]),
+        (&[a, link], vec![("a", Item::Link("b".to_owned()))]),
+        (&[link, other], vec![("a", file("last"))]),
+        (&[a, linked], vec![("a", file("other"))]),
+        (&[a, empty, below], vec![("a/x", file("x"))]),
+        (&[link, empty, below], vec![("a/x", file("x"))]),
+        (&[empty, other], vec![("a", file("last"))]),
+        (&[empty, link], vec![("a", Item::Link("b".to_owned()))]),
+        (&[a, ("c", HARD_LINK, "a", ""), other], vec![("a", file("last")), ("c", file("first"))]),
+        (&[a, ("a", HARD_LINK, "a", "")], vec![("a", file("first"))]),
+    ] {
+        let archive = tar_of(&[&[("b", FILE, "", "other")][..], entries].concat());
+        let store = MemoryBlockstore::new();
+        let imported = import(&store, &archive).unwrap_or_else(|error| panic!("{entries:?}: {error}"));
+        let expected = expected.into_iter().chain([("b", file("other"))]);
+        let expected: Items = expected.map(|(path, item)| (path.to_owned(), item)).collect();
+        assert_eq!(contents(&store, &imported), whole(&expected), "{entries:?}");
+        assert_eq!(imported.notes, [ArchiveNote::Repeated { path: "a".to_owned(), replaced: 1 }]);
+        assert_eq!(list_tarball(&mut &archive[..], ArchiveLimits::default()).unwrap().entries, imported.entries);
+    }
+    // GNU tar does not unpack these either, or writes through the link.
+    for entries in [[empty, below, other], [a, below, other], [link, below, other]] {
+        assert_eq!(refusal(&tar_of(&entries)).1, Refusal::FileAndDirectory, "{entries:?}");
+    }
+    // A name that begins like a directory's does not lie in it.
+    assert_eq!(import(&MemoryBlockstore::new(), &tar_of(&[empty, ("a!", FILE, "", ""), other])).unwrap().files, 2);
+}
+
+/// From the first finding on no block is put: what is found in a file that is no part of the tree in the end, too.
+#[test]
+fn a_secret_in_an_entry_that_a_later_one_replaces_is_refused() {
+    let inspect = |_: &str, inspected: Inspected<'_>| match inspected {
+        Inspected::Content(content) => content.starts_with(b"secret").then_some("a secret"),
+        _ => None,
+    };
+    let replaced = [("t/a", FILE, "", "secret"), ("t/b", FILE, "", "b"), ("t/a", FILE, "", "none")];
+    let beside = [("._t", FILE, "", "secret"), ("t/", DIRECTORY, "", ""), ("t/b", FILE, "", "b")];
+    for (path, archive) in [("t/a", tar_of(&replaced)), ("._t", tar_of(&beside))] {
+        let (store, options) =
+            (MemoryBlockstore::new(), ImportOptions { inspect: Some(&inspect), ..ImportOptions::default() });
+        let error = import_tarball(&store, &mut &archive[..], &options).unwrap_err();
+        let Error::Archive { reason, .. } = &error else { panic!("{error:?}") };
+        assert!(reason.contains(&format!("`{path}`")) && reason.contains("holds a secret"), "{reason}");
+        let take = |_: &str| true;
+        let imported = import_tarball(&store, &mut &archive[..], &ImportOptions { take_found: Some(&take), ..options });
+        assert!(imported.unwrap().found.is_empty());
+    }
+}
+
+#[test]
+fn a_hard_link_to_a_symlink_is_that_symlink() {
+    let store = MemoryBlockstore::new();
+    let linked = tar_of(&[("t/a", SYMLINK, "c", ""), ("t/b", HARD_LINK, "t/a", ""), ("t/c", FILE, "", "x")]);
+    let copied = tar_of(&[("a", SYMLINK, "c", ""), ("b", SYMLINK, "c", ""), ("c", FILE, "", "x")]);
+    assert_eq!(import(&store, &linked).unwrap().root, import(&store, &copied).unwrap().root);
+    // Its target is taken from where the link is.
+    let outside = tar_of(&[("t/d/a", SYMLINK, "../c", ""), ("t/b", HARD_LINK, "t/d/a", ""), ("t/c", FILE, "", "x")]);
+    assert!(matches!(refusal(&outside), (path, Refusal::LinkLeavesTree { .. }) if path == "b"));
+}
+
+/// `tar --listed-incremental` writes the names in each directory as the content of its entry.
+#[test]
+fn the_names_in_a_directory_of_an_incremental_archive_are_skipped() {
+    let store = MemoryBlockstore::new();
+    let names = format!("Ya\0{}\0\0", "Nb".repeat(400));
+    let dump = tar_of(&[("t/", tar::EntryType::new(b'D'), "", &names), ("t/a", FILE, "", "x")]);
+    let imported = import(&store, &dump).unwrap();
+    assert_eq!(imported.root, import(&store, &tar_of(&[("a", FILE, "", "x")])).unwrap().root);
+    assert_eq!(imported.notes, [ArchiveNote::Incremental]);
+    assert_eq!(refusal(&tar_of(&[("t/a", tar::EntryType::new(b'M'), "", "x")])).0, "t/a");
 }
 
 #[test]
@@ -434,6 +517,122 @@ fn headers_cannot_make_memory_grow() {
     header.set_cksum();
     let error = import(&MemoryBlockstore::new(), header.as_bytes()).unwrap_err();
     assert!(error.to_string().contains("header in it is larger"), "{error}");
+}
+
+/// A header of a sparse file in the old form, with these parts of `size` bytes, and the content after it.
+fn old_sparse(path: &str, parts: &[(u64, u64)], size: u64, content: &[u8]) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_path(path).unwrap();
+    header.set_entry_type(tar::EntryType::GNUSparse);
+    header.set_mode(0o644);
+    header.set_size(content.len() as u64);
+    let gnu = header.as_gnu_mut().unwrap();
+    for (field, (offset, bytes)) in gnu.sparse.iter_mut().zip(parts) {
+        field.set_offset(*offset);
+        field.set_length(*bytes);
+    }
+    gnu.set_is_extended(parts.len() > 4);
+    gnu.set_real_size(size);
+    header.set_cksum();
+    let mut archive = header.as_bytes().to_vec();
+    let mut blocks = parts.get(4..).unwrap_or_default().chunks(21).peekable();
+    while let Some(parts) = blocks.next() {
+        let mut block = tar::GnuExtSparseHeader::new();
+        for (field, (offset, bytes)) in block.sparse.iter_mut().zip(parts) {
+            field.set_offset(*offset);
+            field.set_length(*bytes);
+        }
+        block.set_is_extended(blocks.peek().is_some());
+        archive.extend(block.as_bytes());
+    }
+    archive.extend(content);
+    archive.resize(archive.len().next_multiple_of(512), 0);
+    archive
+}
+
+#[test]
+fn holes_of_a_sparse_file_are_zeros() {
+    for count in [0, 1, 4, 5, 25, 26, 70] {
+        let parts: Vec<_> = (0..count).map(|index| (index * 1000 + 300, 600)).collect();
+        let (size, data) = (100_000 + 7, vec![9; count as usize * 600]);
+        let mut expected = vec![0; size as usize];
+        parts.iter().for_each(|(offset, bytes)| expected[*offset as usize..][..*bytes as usize].fill(9));
+        let archive = [old_sparse("a", &parts, size, &data), tar_of(&[("b", FILE, "", "after")])].concat();
+        let store = MemoryBlockstore::new();
+        let imported = import(&store, &archive).unwrap_or_else(|error| panic!("{count}: {error}"));
+        assert_eq!(contents(&store, &imported), items([("a", Item::File(expected)), ("b", file("after"))]), "{count}");
+        let listing = list_tarball(&mut &archive[..], ArchiveLimits::default()).unwrap();
+        assert_eq!(listing.entries, imported.entries, "{count}");
+    }
+}
+
+#[test]
+fn a_sparse_file_with_a_false_map_is_refused() {
+    let ten = [9; 10];
+    for (parts, size) in [
+        (&[(0, 11)][..], 100),
+        (&[(0, 9)], 100),
+        (&[(95, 10)], 100),
+        (&[(50, 5), (40, 5)], 100),
+        (&[(0, 6), (5, 4)], 100),
+        (&[(u64::MAX >> 4, 10)], 100),
+    ] {
+        let error = import(&MemoryBlockstore::new(), &old_sparse("a", parts, size, &ten)).unwrap_err();
+        assert!(error.to_string().contains("map of a sparse file"), "{parts:?}: {error}");
+    }
+    let mut star = old_sparse("a", &[(0, 10)], 100, &ten);
+    let header = tar::Header::from_byte_slice(&star[..512]);
+    let mut header = header.clone();
+    header.as_mut_bytes()[257..265].copy_from_slice(b"ustar\x0000");
+    header.set_cksum();
+    star[..512].copy_from_slice(header.as_bytes());
+    let error = import(&MemoryBlockstore::new(), &star).unwrap_err();
+    assert!(error.to_string().contains("another form"), "{error}");
+}
+
+/// A terabyte of holes takes a header.
+#[test]
+fn holes_count_against_the_limits_of_an_archive() {
+    for packed in [false, true] {
+        for size in [1 << 40, 100 << 20] {
+            let plain = old_sparse("a", &[(0, 10)], size, &[9; 10]);
+            let archive = if packed { gzip(&plain) } else { plain };
+            for error in [
+                import(&MemoryBlockstore::new(), &archive).unwrap_err(),
+                list_tarball(&mut &archive[..], ArchiveLimits::default()).unwrap_err(),
+            ] {
+                assert!(error.to_string().contains("unpacks to more than"), "{error}");
+            }
+        }
+        assert!(import(&MemoryBlockstore::new(), &old_sparse("a", &[(0, 10)], 10 << 20, &[9; 10])).is_ok());
+    }
+}
+
+#[test]
+fn a_zstd_window_that_is_too_large_is_named() {
+    let plain = tar_of(&[("a", FILE, "", "x")]);
+    let packed = |window_log: u32| {
+        let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(window_log).unwrap();
+        encoder.write_all(&plain).unwrap();
+        encoder.finish().unwrap()
+    };
+    assert!(import(&MemoryBlockstore::new(), &packed(27)).is_ok());
+    for archive in [packed(28), [packed(20), packed(28)].concat()] {
+        let error = import(&MemoryBlockstore::new(), &archive).unwrap_err().to_string();
+        assert!(error.contains("larger than 128 MiB") && error.contains("--long=27"), "{error}");
+    }
+}
+
+/// Each takes little of the archive once it is compressed.
+#[test]
+fn link_targets_cannot_make_memory_grow() {
+    let mut tar = tar::Builder::new(Vec::new());
+    append(&mut tar, "././@LongLink", tar::EntryType::GNULongLink, "", 0o644, "x/".repeat(4096).as_bytes());
+    append(&mut tar, "a", SYMLINK, "", 0o644, b"");
+    append(&mut tar, "null", tar::EntryType::Char, "", 0o644, b"");
+    let (entry, refusal) = refusal(&tar.into_inner().unwrap());
+    assert!(entry == "a" && matches!(refusal, Refusal::LinkTarget { .. }), "it is refused before what follows");
 }
 
 proptest! {

@@ -1,78 +1,14 @@
 //! Updates that know what was written before: what goes, what stays, and what is somebody's work.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-    sync::Mutex,
-};
+use std::{collections::BTreeSet, fs, path::Path, sync::Mutex};
 
-use proptest::{collection::btree_map, prelude::*};
+use proptest::prelude::*;
 
-use super::support::{Item, Items, file, items, read_items, write_items};
+use super::support::{Checkout, Item, Items, any_tree, file, items, large, read_items, whole, write_items};
 use crate::{
-    Blockstore, Cid, Error, ExportOptions, Former, ImportOptions, Imported, MemoryBlockstore, Profile, RAW, Result,
-    UpdateOptions, Updated, dfs_blocks, import_directory, import_file, stage_directory, update_directory,
+    Blockstore, Error, ExportOptions, Former, ImportOptions, Result, UpdateOptions, Updated, import_file,
+    update_directory,
 };
-
-/// A small profile, so that a few kilobytes have several levels.
-const PROFILE: Profile = Profile { chunk_bytes: 100, file_links: 4, ..Profile::V1_2025 };
-
-struct Place {
-    home: tempfile::TempDir,
-    store: MemoryBlockstore,
-}
-
-impl Place {
-    fn new() -> Self {
-        Self { home: tempfile::tempdir().unwrap(), store: MemoryBlockstore::new() }
-    }
-
-    fn out(&self) -> PathBuf {
-        self.home.path().join("out")
-    }
-
-    fn import(&self, tree: &Items) -> Imported {
-        let place = tempfile::tempdir().unwrap();
-        write_items(place.path(), tree);
-        let options = ImportOptions { profile: PROFILE, ..ImportOptions::default() };
-        import_directory(&self.store, place.path(), &options).unwrap()
-    }
-
-    /// Writes a tree where nothing is.
-    fn begin(&self, tree: &Items) -> Former {
-        let imported = self.import(tree);
-        let options = ExportOptions { executables: &imported.executables, ..ExportOptions::default() };
-        let staged = stage_directory(&self.store, imported.root, &self.out(), &options).unwrap();
-        let former = staged.commit_and_tell().unwrap().1;
-        // As it is between two commands.
-        former.save(&self.home.path().join("former")).unwrap();
-        Former::load(&self.home.path().join("former"))
-    }
-
-    fn update(&self, tree: &Items, former: &Former, force: bool) -> Result<Updated> {
-        let imported = self.import(tree);
-        let export = ExportOptions { executables: &imported.executables, ..ExportOptions::default() };
-        let options = UpdateOptions { export, former, force, begin: None };
-        update_directory(&self.store, imported.root, &self.out(), &options)
-    }
-
-    fn forget(&self, tree: &Items) {
-        let root = self.import(tree).root;
-        let blocks: Vec<Cid> = dfs_blocks(&self.store, root).map(|block| block.unwrap().0).collect();
-        self.store.delete_many(&blocks).unwrap();
-    }
-}
-
-fn whole(tree: &Items) -> Items {
-    let place = tempfile::tempdir().unwrap();
-    write_items(place.path(), tree);
-    read_items(place.path())
-}
-
-fn large(factor: u32) -> Item {
-    Item::File((0..2000_u32).map(|index| (index.wrapping_mul(factor) >> 24) as u8).collect())
-}
 
 fn old() -> Items {
     items([
@@ -109,7 +45,7 @@ fn edits(outcome: Result<Updated>) -> Vec<String> {
 
 #[test]
 fn files_of_the_former_tree_that_are_gone_are_removed_and_the_tree_is_equal() {
-    let place = Place::new();
+    let place = Checkout::new();
     let former = place.begin(&old());
     let updated = place.update(&new(), &former, false).unwrap();
     assert_eq!(read_items(&place.out()), whole(&new()));
@@ -122,7 +58,7 @@ fn files_of_the_former_tree_that_are_gone_are_removed_and_the_tree_is_equal() {
 
 #[test]
 fn files_that_were_never_part_of_it_are_kept_and_listed() {
-    let place = Place::new();
+    let place = Checkout::new();
     let former = place.begin(&old());
     write_items(&place.out(), &items([("gone/mine", file("m")), ("dir/mine", file("m")), ("my own/x", file("n"))]));
     let updated = place.update(&new(), &former, false).unwrap();
@@ -134,7 +70,7 @@ fn files_that_were_never_part_of_it_are_kept_and_listed() {
 
 #[test]
 fn local_edits_are_named_and_refused_and_overwritten_only_by_force() {
-    let place = Place::new();
+    let place = Checkout::new();
     let former = place.begin(&old());
     // To be replaced, to be removed, of the same length, of another kind; one that the new tree has as it is edited.
     fs::write(place.out().join("changes"), "Before").unwrap();
@@ -157,7 +93,7 @@ fn local_edits_are_named_and_refused_and_overwritten_only_by_force() {
 
 #[test]
 fn a_file_that_somebody_removed_is_no_edit_and_comes_back() {
-    let place = Place::new();
+    let place = Checkout::new();
     let former = place.begin(&old());
     fs::remove_dir_all(place.out().join("dir")).unwrap();
     fs::remove_file(place.out().join("gone/link")).unwrap();
@@ -167,7 +103,7 @@ fn a_file_that_somebody_removed_is_no_edit_and_comes_back() {
 
 #[test]
 fn where_nothing_is_known_nothing_is_removed_and_what_differs_is_an_edit() {
-    let place = Place::new();
+    let place = Checkout::new();
     place.begin(&old());
     let unknown = Former::default();
     fs::remove_dir_all(place.out().join("was a directory")).unwrap();
@@ -181,7 +117,7 @@ fn where_nothing_is_known_nothing_is_removed_and_what_differs_is_an_edit() {
 
 #[test]
 fn nothing_is_removed_through_a_link_or_where_somebody_put_a_directory() {
-    let place = Place::new();
+    let place = Checkout::new();
     let former = place.begin(&old());
     let elsewhere = place.home.path().join("elsewhere");
     fs::rename(place.out().join("gone"), &elsewhere).unwrap();
@@ -196,7 +132,7 @@ fn nothing_is_removed_through_a_link_or_where_somebody_put_a_directory() {
 
 #[test]
 fn a_directory_with_somebodys_file_in_it_gives_no_way_even_by_force() {
-    let place = Place::new();
+    let place = Checkout::new();
     let former = place.begin(&old());
     fs::write(place.out().join("was a directory/with/mine"), "m").unwrap();
     let before = read_items(&place.out());
@@ -213,16 +149,16 @@ fn a_directory_with_somebodys_file_in_it_gives_no_way_even_by_force() {
 /// A collection may have let everything of the former tree go.
 #[test]
 fn a_tree_that_is_no_longer_in_the_store_is_known_all_the_same() {
-    let place = Place::new();
+    let place = Checkout::new();
     let former = place.begin(&old());
-    place.forget(&old());
+    place.store.delete_many(&place.blocks(&old())).unwrap();
     let path = place.out().join("dir/large");
     place.update(&new(), &former, false).unwrap();
     assert_eq!(read_items(&place.out()), whole(&new()));
 
-    let place = Place::new();
+    let place = Checkout::new();
     let former = place.begin(&old());
-    place.forget(&old());
+    place.store.delete_many(&place.blocks(&old())).unwrap();
     let edited = place.out().join("dir/large");
     assert_ne!(edited, path);
     let modified = fs::metadata(&edited).unwrap().modified().unwrap();
@@ -236,7 +172,7 @@ fn a_tree_that_is_no_longer_in_the_store_is_known_all_the_same() {
 /// What is told before the first change knows both trees, so that files of either are no edits for the next update.
 #[test]
 fn an_update_that_was_killed_between_two_files_is_no_edit() {
-    let place = Place::new();
+    let place = Checkout::new();
     let former = place.begin(&old());
     let begun = Mutex::new(Vec::new());
     let imported = place.import(&new());
@@ -261,7 +197,7 @@ fn an_update_that_was_killed_between_two_files_is_no_edit() {
 
 #[test]
 fn a_single_file_is_replaced_unless_it_was_edited_and_through_a_link() {
-    let place = Place::new();
+    let place = Checkout::new();
     let source = place.home.path().join("in");
     let root = |content: &str| {
         fs::write(&source, content).unwrap();
@@ -283,21 +219,6 @@ fn a_single_file_is_replaced_unless_it_was_edited_and_through_a_link() {
     assert_eq!(edits(update(first, &former, false, "out")), [""]);
     assert_eq!(update(first, &former, true, "out").unwrap().overwritten, [""]);
     assert_eq!(fs::read_to_string(place.out()).unwrap(), "first");
-}
-
-fn any_item() -> impl Strategy<Value = Item> {
-    let content = || prop::collection::vec(any::<u8>(), 0..300);
-    prop_oneof![
-        4 => content().prop_map(Item::File),
-        2 => Just(Item::File(b"the same everywhere".to_vec())),
-        1 => content().prop_map(Item::Executable),
-        1 => Just(Item::Directory),
-        1 => "[a-d]{1,3}".prop_map(Item::Link),
-    ]
-}
-
-fn any_tree() -> impl Strategy<Value = Items> {
-    btree_map("([ab]/){0,2}[ekm]{1,2}", any_item(), 0..16)
 }
 
 /// Changes a tree on disk as a user does, as far as it can be done where the tree is.
@@ -325,13 +246,13 @@ proptest! {
     /// former tree had and the new one has not is gone.
     #[test]
     fn no_work_is_lost_and_nothing_of_the_former_tree_stays(
-        before in any_tree(),
-        wishes in any_tree(),
+        before in any_tree(16),
+        wishes in any_tree(16),
         removed in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
-        after in any_tree(),
+        after in any_tree(16),
         force in any::<bool>(),
     ) {
-        let place = Place::new();
+        let place = Checkout::new();
         let out = place.home.path().canonicalize().unwrap().join("out");
         let former = place.begin(&before);
         let (original, target) = (whole(&before), whole(&after));
@@ -378,12 +299,9 @@ fn content(item: Option<&Item>) -> Option<Item> {
 
 #[test]
 fn leaves_of_the_former_tree_are_not_needed() {
-    let place = Place::new();
+    let place = Checkout::new();
     let former = place.begin(&old());
-    let root = place.import(&old()).root;
-    let leaves: Vec<Cid> =
-        dfs_blocks(&place.store, root).map(|block| block.unwrap().0).filter(|cid| cid.codec() == RAW).collect();
-    place.store.delete_many(&leaves).unwrap();
+    place.store.delete_many(&place.leaves(&old())).unwrap();
     place.update(&new(), &former, false).unwrap();
     assert_eq!(read_items(&place.out()), whole(&new()));
 }

@@ -8,48 +8,18 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use proptest::{collection::btree_map, prelude::*};
+use proptest::prelude::*;
 
-use super::support::{Item, Items, file, items, read_items, write_items};
+use super::support::{Checkout, Item, Items, any_tree, file, items, large, read_items, whole, write_items};
 use crate::{
-    Blockstore, Cid, Error, ExportOptions, Former, ImportOptions, Imported, MemoryBlockstore, Profile, Result,
-    UpdateOptions, Updated, dfs_blocks, export_directory, import_directory, import_file,
+    Blockstore, Cid, Error, ExportOptions, Former, ImportOptions, MemoryBlockstore, Result, UpdateOptions, Updated,
+    import_file,
 };
 
-/// A small profile, so that a few kilobytes have several levels.
-const PROFILE: Profile = Profile { chunk_bytes: 100, file_links: 4, ..Profile::V1_2025 };
-
-struct Place {
-    home: tempfile::TempDir,
-    store: MemoryBlockstore,
-}
-
-impl Place {
-    fn new() -> Self {
-        Self { home: tempfile::tempdir().unwrap(), store: MemoryBlockstore::new() }
-    }
-
-    fn out(&self) -> PathBuf {
-        self.home.path().join("out")
-    }
-
-    fn import(&self, tree: &Items) -> Imported {
-        let place = tempfile::tempdir().unwrap();
-        write_items(place.path(), tree);
-        let options = ImportOptions { profile: PROFILE, ..ImportOptions::default() };
-        import_directory(&self.store, place.path(), &options).unwrap()
-    }
-
-    fn export(&self, tree: &Items) {
-        let imported = self.import(tree);
-        let options = ExportOptions { executables: &imported.executables, ..ExportOptions::default() };
-        export_directory(&self.store, imported.root, &self.out(), &options).unwrap();
-    }
-
-    fn update(&self, tree: &Items) -> Result<Updated> {
-        let imported = self.import(tree);
-        let options = ExportOptions { executables: &imported.executables, ..ExportOptions::default() };
-        update_directory(&self.store, imported.root, &self.out(), &options)
+impl Checkout {
+    /// Makes what is there equal to a tree, whatever it is.
+    fn overwrite(&self, tree: &Items) -> Result<Updated> {
+        self.update(tree, &Former::default(), true)
     }
 }
 
@@ -57,13 +27,6 @@ impl Place {
 fn update_directory(store: &MemoryBlockstore, root: Cid, to: &Path, options: &ExportOptions<'_>) -> Result<Updated> {
     let options = UpdateOptions { export: *options, former: &Former::default(), force: true, begin: None };
     crate::update_directory(store, root, to, &options)
-}
-
-/// A tree as it is read, with the directories that lead to what is in it.
-fn whole(tree: &Items) -> Items {
-    let place = tempfile::tempdir().unwrap();
-    write_items(place.path(), tree);
-    read_items(place.path())
 }
 
 /// Which file of the file system each file is, and when it was last written to.
@@ -84,11 +47,10 @@ fn identities(directory: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
 }
 
 fn old() -> Items {
-    let large = (0..2000_u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     items([
         ("changes", file("before")),
         ("dir/gone", file("old")),
-        ("dir/large", Item::File(large)),
+        ("dir/large", large(2_654_435_761)),
         ("dir/same", file("same")),
         ("link", Item::Link("changes".to_owned())),
         ("run", Item::Executable(b"#!/bin/sh\n".to_vec())),
@@ -110,10 +72,10 @@ fn new() -> Items {
 
 #[test]
 fn files_that_match_stay_and_the_others_become_those_of_the_tree() {
-    let place = Place::new();
-    place.export(&old());
+    let place = Checkout::new();
+    place.begin(&old());
     let before = identities(&place.out());
-    let updated = place.update(&new()).unwrap();
+    let updated = place.overwrite(&new()).unwrap();
     assert_eq!(updated.untracked, ["dir/gone"]);
     assert_eq!((updated.exported.files, updated.files_kept), (6, 3));
     let after = identities(&place.out());
@@ -130,10 +92,10 @@ fn files_that_match_stay_and_the_others_become_those_of_the_tree() {
 
 #[test]
 fn an_update_to_the_same_tree_changes_nothing() {
-    let place = Place::new();
-    place.export(&old());
+    let place = Checkout::new();
+    place.begin(&old());
     let before = identities(&place.out());
-    let updated = place.update(&old()).unwrap();
+    let updated = place.overwrite(&old()).unwrap();
     assert_eq!((updated.files_kept, updated.untracked.len()), (6, 0));
     assert_eq!(identities(&place.out()), before);
 }
@@ -141,27 +103,25 @@ fn an_update_to_the_same_tree_changes_nothing() {
 /// Neither length nor time says that it was edited.
 #[test]
 fn what_somebody_has_edited_is_put_right() {
-    let place = Place::new();
-    place.export(&old());
+    let place = Checkout::new();
+    place.begin(&old());
     let path = place.out().join("dir/large");
     let before = fs::metadata(&path).unwrap().modified().unwrap();
     let mut content = fs::read(&path).unwrap();
     content[1234] ^= 1;
     fs::write(&path, content).unwrap();
     fs::File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
-    assert_eq!(place.update(&old()).unwrap().files_kept, 5);
+    assert_eq!(place.overwrite(&old()).unwrap().files_kept, 5);
     assert_eq!(read_items(&place.out()), whole(&old()));
 }
 
 #[test]
 fn files_that_match_need_no_leaves_in_the_store() {
-    let place = Place::new();
-    place.export(&old());
+    let place = Checkout::new();
+    place.begin(&old());
     let root = place.import(&old()).root;
-    let leaves: Vec<Cid> = dfs_blocks(&place.store, root)
-        .map(|block| block.unwrap().0)
-        .filter(|cid| cid.codec() == crate::RAW && place.store.size(cid).unwrap() == Some(100))
-        .collect();
+    let mut leaves = place.leaves(&old());
+    leaves.retain(|cid| place.store.size(cid).unwrap() == Some(100));
     assert!(place.store.delete_many(&leaves).unwrap() > 10);
     let options = ExportOptions { executables: &["run".to_owned()], ..ExportOptions::default() };
     assert_eq!(update_directory(&place.store, root, &place.out(), &options).unwrap().files_kept, 6);
@@ -169,11 +129,11 @@ fn files_that_match_need_no_leaves_in_the_store() {
 
 #[test]
 fn strangers_are_left_and_told() {
-    let place = Place::new();
-    place.export(&old());
+    let place = Checkout::new();
+    place.begin(&old());
     let mine = items([("dir/mine", file("m")), ("my own/deep/file", file("n")), ("zz", Item::Link("nowhere".into()))]);
     write_items(&place.out(), &mine);
-    let updated = place.update(&old()).unwrap();
+    let updated = place.overwrite(&old()).unwrap();
     assert_eq!(updated.untracked, ["dir/mine", "my own", "zz"]);
     let mut expected = whole(&old());
     expected.extend(whole(&mine));
@@ -182,51 +142,51 @@ fn strangers_are_left_and_told() {
 
 #[test]
 fn nothing_is_written_through_a_link_that_stands_in_the_way() {
-    let place = Place::new();
-    place.export(&old());
+    let place = Checkout::new();
+    place.begin(&old());
     let elsewhere = place.home.path().join("elsewhere");
     fs::rename(place.out().join("dir"), &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, place.out().join("dir")).unwrap();
     let before = identities(&elsewhere);
-    place.update(&new()).unwrap();
+    place.overwrite(&new()).unwrap();
     assert_eq!(identities(&elsewhere), before);
     assert_eq!(read_items(&place.out()), whole(&new()));
 }
 
 #[test]
 fn a_directory_with_something_in_it_does_not_give_way_to_a_file() {
-    let place = Place::new();
-    place.export(&old());
+    let place = Checkout::new();
+    place.begin(&old());
     fs::remove_file(place.out().join("changes")).unwrap();
     write_items(&place.out(), &items([("changes/mine", file("m")), ("was a file 2", file(""))]));
     let before = identities(&place.out());
-    let error = place.update(&new()).unwrap_err();
+    let error = place.overwrite(&new()).unwrap_err();
     let mine = place.out().join("changes/mine");
     assert!(matches!(error, Error::Blocked { path, by } if path == place.out().join("changes") && by == mine));
     assert_eq!(identities(&place.out()), before, "nothing was begun");
     fs::remove_file(place.out().join("changes/mine")).unwrap();
-    place.update(&new()).unwrap();
+    place.overwrite(&new()).unwrap();
     assert_eq!(fs::read_to_string(place.out().join("changes")).unwrap(), "after!");
 }
 
 /// The staging directory is what tells a directory whose update was killed.
 #[test]
 fn an_update_that_was_killed_is_seen_and_finished_by_the_next() {
-    let place = Place::new();
-    place.export(&old());
+    let place = Checkout::new();
+    place.begin(&old());
     let abandoned = place.out().join(".ggen-update-0123456789abcdef");
     write_items(&abandoned, &items([("new/changes", file("aft"))]));
     let similar = items([(".ggen-update-mine", file("m")), (".ggen-update-0123456789abcdeg/x", file("m"))]);
     write_items(&place.out(), &similar);
-    let updated = place.update(&new()).unwrap();
+    let updated = place.overwrite(&new()).unwrap();
     assert!(!abandoned.exists());
     assert_eq!(updated.untracked, [".ggen-update-0123456789abcdeg", ".ggen-update-mine", "dir/gone"]);
 }
 
 #[test]
 fn an_update_that_cannot_be_written_changes_nothing() {
-    let place = Place::new();
-    place.export(&old());
+    let place = Checkout::new();
+    place.begin(&old());
     let imported = place.import(&new());
     let new_file = *crate::Block::raw(&b"new"[..]).unwrap().cid();
     place.store.delete_many(&[new_file]).unwrap();
@@ -240,8 +200,8 @@ fn an_update_that_cannot_be_written_changes_nothing() {
 /// However often it is asked before, an update that is cancelled changes nothing.
 #[test]
 fn an_update_that_is_cancelled_changes_nothing() {
-    let place = Place::new();
-    place.export(&old());
+    let place = Checkout::new();
+    place.begin(&old());
     let (before, imported) = (identities(&place.out()), place.import(&new()));
     for asked in 0.. {
         let count = AtomicUsize::new(0);
@@ -261,19 +221,19 @@ fn an_update_that_is_cancelled_changes_nothing() {
 
 #[test]
 fn of_two_updates_at_once_one_is_refused() {
-    let place = Place::new();
-    place.export(&old());
+    let place = Checkout::new();
+    place.begin(&old());
     let held = fs::File::open(place.out()).unwrap();
     held.lock().unwrap();
-    assert!(place.update(&new()).unwrap_err().to_string().contains("update"));
+    assert!(place.overwrite(&new()).unwrap_err().to_string().contains("update"));
     assert_eq!(read_items(&place.out()), whole(&old()));
     drop(held);
-    place.update(&new()).unwrap();
+    place.overwrite(&new()).unwrap();
 }
 
 #[test]
 fn a_single_file_is_replaced_and_a_directory_is_no_place_for_one() {
-    let place = Place::new();
+    let place = Checkout::new();
     let path = place.home.path().join("in");
     let root = |content: &str| {
         fs::write(&path, content).unwrap();
@@ -287,26 +247,11 @@ fn a_single_file_is_replaced_and_a_directory_is_no_place_for_one() {
     assert_eq!(update(second).unwrap().files_kept, 0);
     assert_eq!(fs::read_to_string(place.out()).unwrap(), "second");
     assert_ne!(fs::metadata(place.out()).unwrap().ino(), before);
-    assert!(matches!(place.update(&old()), Err(Error::Exists { .. })), "a tree is not put in the place of a file");
+    assert!(matches!(place.overwrite(&old()), Err(Error::Exists { .. })), "a tree is not put in the place of a file");
     fs::remove_file(place.out()).unwrap();
     fs::create_dir(place.out()).unwrap();
     assert!(matches!(update(first), Err(Error::Exists { .. })));
     assert_eq!(fs::read_dir(place.home.path()).unwrap().count(), 2);
-}
-
-fn any_item() -> impl Strategy<Value = Item> {
-    let content = || prop::collection::vec(any::<u8>(), 0..400);
-    prop_oneof![
-        4 => content().prop_map(Item::File),
-        2 => Just(Item::File(b"the same everywhere".to_vec())),
-        2 => content().prop_map(Item::Executable),
-        1 => Just(Item::Directory),
-        1 => "[a-d]{1,3}".prop_map(Item::Link),
-    ]
-}
-
-fn any_tree() -> impl Strategy<Value = Items> {
-    btree_map("([ab]/){0,2}[ekm]{1,2}", any_item(), 0..25)
 }
 
 proptest! {
@@ -314,12 +259,12 @@ proptest! {
 
     /// Whatever was there: afterwards every entry of the tree is, and what else is there was told.
     #[test]
-    fn any_tree_becomes_any_other(before in any_tree(), after in any_tree()) {
-        let place = Place::new();
+    fn any_tree_becomes_any_other(before in any_tree(25), after in any_tree(25)) {
+        let place = Checkout::new();
         fs::create_dir(place.out()).unwrap();
         write_items(&place.out(), &before);
         let former = read_items(&place.out());
-        match place.update(&after) {
+        match place.overwrite(&after) {
             Err(Error::Exists { .. }) => prop_assert_eq!(read_items(&place.out()), former),
             Err(error) => return Err(TestCaseError::fail(error.to_string())),
             Ok(updated) => {

@@ -67,7 +67,13 @@ impl Sink {
     /// Opens it; waits for who reads a pipe, as a shell does.
     fn open(&self) -> io::Result<Box<dyn Write + Send>> {
         let path = match self {
-            Self::Stdout => return Ok(Box::new(File::from(io::stdout().as_fd().try_clone_to_owned()?))),
+            Self::Stdout => {
+                let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+                if may_have_been_closed(&stdout)? {
+                    return Err(io::Error::new(io::ErrorKind::NotConnected, "stdout is closed"));
+                }
+                return Ok(Box::new(stdout));
+            }
             Self::Path(path) => path,
         };
         if fs::metadata(path)?.file_type().is_socket() {
@@ -190,6 +196,15 @@ fn remove_abandoned(home: &Path) -> io::Result<()> {
 fn is_stdout(pipe: &fs::Metadata) -> bool {
     let stdout = io::stdout().as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
     stdout.is_ok_and(|stdout| (stdout.dev(), stdout.ino()) == (pipe.dev(), pipe.ino()))
+}
+
+/// Whether stdout looks as the standard library leaves it that was closed when the process began: the null device, open for
+/// reading too, which no shell opens for `>/dev/null`. What some programs give the processes whose output they do not want
+/// looks the same: a tarball into it was not wanted either.
+fn may_have_been_closed(stdout: &File) -> io::Result<bool> {
+    let (stdout_is, null) = (stdout.metadata()?, fs::metadata("/dev/null")?);
+    let is_null = stdout_is.file_type().is_char_device() && stdout_is.rdev() == null.rdev();
+    Ok(is_null && fcntl_getfl(stdout)?.contains(OFlags::RDWR))
 }
 
 fn pass_on(mut reader: File, mut sink: Box<dyn Write + Send>) -> io::Result<()> {

@@ -134,10 +134,12 @@ impl Passing {
     /// What it allows; nothing if there is none, or more than one may be it.
     fn allowed(&self) -> PathPatterns {
         let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = files.iter().find(|(path, _)| path == GPACK).or(match &files[..] {
-            [only] => Some(only),
+        // Of two of one name the last one counts, and which that is is not known here: files are inspected side by side.
+        let mut in_root = files.iter().filter(|(path, _)| path == GPACK);
+        let file = match (in_root.next(), in_root.next(), &files[..]) {
+            (Some(only), None, _) | (None, _, [only]) => Some(only),
             _ => None,
-        });
+        };
         let gpack = file.and_then(|(path, content)| gpack_file::parse(Path::new(path), content).ok());
         gpack.map(|gpack| gpack.allow_secrets).unwrap_or_default()
     }
