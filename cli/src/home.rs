@@ -88,7 +88,9 @@ impl Home {
 
     /// Refuses to make, as root, a home in a directory of the user who called sudo.
     fn refuse_to_take(&self, is_root: bool, caller: Option<u32>) -> Result<(), Failure> {
-        let Some(caller) = caller.filter(|caller| is_root && *caller != 0 && !self.path.exists()) else { return Ok(()) };
+        let Some(caller) = caller.filter(|caller| is_root && *caller != 0 && !self.path.exists()) else {
+            return Ok(());
+        };
         let above = self.path.ancestors().find_map(|ancestor| fs::metadata(ancestor).ok());
         if above.is_none_or(|above| above.uid() != caller) {
             return Ok(());

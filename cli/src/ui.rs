@@ -70,8 +70,9 @@ impl Ui {
             Format::Json => json::document(value)?,
             Format::Human => text::plain(&human(value)),
         };
-        self.answered.store(true, Ordering::Relaxed);
-        self.raw(text.as_bytes())
+        let written = self.raw(text.as_bytes());
+        self.answered.store(written.is_ok(), Ordering::Relaxed);
+        written
     }
 
     /// Prints bytes as they are.
@@ -121,9 +122,9 @@ impl Ui {
         match self.format {
             // A report of what is wrong came before: it is the document.
             Format::Json if self.answered.load(Ordering::Relaxed) => {}
-            // If even the error cannot be written, the exit code still tells.
-            Format::Json => drop(self.raw(json::failure(failure).as_bytes())),
-            Format::Human => talk(&describe(failure, self.color)),
+            Format::Json if self.raw(json::failure(failure).as_bytes()).is_ok() => {}
+            // With JSON, of a stdout that cannot be written.
+            Format::Json | Format::Human => talk(&describe(failure, self.color)),
         }
     }
 }

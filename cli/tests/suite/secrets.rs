@@ -227,6 +227,22 @@ fn secrets_that_gpack_toml_allows_are_published_and_others_refused() {
     assert!(!entries.iter().any(|path| path.starts_with("state")), "{entries:?}");
 }
 
+/// Of two of them the last one counts, and what the first one allows is not allowed.
+#[test]
+fn a_gpack_toml_that_another_one_replaces_allows_no_secrets() {
+    let user = Home::on_loopback();
+    let gpack =
+        "[package]\nname = \"bad\"\nversion = \"1.0.0\"\ndescription = \"A test package\"\nnamespace = \"acme\"\n";
+    let allows = gpack.replace("[package]\n", "[package]\nallow-secrets = [\"key.pem\"]\n");
+    let [allows, gpack] = [&allows, gpack].map(|text| entry("gpack.toml", EntryType::Regular, text.as_bytes()));
+    let key = entry("key.pem", EntryType::Regular, KEY.as_bytes());
+    for (parts, code) in [([&allows, &key, &gpack], 3), ([&gpack, &key, &allows], 3), ([&allows, &key, &key], 0)] {
+        write(user.work(), "pkg.tar", [parts.map(Vec::as_slice).concat(), vec![0; 1024]].concat());
+        let output = user.p2p(&["publish", "pkg.tar", "--dry-run"]).expect_code(code);
+        assert_eq!(output.stderr.contains("more than once"), code == 0, "{output:?}");
+    }
+}
+
 /// A package in a git work tree: what git ignores there is left out, with a daemon that runs in another environment too.
 #[test]
 fn what_git_ignores_in_a_work_tree_is_left_out() {

@@ -97,7 +97,7 @@ fn interrupt_ends_a_command_at_once_whose_daemon_is_stopped() {
         assert_eq!(ended.code, Some(130), "{command:?}: {ended:?}");
         assert!(began.elapsed() < Duration::from_secs(10), "{command:?} took {:?}", began.elapsed());
         let error = &ended.json()["error"];
-        assert_eq!(error["message"], "interrupted", "{command:?}");
+        assert!(error["message"].as_str().unwrap().starts_with("interrupted"), "{command:?}: {error}");
         // Those that sign say what else is known.
         let hint = error["hint"].as_str().unwrap_or_default();
         assert_eq!(hint.contains(&format!("kill -CONT {}", node.pid())), ["publish", "yank"].contains(&command[0]));

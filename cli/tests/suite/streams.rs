@@ -88,8 +88,7 @@ fn a_tarball_for_a_stdout_that_does_not_take_it_is_a_failure() {
 fn every_command_fails_whose_answer_cannot_be_written() {
     check_both(|home| {
         home.publish(&package(&home.work().join("http"), "http", "1.0.0"));
-        let p2p = |command: &str| format!("marketplace p2p {command}");
-        let mut commands: Vec<_> = [
+        let commands = [
             "search http --local",
             "info acme/http --offline",
             "publish http --namespace acme",
@@ -108,12 +107,11 @@ fn every_command_fails_whose_answer_cannot_be_written() {
             "peer allow 12D3KooWGC6TvWhfapngX6wvJHMYvKpDMXPb3ZnCZ6dMoaMtimQ5",
             "config show",
             "yank acme/http@1.0.0",
-            "search --help",
-        ]
-        .map(p2p)
-        .into();
-        commands.extend(["completions bash", "man", "help gpack", "help", "--help", "--version"].map(str::to_owned));
-        for command in commands {
+        ];
+        let p2p = commands.map(|command| format!("marketplace p2p --format json {command}"));
+        let others =
+            ["completions bash", "man", "help gpack", "help", "--help", "--version", "fetch --help", "key list"];
+        for command in p2p.into_iter().chain(others.map(str::to_owned)) {
             for stdout in [">/dev/full", "1</dev/null"] {
                 let line = format!("exec \"$GGEN\" {command} {stdout}");
                 let output = finish(&mut shell(home, &line));

@@ -120,7 +120,8 @@ impl Entries {
                 if *present == Item::Directory {
                     let after = (Bound::Excluded(&key), Bound::Unbounded);
                     let next = self.items.range::<String, _>(after).next();
-                    if next.is_some_and(|(next, _)| next.strip_prefix(&key).is_some_and(|rest| rest.starts_with('\0'))) {
+                    if next.is_some_and(|(next, _)| next.strip_prefix(&key).is_some_and(|rest| rest.starts_with('\0')))
+                    {
                         return Err(Refusal::FileAndDirectory);
                     }
                 }

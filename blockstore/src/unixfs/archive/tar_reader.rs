@@ -345,7 +345,11 @@ pub(super) fn number(field: &[u8]) -> Result<u64> {
     if let [0x80, rest @ ..] = field {
         let (high, low) = rest.split_at(rest.len().saturating_sub(8));
         let fits = high.iter().all(|byte| *byte == 0);
-        return if fits { Ok(low.iter().fold(0, |value, byte| value << 8 | u64::from(*byte))) } else { Err(malformed()) };
+        return if fits {
+            Ok(low.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+        } else {
+            Err(malformed())
+        };
     }
     let text = std::str::from_utf8(field).map_err(|_| malformed())?;
     match text.trim_start_matches(' ').split([' ', '\0']).next() {

@@ -163,6 +163,11 @@ fn not_imported(path: &Path, error: Error, source: Source) -> Failure {
 fn import_hint(error: &Error, source: Source) -> Option<String> {
     match error {
         Error::Archive { .. } => Some(PACKAGE_FORMS.to_owned()),
+        Error::Refused { refusal: Refusal::Special { .. } | Refusal::FileAndDirectory, .. }
+            if source != Source::Directory =>
+        {
+            Some("unpack it with `tar xf`, look at that entry, and publish the directory".to_owned())
+        }
         // To a tarball no ignore files are applied.
         Error::Refused { .. } if source != Source::Directory => None,
         Error::Refused { refusal: Refusal::Changed, .. } => {
