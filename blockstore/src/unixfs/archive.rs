@@ -4,6 +4,7 @@
 //! do, unless the archive has an entry for its root (`./`), which says that there is none. Version control directories
 //! are left out; ignore files are not applied, since an archive is what its maker chose.
 
+mod block;
 mod decode;
 mod entries;
 mod limits;

@@ -10,8 +10,8 @@
 //! Holes are zeros, and count as bytes that the archive unpacks to.
 
 use super::{
+    block::{BLOCK_BYTES, number},
     decode::Source,
-    tar_reader::{BLOCK_BYTES, number},
 };
 use crate::{Error, Result};
 
