@@ -1,12 +1,11 @@
-//! What the caller of an operation has and the process that carries it out has not: a daemon works for commands of other
-//! processes.
+//! Resources that the caller of an operation passes to the process that runs it, such as the daemon.
 
 use std::fs::File;
 
-/// Who asked for an operation, as far as its outcome depends on that. The default is this process.
+/// Resources of the caller of an operation. The default has none: this process opens all files itself.
 #[derive(Debug, Default)]
 pub struct Caller {
-    /// The tarball to publish, opened by the caller: a pipe, or a file that only the caller can open. The path in the
-    /// request only names it then. It is read from where it stands to its end.
+    /// The tarball to publish, opened by the caller: a pipe, or a file that only the caller can open. It is read from
+    /// its current position to its end. The path in the request then serves only as its name.
     pub input: Option<File>,
 }

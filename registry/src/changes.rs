@@ -1,8 +1,8 @@
-//! Word that something has changed, for whoever waits for something to come about.
+//! Notification of changes, for tasks that wait for a condition.
 
 use tokio::sync::watch;
 
-/// Rings when something has changed. Clones are the same bell.
+/// Notifies subscribers that something has changed. Clones notify the same subscribers.
 #[derive(Clone, Debug)]
 pub(crate) struct ChangeNotifier(watch::Sender<()>);
 
@@ -13,7 +13,7 @@ impl Default for ChangeNotifier {
 }
 
 impl ChangeNotifier {
-    /// Something has changed, and can be seen.
+    /// Notifies all subscribers. The change must already be visible to them.
     pub(crate) fn ring(&self) {
         self.0.send_replace(());
     }
@@ -23,15 +23,14 @@ impl ChangeNotifier {
     }
 }
 
-/// Tells when something has changed of what a registry knows: a package or a publisher in its catalog, a peer, a
-/// reputation, what it mirrors. What it was is for the waiting to look at: who waits for something looks whether it
-/// holds, and looks again after every change.
+/// A subscription to changes of what a registry knows: a package or a publisher in its catalog, a peer, a reputation,
+/// the mirrored releases. It does not say what has changed: a subscriber checks its condition again after every change.
 #[derive(Clone, Debug)]
 pub struct Changes(watch::Receiver<()>);
 
 impl Changes {
-    /// Waits until something has changed since these changes were begun, or since the last one that was waited for.
-    /// Several at once are one. Cancel-safe. When the registry is gone, it waits for ever.
+    /// Waits until something has changed since this subscription was created, or since the previous call returned.
+    /// Several changes in between count as one. Cancel-safe. Once the registry is dropped, it waits forever.
     pub async fn next(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending().await

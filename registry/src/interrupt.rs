@@ -1,4 +1,4 @@
-//! The wish that an operation end, and the point after which it cannot be taken back.
+//! Interruption of an operation, and the commit point after which it cannot be undone.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,11 +6,11 @@ use tokio::sync::watch;
 
 use crate::{ErrorKind, Failure};
 
-/// Asks an operation to end: given once, seen by all clones.
+/// Requests that an operation end. It is triggered once, and all clones see it.
 ///
 /// An operation that signs ([`Registry::publish_interruptible`](crate::Registry::publish_interruptible)) then ends with
-/// [`ErrorKind::Interrupted`]. Its message says whether it had signed and published by then; if it had not, it changes nothing
-/// any more.
+/// [`ErrorKind::Interrupted`]. The message states whether it had already signed and published; if not, it makes no
+/// further changes.
 #[derive(Clone, Debug)]
 pub struct Interrupt {
     wish: Arc<watch::Sender<bool>>,
@@ -23,25 +23,26 @@ impl Default for Interrupt {
 }
 
 impl Interrupt {
-    /// One that was not given yet.
+    /// Creates an interrupt that has not been triggered.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Gives the wish.
+    /// Triggers the interrupt.
     pub fn trigger(&self) {
         self.wish.send_replace(true);
     }
 
-    /// Returns once the wish was given. Cancel-safe.
+    /// Waits until the interrupt is triggered. Cancel-safe.
     pub async fn wait(&self) {
         let mut seen = self.wish.subscribe();
-        // It fails only if the sender is gone, and `self` keeps it.
+        // It fails only if the sender is dropped, and `self` holds the sender.
         drop(seen.wait_for(|wished| *wished).await);
     }
 }
 
-/// The moment at which an operation can no longer be taken back. It is passed, or shut before it is passed; never both.
+/// The point after which an operation can no longer be undone. It is either passed, or shut before it is passed; never
+/// both.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CommitPoint {
     state: Arc<Mutex<State>>,
@@ -56,23 +57,23 @@ enum State {
 }
 
 impl CommitPoint {
-    /// Passes it; false if it is shut: nothing may be committed then.
+    /// Passes the point. Returns false if it is shut: then nothing may be committed.
     pub(crate) fn pass(&self) -> bool {
         self.turn(State::Passed) == State::Passed
     }
 
-    /// Shuts it; false if it was passed: what was committed stays.
+    /// Shuts the point. Returns false if it was passed: then the commit stands.
     pub(crate) fn shut(&self) -> bool {
         self.turn(State::Shut) == State::Shut
     }
 
-    /// Whether it is shut.
+    /// Returns whether it is shut.
     pub(crate) fn is_shut(&self) -> bool {
         *self.lock() == State::Shut
     }
 
-    /// Shuts it when the returned value is dropped, if it was not passed by then: for futures, which may be dropped
-    /// anywhere.
+    /// Returns a guard that shuts the point when it is dropped, unless the point was passed by then. It is for futures,
+    /// which may be dropped at any await.
     pub(crate) fn shut_when_dropped(&self) -> impl Drop + Send + use<> {
         struct Shutting(CommitPoint);
         impl Drop for Shutting {
@@ -83,7 +84,8 @@ impl CommitPoint {
         Shutting(self.clone())
     }
 
-    /// Does `work`, which ends with the commit; interrupted before that, it is not waited for.
+    /// Runs `work`, which ends with the commit. An interrupt before the commit point shuts it and returns at once;
+    /// after it, `work` runs to its end.
     pub(crate) async fn or_shut<T>(
         &self,
         interrupt: &Interrupt,

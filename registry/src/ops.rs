@@ -1,4 +1,4 @@
-//! The operations: one file per thing a user can do, and the only place where index, node and store meet.
+//! The operations of the registry, one file each. Only this module uses index, node and store together.
 
 mod announcer;
 pub(crate) mod blocking_thread;
@@ -61,55 +61,59 @@ use crate::{
     node::Handle,
 };
 
-/// What the operations work on.
+/// The state that all operations share.
 #[derive(Debug)]
 pub(crate) struct Operations {
     pub(crate) config: Config,
-    /// Whether the home can be written to; none in memory.
+    /// Whether the home can be written to; `None` for a registry in memory.
     pub(crate) permission: Option<Permission>,
     pub(crate) store: Arc<dyn Blockstore>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) keys: KeyStore,
     pub(crate) peers: Arc<PeerBook>,
-    /// None in offline mode.
+    /// `None` in offline mode.
     pub(crate) node: Option<Handle>,
-    /// This node stays and can be reached: others may be told to ask it.
+    /// Whether the node is long-lived (`Daemon` or `Embedded`), so that it may announce itself as a provider of
+    /// keywords.
     pub(crate) stays: bool,
-    /// News of publishers that nobody here follows are taken in.
+    /// Whether catalog exchanges also request records of publishers that this home does not follow.
     pub(crate) follows: Arc<AtomicBool>,
-    /// What came by gossip, said to whoever compares catalogs.
+    /// Notifies the catalog exchange of what gossip brought.
     pub(crate) heard: tokio::sync::mpsc::Sender<Heard>,
-    /// One publish at a time: each signs on top of the one before.
+    /// Serializes publishes, because each signs a log entry on top of the one before.
     pub(crate) publishing: Arc<tokio::sync::Mutex<Steps>>,
-    /// What is remembered of directories that were imported.
+    /// Remembers the files of imported directories.
     pub(crate) imports: Imports,
-    /// What is remembered of places that were written to.
+    /// Remembers the trees written to destinations.
     pub(crate) destinations: Arc<Destinations>,
-    /// Told of every claim that was new to the catalog.
+    /// Notified of every claim that was new to the catalog.
     pub(crate) news: CatalogEvents,
-    /// The user's pins beside the store.
+    /// A copy of the user's pins outside the store.
     pub(crate) kept_pins: Arc<KeptPins>,
-    /// One collection or eviction at a time.
+    /// Serializes garbage collections and evictions.
     pub(crate) collecting: Arc<tokio::sync::Mutex<store_quota::Evictions>>,
-    /// What the store has lost, as far as the user knows of it or does not yet.
+    /// What the store has lost, until a repair acknowledges it.
     pub(crate) losses: Arc<Losses>,
     pub(crate) mirror: Mirror,
-    /// What lately came of publishers, and from whom.
+    /// Recent claims of publishers, and the peers that sent them.
     pub(crate) sources: Arc<Sources>,
 }
 
 impl Operations {
-    /// The node, which an offline registry does not have.
+    /// Returns the node.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) if the registry runs offline.
     pub(crate) fn node(&self) -> Result<&Handle, Failure> {
         self.node.as_ref().ok_or_else(|| failure::usage("this registry runs offline"))
     }
 
-    /// Refuses what would have to write, in a home that cannot be written to.
+    /// Fails if the home cannot be written to.
     pub(crate) fn require_writable(&self) -> Result<(), Failure> {
         Ok(self.permission.as_ref().map_or(Ok(()), Permission::require)?)
     }
 
-    /// Runs `work` on the catalog, off the reactor.
+    /// Runs `work` on the catalog without blocking the async runtime.
     async fn with_catalog<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Catalog) -> Result<T, CatalogError> + Send + 'static,

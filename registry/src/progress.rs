@@ -1,13 +1,13 @@
-//! The one vocabulary of progress: for bars, logs and tests.
+//! Progress events of operations, for progress bars, logs and tests.
 
 use serde::{Deserialize, Serialize};
 
-/// Where a running operation stands.
+/// The current stage of a running operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Progress {
-    /// Files are read, hashed and stored; totals are known for directories.
+    /// Files are read, hashed and stored. The total is known for directories.
     Importing {
         /// Files done.
         files: u64,
@@ -20,32 +20,32 @@ pub enum Progress {
     Announcing,
     /// A name is looked up.
     Finding {
-        /// Peers asked so far.
+        /// Peers queried so far.
         peers_asked: u64,
     },
-    /// Providers of blocks are looked for.
+    /// Providers of blocks are looked up.
     FindingProviders {
-        /// Peers asked for the blocks so far.
+        /// Peers queried so far.
         peers_asked: u64,
     },
     /// Blocks arrive.
     Fetching {
-        /// Blocks here, those that were here before among them.
+        /// Blocks in the local store, including those that were there before.
         blocks: u64,
         /// Blocks in all, if known.
         total_blocks: Option<u64>,
-        /// Bytes here.
+        /// Bytes of these blocks.
         bytes: u64,
         /// Bytes in all, if known.
         total_bytes: Option<u64>,
-        /// Peers that sent some.
+        /// Peers that have sent blocks.
         providers: u64,
     },
-    /// A release is published, and peers are waited for to have all of it.
+    /// A release is published, and the operation waits for peers to replicate it.
     Replicating {
-        /// Peers that answered to have all of it.
+        /// Peers that have confirmed every block.
         replicas: u64,
-        /// How many are waited for.
+        /// The number to wait for.
         wanted: u64,
     },
     /// Blocks of the store are hashed again.
@@ -64,9 +64,9 @@ pub enum Progress {
     },
 }
 
-/// Takes progress. Called often and from any thread: it must be quick and never block.
+/// Receives progress events. It is called often and from any thread: it must be fast and must not block.
 pub trait Reporter: Send + Sync + 'static {
-    /// Takes one event.
+    /// Receives one event.
     fn report(&self, progress: Progress);
 }
 

@@ -34,23 +34,23 @@ use crate::{
 /// How much of a node a [`Registry`] runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// A node that stays: listens on the configured addresses, serves, republishes.
+    /// A long-lived node: it listens on the configured addresses, serves blocks and republishes records.
     Daemon,
-    /// A node inside a program: it stays, serves and republishes, but listens and follows announcements only once it
-    /// is told to ([`Registry::listen`], [`Registry::follow`]).
+    /// A long-lived node inside a program. It serves and republishes, but it listens and subscribes to announcements
+    /// only after [`Registry::listen`] and [`Registry::follow`].
     Embedded,
-    /// A node for one command: dials out, listens on nothing.
+    /// A node for one command: it dials peers and does not listen.
     Ephemeral,
     /// No network at all.
     Offline,
 }
 
-/// A node for one command waits this long for its bootstrap nodes.
+/// How long a node for one command waits for its bootstrap nodes.
 const ENTER_NETWORK: Duration = Duration::from_secs(10);
-/// A node for one command waits this long until what it published has been announced.
+/// How long a node for one command waits until its announcements are sent.
 const SETTLE: Duration = Duration::from_secs(30);
 
-/// What came by gossip and waits for whoever compares catalogs.
+/// Capacity of the queue between gossip intake and catalog exchange.
 const HEARD_QUEUE: usize = 256;
 
 /// A registry in one home directory, or in memory. Cheap to clone; all clones are the same registry.
@@ -63,9 +63,9 @@ pub struct Registry {
 struct Inner {
     operations: Arc<Operations>,
     mode: Mode,
-    /// Who the node is, and where it listened when it was started.
+    /// The node's peer id, and its addresses when it was started.
     at_start: Listening,
-    /// Where it listens since it was told to.
+    /// The node's addresses since [`Registry::listen`].
     listening: OnceCell<Listening>,
     started: Instant,
     tasks: tokio::sync::Mutex<JoinSet<()>>,
@@ -74,8 +74,8 @@ struct Inner {
 }
 
 impl Registry {
-    /// Opens the registry in `home`, creating it if need be, and starts its node as `mode` says. In daemon mode it
-    /// returns once the node listens.
+    /// Opens the registry in `home`, creates the home if it does not exist, and starts the node that `mode` selects. In
+    /// daemon mode it returns once the node listens.
     ///
     /// # Errors
     /// A home that another process holds, a store or catalog that cannot be opened, an address in use.
@@ -83,7 +83,7 @@ impl Registry {
         Self::open_in(Place::home(home), config, mode).await
     }
 
-    /// Opens a registry wherever `place` says; otherwise as [`Registry::open`].
+    /// Opens the registry in `place`; otherwise as [`Registry::open`].
     ///
     /// # Errors
     /// As [`Registry::open`].
@@ -102,7 +102,7 @@ impl Registry {
         }
         let mut config = config;
         if access == Access::Copy {
-            // Nothing gives way in a store that is only read.
+            // A store that is only read evicts nothing.
             config.limits.store_bytes = 0;
         }
         let catalog = Arc::new(catalog);
@@ -170,25 +170,24 @@ impl Registry {
         Ok(registry)
     }
 
-    /// What operations that write work on.
+    /// Returns the operations, or an error if the home cannot be written to.
     fn writable(&self) -> Result<&Arc<Operations>, Failure> {
         self.inner.operations.require_writable()?;
         Ok(&self.inner.operations)
     }
 
-    /// What it works on.
     #[cfg(test)]
     pub(crate) fn operations(&self) -> &Arc<Operations> {
         &self.inner.operations
     }
 
-    /// Where the node listens, and who it is.
+    /// Returns the node's peer id and the addresses it listens on.
     pub fn listening(&self) -> Listening {
         self.inner.listening.get().unwrap_or(&self.inner.at_start).clone()
     }
 
-    /// Makes an embedded node listen on the configured addresses, and says where it does. Once is enough: a node that
-    /// listens already goes on as it was.
+    /// Makes an embedded node listen on the configured addresses and returns its actual addresses. A node that already
+    /// listens is left unchanged.
     ///
     /// # Errors
     /// An address in use, or one that no transport supports.
@@ -205,8 +204,8 @@ impl Registry {
         cell.get_or_try_init(open).await.cloned()
     }
 
-    /// Makes an embedded node follow the announcements of the packages topic: what others publish from now on comes
-    /// into the catalog.
+    /// Subscribes an embedded node to the packages topic. From then on, announcements of other publishers are added to
+    /// the catalog.
     ///
     /// # Errors
     /// A registry that runs offline.
@@ -216,8 +215,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Publishes a package. If the future is dropped before the release is committed, nothing is published; afterwards, the
-    /// release is.
+    /// Publishes a package. If the future is dropped before the release is committed, nothing is published; afterwards,
+    /// the release is.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -228,7 +227,8 @@ impl Registry {
     /// As [`Registry::publish`], until `interrupt` is triggered.
     ///
     /// # Errors
-    /// See [`Failure`]; [`Interrupted`](ErrorKind::Interrupted), and the message says if the release is published already.
+    /// See [`Failure`]; [`Interrupted`](ErrorKind::Interrupted), whose message states whether the release was already
+    /// published.
     pub async fn publish_interruptible(
         &self,
         request: PublishRequest,
@@ -238,7 +238,7 @@ impl Registry {
         self.publish_for(Caller::default(), request, reporter, interrupt).await
     }
 
-    /// As [`Registry::publish_interruptible`], for a caller that may have opened the tarball itself.
+    /// As [`Registry::publish_interruptible`], for a [`Caller`] that may pass the tarball as an open file.
     ///
     /// # Errors
     /// As [`Registry::publish_interruptible`].
@@ -261,10 +261,11 @@ impl Registry {
         }
     }
 
-    /// Shows the recovery key of a publisher that waits to be saved, or removes it once that is confirmed.
+    /// Returns a publisher's recovery key that the user has not saved yet, or removes it from the home if the request
+    /// confirms that it is saved.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) if none waits.
+    /// [`NotFound`](ErrorKind::NotFound) if the home holds no such recovery key.
     pub async fn recovery_key(&self, request: RecoveryKeyRequest) -> Result<RecoveryKeyReport, Failure> {
         if request.confirm {
             self.writable()?;
@@ -272,13 +273,13 @@ impl Registry {
         self.inner.operations.recovery_key(request).await
     }
 
-    /// What was found damaged when the registry was opened: one sentence each, which says what became of it.
+    /// Damage that was found when the registry was opened: one sentence each, with what was done about it.
     pub fn notes(&self) -> &[String] {
         &self.inner.notes
     }
 
-    /// Brings a directory or a tarball into the store and returns its root, without publishing anything. It stays as
-    /// cache until it is published.
+    /// Imports a directory or a tarball into the store and returns its root, without publishing anything. Its blocks
+    /// are unpinned cache until it is published.
     ///
     /// # Errors
     /// A file that cannot be read, an unsafe path; private keys, credentials or the home of a node in it.
@@ -286,7 +287,7 @@ impl Registry {
         self.writable()?.import(path, reporter).await
     }
 
-    /// Publishes a tree that has a CID already; what of it is not here is fetched first.
+    /// Publishes a tree by its CID. Blocks that are not in the local store are fetched first.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -300,7 +301,7 @@ impl Registry {
         Ok(published)
     }
 
-    /// Yanks a version, or takes a yank back.
+    /// Yanks a version, or undoes a yank.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -311,7 +312,8 @@ impl Registry {
     /// As [`Registry::yank`], until `interrupt` is triggered.
     ///
     /// # Errors
-    /// See [`Failure`]; [`Interrupted`](ErrorKind::Interrupted), and the message says if it is signed already.
+    /// See [`Failure`]; [`Interrupted`](ErrorKind::Interrupted), whose message states whether the yank was already
+    /// signed.
     pub async fn yank_interruptible(&self, request: YankRequest, interrupt: Interrupt) -> Result<Yanked, Failure> {
         let yanked = self.writable()?.yank(request, interrupt.clone()).await?;
         tokio::select! {
@@ -320,7 +322,7 @@ impl Registry {
         }
     }
 
-    /// Tells what is known of a target.
+    /// Returns what is known of a target.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -328,7 +330,7 @@ impl Registry {
         self.inner.operations.info(request, reporter).await
     }
 
-    /// Whether anybody claims a package; `timeout` bounds the search.
+    /// Returns whether any publisher claims a package. `timeout` bounds the lookup.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -336,8 +338,8 @@ impl Registry {
         self.inner.operations.is_claimed(package, timeout, Arc::new(|_: Progress| {})).await
     }
 
-    /// What a node for one command announces ends with the node: it gets some time. What is not announced by then will
-    /// be by the daemon's next start.
+    /// Waits up to [`SETTLE`] until a node for one command has sent its announcements, because they stop with the node.
+    /// The next start of a daemon sends the rest.
     async fn let_settle(&self) {
         if let (Mode::Ephemeral, Some(node)) = (self.inner.mode, &self.inner.operations.node)
             && tokio::time::timeout(SETTLE, node.settle()).await.is_err()
@@ -355,10 +357,10 @@ impl Registry {
             self.writable()?;
         }
         let operations = Arc::clone(&self.inner.operations);
-        // The operation's own thread may be in the middle of writing when the caller goes away.
+        // The operation runs on its own thread, which may still be writing when the caller drops this future.
         let commit = CommitPoint::default();
         let _shut = commit.shut_when_dropped();
-        // A large state machine: on the heap it is not copied from stack to stack on its way to the thread.
+        // The future is large. On the heap it is not copied when it moves to the thread.
         let operation = Box::pin(async move {
             let fetched = operations.fetch(request, reporter, commit).await;
             operations.tidy().await;
@@ -383,10 +385,10 @@ impl Registry {
         self.inner.operations.enter(request).await
     }
 
-    /// Finds out, stage by stage, what does not work.
+    /// Diagnoses the node, and a target if the request names one, in stages.
     ///
     /// # Errors
-    /// A target that cannot be one, or a registry that runs offline; what is found wrong stands in the diagnosis.
+    /// An invalid target, or a registry that runs offline. Faults that are found are part of the [`Diagnosis`].
     pub async fn doctor(&self, request: DoctorRequest, reporter: Arc<dyn Reporter>) -> Result<Diagnosis, Failure> {
         self.inner.operations.doctor(request, reporter).await
     }
@@ -399,7 +401,7 @@ impl Registry {
         self.inner.operations.list_keys().await
     }
 
-    /// Waits until everything published so far was announced to the DHTs, with success or without.
+    /// Waits until every announcement to the DHTs so far has either succeeded or failed.
     ///
     /// # Errors
     /// [`TimedOut`](ErrorKind::TimedOut) after `patience`.
@@ -414,12 +416,12 @@ impl Registry {
         }
     }
 
-    /// Follows what changes of what this registry knows, from now on: for programs that wait until something is known.
+    /// Subscribes to changes of what this registry knows, for programs that wait for a condition.
     pub fn changes(&self) -> Changes {
         self.inner.operations.peers.bell().changes()
     }
 
-    /// Says how the node is.
+    /// Returns the node's status.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -427,13 +429,13 @@ impl Registry {
         self.inner.operations.status(self.inner.started).await
     }
 
-    /// Stops the node and closes the store; returns when everything is on disk.
+    /// Stops the node and syncs the store; returns when everything is on disk.
     ///
     /// # Errors
-    /// The last sync of the store.
+    /// A failed write of the peer book, or a failed sync of the store.
     pub async fn shutdown(self) -> Result<(), Failure> {
         if let Some(node) = &self.inner.operations.node {
-            // A node that has stopped already is as good.
+            // A node that has already stopped is no error.
             let _stopped_already = node.shutdown().await;
         }
         let mut tasks = self.inner.tasks.lock().await;
@@ -447,7 +449,7 @@ impl Registry {
         closed.await.map_err(failed)?
     }
 
-    /// A node for one command has to know somebody before it asks.
+    /// Connects a node for one command to its bootstrap nodes, because it has no peers yet.
     async fn enter_network(&self, nodes: Vec<String>) -> Result<(), Failure> {
         let operations = &self.inner.operations;
         match self.inner.mode {
@@ -465,7 +467,7 @@ impl Registry {
     }
 }
 
-/// What a publish left behind that died half way is put in order. If that fails, the next publish tries again.
+/// Completes or reverts a publish that a crash interrupted. If that fails, the next publish tries again.
 async fn recover_steps(operations: &Arc<Operations>) -> Result<(), Failure> {
     let mut steps = Arc::clone(&operations.publishing).lock_owned().await;
     let operations = Arc::clone(operations);
@@ -498,9 +500,9 @@ async fn start_node(
 ) -> Result<node::Started, Failure> {
     let listen = if mode == Mode::Daemon { config.listen_addresses.clone() } else { Vec::new() };
     let mut config = config.clone();
-    // A node that is about to leave keeps nothing for others.
+    // A short-lived node stores no DHT records for peers.
     config.dht_server_mode &= mode != Mode::Ephemeral;
-    // Others know a node that stays by its key; one that leaves again can do with any.
+    // Peers remember a long-lived node by its key. A short-lived node can use any key.
     let key = if mode == Mode::Ephemeral { keys.node_for_now()? } else { keys.node()? };
     let follow = mode != Mode::Embedded;
     let policy = Arc::new(ClaimValidator { signatures: Arc::clone(catalog.signatures()) });

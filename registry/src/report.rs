@@ -1,4 +1,4 @@
-//! What operations answer: the JSON results of the command line contract, field by field.
+//! Results of operations. Their fields are the JSON output of the command line.
 
 mod doctor;
 mod package;
@@ -14,14 +14,14 @@ pub use self::package::{ClaimInfo, ContentProvider, PackageInfo, RecordInfo, Rel
 pub use self::peers::{PeerEvent, PeerLists, PeerReport};
 pub use self::storage::{BadBlock, GcReport, MirrorReport, PinReport, StoreDamage, UnpinnedRelease, VerifyReport};
 
-/// A node that listens and answers.
+/// A listening node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listening {
     /// The node's peer id.
     pub peer_id: String,
     /// Addresses it listens on, each with `/p2p/<peer_id>`.
     pub listen_addresses: Vec<String>,
-    /// The process.
+    /// The process id.
     pub pid: u32,
 }
 
@@ -30,17 +30,17 @@ pub struct Listening {
 pub struct Status {
     /// The node's peer id.
     pub peer_id: String,
-    /// Name and version it tells others.
+    /// Name and version that it sends to peers.
     pub agent: String,
     /// Addresses it listens on, each with `/p2p/<peer_id>`.
     pub listen_addresses: Vec<String>,
-    /// Addresses others can reach it at, as far as it knows.
+    /// Addresses at which peers can reach it, as far as it knows.
     pub external_addresses: Vec<String>,
     /// Number of connected peers.
     pub connected_peers: usize,
-    /// Of these, those that follow the packages topic.
+    /// Of these, subscribers of the packages topic.
     pub followers: usize,
-    /// Why other peers refuse what publishers of this home have signed last, one sentence each: the clock was wrong.
+    /// Why peers reject the newest heads of this home's publishers, one sentence each: the clock was wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unannounced: Vec<String>,
     /// `server` or `client`, on the ggen DHT.
@@ -49,9 +49,9 @@ pub struct Status {
     pub nat: String,
     /// The gossip topic, which is also the network's name.
     pub packages_topic: String,
-    /// Releases of one's own in the catalog.
+    /// Packages in the catalog that this home's publishers have published.
     pub packages_published: u64,
-    /// Packages in the catalog.
+    /// Packages in the catalog, of all publishers.
     pub packages_known: u64,
     /// Blocks in the store.
     pub blocks: u64,
@@ -61,7 +61,7 @@ pub struct Status {
     pub bytes_sent: u64,
     /// Bytes of blocks received since the start.
     pub bytes_received: u64,
-    /// Walks through a DHT, for a record or for providers, since the start.
+    /// Number of DHT lookups, of records or providers, since the start.
     pub dht_walks: u64,
     /// Seconds since the start.
     pub uptime_seconds: u64,
@@ -78,30 +78,30 @@ pub struct Published {
     pub cid: String,
     /// CID of the release record; null for a dry run.
     pub release: Option<String>,
-    /// The publisher id; null for a dry run by somebody without a key.
+    /// The publisher id; null for a dry run without a key.
     pub publisher: Option<String>,
     /// Number of files.
     pub files: u64,
     /// Sum of the files' bytes.
     pub size_bytes: u64,
-    /// Blocks of the content.
+    /// Number of blocks of the content.
     pub blocks: u64,
-    /// Of these, blocks that the store did not have.
+    /// Of these, blocks that the store lacked.
     pub new_blocks: u64,
-    /// Peers that the announcement was sent to.
+    /// Number of peers that the announcement was sent to.
     pub announced_to: u64,
-    /// Peers that answered to have all of it.
+    /// Number of peers that confirmed to have every block.
     pub replicas: u64,
     /// The same version with the same content was already published: nothing was done.
     pub unchanged: bool,
-    /// With a dry run: the files that would go in, ordered by path.
+    /// With a dry run: the entries that would be published, ordered by path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entries: Option<Vec<String>>,
-    /// The recovery key that waits to be saved elsewhere; none once that was confirmed.
+    /// The recovery key that the user has not confirmed to have saved; null otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoveryNotice>,
-    /// What the publisher should look at, in sentences: what was left out, secrets that were let in, keys of gpack.toml that
-    /// mean nothing, directories that look generated; and what did not go well after the release was published.
+    /// Warnings for the publisher, one sentence each: omitted files, included secrets, unknown keys of gpack.toml,
+    /// directories that look generated, and failures after the release was published.
     #[serde(default)]
     pub warnings: Vec<String>,
 }
@@ -113,7 +113,7 @@ pub struct RecoveryNotice {
     pub key: String,
     /// The file that holds it, readable for its owner only.
     pub file: PathBuf,
-    /// This is the publisher's first release: nobody was shown the key before.
+    /// This is the publisher's first release: the key was not shown before.
     pub is_new: bool,
 }
 
@@ -122,12 +122,12 @@ pub struct RecoveryNotice {
 pub struct RecoveryKeyReport {
     /// The name of the publisher's key.
     pub key: String,
-    /// The file that holds it; that held it, once it is confirmed.
+    /// The file that holds it, or held it before it was confirmed.
     pub file: PathBuf,
-    /// The key as a PKCS #8 PEM file; none once it is confirmed.
+    /// The key in PKCS #8 PEM format; null once it is confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pem: Option<String>,
-    /// Its owner has it elsewhere: the file is removed.
+    /// The user has saved it elsewhere, and the file is removed.
     pub confirmed: bool,
 }
 
@@ -136,26 +136,26 @@ pub struct RecoveryKeyReport {
 pub struct Fetched {
     /// CID of the content root.
     pub cid: String,
-    /// `ns/name`; null for a bare CID.
+    /// `ns/name`; null for a content CID.
     pub package: Option<String>,
-    /// The version; null for a bare CID.
+    /// The version; null for a content CID.
     pub version: Option<String>,
-    /// The publisher id; null for a bare CID.
+    /// The publisher id; null for a CID, because no signature is checked.
     pub publisher: Option<String>,
-    /// The version is yanked: its publisher asks not to use it.
+    /// The version is yanked: its publisher advises against using it.
     #[serde(default)]
     pub yanked: bool,
     /// Why it was yanked, where the publisher gave a reason.
     #[serde(default)]
     pub yank_reason: Option<String>,
-    /// Where it was written. What of it is not UTF-8 is replaced where it is serialised: it is for people then.
+    /// Where it was written. Serialization replaces bytes that are not UTF-8, so the result is for display only.
     #[serde(serialize_with = "readable")]
     pub path: PathBuf,
     /// Number of files.
     pub files: u64,
     /// Sum of the files' bytes.
     pub size_bytes: u64,
-    /// Of an update: files that were there already, matched and stayed.
+    /// Of an update: existing files that matched and were kept.
     #[serde(default)]
     pub files_kept: u64,
     /// Of an update: files of the former version that were removed.
@@ -164,7 +164,8 @@ pub struct Fetched {
     /// Of an update: local edits that were overwritten or removed, the first thousand.
     #[serde(default)]
     pub overwritten: Vec<String>,
-    /// Of an update: paths that are there and were never of the tree, the first thousand; of a directory only its own.
+    /// Of an update: existing paths that were never part of the tree, the first thousand. A directory is listed without
+    /// its contents.
     #[serde(default)]
     pub untracked: Vec<String>,
     /// Of an update: such paths beyond these.
@@ -177,9 +178,9 @@ pub struct Fetched {
     pub blocks_fetched: u64,
     /// Their bytes.
     pub bytes_fetched: u64,
-    /// Blocks that were already here.
+    /// Blocks that were already in the local store.
     pub blocks_reused: u64,
-    /// Who sent them.
+    /// The peers that sent them.
     pub providers: Vec<ProviderReport>,
     /// Seconds it took.
     pub seconds: f64,
@@ -199,9 +200,9 @@ pub struct ProviderReport {
 pub struct SearchHit {
     /// `ns/name`.
     pub package: String,
-    /// Newest version that is not yanked, or the newest where all are.
+    /// Newest version that is not yanked, or the newest version if all are yanked.
     pub version: String,
-    /// Whether it is yanked, and with it every version.
+    /// Whether it, and thus every version, is yanked.
     #[serde(default)]
     pub yanked: bool,
     /// One line.
@@ -210,31 +211,31 @@ pub struct SearchHit {
     pub cid: String,
     /// The publisher id.
     pub publisher: String,
-    /// `pinned`, `known` or `conflict`.
+    /// `known`, or `conflict` if several publishers claim the name.
     pub trust: String,
     /// Tags.
     pub tags: Vec<String>,
     /// Category, if it has one.
     pub category: Option<String>,
-    /// License, if it says.
+    /// License, if it states one.
     pub license: Option<String>,
-    /// Providers known.
+    /// Number of known providers.
     pub providers: u64,
     /// Highest reputation among them.
     pub reputation: f64,
     /// Rank; higher is better.
     pub score: f64,
-    /// Whether no package has the words of the query, and this one has words like them.
+    /// Whether no package matches the query exactly, and this one has similar terms.
     #[serde(default)]
     pub fuzzy: bool,
 }
 
-/// What a bootstrap reached.
+/// The outcome of a bootstrap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootstrapReport {
     /// Peer ids that are connected.
     pub connected: Vec<String>,
-    /// Addresses that are not, and why.
+    /// Addresses that could not be reached, and why.
     pub failed: Vec<FailedAddress>,
     /// Peers in the ggen routing table.
     pub routing_table_peers: usize,
@@ -245,7 +246,7 @@ pub struct BootstrapReport {
 pub struct FailedAddress {
     /// The address as given.
     pub address: String,
-    /// Why not.
+    /// The reason.
     pub reason: String,
 }
 

@@ -1,4 +1,4 @@
-//! What can be asked of a registry: plain values that also cross the daemon's socket.
+//! Requests to a registry: plain values that are also sent over the daemon's control socket.
 
 mod content;
 mod doctor;
@@ -24,30 +24,30 @@ pub struct PublishRequest {
     /// Absolute path of a directory with a `gpack.toml`, or of a tarball of one.
     #[serde(with = "path")]
     pub path: PathBuf,
-    /// Wins over the version in `gpack.toml`, which is not rewritten.
+    /// Overrides the version in `gpack.toml`, which is not rewritten.
     pub version: Option<String>,
-    /// Wins over the namespace in `gpack.toml` and in the configuration.
+    /// Overrides the namespace in `gpack.toml` and in the configuration.
     pub namespace: Option<String>,
     /// Name of the key that signs; the default key if none is named.
     pub key: Option<String>,
-    /// Sign although the publisher's last head is of a later time than this machine's clock says: the user knows that the
-    /// clock is right today and was not then.
+    /// Sign although the publisher's last head is dated later than this machine's clock. The user asserts that the
+    /// clock is right now and was wrong then.
     #[serde(default)]
     pub trust_clock: bool,
-    /// Publish files that hold secrets (private keys, credentials), with a warning, instead of refusing the package. Those
-    /// that `allow-secrets` in its `gpack.toml` names are published without it.
+    /// Publish files that hold secrets (private keys, credentials), with a warning, instead of refusing the package.
+    /// Files listed in `allow-secrets` of its `gpack.toml` do not need this flag.
     pub allow_secrets: bool,
-    /// The user's own ignore file, which git knows as `core.excludesFile`. It holds for a directory in a git work tree; a
-    /// relative path begins at the root of that.
+    /// The user's own ignore file, git's `core.excludesFile`. It applies to a directory in a git work tree; a relative
+    /// path is resolved against the root of that work tree.
     #[serde(default, with = "path::optional")]
     pub user_ignore_file: Option<PathBuf>,
-    /// Publish a package that lacks files which its `gpack.toml` names, with a warning, instead of refusing it.
+    /// Publish a package that lacks files listed in its `gpack.toml`, with a warning, instead of refusing it.
     pub skip_verify: bool,
-    /// List what would go in, store and sign nothing.
+    /// List the files that would be published; store and sign nothing.
     pub dry_run: bool,
-    /// Return only when this many peers answered to have all of it.
+    /// Return only when this many peers have confirmed that they have every block.
     pub min_replicas: u32,
-    /// Give up waiting for the network after this long; the release stays published locally.
+    /// Give up waiting for `min_replicas` after this long; the release stays published.
     pub timeout: Duration,
 }
 
@@ -56,7 +56,7 @@ pub struct PublishRequest {
 pub struct RecoveryKeyRequest {
     /// Name of the publisher's key; the default key if none is named.
     pub key: Option<String>,
-    /// It is saved elsewhere: remove it here.
+    /// The user has saved the key elsewhere: remove it from the home.
     pub confirm: bool,
 }
 
@@ -67,30 +67,29 @@ pub struct FetchRequest {
     pub target: String,
     /// Where to write it.
     pub to: FetchTo,
-    /// Give up after this long.
+    /// Give up when no new data has arrived for this long.
     pub timeout: Duration,
-    /// Use only what is here.
+    /// Use only local data.
     pub offline: bool,
-    /// Multiaddresses, each with `/p2p/<peer id>`, of peers to ask first.
+    /// Multiaddresses, each with `/p2p/<peer id>`, of providers to query first.
     pub providers: Vec<String>,
-    /// Ask no peer of a lower reputation, whoever named it.
+    /// Use no provider with a lower reputation, including those in `providers`.
     pub min_reputation: Option<f64>,
 }
 
-/// Where a fetched tree goes. Paths are absolute.
+/// Where a fetched tree is written. Paths are absolute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FetchTo {
-    /// Into `<directory>/<name>`, which is the package's name, the last of a target's path, or its CID; known only once the
-    /// target is resolved.
+    /// Into `<directory>/<name>`. The name is the package's name, the last component of the target's path, or its CID;
+    /// it is known only once the target is resolved.
     NamedIn(#[serde(with = "path")] PathBuf),
-    /// To exactly this path, which must not exist or be an empty directory, which is filled. Missing directories on the way
-    /// are made.
+    /// To exactly this path, which must not exist or be an empty directory. Missing parent directories are created.
     Path(#[serde(with = "path")] PathBuf),
-    /// As [`NamedIn`](Self::NamedIn), where an older tree may be: it is made equal to what is fetched. Its files that match
-    /// stay, those of the former version that are gone are removed, and files that were never part of it are left alone and
-    /// listed. Local edits are refused.
+    /// As [`NamedIn`](Self::NamedIn), but an older tree may exist there and is updated to the fetched one. Equal files
+    /// are kept, files that the new version lacks are removed, and files that were never part of the package are kept
+    /// and listed. Fails if there are local edits.
     UpdateNamedIn(#[serde(with = "path")] PathBuf),
     /// As [`UpdateNamedIn`](Self::UpdateNamedIn), to exactly this path.
     Update(#[serde(with = "path")] PathBuf),
@@ -98,15 +97,15 @@ pub enum FetchTo {
     OverwriteNamedIn(#[serde(with = "path")] PathBuf),
     /// As [`OverwriteNamedIn`](Self::OverwriteNamedIn), to exactly this path.
     Overwrite(#[serde(with = "path")] PathBuf),
-    /// As the canonical tarball, to this file, compressed as the end of its name says (`.tar.gz`, `.tgz`, `.tar.zst`).
-    /// Devices, pipes that a process reads, and sockets are written through.
+    /// As the canonical tarball, to this file. The suffix selects the compression (`.tar.gz`, `.tgz`, `.tar.zst`).
+    /// Devices, pipes with a reader, and sockets are written to directly.
     Tar(#[serde(with = "path")] PathBuf),
 }
 
 /// Search the catalog.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SearchRequest {
-    /// Words; never interpreted as a query language.
+    /// Search terms; never interpreted as a query language.
     pub query: String,
     /// Only packages of this category.
     pub category: Option<String>,
@@ -116,21 +115,21 @@ pub struct SearchRequest {
     pub limit: usize,
     /// Only packages that some peer of at least this reputation provides.
     pub min_reputation: Option<f64>,
-    /// Ask nobody else.
+    /// Search the local catalog only; query no peer.
     pub local: bool,
 }
 
 impl BootstrapRequest {
-    /// The addresses of the nodes.
+    /// Parses the addresses of the nodes.
     ///
     /// # Errors
-    /// The first that is none.
+    /// The first string that is not a multiaddress.
     pub fn addresses(&self) -> Result<Vec<Multiaddr>, Failure> {
         self.nodes.iter().map(|text| parse_address(text)).collect()
     }
 }
 
-/// Reads an address as typed.
+/// Parses an address as typed.
 pub(crate) fn parse_address(text: &str) -> Result<Multiaddr, Failure> {
     text.parse().map_err(|error| {
         Failure::new(ErrorKind::Usage, format!("`{text}` is not a multiaddress: {error}"))

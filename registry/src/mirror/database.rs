@@ -1,7 +1,7 @@
-//! What a mirror remembers: its rules, the releases that they are about, and the claims that it tells again.
+//! The mirror's database: its rules, the releases that they select, and the claims that it republishes.
 //!
-//! One SQLite file, `mirror.db` in the home, apart from the catalog: that can be made again from signed records, an
-//! operator's choice cannot. The rules therefore stand in a copy too (`copy`).
+//! It is one SQLite file, `mirror.db` in the home. It is separate from the catalog, which can be rebuilt from signed
+//! records, while an operator's rules cannot. The rules are therefore also kept in a copy (`copy`).
 
 mod copy;
 
@@ -62,7 +62,7 @@ const TABLES: &str = "
     ) STRICT;
 ";
 
-/// What schema 2 has more than 1.
+/// The tables that schema 2 adds to schema 1.
 const MEANINGS: &str = "
     CREATE TABLE meanings (                     -- whose the bare name is by which something is held
         what      TEXT PRIMARY KEY,             -- ns/name or ns/*
@@ -73,7 +73,7 @@ const MEANINGS: &str = "
 const SET_RULE: &str = "INSERT OR REPLACE INTO rules (what, versions, max_bytes) VALUES (?1, ?2, ?3)";
 const SET_MEANING: &str = "INSERT OR IGNORE INTO meanings (what, publisher) VALUES (?1, ?2)";
 
-/// Why the book cannot be read or written.
+/// Why the database cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BookError {
     #[error(transparent)]
@@ -89,16 +89,17 @@ pub(crate) enum BookError {
 pub(crate) struct Book {
     connection: Mutex<Connection>,
     path: PathBuf,
-    /// None for a book in memory.
+    /// `None` for a database in memory, or one that is only read.
     copy: Option<Copy>,
 }
 
 impl Book {
-    /// Opens the book at `path`, which is made if it is not there; one at `:memory:` is gone with the process. A damaged
-    /// one is set aside and made again with the rules of their copy, which counts wherever the two differ.
+    /// Opens the database at `path` and creates it if it does not exist; `:memory:` opens one in memory. A damaged one
+    /// is set aside and rebuilt with the rules of the copy. If the rules of the two differ, those of the copy replace
+    /// those of the database.
     ///
     /// # Errors
-    /// A damaged book without a sound copy of its rules; one of a newer program; what the system refuses.
+    /// A damaged database without a valid copy of its rules; a database of a newer program; I/O errors.
     pub(crate) fn open(path: &Path, access: Access) -> Result<Self, BookError> {
         let copy = Copy::beside(path);
         let kept = copy.as_ref().and_then(Copy::read);
@@ -123,18 +124,18 @@ impl Book {
         }
     }
 
-    /// Opens a book that can be read, without a copy.
+    /// Opens and checks a database, without its copy.
     fn open_sound(path: &Path, access: Access) -> Result<Self, BookError> {
         let connection = SCHEMA.open(path, access)?;
         let book = Self { connection: Mutex::new(connection), path: path.to_owned(), copy: None };
-        // What no check of the structure sees: values that are none.
+        // The integrity check does not detect invalid values: read all rows once.
         book.rules()?;
         book.meanings()?;
         book.releases()?;
         Ok(book)
     }
 
-    /// Brings rules and copy in line when the book is opened.
+    /// Makes database and copy agree on the rules when the database is opened. The copy takes precedence.
     fn compare(&self, kept: Option<Rules>) -> Result<(), BookError> {
         let here = self.rules_here()?;
         match kept {
@@ -151,7 +152,7 @@ impl Book {
         }
     }
 
-    /// Puts the rules of a copy in the place of those that are here.
+    /// Replaces the rules in the database with those of a copy.
     fn take_over(&self, kept: &Rules) -> Result<(), BookError> {
         let mut connection = self.lock();
         let run = || -> rusqlite::Result<()> {
@@ -174,8 +175,8 @@ impl Book {
         Ok(Rules { rules: self.rules()?, meanings: self.meanings()? })
     }
 
-    /// Writes the copy as the rules are about to be: what is in the copy is meant, should the process die before the
-    /// database has it too.
+    /// Writes the changed rules to the copy, before the database is changed. If the process dies in between, the next
+    /// opening takes the rules of the copy.
     fn copy_changed(&self, change: impl FnOnce(&mut Rules)) -> Result<(), BookError> {
         let mut rules = self.rules_here()?;
         change(&mut rules);
@@ -186,7 +187,7 @@ impl Book {
         self.copy.as_ref().map_or(Ok(()), |copy| copy.write(rules)).map_err(BookError::Copy)
     }
 
-    /// The rules, ordered by what they are about.
+    /// Returns the rules, ordered by scope.
     pub(crate) fn rules(&self) -> Result<Vec<MirrorRule>, BookError> {
         let rows = self.rows("SELECT what, versions, max_bytes FROM rules ORDER BY what", [], |row| {
             Ok((row.get::<_, String>(0)?, row.get::<_, Option<u32>>(1)?, row.get::<_, Option<i64>>(2)?))
@@ -199,7 +200,7 @@ impl Book {
             .collect()
     }
 
-    /// Sets a rule; one about the same is replaced.
+    /// Sets a rule, and replaces one with the same scope.
     pub(crate) fn set_rule(&self, rule: &MirrorRule) -> Result<(), BookError> {
         let what = rule.what.to_string();
         let others = "SELECT count(*) FROM rules WHERE what <> ?1";
@@ -215,21 +216,21 @@ impl Book {
         Ok(())
     }
 
-    /// Drops the rule about `what` and says whether there was one.
+    /// Removes the rule with scope `what` and returns whether there was one.
     pub(crate) fn drop_rule(&self, what: &str) -> Result<bool, BookError> {
         self.forget_meaning(what)?;
         self.copy_changed(|rules| rules.rules.retain(|rule| rule.what.to_string() != what))?;
         Ok(self.write("DELETE FROM rules WHERE what = ?1", params![what])? > 0)
     }
 
-    /// Whose the bare names are by which something is held, by what rules are about.
+    /// Returns the publishers that bare names resolve to, by the scope of the rule, where something is held.
     pub(crate) fn meanings(&self) -> Result<BTreeMap<String, PublisherId>, BookError> {
         let rows: Vec<(String, Vec<u8>)> =
             self.rows("SELECT what, publisher FROM meanings", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         rows.into_iter().map(|(what, publisher)| Ok((what, self.publisher(&publisher)?))).collect()
     }
 
-    /// Keeps whose a bare name is: who claims it later does not get it.
+    /// Fixes the publisher that a bare name resolves to, so that a later claimant does not replace it.
     pub(crate) fn set_meaning(&self, what: &str, publisher: &PublisherId) -> Result<(), BookError> {
         self.copy_changed(|rules| {
             rules.meanings.entry(what.to_owned()).or_insert(*publisher);
@@ -238,7 +239,7 @@ impl Book {
         Ok(())
     }
 
-    /// Forgets whose a bare name is.
+    /// Deletes the publisher that a bare name resolves to.
     pub(crate) fn forget_meaning(&self, what: &str) -> Result<(), BookError> {
         self.copy_changed(|rules| {
             rules.meanings.remove(what);
@@ -247,12 +248,12 @@ impl Book {
         Ok(())
     }
 
-    /// Everything that rules were found to be about, and everything held.
+    /// Returns all releases that the rules cover, and all held ones.
     pub(crate) fn releases(&self) -> Result<Vec<Candidate>, BookError> {
         self.candidates("ORDER BY publisher, package", [])
     }
 
-    /// What is known of one package of a publisher.
+    /// Returns the known releases of one package of a publisher.
     pub(crate) fn releases_of(
         &self,
         publisher: &PublisherId,
@@ -261,7 +262,7 @@ impl Book {
         self.candidates("WHERE publisher = ?1 AND package = ?2", params![publisher.to_bytes(), package.as_str()])
     }
 
-    /// Packages of a publisher of which something is held.
+    /// Returns the packages of a publisher with held releases.
     pub(crate) fn held_packages(&self, publisher: &PublisherId) -> Result<BTreeSet<PackageId>, BookError> {
         let sql = "SELECT DISTINCT package FROM releases WHERE publisher = ?1 AND held";
         let names: Vec<String> = self.rows(sql, params![publisher.to_bytes()], |row| row.get(0))?;
@@ -300,8 +301,8 @@ impl Book {
             .collect()
     }
 
-    /// Takes over what the newest catalog of a publisher offers of a package. What it no longer offers and is not held
-    /// is forgotten.
+    /// Records the releases of a package in the newest catalog of a publisher. Releases that it no longer offers and
+    /// that are not held are deleted.
     pub(crate) fn offer(
         &self,
         publisher: &PublisherId,
@@ -339,7 +340,7 @@ impl Book {
         run().map_err(self.failed("write"))
     }
 
-    /// Notes that a release is held, or no longer, and says whether it is known at all.
+    /// Marks a release as held or not held, and returns whether the database knows it.
     pub(crate) fn set_held(&self, candidate: &Candidate, held: bool) -> Result<bool, BookError> {
         let sql = "UPDATE releases SET held = ?4 WHERE publisher = ?1 AND package = ?2 AND version = ?3";
         let (publisher, version) = (candidate.publisher.to_bytes(), candidate.version.to_string());
@@ -349,7 +350,7 @@ impl Book {
         Ok(known)
     }
 
-    /// Forgets what rules were about and is not held: they are looked at anew.
+    /// Deletes all releases that are not held, so that they are determined again under the current rules.
     pub(crate) fn forget_offers(&self) -> Result<(), BookError> {
         self.write("DELETE FROM releases WHERE NOT held", [])?;
         Ok(())
@@ -363,7 +364,7 @@ impl Book {
         Ok(())
     }
 
-    /// Forgets the claims of packages of which nothing is held.
+    /// Deletes the claims on packages without held releases.
     pub(crate) fn drop_idle_claims(&self) -> Result<(), BookError> {
         let sql = "DELETE FROM claims WHERE NOT EXISTS (
                        SELECT 1 FROM releases
@@ -372,27 +373,27 @@ impl Book {
         Ok(())
     }
 
-    /// The claim of a package that was told last, encoded.
+    /// Returns the last announced claim on a package, encoded.
     pub(crate) fn claim_of(&self, publisher: &PublisherId, package: &PackageId) -> Result<Option<Vec<u8>>, BookError> {
         let sql = "SELECT claim FROM claims WHERE publisher = ?1 AND package = ?2";
         let found: Vec<_> = self.rows(sql, params![publisher.to_bytes(), package.as_str()], |row| row.get(0))?;
         Ok(found.into_iter().next())
     }
 
-    /// The first claims behind a place in the table, encoded, each with its place.
+    /// Returns the first `most` claims after the row id `place`, encoded, each with its row id.
     pub(crate) fn claims_after(&self, place: i64, most: usize) -> Result<Vec<(i64, Vec<u8>)>, BookError> {
         let sql = "SELECT rowid, claim FROM claims WHERE rowid > ?1 ORDER BY rowid LIMIT ?2";
         self.rows(sql, params![place, most as i64], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
-    /// The claims of all publishers on a package, encoded, as many as can be told.
+    /// Returns the claims of all publishers on a package, encoded, at most [`MAX_CLAIMS_READ`].
     pub(crate) fn claims_on(&self, package: &PackageId) -> Result<Vec<Vec<u8>>, BookError> {
         let sql = "SELECT claim FROM claims WHERE package = ?1 ORDER BY publisher LIMIT ?2";
         self.rows(sql, params![package.as_str(), MAX_CLAIMS_READ as i64], |row| row.get(0))
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        // A panic while it was held left at most a transaction, which was rolled back when it was dropped.
+        // A panic under the lock leaves at most an open transaction, which its drop rolls back.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -453,7 +454,7 @@ mod tests {
         assert_eq!(book.releases().unwrap().len(), 2);
         assert_eq!(book.releases_of(&kept.publisher, &kept.package).unwrap().len(), 2);
         assert_eq!(book.held_packages(&kept.publisher).unwrap(), BTreeSet::from([kept.package.clone()]));
-        // Yanked meanwhile: what is held is known until it is let go, the other is forgotten.
+        // Both are yanked: the held release is kept until it is marked as not held, the other is deleted.
         book.offer(&kept.publisher, &kept.package, &[]).unwrap();
         let left = book.releases().unwrap();
         assert_eq!(left, [Candidate { held: true, offered: false, ..kept.clone() }]);
@@ -479,7 +480,7 @@ mod tests {
             book.set_meaning("acme/*", &publisher).unwrap();
             assert!(book.drop_rule("all").unwrap());
         }
-        // A bit that no check of the structure sees: another rule.
+        // A flipped bit that the integrity check does not detect changes the rule.
         Connection::open(&path).unwrap().execute_batch("UPDATE rules SET what = 'abme/*'").unwrap();
         assert_eq!(Book::open(&path, Access::Write).unwrap().rules().unwrap(), std::slice::from_ref(&rule));
         for damage in [vec![7; 5000], Vec::from(*b"SQLite format 3")] {

@@ -1,4 +1,4 @@
-//! Which releases a mirror is to hold: a pure function of its rules and of what there is.
+//! Selects the releases that a mirror holds, from its rules and the known releases. Performs no I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::{
 /// Identifies one release among all of a network.
 pub(crate) type Key = (PublisherId, PackageId, Version);
 
-/// A release that rules are about, or were.
+/// A release that a rule covers or has covered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) publisher: PublisherId,
@@ -22,11 +22,11 @@ pub(crate) struct Candidate {
     pub(crate) version: Version,
     pub(crate) release: Cid,
     pub(crate) content: Cid,
-    /// Of all its blocks.
+    /// Total bytes of its blocks.
     pub(crate) bytes: u64,
-    /// When it was made, as its publisher says, but not after it was first heard of.
+    /// Its publisher's creation date, but not later than this home learned of it.
     pub(crate) created: Timestamp,
-    /// The publisher's newest catalog has it, not yanked.
+    /// Whether the publisher's newest catalog lists it and it is not yanked.
     pub(crate) offered: bool,
     pub(crate) held: bool,
 }
@@ -37,16 +37,16 @@ impl Candidate {
     }
 }
 
-/// A rule, and whose the name is that it is about.
+/// A rule, and the publisher that its name resolves to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Chosen {
     pub(crate) rule: MirrorRule,
-    /// Whose a bare name or namespace is: nobody's, as long as nobody or more than one claims it.
+    /// The publisher of a bare name or namespace; `None` while it has no claimant or several.
     pub(crate) meant: Option<PublisherId>,
 }
 
 impl Chosen {
-    /// Whether anything of this publisher may be mirrored by this rule.
+    /// Returns whether this rule may select packages of this publisher.
     pub(crate) fn admits(&self, publisher: &PublisherId) -> bool {
         match &self.rule.what {
             MirrorScope::Publisher(chosen) | MirrorScope::PackageOf(chosen, _) => chosen == publisher,
@@ -55,24 +55,24 @@ impl Chosen {
         }
     }
 
-    /// Whether the rule is about a package of this publisher.
+    /// Returns whether the rule covers a package of this publisher.
     pub(crate) fn covers(&self, publisher: &PublisherId, package: &PackageId) -> bool {
         self.admits(publisher) && self.rule.what.covers(publisher, package)
     }
 }
 
-/// The releases that some rule wants.
+/// Returns the releases that at least one rule selects.
 ///
-/// Each rule wants the newest `versions` of each package, and of these the newest that fit into `max_bytes` together:
-/// what alone is larger than that is left out, and from the first on that does not fit beside newer ones everything
-/// older is. What several rules want counts for each.
+/// Each rule selects the newest `versions` of each package, and of these the most recently created that fit into
+/// `max_bytes` together. A release that alone exceeds `max_bytes` is skipped. The first other one that does not fit
+/// ends the selection. A release that several rules select counts towards the budget of each.
 pub(crate) fn wanted(rules: &[Chosen], candidates: &[Candidate]) -> BTreeSet<Key> {
     rules.iter().flat_map(|rule| wanted_by(rule, candidates)).map(Candidate::key).collect()
 }
 
-/// What is to be fetched, the newest first: what the rules want of all there is, and what they want as long as those
-/// `out_of_reach` cannot be had, so that announcing what nobody can fetch keeps nothing else out. A release of more
-/// than `most_bytes` is never fetched.
+/// Returns the releases to fetch, newest first: those that the rules select among all releases, and those that they
+/// select without the unavailable ones in `out_of_reach`, so that an unavailable release does not exclude others. A
+/// release of more than `most_bytes` is never fetched.
 pub(crate) fn missing(
     rules: &[Chosen],
     releases: &[Candidate],
@@ -88,21 +88,22 @@ pub(crate) fn missing(
     missing
 }
 
-/// What is held and goes. Only what is held counts: what was announced and nobody has brought yet replaces nothing.
+/// Returns the held releases to remove. Only held releases count: an announced release that is not fetched yet replaces
+/// none.
 pub(crate) fn surplus(rules: &[Chosen], releases: &[Candidate]) -> Vec<Candidate> {
     let held: Vec<_> = releases.iter().filter(|release| release.held).cloned().collect();
     let wanted = wanted(rules, &held);
     held.into_iter().filter(|release| !wanted.contains(&release.key())).collect()
 }
 
-/// How many releases a rule would want besides if it had no `max_bytes`.
+/// Returns how many more releases a rule would select without `max_bytes`.
 pub(crate) fn over_budget(chosen: &Chosen, candidates: &[Candidate]) -> u64 {
     let rule = MirrorRule { max_bytes: None, ..chosen.rule.clone() };
     let unbounded = Chosen { rule, ..chosen.clone() };
     (wanted_by(&unbounded, candidates).len() - wanted_by(chosen, candidates).len()) as u64
 }
 
-/// The releases that one rule wants.
+/// Returns the releases that one rule selects.
 pub(crate) fn wanted_by<'a>(chosen: &Chosen, candidates: &'a [Candidate]) -> Vec<&'a Candidate> {
     let rule = &chosen.rule;
     let mut packages: BTreeMap<_, Vec<&Candidate>> = BTreeMap::new();

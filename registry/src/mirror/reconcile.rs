@@ -1,5 +1,5 @@
-//! What is pinned, compared with what the book says: a crash, or a rule dropped while a release was being fetched, must
-//! leave neither a pin that nothing ever drops nor a release that is said to be held and is not. Pure.
+//! Compares the pins with `mirror.db`. After a crash, or after a rule was removed during a fetch, no pin may remain
+//! that nothing ever removes, and no release may be marked as held that is not pinned. Performs no I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,15 +12,15 @@ use crate::{
     package::PackageId,
 };
 
-/// Label of all pins of mirrors begins so.
+/// Prefix of the labels of all mirror pins.
 const MIRROR: &str = "mirror/";
 
-/// What brings book and pins in line.
+/// A change that makes database and pins agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Repair {
     /// It is pinned: it is held.
     Adopt(Candidate),
-    /// It is not pinned: it is not held.
+    /// The release is not pinned: mark it as not held.
     Lost(Candidate),
     /// No rule wants what this pin keeps.
     Unpin(Pin),
@@ -36,7 +36,7 @@ pub(crate) fn proof_label(publisher: &PublisherId, package: &PackageId) -> Strin
     format!("{MIRROR}{publisher}/{package}")
 }
 
-/// Reads a label of a mirror's: of which package, and if it is one of a release, of which version.
+/// Parses the label of a mirror pin into publisher and package, and the version if it is the pin of a release.
 fn read_label(label: &str) -> Option<(PublisherId, PackageId, Option<Version>)> {
     let (publisher, rest) = label.strip_prefix(MIRROR)?.split_once('/')?;
     let (package, version) = match rest.split_once('@') {
@@ -114,7 +114,7 @@ mod tests {
         let pins = pins_of(&release);
         assert_eq!(repairs(&rules, std::slice::from_ref(&release), &pins), [Repair::Adopt(release.clone())]);
         assert_eq!(repairs(&rules, std::slice::from_ref(&held), &[]), [Repair::Lost(held.clone())]);
-        // Only what proves the name is left: it proves nothing.
+        // Only the pins of the catalog path are left, which no held release needs.
         assert_eq!(
             repairs(&rules, std::slice::from_ref(&held), &pins[2..]),
             [Repair::Lost(held), Repair::Unpin(pins[2].clone())]

@@ -1,7 +1,7 @@
-//! When a mirror looks at whom: a pure schedule.
+//! Decides when a mirror reads which publisher's catalog. Performs no I/O.
 //!
-//! News of a publisher make it due at once. Every [`ROUND_EVERY`], at the start and when the rules change, a round looks
-//! for publishers that rules are about. One that could not be followed is tried again after a pause that doubles.
+//! An event of a publisher makes it due at once. At the start, every [`ROUND_EVERY`] and when the rules change, a round
+//! looks for publishers that the rules cover. A publisher that could not be read is retried after a pause that doubles.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,23 +10,23 @@ use std::{
 
 use crate::identity::PublisherId;
 
-/// Time between two looks at everything.
+/// Time between two rounds.
 const ROUND_EVERY: Duration = Duration::from_secs(900);
 /// Pause after the first failure; it doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 /// Longest pause.
 const LONGEST_RETRY: Duration = Duration::from_secs(900);
-/// Publishers followed at a time: one that answers slowly holds up few others.
+/// Publishers followed at a time, so that a slow one delays few others.
 const MAX_RUNNING: usize = 4;
-/// Publishers that wait; a round finds those again that find no place.
+/// Maximum number of waiting publishers; a round finds the rest again.
 const MAX_WAITING: usize = 16_384;
 
-/// What is to be done now.
+/// The next action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Look for publishers that rules are about.
     Round,
-    /// Look at what this one has published.
+    /// Read the catalog of this publisher.
     Follow(PublisherId),
 }
 
@@ -105,7 +105,7 @@ impl Schedule {
         let failures = self.failures.entry(publisher).or_default();
         *failures = failures.saturating_add(1);
         let pause = FIRST_RETRY.saturating_mul(1 << (*failures - 1).min(16)).min(LONGEST_RETRY);
-        // What was heard meanwhile is sooner.
+        // An event in the meantime has made it due sooner.
         if !self.waiting.contains_key(&publisher) {
             self.on_news(publisher, now + pause);
         }

@@ -1,4 +1,4 @@
-//! Claims of one's own: made from what the store and the catalog hold, told to the DHTs.
+//! Builds this home's own claims from store and catalog, and announces them in the DHTs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,9 +17,9 @@ use crate::{
     package::{PackageId, Release},
 };
 
-/// How often everything published is announced again.
+/// How often everything this home has published is announced again.
 const KEEP_FRESH_EVERY: Duration = Duration::from_secs(22 * 3600);
-/// Age at which a head is said again; it expires after five times as long.
+/// Age at which a head is refreshed. It expires after five times this age.
 const REFRESH_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A package that was published from this home.
@@ -30,7 +30,8 @@ struct OwnPackage {
 }
 
 impl Operations {
-    /// The claim that a head stands for the newest release of a package, with its proof, and all versions.
+    /// Builds the claim on the newest release of a package under `head`, with its catalog proof. Returns it with all
+    /// versions of the package. If that fails and lost records of the publisher can be rebuilt, it tries once more.
     pub(super) fn claim(
         &self,
         chain: &IdentityChain,
@@ -49,7 +50,8 @@ impl Operations {
         stored_release(&*self.store, self.catalog.signatures(), entry)
     }
 
-    /// Keeps the DAGs of a release findable: its content and its record are provided. O(releases), not O(blocks).
+    /// Announces this node as a provider of the content root and of the record of a release. The cost is O(releases),
+    /// not O(blocks).
     pub(super) async fn provide(&self, release: &Signed<Release>) -> Result<(), Failure> {
         let Some(node) = &self.node else { return Ok(()) };
         for cid in [&release.record().content, release.cid()] {
@@ -58,11 +60,11 @@ impl Operations {
         Ok(())
     }
 
-    /// Keeps a name findable: its claim stands under the package, alone and with its publisher, and the head under the
-    /// publisher.
+    /// Stores a claim in the DHT under the package key and under the key of publisher and package, and the publisher's
+    /// head under the publisher key.
     pub(super) async fn publish_claim(&self, claim: &Claim) -> Result<(), Failure> {
         if claim.versions().iter().any(|version| version.yanked) {
-            // The proof of it is kept for those who compare catalogs.
+            // The catalog keeps the proof of the yank for peers that exchange catalogs.
             let claim = claim.clone();
             self.with_catalog(move |catalog| catalog.accept_claim(&claim, "publish", clock::now())).await?;
         }
@@ -79,8 +81,8 @@ impl Operations {
         Ok(())
     }
 
-    /// Tells what stands under a bare name: this home's own claims, those it mirrors, and `fresh`, which may be told
-    /// before it is kept. Without any, the name is told no longer.
+    /// Publishes the DHT record under a package key: this home's own claims, the claims it mirrors, and `fresh`, which
+    /// need not be in the catalog yet. Without any claim, the record is withdrawn.
     pub(super) async fn publish_name(&self, package: &PackageId, fresh: Option<&Claim>) -> Result<(), Failure> {
         let Some(node) = &self.node else { return Ok(()) };
         let _one_at_a_time = self.mirror.telling.lock().await;
@@ -95,7 +97,7 @@ impl Operations {
         }
     }
 
-    /// The claims on a package of this home's own, and those that it mirrors.
+    /// Returns this home's own claims on a package, and those that it mirrors.
     pub(super) async fn claims_to_tell(&self, package: &PackageId) -> Result<Vec<Claim>, Failure> {
         let (store, catalog, name) = (self.store.clone(), Arc::clone(&self.catalog), package.clone());
         let own = failure::blocking(move || {
@@ -118,7 +120,7 @@ impl Operations {
         Ok(claims)
     }
 
-    /// Announces again what this home has published: after a start, and every [`KEEP_FRESH_EVERY`] from then on.
+    /// Announces again everything this home has published.
     pub(crate) async fn provide_everything(self: &Arc<Self>) -> Result<(), Failure> {
         for (package, version) in self.publish_claims().await? {
             let operations = Arc::clone(self);
@@ -134,15 +136,17 @@ impl Operations {
         Ok(())
     }
 
-    /// Tells what has changed of one package of this home's: its claim, and its publisher's head. The claims of other
-    /// packages stay as they are until they are told again: one under an older head still leads to the publisher, whose
-    /// catalog is then read under the highest head known. Returns the claim.
+    /// Announces what has changed of one package of this home: its claim, its publisher's head, and its keywords.
+    /// Returns the claim.
+    ///
+    /// The claims of other packages stay as they are until the next periodic announcement: a claim under an older head
+    /// still leads to the publisher, whose catalog is then read under the highest known head.
     pub(super) async fn publish_changed(
         self: &Arc<Self>,
         publisher: PublisherId,
         package: PackageId,
     ) -> Result<Claim, Failure> {
-        // Not beside a publish, or older claims could follow newer ones.
+        // The lock excludes a concurrent publish: otherwise an older claim could replace a newer one.
         let _one_at_a_time = self.publishing.lock().await;
         let operations = Arc::clone(self);
         let claim = failure::blocking(move || {
@@ -161,9 +165,10 @@ impl Operations {
         Ok(claim)
     }
 
-    /// Tells the claims of all own packages under the head of today, and their words. Returns every version there is.
+    /// Announces the claims of all own packages under the current head, and their keywords. Returns every version of
+    /// these packages.
     async fn publish_claims(self: &Arc<Self>) -> Result<Vec<(PackageId, VersionEntry)>, Failure> {
-        // Not beside a publish, or older claims could follow newer ones.
+        // The lock excludes a concurrent publish: otherwise an older claim could replace a newer one.
         let _one_at_a_time = self.publishing.lock().await;
         let operations = Arc::clone(self);
         let packages = failure::blocking(move || operations.own_packages(clock::now())).await?;
@@ -187,7 +192,8 @@ impl Operations {
         Ok(versions)
     }
 
-    /// Keeps what this home has published alive in the DHTs, and its heads from expiring, until the node stops.
+    /// Announces what this home has published and refreshes its heads, now and every [`KEEP_FRESH_EVERY`], until the
+    /// node stops.
     pub(crate) async fn keep_fresh(self: Arc<Self>, node: Handle) {
         let mut interval = tokio::time::interval(KEEP_FRESH_EVERY);
         loop {
@@ -201,7 +207,7 @@ impl Operations {
         }
     }
 
-    /// Every package that was published from this home.
+    /// Returns every package that was published from this home, with refreshed heads.
     fn own_packages(&self, now: Timestamp) -> Result<Vec<OwnPackage>, Failure> {
         let mut packages = Vec::new();
         for own in self.keys.publishers()? {
@@ -216,8 +222,8 @@ impl Operations {
         Ok(packages)
     }
 
-    /// A head that was issued long ago is said again, by the timestamp key alone: publishing nothing is no reason to
-    /// expire.
+    /// Refreshes a head that was issued longer than [`REFRESH_AFTER`] ago, so that the head of an inactive publisher
+    /// does not expire. The timestamp key signs the refresh.
     fn refreshed(
         &self,
         own: &OwnPublisher,
@@ -228,7 +234,7 @@ impl Operations {
         if now < head.issued().plus(REFRESH_AFTER) {
             return Ok(head);
         }
-        // Both keys damaged: the head expires, which is a warning to others and no more.
+        // Both keys are damaged. The head expires, which peers show as a warning.
         let Some(refresher) = &own.refresher else { return Ok(head) };
         let refreshed = refresh(&head, chain, refresher, now).map_err(failure::failed)?;
         match self.catalog.accept_head(chain, &refreshed, now).map_err(failure::failed)? {

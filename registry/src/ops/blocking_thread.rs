@@ -1,10 +1,9 @@
-//! Operations that somebody waits for have a thread to themselves.
+//! Runs operations that a caller waits for on a blocking thread each.
 //!
-//! An operation is a chain of steps, many of which look something up on disk. A step that is handed to another thread
-//! wakes that one, and then the one that awaits it: twice as long as most of them take. On a thread of its own an
-//! operation just does them.
+//! An operation is a chain of steps, many of which read from disk. Handing a step to another thread costs two thread
+//! wake-ups, which takes longer than most steps. On its own blocking thread an operation runs its steps directly.
 //!
-//! A step may wait for a disk, not for what is asynchronous (`blocking_send` and the like panic there).
+//! A step may block on a disk but not on asynchronous work (`blocking_send` and similar calls panic there).
 
 use std::{cell::Cell, future::Future, panic};
 
@@ -16,15 +15,15 @@ use tokio::{
 
 use crate::{ErrorKind, Failure};
 
-/// Operations with a thread of their own. There are 512 threads (tokio's default), and operations need others besides:
-/// were all of them taken, none would go on.
+/// Limits the operations that run on their own thread. Tokio has 512 blocking threads by default, and these operations
+/// need further ones: if they occupied all, none could make progress.
 static THREADS: Semaphore = Semaphore::const_new(64);
 
 thread_local! {
     static IS_OWN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Marks this thread until it is dropped.
+/// Marks the current thread as an operation's own until this value is dropped.
 struct Marked;
 
 impl Marked {
@@ -40,13 +39,13 @@ impl Drop for Marked {
     }
 }
 
-/// Whether the caller may block the thread it is polled on.
+/// Returns whether the current thread is an operation's own, which may block.
 pub(super) fn is_here() -> bool {
     IS_OWN.get()
 }
 
-/// Runs an operation on a thread of its own, if one is to be had. Dropped, it is dropped there, once the step that is under
-/// way is done.
+/// Runs an operation on its own blocking thread, or in the caller's task if none is free. If the returned future is
+/// dropped, the operation is dropped on that thread after its current step.
 pub(crate) async fn run<T: Send + 'static>(
     operation: impl Future<Output = Result<T, Failure>> + Send + 'static,
 ) -> Result<T, Failure> {
@@ -77,7 +76,7 @@ async fn run_on<T: Send + 'static>(
     }
 }
 
-/// Does what may block: here, if the thread is the operation's own.
+/// Runs a blocking step: on the current thread if that is the operation's own, otherwise on another blocking thread.
 pub(super) async fn blocking<T: Send + 'static>(step: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
     if is_here() { Ok(step()) } else { tokio::task::spawn_blocking(step).await }
 }
@@ -88,7 +87,7 @@ mod tests {
 
     use super::*;
 
-    // Other tests run operations beside these.
+    // Separate semaphores, because other tests run operations at the same time.
     static ENOUGH: Semaphore = Semaphore::const_new(8);
     static NONE: Semaphore = Semaphore::const_new(0);
 

@@ -1,7 +1,8 @@
-//! What the catalog has accepted, told to those parts of this node that follow it: mirrors above all.
+//! Events for claims that the catalog has accepted. The main subscriber is the mirror.
 //!
-//! Whoever gives claims to the catalog tells of those that were new. Nobody waits for a follower: one that falls behind
-//! by more than [`NEWS_QUEUE`] is told that it missed some, and looks at the whole catalog instead.
+//! Code that adds claims to the catalog publishes an event for each new one and never waits for a subscriber. A
+//! subscriber that falls behind by more than [`NEWS_QUEUE`] events gets an error that it missed some, and reads the
+//! whole catalog instead.
 
 use tokio::sync::broadcast;
 
@@ -12,18 +13,18 @@ use crate::{
     package::PackageId,
 };
 
-/// News that wait for the slowest follower.
+/// Number of events buffered for the slowest subscriber.
 const NEWS_QUEUE: usize = 256;
 
-/// A publisher has said something new. What exactly stands in the catalog.
+/// The catalog has accepted something new from a publisher. Subscribers read the details from the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct News {
     pub(crate) publisher: PublisherId,
-    /// The package that the claim was for; none if it was the head alone.
+    /// The package of the claim; `None` for a head alone.
     pub(crate) package: Option<PackageId>,
 }
 
-/// Where news are told and followed.
+/// The channel of catalog events.
 #[derive(Clone, Debug)]
 pub(crate) struct CatalogEvents {
     sender: broadcast::Sender<News>,
@@ -31,38 +32,38 @@ pub(crate) struct CatalogEvents {
 }
 
 impl CatalogEvents {
-    /// One whose news ring a bell as well.
+    /// Creates a channel whose events also notify `bell`.
     pub(crate) fn new(bell: ChangeNotifier) -> Self {
         Self { sender: broadcast::channel(NEWS_QUEUE).0, bell }
     }
 
-    /// Follows the news from now on.
+    /// Subscribes to events from now on.
     pub(crate) fn follow(&self) -> broadcast::Receiver<News> {
         self.sender.subscribe()
     }
 
-    /// Tells of a claim that the catalog was given, if anything in it was new.
+    /// Publishes an event for a claim that was offered to the catalog, if anything in it was new.
     pub(crate) fn tell(&self, claim: &Claim, accepted: &ClaimAcceptance) {
         if is_news(accepted) {
             self.tell_all(claim);
         }
     }
 
-    /// Tells of a claim that is known to be new.
+    /// Publishes an event for a claim that is known to be new.
     pub(crate) fn tell_all(&self, claim: &Claim) {
         self.tell_of(claim.publisher(), claim.package().cloned());
     }
 
-    /// Tells of a package that something new is known of, or of a publisher's head alone.
+    /// Publishes an event for a package with new records, or for a publisher's head alone.
     pub(crate) fn tell_of(&self, publisher: PublisherId, package: Option<PackageId>) {
         let news = News { publisher, package };
-        // Nobody follows: nobody misses anything.
+        // Sending fails only if there is no subscriber.
         let _followers = self.sender.send(news);
         self.bell.ring();
     }
 }
 
-/// Whether the catalog learned something from a claim.
+/// Returns whether the catalog accepted a new head or a new release of a claim.
 pub(crate) fn is_news(accepted: &ClaimAcceptance) -> bool {
     accepted.head == Acceptance::Accepted || accepted.release == Some(Acceptance::Accepted)
 }

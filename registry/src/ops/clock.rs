@@ -1,30 +1,33 @@
-//! The only place of the operations that reads the clock, and where durations that callers chose become moments.
+//! The only module of the operations that reads the clock, and that converts durations chosen by callers to deadlines.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::{ErrorKind, Failure, identity::Timestamp};
 
-/// What a moment farther away than the clock can count becomes: nothing here runs for thirty years.
+/// The latest deadline, which also replaces durations that would overflow the clock: no operation runs for 30 years.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 pub(super) fn now() -> Timestamp {
     Timestamp::from_system(SystemTime::now())
 }
 
-/// The time to sign with: none is, where the clock stands before 1970.
+/// Returns the time for a signature.
+///
+/// # Errors
+/// A clock before 1970.
 pub(super) fn now_to_sign() -> Result<Timestamp, Failure> {
     let now = SystemTime::now();
     check(now)?;
     Ok(Timestamp::from_system(now))
 }
 
-/// The moment after `patience`, however long that is.
+/// Returns the deadline `patience` from now, at most [`FAR`].
 pub(super) fn after(patience: Duration) -> Instant {
     Instant::now() + patience.min(FAR)
 }
 
-/// Refuses a clock before 1970. Certificates, signatures and messages all count from then, and no peer would believe any
-/// of them; libraries below take it for impossible.
+/// Fails if the clock is before 1970. Certificates, signatures and messages count time from then, so peers would
+/// reject them all; and libraries of the node assume that it cannot happen.
 pub(crate) fn check(now: SystemTime) -> Result<(), Failure> {
     match now.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(_) => Ok(()),

@@ -1,7 +1,7 @@
-//! Doctor: what a publish or a fetch needs, looked at piece by piece, each with what was found and what to do.
+//! Doctor: checks in stages what a publish or a fetch needs. Each stage reports what was found and what to do.
 //!
-//! The stages build on each other. One that cannot be judged because an earlier one failed is left out, so that what is
-//! reported as a fault is one.
+//! The stages build on each other. A stage that cannot be checked because an earlier one failed is omitted, so every
+//! reported fault is a separate one.
 
 mod target;
 
@@ -17,11 +17,11 @@ use crate::{
     package::Target,
 };
 
-/// Causes shown of one stage; the rest are counted.
+/// Causes shown for one stage; further ones are only counted.
 const MAX_REASONS: usize = 5;
 
 impl Operations {
-    /// Looks at the node, and at one target if there is one.
+    /// Checks the node, and the target if the request names one.
     pub(crate) async fn doctor(
         &self,
         request: DoctorRequest,
@@ -53,14 +53,14 @@ impl Operations {
             None => false,
         };
         if let Some(target) = target {
-            // Without a peer to ask, the target is checked as far as this home has it.
+            // Without a peer to query, the target is checked as far as this home has it.
             let node = can_look.then_some(node);
             stages.extend(self.check_target(node, target, request.timeout, reporter).await?);
         }
         Ok(Diagnosis { stages })
     }
 
-    /// Writes a block, reads it back and takes it away again.
+    /// Writes a block, reads it back and removes it.
     async fn check_store(&self) -> Stage {
         if let Err(failure) = self.require_writable() {
             let blocks = count(self.store.stats().blocks, "block");
@@ -119,14 +119,14 @@ fn listen(snapshot: &Snapshot, configured: &[Multiaddr]) -> Stage {
     stage.hinted("start one with `ggen marketplace p2p start --daemon`")
 }
 
-/// Whether others get to the node, as far as they have let it know.
+/// Checks whether peers can connect to the node, as far as the node has learned from them.
 fn reachability(snapshot: &Snapshot) -> Stage {
     match (snapshot.nat, snapshot.was_visited) {
         (Nat::Public, _) => Stage::fine("reachability", "peers of the internet have connected to this node"),
         (Nat::Private, _) => {
             let detail = "peers of the internet see this node at another address, and none has connected to it: it is \
                           behind a NAT or a firewall";
-            // No fault of what was asked about: half the internet is behind one, and fetches all the same.
+            // Not a fault: many nodes are behind a NAT and can fetch nevertheless.
             Stage::fine("reachability", detail).hinted(
                 "fetching works; for others to fetch from here, forward a port to this machine and listen on it: \
                  `ggen marketplace p2p start --listen /ip4/0.0.0.0/tcp/4001`",
@@ -144,7 +144,7 @@ fn without_bootstrap(snapshot: &Snapshot) -> Stage {
         return Stage::fine("bootstrap", format!("no bootstrap nodes are configured; {peers} connected"));
     }
     if !snapshot.listen_addresses.is_empty() {
-        // The first node of a network has none to start from: others connect to it.
+        // The first node of a network has no bootstrap nodes: its peers connect to it.
         let detail = "no bootstrap nodes are configured and no peer is connected: this node waits for others";
         return Stage::fine("bootstrap", detail).hinted(
             "to join an existing network: `ggen marketplace p2p bootstrap ADDRESS`, or `bootstrap_nodes` in the \
@@ -182,7 +182,7 @@ fn bootstrap(configured: usize, connected: &[String], failed: &[FailedAddress]) 
     })
 }
 
-/// Whether names can be looked up.
+/// Checks whether names can be looked up.
 fn dht(snapshot: &Snapshot, topic: &str) -> Stage {
     let (ggen, ipfs) = (snapshot.ggen_routing_peers, snapshot.ipfs_routing_peers + snapshot.lan_routing_peers);
     if ggen > 0 {
@@ -210,13 +210,13 @@ fn count(number: u64, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
-/// A stage that failed as an operation fails.
+/// A failed stage with the message, causes and hint of a failure.
 fn stage_of(name: &str, failure: Failure) -> Stage {
     let detail = join(std::iter::once(failure.message).chain(failure.causes));
     Stage { hint: failure.hint, ..Stage::failed(name, failure.kind, detail) }
 }
 
-/// Reasons in a line, the first few of them.
+/// Joins the first [`MAX_REASONS`] reasons in one line, and counts the rest.
 fn join(reasons: impl Iterator<Item = String>) -> String {
     let mut all: Vec<_> = reasons.collect();
     let more = all.len().saturating_sub(MAX_REASONS);

@@ -1,13 +1,13 @@
-//! Blocks that are wanted become blocks in the store: one session, many sources, one worker.
+//! Downloads wanted blocks into the store: one session, many providers, one worker.
 //!
 //! ```text
-//! peers -> session -> pump (async) -> worker (its own thread): writes batches, follows links, names the next wants
+//! peers -> session -> pump (async) -> worker (its own thread): writes batches, follows links, yields the next wants
 //!             ^---------------------------------'
 //! ```
-//! The worker owns what blocks the thread: the store, and the source that says what is wanted (`source`). The pump owns
-//! what waits: the session, the search for providers, the deadline. On an operation's own thread a few blocks need no
-//! worker: whoever waits for them writes them. Memory is bounded: at most [`OPEN_WANTS`] blocks are
-//! wanted at a time, and at most [`QUEUED_BYTES`] of blocks wait to be written.
+//! The worker runs what blocks a thread: the store, and the source that yields the wants (`source`). The pump runs what
+//! waits: the session, the provider lookups, the deadline. On an operation's own thread, a few blocks are written
+//! without a worker. Memory is bounded: at most [`OPEN_WANTS`] blocks are wanted at a time, and at most
+//! [`QUEUED_BYTES`] of blocks wait to be written.
 
 mod absence;
 mod account;
@@ -49,14 +49,14 @@ pub(crate) use self::{
 
 /// Blocks wanted at a time.
 const OPEN_WANTS: usize = 8192;
-/// Blocks for which another thread is not worth its while.
+/// Number of blocks up to which no worker thread is started.
 const FEW_BLOCKS: usize = 16;
 /// Bytes of blocks that wait to be written.
 const QUEUED_BYTES: usize = 8 << 20;
-/// Most blocks of one DAG that is walked.
+/// Maximum number of blocks of a DAG that is walked.
 const MAX_DAG_BLOCKS: usize = ggen_blockstore::MAX_WALK_BLOCKS;
 
-/// Why blocks could not be had.
+/// Why a download failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DownloadError {
     #[error("{0}")]
@@ -87,7 +87,7 @@ pub(crate) enum DownloadError {
     Worker(#[source] JoinError),
 }
 
-/// What a download brought.
+/// The blocks and bytes that a download has received.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Downloaded {
     pub(crate) blocks: u64,
@@ -96,26 +96,26 @@ pub(crate) struct Downloaded {
     pub(crate) sources: HashMap<PeerId, u64>,
 }
 
-/// What a download may take.
+/// The limits of a download.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DownloadLimits {
-    /// It ends when no new block has come for so long.
+    /// It ends when no new block has arrived for this long.
     pub(crate) idle_timeout: Duration,
-    /// It ends when more bytes than this have come.
+    /// It ends when more bytes than this have been received.
     pub(crate) max_bytes: u64,
-    /// Peers of a lower reputation are not asked; 0 leaves nobody out.
+    /// Peers with a lower reputation are not used; 0 excludes no peer.
     pub(crate) least_reputation: f64,
 }
 
-/// Totals that are known beforehand, for progress.
+/// Totals that are known in advance, for progress.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Totals {
     pub(crate) blocks: Option<u64>,
     pub(crate) bytes: Option<u64>,
 }
 
-/// A block session with what it needs around it. Holds a lease on the store: what it brought stays at least until it
-/// is dropped.
+/// A block session with its store and limits. It holds a lease on the store, so the received blocks stay at least until
+/// it is dropped.
 pub(crate) struct Download {
     store: Arc<dyn Blockstore>,
     network: Option<Network>,
@@ -123,15 +123,15 @@ pub(crate) struct Download {
     reporter: Arc<dyn Reporter>,
     totals: Totals,
     done: Downloaded,
-    /// Releases of what is brought that may be here already, the nearest first.
+    /// Other releases of the same package that may be in the store, nearest first.
     others: Vec<Cid>,
-    /// The DHT was asked whose the name of it is.
+    /// Whether the package name was looked up in the DHT.
     was_looked_up: bool,
-    /// What came before it was wanted by name, with the list that names it.
+    /// Blocks that arrived before they were wanted, together with the list that contains them.
     unasked: HashSet<Cid>,
-    /// What is brought, if it has a name.
+    /// What is downloaded, if it has a name.
     subject: Option<Subject>,
-    /// The list that wants have places in, once its root is here.
+    /// The list to which the positions of wants refer, once its root is in the store.
     described: Option<ListSource>,
     /// Providers that the caller named and that could not be reached, each with the reason.
     unreached: Vec<String>,
@@ -139,7 +139,7 @@ pub(crate) struct Download {
 }
 
 impl Download {
-    /// A download that asks the node's peers, `providers` first.
+    /// Creates a download from the node's peers, `providers` first.
     pub(crate) async fn online(
         node: Handle,
         store: Arc<dyn Blockstore>,
@@ -155,7 +155,7 @@ impl Download {
         Ok(Self { network, ..Self::offline(store, limits, reporter) })
     }
 
-    /// A download that has only the store.
+    /// Creates a download that uses only the local store.
     pub(crate) fn offline(store: Arc<dyn Blockstore>, limits: DownloadLimits, reporter: Arc<dyn Reporter>) -> Self {
         let lease = store.lease();
         let (totals, done) = (Totals::default(), Downloaded::default());
@@ -177,14 +177,14 @@ impl Download {
         }
     }
 
-    /// Providers are looked for under this CID too from now on, whenever the session wants more peers.
+    /// From now on, provider lookups also use this CID.
     pub(crate) fn search_under(&mut self, cid: &Cid) {
         if let Some(network) = &mut self.network {
             network.search_under(cid);
         }
     }
 
-    /// Asks this peer, which is believed to have what is wanted, before providers are looked for.
+    /// Adds a likely provider, which is queried before the first provider lookup.
     pub(crate) async fn ask_first(&mut self, peer: PeerId) -> Result<(), Stopped> {
         match &mut self.network {
             Some(network) => network.ask_first(peer).await,
@@ -192,37 +192,37 @@ impl Download {
         }
     }
 
-    /// The DHT is asked whose the name of it is.
+    /// Records that the package name is looked up in the DHT.
     pub(crate) fn on_lookup(&mut self) {
         self.was_looked_up = true;
     }
 
-    /// Whether the DHT was asked whose the name of it is.
+    /// Returns whether the package name was looked up in the DHT.
     pub(crate) fn was_looked_up(&self) -> bool {
         self.was_looked_up
     }
 
-    /// Says what is retrieved, for the book of peers: its name for people, and, once it is certain whose package it is,
-    /// its name there.
+    /// Sets what is retrieved, for the peer book: its name for users and, once its publisher is verified, its name in
+    /// the peer book.
     pub(crate) fn about(&mut self, package: String, provision: Option<String>) {
         if let Some(network) = &mut self.network {
             network.account().about(package, provision);
         }
     }
 
-    /// Says what is brought, for messages.
+    /// Sets what is downloaded, for messages.
     pub(crate) fn name(&mut self, subject: Subject) {
         self.subject = Some(subject);
     }
 
-    /// Blames a peer for something that was not about blocks.
+    /// Records a fault of a peer that does not concern blocks.
     pub(crate) fn blame(&mut self, peer: PeerId, fault: Fault) {
         if let Some(network) = &mut self.network {
             network.account().fault(peer, fault);
         }
     }
 
-    /// Names releases of what is brought that may be here already, the nearest first.
+    /// Sets the other releases of the same package that may be in the store, nearest first.
     pub(crate) fn compare_with(&mut self, others: Vec<Cid>) {
         self.others = others;
     }
@@ -231,17 +231,17 @@ impl Download {
         &self.others
     }
 
-    /// Tells progress against these totals from now on.
+    /// From now on, reports progress against these totals.
     pub(crate) fn expect(&mut self, totals: Totals) {
         self.totals = totals;
     }
 
-    /// At most so many bytes may come.
+    /// Sets the maximum number of bytes to receive in total.
     pub(crate) fn limit_bytes(&mut self, bytes: u64) {
         self.limits.max_bytes = bytes;
     }
 
-    /// Only the store is asked.
+    /// Returns whether the download uses only the local store.
     pub(crate) fn is_offline(&self) -> bool {
         self.network.is_none()
     }
@@ -266,18 +266,19 @@ impl Download {
         &self.done
     }
 
-    /// Peers that were asked so far.
+    /// Returns the number of peers queried so far.
     pub(crate) fn peers_asked(&self) -> usize {
         self.network.as_ref().map_or(0, Network::peers_asked)
     }
 
-    /// Brings a single block and returns its bytes.
+    /// Fetches a single block and returns its bytes.
     pub(crate) async fn block(&mut self, cid: Cid) -> Result<bytes::Bytes, DownloadError> {
         self.list(vec![(cid, None).into()]).await?;
         self.here(cid).await
     }
 
-    /// Brings a list, all its own blocks together where a peer can send them so, and returns its root.
+    /// Fetches the root of a list and returns its bytes. A peer that supports it sends all blocks of the list in one
+    /// response.
     pub(crate) async fn list_root(&mut self, source: ListSource) -> Result<bytes::Bytes, DownloadError> {
         let cid = source.list;
         if let Some(network) = &self.network {
@@ -288,8 +289,9 @@ impl Download {
         self.here(cid).await
     }
 
-    /// Brings what the root of that list names. The root may have come alone, of a peer that was only asked whether it has
-    /// it. Then the last part that is missing is asked for as the list was: with it come all of them, as short as they get.
+    /// Fetches the parts that the root of that list names. The root may have arrived alone, in the response to a
+    /// want-have. Then the last missing part is requested as the list was, so that one compressed response contains all
+    /// parts.
     pub(crate) async fn list_parts(&mut self, parts: Vec<Want>) -> Result<(), DownloadError> {
         let (store, candidates) = (self.store.clone(), parts.clone());
         let last_missing = move || {
@@ -299,7 +301,7 @@ impl Download {
         let missing = blocking_thread::blocking(last_missing).await.map_err(DownloadError::Worker)?;
         if let Some(last) = missing.transpose()? {
             if let (Some(network), Some(source)) = (&self.network, self.described.take_if(|source| source.whole)) {
-                // All it names would come after this part, when nobody waits for it.
+                // With `whole`, the content would follow this part, when it is no longer awaited.
                 network.describe(ListSource { whole: false, ..source }).await?;
             }
             self.list(vec![Want { place: Some(Place::Own), ..last }]).await?;
@@ -313,7 +315,7 @@ impl Download {
         Ok(blocking_thread::blocking(read).await.map_err(DownloadError::Worker)??)
     }
 
-    /// Brings all the blocks of a short list.
+    /// Fetches all blocks of a short list.
     pub(crate) async fn list(&mut self, list: Vec<Want>) -> Result<(), DownloadError> {
         if blocking_thread::is_here() && list.len() <= FEW_BLOCKS {
             let mut source = List::new(std::iter::once(Ok(list)), self.unasked.clone());
@@ -324,7 +326,7 @@ impl Download {
         self.lists(std::iter::once(Ok(list))).await
     }
 
-    /// Brings a few blocks, and writes them on this thread, which may block.
+    /// Fetches a few blocks, and writes them on the current thread, which may block.
     async fn bring_few(&mut self, missing: Vec<Want>) -> Result<(), DownloadError> {
         if missing.is_empty() {
             return Ok(());
@@ -346,7 +348,7 @@ impl Download {
         while let (false, Some(network)) = (open.is_empty(), &mut self.network) {
             let Some(first) = network.next(deadline).await? else { return Err(self.timed_out(open).await) };
             let (mut bytes, mut arrived) = (first.block.data().len(), vec![first]);
-            // What came with it is written with it.
+            // Blocks that have already arrived are written together with it.
             while arrived.len() < WRITE_BATCH && bytes < QUEUED_BYTES {
                 let Some(Ok(Some(more))) = network.next(deadline).now_or_never() else { break };
                 bytes += more.block.data().len();
@@ -369,19 +371,19 @@ impl Download {
         Ok(())
     }
 
-    /// Brings all the blocks of a long list, which is read a part at a time.
+    /// Fetches all blocks of a long list, which is read in parts.
     pub(crate) async fn lists(&mut self, lists: impl Wants) -> Result<(), DownloadError> {
         self.bring(List::new(lists, self.unasked.clone())).await
     }
 
-    /// Brings a DAG: every block reachable from `root`.
+    /// Fetches a DAG: every block reachable from `root`.
     pub(crate) async fn dag(&mut self, root: Cid) -> Result<(), DownloadError> {
         self.bring(Dag::new(root)).await
     }
 
     async fn bring(&mut self, source: impl Source) -> Result<(), DownloadError> {
         let node = self.network.as_ref().map(|network| network.node().clone());
-        // At most OPEN_WANTS wants, and what follows from one batch, are ever in this channel.
+        // This channel never holds more than OPEN_WANTS wants and those that one batch adds.
         let (wants, wanted) = mpsc::unbounded_channel();
         let (blocks, arrived) = mpsc::channel(OPEN_WANTS);
         let worker = Worker::new(self.store.clone(), node, source, wants);
@@ -392,7 +394,7 @@ impl Download {
         self.end(worker, pumped).await
     }
 
-    /// Nobody waits for these any more: the session serves whatever is brought next.
+    /// Cancels the open wants, because the session is used for the next download.
     async fn release(&self, open: HashSet<Cid>, outcome: Result<(), DownloadError>) -> Result<(), DownloadError> {
         let cancelled = match &self.network {
             Some(network) => network.cancel(open.into_iter().collect()).await,
@@ -401,7 +403,8 @@ impl Download {
         outcome.and(cancelled.map_err(Into::into))
     }
 
-    /// What arrived is kept, however it ended; if the worker failed, that is the reason to tell.
+    /// Waits for the worker, which writes what has arrived in any case. An error of the worker takes precedence over
+    /// that of the pump.
     async fn end(
         &mut self,
         worker: JoinHandle<Result<u64, DownloadError>>,
@@ -411,9 +414,8 @@ impl Download {
         pumped
     }
 
-    /// Carries wants to the session and blocks to the worker, until the worker has no more wants. `open` is what was
-    /// wanted and has not come: a block that comes late, wanted by what was brought before and did not end well, counts
-    /// for none of them.
+    /// Passes wants to the session and blocks to the worker, until the worker has no more wants. `open` holds the wants
+    /// that have not arrived. A late block that an earlier, failed download wanted is not in `open`.
     async fn pump(
         &mut self,
         mut wanted: mpsc::UnboundedReceiver<Vec<Want>>,
@@ -424,7 +426,7 @@ impl Download {
         let mut deadline = Instant::from(clock::after(self.limits.idle_timeout));
         loop {
             let Some(network) = &mut self.network else {
-                // Offline the worker sends wants only to say how many there are.
+                // Offline, the worker sends wants only to report the number of missing blocks.
                 let missing = wanted.recv().await.map_or(0, |wants| wants.len());
                 return if missing == 0 { Ok(()) } else { Err(DownloadError::Offline { missing }) };
             };
@@ -448,12 +450,12 @@ impl Download {
             };
             let Some(Arrived { block, from }) = arrived else { return Err(self.timed_out(open).await) };
             let is_wanted = self.on_arrived(&block, open);
-            // The block that is too many is kept like those before it: whoever raises the limit goes on behind it.
+            // The block that exceeds the limit is kept too, so that a download with a higher limit continues after it.
             let counted = self.count(&block, from);
             let bytes = (block.data().len() as u32).max(1);
             let permit = Arc::clone(&room).acquire_many_owned(bytes).await.expect("the semaphore is never closed");
             if blocks.send(Queued { block, permit }).await.is_err() {
-                // The worker has ended: it says why.
+                // The worker has ended and returns the reason.
                 return Ok(());
             }
             counted?;
@@ -463,7 +465,7 @@ impl Download {
         }
     }
 
-    /// Says whether the block was wanted by name.
+    /// Records an arrived block. Returns whether it was wanted.
     fn on_arrived(&mut self, block: &Block, open: &mut HashSet<Cid>) -> bool {
         let is_wanted = open.remove(block.cid());
         if !is_wanted && self.unasked.len() < OPEN_WANTS {

@@ -1,8 +1,10 @@
-//! Catalogs converge without gossip: nodes ask each other what they have missed, and answer.
+//! Catalog exchange: nodes request from each other the records that gossip did not bring, so that catalogs converge.
 //!
-//! On meeting a peer, when news were missed, some seconds after news came, and now and then with one of the connected
-//! peers: both say where they stand with the publishers they follow, and fetch what they lack, page by page. What is
-//! followed comes first; of others only as much as a budget allows, never the whole network's catalog.
+//! An exchange with a peer runs when the peer connects, when a gap in the records shows that gossip was missed, some
+//! seconds after gossip brought new records, and periodically with one of the connected peers. The node sends summaries
+//! of the publishers it follows, receives the peer's summaries that differ, and fetches the missing records page by
+//! page. Followed publishers are fetched first. Records of other publishers are limited by a budget, so a node never
+//! downloads the catalog of the whole network.
 
 mod answer;
 mod rounds;
@@ -29,23 +31,23 @@ use crate::{
     node::{AskError, Handle, Met, Protocol},
 };
 
-/// Bytes of answers taken in one exchange, of what is followed.
+/// Maximum bytes of responses in one exchange about followed publishers.
 const FOLLOWED_BYTES: usize = 16 << 20;
-/// Bytes of answers taken in one exchange, of what nobody here follows.
+/// Maximum bytes of responses in one exchange about publishers that this home does not follow.
 const NEWS_BYTES: usize = 1 << 20;
-/// Pages of one publisher asked for in one exchange.
+/// Maximum pages of one publisher requested in one exchange.
 const MAX_PAGES: usize = 256;
-/// Publishers followed that one exchange compares, in messages of [`MAX_SUMMARIES`].
+/// Maximum messages of [`MAX_SUMMARIES`] followed publishers that one exchange compares.
 const MAX_COMPARISONS: usize = 16;
-/// An exchange that has taken this long is given up; the next one goes on where it stood.
+/// Time limit of one exchange. The records it has received are kept, so the next exchange continues from there.
 const EXCHANGE_PATIENCE: Duration = Duration::from_secs(60);
 
-/// What came by gossip, as far as it matters to whoever looks for what did not come.
+/// What gossip intake reports to the catalog exchange.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Heard {
-    /// News.
+    /// Gossip brought new records.
     News,
-    /// Something that tells that news were missed, which this peer may know.
+    /// Gossip shows that records were missed. This peer may have them.
     Ahead(PeerId),
 }
 
@@ -60,7 +62,7 @@ enum Broken {
     Here(#[from] Failure),
 }
 
-/// What may still be taken in.
+/// The bytes that an exchange may still receive.
 struct Budget {
     followed: usize,
     news: usize,
@@ -73,7 +75,7 @@ impl Budget {
 }
 
 impl Operations {
-    /// Compares catalogs with peers as they come, after news and as news were missed, until the node stops.
+    /// Schedules and runs exchanges with peers until the node stops.
     pub(crate) async fn follow_catalogs(
         self: Arc<Self>,
         node: Handle,
@@ -120,7 +122,7 @@ impl Operations {
         }
     }
 
-    /// Compares catalogs with one peer; says what that has brought, also if it ended early.
+    /// Runs one exchange within [`EXCHANGE_PATIENCE`]. Returns whether it brought new records, even if it ended early.
     async fn exchange_within_patience(&self, node: &Handle, peer: PeerId) -> Brought {
         let mut new = 0;
         let outcome = tokio::time::timeout(EXCHANGE_PATIENCE, self.exchange(node, peer, &mut new)).await;
@@ -151,12 +153,12 @@ impl Operations {
         if new > 0 { Brought::New } else { end }
     }
 
-    /// A peer's question or answer was false, or not one.
+    /// Records that a peer's request or response was invalid.
     pub(super) fn blame(&self, peer: PeerId, fault: Fault, error: &dyn std::error::Error) {
         blame(&self.peers, peer, fault, error);
     }
 
-    /// A record of a peer's that does not verify.
+    /// Records a fault of a peer whose claim was rejected, unless the error may be due to clocks.
     pub(super) fn blame_for(&self, peer: PeerId, error: &ClaimError) {
         match fault_of(error) {
             Some(fault) => self.blame(peer, fault, error),
@@ -171,7 +173,8 @@ impl Operations {
         }
     }
 
-    /// Compares catalogs with one peer and takes what is new; counts in `new` how many records that were.
+    /// Compares catalogs with one peer and adds new records to the catalog. `new` counts them, also if an error ends
+    /// the exchange.
     async fn exchange(&self, node: &Handle, peer: PeerId, new: &mut u64) -> Result<(), Broken> {
         let mut budget = Budget { followed: FOLLOWED_BYTES, news: NEWS_BYTES };
         let mut after = None;
@@ -186,7 +189,8 @@ impl Operations {
             if offered.iter().filter(|offer| !asked.contains(&offer.publisher)).count() as u64 > news {
                 return Err(unasked());
             }
-            // What is followed first; the rest in the order of the answer, the latest first.
+            // Followed publishers first. The sort is stable: the others stay in the order of the response, latest
+            // first.
             offered.sort_by_key(|offer| !asked.contains(&offer.publisher));
             for offer in offered {
                 self.take_offer(node, peer, &offer, &mut budget, new).await?;
@@ -198,7 +202,7 @@ impl Operations {
         Ok(())
     }
 
-    /// Fetches what a peer knows of a publisher and this node does not, as far as the budget goes.
+    /// Fetches the records of a publisher that the peer has and this node lacks, within the budget.
     async fn take_offer(
         &self,
         node: &Handle,
@@ -226,7 +230,7 @@ impl Operations {
             let (taken, bytes, next) = self.take_page(node, peer, pull).await?;
             *left = left.saturating_sub(bytes);
             *new += taken;
-            // A page ends before its range does, or the range before the publisher.
+            // Continue where the page ended within its range, or else where the range ended.
             match next.or(until) {
                 Some(place) => after = place,
                 None => break,
@@ -235,7 +239,8 @@ impl Operations {
         Ok(())
     }
 
-    /// Fetches one page; returns how much of it was new, its size, and where it ended before its range did.
+    /// Fetches one page. Returns the number of new records, the page's size in bytes, and the position where it ended
+    /// if that is before the end of its range.
     async fn take_page(
         &self,
         node: &Handle,
@@ -274,14 +279,14 @@ impl Operations {
     }
 }
 
-/// Notes in the book what a peer did wrong.
+/// Records a peer's fault in the peer book.
 pub(super) fn blame(peers: &PeerBook, peer: PeerId, fault: Fault, error: &dyn std::error::Error) {
     let reason = error.to_string();
     tracing::info!(target: crate::LOG_TARGET, %peer, reason, "a peer answered wrongly");
     peers.record(&peer, Outcome::Failed { fault, package: None, bytes: 0 }, clock::now());
 }
 
-/// What an answer that is not accepted says of whoever gave it; nothing, if it may be a matter of clocks.
+/// Returns the fault of the peer that sent a rejected response; `None` if the error may be due to clocks.
 pub(super) fn fault_of(error: &ClaimError) -> Option<Fault> {
     match error {
         ClaimError::Message { .. }
@@ -290,7 +295,7 @@ pub(super) fn fault_of(error: &ClaimError) -> Option<Fault> {
     }
 }
 
-/// What the lack of an answer says of a peer; nothing, if it could not be reached or did not want to answer.
+/// Returns the fault of a peer that did not respond; `None` if it could not be reached or declined.
 pub(super) fn fault_of_ask(error: &AskError) -> Option<Fault> {
     match error {
         AskError::TimedOut => Some(Fault::Stalled),
@@ -299,7 +304,7 @@ pub(super) fn fault_of_ask(error: &AskError) -> Option<Fault> {
     }
 }
 
-/// A number from 0 to 1.
+/// Returns a random number from 0 to 1.
 fn chance() -> f64 {
     f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX)
 }

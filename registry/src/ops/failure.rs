@@ -1,4 +1,4 @@
-//! From the errors of the layers below to what a caller sees: kind, message, causes, hint.
+//! Converts errors of the lower layers to a [`Failure`]: kind, message, causes, hint.
 
 mod target;
 
@@ -16,15 +16,15 @@ use crate::{
     package::{NameError, Target},
 };
 
-/// What to do where only a store without the network was looked into.
+/// Hint for a failure of an operation that used only the local store.
 pub(crate) const ONLINE_HINT: &str = "run the same command without `--offline`";
 
-/// The request is wrong.
+/// The request is invalid.
 pub(crate) fn usage(error: impl std::fmt::Display) -> Failure {
     Failure::new(ErrorKind::Usage, error.to_string())
 }
 
-/// Reads a target as typed.
+/// Parses a target as typed.
 pub(crate) fn target(text: &str) -> Result<Target, Failure> {
     text.parse().map_err(|error: NameError| match target::hint(text, &error) {
         Some(hint) => usage(error).hinted(hint),
@@ -32,12 +32,12 @@ pub(crate) fn target(text: &str) -> Result<Target, Failure> {
     })
 }
 
-/// Something does not hold: a record, a manifest, a hash.
+/// Verification failed: of a record, a manifest or a hash.
 pub(crate) fn verification(error: impl std::error::Error) -> Failure {
     Failure::from_error(ErrorKind::Verification, &error)
 }
 
-/// It was tried and did not work.
+/// The operation failed.
 pub(crate) fn failed(error: impl std::error::Error) -> Failure {
     Failure::from_error(ErrorKind::Failed, &error)
 }
@@ -113,7 +113,7 @@ fn database(error: &DatabaseError, failure: Failure) -> Failure {
     })
 }
 
-/// A download of `target` that did not end well.
+/// A failed download of `target`.
 pub(crate) fn download(target: &Cid, error: DownloadError) -> Failure {
     let attempted = format!("cannot fetch {target}");
     match error {
@@ -141,7 +141,7 @@ pub(crate) fn download(target: &Cid, error: DownloadError) -> Failure {
     }
 }
 
-/// The node went away under an operation.
+/// The node stopped during an operation.
 pub(crate) fn stopped(error: Stopped) -> Failure {
     failed(error)
 }
@@ -249,13 +249,13 @@ impl From<StartError> for Failure {
     }
 }
 
-/// Whether an address could not be listened on because it belongs to no interface of this machine.
+/// Returns whether listening failed because the address belongs to no interface of this machine.
 fn is_foreign(reason: &str) -> bool {
     let system = std::io::Error::from_raw_os_error(rustix::io::Errno::ADDRNOTAVAIL.raw_os_error()).to_string();
     reason.contains(&system) || reason.contains("address not available")
 }
 
-/// Does what may block, not on the reactor.
+/// Runs blocking work without blocking the async runtime.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {

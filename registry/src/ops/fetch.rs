@@ -1,7 +1,8 @@
-//! Fetch: a target becomes a tree on disk, every byte of it checked.
+//! Fetch: downloads and verifies a target, and writes it to disk as a tree.
 //!
-//! A name is resolved to a release first (`resolve`); a release CID and a content CID need no signature, only their
-//! hashes. A release names its block manifest, and with it every block can be wanted at once; a bare CID is walked.
+//! A name is first resolved to a release (`resolve`). A release CID and a content CID are verified by their hashes, not
+//! by a signature. A release names its block manifest, with which every block can be requested at once. The DAG below a
+//! content CID is walked.
 
 mod destinations;
 mod output;
@@ -36,50 +37,51 @@ use crate::{
     request::parse_address,
 };
 
-/// Damaged blocks of the store that one fetch replaces; `verify --repair` replaces any number.
+/// Maximum number of damaged blocks of the store that one fetch replaces; `verify --repair` has no limit.
 const MAX_REPLACED: usize = 64;
-/// A package of no more bytes is asked for together with its manifest: a round trip costs more than what of it may be
-/// here already. It is written by the thread that fetched it.
+/// A package of at most this size is requested together with its manifest, because a round trip costs more than
+/// transferring blocks that are in the store already. The thread that fetched it also writes it.
 const SMALL_PACKAGE_BYTES: u64 = 128 << 10;
 
-/// What a target is brought for.
+/// The purpose of a download.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    /// To be written as files: it is a release, a file or a directory.
+    /// To write it as files. The target must be a release, a file or a directory.
     Write,
-    /// To be kept: any DAG will do, and a yanked version where there is no other.
+    /// To keep it in the store. Any DAG is accepted, and a yanked version if there is no other.
     Keep,
 }
 
-/// What a target turned out to be.
+/// What a target resolved to.
 pub(super) struct Found {
     /// Root of the tree.
     pub(super) content: Cid,
-    /// The release that names it, with its CID, unless the target was a bare CID.
+    /// The release and its CID; `None` for a content CID.
     pub(super) release: Option<(Cid, Release)>,
-    /// Whose signature on the release was checked. A CID needs none, and has none.
+    /// The publisher whose signature on the release was checked; `None` if the target was a CID.
     pub(super) publisher: Option<PublisherId>,
-    /// The release is yanked: as its publisher's catalog says if it was found by its name, else as far as this home knows.
+    /// Set if the release is yanked: according to its publisher's catalog if the target was a name, otherwise as far as
+    /// this home knows.
     pub(super) yank: Option<Yank>,
     /// Paths of executable files.
     executables: Vec<String>,
 }
 
-/// What is to be brought here.
+/// What to download.
 struct Identified {
     found: Found,
-    /// Every block of it, if that is known beforehand.
+    /// All its blocks, if they are known in advance.
     manifest: Option<Arc<ManifestReader>>,
 }
 
 impl Identified {
-    /// All of it, directories too, is brought and written sooner than other threads would begin with it.
+    /// Returns whether it is small enough, including directories, to be fetched and written without further threads.
     fn is_small(&self) -> bool {
         self.manifest.as_ref().is_some_and(|manifest| manifest.content_bytes() <= SMALL_PACKAGE_BYTES)
     }
 }
 
-/// Lets everybody go who waits for blocks, however a fetch ends.
+/// Releases the threads that wait for blocks when the fetch ends for any reason.
 struct Ending(Arrivals);
 
 impl Drop for Ending {
@@ -89,8 +91,8 @@ impl Drop for Ending {
 }
 
 impl Operations {
-    /// Fetches a target and writes it. A tree is written while it arrives, and shown when all of it is checked. Writing ends
-    /// when `commit` is shut.
+    /// Fetches a target and writes it. A new tree is written while it arrives, and moved to its destination once all of
+    /// it is verified. Writing ends when `commit` is shut.
     pub(crate) async fn fetch(
         &self,
         request: FetchRequest,
@@ -141,7 +143,7 @@ impl Operations {
         Ok(report(&identified.found, output.path().to_owned(), written, &download, started))
     }
 
-    /// Writes a tree when all of it is here.
+    /// Writes a tree after all of its blocks have arrived.
     async fn bring_and_write(
         &self,
         download: &mut Download,
@@ -160,7 +162,7 @@ impl Operations {
         writing.await.map_err(failure::failed)?
     }
 
-    /// Writes a new tree beside its place while it arrives, and moves it there when all of it is checked.
+    /// Writes a new tree next to its destination while it arrives, and moves it there once all of it is verified.
     async fn bring_and_stage(
         &self,
         download: &mut Download,
@@ -177,7 +179,7 @@ impl Operations {
             completed = &mut completing => {
                 arrivals.end();
                 let staged = joined(staging.await);
-                // What could not be brought is why it could not be written.
+                // An error of the download is the cause of an error in writing: return it first.
                 completed?;
                 staged??
             }
@@ -191,7 +193,8 @@ impl Operations {
         blocking_thread::blocking(move || staged.commit(&destinations)).await.map_err(failure::failed)?
     }
 
-    /// The next package of the same publisher is asked of whom this one came from, if the DHT was asked for this one.
+    /// Remembers the peer that sent most of this package for further packages of the publisher, if this package was
+    /// looked up in the DHT.
     fn remember_source(&self, found: &Found, download: &Download) {
         let most = download.so_far().sources.iter().max_by_key(|(_, bytes)| **bytes);
         if let (Some(publisher), Some(_), Some((peer, _))) = (found.publisher, &found.release, most)
@@ -201,7 +204,7 @@ impl Operations {
         }
     }
 
-    /// Brings everything of a target into the store to keep it there; it stays at least as long as `download`.
+    /// Fetches everything of a target into the store to keep it. The blocks stay at least as long as `download`.
     pub(super) async fn bring(
         &self,
         download: &mut Download,
@@ -213,7 +216,7 @@ impl Operations {
         Ok(identified.found)
     }
 
-    /// Finds out what a target is, as far as that can be said before its content is here.
+    /// Resolves a target as far as possible before its content is fetched.
     async fn identify(
         &self,
         download: &mut Download,
@@ -239,7 +242,7 @@ impl Operations {
         }
     }
 
-    /// A download with the sources that the request names.
+    /// Creates a download with the providers in the request.
     pub(super) async fn download(
         &self,
         request: &FetchRequest,
@@ -248,7 +251,7 @@ impl Operations {
         self.download_into(self.store.clone(), request, reporter).await
     }
 
-    /// A download from the node's peers, `providers` first.
+    /// Creates a download from the node's peers, `providers` first.
     pub(super) async fn download_from(
         &self,
         node: &Handle,
@@ -267,7 +270,7 @@ impl Operations {
         download.map_err(failure::stopped)
     }
 
-    /// The same, into `store`, which is this node's however it is seen.
+    /// As [`download`](Self::download), through `store`, which must be a view of this home's store.
     async fn download_into(
         &self,
         store: Arc<dyn Blockstore>,
@@ -294,7 +297,7 @@ impl Operations {
         Ok(download)
     }
 
-    /// A CID: of a release (known by its form), or of content.
+    /// Resolves a CID with an optional path to a release, which is recognized by its format, or to content.
     async fn identify_content(
         &self,
         download: &mut Download,
@@ -303,7 +306,7 @@ impl Operations {
         purpose: Purpose,
     ) -> Result<Identified, Failure> {
         download.search_under(&cid);
-        // A path may lead to either, through whatever has links.
+        // A path may lead to either, through any blocks with links.
         let cid = descend(download, cid, path).await?;
         if cid.codec() == DAG_CBOR {
             self.refuse_publisher(&cid).await?;
@@ -311,7 +314,7 @@ impl Operations {
             refuse_identity(&cid, &block)?;
             match Release::from_payload(&block) {
                 Ok(release) => {
-                    // Nobody has proven yet whose release it is.
+                    // The signature of the publisher is not verified.
                     download.about(release.package.to_string(), None);
                     download.name(subject_of(&release.publisher, &release.package, &release.version, None));
                     let yank = self.known_yank(cid).await?;
@@ -329,7 +332,7 @@ impl Operations {
         Ok(Identified { found, manifest: None })
     }
 
-    /// What of a release is needed before its content: the manifest, and the list of executables.
+    /// Fetches what a release needs before its content: the manifest, and the list of executables.
     async fn identify_release(
         &self,
         download: &mut Download,
@@ -345,7 +348,7 @@ impl Operations {
         let manifest = Arc::new(self.manifest(download, &release, true).await?);
         let bytes = manifest.content_bytes();
         if bytes > limit.saturating_mul(2) {
-            // Directories come on top of the files; more than that is no package of its size.
+            // Directories take space in addition to the files. More than twice the limit is not plausible.
             let message = format!("its blocks have {bytes} bytes, for {} bytes of files", release.size);
             return Err(Failure::new(ErrorKind::Verification, message));
         }
@@ -355,8 +358,8 @@ impl Operations {
         Ok(Identified { found, manifest: Some(manifest) })
     }
 
-    /// Brings the content: by its manifest all its blocks at once, and then the proof that these are the content; without
-    /// one, whatever its blocks lead to.
+    /// Fetches the content. With a manifest, it requests all blocks at once, and then checks that the manifest matches
+    /// the content. Without one, it walks the DAG.
     async fn complete(&self, download: &mut Download, identified: &Identified) -> Result<(), Failure> {
         let content = identified.found.content;
         let Some(manifest) = &identified.manifest else { return self.bring_dag(download, content).await };
@@ -366,7 +369,7 @@ impl Operations {
         let mut wants = parts(self.store.clone(), Arc::clone(manifest));
         let cannot_fetch = move |error| failure::download(&content, error);
         if manifest.chunks().len() == 1 {
-            // All of it may have come with the manifest.
+            // All blocks may have arrived with the manifest.
             let only = failure::blocking(move || wants.next().transpose().map_err(cannot_fetch)).await?;
             download.list(only.unwrap_or_default()).await.map_err(cannot_fetch)?;
         } else {
@@ -376,7 +379,7 @@ impl Operations {
         failure::blocking(move || check_manifest(&*store, content, &manifest)).await
     }
 
-    /// Everything of a release.
+    /// Fetches everything of a release.
     pub(super) async fn fetch_release(
         &self,
         download: &mut Download,
@@ -388,8 +391,8 @@ impl Operations {
         Ok(identified.found)
     }
 
-    /// The manifest, all of its own blocks in the store. With the content of a small package, if that is wanted next, there
-    /// is room for it, and no other version is here that it could be compared with.
+    /// Fetches all blocks of the manifest and returns it. The content of a small package is requested with it, if the
+    /// content is wanted next, fits into the store, and no other version is there as a reference for compression.
     pub(super) async fn manifest(
         &self,
         download: &mut Download,
@@ -463,7 +466,7 @@ fn not_a_tree(cid: &Cid) -> String {
     ggen_blockstore::Error::NotUnixfs { cid: Box::new(*cid), reason: String::new() }.to_string()
 }
 
-/// Refuses what can be no file or directory, before all of it is brought.
+/// Fails for a codec that cannot be a file or directory, before the content is fetched.
 fn refuse_other_codec(content: &Cid) -> Result<(), Failure> {
     match content.codec() {
         RAW | DAG_PB => Ok(()),
@@ -512,7 +515,7 @@ fn parts(store: Arc<dyn Blockstore>, manifest: Arc<ManifestReader>) -> impl Want
     })
 }
 
-/// The manifest must be the depth-first walk of the content: otherwise the release is a lie.
+/// Checks that the manifest is the depth-first walk of the content.
 pub(super) fn check_manifest(store: &dyn Blockstore, content: Cid, manifest: &ManifestReader) -> Result<(), Failure> {
     let lie = |reason: String| {
         Failure::new(ErrorKind::Verification, format!("the block manifest does not match the content: {reason}"))
@@ -538,7 +541,7 @@ pub(super) fn check_manifest(store: &dyn Blockstore, content: Cid, manifest: &Ma
     Ok(())
 }
 
-/// What was asked for may be had from those that were left out.
+/// Adds a hint to a timeout if peers were excluded by their reputation.
 fn hinted_at_reputation(failure: Failure, least: Option<f64>) -> Failure {
     match (failure.kind, least) {
         (ErrorKind::TimedOut, Some(least)) => failure.hinted(format!(

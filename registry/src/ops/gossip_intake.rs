@@ -1,4 +1,4 @@
-//! News from others: judged before they are passed on, kept if they are good.
+//! Gossip intake: validates announcements before the node forwards them, and adds valid ones to the catalog.
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
@@ -21,22 +21,22 @@ use crate::{
     node::{Gossip, GossipId, Handle, Verdict},
 };
 
-/// What an announcement that does not verify says of whoever passed it on.
+/// The outcome recorded for a peer that forwarded an announcement which does not verify.
 const LIED: Outcome<'static> = Outcome::Failed { fault: Fault::InvalidRecord, package: None, bytes: 0 };
 
-/// Announcements judged together.
+/// Maximum announcements validated in one batch.
 const MAX_TOGETHER: usize = 32;
-/// Announcements that one peer may pass on at once.
+/// Announcements that one peer may forward in a burst.
 const BURST: f64 = 64.0;
-/// Announcements per second that it may pass on in the long run.
+/// Announcements per second that one peer may forward in the long run.
 const PER_SECOND: f64 = 4.0;
 
-/// What an announcement was worth.
+/// The outcome of validating an announcement.
 struct Judged {
     verdict: Verdict,
-    /// Its publisher has published more than is known here: whoever passed it on may know.
+    /// Its publisher has published records that this node lacks. The peer that forwarded it may have them.
     is_ahead: bool,
-    /// What it claims, if that was news.
+    /// Its claim, if that was new.
     news: Option<Fresh>,
 }
 
@@ -45,20 +45,21 @@ impl Judged {
         Self { verdict: Verdict::Ignore, is_ahead: false, news: None }
     }
 
-    /// It was not read.
+    /// The outcome for an announcement that was dropped unread.
     fn missed() -> Self {
         Self { is_ahead: true, ..Self::ignored() }
     }
 }
 
-/// A claim that was news.
+/// A claim that was new to the catalog.
 struct Fresh {
     claim: Claim,
     is_followed: bool,
 }
 
 impl Operations {
-    /// Judges gossip until the node stops. What waits is judged together: a burst costs few transactions.
+    /// Validates gossip until the node stops. Queued announcements are validated in batches, so a burst costs few
+    /// transactions.
     pub(crate) async fn follow_gossip(self: Arc<Self>, mut gossip: mpsc::Receiver<Gossip>) {
         let Some(node) = &self.node else { return };
         let mut limiter = Limiter::new(BURST, PER_SECOND);
@@ -67,7 +68,7 @@ impl Operations {
             let now = Instant::now();
             let (read, unread): (Vec<_>, Vec<_>) =
                 waiting.drain(..).partition(|gossip: &Gossip| limiter.admits(gossip.id.from, now));
-            // What is not read is asked for later, in one go.
+            // An exchange later requests the unread announcements' records together.
             let unread = unread.into_iter().map(|gossip| (gossip.id, Judged::missed()));
             let judged = self.judge(read, now).await;
             if judged.iter().any(|(_, judged)| judged.news.is_some()) {
@@ -87,14 +88,15 @@ impl Operations {
         }
     }
 
-    /// Says to whoever compares catalogs what came. If so much waits there already, one word less matters little.
+    /// Notifies the catalog exchange. A full queue drops the notification, because enough others are queued.
     fn say_heard(&self, heard: Heard) {
         if self.heard.try_send(heard).is_err() {
             tracing::trace!(target: crate::LOG_TARGET, ?heard, "nobody compares catalogs, or not so fast");
         }
     }
 
-    /// A false announcement costs whoever passed it on; one that is merely not news costs nothing.
+    /// Validates announcements. An invalid one counts against the peer that forwarded it; one that is only not new does
+    /// not.
     async fn judge(&self, gossip: Vec<Gossip>, came: Instant) -> Vec<(GossipId, Judged)> {
         if gossip.is_empty() {
             return Vec::new();
@@ -114,9 +116,9 @@ impl Operations {
         ids.into_iter().zip(judged).collect()
     }
 
-    /// The blocks that prove an announcement go into the store, as cache, if its publisher is followed or mirrored: with those
-    /// of the announcements before, they lead from its newest head to each of its packages, also when it is gone. Of
-    /// others nothing is written: whoever can announce could fill the disk.
+    /// Stores the proof blocks of an announcement, as cache, if its publisher is followed or mirrored. With the blocks
+    /// of earlier announcements they lead from its newest head to each of its packages, even when the publisher is
+    /// offline. Nothing is stored for other publishers, because any publisher could then fill the disk.
     async fn keep_proof(&self, fresh: Fresh) {
         let Some(found) = fresh.claim.entry().and_then(|entry| entry.found.as_ref()) else { return };
         let news = News { publisher: fresh.claim.publisher(), package: fresh.claim.package().cloned() };
@@ -136,12 +138,12 @@ impl Operations {
     }
 }
 
-/// What announcements are judged with.
+/// The context in which announcements are validated.
 struct Judging<'a> {
     catalog: &'a Catalog,
     news: &'a CatalogEvents,
     peers: &'a PeerBook,
-    /// What we announced ourselves says nothing about others.
+    /// This node, whose own announcements are not recorded as those of a provider.
     me: Option<PeerId>,
     sources: &'a Sources,
     came: Instant,
@@ -149,7 +151,7 @@ struct Judging<'a> {
 }
 
 impl Judging<'_> {
-    /// Judges announcements in the order they came; what of them is good is taken in together.
+    /// Validates announcements in the order of arrival, and adds the valid ones to the catalog in one transaction.
     fn judge(&self, topic: &str, gossip: &[Gossip]) -> Result<Vec<Judged>, CatalogError> {
         let announced: Vec<Option<Announcement>> = gossip.iter().map(|gossip| self.verified(topic, gossip)).collect();
         let sources: Vec<String> = gossip.iter().map(|gossip| gossip.id.from.to_string()).collect();
@@ -184,7 +186,8 @@ impl Judging<'_> {
         }
     }
 
-    /// What a claim was worth that the catalog was given. `known` is the length of each publisher's log as known before.
+    /// Returns the outcome for a claim that was offered to the catalog. `known` holds the length of each publisher's
+    /// log before that.
     fn weigh(
         &self,
         gossip: &Gossip,
@@ -194,7 +197,7 @@ impl Judging<'_> {
     ) -> Result<Judged, CatalogError> {
         let (publisher, package) = (claim.publisher(), claim.package());
         tracing::debug!(target: crate::LOG_TARGET, ?package, ?accepted, "announced");
-        // Who says what everybody knows may be nobody who has it.
+        // Only a new claim shows that its source has the package: any peer can repeat a known one.
         if let (Some(source), Some(package), true) = (gossip.source, package, is_news(accepted))
             && Some(source) != self.me
         {

@@ -1,4 +1,4 @@
-//! Info: everything that is known of a target, each part from where its proof is.
+//! Info: collects everything that is known of a target.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -19,9 +19,9 @@ use crate::{
     package::{Metadata, PackageId, Release, Target},
 };
 
-/// Most providers that are listed.
+/// Maximum number of providers listed.
 const MAX_PROVIDERS: usize = 64;
-/// Providers are looked for no longer than this: on the public DHT the last few answers take very long.
+/// Maximum time for the provider lookup: on the public DHT, the last responses take very long.
 const PROVIDER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A release, and what is known of it beyond its record.
@@ -30,12 +30,12 @@ struct Chosen {
     cid: Cid,
     yanked: bool,
     yank_reason: Option<String>,
-    /// Whose signature was checked.
+    /// The publisher whose signature was checked.
     publisher: Option<PublisherId>,
 }
 
 impl Operations {
-    /// Tells what is known of a target.
+    /// Returns what is known of a target.
     pub(crate) async fn info(&self, request: InfoRequest, reporter: Arc<dyn Reporter>) -> Result<PackageInfo, Failure> {
         let target = failure::target(&request.target)?;
         let mut download = self.download(&as_fetch(&request), reporter.clone()).await?;
@@ -65,7 +65,7 @@ impl Operations {
         Ok(info)
     }
 
-    /// Whether anybody claims a package, as far as can be found out.
+    /// Returns whether any publisher is found that claims a package.
     pub(crate) async fn is_claimed(
         &self,
         package: &PackageId,
@@ -114,13 +114,14 @@ impl Operations {
         Ok(PackageInfo { releases, claims, ..of_release(chosen) })
     }
 
-    /// A release by its CID, or content: what the catalog knows of it is proven, the record alone is not.
+    /// Returns what is known of a release CID or a content CID. Releases in the catalog have a verified publisher; a
+    /// release record that is fetched by its CID does not.
     async fn cid_info(&self, download: &mut Download, cid: Cid) -> Result<PackageInfo, Failure> {
         let known = self.with_catalog(move |catalog| match cid.codec() {
             DAG_CBOR => Ok(catalog.release(&cid)?.into_iter().collect()),
             _ => catalog.releases_of_content(&cid),
         });
-        // Anybody may sign a release of somebody else's content: the first that was seen here is the most credible.
+        // Any publisher can sign a release of existing content. The one that this home saw first is the most credible.
         if let Some(known) = known.await?.into_iter().min_by_key(|known| known.seen) {
             let (cid, record) = (*known.release.cid(), known.release.into_record());
             let package = record.package.clone();
@@ -144,14 +145,14 @@ impl Operations {
         Ok(of_release(Chosen { release, cid, yanked: false, yank_reason: None, publisher: None }))
     }
 
-    /// Releases of a package that the catalog has, by CID.
+    /// Returns the releases of a package in the catalog, by CID.
     async fn known_records(&self, package: &PackageId) -> Result<HashMap<Cid, Release>, Failure> {
         let package = package.clone();
         let known = self.with_catalog(move |catalog| catalog.releases(&package)).await?;
         Ok(known.into_iter().map(|entry| (*entry.release.cid(), entry.release.into_record())).collect())
     }
 
-    /// Everybody who claims a package, as far as the catalog knows.
+    /// Returns all claims on a package in the catalog.
     async fn claim_infos(&self, package: &PackageId) -> Result<Vec<ClaimInfo>, Failure> {
         let package = package.clone();
         self.with_catalog(move |catalog| {
@@ -178,7 +179,7 @@ impl Operations {
                 }
             }
         };
-        // What was found by then is what is told.
+        // On a timeout, return the providers found so far.
         let _in_time = tokio::time::timeout(patience, look).await;
         let connected = node.snapshot().await.map_err(failure::stopped)?.connected;
         let provider = |peer| ContentProvider { connected: connected.contains(&peer), peer_id: peer.to_string() };
@@ -186,7 +187,7 @@ impl Operations {
     }
 }
 
-/// Nothing is known of content that is not here and that nobody provides.
+/// The failure for content that is neither in the store nor has a provider.
 fn nobody_has(content: &Cid, offline: bool) -> Failure {
     match offline {
         true => {
@@ -197,7 +198,7 @@ fn nobody_has(content: &Cid, offline: bool) -> Failure {
     }
 }
 
-/// What of a fetch concerns its sources.
+/// Returns a fetch request with the same sources.
 fn as_fetch(request: &InfoRequest) -> FetchRequest {
     FetchRequest {
         target: request.target.clone(),

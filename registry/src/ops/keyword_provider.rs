@@ -1,4 +1,4 @@
-//! Standing under words in the ggen DHT, so that those who search find whom to ask.
+//! Announces this node as a provider of keywords in the ggen DHT, so that searching peers find nodes to query.
 
 use super::{Operations, failure};
 use crate::{
@@ -7,12 +7,12 @@ use crate::{
     package::Release,
 };
 
-/// Words of one release that a node stands under: the weightiest.
+/// Maximum keywords announced per release: those with the highest weight.
 const MAX_WORDS_OF_RELEASE: usize = 16;
 
 impl Operations {
-    /// From now on this node can be found by the words of a release: one that it holds, and goes on holding. The number
-    /// of words of a node is bounded by the node itself. A node that is about to leave stands under none.
+    /// Announces this node under the keywords of a release that it holds and continues to hold. The node limits the
+    /// total number of its keywords. A short-lived node announces none.
     pub(super) async fn provide_words(&self, release: &Release) -> Result<(), Failure> {
         let Some(node) = self.node.as_ref().filter(|_| self.stays) else { return Ok(()) };
         let me = node.peer_id().to_bytes();

@@ -1,10 +1,10 @@
-//! How much one peer may ask or pass on: a bucket of tokens for each, filled with time.
+//! Rate limits for requests and announcements of peers: one token bucket per peer.
 
 use std::{collections::HashMap, time::Instant};
 
 use libp2p::PeerId;
 
-/// Peers that are kept account of; beyond that, full buckets are forgotten first.
+/// Maximum number of buckets; full buckets are removed first.
 const MAX_PEERS: usize = 1024;
 
 #[derive(Debug)]
@@ -22,12 +22,12 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    /// `burst` at once, and `per_second` in the long run.
+    /// Creates a limiter that admits `burst` events at once, and `per_second` in the long run.
     pub(super) fn new(burst: f64, per_second: f64) -> Self {
         Self { burst, per_second, buckets: HashMap::new() }
     }
 
-    /// Says whether a peer may have one more, and counts it.
+    /// Returns whether one more event of a peer is admitted, and counts it.
     pub(super) fn admits(&mut self, peer: PeerId, now: Instant) -> bool {
         if self.buckets.len() >= MAX_PEERS && !self.buckets.contains_key(&peer) {
             self.forget(now);
@@ -49,7 +49,7 @@ impl Limiter {
             bucket.tokens < burst
         });
         if self.buckets.len() >= MAX_PEERS {
-            // So many busy peers at once: all begin anew, which is no worse for us than if they had just come.
+            // All these peers are busy. All start again with full buckets, as new peers do.
             self.buckets.clear();
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     Registry, Reporter, place::Place,
 };
 
-/// Far longer than anything here takes.
+/// Far longer than any step of these tests takes.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn silent() -> Arc<dyn Reporter> {
@@ -36,7 +36,7 @@ pub(super) async fn connect(from: &Registry, to: &Registry) {
     assert_eq!(report.failed, []);
 }
 
-/// Publishes so many files, each of so many bytes of its own.
+/// Publishes a package of `files` files, each of at least `bytes` bytes that no other file shares.
 pub(super) async fn publish(by: &Registry, name: &str, version: &str, files: usize, bytes: usize) -> Published {
     try_publish(by, name, version, files, bytes).await.unwrap()
 }
@@ -51,7 +51,7 @@ pub(super) async fn try_publish(
     publish_until(by, (name, version), files, bytes, Interrupt::new()).await
 }
 
-/// The same, until it is interrupted.
+/// As [`try_publish`], until it is interrupted.
 pub(super) async fn publish_until(
     by: &Registry,
     (name, version): (&str, &str),
@@ -98,17 +98,17 @@ pub(super) fn fetch_request(target: &str, offline: bool) -> FetchRequest {
     }
 }
 
-/// What a [`Watched`] store was asked.
+/// The calls that a [`Watched`] store reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
     Cids,
     Pins,
 }
 
-/// What happens beside a call.
+/// A hook that runs after a call.
 type Interlude = dyn Fn(&MemoryBlockstore, Call) + Send + Sync;
 
-/// A store in memory beside which something happens whenever it has listed its blocks or pins.
+/// A store in memory that runs a hook whenever it has listed its blocks or pins.
 pub(super) struct Watched {
     memory: MemoryBlockstore,
     then: Box<Interlude>,

@@ -1,8 +1,8 @@
-//! What the store has lost, remembered until it is dealt with: an index that is written again does not show it any more.
+//! Remembers what the store has lost until a repair has handled it, because a rebuilt index no longer shows it.
 //!
-//! A lost pin makes garbage of what it kept, and a lost node of a DAG makes garbage of what is below it. So nothing is
-//! removed after either until `verify --repair` has done what can be done, and has said what cannot. From then on a
-//! collection passes over the nodes that no peer has: to wait for them would be to wait for ever.
+//! A lost pin turns the blocks it kept into garbage, and a lost node of a DAG turns the blocks below it into garbage.
+//! After either, nothing is removed until `verify --repair` has restored what it can and has reported the rest.
+//! From then on a collection skips the nodes that no peer has, because it could otherwise never run again.
 
 use std::{
     collections::BTreeSet,
@@ -18,12 +18,12 @@ use crate::{
     home::{HomeError, write_private},
 };
 
-/// The line that says that records are lost.
+/// The line of the file for lost records.
 const RECORDS: &str = "records";
-/// What the lines of nodes begin with.
+/// The prefix of the lines for missing nodes.
 const NODE: &str = "node ";
 
-/// See the module. In a file of lines, where there is a home.
+/// The losses, kept in a text file if there is a home. See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
     path: Option<PathBuf>,
@@ -32,19 +32,19 @@ pub(crate) struct Losses {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Known {
-    /// Records are lost, pins perhaps among them, and no repair has come since.
+    /// Records are lost, possibly including pins, and no repair has run since.
     records: bool,
-    /// Blocks of pinned DAGs that the last repair could not get.
+    /// Blocks of pinned DAGs that the last repair could not fetch.
     nodes: BTreeSet<Cid>,
 }
 
 impl Losses {
-    /// Nothing is remembered, and nothing lost.
+    /// Without a file, and without losses.
     pub(crate) fn in_memory() -> Self {
         Self::default()
     }
 
-    /// What the file at `path` says. A line that says nothing may have said that records are lost.
+    /// Reads the file at `path`. A line that cannot be parsed counts as lost records.
     pub(crate) fn open(path: &Path) -> Result<Self, HomeError> {
         let text = match fs::read(path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -61,7 +61,8 @@ impl Losses {
         Ok(Self { path: Some(path.to_owned()), known: Mutex::new(known) })
     }
 
-    /// Remembers that records were found lost when the store was opened. Where that cannot be written, for this process.
+    /// Remembers that records were lost when the store was opened. If the file cannot be written, this process
+    /// remembers it.
     pub(crate) fn note_lost_records(&self) {
         let known = self.known();
         if let Err(error) = self.keep(Known { records: true, ..known }) {
@@ -69,17 +70,20 @@ impl Losses {
         }
     }
 
-    /// Whether pins may be lost that the user does not know of.
+    /// Returns whether pins may be lost without the user's knowledge.
     pub(super) fn has_lost_records(&self) -> bool {
         self.known().records
     }
 
-    /// A repair has done what it can, and its report names the rest: these blocks of pinned DAGs are still missing.
+    /// Records the end of a repair whose report lists these blocks of pinned DAGs as still missing.
     pub(super) fn acknowledge(&self, missing: BTreeSet<Cid>) -> Result<(), HomeError> {
         self.keep(Known { records: false, nodes: missing })
     }
 
-    /// The nodes of pinned DAGs that a collection passes over; or why nothing may be removed.
+    /// Returns the missing nodes of pinned DAGs that a collection skips.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Verification`] if records are lost: nothing may be removed.
     pub(super) fn gaps(&self) -> Result<BTreeSet<Cid>, Failure> {
         let known = self.known();
         if !known.records {

@@ -1,9 +1,9 @@
-//! Mirrors: what the operator chose is followed, kept and told again, so that it outlives its publisher's node.
+//! Mirrors: keep and republish the releases that the operator selects, so that they outlive their publisher's node.
 //!
-//! Rules say what (`MirrorRule`). News of a publisher that they are about, or a round at the start and every quarter of
-//! an hour, make the mirror look at what that publisher's newest head stands for (`follow`). What the plan wants (`plan`)
-//! is fetched with every check that a fetch makes, pinned and provided, and the publisher's own claims are told again:
-//! the mirror says nothing in its own name. What the plan wants no more is let go. Nothing is kept that no rule is about.
+//! Rules (`MirrorRule`) select publishers, namespaces or packages. The mirror reads a publisher's catalog under its
+//! newest head (`follow`) on an event of the publisher, at the start, and every quarter of an hour. The releases in the
+//! plan (`plan`) are fetched with all checks of a fetch, pinned and provided, and the publisher's own claims are
+//! republished. The mirror signs nothing. Releases that are no longer in the plan are unpinned and withdrawn.
 
 mod follow;
 mod keep;
@@ -39,20 +39,20 @@ use crate::{
     node::Handle,
 };
 
-/// A mirror that has nothing to do looks up once in a while all the same.
+/// Longest sleep of the mirror's loop if nothing is scheduled.
 const IDLE: Duration = Duration::from_secs(3600);
-/// Names of rules that are looked up at a time.
+/// Names of rules looked up at a time.
 const LOOKUPS_AT_ONCE: usize = 8;
 
-/// What the mirror of a node has.
+/// The state of a node's mirror.
 #[derive(Debug)]
 pub(crate) struct Mirror {
     book: Arc<Book>,
-    /// The rules are others now.
+    /// Notified when the rules change.
     changed: Notify,
-    /// Held by whoever changes what is held, in the store and in the book.
+    /// Held while the held releases change, in the store and in the database.
     settling: Mutex<()>,
-    /// Held by whoever tells what stands under a bare name, so that the last one has seen everything.
+    /// Held while the DHT record under a package key is published, so that the last one published includes all changes.
     pub(super) telling: Mutex<()>,
     looks: Looks,
 }
@@ -68,12 +68,12 @@ impl Mirror {
         }
     }
 
-    /// Every publisher is looked at anew.
+    /// Makes the mirror read every publisher's catalog again.
     fn look_again(&self) {
         self.looks.forget_done();
     }
 
-    /// Runs `work` on the book, off the reactor.
+    /// Runs `work` on the database without blocking the async runtime.
     async fn with_book<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Book) -> Result<T, BookError> + Send + 'static,
@@ -84,7 +84,7 @@ impl Mirror {
 }
 
 impl Operations {
-    /// Follows what the rules are about until the node stops.
+    /// Runs the mirror until the node stops.
     pub(crate) async fn mirror(self: Arc<Self>, node: Handle) {
         let mut news = self.news.follow();
         let mut schedule = Schedule::new(Instant::now());
@@ -125,7 +125,7 @@ impl Operations {
                         (_, Some(Done::Known(found))) => schedule.found(found, Instant::now()),
                         (_, Some(Done::Round(found))) => schedule.round_done(found, Instant::now()),
                         (_, Some(Done::Followed(publisher, well))) => schedule.followed(publisher, well, Instant::now()),
-                        // A step that died is over all the same.
+                        // A step whose task panicked has ended too.
                         (Some(Step::Round), None) => schedule.round_done([], Instant::now()),
                         (Some(Step::Follow(publisher)), None) => schedule.followed(publisher, false, Instant::now()),
                         (None, None) => {}
@@ -136,7 +136,7 @@ impl Operations {
                 () = node.stopped() => break,
             }
         }
-        // What blocks a thread cannot be called off, and has the store: whoever shuts down waits for it.
+        // Blocking work cannot be cancelled and uses the store, so the shutdown waits for it.
         while running.join_next().await.is_some() {}
     }
 
@@ -159,7 +159,7 @@ impl Operations {
         }
     }
 
-    /// Makes a rule, or changes it. A running mirror begins to follow it at once.
+    /// Adds a rule, or changes it. A running mirror applies it at once.
     pub(crate) async fn mirror_add(&self, request: MirrorRequest) -> Result<Vec<MirrorReport>, Failure> {
         let MirrorRequest { rule } = request;
         check_rule(&rule).map_err(usage)?;
@@ -176,7 +176,7 @@ impl Operations {
         Ok(rules)
     }
 
-    /// Drops a rule, and lets go of what no other rule wants.
+    /// Removes a rule, and unpins what no other rule selects.
     pub(crate) async fn mirror_rm(&self, request: MirrorRequest) -> Result<Vec<MirrorReport>, Failure> {
         let what = request.rule.what.to_string();
         let mut reports = self.mirror_ls().await?;
@@ -199,13 +199,13 @@ impl Operations {
             return Err(Failure::new(ErrorKind::Usage, message).hinted("take it out of `mirror.rules` there"));
         }
         self.settle().await?;
-        // What was just let go is to be looked at anew too, if another rule comes to want it.
+        // Delete the released entries too, so that a later rule determines them again.
         self.mirror.with_book(Book::forget_offers).await?;
         self.mirror.changed.notify_one();
         Ok(reports)
     }
 
-    /// Lists the rules, each with what it holds.
+    /// Lists the rules, with the storage that each uses.
     pub(crate) async fn mirror_ls(&self) -> Result<Vec<MirrorReport>, Failure> {
         let rules = self.rules().await?;
         let chosen = self.chosen().await?;
@@ -232,8 +232,8 @@ impl Operations {
         Ok(rules.into_iter().map(report).collect())
     }
 
-    /// All rules and where each is from. One that was given by a command counts before one of the configuration about
-    /// the same.
+    /// Returns all rules with their origins. A rule given by a command overrides a rule of the configuration with the
+    /// same scope.
     async fn rules(&self) -> Result<Vec<(MirrorRule, &'static str)>, Failure> {
         let given = self.mirror.with_book(Book::rules).await?;
         let fixed = self.config.mirror.rules.iter().filter(|rule| !given.iter().any(|other| other.what == rule.what));
@@ -246,14 +246,14 @@ impl Operations {
         Ok(self.rules().await?.into_iter().map(|(rule, _)| rule).collect())
     }
 
-    /// Whether some rule may be about who said something. Whatever it was about: every news of a publisher moves its
-    /// head, and what is mirrored of it is proven by the newest.
+    /// Returns whether a rule may select the publisher of an event. The package of the event does not matter: every
+    /// event may move the publisher's head, under which all its mirrored releases are proven.
     pub(super) async fn concerns(&self, news: &News) -> bool {
         let rules = self.chosen().await.unwrap_or_default();
         rules.iter().any(|rule| rule.admits(&news.publisher))
     }
 
-    /// Asks the DHT for what the rules name, and lets go of what they want no more.
+    /// Looks up the names in the rules in the DHT, and removes what the rules no longer select.
     async fn look_around(&self) -> Result<(), Failure> {
         self.settle().await?;
         let rules = self.chosen().await?;
@@ -274,12 +274,12 @@ impl Operations {
         Ok(())
     }
 
-    /// Those are followed first whom the catalog knows: that takes no time, and looking names up may.
+    /// Returns the publishers that are known already, which are followed first, because lookups may take long.
     async fn look_into_the_catalog(self: Arc<Self>) -> Done {
         Done::Known(self.known_publishers().await)
     }
 
-    /// The publishers that the rules are about as far as the catalog knows.
+    /// Returns the publishers in the catalog that the rules cover.
     async fn known_publishers(&self) -> BTreeSet<PublisherId> {
         let known = async {
             let rules: Vec<Chosen> = self.chosen().await?;

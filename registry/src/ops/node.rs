@@ -1,4 +1,4 @@
-//! What a node says of itself, and how it meets others.
+//! The node's status, its keys, and bootstrap.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,11 @@ use crate::{
     node::{AGENT, Handle, Nat},
 };
 
-/// Connections opened at once by a bootstrap.
+/// Maximum number of nodes in one bootstrap request, which are all dialled at once.
 const MAX_NODES: usize = 256;
 
 impl Operations {
-    /// Enters the network: connects to nodes, and fills the routing tables through those that answered. All of it takes
-    /// no longer than the request allows.
+    /// Connects to nodes, and fills the routing tables through them. The request's timeout bounds all of it.
     pub(crate) async fn enter(&self, request: BootstrapRequest) -> Result<BootstrapReport, Failure> {
         let node = self.node()?;
         let deadline = tokio::time::Instant::from(clock::after(request.timeout));
@@ -30,7 +29,7 @@ impl Operations {
         Ok(report)
     }
 
-    /// Connects to nodes, and returns once each has answered or failed.
+    /// Connects to nodes, and returns once each connection is established or has failed.
     pub(crate) async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapReport, Failure> {
         let node = self.node()?;
         if request.nodes.len() > MAX_NODES {
@@ -54,7 +53,7 @@ impl Operations {
         Ok(report)
     }
 
-    /// Says how the node is.
+    /// Returns the node's status.
     pub(crate) async fn status(&self, started: Instant) -> Result<Status, Failure> {
         let node = self.node()?;
         let snapshot = node.snapshot().await.map_err(failure::stopped)?;
@@ -90,7 +89,7 @@ impl Operations {
         })
     }
 
-    /// Why peers refuse what publishers of this home have signed last.
+    /// Returns why peers reject the newest heads of this home's publishers because of their dates; usually empty.
     async fn unannounced(&self) -> Result<Vec<String>, Failure> {
         let reasons = self.with_catalog(|catalog| {
             let mut reasons = Vec::new();

@@ -1,8 +1,8 @@
-//! What this home has signed: how far its log goes, and its blocks made again where they are lost.
+//! The records that this home has signed: the length of its log, and the rebuilding of lost blocks.
 //!
-//! A lone publisher has no peer to fetch a lost node of its own catalog from, and signs nothing without it. But the catalog
-//! database has the log and the releases too, and so have the blocks of the records; each is enough to make the tree
-//! again. Only a tree with the root that the head names is taken.
+//! A publisher without peers cannot fetch a lost node of its own catalog tree, and cannot sign anything without it. Log
+//! and releases are kept twice, in the catalog database and as blocks of the store. Either copy is enough to rebuild
+//! the tree. A rebuilt tree is used only if its root is the one in the head.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -19,11 +19,11 @@ use crate::{
     package::Release,
 };
 
-/// Where the records of a publisher of this home are looked for.
+/// The sources from which the records of a publisher of this home are rebuilt.
 pub(crate) struct OwnRecords<'a> {
     pub(crate) store: &'a dyn Blockstore,
     pub(crate) catalog: &'a Catalog,
-    /// Signs again what is here without its signatures, which come out the same.
+    /// Signs releases again of which only the payload is stored. The signatures are deterministic.
     pub(crate) signing: Option<&'a KeyPair>,
 }
 
@@ -31,11 +31,11 @@ pub(crate) struct OwnRecords<'a> {
 type Log = Vec<(LogEntry, Block)>;
 
 impl OwnRecords<'_> {
-    /// Puts those blocks back that are lost or damaged of what `head` stands for: identity, log, catalog, the records of
-    /// releases, and the head. Pins them all. Returns how many it has put back: none if not enough is left to make the
-    /// catalog again that the head names.
+    /// Restores the lost or damaged blocks of everything that `head` refers to: identity chain, log, catalog tree,
+    /// release records, and the head itself. Pins all of them. Returns the number of restored blocks; 0 if too little
+    /// is left to rebuild the catalog tree of the head.
     pub(crate) fn put_back(&self, chain: &IdentityChain, head: &VerifiedHead) -> Result<u64, Failure> {
-        // One that another has followed is not to be pinned again: its pin would say that it is the last.
+        // A superseded head must not be pinned again: its pin would mark it as the last one.
         if SignedHere::of(self.store, &chain.publisher()).log_seq > head.order().log_seq {
             return Ok(0);
         }
@@ -65,7 +65,7 @@ impl OwnRecords<'_> {
         Ok(lost.len() as u64)
     }
 
-    /// The same for a publisher, if it is one of this home, and its highest head known.
+    /// As [`put_back`](Self::put_back), for the highest known head of a publisher, if it is a publisher of this home.
     pub(crate) fn put_back_of(&self, publisher: &PublisherId) -> Result<u64, Failure> {
         if self.catalog.log(publisher, 0, 1).map_err(failure::catalog)?.is_empty() {
             return Ok(0);
@@ -77,7 +77,8 @@ impl OwnRecords<'_> {
         }
     }
 
-    /// Every block of what a head stands for, but for content and manifests; `None` if something of it is nowhere.
+    /// Returns every block that a head refers to, except content and manifests; `None` if one can neither be found nor
+    /// rebuilt.
     fn blocks(&self, chain: &IdentityChain, head: &VerifiedHead) -> Result<Option<Vec<Block>>, Failure> {
         let record = head.head().record();
         let Some(log) = self.log(&chain.publisher(), record)? else { return Ok(None) };
@@ -99,7 +100,8 @@ impl OwnRecords<'_> {
         Ok(Some(blocks))
     }
 
-    /// The log up to the entry that the head names, of the catalog database or the store; `None` if an entry is in neither.
+    /// Returns the log up to the entry in the head, from the catalog database or the store; `None` if an entry is in
+    /// neither.
     fn log(&self, publisher: &PublisherId, head: &Head) -> Result<Option<Log>, Failure> {
         let known = self.catalog.log(publisher, 0, usize::MAX).map_err(failure::catalog)?;
         let mut known: HashMap<Cid, Signed<LogEntry>> = known.into_iter().map(|entry| (*entry.cid(), entry)).collect();
@@ -131,17 +133,17 @@ impl OwnRecords<'_> {
     }
 }
 
-/// What the records in the store tell of what a publisher has signed.
+/// What the records in the store show of a publisher's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SignedHere {
     /// Length of its log, as far as entries, heads and releases show it.
     pub(crate) log_seq: u64,
-    /// There are records that cannot be read: they may be of any publisher.
+    /// Whether some records cannot be read. They may belong to any publisher.
     pub(crate) has_unreadable: bool,
 }
 
 impl SignedHere {
-    /// Reads the records that are pinned. Those of a step that was never made do not count.
+    /// Reads the pinned records, except those of a publish that is not committed.
     pub(crate) fn of(store: &dyn Blockstore, publisher: &PublisherId) -> Self {
         let mut signed = Self { log_seq: 0, has_unreadable: false };
         for cid in records(store) {
@@ -160,7 +162,7 @@ impl SignedHere {
     }
 }
 
-/// What is pinned as a record of some publisher of this home, but for what a step adds that is under way or died.
+/// Returns the pinned records of all publishers of this home, except those of a publish that is not committed.
 pub(crate) fn records(store: &dyn Blockstore) -> Vec<Cid> {
     let pins = store.pins();
     let unmade = |label: &str| label.strip_prefix(STEP_ADDED).and_then(|head| parse_cid(head).ok());
@@ -169,7 +171,7 @@ pub(crate) fn records(store: &dyn Blockstore) -> Vec<Cid> {
     records.filter(|cid| !unmade.contains(cid)).collect()
 }
 
-/// Whether a block is one of [`records`].
+/// Returns whether a block is one of [`records`].
 pub(crate) fn is_record(store: &dyn Blockstore, cid: &Cid) -> bool {
     let pins = store.pins_of(cid);
     pins.iter().any(|pin| pin.label == RECORD) && !pins.iter().any(|pin| pin.label.starts_with(STEP_ADDED))
@@ -180,13 +182,13 @@ fn readable(store: &dyn Blockstore, cid: &Cid) -> Option<bytes::Bytes> {
 }
 
 impl Operations {
-    /// Makes lost records of a publisher again if it is one of this home. Returns how many blocks were put back. Blocks
-    /// the thread.
+    /// Rebuilds the lost records of a publisher if it is one of this home. Returns the number of restored blocks.
+    /// Blocks the thread.
     pub(super) fn remake_own_records(&self, publisher: &PublisherId) -> Result<u64, Failure> {
         OwnRecords { store: &*self.store, catalog: &self.catalog, signing: None }.put_back_of(publisher)
     }
 
-    /// The same for all publishers of this home, not beside a publish.
+    /// Rebuilds the lost records of all publishers of this home. Waits for a publish in progress.
     pub(super) async fn remake_all_own_records(&self) -> Result<u64, Failure> {
         let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
         let (store, catalog) = (self.store.clone(), self.catalog.clone());
@@ -199,14 +201,14 @@ impl Operations {
         .await
     }
 
-    /// Whether the store lacks what the publishers of this home have signed last: it was lost, or is of an earlier day. Reads
-    /// nothing but where the blocks are.
+    /// Returns whether the store lacks the newest records of this home's publishers, because it was lost or replaced by
+    /// an older copy. Looks up the blocks in the index only.
     pub(super) fn lacks_own_records(&self) -> Result<bool, Failure> {
         for publisher in self.catalog.own_publishers().map_err(failure::catalog)? {
             let known = self.catalog.publisher(&publisher).map_err(failure::catalog)?;
             let Some(head) = known.and_then(|known| known.head) else { continue };
             let record = head.head().record();
-            // One that was signed elsewhere stands for what was never here.
+            // A head that was signed on another machine refers to records that this store may never have had.
             let entry = self.catalog.log(&publisher, record.log_seq, 1).map_err(failure::catalog)?;
             if entry.first().is_none_or(|entry| entry.cid() != record.log.cid()) {
                 continue;

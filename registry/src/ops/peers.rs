@@ -1,4 +1,4 @@
-//! Peers: what the node notices of them goes into the book, what users ask about them comes out of it.
+//! Peers: records the node's observations in the peer book, and serves the users' requests from it.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Operations {
-    /// Notes what the node notices of its peers, until it stops.
+    /// Records the node's observations of its peers until the node stops.
     pub(crate) async fn follow_observations(self: Arc<Self>, mut observations: mpsc::Receiver<PeerObservation>) {
         while let Some(observation) = observations.recv().await {
             note(&self.peers, observation, clock::now());
@@ -61,7 +61,7 @@ impl Operations {
         Ok(report(record, &connected, history))
     }
 
-    /// Puts a peer on a list or takes it off, and returns the lists.
+    /// Adds a peer to a list or resets it, and returns the lists.
     pub(crate) async fn peer_rule(&self, request: PeerRuleRequest) -> Result<PeerLists, Failure> {
         let peer = parse(&request.peer)?;
         if self.node.as_ref().is_some_and(|node| node.peer_id() == peer) {
@@ -95,9 +95,9 @@ impl Operations {
         Ok(lists)
     }
 
-    /// Says of each hit who provides it, and leaves out those that nobody of at least this reputation does. Where
-    /// nobody is known to, it is whoever the catalog heard of it from; if that is nobody known either, the hit has the
-    /// reputation of the new.
+    /// Sets the number of providers and the best reputation of each hit, and removes hits with a reputation below
+    /// `least`. A hit without a known provider is rated by the peer that the catalog received it from; without such a
+    /// peer it has the reputation of an unknown peer.
     pub(super) async fn rated(
         &self,
         found: Vec<(SearchHit, String)>,
@@ -130,7 +130,7 @@ impl Operations {
         }
     }
 
-    /// The book, with packages counted.
+    /// Returns all records of the peer book, with package counts up to date.
     async fn known(&self) -> Result<Vec<PeerRecord>, Failure> {
         let peers = Arc::clone(&self.peers);
         failure::blocking(move || {
@@ -164,13 +164,13 @@ fn note(peers: &PeerBook, observation: PeerObservation, now: Timestamp) {
     }
 }
 
-/// How a package is named in the book: two publishers may have packages of one name.
+/// Returns the name of a package in the peer book. It includes the publisher, because two publishers may use one name.
 pub(super) fn provision(publisher: &PublisherId, package: &crate::PackageId) -> String {
     format!("{publisher}/{package}")
 }
 
-/// Whether a record that does not verify is held against the peer that sent it: one that is out of date, or a clock that
-/// goes wrong, does not.
+/// Returns whether a record that does not verify is a fault of the peer that sent it. An expired record or one from the
+/// future is not, because a clock may be wrong.
 pub(super) fn is_lie(error: &ClaimError) -> bool {
     !matches!(error, ClaimError::Expired { .. } | ClaimError::Head(HeadError::Future { .. }))
 }
@@ -186,7 +186,7 @@ impl From<Offence> for Fault {
     }
 }
 
-/// The book, as the node asks it.
+/// The peer book, as the node queries it.
 #[derive(Debug)]
 pub(crate) struct KnownPeers(pub(crate) Arc<PeerBook>);
 
@@ -206,13 +206,13 @@ impl Priors for KnownPeers {
     }
 }
 
-/// How the node is to treat those that the user put on a list.
+/// Returns the access policies for the peers on the user's lists.
 pub(crate) fn access_policies(peers: &PeerBook) -> Vec<(PeerId, AccessPolicy)> {
     let all = |listing, access_policy| peers.listed(listing).into_iter().map(move |peer| (peer, access_policy));
     all(Listing::Allowed, AccessPolicy::Exempt).chain(all(Listing::Denied, AccessPolicy::Refused)).collect()
 }
 
-/// Reads a peer id, alone or at the end of an address.
+/// Parses a peer id, alone or at the end of an address.
 fn parse(text: &str) -> Result<PeerId, Failure> {
     let id = text.trim().rsplit('/').next().unwrap_or_default();
     id.parse().map_err(|_| {
@@ -254,7 +254,7 @@ fn report(record: PeerRecord, connected: &HashSet<PeerId>, history: Option<Vec<P
     }
 }
 
-/// Tenths are enough.
+/// Converts to milliseconds, rounded to tenths.
 fn milliseconds(latency: Duration) -> f64 {
     (latency.as_secs_f64() * 10_000.0).round() / 10.0
 }

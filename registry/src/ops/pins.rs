@@ -1,9 +1,9 @@
-//! Pins of the user: what stays in the store although nobody published or mirrors it.
+//! Pins of the user: data that stays in the store although this home neither published nor mirrors it.
 //!
-//! The label says how it was pinned, so that the same words take it away: `user` for a CID,
-//! `user/<publisher>/ns/name@version` for a name (of former versions of this program: `user/ns/name@version`),
-//! `user/ipfs/<cid>/path` for a path. With a name goes what proves it as the
-//! catalog stands now: the release is found by its name offline too.
+//! The label records the target that was pinned, so that the same target removes the pin: `user` for a CID,
+//! `user/<publisher>/ns/name@version` for a name (in former versions of this program: `user/ns/name@version`),
+//! `user/ipfs/<cid>/path` for a path. For a name, the path through the publisher's current catalog tree is pinned too,
+//! so that the name also resolves offline.
 
 mod kept;
 
@@ -21,11 +21,11 @@ use crate::{
     package::{PackageId, Release, Target, nearest_package},
 };
 
-/// Label of what the user pinned by CID; the others begin with it.
+/// Label of pins by CID. The other labels of the user's pins begin with it.
 const USER: &str = "user";
 
 impl Operations {
-    /// Brings a target into the store and pins it.
+    /// Fetches a target into the store and pins it.
     pub(crate) async fn pin_add(
         &self,
         request: PinRequest,
@@ -50,7 +50,7 @@ impl Operations {
         Ok(reports)
     }
 
-    /// The path through the publisher's catalog that leads to a package now, all of it here.
+    /// Fetches and returns the path through the publisher's current catalog tree to a package.
     async fn path_to(
         &self,
         download: &mut Download,
@@ -70,12 +70,12 @@ impl Operations {
         .await
     }
 
-    /// Takes the user's pins of a target away. Nothing is looked up: a name means what was pinned by it.
+    /// Removes the user's pins of a target. A name is not resolved: it selects the pins that were made by this name.
     pub(crate) async fn pin_rm(&self, request: PinRequest) -> Result<Vec<PinReport>, Failure> {
         let (store, kept) = (self.store.clone(), self.kept_pins.clone());
         failure::blocking(move || {
             let pins: Vec<Pin> = store.pins().into_iter().filter(is_users).collect();
-            // As the list shows it, if it says more than how it was pinned.
+            // The target may be a label as `pin ls` shows it, except `user`, which many pins share.
             let shown = |pin: &&Pin| pin.label == request.target && pin.label != USER;
             let mut chosen: Vec<&Pin> = pins.iter().filter(shown).collect();
             if chosen.is_empty() {
@@ -97,7 +97,7 @@ impl Operations {
         .await
     }
 
-    /// Lists all pins, those of releases, records and mirrors among them.
+    /// Lists all pins, including those of releases, records and mirrors.
     pub(crate) fn pin_ls(&self) -> Vec<PinReport> {
         self.store.pins().iter().map(report).collect()
     }
@@ -114,7 +114,7 @@ fn fetch_request(request: &PinRequest) -> FetchRequest {
     }
 }
 
-/// The pins that keep what was brought.
+/// Returns the pins that keep a found target.
 pub(super) fn pins_of(found: &Found, label: &str) -> Vec<Pin> {
     match &found.release {
         Some((cid, release)) => pins_of_release(cid, release, label),
@@ -122,8 +122,8 @@ pub(super) fn pins_of(found: &Found, label: &str) -> Vec<Pin> {
     }
 }
 
-/// The pins that keep a release: its record with manifest and content, and its list of executables, to which it does not
-/// link.
+/// Returns the pins that keep a release: its record with manifest and content, and its list of executables, to which
+/// the record does not link.
 pub(super) fn pins_of_release(cid: &Cid, release: &Release, label: &str) -> Vec<Pin> {
     let pin = |cid: Cid, mode| Pin { label: label.to_owned(), cid, mode };
     let mut pins = vec![pin(*cid, PinMode::Recursive)];
@@ -140,7 +140,7 @@ pub(super) async fn set(store: Arc<dyn Blockstore>, pins: Vec<Pin>) -> Result<()
     .await
 }
 
-/// How something was pinned. A path that is too long for a label is pinned like a CID.
+/// Returns the label for a pinned target. A path that is too long for a label is pinned like a CID.
 fn label(typed: &Target, found: &Found) -> String {
     let said = match (typed, &found.release, &found.publisher) {
         (Target::Package { .. }, Some((_, release)), Some(publisher)) => {
@@ -158,7 +158,7 @@ fn path_label(cid: &Cid, path: &[String]) -> String {
 
 /// A package that was pinned by its name.
 struct Named {
-    /// None in a label that does not say it.
+    /// `None` in a label of a former version, which lacks the publisher.
     publisher: Option<PublisherId>,
     package: PackageId,
     version: Version,
@@ -174,13 +174,13 @@ impl Named {
         Some(Self { publisher, package: package.parse().ok()?, version: version.parse().ok()? })
     }
 
-    /// Whose it is, as far as the label says.
+    /// Returns the publisher, as far as the label states it.
     fn owner(&self) -> String {
         self.publisher.as_ref().map_or_else(|| "a publisher that the pin does not name".to_owned(), ToString::to_string)
     }
 }
 
-/// A name without its publisher means what only one publisher's packages were pinned by.
+/// Fails if a name without a publisher selects pins of several publishers.
 fn refuse_ambiguous(chosen: &[&Pin], target: &Target) -> Result<(), Failure> {
     let Target::Package { publisher: None, package, .. } = target else { return Ok(()) };
     let owners: BTreeSet<String> = chosen.iter().filter_map(|pin| Some(Named::read(&pin.label)?.owner())).collect();
@@ -195,7 +195,7 @@ fn refuse_ambiguous(chosen: &[&Pin], target: &Target) -> Result<(), Failure> {
     ))
 }
 
-/// The package pinned by name that a misspelt target was probably meant as.
+/// Returns the package pinned by name whose name is closest to a misspelt target.
 fn nearest_pinned(pins: &[Pin], target: &str) -> Option<PackageId> {
     let Ok(Target::Package { package, .. }) = target.parse() else { return None };
     nearest_package(&package, pins.iter().filter_map(|pin| Some(Named::read(&pin.label)?.package)))
@@ -205,16 +205,16 @@ fn is_users(pin: &Pin) -> bool {
     pin.label == USER || pin.label.strip_prefix(USER).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Whether a pin of the user's is one of those that `target` means.
+/// Returns whether `target` selects a pin of the user.
 fn is_meant(store: &dyn Blockstore, pins: &[Pin], pin: &Pin, target: &Target) -> bool {
     match target {
         Target::Content { cid, path } if !path.is_empty() => pin.label == path_label(cid, path),
         Target::Content { cid, .. } if pin.label == USER => {
             let same = |other: &Pin| other.cid == *cid && other.label == pin.label;
-            // The list of executables stands beside the release it belongs to, under the same label.
+            // The list of executables is pinned with its release, under the same label.
             pin.cid == *cid || (belongs_to(store, cid, &pin.cid) && pins.iter().any(same))
         }
-        // What stands under a name goes with it.
+        // All pins with the same name label are selected together.
         Target::Content { cid, .. } => {
             let root = |other: &Pin| other.mode == PinMode::Recursive && other.cid == *cid;
             pins.iter().any(|other| other.label == pin.label && root(other))

@@ -1,8 +1,8 @@
-//! Publish: a directory or a tarball becomes blocks, a signed release, and news.
+//! Publish: turns a directory or a tarball into blocks and a signed release, and announces it.
 //!
-//! The order matters for what survives a crash: blocks first, then records, then pins and a sync, then the catalog, and
-//! only then the network. A publish that returned is on disk; one that died left unpinned blocks, which the next run
-//! reuses, and pins that tell what it was about (`journal`).
+//! The order of writes makes a publish safe against crashes: blocks first, then records, then pins and a sync, then the
+//! catalog, and only then the network. A publish that returned is on disk. One that a crash interrupted left unpinned
+//! blocks, which the next run reuses, and the pins of its journal entry (`journal`).
 
 mod content;
 mod draft;
@@ -49,12 +49,12 @@ use crate::{
 struct Done {
     published: Published,
     signed: Signed<Release>,
-    /// What is announced. An error here is one from after the commit point.
+    /// The claim to announce, or the error of building it, which occurred after the commit point.
     claim: Result<Claim, Failure>,
     unchanged: bool,
 }
 
-/// Who signs, and what may still come between.
+/// The signing key of an operation, and its commit point.
 #[derive(Clone, Debug)]
 pub(crate) struct Signing {
     /// The name of the key.
@@ -73,8 +73,8 @@ impl Signing {
 }
 
 impl Operations {
-    /// Publishes a package; its tarball may have been opened by the caller. Dropped or interrupted before the commit point,
-    /// it publishes nothing.
+    /// Publishes a package. The caller may pass its tarball as an open file. If the future is dropped or interrupted
+    /// before the commit point, nothing is published.
     pub(crate) async fn publish(
         self: &Arc<Self>,
         caller: Caller,
@@ -86,7 +86,7 @@ impl Operations {
         if let Some(namespace) = &request.namespace {
             PackageId::check_namespace(namespace).map_err(usage)?;
         }
-        // Dropped with this future, when its caller goes away.
+        // `_presence` is dropped with this future, when the caller drops it.
         let (mut tarball, _presence) = Tarball::new(caller.input);
         if request.dry_run {
             let operations = Arc::clone(self);
@@ -111,7 +111,7 @@ impl Operations {
         self.publish_draft(signing, replicas, reporter, interrupt, draft).await
     }
 
-    /// Signs a release and tells the network. `draft` runs on a thread that may block.
+    /// Signs a release and announces it. `draft` runs on a thread that may block.
     async fn publish_draft(
         self: &Arc<Self>,
         signing: Signing,
@@ -125,7 +125,7 @@ impl Operations {
         let done = match signing.commit.or_shut(&interrupt, signed).await {
             Ok(done) => done,
             Err(failure) => {
-                // What it brought is cache now, and may be more than there is room for.
+                // The imported blocks are cache now, and may exceed the store's limit.
                 self.tidy().await;
                 return Err(failure);
             }
@@ -145,20 +145,20 @@ impl Operations {
         }
     }
 
-    /// Everything up to the commit point, and what belongs to it.
+    /// Runs everything up to and including the commit.
     async fn sign_draft(
         self: &Arc<Self>,
         signing: Signing,
         reporter: Arc<dyn Reporter>,
         draft: impl FnOnce(&Self) -> Result<Draft, Failure> + Send + 'static,
     ) -> Result<Done, Failure> {
-        // Held by the work itself: its caller may go away while it goes on.
+        // The blocking work owns the lock, because it continues if the caller drops this future.
         let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
         let (operations, with) = (Arc::clone(self), signing.clone());
         let drafted = failure::blocking(move || {
             let keys = operations.keys.publisher(&with.name)?;
             match &keys {
-                // What cannot be signed is not read first.
+                // Fail before the package is read if it cannot be signed.
                 Some(keys) => drop(operations.head_to_follow(&with, &keys.chain)?),
                 None => check_makes_key(&with.name)?,
             }
@@ -179,7 +179,7 @@ impl Operations {
         .await
     }
 
-    /// Everything that needs no network.
+    /// Signs and stores a release. It needs no network.
     fn publish_here(&self, steps: &mut Steps, draft: &Draft, signing: &Signing) -> Result<Done, Failure> {
         let now = clock::now_to_sign()?;
         let keys = self.keys.publisher_or_new(&signing.name, now)?;
@@ -223,11 +223,11 @@ impl Operations {
         Ok(Done { published, signed, claim, unchanged })
     }
 
-    /// Keeps a signed step: its blocks, pinned and durable, then the catalog, then the head beside the key. What it
-    /// replaces is kept no longer.
+    /// Stores a signed publication: its blocks, pinned and synced, then the catalog, then the head next to the key.
+    /// Afterwards unpins the records that it replaces.
     ///
-    /// The catalog is the commit point: an error comes from before it and nothing was published then, what goes wrong after
-    /// it is a warning that is returned.
+    /// The write to the catalog is the commit point. An error means that it was not reached and nothing is published.
+    /// Failures after it are returned as warnings.
     pub(super) fn keep_publication(
         &self,
         steps: &mut Steps,
@@ -272,7 +272,7 @@ impl Operations {
         Ok(warnings)
     }
 
-    /// Pins what must not be collected, then makes all of it durable.
+    /// Pins the records and the release, and syncs the store.
     fn pin_records(&self, publication: &Publication, executables: Option<&Block>) -> Result<(), Failure> {
         let pin = |label: &str, cid: Cid, mode| {
             self.store.pin(Pin { label: label.to_owned(), cid, mode }).map_err(failure::store)
@@ -290,8 +290,8 @@ impl Operations {
         self.store.sync().map_err(failure::store)
     }
 
-    /// Tells the network: records and providers on the DHTs, news by gossip. What goes wrong is a warning: the release is
-    /// published, and is told again when a node starts here.
+    /// Announces a release: records and providers in the DHTs, and an announcement by gossip. Failures are warnings,
+    /// because the release is published and is announced again when a node of this home starts.
     async fn tell(self: &Arc<Self>, done: Done) -> Published {
         let Done { mut published, signed, claim, unchanged } = done;
         let told = match claim {
@@ -309,7 +309,7 @@ impl Operations {
         published
     }
 
-    /// Returns how many peers were told by gossip.
+    /// Announces a release and returns the number of peers that gossip was sent to.
     async fn tell_release(
         self: &Arc<Self>,
         signed: &Signed<Release>,
@@ -327,8 +327,8 @@ impl Operations {
         self.tell_claim(&claim).await
     }
 
-    /// Tells the network what has changed: the claim and the head on the DHT, the claim by gossip. Returns how many peers it
-    /// went to.
+    /// Announces a claim: claim and head in the DHT, and the claim by gossip. Returns the number of peers that gossip
+    /// was sent to.
     pub(super) async fn tell_claim(self: &Arc<Self>, claim: &Claim) -> Result<u64, Failure> {
         let Some(node) = &self.node else { return Ok(0) };
         let Some(package) = claim.package() else { return Ok(0) };
@@ -354,12 +354,12 @@ pub(crate) fn published_already(name: &str) -> Failure {
     ))
 }
 
-/// The first publish makes the default key, and no other one.
+/// Fails for an unknown key other than the default key, which the first publish creates.
 fn check_makes_key(name: &str) -> Result<(), Failure> {
     if name == DEFAULT_KEY { Ok(()) } else { Err(KeyStoreError::Unknown { name: name.to_owned() }.into()) }
 }
 
-/// Says what was published although the replicas could not be counted, with everything that its report would have said.
+/// Returns the failure of a publish whose replicas could not be counted, with the contents of the missing report.
 fn not_counted(failure: Failure, published: &Published) -> Failure {
     let Published { package, version, cid, release, recovery, warnings, .. } = published;
     let mut causes = vec![format!("its release is {}, its content {cid}", release.as_deref().unwrap_or_default())];
@@ -373,7 +373,7 @@ fn not_counted(failure: Failure, published: &Published) -> Failure {
     Failure { message, causes, ..failure }
 }
 
-/// The catalog knows a newer head of this publisher than the one that was built upon.
+/// The failure of a publish when the catalog knows a newer head of the publisher than the one it was based on.
 fn signed_elsewhere(refusal: &Refusal) -> Failure {
     let failure = Failure::from_error(ErrorKind::Verification, refusal)
         .while_doing("cannot publish: this publisher's keys have signed something else meanwhile");

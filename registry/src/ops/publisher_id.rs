@@ -1,4 +1,4 @@
-//! A publisher id where content or a release is expected: its CID leads to neither.
+//! Detects a publisher id where the CID of content or of a release is expected.
 
 use ggen_blockstore::Cid;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Operations {
-    /// Refuses the id of a publisher that this home knows, before it is looked for.
+    /// Fails if `cid` is the id of a known publisher, before it is looked up.
     pub(super) async fn refuse_publisher(&self, cid: &Cid) -> Result<(), Failure> {
         let Some(publisher) = PublisherId::new(*cid) else { return Ok(()) };
         match self.with_catalog(move |catalog| catalog.publisher(&publisher)).await? {
@@ -19,7 +19,7 @@ impl Operations {
     }
 }
 
-/// Refuses the block of a publisher's first document.
+/// Fails if the block is an identity document.
 pub(super) fn refuse_identity(cid: &Cid, payload: &[u8]) -> Result<(), Failure> {
     match IdentityDocument::from_payload(payload) {
         Ok(_) => Err(is_publisher(cid)),

@@ -1,8 +1,8 @@
-//! What lately came of a publisher, and from whom: what spares its packages a walk through the DHT.
+//! Recent claims of publishers and the peers that sent them. They save DHT lookups for further packages of a publisher.
 //!
-//! Only for names that say whose they are. Whoever leaves the publisher away wants to hear of everybody who claims the
-//! name, and only the DHT knows them. What a peer says is verified like any answer of the DHT, and what gossip says was
-//! verified when it came.
+//! They are used only for names with a publisher. A name without one requires all its claimants, which only the DHT
+//! knows. Claims of a remembered peer are verified like those from the DHT; claims from gossip were verified on
+//! arrival.
 
 use std::{
     collections::HashMap,
@@ -14,12 +14,12 @@ use libp2p::PeerId;
 
 use crate::{identity::PublisherId, index::Claim, package::PackageId};
 
-/// How long the answer of a lookup holds for other packages of the publisher, and an announcement for its own: a peer
-/// that has fallen behind, or news that did not reach us, stay unnoticed no longer.
+/// How long the result of a lookup is used for other packages of the publisher, and an announcement for its package.
+/// It bounds how long an outdated peer or a missed announcement goes unnoticed.
 const HOLDS_FOR: Duration = Duration::from_secs(60);
-/// Publishers remembered; beyond that, all are forgotten.
+/// Maximum number of publishers remembered; when it is exceeded, all are forgotten.
 const MAX_PUBLISHERS: usize = 1024;
-/// Bytes of claims remembered, as they came; beyond that, all are forgotten.
+/// Maximum bytes of encoded claims remembered; when it is exceeded, all are forgotten.
 const MAX_HEARD_BYTES: usize = 2 << 20;
 
 #[derive(Debug)]
@@ -28,17 +28,17 @@ struct Known {
     looked_up: Instant,
 }
 
-/// A publisher's claim that came unasked.
+/// A publisher's claim that was received by gossip.
 #[derive(Clone, Debug)]
 pub(crate) struct Heard {
     pub(crate) claim: Claim,
-    /// Who is believed to have what it claims.
+    /// A likely provider of the claimed release.
     pub(crate) peer: PeerId,
     at: Instant,
 }
 
 impl Heard {
-    /// Whether it stands for more than what somebody said who was asked.
+    /// Returns whether its head is newer than that of a claim received in response to a request.
     pub(super) fn is_newer_than(&self, asked: Option<&Claim>) -> bool {
         asked.is_none_or(|asked| self.claim.head().order() > asked.head().order())
     }
@@ -51,7 +51,7 @@ struct Memory {
     heard_bytes: usize,
 }
 
-/// The sources of the publishers that were looked up or heard of lately.
+/// The sources of publishers that were recently looked up or announced.
 #[derive(Debug, Default)]
 pub(crate) struct Sources(Mutex<Memory>);
 
@@ -60,14 +60,14 @@ impl Sources {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whom to ask about a package of this publisher.
+    /// Returns the peer to query about a package of this publisher.
     pub(super) fn of(&self, publisher: &PublisherId, now: Instant) -> Option<PeerId> {
         let memory = self.memory();
         let known = memory.known.get(publisher)?;
         (now.saturating_duration_since(known.looked_up) < HOLDS_FOR).then_some(known.peer)
     }
 
-    /// The DHT was asked, and `peer` served what it led to.
+    /// Records that a DHT lookup led to `peer`, which served the publisher's records.
     pub(super) fn looked_up(&self, publisher: PublisherId, peer: PeerId, now: Instant) {
         let known = &mut self.memory().known;
         if known.len() >= MAX_PUBLISHERS {
@@ -76,12 +76,12 @@ impl Sources {
         known.insert(publisher, Known { peer, looked_up: now });
     }
 
-    /// The source did not know what it was asked for.
+    /// Forgets the source of a publisher, because it did not have what was requested.
     pub(super) fn forget(&self, publisher: &PublisherId) {
         self.memory().known.remove(publisher);
     }
 
-    /// The publisher's newest claim was announced. It replaces the one before, which is overtaken.
+    /// Records an announced claim, which replaces the publisher's previous one.
     pub(super) fn heard(&self, claim: Claim, peer: PeerId, now: Instant) {
         let memory = &mut *self.memory();
         if memory.heard.len() >= MAX_PUBLISHERS || memory.heard_bytes + claim.encoded().len() > MAX_HEARD_BYTES {
@@ -93,7 +93,7 @@ impl Sources {
         memory.heard_bytes -= before.map_or(0, |before| before.claim.encoded().len());
     }
 
-    /// What was heard of this package of the publisher, if nothing newer was heard of the publisher.
+    /// Returns the announced claim on this package, if it is the publisher's last announced one.
     pub(super) fn heard_of(&self, publisher: &PublisherId, package: &PackageId, now: Instant) -> Option<Heard> {
         let memory = self.memory();
         let heard = memory.heard.get(publisher).filter(|heard| heard.claim.package() == Some(package))?;

@@ -1,4 +1,4 @@
-//! What the node's record store is told about values it cannot read: they are sets of claims.
+//! Validates values for the node's record store, which does not know their format: they are sets of claims.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -9,10 +9,10 @@ use crate::{
     node::{RecordValidator, Refused},
 };
 
-/// Takes sets of verified claims that belong under their key, and merges them.
+/// Accepts sets of verified claims that belong under their key, and merges them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClaimValidator {
-    /// One claim stands under several keys, and comes from gossip too.
+    /// Signatures verified already, because the same claim arrives under several keys and by gossip.
     pub(crate) signatures: Arc<KnownSignatures>,
 }
 
@@ -22,7 +22,7 @@ impl RecordValidator for ClaimValidator {
         let refused = |error: &ClaimError, is_lie| Refused { reason: error.to_string(), is_lie };
         let verify = |value: &[u8]| ClaimSet::verify_with(key, value, now, &*self.signatures);
         let mut set = verify(offered).map_err(|error| refused(&error, is_lie(&error)))?;
-        // What goes wrong from here on is nothing that the peer has said.
+        // Errors from here on are not due to the offered value.
         let merged = match stored {
             Some(stored) => verify(stored).and_then(|stored| set.merge(stored)),
             None => Ok(()),
@@ -47,7 +47,7 @@ mod tests {
         let (alice, bob) = pair().await;
         let bob_is = bob.listening().peer_id.parse().unwrap();
         let book = &alice.operations().peers;
-        // What is honest counts neither for nor against whoever put it.
+        // A valid record does not change the reputation of its sender.
         publish(&bob, "honest", "1.0.0", 1, 10).await;
         bob.settle(PATIENCE).await.unwrap();
         let package = "tests/forged".parse().unwrap();

@@ -1,4 +1,4 @@
-//! Which block manifests of other releases help to fetch one.
+//! Selects the block manifests of other releases that help to compress the transfer of a release.
 
 use std::sync::Arc;
 
@@ -7,16 +7,16 @@ use ggen_blockstore::{Blockstore, Cid};
 use super::{Operations, failure};
 use crate::{Failure, identity::Record, package::Release};
 
-/// Former releases that are looked at.
+/// Maximum number of other releases examined.
 const MAX_LOOKED_AT: usize = 16;
-/// Former releases that are told to peers: each may be what the new one is made of.
+/// Maximum number of manifests sent to peers as references.
 const MAX_REFERENCES: usize = 2;
-/// Most blocks of a former release; to look for each takes microseconds.
+/// Maximum number of blocks of a reference release. Looking up each block takes microseconds.
 const MAX_REFERENCE_BLOCKS: u64 = 1 << 16;
 
 impl Operations {
-    /// The manifests of other releases of the same package of which everything is here, the nearest first. `others`
-    /// names releases; those before `release` are known from itself.
+    /// Returns the manifests of other releases of the same package that are completely in the local store, nearest
+    /// first. Candidates are `others`, in order of nearness, and then the chain of predecessors.
     pub(super) async fn references(&self, release: &Release, others: Vec<Cid>) -> Result<Vec<Cid>, Failure> {
         let store = Arc::clone(&self.store);
         let (manifest, before) = (release.manifest, release.predecessor.map(Cid::from));
@@ -28,7 +28,7 @@ fn find(store: &dyn Blockstore, wanted: Cid, others: Vec<Cid>, mut before: Optio
     let mut found = Vec::new();
     let mut others = others.into_iter();
     for _ in 0..MAX_LOOKED_AT {
-        // Those that were named are in order of nearness; a chain of predecessors ends where a record is missing.
+        // `others` are in order of nearness. The chain of predecessors ends at a missing record.
         let Some(cid) = others.next().or_else(|| before.take()) else { break };
         let Some(release) = read(store, &cid) else { continue };
         if others.len() == 0 && before.is_none() {
@@ -48,7 +48,7 @@ fn read(store: &dyn Blockstore, cid: &Cid) -> Option<Release> {
     Release::from_payload(&store.get(cid).ok()??).ok()
 }
 
-/// Whether the manifest and all that it names are here; if so they stay while the caller holds a lease.
+/// Returns whether the manifest and all its blocks are in the store. Those found stay while the caller holds a lease.
 fn is_whole(store: &dyn Blockstore, release: &Release) -> bool {
     let get = |cid: &Cid| store.get(cid).ok().flatten();
     let has_all = |cids: &[Cid]| store.retain(cids).is_ok_and(|here| here.iter().all(|here| *here));

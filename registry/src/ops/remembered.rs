@@ -1,5 +1,5 @@
-//! Files of a home that remember something of directories elsewhere, one file each:
-//! `<place>/<hash of the directory's path>.<ending>`. Losing one is no loss of anything that cannot be done without it.
+//! Files of a home that keep data about directories outside of it, one file per directory:
+//! `<place>/<hash of the directory's path>.<ending>`. The data is optional: every operation works without it.
 
 use std::{
     fs, io,
@@ -10,28 +10,28 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-/// Bytes of the hash that stand in a name.
+/// Bytes of the hash in a file name.
 const NAME_BYTES: usize = 16;
 
-/// The file in `place` for a directory, of which `path` is the canonical path.
+/// Returns the file in `place` for the directory with the canonical path `path`.
 pub(super) fn file_of(place: &Path, path: &Path, ending: &str) -> PathBuf {
     let hash = Sha256::digest(path.as_os_str().as_bytes());
     let name: String = hash.iter().take(NAME_BYTES).map(|byte| format!("{byte:02x}")).collect();
     place.join(name + ending)
 }
 
-/// Removes the files that were not written or touched for longest, until at most `most_files` of at most `most_bytes`
-/// together are left.
+/// Removes the files with the oldest modification times, until at most `most_files` with at most `most_bytes` in total
+/// are left.
 pub(super) fn tidy(place: &Path, most_files: usize, most_bytes: u64) -> io::Result<()> {
     forgotten(place, most_files, most_bytes)?.iter().try_for_each(fs::remove_file)
 }
 
-/// The files that are too many.
+/// Returns the excess files.
 fn forgotten(place: &Path, most_files: usize, most_bytes: u64) -> io::Result<Vec<PathBuf>> {
     let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
     for entry in fs::read_dir(place)? {
         let entry = entry?;
-        // What goes away meanwhile needs no removing.
+        // The file was removed in the meantime.
         let Ok(metadata) = entry.metadata() else { continue };
         files.push((metadata.modified()?, metadata.len(), entry.path()));
     }

@@ -1,8 +1,8 @@
-//! From a name to a release: whose it is, which version, and the proof of both.
+//! Resolves a name to a release: determines its publisher and the version, and verifies both.
 //!
-//! Claims come from the DHT and from the catalog; each is verified before it is looked at, and the catalog keeps the
-//! highest head of every publisher. Then the publisher's own Merkle map says which versions there are, and the release
-//! that is chosen carries the publisher's signature.
+//! Claims are read from the DHT and from the catalog. Each is verified before it is used, and the catalog keeps the
+//! highest head of every publisher. The publisher's catalog tree lists the versions, and the selected release carries
+//! the publisher's signature.
 
 mod choose;
 mod subject;
@@ -41,7 +41,8 @@ pub(super) struct Wanted<'a> {
     pub(super) publisher: Option<PublisherId>,
     pub(super) package: &'a PackageId,
     pub(super) requirement: &'a Requirement,
-    /// Where every version that fits is yanked, the newest of them will do: to show it or to keep it, not to use it.
+    /// Whether the newest matching version is accepted if all matching versions are yanked: to show or keep it, not to
+    /// use it.
     pub(super) yanked_too: bool,
 }
 
@@ -57,18 +58,18 @@ impl Yank {
     }
 }
 
-/// Whose a name is, and what versions of it there are.
+/// The publisher of a name, and its versions.
 pub(super) struct Located {
     pub(super) publisher: PublisherEntry,
     /// Lowest first.
     pub(super) versions: Vec<VersionEntry>,
-    /// What else was found under the name.
+    /// Invalid claims that were found under the name.
     pub(super) refused: RefusedClaims,
     pub(super) hearing: Hearing,
 }
 
 impl Operations {
-    /// Finds the release that a name and a requirement mean, and how it was yanked if it was.
+    /// Returns the release that a name and a requirement select, and its yank if it is yanked.
     pub(super) async fn resolve(
         &self,
         download: &mut Download,
@@ -82,13 +83,13 @@ impl Operations {
         download.search_under(chosen.release.cid());
         download.compare_with(nearest(&versions, chosen));
         let release = self.release_of(download, &publisher.chain, wanted.package, chosen).await?;
-        // Whose packages are used here is worth hearing of.
+        // Follow the publishers whose packages this home uses.
         let id = publisher.chain.publisher();
         self.with_catalog(move |catalog| catalog.follow(&id, clock::now())).await?;
         Ok((release, Yank::of(chosen)))
     }
 
-    /// How the release with this CID was yanked, as far as this home knows.
+    /// Returns the yank of the release with this CID, as far as this home knows.
     pub(super) async fn known_yank(&self, release: Cid) -> Result<Option<Yank>, Failure> {
         let known = self.with_catalog(move |catalog| match catalog.release(&release)? {
             Some(known) if known.yanked => {
@@ -102,8 +103,8 @@ impl Operations {
         let Some((record, head, claim)) = known.await? else { return Ok(None) };
         let store = self.store.clone();
         failure::blocking(move || {
-            // The publisher's catalog tree, as far as it is here. A node that is missing or damaged hides the reason and
-            // nothing else, and the claim that proved the yank may have it.
+            // The catalog tree may be incomplete in the store. A missing or damaged node hides only the reason, and the
+            // claim that proved the yank may contain it.
             let tree = head.map(|head| Walk::new(&head.head().record().catalog, &record.package));
             let found = tree.and_then(|walk| walk.run(|cid| store.get(cid)).ok());
             let mut entries = found.map(|found| found.entries).unwrap_or_default();
@@ -114,7 +115,7 @@ impl Operations {
         .await
     }
 
-    /// Finds whose a name is, and the versions there are.
+    /// Returns the publisher of a name, and its versions.
     pub(super) async fn locate(
         &self,
         download: &mut Download,
@@ -129,7 +130,7 @@ impl Operations {
         let id = publisher.chain.publisher();
         let claim = claims.into_iter().filter(|claim| claim.publisher() == id).max_by_key(|claim| claim.head().order());
         if let Some(entry) = claim.as_ref().and_then(Claim::entry) {
-            // Whoever has the release is likely to have the publisher's records too.
+            // Providers of the release are likely to have the publisher's records too.
             download.search_under(entry.release.cid());
         }
         let name = match proven(&publisher, claim.as_ref()) {
@@ -143,8 +144,8 @@ impl Operations {
         Ok(Located { publisher, versions, refused, hearing })
     }
 
-    /// The name, with the newest version that fits of those in the catalog: for messages, since the publisher may have a
-    /// newer one.
+    /// Returns the name with the newest matching version in the local catalog. It is for messages only, because the
+    /// publisher may have a newer one.
     async fn newest_known(&self, publisher: PublisherId, wanted: &Wanted<'_>) -> Result<String, Failure> {
         let (package, requirement) = (wanted.package.clone(), wanted.requirement.clone());
         self.with_catalog(move |catalog| {
@@ -157,7 +158,7 @@ impl Operations {
         .await
     }
 
-    /// What is claimed of a name now. Whoever passed a lie on is blamed.
+    /// Looks up the claims on a name. Peers that sent invalid claims are recorded.
     pub(super) async fn claims_on(&self, download: &mut Download, wanted: &Wanted<'_>) -> Result<Answers, Failure> {
         if download.is_offline() {
             return Ok(Answers::default());
@@ -174,9 +175,8 @@ impl Operations {
         Ok(answers)
     }
 
-    /// The newest claim of a publisher that can be had without the DHT: what somebody who is known says, who may know of
-    /// more than was announced, and what was announced, of which that one may not know yet. One that shows no version
-    /// that fits is not enough.
+    /// Returns the newest claim of a publisher that is available without the DHT. It is either the response of a
+    /// remembered peer or the last announced claim, whichever has the newer head. `None` if it has no matching version.
     async fn claim_of(
         &self,
         download: &mut Download,
@@ -197,7 +197,7 @@ impl Operations {
         Ok(claim.filter(|claim| choose(claim.versions(), wanted).is_ok()))
     }
 
-    /// What a peer says that lately had something of the publisher.
+    /// Requests the claim from the peer that recently served the publisher's records, if there is one.
     async fn claim_of_source(
         &self,
         download: &mut Download,
@@ -214,8 +214,7 @@ impl Operations {
         Ok(claim)
     }
 
-    /// Asks a peer that lately had what was wanted of a publisher for the claim on another package of it. None sends one
-    /// to the DHT.
+    /// Requests a claim from a peer that recently served records of the publisher. On `None`, the caller uses the DHT.
     async fn ask_source(
         &self,
         download: &mut Download,
@@ -251,17 +250,17 @@ impl Operations {
         }
     }
 
-    /// A node that has only just started may not have reached its bootstrap nodes yet: they are awaited, so that nobody
-    /// is not the answer before somebody was asked.
+    /// Waits for the bootstrap nodes if the ggen routing table is empty, because a node that has just started may not
+    /// have reached them yet. Otherwise a lookup would fail without having queried a peer.
     pub(super) async fn know_somebody(&self) -> Result<(), Failure> {
         let Some(node) = &self.node else { return Ok(()) };
         let nodes: Vec<_> = self.config.bootstrap_nodes.iter().map(ToString::to_string).collect();
         if !nodes.is_empty() && node.snapshot().await.map_err(failure::stopped)?.ggen_routing_peers == 0 {
             let timeout = self.config.timeouts.dial();
-            // Those that cannot be reached are tried again by the node itself.
+            // The node itself retries those that cannot be reached.
             let report = self.bootstrap(BootstrapRequest { nodes, timeout }).await?;
             if self.config.rendezvous && report.routing_table_peers == 0 && !report.connected.is_empty() {
-                // Plain IPFS nodes know nothing of names; the rendezvous through them leads to nodes that do.
+                // Plain IPFS nodes do not serve the ggen DHT. The rendezvous through them finds nodes that do.
                 let _nobody_came = tokio::time::timeout(timeout, node.acquainted()).await;
             }
         }
@@ -281,12 +280,12 @@ impl Operations {
         })
     }
 
-    /// Looks a key of claims up on the DHT, keeps what is true of the answers, and returns it.
+    /// Looks up a key of claims in the DHT, keeps the valid claims, and returns them.
     pub(super) async fn claims_under(&self, key: Vec<u8>) -> Result<Answers, Failure> {
         self.claims_until(key, None).await
     }
 
-    /// As [`Self::claims_under`], with the answers that come until a time.
+    /// As [`Self::claims_under`], with the responses that arrive until `until`.
     pub(super) async fn claims_until(
         &self,
         key: Vec<u8>,
@@ -336,8 +335,8 @@ impl Operations {
         Ok(Answers { claims, refused, liars, hearing })
     }
 
-    /// Claims go into the catalog, and the blocks that prove them into the store, as cache, with the release each is for:
-    /// the next look at that package needs nobody who has its records.
+    /// Adds claims to the catalog, and stores their releases and proof blocks as cache, so that the next lookup of the
+    /// package needs no peer for its records.
     async fn keep(&self, claims: Vec<Claim>) -> Result<(), Failure> {
         let (catalog, store, news) = (Arc::clone(&self.catalog), self.store.clone(), self.news.clone());
         failure::blocking(move || {
@@ -357,7 +356,7 @@ impl Operations {
         .await
     }
 
-    /// Everybody who claims a name: in the catalog, or among `claims`.
+    /// Returns all claimants of a name, in the catalog or among `claims`.
     pub(super) async fn claimants(&self, package: &PackageId, claims: &[Claim]) -> Result<Vec<PublisherId>, Failure> {
         let package = package.clone();
         let mut publishers = self.with_catalog(move |catalog| catalog.publishers_of(&package)).await?;
@@ -369,8 +368,8 @@ impl Operations {
         Ok(publishers)
     }
 
-    /// The publisher that counts: the one that was named, or the only one that claims the name. `offline`: no peer was to be
-    /// asked.
+    /// Returns the publisher of a name: the one in `wanted`, or the only claimant. `offline` states that no peer was
+    /// queried, for the message of an error.
     pub(super) async fn claimant(
         &self,
         wanted: &Wanted<'_>,
@@ -427,7 +426,7 @@ impl Operations {
         }
     }
 
-    /// Brings a release record and checks its signatures against the publisher's identity.
+    /// Fetches a release record and checks its signatures against the publisher's identity.
     pub(super) async fn release_of(
         &self,
         download: &mut Download,
@@ -441,8 +440,8 @@ impl Operations {
     }
 }
 
-/// Checks the signatures of a release record by `checks` and against the publisher's identity, and that it is what the
-/// publisher's catalog says.
+/// Checks the signatures of a release record with `checks` and against the publisher's identity, and that package,
+/// version and publisher match the publisher's catalog.
 pub(super) fn check_release(
     chain: &IdentityChain,
     package: &PackageId,
@@ -469,24 +468,24 @@ pub(super) fn check_release(
     Ok(signed)
 }
 
-/// What the DHT has under a name.
+/// The claims in the DHT under a name.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    /// What holds.
+    /// Valid claims.
     pub(super) claims: Vec<Claim>,
-    /// What does not.
+    /// Invalid claims.
     pub(super) refused: RefusedClaims,
-    /// Who gave what no honest peer gives.
+    /// Peers that sent values which no honest peer sends.
     pub(super) liars: Vec<PeerId>,
     pub(super) hearing: Hearing,
 }
 
-/// Claims that were found and do not hold.
+/// Invalid claims that were found.
 #[derive(Debug, Default)]
 pub(super) struct RefusedClaims {
-    /// Why not, each.
+    /// The reason for each.
     pub(super) reasons: Vec<String>,
-    /// Some would hold by another clock.
+    /// Whether some are dated in the future, which may be due to this machine's clock.
     pub(super) by_the_clock: bool,
 }
 
@@ -498,7 +497,7 @@ impl RefusedClaims {
         }
     }
 
-    /// What can be done about it.
+    /// Returns what the user can do.
     pub(super) fn hint(&self) -> &'static str {
         match self.by_the_clock {
             true => "check this machine's clock (`date -u`); if it is right, the publisher's was wrong when it signed",
@@ -506,7 +505,7 @@ impl RefusedClaims {
         }
     }
 
-    /// Where claims were found, "there is none" is not the answer.
+    /// Replaces a `NotFound` failure if invalid claims were found.
     fn instead_of(&self, failure: Failure, package: &PackageId) -> Failure {
         let found_none = matches!(failure.kind, ErrorKind::NotFound | ErrorKind::TimedOut);
         if !found_none || self.reasons.is_empty() {
@@ -516,7 +515,7 @@ impl RefusedClaims {
         Failure { causes: self.reasons.clone(), ..Failure::new(ErrorKind::Verification, message) }.hinted(self.hint())
     }
 
-    /// A version that is not there may be in what was refused.
+    /// Adds the reasons to the failure of a missing version, which may be in an invalid claim.
     pub(super) fn beside(&self, mut failure: Failure) -> Failure {
         if !self.reasons.is_empty() {
             failure.causes.extend(self.reasons.iter().map(|reason| format!("a claim was refused: {reason}")));
@@ -526,13 +525,13 @@ impl RefusedClaims {
     }
 }
 
-/// A peer that is slower than this to say what it claims is not waited for.
+/// Timeout for the response of a remembered peer to a claim request.
 const SOURCE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Most reasons kept of values that were refused, and most peers that gave them.
+/// Maximum number of reasons for invalid values, and of peers that sent them.
 const MAX_REFUSED: usize = 16;
 
-/// The set with the claims of `value`; or as it was, and why.
+/// Returns the set merged with the claims of `value`, or the unchanged set and the error.
 fn merge_valid(set: ClaimSet, key: &[u8], value: &[u8], checks: &dyn Checks) -> (ClaimSet, Option<ClaimError>) {
     let mut merged = set.clone();
     match ClaimSet::verify_with(key, value, clock::now(), checks).and_then(|other| merged.merge(other)) {
@@ -544,7 +543,7 @@ fn merge_valid(set: ClaimSet, key: &[u8], value: &[u8], checks: &dyn Checks) -> 
     }
 }
 
-/// The versions that a claim proves to be all there are under the highest head seen.
+/// Returns the versions that a claim proves to be complete under the highest known head.
 fn proven<'a>(publisher: &PublisherEntry, claim: Option<&'a Claim>) -> Option<&'a [VersionEntry]> {
     let head = publisher.head.as_ref()?;
     let claim = claim.filter(|claim| claim.head().head().cid() == head.head().cid())?;
@@ -567,7 +566,7 @@ pub(super) async fn walk(
     Ok(walk.finish().map_err(failure::verification)?.entries)
 }
 
-/// The other releases, the nearest in version first: the lower ones, then the higher ones.
+/// Returns the other releases: lower versions first, then higher ones, each starting with the nearest.
 fn nearest(entries: &[VersionEntry], chosen: &VersionEntry) -> Vec<Cid> {
     let at = entries.iter().position(|entry| entry.release == chosen.release).unwrap_or(entries.len());
     let (lower, higher) = entries.split_at(at);

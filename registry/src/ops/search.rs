@@ -1,4 +1,4 @@
-//! Search: the local catalog first, then those who may know more; all hits ranked by one catalog.
+//! Search: queries the local catalog, then peers; the local catalog ranks all hits.
 
 mod network;
 mod patience;
@@ -13,11 +13,11 @@ use crate::{
     index::{Hit, MAX_QUERY_BYTES, MAX_SEARCH_LIMIT, SearchFilters},
 };
 
-/// A publisher that has been known for this long stands before those just heard of.
+/// Publishers known for at least this long rank before newer ones.
 const LONG_KNOWN: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Operations {
-    /// Searches the catalog of this home and, unless told otherwise, asks others first for what it does not know.
+    /// Searches the local catalog. Unless the request is `local`, peers are queried first for releases that it lacks.
     pub(crate) async fn search(&self, request: SearchRequest) -> Result<Vec<SearchHit>, Failure> {
         if request.query.len() > MAX_QUERY_BYTES {
             return Err(usage(format!(
@@ -40,7 +40,7 @@ impl Operations {
             self.ask_others(node, asking).await?;
         }
         let found = self.with_catalog(move |catalog| {
-            // What is left out for its reputation takes no place from what is not.
+            // The reputation filter runs later, so hits that it removes must not use up the limit.
             let limit = if least.is_some() { MAX_SEARCH_LIMIT } else { limit };
             let hits = catalog.search(&request.query, &filters, limit)?;
             hits.into_iter()

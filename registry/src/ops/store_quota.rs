@@ -1,10 +1,12 @@
-//! Room in the store: garbage goes on demand, cache goes when the store's limit asks for it.
+//! The store's quota: garbage collection on request, and eviction of cache when the store exceeds its limit.
 //!
-//! What is pinned (published, mirrored, pinned by the user) always stays. Everything else is cache, unless the store has
-//! lost something that the user does not know of yet (`losses`): then nothing goes. With
-//! `limits.store_bytes` the cache gives way: before a fetch that would not fit, after one, and every
-//! [`TIDY_EVERY`] in a daemon, and for a publish once its content is here, before anything is signed; what was used longest ago goes first (see the collector of the blockstore). Where pins alone
-//! take more than the limit, nothing is marked and listed again until the pins or the blocks are others.
+//! Pinned blocks (published, mirrored, pinned by the user) always stay. All other blocks are cache. If the store has
+//! lost records and the user has not been informed yet (`losses`), nothing is removed.
+//!
+//! With `limits.store_bytes`, cache is evicted before a fetch that would not fit, after a fetch, every [`TIDY_EVERY`]
+//! in a daemon, and during a publish after its import and before its signature. The least recently used blocks are
+//! evicted first (see the collector of the blockstore). If pins alone exceed the limit, the next eviction waits until
+//! pins or blocks change.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -22,26 +24,26 @@ use super::{
 };
 use crate::{ErrorKind, Failure, GcReport, GcRequest, manifest::ManifestReader, node::Handle};
 
-/// How often a daemon looks whether its store has grown over its limit.
+/// How often a daemon checks whether its store exceeds its limit.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
-/// What a record of the store takes besides its block, in bytes, roughly.
+/// Approximate overhead of a record in the store, in bytes, in addition to its block.
 const RECORD_BYTES: u64 = 72;
-/// Dead bytes that the store may keep after a collection: this part of what is alive.
+/// Dead bytes that the store may keep after a collection: one part in this many of the live bytes.
 const SLACK_FRACTION: u64 = 4;
-/// Part of the limit that is left free by an eviction, so that not every fetch needs one; the store's own files are not
-/// compacted for less.
+/// Part of the limit that an eviction leaves free (one in this many), so that not every fetch needs an eviction. The
+/// store does not compact its files for less.
 const SPARE_FRACTION: u64 = 16;
-/// Bytes that an eviction makes room for where nobody knows how many are wanted.
+/// Bytes that an eviction makes room for if the size of a DAG is unknown.
 const UNKNOWN_STEP_BYTES: u64 = 64 << 20;
-/// What the records of a publish take beside its content, in bytes, at most but for very large catalogs.
+/// Maximum bytes of the records of a publish, without its content. Only very large catalogs exceed it.
 const PUBLICATION_BYTES: u64 = 64 << 10;
 
-/// What helps where pins take all there is.
+/// Hint if pins take all the space.
 const LET_GO: &str = "raise `limits.store_bytes` in the configuration, or remove a pin or a mirror rule: `ggen marketplace \
                       p2p pin ls` and `ggen marketplace p2p mirror ls` list them";
 
 impl Operations {
-    /// Removes everything that no pin keeps.
+    /// Removes every block that no pin keeps.
     pub(crate) async fn gc(&self, request: GcRequest) -> Result<GcReport, Failure> {
         let one_at_a_time = Arc::clone(&self.collecting).lock_owned().await;
         let (store, losses) = (self.store.clone(), self.losses.clone());
@@ -65,7 +67,7 @@ impl Operations {
         }
     }
 
-    /// Brings the store within its limit, if cache can.
+    /// Evicts cache if the store exceeds its limit. Failures are logged.
     pub(crate) async fn tidy(&self) {
         let hindered = match self.make_room(0).await {
             Ok(room) => room.and_then(|room| room.hindered),
@@ -77,7 +79,8 @@ impl Operations {
         }
     }
 
-    /// Makes room for those blocks of a manifest that are not here yet; those that are stay until whoever asks is done.
+    /// Makes room for the blocks of a manifest that the store lacks. Those that it has stay while the caller holds a
+    /// lease.
     pub(super) async fn room_for(&self, manifest: Arc<ManifestReader>) -> Result<(), Failure> {
         if self.config.limits.store_bytes == 0 {
             return Ok(());
@@ -90,13 +93,13 @@ impl Operations {
         }
     }
 
-    /// Whether so many bytes more can come without anything having to go.
+    /// Returns whether this many bytes fit without an eviction.
     pub(super) fn has_room_for(&self, bytes: u64) -> bool {
         let limit = self.config.limits.store_bytes;
         limit == 0 || fits(&*self.store, limit, bytes)
     }
 
-    /// Brings a DAG of which nobody knows how large it is, within the room there is.
+    /// Fetches a DAG of unknown size within the available room, and evicts cache step by step.
     pub(super) async fn bring_dag(&self, download: &mut Download, root: Cid) -> Result<(), Failure> {
         let limit = self.config.limits.package_bytes;
         loop {
@@ -115,7 +118,7 @@ impl Operations {
         }
     }
 
-    /// Evicts cache until `needed` more bytes fit into the store, as far as that can be had. Returns the room there is;
+    /// Evicts cache until `needed` more bytes fit into the store, as far as possible. Returns the available room;
     /// `None` without a limit.
     async fn make_room(&self, needed: u64) -> Result<Option<Room>, Failure> {
         let limit = self.config.limits.store_bytes;
@@ -135,8 +138,8 @@ impl Operations {
         .await
     }
 
-    /// Makes room for what a publish has brought into the store, and holds a lease on: cache gives way to it. A publish
-    /// that brought nothing needs none. Blocks the thread.
+    /// Evicts cache to make room for the blocks that a publish has imported and holds a lease on. A publish without new
+    /// blocks needs none. Blocks the thread.
     pub(super) fn make_room_beside(&self, new_blocks: u64) -> Result<(), Failure> {
         let limit = self.config.limits.store_bytes;
         if limit == 0 || new_blocks == 0 || fits(&*self.store, limit, PUBLICATION_BYTES) {
@@ -184,21 +187,22 @@ fn collect(store: &dyn Blockstore, losses: &Losses, dry_run: bool) -> Result<Col
     Ok(collected)
 }
 
-/// What a fetch may put into the store.
+/// The available room in the store.
 struct Room {
     bytes: u64,
-    /// Why cache could not give way.
+    /// Why cache could not be evicted.
     hindered: Option<Failure>,
 }
 
-/// The evictions of a store, one after the other.
+/// The state of evictions of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Evictions {
-    /// How the store was when there was no cache in it and still no room: as long as it is so, there is none.
+    /// The state of the store when everything was pinned and there was still no room. Until it changes, an eviction is
+    /// useless.
     in_vain: Option<Standing>,
 }
 
-/// What decides what an eviction can do.
+/// The state of the store that determines what an eviction can remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Standing {
     /// A hash of all pins.
@@ -225,7 +229,8 @@ impl Standing {
 }
 
 impl Evictions {
-    /// Evicts if that is needed and may help. Returns what hinders it, if what is pinned cannot be told from cache.
+    /// Evicts cache if that is necessary and may help. Returns why it cannot, if pinned blocks cannot be distinguished
+    /// from cache.
     fn make_room(
         &mut self,
         store: &dyn Blockstore,
@@ -248,7 +253,7 @@ impl Evictions {
         };
         let all_pinned = collector.marks().bytes() >= before.block_bytes;
         evict(store, &collector, limit, needed)?;
-        // As it was before: what changed since may be something to try again for.
+        // The state before the eviction: a change since then is a reason to try again.
         let stored_bytes = store.stats().stored_bytes;
         self.in_vain = (all_pinned && !fits(store, limit, needed)).then_some(Standing { stored_bytes, ..before });
         Ok(None)
@@ -276,7 +281,7 @@ fn evict(
     Ok(())
 }
 
-/// What is pinned cannot be told from garbage.
+/// The failure if pinned blocks cannot be distinguished from garbage.
 fn cannot_mark(error: Error) -> Failure {
     let mendable = is_damage(&error);
     let failure = failure::store(error).while_doing("nothing is removed: a pinned DAG cannot be followed");

@@ -1,4 +1,4 @@
-//! What tests of operations meet: registries on loopback, and peers that answer as a test says.
+//! Helpers for tests of operations: registries on loopback, and peers with scripted responses.
 
 use std::{
     path::Path,
@@ -16,7 +16,7 @@ use crate::{
     node::{Asked, Handle, Protocol, RecordValidator, Refused, Setup, Started, exchange::NoPriors, start},
 };
 
-/// Far longer than anything here takes.
+/// Far longer than any step of these tests takes.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -33,14 +33,14 @@ fn loopback() -> Config {
     Config { listen_addresses, mdns: false, ..Config::default() }
 }
 
-/// A peer that supports the protocols, and says what a test wants it to.
+/// A peer that supports the protocols and sends the responses of a test.
 pub(super) struct Peer {
     pub(super) handle: Handle,
     address: Multiaddr,
 }
 
 impl Peer {
-    /// A peer that answers a question if `answer` has one, and otherwise keeps the asker waiting.
+    /// Starts a peer that responds with the result of `answer`; on `None` it never responds.
     pub(super) async fn answering(answer: impl Fn(Protocol, &[u8]) -> Option<Vec<u8>> + Send + 'static) -> Self {
         let config = loopback();
         let listen = config.listen_addresses.clone();
@@ -102,7 +102,7 @@ pub(super) fn address(registry: &Registry) -> String {
     registry.listening().listen_addresses[0].clone()
 }
 
-/// Publishes a small package and says under which name.
+/// Publishes a small package in namespace `tests`.
 pub(super) async fn publish(registry: &Registry, work: &Path, name: &str, version: &str) -> Published {
     let path = work.join(format!("{name}-{version}"));
     std::fs::create_dir_all(&path).unwrap();
@@ -133,7 +133,7 @@ pub(super) fn fetch_request(target: &str, to: &Path) -> FetchRequest {
     FetchRequest { target, to, timeout: PATIENCE, offline: false, providers: Vec::new(), min_reputation: None }
 }
 
-/// The packages that a search finds, here or also elsewhere.
+/// Returns the packages that a search finds: in the local catalog only, or also through peers.
 pub(super) async fn search(registry: &Registry, query: &str, local: bool) -> Vec<String> {
     let request = SearchRequest {
         query: query.to_owned(),
@@ -146,7 +146,7 @@ pub(super) async fn search(registry: &Registry, query: &str, local: bool) -> Vec
     registry.search(request).await.unwrap().into_iter().map(|hit| hit.package).collect()
 }
 
-/// Waits until something holds of what a registry knows.
+/// Waits until a condition on what a registry knows holds.
 pub(super) async fn eventually(registry: &Registry, what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let (mut changes, give_up) = (registry.changes(), Instant::now() + PATIENCE);
     while !holds().await {
@@ -155,7 +155,7 @@ pub(super) async fn eventually(registry: &Registry, what: &str, mut holds: impl 
     }
 }
 
-/// Waits until something holds of files, which tell nobody when they change.
+/// Waits until a condition on files holds. It polls, because changes of files are not notified.
 pub(super) async fn on_disk(what: &str, holds: impl Fn() -> bool) {
     let give_up = Instant::now() + PATIENCE;
     while !holds() {

@@ -1,9 +1,11 @@
-//! Verify: every block is hashed again, and what is damaged or missing is fetched again if that is wanted.
+//! Verify: hashes blocks again and, if requested, refetches damaged and missing ones.
 //!
-//! Of the whole store every block is read and hashed, what pins lead to must be there, and so must the records of the
-//! store's own files and the pins of what was published here. A repair of it ends with what is lost for good, which no
-//! collection waits for any more (`losses`). Of a target only its own
-//! blocks are; of a release its signatures count too, as far as it was named: a CID says what a thing is, not whose.
+//! For the whole store, every block is read and hashed. All blocks below pins, the records of the store's own files and
+//! the pins of this home's publications must be present. A repair of the store ends by recording which blocks remain
+//! lost, so that later collections skip them (`losses`).
+//!
+//! For a target, only its own blocks are checked. A package given by name is also checked for its signatures; a CID
+//! identifies content but not its publisher.
 
 mod check;
 mod losses;
@@ -26,15 +28,15 @@ use crate::{
     package::{Release, Target},
 };
 
-/// Bad blocks that providers are looked for by their own CIDs, and roots by which they are looked for.
+/// Maximum number of bad blocks, and of roots, whose providers are looked up.
 const MAX_SEARCHED: usize = 16;
-/// Rounds of a repair: a node that came back may show that blocks below it are missing too.
+/// Maximum rounds of a repair: a restored node may show that blocks below it are missing too.
 const MAX_ROUNDS: usize = ggen_blockstore::MAX_WALK_DEPTH;
 
-/// What is to be checked.
+/// What to check.
 enum Scope {
     Store,
-    /// These DAGs, and these blocks alone.
+    /// These DAGs (`recursive`), and these single blocks (`direct`).
     Dags {
         recursive: Vec<Cid>,
         direct: Vec<Cid>,
@@ -69,7 +71,7 @@ impl Operations {
                 let brought = self.repair(&mut download, &checked).await?;
                 repaired += brought;
                 if of_store && brought > 0 {
-                    // A node that came back may show which pins are missing.
+                    // A restored node may show which pins are missing.
                     lost_pins.extend(self.lost_pins(true).await?);
                 }
                 if checked.bad.is_empty() || brought == 0 {
@@ -97,7 +99,7 @@ impl Operations {
         })
     }
 
-    /// Where the files of the store are damaged.
+    /// Returns where the files of the store are damaged.
     async fn damage(&self) -> Result<Vec<StoreDamage>, Failure> {
         let store = self.store.clone();
         failure::blocking(move || {
@@ -112,7 +114,8 @@ impl Operations {
         .await
     }
 
-    /// A lease on the store, and the network if it may be used.
+    /// Creates a download, which holds a lease on the store. It is offline unless the request is a repair and there is
+    /// a node.
     async fn repairing(&self, request: &VerifyRequest, reporter: Arc<dyn Reporter>) -> Result<Download, Failure> {
         let limits = DownloadLimits { idle_timeout: request.timeout, max_bytes: u64::MAX, least_reputation: 0.0 };
         match (&self.node, request.repair) {
@@ -121,7 +124,7 @@ impl Operations {
         }
     }
 
-    /// What a target consists of. A name is resolved with its signatures.
+    /// Returns the blocks of a target. A name is resolved, and its signatures are verified.
     async fn scope(
         &self,
         download: &mut Download,
@@ -158,7 +161,7 @@ impl Operations {
         .await
     }
 
-    /// Drops what is damaged and fetches it, and what is missing, again; returns how many blocks are sound now.
+    /// Deletes damaged blocks, and fetches these and the missing ones. Returns the number of blocks that are sound now.
     async fn repair(&self, download: &mut Download, checked: &Checked) -> Result<u64, Failure> {
         if checked.bad.is_empty() || download.is_offline() {
             return Ok(0);
@@ -172,7 +175,7 @@ impl Operations {
             download.search_under(cid);
         }
         if let Err(error) = download.list(cids.iter().map(|cid| (*cid, None).into()).collect()).await {
-            // What came is kept; the rest is reported.
+            // Blocks that have arrived are kept; the rest is reported as bad.
             tracing::info!(target: crate::LOG_TARGET, %error, "not all that was bad could be fetched again");
         }
         let store = self.store.clone();
@@ -185,8 +188,8 @@ impl Operations {
     }
 }
 
-/// Only this store was looked into. A repair asks peers for the blocks that a record of this home leads to; a package that
-/// is not in this home has none to repair.
+/// Adapts the hint of a failure for a verification without repair, which reads only the local store. A repair can fetch
+/// the blocks below a record of this home; a package that is not in this home has to be fetched first.
 fn without_repair(failure: Failure, target: &str) -> Failure {
     match (failure.kind, failure.hint.as_deref()) {
         (ErrorKind::NotFound, Some(failure::ONLINE_HINT)) => {

@@ -1,5 +1,5 @@
-//! Yank: a version is no longer to be chosen, except by those who name it or have locked it. Its content stays where it
-//! is: nothing that was published can be taken out of the hands of others.
+//! Yank: excludes a version from version selection. An exact version is still resolved. Its content is not removed:
+//! what was published cannot be revoked from other peers.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl Operations {
-    /// Yanks a version of a package of one's own, or takes a yank back.
+    /// Yanks a version of a package of this home, or undoes a yank.
     pub(crate) async fn yank(self: &Arc<Self>, request: YankRequest, interrupt: Interrupt) -> Result<Yanked, Failure> {
         if request.reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON_BYTES) {
             return Err(usage(format!("a reason has at most {MAX_REASON_BYTES} bytes")));
@@ -44,7 +44,7 @@ impl Operations {
         request: YankRequest,
         signing: Signing,
     ) -> Result<(Yanked, Option<Claim>), Failure> {
-        // Held by the work itself: its caller may go away while it goes on.
+        // The blocking work owns the lock, because it continues if the caller drops this future.
         let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
         let keys = self.keys.publisher(&signing.name)?;
         let keys = keys.ok_or_else(|| KeyStoreError::Unknown { name: signing.name.clone() })?;
@@ -60,7 +60,8 @@ impl Operations {
         .await
     }
 
-    /// Everything that needs no network. The claim is to be told to others; none if nothing has changed.
+    /// Signs and stores a yank. It needs no network. Returns the claim to announce; `None` if nothing has changed or
+    /// the claim could not be built.
     fn yank_here(
         &self,
         steps: &mut Steps,
@@ -111,7 +112,7 @@ impl Operations {
 }
 
 impl Operations {
-    /// The reason that the catalog of this home's publisher gives for a yank.
+    /// Returns the reason for a yank in the publisher's own catalog.
     fn own_yank_reason(
         &self,
         head: Option<&VerifiedHead>,
@@ -140,10 +141,11 @@ pub(crate) fn signed_already(name: &str) -> Failure {
         .hinted("a node that runs here announces it")
 }
 
-/// Most packages that an error names.
+/// Maximum number of packages that an error lists.
 const MAX_NAMED: usize = 5;
 
-/// The failure of a yank of a package that this publisher has not published; `own`: those that it has.
+/// The failure of a yank of a package that this publisher has not published. `own` are the packages that it has
+/// published.
 fn not_published(package: &PackageId, own: &[PackageId]) -> Failure {
     let failure = Failure::new(ErrorKind::NotFound, format!("you have not published a package `{package}`"));
     if let Some(near) = nearest_package(package, own.iter().cloned()) {

@@ -1,4 +1,4 @@
-//! What the facade says of other peers.
+//! The part of the facade that reports on peers.
 
 use libp2p::PeerId;
 
@@ -22,7 +22,7 @@ impl Registry {
         self.inner.operations.peer_info(request).await
     }
 
-    /// Allows or denies a peer, or forgets it.
+    /// Allows or denies a peer, or deletes its record.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -30,7 +30,7 @@ impl Registry {
         self.writable()?.peer_rule(request).await
     }
 
-    /// A peer's reputation, from 0 to 1; 1 for one of which nothing is known. Looks into memory only.
+    /// Returns a peer's reputation, from 0 to 1; 1 for an unknown peer. Reads memory only.
     pub fn peer_reputation(&self, peer: &PeerId) -> f64 {
         self.inner.operations.peers.reputation(peer)
     }

@@ -1,4 +1,4 @@
-//! The facade of what the store keeps: pins, garbage, verification, mirrors.
+//! The part of the facade that manages stored data: pins, garbage collection, verification, mirrors.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Registry {
-    /// Removes everything that no pin keeps, beside whatever else goes on.
+    /// Removes every block that no pin keeps. Other operations may run at the same time.
     ///
     /// # Errors
     /// See [`Failure`]; nothing is removed if a pinned DAG cannot be read.
@@ -20,7 +20,7 @@ impl Registry {
         self.inner.operations.gc(request).await
     }
 
-    /// Brings a target into the store and pins it.
+    /// Fetches a target into the store and pins it.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -28,7 +28,7 @@ impl Registry {
         self.writable()?.pin_add(request, reporter).await
     }
 
-    /// Takes the user's pins of a target away and returns them.
+    /// Removes the user's pins of a target and returns them.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -41,8 +41,8 @@ impl Registry {
         self.inner.operations.pin_ls()
     }
 
-    /// Hashes blocks again, and fetches bad ones again if that is wanted. That some are bad is no failure: the report
-    /// names them.
+    /// Hashes blocks again, and refetches bad ones if the request asks for a repair. Bad blocks are not an error: the
+    /// report lists them.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -53,7 +53,7 @@ impl Registry {
         self.inner.operations.verify(request, reporter).await
     }
 
-    /// Makes a mirror rule, or changes it.
+    /// Adds a mirror rule, or changes it.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -61,7 +61,7 @@ impl Registry {
         self.writable()?.mirror_add(request).await
     }
 
-    /// Drops a mirror rule, and lets go of what no other wants.
+    /// Removes a mirror rule, and unpins what no other rule selects.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -69,7 +69,7 @@ impl Registry {
         self.writable()?.mirror_rm(request).await
     }
 
-    /// Lists the mirror rules, with what each holds.
+    /// Lists the mirror rules, with the storage that each uses.
     ///
     /// # Errors
     /// See [`Failure`].

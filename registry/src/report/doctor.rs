@@ -1,36 +1,36 @@
-//! What `doctor` answers.
+//! The report of `doctor`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ErrorKind;
 
-/// The findings, stage by stage. A stage that cannot be judged because an earlier one failed is left out, so each stage
-/// that failed is a fault of its own.
+/// The findings, stage by stage. A stage that cannot be checked because an earlier one failed is omitted, so every
+/// failed stage is a separate fault.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnosis {
-    /// In this order: `store`, `listen`, `reachability`, `bootstrap`, `dht`; for a target `name`, `record`, `providers`,
-    /// `dial`, `blocks`, `verify`.
+    /// In this order: `store`, `listen`, `reachability`, `bootstrap`, `dht`; for a target `name`, `record`,
+    /// `providers`, `dial`, `blocks`, `verify`.
     pub stages: Vec<Stage>,
 }
 
-/// One thing that was looked at.
+/// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
     /// Its name.
     pub name: String,
-    /// Whether it is as it should be; `None` (JSON `null`) if that is not known.
+    /// Whether it passed; `None` (JSON `null`) if unknown.
     pub ok: Option<bool>,
     /// What was found.
     pub detail: String,
     /// What the user can do about it.
     pub hint: Option<String>,
-    /// What sort of failure it is, if it is one.
+    /// The kind of failure, if the stage failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<ErrorKind>,
 }
 
 impl Stage {
-    /// A stage that is as it should be.
+    /// A stage that passed.
     pub fn fine(name: &str, detail: impl Into<String>) -> Self {
         Self { name: name.to_owned(), ok: Some(true), detail: detail.into(), hint: None, kind: None }
     }
@@ -40,7 +40,7 @@ impl Stage {
         Self { name: name.to_owned(), ok: Some(false), detail: detail.into(), hint: None, kind: Some(kind) }
     }
 
-    /// A stage that could not be judged.
+    /// A stage whose outcome is unknown.
     pub fn unknown(name: &str, detail: impl Into<String>) -> Self {
         Self { name: name.to_owned(), ok: None, detail: detail.into(), hint: None, kind: None }
     }

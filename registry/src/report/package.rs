@@ -1,27 +1,27 @@
-//! What is known of a package.
+//! Reports about packages.
 
 use serde::{Deserialize, Serialize};
 
 use crate::package::{Dependency, Metadata};
 
-/// A yank, or one taken back.
+/// The outcome of a yank, or of undoing one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Yanked {
     /// `ns/name`.
     pub package: String,
     /// The version.
     pub version: String,
-    /// How it stands now.
+    /// Whether the version is yanked now.
     pub yanked: bool,
-    /// Why, where that was said.
+    /// The reason, if one was given.
     pub reason: Option<String>,
     /// The publisher id.
     pub publisher: String,
-    /// It stood that way already: nothing was signed.
+    /// The version already had this state: nothing was signed.
     pub unchanged: bool,
-    /// Peers that the announcement was sent to.
+    /// Number of peers that the announcement was sent to.
     pub announced_to: u64,
-    /// What did not go well after it was signed; it holds all the same.
+    /// What failed after the yank was signed. The yank is valid nevertheless.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
@@ -31,8 +31,8 @@ pub struct Yanked {
 pub struct PackageInfo {
     /// `ns/name`; null for a CID that no known release names.
     pub package: Option<String>,
-    /// The version that the target means: the newest that fits and is not yanked; where all that fit are yanked, the
-    /// newest of them.
+    /// The version that the target selects: the newest matching version that is not yanked, or the newest matching
+    /// version if all are yanked.
     pub version: Option<String>,
     /// CID of its release record.
     pub release: Option<String>,
@@ -40,19 +40,19 @@ pub struct PackageInfo {
     pub publisher: Option<String>,
     /// CID of the content root.
     pub cid: String,
-    /// No longer to be chosen.
+    /// The version is yanked.
     pub yanked: bool,
     /// Why it was yanked, where the publisher gave a reason.
     #[serde(default)]
     pub yank_reason: Option<String>,
-    /// What the package says of itself.
+    /// The package's own metadata.
     #[serde(flatten)]
     pub metadata: Metadata,
     /// Sum of the files' bytes.
     pub size_bytes: Option<u64>,
     /// Number of files.
     pub files: Option<u64>,
-    /// Blocks of the content.
+    /// Number of blocks of the content.
     pub blocks: Option<u64>,
     /// When it was published, by the publisher's clock.
     pub published: Option<String>,
@@ -62,11 +62,11 @@ pub struct PackageInfo {
     pub executables: Vec<String>,
     /// Every version of the package, lowest first.
     pub releases: Vec<ReleaseInfo>,
-    /// Everybody who claims the name.
+    /// All claims on the name.
     pub claims: Vec<ClaimInfo>,
-    /// Peers that say they have the content.
+    /// Peers that announce themselves as providers of the content.
     pub providers: Vec<ContentProvider>,
-    /// The root of the content is in this store.
+    /// The root of the content is in the local store.
     pub here: bool,
 }
 
@@ -77,17 +77,17 @@ pub struct ReleaseInfo {
     pub version: String,
     /// CID of the release record.
     pub release: String,
-    /// No longer to be chosen.
+    /// The version is yanked.
     pub yanked: bool,
     /// Why it was yanked, where the publisher gave a reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub yank_reason: Option<String>,
-    /// What its record says, where that is known; asking for all versions fetches it.
+    /// The fields of its record, if known. A request with `versions` set fetches them for every version.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordInfo>,
 }
 
-/// What a release record says.
+/// The fields of a release record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordInfo {
     /// CID of the content root.
@@ -96,11 +96,11 @@ pub struct RecordInfo {
     pub size_bytes: u64,
     /// Number of files.
     pub files: u64,
-    /// Blocks of the content.
+    /// Number of blocks of the content.
     pub blocks: u64,
     /// When it was published, by the publisher's clock.
     pub published: String,
-    /// What the package says of itself.
+    /// The package's own metadata.
     #[serde(flatten)]
     pub metadata: Metadata,
     /// Packages of this registry that it needs.
@@ -111,24 +111,24 @@ pub struct RecordInfo {
     pub executables: Vec<String>,
 }
 
-/// Somebody who claims a name.
+/// One publisher's claim on a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimInfo {
     /// The publisher id.
     pub publisher: String,
-    /// Length of the publisher's log, as far as it is known.
+    /// Length of the publisher's log at the newest known head.
     pub log_length: Option<u64>,
-    /// When it last said so.
+    /// When the publisher's newest known head was issued.
     pub issued: Option<String>,
-    /// Until when that holds.
+    /// When that head expires.
     pub expires: Option<String>,
-    /// When it was first seen here.
+    /// When this home first saw the claim.
     pub first_seen: String,
     /// It has signed two histories: nothing of it is trusted.
     pub equivocation: bool,
 }
 
-/// A peer that says it has the content.
+/// A peer that announces itself as a provider of the content.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContentProvider {
     /// The peer.

@@ -1,4 +1,4 @@
-//! What is said of other peers.
+//! Reports about peers.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 pub struct PeerReport {
     /// The peer.
     pub peer_id: String,
-    /// Where it can be reached, as far as known.
+    /// Its known addresses.
     pub addresses: Vec<String>,
-    /// Name and version of its program, as it says.
+    /// Name and version of its program, as it identifies itself.
     pub agent: Option<String>,
-    /// There is a connection with it.
+    /// The node has a connection to it.
     pub connected: bool,
     /// successful / (successful + failed), 1 if there was neither.
     pub reputation: f64,
@@ -29,31 +29,31 @@ pub struct PeerReport {
     pub bytes_sent: u64,
     /// Bytes of verified blocks received from it, ever.
     pub bytes_received: u64,
-    /// `allowed` or `denied`, if the user said so.
+    /// `allowed` or `denied`, if the user has set a rule.
     pub listed: Option<String>,
-    /// With `full`: what it did, the newest first.
+    /// With `full`: its events, newest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<Vec<PeerEvent>>,
 }
 
-/// Something a peer did.
+/// One event in a peer's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerEvent {
     /// When, RFC 3339.
     pub time: String,
     /// `retrieved`, `wrong_bytes`, `stalled`, `false_have`, `invalid_record`, `malformed`; or `allowed`, `denied`.
     pub event: String,
-    /// About which package.
+    /// The package concerned.
     pub package: Option<String>,
-    /// Bytes of verified blocks that came with it.
+    /// Bytes of verified blocks received.
     pub bytes: u64,
 }
 
 /// The user's two lists of peers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerLists {
-    /// Asked whatever their reputation.
+    /// Peers that are used regardless of their reputation.
     pub allowed: Vec<String>,
-    /// Not connected to.
+    /// Peers to and from which connections are refused.
     pub denied: Vec<String>,
 }

@@ -1,28 +1,28 @@
-//! Answers about what the store keeps.
+//! Reports about stored data.
 
 use serde::{Deserialize, Serialize};
 
-/// What a garbage collection removed, or would.
+/// What a garbage collection removed, or would remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GcReport {
-    /// Blocks.
+    /// Number of blocks.
     pub removed_blocks: u64,
     /// Their bytes.
     pub freed_bytes: u64,
-    /// Nothing was removed: this is what would be.
+    /// Nothing was removed: the report states what would be.
     pub dry_run: bool,
 }
 
 /// A pin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PinReport {
-    /// What is kept.
+    /// The pinned CID.
     pub cid: String,
-    /// `recursive` for it and all below it, `direct` for the block alone.
+    /// `recursive` for the block and all blocks below it, `direct` for the block alone.
     pub mode: String,
-    /// Who wants it, and why: `user`, `release/<package>@<version>`, `mirror/...`, `record`.
+    /// The reason for the pin: `user` or `user/...`, `release/<package>@<version>`, `mirror/...`, `record`.
     pub label: String,
-    /// What was pinned just now is a version that is yanked.
+    /// The pin was just set, for a version that is yanked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub yanked: bool,
     /// Why it was yanked, where the publisher gave a reason.
@@ -33,27 +33,27 @@ pub struct PinReport {
 /// What a verification found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyReport {
-    /// Blocks that were hashed.
+    /// Number of blocks hashed.
     pub checked_blocks: u64,
-    /// Those that are damaged or missing, after the repair if there was one.
+    /// Blocks that are damaged or missing; after a repair, those that still are.
     pub bad: Vec<BadBlock>,
-    /// Those that were, and were fetched again.
+    /// Number of blocks that the repair has refetched or rebuilt.
     pub repaired: u64,
-    /// Where the store's own files are damaged. After a repair: where they were, until it put them in order.
+    /// Where the store's own files are damaged; after a repair, where they were damaged before it.
     #[serde(default)]
     pub damage: Vec<StoreDamage>,
-    /// Pins of what was published from this home that are lost. After a repair: those that it has set again.
+    /// Lost pins of this home's publications; after a repair, those that it has set again.
     #[serde(default)]
     pub lost_pins: Vec<PinReport>,
-    /// Records of the store are lost, and pins that the user has set may be among them. After a repair: they were until
-    /// it, and from now on `gc` removes again what is not pinned.
+    /// Records of the store are lost, possibly including the user's pins. After a repair, they were lost before it, and
+    /// from now on `gc` removes unpinned blocks again.
     #[serde(default)]
     pub lost_records: bool,
-    /// After a repair: pins of which not everything is here, since no peer has it. A pin that shares what is missing with
-    /// another may not be named.
+    /// After a repair: pins with missing blocks, because no peer has them. A pin that shares its missing blocks with
+    /// another may not be listed.
     #[serde(default)]
     pub incomplete: Vec<PinReport>,
-    /// After a repair where records were lost: releases that are whole and that no pin keeps.
+    /// After a repair with lost records: complete releases that no pin keeps.
     #[serde(default)]
     pub unpinned: Vec<UnpinnedRelease>,
 }
@@ -61,25 +61,25 @@ pub struct VerifyReport {
 /// A release in the store that no pin keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnpinnedRelease {
-    /// Its record: what `pin add` takes.
+    /// CID of its record, for `pin add`.
     pub cid: String,
     /// `ns/name@version`.
     pub name: String,
-    /// Whose it is.
+    /// The publisher id.
     pub publisher: String,
 }
 
-/// A damaged place in a file of the store.
+/// A damaged range in a file of the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreDamage {
     /// Name of the file, in the directory of the store.
     pub file: String,
     /// Where the damaged record begins, in bytes from the start of the file.
     pub offset: u64,
-    /// Bytes up to the next record that can be read.
+    /// Number of bytes up to the next readable record.
     pub bytes: u64,
-    /// What stood there is lost: a block, a pin, or that one of them was removed. Otherwise one bit is wrong, and it is
-    /// known which.
+    /// Whether the record is lost: a block, a pin, or the removal of one. Otherwise one bit is wrong, and it is known
+    /// which.
     pub lost: bool,
 }
 
@@ -97,19 +97,19 @@ pub struct BadBlock {
 pub struct MirrorReport {
     /// `ns/name`, `<publisher>/ns/name`, `ns/*`, a publisher, or `all`.
     pub rule: String,
-    /// At most so many of the newest versions of each package; null for all.
+    /// Maximum number of versions of each package, the newest ones; null for all.
     pub versions: Option<u32>,
-    /// At most so many bytes of packages; null for any number.
+    /// Maximum bytes of packages; null without a limit.
     pub max_bytes: Option<u64>,
-    /// `command`, or `config` for one that stands in the configuration.
+    /// `command`, or `config` for a rule of the configuration.
     pub origin: String,
-    /// Packages of which something is held.
+    /// Packages with held releases.
     pub packages_held: u64,
     /// Releases held.
     pub releases_held: u64,
     /// Bytes of their blocks.
     pub bytes_held: u64,
-    /// Releases known that the rule would hold if `max_bytes` allowed more.
+    /// Known releases that the rule would hold without `max_bytes`.
     #[serde(default)]
     pub releases_over_budget: u64,
     /// Where several publishers claim the name, so that nothing is held by it: for each, the rule that means it.

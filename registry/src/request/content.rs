@@ -1,4 +1,4 @@
-//! Requests about what is published: content that is in IPFS already, yanks, and questions.
+//! Requests about packages: publish content that is in IPFS already, yank, and info.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::package::{Dependency, Metadata, PackageId};
 
-/// Publish a tree that has a CID already, whether it is in the store or has to be fetched first.
+/// Publish a tree by its CID, whether it is in the local store or has to be fetched first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishContentRequest {
     /// The package.
@@ -19,7 +19,7 @@ pub struct PublishContentRequest {
     pub content: Cid,
     /// Paths of the files that are executable.
     pub executables: Vec<String>,
-    /// What the package says of itself.
+    /// The package's own metadata.
     pub metadata: Metadata,
     /// Packages of this registry that it needs.
     pub dependencies: Vec<Dependency>,
@@ -29,20 +29,20 @@ pub struct PublishContentRequest {
     pub trust_clock: bool,
     /// Publish files that hold secrets (private keys, credentials), with a warning, instead of refusing the tree.
     pub allow_secrets: bool,
-    /// Give up fetching the content when nothing new has come for so long.
+    /// Give up fetching the content when no new data has arrived for this long.
     pub timeout: Duration,
 }
 
-/// Say that a version is no longer to be chosen, or take that back.
+/// Yank a version, so that it is no longer selected, or undo a yank.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct YankRequest {
     /// The package.
     pub package: PackageId,
     /// The version.
     pub version: Version,
-    /// Take a yank back.
+    /// Undo a yank.
     pub undo: bool,
-    /// Why, for people.
+    /// The reason, for human readers.
     pub reason: Option<String>,
     /// Name of the key that signs; the default key if none is named.
     pub key: Option<String>,
@@ -51,17 +51,17 @@ pub struct YankRequest {
     pub trust_clock: bool,
 }
 
-/// Tell what is known of a target.
+/// Report what is known of a target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InfoRequest {
     /// The target as typed; see [`FetchRequest`](crate::FetchRequest).
     pub target: String,
-    /// Read the record of every version, not only of the one that the target means.
+    /// Read the record of every version, not only of the version that the target selects.
     pub versions: bool,
     /// Look for peers that provide the content.
     pub providers: bool,
-    /// Give up when nothing new has come for so long.
+    /// Give up when no new data has arrived for this long.
     pub timeout: Duration,
-    /// Use only what is here.
+    /// Use only local data.
     pub offline: bool,
 }

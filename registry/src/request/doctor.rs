@@ -1,14 +1,14 @@
-//! What `doctor` is asked.
+//! The request of `doctor`.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Find out, stage by stage, why something does not work.
+/// Diagnose the node, and a target if one is named, in stages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DoctorRequest {
-    /// What cannot be fetched, as typed for a fetch; without it only the node itself is looked at.
+    /// The target that cannot be fetched, as typed for a fetch. Without it only the node itself is checked.
     pub target: Option<String>,
-    /// How long the network is waited for at each stage.
+    /// How long each stage waits for the network.
     pub timeout: Duration,
 }

@@ -1,4 +1,4 @@
-//! Paths in requests, without loss: a string, or `{"bytes": [...]}` where the path is not UTF-8.
+//! Lossless serialization of paths in requests: a string, or `{"bytes": [...]}` if the path is not UTF-8.
 
 use std::{
     ffi::OsString,
@@ -34,7 +34,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     })
 }
 
-/// A path, or none.
+/// The same for an optional path.
 pub(super) mod optional {
     use std::path::PathBuf;
 

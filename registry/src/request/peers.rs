@@ -1,4 +1,4 @@
-//! What can be asked about other peers.
+//! Requests about peers.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,27 +14,27 @@ pub struct PeerListRequest {
 pub struct PeerInfoRequest {
     /// Its peer id, or an address that ends with it.
     pub peer: String,
-    /// With what it did.
+    /// Include its history of events.
     pub full: bool,
 }
 
-/// Decide about one peer.
+/// Set the user's rule for one peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerRuleRequest {
     /// Its peer id, or an address that ends with it.
     pub peer: String,
-    /// What is decided.
+    /// The rule.
     pub rule: PeerRule,
 }
 
-/// What a user decides about a peer.
+/// The user's rule for a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PeerRule {
-    /// It is asked whatever its reputation, and never forgotten.
+    /// The peer is used regardless of its reputation, and its record is never evicted.
     Allow,
-    /// It is not connected to, in neither direction.
+    /// Connections to and from the peer are refused.
     Deny,
-    /// It is on no list, and all that is known of it is forgotten.
+    /// The peer is removed from both lists, and its record is deleted.
     Reset,
 }

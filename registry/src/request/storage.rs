@@ -1,4 +1,4 @@
-//! Requests about what the store keeps.
+//! Requests about stored data.
 
 use std::time::Duration;
 
@@ -6,38 +6,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::MirrorRule;
 
-/// Remove what nothing keeps.
+/// Remove blocks that no pin keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GcRequest {
-    /// Say what would go, remove nothing.
+    /// Report what would be removed; remove nothing.
     pub dry_run: bool,
 }
 
-/// Pin a target, or take the pin away.
+/// Pin a target, or remove the pin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PinRequest {
     /// The target as typed: a CID, `/ipfs/...`, `ns/name`, `ns/name@REQ`, `<publisher>/ns/name[@REQ]`.
     pub target: String,
-    /// Give up when nothing new has come for this long.
+    /// Give up when no new data has arrived for this long.
     pub timeout: Duration,
-    /// Use only what is here.
+    /// Use only local data.
     pub offline: bool,
 }
 
 /// Hash blocks again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyRequest {
-    /// What to check, with its signatures if it is named; the whole store if there is none.
+    /// The target to check; the whole store without one. A target given by name is checked with its signatures.
     pub target: Option<String>,
-    /// Fetch what is damaged or missing again.
+    /// Refetch damaged and missing blocks.
     pub repair: bool,
-    /// Give a repair up when nothing new has come for this long.
+    /// Give up a repair when no new data has arrived for this long.
     pub timeout: Duration,
 }
 
-/// Make, change or drop a mirror rule.
+/// Add, change or remove a mirror rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MirrorRequest {
-    /// The rule; to drop one, only its scope counts.
+    /// The rule. To remove one, only its scope matters.
     pub rule: MirrorRule,
 }

@@ -1,6 +1,6 @@
-//! The copy of what an operator chose: `mirror.rules`, beside the database.
+//! The copy of the operator's rules: `mirror.rules`, next to the database.
 //!
-//! It is written before the database is, and read when that is opened.
+//! It is written before the database, and read when the database is opened.
 
 use std::{
     collections::BTreeMap,
@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{MirrorRule, checked_file, database::MEMORY, home::HomeError, identity::PublisherId};
 
-/// Longest copy read, in bytes: more than the most rules take.
+/// Maximum size of the copy in bytes, more than the maximum number of rules takes.
 const MAX_BYTES: u64 = 2 << 20;
 
-/// What stands in a copy.
+/// The contents of the copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::mirror) struct Rules {
     /// Ordered by what they are about.
@@ -23,14 +23,14 @@ pub(in crate::mirror) struct Rules {
     pub(in crate::mirror) meanings: BTreeMap<String, PublisherId>,
 }
 
-/// As it is written.
+/// The form in the file.
 #[derive(Serialize, Deserialize)]
 struct Text {
     rules: Vec<MirrorRule>,
     meanings: BTreeMap<String, String>,
 }
 
-/// Where the copy of a book is.
+/// The file of the copy.
 #[derive(Debug)]
 pub(in crate::mirror) struct Copy {
     path: PathBuf,

@@ -1,4 +1,4 @@
-//! The stages of a target: what a fetch does, stopped at the first thing that fails.
+//! The stages for a target: the steps of a fetch, up to the first one that fails.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -23,19 +23,20 @@ use crate::{
     package::{PackageId, Release, Target},
 };
 
-/// Bytes of a package that are fetched to see whether its blocks can be had; of a larger one, blocks spread evenly.
+/// Maximum bytes of a package fetched to check that its blocks are available. Of a larger package, an evenly spread
+/// sample of blocks is fetched.
 const PROBE_BYTES: u64 = 64 << 20;
 
-/// What a target turned out to be.
+/// What a target resolved to.
 struct Subject {
     content: Cid,
-    /// The record of it, whose signature is not checked yet, and the record's CID.
+    /// The CID of the release record, and the record, whose signature is not checked yet.
     release: Option<(Cid, Release)>,
-    /// What the signature is checked against, unless a CID was named.
+    /// What the signature is checked against; `None` if the target is a CID.
     claimed: Option<Claimed>,
 }
 
-/// Who stands for a record, and how.
+/// The publisher of a record, and the record as its catalog lists it.
 struct Claimed {
     publisher: PublisherEntry,
     package: PackageId,
@@ -43,15 +44,15 @@ struct Claimed {
     payload: bytes::Bytes,
 }
 
-/// What was looked at of the blocks. Each of them was hashed on its way here.
+/// Which blocks were checked. Each was hashed on arrival.
 enum LookedAt {
-    /// All that the manifest names.
+    /// All blocks of the manifest.
     All(Arc<ManifestReader>),
-    /// All that the content leads to; there is no manifest.
+    /// All blocks below the content root; there is no manifest.
     Walked,
-    /// So many, of so many.
+    /// A sample of `blocks` out of `of`.
     Sample { blocks: u64, of: u64 },
-    /// Those in this many bytes from the beginning.
+    /// The blocks within the first `bytes` bytes.
     Beginning { bytes: u64 },
 }
 
@@ -59,8 +60,8 @@ enum LookedAt {
 type Progress<T> = Result<T, Stage>;
 
 impl Operations {
-    /// Checks a target, in this home alone if there is no `node` to ask others with. The last stage is the one that failed,
-    /// if one did; what this home lacks is no fault, but unknown.
+    /// Checks a target; without `node`, only in this home. If a stage fails, it is the last one. Without `node`, data
+    /// that this home lacks is reported as unknown, not as a failure.
     pub(super) async fn check_target(
         &self,
         node: Option<&Handle>,
@@ -110,7 +111,7 @@ impl Operations {
         Ok(())
     }
 
-    /// Whose name it is, and what is recorded under it.
+    /// Resolves a name to its publisher and the release record.
     async fn check_name(
         &self,
         download: &mut Download,
@@ -152,7 +153,7 @@ impl Operations {
         Ok(Subject { content: release.content, release: Some((cid, release)), claimed: Some(claimed) })
     }
 
-    /// Who has it, and whether they can be reached.
+    /// Checks whether there are providers, and whether they can be dialled.
     async fn check_providers(
         &self,
         node: &Handle,
@@ -180,7 +181,7 @@ impl Operations {
         let reasons = join(reasons);
         let detail = format!("{reached} of {} providers reached", tried.len());
         let detail = if reasons.is_empty() { detail } else { format!("{detail}; {reasons}") };
-        // Without them it still works if somebody else who is connected has it.
+        // A fetch still works if another connected peer has the content.
         if reached == 0 && download.block(subject.content).await.is_err() {
             return Err(Stage::failed("dial", ErrorKind::Failed, detail).hinted(
                 "they are gone, or behind a NAT: try again later, or name a peer that has it: `ggen marketplace p2p \
@@ -191,7 +192,7 @@ impl Operations {
         Ok(())
     }
 
-    /// Whether the blocks can be had, and which of them were looked at for that.
+    /// Checks whether the blocks are available. Returns which of them were checked.
     async fn check_blocks(
         &self,
         subject: &Subject,
@@ -237,7 +238,7 @@ impl Operations {
         Ok(LookedAt::All(manifest))
     }
 
-    /// Whether it is what it says.
+    /// Checks the manifest, and the signature of the release.
     async fn check_truth(&self, subject: Subject, looked_at: LookedAt) -> Progress<Stage> {
         let mut found = vec![hashed(&looked_at)];
         let at_verify = |failure: Failure| {
@@ -262,8 +263,8 @@ impl Operations {
     }
 }
 
-/// Whether peers whose clocks are right take what the publisher has signed last. This home keeps what its own clock was
-/// wrong for.
+/// Fails if peers with a correct clock reject the publisher's newest head. This home may have accepted it while its own
+/// clock was wrong.
 fn check_signing_time(publisher: &PublisherEntry) -> Progress<()> {
     let Some(error) = publisher.head.as_ref().and_then(|head| check_clock(head, clock::now()).err()) else {
         return Ok(());
@@ -275,7 +276,7 @@ fn check_signing_time(publisher: &PublisherEntry) -> Progress<()> {
     ))
 }
 
-/// Which blocks were found to match their hashes.
+/// Describes which blocks were found to match their hashes.
 fn hashed(looked_at: &LookedAt) -> String {
     match looked_at {
         LookedAt::All(_) | LookedAt::Walked => "every block matches its hash".to_owned(),
@@ -288,7 +289,7 @@ fn hashed(looked_at: &LookedAt) -> String {
     }
 }
 
-/// What a CID is: a release, or content.
+/// Determines whether a CID is a release or content.
 async fn check_cid(download: &mut Download, cid: Cid, stages: &mut Vec<Stage>) -> Progress<Subject> {
     download.search_under(&cid);
     if cid.codec() != DAG_CBOR {
@@ -309,7 +310,7 @@ async fn check_cid(download: &mut Download, cid: Cid, stages: &mut Vec<Stage>) -
     Ok(Subject { content: release.content, release: Some((cid, release)), claimed: None })
 }
 
-/// Everybody who is recorded to have one of `cids`, and what came of dialling them.
+/// Returns the recorded providers of `cids`, with the outcomes of dialling them.
 async fn providers(
     node: &Handle,
     cids: impl Iterator<Item = Cid>,
@@ -320,7 +321,7 @@ async fn providers(
         let mut tried = node.try_providers(cid.hash().to_bytes()).await?;
         let all = async {
             while let Some(tried) = tried.recv().await {
-                // Both DHTs name it, and two dials may end differently: one that succeeds counts.
+                // Both DHTs may return the same peer, and two dials may end differently. A success counts.
                 let known = found.entry(tried.peer).or_insert_with(|| tried.outcome.clone());
                 if tried.outcome.is_ok() {
                     *known = Ok(());
@@ -334,7 +335,7 @@ async fn providers(
     Ok(found)
 }
 
-/// A stage that needs something which this home does not have, and which no peer could be asked for.
+/// Turns a failure into an unknown stage if this home lacks data and no peer could be queried for it.
 fn not_here(failed: Stage) -> Stage {
     match failed.kind {
         Some(ErrorKind::NotFound | ErrorKind::TimedOut) => {
@@ -344,7 +345,7 @@ fn not_here(failed: Stage) -> Stage {
     }
 }
 
-/// A name that this home knows and that resembles the misspelt one stays in the hint.
+/// Keeps the suggestion of a similar known name in the hint.
 fn not_here_hint(hint: Option<&str>) -> String {
     let question = hint.filter(|hint| hint.starts_with("did you mean")).and_then(|hint| hint.split_once("? "));
     let near = question.map_or_else(String::new, |(question, _)| format!("{question}? Otherwise "));

@@ -1,4 +1,4 @@
-//! Every fault, injected among real nodes on loopback, is found at its own stage.
+//! Injects faults among real nodes on loopback; each must be found at its own stage.
 
 use std::{path::Path, sync::Arc, time::Duration, time::SystemTime};
 
@@ -16,9 +16,9 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a stage waits for what does not come.
+/// How long a stage waits for a response that never arrives.
 const IMPATIENCE: Duration = Duration::from_secs(2);
-/// Some peer that does not run.
+/// The id of a peer that does not run.
 const NOBODY: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
 /// A registry in a home of its own.
@@ -78,7 +78,7 @@ impl Place {
         self.registry.publish(request, quiet()).await.unwrap()
     }
 
-    /// The claim that stands for a package published here.
+    /// Builds the claim on a package published by this registry.
     fn claim(&self, package: &PackageId) -> Claim {
         let operations = self.registry.operations();
         let publisher = operations.catalog.publishers_of(package).unwrap()[0];
@@ -101,7 +101,7 @@ fn quiet() -> Arc<dyn Reporter> {
 fn fault<'a>(diagnosis: &'a Diagnosis, name: &str) -> &'a Stage {
     let failed: Vec<_> = diagnosis.stages.iter().filter(|stage| stage.ok == Some(false)).collect();
     assert_eq!(failed.iter().map(|stage| &*stage.name).collect::<Vec<_>>(), [name], "{diagnosis:#?}");
-    // What could not be judged after it is unknown.
+    // Stages after it are unknown.
     let last = diagnosis.stages.iter().rfind(|stage| stage.ok.is_some()).unwrap();
     assert_eq!(last.name, name, "{diagnosis:#?}");
     assert!(last.hint.is_some() && last.kind.is_some(), "{last:?}");
@@ -116,7 +116,7 @@ fn healthy(diagnosis: &Diagnosis, stages: &[&str]) {
 
 const NODE_STAGES: [&str; 5] = ["store", "listen", "reachability", "bootstrap", "dht"];
 
-/// A node below the registry, for what an honest one would not do: it serves whatever it is told.
+/// Starts a bare node without a registry, which serves any records, also invalid ones.
 async fn carrier(policy: Arc<dyn RecordValidator>, records: Vec<(Vec<u8>, Vec<u8>)>) -> (Started, String) {
     let setup = node::Setup {
         key: Keypair::generate_ed25519(),
@@ -137,7 +137,7 @@ async fn carrier(policy: Arc<dyn RecordValidator>, records: Vec<(Vec<u8>, Vec<u8
     (started, address)
 }
 
-/// Takes every record as it is.
+/// Accepts every record.
 #[derive(Debug)]
 struct Gullible;
 
@@ -212,7 +212,7 @@ async fn wrong_peer_id() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dht_empty() {
-    // It is connected, and serves no DHT.
+    // Alice is connected but serves no DHT.
     let alice = Place::start_as(Config { dht_server_mode: false, ..loopback(&[]) }, Mode::Daemon).await;
     let bob = Place::start(&alice.addresses()).await;
     let diagnosis = bob.doctor(Some("acme/any")).await;
@@ -229,7 +229,7 @@ async fn a_name_that_nobody_claims() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_provider() {
-    // A claim is in the DHT, and nobody provides what it names.
+    // A claim is in the DHT, but its content has no provider.
     let alice = Place::start(&[]).await;
     alice.publish("orphan").await;
     let package: PackageId = "acme/orphan".parse().unwrap();
@@ -288,7 +288,8 @@ async fn bad_signature() {
         let mut value = set_of(key, &claim);
         let signature = &claim.entry().unwrap().release.envelope().signatures()[0];
         let bytes = serde_ipld_dagcbor::to_vec(signature).unwrap();
-        // The first one stands in the catalog proof, which would not match its hash; the last is the release's own.
+        // The first occurrence is in the catalog proof, whose hash would no longer match; the last is the release's
+        // own.
         let at = value.windows(bytes.len()).rposition(|window| window == bytes).unwrap();
         value[at + bytes.len() - 1] ^= 1;
         value
@@ -327,7 +328,7 @@ async fn a_node_for_one_command_listens_on_nothing() {
     assert_eq!(names, ["store", "listen", "bootstrap", "dht"], "reachability cannot be judged");
 }
 
-/// Waits until the hub names the publisher as the provider of a package's content, and returns that.
+/// Waits until the hub returns a provider for a package's content and record, and returns the content root.
 async fn published_everywhere(publisher: &Place, hub: &Place, name: &str) -> Cid {
     let package: PackageId = name.parse().unwrap();
     let release = publisher.claim(&package).entry().unwrap().release.clone();

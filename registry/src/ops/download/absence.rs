@@ -1,4 +1,4 @@
-//! Why blocks did not come, as far as a download knows: what its error says, and what can be done about it.
+//! Explains why blocks did not arrive, as far as a download knows: the message of its error, and the hint.
 
 use std::{fmt, time::Duration};
 
@@ -7,24 +7,24 @@ use libp2p::PeerId;
 
 use crate::identity::Timestamp;
 
-/// What a download is to bring, for messages.
+/// What a download fetches, for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Subject {
-    /// `ns/name`, with `@version` once that is chosen.
+    /// `ns/name`, with `@version` once the version is selected.
     pub(crate) name: String,
-    /// Its name in the book of peers, once its publisher is known.
+    /// Its name in the peer book, once its publisher is known.
     pub(crate) provision: Option<String>,
-    /// When its publisher last signed something that is known here.
+    /// The date of its publisher's newest record that this home knows.
     pub(crate) signed: Option<Timestamp>,
 }
 
-/// A peer that had blocks, or was named as one that has, and is not connected any more.
+/// A peer that had blocks, or that the caller named as a provider, and that is no longer connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LostPeer {
     pub(crate) peer: PeerId,
     /// How long ago the connection was lost.
     pub(crate) ago: Duration,
-    /// Why the last attempt to connect to it again failed.
+    /// Why the last attempt to reconnect failed.
     pub(crate) reason: Option<String>,
 }
 
@@ -39,29 +39,29 @@ impl fmt::Display for LostPeer {
     }
 }
 
-/// What is known when no new block has come for long.
+/// The state of a download that has received no new block until its timeout.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Absence {
-    /// For how long none has come.
+    /// Time since the last new block.
     pub(crate) waited: Duration,
-    /// Blocks that are wanted and have not come.
+    /// Wanted blocks that have not arrived.
     pub(crate) missing: usize,
     pub(crate) peers_asked: usize,
-    /// Peers that were asked and do not answer.
+    /// Peers that have not responded to a request.
     pub(crate) silent: usize,
-    /// Some blocks came from a peer before.
+    /// Whether some blocks were received from a peer.
     pub(crate) began: bool,
-    /// The caller named peers.
+    /// Whether the caller named peers.
     pub(crate) named: bool,
     pub(crate) lost: Vec<LostPeer>,
     pub(crate) subject: Option<Subject>,
-    /// Of the peers known to have had it that are not connected, the one that was seen last, and when.
+    /// The most recently seen of the known but disconnected providers, and when it was seen.
     pub(crate) last_seen: Option<(PeerId, Timestamp)>,
     pub(crate) now: Timestamp,
 }
 
 impl Absence {
-    /// What cannot be fetched, and why, in one line.
+    /// Returns what cannot be fetched, and why, in one line.
     pub(crate) fn headline(&self, target: &Cid) -> String {
         let what = match &self.subject {
             Some(subject) => subject.name.clone(),
@@ -75,7 +75,7 @@ impl Absence {
         format!("cannot fetch {what}: no connected peer and no provider has {it}{since}")
     }
 
-    /// Since when it cannot be had, as far as known.
+    /// Returns when a provider or a record of the publisher was last seen, if known.
     fn since_when(&self) -> Option<String> {
         if let Some((peer, seen)) = self.last_seen {
             return Some(format!("{peer}, which had it, was last seen {}", at(seen, self.now)));
@@ -84,12 +84,12 @@ impl Absence {
         Some(format!("the newest record of its publisher is from {}", at(signed, self.now)))
     }
 
-    /// Every peer that could be asked has answered that it does not have it.
+    /// Returns whether every known peer has responded that it does not have the blocks.
     pub(crate) fn is_nowhere(&self) -> bool {
         self.lost.is_empty() && self.silent == 0
     }
 
-    /// What can be done. A peer that the caller named already is not asked for again.
+    /// Returns what the user can do. If the caller has named a peer, the hint suggests another one.
     pub(crate) fn hint(&self) -> &'static str {
         match (self.named, self.lost.is_empty()) {
             (true, false) => {
@@ -127,7 +127,7 @@ impl fmt::Display for Absence {
     }
 }
 
-/// A point in time, and how long ago that is.
+/// Formats a time and how long ago it is.
 fn at(then: Timestamp, now: Timestamp) -> String {
     let ago = match now.as_unix().saturating_sub(then.as_unix()) {
         seconds @ 0..120 => format!("{seconds} s"),

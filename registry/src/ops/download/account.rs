@@ -1,4 +1,4 @@
-//! What a retrieval says of each peer that took part in it: told to the book of peers once, when it ends.
+//! Records in the peer book how each peer behaved in a retrieval, once, when the retrieval ends.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -6,18 +6,18 @@ use libp2p::PeerId;
 
 use crate::{Fault, Outcome, PeerBook, identity::Timestamp, ops::clock};
 
-/// Most peers that are kept account of in one retrieval.
+/// Maximum number of peers recorded for one retrieval.
 const MAX_PEERS: usize = 4096;
 
 #[derive(Debug, Default)]
 struct Deeds {
     bytes: u64,
     fault: Option<Fault>,
-    /// Others had to be asked instead.
+    /// Whether the peer is late, so that other peers had to be queried.
     late: bool,
 }
 
-/// The account of one retrieval. Closed when it is dropped.
+/// The behaviour of the peers in one retrieval. Dropping it writes to the peer book.
 #[derive(Debug)]
 pub(super) struct Account {
     peers: Arc<PeerBook>,
@@ -31,7 +31,7 @@ impl Account {
         Self { peers, package: None, provision: None, deeds: HashMap::new() }
     }
 
-    /// What is retrieved: its name for people, and, once it is certain whose package it is, its name in the book.
+    /// Sets what is retrieved: its name for users and, once its publisher is verified, its name in the peer book.
     pub(super) fn about(&mut self, package: String, provision: Option<String>) {
         self.package = Some(package);
         self.provision = provision;
@@ -41,14 +41,14 @@ impl Account {
         (self.deeds.len() < MAX_PEERS || self.deeds.contains_key(&peer)).then(|| self.deeds.entry(peer).or_default())
     }
 
-    /// A verified block came.
+    /// Records a verified block of `bytes` bytes.
     pub(super) fn block(&mut self, from: PeerId, bytes: u64) {
         if let Some(deeds) = self.of(from) {
             deeds.bytes += bytes;
         }
     }
 
-    /// The first fault counts.
+    /// Records a fault. Only a peer's first fault counts.
     pub(super) fn fault(&mut self, peer: PeerId, fault: Fault) {
         if let Some(deeds) = self.of(peer) {
             deeds.fault.get_or_insert(fault);
@@ -61,7 +61,7 @@ impl Account {
         }
     }
 
-    /// Peers that were asked and do not answer.
+    /// Returns the number of peers that have not responded to a request.
     pub(super) fn silent(&self) -> usize {
         self.deeds.values().filter(|deeds| deeds.late).count()
     }

@@ -1,4 +1,4 @@
-//! The side of a download that asks peers: the session, and the search for more of them.
+//! The network side of a download: the session, and the lookup of further providers.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,37 +23,37 @@ use crate::{
     ops::{blocking_thread, clock},
 };
 
-/// Pause before providers are looked for again; it doubles up to [`LONGEST_SEARCH_PAUSE`].
+/// Pause before the next provider lookup; it doubles up to [`LONGEST_SEARCH_PAUSE`].
 const FIRST_SEARCH_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_SEARCH_PAUSE: Duration = Duration::from_secs(30);
-/// What is wanted of a peer that is believed to have it may take so long before the DHT is asked for more providers: most
-/// packages are small, and then it is never asked.
+/// Delay of the provider lookup in the DHT if a likely provider is connected. Most packages are small and arrive before
+/// it elapses, so they need no lookup.
 const HEAD_START: Duration = Duration::from_millis(250);
-/// Providers found that wait to be asked.
+/// Capacity of the queue of found providers.
 const FOUND_QUEUE: usize = 64;
-/// How long peers of the local network may take to be found, where they are looked for.
+/// How long to wait for peers of the local network, if mDNS is used.
 const NEIGHBOURS_WITHIN: Duration = Duration::from_secs(1);
 
-/// Where a node that is connected to no peer may meet one.
+/// How a node without connections may find a peer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Entrance {
     /// Bootstrap nodes.
     pub(crate) nodes: Vec<Multiaddr>,
-    /// How long each of these may take to answer.
+    /// Timeout for each bootstrap node.
     pub(crate) within: Duration,
-    /// Peers of the local network are looked for.
+    /// Whether the node discovers peers of the local network.
     pub(crate) neighbours: bool,
 }
 
-/// A source whose connection was lost.
+/// A provider whose connection was lost.
 #[derive(Debug)]
 struct Lost {
     since: Instant,
-    /// Why the last attempt to dial it again failed.
+    /// Why the last attempt to redial it failed.
     reason: Option<String>,
 }
 
-/// A session and the providers it knows.
+/// A session and its provider lookups.
 pub(super) struct Network {
     node: Handle,
     session: Session,
@@ -63,17 +63,17 @@ pub(super) struct Network {
     search_pause: Duration,
     asked: HashSet<PeerId>,
     has_source: bool,
-    /// Those of a lower reputation are not asked.
+    /// Peers with a lower reputation are not used.
     least_reputation: f64,
     peers: Arc<PeerBook>,
     account: Account,
     reporter: Arc<dyn Reporter>,
-    /// The caller named peers.
+    /// Whether the caller named peers.
     named: bool,
     lost: HashMap<PeerId, Lost>,
-    /// Where peers are met before anything is asked for; `None` once that was done.
+    /// How to find a first peer; `None` once there is one.
     entrance: Option<Entrance>,
-    /// A peer answered with a message that is longer than messages may be.
+    /// Whether a peer has sent a message above the size limit.
     too_long: bool,
 }
 
@@ -121,12 +121,12 @@ impl Network {
         })
     }
 
-    /// Asks this peer, which is believed to have what is wanted, before providers are looked for.
+    /// Adds a likely provider to the session, which is queried before the first provider lookup.
     pub(super) async fn ask_first(&mut self, peer: PeerId) -> Result<(), Stopped> {
         if self.peers.reputation(&peer) < self.least_reputation {
             return Ok(());
         }
-        // One that is not connected may never be.
+        // A peer that is not connected may be unreachable: it does not delay the lookup.
         self.has_source |= !self.asked.insert(peer);
         self.session.add_peer(peer).await
     }
@@ -143,14 +143,14 @@ impl Network {
         self.asked.iter().filter(|peer| self.peers.reputation(peer) >= self.least_reputation).count()
     }
 
-    /// Makes sure, once, that there is a peer to ask; waits for bootstrap nodes and neighbours if none is connected. Says
-    /// whether there is one.
+    /// Waits, until it has succeeded once, for a connection to a peer: through bootstrap nodes and the local network,
+    /// if none is connected. Returns whether there is one.
     pub(super) async fn meets_somebody(&mut self) -> Result<bool, Stopped> {
         let Some(entrance) = self.entrance.take() else { return Ok(true) };
-        // Rare, and large: it takes no room in what waits for every block.
+        // The future is large and rarely used. Boxed, it does not enlarge the future that waits for every block.
         let meets = Box::pin(self.enter(&entrance)).await?;
         if !meets {
-            // Whoever tries again has waited, or has changed something.
+            // A later call tries again.
             self.entrance = Some(entrance);
         }
         Ok(meets)
@@ -181,7 +181,7 @@ impl Network {
         }
     }
 
-    /// What is known of why blocks of `subject` do not come.
+    /// Returns what is known of why blocks of `subject` do not arrive.
     pub(super) async fn absence(&self, subject: Option<&Subject>) -> Absence {
         let lost = self.lost.iter().map(|(peer, Lost { since, reason })| LostPeer {
             peer: *peer,
@@ -203,8 +203,8 @@ impl Network {
         }
     }
 
-    /// Of the peers known to have had a package that are not connected, the one that was seen last. An error of the book
-    /// is no reason to fail: it only says less.
+    /// Returns the most recently seen of the known but disconnected providers of a package. An error of the peer book
+    /// is ignored: the message then has less detail.
     async fn last_seen(&self, provision: String) -> Option<(PeerId, Timestamp)> {
         let connected = self.node.snapshot().await.ok()?.connected;
         let book = Arc::clone(&self.peers);
@@ -225,7 +225,7 @@ impl Network {
         }
     }
 
-    /// Names the list in which wants have places from now on.
+    /// Sets the list to which the positions of later wants refer.
     pub(super) async fn describe(&self, list: ListSource) -> Result<(), Stopped> {
         self.session.describe(list).await
     }
@@ -234,12 +234,12 @@ impl Network {
         self.session.want(wants).await
     }
 
-    /// Wants these no longer.
+    /// Cancels these wants.
     pub(super) async fn cancel(&self, cids: Vec<Cid>) -> Result<(), Stopped> {
         if cids.is_empty() { Ok(()) } else { self.session.cancel(cids).await }
     }
 
-    /// The next block, `None` at the deadline. Looks for providers while it waits. Cancel-safe.
+    /// Returns the next block, or `None` at the deadline. Looks up providers while it waits. Cancel-safe.
     pub(super) async fn next(&mut self, deadline: Instant) -> Result<Option<Arrived>, DownloadError> {
         loop {
             tokio::select! {
@@ -253,7 +253,7 @@ impl Network {
                         return Err(DownloadError::BlockTooLarge { cid: Box::new(cid), bytes });
                     }
                     SessionEvent::NeedPeers { .. } => {
-                        // Whoever was believed to have it has not, or is slow to say so.
+                        // The likely provider does not have the blocks, or has not responded yet.
                         let pause = if std::mem::take(&mut self.has_source) { Duration::ZERO } else { self.search_pause };
                         self.next_search = self.next_search.min(Instant::now() + pause);
                     }
@@ -295,7 +295,7 @@ impl Network {
         }
     }
 
-    /// A peer answered with a message that is longer than messages may be.
+    /// Returns whether a peer has sent a message above the size limit.
     pub(super) fn met_too_long(&self) -> bool {
         self.too_long
     }

@@ -1,5 +1,5 @@
-//! What is wanted: a list that is known, or a DAG of which only the root is. Blocks that are here already are neither
-//! asked for nor read again, except to follow their links.
+//! Sources of wants: a known list of blocks, or a DAG of which only the root is known. Blocks in the local store are
+//! not requested, and are read only to follow their links.
 
 use std::{
     collections::HashSet,
@@ -13,7 +13,7 @@ use ggen_blockstore::{
 
 use super::{DownloadError, MAX_DAG_BLOCKS};
 
-/// A block that is wanted.
+/// A wanted block.
 pub(crate) type Want = crate::node::BlockWant;
 
 /// A list of wants in parts.
@@ -21,22 +21,22 @@ pub(crate) trait Wants: Iterator<Item = Result<Vec<Want>, DownloadError>> + Send
 
 impl<T: Iterator<Item = Result<Vec<Want>, DownloadError>> + Send + 'static> Wants for T {}
 
-/// Names wants, a part at a time. Runs on a thread that may block.
+/// Yields wants in parts. Runs on a thread that may block.
 pub(super) trait Source: Send + 'static {
-    /// The next wants; `None` if there are no more, unless a block that is still to arrive names some.
+    /// Returns the next wants; `None` if there are none until a further block arrives.
     fn more(&mut self, store: &dyn Blockstore) -> Result<Option<Vec<Want>>, DownloadError>;
 
-    /// A wanted block is in the store now.
+    /// Takes a wanted block that is now in the store, to follow its links.
     fn arrived(&mut self, block: &Block) -> Result<(), DownloadError>;
 
-    /// Blocks that were here already.
+    /// Returns the number of blocks that were in the store already.
     fn reused(&self) -> u64;
 }
 
-/// A list that is known.
+/// A known list of blocks.
 pub(super) struct List<I> {
     parts: I,
-    /// What is here because it came before it was wanted.
+    /// Blocks in the store that this download received before they were wanted; they do not count as reused.
     unasked: HashSet<Cid>,
     reused: u64,
 }
@@ -74,14 +74,14 @@ impl<I: Wants> Source for List<I> {
     }
 }
 
-/// Blocks looked at before the wants found are handed on.
+/// Blocks processed in one call of [`Source::more`].
 const STEP: usize = 1024;
 
-/// A DAG, walked depth first as far as its blocks are here.
+/// A DAG, walked depth-first as far as its blocks are in the store.
 pub(super) struct Dag {
-    /// CIDs still to look at, as bytes: a CID in memory takes four times as much.
+    /// CIDs still to process, as bytes, because a `Cid` takes four times as much memory.
     stack: Vec<Box<[u8]>>,
-    /// What was looked at, as 128-bit keyed fingerprints.
+    /// CIDs already pushed, as 128-bit keyed fingerprints.
     seen: HashSet<(u64, u64)>,
     keys: (RandomState, RandomState),
     reused: u64,
@@ -93,11 +93,11 @@ impl Dag {
         Self { stack, seen: HashSet::new(), keys: (RandomState::new(), RandomState::new()), reused: 0 }
     }
 
-    /// Goes on below a block.
+    /// Pushes the links of a block.
     fn descend(&mut self, cid: &Cid, block: &Bytes) -> Result<(), DownloadError> {
         let cids = links(cid, block)?;
         check_parts(cid, block)?;
-        // Last first, so that the walk goes in order.
+        // In reverse, because the stack returns the last one first.
         for cid in cids.into_iter().rev() {
             let bytes = cid.to_bytes();
             if self.seen.insert((self.keys.0.hash_one(&bytes), self.keys.1.hash_one(&bytes))) {
@@ -110,7 +110,8 @@ impl Dag {
         Ok(())
     }
 
-    /// Follows a block that is here; `false` if it is damaged and has to be fetched again.
+    /// Follows the links of a block in the store. Returns `false` if the block has to be fetched again, because it is
+    /// missing or damaged; a damaged one is deleted.
     fn follow(&mut self, store: &dyn Blockstore, cid: &Cid) -> Result<bool, DownloadError> {
         if !may_have_links(cid) {
             return Ok(true);
@@ -163,12 +164,12 @@ impl Source for Dag {
     }
 }
 
-/// Which blocks are here. The empty block always is: everybody knows what is in it, and Kubo cannot serve it (boxo takes
-/// a block of no bytes for a missing one).
+/// Returns which blocks are in the store. An empty block is stored if it is missing: its content is known, and Kubo
+/// cannot serve it (boxo treats a block of zero bytes as missing).
 fn present(store: &dyn Blockstore, cids: &[Cid]) -> Result<Vec<bool>, DownloadError> {
     let mut here = store.retain(cids)?;
     for (cid, here) in cids.iter().zip(&mut here).filter(|(_, here)| !**here) {
-        // Peers would be asked in vain, and blamed for their silence.
+        // A CID that cannot be verified must not be requested: peers would be recorded as not responding.
         check_hash(cid).map_err(|source| DownloadError::Unverifiable { cid: Box::new(*cid), source })?;
         if let Ok(empty) = Block::verify(*cid, Bytes::new()) {
             store.put(&empty)?;
@@ -178,7 +179,8 @@ fn present(store: &dyn Blockstore, cids: &[Cid]) -> Result<Vec<bool>, DownloadEr
     Ok(here)
 }
 
-/// A block that is too large to be exchanged is not asked for: peers that honestly have it could not send it.
+/// Fails for a block above the size limit of the protocols. It must not be requested, because no honest peer could send
+/// it.
 fn check_size(cid: &Cid, bytes: u64) -> Result<(), DownloadError> {
     if bytes > MAX_BLOCK_BYTES as u64 {
         return Err(DownloadError::BlockTooLarge { cid: Box::new(*cid), bytes });
@@ -186,7 +188,7 @@ fn check_size(cid: &Cid, bytes: u64) -> Result<(), DownloadError> {
     Ok(())
 }
 
-/// Checks the raw leaves of a file: of these the node above says how long they are.
+/// Checks the sizes of a file's raw leaves, which their parent node states.
 fn check_parts(cid: &Cid, block: &Bytes) -> Result<(), DownloadError> {
     match Node::parse(cid, block) {
         Ok(Node::File(file)) => file
@@ -194,7 +196,7 @@ fn check_parts(cid: &Cid, block: &Bytes) -> Result<(), DownloadError> {
             .iter()
             .filter(|(part, _)| part.codec() == RAW)
             .try_for_each(|(part, size)| check_size(part, *size)),
-        // Not every DAG is a file or directory.
+        // The node is not a file.
         _ => Ok(()),
     }
 }

@@ -9,8 +9,8 @@ use crate::{
     package::Release,
 };
 
-/// A download used to count every block that came, those of a round that had ended at its limit among them; then it
-/// believed that nothing was wanted while its worker waited for blocks, without a deadline, for good.
+/// Regression test: a download counted every block that arrived, including those of a round that had ended at its
+/// limit. It then assumed that no block was wanted, while its worker waited for blocks forever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_that_reached_its_limit_goes_on_where_it_stopped() {
     let (alice, bob) = pair().await;
@@ -35,7 +35,7 @@ async fn a_download_that_reached_its_limit_goes_on_where_it_stopped() {
     offline.dag(content).await.unwrap();
 }
 
-/// A download of a release, whose record it has brought.
+/// Starts a download of a release and fetches its record.
 async fn begin(registry: &crate::Registry, published: &crate::Published) -> (Download, Release) {
     let cid = published.release.as_ref().unwrap();
     let mut download = registry.operations().download(&fetch_request(cid, false), silent()).await.unwrap();
@@ -61,8 +61,8 @@ async fn what_came_with_a_list_was_fetched_and_not_here_before() {
     assert_eq!((download.so_far().blocks, download.so_far().reused), (came, 0));
 }
 
-/// Peers answer the question whether they have a small block with the block. What its root names was then asked for block
-/// by block, neither compressed nor against the lists that are here.
+/// Regression test: peers answer a want-have for a small block with the block itself. After the root of a list had
+/// arrived this way, its blocks were requested one by one, without compression and without reference lists.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_whose_root_came_alone_is_asked_for_as_a_list() {
     let (alice, bob) = pair().await;
@@ -80,7 +80,8 @@ async fn a_list_whose_root_came_alone_is_asked_for_as_a_list() {
     assert_eq!(parts.len(), 1);
     download.list_parts(parts.clone()).await.unwrap();
     download.block(release.content).await.unwrap();
-    // The answer to an order for a list has all of the list in it: the root has come again, before the block after it.
+    // The response to a bulk request for a list contains all of the list: the root arrives again, before the next
+    // block.
     assert_eq!(download.so_far().blocks, 5);
     download.list_parts(parts).await.unwrap();
     assert_eq!(download.so_far().blocks, 5, "all of it is here");

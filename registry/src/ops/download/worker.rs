@@ -1,4 +1,4 @@
-//! The side of a download that blocks: writes what arrives, and finds out what is wanted next.
+//! The blocking side of a download: writes arrived blocks, and determines the next wants.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -8,10 +8,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use super::{DownloadError, OPEN_WANTS, Source, Want};
 use crate::node::Handle;
 
-/// Most blocks written at once.
+/// Maximum number of blocks written at once.
 pub(super) const WRITE_BATCH: usize = 256;
 
-/// A block that waits to be written; its bytes are counted until it is.
+/// A block that waits to be written. The permit limits the queued bytes until then.
 pub(super) struct Queued {
     pub(super) block: Block,
     pub(super) permit: OwnedSemaphorePermit,
@@ -23,7 +23,7 @@ pub(super) struct Worker<S> {
     node: Option<Handle>,
     source: S,
     wants: mpsc::UnboundedSender<Vec<Want>>,
-    /// What is wanted, by multihash: the same bytes may be wanted under several CIDs, and arrive once.
+    /// Open wants by multihash: the same bytes may be wanted under several CIDs, and arrive once.
     open: HashMap<Multihash, Vec<Cid>>,
 }
 
@@ -37,7 +37,8 @@ impl<S: Source> Worker<S> {
         Self { store, node, source, wants, open: HashMap::new() }
     }
 
-    /// Works until nothing is wanted any more, or until the pump is gone. Returns how many blocks were here already.
+    /// Runs until no want is open, or until the channel of arrived blocks is closed. Returns the number of blocks that
+    /// were in the store already.
     pub(super) fn run(mut self, mut arrived: mpsc::Receiver<Queued>) -> Result<u64, DownloadError> {
         let mut batch = Vec::with_capacity(WRITE_BATCH);
         loop {
@@ -59,7 +60,7 @@ impl<S: Source> Worker<S> {
         }
     }
 
-    /// Fills up what is wanted, as long as the source has more.
+    /// Requests further wants of the source, up to [`OPEN_WANTS`].
     fn want_more(&mut self) -> Result<(), DownloadError> {
         while self.open.len() < OPEN_WANTS {
             let Some(wants) = self.source.more(&*self.store)? else { return Ok(()) };
@@ -74,7 +75,7 @@ impl<S: Source> Worker<S> {
                 }
             }
             if !asked.is_empty() && self.wants.send(asked).is_err() {
-                // The pump is gone, and with it whoever wanted this.
+                // The receiver is dropped: the download has ended.
                 return Ok(());
             }
         }

@@ -1,4 +1,4 @@
-//! Answering what peers ask: from the catalog, within bounds, a few at a time.
+//! Responds to requests of peers from the catalog, with limits on rate, size and concurrency.
 
 use std::{
     sync::Arc,
@@ -20,23 +20,23 @@ use crate::{
     package::Release,
 };
 
-/// Answers worked out at once.
+/// Requests processed at once.
 const MAX_ANSWERING: usize = 8;
-/// Questions that one peer may put at once, and per second in the long run.
+/// Requests that one peer may send in a burst, and per second in the long run.
 const BURST: f64 = 128.0;
 const PER_SECOND: f64 = 16.0;
-/// The same of questions for one claim, which cost a hundredth: whoever installs asks one for every package.
+/// The same for requests for one claim, which cost a hundredth: an installing peer sends one for every package.
 const CLAIMS_BURST: f64 = 4096.0;
 const CLAIMS_PER_SECOND: f64 = 256.0;
-/// Bytes of the claims of one search answer; the protocol's bound is above.
+/// Bytes of claims after which a search response is full; the protocol's limit is higher.
 const SEARCH_BYTES: usize = 192 << 10;
-/// Bytes of the releases of one page; the protocol's bound is above.
+/// Bytes of the releases of one page; the protocol's limit is higher.
 const PAGE_BYTES: usize = 192 << 10;
-/// After this long nobody waits for the answer to a search.
+/// Time after which no peer waits for a search response any more. Hits that are found later are left out.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Operations {
-    /// Answers peers until the node stops. What cannot be answered is declined by saying nothing.
+    /// Responds to peers until the node stops. A request that cannot be served is dropped without a response.
     pub(crate) async fn answer_questions(self: Arc<Self>, node: Handle, mut asked: mpsc::Receiver<Asked>) {
         let (mut limiter, mut claims) =
             (Limiter::new(BURST, PER_SECOND), Limiter::new(CLAIMS_BURST, CLAIMS_PER_SECOND));
@@ -49,7 +49,7 @@ impl Operations {
                 continue;
             }
             while answering.len() >= MAX_ANSWERING {
-                // A worker that died has logged why.
+                // A task that panicked has logged why.
                 let _ended = answering.join_next().await;
             }
             let answer = Arc::clone(&self).answer(node.clone(), question, now);
@@ -72,10 +72,10 @@ impl Operations {
         });
         match answer.await {
             Ok(Ok(answer)) => {
-                // A node that stops answers nobody.
+                // It fails only if the node has stopped.
                 let _stopped = node.answer(protocol, reply, answer).await;
             }
-            // Another network's node is as good as any.
+            // A request of a node of another network is not a fault.
             Ok(Err(ClaimError::OtherTopic { actual })) => {
                 tracing::debug!(target: crate::LOG_TARGET, %peer, actual, "a question of another network");
             }
@@ -84,7 +84,7 @@ impl Operations {
         }
     }
 
-    /// What the catalog knows that fits: claims that the asker can check.
+    /// Returns the encoded response to a search request: claims on matching releases, which the requester can verify.
     fn answer_search(&self, data: &[u8], came: Instant) -> Result<Result<Vec<u8>, ClaimError>, Failure> {
         let question = match SearchQuestion::decode(data) {
             Ok(question) if question.topic == self.config.packages_topic => question,
@@ -102,7 +102,7 @@ impl Operations {
             let holds = self.store.has(&release.record().content).map_err(failure::store)?;
             let mark = search_mark(release.cid());
             if have.contains(&mark) {
-                // Known there: neither is a claim made of it here, nor checked there.
+                // The requester has this release: it needs no claim, only whether this node has the content.
                 held.extend(holds.then_some(mark));
                 continue;
             }
@@ -113,8 +113,9 @@ impl Operations {
         Ok(Ok(SearchAnswer::new(hits, &held).encode().map_err(failure::failed)?))
     }
 
-    /// A claim on a release of the catalog: signed by today's keys, or proven by the publisher's tree, if its blocks are
-    /// here. None if neither is to be had.
+    /// Returns a claim on a release of the catalog: without proof if the current keys have signed the release,
+    /// otherwise with the proof from the publisher's catalog tree, if its blocks are in the local store. `None` if
+    /// neither is possible.
     fn claim_on(&self, release: &Signed<Release>) -> Result<Option<Claim>, Failure> {
         let record = release.record();
         let Some(publisher) = self.catalog.publisher(&record.publisher).map_err(failure::failed)? else {
@@ -126,7 +127,8 @@ impl Operations {
         Ok(plain.ok().or_else(|| self.claim(&publisher.chain, head, &record.package).ok().map(|(claim, _)| claim)))
     }
 
-    /// The claim that this node could tell the DHT: with the proof, from the publisher's own tree.
+    /// Returns the claim as it is stored in the DHT, with the proof from the publisher's catalog tree; empty if this
+    /// node cannot build it.
     fn answer_claim(&self, data: &[u8]) -> Result<Result<Vec<u8>, ClaimError>, Failure> {
         let question = match ClaimQuestion::decode(data, &self.config.packages_topic) {
             Ok(question) => question,
@@ -134,7 +136,7 @@ impl Operations {
         };
         let publisher = self.catalog.publisher(&question.publisher).map_err(failure::failed)?;
         let claim = publisher.filter(|publisher| publisher.equivocation.is_none()).and_then(|publisher| {
-            // Without the blocks that prove it there is nothing to say.
+            // Without the blocks of the proof the response is empty.
             self.claim(&publisher.chain, publisher.head.as_ref()?, &question.package).ok()
         });
         Ok(Ok(claim.map_or_else(Vec::new, |(claim, _)| claim.encoded().to_vec())))
@@ -159,7 +161,8 @@ impl Operations {
     }
 }
 
-/// Where this catalog may know more: of the publishers that were named, and of others that something was lately heard of.
+/// Returns the summaries where this catalog may know more: of the publishers in `known`, and of up to `news` others
+/// that were seen most recently.
 fn offers(catalog: &Catalog, known: &[Summary], news: u64) -> Result<Vec<Summary>, CatalogError> {
     let mut offers = Vec::new();
     for theirs in known {

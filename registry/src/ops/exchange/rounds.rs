@@ -1,14 +1,14 @@
-//! When one of the connected peers is asked although nothing is known to be missed: some seconds after news, then ever
-//! less often. A pure rule.
+//! Decides when to exchange catalogs with a connected peer although no gap is known: some seconds after new records
+//! arrive, then at growing intervals. Performs no I/O.
 
 use std::time::{Duration, Instant};
 
-/// How long after news somebody is asked at the soonest: gossip may have lost what came last. At the latest after twice as
-/// long, by chance, or all who heard the same would ask at the same time.
+/// Shortest delay between new records and the next round, because gossip may have lost the last message. The delay is
+/// random up to twice this, so that nodes which received the same gossip do not query at the same time.
 const AFTER_NEWS: Duration = Duration::from_secs(5);
-/// Shortest time between two rounds, however fast news come.
+/// Shortest time between two rounds, regardless of how fast new records arrive.
 const PAUSE: Duration = AFTER_NEWS.saturating_mul(2);
-/// Longest time between two rounds, if nothing is heard.
+/// Longest time between two rounds, if no new records arrive.
 const ROUTINE: Duration = Duration::from_secs(60);
 
 /// When the next round is due.
@@ -24,7 +24,8 @@ impl Rounds {
         Self { due: now + ROUTINE, last: None, pause: ROUTINE }
     }
 
-    /// News came, or a peer that was to know what was missed does not answer. `chance` is from 0 to 1.
+    /// Schedules a round soon: new records arrived, or a peer expected to have missed records failed to respond.
+    /// `chance` is a random number from 0 to 1.
     pub(super) fn want_soon(&mut self, now: Instant, chance: f64) {
         let soon = now + AFTER_NEWS.mul_f64(1.0 + chance.clamp(0.0, 1.0));
         let due = self.last.map_or(soon, |last| soon.max(last + PAUSE));
@@ -32,7 +33,7 @@ impl Rounds {
         self.pause = PAUSE;
     }
 
-    /// The round that was due is made.
+    /// Records that the due round was made.
     pub(super) fn made(&mut self, now: Instant) {
         self.last = Some(now);
         self.due = now + self.pause;
@@ -48,7 +49,7 @@ impl Rounds {
 mod tests {
     use super::*;
 
-    /// The pauses before the next rounds, in seconds.
+    /// Returns the pauses before the next rounds, in seconds.
     fn pauses(rounds: &mut Rounds, count: usize) -> Vec<u64> {
         let next = |_| {
             let now = rounds.due();

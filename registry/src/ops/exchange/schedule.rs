@@ -1,4 +1,4 @@
-//! Whose catalog is compared with ours, and when: a pure schedule.
+//! Decides with which peer to exchange catalogs, and when. Performs no I/O.
 
 use std::{
     collections::HashMap,
@@ -7,27 +7,28 @@ use std::{
 
 use libp2p::PeerId;
 
-/// Exchanges under way at once.
+/// Maximum number of exchanges in progress.
 pub(super) const MAX_UNDER_WAY: usize = 4;
 /// Shortest time between two exchanges with one peer.
 const PAUSE: Duration = Duration::from_secs(1);
-/// News come in bursts: a peer that knows what was missed is asked after this long.
+/// Delay before an exchange with a peer that has missed records. Gossip arrives in bursts, and one exchange covers a
+/// burst.
 const GATHER: Duration = Duration::from_millis(300);
-/// Peers kept account of; those asked longest ago are forgotten.
+/// Peers remembered; the peer queried longest ago is forgotten first.
 const MAX_PEERS: usize = 512;
-/// Exchanges in a row that bring nothing before what was missed is no longer looked for at one peer. It may have missed the
-/// same, and learn it late: the pauses between them double.
+/// Consecutive exchanges without new records before one peer is no longer queried for missed records. The peer may have
+/// missed the same records and receive them late, so the pauses between these exchanges double.
 const MAX_IN_VAIN: u32 = 5;
-/// After this long what was missed is no longer looked for at one peer, whatever it brings: what a catalog has no room for
-/// is new each time it comes.
+/// Time after which one peer is no longer queried for missed records, even if it sends new ones: records that a full
+/// catalog cannot keep are new every time.
 const LOOKS_FOR: Duration = Duration::from_secs(120);
 
-/// What came of an exchange.
+/// The outcome of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Brought {
     New,
     Nothing,
-    /// The peer does not answer, or wrongly.
+    /// The peer did not respond, or its response was invalid.
     Failed,
 }
 
@@ -36,7 +37,7 @@ struct Peer {
     due: Option<Instant>,
     last: Option<Instant>,
     under_way: bool,
-    /// What was missed is looked for here.
+    /// Set while the peer is queried for missed records.
     search: Option<Search>,
 }
 
@@ -47,7 +48,7 @@ struct Search {
 }
 
 impl Search {
-    /// It goes on after an exchange that has brought this, or not.
+    /// Returns the search after an exchange with this outcome, or `None` if it ends.
     fn after(self, brought: Brought, now: Instant) -> Option<Self> {
         let in_vain = match brought {
             Brought::New => 0,
@@ -66,12 +67,12 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// A peer came: it is asked at once, unless it was only just asked.
+    /// A peer connected: schedules an exchange at once, but not sooner than [`PAUSE`] after the last one.
     pub(super) fn met(&mut self, peer: PeerId, now: Instant) {
         self.want(peer, now);
     }
 
-    /// A peer seems to know what was missed.
+    /// A peer seems to have missed records.
     pub(super) fn missed(&mut self, peer: PeerId, now: Instant) {
         self.want(peer, now + GATHER);
         if let Some(peer) = self.peers.get_mut(&peer) {
@@ -79,7 +80,7 @@ impl Schedule {
         }
     }
 
-    /// Of these peers the one that was asked longest ago is asked.
+    /// Schedules an exchange with the one of `peers` that was queried longest ago.
     pub(super) fn again(&mut self, peers: &[PeerId], now: Instant) {
         let last = |peer: &&PeerId| self.peers.get(*peer).and_then(|peer| peer.last);
         if let Some(peer) = peers.iter().min_by_key(last).copied() {
@@ -98,7 +99,7 @@ impl Schedule {
         entry.due = Some(entry.due.map_or(due, |former| former.min(due)));
     }
 
-    /// Returns a peer that is to be asked, and counts it as under way until [`done`](Self::done).
+    /// Returns a peer whose exchange is due, and counts the exchange as in progress until [`done`](Self::done).
     pub(super) fn next(&mut self, now: Instant) -> Option<PeerId> {
         if self.wake_at()? > now {
             return None;
@@ -110,7 +111,7 @@ impl Schedule {
         Some(id)
     }
 
-    /// An exchange has ended. Says whether what was missed has to be looked for elsewhere.
+    /// Records the end of an exchange. Returns whether missed records have to be requested from another peer.
     pub(super) fn done(&mut self, peer: &PeerId, brought: Brought, now: Instant) -> bool {
         self.under_way = self.under_way.saturating_sub(1);
         let Some(peer) = self.peers.get_mut(peer) else { return false };
@@ -123,7 +124,7 @@ impl Schedule {
         before.is_some() && brought == Brought::Failed
     }
 
-    /// When [`next`](Self::next) has something to say.
+    /// When [`next`](Self::next) returns a peer.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         match self.under_way < MAX_UNDER_WAY {
             true => self.due().map(|(_, due)| due).min(),
@@ -151,7 +152,7 @@ mod tests {
         assert_eq!(schedule.wake_at(), Some(start + GATHER));
         assert_eq!(schedule.next(start + GATHER), Some(bob));
         assert_eq!(schedule.next(start + GATHER), None);
-        // What comes while it is under way is one more, after a pause.
+        // A report during the exchange schedules one more, after a pause.
         schedule.missed(bob, start + GATHER);
         assert_eq!(schedule.next(start + 3 * GATHER), None);
         let ended = start + 3 * GATHER;
@@ -159,7 +160,7 @@ mod tests {
         assert_eq!(schedule.wake_at(), Some(ended + PAUSE));
     }
 
-    /// How long after the exchange before each of the next begins, if they bring this.
+    /// Returns the pauses in seconds between exchanges with these outcomes.
     fn pauses(schedule: &mut Schedule, peer: PeerId, mut now: Instant, brought: &[Brought]) -> Vec<u64> {
         let pause = |brought: &Brought| {
             schedule.done(&peer, *brought, now);
@@ -182,7 +183,7 @@ mod tests {
         let later = now + 60 * PAUSE;
         schedule.missed(bob, later);
         assert_eq!(schedule.next(later + GATHER), Some(bob));
-        // Bob has learned it only now himself: there may be more.
+        // Bob receives the records late, so there may be more.
         let brought = [Nothing, Nothing, New, Nothing, Nothing, Nothing, Nothing, Nothing];
         assert_eq!(pauses(&mut schedule, bob, later + GATHER, &brought), [1, 2, 1, 1, 2, 4, 8]);
     }

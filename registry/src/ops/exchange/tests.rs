@@ -16,7 +16,7 @@ use crate::{
 
 const TOPIC: &str = "/ggen/packages/v1";
 
-/// Waits until a registry knows all of these, without asking anybody.
+/// Waits until the local catalog of a registry knows all of these.
 async fn knows(registry: &crate::Registry, names: &[String]) {
     for name in names {
         let package = format!("tests/{name}");
@@ -75,7 +75,7 @@ async fn knows_new_lantern(registry: &crate::Registry) {
     eventually(registry, "the new version", async || catalog.releases(&lantern).unwrap().iter().any(is_new)).await;
 }
 
-/// Answers comparisons with one publisher's summary and every pull with `page`.
+/// A peer that responds to comparisons with one publisher's summary, and to every pull with `page`.
 async fn offering(catalog: Catalog, publisher: crate::PublisherId, page: Vec<u8>) -> Peer {
     Peer::answering(move |protocol, question| {
         assert_eq!(protocol, Protocol::Catalog);
@@ -126,7 +126,7 @@ async fn pages_that_were_not_asked_for_are_refused_and_counted() {
         assert_eq!(search(&carol, "evil", true).await, [""; 0], "{what}");
         carol.shutdown().await.unwrap();
     }
-    // The same with a true page is kept.
+    // A valid page is accepted.
     let home = TempDir::new().unwrap();
     let carol = open(home.path()).await;
     let honest = CatalogAnswer::page(Some(&page(&alice))).unwrap();
@@ -148,7 +148,7 @@ async fn a_claim_under_an_older_head_still_leads_to_the_package() {
         let publisher = publishers.first().copied()?;
         Some(registry.operations().catalog.publisher(&publisher).unwrap()?.head?.order().log_seq)
     };
-    // What was told of the first package stays as it was told: only the second is told under the second head.
+    // The announcement of the first package is unchanged: only the second package is announced under the second head.
     publish(&alice, work.path(), "second", "1.0.0").await;
     connect(&bob, address(&hub)).await;
     eventually(&bob, "the newer head", async || known(&bob) == Some(2)).await;
@@ -173,7 +173,7 @@ async fn what_gossip_lost_is_learned_soon_after_other_news() {
     connect(&bob, address(&alice)).await;
     publish(&alice, work.path(), "lantern", "1.0.0").await;
     knows(&bob, &["lantern".to_owned()]).await;
-    // In Alice's catalog, but announced by nobody.
+    // The record is in Alice's catalog but was never announced.
     let mut carol = Actor::new(1);
     carol.publish("quiet/lamp", "1.0.0");
     alice.operations().catalog.accept_claim(&carol.claim("quiet/lamp"), "peer", now()).unwrap();

@@ -1,10 +1,10 @@
-//! What to type instead of a target that cannot be read.
+//! Hints for targets that cannot be parsed.
 
 use ggen_blockstore::parse_cid;
 
 use crate::package::{NameError, PackageId, Requirement, Target};
 
-/// What the author of `text` may have meant.
+/// Returns a hint what the user may have meant by `text`.
 pub(super) fn hint(text: &str, error: &NameError) -> Option<String> {
     match error {
         NameError::Unverifiable { .. } => {
@@ -41,7 +41,7 @@ pub(super) fn hint(text: &str, error: &NameError) -> Option<String> {
     Some(format!("`ggen marketplace p2p search {word}` lists packages with their full names"))
 }
 
-/// The path in the address of a gateway: `https://<host>/ipfs/<cid>/path` or `https://<cid>.ipfs.<host>/path`.
+/// Returns the path in a gateway URL: `https://<host>/ipfs/<cid>/path` or `https://<cid>.ipfs.<host>/path`.
 fn path_in_url(text: &str) -> Option<String> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -54,7 +54,7 @@ fn path_in_url(text: &str) -> Option<String> {
     matches!(below.parse(), Ok(Target::Content { .. })).then(|| below.to_owned())
 }
 
-/// `<cid>/path`, as `ipfs get` takes it.
+/// Converts `<cid>/path`, which `ipfs get` accepts, to `/ipfs/<cid>/path`.
 fn path_below_cid(text: &str) -> Option<String> {
     let (root, _) = text.split_once('/')?;
     parse_cid(root).ok()?;
@@ -62,7 +62,7 @@ fn path_below_cid(text: &str) -> Option<String> {
     path.parse::<Target>().is_ok().then_some(path)
 }
 
-/// A version behind an `@` that begins with a `v`.
+/// Returns the target without the `v` before its version.
 fn without_v(text: &str) -> Option<String> {
     let (name, version) = text.split_once('@')?;
     let version = version.strip_prefix(['v', 'V'])?;
@@ -70,7 +70,7 @@ fn without_v(text: &str) -> Option<String> {
     (Requirement::of_target(version).is_ok() && written.parse::<Target>().is_ok()).then_some(written)
 }
 
-/// `ns/name/path`.
+/// Splits `ns/name/path`.
 fn path_in_package(text: &str) -> Option<(PackageId, &str)> {
     let name = text.split('@').next()?;
     let (slash, _) = name.match_indices('/').nth(1)?;
@@ -85,7 +85,7 @@ mod tests {
 
     const CID: &str = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e";
 
-    /// The hint in what is typed, and what it says to type.
+    /// Returns the hint for a target that cannot be parsed.
     fn told(text: &str) -> String {
         let failure = target(text).unwrap_err();
         assert_eq!(failure.kind, ErrorKind::Usage, "{text}");

@@ -1,9 +1,9 @@
-//! What fetches have written, and where, so that an update of such a place can tell what is of the former version and what
-//! was edited: `<home>/fetched/<hash of the place's path>.former`. Where that is lost, nothing is removed by an update, and
-//! what differs counts as edited.
+//! Remembers what fetches have written to each destination, in `<home>/fetched/<hash of the path>.former`. An update
+//! uses it to distinguish files of the former version from edited files. If the file is lost, an update removes no file
+//! and treats every differing file as edited.
 //!
-//! A place is known by its path: a directory that is moved is another one. That a record is of an older directory under the
-//! same path does no harm, since only files whose content is as it says are taken for the former version's.
+//! A destination is identified by its path, so a moved directory is a new destination. A record of an older directory
+//! under the same path is harmless: a file counts as part of the former version only if its content matches the record.
 
 use std::{
     collections::VecDeque,
@@ -19,41 +19,41 @@ use ggen_blockstore::Former;
 
 use crate::{ops::remembered, private};
 
-/// Places that are remembered in a home, and what of them, in bytes: some hundred for each file.
+/// Maximum number of destinations remembered in a home, and their total size in bytes: some hundred for each file.
 const MAX_PLACES: usize = 512;
 const MAX_BYTES: u64 = 256 << 20;
-/// Places that are remembered without a home.
+/// Maximum number of destinations remembered without a home.
 const MAX_IN_MEMORY: usize = 64;
-/// Places written between two looks for those that are too many.
+/// Number of writes between two removals of excess records.
 const WRITES_PER_TIDYING: usize = 32;
 const ENDING: &str = ".former";
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) enum Destinations {
-    /// In a directory of the home, which is made when it is needed.
+    /// In a directory of the home, which is created on first use.
     Home {
         /// The directory.
         place: PathBuf,
-        /// Places that were written.
+        /// Number of destinations written.
         writes: AtomicUsize,
     },
-    /// Gone with the process; the oldest first.
+    /// In memory only, oldest first.
     Memory(Mutex<VecDeque<(PathBuf, Former)>>),
 }
 
 impl Destinations {
-    /// Remembers in a directory.
+    /// Keeps the records in a directory.
     pub(crate) fn at(place: PathBuf) -> Self {
         Self::Home { place, writes: AtomicUsize::new(0) }
     }
 
-    /// Remembers as long as the process lives.
+    /// Keeps the records in memory only.
     pub(crate) fn in_memory() -> Self {
         Self::Memory(Mutex::default())
     }
 
-    /// What was written to a place; unknown if nothing is there.
+    /// Returns what was written to a destination; unknown if the destination does not exist.
     pub(super) fn former(&self, destination: &Path) -> Former {
         let Ok(path) = fs::canonicalize(destination) else { return Former::default() };
         match self {
@@ -66,7 +66,7 @@ impl Destinations {
         }
     }
 
-    /// Remembers what stands at a place. That it fails is no failure of the fetch.
+    /// Records the tree at a destination. An error is logged and does not fail the fetch.
     pub(super) fn remember(&self, destination: &Path, former: &Former) {
         if let Err(error) = self.try_remember(destination, former) {
             let place = destination.display();
@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    /// What an export of one file to a place tells.
+    /// Exports one file to a destination and returns the record of it.
     fn written(destination: &Path, content: &str) -> Former {
         let (source, store) = (tempfile::tempdir().unwrap(), MemoryBlockstore::new());
         fs::write(source.path().join("file"), content).unwrap();

@@ -1,4 +1,4 @@
-//! Where what was fetched is written, and in which form.
+//! Writes a fetched tree to its destination, as a directory or as a tarball.
 
 use std::{
     fs,
@@ -20,32 +20,32 @@ use crate::{
     package::Target,
 };
 
-/// What is written, and where.
+/// A tree to write, and its destination.
 pub(super) struct Output {
     path: PathBuf,
     form: Form,
     content: Cid,
     executables: Vec<String>,
     limits: TreeLimits,
-    /// Bytes of files, where a release says how many.
+    /// Total bytes of the files, if a release states them.
     total_bytes: Option<u64>,
     is_small: bool,
     reporter: Arc<dyn Reporter>,
-    /// Passed before the first change at the place.
+    /// Passed before the first change at the destination.
     commit: CommitPoint,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// A tree where there is none.
+    /// A tree at a destination that is vacant.
     New,
-    /// A tree where there may be an older one, whose local edits are overwritten or not.
+    /// A tree at a destination that may hold an older one. `force` overwrites its local edits.
     Update { force: bool },
     /// The canonical tarball.
     Tar,
 }
 
-/// What was written.
+/// The outcome of writing.
 #[derive(Default)]
 pub(super) struct Written {
     pub(super) exported: Exported,
@@ -69,9 +69,9 @@ impl From<Updated> for Written {
     }
 }
 
-/// Why nothing was written.
+/// Why writing failed.
 pub(super) enum WriteError {
-    /// A block of the store is not what it was; without it, it can be fetched again.
+    /// A block of the store is damaged. Once it is deleted, it can be fetched again.
     Damaged(Cid, Failure),
     Failed(Failure),
 }
@@ -99,7 +99,7 @@ impl From<WriteError> for Failure {
     }
 }
 
-/// A new tree under a hidden name. Dropped, it is removed.
+/// A new tree under a hidden name, which is removed on drop.
 pub(super) struct Staged {
     staged: ggen_blockstore::Staged,
     path: PathBuf,
@@ -107,7 +107,7 @@ pub(super) struct Staged {
 }
 
 impl Staged {
-    /// Moves it into its place, and remembers what stands there now.
+    /// Moves the tree to its destination, and records it there.
     pub(super) fn commit(self, destinations: &Destinations) -> Result<Written, WriteError> {
         if !self.commit.pass() {
             return Err(interrupted().into());
@@ -119,8 +119,8 @@ impl Staged {
 }
 
 impl Output {
-    /// At most `max_bytes` of files are written. `named` is what the target's path ends with. Once `commit` is shut, nothing
-    /// more is written.
+    /// Creates the output. At most `max_bytes` of files are written. `named` is the last component of the target's
+    /// path. Once `commit` is shut, writing stops.
     pub(super) fn of(
         to: &FetchTo,
         named: Option<String>,
@@ -161,13 +161,13 @@ impl Output {
         &self.path
     }
 
-    /// Whether it can be written while it arrives.
+    /// Returns whether the tree can be written while its blocks arrive.
     pub(super) fn is_new_tree(&self) -> bool {
         self.form == Form::New
     }
 
-    /// Writes a new tree beside its place while it arrives. Progress is told only from when all of it is here: before,
-    /// that of the arriving says more.
+    /// Writes a new tree next to its destination while its blocks arrive. Writing reports progress only after the last
+    /// block has arrived; until then the progress of the download is reported.
     pub(super) fn stage(&self, arrivals: &Arrivals) -> Result<Staged, WriteError> {
         let progress = |at: ExportProgress| {
             if arrivals.have_ended() {
@@ -180,7 +180,7 @@ impl Output {
         Ok(Staged { staged, path: self.path.clone(), commit: self.commit.clone() })
     }
 
-    /// Writes what is here.
+    /// Writes the tree from the store.
     pub(super) fn write(&self, store: &dyn Blockstore, destinations: &Destinations) -> Result<Written, WriteError> {
         let progress = |at: ExportProgress| self.report(at);
         let cancelled = || self.commit.is_shut();
@@ -196,7 +196,8 @@ impl Output {
         }
     }
 
-    /// Before the first change what may be there from then on is remembered, and after the last one what is.
+    /// Updates the directory at the destination. Before the first change it records both the old and the new files, and
+    /// after the last change the new tree, so that the record is right even if the process dies in between.
     fn update(
         &self,
         store: &dyn Blockstore,
@@ -228,7 +229,7 @@ impl Output {
         }
     }
 
-    /// Too small for other threads to be worth their while.
+    /// Returns whether the tree is too small for further threads to be useful.
     pub(super) fn is_small(&self) -> bool {
         self.is_small
     }
@@ -239,8 +240,8 @@ impl Output {
     }
 }
 
-/// Refuses early what could not be written in the end, as far as the target says where that will be; a release CID does
-/// not say its package's name.
+/// Fails early if the destination cannot be written, as far as the target determines it. A release CID does not state
+/// its package's name.
 pub(super) fn check(to: &FetchTo, target: &Target) -> Result<(), Failure> {
     let path = match (to, target) {
         (FetchTo::Tar(path), _) => return check_tarball(path),
@@ -261,7 +262,7 @@ pub(super) fn check(to: &FetchTo, target: &Target) -> Result<(), Failure> {
             "exists and is not empty",
             "name another place with `-o DIR`, or make it equal to what is fetched with `--update`",
         ),
-        // A package is a directory, and an update makes none of a file.
+        // A package is a directory, and an update does not replace a file with a directory.
         Ok(there) if there.is_file() && matches!(target, Target::Package { .. }) => {
             ("exists", "name another place with `-o PATH`, or remove the file")
         }
@@ -286,7 +287,7 @@ fn check_tarball(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The last name of a target's path.
+/// Returns the last component of a target's path.
 pub(super) fn last_name(target: &Target) -> Option<String> {
     match target {
         Target::Content { path, .. } => path.last().cloned(),

@@ -21,12 +21,12 @@ use crate::{
     place::Place,
 };
 
-/// Files of the package, enough for several bundles of them.
+/// Files of the package, enough for several bundles.
 const FILES: usize = 100;
-/// So many of them are written at a time at most.
+/// Maximum number of files written at a time.
 const BUNDLE: usize = 32;
 
-/// A registry that has published a package, of which it has all but the last block, and one that is connected to it.
+/// Alice has published a package but lacks its last block; Bob is connected to her.
 struct Withheld {
     alice: Registry,
     bob: Registry,
@@ -58,7 +58,7 @@ impl Withheld {
     }
 }
 
-/// Files below a directory, where there is one.
+/// Counts the files below a directory; 0 if it does not exist.
 fn files(directory: &Path) -> usize {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.map(|path| if path.is_dir() { files(&path) } else { 1 }).sum()
@@ -89,7 +89,7 @@ async fn nothing_stays_of_a_fetch_that_is_given_up() {
     on_disk("the clearing up", || fs::read_dir(withheld.place.path()).unwrap().count() == 0).await;
 }
 
-/// The writing used to go on to its end, and what the user had edited was overwritten after the interrupt.
+/// Regression test: writing continued to its end, so the user's edits were overwritten after the interrupt.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_whose_caller_goes_away_changes_nothing() {
     let (alice, bob) = crate::ops::loopback::pair().await;
@@ -134,7 +134,7 @@ fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// It used to be found out when everything had come.
+/// Regression test: the error was reported only after all blocks had arrived.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_written_is_not_waited_for() {
     let withheld = Withheld::begin().await;
@@ -219,7 +219,7 @@ async fn roots_that_are_no_file_or_directory_are_refused_with_their_codec() {
     }
 }
 
-/// What peers cannot send is not asked for: they would be blamed for their silence.
+/// Blocks that no peer can send are not requested, because peers would be recorded as not responding.
 #[tokio::test(flavor = "multi_thread")]
 async fn links_that_cannot_be_followed_are_named_at_once_and_nobody_is_blamed() {
     let store = Arc::new(MemoryBlockstore::new());

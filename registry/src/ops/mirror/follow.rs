@@ -1,4 +1,4 @@
-//! Following one publisher: what its newest head stands for, of what the rules are about.
+//! Follows one publisher: reads the packages that the rules cover from its catalog tree under the newest head.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,24 +25,24 @@ use crate::{
     package::PackageId,
 };
 
-/// Versions of one package that a rule without a bound is about.
+/// Maximum number of versions of one package that a rule without a bound covers.
 const MAX_VERSIONS: usize = 256;
-/// Packages of one publisher that are looked at.
+/// Maximum number of packages of one publisher.
 const MAX_PACKAGES: usize = 65_536;
-/// Bytes of catalog nodes that may come for a list of a publisher's packages.
+/// Maximum bytes of catalog nodes fetched for a list of a publisher's packages.
 const MAX_LISTING_BYTES: u64 = 64 << 20;
-/// Publishers of whom it is remembered that there is nothing to do.
+/// Maximum number of publishers remembered as up to date.
 const MAX_DONE: usize = 65_536;
-/// Releases of which it is remembered that they could not be fetched.
+/// Maximum number of releases remembered as unavailable.
 const MAX_OUT_OF_REACH: usize = 4096;
 
-/// A publisher and the head that counts.
+/// A publisher and its newest head.
 pub(super) struct Followed {
     pub(super) entry: PublisherEntry,
     pub(super) head: VerifiedHead,
 }
 
-/// What a look at a publisher depends on.
+/// The inputs on which reading a publisher's catalog depends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Look {
     head: Cid,
@@ -64,16 +64,17 @@ impl Look {
     }
 }
 
-/// What a mirror remembers of its looks while it runs: only what saves work.
+/// What a running mirror remembers of the catalogs it has read. It only saves work.
 #[derive(Debug, Default)]
 pub(super) struct Looks {
-    /// Under this all is done.
+    /// The inputs for which a publisher is up to date.
     done: Mutex<BTreeMap<PublisherId, Look>>,
     out_of_reach: Mutex<BTreeSet<Key>>,
 }
 
 impl Looks {
-    /// What is held or wanted has changed in other ways than by a new head or rule.
+    /// Forgets that publishers are up to date, because the held releases changed for another reason than a new head or
+    /// rule.
     pub(super) fn forget_done(&self) {
         self.done.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -105,7 +106,7 @@ impl Looks {
 }
 
 impl Operations {
-    /// Brings what is mirrored of a publisher up to its newest head.
+    /// Brings the mirrored releases of a publisher up to date with its newest head.
     pub(super) async fn follow_publisher(self: &Arc<Self>, publisher: PublisherId) -> Result<(), Failure> {
         let rules = self.chosen().await?;
         let Some(followed) = self.followed(publisher).await? else { return Ok(()) };
@@ -121,7 +122,7 @@ impl Operations {
             packages = self.covered(&rules, &followed).await?;
             note(self.learn_all(&rules, &followed, &packages).await);
         }
-        // Decided on all there is, not on this publisher alone: a budget is shared.
+        // The plan uses the releases of all publishers, because they share a rule's budget.
         let releases = self.mirror.with_book(Book::releases).await?;
         let limit = self.config.limits.package_bytes;
         let missing = missing(&rules, &releases, limit, &self.mirror.looks.out_of_reach());
@@ -132,11 +133,11 @@ impl Operations {
             packages.insert(release.package.clone());
             note(outcome);
             if is_bounded {
-                // So that what is held is over a budget by no more than one release, and not for long.
+                // At most one release exceeds the budget, for a short time.
                 self.let_go_of_unwanted().await?;
             }
         }
-        // The rules may be others by now, and what is held now may replace something.
+        // The rules may have changed, and newly held releases may replace others.
         if !packages.is_empty() {
             self.let_go_of_unwanted().await?;
             note(self.tell_of(&followed, &packages).await);
@@ -147,7 +148,7 @@ impl Operations {
         failed.map_or(Ok(()), Err)
     }
 
-    /// A publisher that may be mirrored: not one of this home's own, and not one with two histories.
+    /// Returns a publisher if it may be mirrored: not one of this home's own, and not one that has equivocated.
     async fn followed(&self, publisher: PublisherId) -> Result<Option<Followed>, Failure> {
         if self.is_own(publisher).await? {
             return Ok(None);
@@ -164,7 +165,7 @@ impl Operations {
         failure::blocking(move || Ok(keys.publishers()?.iter().any(|keys| keys.chain.publisher() == publisher))).await
     }
 
-    /// The publisher's packages that rules are about. A rule for one package needs no list of all.
+    /// Returns the publisher's packages that the rules cover. A rule for one package needs no list of all packages.
     async fn covered(&self, rules: &[Chosen], followed: &Followed) -> Result<BTreeSet<PackageId>, Failure> {
         let publisher = followed.entry.chain.publisher();
         let mut packages = BTreeSet::new();
@@ -185,7 +186,7 @@ impl Operations {
         Ok(packages)
     }
 
-    /// All packages under the head.
+    /// Returns all packages under the head.
     async fn list(&self, followed: &Followed) -> Result<Vec<PackageId>, Failure> {
         let mut download = self.following(followed).await?;
         download.limit_bytes(MAX_LISTING_BYTES);
@@ -207,7 +208,7 @@ impl Operations {
         }
     }
 
-    /// Finds out which releases of these packages rules are about, and how large they are.
+    /// Determines which releases of these packages the rules cover, and their sizes.
     async fn learn_all(
         &self,
         rules: &[Chosen],
@@ -222,7 +223,7 @@ impl Operations {
         for package in packages {
             if let Err(failure) = self.learn(&mut download, rules, followed, package).await {
                 failed.get_or_insert(failure);
-                // What the failed one still waits for is none of the next one's business.
+                // A new download, because the failed one still has open wants.
                 download = self.following(followed).await?;
             }
         }
@@ -272,7 +273,7 @@ impl Operations {
         download.search_under(entry.release.cid());
         let release = self.release_of(download, &followed.entry.chain, package, entry).await?;
         let record = release.record();
-        // What it will take, and not what the release says of its files: a budget is not to be talked around.
+        // The size of the blocks, not the size that the release states, so that a publisher cannot evade the budget.
         let on_error = |error| failure::download(&record.manifest, error);
         let root = download.block(record.manifest).await.map_err(on_error)?;
         let manifest = record.read_manifest(&root).map_err(failure::verification)?;
@@ -290,9 +291,9 @@ impl Operations {
         })
     }
 
-    /// A download from whoever is connected, and from those who have the newest of what is known of the publisher.
+    /// Creates a download from connected peers and from the providers of the publisher's newest known release.
     pub(super) async fn following(&self, followed: &Followed) -> Result<Download, Failure> {
-        // It ends when nothing new has come for as long as providers are looked for, and is tried again later.
+        // The idle timeout is that of a DHT query. After a failure the mirror tries again later.
         let idle_timeout = self.config.timeouts.dht_query();
         let max_bytes = self.config.limits.package_bytes;
         let limits = DownloadLimits { idle_timeout, max_bytes, least_reputation: 0.0 };
@@ -308,8 +309,8 @@ impl Operations {
     }
 }
 
-/// The versions of a package that count: the newest that are not yanked, and those that are held, which stay until
-/// newer ones are.
+/// Returns the relevant versions of a package: the newest `most` that are not yanked, and those that are held, which
+/// stay until newer ones are held.
 fn looked_at<'a>(versions: &'a [VersionEntry], most: usize, known: &[Candidate]) -> Vec<&'a VersionEntry> {
     let is_held = |entry: &VersionEntry| known.iter().any(|known| known.held && known.release == *entry.release.cid());
     let offered = versions.iter().rev().filter(|entry| !entry.yanked).enumerate();

@@ -1,4 +1,4 @@
-//! What a mirror holds: fetched, pinned and provided; or let go.
+//! The releases that a mirror holds: it fetches, pins and provides them, and later unpins and withdraws them.
 
 use std::collections::BTreeSet;
 
@@ -17,15 +17,15 @@ use crate::{
     package::Release,
 };
 
-/// Bytes of catalog nodes and records that may come on the way to a release.
+/// Maximum bytes of catalog nodes and records fetched for a release.
 const CHECK_BYTES: u64 = 64 << 20;
 
 impl Operations {
-    /// Fetches a release with all checks, pins it, and provides it from then on.
+    /// Fetches a release with all checks, pins it, and announces this node as its provider.
     pub(super) async fn hold(&self, followed: &Followed, release: &Candidate) -> Result<(), Failure> {
         let mut download = self.following(followed).await?;
         download.search_under(&release.release);
-        // The plan counted on so many; what came for the checks before is among them.
+        // The plan reserved `bytes` for the release; the blocks fetched for the checks are extra.
         download.limit_bytes(release.bytes.saturating_add(CHECK_BYTES));
         let versions = walk(&mut download, followed.head.head().record().catalog, &release.package).await?;
         let Some(entry) = versions.iter().find(|entry| *entry.release.cid() == release.release) else {
@@ -37,9 +37,9 @@ impl Operations {
         self.take_in(release, &signed).await
     }
 
-    /// Pins a release that is here, unless the rules have forgotten it meanwhile.
+    /// Pins and provides a release whose blocks are in the store, unless no rule selects it any more.
     pub(super) async fn take_in(&self, release: &Candidate, signed: &Signed<Release>) -> Result<(), Failure> {
-        // Not beside a look at the pins: between pin and book, nothing would speak for them.
+        // The lock excludes a concurrent `settle`, which would remove pins that the database does not list yet.
         let _settling = self.mirror.settling.lock().await;
         let pins = pins::pins_of_release(signed.cid(), signed.record(), &label(release));
         pins::set(self.store.clone(), pins).await?;
@@ -69,7 +69,7 @@ impl Operations {
         .await
     }
 
-    /// Brings the book in line with what is pinned, and lets go of everything that no rule wants.
+    /// Reconciles `mirror.db` with the pins, and removes everything held that no rule selects.
     pub(super) async fn settle(&self) -> Result<(), Failure> {
         let settling = self.mirror.settling.lock().await;
         let rules = self.chosen().await?;
@@ -101,7 +101,7 @@ impl Operations {
         self.let_go_of_unwanted().await
     }
 
-    /// Lets go of everything held that no rule wants.
+    /// Unpins and withdraws everything held that no rule selects.
     pub(super) async fn let_go_of_unwanted(&self) -> Result<(), Failure> {
         let _settling = self.mirror.settling.lock().await;
         let rules = self.chosen().await?;
@@ -117,8 +117,9 @@ impl Operations {
         self.let_go(gone, &held).await
     }
 
-    /// Unpins releases and withdraws what was told of them; `held` is what stays. The book is written first: a pin too
-    /// many is found by the next [`settle`](Self::settle), and a release that is said to be held is never fetched.
+    /// Unpins releases and withdraws their announcements; `held` are the remaining ones. The database is written first:
+    /// the next [`settle`](Self::settle) removes an excess pin, but a release wrongly marked as held would never be
+    /// fetched.
     async fn let_go(&self, gone: Vec<Candidate>, held: &[Candidate]) -> Result<(), Failure> {
         let mut labels: BTreeSet<_> = gone.iter().map(label).collect();
         let kept_packages: BTreeSet<_> = held.iter().map(|held| (held.publisher, &held.package)).collect();
@@ -157,7 +158,7 @@ impl Operations {
         Ok(())
     }
 
-    /// Whether a release of this home's own has this content, or is it.
+    /// Returns whether `cid` is a release of this home, or the content of one.
     async fn is_published_here(&self, cid: Cid) -> Result<bool, Failure> {
         let store = self.store.clone();
         let releases = self.with_catalog(move |catalog| catalog.releases_of_content(&cid)).await?;

@@ -1,8 +1,8 @@
-//! Whose names are: what a rule for a bare name or namespace means.
+//! Resolves the bare name or namespace in a rule to a publisher.
 //!
-//! It means the one by whom something is held under it; until something is, the only claimant that the catalog knows,
-//! of the package or of the whole namespace. Who claims a name later, or another name in the same namespace, must not
-//! get a place here by it.
+//! It is the publisher whose releases are already held under the rule. Until there are any, it is the only claimant in
+//! the catalog, of the package or of the whole namespace. A publisher that later claims the name, or another name in
+//! the namespace, is not mirrored.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl Operations {
-    /// All rules, each with whose name it is about.
+    /// Returns all rules, each with the publisher that its name resolves to.
     pub(super) async fn chosen(&self) -> Result<Vec<Chosen>, Failure> {
         let rules = self.mirror_rules().await?;
         let meanings = self.mirror.with_book(Book::meanings).await?;

@@ -1,4 +1,5 @@
-//! What a mirror says: the publisher's own claims of what it holds, told again, and the blocks that prove them, pinned.
+//! The announcements of a mirror: it republishes the publishers' own claims on what it holds, and pins the blocks that
+//! prove them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,12 +23,12 @@ use crate::{
     package::PackageId,
 };
 
-/// Claims read, checked and kept in memory at a time.
+/// Claims read, verified and kept in memory at a time.
 const CLAIMS_AT_ONCE: usize = 64;
 
 impl Operations {
-    /// Pins what proves the names of those of these packages of which something is held, and tells their publisher's
-    /// claims, as far as they have changed.
+    /// For those of `packages` with held releases, pins the blocks that prove them, and republishes the publisher's
+    /// claims that have changed.
     pub(super) async fn tell_of(
         self: &Arc<Self>,
         followed: &Followed,
@@ -39,7 +40,8 @@ impl Operations {
         if packages.is_empty() {
             return Ok(());
         }
-        // What is read here came as cache, and may be gone by now: it is brought again, and stays until it is pinned.
+        // The blocks may have been evicted as cache. They are fetched again, and the download's lease keeps them until
+        // they are pinned.
         let mut download = self.following(followed).await?;
         let mut failed = None;
         for packages in packages.chunks(CLAIMS_AT_ONCE) {
@@ -49,7 +51,7 @@ impl Operations {
                     Ok(()) => here.push(package.clone()),
                     Err(failure) => {
                         failed.get_or_insert(failure);
-                        // What the failed one still waits for is none of the next one's business.
+                        // A new download, because the failed one still has open wants.
                         download = self.following(followed).await?;
                     }
                 }
@@ -75,7 +77,7 @@ impl Operations {
     }
 
     async fn tell_batch(self: &Arc<Self>, followed: &Followed, packages: Vec<PackageId>) -> Result<(), Failure> {
-        // What is let go meanwhile is not told of after that.
+        // The lock excludes a concurrent withdrawal, after which nothing may be announced.
         let _settling = self.mirror.settling.lock().await;
         let operations = Arc::clone(self);
         let (chain, head) = (followed.entry.chain.clone(), followed.head.clone());
@@ -108,7 +110,8 @@ impl Operations {
         failed.map_or(Ok(()), Err)
     }
 
-    /// A mirror is found by the words of what it holds, and asks others for what is new of whom it mirrors.
+    /// Announces this node under the keywords of a mirrored release, and follows its publisher in the catalog, so that
+    /// catalog exchanges request its new records.
     async fn stand_for(&self, claim: &Claim) -> Result<(), Failure> {
         let publisher = claim.publisher();
         self.with_catalog(move |catalog| catalog.follow(&publisher, clock::now())).await?;
@@ -118,8 +121,8 @@ impl Operations {
         }
     }
 
-    /// Pins the newest releases' records and the paths through the catalog tree to their packages; lets go of the paths
-    /// before.
+    /// Pins the records of the newest releases and the paths in the catalog tree to their packages, and unpins the
+    /// previous paths.
     fn pin_proofs(&self, publisher: &PublisherId, claims: &[Claim]) -> Result<(), Failure> {
         if claims.is_empty() {
             return Ok(());
@@ -154,14 +157,15 @@ impl Operations {
         Ok(cids)
     }
 
-    /// The claims that are mirrored for a package, of all publishers.
+    /// Returns the mirrored claims of all publishers on a package.
     pub(crate) async fn mirrored_claims(&self, package: &PackageId) -> Result<Vec<Claim>, Failure> {
         let name = package.clone();
         let claims = self.mirror.with_book(move |book| book.claims_on(&name)).await?;
         verified(claims).await
     }
 
-    /// Provides everything held and tells every claim again: after a start, from when on the node repeats it by itself.
+    /// Announces everything held and republishes every claim. It is called after a start; from then on the node repeats
+    /// the announcements.
     pub(super) async fn tell_again(&self) -> Result<(), Failure> {
         let Some(node) = &self.node else { return Ok(()) };
         let mut place = 0;
@@ -185,7 +189,7 @@ impl Operations {
     }
 }
 
-/// Checks signatures, off the reactor.
+/// Verifies encoded claims without blocking the async runtime. Drops those that do not verify.
 async fn verified(claims: Vec<Vec<u8>>) -> Result<Vec<Claim>, Failure> {
     let verify = |bytes: Vec<u8>| match Claim::verify(&bytes, clock::now()) {
         Ok(claim) => Some(claim),

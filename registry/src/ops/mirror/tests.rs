@@ -1,4 +1,4 @@
-//! Mirrors that get what the test gives them: no network, so that what cannot be had is decided here.
+//! Mirrors without a network: each test decides which blocks are available.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -35,7 +35,7 @@ impl Home {
         self.publish_of(name, version, 10_000).await
     }
 
-    /// Publishes `acme/name` with a file of so many bytes.
+    /// Publishes `acme/name` with a file of at least `bytes` bytes.
     async fn publish_of(&self, name: &str, version: &str, bytes: usize) -> Published {
         let root = self.home.path().join(format!("{name}-{version}"));
         std::fs::create_dir_all(&root).unwrap();
@@ -59,7 +59,7 @@ impl Home {
         self.registry.publish(request, Arc::new(|_: Progress| {})).await.unwrap()
     }
 
-    /// The claim that stands for a package published here.
+    /// Builds the claim on a package published by this registry.
     fn claim(&self, name: &str) -> Claim {
         let package: PackageId = format!("acme/{name}").parse().unwrap();
         let publisher = self.operations().catalog.own_publishers_of(&package).unwrap()[0];
@@ -67,14 +67,14 @@ impl Home {
         self.operations().claim(&entry.chain, &entry.head.unwrap(), &package).unwrap().0
     }
 
-    /// Hears that another has published a package.
+    /// Adds the claim of another registry on a package to the catalog.
     fn hear(&self, other: &Self, name: &str) -> PublisherId {
         let claim = other.claim(name);
         self.operations().catalog.accept_claim(&claim, "test", clock::now()).unwrap();
         claim.publisher()
     }
 
-    /// Takes all blocks that another has, but for one.
+    /// Copies all blocks of another registry except one.
     fn take_blocks(&self, other: &Self, but: Option<&str>) {
         let but: Option<Cid> = but.map(|cid| cid.parse().unwrap());
         for cid in other.operations().store.cids() {
@@ -100,7 +100,7 @@ impl Home {
         self.operations().follow_publisher(publisher).await
     }
 
-    /// What is held, by the book and by the pins, which must agree.
+    /// Returns the held releases. Database and pins must agree on them.
     fn held(&self) -> Vec<String> {
         let releases = self.operations().mirror.book.releases().unwrap();
         let held = releases.iter().filter(|release| release.held);
@@ -112,7 +112,7 @@ impl Home {
         held.into_iter().collect()
     }
 
-    /// Makes what is held older than anything that is published within the same second.
+    /// Makes the held releases older than anything published within the same second.
     fn backdate(&self, package: &str) {
         let book = &self.operations().mirror.book;
         for held in book.releases().unwrap().into_iter().filter(|held| held.package.as_str() == package) {
@@ -148,7 +148,7 @@ async fn what_is_held_stays_until_what_replaces_it_is_here() {
     mirror.registry.gc(GcRequest::default()).await.unwrap();
     assert_eq!(mirror.held(), ["acme/http@1.0.0"]);
 
-    // The same if not even its records can be had.
+    // The same if not even its records are available.
     mirror.follow(publisher).await.unwrap_err();
     assert_eq!(mirror.held(), ["acme/http@1.0.0"]);
 
@@ -198,13 +198,13 @@ async fn a_namespace_is_its_first_publishers_with_all_that_was_there_before() {
     mirror.add("acme/*", None, None).await;
     alice.publish("before", "1.0.0").await;
     alice.publish("http", "1.0.0").await;
-    // Nobody told the mirror of the package before.
+    // The mirror has received no claim on the package `before`.
     let publisher = mirror.hear(&alice, "http");
     mirror.take_blocks(&alice, None);
     mirror.follow(publisher).await.unwrap();
     assert_eq!(mirror.held(), ["acme/before@1.0.0", "acme/http@1.0.0"]);
 
-    // Who is the only claimant of a fresh name in it is a stranger all the same.
+    // Another publisher in the namespace is not mirrored, even as the only claimant of a new name.
     mallory.publish("fresh", "1.0.0").await;
     let stranger = mirror.hear(&mallory, "fresh");
     mirror.take_blocks(&mallory, None);
@@ -214,7 +214,7 @@ async fn a_namespace_is_its_first_publishers_with_all_that_was_there_before() {
     let news = |publisher, name: Option<&str>| News { publisher, package: name.map(|name| name.parse().unwrap()) };
     assert!(!mirror.operations().concerns(&news(stranger, Some("acme/fresh"))).await);
     assert!(!mirror.operations().concerns(&news(stranger, None)).await);
-    // Any news of a publisher that is mirrored move its head.
+    // Any event of a mirrored publisher may move its head.
     assert!(mirror.operations().concerns(&news(publisher, Some("other/thing"))).await);
     assert!(mirror.operations().concerns(&news(publisher, None)).await);
 }
@@ -250,7 +250,7 @@ async fn a_rule_dropped_while_a_release_is_fetched_leaves_no_pin() {
     let release = mirror.operations().mirror.book.releases().unwrap().remove(0);
     mirror.rm("acme/http").await;
     assert_eq!(mirror.mirror_pins(), 0);
-    // What the fetch does when it ends only now.
+    // The last step of a fetch that ends only now.
     let signed = mirror.operations().catalog.release(&release.release).unwrap().unwrap().release;
     mirror.operations().take_in(&release, &signed).await.unwrap();
     assert_eq!((mirror.held(), mirror.mirror_pins()), (vec![], 0));
@@ -266,7 +266,7 @@ async fn what_a_crash_has_left_of_pins_and_book_is_brought_in_line() {
     mirror.follow(publisher).await.unwrap();
     let operations = mirror.operations();
     let release = operations.mirror.book.releases().unwrap().remove(0);
-    // Unpinned, and the book does not know: it is fetched and pinned again.
+    // Unpinned, but held in the database: it is fetched and pinned again.
     for pin in operations.store.pins() {
         operations.store.unpin(&pin.label, &pin.cid).unwrap();
     }
@@ -274,11 +274,11 @@ async fn what_a_crash_has_left_of_pins_and_book_is_brought_in_line() {
     assert_eq!(mirror.held(), [""; 0]);
     mirror.follow(publisher).await.unwrap();
     assert_eq!(mirror.held(), ["acme/http@1.0.0"]);
-    // Pinned, and the book does not know: it is held.
+    // Pinned, but not held in the database: it becomes held.
     operations.mirror.book.set_held(&release, false).unwrap();
     operations.settle().await.unwrap();
     assert_eq!(mirror.held(), ["acme/http@1.0.0"]);
-    // Pinned, and no rule is about it.
+    // Pinned, and no rule selects it.
     operations.mirror.book.set_held(&release, false).unwrap();
     mirror.rm("acme/http").await;
     assert_eq!((mirror.held(), mirror.mirror_pins()), (vec![], 0));

@@ -1,4 +1,4 @@
-//! What a lone publisher has signed is lost in parts, with no peer to fetch it from.
+//! A publisher without peers loses parts of its own records.
 
 use std::{fs, path::Path};
 
@@ -109,7 +109,7 @@ async fn all_records_are_made_again_when_a_home_is_opened_without_its_store_and_
     registry.gc(GcRequest::default()).await.unwrap();
     assert_eq!(info(&registry, "tests/one").await.version.as_deref(), Some("1.1.0"));
 
-    // The same files again are the same content.
+    // Publishing the same files restores the same content.
     assert!(publish(&registry, "two", "1.0.0", 2, 10).await.unchanged);
     registry.gc(GcRequest::default()).await.unwrap();
     let left: Vec<_> = repair(&registry).await.incomplete.into_iter().map(|pin| pin.label).collect();
@@ -119,7 +119,7 @@ async fn all_records_are_made_again_when_a_home_is_opened_without_its_store_and_
     registry.shutdown().await.unwrap();
 }
 
-/// Puts the catalog and the head file of an earlier day back.
+/// Restores an older copy of the catalog and the head file.
 fn put_back(home: &Path, saved: &Path) {
     for file in ["catalog.db", "keys/default.head"] {
         fs::copy(saved.join(file.rsplit('/').next().unwrap()), home.join(file)).unwrap();
@@ -147,7 +147,7 @@ async fn catalog_and_head_of_an_earlier_day_are_brought_up_to_what_the_store_has
     }
     registry.shutdown().await.unwrap();
     put_back(home.path(), saved.path());
-    // A node of the tree is lost as well: it is made again from the log and the releases in the store.
+    // A node of the tree is lost as well: it is rebuilt from the log and the releases in the store.
     let node = records(&store).into_iter().find(|cid| is_tree_node(&store, cid)).unwrap();
     store.delete_many(&[node]).unwrap();
     let registry = open(home.path(), &store).await;
@@ -158,7 +158,8 @@ async fn catalog_and_head_of_an_earlier_day_are_brought_up_to_what_the_store_has
     assert_eq!(log_seq(&registry), 7);
     registry.shutdown().await.unwrap();
 
-    // With an entry of the log lost too, nothing tells what the last head stands for; and with the head itself, what it was.
+    // Without a log entry, the tree of the last head cannot be rebuilt; without the head itself, its contents are
+    // unknown.
     for lost in [true, false] {
         put_back(home.path(), saved.path());
         let record = |is_lost: fn(&[u8]) -> Option<u64>| {
@@ -181,7 +182,7 @@ async fn catalog_and_head_of_an_earlier_day_are_brought_up_to_what_the_store_has
                 "{refused:?}"
             );
             assert!(refused.hint.unwrap().contains("verify --repair"));
-            // Nor afterwards, as long as it brings nothing.
+            // A repair that restores nothing does not change that.
             repair(&registry).await;
         }
         registry.shutdown().await.unwrap();
@@ -193,7 +194,7 @@ async fn catalog_and_head_of_an_earlier_day_are_brought_up_to_what_the_store_has
     registry.shutdown().await.unwrap();
 }
 
-/// Whether the payload of a record is of one kind.
+/// Returns whether the payload is a record of one kind.
 type IsOfKind = fn(&[u8]) -> bool;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,9 @@
-//! The user's pins beside the store. A pin is one record in the log of the store, and nothing else tells of those of the
-//! user: where the record is lost, the pin is set again from here.
+//! A copy of the user's pins outside the store. A pin is one record in the log of the store, and the user's pins cannot
+//! be derived from other data. If the record is lost, the pin is set again from this copy.
 //!
-//! *Invariant*: a pin stands here only while the store has it durably. It is written after it was set, and removed before it
-//! is taken away, so no crash brings one back, or one without its blocks.
+//! *Invariant*: the copy lists a pin only while the store has it durably. A pin is set in the store before it is added
+//! to the copy, and removed from the copy before it is removed from the store. So no crash brings back a removed pin,
+//! or creates a pin without its blocks.
 
 use std::{
     collections::BTreeSet,
@@ -19,21 +20,21 @@ use crate::{
     ops::{Operations, failure},
 };
 
-/// Longest file read, in bytes: some hundred thousand pins.
+/// Maximum size of the file in bytes, enough for some hundred thousand pins.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// See the module.
+/// The copy of the user's pins. See the module.
 #[derive(Debug, Default)]
 pub(crate) struct KeptPins {
-    /// None in memory.
+    /// `None` for a registry in memory.
     path: Option<PathBuf>,
     is_read_only: bool,
-    /// One change at a time, of the store and of what is kept.
+    /// Serializes changes of the store together with the copy.
     turn: Mutex<()>,
 }
 
 impl KeptPins {
-    /// In the file at `path`.
+    /// Keeps the copy in the file at `path`.
     pub(crate) fn at(path: PathBuf, access: Access) -> Self {
         Self { path: Some(path), is_read_only: access == Access::Copy, turn: Mutex::default() }
     }
@@ -47,7 +48,7 @@ impl KeptPins {
         pins.into_iter().map(pin).collect()
     }
 
-    /// That it fails is no failure of the change: the store has the pins.
+    /// Writes the copy. An error is only logged, because the store has the pins.
     fn write(&self, pins: &BTreeSet<Pin>) {
         let Some(path) = self.path.as_ref().filter(|_| !self.is_read_only) else { return };
         let pins: Vec<_> =
@@ -57,7 +58,7 @@ impl KeptPins {
         }
     }
 
-    /// Sets pins, durably.
+    /// Sets pins durably.
     pub(super) fn add(&self, store: &dyn Blockstore, pins: Vec<Pin>) -> ggen_blockstore::Result<()> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         pins.into_iter().try_for_each(|pin| store.pin(pin))?;
@@ -66,7 +67,7 @@ impl KeptPins {
         Ok(())
     }
 
-    /// Takes pins away, durably.
+    /// Removes pins durably.
     pub(super) fn remove(&self, store: &dyn Blockstore, pins: &[&Pin]) -> ggen_blockstore::Result<()> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut left = users(store);
@@ -76,8 +77,8 @@ impl KeptPins {
         store.sync()
     }
 
-    /// Brings the two in line when the store was opened. Where it has lost records, returns the pins that were set again;
-    /// `None` if nothing tells which there were.
+    /// Reconciles copy and store after the store was opened. If the store has lost records, sets lost pins again from
+    /// the copy. Returns these pins; `None` if records are lost and there is no valid copy.
     fn compare(&self, store: &dyn Blockstore, lost_records: bool) -> ggen_blockstore::Result<Option<Vec<Pin>>> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let (there, kept) = (users(store), self.read());
@@ -103,8 +104,8 @@ fn users(store: &dyn Blockstore) -> BTreeSet<Pin> {
 }
 
 impl Operations {
-    /// Sets the user's pins again that were lost with records of the store, or says that some may be lost. Returns whether
-    /// it is known which pins there were.
+    /// Sets the user's pins again that were lost with records of the store, or logs that some may be lost. Returns
+    /// whether the pins before the loss are known.
     pub(crate) async fn compare_kept_pins(&self, lost_records: bool) -> Result<bool, Failure> {
         let (store, kept) = (self.store.clone(), self.kept_pins.clone());
         let compared = failure::blocking(move || kept.compare(&*store, lost_records).map_err(failure::store)).await?;

@@ -1,4 +1,4 @@
-//! What was pinned by some words is kept, and taken away by the same.
+//! A pinned target is kept, and the same target removes the pin.
 
 use super::*;
 use crate::{
@@ -19,7 +19,7 @@ async fn rm(registry: &Registry, target: &str) -> Result<Vec<PinReport>, Failure
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_pinned_by_name_is_found_by_name_offline_after_a_collection() {
     let (alice, bob) = pair().await;
-    // The catalog's tree has more in it than the package.
+    // The catalog tree contains more than the package.
     for index in 0..20 {
         publish(&alice, &format!("other-{index}"), "1.0.0", 1, 100).await;
     }
@@ -57,7 +57,7 @@ async fn the_words_that_pinned_something_take_it_away() {
     rm(&bob, &names[0]).await.unwrap();
     assert!(bob.pin_ls().iter().all(|pin| pin.label == format!("user/{}@1.0.0", names[1])), "{:?}", bob.pin_ls());
     assert!(!bob.pin_ls().is_empty());
-    // By the release too, with all that stands beside it.
+    // The CID of the release selects all pins of the release.
     rm(&bob, published[1].release.as_ref().unwrap()).await.unwrap();
     assert_eq!(bob.pin_ls(), []);
 
@@ -68,7 +68,7 @@ async fn the_words_that_pinned_something_take_it_away() {
     assert_eq!(rm(&bob, &path).await.unwrap(), file);
     assert_eq!(rm(&bob, &path).await.unwrap_err().kind, ErrorKind::NotFound);
     assert_eq!(rm(&bob, &published[0].cid).await.unwrap()[0].label, "user");
-    // A CID takes a path's pin away, for it is what the path led to.
+    // The CID that a path resolved to removes the pin of the path.
     let file = add(&bob, &path).await;
     assert_eq!(rm(&bob, &file[0].cid).await.unwrap(), file);
     assert_eq!(bob.pin_ls(), []);
@@ -91,7 +91,8 @@ async fn a_pin_of_a_former_version_goes_by_its_name_and_by_what_the_list_shows()
         assert_eq!(rm(&bob, words).await.unwrap()[0].label, "user/tests/kept@1.2.0", "{words}");
         assert_eq!(bob.pin_ls(), pinned);
     }
-    // Whose it is, it does not say: who names a publisher does not mean it, and beside another it is to be told apart.
+    // The old label has no publisher: a target with a publisher does not select it, and next to a pin with a publisher
+    // the bare name is ambiguous.
     store.pin(old(&pinned[0].cid)).unwrap();
     let named = format!("{publisher}/tests/kept");
     assert_eq!(rm(&bob, &named).await.unwrap_err().kind, ErrorKind::NotFound);
@@ -101,6 +102,6 @@ async fn a_pin_of_a_former_version_goes_by_its_name_and_by_what_the_list_shows()
     rm(&bob, "user/tests/kept@1.2.0").await.unwrap();
     rm(&bob, &named).await.unwrap();
     assert_eq!(bob.pin_ls(), pinned);
-    // All that was pinned by a CID is shown alike: that is no name of one of them.
+    // All pins by CID share the label `user`, so it does not select one.
     assert!(rm(&bob, "user").await.is_err());
 }

@@ -1,5 +1,4 @@
-//! Publishing a tree that has a CID already: it is brought here first, if it is not here, and checked as one that was
-//! imported is.
+//! Publishes a tree by its CID. Missing blocks are fetched first, and the tree is checked like an imported one.
 
 use std::{path::Path, sync::Arc};
 
@@ -24,7 +23,7 @@ use crate::{
 };
 
 impl Operations {
-    /// Brings a directory or a tarball into the store.
+    /// Imports a directory or a tarball into the store and returns its root.
     pub(crate) async fn import(self: &Arc<Self>, path: &Path, reporter: Arc<dyn Reporter>) -> Result<Cid, Failure> {
         let (operations, path) = (Arc::clone(self), path.to_owned());
         let mut tarball = Tarball::at_path();
@@ -57,7 +56,7 @@ impl Operations {
             }
             let found = find_secrets(&*operations.store, &tree)?;
             let shown = content.to_string();
-            // A tree need not have one.
+            // A tree need not contain a gpack.toml.
             let gpack = read_from_store(&*operations.store, content, Path::new(&shown));
             let allowed = gpack.map(|gpack| gpack.allow_secrets).unwrap_or_default();
             let is_allowed = |found: &Finding| {
@@ -83,7 +82,7 @@ impl Operations {
         self.publish_draft(signing, Replicas::default(), reporter, Interrupt::new(), draft).await
     }
 
-    /// Fetches what is missing of the content, and returns how many blocks that were.
+    /// Fetches the missing blocks of the content, and returns their number.
     async fn bring_content(
         &self,
         request: &PublishContentRequest,

@@ -1,4 +1,4 @@
-//! What is to be signed: a tree that is in the store, and what is said of it.
+//! A release before it is signed: a tree in the store, and its metadata.
 
 use ggen_blockstore::{Block, Cid, Imported, Lease};
 use semver::Version;
@@ -12,13 +12,13 @@ use crate::{
     package::{Dependency, Gpack, Metadata, PackageId, Release},
 };
 
-/// A tree, all of its blocks in the store and kept there.
+/// A tree whose blocks are all in the store and kept there by a lease.
 pub(super) struct Content {
     pub(super) root: Cid,
     pub(super) size_bytes: u64,
     pub(super) files: u64,
     pub(super) executables: Vec<String>,
-    /// Blocks of it that were not in the store before.
+    /// Number of its blocks that were not in the store before.
     pub(super) new_blocks: u64,
     /// Held until the root is pinned.
     pub(super) _lease: Lease,
@@ -41,7 +41,7 @@ impl From<Imported> for Content {
 pub(super) struct Draft {
     pub(super) content: Content,
     pub(super) manifest: ManifestSummary,
-    /// None: the publisher's short id.
+    /// `None` for the publisher's short id.
     pub(super) namespace: Option<String>,
     pub(super) name: String,
     pub(super) version: Version,
@@ -52,19 +52,19 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// What a `gpack.toml` says of a tree.
+    /// Creates the draft of a tree with the metadata in its `gpack.toml`.
     pub(super) fn of_gpack(content: Content, manifest: ManifestSummary, gpack: Gpack) -> Self {
         let Gpack { namespace, name, version, metadata, dependencies, .. } = gpack;
         Self { content, manifest, namespace, name, version, metadata, dependencies, warnings: Vec::new() }
     }
 
-    /// The package, published by `publisher`.
+    /// Returns the package id when `publisher` publishes it.
     pub(super) fn package(&self, publisher: &PublisherId) -> Result<PackageId, Failure> {
         let short = publisher.short();
         PackageId::try_new(self.namespace.as_deref().unwrap_or(&short), &self.name).map_err(usage)
     }
 
-    /// The release to be, and the block to store beside it if it has many executables.
+    /// Returns the release to sign, and the block with its list of executables if the list is too long for the record.
     pub(super) fn release(&self, keys: &PublisherKeys, now: Timestamp) -> Result<(Release, Option<Block>), Failure> {
         let publisher = keys.chain.publisher();
         let mut release = Release {

@@ -1,4 +1,4 @@
-//! What a publish would do, without doing it.
+//! Dry run of a publish.
 
 use std::{path::Path, sync::Arc};
 
@@ -25,8 +25,8 @@ use crate::{
 };
 
 impl Operations {
-    /// Lists what would go in, and computes the CID. Signs nothing and pins nothing. Blocks are dropped as they are
-    /// made; a tarball is read twice, the second time for its `gpack.toml` alone.
+    /// Lists the files that would be published, and computes the CID. It signs, pins and stores nothing. A tarball is
+    /// read twice: first to find the blocks of its `gpack.toml`, then to keep them and count all blocks.
     pub(super) fn dry_run(
         &self,
         request: &PublishRequest,
@@ -87,7 +87,7 @@ impl Operations {
         })
     }
 
-    /// Whether the version is published already with this content.
+    /// Returns whether the version is published already with this content.
     ///
     /// # Errors
     /// It is published with other content, or in another build.
@@ -110,7 +110,7 @@ impl Operations {
     }
 }
 
-/// Finds the blocks of a tarball's `gpack.toml`, of which everything else is dropped.
+/// Returns the CIDs of the blocks of a tarball's `gpack.toml`. The other blocks are dropped.
 fn find_in_tarball(
     path: &Path,
     tarball: &mut Tarball,
@@ -119,9 +119,9 @@ fn find_in_tarball(
 ) -> Result<Vec<Cid>, Failure> {
     let nodes = Sieve::default();
     let imported = import(&nodes, path, tarball, intake, reporter, &|| false)?;
-    // That there is none is said when it is read.
+    // A missing file is reported when it is read.
     let Some(file) = find_in_store(&nodes, imported.root, path)? else { return Ok(Vec::new()) };
-    // A file of several blocks is larger than a gpack.toml may be; its first one is enough to say so.
+    // A file of several blocks exceeds the size limit of gpack.toml; its first block is enough to report that.
     let node = nodes.get(&file).map_err(failure::store)?;
     let below = node.map(|node| links(&file, &node)).transpose().map_err(failure::store)?;
     Ok(std::iter::once(file).chain(below.into_iter().flatten().take(1)).collect())

@@ -11,7 +11,7 @@ use crate::{
     package::{Gpack, MAX_GPACK_BYTES},
 };
 
-/// Reads the `gpack.toml` of a directory. Returns the CID that its content has in an import as well.
+/// Reads the `gpack.toml` of a directory. Also returns the CID that the file has in an import.
 pub(super) fn read_from_disk(directory: &Path) -> Result<(Cid, Gpack), Failure> {
     let file = directory.join(GPACK);
     match File::open(&file) {
@@ -25,7 +25,7 @@ pub(super) fn read_from_disk(directory: &Path) -> Result<(Cid, Gpack), Failure> 
     }
 }
 
-/// Reads the `gpack.toml` of an imported package: the one that counts.
+/// Reads the `gpack.toml` of an imported package, which is the authoritative one.
 pub(super) fn read_from_store(store: &dyn Blockstore, root: Cid, path: &Path) -> Result<Gpack, Failure> {
     let name = path.join(GPACK);
     let Some(file) = find_in_store(store, root, path)? else { return Err(missing(path)) };
@@ -33,7 +33,7 @@ pub(super) fn read_from_store(store: &dyn Blockstore, root: Cid, path: &Path) ->
     parse(&name, &bytes)
 }
 
-/// Finds the file in an imported package: `gpack.toml`, or what it points to.
+/// Finds `gpack.toml` in an imported package, and follows it if it is a symlink.
 pub(super) fn find_in_store(store: &dyn Blockstore, root: Cid, path: &Path) -> Result<Option<Cid>, Failure> {
     let mut name = GPACK.to_owned();
     for _ in 0..MAX_LINKS {
@@ -45,7 +45,7 @@ pub(super) fn find_in_store(store: &dyn Blockstore, root: Cid, path: &Path) -> R
         };
         let node = store.get(&file).map_err(failure::store)?.map(|block| Node::parse(&file, &block)).transpose();
         let Some(Node::Symlink { target }) = node.map_err(failure::store)? else { return Ok(Some(file)) };
-        // A symlink of the tree leads to a place in it: `..` stands at the front alone, and not in the root.
+        // A symlink of the tree stays inside the tree: `..` occurs only at its front, and never leaves the root.
         let parent = name.rsplit_once('/').map_or("", |(parent, _)| parent);
         name = beside(parent, &String::from_utf8_lossy(&target));
     }
@@ -53,7 +53,7 @@ pub(super) fn find_in_store(store: &dyn Blockstore, root: Cid, path: &Path) -> R
     Err(Failure::new(ErrorKind::Failed, message).hinted("put the file itself in the root of the package"))
 }
 
-/// The path that a symlink in the directory `parent` means.
+/// Resolves the target of a symlink in the directory `parent` to a path of the tree.
 fn beside(parent: &str, target: &str) -> String {
     let mut names: Vec<&str> = parent.split('/').filter(|name| !name.is_empty()).collect();
     for name in target.split('/').filter(|name| !name.is_empty() && *name != ".") {
@@ -67,7 +67,7 @@ fn beside(parent: &str, target: &str) -> String {
 
 fn read(file: &Path, reader: impl Read) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
-    // One byte over the limit is enough for the parser to refuse it by its size.
+    // One byte over the limit is enough for the parser to reject the size.
     let limit = MAX_GPACK_BYTES as u64 + 1;
     reader.take(limit).read_to_end(&mut bytes).map_err(|source| failure::store(Error::io("read", file)(source)))?;
     Ok(bytes)

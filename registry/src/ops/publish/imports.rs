@@ -1,5 +1,5 @@
-//! Where imports remember what became of the files of a directory, so that the next publish of it reads only what was
-//! touched: `<home>/imports/<hash of the directory's path>.known`. A cache: losing it costs time.
+//! Remembers the imported files of a directory, so that its next publish reads only changed files:
+//! `<home>/imports/<hash of the directory's path>.known`. It is a cache: losing it only costs time.
 
 use std::{
     fs,
@@ -8,25 +8,25 @@ use std::{
 
 use crate::{ops::remembered, private};
 
-/// Directories that are remembered.
+/// Maximum number of directories remembered.
 const MAX_DIRECTORIES: usize = 64;
-/// What is remembered of them, in bytes: of some hundred files a kilobyte for each ten.
+/// Maximum total size of the files in bytes, at about 100 bytes for each imported file.
 const MAX_BYTES: u64 = 64 << 20;
 const ENDING: &str = ".known";
 
-/// See the module. Without a home nothing is remembered.
+/// See the module. Without a home, nothing is remembered.
 #[derive(Debug, Default)]
 pub(crate) struct Imports {
     place: Option<PathBuf>,
 }
 
 impl Imports {
-    /// Remembers in `place`, a directory that is made when it is needed.
+    /// Keeps the files in `place`, a directory that is created on first use.
     pub(crate) fn at(place: PathBuf) -> Self {
         Self { place: Some(place) }
     }
 
-    /// The file for a directory.
+    /// Returns the file for a directory.
     pub(super) fn of(&self, directory: &Path) -> Option<PathBuf> {
         let place = self.place.as_ref()?;
         let path = fs::canonicalize(directory).ok()?;
@@ -37,7 +37,7 @@ impl Imports {
         Some(remembered::file_of(place, &path, ENDING))
     }
 
-    /// Forgets the directories that were not imported for longest.
+    /// Removes the files of the directories whose last import is the oldest.
     pub(super) fn tidy(&self) {
         let Some(place) = self.place.as_ref().filter(|place| place.exists()) else { return };
         if let Err(error) = remembered::tidy(place, MAX_DIRECTORIES, MAX_BYTES) {

@@ -1,4 +1,4 @@
-//! A tarball to publish, be it a file or a pipe. One that the caller has opened is read from where it stands.
+//! A tarball to publish: a file or a pipe. If the caller has opened it, it is read from its current position.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -20,12 +20,12 @@ use rustix::{
 
 use crate::{ErrorKind, Failure, ops::failure};
 
-/// What a package is.
+/// Hint that explains what a package is.
 pub(super) const PACKAGE_HINT: &str = "a package is a directory or tarball with a gpack.toml that has `name`, `version` and `description` under `[package]`";
-/// The files that a package can be.
+/// Hint that lists the forms of a package.
 pub(super) const PACKAGE_FORMS: &str =
     "a package is a directory, or a tarball of one: .tar, .tar.gz, .tgz, .tar.zst or .crate";
-/// How long a read waits before it looks whether its caller is still there.
+/// How long a read waits before it checks whether the caller still waits for the operation.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A tarball to publish: by its path, or opened by the caller.
@@ -34,14 +34,14 @@ pub(super) struct Tarball {
     has_left: Arc<AtomicBool>,
 }
 
-/// What may have to be waited for: opened by the caller, or a pipe.
+/// An input whose reads may block: opened by the caller, or a pipe.
 struct Input {
     file: File,
     has_left: Arc<AtomicBool>,
 }
 
-/// Says, once it is dropped, that nobody waits for the operation any more: a pipe that nobody writes to would hold it up
-/// for ever.
+/// Its drop signals that the caller no longer waits for the operation. Otherwise a read of a pipe without a writer
+/// would block forever.
 pub(super) struct Presence(Arc<AtomicBool>);
 
 impl Drop for Presence {
@@ -51,12 +51,12 @@ impl Drop for Presence {
 }
 
 impl Tarball {
-    /// A file that is opened by its path.
+    /// Creates a tarball that is opened by its path.
     pub(super) fn at_path() -> Self {
         Self { opened: None, has_left: Arc::default() }
     }
 
-    /// What is read, and what must be kept as long as its caller waits.
+    /// Creates a tarball, and the value that must be kept while the caller waits.
     pub(super) fn new(opened: Option<File>) -> (Self, Presence) {
         let has_left = Arc::new(AtomicBool::new(false));
         let presence = Presence(Arc::clone(&has_left));
@@ -64,7 +64,10 @@ impl Tarball {
         (Self { opened, has_left }, presence)
     }
 
-    /// Whether there is a directory to import instead; it is an error if there is nothing.
+    /// Returns whether `path` is a directory to import instead.
+    ///
+    /// # Errors
+    /// `path` does not exist or cannot be read.
     pub(super) fn is_directory(&self, path: &Path) -> Result<bool, Failure> {
         if self.is_opened() {
             return Ok(false);
@@ -84,12 +87,12 @@ impl Tarball {
         }
     }
 
-    /// Whether the caller has opened it, so that it is not to be looked for at its path.
+    /// Returns whether the caller has opened it, so that its path must not be opened.
     pub(super) fn is_opened(&self) -> bool {
         self.opened.is_some()
     }
 
-    /// Opens the file at `path`, or takes the one that was opened.
+    /// Opens the file at `path`, or returns the file that the caller has opened.
     pub(super) fn reader(&mut self, path: &Path) -> ggen_blockstore::Result<Box<dyn Read + '_>> {
         if let Some(input) = &mut self.opened {
             return Ok(Box::new(input));
@@ -99,7 +102,7 @@ impl Tarball {
             if is_file {
                 return Ok(Box::new(File::open(path)?));
             }
-            // Else opening a pipe would wait for its writer.
+            // Without this flag, opening a pipe would wait for its writer.
             let flags = OFlags::NONBLOCK.bits().cast_signed();
             let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
             Ok(Box::new(Input { file, has_left: Arc::clone(&self.has_left) }))
@@ -107,7 +110,7 @@ impl Tarball {
         opened.map_err(Error::io("open", path))
     }
 
-    /// Where it begins, if it can be read twice.
+    /// Returns the offset at which it begins; `None` if it cannot be read twice.
     pub(super) fn begins_at(&mut self, path: &Path) -> Result<Option<u64>, Failure> {
         let Some(input) = &mut self.opened else { return Ok(Some(0)) };
         let failed = |cause| failure::store(Error::io("read", path)(cause));
@@ -118,8 +121,8 @@ impl Tarball {
         }
     }
 
-    /// Makes sure that it can be read twice, and returns where it begins: what is no regular file is copied to one, which
-    /// has no name and is gone with this.
+    /// Makes sure that it can be read twice, and returns the offset at which it begins. An input that is not a regular
+    /// file is copied to an unnamed temporary file, which is deleted on drop.
     pub(super) fn hold(&mut self, path: &Path) -> Result<u64, Failure> {
         if let Some(begins_at) = self.begins_at(path)? {
             return Ok(begins_at);
@@ -128,7 +131,7 @@ impl Tarball {
         spooled.map(|()| 0).map_err(|cause| failure::store(Error::io("read", path)(cause)))
     }
 
-    /// Goes back to where it began.
+    /// Seeks back to the offset at which it begins.
     pub(super) fn rewind(&mut self, to: u64, path: &Path) -> Result<(), Failure> {
         let Some(input) = &mut self.opened else { return Ok(()) };
         let sought = input.file.seek(SeekFrom::Start(to));
@@ -166,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    /// How long the end of a read is waited for before the test fails.
+    /// How long the test waits for the end of a read before it fails.
     const PATIENCE: Duration = Duration::from_secs(60);
 
     #[test]

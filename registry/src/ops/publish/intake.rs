@@ -1,4 +1,4 @@
-//! What of a directory or a tarball is taken in, and what is refused.
+//! Imports a directory or a tarball: selects the files to publish, and rejects secrets and homes of nodes.
 
 use std::{path::Path, sync::Mutex, sync::PoisonError};
 
@@ -20,14 +20,14 @@ use crate::{
     package::secret_in,
 };
 
-/// What the publisher says of an import.
+/// Options of an import.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Intake<'a> {
-    /// Files that hold secrets are taken in, all of them.
+    /// Whether all files that hold secrets are imported.
     pub(super) all_secrets: bool,
     /// See [`PublishRequest::user_ignore_file`].
     pub(super) user_ignore_file: Option<&'a Path>,
-    /// Where the files of a directory are remembered.
+    /// The file that remembers the imported files of the directory.
     pub(super) known: Option<&'a Path>,
 }
 
@@ -38,8 +38,9 @@ impl<'a> Intake<'a> {
     }
 }
 
-/// Imports a directory or a tarball. No home of a node is taken in, and files that hold secrets only where that is allowed:
-/// by the caller, or by the `gpack.toml` in it. Whether that one is in the tree that was imported is left to check.
+/// Imports a directory or a tarball. A home of a node is never imported. Files that hold secrets are imported only if
+/// the caller or the `gpack.toml` in it allows them. The caller has to check that this `gpack.toml` is the imported
+/// one.
 pub(super) fn import(
     store: &dyn Blockstore,
     path: &Path,
@@ -80,8 +81,8 @@ pub(super) fn import(
     imported.map_err(|error| not_imported(path, error, Source::Directory))
 }
 
-/// Imports a tarball. Where its `gpack.toml` stands in it, and so what that allows, is known once it is read: if a secret was
-/// found before, it is read again, unless it is a pipe.
+/// Imports a tarball. The secrets that its `gpack.toml` allows are known only once that file is read. If the import was
+/// refused because of secrets, the tarball is read a second time, unless it is a pipe.
 fn from_tarball(
     store: &dyn Blockstore,
     path: &Path,
@@ -115,7 +116,7 @@ fn from_tarball(
     again.map_err(|error| not_imported(path, error, Source::Tarball))
 }
 
-/// The `gpack.toml` of a tarball, kept as it comes by: in its root or in a top folder.
+/// Keeps the `gpack.toml` in the root or in a top-level directory of a tarball while the tarball is read.
 #[derive(Default)]
 struct Passing {
     files: Mutex<Vec<(String, Vec<u8>)>>,
@@ -131,7 +132,7 @@ impl Passing {
         files.push((path.to_owned(), content.to_vec()));
     }
 
-    /// What it allows; nothing if there is none, or more than one may be it.
+    /// Returns the secrets that it allows; none if there is no `gpack.toml`, or if several could be the package's.
     fn allowed(&self) -> PathPatterns {
         let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         // Of two of one name the last one counts, and which that is is not known here: files are inspected side by side.
@@ -184,7 +185,7 @@ fn import_hint(error: &Error, source: Source) -> Option<String> {
     }
 }
 
-/// Refuses to publish the home of a node, or what belongs to one.
+/// Fails if `path` is the home of a node or inside one of its own directories.
 fn refuse_home(path: &Path) -> Result<(), Failure> {
     let Some(home) = home_with(path) else { return Ok(()) };
     let message = format!(

@@ -1,9 +1,11 @@
-//! What a step of the log pins on its way, so that one that died half way leaves nothing behind.
+//! The journal of publishes and yanks. It makes a step of the log atomic: a step that a crash interrupts is completed
+//! or reverted later.
 //!
-//! A step adds records and replaces others, and between the two the catalog decides: before it has the new head the step
-//! was never made, after that it was. What is added and what is replaced is therefore pinned a second time under labels
-//! that name the new head, and made durable together with the records. At the end these pins go. If they are found later,
-//! by the next step or when the registry is opened, the step is brought to its end, or taken back.
+//! A step adds records and replaces others. Its commit point is in between: it is the write of the new head to the
+//! catalog. The added and the replaced records are therefore pinned a second time, under labels that contain the CID of
+//! the new head. These pins are the journal entry, and they are synced together with the records. The end of the step
+//! removes them. If the next step or the opening of the registry finds such pins, it completes the step if the catalog
+//! has the new head, and reverts it otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,17 +21,17 @@ use crate::{
 
 /// Label of the pins of a publisher's records: log, head, identity, nodes of the catalog tree.
 pub(crate) const RECORD: &str = "record";
-/// What a step adds is under this and its head as long as it is under way.
+/// Label prefix for the records that a step in progress adds. The CID of the new head follows.
 pub(crate) const ADDED: &str = "step/added/";
-/// What it replaces, likewise.
+/// Label prefix for the records that it replaces. The CID of the new head follows.
 const REPLACED: &str = "step/replaced/";
 
-/// Label of the pins of a release.
+/// Returns the label of the pins of a release.
 pub(in crate::ops) fn release_label(release: &Release) -> String {
     format!("release/{}@{}", release.package, release.version)
 }
 
-/// A step of the log: on top of which head, and which package it concerns.
+/// A step of the log: the head it follows, its new records, and the package it concerns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step<'a> {
     pub(crate) chain: &'a IdentityChain,
@@ -38,14 +40,14 @@ pub(crate) struct Step<'a> {
     pub(crate) package: &'a PackageId,
 }
 
-/// The steps of a registry, one after the other.
+/// The state of the journal. Its lock serializes the steps of a registry.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
-    /// One may have left pins of its own.
+    /// Whether an earlier step may have left journal pins.
     pub(crate) is_open: bool,
 }
 
-/// The pins of a step that is under way.
+/// The journal entry of a step in progress.
 #[derive(Debug, Default)]
 pub(super) struct JournalEntry {
     added: BTreeSet<Cid>,
@@ -53,7 +55,8 @@ pub(super) struct JournalEntry {
 }
 
 impl Operations {
-    /// Pins what the step adds and replaces under its own labels. Its blocks are in the store.
+    /// Writes the journal entry of a step: pins the records that it adds and replaces under the step's labels. Its
+    /// blocks must be in the store.
     pub(super) fn begin_step(&self, step: &Step<'_>) -> Result<JournalEntry, Failure> {
         let new = &step.publication.head;
         let (mut replaced, mut known) = (BTreeSet::new(), BTreeSet::new());
@@ -63,7 +66,7 @@ impl Operations {
             replaced = known.difference(&kept).copied().collect();
             replaced.insert(*former.head().cid());
         }
-        // The identity stays whatever becomes of the step.
+        // The identity chain stays in both cases.
         let identity = step.chain.blocks().map_err(failure::failed)?;
         known.extend(identity.iter().map(|block| *block.cid()));
         let added = step.publication.blocks.iter().map(|block| *block.cid()).filter(|cid| !known.contains(cid));
@@ -72,10 +75,10 @@ impl Operations {
         Ok(traces)
     }
 
-    /// Brings steps to their end that died half way, or takes them back. Nothing else may be under way.
+    /// Completes or reverts interrupted steps. No other step may be in progress.
     ///
     /// # Errors
-    /// The store's; the steps are looked at again next time.
+    /// Errors of store and catalog; the next call tries again.
     pub(crate) fn recover_steps(&self) -> Result<(), Failure> {
         let traces = self.traces();
         if traces.is_empty() {
@@ -89,7 +92,7 @@ impl Operations {
         self.store.sync().map_err(failure::store)
     }
 
-    /// Steps that are under way, or were when somebody died, by the CIDs of their heads.
+    /// Returns the journal entries in the store, by the CIDs of their new heads.
     fn traces(&self) -> BTreeMap<Cid, JournalEntry> {
         let mut steps: BTreeMap<Cid, JournalEntry> = BTreeMap::new();
         for Pin { label, cid, .. } in self.store.pins() {
@@ -103,8 +106,8 @@ impl Operations {
         steps
     }
 
-    /// Whether the catalog has this head as that of a publisher of this home. No later one stands on it: a step begins
-    /// by mending those before it.
+    /// Returns whether the step of this head was committed: whether it is its publisher's current head in the catalog.
+    /// No later step can have replaced it, because each step first recovers the earlier ones.
     fn was_made(&self, head: &Cid) -> Result<bool, Failure> {
         let Some(payload) = self.store.get(head).map_err(failure::store)? else { return Ok(false) };
         let publisher = Head::from_payload(&payload).map_err(failure::verification)?.publisher;
@@ -112,9 +115,9 @@ impl Operations {
         Ok(known.is_some_and(|known| known.head().cid() == head))
     }
 
-    /// Lets go of what the step replaced if it was made, of what it added if it was not; then of the step's own pins.
-    /// What a step replaces is the former head and the nodes of the former catalog tree that the new one does not have:
-    /// the log stays, and so does every release.
+    /// Unpins the records that the step replaced if it was committed (`made`), otherwise those that it added, and then
+    /// removes the journal entry. The replaced records are the former head and the nodes of the former catalog tree
+    /// that the new tree lacks. Log and releases are never replaced.
     pub(super) fn end_step(&self, head: &Cid, traces: &JournalEntry, made: bool) -> Result<(), Failure> {
         let unpin = |label: &str, cid: &Cid| self.store.unpin(label, cid).map_err(failure::store);
         if made {
@@ -140,7 +143,7 @@ impl Operations {
         Ok(())
     }
 
-    /// The nodes of the catalog tree from its root to the versions of a package.
+    /// Returns the nodes of the catalog tree on the path from its root to the versions of a package.
     fn path(&self, head: &VerifiedHead, package: &PackageId) -> Result<BTreeSet<Cid>, Failure> {
         let walk = Walk::new(&head.head().record().catalog, package);
         let found = walk.run(|cid| self.store.get(cid)).map_err(|error| failure::tree(&error))?;

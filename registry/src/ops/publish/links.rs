@@ -1,18 +1,18 @@
-//! Symlinks of a package, followed within it.
+//! Follows symlinks within a package.
 
 use std::collections::BTreeMap;
 
 use ggen_blockstore::{EntryKind, Listed};
 
-/// Symlinks that are followed from a name to its file.
+/// Maximum number of symlinks followed from a name to its file.
 pub(super) const MAX_LINKS: usize = 8;
-/// Symlinks that are named one by one.
+/// Maximum number of symlinks listed individually.
 const MAX_NAMED: usize = 10;
 
 /// The entries of a package by their paths.
 pub(super) type Kinds<'a> = BTreeMap<&'a str, &'a EntryKind>;
 
-/// What a path leads to.
+/// What a path resolves to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Led {
     File,
@@ -22,12 +22,12 @@ pub(super) enum Led {
     Outside,
 }
 
-/// The entries by their paths.
+/// Returns the entries by their paths.
 pub(super) fn kinds(entries: &[Listed]) -> Kinds<'_> {
     entries.iter().map(|entry| (entry.path.as_str(), &entry.kind)).collect()
 }
 
-/// Follows a path through the tree, symlinks too.
+/// Resolves a path in the tree, including symlinks.
 pub(super) fn follow(kinds: &Kinds<'_>, path: &str) -> Led {
     if path.starts_with('/') {
         return Led::Outside;
@@ -57,7 +57,7 @@ pub(super) fn follow(kinds: &Kinds<'_>, path: &str) -> Led {
     if is_file { Led::File } else { Led::Directory }
 }
 
-/// Warns of symlinks that lead to nothing in the package.
+/// Returns warnings about symlinks that do not resolve within the package.
 pub(super) fn dangling(entries: &[Listed]) -> Vec<String> {
     let links: Vec<_> = entries
         .iter()

@@ -1,4 +1,4 @@
-//! Files that gpack.toml names (`readme`, `license-file`): a package has to hold them.
+//! Checks that a package contains the files that its gpack.toml names (`readme`, `license-file`).
 
 use std::path::Path;
 
@@ -7,29 +7,29 @@ use ggen_blockstore::Listed;
 use super::links::{Kinds, Led, follow, kinds};
 use crate::{ErrorKind, Failure, package::NamedFile};
 
-/// Name of the file that says what a package is.
+/// Name of the manifest file of a package.
 pub(super) const GPACK: &str = "gpack.toml";
 
-/// Why a path that gpack.toml gives leads to no file of the package.
+/// Why a path in gpack.toml does not resolve to a file of the package.
 #[derive(Debug, PartialEq, Eq)]
 enum Fault {
     Missing,
     Directory,
     Outside,
-    /// The file is in the directory, and an ignore file keeps it or a directory above it out: this pattern lets it in.
+    /// The file is in the directory, but an ignore file excludes it or a parent directory. `pattern` includes it again.
     Ignored {
         pattern: String,
     },
 }
 
-/// A file that gpack.toml names and that the package does not hold.
+/// A file that gpack.toml names and that the package lacks.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Absent<'a> {
     file: &'a NamedFile,
     fault: Fault,
 }
 
-/// Finds the named files that are no files of the package at `package`, of which these are the entries.
+/// Returns those of `files` that are not files of the package at `package` with these entries.
 pub(super) fn absent<'a>(package: &Path, entries: &[Listed], files: &'a [NamedFile]) -> Vec<Absent<'a>> {
     if files.is_empty() {
         return Vec::new();
@@ -47,7 +47,7 @@ pub(super) fn absent<'a>(package: &Path, entries: &[Listed], files: &'a [NamedFi
         .collect()
 }
 
-/// What is wrong with where a path leads.
+/// Returns what is wrong with a path; `None` if it resolves to a file.
 fn fault(kinds: &Kinds<'_>, path: &str) -> Option<Fault> {
     match follow(kinds, path) {
         Led::File => None,
@@ -57,7 +57,7 @@ fn fault(kinds: &Kinds<'_>, path: &str) -> Option<Fault> {
     }
 }
 
-/// Whether a file that is not in the tree is in the directory that the tree was made of.
+/// Returns [`Fault::Ignored`] if a file that the tree lacks is in the imported directory.
 fn ignored(package: &Path, kinds: &Kinds<'_>, path: &str) -> Option<Fault> {
     let names: Vec<&str> = path.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
     if names.contains(&"..") || !package.join(path).is_file() {
@@ -69,7 +69,7 @@ fn ignored(package: &Path, kinds: &Kinds<'_>, path: &str) -> Option<Fault> {
 }
 
 impl Absent<'_> {
-    /// What is wrong, in one line.
+    /// Returns what is wrong, in one line.
     pub(super) fn warning(&self) -> String {
         let NamedFile { key, line, path } = self.file;
         let reason = match &self.fault {
@@ -90,7 +90,7 @@ impl Absent<'_> {
     }
 }
 
-/// Refuses a package that lacks files which its gpack.toml names.
+/// The failure of a package that lacks files which its gpack.toml names.
 pub(super) fn refuse(package: &Path, absent: &[Absent<'_>]) -> Failure {
     let warnings: Vec<_> = absent.iter().map(Absent::warning).collect();
     let remedies: Vec<_> = absent.iter().map(Absent::remedy).collect();

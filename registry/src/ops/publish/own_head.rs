@@ -1,5 +1,5 @@
-//! What else was signed with one's own key, on another machine or before a backup was restored: it is looked for before a
-//! step is signed, since two steps after one head are two histories, and others then accept neither.
+//! Before a step is signed, looks up newer heads that were signed with the same key, on another machine or before a
+//! backup was restored. Two steps after one head would be an equivocation, after which peers accept neither.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -15,17 +15,17 @@ use crate::{
     package::PackageId,
 };
 
-/// How long answers of the DHT are waited for.
+/// Maximum time for responses of the DHT.
 const ANSWERS: Duration = Duration::from_secs(5);
 /// How long bootstrap nodes may take where no peer is connected: a publish waits for them, and those that have not answered
 /// by then rarely do.
 const ENTRANCE: Duration = Duration::from_secs(2);
 /// How long all of it may take: bootstrap nodes come first.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// How long a part of a catalog is waited for.
+/// Idle timeout for fetching a part of a catalog.
 const CATALOG_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What was signed here last.
+/// The last step that this home has signed.
 pub(super) struct LastStep {
     package: PackageId,
     version: semver::Version,
@@ -34,8 +34,8 @@ pub(super) struct LastStep {
 }
 
 impl Operations {
-    /// Asks the DHT for the newest head under a key's publisher, which the catalog takes. That nothing comes in time, or at
-    /// all, is no failure.
+    /// Looks up the newest head of a key's publisher in the DHT and adds it to the catalog. Finding none in time is not
+    /// an error.
     pub(in crate::ops) async fn hear_own_head(&self, key: &str) -> Result<(), Failure> {
         let Some(node) = &self.node else { return Ok(()) };
         let (keys, name) = (self.keys.clone(), key.to_owned());
@@ -56,7 +56,7 @@ impl Operations {
         Ok(())
     }
 
-    /// Refuses a step after `head` if that is of a history which lacks `last`, the step that was signed here last.
+    /// Fails if the history of `head` lacks `last`, the last step that this home has signed.
     pub(super) async fn refuse_second_history(
         self: &Arc<Self>,
         signing: &Signing,
@@ -76,7 +76,7 @@ impl Operations {
         let entries = match walk(&mut download, head.head().record().catalog, &last.package).await {
             Ok(entries) => entries,
             Err(failure) => {
-                // What is needed of the catalog for the step itself is asked for next, and must be there.
+                // The part of the catalog that the step needs is fetched next, and an error there is fatal.
                 tracing::warn!(target: crate::LOG_TARGET, %failure, "cannot look for what was signed here last");
                 return Ok(());
             }
@@ -85,14 +85,14 @@ impl Operations {
         if is_in_it { Ok(()) } else { Err(signed_on_another_machine(&signing.name, head, last)) }
     }
 
-    /// What was signed here last, if `head` is newer.
+    /// Returns the last step that this home has signed, if `head` is newer.
     pub(super) fn last_step(
         &self,
         signing: &Signing,
         chain: &IdentityChain,
         head: &VerifiedHead,
     ) -> Result<Option<LastStep>, Failure> {
-        // A kept head that is damaged or of an earlier identity shows nothing.
+        // A kept head that is damaged or belongs to an earlier identity is ignored.
         let Ok(Some(kept)) = self.keys.head(&signing.name, chain) else { return Ok(None) };
         if kept.order() >= head.order() {
             return Ok(None);

@@ -1,4 +1,5 @@
-//! The log that a step goes on from: one's own, which has to be here up to its end before anything is signed on top of it.
+//! Checks that this home has its publisher's log up to the last entry before it signs the next one. Otherwise it would
+//! equivocate, that is, sign a second history.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -19,12 +20,15 @@ use crate::{
     package::PackageId,
 };
 
-/// How long records of one's own are waited for when nothing new comes.
+/// How long a fetch of the publisher's own records waits without new data.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Operations {
-    /// The head that a new step follows; none before the first. Refused is a step after one that is not the last that was
-    /// signed here, as far as this home shows: it would begin a second history. So is one where two histories are known.
+    /// Returns the head that a new step follows; `None` before the first step.
+    ///
+    /// # Errors
+    /// The known head is not the last one that this home has signed, as far as its data shows: a step would begin a
+    /// second history. Or the publisher is known to have equivocated.
     pub(in crate::ops) fn head_to_follow(
         &self,
         signing: &Signing,
@@ -41,7 +45,7 @@ impl Operations {
             (Ok(Some(kept)), known) if known.as_ref().is_none_or(|known| known.order() < kept.order()) => {
                 return Err(not_all_here(&signing.name, kept.order().log_seq));
             }
-            // Where nothing tells what was signed last, a first head could be a second history.
+            // Without any record of the last head, a first head could begin a second history.
             (Err(error), None) => return Err(error.into()),
             (Err(error @ KeyStoreError::OtherHead { .. }), Some(_)) => return Err(error.into()),
             _ => {}
@@ -50,8 +54,8 @@ impl Operations {
         Ok(known)
     }
 
-    /// Refuses to go on from `head` if records in the store are of a longer log. A head that the store has pinned is the
-    /// last one: the next takes the pin away.
+    /// Fails if records in the store belong to a longer log than that of `head`. A head that is pinned is the last one,
+    /// because its successor removes the pin.
     fn refuse_shorter_log(
         &self,
         name: &str,
@@ -77,7 +81,7 @@ impl Operations {
         }
     }
 
-    /// Refuses a step that others could not take: after a head of a later time than now.
+    /// Fails if the former head is dated later than now, because peers would reject the next one.
     pub(in crate::ops) fn check_clock(
         &self,
         signing: &Signing,
@@ -94,8 +98,8 @@ impl Operations {
         })
     }
 
-    /// Makes sure that a step about this version of a package goes on from all that the publisher signed, as far as it can be
-    /// known, and that the records which it needs of that are here.
+    /// Makes sure that a step for this version of a package follows everything that the publisher has signed, as far as
+    /// that can be known, and that the store has the records that it needs.
     pub(in crate::ops) async fn catch_up(
         self: &Arc<Self>,
         signing: &Signing,
@@ -121,8 +125,8 @@ impl Operations {
         }
     }
 
-    /// Whether the publisher's own records on a package are here. Lost ones are made again, from what else this home has.
-    /// `version` is one whose record is needed as well.
+    /// Returns whether the store has the publisher's own records on a package, including the record of `version`. Lost
+    /// ones are rebuilt from other data of this home, if possible.
     fn has_own_records(&self, head: &VerifiedHead, package: &PackageId, version: &Version) -> Result<bool, Failure> {
         let record = head.head().record();
         let look = || lost(&*self.store, &record.catalog, package, |entries| needed(entries, version));
@@ -130,15 +134,15 @@ impl Operations {
         if lost.is_some() && self.remake_own_records(&record.publisher)? > 0 {
             lost = look()?;
         }
-        // A damaged block would be taken for one that is here.
+        // A damaged block would count as present.
         if let Some(cid) = lost {
             self.store.delete_many(&[cid]).map_err(failure::store)?;
         }
         Ok(lost.is_none())
     }
 
-    /// Fetches the publisher's own records on a package: a head that came from peers, after a backup was restored, comes
-    /// without the catalog that it names.
+    /// Fetches the publisher's own records on a package. They are missing when a backup was restored and peers then
+    /// sent a newer head, which arrives without its catalog tree.
     async fn fetch_own_records(
         self: &Arc<Self>,
         head: &VerifiedHead,
@@ -171,7 +175,7 @@ impl Operations {
         Ok(())
     }
 
-    /// Makes lost records on a package again if its publisher is of this home: no peer need be asked for them.
+    /// Rebuilds lost records on a package if its publisher belongs to this home, so that no peer is queried for them.
     pub(in crate::ops) async fn mend_own_path(&self, head: &VerifiedHead, package: &PackageId) -> Result<(), Failure> {
         let (store, catalog, package) = (self.store.clone(), self.catalog.clone(), package.clone());
         let (publisher, root) = (head.head().record().publisher, head.head().record().catalog);
@@ -188,13 +192,13 @@ impl Operations {
         .await
     }
 
-    /// Says that a recovery key waits to be saved, if one does.
+    /// Returns a notice if there is a recovery key that the user has not saved yet.
     pub(super) fn recovery_notice(&self, name: &str, is_new: bool) -> Option<RecoveryNotice> {
         let file = self.keys.recovery_file(name).ok().flatten()?;
         Some(RecoveryNotice { key: name.to_owned(), file, is_new })
     }
 
-    /// Shows a recovery key, or removes it once it is saved elsewhere.
+    /// Returns a recovery key, or removes it if the request confirms that it is saved elsewhere.
     pub(crate) async fn recovery_key(&self, request: RecoveryKeyRequest) -> Result<RecoveryKeyReport, Failure> {
         let keys = self.keys.clone();
         let key = request.key.unwrap_or_else(|| DEFAULT_KEY.to_owned());
@@ -211,14 +215,13 @@ impl Operations {
     }
 }
 
-/// The records that a step needs besides the catalog's: of the version that it is about, and of the one that stands for
-/// the package.
+/// Returns the release records that a step needs: of its own version, and of the newest version of the package.
 fn needed(entries: &[VersionEntry], version: &Version) -> Vec<Cid> {
     let same = entries.iter().find(|entry| entry.version == *version);
     same.into_iter().chain(VersionEntry::newest(entries)).map(|entry| *entry.release.cid()).collect()
 }
 
-/// The first block that is missing or damaged on the way to a package, or of the records that are `needed` of its versions.
+/// Returns the first missing or damaged block on the path to a package, or of the `needed` records of its versions.
 fn lost(
     store: &dyn Blockstore,
     root: &RecordCid,

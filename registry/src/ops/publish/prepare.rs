@@ -1,4 +1,4 @@
-//! A package on disk becomes a package in the store: imported, read, and its block manifest written.
+//! Prepares a package for publishing: imports it into the store, reads its gpack.toml, and writes its block manifest.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ use crate::{
 /// Blocks of a manifest written at once.
 const MANIFEST_BATCH: usize = 16;
 
-/// A package that was imported and read.
+/// An imported package with its gpack.toml.
 pub(super) struct Prepared {
     pub(super) imported: Imported,
     pub(super) gpack: Gpack,
@@ -32,8 +32,8 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Reads an imported package in `store`: where a publish and a dry run meet.
-    /// `limit` is the size of the largest package, in bytes.
+    /// Reads and checks an imported package in `store`, for a publish and for a dry run. `limit` is the maximum size of
+    /// a package in bytes.
     pub(super) fn read(
         store: &dyn Blockstore,
         imported: Imported,
@@ -46,7 +46,7 @@ impl Prepared {
             return Err(Failure::new(ErrorKind::Failed, message));
         }
         let gpack = read_from_store(store, imported.root, &request.path)?;
-        // The one that the import went by may have been another: of a directory that was changed meanwhile.
+        // Check again: the import may have used another gpack.toml if the directory has changed in the meantime.
         let is_allowed = |path: &str| request.allow_secrets || gpack.allow_secrets.match_file(path);
         let refused: Vec<_> = imported.found.iter().filter(|found| !is_allowed(&found.path)).cloned().collect();
         if !refused.is_empty() {
@@ -63,7 +63,7 @@ impl Prepared {
 }
 
 impl Operations {
-    /// `cancelled` is asked from time to time whether to go on.
+    /// Imports and checks a package. The import ends when `cancelled`, which it calls periodically, returns true.
     pub(super) fn prepare(
         &self,
         request: &PublishRequest,
@@ -73,7 +73,7 @@ impl Operations {
     ) -> Result<Draft, Failure> {
         let path = &request.path;
         if tarball.is_directory(path)? {
-            // What is wrong with the package is said before it is hashed.
+            // Report errors in gpack.toml before the package is hashed.
             read_from_disk(path)?;
         }
         let imported = self.import_remembering(path, tarball, Intake::of(request), reporter, cancelled)?;
@@ -83,8 +83,8 @@ impl Operations {
         Ok(Draft { warnings, ..Draft::of_gpack(imported.into(), manifest, gpack) })
     }
 
-    /// Imports a directory or a tarball into the store. Files of a directory that nobody touched since it was imported
-    /// last are not read.
+    /// Imports a directory or a tarball into the store. Files of a directory that are unchanged since its last import
+    /// are not read.
     pub(super) fn import_remembering(
         &self,
         path: &Path,

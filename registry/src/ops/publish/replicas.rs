@@ -1,4 +1,4 @@
-//! Replicas: peers that answer to have every block of a release.
+//! Replicas: peers that confirm to have every block of a release.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -16,13 +16,13 @@ use crate::{
     package::Release,
 };
 
-/// Peers asked at a time.
+/// Peers queried at a time.
 const PEERS_AT_ONCE: usize = 8;
-/// Most peers asked in one round.
+/// Maximum number of peers queried in one round.
 const MAX_PEERS: usize = 256;
-/// How long one peer may take for one answer.
+/// Timeout for one response.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// How long providers are looked for in one round.
+/// Duration of the provider lookup in one round.
 const SEARCH_FOR: Duration = Duration::from_secs(5);
 /// Pause after a round; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -32,15 +32,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// What to wait for after a publish.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Replicas {
-    /// So many peers that have all of the release; 0 for none.
+    /// Number of peers that must have all of the release; 0 to wait for none.
     pub(super) wanted: u32,
-    /// For so long at most.
+    /// Maximum time to wait.
     pub(super) patience: Duration,
 }
 
 impl Operations {
-    /// Waits until enough peers have all of a release: those that are connected are asked first, mirrors among them,
-    /// then those who provide it. Returns how many there are.
+    /// Waits until enough peers have all of a release. Connected peers are queried first, then its providers. Returns
+    /// the number of replicas.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TimedOut`] if there are too few within `patience`.
     pub(super) async fn wait_for_replicas(
         &self,
         release: &Signed<Release>,
@@ -74,7 +77,7 @@ impl Operations {
         }
     }
 
-    /// Asks everybody who may have the release and was not found to have it yet, until there are enough.
+    /// Queries connected peers and, if there are too few replicas, providers. Peers in `whole` are skipped.
     async fn ask_around(
         &self,
         node: &Handle,
@@ -106,13 +109,13 @@ async fn ask_all(node: &Handle, blocks: &Arc<Blocks>, peers: Vec<PeerId>, whole:
     let peers: BTreeSet<_> = peers.into_iter().filter(|peer| !whole.contains(peer)).take(MAX_PEERS).collect();
     let ask = |peer: PeerId| async move { blocks.are_all_at(node, peer).await.then_some(peer) };
     let mut answers = stream::iter(peers).map(ask).buffer_unordered(PEERS_AT_ONCE);
-    // Noted one by one: what was learned counts even if time is up in the middle.
+    // Record each response at once, so that it counts even if the deadline ends the round.
     while let Some(answer) = answers.next().await {
         whole.extend(answer);
     }
 }
 
-/// Everything that a replica has.
+/// The blocks that a replica must have.
 struct Blocks {
     store: Arc<dyn Blockstore>,
     content: Cid,
@@ -136,7 +139,7 @@ impl Blocks {
         .await
     }
 
-    /// Whether the peer answers to have every block.
+    /// Returns whether the peer confirms to have every block.
     async fn are_all_at(self: &Arc<Self>, node: &Handle, peer: PeerId) -> bool {
         if !ask(node, peer, self.records.clone()).await {
             return false;
@@ -145,7 +148,7 @@ impl Blocks {
             let blocks = Arc::clone(self);
             let entries = tokio::task::spawn_blocking(move || part(&*blocks.store, &blocks.manifest, index)).await;
             let Ok(Ok(entries)) = entries else { return false };
-            // The empty block needs no holder, and Kubo denies to have it.
+            // The empty block is always known, and Kubo responds that it does not have it.
             let cids = entries.into_iter().filter(|entry| entry.size > 0).map(|entry| entry.cid).collect();
             if !ask(node, peer, cids).await {
                 return false;

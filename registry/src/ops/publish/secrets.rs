@@ -1,4 +1,4 @@
-//! Secrets in a package: those of a tree that is in the store already, however it came there, and the refusal of each.
+//! Secrets in a package: finds those in a stored tree, and builds the failure that lists them.
 
 use std::{collections::BTreeMap, io::Read, path::Path};
 
@@ -13,7 +13,7 @@ use crate::{
     package::secret_in,
 };
 
-/// Whether a finding is one that nobody may allow.
+/// Returns whether a finding can never be allowed.
 pub(super) fn is_never_allowed(finding: &Finding) -> bool {
     finding.what == IS_HOME
 }
@@ -23,13 +23,13 @@ pub(super) fn is_never_allowed(finding: &Finding) -> bool {
 pub(super) enum Source {
     Directory,
     Tarball,
-    /// A tarball that can be read once. Its `gpack.toml` allows secrets, which is known only at its end.
+    /// A tarball that can be read only once, whose `gpack.toml` allows secrets. That is known only at its end.
     Pipe,
     /// A tree that was published before, or imported.
     Tree,
 }
 
-/// The refusal of a package because of what is in it, file by file.
+/// The failure of a package that contains secrets. Its causes list the files.
 pub(super) fn withheld(path: &Path, findings: &[Finding], source: Source) -> Failure {
     let has_home = findings.iter().any(is_never_allowed);
     let what = match findings.len() {

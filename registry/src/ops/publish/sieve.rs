@@ -1,4 +1,4 @@
-//! A store for looking at a package without keeping it: of what an import puts, only what is asked for stays, in memory.
+//! A store in memory for a dry run. It keeps only selected blocks of an import.
 
 use std::{
     collections::HashSet,
@@ -9,29 +9,30 @@ use ggen_blockstore::{
     Block, Blockstore, Cid, DAG_PB, MemoryBlockstore, PutReport, Result, forward_blockstore, may_have_links,
 };
 
-/// Keeps the inner nodes of DAGs (some ten thousandth of their bytes), and blocks that were named beforehand. Counts the
-/// blocks that another store does not have.
+/// Keeps the inner nodes of DAGs (about one ten-thousandth of their bytes) and the blocks named in advance. Counts the
+/// blocks that another store lacks.
 #[derive(Debug, Default)]
 pub(super) struct Sieve {
     kept: MemoryBlockstore,
     named: HashSet<Cid>,
     other: Option<Arc<dyn Blockstore>>,
-    /// The first bytes of the digests of blocks that were counted: 8 bytes a block, and 1 of 10^19 pairs alike.
+    /// The first 8 bytes of the digests of the counted blocks. A given pair of blocks collides with a probability of
+    /// 2^-64.
     counted: Mutex<HashSet<[u8; 8]>>,
 }
 
 impl Sieve {
-    /// Keeps these blocks too.
+    /// Creates a store that also keeps these blocks.
     pub(super) fn keeping(named: impl IntoIterator<Item = Cid>) -> Self {
         Self { named: named.into_iter().collect(), ..Self::default() }
     }
 
-    /// Counts the blocks that `other` does not have as new ones.
+    /// Counts blocks that `other` lacks as new.
     pub(super) fn counting_beside(self, other: Arc<dyn Blockstore>) -> Self {
         Self { other: Some(other), ..self }
     }
 
-    /// Blocks that were put, each counted once; 0 unless they are counted beside another store.
+    /// Returns the number of distinct blocks that were put; 0 without [`counting_beside`](Self::counting_beside).
     pub(super) fn blocks(&self) -> u64 {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
     }

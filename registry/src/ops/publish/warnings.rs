@@ -1,4 +1,4 @@
-//! What a publisher should look at: nothing of it stops a publish.
+//! Warnings of a publish. They do not stop it.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::{
     package::{Gpack, UnknownKey},
 };
 
-/// Names of directories that tools fill, and that are made again from the rest.
+/// Names of directories that tools generate.
 const GENERATED: [&str; 18] = [
     ".gradle",
     ".mypy_cache",
@@ -31,18 +31,18 @@ const GENERATED: [&str; 18] = [
     "bower_components",
     "node_modules",
 ];
-/// Directories that tools fill where they hold such a file.
+/// A directory that contains one of these files is generated.
 const MARKED: [&str; 2] = ["CACHEDIR.TAG", "pyvenv.cfg"];
-/// Directories that tools fill where such a file stands beside them.
+/// A directory with one of these names is generated if the file is next to it.
 const BESIDE: [(&str, &str); 3] = [("target", "Cargo.toml"), ("target", "pom.xml"), (".build", "Package.swift")];
-/// A directory of the root with so many files is large.
+/// A top-level directory with at least this many files is large.
 const LARGE_FILES: u64 = 10_000;
-/// A directory of the root with so many bytes is large.
+/// A top-level directory with at least this many bytes is large.
 const LARGE_BYTES: u64 = 100_000_000;
-/// Directories that are named one by one.
+/// Maximum number of directories listed individually.
 const MAX_NAMED: usize = 10;
 
-/// Warns of everything in an imported package. `version` is the one that was asked for, where one was.
+/// Returns all warnings about an imported package. `version` is the one in the request, if any.
 pub(super) fn of(imported: &Imported, gpack: &Gpack, version: Option<&str>) -> Vec<String> {
     let mut warnings = Vec::new();
     let left_out = imported.left_out.iter();
@@ -67,8 +67,8 @@ pub(super) fn of(imported: &Imported, gpack: &Gpack, version: Option<&str>) -> V
     warnings
 }
 
-/// Warns of what users will make of the name. `own` is the publisher, unless the publish is yet to make it; `known` are all
-/// publishers that this home knows under the name, and `chosen` says whether a user or a file chose the namespace.
+/// Returns warnings about the package name. `own` is the publisher, `None` if this publish creates it. `known` are all
+/// publishers that this home knows under the name. `chosen` states whether a user or a file chose the namespace.
 pub(super) fn of_name(package: &str, own: Option<&PublisherId>, known: &[PublisherId], chosen: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     let others: Vec<_> = known.iter().filter(|publisher| Some(*publisher) != own).collect();
@@ -92,7 +92,7 @@ pub(super) fn of_name(package: &str, own: Option<&PublisherId>, known: &[Publish
     warnings
 }
 
-/// Warns of a secret that is published because that was allowed: by gpack.toml, where that names the file.
+/// Returns the warning about a secret that is published because it is allowed, by gpack.toml or by a flag.
 pub(super) fn of_secret(found: &Finding, allowed: &PathPatterns) -> String {
     let by = if allowed.match_file(&found.path) { ", as `allow-secrets` in gpack.toml says" } else { "" };
     format!("`{}` is published for everybody to read{by}: {}", found.path, found.what)
@@ -105,7 +105,7 @@ fn of_key(unknown: &UnknownKey) -> String {
     format!("gpack.toml:{line}: the key `{key}` {place} has no meaning here{nearest}")
 }
 
-/// What lies below a directory.
+/// The files below a directory.
 #[derive(Clone, Copy, Default)]
 struct Load {
     files: u64,
@@ -118,7 +118,7 @@ impl Load {
     }
 }
 
-/// Warns of directories that look generated (the uppermost of each), and of large ones in the root.
+/// Returns warnings about directories that look generated (the topmost only), and about large top-level directories.
 fn of_directories(entries: &[Listed]) -> Vec<String> {
     let files: BTreeMap<&str, &EntryKind> = entries.iter().map(|entry| (entry.path.as_str(), &entry.kind)).collect();
     let is_file = |path: String| matches!(files.get(path.as_str()), Some(EntryKind::File { .. }));
@@ -129,7 +129,7 @@ fn of_directories(entries: &[Listed]) -> Vec<String> {
             || BESIDE.iter().any(|(generated, mark)| *generated == name && is_file(format!("{prefix}{mark}")))
     };
     let mut loads: BTreeMap<&str, (Load, bool)> = BTreeMap::new();
-    // Directories come before what is in them.
+    // Directories precede their contents.
     let mut generated: Vec<&str> = Vec::new();
     for entry in entries {
         let path = entry.path.as_str();

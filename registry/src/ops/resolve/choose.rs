@@ -1,16 +1,16 @@
-//! Which version a name and a requirement mean.
+//! Selects the version for a requirement.
 
 use super::Wanted;
 use crate::{ErrorKind, Failure, index::VersionEntry, package::Requirement};
 
-/// Most yanked versions that an error names.
+/// Maximum number of yanked versions that an error lists.
 const MAX_NAMED: usize = 5;
 
-/// The newest version that fits and is not yanked. A yanked one is chosen if the requirement names it exactly, or if
-/// [`Wanted::yanked_too`] says so and there is no other.
+/// Returns the newest matching version that is not yanked. A yanked one is selected if the requirement names it
+/// exactly, or if [`Wanted::yanked_too`] is set and there is no other.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] where no version fits, or every one that does is yanked.
+/// [`ErrorKind::NotFound`] if no version matches, or every matching one is yanked.
 pub(in crate::ops) fn choose<'a>(
     entries: &'a [VersionEntry],
     wanted: &Wanted<'_>,

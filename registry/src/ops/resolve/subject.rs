@@ -1,4 +1,4 @@
-//! What messages call one version of a package.
+//! The name of one version of a package in messages.
 
 use semver::Version;
 
@@ -8,7 +8,7 @@ use crate::{
     package::PackageId,
 };
 
-/// One version of a package, for messages; `signed`: when its publisher last signed something.
+/// Returns one version of a package, for messages. `signed` is the date of its publisher's newest known head.
 pub(in crate::ops) fn subject_of(
     publisher: &PublisherId,
     package: &PackageId,

@@ -37,13 +37,13 @@ async fn the_next_package_of_a_publisher_that_is_named_costs_no_walk_through_the
     assert_eq!(fetched.version.as_deref(), Some("1.0.0"));
     assert_eq!(dht_walks(&bob).await, before);
 
-    // Published since: the source says so itself.
+    // A version published since then: the remembered peer returns it.
     publish(&alice, work.path(), "bottle", "1.1.0").await;
     let fetched = fetch(&bob, &bottle, &work.path().join("newer")).await;
     assert_eq!(fetched.version.as_deref(), Some("1.1.0"));
     assert_eq!(dht_walks(&bob).await, before);
 
-    // Without the publisher, others may claim it too: they are looked for.
+    // Without the publisher, the DHT is queried for other claimants.
     fetch(&bob, "tests/bottle", &work.path().join("anybody's")).await;
     assert!(dht_walks(&bob).await > before);
     alice.shutdown().await.unwrap();
@@ -66,14 +66,14 @@ async fn what_its_publisher_has_just_announced_costs_no_walk_through_the_dht() {
     assert_eq!(fetched.version.as_deref(), Some("1.0.0"));
     assert_eq!(dht_walks(&bob).await, before);
 
-    // A version that was not announced may be out all the same.
+    // A version that was not announced may exist nevertheless.
     let request = fetch_request(&format!("{publisher}/tests/lamp@=1.0.1"), &work.path().join("unannounced"));
     let failure = bob.fetch(request, Arc::new(|_: Progress| {})).await.unwrap_err();
     assert_eq!(failure.kind, ErrorKind::NotFound);
     let walked = dht_walks(&bob).await;
     assert!(walked > before);
 
-    // Without the publisher, others may claim it too: they are looked for.
+    // Without the publisher, the DHT is queried for other claimants.
     fetch(&bob, "tests/lamp", &work.path().join("anybody's")).await;
     assert!(dht_walks(&bob).await > walked);
     alice.shutdown().await.unwrap();
@@ -118,7 +118,7 @@ async fn a_question_for_a_claim_is_answered_with_one_or_with_nothing() {
     assert_eq!(claim.package().unwrap().as_str(), "tests/lamp");
     assert_eq!(ask(publisher, "tests/bottle").await, b"");
     assert_eq!(ask(Actor::new(1).chain.publisher(), "tests/lamp").await, b"");
-    // No question at all is not answered, and counted against who put it.
+    // A malformed request gets no response, and counts against its sender.
     node.ask(peer, Protocol::Claim, b"nonsense".to_vec()).await.unwrap_err();
     let book = &alice.operations().peers;
     assert_eq!(book.get(&bob.operations().node().unwrap().peer_id()).map(|record| record.failed), Some(1));
@@ -126,7 +126,7 @@ async fn a_question_for_a_claim_is_answered_with_one_or_with_nothing() {
     bob.shutdown().await.unwrap();
 }
 
-/// Versions as a catalog lists them; a `-` at the end marks those that are yanked.
+/// Versions as a catalog lists them. A trailing `-` marks a yanked one.
 fn entries(versions: &[&str]) -> Vec<VersionEntry> {
     let entry = |text: &&str| {
         let block = ggen_blockstore::Block::dag_cbor(text.as_bytes().to_vec()).unwrap();
@@ -150,7 +150,7 @@ fn chosen(requirement: &str, versions: &[&str], expected: Option<&str>) {
     assert_eq!(chosen.as_deref(), expected, "{requirement} of {versions:?}");
 }
 
-/// Publishers of today refuse a second build of a version; catalogs of others may have them.
+/// This program refuses to publish a second build of a version, but other catalogs may contain several.
 #[test]
 fn builds_of_one_version_are_told_apart_and_yanked_ones_are_chosen_only_by_name() {
     for versions in [&["1.0.0", "1.0.0+a", "1.0.0+b-"][..], &["1.0.0", "1.0.0+a-", "1.0.0+b-"], &["1.0.0"]] {

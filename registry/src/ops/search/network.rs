@@ -1,8 +1,8 @@
-//! Asking others: connected peers, and peers that stand under the query's words in the ggen DHT.
+//! Queries peers for a search: connected peers, and peers that provide the query's keywords in the ggen DHT.
 //!
-//! All are asked at once, each once, and told what is known already; whoever has not answered when the search's patience
-//! ends is not waited for. Every hit is a claim, verified and compared with the query before it is kept; one false hit,
-//! and the whole answer is refused.
+//! All peers are queried concurrently, each once. The request lists the releases that are known already. Peers that
+//! have not responded when the search's patience ends are not waited for. Every hit is a claim, which is verified and
+//! matched against the query before it is kept. One false hit rejects the whole response.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -32,16 +32,16 @@ use crate::{
     },
 };
 
-/// Connected peers that are asked.
+/// Maximum number of connected peers queried.
 const MAX_CONNECTED: usize = 16;
-/// Peers that are asked, those found by words included.
+/// Maximum number of peers queried, including those found by keyword.
 const MAX_ASKED: usize = 24;
-/// Words of a query that are looked up, those first that say most.
+/// Maximum number of a query's keywords that are looked up in the DHT, the most specific ones.
 const MAX_LOOKED_UP: usize = 2;
-/// Peers found by words that wait to be asked.
+/// Capacity of the queue of peers found by keyword.
 const FOUND_QUEUE: usize = 64;
 
-/// Why an answer is refused.
+/// Why a response is rejected.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
     #[error("a hit does not verify")]
@@ -66,8 +66,8 @@ impl Refused {
     }
 }
 
-/// What the lack of an answer says of a peer. One that keeps a stream open and then closes it has stalled; which side gives
-/// up first is chance.
+/// Returns the fault of a peer that did not respond. A peer that declines after the deadline has stalled, like one that
+/// times out: which side gives up first is chance.
 fn fault_of(error: &AskError, after: Duration) -> Option<Fault> {
     match error {
         AskError::Declined if after >= PATIENCE => Some(Fault::Stalled),
@@ -75,30 +75,30 @@ fn fault_of(error: &AskError, after: Duration) -> Option<Fault> {
     }
 }
 
-/// Checks answers to one query.
+/// Checks responses to one query.
 struct Examiner {
     query: String,
     filters: SearchFilters,
-    /// Made for the first hit that is not known yet: most answers have none.
+    /// Created for the first unknown hit, because most responses have none.
     matcher: Option<Matcher>,
     signatures: Arc<KnownSignatures>,
     limit: u64,
     now: Timestamp,
-    /// What was found here before anybody was asked, by its marks.
+    /// Local hits before any peer was queried, by search mark.
     known: HashMap<u64, String>,
-    /// Claims that were verified already: most peers give the same.
+    /// Claims verified already, because most peers send the same ones.
     seen: HashMap<[u8; 32], String>,
 }
 
-/// What is left of an answer once it was checked.
+/// The result of checking a response.
 #[derive(Debug, Default)]
 struct Examined {
     new: Vec<Claim>,
-    /// Packages that the peer says to have, as the book names them.
+    /// Packages that the peer reports to have, by their names in the peer book.
     held: Vec<String>,
 }
 
-/// A query, and what the catalog of this home has found of it.
+/// A query, and the hits of the local catalog.
 pub(super) struct Asking<'a> {
     pub(super) query: &'a str,
     pub(super) filters: &'a SearchFilters,
@@ -106,11 +106,11 @@ pub(super) struct Asking<'a> {
     pub(super) found: Vec<Hit>,
 }
 
-/// A peer that was asked, and its answer if it gave one.
+/// A queried peer, and its response if it sent one.
 type Answered = (PeerId, Option<Vec<u8>>);
 
 impl Operations {
-    /// Asks others for what fits a query and keeps what is true of it in the catalog.
+    /// Queries peers and adds the verified hits to the catalog.
     pub(super) async fn ask_others(&self, node: &Handle, asking: Asking<'_>) -> Result<(), Failure> {
         let Asking { query, filters, limit, found } = asking;
         let known: HashMap<u64, String> = found.iter().map(marked).collect();
@@ -143,7 +143,7 @@ impl Operations {
         Ok(())
     }
 
-    /// Asks whoever is connected and whoever is found, and takes their answers, as long as `patience` lasts.
+    /// Queries connected peers and peers found by keyword, and processes their responses, as long as `patience` lasts.
     async fn gather(
         &self,
         node: &Handle,
@@ -195,7 +195,7 @@ impl Operations {
         Ok(())
     }
 
-    /// Puts a question. That goes on when the search has ended: who does not answer at all is known only later.
+    /// Sends a request. Its task continues after the search has ended, to record a peer that never responds.
     fn ask_one(&self, node: &Handle, peer: PeerId, question: Vec<u8>) -> impl Future<Output = Answered> + use<> {
         let (node, peers) = (node.clone(), Arc::clone(&self.peers));
         let answer = tokio::spawn(async move {
@@ -211,12 +211,12 @@ impl Operations {
         async move { (peer, answer.await.ok().flatten()) }
     }
 
-    /// Whether the catalog knows by now what was looked for by its name.
+    /// Returns whether the catalog now has a package with the queried name.
     async fn names_it(&self, query: String, filters: SearchFilters) -> Result<bool, Failure> {
         self.with_catalog(move |catalog| Ok(is_satisfied(&catalog.search(&query, &filters, 1)?))).await
     }
 
-    /// Finds peers that stand under the query's words. The channel closes when all lookups have ended.
+    /// Looks up providers of the query's keywords. The channel closes when all lookups have ended.
     async fn look_words_up(&self, node: &Handle, query: &str) -> Result<mpsc::Receiver<PeerId>, Failure> {
         let (sender, receiver) = mpsc::channel(FOUND_QUEUE);
         for word in looked_up(query).into_iter().take(MAX_LOOKED_UP) {
@@ -236,7 +236,7 @@ impl Operations {
         Ok(receiver)
     }
 
-    /// Checks an answer and keeps what is new of it; says whether anything was.
+    /// Checks a response and adds new claims to the catalog. Returns whether there were any.
     async fn take_answer(
         &self,
         peer: PeerId,
@@ -276,19 +276,19 @@ impl Operations {
     }
 }
 
-/// What is looked for by its name is there.
+/// Returns whether the first hit is a package with the queried name.
 fn is_satisfied(hits: &[Hit]) -> bool {
     hits.first().is_some_and(Hit::is_named)
 }
 
-/// What stands for a hit in questions and answers, and what the book calls it.
+/// Returns the mark of a hit in requests and responses, and its name in the peer book.
 fn marked(hit: &Hit) -> (u64, String) {
     let release = &hit.entry.release;
     (search_mark(release.cid()), provision(&release.record().publisher, &release.record().package))
 }
 
 impl Examiner {
-    /// Checks every hit of an answer: all of them count, or none.
+    /// Checks every hit of a response. One invalid hit rejects all of them.
     fn examine(&mut self, answer: &[u8]) -> Result<Examined, Refused> {
         let answer = SearchAnswer::decode(answer, self.limit)?;
         let mut examined = Examined::default();

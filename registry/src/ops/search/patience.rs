@@ -1,49 +1,49 @@
-//! How long a search waits for others: a pure rule.
+//! Decides how long a search waits for peers. Performs no I/O.
 
 use std::time::{Duration, Instant};
 
-/// A search waits this long for others, all in all.
+/// Maximum total time that a search waits for peers.
 pub(super) const PATIENCE: Duration = Duration::from_millis(1500);
-/// Once there is enough, whoever has not answered yet is waited for this long.
+/// How long a search waits for further responses once there are enough.
 pub(super) const TAIL: Duration = Duration::from_millis(250);
-/// Enough is when so many of those asked have answered, with nobody left to look for.
+/// The fraction of queried peers whose responses are enough, once all lookups have ended.
 const ENOUGH: (usize, usize) = (2, 3);
 
-/// One search's patience.
+/// The state of one search's waiting.
 #[derive(Debug)]
 pub(super) struct Patience {
     began: Instant,
     asked: usize,
     answered: usize,
     looking: bool,
-    /// Since when there is enough.
+    /// When there were first enough responses.
     enough_since: Option<Instant>,
 }
 
 impl Patience {
-    /// Begins to wait, and to look for somebody to ask.
+    /// Starts to wait, with lookups in progress.
     pub(super) fn begin(now: Instant) -> Self {
         Self { began: now, asked: 0, answered: 0, looking: true, enough_since: None }
     }
 
-    /// One more is asked.
+    /// Records that one more peer is queried.
     pub(super) fn asks(&mut self) {
         self.asked += 1;
     }
 
-    /// One has answered, or will not.
+    /// Records that a request to a peer has ended, with or without a response.
     pub(super) fn hears(&mut self, now: Instant) {
         self.answered += 1;
         self.judge(now);
     }
 
-    /// Nobody else is looked for.
+    /// Records that all lookups have ended.
     pub(super) fn has_looked(&mut self, now: Instant) {
         self.looking = false;
         self.judge(now);
     }
 
-    /// What was looked for by its name is there.
+    /// Records that a package with the queried name is found, which is enough.
     pub(super) fn is_satisfied(&mut self, now: Instant) {
         self.enough_since.get_or_insert(now);
     }
@@ -55,12 +55,12 @@ impl Patience {
         }
     }
 
-    /// Nobody is waited for any more.
+    /// Returns whether all lookups and requests have ended.
     pub(super) fn is_over(&self) -> bool {
         !self.looking && self.answered == self.asked
     }
 
-    /// Nobody is waited for longer than this.
+    /// Returns the time at which the search stops waiting.
     pub(super) fn until(&self) -> Instant {
         let end = self.began + PATIENCE;
         self.enough_since.map_or(end, |since| end.min(since + TAIL))

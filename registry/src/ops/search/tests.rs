@@ -17,10 +17,10 @@ use crate::{
     package::Metadata,
 };
 
-/// The default topic's network, which the registries of these tests are in.
+/// The default topic, which the registries of these tests use.
 const TOPIC: &str = "/ggen/packages/v1";
 
-/// A claim on a package of an actor of its own.
+/// Creates a claim on a package by a publisher of its own.
 fn claim(seed: u8, package: &str) -> Claim {
     let mut actor = Actor::new(seed);
     let mut release = actor.release(package, "1.0.0", package);
@@ -37,7 +37,7 @@ fn answer(hits: Vec<OfferedHit>) -> Vec<u8> {
     SearchAnswer::new(hits, &[]).encode().unwrap()
 }
 
-/// A peer that gives this answer to every search, and keeps everybody waiting who compares catalogs.
+/// A peer that sends this response to every search request, and never responds to other requests.
 async fn peer(answer: Option<Vec<u8>>) -> Peer {
     Peer::answering(move |protocol, _| answer.clone().filter(|_| protocol == Protocol::Search)).await
 }
@@ -101,7 +101,7 @@ async fn a_peer_that_stands_under_a_word_is_found_through_the_dht() {
     alice.connect(&hub).await;
     let bucket = word_bucket(&alice.id().to_bytes(), "http");
     alice.handle.provide_word(word_key(TOPIC, "http", bucket)).await.unwrap();
-    // The word is told when there is nothing more urgent.
+    // The keyword is announced after more urgent announcements.
     alice.handle.settle().await.unwrap();
     connect(&bob, hub.address()).await;
     assert_eq!(search(&bob, "http", false).await, ["acme/http"]);
@@ -139,7 +139,7 @@ async fn false_answers_are_refused_as_a_whole_and_counted_against_who_gave_them(
     let good = hit(&claim(1, "good/http"));
     let unsigned = {
         let claim = claim(2, "evil/http");
-        // Somewhere in the middle of the release's envelope: payload or signature.
+        // A byte in the middle of the release's envelope: payload or signature.
         let mut bytes = claim.encoded().to_vec();
         let at = bytes.len() - 40;
         bytes[at] ^= 1;
@@ -164,7 +164,7 @@ async fn false_answers_are_refused_as_a_whole_and_counted_against_who_gave_them(
         let (alice, mallory) = (peer(Some(answer(vec![good.clone()]))).await, peer(Some(bytes)).await);
         connect(&bob, mallory.address()).await;
         connect(&bob, alice.address()).await;
-        // The beginning of a name: what is there by its whole name need not wait for all.
+        // Only a prefix of the name, because a search for the whole name does not wait for all peers.
         assert_eq!(search(&bob, "htt", false).await, ["good/http"], "{what}");
         assert_eq!(search(&bob, "evil", true).await, [""; 0], "{what}: something was kept");
         assert_eq!((failures(&bob, &mallory), failures(&bob, &alice)), (1, 0), "{what}");
@@ -183,12 +183,12 @@ async fn a_slow_peer_holds_a_search_up_no_longer_than_the_deadline() {
     assert_eq!(search(&bob, "htt", false).await, ["acme/http"]);
     let took = started.elapsed();
     assert!(took >= DEADLINE && took < 3 * DEADLINE, "{took:?}");
-    // What is known by its name is shown soon, whoever says nothing.
+    // A search for a known name ends soon, even if a peer does not respond.
     let started = Instant::now();
     assert_eq!(search(&bob, "http", false).await, ["acme/http"]);
     let took = started.elapsed();
     assert!(took >= TAIL && took < DEADLINE, "{took:?}");
-    // That it never answered at all is known a little later.
+    // The missing response is recorded a little later.
     eventually(&bob, "blame", async || failures(&bob, &sloth) > 0).await;
     assert_eq!(failures(&bob, &alice), 0);
     bob.shutdown().await.unwrap();

@@ -1,4 +1,4 @@
-//! A store under a limit: what is tried, and what is refused.
+//! Stores with a limit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,7 +43,7 @@ async fn an_eviction_that_found_nothing_but_pins_is_tried_again_when_something_h
     alice.shutdown().await.unwrap();
 }
 
-/// A registry with room for so many bytes, connected to another; it does not fetch what does not fit.
+/// Returns a registry with room for `room` bytes, connected to `from`, which has refused to fetch `target`.
 async fn refuses(target: &str, from: &crate::Registry, room: u64) -> crate::Registry {
     let registry = start(Place::memory(), room).await;
     connect(&registry, from).await;
@@ -99,7 +99,7 @@ async fn a_pinned_dag_with_a_gap_hinders_an_eviction_and_no_fetch_that_fits() {
         to: crate::FetchTo::Path(to.path().join(name)),
         ..fetch_request(content, false)
     };
-    // How large a bare CID's DAG is, nobody knows: room is asked for more than there is.
+    // The size of a bare CID's DAG is unknown, so the fetch requests more room than there is.
     for name in ["one", "two"] {
         let content = publish(&alice, name, "1.0.0", 4, 20_000).await.cid;
         bob.fetch(request(name, &content), silent()).await.unwrap();
@@ -129,7 +129,7 @@ async fn cache_gives_way_to_a_publish_and_what_does_not_fit_is_refused_without_a
     assert!(refused.message.contains("limits.store_bytes") && refused.hint.is_some(), "{refused:?}");
     assert_eq!(alice.pin_ls(), pins, "nothing is lost, and nothing of it stays");
     assert!(stored() <= before.max(limit), "{}", stored());
-    // What fits is published, also beside what was refused, and the same again needs no room at all.
+    // A package that fits is published after the refused one, and publishing the same again needs no room.
     publish(&alice, "small", "1.0.0", 1, 100).await;
     assert!(publish(&alice, "mine", "1.0.0", 12, 20_000).await.unchanged);
     let report = alice.verify(crate::VerifyRequest { target: None, repair: false, timeout: PATIENCE }, silent()).await;

@@ -1,4 +1,4 @@
-//! Finding what is damaged or missing: one thread lists, several hash.
+//! Finds damaged and missing blocks: one thread lists blocks, several threads hash them.
 
 use std::{
     collections::HashSet,
@@ -14,13 +14,13 @@ use ggen_blockstore::{
 
 use crate::{Progress, Reporter};
 
-/// Threads that hash, at most: more would wait for the disk.
+/// Maximum number of hashing threads; more would wait for the disk.
 const MAX_HASHERS: usize = 8;
-/// CIDs on their way to a thread.
+/// Capacity of the queue to the hashing threads.
 const QUEUE: usize = 1024;
-/// Bad blocks that are named; with more, something is wrong that no list of blocks explains.
+/// Maximum number of bad blocks listed. With more, a list of blocks is not useful.
 const MAX_BAD: usize = 100_000;
-/// Roots of DAGs with bad blocks in them that are remembered.
+/// Maximum number of roots of DAGs with bad blocks.
 const MAX_ROOTS: usize = 64;
 /// Blocks hashed between two reports of progress.
 const REPORT_EVERY: u64 = 256;
@@ -32,18 +32,18 @@ pub(super) struct Bad {
     pub(super) reason: String,
 }
 
-/// What was found.
+/// The result of a check.
 #[derive(Debug, Default)]
 pub(super) struct Checked {
-    /// Blocks that were hashed.
+    /// Number of blocks hashed.
     pub(super) blocks: u64,
     pub(super) bad: Vec<Bad>,
-    /// Roots of pinned or named DAGs that bad blocks belong to.
+    /// Roots of pinned or requested DAGs that contain bad blocks.
     pub(super) roots: Vec<Cid>,
 }
 
-/// Hashes every block of the store, and looks that everything is there that pins lead to. What goes meanwhile, as cache
-/// does and what is unpinned, is not missing.
+/// Hashes every block of the store, and checks that all blocks below pins are present. Blocks that are evicted or
+/// unpinned during the check do not count as missing.
 pub(super) fn check_all(store: &dyn Blockstore, reporter: &dyn Reporter) -> Result<Checked> {
     let total = Some(store.stats().blocks);
     let mut checked = hashing(store, total, Missing::Gone, reporter, |hash| {
@@ -64,8 +64,7 @@ pub(super) fn check_all(store: &dyn Blockstore, reporter: &dyn Reporter) -> Resu
     Ok(checked)
 }
 
-/// Hashes every block of some DAGs, and some blocks alone. What is found stays at least as long as a lease that the
-/// caller holds.
+/// Hashes every block of some DAGs, and some single blocks. Blocks that are found stay while the caller holds a lease.
 pub(super) fn check_dags(
     store: &dyn Blockstore,
     recursive: &[Cid],
@@ -87,21 +86,21 @@ pub(super) fn check_dags(
     Ok(checked)
 }
 
-/// Whether the block is there and hashes to its CID.
+/// Returns whether the block is present and hashes to its CID.
 pub(super) fn is_sound(store: &dyn Blockstore, cid: &Cid) -> bool {
     matches!(condition(store, cid), Ok(Condition::Sound))
 }
 
-/// Whether all of a DAG is there.
+/// Returns whether all blocks of a DAG are present.
 pub(super) fn is_whole(store: &dyn Blockstore, root: Cid) -> Result<bool> {
     let mut tree = Tree::new(store, HashSet::new());
     tree.walk(root, true, &mut |_| {})?;
     Ok(tree.bad.is_empty())
 }
 
-/// Drops those blocks whose bytes do not hash to their CIDs, and returns what has to be fetched: these, and what is
-/// missing. Each is looked at again directly before it is dropped: one that others have mended meanwhile stays, and so
-/// does one that hashes right and is bad for what it says, of which nobody has a better one.
+/// Deletes blocks whose bytes do not hash to their CIDs, and returns the blocks to fetch: these and the missing ones.
+/// Each block is checked again immediately before. A block that was repaired in the meantime stays, and so does one
+/// that matches its hash but cannot be decoded, because no peer can have different bytes for it.
 pub(super) fn drop_damaged(store: &dyn Blockstore, bad: &[Bad]) -> Result<Vec<Cid>> {
     let mut wanted = Vec::new();
     for Bad { cid, .. } in bad {
@@ -124,20 +123,20 @@ impl Checked {
     }
 }
 
-/// How a block is.
+/// The condition of a block.
 enum Condition {
     Sound,
     Missing,
-    /// Why it is not what its CID says.
+    /// Why the block does not match its CID.
     Damaged(String),
 }
 
-/// What it means that a block is not there.
+/// How to treat a block that is not present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Missing {
-    /// It was wanted.
+    /// It is required.
     Bad,
-    /// It was there when the store was listed, and has gone as it may.
+    /// It was present when the store was listed, and may have been evicted since.
     Gone,
 }
 
@@ -157,7 +156,7 @@ fn condition(store: &dyn Blockstore, cid: &Cid) -> Result<Condition> {
     })
 }
 
-/// Hashes what `list` names, on several threads.
+/// Hashes the blocks that `list` passes, on several threads.
 fn hashing(
     store: &dyn Blockstore,
     total_blocks: Option<u64>,
@@ -198,7 +197,7 @@ fn hashing(
     let hashers = thread::available_parallelism().map_or(1, NonZero::get).min(MAX_HASHERS);
     let listed = thread::scope(|scope| {
         (0..hashers).for_each(|_| drop(scope.spawn(work)));
-        // The threads end when the sender is gone, and take everything until then.
+        // The threads receive everything until the sender is dropped.
         let listed = list(&mut |cid| {
             let _always_heard = sender.send(cid);
         });
@@ -217,19 +216,19 @@ fn hashing(
     }
 }
 
-/// Walks DAGs as far as they can be read, and notes what is not there.
+/// Walks DAGs as far as they can be read, and records missing blocks.
 struct Tree<'a> {
     store: &'a dyn Blockstore,
-    /// Known to be damaged: not read, and its root is remembered.
+    /// Blocks known to be damaged. They are not read again, but their roots are recorded.
     known: HashSet<Multihash>,
-    /// What is found is retained, before it is read.
+    /// Whether blocks are retained under the caller's lease before they are read.
     retains: bool,
-    /// What was looked at, as 128-bit keyed fingerprints.
+    /// Blocks visited, as 128-bit keyed fingerprints.
     visited: HashSet<(u64, u64)>,
-    /// What was read for its links. A block that a direct pin leads to is looked at and not followed; a recursive pin
-    /// that leads to it later follows it.
+    /// Blocks whose links were read. A direct pin visits its block without following it; a later recursive pin may
+    /// still follow it.
     followed: HashSet<(u64, u64)>,
-    /// What `bad` names.
+    /// The blocks in `bad`.
     noted: HashSet<(u64, u64)>,
     keys: (RandomState, RandomState),
     bad: Vec<Bad>,
@@ -243,7 +242,7 @@ impl<'a> Tree<'a> {
         Self { store, known, retains: false, visited, followed, noted, keys, bad: Vec::new(), roots: Vec::new() }
     }
 
-    /// Passes every block that is there to `found`, once.
+    /// Passes every present block to `found`, once.
     fn walk(&mut self, root: Cid, whole: bool, found: &mut dyn FnMut(Cid)) -> Result<()> {
         let mut stack = vec![root];
         let mut hurt = false;
@@ -283,7 +282,8 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Takes back what was noted of a pin that has gone, and with it what it kept; another may lead there yet.
+    /// Discards the findings of a pin that was removed during the check. Its blocks can be visited again, because
+    /// another pin may keep them.
     fn forget(&mut self, (bad, roots): (usize, usize)) {
         for gone in self.bad.split_off(bad) {
             let key = self.key(&gone.cid);
@@ -299,7 +299,7 @@ impl<'a> Tree<'a> {
         (self.keys.0.hash_one(&bytes), self.keys.1.hash_one(&bytes))
     }
 
-    /// Puts the links of a node on the stack; or says what is wrong with it.
+    /// Pushes the links of a node on the stack, or returns what is wrong with the node.
     fn node(&self, cid: &Cid, stack: &mut Vec<Cid>) -> Result<Option<String>> {
         let data = match self.store.get(cid) {
             Ok(Some(data)) => data,
@@ -312,7 +312,7 @@ impl<'a> Tree<'a> {
                 stack.extend(links.into_iter().rev());
                 Ok(None)
             }
-            // Bytes that hash to the CID and are no such node cannot be fetched better.
+            // The bytes match the hash but are not a valid node. Refetching cannot repair that.
             Err(error) => Ok(Some(error.to_string())),
         }
     }

@@ -1,4 +1,5 @@
-//! What a repair of the whole store could not mend: said, so that the user can decide, and from then on no hindrance.
+//! Reports what a repair of the whole store could not restore, so that the user can decide, and so that later
+//! collections skip it.
 
 use std::collections::BTreeSet;
 
@@ -12,13 +13,12 @@ use crate::{
     package::Release,
 };
 
-/// Releases that are listed as whole and not pinned; with more, a search says more than a list.
+/// Maximum number of complete but unpinned releases listed.
 const MAX_UNPINNED: usize = 1000;
 
 impl Operations {
-    /// Puts the files of the store in order if they are damaged, and remembers that what is still missing is known. Returns
-    /// the pins of which something is missing, and, where pins may be lost, the releases that are whole and that no pin
-    /// keeps.
+    /// Repairs the files of the store if they are damaged, and records the missing blocks as acknowledged. Returns the
+    /// pins with missing blocks and, if pins may be lost, the complete releases that no pin keeps.
     pub(super) async fn settle_losses(
         &self,
         checked: &Checked,
@@ -43,7 +43,7 @@ impl Operations {
     }
 }
 
-/// The releases in the store whose content is all here and which no pin keeps.
+/// Returns the complete releases in the store that no recursive pin names.
 fn unpinned(store: &dyn Blockstore) -> Result<Vec<UnpinnedRelease>, Failure> {
     let pinned: BTreeSet<Cid> =
         store.pins().into_iter().filter(|pin| pin.mode == PinMode::Recursive).map(|pin| pin.cid).collect();
@@ -53,7 +53,7 @@ fn unpinned(store: &dyn Blockstore) -> Result<Vec<UnpinnedRelease>, Failure> {
         if cid.codec() != DAG_CBOR || pinned.contains(&cid) {
             continue;
         }
-        // What is damaged is listed among the bad blocks.
+        // Damaged blocks are already listed as bad.
         let payload = store.get(&cid).ok().flatten();
         let Some(release) = payload.and_then(|payload| Release::from_payload(&payload).ok()) else { continue };
         if is_whole(store, cid).map_err(failure::store)? {

@@ -1,4 +1,4 @@
-//! Pins that must be there: those of what was published from this home, as its catalog has it.
+//! The pins that must exist: those of this home's publications, according to its catalog.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -17,7 +17,8 @@ use crate::{
 };
 
 impl Operations {
-    /// Pins of what was published here that are gone. With `set` they are set again; what they lead to may be missing.
+    /// Returns the missing pins of this home's publications. With `set`, they are set again; the blocks below them may
+    /// be missing.
     pub(super) async fn lost_pins(&self, set: bool) -> Result<Vec<Pin>, Failure> {
         let (store, catalog, publishers) = (self.store.clone(), self.catalog.clone(), self.own_publishers()?);
         failure::blocking(move || {
@@ -36,8 +37,8 @@ impl Operations {
         .await
     }
 
-    /// Makes the records of what was published here again and sets its pins, after opening the store found that records
-    /// were lost, or that what was signed last is not in it. What cannot be known here comes with `verify --repair`.
+    /// Rebuilds the records of this home's publications and sets their pins, if the store has lost records or lacks the
+    /// newest signed ones. `verify --repair` restores what cannot be rebuilt locally.
     pub(crate) async fn restore_own_records(self: &Arc<Self>, lost_records: bool) -> Result<(), Failure> {
         let operations = Arc::clone(self);
         if !lost_records && !failure::blocking(move || operations.lacks_own_records()).await? {
@@ -55,7 +56,7 @@ impl Operations {
     }
 }
 
-/// The pins that publishing has set and nothing takes away, as far as what they are about is known here.
+/// Returns the permanent pins of a publisher's publications, as far as its records are known.
 fn expected_pins(store: &dyn Blockstore, catalog: &Catalog, publisher: &PublisherId) -> Result<BTreeSet<Pin>, Failure> {
     let log = catalog.log(publisher, 0, usize::MAX).map_err(failure::catalog)?;
     let (Some(last), Some(known)) = (log.last(), catalog.publisher(publisher).map_err(failure::catalog)?) else {
@@ -70,8 +71,8 @@ fn expected_pins(store: &dyn Blockstore, catalog: &Catalog, publisher: &Publishe
     });
     let releases: Vec<Cid> = releases.collect();
     records.extend(&releases);
-    // A head that was signed elsewhere stands for what was not published from here, and one that another has followed is
-    // pinned no longer.
+    // A head that was signed on another machine is not a publication of this home, and a superseded head is no longer
+    // pinned.
     let is_last = |head: &VerifiedHead| {
         head.head().record().log.cid() == last.cid() && SignedHere::of(store, publisher).log_seq <= head.order().log_seq
     };
@@ -90,7 +91,7 @@ fn expected_pins(store: &dyn Blockstore, catalog: &Catalog, publisher: &Publishe
     Ok(pins)
 }
 
-/// The nodes of a catalog tree. What stands below one that is not here is left out.
+/// Returns the nodes of a catalog tree, except those below a missing node.
 fn tree(store: &dyn Blockstore, root: RecordCid) -> Vec<Cid> {
     let mut nodes = Vec::new();
     let mut listing = TreeListing::new(root, usize::MAX);

@@ -1,4 +1,4 @@
-//! A publish dies at each of its changes to the store in turn.
+//! A publish is interrupted at each of its changes to the store in turn.
 
 use std::{
     collections::BTreeMap,
@@ -19,12 +19,12 @@ use crate::{
     place::Place,
 };
 
-/// A store that takes so many changes, and no more.
+/// A store that accepts `left` changes and then fails.
 #[derive(Debug)]
 struct Mortal {
     memory: MemoryBlockstore,
     left: AtomicU64,
-    /// Instead of dying it interrupts the publish, and goes on.
+    /// If set, it triggers this interrupt instead of failing.
     interrupt: Option<Interrupt>,
 }
 
@@ -79,14 +79,14 @@ async fn open(home: &Path, store: Arc<dyn Blockstore>) -> Registry {
     Registry::open_in(place, Config::default(), Mode::Offline).await.unwrap()
 }
 
-/// How many pins there are under each label.
+/// Counts the pins under each label.
 fn labels(store: &MemoryBlockstore) -> BTreeMap<String, usize> {
     let mut labels = BTreeMap::new();
     store.pins().into_iter().for_each(|pin| *labels.entry(pin.label).or_default() += 1);
     labels
 }
 
-/// All that is published can be read after a collection.
+/// Checks that everything published can be read after a collection.
 async fn check(registry: &Registry, packages: &[&str]) {
     registry.gc(GcRequest::default()).await.unwrap();
     let everything = VerifyRequest { target: None, repair: false, timeout: PATIENCE };
@@ -125,7 +125,7 @@ async fn a_publish_that_died_anywhere_leaves_the_pins_of_before_or_of_after() {
         let registry = open(home.path(), Arc::new(mortal)).await;
         let outcome = try_publish(&registry, "two", "1.0.0", 1, 10).await;
         let survived = outcome.as_ref().is_ok_and(|published| published.warnings.is_empty());
-        // A dead store cannot be synced.
+        // The sync of a failed store fails.
         drop(registry.shutdown().await);
 
         let registry = open(home.path(), Arc::new(store.clone())).await;
@@ -152,7 +152,7 @@ async fn what_one_publish_left_the_next_puts_in_order_without_a_restart() {
     let mortal = Arc::new(Mortal { memory: store.clone(), left: u64::MAX.into(), interrupt: None });
     let registry = open(home.path(), mortal.clone()).await;
     publish(&registry, "one", "1.0.0", 1, 10).await;
-    // The disk is full in the middle of the pins, and has room again.
+    // The disk is full while pins are set, and later has room again.
     for changes in 0.. {
         mortal.left.store(changes, Ordering::Relaxed);
         assert!(try_publish(&registry, "two", "1.0.0", 1, 10).await.is_err(), "no step was left open");
@@ -186,7 +186,7 @@ async fn an_interrupt_at_any_change_of_the_store_tells_the_truth() {
         let mortal = Mortal { memory: store.clone(), left: changes.into(), interrupt: Some(interrupt.clone()) };
         let registry = open(home.path(), Arc::new(mortal)).await;
         let outcome = publish_until(&registry, ("two", "1.0.0"), 1, 10, interrupt).await;
-        // What was interrupted is not waited for: it clears up after itself.
+        // The interrupted publish still cleans up: wait for its lock.
         drop(registry.operations().publishing.lock().await);
         registry.shutdown().await.unwrap();
         let registry = open(home.path(), Arc::new(store.clone())).await;

@@ -1,4 +1,4 @@
-//! Checks beside traffic, on stores in memory.
+//! Checks with concurrent changes, on stores in memory.
 
 use ggen_blockstore::{Blockstore as _, MemoryBlockstore, PbLink, PbNode, Pin};
 
@@ -44,7 +44,7 @@ fn what_pins_lead_to_and_is_not_there_is_found_with_its_root() {
 }
 const QUIET: fn(Progress) = |_| {};
 
-/// As a release is: its record is pinned alone among the publisher's records, and with all it names as a release.
+/// A release has both pins: a direct one as a record of the publisher, and a recursive one as a release.
 #[test]
 fn what_a_direct_pin_leads_to_is_followed_where_a_recursive_pin_leads_there_too() {
     for labels in [["record", "release"], ["release", "record"]] {
@@ -79,7 +79,7 @@ fn what_goes_while_the_store_is_checked_is_not_missing() {
     let (root, other) = (node(&memory, &[kept]), node(&memory, &[released]));
     memory.pin(pin(root)).unwrap();
     memory.pin(pin(other)).unwrap();
-    // A collection takes the cache after it was listed, and what a pin kept that was taken away after it was.
+    // A collection removes cache after the blocks are listed, and a pin with its blocks after the pins are listed.
     let store = Watched::new(memory, move |memory, call| match call {
         Call::Cids => drop(memory.delete_many(&[cache]).unwrap()),
         Call::Pins => {
@@ -130,7 +130,7 @@ fn only_what_does_not_hash_right_is_dropped() {
     let store = MemoryBlockstore::new();
     let sound = leaf(&store, "mended by somebody else meanwhile");
     let missing = *Block::raw(&b"missing"[..]).unwrap().cid();
-    // No node, though its CID says so; but these are the bytes that it names.
+    // The CID claims a dag-pb node. The bytes match its hash but are not a node.
     let hash = *leaf(&store, "\u{7f}junk").hash();
     let junk = Cid::new_v1(ggen_blockstore::DAG_PB, hash);
     let checked = check_dags(&store, &[junk], &[], &QUIET).unwrap();
