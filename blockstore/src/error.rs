@@ -94,6 +94,20 @@ pub enum Error {
         /// What is wrong with it in parentheses after a space; empty if its codec says it all.
         reason: String,
     },
+    /// A file where a directory is needed.
+    #[error("{cid} is a file, and a tarball is made of a directory")]
+    NotADirectory {
+        /// The file.
+        cid: Box<Cid>,
+    },
+    /// A symlink where a file or directory is needed.
+    #[error("{cid} is a symlink to `{target}`, not a file or directory")]
+    IsSymlink {
+        /// The symlink.
+        cid: Box<Cid>,
+        /// Where it points to.
+        target: String,
+    },
     /// A codec whose links this crate cannot read.
     #[error("the links of {cid} cannot be read: {} is not supported", CodecName(*codec))]
     UnsupportedCodec {

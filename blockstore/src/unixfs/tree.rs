@@ -136,8 +136,11 @@ impl<'a, S: Blockstore + ?Sized> TreeWalk<'a, S> {
         let entries = match read_node(self.store, &cid)? {
             Node::File(file) => return Ok((self.file(file.size, file.executable)?, Vec::new())),
             Node::Symlink { target } => {
-                let refusal = if path.is_empty() { Err(leaves(&target)) } else { check_link(path, &target) };
-                refusal.map_err(|refusal| Error::refused(path, refusal))?;
+                if path.is_empty() {
+                    let target = String::from_utf8_lossy(&target).into_owned();
+                    return Err(Error::IsSymlink { cid: Box::new(cid), target });
+                }
+                check_link(path, &target).map_err(|refusal| Error::refused(path, refusal))?;
                 let target = String::from_utf8_lossy(&target).into_owned();
                 return Ok((EntryKind::Symlink { target }, Vec::new()));
             }
@@ -207,10 +210,6 @@ impl<'a, S: Blockstore + ?Sized> TreeWalk<'a, S> {
     fn too_many(&self) -> Error {
         Error::LimitExceeded { what: "files and directories", limit: self.limits.max_entries as u64 }
     }
-}
-
-fn leaves(target: &[u8]) -> Refusal {
-    Refusal::LinkLeavesTree { target: String::from_utf8_lossy(target).into_owned() }
 }
 
 /// Checks the names of a directory, and sorts its entries by them.

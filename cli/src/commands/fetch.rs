@@ -72,11 +72,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let mode = if args.offline { Mode::Offline } else { Mode::Ephemeral };
     let outcome = context.perform(mode, Call::Fetch(request)).await;
     let mut fetched: Fetched = match stream {
-        Some(stream) => match stream.end(outcome).await? {
-            Some(fetched) => fetched,
-            // The reader of the tarball has read enough.
-            None => return Ok(()),
-        },
+        Some(stream) => stream.end(outcome).await?,
         None => outcome?,
     };
     if let Some(sink) = &sink {

@@ -47,7 +47,7 @@ pub(crate) fn store(error: ggen_blockstore::Error) -> Failure {
     use ggen_blockstore::Error;
     let kind = match &error {
         Error::HashMismatch { .. } | Error::Corrupt { .. } | Error::Refused { .. } => ErrorKind::Verification,
-        Error::InvalidCid { .. } => ErrorKind::Usage,
+        Error::InvalidCid { .. } | Error::NotADirectory { .. } | Error::IsSymlink { .. } => ErrorKind::Usage,
         Error::InvalidNode { .. }
         | Error::NotUnixfs { .. }
         | Error::UnsupportedCodec { .. }
@@ -65,6 +65,10 @@ pub(crate) fn store(error: ggen_blockstore::Error) -> Failure {
             "with a node that is connected to a peer that has it, `ggen marketplace p2p verify --repair` fetches it again",
         ),
         Error::Exists { .. } => failure.hinted("name another place with `-o PATH`"),
+        Error::NotADirectory { .. } => failure.hinted("`-o FILE` writes the file itself"),
+        Error::IsSymlink { .. } => {
+            failure.hinted("fetch the path that it points to, or the directory that it is in: `/ipfs/<cid>/<path>`")
+        }
         Error::Blocked { by, .. } => {
             failure.hinted(format!("move `{}` away, then run the same command again", by.display()))
         }

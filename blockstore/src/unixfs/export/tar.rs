@@ -31,7 +31,7 @@ const MAX_FIELD_SIZE: u64 = (1 << 33) - 1;
 /// Writes the directory `root` as a tarball, uncompressed.
 ///
 /// # Errors
-/// What [`list_tree`] returns; [`Error::InvalidNode`] if the root is a file; an I/O error of the writer.
+/// What [`list_tree`] returns; [`Error::NotADirectory`] if the root is a file; an I/O error of the writer.
 pub fn export_tar<S: Blockstore + ?Sized>(
     store: &S,
     root: Cid,
@@ -51,8 +51,7 @@ pub(super) fn write_tar<S: Blockstore + ?Sized>(
 ) -> Result<Exported> {
     let mut tree = list_tree(store, root, &options.limits)?;
     if tree.is_file() {
-        let reason = "it is a file, and a tarball is made of a directory".to_owned();
-        return Err(Error::InvalidNode { cid: Box::new(root), reason });
+        return Err(Error::NotADirectory { cid: Box::new(root) });
     }
     tree.entries.sort_unstable_by(|left, right| left.path.as_bytes().cmp(right.path.as_bytes()));
     let executables = options.executables.iter().map(String::as_str).collect();

@@ -32,6 +32,8 @@ use crate::{error, home::Home};
 
 /// Names of a process's own stdout, besides `-`.
 const STDOUT_NAMES: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+/// Directories of a process's open files.
+const DESCRIPTORS: [&str; 2] = ["/dev/fd", "/proc/self/fd"];
 /// Beginning of the names of pipes; the pid of the command and a random number follow.
 const PREFIX: &str = ".tarball-";
 
@@ -39,7 +41,7 @@ const PREFIX: &str = ".tarball-";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Sink {
     Stdout,
-    /// A pipe, device or socket.
+    /// A pipe, device or socket, or an open file by its descriptor.
     Path(PathBuf),
 }
 
@@ -50,6 +52,10 @@ impl Sink {
             return Some(Self::Stdout);
         }
         let metadata = fs::metadata(file).ok()?;
+        // An open file of this process. Renamed over, what was written to it before would be lost.
+        if DESCRIPTORS.iter().any(|directory| file.parent() == Some(Path::new(directory))) && !metadata.is_dir() {
+            return Some(Self::Path(file.to_owned()));
+        }
         if metadata.file_type().is_fifo() && is_stdout(&metadata) {
             return Some(Self::Stdout);
         }
@@ -76,10 +82,12 @@ impl Sink {
             }
             Self::Path(path) => path,
         };
-        if fs::metadata(path)?.file_type().is_socket() {
+        let metadata = fs::metadata(path)?;
+        if metadata.file_type().is_socket() {
             return Ok(Box::new(UnixStream::connect(path)?));
         }
-        Ok(Box::new(OpenOptions::new().write(true).open(path)?))
+        // Behind what the descriptor was used to write.
+        Ok(Box::new(OpenOptions::new().write(true).append(metadata.is_file()).open(path)?))
     }
 }
 
@@ -116,14 +124,13 @@ impl Stream {
     }
 
     /// Waits until everything that was written has left. If that failed, this is why `outcome` is a failure too. A reader
-    /// that closed its end has read enough: then there is no outcome, and no failure.
-    pub(super) async fn end<T>(self, outcome: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    /// that closed its end got a part of the tarball: that is an error, as it is for `tar` and `curl`.
+    pub(super) async fn end<T>(self, outcome: Result<T, Failure>) -> Result<T, Failure> {
         let Self { sink, keeper, done, .. } = self;
         drop(keeper);
         match done.await {
-            Ok(Err(cause)) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(None),
             Ok(Err(cause)) => Err(error::io("write to", sink.path(), &cause)),
-            Ok(Ok(())) => outcome.map(Some),
+            Ok(Ok(())) => outcome,
             Err(_) => Err(Failure::new(ErrorKind::Failed, "the thread that passes the tarball on has died")),
         }
     }
