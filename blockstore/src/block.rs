@@ -7,7 +7,7 @@ use crate::{
     hash::{digest, digest_like, sha2_256},
 };
 
-/// Bytes and the CID they hash to. The only constructors hash or verify, so holding one is the proof.
+/// Bytes and the CID they hash to. Every constructor hashes or verifies the bytes, so the two always match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
     cid: Cid,
@@ -49,7 +49,7 @@ impl Block {
         Self::hash(DAG_CBOR, data)
     }
 
-    /// Checks that `data` is what `cid` names.
+    /// Checks that `data` hashes to `cid`.
     ///
     /// # Errors
     /// [`Error::HashMismatch`], [`Error::TooLarge`], or those of [`check_hash`](crate::check_hash).
@@ -64,7 +64,7 @@ impl Block {
         Err(Error::HashMismatch { expected: Box::new(cid), actual: Box::new(actual) })
     }
 
-    /// Names the same bytes by CIDv0, if that is possible: dag-pb under sha2-256.
+    /// Changes the CID to CIDv0, if that is possible: dag-pb with sha2-256.
     pub(crate) fn with_cid_v0(self) -> Self {
         match Cid::new_v0(*self.cid.hash()) {
             Ok(cid) if self.cid.codec() == DAG_PB => Self { cid, data: self.data },
@@ -73,11 +73,11 @@ impl Block {
     }
 
     /// Hashes `data` into the CID that a Bitswap prefix describes (CID version, codec, hash function and digest
-    /// length): the way a block travels, without its CID.
+    /// length). Bitswap transmits a block with its prefix instead of its CID.
     ///
     /// # Errors
-    /// [`Error::TooLarge`], those of [`check_hash`](crate::check_hash), or [`Error::InvalidCid`] for a version that does
-    /// not exist, or a version 0 that is not dag-pb under sha2-256.
+    /// [`Error::TooLarge`], those of [`check_hash`](crate::check_hash), or [`Error::InvalidCid`] for an unknown
+    /// version, or for a version 0 that is not dag-pb with sha2-256.
     pub fn from_prefix(
         version: u64,
         codec: u64,
@@ -89,7 +89,7 @@ impl Block {
         check_size(&data)?;
         Ok(Self { cid: cid_from_prefix(version, codec, hash_code, digest_bytes, &data)?, data })
     }
-    /// The block's name.
+    /// The block's CID.
     pub fn cid(&self) -> &Cid {
         &self.cid
     }
@@ -99,27 +99,27 @@ impl Block {
         &self.data
     }
 
-    /// The same block with bytes of its own, if they are part of a larger buffer that it would keep alive.
+    /// A block with a buffer of its own, if its bytes are part of a larger buffer that they would keep alive.
     #[must_use]
     pub fn into_owned(self) -> Self {
         Self { cid: self.cid, data: Bytes::copy_from_slice(&self.data) }
     }
 
-    /// The same bytes under another CID of the same multihash, `None` if `cid` has another.
+    /// The same bytes under another CID with the same multihash; `None` if `cid` has a different multihash.
     pub fn renamed(&self, cid: Cid) -> Option<Self> {
         (cid.hash() == self.cid.hash()).then(|| Self { cid, data: self.data.clone() })
     }
 
-    /// Takes the block apart.
+    /// Splits the block into its CID and its bytes.
     pub fn into_parts(self) -> (Cid, Bytes) {
         (self.cid, self.data)
     }
 }
 
-/// The CID that a Bitswap prefix and `data` make, whatever the size of `data`.
+/// The CID of `data` for a Bitswap prefix, regardless of the size of `data`.
 ///
 /// # Errors
-/// As [`Block::from_prefix`], but for [`Error::TooLarge`].
+/// As [`Block::from_prefix`], except [`Error::TooLarge`].
 pub fn cid_from_prefix(version: u64, codec: u64, hash_code: u64, digest_bytes: u64, data: &[u8]) -> Result<Cid> {
     let invalid = |reason: String| Error::InvalidCid {
         text: format!("prefix {version}/0x{codec:x}/0x{hash_code:x}/{digest_bytes}"),

@@ -1,11 +1,11 @@
-//! Buffers for large blocks, used again when the bytes in them are gone: pages that are mapped already cost the kernel
-//! nothing.
+//! Reusable buffers for large blocks. A buffer is reused when its bytes are dropped, because pages that are already
+//! mapped cost the kernel nothing.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 
-/// A stock of buffers of about one size. Clones share it.
+/// A pool of buffers of about one size. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Buffers {
     free: Arc<Stock>,
@@ -14,33 +14,34 @@ pub struct Buffers {
 #[derive(Debug)]
 struct Stock {
     buffers: Mutex<Vec<Vec<u8>>>,
-    /// Bytes that each buffer has room for.
+    /// Capacity of each buffer in bytes.
     capacity: usize,
-    /// Most buffers kept.
+    /// Most buffers in the pool.
     limit: usize,
 }
 
 impl Buffers {
-    /// A stock that keeps up to `limit` buffers with room for `capacity` bytes.
+    /// A pool that keeps up to `limit` buffers with a capacity of `capacity` bytes.
     pub fn new(capacity: usize, limit: usize) -> Self {
         Self { free: Arc::new(Stock { buffers: Mutex::default(), capacity, limit }) }
     }
 
-    /// An empty buffer with room for `length` bytes, from the stock if it is worth it.
+    /// An empty buffer with a capacity of at least `length` bytes, from the pool if it is large enough to be worth it.
     pub fn take(&self, length: usize) -> Vec<u8> {
         let mut buffer = self.used(length).unwrap_or_else(|| self.fresh(length));
         buffer.clear();
         buffer
     }
 
-    /// A buffer of so many bytes, from the stock if it is worth it. What is in it is to be written over.
+    /// A buffer of `length` bytes, from the pool if it is large enough to be worth it. Its contents are unspecified,
+    /// and must be overwritten.
     pub fn take_whole(&self, length: usize) -> Vec<u8> {
         match self.used(length) {
             Some(mut buffer) => {
                 buffer.resize(length, 0);
                 buffer
             }
-            // Pages that the kernel gives are empty, and are not touched before they are filled.
+            // Pages from the kernel are zero, and are not touched before they are filled.
             None if self.is_worth(length) => {
                 let mut buffer = vec![0; self.free.capacity];
                 buffer.truncate(length);
@@ -65,7 +66,8 @@ impl Buffers {
         Vec::with_capacity(if self.is_worth(length) { self.free.capacity } else { length })
     }
 
-    /// Hands a filled buffer out as bytes, without a copy. When the last of them is gone, the buffer comes back.
+    /// Converts a filled buffer to `Bytes` without a copy. When the last reference is dropped, the buffer returns to
+    /// the pool.
     pub fn freeze(&self, buffer: Vec<u8>) -> Bytes {
         if buffer.capacity() < self.free.capacity {
             return buffer.into();
@@ -74,7 +76,7 @@ impl Buffers {
     }
 }
 
-/// A buffer that returns to its stock, if there still is one.
+/// A buffer that returns to its pool when it is dropped, if the pool still exists.
 struct Lent {
     buffer: Vec<u8>,
     home: Weak<Stock>,

@@ -11,14 +11,14 @@ pub use parse::parse_cid;
 pub type Cid = cid::CidGeneric<{ MAX_IDENTITY_BYTES }>;
 
 /// A multihash of the same capacity as [`Cid`]. Blocks are stored and provided under it: CIDs that differ only in
-/// version or codec name the same bytes.
+/// version or codec identify the same bytes.
 pub type Multihash = cid::multihash::Multihash<{ MAX_IDENTITY_BYTES }>;
 
 /// Multicodec of raw bytes.
 pub const RAW: u64 = 0x55;
 /// Multicodec of dag-pb nodes (UnixFS).
 pub const DAG_PB: u64 = 0x70;
-/// Multicodec of dag-cbor nodes (our records).
+/// Multicodec of dag-cbor nodes (records of this project).
 pub const DAG_CBOR: u64 = 0x71;
 /// Multicodec of dag-json nodes.
 pub const DAG_JSON: u64 = 0x0129;
@@ -34,12 +34,12 @@ pub const MAX_CID_BYTES: usize = 168;
 /// Largest identity digest accepted, in bytes (IPIP-512).
 pub const MAX_IDENTITY_BYTES: usize = 128;
 
-/// Returns the data inlined in `cid` if it is an identity CID: such a block needs no store and no peer.
+/// Returns the data inlined in `cid` if it is an identity CID. Such a block needs neither a store nor a peer.
 pub fn identity_data(cid: &Cid) -> Option<&[u8]> {
     (cid.hash().code() == IDENTITY).then(|| cid.hash().digest())
 }
 
-/// Codecs by the names of the multicodec table, as far as CIDs in use have them.
+/// Names of codecs in the multicodec table, for the codecs that occur in CIDs.
 const CODEC_NAMES: &[(u64, &str)] = &[
     (0x51, "cbor"),
     (RAW, "raw"),
@@ -76,7 +76,7 @@ const CODEC_NAMES: &[(u64, &str)] = &[
     (0xf102, "fil-commitment-sealed"),
 ];
 
-/// A codec as people know it: its name where the multicodec table has one, else its code.
+/// A codec for display: its name if the multicodec table has one, else its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodecName(
     /// Its multicodec code.

@@ -1,7 +1,8 @@
-//! DAGs of blocks, whatever they mean: links, and the walk in depth-first order.
+//! DAGs of blocks, independent of their meaning: links, and the walk in depth-first order.
 //!
-//! Nothing here does I/O of its own. [`links`] reads one block; [`DagWalk`] says which block comes next and is told what
-//! it links to, so that one walk serves a complete store ([`dfs_blocks`]) and a fetch whose blocks are still on their way.
+//! This module performs no I/O of its own. [`links`] decodes one block. [`DagWalk`] returns the next block to visit,
+//! and receives the block's bytes from its caller. The same walk therefore works on a complete store ([`dfs_blocks`])
+//! and in a fetch whose blocks are still arriving.
 
 mod cbor;
 mod json;
@@ -19,18 +20,18 @@ use crate::{Cid, DAG_CBOR, DAG_JSON, DAG_PB, Error, RAW, Result};
 
 pub(crate) use tokens::Lookup;
 
-/// Multicodecs whose blocks hold no links: raw, cbor, libp2p-key and json.
+/// Multicodecs whose blocks contain no links: raw, cbor, libp2p-key and json.
 const LEAF_CODECS: [u64; 4] = [RAW, 0x51, 0x72, 0x0200];
 
-/// Says whether a block of this CID can link to others; if not, its bytes are not needed to walk on.
+/// Returns whether a block of this CID can link to others. If not, a walk does not need its bytes.
 pub fn may_have_links(cid: &Cid) -> bool {
     !LEAF_CODECS.contains(&cid.codec())
 }
 
-/// Lists the links of a block, in order, repeated ones included: at most [`MAX_NODE_LINKS`].
+/// Lists the links of a block, in order, including repeated ones: at most [`MAX_NODE_LINKS`].
 ///
 /// # Errors
-/// [`Error::InvalidNode`] if the block is not of its CID's codec; [`Error::UnsupportedCodec`].
+/// [`Error::InvalidNode`] if the block is invalid for its CID's codec; [`Error::UnsupportedCodec`].
 pub fn links(cid: &Cid, block: &Bytes) -> Result<Vec<Cid>> {
     let invalid = |why: &str| Error::InvalidNode { cid: Box::new(*cid), reason: why.to_owned() };
     match cid.codec() {
@@ -42,15 +43,15 @@ pub fn links(cid: &Cid, block: &Bytes) -> Result<Vec<Cid>> {
     }
 }
 
-/// Follows names through a block of dag-cbor or dag-json, as far as its first link; `None` for other codecs.
+/// Resolves names within a block of dag-cbor or dag-json, up to the first link; `None` for other codecs.
 ///
 /// # Errors
-/// [`Error::InvalidNode`] if the block is not of its CID's codec.
+/// [`Error::InvalidNode`] if the block is invalid for its CID's codec.
 pub(crate) fn lookup(cid: &Cid, block: &Bytes, names: &[String]) -> Result<Option<Lookup>> {
     if ![DAG_CBOR, DAG_JSON].contains(&cid.codec()) {
         return Ok(None);
     }
-    // All of it must be what its codec says, whatever of it the names lead through.
+    // The whole block must be valid for its codec, not only the part that the names resolve through.
     links(cid, block)?;
     let found = match cid.codec() {
         DAG_CBOR => tokens::find(Cbor::new(block), names),

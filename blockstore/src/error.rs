@@ -1,4 +1,4 @@
-//! What can go wrong with blocks, stores and DAGs.
+//! Errors of blocks, stores and DAGs.
 
 use std::path::PathBuf;
 
@@ -16,32 +16,32 @@ pub enum Error {
     InvalidCid {
         /// What was parsed.
         text: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// The caller no longer wants it.
+    /// The caller cancelled the operation.
     #[error("cancelled")]
     Cancelled,
-    /// A block that is needed and that the store does not have.
+    /// A required block is not in the store.
     #[error("block not found: {cid}")]
     NotFound {
         /// The missing block.
         cid: Cid,
     },
-    /// Bytes that do not hash to the CID they were given under.
+    /// Bytes that do not hash to their alleged CID.
     #[error("the bytes given for {expected} hash to {actual}")]
     HashMismatch {
-        /// The CID that was claimed.
+        /// The alleged CID.
         expected: Box<Cid>,
-        /// The CID the bytes have.
+        /// The actual CID of the bytes.
         actual: Box<Cid>,
     },
-    /// A block over [`MAX_BLOCK_BYTES`](crate::MAX_BLOCK_BYTES).
+    /// A block larger than [`MAX_BLOCK_BYTES`](crate::MAX_BLOCK_BYTES).
     #[error("block of {bytes} bytes is larger than the limit of {limit}")]
     TooLarge {
         /// Its size.
         bytes: usize,
-        /// The limit it passed.
+        /// The limit it exceeds.
         limit: usize,
     },
     /// A hash function this project does not accept.
@@ -50,10 +50,10 @@ pub enum Error {
         /// Its multihash code.
         code: u64,
     },
-    /// A digest that its hash function does not make, or that is too short to be safe.
+    /// A digest of a length that its hash function cannot produce, or that is too short to be safe.
     #[error("a {} digest has {} bytes, not {bytes}", HashName(*code), span(*least, *most))]
     DigestLength {
-        /// The function's multihash code.
+        /// The multihash code of the function.
         code: u64,
         /// Length of the digest, in bytes.
         bytes: usize,
@@ -62,36 +62,36 @@ pub enum Error {
         /// Longest length accepted, in bytes.
         most: usize,
     },
-    /// A stored block whose bytes no longer match its CID (bit rot, or a foreign hand).
+    /// A stored block whose bytes no longer match its CID (bit rot, or external modification).
     #[error("stored block {cid} is corrupt: {detail}")]
     Corrupt {
         /// The damaged block.
         cid: Box<Cid>,
-        /// Where, and how it was noticed.
+        /// The location, and the failed check.
         detail: String,
     },
-    /// A store directory that cannot be used as one.
+    /// A directory that cannot be opened as a store.
     #[error("cannot open the blockstore at `{}`: {reason}", path.display())]
     Open {
         /// The directory.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// A block that is not what its CID's codec, or its place in a DAG, says.
+    /// A block that is invalid for its CID's codec, or for its position in a DAG.
     #[error("block {cid} is not valid: {reason}")]
     InvalidNode {
         /// The block.
         cid: Box<Cid>,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// A block that is no part of a file or directory.
+    /// A block that is not part of a file or directory.
     #[error("{cid} is not a file or directory: {}{reason}", CodecName(cid.codec()))]
     NotUnixfs {
         /// The block.
         cid: Box<Cid>,
-        /// What is wrong with it in parentheses after a space; empty if its codec says it all.
+        /// The reason in parentheses after a space; empty if the codec explains it.
         reason: String,
     },
     /// A file where a directory is needed.
@@ -116,68 +116,68 @@ pub enum Error {
         /// Its codec.
         codec: u64,
     },
-    /// More than this crate is willing to handle.
+    /// A limit of this crate is exceeded.
     #[error("too many {what}: the limit is {limit}")]
     LimitExceeded {
-        /// Of what there is too much, in the plural.
+        /// The counted items, in the plural.
         what: &'static str,
         /// The limit.
         limit: u64,
     },
-    /// A tree that is unsafe or cannot be represented, on the way in or out.
+    /// A tree that is unsafe or cannot be represented, in an import or an export.
     #[error("refusing `{entry}`: {refusal}")]
     Refused {
         /// The entry's path in the tree.
         entry: String,
-        /// What is wrong with it.
+        /// The reason.
         refusal: Refusal,
     },
-    /// Files that must not go into a tree; see [`ImportOptions::inspect`](crate::ImportOptions::inspect).
+    /// Files that the caller excludes from a tree; see [`ImportOptions::inspect`](crate::ImportOptions::inspect).
     #[error("{} must not go in: {}", files(findings), named(findings))]
     Withheld {
-        /// All of them.
+        /// All excluded files.
         findings: Vec<Finding>,
     },
     /// An archive that is damaged, truncated, a bomb, or of another format.
     #[error("cannot read the archive: {reason}")]
     Archive {
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
-        /// The decoder's answer, where there is one.
+        /// The decoder's error, if there is one.
         #[source]
         source: Option<std::io::Error>,
     },
-    /// A path that leads nowhere in a DAG.
+    /// A path that does not exist in a DAG.
     #[error("there is no `{path}` in {root}")]
     NoSuchPath {
-        /// Where the path began.
+        /// The root of the path.
         root: Box<Cid>,
-        /// The path as far as its first missing name.
+        /// The path up to its first missing name.
         path: String,
     },
-    /// A place to be written to that is taken.
+    /// A destination that already exists.
     #[error("`{}` exists already", path.display())]
     Exists {
-        /// The place.
+        /// The destination.
         path: PathBuf,
     },
-    /// A directory that an update would replace with a file, and that holds something of which the update knows nothing.
+    /// A directory that an update would replace with a file, although it contains an untracked file.
     #[error("`{}` cannot become a file: `{}` is in it and is no part of the package", path.display(), by.display())]
     Blocked {
         /// The directory.
         path: PathBuf,
-        /// What is in it.
+        /// The untracked file.
         by: PathBuf,
     },
-    /// Files that an update would replace or remove, and that are not as a former export has written them, as far as that
-    /// is known.
+    /// Files that an update would replace or remove although they differ from what the former export wrote, or although
+    /// that is unknown.
     #[error("{}", edited(path, edits, *more, *is_known))]
     Edited {
         /// The directory or file.
         path: PathBuf,
-        /// Paths in it, in order; one that is empty for a file.
+        /// Paths in it, in order; a single empty path for a file.
         edits: Vec<String>,
-        /// Paths beyond these.
+        /// Number of further paths.
         more: u64,
         /// Whether it is known what was written there before.
         is_known: bool,
@@ -188,22 +188,22 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
-    /// A pin label over [`MAX_PIN_LABEL_BYTES`](crate::MAX_PIN_LABEL_BYTES).
+    /// A pin label longer than [`MAX_PIN_LABEL_BYTES`](crate::MAX_PIN_LABEL_BYTES).
     #[error("pin label of {bytes} bytes is longer than the limit of {limit}")]
     LabelTooLong {
         /// Its length.
         bytes: usize,
-        /// The limit it passed.
+        /// The limit it exceeds.
         limit: usize,
     },
-    /// An I/O error, with what was being done to which file.
+    /// An I/O error, with the operation and the file.
     #[error("cannot {action} `{}`", path.display())]
     Io {
         /// What was attempted, as a verb.
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// The system's answer.
+        /// The operating system's error.
         #[source]
         source: std::io::Error,
     },
@@ -238,7 +238,7 @@ fn span(least: usize, most: usize) -> String {
     if least == most { least.to_string() } else { format!("{least} to {most}") }
 }
 
-/// Paths that the message about edits names.
+/// Most paths in the message about edits.
 const NAMED_EDITS: usize = 10;
 
 fn edited(path: &std::path::Path, edits: &[String], more: u64, is_known: bool) -> String {

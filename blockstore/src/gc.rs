@@ -1,16 +1,16 @@
-//! Mark and sweep: what no pin keeps goes, beside traffic.
+//! Mark and sweep: deletes the blocks that no pin keeps, concurrently with other operations.
 //!
-//! The roots are the pins. A recursive one keeps its DAG, a direct one its block. Everything else is cache: a collection
-//! removes all of it, an eviction only as much as makes room, what was used longest ago first. Both take a lease before
-//! they look at the pins, so that whatever is put, retained or pinned meanwhile stays (see
+//! The roots are the pins. A recursive pin keeps its DAG, a direct pin its block. Everything else is cache: a
+//! collection removes all of it, an eviction only as much as is needed, least recently used first. Both take a lease
+//! before they read the pins, so that every block that is put, retained or pinned meanwhile stays (see
 //! [`Blockstore::delete_unused`]).
 //!
-//! Memory: 16 bytes and a hash table's slack per block that a pin keeps, and as much per inner node of a pinned DAG;
-//! nothing per block that goes.
+//! Memory: 16 bytes plus hash table overhead per kept block, and as much per inner node of a pinned DAG; nothing per
+//! deleted block.
 //!
-//! *Use* is what [`Blockstore::last_used`] says: the last fetch or import that put the block or found it there. That is
-//! known since the store was opened; of what was not used since, what was written first goes first. Serving a block to
-//! peers is no use: who asks much of us would decide what we keep.
+//! *Use* is defined by [`Blockstore::last_used`]: the last fetch or import that put the block or found it in the store.
+//! It is known since the store was opened; among blocks not used since, the oldest ones are deleted first. Serving a
+//! block to peers does not count as use, because then peers with many requests would decide which blocks are kept.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -22,35 +22,35 @@ use crate::{
     may_have_links,
 };
 
-/// Blocks looked at before those of them that go are deleted.
+/// Blocks examined before the deletable ones among them are deleted.
 const SWEEP_BATCH: usize = 4096;
-/// Times of use that an eviction tells apart; with more, neighbours are taken together.
+/// Distinct times of use in an eviction; with more, adjacent times are merged.
 const MAX_AGES: usize = 1 << 16;
 
-/// Takes a batch of blocks with their sizes, and says whether to go on.
+/// Receives a batch of blocks with their sizes, and returns whether to continue.
 type Step<'a> = dyn FnMut(&[(Cid, u64)]) -> Result<bool> + 'a;
 
-/// What a collection removed, or would.
+/// What a collection removed, or would remove.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Collected {
-    /// Blocks.
+    /// Number of blocks.
     pub removed_blocks: u64,
-    /// Their bytes. The store gives them back with [`Blockstore::reclaim`].
+    /// Bytes of these blocks. [`Blockstore::reclaim`] returns the space to the file system.
     pub freed_bytes: u64,
 }
 
-/// What the pins of a store keep.
+/// The blocks that the pins of a store keep.
 #[derive(Debug)]
 pub struct Marks {
     keys: (RandomState, RandomState),
-    /// Multihashes that stay.
+    /// Multihashes of kept blocks.
     kept: HashSet<u128>,
     /// CIDs whose links were followed: one multihash may be a node under one codec and a leaf under another.
     followed: HashSet<u128>,
     bytes: u64,
 }
 
-/// One collection: its lease, and what it found that the pins keep.
+/// A collection in progress: its lease, and the blocks that the pins keep.
 #[derive(Debug)]
 pub struct Collector<'a, S: ?Sized> {
     store: &'a S,
@@ -59,16 +59,17 @@ pub struct Collector<'a, S: ?Sized> {
 }
 
 impl Marks {
-    /// Follows `pins` through the store. A leaf that is missing or damaged is marked all the same: nobody reads it.
+    /// Follows `pins` through the store. A missing or damaged leaf is marked nevertheless, because leaves are not read.
     ///
     /// # Errors
-    /// A node of a recursively pinned DAG that cannot be read: what is below it is not known, so nothing may go.
+    /// A node of a recursively pinned DAG cannot be read. The blocks below it are then unknown, so nothing may be
+    /// deleted.
     pub fn of<S: Blockstore + ?Sized>(store: &S, pins: &[Pin]) -> Result<Self> {
         Self::past(store, pins, &BTreeSet::new())
     }
 
-    /// As [`Marks::of`], past those nodes of pinned DAGs that are known to be lost: `gaps`. What is below one is kept only
-    /// as far as other nodes lead there.
+    /// As [`Marks::of`], but skips the nodes of pinned DAGs in `gaps`, which are known to be lost. Blocks below such a
+    /// node are kept only if other nodes link to them.
     ///
     /// # Errors
     /// As [`Marks::of`], for a node that `gaps` does not name.
@@ -84,12 +85,12 @@ impl Marks {
         Ok(marks)
     }
 
-    /// Whether a pin keeps the block.
+    /// Returns whether a pin keeps the block.
     pub fn keeps(&self, cid: &Cid) -> bool {
         self.kept.contains(&self.hash_key(cid.hash()))
     }
 
-    /// Bytes of all blocks that the pins keep, as far as they are there.
+    /// Total bytes of the kept blocks that are in the store.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -98,15 +99,15 @@ impl Marks {
         self.fingerprint(&hash.to_bytes())
     }
 
-    /// 128 bits under keys of this collection's own: two blocks that share them, which nobody can bring about, would
-    /// cost the links of one.
+    /// A 128-bit hash with random keys of this collection. A collision, which cannot be provoked, would make the
+    /// collection skip the links of one block.
     fn fingerprint(&self, bytes: &[u8]) -> u128 {
         u128::from(self.keys.0.hash_one(bytes)) << 64 | u128::from(self.keys.1.hash_one(bytes))
     }
 
     fn keep<S: Blockstore + ?Sized>(&mut self, store: &S, cid: &Cid) {
         if identity_data(cid).is_none() && self.kept.insert(self.hash_key(cid.hash())) {
-            // Its length is for the sum alone: a damaged block counts nothing.
+            // The length is only needed for the sum; a damaged block counts as zero.
             self.bytes += store.size(cid).ok().flatten().map_or(0, u64::from);
         }
     }
@@ -140,7 +141,7 @@ impl Marks {
 }
 
 impl<'a, S: Blockstore + ?Sized> Collector<'a, S> {
-    /// Takes a lease, and then marks what the pins keep.
+    /// Takes a lease, and then marks the kept blocks.
     ///
     /// # Errors
     /// As [`Marks::of`].
@@ -148,7 +149,7 @@ impl<'a, S: Blockstore + ?Sized> Collector<'a, S> {
         Self::begin_past(store, &BTreeSet::new())
     }
 
-    /// As [`begin`](Self::begin), past nodes that are known to be lost.
+    /// As [`begin`](Self::begin), but skips nodes that are known to be lost.
     ///
     /// # Errors
     /// As [`Marks::past`].
@@ -158,7 +159,7 @@ impl<'a, S: Blockstore + ?Sized> Collector<'a, S> {
         Ok(Self { store, lease, marks })
     }
 
-    /// What the pins keep.
+    /// The blocks that the pins keep.
     pub fn marks(&self) -> &Marks {
         &self.marks
     }
@@ -180,7 +181,7 @@ impl<'a, S: Blockstore + ?Sized> Collector<'a, S> {
     /// Removes every block that no pin keeps and no lease protects.
     ///
     /// # Errors
-    /// An I/O error; what was removed by then is gone.
+    /// An I/O error; blocks removed before the error stay removed.
     pub fn collect(&self) -> Result<Collected> {
         let mut collected = Collected::default();
         self.cache(&mut |batch| {
@@ -190,15 +191,15 @@ impl<'a, S: Blockstore + ?Sized> Collector<'a, S> {
         Ok(collected)
     }
 
-    /// Removes blocks that no pin keeps and no lease protects, what was used longest ago first, until their bytes are
-    /// `wanted` or nothing is left.
+    /// Removes blocks that no pin keeps and no lease protects, least recently used first, until `wanted` bytes are
+    /// freed or no such block is left.
     ///
     /// # Errors
     /// As [`collect`](Self::collect).
     pub fn evict(&self, wanted: u64) -> Result<Collected> {
         let last = self.ages()?.last_to_go(wanted);
         let mut collected = Collected::default();
-        // First what was used before that time, all of it, then in the order of the store what was used at it.
+        // First all blocks used before that time, then blocks used at that time, in the order of the store.
         for at_last in [false, true] {
             self.cache(&mut |batch| {
                 let mut goes = Vec::new();
@@ -232,17 +233,17 @@ impl<'a, S: Blockstore + ?Sized> Collector<'a, S> {
         Ok(ages)
     }
 
-    /// Passes the blocks that no pin keeps to `step`, in batches in the order of the store, with their sizes, as long as
-    /// it says to go on.
+    /// Passes the blocks that no pin keeps to `step` with their sizes, in batches in the order of the store, until it
+    /// returns false.
     fn cache(&self, step: &mut Step<'_>) -> Result<()> {
         let (mut batch, mut seen) = (Vec::new(), HashSet::new());
         for cid in self.store.cids() {
             let cid = cid?;
-            // A block that the store moves meanwhile may come twice.
+            // A block that the store moves meanwhile may occur twice.
             if self.marks.keeps(&cid) || !seen.insert(*cid.hash()) {
                 continue;
             }
-            // One that went meanwhile has no size, and a damaged one none that is known.
+            // A block deleted meanwhile has no size, and the size of a damaged one may be unknown.
             let bytes = match self.store.size(&cid) {
                 Ok(None) => continue,
                 Ok(Some(bytes)) => u64::from(bytes),
@@ -268,7 +269,7 @@ impl<'a, S: Blockstore + ?Sized> Collector<'a, S> {
         let removed = self.store.delete_unused(&cids, &self.lease)?;
         collected.removed_blocks += removed;
         for (cid, bytes) in batch {
-            // Where a lease kept some, those that went are counted one by one.
+            // If a lease kept some of them, the deleted ones are counted one by one.
             if removed == cids.len() as u64 || !self.store.has(cid)? {
                 collected.freed_bytes += bytes;
             }
@@ -280,7 +281,7 @@ impl<'a, S: Blockstore + ?Sized> Collector<'a, S> {
 /// Bytes by time of use, in a bounded number of steps.
 #[derive(Debug, Default)]
 struct Ages {
-    /// Times are told apart by all but this many of their lowest bits.
+    /// Number of lowest bits of a time that are ignored.
     coarse: u32,
     bytes: BTreeMap<u64, u64>,
 }
@@ -311,7 +312,7 @@ impl Ages {
         }
     }
 
-    /// The time of the youngest blocks that have to go for `wanted` bytes.
+    /// The time of use of the most recently used blocks that must be deleted to free `wanted` bytes.
     fn last_to_go(&self, wanted: u64) -> Span {
         let mut sum = 0_u64;
         let mut last = 0;

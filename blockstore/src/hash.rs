@@ -1,4 +1,4 @@
-//! The hash functions of multihashes: those of Kubo's allow list (boxo `verifcid`), digests cut short included.
+//! The hash functions of multihashes: those of Kubo's allow list (boxo `verifcid`), including truncated digests.
 //!
 //! | code | function | bytes of a digest |
 //! |---|---|---|
@@ -13,7 +13,8 @@
 //! | 0xb214 to 0xb240 | blake2b-160 to blake2b-512 | 20 to that |
 //! | 0xb254 to 0xb260 | blake2s-160 to blake2s-256 | 20 to that |
 //!
-//! Go cuts a digest to the length that its multihash states (`ipfs block put --mhlen 20`), and so does this.
+//! Go truncates a digest to the length that its multihash states (`ipfs block put --mhlen 20`); this module does the
+//! same.
 
 mod name;
 
@@ -32,11 +33,11 @@ pub(crate) const MIN_DIGEST_BYTES: usize = 20;
 
 const SHA2_256_BYTES: usize = 32;
 
-/// Checks that blocks under this CID can be verified, so that it makes sense to ask peers for them.
+/// Checks that blocks of this CID can be verified. A block that cannot be verified need not be requested from peers.
 ///
 /// # Errors
-/// [`Error::UnsupportedHash`] for a function that is not accepted; [`Error::DigestLength`] for a digest that the function
-/// does not make, or that is too short to be safe.
+/// [`Error::UnsupportedHash`] for a function that is not accepted; [`Error::DigestLength`] for a digest of a length
+/// that the function cannot produce, or that is too short to be safe.
 pub fn check_hash(cid: &Cid) -> Result<()> {
     check(cid.hash().code(), usize::from(cid.hash().size()))
 }
@@ -50,7 +51,7 @@ fn check(code: u64, bytes: usize) -> Result<()> {
     if (least..=most).contains(&bytes) { Ok(()) } else { Err(Error::DigestLength { code, bytes, least, most }) }
 }
 
-/// Bytes of the longest digest of an accepted function.
+/// Length in bytes of the longest digest of an accepted function.
 fn longest(code: u64) -> Option<usize> {
     Some(match code {
         IDENTITY => MAX_IDENTITY_BYTES,
@@ -110,7 +111,8 @@ pub(crate) fn digest(code: u64, bytes: usize, data: &[u8]) -> Result<Multihash> 
     Ok(Multihash::wrap(code, &digest[..bytes]).expect("its length was checked, the capacity is 128"))
 }
 
-/// Hashes `data` the way `hash` was made: what it would be if this were its data.
+/// Hashes `data` with the function and the digest length of `hash`. The result equals `hash` if `hash` is the multihash
+/// of `data`.
 ///
 /// # Errors
 /// As [`check_hash`].
@@ -124,7 +126,7 @@ fn fill<'a>(buffer: &'a mut [u8; 128], digest: &[u8]) -> &'a [u8] {
     &buffer[..]
 }
 
-/// The hash of all blocks that this project makes.
+/// The hash of all blocks that this project creates.
 pub(crate) fn sha2_256(data: &[u8]) -> Multihash {
     Multihash::wrap(SHA2_256, &Sha256::digest(data)).expect("a sha2-256 digest has 32 bytes, the capacity is 128")
 }
@@ -134,7 +136,7 @@ mod tests {
     use super::*;
     use crate::{Block, RAW, parse_cid};
 
-    /// Of `data`, by Python's hashlib.
+    /// Digests of `data`, computed with Python's hashlib.
     const OF_DATA: [(u64, &str); 12] = [
         (0x11, "a17c9aaa61e80a1bf71d0d850af4e5baa9800bbd"),
         (0x12, "3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7"),
@@ -159,7 +161,7 @@ mod tests {
         (0xb260, "fa971c9b225ba22a848a13539365d631b9eaaab047d3433b73df8a2156b12826"),
     ];
 
-    /// Raw blocks of `data` as Kubo 0.42 names them: `ipfs block put --cid-codec=raw --mhtype=... --mhlen=...`.
+    /// CIDs of raw blocks with `data`, from Kubo 0.42: `ipfs block put --cid-codec=raw --mhtype=... --mhlen=...`.
     const OF_KUBO: [&str; 8] = [
         "bafkrmihp3ketvkcqwdaomhztgjlbloozhphwwqwwbwhv2n7ly4qp2tr5v4",
         "bafkrwiepkty4fuhlk5y42w7wpjtit7gw53muitmruopf54zktnfolsqu74",

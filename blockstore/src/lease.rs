@@ -1,8 +1,8 @@
-//! Leases: what keeps blocks that nothing pins yet out of a running garbage collection.
+//! Leases: protect blocks that are not pinned yet from a concurrent garbage collection.
 //!
-//! Time is counted in epochs: every new lease begins one. A store stamps each block with the epoch in which it was
-//! last put or retained. A block whose stamp is not older than the oldest lease held may belong to that lease's work
-//! and stays. Stamps live in memory only: a process that died holds no leases.
+//! Time is counted in epochs: every new lease begins one. A store stamps each block with the epoch in which it was last
+//! put or retained. A block whose stamp is not older than the oldest held lease may belong to that lease's work, and
+//! stays. Stamps are kept in memory only, because a process that died holds no leases.
 
 use std::{
     collections::BTreeMap,
@@ -13,14 +13,15 @@ use std::{
 #[derive(Debug)]
 pub struct Lease {
     epoch: u64,
-    /// The oldest epoch held when this lease began, its own included. What was stamped since belongs to work that was
-    /// under way then, and may have been pinned too late for whoever looked at the pins under this lease.
+    /// The oldest epoch held when this lease began, including its own. Blocks stamped since then belong to work that
+    /// was in progress at that time, and may have been pinned after the holder of this lease read the pins.
     horizon: u64,
     epochs: Arc<Epochs>,
 }
 
 impl Lease {
-    /// Blocks with a stamp below this were protected by no lease when this one began, nor by any since.
+    /// Blocks with a stamp below this are protected neither by a lease that was held when this one began, nor by a
+    /// later one.
     pub(crate) fn horizon(&self) -> u64 {
         self.horizon
     }
@@ -41,12 +42,12 @@ pub(crate) struct Epochs {
 #[derive(Debug, Default)]
 struct State {
     now: u64,
-    /// Leases held per epoch.
+    /// Number of leases held per epoch.
     held: BTreeMap<u64, usize>,
 }
 
 impl Epochs {
-    /// Begins a lease, and with it a new epoch.
+    /// Creates a lease, and with it a new epoch.
     pub(crate) fn lease(self: &Arc<Self>) -> Lease {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.now += 1;
@@ -56,7 +57,7 @@ impl Epochs {
         Lease { epoch, horizon, epochs: Arc::clone(self) }
     }
 
-    /// The epoch to stamp a block with that is put or retained now.
+    /// The epoch with which to stamp a block that is put or retained now.
     pub(crate) fn now(&self) -> u64 {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).now
     }

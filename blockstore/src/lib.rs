@@ -1,7 +1,7 @@
-//! Bytes by CID, and the DAGs made of them.
+//! Content-addressed blocks, and the DAGs made of them.
 //!
-//! The law of this crate: a stored block always hashes to its CID. A [`Block`] can only be made by hashing
-//! its bytes or by checking them, a [`Blockstore`] only takes blocks, and never returns bytes that do not match.
+//! The invariant of this crate: a stored block always hashes to its CID. A [`Block`] can only be created by hashing its
+//! bytes or by verifying them. A [`Blockstore`] accepts only blocks, and never returns bytes that do not match.
 //!
 //! *Non-goals*: packages, names, signatures, peers and terminals live in other crates.
 

@@ -8,10 +8,10 @@
 //! RESERVE              space for deleting on a full disk
 //! ```
 //!
-//! Everything that changes a store (blocks, deletions, pins) is a record in one log, so the order of the log is the
-//! order of durability, and the log alone is enough to rebuild everything. The index takes 24 bytes a block (and what
-//! a hash table leaves free); block data is never held. Reads take no lock but for the lookup, and check what they
-//! read. Writers queue for one lock; deletions also wait for a compaction that runs.
+//! Everything that changes a store (blocks, deletions, pins) is a record in one log, so changes become durable in the
+//! order of the log, and everything can be rebuilt from the log alone. The index takes 24 bytes per block (plus hash
+//! table overhead); block data is not cached in memory. Reads take a lock for the lookup only, and verify the data.
+//! Writers queue for one lock; deletions also wait for a running compaction.
 //!
 //! *Non-goals*: compression (CIDs name raw bytes, the wire compresses) and sharing one directory between processes.
 
@@ -69,11 +69,11 @@ const CHECKPOINT_BYTES: u64 = 256 << 20;
 /// Records after which a checkpoint is written.
 const CHECKPOINT_RECORDS: u64 = 1 << 17;
 
-/// Room of a buffer that is used again for reading, and most that wait to be: a block of 1 MiB with its head.
+/// Capacity of a reusable read buffer, which fits a block of 1 MiB with its head, and the most such buffers.
 const BUFFER_BYTES: usize = (1 << 20) + 4096;
 const MAX_BUFFERS: usize = 8;
 
-/// How a [`SegmentBlockstore`] works.
+/// Options of a [`SegmentBlockstore`].
 #[derive(Clone, Debug)]
 pub struct SegmentOptions {
     /// Hash every block to its CID when it is read, beyond the checksum that is always compared. Default: no.
@@ -117,11 +117,11 @@ struct Inner {
     /// For records that are read.
     buffers: Buffers,
     epochs: Arc<Epochs>,
-    /// Held by whoever changes the store.
+    /// Held by operations that change the store.
     writer: Mutex<Writer>,
-    /// Held by deletions and compactions, before `writer`: a block that is copied must not go meanwhile.
+    /// Held by deletions and compactions, before `writer`: a block must not be deleted while it is copied.
     removals: Mutex<()>,
-    /// What opening found damaged of the part of the log that it read.
+    /// Damage that opening found in the part of the log that it read.
     found_damaged: Vec<Damage>,
     is_short: bool,
 }
@@ -130,19 +130,19 @@ fn fresh_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// A block that the index and the record confirm, or that only a damaged record stands for.
+/// A block whose index entry the record confirms, or whose record is damaged.
 struct Located {
     found: Found,
     damaged: bool,
 }
 
 impl SegmentBlockstore {
-    /// Name of a file in the directory of a store that takes some space so that it can be had when there is no other:
-    /// deleting uses it by itself. Another program may remove it to be able to work at all on a full disk. It is made
-    /// again when there is plenty of space.
+    /// Name of a file in the store's directory that reserves disk space. Deletions consume it if the disk is full.
+    /// Another program may remove it so that it can work on a full disk. It is created again when there is plenty of
+    /// space.
     pub const RESERVE: &str = space::RESERVE_NAME;
 
-    /// Opens the store in `dir`, which is made if there is none. After a crash, what was written since the last
+    /// Opens the store in `dir`, and creates it if it does not exist. After a crash, everything written since the last
     /// checkpoint is read and verified.
     ///
     /// # Errors
@@ -154,9 +154,9 @@ impl SegmentBlockstore {
         Self::open_on(Arc::new(disk), options, fresh_seed())
     }
 
-    /// Opens the store in `dir` without writing to it, for a directory that cannot be written to. Others may have it open
-    /// in this way at the same time. What a crash left of the last writes is put in order in memory; what is put, pinned or
-    /// deleted stays there and is gone with the store. A directory that does not exist is an empty store.
+    /// Opens the store in `dir` without writing to it, for a directory that cannot be written to. Other processes may
+    /// have it open read-only at the same time. Incomplete writes of a crash are repaired in memory; changes stay in
+    /// memory and are lost with the store. A directory that does not exist is an empty store.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -186,33 +186,33 @@ impl SegmentBlockstore {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Syncs the store and writes the index to disk, so that the next opening is quick. Also done now and then while
-    /// writing, and when the store is closed.
+    /// Syncs the store and writes the index to disk, so that the next opening is quick. Also done periodically during
+    /// writes, and when the store is closed.
     ///
     /// # Errors
-    /// An I/O error; the former checkpoint then stays.
+    /// An I/O error; the former checkpoint then remains.
     pub fn checkpoint(&self) -> Result<()> {
         self.inner.checkpoint(&mut self.inner.writer())
     }
 
-    /// What opening found damaged of the part of the log that it read, which is all of it only where there was no sound
-    /// checkpoint. [`Blockstore::damage`] looks at everything.
+    /// Damage that opening found in the part of the log that it read. It reads the whole log only if there was no valid
+    /// checkpoint. [`Blockstore::damage`] checks everything.
     pub fn found_damaged(&self) -> &[Damage] {
         &self.inner.found_damaged
     }
 
-    /// Records that were durable may be missing, pins among them: opening found some damaged, a file gone or shorter, or
-    /// cut off what a crash had left of the last writes. The latter were not durable, unless what looks like a crash was
-    /// none; a last record that is not finished is always of one, and does not count.
+    /// Returns whether durable records may be missing, possibly pins among them: opening found damaged records, a
+    /// missing or shortened file, or cut off the incomplete writes of a crash. The latter were not durable, unless bit
+    /// rot looked like a crash; a last record that is incomplete always results from a crash, and does not count.
     pub fn lost_records(&self) -> bool {
         self.inner.is_short || self.inner.found_damaged.iter().any(|damage| damage.is_lost)
     }
 
-    /// Gives the space of deleted blocks back to the file system: copies what is alive out of segments that are less
-    /// than half alive, and removes them. Reads and puts go on meanwhile. Returns the number of bytes freed.
+    /// Returns the space of deleted blocks to the file system: copies live records out of segments that are less than
+    /// half live, and removes these segments. Reads and puts continue meanwhile. Returns the number of bytes freed.
     ///
     /// # Errors
-    /// An I/O error; nothing is lost then, and calling it again goes on.
+    /// An I/O error; nothing is lost, and another call continues the work.
     pub fn compact(&self) -> Result<u64> {
         let freed = self.inner.compact()?;
         self.inner.checkpoint_without_removed(freed);
@@ -347,7 +347,7 @@ impl Inner {
             }
         }
         match damage {
-            // One that was deleted meanwhile may have lost its data by now.
+            // A block deleted meanwhile may have lost its data.
             Some((location, part)) if self.candidates(cid).iter().any(|found| found.location() == location) => {
                 Err(self.corrupt(cid, location, part))
             }

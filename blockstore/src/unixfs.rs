@@ -1,12 +1,11 @@
-//! Files and directories as DAGs, the way IPFS tools make and read them (UnixFS).
+//! Files and directories as DAGs, as IPFS tools create and read them (UnixFS).
 //!
-//! Three ways in: [`import_directory`], [`import_file`], [`import_tarball`]; two ways out: [`export_directory`],
-//! [`export_tarball`]. In between stand [`list_tree`] and [`resolve`]. What is made has the CIDs of a [`Profile`] of IPIP-499;
-//! what is read may have been made by any IPFS tool: CIDv0, dag-pb leaves, any legal fanout, trickle layout, inlined
-//! blocks.
+//! Imports: [`import_directory`], [`import_file`], [`import_tarball`]. Exports: [`export_directory`],
+//! [`export_tarball`]. Queries: [`list_tree`] and [`resolve`]. Imports produce the CIDs of a [`Profile`] of IPIP-499.
+//! Exports accept the DAGs of any IPFS tool: CIDv0, dag-pb leaves, any legal fanout, trickle layout, inlined blocks.
 //!
-//! *Safe trees only*, both ways: no name that is a path, no symlink that leaves the tree, no device, nothing twice,
-//! bounded depth, size and count. A refusal names the entry and the reason.
+//! *Only safe trees* are imported or exported: no name that is a path, no symlink that leaves the tree, no device, no
+//! duplicate, bounded depth, size and count. A refusal names the entry and the reason.
 
 mod archive;
 mod data;

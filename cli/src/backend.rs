@@ -1,4 +1,4 @@
-//! Who carries out a command: the daemon of the home, or a registry opened for this one command.
+//! The process that performs a command: the daemon of the home, or a registry opened for this one command.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,10 +11,10 @@ use crate::control::{Call, Client, NOTICE, Watch, limit, stalled};
 /// How long a short-lived registry may take to close.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many times as long as a silent daemon is waited for, one may take between two bounded steps of a request.
+/// The limit between two bounded steps of a request, as a multiple of the timeout for a silent daemon.
 const MARGIN_PATIENCES: u32 = 4;
 
-/// Who carries out a command.
+/// The process that performs a command.
 #[derive(Debug)]
 pub(crate) enum Backend {
     Daemon(Client),
@@ -22,14 +22,14 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    /// Whether the node that carries it out goes on serving afterwards.
+    /// Returns whether the node that performs the command continues to serve afterwards.
     pub(crate) fn stays(&self) -> bool {
         matches!(self, Self::Daemon(_))
     }
 
-    /// Carries out `call` for `caller`, and closes the registry if it was opened for it. Dropping the future cancels the
-    /// call; `interrupt` asks a call that signs to end, and the failure then says if it had signed. `say` is given what the user
-    /// should know while a daemon gets no further.
+    /// Performs `call` for `caller`, and closes the registry if it was opened for this call. Dropping the future
+    /// cancels the call. `interrupt` asks a call that signs to end; the failure then states whether it had signed.
+    /// `say` receives messages for the user while the daemon makes no progress.
     pub(crate) async fn perform<T: DeserializeOwned>(
         self,
         call: Call,
@@ -50,7 +50,7 @@ impl Backend {
     }
 }
 
-/// Lets the daemon carry `call` out, and watches it.
+/// Sends `call` to the daemon, and watches its progress.
 async fn by_daemon<T: DeserializeOwned>(
     mut client: Client,
     call: Call,
@@ -71,7 +71,7 @@ async fn by_daemon<T: DeserializeOwned>(
     watch.over(&call, client.call_for(&call, caller, &watch, &interrupt), limit, waiting, give_up).await
 }
 
-/// Turns a call into the registry's operation: the one place where the two meet, in a daemon or not.
+/// Dispatches a call to the registry's operation, both in a daemon and in a command without one.
 pub(crate) async fn perform(
     registry: &Registry,
     call: Call,

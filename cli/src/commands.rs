@@ -1,4 +1,4 @@
-//! The commands, and the way from the parsed arguments to one of them.
+//! The commands, and the dispatch of parsed arguments to them.
 
 pub(crate) mod bootstrap;
 pub(crate) mod completions;
@@ -38,12 +38,12 @@ use crate::{
     ui::{Ui, text},
 };
 
-/// What `--timeout` takes, in seconds: up to a week.
+/// Valid values of `--timeout`, in seconds: up to a week.
 const TIMEOUT_SECONDS: RangeInclusive<u64> = 1..=7 * 24 * 3600;
-/// How long work on other threads may take to end once a command has its result.
+/// How long work on other threads may take to end after a command has its result.
 const RUNTIME_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Runs the command that was parsed; returns the exit code, unless it failed without an answer.
+/// Runs the parsed command. Returns the exit code, or the failure if there is no answer.
 pub(crate) fn run(args: Args, ui: &Ui) -> Result<u8, Failure> {
     let Args { global, command } = args;
     let command = match command {
@@ -54,7 +54,8 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<u8, Failure> {
     };
     let level = if global.verbose { Level::Verbose } else { Level::Silent };
     let context = Context::new(ui.clone(), global)?;
-    // A node logs by itself: where to, depends on whether it is detached. `peer-list --verbose` asks for a longer list.
+    // A node configures its log itself, depending on whether it is detached. `peer-list --verbose` requests a longer
+    // list.
     match command {
         P2p::Start(_) => {}
         P2p::PeerList(_) => log::to_stderr(Level::Silent, ui.color()),
@@ -92,21 +93,21 @@ fn cancellable(context: &Context, command: impl Future<Output = Result<(), Failu
     run_on(runtime_for(context), or_interrupted(command))
 }
 
-/// Runs a command that signs: a signal ends it, and it says if it had signed by then.
+/// Runs a command that signs. A signal ends it, and the failure states whether it had signed before.
 fn signing(context: &Context, command: impl AsyncFnOnce(&Interrupt) -> Result<(), Failure>) -> Result<(), Failure> {
     let interrupt = Interrupt::new();
     run_on(runtime_for(context), or_asked_to_end(&interrupt, command(&interrupt)))
 }
 
 fn runtime_for(context: &Context) -> runtime::Builder {
-    // Where a daemon does the work, threads to wait with would take as long as some of its answers.
+    // If a daemon does the work, starting threads that only wait would take as long as some of its answers.
     match context.is_served() {
         true => runtime::Builder::new_current_thread(),
         false => runtime::Builder::new_multi_thread(),
     }
 }
 
-/// Runs a future to its end on a runtime of its own.
+/// Runs a future to completion on a runtime of its own.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     run_on(runtime::Builder::new_multi_thread(), work)
 }
@@ -128,7 +129,7 @@ fn yanked(version: &str, reason: Option<&str>) -> String {
     }
 }
 
-/// Parses a whole number from `least` to `most`.
+/// Parses an integer from `least` to `most`.
 fn count(least: u32, most: u32) -> impl Fn(&str) -> Result<u32, String> + Clone + Send + Sync {
     move |text| {
         let number: u64 = text.parse().map_err(|_| "it is not a whole number".to_owned())?;

@@ -1,8 +1,8 @@
-//! The configuration of a node: default < file < environment < flag, and where each value came from.
+//! The configuration of a node from its layers: default < file < environment < flag, with the origin of each value.
 //!
-//! Which keys there are, and of which type, is said by [`Config`] alone: the keys are those of its serialised default,
-//! and a value fits if a `Config` with this value can be made. So a key that is added to the library is known here, in
-//! the file and in `config show`, without a change.
+//! The keys and their types are derived from [`Config`]: the keys are those of its serialised default, and a value is
+//! valid if a `Config` with this value deserialises. A key added to the library is therefore supported here, in the
+//! file and in `config show`, without a change.
 
 mod edit;
 mod environment;
@@ -20,27 +20,27 @@ pub(crate) use edit::set;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConfigFile {
     pub(crate) path: PathBuf,
-    /// Whether it is an error that there is none.
+    /// Whether a missing file is an error.
     pub(crate) required: bool,
 }
 
-/// Where a value came from.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     Default,
-    /// This line (counted from 1) of the configuration file.
+    /// A line (counted from 1) of the configuration file.
     File {
         path: PathBuf,
         line: usize,
     },
-    /// This environment variable.
+    /// An environment variable.
     Environment(&'static str),
-    /// This flag.
+    /// A flag.
     Flag(&'static str),
 }
 
 impl Origin {
-    /// The layer, as scripts see it.
+    /// The name of the layer in JSON output.
     pub(crate) fn layer(&self) -> &'static str {
         match self {
             Self::Default => "default",
@@ -62,7 +62,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A value for a key, from somewhere.
+/// A value for a key, with its origin.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Assignment {
     /// Key path as in the file: `limits.connections`.
@@ -78,7 +78,7 @@ impl Assignment {
     }
 }
 
-/// The configuration that holds, and why.
+/// The effective configuration, with the origin of its values.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Resolved {
     pub(crate) config: Config,
@@ -86,10 +86,10 @@ pub(crate) struct Resolved {
     pub(crate) entries: Vec<Assignment>,
 }
 
-/// Reads the layers and puts them on top of each other.
+/// Reads the layers and merges them.
 ///
 /// # Errors
-/// The first value that is wrong, with the place it came from (exit 2).
+/// The first invalid value, with its origin (exit 2).
 pub(crate) fn resolve(
     file: &ConfigFile,
     variable: impl Fn(&str) -> Option<OsString>,
@@ -98,12 +98,12 @@ pub(crate) fn resolve(
     assemble([file::read(file)?, environment::read(variable)?, flags].into_iter().flatten())
 }
 
-/// Checks that values, on top of the defaults, make a configuration.
+/// Checks that the values, merged over the defaults, form a valid configuration.
 fn valid(values: Vec<Assignment>) -> Result<(), Failure> {
     assemble(values.into_iter()).map(drop)
 }
 
-/// Puts values on top of the defaults, the later ones above the earlier ones.
+/// Merges values over the defaults; later values override earlier ones.
 fn assemble(values: impl Iterator<Item = Assignment>) -> Result<Resolved, Failure> {
     let mut entries = keys::defaults()?;
     for assignment in values {
@@ -121,7 +121,8 @@ fn assemble(values: impl Iterator<Item = Assignment>) -> Result<Resolved, Failur
     Ok(Resolved { config, entries })
 }
 
-/// A value that fits its type and makes no sense; its place is that of the key, or of one below it that was set.
+/// The failure for a value of the right type that is invalid. Its origin is that of the key, or of a key below it that
+/// was set.
 fn senseless(entries: &[Assignment], key: &str, cause: &dyn std::error::Error) -> Failure {
     let below = format!("{key}.");
     let concerned = |entry: &&Assignment| entry.key == key || entry.key.starts_with(&below);
@@ -133,7 +134,7 @@ fn senseless(entries: &[Assignment], key: &str, cause: &dyn std::error::Error) -
     }
 }
 
-/// The origin in a sentence.
+/// The origin as a phrase for messages.
 fn place(origin: &Origin) -> String {
     match origin {
         Origin::Default => "the defaults".to_owned(),

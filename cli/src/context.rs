@@ -1,4 +1,4 @@
-//! What commands share: the terminal, the home, the configuration, and the way to the process that does the work.
+//! The context of a command: the terminal, the home, the configuration, and the connection to the daemon.
 
 use std::{
     future::Future,
@@ -21,19 +21,19 @@ use crate::{
     ui::Ui,
 };
 
-/// How long a daemon that is starting or stopping is waited for.
+/// How long to wait for a daemon that is starting or stopping.
 const TRANSITION_PATIENCE: Duration = Duration::from_secs(40);
-/// Pause between two looks at it.
+/// Interval between two checks of such a daemon.
 const TRANSITION_PAUSE: Duration = Duration::from_millis(20);
-/// How long a daemon may take to answer what needs no network.
+/// How long a daemon may take to answer a request that needs no network.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 
-/// What commands share.
+/// The context of a command.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     pub(crate) ui: Ui,
     pub(crate) home: Home,
-    /// The flags as given, for a process that is started with the same.
+    /// The global flags as given, for a process that is started with the same flags.
     pub(crate) global: GlobalArgs,
 }
 
@@ -42,7 +42,7 @@ impl Context {
         Ok(Self { ui, home: Home::resolve(global.home.as_deref())?, global })
     }
 
-    /// The configuration file: the home's, which need not exist, or another one that the user named, which must.
+    /// The configuration file: the home's, which may be missing, or a file that the user named, which must exist.
     pub(crate) fn config_file(&self) -> Result<ConfigFile, Failure> {
         match &self.global.config {
             Some(path) => {
@@ -53,39 +53,39 @@ impl Context {
         }
     }
 
-    /// Reads file and environment, and puts the flags of the command on top.
+    /// Reads file and environment, and applies the flags of the command.
     pub(crate) fn configuration(&self, flags: Vec<Assignment>) -> Result<Resolved, Failure> {
         config::resolve(&self.config_file()?, |name| std::env::var_os(name), flags)
     }
 
-    /// Whether a process serves the home, or is about to.
+    /// Returns whether a process serves the home, or is starting to.
     pub(crate) fn is_served(&self) -> bool {
         Holder::of(&self.home).is_ok_and(|holder| holder.is_some())
     }
 
-    /// Connects to the daemon of the home, if there is one. Waits for one that is just starting or stopping.
+    /// Connects to the daemon of the home, if there is one. Waits for a daemon that is starting or stopping.
     pub(crate) async fn daemon(&self) -> Result<Option<Client>, Failure> {
-        // What is wrong with the configuration is for those commands to say that need it.
+        // An invalid configuration is reported by the commands that need the configuration.
         let timeouts =
             self.configuration(Vec::new()).map_or_else(|_| Timeouts::default(), |found| found.config.timeouts);
         self.daemon_within(timeouts.daemon()).await
     }
 
-    /// The same; the daemon is given up when it sends nothing for `patience`.
+    /// As `daemon`, with a timeout: `patience` without a sign of life ends the connection.
     async fn daemon_within(&self, patience: Duration) -> Result<Option<Client>, Failure> {
         let started = Instant::now();
         loop {
             let patience_now = match control::connect(self.home.path()).await {
                 Ok(Some(stream)) => return Ok(Some(Client::new(stream, &self.home, patience))),
                 Ok(None) => TRANSITION_PATIENCE,
-                // It has a socket, and takes no connection from it: the queue before it is full.
+                // The daemon does not accept connections: the backlog of its socket is full.
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => patience,
-                // What a node of another user has left behind.
+                // A socket that a node of another user has left behind.
                 Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied && !self.is_served() => return Ok(None),
                 Err(cause) => return Err(unreachable(&self.home, &cause)),
             };
             let Some(holder) = Holder::of(&self.home)? else { return Ok(None) };
-            // One that is stopped does not come up either.
+            // A stopped process does not finish its start.
             let patience_now = if holder.is_stopped() { patience.min(patience_now) } else { patience_now };
             if started.elapsed() >= patience_now {
                 return Err(silent(&self.home, patience_now));
@@ -97,17 +97,17 @@ impl Context {
     /// Connects to the daemon of the home.
     ///
     /// # Errors
-    /// There is none: exit 4, and how to start one.
+    /// No daemon is running: exit 4, with a hint how to start one.
     pub(crate) async fn running_daemon(&self) -> Result<Client, Failure> {
         self.daemon().await?.ok_or_else(|| error::no_node(self.home.path()))
     }
 
-    /// Carries out `call` by the daemon, or, without one, by a registry opened for it in `mode`; shows its progress.
+    /// Performs `call` in the daemon or, without one, in a registry opened for it in `mode`; shows its progress.
     pub(crate) async fn perform<T: DeserializeOwned>(&self, mode: Mode, call: Call) -> Result<T, Failure> {
         Ok(self.perform_where(mode, call).await?.0)
     }
 
-    /// Like `perform`; also says whether it was done by a node that goes on serving.
+    /// As `perform`; also returns whether a node that continues to serve performed the call.
     pub(crate) async fn perform_where<T: DeserializeOwned>(
         &self,
         mode: Mode,
@@ -116,7 +116,7 @@ impl Context {
         self.perform_until(mode, call, &Interrupt::new()).await
     }
 
-    /// Like `perform_where`, for a call that signs: see [`Backend::perform`].
+    /// As `perform_where`, for a call that signs: see [`Backend::perform`].
     pub(crate) async fn perform_until<T: DeserializeOwned>(
         &self,
         mode: Mode,
@@ -126,7 +126,7 @@ impl Context {
         self.perform_for(Caller::default(), mode, call, interrupt).await
     }
 
-    /// Like `perform_until`, with the open files that `caller` brings along.
+    /// As `perform_until`, with the open files of `caller`.
     pub(crate) async fn perform_for<T: DeserializeOwned>(
         &self,
         caller: Caller,
@@ -156,10 +156,10 @@ impl Context {
     }
 
     async fn backend(&self, mode: Mode, call: &Call) -> Result<Backend, Failure> {
-        // A wrong configuration is reported whether or not a daemon runs on an older state of it.
+        // An invalid configuration is reported even if a daemon runs with an older state of it.
         let config = self.configuration(Vec::new())?.config;
         let say = |failure: &Failure| self.ui.note(&format!("Blocking waiting for file lock on the home: {failure}"));
-        // A daemon that has the home by now, or has come up meanwhile, is asked: nobody waits for it to end.
+        // A daemon that has started meanwhile is used, so that the command does not wait for it to end.
         when_free(config.timeouts.home_lock(), say, || async {
             if let Some(client) = self.daemon_within(config.timeouts.daemon()).await? {
                 tracing::debug!(method = call.method(), "the daemon carries it out");
@@ -179,7 +179,7 @@ impl Context {
     }
 }
 
-/// The failure of a home whose daemon cannot be connected to.
+/// The failure if the daemon of a home cannot be reached.
 fn unreachable(home: &Home, cause: &io::Error) -> Failure {
     let failure = error::io("reach the daemon of home", home.path(), cause);
     match cause.kind() {
@@ -190,12 +190,12 @@ fn unreachable(home: &Home, cause: &io::Error) -> Failure {
     }
 }
 
-/// Asks a daemon something that it answers without the network.
+/// Sends a request that the daemon answers without the network.
 pub(crate) async fn ask<T: DeserializeOwned>(client: &mut Client, call: Call) -> Result<T, Failure> {
     within(ANSWER_PATIENCE, client.call(&call, &|_| {})).await
 }
 
-/// Bounds a conversation with a daemon that may hang.
+/// Applies a timeout to an exchange with a daemon that may hang.
 pub(crate) async fn within<T>(
     patience: Duration,
     conversation: impl Future<Output = Result<T, Failure>>,

@@ -18,16 +18,17 @@ use crate::{
     umask::Lent,
 };
 
-/// How long a node may take to stop, in order, before it just ends. The store is safe either way.
+/// How long a node may take for an orderly shutdown before the process exits. The store is consistent either way.
 pub(crate) const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a node waits at most for commands that use the home without a daemon; longer than that, its start is in doubt.
+/// Most time a starting node waits for commands that use the home without a daemon. A longer wait would look like a
+/// failed start.
 const HOME_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs the node of the locked home until a signal or a client's `stop`; calls `ready` once it listens and answers.
 ///
 /// # Errors
-/// A node that cannot start, or that does not stop in time. The socket is removed in any case.
+/// The node cannot start, or does not stop in time. The socket is removed in any case.
 pub(crate) async fn run(
     lock: &DaemonLock,
     config: Config,
@@ -50,14 +51,14 @@ pub(crate) async fn run(
                 return Err(Failure::new(ErrorKind::TimedOut, format!("the node did not stop within {seconds} s")));
             }
         }
-        // Whoever asks twice does not want to wait.
+        // A second signal skips the orderly shutdown.
         _ = interrupts.next() => return Err(error::interrupted()),
     }
     tracing::info!("the node has stopped");
     outcome
 }
 
-/// Serves the socket of the locked home. It is there before `ready` is called and removed at the end.
+/// Serves the socket of the locked home. The socket exists before `ready` is called, and is removed at the end.
 async fn serve(
     lock: &DaemonLock,
     registry: &Registry,
@@ -87,7 +88,7 @@ async fn serve(
     told.and(served)
 }
 
-/// Carries out what clients ask for.
+/// Performs the requests of clients.
 struct Node {
     registry: Registry,
     umask: Lent,

@@ -1,10 +1,10 @@
-//! Failures as the shell sees them: exit codes, and shorthands for the failures of this crate.
+//! Failures of commands: exit codes, and constructors for the failures of this crate.
 
 use std::{io, path::Path};
 
 use ggen_marketplace::{ErrorKind, Failure};
 
-/// Returns the exit code that the command line contract gives to `kind`.
+/// The exit code of `kind` according to the command line contract.
 pub(crate) fn exit_code(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Usage => 2,
@@ -12,17 +12,17 @@ pub(crate) fn exit_code(kind: ErrorKind) -> u8 {
         ErrorKind::NotFound => 4,
         ErrorKind::TimedOut => 5,
         ErrorKind::Interrupted => 130,
-        // The kind is open to growth; whatever is not told apart has simply failed.
+        // The enum is non-exhaustive; unknown kinds count as plain failures.
         _ => 1,
     }
 }
 
-/// A wrong command line or configuration.
+/// An invalid command line or configuration.
 pub(crate) fn usage(message: impl Into<String>) -> Failure {
     Failure::new(ErrorKind::Usage, message)
 }
 
-/// An operation on `path` that the system refused: `cannot <action> <path>`.
+/// A failed system call on `path`: `cannot <action> <path>`.
 pub(crate) fn io(action: &str, path: &Path, error: &io::Error) -> Failure {
     Failure::from_error(ErrorKind::Failed, error).while_doing(format!("cannot {action} `{}`", path.display()))
 }
@@ -33,7 +33,7 @@ pub(crate) fn no_node(home: &Path) -> Failure {
         .hinted("start one with `ggen marketplace p2p start --daemon`")
 }
 
-/// Without a running node there is none to connect: a hint at `bootstrap` becomes one at a start that does it.
+/// Replaces a hint to use `bootstrap`, which needs a running node, by a hint to start one that bootstraps.
 pub(crate) fn start_instead_of_bootstrap(hint: &str) -> String {
     hint.replace(
         "`ggen marketplace p2p bootstrap ADDRESS`",

@@ -1,5 +1,5 @@
-//! Files that only this process can see or open: its standard streams, pipes of its shell, devices. They are opened here;
-//! a daemon is given what is open (`control/descriptors.rs`).
+//! Files that only this process can access: its standard streams, pipes of its shell, devices. This process opens them
+//! and passes the descriptors to a daemon (`control/descriptors.rs`).
 
 use std::{
     fs::{self, File},
@@ -12,22 +12,22 @@ use ggen_marketplace::{ErrorKind, Failure};
 
 use crate::{context::absolute, error};
 
-/// Stands for stdin.
+/// The argument that means stdin.
 const STREAM: &str = "-";
-/// Paths that lead each process somewhere else.
+/// Paths whose target depends on the process.
 const OWN_VIEWS: [&str; 6] = ["/proc/self", "/proc/thread-self", "/dev/fd", "/dev/stdin", "/dev/stdout", "/dev/stderr"];
 
-/// A path that means the same to every process of this machine: absolute, and not through what each sees differently.
-/// What does not exist yet may stand at its end.
+/// A path that means the same to every process of this machine: absolute, and not through a process-specific directory.
+/// Its last component need not exist.
 ///
 /// # Errors
-/// What it leads to has no path of its own: nothing is open there, or a directory that was removed.
+/// The target has no path: the descriptor is not open, or its directory was removed.
 pub(crate) fn seen_by_all(path: &Path) -> Result<PathBuf, Failure> {
     let path = absolute(path)?;
     if !OWN_VIEWS.iter().any(|view| path.starts_with(view)) {
         return Ok(path);
     }
-    // What is no directory is opened by this process under the path as it is.
+    // This process opens anything but a directory itself, so its path is used as it is.
     if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_dir()) {
         return Ok(fs::canonicalize(&path).unwrap_or(path));
     }
@@ -44,8 +44,8 @@ pub(crate) fn seen_by_all(path: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-/// The package at `path`, `-` being stdin: the path for others, and what is opened here unless it is a directory. What
-/// cannot be looked at is left to those who say what a package is.
+/// Resolves the package at `path`, where `-` is stdin. Returns the path for the request, and the opened file unless
+/// `path` is a directory. A path without readable metadata is left to the operation, which reports the error.
 pub(crate) async fn package(path: &Path) -> Result<(PathBuf, Option<File>), Failure> {
     if path == Path::new(STREAM) {
         let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(|cause| error::io("read", path, &cause))?;
@@ -53,7 +53,7 @@ pub(crate) async fn package(path: &Path) -> Result<(PathBuf, Option<File>), Fail
     }
     let path = seen_by_all(path)?;
     let asked = path.clone();
-    // Opening a named pipe waits for its writer.
+    // Opening a named pipe blocks until it has a writer.
     let opening = tokio::task::spawn_blocking(move || match fs::metadata(&asked) {
         Ok(metadata) if !metadata.is_dir() => File::open(&asked).map(Some),
         _ => Ok(None),

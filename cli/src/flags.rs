@@ -27,7 +27,7 @@ pub(crate) struct GlobalArgs {
 }
 
 /// Form of the answer on stdout.
-// What the variants are is said by the flag: with help of their own, every help would be twice as long.
+// The flag's own help describes the variants: help texts of their own would double the length of every help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     Human,

@@ -1,4 +1,4 @@
-//! What git is configured to do for the user of this command.
+//! Git's configuration for the user of this command.
 
 use std::{
     env,
@@ -8,9 +8,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// The user's own ignore file for a package in `directory`: `core.excludesFile`, which git itself is asked for, since it may
-/// be set for the machine, the user or the repository, and in files that those include. Otherwise git's default. None for a
-/// package that is in no work tree, about which git is not asked.
+/// The user's own ignore file for a package in `directory`: `core.excludesFile`. It is queried from git, because it may
+/// be set for the machine, the user or the repository, and in included files. If it is not set, git's default. `None`
+/// for a package outside a work tree; git is not run then.
 pub(crate) fn user_ignore_file(directory: &Path) -> Option<PathBuf> {
     let is_in_work_tree = directory.ancestors().any(|above| above.join(".git").exists());
     if !directory.is_dir() || !is_in_work_tree {
@@ -18,21 +18,21 @@ pub(crate) fn user_ignore_file(directory: &Path) -> Option<PathBuf> {
     }
     let mut git = Command::new("git");
     git.arg("-C").arg(directory).args(["config", "--null", "--type=path", "--get", "core.excludesFile"]);
-    // A hook of git that runs this command has those set to its own repository.
+    // A git hook that runs this command sets these variables to its own repository.
     git.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE");
     match git.stdin(Stdio::null()).stderr(Stdio::null()).output() {
         Ok(output) if output.status.success() => {
             let mut path = output.stdout;
             path.pop_if(|last| *last == 0);
-            // Set to nothing, there is none.
+            // An empty value disables the file.
             (!path.is_empty()).then(|| OsString::from_vec(path).into())
         }
-        // It is not set, or there is no git to set it for.
+        // The setting is missing, or git is not installed.
         _ => default_file(|name| env::var_os(name)),
     }
 }
 
-/// Where git looks if nothing else is set.
+/// Git's default location.
 fn default_file(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let config = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;

@@ -1,4 +1,4 @@
-//! The home directory of a node: where its files are, and which process holds it.
+//! The home directory of a node: the paths of its files, and the process that serves it.
 
 mod lock;
 mod queue;
@@ -20,9 +20,9 @@ use crate::error;
 const VARIABLE: &str = "GGEN_HOME";
 /// Name of the default home in the user's own.
 const DEFAULT_NAME: &str = ".ggen";
-/// What to do about a home that cannot be one.
+/// Hint for an unusable home.
 const OTHER_HOME: &str = "name a directory that you can write to with `--home DIR`";
-/// Only the owner enters.
+/// Access for the owner only.
 const DIRECTORY_MODE: u32 = 0o700;
 
 /// Path of a home directory, absolute. It need not exist.
@@ -32,13 +32,13 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// Takes the directory that the flag names, else the one of the environment, else the default one.
+    /// The home that the flag names, else the environment variable, else the default.
     pub(crate) fn resolve(flag: Option<&Path>) -> Result<Self, Failure> {
         Self::choose(flag, std::env::var_os(VARIABLE).map(PathBuf::from))
     }
 
     fn choose(flag: Option<&Path>, variable: Option<PathBuf>) -> Result<Self, Failure> {
-        // An empty variable means the same as none, as for most programs.
+        // An empty variable counts as not set, as in most programs.
         let named = flag.map(Path::to_owned).or(variable.filter(|path| !path.as_os_str().is_empty()));
         let path = match named {
             Some(path) => path,
@@ -61,15 +61,15 @@ impl Home {
         Ok(Self { path })
     }
 
-    /// Creates the directory, for its owner only, unless it exists; one that others can write to is refused, and so is to make
-    /// one as root where it would be that of the user who called sudo.
+    /// Creates the directory with access for its owner only, unless it exists. A directory that other users can write
+    /// to is refused.
     pub(crate) fn create(&self) -> Result<(), Failure> {
         let caller = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
         self.refuse_to_take(rustix::process::geteuid().is_root(), caller)?;
         let refuse = |cause: &io::Error| {
             let failure = error::io("create home", &self.path, cause);
             match cause.kind() {
-                // Another place has to be named; a full disk, for one, is mended where it is.
+                // These errors need another path; others, such as a full disk, do not.
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied => {
                     Failure { kind: ErrorKind::Usage, ..failure }.hinted(OTHER_HOME)
                 }
@@ -114,17 +114,17 @@ impl Home {
         &self.path
     }
 
-    /// Where the configuration is unless the user names another file.
+    /// The default configuration file.
     pub(crate) fn config_file(&self) -> PathBuf {
         self.path.join("p2p-config.toml")
     }
 
-    /// Where a daemon logs.
+    /// The log file of a daemon.
     pub(crate) fn log_file(&self) -> PathBuf {
         self.path.join("ggen.log")
     }
 
-    /// What the process that serves this home says of itself; locked as long as it runs.
+    /// The file with the pid of the process that serves this home. That process keeps it locked.
     pub(crate) fn daemon_file(&self) -> PathBuf {
         self.path.join("daemon.json")
     }

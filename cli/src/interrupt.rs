@@ -7,10 +7,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error;
 
-/// The signals that ask a process to end: SIGINT, SIGTERM and SIGHUP. From its construction on they no longer kill the
+/// The signals that request a process to end: SIGINT, SIGTERM and SIGHUP. After construction they no longer kill the
 /// process.
 ///
-/// SIGHUP is left alone where it is ignored: to handle it would undo what `nohup` set up.
+/// SIGHUP stays ignored if it was ignored, because handling it would undo the effect of `nohup`.
 pub(crate) struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
@@ -18,14 +18,14 @@ pub(crate) struct Interrupts {
 }
 
 impl Interrupts {
-    /// Takes the signals over. Must be called inside a runtime.
+    /// Installs the signal handlers. Must be called inside a runtime.
     pub(crate) fn install() -> Result<Self, Failure> {
         let take = |kind| signal(kind).map_err(|error| refused(&error));
         let hangup = if hangup_is_ignored() { None } else { Some(take(SignalKind::hangup())?) };
         Ok(Self { interrupt: take(SignalKind::interrupt())?, terminate: take(SignalKind::terminate())?, hangup })
     }
 
-    /// Waits for the next of them, and says what it was. Cancel-safe.
+    /// Waits for the next signal, and returns its name. Cancel-safe.
     pub(crate) async fn next(&mut self) -> &'static str {
         let hangup = async {
             match &mut self.hangup {
@@ -41,23 +41,22 @@ impl Interrupts {
     }
 }
 
-/// Whether this process was started with SIGHUP ignored, as far as the system tells; where it does not, the signal keeps
-/// its default.
+/// Returns whether this process was started with SIGHUP ignored; false if the system does not report it.
 fn hangup_is_ignored() -> bool {
     let status = fs::read_to_string("/proc/self/status").ok();
     status.and_then(|status| ignored_signals(&status)).is_none_or(|ignored| ignored & HANGUP != 0)
 }
 
-/// The bit of SIGHUP, the first signal.
+/// The bit of SIGHUP, which is signal 1.
 const HANGUP: u64 = 1;
 
-/// The set of ignored signals in the form of Linux: the signal n is the bit n - 1.
+/// The set of ignored signals in Linux's form: signal n is bit n - 1.
 fn ignored_signals(status: &str) -> Option<u64> {
     let text = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     u64::from_str_radix(text.trim(), 16).ok()
 }
 
-/// Runs `work` until it is done or a signal comes; then drops it, which cancels it.
+/// Runs `work` to its end or until a signal arrives, which drops and thereby cancels it.
 pub(crate) async fn or_interrupted<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let mut interrupts = Interrupts::install()?;
     tokio::select! {
@@ -66,7 +65,8 @@ pub(crate) async fn or_interrupted<T>(work: impl Future<Output = Result<T, Failu
     }
 }
 
-/// Runs `work` until it is done. A signal triggers `interrupt`, and `work` says how it ended; a second signal drops it.
+/// Runs `work` to its end. The first signal triggers `interrupt`, and `work` still returns its outcome; the second
+/// signal drops it.
 pub(crate) async fn or_asked_to_end<T>(
     interrupt: &Interrupt,
     work: impl Future<Output = Result<T, Failure>>,

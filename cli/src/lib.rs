@@ -1,9 +1,9 @@
-//! People and terminals: arguments, configuration, the daemon and its control socket, output.
+//! The command line: arguments, configuration, the daemon and its control socket, output.
 //!
-//! This crate is the only place of the project that prints, reads the environment or handles signals. A command is
-//! parsed by `args`, becomes a `control::Call`, and is carried out either by the daemon that
-//! serves the home (over its Unix socket) or by a short-lived registry in this process; both ways end in the same
-//! function, so both give the same result. The answer then goes through the `Ui`, which knows the format.
+//! This crate is the only part of the project that prints, reads the environment or handles signals. `args` parses a
+//! command, which becomes a `control::Call`. Either the daemon that serves the home performs it (over its Unix socket),
+//! or a short-lived registry in this process. Both use the same function, so both return the same result. The `Ui` then
+//! prints the answer in the requested format.
 //!
 //! The exit codes, the flags and the JSON results are a contract that scripts depend on.
 

@@ -10,15 +10,15 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-/// A log file of this size, in bytes, makes room for the next; one former file is kept.
+/// Size in bytes at which a log file is rotated; one former file is kept.
 pub(crate) const MAX_LOG_BYTES: u64 = 8 << 20;
 
-/// How much is logged where `RUST_LOG` says nothing.
+/// The log level if `RUST_LOG` is not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
-    /// Nothing but damage to the home: a command speaks through its answer.
+    /// Nothing except damage to the home: a command reports through its answer.
     Silent,
-    /// What an operator wants to find in the log of a node.
+    /// The events that an operator needs in the log of a node.
     Node,
     /// Every step.
     Verbose,
@@ -27,7 +27,8 @@ pub(crate) enum Level {
 /// Directs the process's log to stderr.
 pub(crate) fn to_stderr(level: Level, color: bool) {
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter(level)).with_ansi(color).with_writer(io::stderr);
-    // It fails only if the process has a subscriber, which then stays: several runs in one process share the first.
+    // It fails only if the process has a subscriber already, which then stays: several runs in one process share the
+    // first.
     drop(subscriber.try_init());
 }
 
@@ -40,7 +41,7 @@ pub(crate) fn to_file(level: Level, file: RotatedFile) {
 
 fn filter(level: Level) -> EnvFilter {
     let default = match level {
-        // What is found damaged in a home is said whatever the command answers.
+        // Damage to a home is logged in addition to the command's answer.
         Level::Silent => "off,ggen_damage=warn",
         Level::Node => "warn,libp2p_kad=error,ggen_cli=info,ggen_marketplace=info,ggen_blockstore=info",
         Level::Verbose => "info,ggen_cli=debug,ggen_marketplace=debug,ggen_blockstore=debug",
@@ -51,7 +52,7 @@ fn filter(level: Level) -> EnvFilter {
     }
 }
 
-/// A log file that is moved to `<name>.1` when it has grown too large. Cloning gives another handle of the same.
+/// A log file that is moved to `<name>.1` when it exceeds its size limit. Clones share the file.
 #[derive(Clone, Debug)]
 pub(crate) struct RotatedFile {
     state: Arc<Mutex<State>>,
@@ -66,7 +67,7 @@ struct State {
 }
 
 impl RotatedFile {
-    /// Opens the file at its end, after making room if it is too large already.
+    /// Opens the file for appending, and rotates it first if it is too large.
     pub(crate) fn open(path: &Path, max_bytes: u64) -> io::Result<Self> {
         let (file, bytes) = open_at_end(path)?;
         let mut state = State { path: path.to_owned(), file, bytes, max_bytes };
@@ -74,7 +75,7 @@ impl RotatedFile {
         Ok(Self { state: Arc::new(Mutex::new(state)) })
     }
 
-    /// The file as it is at the moment, for the stderr of a process.
+    /// The current file, for the stderr of a process.
     pub(crate) fn file(&self) -> io::Result<File> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).file.try_clone()
     }
@@ -96,7 +97,7 @@ impl Write for &RotatedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.rotate_if_full()?;
-        // A whole event comes in one write; it is kept in one file.
+        // Every write is a whole event, which is not split over two files.
         state.file.write_all(bytes)?;
         state.bytes += bytes.len() as u64;
         Ok(bytes.len())

@@ -1,8 +1,8 @@
-//! The only writer to the terminal: stdout is the answer, stderr is the talk.
+//! Terminal output: stdout for the answer, stderr for messages.
 //!
-//! *Invariants*: with `--format json` stdout gets exactly one JSON document, be it the answer or the error. Text for
-//! people never carries control characters that came from elsewhere (a peer's package description, a file name). A
-//! reader that closed its end has read enough: that is success.
+//! *Invariants*: with `--format json`, stdout receives exactly one JSON document, either the answer or the error. Text
+//! for users never contains control characters from external sources (a peer's package description, a file name). A
+//! reader that closes its end early is not a failure.
 
 mod json;
 mod progress;
@@ -31,22 +31,22 @@ use crate::{
     flags::{Format, GlobalArgs},
 };
 
-/// How to talk to the user who started the process.
+/// The output settings of this process.
 #[derive(Clone, Debug)]
 pub(crate) struct Ui {
     format: Format,
     quiet: bool,
     color: bool,
     bars: bool,
-    /// A document was printed: with JSON there is no room for another.
+    /// Whether a JSON document was printed; a second one is not allowed.
     answered: Arc<AtomicBool>,
 }
 
 impl Ui {
-    /// Looks at the flags, at the terminal, at `NO_COLOR` and at `TERM`.
+    /// Determines the settings from the flags, the terminal, `NO_COLOR` and `TERM`.
     pub(crate) fn new(args: &GlobalArgs) -> Self {
         let terminal = io::stderr().is_terminal();
-        // A log and a bar on the same terminal would tear each other apart.
+        // A log and a progress bar on the same terminal would overwrite each other.
         let bars = terminal && is_capable() && !args.quiet && !args.verbose;
         Self {
             format: args.format,
@@ -61,10 +61,10 @@ impl Ui {
         self.color
     }
 
-    /// Prints the answer of a command: `value` as JSON, or what `human` makes of it.
+    /// Prints the answer of a command: `value` as JSON, or the text that `human` returns.
     ///
     /// # Errors
-    /// Stdout that cannot be written, unless its reader has gone.
+    /// Stdout cannot be written; a closed reader is not an error.
     pub(crate) fn answer<T: Serialize>(&self, value: &T, human: impl FnOnce(&T) -> String) -> Result<(), Failure> {
         let text = match self.format {
             Format::Json => json::document(value)?,
@@ -80,37 +80,37 @@ impl Ui {
         to_stdout(bytes)
     }
 
-    /// Says something on the side, unless the user wants it quiet.
+    /// Prints a message to stderr, unless `--quiet` is set.
     pub(crate) fn note(&self, message: &str) {
         if !self.quiet {
             talk(&format!("{}\n", text::plain(message).trim_end()));
         }
     }
 
-    /// Says what is not as it should be although the command succeeds. Never left out: `--quiet` is about success.
+    /// Prints a warning about a command that succeeds nevertheless. `--quiet` does not suppress it.
     pub(crate) fn warn(&self, message: &str) {
         let (yellow, reset) = if self.color { ("\x1b[1;33m", "\x1b[0m") } else { ("", "") };
         talk(&format!("{yellow}warning:{reset} {}\n", text::plain(message).trim_end()));
     }
 
-    /// Whether a person at a terminal sees what is said on the side, and no file, pipe or log gets it.
+    /// Returns whether stderr is a terminal that shows messages, as opposed to a file, pipe or log.
     pub(crate) fn shows_secrets(&self) -> bool {
         !self.quiet && self.format == Format::Human && io::stderr().is_terminal()
     }
 
-    /// Shows a secret, where [`Ui::shows_secrets`].
+    /// Prints a secret if [`Ui::shows_secrets`] allows it.
     pub(crate) fn show_secret(&self, secret: &str) {
         if self.shows_secrets() {
             talk(secret);
         }
     }
 
-    /// A progress bar, which shows only on a terminal.
+    /// A progress bar, which is shown only on a terminal.
     pub(crate) fn bar(&self) -> Arc<Bar> {
         Arc::new(Bar::new(self.bars))
     }
 
-    /// Reports how the command ended and returns the exit code.
+    /// Reports the outcome of the command, and returns the exit code.
     pub(crate) fn finish(&self, outcome: Result<u8, Failure>) -> u8 {
         outcome.unwrap_or_else(|failure| {
             self.failure(&failure);
@@ -120,7 +120,7 @@ impl Ui {
 
     fn failure(&self, failure: &Failure) {
         match self.format {
-            // A report of what is wrong came before: it is the document.
+            // The answer already printed describes the failure.
             Format::Json if self.answered.load(Ordering::Relaxed) => {}
             Format::Json if self.raw(json::failure(failure).as_bytes()).is_ok() => {}
             // With JSON, of a stdout that cannot be written.
@@ -129,17 +129,17 @@ impl Ui {
     }
 }
 
-/// Whether the user lets us colour at all, and the terminal, if stdout or stderr is one, takes colours.
+/// Returns whether colours are allowed by the user and supported by the terminal, if stdout or stderr is one.
 pub(crate) fn color_wanted() -> bool {
     env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && is_capable()
 }
 
-/// Whether the terminal, if there is one, does what escape sequences say.
+/// Returns whether the terminal, if there is one, interprets escape sequences.
 fn is_capable() -> bool {
     env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// The failure as people read it: what failed, why, what to do.
+/// The failure as text: the message, the causes, the hint.
 fn describe(failure: &Failure, color: bool) -> String {
     let (red, cyan, reset) = if color { ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m") } else { ("", "", "") };
     let mut out = format!("{red}error:{reset} {}\n", text::plain(&failure.message).trim_end());
@@ -152,7 +152,7 @@ fn describe(failure: &Failure, color: bool) -> String {
     out
 }
 
-/// Writes to stderr. There is nowhere to report a failure of stderr to.
+/// Writes to stderr. A failure of stderr itself cannot be reported.
 fn talk(text: &str) {
     drop(io::stderr().lock().write_all(text.as_bytes()));
 }

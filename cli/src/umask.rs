@@ -1,8 +1,8 @@
-//! The umask: which permissions what a process makes does not get.
+//! The umask: the permissions that new files of the process do not get.
 //!
-//! A daemon writes files for commands that have one of their own. The system has one umask for a process, so the daemon
-//! takes on that of the command while it works for it: commands with the same one side by side, others one after another.
-//! What the daemon makes for itself is for its owner alone under any.
+//! A daemon writes files for commands, each of which has its own umask. A process has only one umask, so the daemon
+//! adopts that of a command while it works for it: commands with the same umask run concurrently, others wait. The
+//! daemon's own files have access for their owner only, whatever the umask.
 
 use std::{
     fs,
@@ -12,11 +12,12 @@ use std::{
 use rustix::{fs::Mode, process};
 use tokio::sync::Notify;
 
-/// What may be taken from others. From its owner nothing is taken: the daemon itself must be able to use what it makes.
+/// The umask bits that are adopted. Those of the owner are ignored, because the daemon must be able to use the files it
+/// creates.
 const OF_OTHERS: u32 = 0o077;
 
-/// Reads the umask of this process. Where the system does not tell it, it is changed for an instant, so no other thread
-/// may be about to make a file.
+/// Reads the umask of this process. If the system does not report it, the umask is changed for an instant, so no other
+/// thread may create a file at that time.
 pub(crate) fn current() -> u32 {
     let told = fs::read_to_string("/proc/self/status").ok().and_then(|status| in_status(&status));
     told.unwrap_or_else(|| {
@@ -31,7 +32,7 @@ fn in_status(status: &str) -> Option<u32> {
     u32::from_str_radix(text.trim(), 8).ok()
 }
 
-/// The umask of a daemon, lent to the commands that it works for. Cloning gives another handle of the same.
+/// The umask of a daemon, shared by the commands that it works for. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lent {
     inner: Arc<Inner>,
@@ -40,7 +41,7 @@ pub(crate) struct Lent {
 #[derive(Debug, Default)]
 struct Inner {
     state: Mutex<State>,
-    /// Told when nobody uses the umask any more.
+    /// Notified when the last user releases the umask.
     free: Notify,
 }
 
@@ -51,13 +52,13 @@ struct State {
 }
 
 impl Lent {
-    /// Waits until the process can have this umask, and keeps it until the answer is dropped. Cancel-safe.
+    /// Waits until the process can adopt this umask, and keeps it until the returned value is dropped. Cancel-safe.
     pub(crate) async fn take_on(&self, umask: u32) -> Holding {
         let umask = umask & OF_OTHERS;
         loop {
             let freed = self.inner.free.notified();
             tokio::pin!(freed);
-            // Registered before the look: what is freed in between is not missed.
+            // Registered before the check, so that a release in between is not missed.
             freed.as_mut().enable();
             if self.inner.try_take(umask) {
                 return Holding(Arc::clone(&self.inner));
@@ -82,12 +83,12 @@ impl Inner {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Both numbers are changed at once, and nothing between panics.
+        // Both fields are changed together, and nothing in between panics.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The umask is that of a command.
+/// Keeps the umask of a command in effect.
 #[derive(Debug)]
 pub(crate) struct Holding(Arc<Inner>);
 
@@ -114,7 +115,7 @@ mod tests {
     #[tokio::test]
     async fn commands_with_one_umask_work_side_by_side_and_others_wait() {
         let lent = Lent::default();
-        // The umask of this process as it is: other tests make files at the same time.
+        // The umask of this process is kept, because other tests create files at the same time.
         let mine = current();
         let (first, second) = (lent.take_on(mine).await, lent.take_on(mine | 0o700).await);
         assert_eq!(current(), mine & OF_OTHERS);

@@ -1,3 +1,3 @@
-//! What stands behind a registry.
+//! Backends of a registry.
 
 pub mod p2p;

@@ -1,11 +1,12 @@
-//! Resources that the caller of an operation passes to the process that runs it, such as the daemon.
+//! Resources that the caller of an operation has and the process that performs it lacks: a daemon performs operations
+//! for commands in other processes.
 
 use std::fs::File;
 
-/// Resources of the caller of an operation. The default has none: this process opens all files itself.
+/// The caller of an operation, as far as the outcome depends on it. The default is this process.
 #[derive(Debug, Default)]
 pub struct Caller {
-    /// The tarball to publish, opened by the caller: a pipe, or a file that only the caller can open. It is read from
-    /// its current position to its end. The path in the request then serves only as its name.
+    /// The tarball to publish, opened by the caller: a pipe, or a file that only the caller can open. The path in the
+    /// request is then only its name. It is read from its current position to its end.
     pub input: Option<File>,
 }

@@ -1,8 +1,8 @@
-//! Notification of changes, for tasks that wait for a condition.
+//! Change notifications for subscribers that wait for a condition.
 
 use tokio::sync::watch;
 
-/// Notifies subscribers that something has changed. Clones notify the same subscribers.
+/// Notifies subscribers of changes. Clones notify the same subscribers.
 #[derive(Clone, Debug)]
 pub(crate) struct ChangeNotifier(watch::Sender<()>);
 
@@ -13,7 +13,7 @@ impl Default for ChangeNotifier {
 }
 
 impl ChangeNotifier {
-    /// Notifies all subscribers. The change must already be visible to them.
+    /// Notifies subscribers that a change is visible.
     pub(crate) fn ring(&self) {
         self.0.send_replace(());
     }
@@ -23,14 +23,15 @@ impl ChangeNotifier {
     }
 }
 
-/// A subscription to changes of what a registry knows: a package or a publisher in its catalog, a peer, a reputation,
-/// the mirrored releases. It does not say what has changed: a subscriber checks its condition again after every change.
+/// Notifications of changes in a registry: of a package or a publisher in its catalog, a peer, a reputation, or what it
+/// mirrors. A notification does not contain the change. A subscriber that waits for a condition checks it, and checks
+/// it again after every notification.
 #[derive(Clone, Debug)]
 pub struct Changes(watch::Receiver<()>);
 
 impl Changes {
-    /// Waits until something has changed since this subscription was created, or since the previous call returned.
-    /// Several changes in between count as one. Cancel-safe. Once the registry is dropped, it waits forever.
+    /// Waits for a change since this value was created or since the last change that was waited for. Several changes
+    /// may be reported as one. Cancel-safe. When the registry is dropped, it never returns.
     pub async fn next(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending().await

@@ -1,4 +1,4 @@
-//! Small files of a home that say themselves whether they are damaged: a line with the CID of the rest, then dag-cbor.
+//! Small files of a home with a checksum: a line with the CID of the rest, then dag-cbor.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::home::{HomeError, write_private};
 /// Multihash code of sha2-256.
 const SHA2_256: u64 = 0x12;
 
-/// What stands in the file at `path`, if all of it is as it was written and it has at most `max_bytes`.
+/// The contents of the file at `path`; `None` if it is missing, damaged or larger than `max_bytes`.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path, max_bytes: u64) -> Option<T> {
     let len = std::fs::metadata(path).ok()?.len();
     let bytes = if len <= max_bytes { std::fs::read(path).ok()? } else { return None };
@@ -23,7 +23,7 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path, max_bytes: u64) -> Option<T
     serde_ipld_dagcbor::from_slice(content).ok()
 }
 
-/// Writes the file; no half of it is ever seen.
+/// Writes the file atomically.
 pub(crate) fn write(path: &Path, content: &impl Serialize) -> Result<(), HomeError> {
     let content = serde_ipld_dagcbor::to_vec(content).expect("it is made of plain values");
     let mut bytes = checksum(&content).into_bytes();

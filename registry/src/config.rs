@@ -1,4 +1,4 @@
-//! A node's configuration: plain values, built by the caller, validated once, never read from the environment here.
+//! A node's configuration: plain values, built by the caller and validated once. The environment is never read.
 
 mod range;
 
@@ -12,10 +12,10 @@ use crate::mirror::{MAX_RULES, MirrorRule};
 pub(crate) use range::check_rule;
 pub use range::{NumberRange, RULE_BYTES, RULE_VERSIONS};
 
-/// Topic of the public network of packages.
+/// Topic of the public package network.
 pub(crate) const DEFAULT_TOPIC: &str = "/ggen/packages/v1";
 
-/// Everything a node can be told. The four fields of the seeds' `P2PConfig` stand at the top.
+/// The complete configuration of a node. Its first four fields are those of `P2PConfig`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -27,24 +27,24 @@ pub struct Config {
     pub dht_server_mode: bool,
     /// Addresses to listen on. Default: `/ip4/0.0.0.0/tcp/0`.
     pub listen_addresses: Vec<Multiaddr>,
-    /// Namespace of published packages that name none. Default: the publisher's short id.
+    /// Namespace of published packages without one. Default: the publisher's short id.
     pub namespace: Option<String>,
     /// Find peers on the local network. Default: true.
     pub mdns: bool,
-    /// Meet the other nodes of this network through the IPFS DHT, which tells its servers that this node is one of them.
-    /// Default: true.
+    /// Find the other nodes of this network through the IPFS DHT. This discloses to DHT servers that this node belongs
+    /// to the network. Default: true.
     pub rendezvous: bool,
-    /// DNS servers that resolve the names in addresses, as `ip:port`. Default: none, which means those of the system.
+    /// DNS servers that resolve the names in addresses, as `ip:port`. Default: none, which means the system's servers.
     pub dns_servers: Vec<SocketAddr>,
-    /// Bounds on what the node takes.
+    /// Resource limits of the node.
     pub limits: Limits,
-    /// How long the node waits.
+    /// Timeouts of the node.
     pub timeouts: Timeouts,
-    /// What the node mirrors, besides what `mirror add` told it.
+    /// Mirror rules, in addition to those of `mirror add`.
     pub mirror: MirrorConfig,
 }
 
-/// What a node mirrors by its configuration.
+/// Mirror rules in the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MirrorConfig {
@@ -52,35 +52,36 @@ pub struct MirrorConfig {
     pub rules: Vec<MirrorRule>,
 }
 
-/// Bounds on what a node takes.
+/// Resource limits of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Connections in all. Default: 256.
+    /// Total connections. Default: 256.
     pub connections: u32,
     /// Connections with one peer. Default: 4.
     pub connections_per_peer: u32,
-    /// Largest package fetched or published, in bytes; read from a size with a unit too, such as `"64GiB"`. Default: 64 GiB.
+    /// Largest package fetched or published, in bytes; a size with a unit is accepted too, such as `"64GiB"`. Default:
+    /// 64 GiB.
     #[serde(deserialize_with = "crate::size::deserialize")]
     pub package_bytes: u64,
-    /// Most bytes that the store is to take, whatever they are for: cache gives way, and a fetch or a publish that does not fit
-    /// beside what is published, pinned or mirrored is refused. That itself is kept whatever it takes. 0: as much as the disk
-    /// has. Read from a size with a unit too. Default: 0.
+    /// Most bytes of the store. Cached blocks are evicted for new ones. A fetch or a publish that does not fit beside
+    /// published, pinned and mirrored content is refused; such content itself is never evicted. 0: no limit but the
+    /// disk. A size with a unit is accepted too. Default: 0.
     #[serde(deserialize_with = "crate::size::deserialize")]
     pub store_bytes: u64,
 }
 
-/// How long a node waits, and a command for it, in seconds.
+/// Timeouts of a node and of commands, in seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
-    /// One query of a DHT. Default: 30.
+    /// A DHT query. Default: 30.
     pub dht_query_seconds: u64,
-    /// One dial. Default: 10.
+    /// A dial. Default: 10.
     pub dial_seconds: u64,
-    /// A command for a sign of life of the daemon that it asked. Default: 15.
+    /// A command waits this long for a sign of life from the daemon. Default: 15.
     pub daemon_seconds: u64,
-    /// A command without a daemon for another that uses the home; 0 for not at all. Default: 600.
+    /// A command without a daemon waits this long for a process that uses the home; 0 for not at all. Default: 600.
     pub home_lock_seconds: u64,
 }
 
@@ -115,28 +116,28 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    /// One query of a DHT.
+    /// Timeout of a DHT query.
     pub fn dht_query(&self) -> Duration {
         Duration::from_secs(self.dht_query_seconds)
     }
 
-    /// One dial.
+    /// Timeout of a dial.
     pub fn dial(&self) -> Duration {
         Duration::from_secs(self.dial_seconds)
     }
 
-    /// A command for a sign of life of the daemon.
+    /// How long a command waits for a sign of life from the daemon.
     pub fn daemon(&self) -> Duration {
         Duration::from_secs(self.daemon_seconds)
     }
 
-    /// A command for a home that another uses.
+    /// How long a command waits for a process that uses the home.
     pub fn home_lock(&self) -> Duration {
         Duration::from_secs(self.home_lock_seconds)
     }
 }
 
-/// A configuration value that makes no sense.
+/// An invalid configuration value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}` {reason}")]
 pub struct ConfigError {
@@ -152,10 +153,10 @@ const MAX_TOPIC_BYTES: usize = 128;
 const MAX_DNS_SERVERS: usize = 8;
 
 impl Config {
-    /// Checks what the types cannot say.
+    /// Checks the rules that the types do not express.
     ///
     /// # Errors
-    /// The first value that makes no sense.
+    /// The first invalid value.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let refuse = |key, reason: String| Err(ConfigError { key, reason });
         if self.packages_topic.is_empty() || self.packages_topic.len() > MAX_TOPIC_BYTES {

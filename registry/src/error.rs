@@ -1,21 +1,21 @@
-//! How operations fail, as callers see it: a kind to branch on, a message, a hint.
+//! Failures of operations: a kind to branch on, a message, a hint.
 
 use serde::{Deserialize, Serialize};
 
-/// What sort of failure this is. The command line derives its exit code from it.
+/// The kind of a failure. The command line derives its exit code from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// It was tried and did not work (exit 1).
+    /// The operation failed (exit 1).
     Failed,
     /// The request or the configuration is wrong (exit 2).
     Usage,
-    /// A hash, a signature, a record or a name does not hold (exit 3).
+    /// A hash, a signature, a record or a name is invalid (exit 3).
     Verification,
     /// It does not exist (exit 4).
     NotFound,
-    /// It took too long, or nobody was found who has it (exit 5).
+    /// It took too long, or no provider was found (exit 5).
     TimedOut,
     /// Another process uses the home (exit 1).
     InUse,
@@ -23,18 +23,18 @@ pub enum ErrorKind {
     Interrupted,
 }
 
-/// A failed operation, in the form that crosses the daemon's socket and is shown to people.
+/// A failed operation, in the form that the daemon's socket carries and that is displayed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
-    /// What sort of failure.
+    /// The kind of failure.
     pub kind: ErrorKind,
-    /// What was attempted, and what is wrong; lower case, without a final period.
+    /// What was attempted, and the cause; lower case, without a final period.
     pub message: String,
     /// The chain of causes, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<String>,
-    /// What the user can do about it, naming the command to type.
+    /// What the user can do about it, with the command to type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -56,7 +56,7 @@ impl Failure {
         Self { kind, message: error.to_string(), causes, hint: None }
     }
 
-    /// Says first what was being attempted; the former message becomes the first cause.
+    /// Prepends what was attempted; the former message becomes the first cause.
     #[must_use]
     pub fn while_doing(mut self, attempted: impl Into<String>) -> Self {
         let cause = std::mem::replace(&mut self.message, attempted.into());

@@ -1,15 +1,15 @@
-//! The directory of one node: who holds it, and where things are in it.
+//! The home directory of one node: its lock and its layout.
 //!
 //! ```text
-//! <home>/lock          held by the process that uses the home; its pid stands in it
+//! <home>/lock          locked by the process that uses the home, and contains its pid
 //!        keys/         <name>.key (private, libp2p protobuf, mode 0600), <name>.identity (signed identity document)
 //!        store/        blocks
-//!        catalog.db    what releases exist (SQLite)
-//!        imports/      which files of directories that were published need not be read again
-//!        fetched/      what was written to which place, for updates of it
-//!        peers.db      what is known of other peers (SQLite); its lists stand in `peers.lists` too
+//!        catalog.db    the known releases (SQLite)
+//!        imports/      which files of published directories need not be read again
+//!        fetched/      which files were written to which destination, for updates
+//!        peers.db      records about other peers (SQLite); its lists are copied to `peers.lists`
 //!        pins.copy     the user's pins, in case the store loses one
-//!        losses        what the store has lost, if it has
+//!        losses        blocks that the store has lost, if any
 //! ```
 
 use std::{
@@ -27,25 +27,25 @@ use rustix::{
 
 use crate::{Failure, database::Access, private};
 
-/// With less free space, in bytes, the databases may not open.
+/// With less free space, in bytes, the databases may fail to open.
 const TIGHT_BYTES: u64 = 1 << 20;
 /// Largest `lock` of a home, in bytes: a process id and a line feed.
 const MAX_LOCK_BYTES: u64 = 32;
-/// What a home is, to those who read of one where none should be.
+/// Description of a home, for a message about a package that contains one.
 pub(crate) const IS_HOME: &str = "the home of a node, with its private keys";
-/// What of a home has to be writable, where it is there, for the home to be.
+/// Parts of a home that must be writable, if they exist, for the home to be writable.
 const WRITTEN: [&str; 6] = ["", "lock", "store", "catalog.db", "peers.db", "mirror.db"];
-/// Parts of a home that hold nothing but its own.
+/// Directories of a home that contain nothing but files of the home.
 const PARTS: [&str; 4] = ["keys", "store", "imports", "fetched"];
 
-/// Says that a directory is a home, if it is one: `lock` beside `keys/`, whatever it is called.
+/// Recognises a home directory: it contains `lock` beside `keys/`, whatever its name.
 pub(crate) fn is_home(look_up: &LookUp<'_>) -> Option<&'static str> {
     let has_lock = matches!(look_up("lock"), Some(EntryKind::File { size, .. }) if size <= MAX_LOCK_BYTES);
     let is_home = has_lock && look_up("keys") == Some(EntryKind::Directory);
     is_home.then_some(IS_HOME)
 }
 
-/// The home that `path` is, or to whose keys, blocks or notes it belongs.
+/// The home that `path` is, or whose keys, blocks or cached records `path` belongs to.
 pub(crate) fn home_with(path: &Path) -> Option<PathBuf> {
     let path = fs::canonicalize(path).ok()?;
     let is_its_part = |home: &Path| {
@@ -75,7 +75,7 @@ pub enum HomeError {
     InUse {
         /// The home.
         path: PathBuf,
-        /// The pid of the process that holds it, as far as it is known.
+        /// The pid of the process that holds it, if it is known.
         holder: String,
     },
     /// Other users can write to it: they could put keys, records and the socket of a daemon there.
@@ -91,7 +91,7 @@ pub enum HomeError {
     ReadOnly {
         /// The home.
         path: PathBuf,
-        /// What the system answers.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
@@ -111,34 +111,35 @@ pub enum HomeError {
         /// Its permission bits.
         mode: u32,
     },
-    /// A file of it leads out of it.
+    /// A file of the home is a symbolic link, which may lead out of it.
     #[error("`{}` is a symbolic link", path.display())]
     Link {
         /// The file.
         path: PathBuf,
     },
-    /// An I/O error, with what was being done to which file.
+    /// An I/O error, with the operation and the file.
     #[error("cannot {action} `{}`", path.display())]
     Io {
         /// What was attempted.
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// The system's answer.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
 }
 
-/// A home directory that this process holds, until it is dropped; or that it reads, and that none writes to meanwhile.
+/// A home directory that this process has locked until the value is dropped: exclusively for writing, or shared for
+/// reading.
 #[derive(Debug)]
 pub(crate) struct Home {
     permission: Permission,
-    /// None of a home that cannot be written to and was never held.
+    /// `None` for a read-only home that was never locked.
     _lock: Option<File>,
 }
 
-/// Whether a home can be written to. It outlives the lock of the home.
+/// Whether a home can be written to. It outlives the lock.
 #[derive(Clone, Debug)]
 pub(crate) struct Permission {
     path: PathBuf,
@@ -155,7 +156,7 @@ enum Refusal {
 }
 
 impl Permission {
-    /// Refuses what would have to write, where that cannot be done.
+    /// Fails if the home cannot be written to. Called before operations that write.
     pub(crate) fn require(&self) -> Result<(), HomeError> {
         match self.refusal {
             Some(Refusal::System(error)) => Err(HomeError::ReadOnly { path: self.path.clone(), source: error.into() }),
@@ -166,8 +167,8 @@ impl Permission {
 }
 
 impl Home {
-    /// Takes the home at `path`, creating it (for its owner only) if need be. One that cannot be written to is opened for
-    /// reading; everything in it is then opened by what [`Home::access`] says.
+    /// Opens and locks the home at `path`, and creates it with access for its owner only if it does not exist. A home
+    /// that cannot be written to is opened for reading; [`Home::access`] then determines how its files are opened.
     pub(crate) fn open(path: &Path) -> Result<Self, HomeError> {
         match unwritable(path) {
             Some(refusal) => Self::open_read_only(path, refusal),
@@ -183,7 +184,8 @@ impl Home {
                 take(&mut lock, FlockOperation::NonBlockingLockShared, path, &lock_path)?;
                 Some(lock)
             }
-            // None was made, or it is another user's: what is read is checked all the same.
+            // The lock file does not exist, or belongs to another user. Everything that is read is verified
+            // nevertheless.
             Err(HomeError::Io { source, .. })
                 if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) =>
             {
@@ -207,7 +209,7 @@ impl Home {
         let pid = format!("{}\n", std::process::id());
         let written = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(pid.as_bytes()));
         match written {
-            // The pid is there for a message; the lock holds without it.
+            // The pid is only needed for a message; the lock works without it.
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
             written => written.map_err(io("write", &lock_path))?,
         }
@@ -217,12 +219,12 @@ impl Home {
         Ok(Self { permission: Permission { path: path.to_owned(), refusal: None }, _lock: Some(lock) })
     }
 
-    /// Whether it can be written to.
+    /// Whether the home can be written to.
     pub(crate) fn permission(&self) -> &Permission {
         &self.permission
     }
 
-    /// How what is in it is opened.
+    /// How files of the home are opened.
     pub(crate) fn access(&self) -> Access {
         if self.permission.refusal.is_some() { Access::Copy } else { Access::Write }
     }
@@ -231,17 +233,17 @@ impl Home {
         &self.permission.path
     }
 
-    /// Gives up the space that the store keeps in reserve if there is hardly any other: without some, the databases
-    /// cannot even be opened. For work that frees some.
+    /// Releases the store's reserved space if the disk is nearly full, because the databases cannot even be opened
+    /// without free space. For operations that free space.
     pub(crate) fn use_reserve_if_full(&self) {
         let free = rustix::fs::statvfs(self.path()).map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
         if free.is_ok_and(|free| free < TIGHT_BYTES) {
-            // Where there is none, what comes next says what fails.
+            // If the reserve does not exist, the next operation reports the failure.
             drop(fs::remove_file(self.store().join(SegmentBlockstore::RESERVE)));
         }
     }
 
-    /// Where the blocks are.
+    /// The directory of the blocks.
     pub(crate) fn store(&self) -> PathBuf {
         self.path().join("store")
     }
@@ -256,27 +258,27 @@ impl Home {
         self.path().join("peers.db")
     }
 
-    /// What the mirror remembers.
+    /// The mirror's database.
     pub(crate) fn mirror(&self) -> PathBuf {
         self.path().join("mirror.db")
     }
 
-    /// The user's pins, as they are kept beside the store.
+    /// The copy of the user's pins beside the store.
     pub(crate) fn pins(&self) -> PathBuf {
         self.path().join("pins.copy")
     }
 
-    /// What the store has lost.
+    /// The list of blocks that the store has lost.
     pub(crate) fn losses(&self) -> PathBuf {
         self.path().join("losses")
     }
 
-    /// What is remembered of directories that were imported.
+    /// The records of imported directories.
     pub(crate) fn imports(&self) -> PathBuf {
         self.path().join("imports")
     }
 
-    /// What is remembered of places that were written to.
+    /// The records of fetch destinations.
     pub(crate) fn destinations(&self) -> PathBuf {
         self.path().join("fetched")
     }
@@ -302,15 +304,16 @@ fn unwritable(path: &Path) -> Option<Refusal> {
 /// Refuses a home that this process cannot write to.
 ///
 /// # Errors
-/// That it cannot, and what to do.
+/// An error with a hint, if the home is read-only.
 pub fn check_writable(path: &Path) -> Result<(), Failure> {
     Ok(Permission { path: path.to_owned(), refusal: unwritable(path) }.require()?)
 }
 
-/// Says whether a directory can be a home: others must not be able to write to it. One that does not exist can.
+/// Checks that a directory can be a home: other users must not be able to write to it. A directory that does not exist
+/// passes.
 ///
 /// # Errors
-/// A directory that others can write to, or that cannot be looked at.
+/// A directory that other users can write to, or whose metadata cannot be read.
 pub fn check_home(path: &Path) -> Result<(), Failure> {
     if path.exists() { Ok(refuse_open(path)?) } else { Ok(()) }
 }
@@ -326,14 +329,14 @@ fn mode_of(path: &Path) -> Result<u32, HomeError> {
     Ok(metadata.map_err(failed)?.permissions().mode() & 0o7777)
 }
 
-/// Takes the keys from other users who can read them, and warns of it. Where others can write, that is refused and left as it
-/// is: a key may have been replaced, and once the mode is mended nothing would show that.
+/// Revokes the access of other users to the keys, and warns if they could read them. If other users can write to the
+/// keys, this is an error and nothing changes: a key may have been replaced, and a corrected mode would hide that.
 fn close_keys(directory: &Path) -> Result<(), HomeError> {
     let failed = |source| HomeError::Io { action: "list", path: directory.to_owned(), source };
     let mut paths = vec![directory.to_owned()];
     for entry in fs::read_dir(directory).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        // A link that leads nowhere is no key, nor is a directory.
+        // Broken links and directories are not keys.
         paths.extend(path.is_file().then_some(path));
     }
     let modes = paths.iter().map(|path| mode_of(path)).collect::<Result<Vec<_>, _>>()?;
@@ -362,10 +365,10 @@ fn close_keys(directory: &Path) -> Result<(), HomeError> {
     Ok(())
 }
 
-/// The bits of a mode by which others write.
+/// The permission bits that let other users write.
 const WRITTEN_BY_OTHERS: u32 = 0o022;
 
-/// Opens the file of the lock. A link is not followed: it would write to, and lock, what it leads to.
+/// Opens the lock file. A link is not followed, because its target would be written to and locked.
 fn open_lock(path: &Path, options: &mut OpenOptions) -> Result<File, HomeError> {
     let opened = options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path);
     opened.map_err(|source| match fs::symlink_metadata(path) {
@@ -374,7 +377,7 @@ fn open_lock(path: &Path, options: &mut OpenOptions) -> Result<File, HomeError> 
     })
 }
 
-/// Locks the file of the lock of the home at `home`.
+/// Locks the lock file of the home at `home`.
 fn take(lock: &mut File, operation: FlockOperation, home: &Path, path: &Path) -> Result<(), HomeError> {
     let io = |action| move |source| HomeError::Io { action, path: path.to_owned(), source };
     match flock(&*lock, operation) {
@@ -384,12 +387,12 @@ fn take(lock: &mut File, operation: FlockOperation, home: &Path, path: &Path) ->
             lock.read_to_string(&mut holder).map_err(io("read"))?;
             Err(HomeError::InUse { path: home.to_owned(), holder: holder.trim().to_owned() })
         }
-        // Without a lock two processes could write to one store.
+        // Without a lock, two processes could write to the same store.
         Err(error) => Err(io("lock")(error.into())),
     }
 }
 
-/// Writes a file of which no half may ever be seen: beside its place, synced, renamed into it.
+/// Writes a file atomically: into a temporary file beside it, synced and renamed.
 pub(crate) fn write_private(path: &Path, contents: &[u8]) -> Result<(), HomeError> {
     let io = |action| {
         let path = path.to_owned();

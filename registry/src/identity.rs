@@ -1,9 +1,9 @@
-//! Keys, publishers and signed records: who may say what.
+//! Keys, publishers and signed records.
 //!
 //! A publisher is named by the CID of its first identity document. The documents form a chain: each names its
-//! predecessor and is signed by it, so whoever knows a publisher's id can check which keys speak for it today
-//! without asking anyone. A record is a payload of dag-cbor with signatures beside it: its CID is that of the
-//! payload, so adding a signature does not rename it.
+//! predecessor and is signed by it. With the publisher's id alone, the keys that are currently valid can be verified
+//! offline. A record is a payload of dag-cbor with separate signatures: its CID is that of the payload, so adding a
+//! signature does not change the CID.
 //!
 //! *Invariants*: a [`Signed`] holds exactly the bytes that were signed, decoded strictly and within the bounds of its
 //! kind; an [`IdentityChain`] only exists verified.

@@ -1,9 +1,10 @@
-//! What releases exist: logs, heads and catalogs of publishers, what of them travels, and the database of those we know.
+//! The package index: logs, heads and catalogs of publishers, the messages that carry them, and the local database of
+//! known publishers.
 //!
-//! A publisher's *log* chains everything it ever did. Its *catalog* is a Merkle map from package to versions, the state
-//! that the log adds up to. Its *head* signs both. A *claim* carries one package's latest release with the proof that
-//! the head stands for it; an *announcement* carries the same by gossip. The [`Catalog`] database keeps what was
-//! accepted, and can be rebuilt from the signed records alone.
+//! A publisher's *log* is the hash chain of all its actions. Its *catalog* is a Merkle map from package to versions:
+//! the state that results from the log. Its *head* signs both. A *claim* carries one package's latest release with the
+//! proof that the head's catalog contains it; an *announcement* carries a claim by gossip. The [`Catalog`] database
+//! stores the accepted records, and can be rebuilt from the signed records alone.
 //!
 //! *Invariants*: nothing enters the database unverified; the highest head seen of each publisher only rises; merging
 //! claims does not depend on their order.

@@ -1,4 +1,4 @@
-//! Interruption of an operation, and the commit point after which it cannot be undone.
+//! Interruption of an operation, and the point after which it cannot be undone.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,11 +6,11 @@ use tokio::sync::watch;
 
 use crate::{ErrorKind, Failure};
 
-/// Requests that an operation end. It is triggered once, and all clones see it.
+/// Requests that an operation end. Triggered once, seen by all clones.
 ///
 /// An operation that signs ([`Registry::publish_interruptible`](crate::Registry::publish_interruptible)) then ends with
-/// [`ErrorKind::Interrupted`]. The message states whether it had already signed and published; if not, it makes no
-/// further changes.
+/// [`ErrorKind::Interrupted`]. The message states whether it had signed and published before. If it had not, it changes
+/// nothing from then on.
 #[derive(Clone, Debug)]
 pub struct Interrupt {
     wish: Arc<watch::Sender<bool>>,
@@ -23,7 +23,7 @@ impl Default for Interrupt {
 }
 
 impl Interrupt {
-    /// Creates an interrupt that has not been triggered.
+    /// An interrupt that is not triggered yet.
     pub fn new() -> Self {
         Self::default()
     }
@@ -33,15 +33,15 @@ impl Interrupt {
         self.wish.send_replace(true);
     }
 
-    /// Waits until the interrupt is triggered. Cancel-safe.
+    /// Returns once the interrupt is triggered. Cancel-safe.
     pub async fn wait(&self) {
         let mut seen = self.wish.subscribe();
-        // It fails only if the sender is dropped, and `self` holds the sender.
+        // It fails only if the sender is dropped, and `self` holds it.
         drop(seen.wait_for(|wished| *wished).await);
     }
 }
 
-/// The point after which an operation can no longer be undone. It is either passed, or shut before it is passed; never
+/// The moment after which an operation can no longer be undone. It is either passed, or shut before it is passed; never
 /// both.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CommitPoint {
@@ -57,12 +57,12 @@ enum State {
 }
 
 impl CommitPoint {
-    /// Passes the point. Returns false if it is shut: then nothing may be committed.
+    /// Passes it. Returns false if it is shut: nothing may be committed then.
     pub(crate) fn pass(&self) -> bool {
         self.turn(State::Passed) == State::Passed
     }
 
-    /// Shuts the point. Returns false if it was passed: then the commit stands.
+    /// Shuts it. Returns false if it was passed: what was committed stays.
     pub(crate) fn shut(&self) -> bool {
         self.turn(State::Shut) == State::Shut
     }
@@ -72,8 +72,8 @@ impl CommitPoint {
         *self.lock() == State::Shut
     }
 
-    /// Returns a guard that shuts the point when it is dropped, unless the point was passed by then. It is for futures,
-    /// which may be dropped at any await.
+    /// Shuts it when the returned value is dropped, unless it was passed before. For futures, which may be dropped at
+    /// any await point.
     pub(crate) fn shut_when_dropped(&self) -> impl Drop + Send + use<> {
         struct Shutting(CommitPoint);
         impl Drop for Shutting {
@@ -84,8 +84,8 @@ impl CommitPoint {
         Shutting(self.clone())
     }
 
-    /// Runs `work`, which ends with the commit. An interrupt before the commit point shuts it and returns at once;
-    /// after it, `work` runs to its end.
+    /// Runs `work`, which ends with the commit. If the interrupt is triggered before the commit, returns without
+    /// waiting for `work`.
     pub(crate) async fn or_shut<T>(
         &self,
         interrupt: &Interrupt,

@@ -2,15 +2,15 @@
 //! registry without a home keeps the same files in memory.
 //!
 //! ```text
-//! keys/node.key             the peer's own
+//! keys/node.key             the node's own
 //!      <name>.key           signs the releases of a publisher
 //!      <name>.timestamp.key, <name>.ipns.key
-//!      <name>.recovery.key  until its owner has confirmed to have saved it elsewhere
+//!      <name>.recovery.key  until the user confirms that it is saved elsewhere
 //!      <name>.identity      its identity chain, signed
 //!      <name>.head          the head it signed last
 //! ```
-//! A damaged file stops what needs it and nothing else. A key file with one flipped bit is put right when it is read
-//! (`mend`); identity and head are made again when the registry is opened (`place/own.rs`).
+//! A damaged file fails only the operations that need it. A key file with one flipped bit is repaired when it is read
+//! (`mend`); identity and head are rebuilt when the registry is opened (`place/own.rs`).
 
 mod error;
 mod files;
@@ -36,9 +36,9 @@ use crate::{
     index::{Head, HeadError, VerifiedHead},
 };
 
-/// Name of the key that signs if none is named.
+/// Name of the default signing key.
 pub(crate) const DEFAULT_KEY: &str = "default";
-/// Name of the peer's own key.
+/// Name of the node's own key.
 const NODE_KEY: &str = "node";
 /// Longest key name, in bytes.
 const MAX_NAME_BYTES: usize = 64;
@@ -54,7 +54,7 @@ pub(crate) struct PublisherKeys {
 #[derive(Clone, Debug)]
 pub(crate) struct OwnPublisher {
     pub(crate) chain: IdentityChain,
-    /// Says again that a head is the latest: the timestamp key, else the signing key; none if both are damaged.
+    /// The key that signs refreshes: the timestamp key, else the signing key; none if both are damaged.
     pub(crate) refresher: Option<KeyPair>,
 }
 
@@ -62,34 +62,34 @@ pub(crate) struct OwnPublisher {
 #[derive(Clone, Debug)]
 pub(crate) struct KeyStore {
     files: KeyFiles,
-    /// The peer's own key where the caller brought it: it is not among the files then.
+    /// The node's own key if the caller supplied it; it is not among the files then.
     node: Option<KeyPair>,
-    /// Those of identities and heads that were read before: a publish reads each of them several times.
+    /// Cached signatures of identities and heads: a publish reads each of them several times.
     signatures: Arc<KnownSignatures>,
 }
 
 impl KeyStore {
-    /// The keys in a directory of a home.
+    /// Keys in a directory of a home.
     pub(crate) fn new(directory: PathBuf) -> Self {
         Self { files: KeyFiles::Directory(directory), node: None, signatures: Arc::default() }
     }
 
-    /// The keys in a directory of a home that cannot be written to: what is mended is mended in memory.
+    /// Keys in a directory of a read-only home; repairs stay in memory.
     pub(crate) fn read_only(directory: PathBuf) -> Self {
         Self { files: KeyFiles::ReadOnly(directory, Arc::default()), node: None, signatures: Arc::default() }
     }
 
-    /// Keys that are gone with the process.
+    /// Keys in memory, which are lost when the process ends.
     pub(crate) fn in_memory() -> Self {
         Self { files: KeyFiles::Memory(Arc::new(Mutex::default())), node: None, signatures: Arc::default() }
     }
 
-    /// The same, with this key as the peer's own; it is not kept.
+    /// Sets the node's own key; it is not stored.
     pub(crate) fn with_node(self, key: KeyPair) -> Self {
         Self { node: Some(key), ..self }
     }
 
-    /// The peer's own key, made on first use.
+    /// The node's own key, created on first use.
     pub(crate) fn node(&self) -> Result<Keypair, KeyStoreError> {
         let key = match self.node.clone().map_or_else(|| self.read(NODE_KEY), |key| Ok(Some(key)))? {
             Some(key) => key,
@@ -102,7 +102,7 @@ impl KeyStore {
         Ok(for_libp2p(&key))
     }
 
-    /// The peer's own key for a node that leaves again: one for this time only if the file is damaged or cannot be read.
+    /// The node's own key for a short-lived node: a temporary key if the file is damaged or cannot be read.
     pub(crate) fn node_for_now(&self) -> Result<Keypair, KeyStoreError> {
         match self.node() {
             Err(error @ (KeyStoreError::Damaged { .. } | KeyStoreError::Home(_))) => {
@@ -113,7 +113,7 @@ impl KeyStore {
         }
     }
 
-    /// The keys of a publisher that is to sign; `None` if there is no such key.
+    /// The keys of a publisher, for signing; `None` if there is no such key.
     pub(crate) fn publisher(&self, name: &str) -> Result<Option<PublisherKeys>, KeyStoreError> {
         let Some(chain) = self.chain(name)? else { return Ok(None) };
         let missing = || KeyStoreError::Missing { path: self.files.path(&key_file(name)) };
@@ -122,7 +122,7 @@ impl KeyStore {
         Ok(Some(PublisherKeys { signing, chain }))
     }
 
-    /// Refuses a signing key that the identity does not name: no peer accepts what it signs.
+    /// Refuses a signing key that the identity does not name, because peers reject what it signs.
     fn check_named(&self, name: &str, signing: &KeyPair, chain: &IdentityChain) -> Result<(), KeyStoreError> {
         match chain.current().record().keys.contains(&signing.public()) {
             true => Ok(()),
@@ -135,8 +135,8 @@ impl KeyStore {
         KeyStoreError::OtherKey { path, identity }
     }
 
-    /// The keys of a publisher, made if there are none and the name is the default one: a first publish asks no
-    /// question.
+    /// The keys of a publisher. If the name is the default one and there are no keys, they are created, so that a first
+    /// publish needs no setup.
     pub(crate) fn publisher_or_new(&self, name: &str, now: Timestamp) -> Result<PublisherKeys, KeyStoreError> {
         if let Some(keys) = self.publisher(name)? {
             return Ok(keys);
@@ -144,7 +144,8 @@ impl KeyStore {
         if name != DEFAULT_KEY {
             return Err(KeyStoreError::Unknown { name: name.to_owned() });
         }
-        // The identity is written last: without it, the making of this publisher was interrupted. But not if it signed.
+        // The identity is written last: without it, the creation of this publisher was interrupted. A head shows that
+        // the publisher has signed, so its identity file was lost.
         if self.files.read(&head_file(name))?.is_some() {
             return Err(KeyStoreError::Missing { path: self.files.path(&identity_file(name)) });
         }
@@ -168,7 +169,7 @@ impl KeyStore {
         IdentityChain::decode_with(&bytes, &*self.signatures).map(Some).map_err(damaged)
     }
 
-    /// Keeps the identity chain of a publisher.
+    /// Stores the identity chain of a publisher.
     pub(crate) fn keep_chain(&self, name: &str, chain: &IdentityChain) -> Result<(), KeyStoreError> {
         let failed = |source| KeyStoreError::Create(ChainError::Record { seq: chain.seq(), source });
         Ok(self.files.write(&identity_file(name), &chain.encode().map_err(failed)?)?)
@@ -179,15 +180,15 @@ impl KeyStore {
         self.read(name)
     }
 
-    /// Keeps the head that a publisher has just signed. With it and the blocks a lost catalog can be made again, and no
-    /// second history begun.
+    /// Stores the head that a publisher has just signed. With it and the blocks, a lost catalog can be rebuilt, and no
+    /// second history can start by accident.
     pub(crate) fn keep_head(&self, name: &str, head: &VerifiedHead) -> Result<(), KeyStoreError> {
         let encoded = head.head().encode().map_err(|source| self.damaged_head(name, source.into()))?;
         Ok(self.files.write(&head_file(name), &encoded)?)
     }
 
-    /// The head that a publisher signed last, as far as this home knows; `None` if there is no such file. At what time
-    /// it says it was signed does not matter: a wrong clock is no reason to lose sight of one's own log.
+    /// The head that a publisher signed last, as far as this home knows; `None` if there is no such file. Its time is
+    /// not checked, because a wrong clock must not hide the publisher's own log.
     pub(crate) fn head(&self, name: &str, chain: &IdentityChain) -> Result<Option<VerifiedHead>, KeyStoreError> {
         let Some(bytes) = self.files.read(&head_file(name))? else { return Ok(None) };
         let decoded = Envelope::decode(RecordKind::Head, &bytes);
@@ -201,7 +202,7 @@ impl KeyStore {
         let verify = || -> Result<VerifiedHead, HeadError> {
             let envelope = decoded?;
             let Head { identity, identity_seq, .. } = Head::from_payload(envelope.payload())?;
-            // Signed before the identity was rotated, it is under an earlier document.
+            // A head signed before a rotation names an earlier identity document.
             let then = chain.up_to(&identity);
             let then = then.ok_or(HeadError::OtherIdentity { head: identity_seq, chain: chain.seq() })?;
             VerifiedHead::verify_with(envelope, None, &then, Timestamp::MAX, &*self.signatures)
@@ -213,7 +214,7 @@ impl KeyStore {
         KeyStoreError::DamagedHead { path: self.files.path(&head_file(name)), source: Box::new(source) }
     }
 
-    /// Every publisher whose identity can be read.
+    /// All publishers whose identity can be read.
     pub(crate) fn publishers(&self) -> Result<Vec<OwnPublisher>, KeyStoreError> {
         let mut publishers = Vec::new();
         for name in self.names()? {
@@ -234,7 +235,7 @@ impl KeyStore {
         Ok(publishers)
     }
 
-    /// Lists the node's key and every publisher's, those that are damaged among them.
+    /// Lists the node's key and the key of every publisher, including damaged ones.
     pub(crate) fn list(&self) -> Result<Vec<KeyReport>, KeyStoreError> {
         let problem = |error: &KeyStoreError| Some(error.to_string());
         let node = match self.node() {
@@ -245,7 +246,7 @@ impl KeyStore {
             vec![KeyReport { name: NODE_KEY.to_owned(), peer_id: node.0, publisher: None, problem: node.1 }];
         for name in self.names()? {
             let (chain, signing) = (self.chain(&name), self.read(&name));
-            // Without an identity the making of the publisher was interrupted: there is nothing to list.
+            // Without an identity file the creation of the publisher was interrupted: there is nothing to list.
             if matches!((&chain, &signing), (Ok(None), Ok(_))) {
                 continue;
             }
@@ -255,14 +256,14 @@ impl KeyStore {
                 (_, Ok(None)) => problem(&missing()),
                 (Ok(Some(chain)), Ok(Some(key))) => {
                     let mismatch = self.check_named(&name, key, chain).err().or_else(|| self.head(&name, chain).err());
-                    // A damaged head is made again when the registry is opened.
+                    // A damaged head is rebuilt when the registry is opened.
                     let mismatch = mismatch.filter(|error| !matches!(error, KeyStoreError::DamagedHead { .. }));
                     mismatch.as_ref().and_then(problem)
                 }
                 _ => None,
             };
             let chain = chain.ok().flatten();
-            // The identity names the public half too, as long as there is only one key.
+            // The identity contains the public key too, as long as there is only one key.
             let named = chain.as_ref().and_then(|chain| chain.current().record().keys.first().copied());
             let public = signing.ok().flatten().map(|key| key.public()).or(named);
             let peer_id = public.map_or_else(String::new, |key| key.peer_id());
@@ -272,7 +273,7 @@ impl KeyStore {
         Ok(reports)
     }
 
-    /// The names of the publishers of which there is a signing key or an identity.
+    /// The names of the publishers with a signing key or an identity.
     pub(crate) fn names(&self) -> Result<BTreeSet<String>, KeyStoreError> {
         let name = |file: &String| {
             let name = file.strip_suffix(".identity").or_else(|| file.strip_suffix(".key"))?;
@@ -281,7 +282,7 @@ impl KeyStore {
         Ok(self.files.names()?.iter().filter_map(name).collect())
     }
 
-    /// Reads a key file; one with a single flipped bit is put right.
+    /// Reads a key file; a single flipped bit is repaired.
     fn read(&self, name: &str) -> Result<Option<KeyPair>, KeyStoreError> {
         let file = key_file(name);
         let Some(bytes) = self.files.read(&file)? else { return Ok(None) };

@@ -1,21 +1,21 @@
-//! Names that a home knows, for the completion of command lines.
+//! Names in the databases of a home, for shell completion.
 //!
-//! Read from the databases of the home, without its lock and beside a running node. Nothing is created or changed, and
-//! what cannot be read is no error: a shell that completes a word has no place to show one.
+//! They are read without the lock of the home, beside a running node. Nothing is created or changed. Read failures
+//! yield no names, because shell completion has no place to show an error.
 
 use std::path::{Path, PathBuf};
 
 use libp2p::PeerId;
 use rusqlite::{Connection, OpenFlags, params};
 
-/// The names that a home knows.
+/// The names in the databases of a home.
 #[derive(Clone, Debug)]
 pub struct KnownNames {
     home: PathBuf,
 }
 
 impl KnownNames {
-    /// Of this home directory. It need not exist.
+    /// The names of this home directory. It need not exist.
     pub fn of(home: impl Into<PathBuf>) -> Self {
         Self { home: home.into() }
     }
@@ -31,7 +31,7 @@ impl KnownNames {
         open(&self.home.join("catalog.db")).and_then(read).unwrap_or_default()
     }
 
-    /// Ids of peers that begin with `prefix`, those seen last first, at most `limit`.
+    /// Peer ids that begin with `prefix`, most recently seen first, at most `limit`.
     pub fn peers(&self, prefix: &str, limit: usize) -> Vec<String> {
         let read = |connection: Connection| {
             let mut statement = connection.prepare("SELECT id FROM peers ORDER BY last_seen DESC")?;

@@ -1,9 +1,9 @@
-//! Packages over blocks over peers: publish, find, fetch and verify packages on IPFS.
+//! Publish, find, fetch and verify packages on IPFS.
 //!
-//! The story of a publish, module by module: [`Registry`] takes a request and calls one operation; the operation
-//! imports the package into the blockstore, signs a release and hands its records to the index and to the node.
-//! A fetch walks the same way back: the index or the network names a release, the node brings the blocks, the
-//! blockstore proves them, the operation writes the tree.
+//! The sequence of a publish, module by module: [`Registry`] receives a request and calls one operation; the operation
+//! imports the package into the blockstore, signs a release and passes its records to the index and to the node. A
+//! fetch takes the reverse path: the index or the network returns a release, the node fetches the blocks, the
+//! blockstore verifies them, and the operation writes the tree.
 
 pub mod backend;
 mod caller;

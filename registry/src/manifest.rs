@@ -1,9 +1,9 @@
-//! The block manifest: every block of a release's content, in DFS order, so that all of it can be wanted at once.
+//! The block manifest: every block of a release's content, in DFS order, so that all blocks can be requested at once.
 //!
-//! A DAG of two levels. The root is dag-cbor: `type` (`ggen/manifest/v1`), `entries`, `bytes` (of the content's
-//! blocks together) and `chunks`, a list of `{entries, bytes, link}` whose links are the only ones. A chunk is a raw
-//! block of entries, cut before the entry that would pass [`MANIFEST_CHUNK_BYTES`]. The blocks listed are bytes, not
-//! links: whoever pins the manifest does not pin the content a second time.
+//! A DAG of two levels. The root is dag-cbor: `type` (`ggen/manifest/v1`), `entries`, `bytes` (of the content's blocks
+//! together) and `chunks`, a list of `{entries, bytes, link}` whose links are the only ones. A chunk is a raw block of
+//! entries, cut before the entry that would exceed [`MANIFEST_CHUNK_BYTES`]. The listed blocks are bytes, not links, so
+//! pinning the manifest does not pin the content a second time.
 //!
 //! | entry | bytes |
 //! |---|---|
@@ -25,7 +25,7 @@ pub use error::ManifestError;
 
 use crate::identity::{decode_canonical, encode_canonical};
 
-/// Most entries of a manifest.
+/// Most entries in a manifest.
 pub const MAX_MANIFEST_ENTRIES: u64 = MAX_WALK_BLOCKS as u64;
 /// Largest chunk in bytes: about 7,000 entries.
 pub const MANIFEST_CHUNK_BYTES: usize = 256 << 10;
@@ -34,7 +34,7 @@ const MAX_ROOT_BYTES: usize = 1 << 20;
 /// Longest entry: form, size, length, CID.
 const MAX_ENTRY_BYTES: usize = 1 + 5 + 2 + MAX_CID_BYTES;
 
-/// Most bytes that a manifest of so many entries can have.
+/// Most bytes of a manifest with this number of entries.
 pub(crate) fn most_manifest_bytes(entries: u64) -> u64 {
     MAX_ROOT_BYTES as u64 + entries.min(MAX_MANIFEST_ENTRIES) * MAX_ENTRY_BYTES as u64
 }
@@ -75,20 +75,20 @@ struct Root {
     chunks: Vec<ManifestChunk>,
 }
 
-/// What a release says of its manifest, and what the manifest sums up.
+/// The summary of a manifest that its release contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ManifestSummary {
     /// The manifest's root.
     pub root: Cid,
-    /// Bytes of the manifest's own blocks together.
+    /// Total bytes of the manifest's own blocks.
     pub manifest_bytes: u64,
-    /// Entries: blocks of the content.
+    /// Number of entries: the blocks of the content.
     pub entries: u64,
-    /// Bytes of the content's blocks together.
+    /// Total bytes of the content's blocks.
     pub content_bytes: u64,
 }
 
-/// Writes a manifest entry by entry. Memory is bounded by one chunk and 40 bytes for each finished one.
+/// Builds a manifest entry by entry. Memory is bounded by one chunk and 40 bytes for each finished one.
 #[derive(Debug, Default)]
 pub struct ManifestBuilder {
     current: Vec<u8>,
@@ -126,7 +126,7 @@ impl ManifestBuilder {
         Ok(full)
     }
 
-    /// Ends the manifest: the blocks still to store (the root last), and the figures for the release.
+    /// Completes the manifest. Returns the blocks still to store (the root last), and the summary for the release.
     ///
     /// # Errors
     /// [`ManifestError::Malformed`] for a manifest without entries, or one whose root is too large.
@@ -155,15 +155,15 @@ impl ManifestBuilder {
     }
 }
 
-/// Reads the chunks of a manifest out of its root, whichever release it is of. Nothing is checked but bounds.
+/// Decodes the chunks of a manifest from its root, without reference to a release. Only limits are checked.
 ///
 /// # Errors
-/// [`ManifestError`] if it is malformed or over its bounds.
+/// [`ManifestError`] if it is malformed or larger than its limits.
 pub(crate) fn manifest_chunks(root: &[u8]) -> Result<Vec<ManifestChunk>, ManifestError> {
     Ok(read_root(root)?.chunks)
 }
 
-/// Reads the entries of a chunk, whichever manifest it is of. Nothing is checked but bounds.
+/// Decodes the entries of a chunk, without reference to a manifest. Only limits are checked.
 ///
 /// # Errors
 /// [`ManifestError`] if it is malformed.
@@ -176,7 +176,7 @@ pub(crate) fn manifest_entries(chunk: &[u8]) -> Result<Vec<ManifestEntry>, Manif
     Ok(entries)
 }
 
-/// Reads a manifest, checked against what its release says. The caller checks the hash of every block.
+/// Decodes a manifest and checks it against its release. The caller checks the hash of every block.
 #[derive(Clone, Debug)]
 pub struct ManifestReader {
     content: Cid,
@@ -186,11 +186,11 @@ pub struct ManifestReader {
 }
 
 impl ManifestReader {
-    /// Reads the root of a manifest of so many `entries`, of which the first is `content`, and whose own blocks have
-    /// `manifest_bytes` bytes together.
+    /// Decodes the root of a manifest with this number of `entries`, of which the first is `content`, and whose own
+    /// blocks have `manifest_bytes` bytes in total.
     ///
     /// # Errors
-    /// [`ManifestError`] if it is malformed, over its bounds, or not what was expected.
+    /// [`ManifestError`] if it is malformed, larger than its limits, or different from the arguments.
     pub fn new(content: Cid, entries: u64, manifest_bytes: u64, root: &[u8]) -> Result<Self, ManifestError> {
         let decoded = read_root(root)?;
         expect_equal("entries", decoded.entries, entries)?;
@@ -204,7 +204,7 @@ impl ManifestReader {
         let mut links = HashSet::new();
         for chunk in &decoded.chunks {
             if !links.insert(chunk.link) {
-                // Blocks stand in a manifest once: a chunk that does twice only makes a reader's memory grow.
+                // A manifest lists each chunk once; a repeated chunk would only increase the reader's memory.
                 return Err(malformed(&format!("chunk {} occurs twice", chunk.link)));
             }
             let form = chunk.link.codec() == RAW && chunk.link.hash().code() == SHA2_256;
@@ -226,16 +226,16 @@ impl ManifestReader {
         self.entries
     }
 
-    /// Bytes of the content's blocks together, as the root says; [`Self::read_all`] checks it.
+    /// Total bytes of the content's blocks, as the root states; [`Self::read_all`] checks it.
     pub fn content_bytes(&self) -> u64 {
         self.content_bytes
     }
 
-    /// Reads the chunk at `index`.
+    /// Decodes the chunk at `index`.
     ///
     /// # Errors
-    /// [`ManifestError`] if it is malformed, has another number of entries than the root says, or is the first and
-    /// does not begin with the content's root.
+    /// [`ManifestError`] if it is malformed, has a different number of entries than the root states, or is the first
+    /// and does not begin with the content's root.
     pub fn read_chunk(&self, index: usize, bytes: &[u8]) -> Result<Vec<ManifestEntry>, ManifestError> {
         let chunk = self.chunks.get(index).ok_or_else(|| malformed(&format!("it has no chunk {index}")))?;
         expect_equal("bytes in a chunk", bytes.len() as u64, u64::from(chunk.bytes))?;
@@ -251,12 +251,12 @@ impl ManifestReader {
         Ok(entries)
     }
 
-    /// Reads all chunks through `chunk`, which returns the verified bytes of one, and checks the total. Takes
-    /// `size_of::<ManifestEntry>()` bytes of memory for each entry: for a package of very many blocks rather
+    /// Decodes all chunks through `chunk`, which returns the verified bytes of one, and checks the total. It takes
+    /// `size_of::<ManifestEntry>()` bytes of memory per entry; for a package of very many blocks use
     /// [`Self::read_chunk`].
     ///
     /// # Errors
-    /// What `chunk` returns, or a [`ManifestError`].
+    /// The error of `chunk`, or a [`ManifestError`].
     pub fn read_all<E: From<ManifestError>>(
         &self,
         mut chunk: impl FnMut(&ManifestChunk) -> Result<bytes::Bytes, E>,
@@ -353,7 +353,7 @@ fn malformed(reason: &str) -> ManifestError {
     ManifestError::Malformed { reason: reason.to_owned() }
 }
 
-/// The largest entry must fit a chunk.
+/// The largest entry must fit in a chunk.
 const _: () = assert!(MAX_ENTRY_BYTES < MANIFEST_CHUNK_BYTES);
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The nouns of a package registry: names, versions, what a package says of itself, and its releases.
+//! The data model of a package registry: names, versions, package metadata and releases.
 //!
-//! *Invariants*: a [`PackageId`] always fits its grammar, a [`Release`] its bounds. Nothing here reads a file, a clock
-//! or the network.
+//! *Invariants*: a [`PackageId`] always matches its grammar, a [`Release`] respects its limits. This module reads
+//! neither a file nor a clock nor the network.
 
 mod error;
 mod gpack;

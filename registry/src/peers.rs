@@ -1,17 +1,18 @@
-//! What is known of other peers: how their deliveries ended, what they provide, what went to and fro, whom the user
-//! allows or denies.
+//! Records about other peers: retrieval outcomes, provided packages, traffic, and the user's lists of allowed and
+//! denied peers.
 //!
-//! A peer's reputation is successful / (successful + failed) retrievals, 1.0 for one of which nothing is known. It
-//! orders attempts and filters results; it never replaces verification.
+//! A peer's reputation is successful / (successful + failed) retrievals, 1.0 for an unknown peer. It orders attempts
+//! and filters results; it never replaces verification.
 //!
-//! *Invariants*: reading a reputation and noting an event take a short lock and touch no file, so both may be done from
-//! anywhere. A thread of the book's own writes what has changed, in batches; what came within [`WRITE_EVERY`] of a
-//! crash is lost, which is as good: all but the two lists is advice. Everything is bounded: [`MAX_PEERS`],
-//! [`MAX_HISTORY`] events and [`MAX_PACKAGES`] packages of each. When the book is full, peers of which no retrieval is
-//! known go first, the least recently seen of them first; peers on a list never go.
+//! *Invariants*: reading a reputation and recording an event take a short lock and touch no file, so any task may do
+//! both. The book's own thread writes changes in batches. A crash loses the changes of the last [`WRITE_EVERY`], which
+//! is acceptable, because everything except the two lists is advisory. Everything is bounded: [`MAX_PEERS`], and
+//! [`MAX_HISTORY`] events and [`MAX_PACKAGES`] packages of each peer. When the book is full, peers without a known
+//! retrieval are removed first, the least recently seen among them first; listed peers are never removed.
 //!
-//! One SQLite file, `peers.db` in the home. A damaged or foreign one is set aside and a new book begun, with the two lists,
-//! of which there is a copy (`lists`). One of a newer program is an error, for the lists in it are the user's decisions.
+//! One SQLite file, `peers.db` in the home. A damaged or foreign file is set aside, and a new book starts with the two
+//! lists, of which a copy exists (`lists`). A file of a newer program is an error, because the lists in it are the
+//! user's decisions.
 
 mod error;
 mod file;
@@ -41,22 +42,21 @@ pub use self::{
     record::{Fault, Listing, Outcome, PeerHistory, PeerRecord, Standing},
 };
 
-/// Most peers that are kept.
+/// Most peers in the book.
 pub const MAX_PEERS: usize = 4096;
-/// Most events of one peer that are kept; the oldest go first.
+/// Most events of one peer; the oldest are removed first.
 pub const MAX_HISTORY: usize = 256;
-/// Most packages of one peer that are kept; those not heard of for longest go first.
+/// Most packages of one peer; those least recently announced or sent are removed first.
 pub const MAX_PACKAGES: usize = 4096;
 /// Most peers on each of the two lists.
 pub const MAX_LISTED: usize = 1024;
-/// A peer below this reputation is asked only when the others cannot deliver, and now and then to see whether it has
-/// mended.
+/// A peer below this reputation is used only if other peers cannot deliver, and occasionally as a probe.
 pub const LOW_REPUTATION: f64 = 0.5;
 
-/// How long changes are gathered before they are written.
+/// How long changes are collected before they are written.
 const WRITE_EVERY: Duration = Duration::from_millis(250);
 
-/// See the module's words. Dropping it writes what has not been written.
+/// The book of peers; see the module documentation. Dropping it writes pending changes.
 #[derive(Debug)]
 pub struct PeerBook {
     shared: Arc<Shared>,
@@ -66,26 +66,26 @@ pub struct PeerBook {
 #[derive(Debug)]
 struct Shared {
     memory: Mutex<Memory>,
-    /// Something has changed, or the book is to close.
+    /// Signals that something has changed, or that the book closes.
     changed: Condvar,
-    /// The same for those who wait for something.
+    /// Signals the same to subscribers.
     bell: ChangeNotifier,
-    /// Locked before `memory` where both are.
+    /// Lock it before `memory` if both are needed.
     file: Mutex<File>,
-    /// Locked before `memory`: written in the order of the decisions.
+    /// Lock it before `memory`, so that the copy is written in the sequence of the decisions.
     lists: Mutex<lists::Copy>,
 }
 
 impl PeerBook {
-    /// Opens the book at `path`, which is made if it is not there. A damaged or foreign file is set aside.
+    /// Opens the book at `path`, and creates it if it does not exist. A damaged or foreign file is set aside.
     ///
     /// # Errors
-    /// A book of a newer program; a file that cannot be opened, made or set aside.
+    /// A book of a newer program; a file that cannot be opened, created or set aside.
     pub fn open(path: &Path) -> Result<Self, PeerBookError> {
         Self::open_with(path, Access::Write)
     }
 
-    /// As [`PeerBook::open`]; a copy leaves the file as it is.
+    /// As [`PeerBook::open`], with the given access. A read-only copy leaves the file unchanged.
     pub(crate) fn open_with(path: &Path, access: Access) -> Result<Self, PeerBookError> {
         let opened = File::open(path, access).and_then(|file| Ok((file.load()?, file)));
         let copy = || match path == Path::new(MEMORY) {
@@ -110,10 +110,10 @@ impl PeerBook {
         }
     }
 
-    /// A book that is gone with the process.
+    /// A book in memory, which is lost when the process ends.
     ///
     /// # Errors
-    /// SQLite has no memory for it.
+    /// SQLite cannot allocate the memory.
     pub fn in_memory() -> Result<Self, PeerBookError> {
         Self::open(Path::new(MEMORY))
     }
@@ -145,69 +145,68 @@ impl PeerBook {
         Ok(Self { shared, writer: Some(writer.map_err(PeerBookError::Thread)?) })
     }
 
-    /// Rings when something is noted.
+    /// Notifies subscribers of every change.
     pub(crate) fn bell(&self) -> &ChangeNotifier {
         &self.shared.bell
     }
 
-    /// A peer's reputation, from 0 to 1; 1 for one of which nothing is known.
+    /// A peer's reputation, from 0 to 1; 1 for an unknown peer.
     pub fn reputation(&self, peer: &PeerId) -> f64 {
         self.shared.memory().get(peer).map_or(1.0, PeerRecord::reputation)
     }
 
-    /// What is to be thought of a peer before it is asked for something. `random` decides whether one of low
-    /// reputation gets its chance.
+    /// The assessment of a peer before a request. `random` decides whether a peer of low reputation is probed.
     pub fn standing(&self, peer: &PeerId, now: Timestamp, random: u8) -> Standing {
         self.shared.memory().get(peer).map_or_else(Standing::default, |record| record.standing(now, random))
     }
 
-    /// What is known of a peer.
+    /// The record of a peer.
     pub fn get(&self, peer: &PeerId) -> Option<PeerRecord> {
         self.shared.memory().get(peer).cloned()
     }
 
-    /// What is known of all peers, in no order.
+    /// The records of all peers, in no particular order.
     pub fn list(&self) -> Vec<PeerRecord> {
         self.shared.memory().all().cloned().collect()
     }
 
-    /// The peers on one list, in no order.
+    /// The peers on one list, in no particular order.
     pub fn listed(&self, listing: Listing) -> Vec<PeerId> {
         let memory = self.shared.memory();
         memory.all().filter(|record| record.listing == Some(listing)).map(|record| record.peer).collect()
     }
 
-    /// Notes how a retrieval ended for one peer that took part in it: to be told once per retrieval and peer.
+    /// Records the outcome of a retrieval for one peer that took part in it. Call it once per retrieval and peer.
     pub fn record(&self, peer: &PeerId, outcome: Outcome<'_>, now: Timestamp) {
         self.shared.change(|memory| memory.record(peer, outcome, now));
     }
 
-    /// Notes that a peer provides a package: it sent blocks of it, or announced it.
+    /// Records that a peer provides a package: it sent blocks of it, or announced it.
     pub fn provides(&self, peer: &PeerId, package: &str, now: Timestamp) {
         self.shared.change(|memory| memory.provides(peer, package, now));
     }
 
-    /// Notes that a peer is there, and, where they are told, under which addresses it can be reached.
+    /// Records that a peer is online, with its addresses if they are known.
     pub fn seen(&self, peer: &PeerId, addresses: &[Multiaddr], now: Timestamp) {
         self.shared.change(|memory| memory.seen(peer, addresses, now));
     }
 
-    /// Notes what a peer says of itself: name and version of its program.
+    /// Records the name and version of a peer's program, as the peer states them.
     pub fn introduced(&self, peer: &PeerId, agent: &str, now: Timestamp) {
         self.shared.change(|memory| memory.introduced(peer, agent, now));
     }
 
-    /// Notes a round trip time.
+    /// Records a round trip time.
     pub fn latency(&self, peer: &PeerId, latency: Duration, now: Timestamp) {
         self.shared.change(|memory| memory.latency(peer, latency, now));
     }
 
-    /// Counts bytes of blocks; `rate` is how fast those from it came, in bytes per second, where that was measured.
+    /// Adds to the counters of block bytes. `rate` is the measured receive rate in bytes per second, if there is one.
     pub fn traffic(&self, peer: &PeerId, sent: u64, received: u64, rate: Option<f64>, now: Timestamp) {
         self.shared.change(|memory| memory.traffic(peer, sent, received, rate, now));
     }
 
-    /// Puts a peer on a list, and takes it off the other.
+    /// Puts a peer on a list, and removes it from the other.
     ///
     /// # Errors
     /// [`PeerBookError::TooManyListed`].
@@ -215,32 +214,32 @@ impl PeerBook {
         self.shared.decide(|memory| memory.put_on(peer, listing, now))
     }
 
-    /// Forgets all that is known of a peer, and takes it off both lists; says whether anything was known.
+    /// Removes all records of a peer, and removes it from both lists. Returns whether there were any.
     pub fn reset(&self, peer: &PeerId) -> bool {
         self.shared.decide(|memory| memory.forget(peer))
     }
 
-    /// The peers known to provide each of these packages; packages that nobody is known to provide are left out.
-    /// Blocks the calling thread.
+    /// The known providers of each of these packages; packages without a known provider are omitted. Blocks the calling
+    /// thread.
     ///
     /// # Errors
-    /// The database's.
+    /// Errors of the database.
     pub fn providers_of(&self, packages: &[String]) -> Result<HashMap<String, Vec<PeerId>>, PeerBookError> {
         self.shared.written()?.providers_of(packages)
     }
 
-    /// What is remembered of a peer's deeds, the newest first. Blocks the calling thread.
+    /// The recorded events of a peer, newest first. Blocks the calling thread.
     ///
     /// # Errors
-    /// The database's.
+    /// Errors of the database.
     pub fn history(&self, peer: &PeerId) -> Result<Vec<PeerHistory>, PeerBookError> {
         self.shared.written()?.history(peer)
     }
 
-    /// Writes what has not been written. Blocks the calling thread.
+    /// Writes pending changes. Blocks the calling thread.
     ///
     /// # Errors
-    /// The database's.
+    /// Errors of the database.
     pub fn flush(&self) -> Result<(), PeerBookError> {
         self.shared.written().map(drop)
     }
@@ -258,7 +257,7 @@ impl Drop for PeerBook {
 
 impl Shared {
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        // A panic while it was held leaves numbers that are a little off, which is no worse than not having counted.
+        // A panic while the lock was held can only leave counters slightly wrong.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -269,7 +268,7 @@ impl Shared {
         outcome
     }
 
-    /// Changes the lists, and their copy.
+    /// Changes the lists, and updates their copy.
     fn decide<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
         let copy = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.memory().lists();
@@ -281,7 +280,7 @@ impl Shared {
         outcome
     }
 
-    /// The file, with everything in it that is known.
+    /// The file, after pending changes were written to it.
     fn written(&self) -> Result<MutexGuard<'_, File>, PeerBookError> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let changes = self.memory().take_changes();
@@ -297,7 +296,7 @@ impl Shared {
         Ok(file)
     }
 
-    /// The writer's thread.
+    /// The main loop of the writer thread.
     fn write_on(&self) {
         let mut failing = false;
         loop {

@@ -1,4 +1,4 @@
-//! Where a registry keeps what it has: in a home directory, or in memory.
+//! The storage of a registry: a home directory, or memory.
 
 mod own;
 
@@ -22,7 +22,7 @@ use crate::{
     ops::{catalog_failed, failed},
 };
 
-/// Where a registry keeps what it has. The operations on it are the same wherever that is.
+/// The storage of a registry. All operations work the same on a home and in memory.
 #[derive(Clone, Debug, Default)]
 pub struct Place {
     home: Option<PathBuf>,
@@ -32,36 +32,36 @@ pub struct Place {
 }
 
 impl Place {
-    /// A home directory, created if need be: keys, blocks and catalog stay in it.
+    /// A home directory, created if it does not exist. It persists keys, blocks and catalog.
     pub fn home(path: impl Into<PathBuf>) -> Self {
         Self { home: Some(path.into()), ..Self::default() }
     }
 
-    /// Memory: the peer's own key, the publisher's, the blocks and the catalog are gone with the registry.
+    /// Memory: the node's key, the publisher's key, the blocks and the catalog are lost with the registry.
     pub fn memory() -> Self {
         Self::default()
     }
 
-    /// The same, with this key as the peer's own. It is not written anywhere.
+    /// Sets the node's own key. It is not written to disk.
     #[must_use]
     pub fn with_node_key(self, key: KeyPair) -> Self {
         Self { node_key: Some(key), ..self }
     }
 
-    /// The same, with the blocks in this store. Whoever opened it sees to its durability and to what is kept in it.
+    /// Sets the store for blocks. The caller is responsible for its durability and for what it retains.
     #[must_use]
     pub fn with_store(self, store: Arc<dyn Blockstore>) -> Self {
         Self { store: Some(store), ..self }
     }
 
-    /// The same, for work that frees space: on a full disk it uses up what the home keeps in reserve for that. Other work
-    /// must not, or nothing would be left to free any with.
+    /// For operations that free space: on a full disk they consume the space that the home keeps in reserve. Other
+    /// operations must not consume it, or freeing space would become impossible.
     #[must_use]
     pub fn to_free_space(self) -> Self {
         Self { frees_space: true, ..self }
     }
 
-    /// Opens everything. Blocks the thread.
+    /// Opens everything. Blocks the calling thread.
     pub(crate) fn open(self) -> Result<Opened, Failure> {
         let Self { home, node_key, store, frees_space } = self;
         let home = home.map(|path| Home::open(&path)).transpose()?;
@@ -99,22 +99,22 @@ impl Place {
     }
 }
 
-/// What was opened.
+/// The opened storage.
 pub(crate) struct Opened {
-    /// Held until the registry is gone; none in memory.
+    /// Held until the registry is dropped; none in memory.
     pub(crate) home: Option<Home>,
     pub(crate) store: Arc<dyn Blockstore>,
-    /// Opening the store found that records of it are lost, pins perhaps among them.
+    /// Opening the store found that records are lost, possibly pins among them.
     pub(crate) lost_records: bool,
     pub(crate) catalog: Catalog,
     pub(crate) keys: KeyStore,
     pub(crate) peers: Arc<PeerBook>,
     pub(crate) mirror: Book,
-    /// What was damaged and is made again, or cannot be used.
+    /// Messages about damaged files that were rebuilt or cannot be used.
     pub(crate) notes: Vec<String>,
 }
 
-/// Opens the store, and says whether it has lost records.
+/// Opens the store, and returns whether it has lost records.
 fn open_store(home: &Home) -> Result<(Arc<dyn Blockstore>, bool), Failure> {
     let opened = match home.access() {
         Access::Write => SegmentBlockstore::open(home.store(), SegmentOptions::default()),
@@ -130,8 +130,8 @@ fn open_store(home: &Home) -> Result<(Arc<dyn Blockstore>, bool), Failure> {
     Ok((Arc::new(store), lost_records))
 }
 
-/// Opens the catalog; what this home has published is taken in again from the blocks if the catalog was lost, damaged or
-/// left behind by a crash.
+/// Opens the catalog. If the catalog was lost, damaged or left behind by a crash, the records that this home has
+/// published are restored from the blocks.
 fn open_catalog(
     path: &Path,
     access: Access,
@@ -148,7 +148,7 @@ fn open_catalog(
         opened => opened.map_err(catalog_failed)?,
     };
     match own::mend(keys, &catalog, store, now) {
-        // A record of this home's own publishers cannot be read.
+        // Reading a record of this home's own publishers failed.
         Err(failure) if Catalog::was_damaged(path) => {
             drop(catalog);
             let catalog = remake(path, access, &failure, now)?;
@@ -159,7 +159,7 @@ fn open_catalog(
     }
 }
 
-/// A catalog of what can be read of a damaged one.
+/// A catalog rebuilt from the readable part of a damaged one.
 fn remake(path: &Path, access: Access, error: &dyn Display, now: Timestamp) -> Result<Catalog, Failure> {
     tracing::warn!(target: DAMAGE, %error, "the catalog is made again");
     let salvaged = Catalog::salvage(path);

@@ -1,6 +1,6 @@
-//! What most programs need: `use ggen_marketplace::prelude::*;`.
+//! The imports that most programs need: `use ggen_marketplace::prelude::*;`.
 //!
-//! `Registry` is the trait here, and `Result` the one whose error is a [`Failure`].
+//! `Registry` is the trait, and `Result` the alias whose error is a [`Failure`].
 
 pub use libp2p::{Multiaddr, PeerId};
 pub use semver::Version;

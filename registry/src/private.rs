@@ -1,4 +1,6 @@
-//! Files and directories for their owner alone, whatever the process's umask: a daemon runs with none of its own.
+//! Files and directories with access for their owner only, regardless of the process's umask: a daemon adopts the umask
+//! of the command that it works for.
+//! 0.
 
 use std::{
     fs::{self, DirBuilder, OpenOptions, Permissions},
@@ -13,36 +15,36 @@ use rusqlite::Connection;
 const FILE: u32 = 0o600;
 /// Mode of a directory.
 const DIRECTORY: u32 = 0o700;
-/// The bits of everybody else.
+/// The permission bits of group and other users.
 const OTHERS: u32 = 0o077;
-/// What SQLite keeps in memory.
+/// SQLite's name of a database in memory.
 pub(crate) const MEMORY: &str = ":memory:";
 
-/// Makes a directory, and its parents, unless it is there.
+/// Creates a directory and its parents, if they do not exist.
 pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIRECTORY).create(path)
 }
 
-/// Options for a file that others must not read.
+/// Options for a file that other users must not read.
 pub(crate) fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.mode(FILE);
     options
 }
 
-/// Opens a database, which is made if it is not there. SQLite would make it readable for everybody; its journals it makes
-/// with the mode of the database.
+/// Opens a database, and creates it if it does not exist. SQLite would create it readable for all users; SQLite creates
+/// the journals with the mode of the database.
 pub(crate) fn open_database(path: &Path) -> rusqlite::Result<Connection> {
     if path != Path::new(MEMORY)
         && let Err(cause) = make_file(path)
     {
-        // What stands in the way of writing it need not stand in the way of reading it; if it does, SQLite says so.
+        // A file that cannot be written may still be readable; otherwise SQLite reports the error.
         tracing::debug!(path = %path.display(), %cause, "a database cannot be made private");
     }
     Connection::open(path)
 }
 
-/// Makes a file unless it is there, and takes it from others if an earlier version made it readable for them.
+/// Creates a file if it does not exist, and revokes the access of other users if an earlier version granted it.
 fn make_file(path: &Path) -> io::Result<()> {
     let file = options().append(true).create(true).open(path)?;
     match is_open(file.metadata()?.permissions().mode()) {
@@ -51,12 +53,12 @@ fn make_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether a mode lets others do anything.
+/// Returns whether a mode grants any access to other users.
 pub(crate) fn is_open(mode: u32) -> bool {
     mode & OTHERS != 0
 }
 
-/// Takes a file or directory from others.
+/// Revokes the access of other users to a file or directory.
 pub(crate) fn close(path: &Path) -> io::Result<()> {
     let mode = if path.is_dir() { DIRECTORY } else { FILE };
     fs::set_permissions(path, Permissions::from_mode(mode))

@@ -1,8 +1,8 @@
-//! Progress events of operations, for progress bars, logs and tests.
+//! Progress events, for progress bars, logs and tests.
 
 use serde::{Deserialize, Serialize};
 
-/// The current stage of a running operation.
+/// The stage of a running operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -13,7 +13,7 @@ pub enum Progress {
         files: u64,
         /// Bytes done.
         bytes: u64,
-        /// Bytes in all, if known.
+        /// Total bytes, if known.
         total_bytes: Option<u64>,
     },
     /// A release is announced to the network.
@@ -23,48 +23,48 @@ pub enum Progress {
         /// Peers queried so far.
         peers_asked: u64,
     },
-    /// Providers of blocks are looked up.
+    /// Providers of blocks are searched for.
     FindingProviders {
-        /// Peers queried so far.
+        /// Peers queried for the blocks so far.
         peers_asked: u64,
     },
     /// Blocks arrive.
     Fetching {
-        /// Blocks in the local store, including those that were there before.
+        /// Blocks in the store, including those stored before.
         blocks: u64,
-        /// Blocks in all, if known.
+        /// Total blocks, if known.
         total_blocks: Option<u64>,
-        /// Bytes of these blocks.
+        /// Bytes in the store.
         bytes: u64,
-        /// Bytes in all, if known.
+        /// Total bytes, if known.
         total_bytes: Option<u64>,
-        /// Peers that have sent blocks.
+        /// Peers that sent blocks.
         providers: u64,
     },
-    /// A release is published, and the operation waits for peers to replicate it.
+    /// A release is published, and the operation waits for peers that have all of it.
     Replicating {
-        /// Peers that have confirmed every block.
+        /// Peers that confirmed to have all of it.
         replicas: u64,
-        /// The number to wait for.
+        /// Required number of such peers.
         wanted: u64,
     },
     /// Blocks of the store are hashed again.
     Checking {
         /// Blocks done.
         blocks: u64,
-        /// Blocks in all, if known.
+        /// Total blocks, if known.
         total_blocks: Option<u64>,
     },
     /// The tree is written.
     Writing {
         /// Bytes written.
         bytes: u64,
-        /// Bytes in all.
+        /// Total bytes.
         total_bytes: u64,
     },
 }
 
-/// Receives progress events. It is called often and from any thread: it must be fast and must not block.
+/// Receives progress events. Called often and from any thread: it must be quick and never block.
 pub trait Reporter: Send + Sync + 'static {
     /// Receives one event.
     fn report(&self, progress: Progress);

@@ -1,10 +1,10 @@
-//! Numbers of bytes as people write them.
+//! Sizes in bytes, as users write them.
 
 use std::fmt;
 
 use serde::{Deserializer, de};
 
-/// Units and what they stand for, in lower case. A letter alone is binary, as with docker, systemd and coreutils.
+/// Units and their values, in lower case. A single letter is binary, as in docker, systemd and coreutils.
 const UNITS: [(&str, u64); 17] = [
     ("", 1),
     ("b", 1),
@@ -27,40 +27,40 @@ const UNITS: [(&str, u64); 17] = [
 /// Longest text of a size, in bytes.
 const MAX_TEXT_BYTES: usize = 64;
 
-/// Text that is no size.
+/// Text that is not a size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SizeError {
     /// It is not a number and a unit.
     #[error("`{text}` is not a size: write bytes, or a number with a unit, such as `1GB` or `512MiB`")]
     Form {
-        /// What was written.
+        /// The text.
         text: String,
     },
-    /// Its unit is none.
+    /// Unknown unit.
     #[error("`{unit}` is not a unit of size: use kB, MB, GB, TB (of 1000), or KiB, MiB, GiB, TiB (of 1024)")]
     Unit {
-        /// What was written.
+        /// The unit.
         unit: String,
     },
-    /// It is more than 64 bits hold.
+    /// The size exceeds 64 bits.
     #[error("`{text}` is more than {} bytes", u64::MAX)]
     TooLarge {
-        /// What was written.
+        /// The text.
         text: String,
     },
-    /// It is no whole number of bytes.
+    /// The size is not a whole number of bytes.
     #[error("`{text}` is not a whole number of bytes")]
     Fraction {
-        /// What was written.
+        /// The text.
         text: String,
     },
 }
 
-/// Reads a number of bytes: `1000`, `1GB` (1000 to the third), `512MiB` (1024 to the second times 512), `1.5 GiB`, `64k`
-/// (1024). Upper and lower case are the same.
+/// Parses a size in bytes: `1000`, `1GB` (1000³), `512MiB` (512 × 1024²), `1.5 GiB`, `64k` (64 × 1024). Case is
+/// ignored.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// The reason why the text is invalid.
 pub fn parse_size(text: &str) -> Result<u64, SizeError> {
     let form = || SizeError::Form { text: text.chars().take(MAX_TEXT_BYTES).collect() };
     let trimmed = text.trim();
@@ -91,7 +91,7 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
     bytes.checked_add(part).ok_or_else(too_large)
 }
 
-/// The part of `scale` that the digits behind a point stand for; `None` unless it is a whole number.
+/// The part of `scale` that the digits after the decimal point represent; `None` unless it is a whole number.
 fn fraction_of(digits: &str, scale: u64) -> Option<u64> {
     let digits = digits.trim_end_matches('0');
     if digits.is_empty() {
@@ -102,12 +102,12 @@ fn fraction_of(digits: &str, scale: u64) -> Option<u64> {
     (numerator % denominator == 0).then(|| u64::try_from(numerator / denominator).ok()).flatten()
 }
 
-/// Reads a number of bytes from a number, or from text as [`parse_size`] does.
+/// Deserializes a size in bytes from a number, or from text as [`parse_size`] does.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     deserializer.deserialize_any(SizeVisitor)
 }
 
-/// The same where there may be none.
+/// As [`deserialize`], for an optional size.
 pub(crate) fn deserialize_optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     deserializer.deserialize_any(OptionalVisitor)
 }

@@ -1,4 +1,4 @@
-//! What a registry of packages is, whatever stands behind it; and the nouns it is spoken to in.
+//! The interface of a package registry, independent of its backend, and its types.
 
 mod content;
 mod package;
@@ -15,13 +15,13 @@ pub use self::{
 };
 use crate::{Failure, PackageId, Published, Yanked};
 
-/// A result whose error says what was attempted, what is wrong, and what can be done about it.
+/// A result whose error contains what was attempted, the cause, and a hint.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// A registry of packages.
 ///
-/// Every method waits for the network where it has to. Dropping the future gives up waiting. A publish or a yank that is
-/// dropped before it is committed changes nothing; after that it is completed on disk.
+/// Every method waits for the network if it must. Dropping the future cancels the wait. A publish or a yank that is
+/// dropped before its commit point changes nothing; after that it is completed on disk.
 pub trait Registry: Send + Sync {
     /// Finds packages, best first: the newest release of each that is not yanked.
     ///
@@ -32,8 +32,8 @@ pub trait Registry: Send + Sync {
     /// The newest release of a package that is not yanked.
     ///
     /// # Errors
-    /// [`NotFound`](crate::ErrorKind::NotFound) if nobody claims the name or all of it is yanked;
-    /// [`Verification`](crate::ErrorKind::Verification) if several publishers do, or a signature does not hold.
+    /// [`NotFound`](crate::ErrorKind::NotFound) if no publisher claims the name or all versions are yanked;
+    /// [`Verification`](crate::ErrorKind::Verification) if several publishers do, or a signature is invalid.
     fn get_package<'a>(&'a self, id: &'a PackageId) -> BoxFuture<'a, Result<Package>>;
 
     /// Exactly this version of a package, yanked or not.
@@ -42,59 +42,60 @@ pub trait Registry: Send + Sync {
     /// As [`get_package`](Self::get_package).
     fn get_package_version<'a>(&'a self, id: &'a PackageId, version: &'a Version) -> BoxFuture<'a, Result<Package>>;
 
-    /// Every version of a package, lowest first, the yanked ones among them.
+    /// Every version of a package, lowest first, including yanked ones.
     ///
     /// # Errors
     /// As [`get_package`](Self::get_package).
     fn list_versions<'a>(&'a self, id: &'a PackageId) -> BoxFuture<'a, Result<Vec<Package>>>;
 
-    /// Signs a release of the package and tells the network. Content that is not here is fetched first. The same version
-    /// with the same content again is nothing to do; with other content it is refused.
+    /// Signs a release of the package and announces it to the network. Content that the local store lacks is fetched
+    /// first. Publishing the same version with the same content again does nothing; with other content it is refused.
     ///
     /// # Errors
-    /// [`TimedOut`](crate::ErrorKind::TimedOut) if the content cannot be had; a version that is taken.
+    /// [`TimedOut`](crate::ErrorKind::TimedOut) if the content cannot be fetched; a version that is already published
+    /// with other content.
     fn publish(&self, package: Package) -> BoxFuture<'_, Result<Published>>;
 
-    /// **Yanks** a version of one's own: it is no longer chosen, except by those who name it exactly or have locked it. It
-    /// deletes nothing: what was published lies with whoever fetched it, and nobody can take it back.
+    /// **Yanks** a version of this registry's publisher: it is no longer chosen, but users who name it exactly or have
+    /// locked it still get it. It deletes nothing: peers that fetched the version keep it.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) if this registry's publisher has no such version.
     fn delete<'a>(&'a self, id: &'a PackageId, version: &'a Version) -> BoxFuture<'a, Result<Yanked>>;
 
-    /// Whether anybody claims the name.
+    /// Returns whether a publisher claims the name.
     ///
     /// # Errors
-    /// Only if it could not be found out.
+    /// The network could not be queried.
     fn exists<'a>(&'a self, id: &'a PackageId) -> BoxFuture<'a, Result<bool>>;
 
-    /// What this registry is, and how much it knows.
+    /// The backend, addresses and statistics of this registry.
     ///
     /// # Errors
-    /// A registry that was shut down.
+    /// The registry was shut down.
     fn metadata(&self) -> BoxFuture<'_, Result<RegistryMetadata>>;
 }
 
-/// A registry at one moment.
+/// The state of a registry at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RegistryMetadata {
-    /// What stands behind it: `p2p`.
+    /// The backend: `p2p`.
     pub backend: String,
-    /// Name and version that it tells others.
+    /// Name and version that it reports to peers.
     pub agent: String,
     /// Its peer id.
     pub peer_id: PeerId,
-    /// Where it listens, each with `/p2p/<peer id>`; empty before it was told to.
+    /// The addresses on which it listens, each with `/p2p/<peer id>`; empty before it listens.
     pub listen_addresses: Vec<Multiaddr>,
     /// The topic of announcements, which is also the network's name.
     pub packages_topic: String,
     /// Peers it is connected to.
     pub connected_peers: usize,
-    /// Of these, those that follow the packages topic.
+    /// The connected peers that subscribe to the packages topic.
     pub followers: usize,
     /// Packages in its catalog.
     pub packages_known: u64,
-    /// Of these, its own.
+    /// The packages in its catalog that it has published.
     pub packages_published: u64,
 }

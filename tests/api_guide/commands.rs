@@ -1,9 +1,10 @@
-//! The commands of the guide that run an example. Its text is compiled into this program, as its test `basic_setup`: so it
-//! is run as a process of its own, with the same variables, without a build.
+//! The commands of the guide that run an example. This program contains the example's text as its test `basic_setup`,
+//! so it runs itself as a process with the same variables, without a build.
 
 use std::{fs, path::Path, process::Command};
 
-/// The lines of the guide, in their order, with the variable that each sets and what its log says in every line.
+/// The lines of the guide, in sequence, with the variable that each sets and the text that every line of its log
+/// contains.
 const COMMANDS: [(&str, &str, &str); 2] = [
     (
         "RUST_LOG=ggen_marketplace::backend::p2p=debug cargo run --example basic_setup",
@@ -20,7 +21,7 @@ fn every_command_that_runs_an_example_has_its_effect() {
     let guide = fs::read_to_string(root.join("registry/README.md")).unwrap();
     let lines: Vec<_> = guide.lines().filter(|line| line.contains("cargo run ") && !line.contains('`')).collect();
     assert_eq!(lines, COMMANDS.map(|(command, ..)| command));
-    // Where cargo looks for what `--example` names: the package of the top has no list of its own.
+    // The package of the root directory has no list of examples, so cargo looks for `--example` there.
     assert!(root.join("examples/basic_setup.rs").is_file());
     for (command, filter, word) in COMMANDS {
         let mut program = Command::new(std::env::current_exe().unwrap());

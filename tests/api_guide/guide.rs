@@ -1,13 +1,13 @@
-//! The guide of the API and the examples have one text, but for the edits listed here.
+//! The API guide and the examples have the same text, except for the edits listed here.
 
 use std::{fs, path::Path};
 
 use ggen_marketplace::prelude::Multiaddr;
 
-/// Why an example may differ from the block of the guide.
+/// The reason why an example differs from the block of the guide.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
-    /// A `use`, function body or variable that the block refers to and does not show: something is added, nothing changed.
+    /// A `use`, function body or variable that the block uses but does not show: text is added, nothing is changed.
     Missing,
     /// An address to dial or to listen on.
     Address,
@@ -25,7 +25,7 @@ const fn edit(kind: Kind, guide: &'static str, example: &'static str) -> Edit {
     Edit { kind, guide, example }
 }
 
-/// The examples, in the order of the blocks.
+/// The examples, in the sequence of the blocks.
 const EXAMPLES: [(&str, &[Edit]); 5] = [
     (
         "basic_setup",
@@ -88,7 +88,7 @@ fn blocks(markdown: &str, language: &str) -> Vec<String> {
     markdown.split(&fence).skip(1).map(|rest| rest.split("\n```").next().unwrap().to_owned()).collect()
 }
 
-/// The text without what rustfmt decides: white space, trailing commas.
+/// The text without differences that rustfmt controls: white space, trailing commas.
 fn squeezed(text: &str) -> String {
     let mut out: String = text.chars().filter(|character| !character.is_whitespace()).collect();
     for closing in [")", "]", "}"] {
@@ -97,7 +97,7 @@ fn squeezed(text: &str) -> String {
     out
 }
 
-/// The `use` lines, whose order rustfmt decides, and the rest.
+/// The `use` lines, whose sequence rustfmt controls, and the rest.
 fn parted(text: &str) -> (Vec<String>, String) {
     let (uses, rest): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.trim_start().starts_with("use "));
     (uses.into_iter().map(squeezed).collect(), squeezed(&rest.join("\n")))

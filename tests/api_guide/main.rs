@@ -1,5 +1,5 @@
-//! The examples run, each as the program that it is: its text is compiled into a module here, with what it prints caught.
-//! And they are what the guide of the API shows.
+//! Runs the examples. The text of each is compiled into a module of this program, and its output is captured. The tests
+//! also check that the examples match the API guide.
 
 #![allow(clippy::duplicate_mod, reason = "each example is a program of its own, with the hub that it meets")]
 #![cfg(test)] // clippy.toml allows `unwrap` in what is marked so, helpers beside the test functions included
@@ -10,11 +10,11 @@ mod guide;
 use std::cell::RefCell;
 
 thread_local! {
-    /// What the example of this test has printed.
+    /// The output of the example in this test.
     static PRINTED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Takes the place of the standard one in the examples.
+/// Replaces the standard macro in the examples.
 macro_rules! println {
     ($($text:tt)*) => {{
         let line = format!($($text)*);
@@ -26,7 +26,7 @@ fn printed() -> Vec<String> {
     PRINTED.take()
 }
 
-/// What a program logs under the documented name, on the thread that it begins on.
+/// The log of a program under the documented target, on the thread that starts it.
 fn logged(program: impl FnOnce()) -> String {
     let lines = tempfile::NamedTempFile::new().unwrap();
     let subscriber = tracing_subscriber::fmt()

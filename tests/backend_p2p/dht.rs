@@ -1,4 +1,4 @@
-//! Category 9: what is put into the DHT is got from it, from those who keep it for others.
+//! Category 9: records stored in the DHT are read from the peers that store them.
 
 use ggen_marketplace::prelude::*;
 

@@ -1,18 +1,18 @@
-//! The commands of the guide of the API that run tests. What they build is this program, so they are run without a build:
-//! with the same variables, filters and flags.
+//! The commands of the API guide that run tests. They build this program, so they are run without a build, with the
+//! same variables, filters and flags.
 
 use std::{
     fs,
     process::{Command, Output},
 };
 
-/// The lines of the guide, in their order, and what comes of each.
+/// The lines of the guide, in sequence, each with the check of its effect.
 const COMMANDS: [(&str, fn()); 3] = [
     ("cargo test --features p2p --test backend_p2p", runs_this_program),
     ("cargo test --features p2p test_discover_peers_via_dht", runs_that_test),
     ("RUST_LOG=debug cargo test --features p2p -- --nocapture", shows_the_log),
 ];
-/// For each category that the guide lists, a test that belongs to it.
+/// For each category in the guide, a test that belongs to it.
 const CATEGORIES: [&str; 11] = [
     "network::a_registry_needs_nothing_but_a_configuration_and_listens_when_it_is_told_to",
     "network::test_discover_peers_via_dht",
@@ -46,7 +46,7 @@ fn printed(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat()
 }
 
-/// `--test` names the target that became this program; `cargo test` at the top of the workspace means its package.
+/// `--test` names the target that is this program; `cargo test` in the root of the workspace selects its package.
 fn runs_this_program() {
     assert_eq!((env!("CARGO_CRATE_NAME"), env!("CARGO_PKG_NAME")), ("backend_p2p", "ggen-p2p"));
     const { assert!(cfg!(feature = "p2p")) };
@@ -65,7 +65,7 @@ fn runs_that_test() {
     assert!(printed.contains(&format!("test network::{ONE_TEST} ... ok")), "{printed}");
 }
 
-/// Of one test, for all of them would be this one as well.
+/// Only for one test, because running all of them would include this one.
 fn shows_the_log() {
     let shown = printed(&this_program(&[ONE_TEST, "--nocapture"], &[("RUST_LOG", "debug")]));
     let says = |word: &str| shown.lines().any(|line| line.contains("DEBUG") && line.contains(word));

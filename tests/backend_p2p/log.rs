@@ -1,4 +1,4 @@
-//! What is logged under the names that the guide tells people to ask for.
+//! The log under the targets that the guide documents.
 
 use std::{
     fs,
@@ -33,7 +33,7 @@ impl<'a> MakeWriter<'a> for Lines {
 }
 
 impl Lines {
-    /// Collects what a filter lets through on this thread, until the guard is dropped.
+    /// Collects the events that pass a filter on this thread, until the guard is dropped.
     fn collect(filter: &str) -> (Self, tracing::subscriber::DefaultGuard) {
         let lines = Self::default();
         let subscriber = tracing_subscriber::fmt()
@@ -49,14 +49,14 @@ impl Lines {
     }
 }
 
-/// The filters of the guide's lines `RUST_LOG=<filter> cargo run ...`, in their order.
+/// The filters in the guide's lines `RUST_LOG=<filter> cargo run ...`, in sequence.
 fn documented_filters() -> Vec<String> {
     let guide = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/registry/README.md")).unwrap();
     let lines = guide.lines().filter(|line| line.contains(" cargo run "));
     lines.filter_map(|line| Some(line.strip_prefix("RUST_LOG=")?.split(' ').next()?.to_owned())).collect()
 }
 
-// One thread: the subscriber is that of the thread.
+// One thread, because the subscriber applies to the thread.
 #[tokio::test(flavor = "current_thread")]
 async fn the_first_documented_filter_shows_the_life_of_a_node() {
     let filter = &documented_filters()[0];

@@ -44,7 +44,7 @@ async fn what_cannot_start_says_why() {
     let refused = P2PRegistry::new(config).await.unwrap().start_listening().await.unwrap_err();
     assert!(refused.message.contains(&taken), "{refused}");
 
-    // All of the addresses, or none.
+    // Either all of the addresses, or none.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let both = [format!("/ip4/127.0.0.1/tcp/{}", free.port()), taken.clone()];
     let listen_addresses = both.iter().map(|address| address.parse().unwrap()).collect();
@@ -80,7 +80,7 @@ async fn test_discover_peers_via_dht() {
     let hub = Peer::start(&[]).await;
     let alice = Peer::start(&[&hub]).await;
     let bob = Peer::start(&[&hub]).await;
-    // Alice and Bob know the hub alone, and nobody else is there to be connected to.
+    // Alice and Bob are connected only to the hub, and no other peer exists.
     bob.wait_for_peers(2).await;
     alice.wait_for_peers(2).await;
     let carol = Peer::start(&[&bob]).await;

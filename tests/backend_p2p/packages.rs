@@ -57,7 +57,7 @@ async fn a_new_version_is_announced_found_and_fetched_and_the_old_ones_stay() {
     assert_eq!(fetched.version.as_deref(), Some("1.1.0"));
     assert!(fetched.blocks_reused > 0, "what both versions have travels once: {fetched:?}");
 
-    // A maintenance release needs no leave, and changes nothing of what is the newest.
+    // A maintenance release needs no permission, and does not change which version is the newest.
     let lower = package("growing", "0.9.0", alice.import("lower"));
     assert!(!alice.publish(lower.clone()).await.unwrap().unchanged);
     assert_eq!(bob.get_package_version(&lower.id, &lower.version).await.unwrap().version, lower.version);

@@ -6,9 +6,9 @@ use ggen_marketplace::{PeerInfoRequest, prelude::*};
 
 use crate::support::{Liar, PATIENCE, Peer, loopback, package};
 
-/// How long what never comes is waited for.
+/// How long to wait for an event that must not happen.
 const SHORT: Duration = Duration::from_secs(2);
-/// Files of a package of which every block but the root is a lie.
+/// Files of a package whose blocks, except the root, are all sent with wrong bytes.
 const FILES: usize = 20;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,7 +52,7 @@ async fn a_peer_that_serves_well_keeps_its_reputation_and_one_that_lies_loses_it
     assert!(refused.hint.as_ref().is_some_and(|hint| hint.contains("--min-reputation")), "{refused:?}");
     assert_eq!(history().await, so_far, "she was not asked, and did nothing");
 
-    // The same content, now from somebody else as well.
+    // The same content, now also from an honest peer.
     let honest = package("healed", "1.0.0", alice.import_many(FILES));
     alice.publish(honest).await.unwrap();
     bob.fetch("tests/poisoned", &poisoned).await.unwrap();

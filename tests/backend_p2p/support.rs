@@ -1,4 +1,4 @@
-//! Registries on loopback, packages to publish, and waiting for what must come.
+//! Registries on loopback, packages to publish, and waiting for expected events.
 
 mod liar;
 
@@ -16,20 +16,20 @@ use tokio::time::Instant;
 
 pub(crate) use self::liar::Liar;
 
-/// Far longer than anything here takes. Where the code is broken on purpose, nobody wants to wait so long.
+/// Far longer than any operation here takes. Mutated code uses a shorter time, because its tests wait in vain.
 pub(crate) static PATIENCE: LazyLock<Duration> = LazyLock::new(|| {
     let named = std::env::var("BACKEND_P2P_PATIENCE").ok().and_then(|seconds| seconds.parse().ok());
     Duration::from_secs(named.unwrap_or(60))
 });
 
-/// What `RUST_LOG` asks for is shown with `--nocapture`.
+/// Configures the log by `RUST_LOG`; it is shown with `--nocapture`.
 pub(crate) fn log_as_asked() {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
-    // It fails only if another test was first: then it is done.
+    // It fails only if another test has already configured it.
     drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init());
 }
 
-/// A registry in memory, with a hold on its store.
+/// A registry in memory, with access to its store.
 #[derive(Clone)]
 pub(crate) struct Peer {
     pub(crate) registry: P2PRegistry,
@@ -54,7 +54,7 @@ pub(crate) fn loopback(bootstrap_nodes: &[Multiaddr]) -> P2PConfig {
 }
 
 impl Peer {
-    /// Neither listens nor follows yet.
+    /// Neither listens nor subscribes.
     pub(crate) async fn quiet(config: P2PConfig) -> Self {
         log_as_asked();
         let store = MemoryBlockstore::new();
@@ -62,7 +62,7 @@ impl Peer {
         Self { registry: registry.await.unwrap(), store }
     }
 
-    /// Listens, follows announcements, and has entered the network through `others`.
+    /// Listens, subscribes to announcements, and has entered the network through `others`.
     pub(crate) async fn start(others: &[&Peer]) -> Self {
         let peer = Self::quiet(loopback(&addresses(others))).await;
         peer.enter().await;
@@ -70,7 +70,7 @@ impl Peer {
         peer
     }
 
-    /// Listens and has entered the network, but follows no announcements.
+    /// Listens and has entered the network, but does not subscribe to announcements.
     pub(crate) async fn start_deaf(others: &[&Peer]) -> Self {
         let peer = Self::quiet(loopback(&addresses(others))).await;
         peer.enter().await;
@@ -82,7 +82,7 @@ impl Peer {
         self.bootstrap().await.unwrap();
     }
 
-    /// Puts a tree into the store, with one file that has this text, and gives its root.
+    /// Stores a tree with one file that contains this text, and returns its root.
     pub(crate) fn import(&self, text: &str) -> ContentId {
         let place = TempDir::new().unwrap();
         fs::create_dir(place.path().join("src")).unwrap();
@@ -91,7 +91,7 @@ impl Peer {
         import_directory(&self.store, place.path(), &ImportOptions::default()).unwrap().root.into()
     }
 
-    /// Puts a tree of many small files into the store.
+    /// Stores a tree of many small files.
     pub(crate) fn import_many(&self, files: usize) -> ContentId {
         let place = TempDir::new().unwrap();
         (0..files).for_each(|number| fs::write(place.path().join(number.to_string()), format!("{number}")).unwrap());
@@ -115,13 +115,13 @@ impl Peer {
         hits.into_iter().map(|hit| format!("{}@{}", hit.id, hit.version)).collect()
     }
 
-    /// Waits until a package has come into the local catalog.
+    /// Waits until a package is in the local catalog.
     pub(crate) async fn wait_for(&self, package: &Package) {
         let wanted = format!("{}@{}", package.id, package.version);
         self.eventually(&wanted, async || self.knows(package.id.name()).await.contains(&wanted)).await;
     }
 
-    /// Waits until this many peers follow the announcements of this one.
+    /// Waits until this many peers subscribe to the announcements of this one.
     pub(crate) async fn wait_for_followers(&self, count: usize) {
         self.eventually("followers", async || self.metadata().await.unwrap().followers >= count).await;
     }
@@ -131,7 +131,7 @@ impl Peer {
         self.eventually("connected peers", async || self.metadata().await.unwrap().connected_peers >= count).await;
     }
 
-    /// Looks at a condition whenever something has changed of what this registry knows, until it holds.
+    /// Checks a condition after every change in this registry, until it holds.
     pub(crate) async fn eventually(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
         let (mut changes, give_up) = (self.registry().changes(), Instant::now() + *PATIENCE);
         while !holds().await {

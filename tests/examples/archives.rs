@@ -2,8 +2,8 @@
 //!
 //! cargo run -p ggen-tests --example archives -- ARCHIVE-OR-DIRECTORY...
 //!
-//! For instance of popular packages, as their own clients download them: `npm pack lodash`,
-//! `pip download --no-deps --no-binary :all: requests`, `~/.cargo/registry/cache`.
+//! For example on popular packages, as their own clients download them: `npm pack lodash`, `pip download --no-deps
+//! --no-binary :all: requests`, `~/.cargo/registry/cache`.
 
 #![allow(clippy::print_stdout, reason = "a program for people at a terminal")]
 #![allow(clippy::unwrap_used, reason = "it shares the harness of the tests")]

@@ -22,13 +22,13 @@ mod nodes;
 mod search_network;
 
 const NODES: usize = 10;
-/// How soon every node must find what was announced last.
+/// Time within which every node must find the last announced packages.
 const EVERYWHERE: Duration = Duration::from_secs(2);
-/// How soon a node that joins must find it.
+/// Time within which a node that joins must find them.
 const AFTER_JOINING: Duration = Duration::from_secs(5);
-/// No step of it takes longer, or it has failed.
+/// Longest time of one step before it counts as failed.
 const PATIENCE: Patience = Patience(Duration::from_secs(60));
-/// Nor does all of it.
+/// Longest time of the whole run.
 const DEADLINE: Duration = Duration::from_secs(600);
 
 #[tokio::main]

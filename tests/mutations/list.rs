@@ -1,14 +1,14 @@
-//! What is broken, and which tests have to notice.
+//! The mutations, and the tests that must detect each.
 
-/// One place to break.
+/// A mutation of one place in the source.
 pub(crate) struct Mutation {
-    /// The promise behind it.
+    /// The property that it breaks.
     pub(crate) name: &'static str,
     pub(crate) file: &'static str,
-    /// Text that is there once.
+    /// Text that occurs exactly once in the file.
     pub(crate) find: &'static str,
     pub(crate) replace: &'static str,
-    /// Tests of `backend_p2p` that must fail; others may.
+    /// Tests of `backend_p2p` that must fail; other tests may fail too.
     pub(crate) noticed_by: &'static [&'static str],
 }
 

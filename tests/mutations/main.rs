@@ -1,5 +1,5 @@
-//! Breaks the registry in one place at a time, and checks that `backend_p2p` notices: a test that passes whatever the code
-//! does is worth nothing.
+//! Breaks the registry in one place at a time, and checks that `backend_p2p` detects it: a test that passes regardless
+//! of the code is useless.
 //!
 //!     cargo run --example mutations [NAME...]
 //!
@@ -18,7 +18,7 @@ mod list;
 
 use list::{MUTATIONS, Mutation};
 
-/// How long a test waits for what will never come, in seconds.
+/// How long a test waits for an event that does not happen, in seconds.
 const PATIENCE: &str = "10";
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -43,7 +43,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(if survived == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The sources, where they may be broken.
+/// A copy of the sources, which may be mutated.
 struct Copy {
     root: PathBuf,
     target: PathBuf,
@@ -59,7 +59,7 @@ impl Copy {
         let listed = String::from_utf8(git.output()?.stdout)?;
         for name in listed.split_terminator('\0').filter(|name| from.join(name).is_file()) {
             let contents = fs::read(from.join(name))?;
-            // What has not changed keeps its time, so that it is not built again.
+            // Unchanged files keep their modification time, so that they are not built again.
             if fs::read(root.join(name)).ok().as_ref() != Some(&contents) {
                 fs::create_dir_all(root.join(name).parent().ok_or("a file has no directory")?)?;
                 fs::write(root.join(name), contents)?;
@@ -68,7 +68,7 @@ impl Copy {
         Ok(Self { root, target })
     }
 
-    /// Breaks one thing, runs the tests, and mends it.
+    /// Applies one mutation, runs the tests, and reverts it.
     fn with(&self, mutation: &Mutation) -> Result<Vec<String>, Box<dyn Error>> {
         let path = self.root.join(mutation.file);
         let sound = fs::read_to_string(&path)?;

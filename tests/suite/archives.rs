@@ -1,4 +1,4 @@
-//! Tarballs as they are in the world, against GNU tar.
+//! Real tarballs, compared with GNU tar.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
@@ -14,7 +14,8 @@ use crate::support::{
 /// Most crates of cargo's cache that are compared.
 const CRATES: usize = 60;
 
-/// A tree with what the formats of tar differ in: long names and link targets, names beyond ASCII, modes, links.
+/// A tree that covers the differences between tar formats: long names and link targets, names beyond ASCII, modes,
+/// links.
 fn make_tree(top: &Path) {
     let deep = top.join("a-directory-with-a-long-name".repeat(4)).join("another-directory".repeat(8));
     fs::create_dir_all(&deep).unwrap();
@@ -58,7 +59,7 @@ fn archives_of_every_format_give_the_tree_that_gnu_tar_gives() {
     }
 }
 
-/// The old formats have no long names.
+/// The old formats do not support long names.
 #[test]
 fn archives_of_old_formats_give_the_tree_that_gnu_tar_gives() {
     assert!(is_here(), "this test needs GNU tar");
@@ -71,7 +72,7 @@ fn archives_of_old_formats_give_the_tree_that_gnu_tar_gives() {
     for format in ["v7", "ustar"] {
         tar(work.path(), &["--create", "--file", "old.tar", &format!("--format={format}"), "pkg"]);
         assert_eq!(compare(&work.path().join("old.tar")), Outcome::Same(3), "{format}");
-        // What follows a gzip stream, and an end marker that is missing.
+        // Data after a gzip stream, and a missing end marker.
         let archive = fs::read(work.path().join("old.tar")).unwrap();
         let end = archive.iter().rposition(|byte| *byte != 0).unwrap().next_multiple_of(512);
         fs::write(work.path().join("cut.tar"), &archive[..end]).unwrap();
@@ -200,7 +201,7 @@ fn crates_give_the_tree_that_gnu_tar_gives() {
     let entries = registries.flat_map(|registry| fs::read_dir(registry.path()).into_iter().flatten().flatten());
     let mut archives: Vec<_> = entries.map(|entry| (entry.metadata().unwrap().len(), entry.path())).collect();
     archives.sort_unstable();
-    // Some of every size, up to a megabyte.
+    // Archives of various sizes, up to a megabyte.
     archives.retain(|(bytes, path)| *bytes < 1 << 20 && path.extension().is_some_and(|kind| kind == "crate"));
     let step = archives.len().div_ceil(CRATES).max(1);
     for (_, archive) in archives.into_iter().step_by(step) {

@@ -1,4 +1,4 @@
-//! Blocks between our own nodes: compressed, as what is new, from several at once, and beside Kubo.
+//! Block transfers between ggen nodes: compressed, as updates, from several peers at once, and together with Kubo.
 
 use std::{
     fmt::Write as _,
@@ -19,7 +19,8 @@ use crate::support::{
     trees::{assert_same, noise},
 };
 
-/// A package of so many files of text, in directories of ten. `edited` files differ from those of another edition.
+/// A package with this number of text files, in directories of ten. `edited` files differ from those of another
+/// edition.
 fn text_package(root: &Path, version: &str, files: usize, edited: usize) -> u64 {
     let mut total = 0;
     for index in 0..files {
@@ -41,7 +42,7 @@ fn text_package(root: &Path, version: &str, files: usize, edited: usize) -> u64 
     total
 }
 
-/// A package of files that do not shrink.
+/// A package of incompressible files.
 fn noise_package(root: &Path, name: &str, files: usize, bytes: usize) {
     fs::create_dir_all(root).unwrap();
     for index in 0..files {
@@ -80,7 +81,7 @@ async fn a_tree_travels_compressed_and_its_next_version_as_what_is_new() {
     text_package(&new, "1.0.1", 150, 15);
     let alice = Node::start().await;
     let bob = Node::start().await;
-    // A link that is faster than the compressor would get bytes as they are.
+    // On a faster link, the peer would send uncompressed bytes.
     let proxy = Proxy::to(&alice.addresses()[0], Some(2_000_000)).await;
     bob.connect(&[proxy.address()]).await;
     alice.publish(&old).await;
@@ -99,12 +100,13 @@ async fn a_tree_travels_compressed_and_its_next_version_as_what_is_new() {
     assert!(update < whole / 20 && update < fetched.bytes_fetched / 10, "{update} bytes after {whole}");
 }
 
-/// A node that is found by nobody: whoever connects to it does so by the way it was told.
+/// A node that no other node finds: a node that connects to it needs its address.
 async fn hidden() -> Node {
     Node::start_as(Config { dht_server_mode: false, ..Config::default() }).await
 }
 
-/// What is incompressible and slow shows who was asked: three that are equally slow share the work.
+/// With incompressible content over slow links, the shares show which peers were used: three equally slow peers share
+/// the work.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_is_shared_by_three_and_ends_without_the_one_that_stops() {
     let work = TempDir::new().unwrap();
@@ -139,7 +141,7 @@ async fn a_fetch_is_shared_by_three_and_ends_without_the_one_that_stops() {
         assert_eq!(ways[1].has_stopped(), stops, "{shares:?}");
         if stops {
             assert!(shares[0].min(shares[2]) > 1_500_000, "{shares:?}");
-            // Two alone would need a second and a half.
+            // Two peers alone would need a second and a half.
             assert!(started.elapsed() < Duration::from_secs(10), "{:?}, {shares:?}", started.elapsed());
         } else {
             assert!(least > 1_000_000, "{shares:?}");

@@ -1,4 +1,4 @@
-//! Collecting garbage beside everything else.
+//! Garbage collection concurrently with other operations.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

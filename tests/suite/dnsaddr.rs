@@ -1,4 +1,4 @@
-//! Nodes that are known by name: `/dnsaddr`, resolved by a DNS server of the test's own.
+//! Nodes that are known by name: `/dnsaddr`, resolved by the test's own DNS server.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use ggen_marketplace::{BootstrapReport, BootstrapRequest, Config};
 
 use crate::support::{dns::Dns, nodes::Node};
 
-/// Some peer that does not run.
+/// A peer id without a running peer.
 const NOBODY: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
 fn resolved_by(dns: &Dns) -> Config {
@@ -26,7 +26,7 @@ async fn a_name_that_leads_to_names_leads_to_all_its_nodes() {
     let stranger = format!("dnsaddr=/ip4/127.0.0.1/tcp/1/p2p/{NOBODY}");
     let dns = Dns::serve(&[
         ("_dnsaddr.nodes.test", &[eu, us]),
-        // The second record is of another peer than the one that was asked for.
+        // The second record is of another peer than the requested one.
         ("_dnsaddr.eu.nodes.test", &[format!("dnsaddr={at_alice}"), stranger]),
     ]);
     let carol = Node::start_as(resolved_by(&dns)).await;

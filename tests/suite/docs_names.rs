@@ -1,7 +1,7 @@
-//! What the pages name exists: files, constants, and the commands of `ggen` with their flags.
+//! The names in the documentation exist: files, constants, and the commands of `ggen` with their flags.
 //!
-//! The names are those between backticks, in shell blocks, and in links. Files are looked for in the tree, constants in the
-//! sources, and commands in the definitions for clap, which are read as text.
+//! The names are those in backticks, in shell blocks, and in links. Files are looked up in the tree, constants in the
+//! sources, and commands in the clap definitions, which are read as text.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,16 +9,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Pages that are checked, beside those in `docs/`; relative to the root of the repository.
+/// Checked pages in addition to those in `docs/`; relative to the root of the repository.
 const PAGES: [&str; 6] =
     ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "blockstore/README.md", "registry/README.md", "cli/README.md"];
 /// A relative path that begins with one of these names a file of the repository.
 const TOP: [&str; 8] = [".ci", ".github", "blockstore", "cli", "docs", "examples", "registry", "tests"];
-/// Where the constants are defined.
+/// Directories in which the constants are defined.
 const SOURCES: [&str; 3] = ["blockstore/src", "cli/src", "registry/src"];
-/// Directories that hold no sources of this repository.
+/// Directories without sources of this repository.
 const BUILT: [&str; 2] = ["node_modules", "target"];
-/// Names in capitals that are no constants: of files, messages, variables and errors of the system.
+/// Names in capitals that are not constants: of files, messages, variables and errors of the system.
 const OTHER_NAMES: [&str; 19] = [
     "API_KEY",
     "CID",
@@ -45,7 +45,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// All Rust sources below a directory, one after the other.
+/// All Rust sources below a directory, concatenated.
 fn sources(directory: &Path, text: &mut String) {
     for entry in fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
@@ -75,7 +75,7 @@ fn constants(text: &str) -> BTreeSet<String> {
     found
 }
 
-/// Long flags, each with whether a value follows it.
+/// Long flags, each with whether it takes a value.
 type Flags = BTreeMap<String, bool>;
 
 /// The flags that the attributes `#[arg(long)]` in a text define.
@@ -97,7 +97,7 @@ fn flags(text: &str) -> Flags {
     flags
 }
 
-/// What stands between the braces of a definition at the left margin.
+/// The text between the braces of an unindented definition.
 fn block<'a>(text: &'a str, header: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(header)?;
     if rest.starts_with('}') {
@@ -126,7 +126,7 @@ struct Command {
 }
 
 impl Command {
-    /// Reads the type that a variant holds: of this text, or, as `module::Type`, of a file in `directory`.
+    /// Reads the type of a variant: from this text, or, for `module::Type`, from a file in `directory`.
     fn read(directory: &Path, text: &str, named: &str) -> Self {
         if let Some((module, named)) = named.split_once("::") {
             let text = fs::read_to_string(directory.join(format!("{module}.rs"))).unwrap();
@@ -162,18 +162,18 @@ impl Command {
         found
     }
 
-    /// All flags, of this command and of those below it.
+    /// All flags of this command and its subcommands.
     fn all_flags(&self) -> BTreeSet<&str> {
         let below = self.below.values().flat_map(Self::all_flags);
         self.flags.keys().map(String::as_str).chain(below).collect()
     }
 }
 
-/// The definitions that names are compared with.
+/// The definitions with which names are compared.
 struct Definitions {
     root: PathBuf,
     constants: BTreeSet<String>,
-    /// Text of all Rust sources and tests, in which the names of environment variables stand.
+    /// The text of all Rust sources and tests, which contains the names of environment variables.
     text: String,
     program: Command,
     /// Flags of every command.
@@ -193,7 +193,7 @@ impl Definitions {
         let cli = root.join("cli/src");
         let args = fs::read_to_string(cli.join("args.rs")).unwrap();
         let mut program = Command::read(&cli.join("commands"), &args, "Command");
-        // Its variant `Short` is flattened: the commands of the registry stand at the top too.
+        // Its variant `Short` is flattened: the registry's commands are available at the top level too.
         let short = program.below.remove("short").expect("`Command` in args.rs has a variant `Short`");
         program.below.extend(short.below);
         program.flags.insert("version".to_owned(), false);
@@ -204,7 +204,7 @@ impl Definitions {
         Self { root, constants, text, program, global, versus }
     }
 
-    /// What of a page's names does not exist. `page` is relative to the root of the repository.
+    /// The names in a page that do not exist. `page` is relative to the root of the repository.
     fn faults(&self, page: &str, text: &str) -> Vec<String> {
         let parsed = Page::parse(text);
         let mut faults = Vec::new();
@@ -214,7 +214,7 @@ impl Definitions {
                 [name] if names_file(name) => faults.extend(self.missing_file(page, name)),
                 [name] if is_in_capitals(name) => faults.extend(self.missing_constant(name)),
                 [flag, ..] if flag.starts_with("--") => faults.extend(self.missing_flag(flag)),
-                // Short for `ggen publish ./pkg`.
+                // The short form `ggen publish ./pkg`.
                 [command, _, ..] if self.program.below.contains_key(command) => {
                     faults.extend(self.missing_command(&words));
                 }
@@ -223,7 +223,7 @@ impl Definitions {
         }
         for line in &parsed.shell {
             faults.extend(self.missing_commands(line));
-            // What a command of ggen takes is a package as often as a file.
+            // The argument of a ggen command can be a package as well as a file.
             if !line.split([' ', '(']).any(|word| word == "ggen") {
                 let files = line.split(' ').filter(|word| names_file(word));
                 faults.extend(files.filter_map(|file| self.missing_file(page, file)));
@@ -235,7 +235,7 @@ impl Definitions {
         faults
     }
 
-    /// A path is relative to the root, to the page's crate, to the sources of that, or to those of the registry.
+    /// A path is relative to the root, to the page's crate, to the sources of that crate, or to those of the registry.
     fn missing_file(&self, page: &str, name: &str) -> Option<String> {
         let near = self.root.join(page).parent().expect("a page lies in a directory").to_owned();
         let places = [self.root.clone(), near.join("src"), near, self.root.join("registry/src")];
@@ -258,7 +258,7 @@ impl Definitions {
         (!exists).then(|| format!("no constant `{name}`"))
     }
 
-    /// A flag without its command has to be one of some command.
+    /// A flag without a command must be a flag of some command.
     fn missing_flag(&self, flag: &str) -> Option<String> {
         let name = flag.trim_start_matches('-').split('=').next().unwrap_or_default();
         let exists =
@@ -277,7 +277,7 @@ impl Definitions {
         words.filter_map(command).collect()
     }
 
-    /// What is wrong with a command; its words without `ggen`.
+    /// The fault in a command, which is given as arguments without `ggen`.
     fn missing_command(&self, words: &[&str]) -> Option<String> {
         let (mut at, mut path) = (&self.program, "ggen".to_owned());
         let mut words = words.iter().map(|word| word.trim_matches(|c: char| matches!(c, '"' | '\'')));
@@ -305,9 +305,9 @@ impl Definitions {
     }
 }
 
-/// The parts of a page that name things.
+/// The parts of a page that contain names.
 struct Page {
-    /// What stands between backticks, on one line each.
+    /// Texts in backticks, each on one line.
     spans: Vec<String>,
     /// Lines of shell blocks, without comments.
     shell: Vec<String>,
@@ -333,7 +333,7 @@ impl Page {
             part.push('\n');
         }
         let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        // No span goes beyond its paragraph.
+        // A span does not extend beyond its paragraph.
         let spans = prose.split("\n\n").flat_map(|paragraph| paragraph.split('`').skip(1).step_by(2));
         let links = prose.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         let shell = shell.replace("\\\n", " ");
@@ -346,7 +346,7 @@ impl Page {
     }
 }
 
-/// Whether this is a relative path of a file or directory of the repository, not one of a package or of a home.
+/// Returns whether this is a relative path of a file or directory of the repository, not of a package or a home.
 fn names_file(name: &str) -> bool {
     let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "_./-".contains(c));
     let begins = name.split_once('/').is_some_and(|(first, _)| TOP.contains(&first));
@@ -360,7 +360,7 @@ fn is_in_capitals(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
 }
 
-/// Whether a word stands for any command: `COMMAND`, `<command>`, `...`.
+/// Returns whether a word is a placeholder for a command: `COMMAND`, `<command>`, `...`.
 fn is_placeholder(word: &str) -> bool {
     word.starts_with('<') || !word.contains(|c: char| c.is_ascii_lowercase())
 }
@@ -385,7 +385,7 @@ fn what_the_pages_name_exists() {
     assert!(faults.is_empty(), "names in the pages that do not exist:\n{}", faults.join("\n"));
 }
 
-/// The test above finds a file, a constant, a flag and a command that do not exist.
+/// The test above detects a file, a constant, a flag and a command that do not exist.
 #[test]
 fn what_does_not_exist_is_reported() {
     let definitions = Definitions::read();

@@ -1,4 +1,4 @@
-//! Fetches of what cannot be had: what is said, and how soon.
+//! Fetches of unavailable content: the message, and the time until it appears.
 
 use std::{
     sync::{Arc, Mutex},
@@ -13,9 +13,9 @@ use crate::support::{
     trees::varied_package,
 };
 
-/// A CID that nobody has.
+/// A CID that no node has.
 const NOBODYS: &str = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi";
-/// Providers are looked for at once; nobody is waited for longer.
+/// The timeout of a fetch: providers are searched for at once, and no peer is waited for longer.
 const SHORT: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,7 +63,7 @@ async fn a_package_of_a_publisher_that_was_never_met_is_named_with_the_date_of_i
     assert!(failure.message.contains("the newest record of its publisher is from 20"), "{failure:?}");
 }
 
-/// It used to wait for its time-out, which is a minute.
+/// The fetch must fail at once and not wait for its timeout.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_peer_to_ask_a_cid_is_not_waited_for() {
     let work = TempDir::new().unwrap();
@@ -82,7 +82,7 @@ async fn without_a_peer_to_ask_a_cid_is_not_waited_for() {
     let denied = bob.try_fetch(NOBODYS, to(), PATIENCE).await.unwrap_err();
     assert_eq!((denied.kind, denied.message), (alone.kind, alone.message));
 
-    // What is here needs nobody.
+    // Content in the local store needs no peer.
     let package = work.path().join("package");
     varied_package(&package, "here", "1.0.0");
     let published = bob.publish(&package).await;

@@ -1,4 +1,5 @@
-//! What our nodes and others learn of each other by identify: addresses, protocols, the name of the program.
+//! What ggen nodes and other implementations learn from each other by identify: addresses, protocols, the agent
+//! version.
 
 use ggen_marketplace::PeerInfoRequest;
 use serde_json::Value;
@@ -12,14 +13,15 @@ use crate::support::{
     trees::{assert_same_contents, varied_package},
 };
 
-/// So many addresses that the first part of a Kubo's message has more than 4 KiB, and as few that Kubo sends them all.
+/// Number of addresses: enough that the first part of Kubo's message exceeds 4 KiB, and few enough that Kubo sends them
+/// all.
 const ANNOUNCED: u16 = 400;
 
 fn lan_kubo(announce: Vec<String>) -> Kubo {
     Kubo::start(&Options { routing: Routing::Lan, announce, ..Options::default() })
 }
 
-/// Nothing but the address was known of such a Kubo: it was in no DHT of ours, and no path led to its network.
+/// Identify must succeed for such a Kubo, so that its DHT is used.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kubo_with_hundreds_of_addresses_is_identified_and_its_dht_is_used() {
     let _one = ONE_KUBO_FETCHES.lock().await;
@@ -76,7 +78,7 @@ async fn kubo_knows_our_program_protocols_and_addresses() {
     .unwrap();
 }
 
-/// There was none in our message, and what libp2p would have put there Helia does not accept.
+/// The message must contain a signed peer record in the form that Helia accepts, which differs from libp2p's default.
 #[tokio::test(flavor = "multi_thread")]
 async fn helia_accepts_the_record_that_we_have_signed() {
     let alice = Node::start().await;

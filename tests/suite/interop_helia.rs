@@ -1,7 +1,7 @@
-//! Our nodes and Helia (IPFS in JavaScript), both ways, over TLS and over Noise.
+//! ggen nodes and Helia (IPFS in JavaScript), in both directions, over TLS and over Noise.
 //!
-//! Every content is made by one Helia, fetched by us, and fetched from us by another Helia. The usual run has what once
-//! failed; all sizes run with `GGEN_TEST_HELIA_MIB=1,4,16,64,300`.
+//! One Helia creates every content, a ggen node fetches it, and another Helia fetches it from that node. The default
+//! run has the sizes that have failed before; all sizes run with `GGEN_TEST_HELIA_MIB=1,4,16,64,300`.
 
 use std::{
     env, fs,
@@ -16,13 +16,13 @@ use crate::support::{
     trees::{assert_same_contents, noise},
 };
 
-/// Sizes of files in MiB, separated by commas; every security protocol with every profile, then.
+/// Sizes of files in MiB, separated by commas; if set, every security protocol runs with every profile.
 const SIZES_VARIABLE: &str = "GGEN_TEST_HELIA_MIB";
-/// A frame of 2 MiB comes with a file of this size, in MiB.
+/// Size of a file, in MiB, whose transfer uses a frame of 2 MiB.
 const LARGE: usize = 16;
-/// Files of the large tree: so many that they come in windows of more than 1 MiB too.
+/// Files of the large tree: enough that its transfer also uses windows of more than 1 MiB.
 const FILES: usize = 3000;
-/// Entries of a directory that both profiles make a HAMT of.
+/// Entries of a directory that is a HAMT in both profiles.
 const ENTRIES: usize = 2500;
 
 fn sizes() -> Vec<usize> {
@@ -63,7 +63,7 @@ fn assert_same(left: &Path, right: &Path) {
     }
 }
 
-/// What Helia made comes to us, and from us to another Helia.
+/// A ggen node fetches what one Helia has created, and another Helia fetches it from that node.
 async fn pass_on(paths: Vec<PathBuf>, security: Security, profile: Profile) {
     let work = TempDir::new().unwrap();
     let added = paths.clone();
@@ -97,8 +97,8 @@ async fn pass_on(paths: Vec<PathBuf>, security: Security, profile: Profile) {
     .unwrap();
 }
 
-/// js-yamux fills a window with one frame; ours let the window grow to 2 MiB and then refused the frame, which ended the
-/// connection: files of 16 MiB and trees of 3,000 files never came.
+/// js-yamux fills a window with one frame. If the node lets the window grow to 2 MiB, it must accept a frame of that
+/// size: refusing it ends the connection, and files of 16 MiB and trees of 3,000 files never arrive.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_and_trees_pass_between_helia_and_us_over_both_security_protocols() {
     let work = TempDir::new().unwrap();

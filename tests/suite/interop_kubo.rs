@@ -1,4 +1,4 @@
-//! Our nodes and stock Kubo: the four ways packages pass between them.
+//! ggen nodes and stock Kubo: the four directions of a package transfer.
 
 use std::fs;
 
@@ -69,7 +69,7 @@ async fn we_fetch_what_kubo_added_in_both_profiles() {
         let work = TempDir::new().unwrap();
         let package = work.path().join("package");
         varied_package(&package, "from-kubo", "1.0.0");
-        // Kubo cannot serve the empty block; everybody knows what is in it.
+        // Kubo cannot serve the empty block, whose content is known without a transfer.
         fs::write(package.join("empty"), "").unwrap();
         let tree = package.clone();
         let (kubo, cid) = tokio::task::spawn_blocking(move || {
@@ -103,8 +103,8 @@ async fn kubo_and_we_find_each_other_through_the_ipfs_dht() {
     let (alice_id, out) = (alice.peer_id(), work.path().join("from-us"));
     let (tree, at_kubo) = (package.clone(), out.clone());
     let (kubo, cid) = tokio::task::spawn_blocking(move || {
-        // It enters when it runs: Kubo 0.42 asks no peer for blocks that it was connected to before its Bitswap started, so
-        // that one with bootstrap nodes sometimes stood still in `ipfs get`.
+        // It enters the network while it is running: Kubo 0.42 does not request blocks from peers that connected before
+        // its Bitswap started, so with bootstrap nodes `ipfs get` sometimes hangs.
         let routing = Routing::Amino { bootstrap: Vec::new() };
         let kubo = Kubo::start(&Options { routing, ..Options::default() });
         kubo.swarm_connect(&entrance);

@@ -1,4 +1,4 @@
-//! Our nodes and rust-ipfs, a second independent implementation, in this process.
+//! ggen nodes and rust-ipfs, a second independent implementation, in this process.
 
 use std::fs;
 

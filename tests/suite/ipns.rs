@@ -1,4 +1,4 @@
-//! IPNS where our nodes are the only servers of the IPFS DHT: what one Kubo publishes another resolves.
+//! IPNS with ggen nodes as the only servers of the IPFS DHT: one Kubo publishes a name, and another resolves it.
 
 use crate::support::{
     kubo::{Kubo, Options, Routing, wait_until},

@@ -1,5 +1,5 @@
-//! Peers whose keys are not ed25519, as almost every `Qm...` bootstrap node of the public network: real Kubos, over TLS,
-//! Noise and QUIC, each side dialling.
+//! Peers whose keys are not ed25519, as with almost every `Qm...` bootstrap node of the public network: real Kubos,
+//! over TLS, Noise and QUIC, with each side dialling.
 
 use std::{fs, sync::Arc};
 
@@ -15,10 +15,10 @@ use crate::support::{
     trees::{assert_same_contents, varied_package},
 };
 
-/// As Kubo's configuration has it.
+/// The key in the form of Kubo's configuration.
 fn given(key: &Keypair) -> Key {
     let private = multibase::encode(Base::Base64Pad, key.to_protobuf_encoding().unwrap());
-    // The first letter names the base.
+    // The first letter identifies the multibase.
     Key::Given { peer_id: key.public().to_peer_id().to_string(), private: private[1..].to_owned() }
 }
 
@@ -26,7 +26,7 @@ async fn start(options: Options) -> Arc<Kubo> {
     Arc::new(tokio::task::spawn_blocking(move || Kubo::start(&options)).await.unwrap())
 }
 
-/// We dial the Kubo and fetch from it, and it dials another node of ours.
+/// A ggen node dials the Kubo and fetches from it, and the Kubo dials another ggen node.
 async fn meet_both_ways(kubo: &Arc<Kubo>, address: &str, ours: &str) {
     let work = TempDir::new().unwrap();
     let package = work.path().join("package");
@@ -59,7 +59,7 @@ async fn meet_both_ways(kubo: &Arc<Kubo>, address: &str, ours: &str) {
     .unwrap();
 }
 
-/// A node with such a key answered "invalid peer certificate: UnknownIssuer" over TLS and QUIC, and could not dial us.
+/// Such a key must work over TLS and QUIC when dialling and when being dialled.
 async fn every_transport_reaches(key: Key) {
     let _one = ONE_KUBO_FETCHES.lock().await;
     let options = |security| Options { key: key.clone(), security, quic: true, ..Options::default() };
@@ -87,7 +87,7 @@ async fn a_kubo_with_an_ecdsa_key_is_reached_over_every_transport_both_ways() {
     every_transport_reaches(given(&Keypair::generate_ecdsa())).await;
 }
 
-/// Ids of such peers begin with `Qm`: they are taken wherever a peer is named.
+/// Ids of such peers begin with `Qm`, and are accepted wherever a peer id is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_with_an_rsa_key_is_a_bootstrap_node_and_can_be_allowed_denied_and_described() {
     let _one = ONE_KUBO_FETCHES.lock().await;

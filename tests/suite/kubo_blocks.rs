@@ -1,5 +1,5 @@
-//! Blocks as Kubo makes them beside those of `ipfs add`: other hash functions, digests cut short, blocks that are too
-//! large to be exchanged, paths through dag-cbor and dag-json.
+//! Blocks that Kubo can create besides those of `ipfs add`: other hash functions, truncated digests, blocks that are
+//! too large for Bitswap, paths through dag-cbor and dag-json.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::support::{
     nodes::{Node, PATIENCE},
 };
 
-/// What Kubo 0.42 computes and serves, and the lengths to which digests are cut.
+/// The hash functions that Kubo 0.42 computes and serves, and the lengths to which digests are truncated.
 const FUNCTIONS: [&[&str]; 18] = [
     &["--mhtype=sha1"],
     &["--mhtype=sha2-256", "--mhlen=20"],
@@ -92,9 +92,9 @@ async fn a_block_that_is_too_large_is_said_to_be_and_the_peer_is_not_blamed() {
         assert_eq!(failure.kind, ErrorKind::Verification, "{failure:?}");
         failure.in_one_line()
     };
-    // It comes whole, and is named at once.
+    // It is received completely, and the error names it at once.
     assert!(refused(&cids[0], PATIENCE).await.contains("has 3145728 bytes"));
-    // Not even its message may come: others that have it might be found until the time is up.
+    // Even its message is refused. Other providers may be found until the timeout.
     assert!(refused(&cids[1], Duration::from_secs(3)).await.contains("larger than the 2097152 bytes"));
     let peers = alice.registry.peer_list(PeerListRequest { min_reputation: None }).await.unwrap();
     let peer = peers.iter().find(|peer| peer.peer_id == kubo.peer_id()).unwrap();
@@ -164,7 +164,7 @@ async fn a_dag_of_kubo_that_is_no_package_is_pinned_whole_verified_and_kept() {
     alice.pin(&root).await;
     tokio::task::spawn_blocking(move || drop(kubo)).await.unwrap();
 
-    // Nothing but the pin keeps it.
+    // Only the pin keeps it.
     alice.registry.gc(GcRequest::default()).await.unwrap();
     for target in [Some(root.clone()), None] {
         let request = VerifyRequest { target, repair: false, timeout: PATIENCE };
@@ -173,7 +173,7 @@ async fn a_dag_of_kubo_that_is_no_package_is_pinned_whole_verified_and_kept() {
     }
     let fetched = alice.fetch(&format!("/ipfs/{root}/middle/0"), &work.path().join("out")).await;
     assert_eq!(fs::read(fetched.path.join("large")).unwrap(), vec![7; 3_000_000]);
-    // It is still no tree to be written.
+    // It is still not a tree that can be written.
     let refused = alice.try_fetch(&root, FetchTo::Path(work.path().join("none")), PATIENCE).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Verification, "{refused:?}");
 }

@@ -1,4 +1,4 @@
-//! The Kubo harness itself: what it starts are real nodes that exchange real trees.
+//! The Kubo test harness itself: it starts real nodes that exchange real trees.
 
 use std::fs;
 use std::path::Path;
@@ -69,8 +69,8 @@ fn legacy_profile_makes_cid_v0() {
     assert!(kubo.refs_recursive(&cid).iter().all(|child| child.starts_with("Qm")));
 }
 
-/// What crosses the DHT here is the provider record alone. The transfer is left out: of two Kubos under load, one that
-/// found the other this way once stood still in `ipfs get`, and that is not ours to prove.
+/// Only the provider record passes through the DHT here. The transfer is not tested: under load, one of two Kubos that
+/// finds the other this way can hang in `ipfs get`, which is not a property of ggen.
 #[test]
 fn kubos_find_each_other_through_the_amino_dht_on_loopback() {
     let work = TempDir::new().unwrap();

@@ -1,4 +1,4 @@
-//! The DHT of a local network (`/ipfs/lan/kad/1.0.0`): our nodes and stock Kubos find things for each other.
+//! The DHT of a local network (`/ipfs/lan/kad/1.0.0`): ggen nodes and stock Kubos find each other's records.
 
 use std::fs;
 
@@ -15,12 +15,12 @@ fn lan_kubo() -> Kubo {
     Kubo::start(&Options { routing: Routing::Lan, ..Options::default() })
 }
 
-/// Announces `cid` as soon as the DHT has a peer that takes the record.
+/// Announces `cid` as soon as the DHT has a peer that accepts the record.
 fn provide(kubo: &Kubo, cid: &str) {
     wait_until("Kubo announces", || kubo.try_cmd(&["routing", "provide", cid]).status.success());
 }
 
-/// Kubos of a private network that knew only nodes of ours found nothing: these did not speak the local DHT.
+/// ggen nodes must serve the local DHT, so that Kubos that know only ggen nodes find records.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_kubos_that_know_only_our_node_find_each_other_s_content_and_ours() {
     let _one = ONE_KUBO_FETCHES.lock().await;

@@ -1,5 +1,5 @@
-//! The code keeps to the layers of ARCHITECTURE.md: modules import along its arrows only, and no files import each other in
-//! a circle.
+//! The code respects the layers of ARCHITECTURE.md: modules import only along its arrows, and files do not import each
+//! other in a cycle.
 
 mod imports;
 
@@ -13,7 +13,8 @@ fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// The arrows between the top modules of a crate, as ARCHITECTURE.md lists them: `a -> b, c` in the block ```` ```layers NAME ````.
+/// The arrows between the top modules of a crate, as ARCHITECTURE.md lists them: `a -> b, c` in the block with the info
+/// string `layers NAME`.
 fn documented(page: &str, name: &str) -> BTreeSet<(String, String)> {
     let start = format!("```layers {name}\n");
     let block = page.split(&start).nth(1).unwrap_or_else(|| panic!("no block `layers {name}` in ARCHITECTURE.md"));
@@ -28,7 +29,7 @@ fn documented(page: &str, name: &str) -> BTreeSet<(String, String)> {
     arrows
 }
 
-/// The first step below the crate's root, of which the root itself has none.
+/// The first component below the crate's root; `None` for the root itself.
 fn top(module: &str) -> Option<&str> {
     module.split("::").next().filter(|name| !name.is_empty())
 }
@@ -71,7 +72,7 @@ fn no_files_import_each_other_in_a_circle() {
     assert!(found.is_empty(), "files that import each other in a circle:\n{}", found.join("\n"));
 }
 
-/// The two tests above find an arrow and a circle that are added.
+/// The two tests above detect an arrow and a cycle that are added.
 #[test]
 fn an_added_import_is_found() {
     let files = |low: &str| {

@@ -1,4 +1,4 @@
-//! Tests of what crosses the crates: interoperation with other implementations, on loopback only.
+//! Tests across the crates: interoperability with other implementations, on loopback only.
 
 #![cfg(test)] // clippy.toml allows `unwrap` in what is marked so, helpers beside the test functions included
 

@@ -1,4 +1,5 @@
-//! Mirrors: what the operator chose outlives its publisher's node, and nothing else is kept.
+//! Mirrors: the packages that the operator selected remain available after their publisher's node stops, and nothing
+//! else is kept.
 
 use std::path::Path;
 
@@ -18,7 +19,7 @@ async fn add(node: &Node, rule: MirrorRule) -> Vec<MirrorReport> {
     node.registry.mirror_add(MirrorRequest { rule }).await.unwrap()
 }
 
-/// A package of one small file, for what does not depend on its contents.
+/// A package of one small file, for tests that do not depend on its contents.
 fn small_package(root: &Path, name: &str, version: &str) {
     std::fs::create_dir_all(root).unwrap();
     let gpack = format!("[package]\nname = \"{name}\"\nversion = \"{version}\"\ndescription = \"a test package\"\n");
@@ -44,14 +45,15 @@ async fn a_package_is_fetched_by_name_from_a_mirror_when_its_publisher_is_gone_f
 
     let alice = Node::start_with(&meeting_point.addresses()).await;
     alice.connect(&meeting_point.addresses()).await;
-    // Others of the same publisher, before and after: the head that counts is not the one that came with the package.
+    // Other packages of the same publisher, before and after: the highest head is not the one that arrived with the
+    // package.
     publish_small(&alice, &work, "before", "0.1.0").await;
     let published = alice.publish(&package).await;
     publish_small(&alice, &work, "after", "0.1.0").await;
     mirror.wait_until_mirrored(3).await;
     alice.stop().await;
 
-    // The meeting point has seen the claims too, but has kept none of the blocks.
+    // The meeting point has received the claims too, but has stored none of the blocks.
     let carol = Node::start_with(&meeting_point.addresses()).await;
     carol.connect(&meeting_point.addresses()).await;
     let fetched = carol.fetch("tests/survivor@^1", &work.path().join("by-name")).await;
@@ -60,7 +62,7 @@ async fn a_package_is_fetched_by_name_from_a_mirror_when_its_publisher_is_gone_f
     assert_eq!(fetched.publisher, published.publisher, "the publisher's signature was checked");
     assert_eq!(fetched.providers.iter().map(|from| &*from.peer_id).collect::<Vec<_>>(), [mirror.peer_id()]);
 
-    // The mirror tells the claims again by itself, even when it is all that is left, and after a restart.
+    // The mirror announces the claims again by itself, even as the only remaining node, and after a restart.
     meeting_point.stop().await;
     let mirror = mirror.restart().await;
     let dave = Node::start_with(&mirror.addresses()).await;
@@ -88,7 +90,7 @@ async fn what_nobody_chose_is_not_mirrored_and_what_a_rule_no_longer_wants_is_le
         releases.push(publish_small(&alice, &work, "chosen", version).await);
     }
     let other = publish_small(&alice, &work, "other", "1.0.0").await;
-    // The first stays until both that replace it are here.
+    // The first version is kept until both versions that replace it are stored.
     let replaced = || mirror.mirrors(&releases[1]) && mirror.mirrors(&releases[2]);
     mirror.wait_until(|| async { replaced() && mirror.holds("tests/chosen") == 2 }).await;
     assert!(!mirror.mirrors(&releases[0]), "three versions, and the rule is about two");
@@ -103,7 +105,7 @@ async fn what_nobody_chose_is_not_mirrored_and_what_a_rule_no_longer_wants_is_le
 
     let dropped = mirror.registry.mirror_rm(MirrorRequest { rule: rule("tests/chosen") }).await.unwrap();
     assert_eq!(dropped[0].releases_held, 1);
-    // What was under way under the old rule may have kept it once more: the round after it lets go.
+    // Work in progress under the old rule may have pinned it again; the next round removes the pin.
     mirror.wait_until(|| async { mirror.registry.pin_ls().is_empty() }).await;
     assert_eq!(mirror.holds("tests/chosen"), 0);
     assert!(mirror.registry.mirror_ls().await.unwrap().is_empty());
@@ -120,7 +122,7 @@ async fn a_mirror_that_begins_late_catches_up_with_the_publisher_it_is_told_of()
     let root = work.path().join("b-2.1.0");
     small_package(&root, "b", "2.1.0");
     let newest = alice.publish(&root).await;
-    // It heard no news: what it knows it learns from the DHT, by the publisher's key.
+    // It received no announcement: it learns the release from the DHT, under the publisher's key.
     let mirror = Node::start_with(&alice.addresses()).await;
     mirror.connect(&alice.addresses()).await;
     add(
@@ -136,7 +138,7 @@ async fn a_mirror_that_begins_late_catches_up_with_the_publisher_it_is_told_of()
     let ls = mirror.registry.mirror_ls().await.unwrap();
     assert_eq!((ls[0].packages_held, ls[0].releases_held, ls[0].releases_over_budget), (2, 2, 0));
     assert!(ls[0].bytes_held >= 20_000);
-    // What a smaller budget leaves out is counted.
+    // The report counts what a smaller budget leaves out.
     let publisher = newest.publisher.unwrap();
     add(&mirror, MirrorRule { versions: Some(1), max_bytes: Some(15_000), ..rule(&publisher) }).await;
     let ls = mirror.registry.mirror_ls().await.unwrap();

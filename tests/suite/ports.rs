@@ -17,7 +17,7 @@ async fn open(home: &TempDir, address: &str) -> Result<Registry, String> {
     Registry::open(home.path(), config, Mode::Daemon).await.map_err(|failure| format!("{failure:?}"))
 }
 
-/// Both listened, and peers reached the one or the other.
+/// Otherwise both would listen, and peers would reach either of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_another_node_of_ours_listens_on_is_an_error() {
     let (alice, home) = (Node::start().await, TempDir::new().unwrap());
@@ -28,7 +28,7 @@ async fn a_port_that_another_node_of_ours_listens_on_is_an_error() {
     open(&home, &address).await.unwrap().shutdown().await.unwrap();
 }
 
-/// Connections of the node that ended are still closing then.
+/// Connections of the stopped node are still closing at that time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_listens_again_on_the_port_where_it_had_peers_a_moment_ago() {
     let (alice, bob) = (Node::start().await, Node::start().await);

@@ -1,4 +1,4 @@
-//! The packages made of real crates: as many and as varied as the tests that publish them need.
+//! The packages made of real crates: enough in number and variety for the tests that publish them.
 
 use std::collections::BTreeSet;
 use std::fs;

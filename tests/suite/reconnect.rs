@@ -1,4 +1,4 @@
-//! Connections that break off in the middle of a fetch: the source is dialled again, and the fetch goes on.
+//! Connections that break during a fetch: the source is dialled again, and the fetch continues.
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
@@ -40,7 +40,8 @@ async fn fetch(
     node.registry.fetch(request, Arc::new(|_: Progress| {})).await
 }
 
-/// Fetches what only the peer at `address` has, through a proxy that cuts the connection: once, twice, every 3 MB.
+/// Fetches content that only the peer at `address` has, through a proxy that cuts the connection: once, twice, every 3
+/// MB.
 async fn arrives_through_cuts(address: &str, cid: &str, tree: &Path) {
     let work = TempDir::new().unwrap();
     for (bytes, times) in CUTS {
@@ -56,7 +57,7 @@ async fn arrives_through_cuts(address: &str, cid: &str, tree: &Path) {
     }
 }
 
-/// It used to wait for its time-out after the first cut, and then to advise to name the peer that was named.
+/// The fetch must not wait for its timeout after the first cut, nor suggest to name the peer that was named.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_from_kubo_goes_on_after_its_connection_was_cut() {
     let work = TempDir::new().unwrap();
@@ -91,7 +92,7 @@ async fn a_fetch_from_helia_goes_on_after_its_connection_was_cut() {
     }
 }
 
-/// By lists, on connections of their own beside the one of the swarm; all of them are cut at once.
+/// By block lists, on separate connections in addition to that of the swarm; all of them are cut at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_from_a_node_of_ours_goes_on_after_its_connections_were_cut() {
     let work = TempDir::new().unwrap();
@@ -106,7 +107,7 @@ async fn a_fetch_from_a_node_of_ours_goes_on_after_its_connections_were_cut() {
         proxy.cut_every(bytes, times);
         let out = work.path().join(format!("out-{times}"));
         let release = published.release.clone().unwrap();
-        // Nobody is named: it delivered, and that is enough.
+        // No provider is named: the peer that has sent blocks is dialled again.
         fetch(&bob, &release, &out, Vec::new(), PATIENCE).await.unwrap();
         assert_same(&tree, &out);
         assert!(proxy.cuts() > 0);

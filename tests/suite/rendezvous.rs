@@ -1,4 +1,4 @@
-//! Nodes whose only bootstrap is a plain IPFS node find each other, and nobody of another network.
+//! Nodes whose only bootstrap node is a plain IPFS node find each other, and no node of another network.
 
 use ggen_marketplace::{
     Config, ErrorKind, FetchRequest, FetchTo, Fetched, Mode, Progress, Registry, node::rendezvous_cid,
@@ -16,9 +16,9 @@ use crate::support::{
 const TOPIC: &str = "/ggen/packages/met-by-chance";
 const OTHER_TOPIC: &str = "/ggen/packages/next-door";
 
-/// A node of the network `topic` that enters through one Kubo. The second bootstrap node, which no DNS server resolves,
-/// makes it a node of the public network that knows of no way to itself: a mere client of the IPFS DHT, in whose routing
-/// tables nobody finds it.
+/// A node of the network `topic` that enters through one Kubo. Its second bootstrap node, which no DNS server resolves,
+/// makes it a node of the public network that does not know its own external address: a mere client of the IPFS DHT,
+/// which is in no routing table.
 async fn behind(kubo: &str, topic: &str) -> Node {
     Node::start_as(entering_by(kubo, topic)).await
 }
@@ -33,7 +33,7 @@ fn entering_by(kubo: &str, topic: &str) -> Config {
     }
 }
 
-/// Fetches with a node that lives for this one command and has met nobody before.
+/// Fetches with a node that runs only for this command and has no known peers.
 async fn fetch_in_passing(config: Config, work: &Path) -> Fetched {
     let config = Config { mdns: false, ..config };
     let registry = Registry::open(&work.join("passing"), config, Mode::Ephemeral).await.unwrap();

@@ -1,4 +1,4 @@
-//! `publish --min-replicas`: what is counted is what peers answer to have, not what they were told.
+//! `publish --min-replicas`: peers that confirm the blocks are counted, not peers that were notified.
 
 use std::{path::Path, time::Duration};
 
@@ -42,7 +42,7 @@ async fn a_publish_returns_when_enough_peers_have_all_of_it() {
         node.connect(&meeting_point.addresses()).await;
     }
     assert_eq!(publish(&alice, &package(&work, "1.0.0"), 2, PATIENCE).await.unwrap(), 2);
-    // Both have it: alice is not needed any more.
+    // Both have it, so alice is no longer needed.
     alice.stop().await;
     for mirror in [first, second] {
         assert_eq!(mirror.holds("tests/held"), 1);
@@ -59,7 +59,7 @@ async fn a_publish_that_too_few_peers_take_says_how_many_and_stays_published() {
     let error = publish(&alice, &root, 1, Duration::from_secs(1)).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::TimedOut);
     assert!(error.message.contains("0 of 1 peers"), "{error:?}");
-    // Bob has the record and the manifest, and not every block: that is no replica.
+    // Bob has the record and the manifest, but not every block, so it does not count as a replica.
     let fetched = bob.fetch("tests/held", &work.path().join("bob")).await;
     assert_eq!(publish(&alice, &root, 1, PATIENCE).await.unwrap(), 1, "who fetched it has it too");
     let bob = mirroring(bob).await;

@@ -1,4 +1,5 @@
-//! Peers that lie and peers that stall: packages arrive all the same, and who did what is remembered.
+//! Peers that send wrong bytes and peers that stall: packages arrive nevertheless, and the failures are recorded for
+//! each peer.
 
 use std::{
     collections::HashSet,
@@ -17,9 +18,9 @@ use tempfile::TempDir;
 
 use crate::support::{nodes::Node, trees::assert_same, tricks::TrickStore};
 
-/// Far longer than anything here takes.
+/// Far longer than any operation here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Fetches after which both cheats must have been caught.
+/// Fetches after which both cheating peers must have been detected.
 const MAX_FETCHES: usize = 6;
 
 fn config() -> Config {
@@ -27,7 +28,7 @@ fn config() -> Config {
     Config { listen_addresses, mdns: false, ..Config::default() }
 }
 
-/// A whole node whose blocks are in a store that can cheat.
+/// A complete node with a store that can cheat.
 struct Trickster {
     registry: Registry,
     store: Arc<TrickStore>,
@@ -52,7 +53,7 @@ impl Trickster {
         publish(&self.registry, package).await;
     }
 
-    /// Gives all its blocks to another.
+    /// Copies all its blocks to another peer.
     fn share(&self, other: &Self) {
         let read = |cid: Cid| Block::verify(cid, self.store.get(&cid).unwrap().unwrap()).unwrap();
         let blocks: Vec<Block> = self.store.cids().map(|cid| read(cid.unwrap())).collect();
@@ -77,7 +78,7 @@ async fn publish(registry: &Registry, package: &Path) {
     registry.publish(request, Arc::new(|_: Progress| {})).await.unwrap();
 }
 
-/// A package of many blocks, of which no other has one, and of more than five orders (1 MiB each at least).
+/// A package of many blocks that no other package has, and of more than five block requests (at least 1 MiB each).
 fn package(root: &Path, name: &str) {
     fs::create_dir_all(root).unwrap();
     let manifest = format!("[package]\nname = \"{name}\"\nversion = \"1.0.0\"\ndescription = \"many files\"\n");
@@ -113,14 +114,14 @@ fn of<'a>(list: &'a [PeerReport], peer: &Trickster) -> &'a PeerReport {
     list.iter().find(|report| report.peer_id == id).unwrap_or_else(|| panic!("{id} is not in {list:#?}"))
 }
 
-/// Lets the threads go that hang in its store, or a test that fails would never end.
+/// Releases the threads that block in its store, so that a failing test ends.
 impl Drop for Trickster {
     fn drop(&mut self) {
         self.store.release();
     }
 }
 
-/// When the first of these peers was first asked for a block of a package.
+/// The time of the first request for a block of a package to any of these peers.
 fn first_asked<'a>(peers: impl IntoIterator<Item = &'a Trickster>, package: &HashSet<Cid>) -> Option<Instant> {
     let of_package = |(at, cid): (Instant, Cid)| package.contains(&cid).then_some(at);
     peers.into_iter().flat_map(|peer| peer.store.reads()).filter_map(of_package).min()
@@ -144,7 +145,7 @@ async fn a_liar_and_a_staller_among_five_providers_lose_their_standing_and_are_n
         [alice, Trickster::start().await, Trickster::start().await, Trickster::start().await, Trickster::start().await];
     peers[1..].iter().for_each(|peer| peers[0].share(peer));
     let [alice, bob, carol, liar, staller] = &peers;
-    // There is enough for everybody, and time enough for each to show what it is like.
+    // The package is large and the honest peers are slow enough that every peer receives requests.
     [alice, bob, carol].iter().for_each(|honest| honest.store.slow_down(Duration::from_millis(10)));
     liar.store.lie();
     staller.store.hang();
@@ -152,11 +153,11 @@ async fn a_liar_and_a_staller_among_five_providers_lose_their_standing_and_are_n
 
     let home = TempDir::new().unwrap();
     let dave = Registry::open(home.path(), config(), Mode::Daemon).await.unwrap();
-    // All are there before anything is wanted, or whoever comes last would find nothing left.
+    // All peers are connected before the fetch starts, so that the last one receives requests too.
     let request = BootstrapRequest { nodes: providers.clone(), timeout: PATIENCE };
     assert_eq!(dave.bootstrap(request).await.unwrap().connected.len(), providers.len());
     let out = |name: &str| work.path().join(format!("out-{name}"));
-    // Who of them is asked for much in the first fetch, is chance.
+    // The shares of the peers in the first fetch are random.
     let mut fetched = 0;
     let low = async |peer: &Trickster| of(&peer_list(&dave, None).await, peer).reputation < 0.5;
     while fetched == 0 || !(low(liar).await && low(staller).await) {
@@ -179,7 +180,7 @@ async fn a_liar_and_a_staller_among_five_providers_lose_their_standing_and_are_n
     let good = peer_list(&dave, Some(0.5)).await;
     assert!(good.iter().all(|report| report.peer_id != liar.peer_id() && report.peer_id != staller.peer_id()));
 
-    // What it is asked now is read at once and answered never.
+    // From now on its store accepts requests and never returns.
     staller.store.release();
     staller.store.hang();
     let honest = [alice, bob, carol];
@@ -206,7 +207,7 @@ async fn a_liar_and_a_staller_among_five_providers_lose_their_standing_and_are_n
         assert_eq!(before.failed_retrievals, after.failed_retrievals);
         assert_eq!(before.packages_provided, after.packages_provided);
     }
-    // The cheats are connected before anybody else.
+    // The cheating peers are connected before all others.
     let mut cheats_first = providers.clone();
     cheats_first.rotate_left(3);
     let next = &names[fetched + 1];

@@ -1,4 +1,5 @@
-//! The rust-ipfs harness itself: files travel between two such nodes, and between one and Kubo, both ways.
+//! The rust-ipfs test harness itself: files are transferred between two such nodes, and between such a node and Kubo,
+//! in both directions.
 
 use std::fs;
 

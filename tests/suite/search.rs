@@ -7,8 +7,8 @@ use crate::support::{
     search_network::{self, Patience},
 };
 
-/// Far longer than it takes: machines that run tests are busy. The figures that count are printed by
-/// `cargo run --release -p ggen-tests --example search`, which holds them to their limits.
+/// Far longer than it takes, because test machines are busy. `cargo run --release -p ggen-tests --example search`
+/// prints the relevant figures and enforces their limits.
 const PATIENCE: Patience = Patience(Duration::from_secs(120));
 
 #[tokio::test(flavor = "multi_thread")]

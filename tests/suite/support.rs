@@ -12,6 +12,6 @@ pub(crate) mod search_network;
 pub(crate) mod trees;
 pub(crate) mod tricks;
 
-/// Held by tests in which a Kubo fetches: one at a time. Kubo 0.42 gives a peer up for good after a single failed send,
-/// and on a machine of two cores with everything else running beside it, a send may fail.
+/// Held by tests in which a Kubo fetches, so that only one does at a time. Kubo 0.42 drops a peer permanently after a
+/// single failed send, and on a busy machine with two cores a send may fail.
 pub(crate) static ONE_KUBO_FETCHES: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

@@ -1,4 +1,5 @@
-//! The topologies of `examples/topologies`, from their own files: who leaves, and who serves then.
+//! The topologies of `examples/topologies`, from their own configuration files: which node leaves, and which nodes then
+//! serve.
 
 use std::path::{Path, PathBuf};
 
@@ -23,10 +24,10 @@ fn example(name: &str) -> Config {
     config
 }
 
-/// A node by an example's file, the addresses in it replaced by those of nodes here.
+/// A node with an example's configuration, in which the addresses are replaced by those of nodes in this test.
 async fn node(name: &str, known: &[&Node]) -> Node {
     let bootstrap_nodes = known.iter().map(|node| node.addresses()[0].parse().unwrap()).collect();
-    // Rendezvous is for nodes that know nobody of ours, by way of public ones.
+    // Rendezvous is for nodes that know no ggen node, and uses public IPFS nodes.
     let node = Node::start_as(Config { bootstrap_nodes, ..example(name) }).await;
     for other in known {
         node.connect(&other.addresses()).await;
@@ -67,7 +68,7 @@ async fn spokes_are_served_by_the_other_hub_when_one_hub_and_the_publisher_have_
     let second = node("hub-and-spoke/hub.toml", &[&hub]).await;
     let laptop = node("hub-and-spoke/spoke.toml", &[&hub, &second]).await;
     let root = package(&work, "spoken");
-    // No namespace is given: the file says the team's.
+    // The request names no namespace, so the team's namespace in the file applies.
     let published = laptop.publish_in(&root, None, 0, crate::support::nodes::PATIENCE).await.unwrap();
     assert_eq!(published.package, "team/spoken");
     hub.wait_until_mirrored(1).await;

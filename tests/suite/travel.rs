@@ -1,4 +1,4 @@
-//! The main job: packages travel between nodes of ours.
+//! The main use case: package transfers between ggen nodes.
 
 use std::{fs, time::Duration};
 

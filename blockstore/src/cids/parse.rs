@@ -5,7 +5,7 @@ use std::str::FromStr;
 use super::Cid;
 use crate::{Error, Result, check_hash};
 
-/// Parses the text form of a CID, any multibase, under a hash that this crate can verify.
+/// Parses the text form of a CID in any multibase. Its hash function must be one that this crate can verify.
 ///
 /// # Errors
 /// [`Error::InvalidCid`] with the text and the reason; those of [`check_hash`].

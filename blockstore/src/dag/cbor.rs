@@ -1,7 +1,8 @@
 //! dag-cbor as a stream of tokens.
 //!
-//! Accepts what the specification (`ipld/specs: codecs/dag-cbor/spec.md`) lets decoders accept: definite lengths, tag 42
-//! alone, text as keys, one item per block. Key order and shortest lengths are not checked: the CID is.
+//! Accepts what the specification (`ipld/specs: codecs/dag-cbor/spec.md`) allows decoders to accept: definite lengths,
+//! tag 42 only, text keys, one item per block. Key order and shortest lengths are not checked, because the CID verifies
+//! the bytes.
 
 use std::borrow::Cow;
 
@@ -16,7 +17,7 @@ const LINK_TAG: u64 = 42;
 /// Major type of text.
 const TEXT: u8 = 3;
 
-/// A dag-cbor block that is being read.
+/// A dag-cbor block being decoded.
 #[derive(Debug)]
 pub(super) struct Cbor<'a> {
     rest: &'a [u8],
@@ -24,13 +25,13 @@ pub(super) struct Cbor<'a> {
     begun: bool,
 }
 
-/// A list or map whose end has not come.
+/// An open list or map.
 #[derive(Debug)]
 struct Open {
-    /// Entries still to come.
+    /// Remaining entries.
     left: u64,
     is_map: bool,
-    /// The key of the next entry has been read.
+    /// Whether the key of the next entry has been read.
     has_key: bool,
 }
 

@@ -1,14 +1,14 @@
 //! dag-json as a stream of tokens (`ipld/specs: codecs/dag-json/spec.md`).
 //!
-//! `{"/": "<cid>"}` is a link, `{"/": {"bytes": "<base64>"}}` bytes. White space is accepted; the CID is what says that
-//! the bytes are the right ones.
+//! `{"/": "<cid>"}` is a link, `{"/": {"bytes": "<base64>"}}` bytes. White space is accepted, because the CID verifies
+//! the bytes.
 
 use std::{borrow::Cow, str::FromStr};
 
 use super::tokens::{Token, Tokens};
 use crate::Cid;
 
-/// A dag-json block that is being read.
+/// A dag-json block being decoded.
 #[derive(Debug)]
 pub(super) struct Json<'a> {
     text: &'a [u8],
@@ -17,7 +17,7 @@ pub(super) struct Json<'a> {
     begun: bool,
 }
 
-/// A list or map whose end has not come, and what of it comes next.
+/// An open list or map, with the expected next element.
 #[derive(Debug)]
 enum Open {
     Entry { is_first: bool },
@@ -34,7 +34,7 @@ impl<'a> Json<'a> {
         self.text.get(self.at).copied()
     }
 
-    /// Skips white space, and then the byte if it comes next.
+    /// Skips white space, and then `byte` if it is next.
     fn eat(&mut self, byte: u8) -> bool {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
@@ -82,7 +82,7 @@ impl<'a> Json<'a> {
         Ok(Token::Scalar)
     }
 
-    /// Reads what follows the brace of a link or of bytes; `None` if it is another map.
+    /// Parses the rest of a link or of bytes after the opening brace; `None` if it is another map.
     fn reserved(&mut self) -> Result<Option<Token<'a>>, &'static str> {
         if !self.eat(b'"') || !self.text[self.at..].starts_with(b"/\"") {
             return Ok(None);
@@ -103,7 +103,7 @@ impl<'a> Json<'a> {
         Ok(None)
     }
 
-    /// Reads a string whose opening quote is read.
+    /// Parses a string after its opening quote.
     fn text(&mut self) -> Result<Cow<'a, [u8]>, &'static str> {
         let begin = self.at;
         let mut owned: Option<Vec<u8>> = None;
@@ -194,7 +194,7 @@ impl<'a> Tokens<'a> for Json<'a> {
     }
 }
 
-/// Reads what follows a backslash.
+/// Parses an escape sequence after its backslash.
 fn escape(text: &[u8], at: &mut usize) -> Result<char, &'static str> {
     let byte = *text.get(*at).ok_or("it ends in a string")?;
     *at += 1;

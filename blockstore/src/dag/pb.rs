@@ -6,34 +6,34 @@
 //! ```
 //!
 //! Decoding is as strict as the specification (`ipld/specs: codecs/dag-pb/spec.md`): no unknown or repeated field, link
-//! fields in order, a hash in every link; `Data` may stand before or after the links (IPIP-550), which may not be split
-//! by it. Links that Go writes for UnixFS have all three fields, an empty name among them: see [`PbLink::new`].
+//! fields in order, a hash in every link; `Data` may appear before or after the links (IPIP-550), but not between them.
+//! Links that Go writes for UnixFS have all three fields, even if the name is empty: see [`PbLink::new`].
 
 use bytes::Bytes;
 
 use crate::Cid;
 use crate::protobuf::{Fields, Value, bytes_field_len, put_bytes_field, put_bytes_key, put_varint_field, varint_len};
 
-/// Most links in one node: what fits into the largest block with sha2-256 CIDs and some names.
+/// Most links in one node: as many as fit in the largest block with sha2-256 CIDs and some names.
 pub const MAX_NODE_LINKS: usize = 1 << 16;
 
 /// A dag-pb node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PbNode {
-    /// Its links, in the order of the block.
+    /// Its links, in block order.
     pub links: Vec<PbLink>,
-    /// Its data: for UnixFS another message. A slice of the block.
+    /// Its data: for UnixFS a nested message. A slice of the block.
     pub data: Option<Bytes>,
 }
 
 /// A link of a dag-pb node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PbLink {
-    /// What it points to.
+    /// The CID it points to.
     pub cid: Cid,
     /// Its name, not necessarily text. A slice of the block.
     pub name: Option<Bytes>,
-    /// Bytes of all blocks below, counted once per link; a hint of the writer, not to be relied on.
+    /// Bytes of all blocks below, counted once per link; a hint by the writer, which is not verified.
     pub tsize: Option<u64>,
 }
 
@@ -41,7 +41,7 @@ impl PbNode {
     /// Decodes a block.
     ///
     /// # Errors
-    /// What is wrong with it, as the end of a sentence that begins with "the block is not a dag-pb node: ".
+    /// The reason, as the end of a sentence that begins with "the block is not a dag-pb node: ".
     pub fn decode(block: &Bytes) -> Result<Self, &'static str> {
         let mut node = Self::default();
         let mut links_ended = false;
@@ -62,7 +62,7 @@ impl PbNode {
         Ok(node)
     }
 
-    /// Encodes the node in its canonical form: links sorted by name, those of one name in the order they have.
+    /// Encodes the node in its canonical form: links sorted by name; links with equal names keep their order.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.encoded_len());
         let mut write = |link: &PbLink| {
@@ -82,7 +82,7 @@ impl PbNode {
         out
     }
 
-    /// Length of [`encode`](Self::encode), in bytes.
+    /// Length of the [encoded](Self::encode) node, in bytes.
     pub fn encoded_len(&self) -> usize {
         let links = self.links.iter().map(PbLink::encoded_len).sum::<usize>();
         links + self.data.as_ref().map_or(0, |data| bytes_field_len(data.len()))
@@ -90,12 +90,12 @@ impl PbNode {
 }
 
 impl PbLink {
-    /// A link with all its fields, as UnixFS has them.
+    /// A link with all its fields, as UnixFS writes it.
     pub fn new(cid: Cid, name: impl Into<Bytes>, tsize: u64) -> Self {
         Self { cid, name: Some(name.into()), tsize: Some(tsize) }
     }
 
-    /// Its name; empty where it has none.
+    /// Its name; empty if it has none.
     pub fn name(&self) -> &[u8] {
         self.name.as_deref().unwrap_or_default()
     }
@@ -136,13 +136,13 @@ impl PbLink {
         bytes_field_len(self.cid.encoded_len()) + name + tsize
     }
 
-    /// Bytes that the link takes in its node.
+    /// Length of the link in the encoded node, in bytes.
     pub(crate) fn encoded_len(&self) -> usize {
         bytes_field_len(self.message_len())
     }
 }
 
-/// Reads a CID that must fill `bytes`.
+/// Decodes a CID that must span all of `bytes`.
 pub(crate) fn read_cid(mut bytes: &[u8]) -> Result<Cid, &'static str> {
     let cid = Cid::read_bytes(&mut bytes).map_err(|_| "a link has an invalid CID")?;
     if bytes.is_empty() { Ok(cid) } else { Err("a link has bytes after its CID") }

@@ -74,7 +74,7 @@ fn links_are_written_in_the_order_of_their_names() {
     }
 }
 
-/// By another reader than ours.
+/// Extracts links with an independent decoder.
 fn links_of(value: &Ipld, found: &mut Vec<String>) {
     match value {
         Ipld::Link(cid) => found.push(cid.to_string()),
@@ -95,7 +95,7 @@ fn links_are_found_in_every_fixture_of_dag_cbor_and_dag_json() {
     let mut expected = BTreeMap::new();
     for (name, block) in of_codec(DAG_CBOR) {
         let found = links(block.cid(), block.data()).unwrap_or_else(|error| panic!("{name}: {error}"));
-        // The independent reader takes no digest over 64 bytes and no integer over 64 bits.
+        // The independent reader accepts no digest over 64 bytes and no integer over 64 bits.
         if let Ok(value) = serde_ipld_dagcbor::from_slice::<Ipld>(block.data()) {
             let mut by_another = Vec::new();
             links_of(&value, &mut by_another);

@@ -1,4 +1,5 @@
-//! Data model nodes (dag-cbor, dag-json) as a stream of tokens: links and paths are found without building the value.
+//! Data model nodes (dag-cbor, dag-json) as a stream of tokens, so that links and paths are found without building the
+//! value.
 
 use std::borrow::Cow;
 
@@ -25,24 +26,24 @@ pub(super) enum Token<'a> {
     Scalar,
 }
 
-/// Reads one value, token by token. What is wrong with it is the end of a sentence that begins with "the block is not ...: ".
+/// Decodes one value, token by token. An error is the end of a sentence that begins with "the block is not ...: ".
 pub(super) trait Tokens<'a> {
     /// The next token; `None` after the value, which ends the block.
     fn next(&mut self) -> Result<Option<Token<'a>>, &'static str>;
 }
 
-/// Where a path leads within one block.
+/// The result of resolving a path within one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Lookup {
-    /// To a link; so many names lead to it.
+    /// A link, and the number of names that lead to it.
     Link(Box<Cid>, usize),
-    /// To a value that is no link.
+    /// A value that is not a link.
     Value,
-    /// Nowhere: so many names are there, the next one is not.
+    /// A missing name, after this number of names that exist.
     Missing(usize),
 }
 
-/// Lists the links of a value, in the order of its bytes, and checks all of it.
+/// Lists the links of a value, in the order of its bytes, and validates the whole value.
 pub(super) fn links<'a>(mut tokens: impl Tokens<'a>) -> Result<Vec<Cid>, &'static str> {
     let mut links = Vec::new();
     let mut open: Vec<Option<Keys<'a>>> = Vec::new();
@@ -73,7 +74,8 @@ pub(super) fn links<'a>(mut tokens: impl Tokens<'a>) -> Result<Vec<Cid>, &'stati
 #[derive(Debug, Default)]
 struct Keys<'a> {
     keys: Vec<Cow<'a, [u8]>>,
-    /// They do not rise, in the order that the canonical form of either codec has; then they have to be compared.
+    /// Whether the keys are not ascending in the canonical order of either codec. Then they must be compared to find
+    /// duplicates.
     unsorted: bool,
 }
 
@@ -91,7 +93,7 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// Follows names through a value that [`links`] has checked: keys of maps, positions in lists.
+/// Resolves names in a value that [`links`] has validated: keys of maps, positions in lists.
 pub(super) fn find<'a>(mut tokens: impl Tokens<'a>, names: &[String]) -> Result<Lookup, &'static str> {
     let mut done = 0;
     let mut value = tokens.next()?;
@@ -113,7 +115,7 @@ pub(super) fn find<'a>(mut tokens: impl Tokens<'a>, names: &[String]) -> Result<
     Ok(Lookup::Missing(done))
 }
 
-/// The first token of a value in the map that has begun.
+/// The first token of the value of `name` in the open map.
 fn entry<'a>(tokens: &mut impl Tokens<'a>, name: &[u8]) -> Result<Option<Token<'a>>, &'static str> {
     while let Some(Token::Key(key)) = tokens.next()? {
         let value = tokens.next()?;
@@ -125,7 +127,7 @@ fn entry<'a>(tokens: &mut impl Tokens<'a>, name: &[u8]) -> Result<Option<Token<'
     Ok(None)
 }
 
-/// The first token of a value in the list that has begun.
+/// The first token of the value at `position` in the open list.
 fn element<'a>(tokens: &mut impl Tokens<'a>, position: usize) -> Result<Option<Token<'a>>, &'static str> {
     for _ in 0..position {
         match tokens.next()? {
@@ -136,7 +138,7 @@ fn element<'a>(tokens: &mut impl Tokens<'a>, position: usize) -> Result<Option<T
     Ok(tokens.next()?.filter(|token| *token != Token::End))
 }
 
-/// Skips the rest of a value that begins with this token.
+/// Skips the rest of the value that begins with `token`.
 fn skip<'a>(tokens: &mut impl Tokens<'a>, mut token: Option<Token<'a>>) -> Result<(), &'static str> {
     let mut depth = 0_usize;
     loop {

@@ -7,14 +7,14 @@ use cid::Version;
 use super::{links, may_have_links};
 use crate::{Blockstore, Cid, Error, Result, SHA2_256, identity_data};
 
-/// Deepest path that a walk follows, in links. A file of 2^64 bytes takes 5, a HAMT 8.
+/// Deepest path that a walk follows, in links. A file of 2^64 bytes needs 5, a HAMT 8.
 pub const MAX_WALK_DEPTH: usize = 256;
-/// Most distinct CIDs in one walk: a file of 2 TiB, or two million small files. The set of them takes some 40 bytes each.
+/// Most distinct CIDs in one walk: a file of 2 TiB, or two million small files. The set takes some 40 bytes per CID.
 pub const MAX_WALK_BLOCKS: usize = 2 << 20;
-/// Most links that may wait on the stack of one walk: bounds its memory to tens of megabytes.
+/// Most links pending on the stack of one walk: bounds its memory to tens of megabytes.
 pub const MAX_WALK_PENDING: usize = 1 << 18;
 
-/// A walk over a DAG that is told the blocks instead of reading them.
+/// A walk over a DAG that receives blocks from its caller instead of reading them.
 ///
 /// ```
 /// use ggen_blockstore::{Block, Cid, DagWalk};
@@ -26,8 +26,8 @@ pub const MAX_WALK_PENDING: usize = 1 << 18;
 /// assert!(walk.next_visit().is_none());
 /// ```
 ///
-/// A visit whose block may have links waits for [`descend`](Self::descend); without it the walk goes on as if the block
-/// had none. Identity CIDs are visited too: they are part of the DAG, if not of any store.
+/// After a visit whose block may have links, call [`descend`](Self::descend); otherwise the walk continues as if the
+/// block had none. Identity CIDs are visited too: they are part of the DAG, although no store contains them.
 #[derive(Debug)]
 pub struct DagWalk {
     stack: Vec<vec::IntoIter<Cid>>,
@@ -40,19 +40,19 @@ pub struct DagWalk {
 pub struct Visit {
     /// The CID.
     pub cid: Cid,
-    /// Whether its bytes are needed to walk on; see [`may_have_links`].
+    /// Whether the walk needs its bytes to descend; see [`may_have_links`].
     pub may_have_links: bool,
-    /// Links between the root and it, on the path by which it was reached.
+    /// Number of links between the root and it, on the path by which it was reached.
     pub depth: usize,
 }
 
 impl DagWalk {
-    /// Begins at `root`.
+    /// Starts at `root`.
     pub fn new(root: Cid) -> Self {
         Self { stack: vec![vec![root].into_iter()], pending: 1, seen: HashSet::new() }
     }
 
-    /// The next CID that was not visited before.
+    /// The next CID that has not been visited.
     pub fn next_visit(&mut self) -> Option<Visit> {
         while let Some(top) = self.stack.last_mut() {
             let Some(cid) = top.next() else {
@@ -67,11 +67,11 @@ impl DagWalk {
         None
     }
 
-    /// Continues below `cid`, the CID visited last, whose block is `block`.
+    /// Continues below `cid`, the most recently visited CID, whose block is `block`.
     ///
     /// # Errors
-    /// What [`links`] returns; [`Error::LimitExceeded`] for a DAG over [`MAX_WALK_DEPTH`], [`MAX_WALK_BLOCKS`] or
-    /// [`MAX_WALK_PENDING`].
+    /// The errors of [`links`]; [`Error::LimitExceeded`] for a DAG that exceeds [`MAX_WALK_DEPTH`], [`MAX_WALK_BLOCKS`]
+    /// or [`MAX_WALK_PENDING`].
     pub fn descend(&mut self, cid: &Cid, block: &bytes::Bytes) -> Result<()> {
         let links = links(cid, block)?;
         if links.is_empty() {
@@ -90,13 +90,13 @@ impl DagWalk {
         }
     }
 
-    /// Distinct CIDs visited so far.
+    /// Number of distinct CIDs visited so far.
     pub fn visited(&self) -> usize {
         self.seen.len()
     }
 }
 
-/// A CID as the set of a walk remembers it: a fraction of [`Cid`]'s size for sha2-256.
+/// A CID as the walk's set stores it: a fraction of [`Cid`]'s size for sha2-256.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Key {
     Sha256 { is_v0: bool, codec: u32, digest: [u8; 32] },
@@ -113,9 +113,9 @@ impl From<&Cid> for Key {
     }
 }
 
-/// Walks the DAG under `root` in a store that has all of it, and yields each block's CID and length: root first, links
-/// in order, first visit only. This is the order of a release's block manifest. Only blocks that may have links are
-/// read; identity CIDs are walked through and not yielded, as they are nobody's block. Ends after an error.
+/// Walks the DAG under `root` in a store that contains all of it, and yields each block's CID and length: root first,
+/// links in order, first visit only. A release's block manifest has this order. Only blocks that may have links are
+/// read. Identity CIDs are followed and not yielded, because no store contains them as blocks. Ends after an error.
 pub fn dfs_blocks<S: Blockstore + ?Sized>(store: &S, root: Cid) -> DfsBlocks<'_, S> {
     DfsBlocks { store, walk: Some(DagWalk::new(root)) }
 }

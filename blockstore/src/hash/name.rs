@@ -8,7 +8,7 @@ pub(super) const SHA1: u64 = 0x11;
 pub(super) const SHAKE_256: u64 = 0x19;
 pub(super) const BLAKE3: u64 = 0x1e;
 pub(super) const DBL_SHA2_256: u64 = 0x56;
-/// blake2b-8; the code of each byte more is one higher.
+/// blake2b-8; the code increases by one for each further byte.
 pub(super) const BLAKE2B_8: u64 = 0xb201;
 pub(super) const BLAKE2B_160: u64 = 0xb214;
 pub(super) const BLAKE2B_512: u64 = 0xb240;
@@ -16,7 +16,7 @@ pub(super) const BLAKE2S_8: u64 = 0xb241;
 pub(super) const BLAKE2S_160: u64 = 0xb254;
 pub(super) const BLAKE2S_256: u64 = 0xb260;
 
-/// Functions that are not accepted, or that go by a plain name (multiformats/multicodec: `table.csv`).
+/// Functions that are not accepted, or that have a plain name (multiformats/multicodec: `table.csv`).
 const NAMES: &[(u64, &str)] = &[
     (IDENTITY, "identity"),
     (SHA1, "sha1"),
@@ -56,7 +56,7 @@ const NAMES: &[(u64, &str)] = &[
     (0xb3e1, "xxh-32"),
 ];
 
-/// A hash function as people know it: its name where the multicodec table has one, and its code.
+/// A hash function for display: its name if the multicodec table has one, and its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashName(
     /// Its multihash code.

@@ -12,7 +12,7 @@
 //!     8  xxh3-64 of everything before
 //! ```
 //!
-//! Written under a temporary name, synced, renamed. One that is damaged is ignored: the log is the truth.
+//! Written under a temporary name, synced, renamed. A damaged checkpoint is ignored, because the log is authoritative.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,7 +31,7 @@ use super::{
     state::{PinEntry, PinKey, Segment, State},
 };
 
-/// Name of a checkpoint that is being written.
+/// Name of a checkpoint being written.
 pub(super) const TEMPORARY_NAME: &str = "index.tmp";
 const MAGIC: &[u8; 8] = b"gBSckpt1";
 const HEAD_BYTES: usize = 48;
@@ -53,7 +53,7 @@ pub(super) fn checkpoint_sequence(name: &str) -> Option<u32> {
     (checkpoint_name(sequence) == name).then_some(sequence)
 }
 
-/// Writes a checkpoint of `state`, which holds everything before `position` of the log, all of it durable.
+/// Writes a checkpoint of `state`, which contains everything before `position` of the log, all of it durable.
 pub(super) fn write(disk: &dyn Disk, sequence: u32, state: &State, position: Location) -> Result<()> {
     let name = checkpoint_name(sequence);
     let error = |source| crate::Error::io("write", disk.path().join(&name))(source);
@@ -91,13 +91,13 @@ fn write_parts(writer: &mut Writer, state: &State, position: Location) -> io::Re
     Ok(())
 }
 
-/// The seed that a checkpoint names, sound or not.
+/// The seed in a checkpoint, whether or not the checkpoint is valid.
 pub(super) fn seed(file: &dyn File) -> Option<u64> {
     let head = file.read_at(0, HEAD_BYTES).ok()?;
     (head.get(..MAGIC.len())? == MAGIC).then(|| read_u64(&head, MAGIC.len())).flatten()
 }
 
-/// What a checkpoint says of the segments that exist.
+/// The validity of a checkpoint for the existing segments.
 pub(super) enum Checkpoint {
     Sound {
         state: State,
@@ -105,12 +105,12 @@ pub(super) enum Checkpoint {
         /// Pins in segments that do not exist. A compaction has copied them, or their file is lost.
         absent: BTreeSet<PinKey>,
     },
-    /// It speaks of more than the segments hold: some of a file, or all of it, is lost.
+    /// It covers more than the segments contain: a file was truncated or lost.
     Ahead,
     Damaged,
 }
 
-/// Reads a checkpoint over the `segments` that exist; blocks in others are left out.
+/// Reads a checkpoint for the existing `segments`; blocks in other segments are left out.
 pub(super) fn read(file: Arc<dyn File>, seed: u64, segments: BTreeMap<u32, Segment>) -> io::Result<Checkpoint> {
     Ok(read_parts(file, seed, segments)?.unwrap_or(Checkpoint::Damaged))
 }
@@ -222,7 +222,7 @@ impl Writer {
 struct Reader {
     file: Arc<dyn File>,
     len: u64,
-    /// Where in the file the buffer ends.
+    /// File offset of the buffer's end.
     offset: u64,
     buffer: Vec<u8>,
     used: usize,
@@ -235,7 +235,7 @@ impl Reader {
         Ok(Self { file, len, offset: 0, buffer: Vec::new(), used: 0, hash: Xxh3::new() })
     }
 
-    /// The next `len` bytes; `None` if the content ends before.
+    /// The next `len` bytes; `None` if the content is shorter.
     fn take(&mut self, len: usize) -> io::Result<Option<&[u8]>> {
         if self.buffer.len() - self.used < len {
             self.buffer.drain(..self.used);
@@ -254,7 +254,7 @@ impl Reader {
         Ok(taken)
     }
 
-    /// Whether everything was taken and has the hash that stands at the end.
+    /// Returns whether everything was read and matches the hash at the end.
     fn finish(self) -> io::Result<bool> {
         let done = self.offset == self.len && self.used == self.buffer.len();
         let hash = self.file.read_at(self.len, HASH_BYTES)?;

@@ -1,7 +1,7 @@
-//! Compaction: copies what is alive out of segments that are mostly dead, then removes their files.
+//! Compaction: copies live records out of segments that are mostly dead, then removes their files.
 //!
-//! The copies are synced before the file goes, and the removal before anything may be deleted again. A crash in
-//! between leaves blocks twice, which opening the store notices.
+//! The copies are synced before the file is removed, and the removal is synced before anything may be deleted again. A
+//! crash in between leaves blocks twice, which opening the store detects.
 
 use std::{io, sync::PoisonError};
 
@@ -19,7 +19,7 @@ use super::{
     state::{Segment, State},
 };
 
-/// Bytes copied between two looks at the writer lock's queue.
+/// Bytes copied before the writer lock is released for other writers.
 const COPY_BYTES: usize = 4 << 20;
 /// The newest segment is closed for compaction if it is mostly dead and larger than this part of a full one.
 const NEWEST_FRACTION: u64 = 256;
@@ -27,7 +27,7 @@ const NEWEST_FRACTION: u64 = 256;
 /// Least part of a segment that must be dead for it to be compacted when space is short.
 const WORTH_FRACTION: u64 = 16;
 
-/// What has to be copied out of a segment.
+/// The live records to copy out of a segment.
 #[derive(Default)]
 struct Plan {
     blocks: Vec<(u64, Location)>,
@@ -39,8 +39,8 @@ impl Inner {
         let _removals = self.removals.lock().unwrap_or_else(PoisonError::into_inner);
         self.close_newest_if(is_mostly_dead)?;
         let mut freed = 0;
-        // A segment that goes takes the need for the kills of its blocks with it, which may leave another mostly dead.
-        // The bound is for writers who make garbage as fast as it is removed.
+        // Removing a segment makes the kills of its blocks unnecessary, which may leave another segment mostly dead.
+        // The limit ends the loop if writers create garbage as fast as it is removed.
         let limit = 2 * self.state().segments.len();
         for _ in 0..limit {
             let Some(id) = self.dead_segment() else { break };
@@ -49,7 +49,8 @@ impl Inner {
         Ok(freed)
     }
 
-    /// Compacts, and goes on with less and less dead segments while the store takes more than `within` bytes.
+    /// Compacts, and continues with segments that are less and less dead while the store takes more than `within`
+    /// bytes.
     pub(super) fn reclaim(&self, within: u64) -> Result<u64> {
         let mut freed = self.compact()?;
         let _removals = self.removals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,8 +73,8 @@ impl Inner {
         Ok(freed)
     }
 
-    /// Writes a checkpoint if files were removed. After a crash, one that still speaks of pins in them would look as if the
-    /// files were lost; and that this one cannot be written does no harm but that.
+    /// Writes a checkpoint if files were removed. After a crash, an older checkpoint that lists pins in these files
+    /// would look as if the files were lost. A failure to write it has no other effect.
     pub(super) fn checkpoint_without_removed(&self, freed: u64) {
         if freed > 0
             && let Err(error) = self.checkpoint(&mut self.writer())
@@ -119,7 +120,7 @@ impl Inner {
             if !is_full(&error) {
                 return Err(error);
             }
-            // What is dead was given back where it is: moving the rest can wait.
+            // The space of dead records was returned in place, so copying the rest can wait.
             tracing::info!(segment = id, %error, "no space to compact a segment of the blockstore");
             if let Some(segment) = self.state_mut().segments.get_mut(&id) {
                 segment.unmovable = true;
@@ -131,13 +132,14 @@ impl Inner {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", path)(error)),
             _ => self.disk.sync_dir().map_err(Error::io("sync", self.disk.path()))?,
         }
-        // A checkpoint reads the state for long: who waits to write it would keep readers out, but for this lock.
+        // A checkpoint holds the state's read lock for long. Without the writer lock, waiting for the state's write
+        // lock would block readers meanwhile.
         let _writer = self.writer();
         self.state_mut().drop_segment(id);
         Ok(segment.size.saturating_sub(segment.live))
     }
 
-    /// Lists what is alive in a closed segment; `None` if not all of it can be read.
+    /// Lists the live records of a closed segment; `None` if some cannot be read.
     fn plan(&self, id: u32, segment: &Segment) -> io::Result<Option<Plan>> {
         let mut plan = Plan::default();
         let mut scanner = Scanner::new(segment.file.clone(), id, self.seed, 0..segment.size);
@@ -167,7 +169,7 @@ impl Inner {
         let mut rest = plan.blocks.as_slice();
         while !rest.is_empty() {
             let mut writer = self.writer();
-            // What was copied before space ran out is not copied again: its place in the index has changed.
+            // Blocks copied before space ran out are not copied again, because their index entries have changed.
             let done = self.freeing(|| self.copy_some(rest))?;
             self.checkpoint_if_due(&mut writer);
             rest = &rest[done..];
@@ -179,7 +181,7 @@ impl Inner {
         self.append_freeing(&changes)
     }
 
-    /// Copies blocks from the front of the list, and returns how many were looked at.
+    /// Copies blocks from the front of the list, and returns the number of entries processed.
     fn copy_some(&self, blocks: &[(u64, Location)]) -> Result<usize> {
         let mut copies: Vec<(Found, Cid, Bytes, u64)> = Vec::new();
         let mut bytes = 0;
@@ -192,7 +194,7 @@ impl Inner {
             let found = super::read::find(&self.state(), *key).into_iter().find(|found| found.location() == *location);
             let Some(found) = found else { continue };
             let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a record was damaged while it was copied");
-            // Data is copied with the checksum it had: what was damaged stays known as damaged.
+            // Data is copied with its original checksum, so that damaged data stays recognisable.
             let raw = found.read_raw(self.seed).and_then(|raw| raw.ok_or_else(damaged));
             let (cid, data, data_hash) = raw.map_err(self.read_error(*location))?;
             bytes += data.len() + super::record::HEADER_BYTES;

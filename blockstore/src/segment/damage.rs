@@ -1,8 +1,8 @@
-//! Damage to the log: finding it, and putting the log in order again.
+//! Damage to the log: detection and repair.
 //!
-//! A record whose head cannot be read is a hole: what stood there is known only as far as the index or the pins lead
-//! there. A hole stays in its file, and every look finds it again, until [`Inner::mend`] has copied what is around it
-//! elsewhere.
+//! A record whose head cannot be read is a hole: its former content is known only if the index or the pins refer to it.
+//! A hole stays in its file, and every check finds it again, until [`Inner::mend`] has copied the surrounding records
+//! to another segment.
 
 use std::{io, ops::Range, sync::PoisonError};
 
@@ -20,7 +20,7 @@ use super::{
 pub(super) struct Spot {
     segment: u32,
     range: Range<u64>,
-    /// The one bit that is wrong, counted from the start of the segment, if it is just one.
+    /// The wrong bit, counted from the start of the segment, if it is a single one.
     wrong_bit: Option<u64>,
 }
 
@@ -30,7 +30,7 @@ impl Spot {
     }
 }
 
-/// What is wrong with what a scan of a segment found. The data of blocks is not looked at: reading one does that.
+/// The damage in what a scan of a segment found. The data of blocks is not checked; reading a block does that.
 pub(super) fn of(scanner: &mut Scanner, segment: u32, found: &Found) -> io::Result<Option<Spot>> {
     let record = match found {
         Found::Damage(range) => return Ok(Some(Spot { segment, range: range.clone(), wrong_bit: None })),
@@ -53,7 +53,7 @@ pub(super) fn of(scanner: &mut Scanner, segment: u32, found: &Found) -> io::Resu
 }
 
 impl Inner {
-    /// Reads the whole log.
+    /// Checks the whole log.
     pub(super) fn damage(&self) -> Result<Vec<Damage>> {
         Ok(self.spots()?.iter().map(Spot::report).collect())
     }
@@ -72,14 +72,14 @@ impl Inner {
             };
             spots.extend(scan().map_err(Error::io("read", self.disk.path().join(segment_name(id))))?);
         }
-        // A compaction may have taken some away meanwhile.
+        // A compaction may have removed some segments meanwhile.
         let state = self.state();
         spots.retain(|spot| state.segments.contains_key(&spot.segment));
         Ok(spots)
     }
 
-    /// Puts single wrong bits right, and copies everything readable out of the segments with holes. What the index still
-    /// has of a hole is forgotten; a pin is written anew.
+    /// Corrects single wrong bits, and copies everything readable out of the segments with holes. Index entries that
+    /// refer to a hole are removed; a pin is written again.
     pub(super) fn mend(&self) -> Result<u64> {
         let _removals = self.removals.lock().unwrap_or_else(PoisonError::into_inner);
         let spots = self.spots()?;
@@ -110,7 +110,7 @@ impl Inner {
         flip().map_err(error)
     }
 
-    /// Copies what is alive out of a segment with holes, and removes it.
+    /// Copies the live records out of a segment with holes, and removes the segment.
     fn leave(&self, id: u32, holes: &[&Spot]) -> Result<()> {
         {
             let _writer = self.writer();

@@ -1,4 +1,4 @@
-//! The few file operations a store needs, as a trait, so that tests can put a disk under it that fails or dies.
+//! The few file operations a store needs, as a trait, so that tests can substitute a disk that fails or loses power.
 
 use std::{
     fmt::Debug,
@@ -15,18 +15,18 @@ use rustix::{
     fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs},
 };
 
-/// One flat directory of files. Names hold no separator.
+/// One flat directory of files. Names contain no separator.
 pub(super) trait Disk: Debug + Send + Sync + 'static {
-    /// Where it is, for messages.
+    /// The path, for messages.
     fn path(&self) -> &Path;
 
-    /// Takes the exclusive lock, held for as long as the disk is; `false` if someone else has it.
+    /// Takes the exclusive lock, held for as long as the disk is; `false` if another process holds it.
     fn lock(&self, name: &str) -> io::Result<bool>;
 
-    /// Names of all files, in no order.
+    /// Names of all files, in no particular order.
     fn list(&self) -> io::Result<Vec<String>>;
 
-    /// Creates a file, or empties the one that is there.
+    /// Creates a file, or truncates an existing one.
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>>;
 
     /// Opens a file that exists, for reading and writing.
@@ -41,17 +41,17 @@ pub(super) trait Disk: Debug + Send + Sync + 'static {
     /// Makes creations, renames and removals durable.
     fn sync_dir(&self) -> io::Result<()>;
 
-    /// Whether what is written to it is there when the store is opened next.
+    /// Returns whether written data persists until the store is opened again.
     fn is_kept(&self) -> bool {
         true
     }
 
-    /// Bytes that are free for this process; `None` where that cannot be known.
+    /// Bytes available to this process; `None` if unknown.
     fn free_bytes(&self) -> Option<u64> {
         None
     }
 
-    /// Makes a file of this length whose bytes are taken from the disk at once, unless it is there.
+    /// Creates a file of this length with allocated space, if it does not exist.
     fn reserve(&self, _name: &str, _len: u64) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -65,10 +65,10 @@ pub(super) trait File: Debug + Send + Sync + 'static {
     /// Reads up to `len` bytes at `offset`; fewer only at the end of the file. Many threads may read at once.
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>>;
 
-    /// The same over what is in `bytes`, whose length says how many.
+    /// As `read_at`, into `bytes`, whose length is the number of bytes to read.
     fn read_into(&self, offset: u64, bytes: Vec<u8>) -> io::Result<Vec<u8>>;
 
-    /// Writes all of `parts`, one after the other, from `offset` on.
+    /// Writes all of `parts` consecutively from `offset` on.
     fn write_at(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()>;
 
     /// Cuts or extends the file to `len` bytes.
@@ -77,18 +77,18 @@ pub(super) trait File: Debug + Send + Sync + 'static {
     /// Makes content and length durable.
     fn sync(&self) -> io::Result<()>;
 
-    /// Gives the disk space of a range back, whose bytes read as zero from then on. Needs no space itself.
+    /// Returns the disk space of a range, whose bytes read as zero from then on. It needs no space itself.
     fn punch(&self, _range: Range<u64>) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
 
-/// Mode of a file: what is stored here need not be public.
+/// Mode of a file: stored content is not public.
 const FILE_MODE: u32 = 0o600;
-/// Mode of the directory, and of those above it that are not there.
+/// Mode of the directory, and of parent directories that are created.
 const DIRECTORY_MODE: u32 = 0o700;
 
-/// To read and write a file that others must not read, whatever the process's umask.
+/// Options to read and write a file with access for its owner only, whatever the process's umask.
 fn private() -> fs::OpenOptions {
     let mut options = fs::OpenOptions::new();
     options.read(true).write(true).mode(FILE_MODE);
@@ -103,7 +103,7 @@ pub(super) struct RealDisk {
 }
 
 impl RealDisk {
-    /// Takes the directory at `path`, which is created if it does not exist.
+    /// Opens the directory at `path`, and creates it if it does not exist.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         if path.is_dir() {
             return Ok(Self { path: path.to_owned(), lock: OnceLock::new() });
@@ -168,7 +168,7 @@ impl Disk for RealDisk {
             return Ok(());
         }
         let file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path)?;
-        // A file system that cannot set space aside has none to give back later.
+        // A file system that cannot allocate space in advance has none to release later.
         let reserved = fallocate(&file, FallocateFlags::empty(), 0, len);
         if reserved.is_err() {
             fs::remove_file(&path)?;
@@ -206,7 +206,7 @@ impl File for RealFile {
                 Err(error) => return Err(error.into()),
             }
         }
-        // The allocator may have given more room than was asked for.
+        // The allocator may have provided more capacity than requested.
         bytes.truncate(len);
         Ok(bytes)
     }

@@ -1,7 +1,7 @@
-//! The index: where each block is, in 24 bytes a block.
+//! The index: the location of each block, in 24 bytes per block.
 //!
-//! Blocks are known by a seeded 64-bit fingerprint of their multihash. Two blocks may share one, so what the index
-//! names are candidates; the caller confirms them by the CID in the record.
+//! A block is identified by a seeded 64-bit fingerprint of its multihash. Two blocks may share a fingerprint, so the
+//! index returns candidates, which the caller confirms by the CID in the record.
 
 use hashbrown::HashTable;
 
@@ -58,7 +58,7 @@ impl Index {
         self.table.iter()
     }
 
-    /// The entries with this fingerprint: none or one, but for collisions.
+    /// The entries with this fingerprint: at most one, except after collisions.
     pub(super) fn candidates(&self, fingerprint: u64) -> impl Iterator<Item = &Entry> {
         self.table.iter_hash(fingerprint).filter(move |entry| entry.fingerprint == fingerprint)
     }
@@ -72,7 +72,7 @@ impl Index {
         self.table.find_mut(fingerprint, |entry| entry.location == location)
     }
 
-    /// Adds an entry. The caller knows that its block has none.
+    /// Adds an entry. The block must not have one.
     pub(super) fn insert(&mut self, entry: Entry) {
         self.table.insert_unique(entry.fingerprint, entry, |entry| entry.fingerprint);
     }

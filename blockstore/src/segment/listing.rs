@@ -10,11 +10,11 @@ use super::{
     scan::Scanner,
 };
 
-/// Iterates over all blocks. A block that a compaction moves meanwhile may come twice, but is not missed: blocks only
-/// ever move forward in the log. One whose record head is damaged cannot be listed; that is logged.
+/// Iterates over all blocks. A block that a compaction moves meanwhile may be listed twice, but is not missed, because
+/// blocks only move forward in the log. A block with a damaged record head cannot be listed; this is logged.
 pub(super) struct Cids<'a> {
     inner: &'a Inner,
-    /// The segment being read, and up to where.
+    /// The segment being read, and the end of its known part.
     current: Option<(u32, u64, Scanner)>,
     failed: bool,
 }
@@ -40,7 +40,7 @@ impl<'a> Cids<'a> {
         }
     }
 
-    /// Goes on with what was appended to the segment meanwhile, or with the one after it.
+    /// Continues with what was appended to the segment meanwhile, or with the next segment.
     fn begin_next(&mut self) -> bool {
         let state = self.inner.state();
         let (id, done) = self.current.as_ref().map_or((0, 0), |(id, end, _)| (*id, *end));

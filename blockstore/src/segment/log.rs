@@ -1,9 +1,10 @@
 //! The writing end of a store: appends records to the newest segment, and makes them durable.
 //!
-//! *Order*: a segment is synced before the next one is begun, so that only the newest can lose anything.
-//! *Failed writes* are cut off again; where even that fails, the segment is closed and the next write begins another.
-//! *Failed syncs*: the system may have given up on the data it could not write, so that a later success would prove
-//! nothing. The next sync therefore checks and writes everything again that was not durable.
+//! * *Order*: a segment is synced before the next one starts, so that only the newest segment can lose data.
+//! * *Failed writes* are cut off again; if this fails too, the segment is closed, and the next write starts another
+//!   one.
+//! * *Failed syncs*: the operating system may have discarded the data that it could not write, so that a later success
+//!   would prove nothing. The next sync therefore verifies and rewrites everything that was not durable.
 
 use std::{
     io,
@@ -22,18 +23,18 @@ use super::{
 
 /// How much is written at once, unless one record is larger.
 const PIECE_BYTES: u32 = 4 << 20;
-/// Data up to this length is copied next to its header; longer data is written from where it lies.
+/// Data up to this length is copied next to its header; longer data is written from its own buffer.
 const COPY_BYTES: usize = 8 << 10;
 const SEGMENT_SUFFIX: &str = ".seg";
 
 /// One change to a store.
 #[derive(Debug)]
 pub(super) enum Change<'a> {
-    /// A block that the store does not have, or the copy of one that it has elsewhere.
+    /// A block that the store does not have, or the copy of one that it has in another segment.
     Block { fingerprint: u64, cid: &'a Cid, data: &'a [u8], data_hash: u64, epoch: u32, moved_from: Option<Location> },
     /// A pin that is set.
     Pin(&'a Pin),
-    /// A record that counts no longer.
+    /// A record that is no longer valid.
     Kill { cid: &'a Cid, target: Target },
 }
 
@@ -42,11 +43,11 @@ pub(super) enum Change<'a> {
 pub(super) struct Tail {
     pub(super) segment: u32,
     pub(super) file: Arc<dyn File>,
-    /// Where the next record goes.
+    /// Offset of the next record.
     pub(super) end: u32,
     /// Everything before this is synced.
     pub(super) durable: u32,
-    /// A failed write could not be cut off: nothing more goes into this segment.
+    /// A failed write could not be cut off, so nothing more is written to this segment.
     pub(super) closed: bool,
     /// The last sync failed.
     pub(super) sync_failed: bool,
@@ -62,14 +63,14 @@ impl Tail {
     }
 }
 
-/// See the module. Appending is for the holder of the store's writer lock; syncing is for everyone.
+/// The log; see the module documentation. Appending requires the store's writer lock; syncing does not.
 #[derive(Debug)]
 pub(super) struct Log {
     disk: Arc<dyn Disk>,
     seed: u64,
     limit: u32,
     tail: Mutex<Tail>,
-    /// Held while a sync runs: those who wait for it mostly find their work done.
+    /// Held while a sync runs. Waiting callers usually find their data synced already.
     turn: Mutex<()>,
 }
 
@@ -82,7 +83,7 @@ impl Log {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes changes and applies them to `state`. On failure any prefix of them was made.
+    /// Writes changes and applies them to `state`. On failure, a prefix of them may have been made.
     pub(super) fn append(&self, changes: &[Change<'_>], state: &RwLock<State>) -> Result<()> {
         let mut rest = changes;
         while let Some(first) = rest.first() {
@@ -127,7 +128,8 @@ impl Log {
         result.map_err(self.error("sync", segment))
     }
 
-    /// Writes a range of records where it is, after checking it: what the system holds of it may be clean in its view.
+    /// Writes a range of records again in place, after verifying it: the page cache may consider the data clean
+    /// although it is not on disk.
     fn write_again(&self, file: &Arc<dyn File>, segment: u32, from: u32, to: u32) -> io::Result<()> {
         let mut scanner = Scanner::new(Arc::clone(file), segment, self.seed, u64::from(from)..u64::from(to));
         let lost = || io::Error::new(io::ErrorKind::InvalidData, "a former sync failed and lost data");
@@ -142,7 +144,7 @@ impl Log {
         Ok(())
     }
 
-    /// Syncs the newest segment and begins another one.
+    /// Syncs the newest segment and starts another one.
     pub(super) fn begin_segment(&self, state: &RwLock<State>) -> Result<()> {
         self.sync()?;
         let id = self.tail().segment + 1;
@@ -160,7 +162,7 @@ impl Log {
         !tail.closed && (tail.end == 0 || tail.end + record_len <= self.limit)
     }
 
-    /// Lays out as many changes as go into one write.
+    /// Assembles the changes that fit in one write.
     fn assemble<'a>(&self, changes: &[Change<'a>]) -> Piece<'a> {
         let (segment, start, durable) = {
             let tail = self.tail();
@@ -255,7 +257,7 @@ impl Change<'_> {
     }
 }
 
-/// Records that go to disk in one write.
+/// Records that are written at once.
 struct Piece<'a> {
     start: u32,
     end: u32,
@@ -266,7 +268,7 @@ struct Piece<'a> {
 }
 
 enum Part<'a> {
-    /// Up to here of `heads`, from where the part before ended.
+    /// The part of `heads` from the end of the preceding part up to this offset.
     Heads(usize),
     Data(&'a [u8]),
 }

@@ -1,5 +1,5 @@
-//! A directory of which nothing is changed: what would be written to it stays in memory, and is gone with the store. A
-//! store that may not be written to is brought in order in this way before it is read.
+//! A directory that is never changed: writes stay in memory, and are lost with the store. Recovery of a read-only store
+//! uses it before the store is read.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -12,17 +12,17 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::disk::{Disk, File, RealFile};
 
-/// See the module.
+/// The overlay; see the module documentation.
 #[derive(Debug)]
 pub(super) struct Overlay {
     path: PathBuf,
     lock: OnceLock<fs::File>,
-    /// What differs from the directory, and the files of it that were opened; `None` for one that was removed.
+    /// Files that were opened or differ from the directory; `None` for a removed one.
     files: Mutex<BTreeMap<String, Option<Arc<Layered>>>>,
 }
 
 impl Overlay {
-    /// Over the directory at `path`, which need not exist.
+    /// An overlay over the directory at `path`, which need not exist.
     pub(super) fn over(path: &Path) -> Self {
         Self { path: path.to_owned(), lock: OnceLock::new(), files: Mutex::default() }
     }
@@ -47,8 +47,8 @@ impl Disk for Overlay {
         &self.path
     }
 
-    /// Others may read the directory too, and nobody may write to it meanwhile. Where there is no file to lock, none has
-    /// written to it.
+    /// Other processes may read the directory too, and no process may write to it meanwhile. If the lock file does not
+    /// exist, no process has ever written to the directory.
     fn lock(&self, name: &str) -> io::Result<bool> {
         let file = match fs::File::open(self.path.join(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
@@ -107,17 +107,17 @@ impl Disk for Overlay {
     }
 }
 
-/// A file that begins as one on disk and goes on in memory.
+/// A file whose beginning is on disk and whose rest is in memory.
 #[derive(Debug, Default)]
 struct Layered {
     base: Option<RealFile>,
     over: RwLock<Over>,
 }
 
-/// What a file holds beyond its beginning.
+/// The part of a file beyond its beginning on disk.
 #[derive(Debug, Default)]
 struct Over {
-    /// Bytes of the file on disk that still count.
+    /// Bytes of the file on disk that are still valid.
     base_len: u64,
     bytes: Vec<u8>,
 }
@@ -164,7 +164,7 @@ impl File for Layered {
 
     fn write_at(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
         let mut over = self.over.write().unwrap_or_else(PoisonError::into_inner);
-        // What stands on disk is never written over but by repairs, which are not for a store that is only read.
+        // Only repairs overwrite existing bytes, and a read-only store is not repaired.
         let from = offset.checked_sub(over.base_len).ok_or(io::ErrorKind::ReadOnlyFilesystem)?;
         let from = usize::try_from(from).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let written = parts.concat();

@@ -13,28 +13,29 @@ use super::{
     state::State,
 };
 
-/// Bytes of a record from which on it is read into a buffer of the stock.
+/// Bytes of a record from which on it is read into a pooled buffer.
 const MIN_POOLED_BYTES: usize = 256 << 10;
 
-/// An entry of the index with the file to confirm it in. Needs no lock: the file stays readable when it is removed.
+/// An index entry with the file that contains its record. Needs no lock: an open file stays readable when it is
+/// removed.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) entry: Entry,
     file: Arc<dyn File>,
 }
 
-/// What an index entry turned out to be.
+/// The result of comparing an index entry with its record.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Candidate {
-    /// The block that is looked for.
+    /// The requested block.
     Match,
     /// Another block with the same fingerprint.
     Other,
-    /// A record whose head is damaged: as good as certainly the block that is looked for.
+    /// A record with a damaged head: almost certainly the requested block.
     Damaged,
 }
 
-/// The data of a record, or why there is none.
+/// The data of a record, or the reason why there is none.
 #[derive(Debug)]
 pub(super) enum Data {
     Sound(Bytes),
@@ -42,7 +43,7 @@ pub(super) enum Data {
     Damaged(&'static str),
 }
 
-/// The entries that may be the block with this fingerprint; more than one only by collision.
+/// The entries that may be the block with this fingerprint; more than one only after a collision.
 pub(super) fn find(state: &State, fingerprint: u64) -> Vec<Found> {
     let open = |entry: &Entry| {
         let segment = state.segments.get(&entry.location.segment)?;
@@ -84,7 +85,7 @@ impl Found {
         Ok(Data::Sound(buffers.freeze(bytes).slice(header.data_start()..)))
     }
 
-    /// Reads the whole record as it is: its head, if that is sound, and its data with the checksum it should have.
+    /// Reads the whole record without verifying it: its head, if that is valid, and its data with the stored checksum.
     pub(super) fn read_raw(&self, seed: u64) -> io::Result<Option<(Cid, Bytes, u64)>> {
         let bytes = self.file.read_at(self.offset(), self.entry.record_len() as usize)?;
         let Some((header, cid)) = self.head(&bytes, seed) else { return Ok(None) };

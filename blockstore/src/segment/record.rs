@@ -14,16 +14,16 @@
 //!      -      -  data: the block; or the target of a kill; or mode and label of a pin
 //! ```
 //!
-//! The check is bound to place and store: neither stale bytes of an earlier life of the file nor a block that holds a
-//! copy of a segment can pass for a record.
+//! The check depends on location and store, so neither stale bytes of an earlier use of the file nor a block that
+//! contains a copy of a segment can be mistaken for a record.
 //!
-//! *One wrong bit* is put right: of all heads that differ from a damaged one in one bit, none but the head that was
-//! written has the check (but for one chance in 2^54). The same goes for the data of kills and pins, which are short.
+//! *One wrong bit* is corrected: of all heads that differ from a damaged one in one bit, only the original head matches
+//! its check (except with a probability of 2^-54). The same applies to the data of kills and pins, which are short.
 //!
-//! A *kill* says that the record at a location counts no longer: kind of its target (1 byte), segment (4), offset (4),
-//! and the label if the target is a pin. It is needed for as long as the segment of its target exists. A kill of segment
-//! 0, which there never is, kills nothing: it is written before a checkpoint for its field `durable`, so that damage in
-//! what stands before it is not taken for the mark of a crash ([`mark`]).
+//! A *kill* invalidates the record at a location: kind of its target (1 byte), segment (4), offset (4), and the label
+//! if the target is a pin. It is needed as long as the segment of its target exists. A kill of segment 0, which never
+//! exists, kills nothing: it is written before a checkpoint for its field `durable`, so that damage before it is not
+//! mistaken for the mark of a crash ([`mark`]).
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -35,22 +35,22 @@ pub(super) const HEADER_BYTES: usize = 32;
 pub(super) const MAX_STORED_CID_BYTES: usize = 3 * 9 + 2 + crate::MAX_IDENTITY_BYTES;
 /// Marks the start of a record, [`MAGIC_OFFSET`] bytes before it.
 pub(super) const MAGIC: [u8; 4] = *b"gSR1";
-/// Where in a record the magic stands.
+/// Offset of the magic in a record.
 pub(super) const MAGIC_OFFSET: usize = 8;
 
 const CHECK_BYTES: usize = 8;
 const TARGET_BYTES: usize = 9;
 
-/// Where a record starts.
+/// Location of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Location {
     /// Number of the segment file.
     pub(super) segment: u32,
-    /// Byte in it.
+    /// Byte offset in it.
     pub(super) offset: u32,
 }
 
-/// What a record is.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Block = 1,
@@ -88,7 +88,7 @@ impl Header {
         record_len(self.cid_len, self.data_len)
     }
 
-    /// Where in the record the data starts.
+    /// Offset of the data in the record.
     pub(super) fn data_start(&self) -> usize {
         HEADER_BYTES + usize::from(self.cid_len)
     }
@@ -104,7 +104,7 @@ pub(super) fn hash_data(data: &[u8]) -> u64 {
     xxh3_64(data)
 }
 
-/// What the index knows a multihash by.
+/// The key of a multihash in the index.
 pub(super) fn fingerprint(seed: u64, hash: &Multihash) -> u64 {
     xxh3_64_with_seed(hash.digest(), seed ^ hash.code())
 }
@@ -128,7 +128,7 @@ pub(super) fn encode(header: &Header, cid: &Cid, seed: u64, location: Location, 
     out[start..start + CHECK_BYTES].copy_from_slice(&check.to_le_bytes());
 }
 
-/// Reads header and CID from the start of `bytes`, `None` if this is not a whole and undamaged record head.
+/// Decodes header and CID from the start of `bytes`; `None` if this is not a complete and valid record head.
 pub(super) fn decode(bytes: &[u8], seed: u64, location: Location) -> Option<(Header, Cid)> {
     if bytes.get(MAGIC_OFFSET..MAGIC_OFFSET + MAGIC.len())? != MAGIC {
         return None;
@@ -148,10 +148,10 @@ pub(super) fn decode(bytes: &[u8], seed: u64, location: Location) -> Option<(Hea
     Some((header, cid))
 }
 
-/// The bit of `bytes` that has to be flipped to make a sound record head of them, `None` if there is not one.
+/// The bit of `bytes` to flip to obtain a valid record head, `None` if there is no single one.
 pub(super) fn wrong_bit_of_head(bytes: &[u8], seed: u64, location: Location) -> Option<usize> {
     let magic = bytes.get(MAGIC_OFFSET..MAGIC_OFFSET + MAGIC.len())?;
-    // Most of what is no record is told by this, without any hashing.
+    // This test recognises most bytes that are no record without hashing.
     if magic.iter().zip(MAGIC).map(|(is, should)| (is ^ should).count_ones()).sum::<u32>() > 1 {
         return None;
     }
@@ -160,7 +160,7 @@ pub(super) fn wrong_bit_of_head(bytes: &[u8], seed: u64, location: Location) -> 
     wrong_bit(&mut head, bits, |head| decode(head, seed, location).is_some())
 }
 
-/// The bit of the data of a kill or a pin that has to be flipped for its checksum.
+/// The bit of the data of a kill or a pin to flip to match its checksum.
 pub(super) fn wrong_bit_of_data(data: &[u8], data_hash: u64) -> Option<usize> {
     let mut data = data.to_vec();
     let bits = data.len() * 8;
@@ -183,7 +183,7 @@ fn wrong_bit(bytes: &mut [u8], bits: usize, is_sound: impl Fn(&[u8]) -> bool) ->
     })
 }
 
-/// Reads header and CID like [`decode`], and puts one wrong bit right; says which it was.
+/// Reads header and CID like [`decode`], and corrects one wrong bit; returns its position.
 pub(super) fn decode_mended(bytes: &[u8], seed: u64, location: Location) -> Option<(Header, Cid, Option<usize>)> {
     if let Some((header, cid)) = decode(bytes, seed, location) {
         return Some((header, cid, None));
@@ -194,14 +194,14 @@ pub(super) fn decode_mended(bytes: &[u8], seed: u64, location: Location) -> Opti
     decode(&head, seed, location).map(|(header, cid)| (header, cid, Some(bit)))
 }
 
-/// The kill that kills nothing; see the module.
+/// The kill without a target; see the module documentation.
 pub(super) fn mark() -> (Cid, Target) {
     let nothing = Multihash::wrap(crate::IDENTITY, &[]).expect("an empty digest fits");
     let target = Target { location: Location { segment: 0, offset: 0 }, label: None };
     (Cid::new_v1(crate::RAW, nothing), target)
 }
 
-/// What a kill kills.
+/// The target of a kill.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) location: Location,

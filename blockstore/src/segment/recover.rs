@@ -1,9 +1,9 @@
 //! Opening: lock, version, newest checkpoint, and the part of the log written after it.
 //!
 //! Only the newest segment can have lost anything, and only what was not synced. Damage there is the mark of a crash
-//! unless a later record says that the place was durable; the log is cut at the first mark of a crash, even if records
-//! that came later survived, so that nothing outlives what was written before it. All other damage is bit rot, which
-//! costs the record it hit.
+//! unless a later record states that this position was durable; the log is cut at the first mark of a crash, even if
+//! records that came later survived, so that no record survives an earlier one that was lost. All other damage is bit
+//! rot, which costs only the damaged record.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -28,7 +28,7 @@ use super::{
 
 const LOCK_NAME: &str = "LOCK";
 
-/// What opening a store finds.
+/// The result of opening a store.
 pub(super) struct Recovered {
     pub(super) state: RwLock<State>,
     pub(super) log: Log,
@@ -36,22 +36,22 @@ pub(super) struct Recovered {
     pub(super) checkpoint: u32,
     /// Damage to the part of the log that was read.
     pub(super) damage: Vec<Damage>,
-    /// Records that were durable may be missing, of which no damage is left to be seen.
+    /// Whether durable records may be missing without visible damage.
     pub(super) is_short: bool,
 }
 
-/// A checkpoint that opening goes on from, or an empty state.
+/// The checkpoint from which opening continues, or an empty state.
 struct Loaded {
     state: State,
     position: Option<Location>,
     /// Number of the checkpoint.
     sequence: Option<u32>,
     absent: BTreeSet<PinKey>,
-    /// A sound checkpoint speaks of more than there is.
+    /// Whether a valid checkpoint covers more than the segments contain.
     is_ahead: bool,
 }
 
-/// Opens the store on `disk`, or makes one there with `seed`.
+/// Opens the store on `disk`, or creates one with `seed`.
 pub(super) fn recover(disk: &Arc<dyn Disk>, seed: u64, limit: u32) -> Result<Recovered> {
     if !disk.lock(LOCK_NAME).map_err(Error::io("lock", disk.path().join(LOCK_NAME)))? {
         return Err(Error::InUse { path: disk.path().to_owned() });
@@ -76,7 +76,7 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, seed: u64, limit: u32) -> Result<Rec
     let Replay { state, superseded, absent, damage, was_cut, .. } = replay;
     if is_ahead || !absent.is_empty() {
         tracing::warn!(target: DAMAGE, path = %disk.path().display(), "a file of the store is gone or has become shorter");
-        // The next checkpoint no longer speaks of what is lost.
+        // The next checkpoint must no longer cover what is lost.
         tail.unsaved_records = tail.unsaved_records.max(1);
     }
     let is_short = is_ahead || was_cut || !absent.is_empty();
@@ -103,7 +103,7 @@ fn open_segments(disk: &dyn Disk, names: &[String]) -> Result<BTreeMap<u32, Segm
     Ok(segments)
 }
 
-/// The newest sound checkpoint; an empty state if there is none.
+/// The newest valid checkpoint; an empty state if there is none.
 fn load_checkpoint(disk: &dyn Disk, names: &[String], seed: u64, segments: BTreeMap<u32, Segment>) -> Result<Loaded> {
     let mut is_ahead = false;
     let mut sequences: Vec<_> = names.iter().filter_map(|name| checkpoint::checkpoint_sequence(name)).collect();
@@ -126,8 +126,8 @@ fn load_checkpoint(disk: &dyn Disk, names: &[String], seed: u64, segments: BTree
     Ok(Loaded { state, position: None, sequence: None, absent: BTreeSet::new(), is_ahead })
 }
 
-/// A crash in a compaction leaves blocks twice. The older record is killed, so that it cannot come back when the newer
-/// one is deleted.
+/// Removes duplicates of blocks that a crash in a compaction has left. The older record is killed, so that it cannot
+/// reappear when the newer one is deleted.
 fn kill_superseded(
     superseded: &HashMap<Location, (Cid, Option<String>)>,
     log: &Log,
@@ -144,14 +144,14 @@ fn kill_superseded(
     log.append(&kills, state)
 }
 
-/// Removes what unfinished work left behind. It does no harm, so failing to is not a reason not to open.
+/// Removes files of unfinished operations. They do no harm, so a failure does not prevent opening.
 fn remove_leftovers(disk: &dyn Disk, names: &[String], sequence: Option<u32>) {
     for name in names {
         let old = checkpoint::checkpoint_sequence(name).is_some_and(|found| Some(found) != sequence);
         if !old && name != checkpoint::TEMPORARY_NAME && name != version::TEMPORARY_NAME {
             continue;
         }
-        // A leftover of writing the version was renamed by writing it again.
+        // Rewriting the version file has already renamed the leftover of an earlier attempt.
         if let Err(error) = disk.remove(name)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -164,19 +164,19 @@ fn remove_leftovers(disk: &dyn Disk, names: &[String], sequence: Option<u32>) {
 struct Replay<'a> {
     disk: &'a Arc<dyn Disk>,
     state: State,
-    /// Records that a later one of the same block or pin replaced, without a kill so far.
+    /// Records that a later record of the same block or pin has replaced, and that no kill invalidates so far.
     superseded: HashMap<Location, (Cid, Option<String>)>,
-    /// Pins of the checkpoint whose segment does not exist, and which no later record sets or takes away.
+    /// Pins of the checkpoint whose segment does not exist, and that no later record sets or removes.
     absent: BTreeSet<PinKey>,
     damage: Vec<Damage>,
-    /// The log was cut at what looks like the mark of a crash, and is more than a record that was never finished.
+    /// Whether the log was cut at an apparent crash, and the cut contained more than one unfinished record.
     was_cut: bool,
     records: u64,
     bytes: u64,
 }
 
 impl Replay<'_> {
-    /// Replays all segments from `position` on, and returns the newest as the place to go on writing.
+    /// Replays all segments from `position` on, and returns the end of the newest one.
     fn run(&mut self, newest: u32, position: Option<Location>) -> Result<Tail> {
         let from = position.unwrap_or(Location { segment: 0, offset: 0 });
         let ids: Vec<_> = self.state.segments.range(from.segment..).map(|(id, _)| *id).collect();
@@ -193,8 +193,8 @@ impl Replay<'_> {
         Ok(tail)
     }
 
-    /// Finds the mark of a crash in the newest segment and cuts the segment there, for good: what was cut must not be
-    /// found by a later recovery. Returns the new end and how much of it is known to be durable.
+    /// Finds the mark of a crash in the newest segment and cuts the segment there durably, so that a later recovery
+    /// does not find the removed records. Returns the new end, and the end of the part that is known to be durable.
     fn cut(&mut self, id: u32, start: u32) -> Result<(u32, u32)> {
         let segment = &self.state.segments[&id];
         let (file, size) = (Arc::clone(&segment.file), segment.size);
@@ -246,7 +246,7 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Indexes a block. One with a damaged checksum is indexed too: reading it reports the damage.
+    /// Indexes a block. A block with a damaged checksum is indexed too, so that reading it reports the damage.
     fn replay_block(&mut self, record: &Record, scanner: &mut Scanner, verify: bool) -> io::Result<()> {
         let hash = record.cid.hash();
         if verify
@@ -276,8 +276,8 @@ impl Replay<'_> {
     }
 }
 
-/// Whether what stands from `at` to the end of a segment is one record that is longer than the file: its write was
-/// interrupted, and so it was never durable.
+/// Returns whether the bytes from `at` to the end of a segment are one record that is longer than the file. Its write
+/// was interrupted, so it was never durable.
 fn is_unfinished(file: &Arc<dyn File>, id: u32, seed: u64, at: u64, size: u64) -> io::Result<bool> {
     let rest = size - at;
     if rest < HEADER_BYTES as u64 {
@@ -290,7 +290,7 @@ fn is_unfinished(file: &Arc<dyn File>, id: u32, seed: u64, at: u64, size: u64) -
     Ok(head.is_some_and(|(header, _)| u64::from(header.record_len()) > rest))
 }
 
-/// Where the newest segment ends, and how much of it its records say to be durable.
+/// The end of the newest segment, and the end of the part that its records state to be durable.
 fn find_cut(file: &Arc<dyn File>, id: u32, seed: u64, start: u64, size: u64) -> io::Result<(u64, u64)> {
     let mut scanner = Scanner::new(Arc::clone(file), id, seed, start.min(size)..size);
     let mut durable = start;

@@ -1,4 +1,4 @@
-//! Reads a segment from front to back, stepping over damage.
+//! Reads a segment from front to back, skipping damage.
 
 use std::{borrow::Cow, io, ops::Range, sync::Arc};
 
@@ -12,11 +12,11 @@ use super::{
     },
 };
 
-/// How much is read at once, unless one record's data needs more.
+/// Bytes read at once, unless the data of one record is longer.
 const WINDOW_BYTES: usize = 64 << 10;
 const HEAD_BYTES: usize = HEADER_BYTES + MAX_STORED_CID_BYTES;
 
-/// A record with an undamaged head, or one of which one bit was wrong.
+/// A record with a valid head, or with a head of which one bit was wrong.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
     pub(super) location: Location,
@@ -34,7 +34,7 @@ pub(super) struct Sound<'a> {
     pub(super) wrong_bit: Option<usize>,
 }
 
-/// What stands in a segment.
+/// An element of a segment.
 #[derive(Debug)]
 pub(super) enum Found {
     Record(Record),
@@ -42,7 +42,7 @@ pub(super) enum Found {
     Damage(Range<u64>),
 }
 
-/// Walks the records in a range of a segment. Memory: one window, or one record.
+/// Iterates over the records in a range of a segment. Memory: one window, or one record.
 #[derive(Debug)]
 pub(super) struct Scanner {
     file: Arc<dyn File>,
@@ -65,7 +65,7 @@ impl Scanner {
         if from >= self.end {
             return Ok(None);
         }
-        // Only here: where records are searched for, bytes that look like a damaged head mean nothing.
+        // A damaged head is only accepted at this position: during a search for records, similar bytes mean nothing.
         if let Some(record) = self.record(from, decode_mended)? {
             self.offset = from + u64::from(record.header.record_len());
             return Ok(Some(Found::Record(record)));
@@ -74,7 +74,7 @@ impl Scanner {
         Ok(Some(Found::Damage(from..self.offset)))
     }
 
-    /// The next record; damage is stepped over and logged.
+    /// The next record; damage is skipped and logged.
     pub(super) fn next_record(&mut self) -> io::Result<Option<Record>> {
         while let Some(found) = self.advance()? {
             match found {
@@ -105,7 +105,7 @@ impl Scanner {
         Ok(&bytes[..len.min(bytes.len())])
     }
 
-    /// The data of a record, `None` if it does not have its checksum. One wrong bit of a kill or a pin is put right.
+    /// The data of a record, `None` if it does not match its checksum. One wrong bit of a kill or a pin is corrected.
     pub(super) fn sound_data(&mut self, record: &Record) -> io::Result<Option<Sound<'_>>> {
         let header = record.header;
         let data = self.data(record)?;
@@ -115,7 +115,7 @@ impl Scanner {
         if hash_data(data) == header.data_hash {
             return Ok(Some(Sound { data: Cow::Borrowed(data), wrong_bit: None }));
         }
-        // A block is long, and others have it.
+        // A block is long, and can be fetched from peers.
         let wrong_bit = if header.kind == Kind::Block { None } else { wrong_bit_of_data(data, header.data_hash) };
         Ok(wrong_bit.map(|bit| {
             let mut data = data.to_vec();
@@ -141,7 +141,7 @@ impl Scanner {
         Ok(whole.map(|(header, cid, wrong_bit)| Record { location, header, cid, wrong_bit }))
     }
 
-    /// Where the first whole record at or after `at` starts; the end of the range if there is none.
+    /// The offset of the first whole record at or after `at`; the end of the range if there is none.
     fn find_record(&mut self, mut at: u64) -> io::Result<u64> {
         loop {
             let bytes = self.bytes(at, HEAD_BYTES)?;
@@ -161,7 +161,7 @@ impl Scanner {
         }
     }
 
-    /// What is buffered from `at` on: at least `len` bytes, but for the end of the range.
+    /// The buffered bytes from `at` on: at least `len`, except at the end of the range.
     fn bytes(&mut self, at: u64, len: usize) -> io::Result<&[u8]> {
         let wanted = (at + len as u64).min(self.end);
         let buffered = self.window_start..self.window_start + self.window.len() as u64;

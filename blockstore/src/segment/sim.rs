@@ -1,8 +1,8 @@
 //! A disk in memory that fails, or dies, at a chosen operation.
 //!
-//! *Crash model*: what was not synced may be there, be lost, or be there in part, each write by itself and in any
-//! order; names that were created, changed or removed are certain only after the directory was synced. A sync that
-//! fails leaves the data readable, but no later sync saves it.
+//! *Crash model*: after a crash, unsynced data may be present, lost, or partially present, each write independently and
+//! in any sequence. Names that were created, changed or removed are certain only after the directory was synced. A
+//! failed sync leaves the data readable, but no later sync makes it durable.
 
 use std::{
     collections::BTreeMap,
@@ -15,19 +15,19 @@ use super::disk::{Disk, File};
 
 const SECTOR_BYTES: usize = 512;
 
-/// What goes wrong, and when: operations that change something are counted from 1.
+/// The failure to simulate, and its time: operations that change something are counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     None,
-    /// This operation and all after it fail: the machine is gone.
+    /// This operation and all after it fail, as in a power loss.
     DieAt(u64),
-    /// This operation fails half done, as on a full disk; those after it work.
+    /// This operation fails halfway, as on a full disk; later ones succeed.
     FailAt(u64),
-    /// As many operations from this one on fail half done.
+    /// This number of operations from the given one on fail halfway.
     FailFrom(u64, u64),
 }
 
-/// See the module.
+/// The disk; see the module documentation.
 #[derive(Clone, Debug)]
 pub(super) struct SimDisk {
     state: Arc<Mutex<SimState>>,
@@ -64,7 +64,7 @@ enum NameChange {
     Remove(String),
 }
 
-/// What an operation is to do.
+/// The outcome of an operation.
 enum Outcome {
     Work,
     FailHalfWay(io::Error),
@@ -90,7 +90,7 @@ impl SimDisk {
         self.state().operations
     }
 
-    /// The disk as the next boot finds it.
+    /// The disk as it is after the next boot.
     pub(super) fn crash(&self, seed: u64) -> Self {
         let state = self.state();
         let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
@@ -133,7 +133,7 @@ impl SimState {
 
     fn change_names(&mut self, change: NameChange) -> io::Result<()> {
         let outcome = self.operate()?;
-        // A dying machine may have done it; one that goes on says the truth.
+        // A machine that loses power may have done it nevertheless; a running one reports the truth.
         if self.dead || matches!(outcome, Outcome::Work) {
             change.apply(&mut self.names);
             self.unsynced_names.push(change);
@@ -187,7 +187,7 @@ impl Change {
         }
     }
 
-    /// What a crash leaves of it.
+    /// The part of the content that survives a crash.
     fn survive(&self, content: &mut Vec<u8>, chance: &mut Chance) {
         let filler = if chance.one_in(2) { 0 } else { 0xa5 };
         match (self, chance.below(4)) {

@@ -1,7 +1,7 @@
-//! A disk that is full: deleting must work there, though a deletion is a record that is written.
+//! Full disks: deletions must work there, although a deletion writes a record.
 //!
-//! A small file is kept in reserve ([`RESERVE_NAME`]), and only what frees space may use it up. If that is not enough, the
-//! data of deleted blocks is given back to the file system where it lies, which takes no space at all.
+//! A small file reserves space ([`RESERVE_NAME`]), and only operations that free space may consume it. If that is not
+//! enough, the data of deleted blocks is returned to the file system in place (hole punching), which needs no space.
 
 use std::{io, ops::Range};
 
@@ -15,20 +15,20 @@ use super::{
     state::Segment,
 };
 
-/// Name of the file that is kept in reserve, in the directory of the store.
+/// Name of the file that reserves space, in the directory of the store.
 pub(super) const RESERVE_NAME: &str = "RESERVE";
-/// Its length in bytes: room for the deletion of some 25,000 blocks.
+/// Its length in bytes: enough for the deletion of some 25,000 blocks.
 const RESERVE_BYTES: u64 = 2 << 20;
-/// The reserve is made where as many times more is free.
+/// The reserve is created if this multiple of its length is free.
 const PLENTY: u64 = 8;
-/// With less free, in bytes, all that is dead is given back, not only what makes up much of a file.
+/// With fewer free bytes, every dead record is returned, not only those in segments with a large dead part.
 const TIGHT_BYTES: u64 = 4 * RESERVE_BYTES;
-/// Dead bytes of a segment for which it is looked through.
+/// Fewest dead bytes of a segment that is scanned for them.
 const WORTH_BYTES: u64 = 64 << 10;
-/// Space is given back by the page.
+/// Space is returned in whole pages of this size.
 const PAGE_BYTES: u64 = 4096;
 
-/// Whether an error says that there is no space left.
+/// Returns whether an error means that no space is left.
 pub(super) fn is_full(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if is_full_disk(source))
 }
@@ -38,7 +38,7 @@ fn is_full_disk(error: &io::Error) -> bool {
 }
 
 impl Inner {
-    /// Sees to the reserve, where there is plenty of space.
+    /// Creates the reserve if there is plenty of space and it does not exist.
     pub(super) fn keep_reserve(&self) {
         if self.disk.free_bytes().is_some_and(|free| free >= PLENTY * RESERVE_BYTES)
             && let Err(error) = self.disk.reserve(RESERVE_NAME, RESERVE_BYTES)
@@ -47,7 +47,7 @@ impl Inner {
         }
     }
 
-    /// Does what frees space, or makes some beforehand if there is none. For the holder of the writer lock.
+    /// Runs `work`, which frees space, and makes space first if there is none. Requires the writer lock.
     pub(super) fn freeing<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
         let mut outcome = work();
         if outcome.as_ref().is_err_and(is_full) && self.disk.remove(RESERVE_NAME).is_ok() {
@@ -59,7 +59,7 @@ impl Inner {
         outcome
     }
 
-    /// Appends what frees space. For the holder of the writer lock.
+    /// Appends changes that free space. Requires the writer lock.
     pub(super) fn append_freeing(&self, changes: &[Change<'_>]) -> Result<()> {
         self.freeing(|| self.log.append(changes, &self.state))
     }
@@ -68,10 +68,10 @@ impl Inner {
         self.disk.free_bytes().is_some_and(|free| free < TIGHT_BYTES)
     }
 
-    /// Gives back the space of the data of deleted blocks, of the newest segment too, which is closed for it. Returns the
-    /// bytes. For the holder of the writer lock.
+    /// Returns the space of the data of deleted blocks, including those in the newest segment, which is closed for
+    /// this. Returns the number of bytes. Requires the writer lock.
     pub(super) fn give_back(&self) -> Result<u64> {
-        // What a crash brought back must not be without its data: the deletions are made durable first.
+        // The deletions are made durable first: a block that reappears after a crash must have its data.
         self.log.sync()?;
         let newest = self.log.tail().segment;
         if self.state().segments.get(&newest).is_some_and(has_garbage) {
@@ -109,7 +109,7 @@ impl Inner {
     }
 }
 
-/// Enough of it is dead to be worth a look.
+/// Returns whether enough of the segment is dead to be worth scanning.
 fn has_garbage(segment: &Segment) -> bool {
     segment.size.saturating_sub(segment.live) >= WORTH_BYTES
 }

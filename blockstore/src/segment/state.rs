@@ -1,6 +1,6 @@
-//! What a store knows in memory: index, pins, and how much of each segment is alive.
+//! The state of a store in memory: index, pins, and the number of live bytes in each segment.
 //!
-//! Everything here is rebuilt from the log; a change is applied after its record was written.
+//! It is rebuilt from the log. A change is applied after its record was written.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,9 +18,9 @@ pub(super) struct Segment {
     pub(super) file: Arc<dyn File>,
     /// Bytes of whole records.
     pub(super) size: u64,
-    /// Bytes of records that still count.
+    /// Bytes of live records.
     pub(super) live: u64,
-    /// Holds a block whose record head is damaged: it cannot be copied, so the file stays.
+    /// Whether it contains a block whose record head is damaged: such a block cannot be copied, so the file stays.
     pub(super) unmovable: bool,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct PinEntry {
 /// Label and CID of a pin.
 pub(super) type PinKey = (String, Cid);
 
-/// See the module.
+/// The state; see the module documentation.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) seed: u64,
@@ -68,7 +68,7 @@ impl State {
         self.gain(entry.location.segment, entry.record_len());
     }
 
-    /// Forgets the block whose record is at `location`; `false` if no block's is.
+    /// Removes the block whose record is at `location`; returns `false` if there is none.
     pub(super) fn remove_block(&mut self, fingerprint: u64, location: Location) -> bool {
         let Some(entry) = self.index.remove(fingerprint, location) else { return false };
         self.block_bytes -= u64::from(entry.data_len());
@@ -87,7 +87,7 @@ impl State {
         true
     }
 
-    /// Sets a pin and returns where its former record is, if there was one.
+    /// Sets a pin, and returns the location of its former record, if there was one.
     pub(super) fn set_pin(&mut self, pin: &Pin, location: Location, record_len: u32) -> Option<Location> {
         let entry = PinEntry { mode: pin.mode, location, record_len };
         let old = self.pins.insert((pin.label.clone(), pin.cid), entry);
@@ -98,7 +98,7 @@ impl State {
         })
     }
 
-    /// Applies a kill: what it names goes, if it is still what is current.
+    /// Applies a kill: removes its target, if that is still the current record.
     pub(super) fn kill(&mut self, cid: &Cid, target: &Target, holder: u32, record_len: u32) {
         match &target.label {
             None => {
@@ -109,7 +109,7 @@ impl State {
         self.note_kill(target.location.segment, holder, u64::from(record_len));
     }
 
-    /// Counts a kill's own bytes: they live for as long as the segment they speak of.
+    /// Counts a kill's own bytes, which are live as long as the target's segment exists.
     pub(super) fn note_kill(&mut self, target: u32, holder: u32, bytes: u64) {
         if target != holder && !self.segments.contains_key(&target) {
             return;
@@ -120,7 +120,7 @@ impl State {
         }
     }
 
-    /// Forgets a segment whose file is gone, and the kills that spoke of it or stood in it.
+    /// Removes a segment whose file was removed, and the kills in it or of its records.
     pub(super) fn drop_segment(&mut self, id: u32) {
         self.segments.remove(&id);
         let gone: Vec<_> =

@@ -252,7 +252,7 @@ fn old_damage_found_while_rebuilding_costs_only_what_it_hit() {
     let record = 568;
     damage_byte(&dir.path().join("00000001.seg"), record + 12);
     damage_byte(&dir.path().join("00000002.seg"), record + 200);
-    // In the newest segment later records tell such damage from the mark of a crash.
+    // In the newest segment, later records distinguish such damage from the mark of a crash.
     damage_byte(&dir.path().join("00000003.seg"), record + 200);
     let store = SegmentBlockstore::open(dir.path(), small_segments()).unwrap();
     let lost = |block: &&Block| !matches!(store.get(block.cid()), Ok(Some(_)));

@@ -1,8 +1,8 @@
-//! The file VERSION: the format of a store, and the seed that the checks of its records are made with.
+//! The file VERSION: the format of a store, and the seed of its record checks.
 //!
-//! A store whose seed is wrong looks like one whose every record is damaged, and opening it would cut its log off. The
-//! seed is therefore compared with the records before anything else is done. A damaged file is written again if the seed
-//! can be found: in a checkpoint, or by flipping one bit.
+//! With a wrong seed every record looks damaged, and opening would cut off the log. The seed is therefore compared with
+//! the records first. A damaged file is written again if the seed can be recovered: in a checkpoint, or by flipping one
+//! bit.
 
 use crate::{DAMAGE, Error, Result};
 
@@ -21,10 +21,10 @@ const PREFIX: &str = "ggen-blockstore 1\nseed ";
 const MAX_BYTES: usize = 256;
 /// Segments whose first record is compared with a seed.
 const MAX_COMPARED: usize = 64;
-/// Bytes of a segment that are searched for a record if its first one says nothing.
+/// Bytes of a segment that are searched for a record if its first one does not decide.
 const SEARCHED_BYTES: u64 = 8 << 20;
 
-/// The start of a segment, as far as it tells whether a seed is right.
+/// The start of a segment, as far as needed to check a seed.
 struct Start {
     segment: u32,
     len: u64,
@@ -37,8 +37,8 @@ impl Start {
     }
 }
 
-/// The seed of the store on `disk`, which holds files of these names; where there is no store yet, one is begun with
-/// `fresh`.
+/// The seed of the store on `disk`, which contains files of these names. If there is no store yet, one is created with
+/// the seed `fresh`.
 pub(super) fn read_or_write(disk: &dyn Disk, names: &[String], fresh: u64) -> Result<u64> {
     let is_there = names.iter().any(|name| name == NAME);
     let text = if is_there { read(disk)? } else { String::new() };
@@ -70,13 +70,14 @@ pub(super) fn read_or_write(disk: &dyn Disk, names: &[String], fresh: u64) -> Re
     }
 }
 
-/// Before the first checkpoint nothing has to be durable: a crash may have left no whole record.
+/// Returns whether the store has a single segment and no checkpoint. Before the first checkpoint nothing is durable,
+/// and a crash may have left no whole record.
 fn is_new(names: &[String]) -> bool {
     let segments = names.iter().filter(|name| segment_id(name).is_some()).count();
     segments == 1 && !names.iter().any(|name| checkpoint::checkpoint_sequence(name).is_some())
 }
 
-/// A later version of this program may have begun the store.
+/// Returns whether the text is that of a store of a later version of this program.
 fn is_another_format(text: &str) -> bool {
     let format = text.strip_prefix("ggen-blockstore ").and_then(|rest| rest.split('\n').next());
     format.is_some_and(|format| format != "1" && format.bytes().all(|byte| byte.is_ascii_digit()))
@@ -102,7 +103,7 @@ fn read(disk: &dyn Disk) -> Result<String> {
     let path = disk.path().join(NAME);
     let file = disk.open(NAME).map_err(Error::io("open", &path))?;
     let text = file.read_at(0, MAX_BYTES).map_err(Error::io("read", &path))?;
-    // Byte by byte, so that one wrong bit stays one: a byte that is not ASCII is as wrong as any other.
+    // Byte by byte, so that one wrong bit affects one character, even if the byte is not ASCII.
     Ok(text.into_iter().map(char::from).collect())
 }
 
@@ -139,7 +140,7 @@ fn starts(disk: &dyn Disk, names: &[String]) -> Result<Vec<Start>> {
     Ok(starts)
 }
 
-/// Seeds that checkpoints name. Nothing of them is checked: they count only if records fit them.
+/// The seeds in checkpoints. They are not verified; a seed counts only if records match it.
 fn seeds_of_checkpoints(disk: &dyn Disk, names: &[String]) -> Vec<u64> {
     let checkpoints = names.iter().filter(|name| checkpoint::checkpoint_sequence(name).is_some());
     checkpoints.filter_map(|name| checkpoint::seed(disk.open(name).ok()?.as_ref())).collect()

@@ -1,4 +1,4 @@
-//! Everything that changes a store, but for compaction.
+//! All operations that change a store, except compaction.
 
 use std::{collections::HashSet, sync::PoisonError};
 
@@ -12,10 +12,10 @@ use super::{
     record::{Location, Target, fingerprint, hash_data, mark},
 };
 
-/// Blocks deleted between two looks at the lock's queue.
+/// Blocks deleted before the writer lock is released for other writers.
 const DELETE_CHUNK: usize = 4096;
 
-/// What only the holder of the writer lock touches.
+/// State that only the holder of the writer lock accesses.
 #[derive(Debug)]
 pub(super) struct Writer {
     /// Number of the newest checkpoint.
@@ -65,7 +65,7 @@ impl Inner {
     }
 
     pub(super) fn retain(&self, cids: &[Cid]) -> Result<Vec<bool>> {
-        // The lock keeps a deletion from going on with a block that it has found unused.
+        // The lock prevents a concurrent deletion from removing a block that it has found to be unused.
         let _writer = self.writer();
         let epoch = self.epoch();
         let retain = |cid: &Cid| {
@@ -79,7 +79,7 @@ impl Inner {
         cids.iter().map(retain).collect()
     }
 
-    /// Deletes those blocks whose epoch `may_go`.
+    /// Deletes the blocks for whose epoch `may_go` returns true.
     pub(super) fn delete(&self, cids: &[Cid], may_go: impl Fn(u32) -> bool) -> Result<u64> {
         let _removals = self.removals.lock().unwrap_or_else(PoisonError::into_inner);
         let mut deleted = 0;
@@ -89,7 +89,7 @@ impl Inner {
             let mut seen = HashSet::new();
             for cid in cids.iter().filter(|cid| identity_data(cid).is_none()) {
                 let Some(Located { found, .. }) = self.locate(cid)? else { continue };
-                // The entry was read under the writer lock, which everyone holds who stamps one.
+                // The entry was read under the writer lock, which is also held to stamp an entry.
                 if may_go(found.entry.epoch) && seen.insert(found.location()) {
                     kills.push(Change::Kill { cid, target: Target { location: found.location(), label: None } });
                 }
@@ -142,7 +142,7 @@ impl Inner {
         debug_assert!(synced, "the writer lock is held, so nothing was written since the sync");
         let sequence = writer.checkpoint + 1;
         if let Err(error) = checkpoint::write(self.disk.as_ref(), sequence, &self.state(), position) {
-            // What was written of it would only take room; opening the store removes it too.
+            // A partial checkpoint only takes space; opening the store removes it too.
             if let Err(error) = self.disk.remove(checkpoint::TEMPORARY_NAME) {
                 tracing::debug!(%error, "cannot remove an unfinished checkpoint");
             }
@@ -162,8 +162,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Writes into the log that everything before is durable: if the checkpoint is lost, damage there is known to be no
-    /// mark of a crash, and costs the record it hit instead of all that follow.
+    /// Records in the log that everything before is durable. If the checkpoint is lost, damage there is then known not
+    /// to come from a crash, and costs only the damaged record instead of all later ones.
     fn mark_durable(&self) -> Result<()> {
         let (cid, target) = mark();
         let change = Change::Kill { cid: &cid, target };
@@ -174,7 +174,7 @@ impl Inner {
         self.log.sync()
     }
 
-    /// Makes a checkpoint if enough was written since the last. That it fails is no failure of the caller's work.
+    /// Writes a checkpoint if enough was written since the last one. A failure does not fail the caller's operation.
     pub(super) fn checkpoint_if_due(&self, writer: &mut Writer) {
         let (bytes, records) = {
             let tail = self.log.tail();

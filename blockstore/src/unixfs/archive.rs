@@ -1,8 +1,8 @@
-//! From a tarball to a DAG in a store, streamed: nothing is unpacked to disk.
+//! Importing a tarball into a store as a DAG, streamed: nothing is unpacked to disk.
 //!
-//! The calling thread unpacks and parses and puts blocks; others hash. A single top folder is stripped, as cargo and npm
-//! do, unless the archive has an entry for its root (`./`), which says that there is none. Version control directories
-//! are left out; ignore files are not applied, since an archive is what its maker chose.
+//! The calling thread unpacks, parses and stores blocks; other threads hash. A single top folder is stripped, as cargo
+//! and npm do, unless the archive has an entry for its root (`./`), which means that there is none. Version control
+//! directories are excluded. Ignore files are not applied, because the archive's creator has chosen its contents.
 
 mod block;
 mod decode;
@@ -31,15 +31,15 @@ use super::{
 };
 use crate::{Blockstore, Buffers, Error, Result, unixfs::file::Sink};
 
-/// Imports a tarball: plain, gzip (`.tar.gz`, `.tgz`, `.crate`) or zstd, told apart by their first bytes. The caller pins
-/// the root and syncs the store.
+/// Imports a tarball: plain, gzip (`.tar.gz`, `.tgz`, `.crate`) or zstd, distinguished by their first bytes. The caller
+/// pins the root and syncs the store.
 ///
 /// # Errors
-/// [`Error::Archive`] for one that is damaged, truncated, a bomb or of another format; [`Error::Refused`] for an unsafe
-/// entry: an absolute path, `..`, a file that is a directory too, a link that leaves the tree, a device; [`Error::Withheld`] with every file
-/// that must not go in, and every directory that the [`Selection`](super::Selection) leaves out: an archive goes in whole or
-/// not at all; a store error. Blocks put before the error stay, unpinned, among them the first ones of a long file in which
-/// something was found later; from the first finding on no block is put.
+/// [`Error::Archive`] for an archive that is damaged, truncated, a bomb or of another format; [`Error::Refused`] for an
+/// unsafe entry: an absolute path, `..`, a duplicate, a link that leaves the tree, a device; [`Error::Withheld`] with
+/// every excluded file, and every directory that the [`Selection`](super::Selection) leaves out, because an archive is
+/// imported completely or not at all; a store error. Blocks stored before the error remain, unpinned, including the
+/// first blocks of a long file in which something was found later. After the first finding no block is stored.
 pub fn import_tarball<S: Blockstore + ?Sized>(
     store: &S,
     reader: &mut dyn Read,
@@ -88,7 +88,7 @@ struct Chunk {
     file: Arc<OpenFile>,
 }
 
-/// A file of an archive that is being read.
+/// A file of an archive in progress.
 #[derive(Debug)]
 struct OpenFile {
     path: String,
@@ -99,19 +99,19 @@ struct OpenFile {
 #[derive(Debug, Default)]
 struct Files {
     children: Vec<Child>,
-    /// Of those in which something was found: what.
+    /// The findings, by file.
     found: BTreeMap<usize, &'static str>,
     /// The first that must not go in: from it on no block was put.
     refused: Option<Finding>,
 }
 
-/// An archive that is being read, chunk by chunk.
+/// An archive that is read chunk by chunk.
 struct Archive<'a> {
     tar: TarReader<Input<'a>>,
     entries: Entries,
     chunk_bytes: usize,
     buffers: Buffers,
-    /// The file that is being read, and the bytes left of it.
+    /// The current file, and its remaining bytes.
     open: Option<(Arc<OpenFile>, u64)>,
 }
 
@@ -182,8 +182,8 @@ fn hash_chunks(archive: &mut Archive<'_>, options: &ImportOptions<'_>, sink: &mu
     Ok(files)
 }
 
-/// Whether a file will be refused for what was found in it. That its path begins with a single top folder, which is no part
-/// of the tree, is known at the end of the archive only.
+/// Returns whether a file will be refused because of a finding. Whether its path begins with a single top folder, which
+/// is not part of the tree, is only known at the end of the archive.
 fn refuses(options: &ImportOptions<'_>, path: &str) -> bool {
     options.refuses(path) && path.split_once('/').is_none_or(|(_, below)| options.refuses(below))
 }
@@ -211,10 +211,10 @@ fn build(items: Vec<(String, Item)>, files: &[Child], profile: &Profile, sink: &
     tree.finish(sink)
 }
 
-/// Lists what an import of a tarball takes in, without a store; everything is read, and checked as an import would.
+/// Lists what an import of a tarball would include, without a store. Everything is read and checked as in an import.
 ///
 /// # Errors
-/// As [`import_tarball`], but for those of a store.
+/// As [`import_tarball`], except store errors.
 pub fn list_tarball(reader: &mut dyn Read, limits: ArchiveLimits) -> Result<Listing> {
     let mut tar = TarReader::new(Input::open(reader, limits)?);
     let mut entries = Entries::default();

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::protobuf::{Fields, Value, put_bytes_field, put_fixed32_field, put_varint_field, read_varint};
 
-/// What a UnixFS node is.
+/// The type of a UnixFS node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnixfsKind {
     /// A leaf of a file, as old versions wrote it.
@@ -42,7 +42,7 @@ impl UnixfsKind {
 /// The message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnixfsData {
-    /// What the node is.
+    /// The type of the node.
     pub kind: UnixfsKind,
     /// Content, target or bitfield: a slice of the block.
     pub data: Option<Bytes>,
@@ -61,7 +61,7 @@ pub struct UnixfsData {
 }
 
 impl UnixfsData {
-    /// A message of this kind and nothing else.
+    /// A message with this type and no other fields.
     pub fn new(kind: UnixfsKind) -> Self {
         Self {
             kind,
@@ -78,7 +78,7 @@ impl UnixfsData {
     /// Decodes the data of a dag-pb node. Unknown fields are skipped, as protobuf readers do.
     ///
     /// # Errors
-    /// What is wrong with it, as the end of a sentence.
+    /// The reason, as the end of a sentence.
     pub fn decode(message: &Bytes) -> Result<Self, &'static str> {
         let mut kind = None;
         let mut decoded = Self::new(UnixfsKind::Raw);
@@ -134,7 +134,7 @@ impl UnixfsData {
         out
     }
 
-    /// Whether the owner may execute the file.
+    /// Returns whether the owner may execute the file.
     pub fn is_executable(&self) -> bool {
         self.mode.is_some_and(|mode| mode & 0o100 != 0)
     }

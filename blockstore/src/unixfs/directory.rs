@@ -1,4 +1,4 @@
-//! Directories: one block, or a hash trie of blocks once one would be too large.
+//! Directories: one block, or a hash trie of blocks if one block would be too large.
 
 use std::collections::BTreeMap;
 
@@ -24,12 +24,12 @@ impl DirectoryBuilder {
         Self { profile, entries: BTreeMap::new() }
     }
 
-    /// Adds an entry with a checked name, and says whether the name was free.
+    /// Adds an entry with a checked name, and returns whether the name was unused.
     pub(crate) fn add(&mut self, name: &str, child: Child) -> bool {
         self.entries.insert(name.to_owned(), child).is_none()
     }
 
-    /// Makes the directory.
+    /// Builds the directory.
     pub(crate) fn finish(self, sink: &mut impl Sink) -> Result<Child> {
         let links = self.entries.iter().map(|(name, child)| link(name.clone(), child)).collect();
         let node = PbNode { links, data: Some(UnixfsData::new(UnixfsKind::Directory).encode().into()) };
@@ -46,8 +46,8 @@ impl DirectoryBuilder {
 }
 
 impl Profile {
-    /// Makes the shard of `entries` (hash, name, child), which share the hash bits above `level`. A bucket with one
-    /// entry holds it; one with more holds a shard.
+    /// Builds the shard of `entries` (hash, name, child), which share the hash bits above `level`. A bucket with one
+    /// entry contains it; a bucket with more contains a shard.
     fn shard(&self, entries: Vec<(u64, String, Child)>, level: u32, sink: &mut impl Sink) -> Result<Child> {
         let mut buckets: BTreeMap<usize, Vec<_>> = BTreeMap::new();
         for (hash, name, child) in entries {
@@ -77,7 +77,7 @@ impl Profile {
     }
 }
 
-/// Makes the node of a symlink.
+/// Builds the node of a symlink.
 pub(crate) fn symlink(profile: &Profile, target: &str, sink: &mut impl Sink) -> Result<Child> {
     let mut data = UnixfsData::new(UnixfsKind::Symlink);
     data.data = Some(Bytes::copy_from_slice(target.as_bytes()));

@@ -1,11 +1,11 @@
-//! From a DAG in a store to a directory or a file.
+//! Exporting a DAG in a store to a directory or a file.
 //!
-//! A tree is written under a hidden name (see `staging`) by several threads, and moved into its place (see `place`) when it
-//! is whole: no reader ever sees half of it. Symlinks are made last, so that nothing is ever written through one. Everything
-//! is named relative to open directories (see `dir`), so no path is too long because of where the tree goes.
-//! [`export_directory`] lists and checks the tree before it writes anything; [`stage_directory`] does so while it writes,
-//! for a tree that is still arriving, and leaves the renaming to its caller. [`update_directory`] makes an older tree
-//! equal to a newer one (see `update`), and [`export_tarball`] writes a tree as an archive.
+//! Several threads write a tree under a hidden name (see `staging`). It is moved to its destination (see `place`) when
+//! it is complete, so that no reader sees a part of it. Symlinks are created last, so that nothing is written through
+//! one. All paths are relative to open directories (see `dir`), so the length of the destination's path does not
+//! matter. [`export_directory`] lists and checks the tree before it writes anything. [`stage_directory`] does so while
+//! it writes, for a tree that is still arriving, and leaves the rename to its caller. [`update_directory`] makes an
+//! older tree equal to a newer one (see `update`), and [`export_tarball`] writes a tree as an archive.
 
 mod dir;
 mod former;
@@ -32,24 +32,25 @@ pub use update::{MAX_UNTRACKED, UpdateBegin, UpdateOptions, Updated, update_dire
 use super::{Entry, Tree, TreeLimits, list_tree, tree::TreeWalk};
 use crate::{Blockstore, Cid, Error, Result};
 
-/// How to export.
+/// Options of an export.
 #[derive(Clone, Copy, Default)]
 pub struct ExportOptions<'a> {
-    /// Paths of files to make executable, beside those whose UnixFS mode says so. Others are ignored.
+    /// Paths of files to make executable, in addition to those whose UnixFS mode is executable. Unknown paths are
+    /// ignored.
     pub executables: &'a [String],
-    /// Bounds on the tree.
+    /// Limits on the tree.
     pub limits: TreeLimits,
-    /// Threads that read, check and write; one per processor, from 2 to 8, if not given.
+    /// Threads that read, check and write; one per processor, from 2 to 8,by default.
     pub threads: Option<NonZeroUsize>,
-    /// Is told of progress, from the calling thread.
+    /// Receives progress, on the calling thread.
     pub progress: Option<&'a (dyn Fn(ExportProgress) + Sync)>,
-    /// Asked between files and parts of files: once it says yes the export ends with
-    /// [`Error::Cancelled`], and what was written for it is removed.
+    /// Called between files and parts of files. If it returns true, the export ends with [`Error::Cancelled`], and what
+    /// it has written is removed.
     pub cancelled: Option<&'a (dyn Fn() -> bool + Sync)>,
 }
 
 impl ExportOptions<'_> {
-    /// An error if the export is to end.
+    /// Returns an error if the export is cancelled.
     fn go_on(&self) -> Result<()> {
         match self.cancelled {
             Some(cancelled) if cancelled() => Err(Error::Cancelled),
@@ -64,29 +65,29 @@ impl std::fmt::Debug for ExportOptions<'_> {
     }
 }
 
-/// How far an export is.
+/// Progress of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExportProgress {
     /// Bytes written.
     pub bytes: u64,
-    /// Bytes to be written, as far as the tree is known.
+    /// Bytes to write, as far as the tree is known.
     pub total_bytes: u64,
 }
 
-/// What an export wrote.
+/// Result of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
     /// Number of files.
     pub files: u64,
-    /// Sum of their lengths, in bytes.
+    /// Sum of the files' lengths, in bytes.
     pub size_bytes: u64,
 }
 
-/// Writes the tree or file `root` to `destination`, which must not exist or, for a tree, be an empty directory: that is
-/// filled, and stays the directory it was. Directories that are missing on the way are made.
+/// Writes the tree or file `root` to `destination`, which must not exist or, for a tree, be an empty directory. An
+/// empty directory is filled and keeps its identity. Missing parent directories are created.
 ///
 /// # Errors
-/// What [`list_tree`] returns; [`Error::Exists`]; [`Error::Cancelled`]; an I/O error. Nothing stays behind.
+/// The errors of [`list_tree`]; [`Error::Exists`]; [`Error::Cancelled`]; an I/O error. Nothing is left behind.
 pub fn export_directory<S: Blockstore + ?Sized>(
     store: &S,
     root: Cid,
@@ -97,7 +98,7 @@ pub fn export_directory<S: Blockstore + ?Sized>(
     export_tree(store, &tree, destination, options)
 }
 
-/// Writes a tree that was listed.
+/// Writes a tree that has been listed.
 fn export_tree<S: Blockstore + ?Sized>(
     store: &S,
     tree: &Tree,
@@ -110,11 +111,12 @@ fn export_tree<S: Blockstore + ?Sized>(
     Ok(Exported { files: tree.files, size_bytes: tree.size_bytes })
 }
 
-/// Writes the tree or file `root` under a hidden name beside or in `destination`, each entry as soon as it and what comes before it are there. From
-/// a store that waits for blocks (see [`Arrivals`](crate::Arrivals)) it writes what arrives.
+/// Writes the tree or file `root` under a hidden name beside or in `destination`. Each entry is written as soon as it
+/// and all entries before it have arrived. With a store that waits for blocks (see [`Arrivals`](crate::Arrivals)), it
+/// writes blocks as they arrive.
 ///
 /// # Errors
-/// As [`export_directory`]; what is wrong with an entry shows when it is its turn.
+/// As [`export_directory`]; an invalid entry is reported when the export reaches it.
 pub fn stage_directory<S: Blockstore + ?Sized>(
     store: &S,
     root: Cid,
@@ -133,7 +135,7 @@ pub fn stage_directory<S: Blockstore + ?Sized>(
     Ok(Staged { place, exported, former })
 }
 
-/// A tree that is written under a hidden name. Dropped, it is removed.
+/// A tree that was written under a hidden name. Dropping it removes the tree.
 #[derive(Debug)]
 pub struct Staged {
     place: Place,
@@ -142,15 +144,15 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// Moves it into its place.
+    /// Moves the tree to its destination.
     ///
     /// # Errors
-    /// [`Error::Exists`] if the place was taken meanwhile; an I/O error.
+    /// [`Error::Exists`] if the destination exists by now; an I/O error.
     pub fn commit(self) -> Result<Exported> {
         self.commit_and_tell().map(|(exported, _)| exported)
     }
 
-    /// The same; also says what stands there now, for a later update.
+    /// As [`commit`](Self::commit), and also returns a record of what was written, for a later update.
     ///
     /// # Errors
     /// As [`commit`](Self::commit).

@@ -1,7 +1,7 @@
-//! The balanced layout of a file, built as its chunks arrive.
+//! The balanced layout of a file, built while its chunks arrive.
 //!
-//! Memory is bounded by one node per level: [`Profile::file_links`] children each, and a level for every factor of as
-//! many chunks.
+//! Memory is bounded by one node per level: [`Profile::file_links`] children each, with one more level each time the
+//! number of chunks grows by that factor.
 
 use bytes::Bytes;
 use cid::Version;
@@ -9,22 +9,22 @@ use cid::Version;
 use super::{Profile, UnixfsData, UnixfsKind};
 use crate::{Block, Cid, PbLink, PbNode, Result};
 
-/// Takes blocks as a builder finishes them.
+/// Receives finished blocks from a builder.
 pub(crate) trait Sink {
     fn put(&mut self, block: Block) -> Result<()>;
 }
 
-/// A finished part of a DAG, as its parent needs to know it.
+/// A finished part of a DAG, as its parent links to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Child {
     pub(crate) cid: Cid,
     /// Bytes of content below; 0 for a directory.
     pub(crate) content: u64,
-    /// Bytes of blocks below, itself included.
+    /// Bytes of blocks below, including itself.
     pub(crate) tsize: u64,
 }
 
-/// Makes the leaf block of a chunk.
+/// Builds the leaf block of a chunk.
 pub(crate) fn leaf_block(profile: &Profile, chunk: Bytes) -> Result<Block> {
     if profile.raw_leaves {
         return Block::raw(chunk);
@@ -35,18 +35,18 @@ pub(crate) fn leaf_block(profile: &Profile, chunk: Bytes) -> Result<Block> {
     node_block(profile, Vec::new(), &data)
 }
 
-/// Makes a dag-pb block.
+/// Builds a dag-pb block.
 pub(crate) fn node_block(profile: &Profile, links: Vec<PbLink>, data: &UnixfsData) -> Result<Block> {
     let node = PbNode { links, data: Some(data.encode().into()) };
     let block = Block::dag_pb(node.encode())?;
     Ok(if profile.cid_version == Version::V0 { block.with_cid_v0() } else { block })
 }
 
-/// Arranges the leaves of one file.
+/// Builds the tree over the leaves of one file.
 #[derive(Clone, Debug)]
 pub(crate) struct FileBuilder {
     profile: Profile,
-    /// Children that have no parent yet, leaves first.
+    /// Children without a parent so far, leaves first.
     levels: Vec<Vec<Child>>,
 }
 
@@ -55,14 +55,14 @@ impl FileBuilder {
         Self { profile, levels: Vec::new() }
     }
 
-    /// Adds the next leaf: its block, and how many bytes of the file are in it.
+    /// Adds the next leaf: its block, and the number of content bytes in it.
     pub(crate) fn push(&mut self, leaf: Block, content: u64, sink: &mut impl Sink) -> Result<()> {
         let child = Child { cid: *leaf.cid(), content, tsize: leaf.data().len() as u64 };
         sink.put(leaf)?;
         self.add(0, child, sink)
     }
 
-    /// A full level is closed only when one more child comes, so that a full root needs no parent.
+    /// A full level is closed only when another child is added, so that a full root needs no parent.
     fn add(&mut self, level: usize, child: Child, sink: &mut impl Sink) -> Result<()> {
         if self.levels.len() == level {
             self.levels.push(Vec::new());
@@ -74,7 +74,7 @@ impl FileBuilder {
         Ok(())
     }
 
-    /// Gives the children of `level` a parent.
+    /// Builds a parent for the children of `level`.
     fn close(&mut self, level: usize, sink: &mut impl Sink) -> Result<()> {
         let children = std::mem::take(&mut self.levels[level]);
         let mut data = UnixfsData::new(UnixfsKind::File);
@@ -91,7 +91,7 @@ impl FileBuilder {
         self.add(level + 1, parent, sink)
     }
 
-    /// Closes the file. One without a leaf is empty, and still has one.
+    /// Completes the file. An empty file has one empty leaf.
     pub(crate) fn finish(mut self, sink: &mut impl Sink) -> Result<Child> {
         if self.levels.is_empty() {
             let leaf = leaf_block(&self.profile, Bytes::new())?;

@@ -1,10 +1,10 @@
-//! Files and directories of a tree that must not go in.
+//! Files and directories of a tree that are excluded.
 
-/// A file or directory that must not go in, or that was left out.
+/// A file or directory that the caller excludes, or that was left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// Its path in the tree.
     pub path: String,
-    /// What it is or holds, as [`Inspect`](crate::Inspect) or [`Selection`](crate::Selection) said.
+    /// A description, as returned by [`Inspect`](crate::Inspect) or [`Selection`](crate::Selection).
     pub what: &'static str,
 }

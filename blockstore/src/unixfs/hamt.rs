@@ -1,8 +1,8 @@
-//! The hash trie of a sharded directory: where a name belongs.
+//! The hash trie of a sharded directory: the bucket of a name.
 //!
 //! The hash of a name is the first 64 bits of murmur3-x64-128, read from the most significant bit: each level of the
-//! trie takes as many bits as its fanout needs. A link's name is its bucket in upper-case hexadecimal, followed by the
-//! entry's name, or by nothing if it leads to a shard of the next level.
+//! trie consumes as many bits as its fanout needs. A link's name is its bucket in upper-case hexadecimal, followed by
+//! the entry's name, or by nothing if the link points to a shard of the next level.
 
 use super::murmur::murmur3_64;
 
@@ -18,7 +18,7 @@ pub(crate) fn hash(name: &[u8]) -> u64 {
     murmur3_64(name)
 }
 
-/// The bucket of a hash on a level, the root being 0; `None` below the last level that the hash has bits for.
+/// The bucket of a hash at a level, the root being level 0; `None` below the last level for which the hash has bits.
 pub(crate) fn bucket(hash: u64, level: u32, fanout: usize) -> Option<usize> {
     let bits = fanout.trailing_zeros();
     let used = level.checked_mul(bits)?;
@@ -32,12 +32,12 @@ pub(crate) fn set_bit(bits: &mut [u8], bucket: usize) {
     bits[last - bucket / 8] |= 1 << (bucket % 8);
 }
 
-/// Tells whether a bucket's bit is set in a bitfield that may lack leading zeros.
+/// Returns whether a bucket's bit is set in a bitfield that may lack leading zeros.
 pub(crate) fn bit(bits: &[u8], bucket: usize) -> bool {
     bits.len().checked_sub(bucket / 8 + 1).is_some_and(|at| bits[at] & 1 << (bucket % 8) != 0)
 }
 
-/// What a link's name in a shard says.
+/// The parsed name of a link in a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bucket<'a> {
     pub(crate) index: usize,
@@ -46,17 +46,17 @@ pub(crate) struct Bucket<'a> {
 }
 
 impl<'a> Bucket<'a> {
-    /// Digits of a bucket's number.
+    /// Number of digits of a bucket's number.
     pub(crate) fn width(fanout: usize) -> usize {
         format!("{:X}", fanout - 1).len()
     }
 
-    /// A bucket's number as a link's name begins with it.
+    /// The prefix of a link's name for a bucket.
     pub(crate) fn prefix(index: usize, fanout: usize) -> String {
         format!("{index:0width$X}", width = Self::width(fanout))
     }
 
-    /// Takes a link's name apart.
+    /// Parses the name of a link.
     pub(crate) fn parse(link: &'a [u8], fanout: usize) -> Option<Self> {
         let (digits, name) = link.split_at_checked(Self::width(fanout))?;
         let mut index = 0;

@@ -1,13 +1,14 @@
-//! Ignore files: which entries of a tree they keep out. The rules are git's, byte for byte (gitignore(5)): the last pattern
-//! that matches decides, those of a deeper file before those of a higher one, and nothing below a directory that is kept out
-//! comes back in. Tests run git itself over generated trees and compare.
+//! Ignore files: which entries of a tree they exclude. The rules are git's, byte for byte (gitignore(5)): the last
+//! matching pattern decides, patterns of a deeper file take precedence over those of a higher one, and nothing below an
+//! excluded directory is included again. Tests compare with git itself on generated trees.
 //!
-//! Two kinds of file are read on every level: `.gitignore`, and `.ggenignore`, whose patterns all come before those of every
-//! `.gitignore`. As in git, a file that is a symlink is not read, no pattern is an error, and letters differ by case.
+//! Two kinds of file are read on every level: `.gitignore`, and `.ggenignore`, whose patterns all take precedence over
+//! those of every `.gitignore`. As in git, a file that is a symlink is not read, no pattern is an error, and matching
+//! is case-sensitive.
 //!
-//! In a git work tree the files of the directories above count too, up to its root, and in its root two more files, whose
-//! patterns come after those of every `.gitignore`: `info/exclude` of the repository, and after it the user's own, which the
-//! caller names.
+//! In a git work tree the files of the directories above count too, up to its root. Two more files apply to its root,
+//! with lower precedence than every `.gitignore`: `info/exclude` of the repository, and below it the user's own file,
+//! which the caller names.
 
 mod glob;
 mod patterns;
@@ -27,48 +28,48 @@ use self::glob::Glob;
 pub use self::patterns::{PathPatterns, PatternError};
 use crate::{Error, Result};
 
-/// The ignore files, the stronger kind first.
+/// The ignore files, the kind with higher precedence first.
 const FILES: [&str; 2] = [".ggenignore", ".gitignore"];
-/// Largest ignore file that is read, in bytes.
+/// Largest ignore file that is accepted, in bytes.
 const MAX_FILE_BYTES: u64 = 16 << 20;
-/// What some editors put before the first line.
+/// The byte order mark, which some editors write before the first line.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The kind of file to which what git reads beside it belongs.
+/// The kind of file whose precedence the additional files of git share.
 const GITIGNORE: usize = 1;
 
-/// The rules that hold in a directory of a tree: its own, and those of the directories above it.
+/// The rules that apply in a directory of a tree: its own, and those of the directories above it.
 #[derive(Debug, Default)]
 pub(super) struct Ignore {
     /// By kind of file.
     kinds: [Vec<Rules>; FILES.len()],
-    /// The path of the tree from the root of the work tree it lies in, with a slash behind it; empty if it is the root of one
-    /// or lies in none.
+    /// The path of the tree from the root of its git work tree, with a trailing slash; empty if the tree is the root of
+    /// one or in none.
     prefix: Vec<u8>,
     /// The user's own ignore file.
     user_file: Option<PathBuf>,
 }
 
-/// What is remarkable about the ignore files above a tree.
+/// Notes about the ignore files above a tree.
 #[derive(Debug, Default)]
 pub(super) struct Above {
-    /// Those that were not read because they are symlinks.
+    /// Files that were not read because they are symlinks.
     pub(super) links: Vec<PathBuf>,
-    /// Names of the kinds that keep all of the tree out. Those above it do not count then.
+    /// Names of the kinds that exclude the whole tree. Files of that kind above the tree are then not applied.
     pub(super) keep_all_out: Vec<&'static str>,
 }
 
-/// The patterns that stand in one directory.
+/// The patterns of one directory.
 #[derive(Debug)]
 struct Rules {
-    /// Length of the directory's path from where paths begin, with the slash behind it.
+    /// Length of the directory's path from the root of all paths, with the trailing slash.
     base: usize,
     rules: Vec<Rule>,
 }
 
 impl Ignore {
-    /// Reads the ignore files that hold in a directory because of the git work tree it lies in. `user_file` is the user's own
-    /// ignore file, relative to the root of that.
+    /// Reads the ignore files that apply to a directory because of its git work tree. `user_file` is the user's own
+    /// ignore file, relative to the root of the work tree.
     ///
     /// # Errors
     /// As [`Self::enter`].
@@ -103,12 +104,12 @@ impl Ignore {
         Ok((ignore, above))
     }
 
-    /// Reads the ignore files of a directory, whose path from the root of the tree is `path`. Returns the names of those
-    /// that are not read because they are symlinks.
+    /// Reads the ignore files of a directory, whose path from the root of the tree is `path`. Returns the names of
+    /// those that were not read because they are symlinks.
     ///
     /// # Errors
-    /// [`Error::Io`] for one that cannot be read: what it keeps out could be published. [`Error::LimitExceeded`] for one over
-    /// 16 MiB.
+    /// [`Error::Io`] for a file that cannot be read, because the files that it excludes could then be published.
+    /// [`Error::LimitExceeded`] for a file over 16 MiB.
     pub(super) fn enter(&mut self, directory: &Path, path: &[u8]) -> Result<Vec<&'static str>> {
         let base = self.prefix.len() + if path.is_empty() { 0 } else { path.len() + 1 };
         let beside = self.beside_gitignore(directory)?;
@@ -125,14 +126,14 @@ impl Ignore {
         Ok(links)
     }
 
-    /// The rules that git reads for the root of a work tree beside its `.gitignore`: also those of a repository that lies in
-    /// another one.
+    /// The rules that git reads for the root of a work tree in addition to its `.gitignore`. This includes the root of
+    /// a repository nested in another one.
     fn beside_gitignore(&self, directory: &Path) -> Result<Vec<Rule>> {
         let Some(exclude) = work_tree::exclude_file_of(directory)? else { return Ok(Vec::new()) };
         let user_file = self.user_file.iter().map(|file| directory.join(file));
         let mut rules = Vec::new();
         for file in user_file.chain([exclude]) {
-            // Unlike those in the tree they may be symlinks.
+            // Unlike ignore files in the tree they may be symlinks.
             if let Found::File(text) = read(&file, OFlags::empty())? {
                 rules.extend(parse(&text));
             }
@@ -140,12 +141,13 @@ impl Ignore {
         Ok(rules)
     }
 
-    /// Forgets the rules of the directory that was entered last.
+    /// Drops the rules of the directory that was entered last.
     pub(super) fn leave(&mut self) {
         self.kinds.iter_mut().for_each(|kind| drop(kind.pop()));
     }
 
-    /// Whether an entry of the directory that was entered last is kept out; `path` is from the root of the tree.
+    /// Returns whether an entry of the directory that was entered last is excluded; `path` is relative to the root of
+    /// the tree.
     pub(super) fn keeps_out(&self, path: &[u8], is_directory: bool) -> bool {
         let path = match self.prefix.is_empty() {
             true => Cow::Borrowed(path),
@@ -155,7 +157,7 @@ impl Ignore {
     }
 }
 
-/// Whether the last rule that matches keeps an entry out. The strongest kind stands first.
+/// Returns whether the last matching rule excludes an entry. The kind with the highest precedence is first.
 fn keep_out<'a>(kinds: impl IntoIterator<Item = &'a Vec<Rules>>, path: &[u8], is_directory: bool) -> bool {
     let directories = kinds.into_iter().flat_map(|kind| kind.iter().rev());
     let rules =
@@ -167,17 +169,17 @@ fn keep_out<'a>(kinds: impl IntoIterator<Item = &'a Vec<Rules>>, path: &[u8], is
 /// A line of an ignore file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rule {
-    /// It lets in what it matches (`!`), instead of keeping it out.
+    /// Whether it includes what it matches (`!`), instead of excluding it.
     keeps: bool,
-    /// It matches directories alone (a slash at its end).
+    /// Whether it matches only directories (a trailing slash).
     directories: bool,
-    /// It is compared with the name, on every level, instead of the path (no slash but at its end).
+    /// Whether it is compared with the name on every level, instead of the path (no slash except at its end).
     names: bool,
     glob: Glob,
 }
 
 impl Rule {
-    /// Reads a line without its end. `None` for one that matches nothing.
+    /// Parses a line without its line end. `None` for a line that matches nothing.
     fn read(line: &[u8]) -> Option<Self> {
         let (keeps, pattern) = line.strip_prefix(b"!").map_or((false, line), |pattern| (true, pattern));
         let (directories, pattern) = pattern.strip_suffix(b"/").map_or((false, pattern), |pattern| (true, pattern));
@@ -202,12 +204,12 @@ fn parse(text: &[u8]) -> Vec<Rule> {
 
 fn read_line(line: &[u8]) -> Option<Rule> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    // To git a line is a C string.
+    // Git treats a line as a C string.
     let line = line.split(|byte| *byte == 0).next().unwrap_or(line);
     Rule::read(without_trailing_spaces(line))
 }
 
-/// Cuts spaces off the end, but one that is escaped, and none if the line ends with a backslash that escapes nothing.
+/// Removes trailing spaces, except an escaped one, and none if the line ends with a backslash that escapes nothing.
 fn without_trailing_spaces(line: &[u8]) -> &[u8] {
     let (mut end, mut at) = (0, 0);
     while let Some(&byte) = line.get(at) {
@@ -227,16 +229,16 @@ fn without_trailing_spaces(line: &[u8]) -> &[u8] {
     &line[..end]
 }
 
-/// What stands where an ignore file may be.
+/// What exists at the path of an ignore file.
 enum Found {
     File(Vec<u8>),
     Link,
-    /// Nothing, or something that is no file.
+    /// Nothing, or something other than a file.
     Nothing,
 }
 
 fn read(path: &Path, flags: OFlags) -> Result<Found> {
-    // A pipe of that name must not be waited for.
+    // Opening a pipe of that name must not block.
     let flags = flags | OFlags::NONBLOCK;
     let file = match OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path) {
         Ok(file) => file,
@@ -244,7 +246,7 @@ fn read(path: &Path, flags: OFlags) -> Result<Found> {
             return Ok(Found::Nothing);
         }
         Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => return Ok(Found::Link),
-        // What a socket answers.
+        // The error for a socket.
         Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => return Ok(Found::Nothing),
         Err(error) => return Err(Error::io("read", path)(error)),
     };

@@ -1,8 +1,8 @@
-//! From a directory or a file to a DAG in a store.
+//! Importing a directory or a file into a store as a DAG.
 //!
-//! The tree is listed first; then chunks are read and hashed by several threads while the calling one puts the blocks
-//! into the store, in order, in batches. Every byte is hashed once and copied by nobody but the kernel. Memory is
-//! bounded by the listing and some megabytes. Files that nobody touched since an earlier import are not read (`known`).
+//! The tree is listed first. Then several threads read and hash chunks, while the calling thread stores the blocks in
+//! order, in batches. Every byte is hashed once, and only the kernel copies it. Memory is bounded by the listing and
+//! some megabytes. Files that are unchanged since an earlier import are not read (`known`).
 
 mod hash;
 mod inspect;
@@ -26,28 +26,28 @@ use super::{
 };
 use crate::{Blockstore, Cid, Error, Finding, Lease, PutReport, Refusal, Result};
 
-/// How to import.
+/// Options of an import.
 #[derive(Clone, Copy, Default)]
 pub struct ImportOptions<'a> {
     /// Shape of the DAG.
     pub profile: Profile,
-    /// Threads that read and hash; one per processor, from 2 to 8, if not given.
+    /// Threads that read and hash; by default one per processor, from 2 to 8.
     pub threads: Option<NonZeroUsize>,
-    /// Bounds on archives.
+    /// Limits on archives.
     pub archive: ArchiveLimits,
-    /// A file in which is remembered what became of the files of a directory, so that those which nobody touched since
-    /// are not read again; for this directory and this `inspect` alone. Not used for other imports.
+    /// A file that caches the results for the files of a directory, so that unchanged files are not read again. It is
+    /// valid only for this directory and this `inspect`. Other imports ignore it.
     pub known: Option<&'a Path>,
-    /// What of a tree is taken in. Of an archive no ignore files are applied.
+    /// Which entries of a tree are imported. Ignore files are not applied to an archive.
     pub selection: Selection<'a>,
-    /// Finds files that must not go in. Without it nothing is looked for.
+    /// Finds files to exclude. Without it files are not inspected.
     pub inspect: Option<&'a Inspect<'a>>,
-    /// Says of a file in which `inspect` found something, by its path, that it is taken in all the same. Without it the tree
-    /// is refused.
+    /// Returns whether to import a file, given by its path, in which `inspect` found something. Without it the tree is
+    /// refused.
     pub take_found: Option<&'a (dyn Fn(&str) -> bool + Sync)>,
-    /// Is told of progress, from the calling thread.
+    /// Receives progress, on the calling thread.
     pub progress: Option<&'a (dyn Fn(ImportProgress) + Sync)>,
-    /// Asked between files and parts of files: once it says yes the import ends with [`Error::Cancelled`].
+    /// Called between files and parts of files. If it returns true, the import ends with [`Error::Cancelled`].
     pub cancelled: Option<&'a (dyn Fn() -> bool + Sync)>,
 }
 
@@ -58,7 +58,7 @@ impl std::fmt::Debug for ImportOptions<'_> {
 }
 
 impl ImportOptions<'_> {
-    /// Says how far the import is; an error if it is to end.
+    /// Reports progress; returns an error if the import is cancelled.
     pub(crate) fn go_on(&self, progress: ImportProgress) -> Result<()> {
         self.report(progress);
         match self.cancelled {
@@ -67,7 +67,7 @@ impl ImportOptions<'_> {
         }
     }
 
-    /// Whether a file is refused because of what was found in it.
+    /// Returns whether a file is refused because of a finding.
     pub(crate) fn refuses(&self, path: &str) -> bool {
         self.take_found.is_none_or(|takes| !takes(path))
     }
@@ -79,16 +79,16 @@ impl ImportOptions<'_> {
     }
 }
 
-/// How far an import is.
+/// Progress of an import.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImportProgress {
     /// Files imported.
     pub files: u64,
     /// Bytes of files imported.
     pub bytes: u64,
-    /// Files in all, where that is known.
+    /// Total number of files, if known.
     pub total_files: Option<u64>,
-    /// Bytes of files in all, where that is known.
+    /// Total bytes of files, if known.
     pub total_bytes: Option<u64>,
 }
 
@@ -98,7 +98,7 @@ impl ImportProgress {
     }
 }
 
-/// What an import made.
+/// Result of an import.
 #[derive(Debug)]
 pub struct Imported {
     /// The tree's root.
@@ -107,7 +107,7 @@ pub struct Imported {
     pub size_bytes: u64,
     /// Number of files.
     pub files: u64,
-    /// Of these, files that were recognised as unchanged and not read.
+    /// Number of files that were recognised as unchanged and not read.
     pub files_known: u64,
     /// Paths of executable files, sorted.
     pub executables: Vec<String>,
@@ -117,17 +117,17 @@ pub struct Imported {
     pub left_out: Vec<Finding>,
     /// Ignore files that were not read because they are symlinks: see [`Listing`].
     pub linked_ignore_files: Vec<String>,
-    /// The kinds of ignore files that keep all of the tree out: see [`Listing`].
+    /// The kinds of ignore files that exclude the whole tree: see [`Listing`].
     pub ignored_by: Vec<&'static str>,
-    /// What was found and taken in all the same.
+    /// Findings that were imported nevertheless.
     pub found: Vec<Finding>,
-    /// What was not in the store before.
+    /// Counts of blocks that the store did not have before.
     pub put: PutReport,
-    /// Blocks built; those that occur more than once in the tree are counted each time.
+    /// Number of blocks built; a block that occurs several times in the tree is counted each time.
     pub blocks: u64,
-    /// What is remarkable about the archive, if it was one.
+    /// Notes about the archive, if it was one.
     pub notes: Vec<ArchiveNote>,
-    /// Keeps the blocks out of a garbage collection until the root is pinned.
+    /// Protects the blocks from garbage collection until the root is pinned.
     pub lease: Lease,
 }
 
@@ -152,13 +152,13 @@ impl Imported {
     }
 }
 
-/// Imports a directory; see [`list_directory`](super::list_directory) for what of it. The caller pins the root and syncs
-/// the store.
+/// Imports a directory; [`list_directory`](super::list_directory) describes which entries. The caller pins the root and
+/// syncs the store.
 ///
 /// # Errors
-/// [`Error::Refused`] for an unsafe or changing entry; [`Error::Withheld`] with every file that must not go in; an I/O error
-/// with the file that cannot be read; a store error. Blocks put before the error stay, unpinned, among them the first ones of
-/// a long file in which something was found later; from the first finding on no block is put.
+/// [`Error::Refused`] for an unsafe or changing entry; [`Error::Withheld`] with every excluded file; an I/O error with
+/// the file that cannot be read; a store error. Blocks stored before the error remain, unpinned, including the first
+/// blocks of a long file in which something was found later. After the first finding no block is stored.
 pub fn import_directory<S: Blockstore + ?Sized>(
     store: &S,
     directory: &Path,
@@ -167,7 +167,7 @@ pub fn import_directory<S: Blockstore + ?Sized>(
     import_directory_on(&RealFileSystem, store, directory, options)
 }
 
-/// As [`import_directory`], with the operating system's part played by `system`.
+/// As [`import_directory`], with `system` in place of the operating system.
 pub(crate) fn import_directory_on<S: Blockstore + ?Sized>(
     system: &dyn FileSystem,
     store: &S,
@@ -226,21 +226,21 @@ pub fn import_file<S: Blockstore + ?Sized>(store: &S, file: &Path, options: &Imp
     Ok(Imported { found, ..imported })
 }
 
-/// A listed directory on its way into a store.
+/// A listed directory being imported.
 struct Importing<'a> {
     system: &'a dyn FileSystem,
     directory: &'a Path,
     listing: &'a Listing,
-    /// Of each entry of the listing.
+    /// The stamp of each entry of the listing.
     stamps: &'a [Stamp],
     known: Option<KnownFiles>,
-    /// By number of the entry: it is a file that need not be read. Empty if nothing is known.
+    /// For each entry, whether it is a file that need not be read. Empty if nothing is known.
     unchanged: Vec<bool>,
     findings: Findings,
 }
 
 impl Importing<'_> {
-    /// Builds the DAG: files that are not known are read, and remembered unless something was found in them.
+    /// Builds the DAG: unknown files are read, and cached unless something was found in them.
     fn build(&mut self, options: &ImportOptions<'_>, sink: &mut impl Sink) -> Result<Child> {
         let (listing, stamps) = (self.listing, self.stamps);
         let mut progress = ImportProgress::of(listing);
@@ -308,7 +308,7 @@ impl Importing<'_> {
         })
     }
 
-    /// Number of files that were not read, and of the blocks they have.
+    /// Number of files that were not read, and the number of their blocks.
     fn recognised(&self, profile: &Profile) -> (u64, u64) {
         self.unchanged_sizes().fold((0, 0), |(files, blocks), size| (files + 1, blocks + profile.file_blocks(size)))
     }

@@ -1,8 +1,9 @@
-//! What an earlier import made of the files of a directory, so that those which nobody touched are not read again.
+//! A cache of import results for the files of a directory, so that unchanged files are not read again.
 //!
-//! A cache in a file of its own, which is written when an import has ended and never has to be right: it is bounded by
-//! [`MAX_FILES`], holds no file whose stamp may be that of two contents (see `stamp`), and what is damaged, of another
-//! version or profile counts as nothing. A file of it is used only if all of its blocks are in the store.
+//! The cache is a file of its own, which is written at the end of an import. It may be missing or outdated. It is
+//! bounded by [`MAX_FILES`], and contains no file whose stamp may stand for two contents (see `stamp`). A damaged
+//! cache, or one of another version or profile, is ignored. A file in it is used only if all of its blocks are in the
+//! store.
 //!
 //! ```text
 //! bytes  field (integers little endian)
@@ -35,17 +36,17 @@ use super::{
 };
 use crate::{Blockstore, Cid, DAG_PB, Error, Multihash, RAW, Result, SHA2_256};
 
-/// Most files of one directory that are remembered: some 24 MiB. The others are read every time.
+/// Most files of one directory in a cache: some 24 MiB. Further files are read every time.
 const MAX_FILES: usize = 1 << 18;
 
 const MAGIC: &[u8; 8] = b"gIMPORT3";
 const HEAD_BYTES: usize = 34;
 const FILE_BYTES: usize = 97;
 const HASH_BYTES: usize = 8;
-/// Files whose blocks are looked for at once.
+/// Number of files whose blocks are looked up at once.
 const BATCH_FILES: usize = 1024;
 
-/// Where things are in the bytes of a file.
+/// Offsets in the record of a file.
 const STAMP_AT: usize = 16;
 const FORM_AT: usize = 56;
 const DIGEST_AT: usize = 57;
@@ -56,23 +57,23 @@ const FORM_RAW: u8 = 0;
 const FORM_DAG_PB: u8 = 1;
 const FORM_DAG_PB_V0: u8 = 2;
 
-/// The files of a directory that are known, and those that will be next time.
+/// The cached files of a directory, and the cache that will be written.
 #[derive(Debug)]
 pub(crate) struct KnownFiles {
     place: PathBuf,
     device: u64,
-    /// From this moment on files are read.
+    /// The time from which on files are read.
     begun: Moment,
-    /// As it was on disk; empty if there was nothing of use.
+    /// The cache as read from disk; empty if it was unusable.
     old: Vec<u8>,
-    /// Where each file is in `old`, by the hash of its path.
+    /// Offset of each file in `old`, by the hash of its path.
     index: HashMap<u128, usize>,
-    /// As it will be on disk.
+    /// The cache as it will be written.
     new: Vec<u8>,
 }
 
 impl KnownFiles {
-    /// Reads what was remembered at `place` of files on `device`; nothing, if that is not there or not sound.
+    /// Reads the cache at `place` for files on `device`; empty if it is missing or invalid.
     pub(crate) fn load(place: &Path, profile: &Profile, device: u64, begun: Moment) -> Self {
         let head = head(profile, device);
         let old = match read_bounded(place) {
@@ -94,8 +95,8 @@ impl KnownFiles {
         Self { place, device, begun, old, index, new: head }
     }
 
-    /// Finds out which files of a listing are unchanged and wholly in the store, where the caller's lease keeps them: by
-    /// number of the entry.
+    /// Determines which files of a listing are unchanged and completely in the store, where the caller's lease protects
+    /// them: one flag per entry.
     pub(crate) fn recognise<S: Blockstore + ?Sized>(
         &self,
         store: &S,
@@ -118,7 +119,7 @@ impl KnownFiles {
         Ok(unchanged)
     }
 
-    /// What the file is in the DAG, if it is known with this stamp.
+    /// The file's root in the DAG, if it is cached with this stamp.
     pub(crate) fn find(&self, path: &str, stamp: &Stamp) -> Option<Child> {
         let at = *self.index.get(&xxh3_128(path.as_bytes()))?;
         let file = self.old.get(at..at + FILE_BYTES)?;
@@ -127,7 +128,7 @@ impl KnownFiles {
         Some(Child { cid, content: stamp.size, tsize: u64::from_le_bytes(array(file, TSIZE_AT)) })
     }
 
-    /// Remembers what was made of a file, if its stamp will tell whether it was touched.
+    /// Adds the result for a file, if its stamp allows changes to be detected.
     pub(crate) fn learn(&mut self, path: &str, stamp: &Stamp, child: &Child) {
         let full = self.new.len() >= HEAD_BYTES + MAX_FILES * FILE_BYTES;
         if full || stamp.device != self.device || stamp.size != child.content || !stamp.is_settled(self.begun) {
@@ -141,7 +142,7 @@ impl KnownFiles {
         self.new.extend(child.tsize.to_le_bytes());
     }
 
-    /// Writes what was learnt. That it fails is no failure of the import; the next one reads more.
+    /// Writes the new cache. A failure does not fail the import; the next import then reads more.
     pub(crate) fn save(mut self) {
         self.new.extend(xxh3_64(&self.new).to_le_bytes());
         let saved = if self.new == self.old { touch(&self.place) } else { replace(&self.place, &self.new) };
@@ -151,7 +152,7 @@ impl KnownFiles {
     }
 }
 
-/// Marks those files of which every block is in the store.
+/// Marks the files of which every block is in the store.
 fn mark_whole<S: Blockstore + ?Sized>(store: &S, files: Vec<(usize, Cid)>, whole: &mut [bool]) -> Result<()> {
     let mut level = files;
     level.iter().for_each(|(number, _)| whole[*number] = true);
@@ -171,7 +172,7 @@ fn mark_whole<S: Blockstore + ?Sized>(store: &S, files: Vec<(usize, Cid)>, whole
     Ok(())
 }
 
-/// The blocks right below one of a file; `None` if it cannot be read any more.
+/// The children of a block of a file; `None` if it can no longer be read.
 fn parts<S: Blockstore + ?Sized>(store: &S, cid: &Cid) -> Result<Option<Vec<Cid>>> {
     if cid.codec() == RAW {
         return Ok(Some(Vec::new()));
@@ -212,16 +213,17 @@ fn read_bounded(place: &Path) -> io::Result<Vec<u8>> {
     fs::read(place)
 }
 
-/// Another name and a rename, so that nobody reads half of it; what a crash leaves of it shows by its hash.
+/// Writes a temporary file and renames it, so that readers never see a part; the hash detects what a crash leaves
+/// behind.
 fn replace(place: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = place.with_extension("partial");
-    // It names what a directory holds, so it is for its owner alone, whatever the process's umask.
+    // Access for the owner only, whatever the process's umask, because it describes the contents of a directory.
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(bytes)?;
     fs::rename(&beside, place)
 }
 
-/// Says that it was of use: whoever bounds the number of these files goes by that.
+/// Marks the cache as used, for callers that limit the number of cache files.
 fn touch(place: &Path) -> io::Result<()> {
     fs::OpenOptions::new().write(true).open(place)?.set_modified(SystemTime::now())
 }
@@ -265,5 +267,5 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N].try_into().expect("a slice of N bytes")
 }
 
-/// Nothing lies between the fields of a file.
+/// There is no gap between the fields of a file.
 const _: () = assert!(TSIZE_AT == DIGEST_AT + 32 && FILE_BYTES == TSIZE_AT + 8 && DIGEST_AT == FORM_AT + 1);

@@ -1,4 +1,5 @@
-//! What goes into a package: the files of a directory, without what its ignore files and version control hold back.
+//! Lists the contents of a package: the files of a directory, except those that ignore files and version control
+//! exclude.
 
 use std::{
     collections::BTreeMap,
@@ -19,22 +20,22 @@ use super::{
 };
 use crate::{Error, Refusal, Result};
 
-/// Looks an entry of one directory up by its name.
+/// Looks up an entry of one directory by its name.
 pub type LookUp<'a> = dyn Fn(&str) -> Option<EntryKind> + 'a;
 
-/// See [`Selection::leaves_out`].
+/// The type of [`Selection::leaves_out`].
 pub type LeavesOut<'a> = dyn Fn(&LookUp<'_>) -> Option<&'static str> + Sync + 'a;
 
-/// What of a tree is taken in, beside what its ignore files say.
+/// Which entries of a tree are imported, in addition to the rules of its ignore files.
 #[derive(Clone, Copy, Default)]
 pub struct Selection<'a> {
-    /// Names in the root that no ignore file keeps out.
+    /// Names in the root that ignore files cannot exclude.
     pub always: &'a [&'a str],
-    /// Says of a directory, whose entries it may look up, what it is, if it is to be left out with all that it holds. It is
-    /// asked of every directory below the root.
+    /// Called for every directory below the root, with a lookup of its entries. If the directory is to be left out with
+    /// all its contents, it returns a description.
     pub leaves_out: Option<&'a LeavesOut<'a>>,
-    /// The user's own ignore file (git's `core.excludesFile`), which holds in git work trees alone. A relative path begins at
-    /// the root of the work tree.
+    /// The user's own ignore file (git's `core.excludesFile`), which applies only in git work trees. A relative path
+    /// begins at the root of the work tree.
     pub user_ignore_file: Option<&'a Path>,
 }
 
@@ -49,11 +50,11 @@ impl fmt::Debug for Selection<'_> {
 pub struct Listed {
     /// Its path in the tree, with `/` between names.
     pub path: String,
-    /// What it is.
+    /// Its type.
     pub kind: EntryKind,
 }
 
-/// What an entry of a tree is.
+/// The type of an entry of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     /// A directory.
@@ -67,12 +68,12 @@ pub enum EntryKind {
     },
     /// A symbolic link inside the tree.
     Symlink {
-        /// Where it points to, relative to its directory.
+        /// Its target, relative to its directory.
         target: String,
     },
 }
 
-/// The entries of a tree, every directory before what is in it, the root left out.
+/// The entries of a tree, every directory before its contents, without the root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     /// The entries.
@@ -81,13 +82,13 @@ pub struct Listing {
     pub files: u64,
     /// Sum of the files' lengths, in bytes.
     pub size_bytes: u64,
-    /// Directories that the [`Selection`] left out with all that they hold.
+    /// Directories that the [`Selection`] left out with all their contents.
     pub left_out: Vec<Finding>,
     /// Ignore files that were not read because they are symlinks: their paths in the tree, or from the root of the file
     /// system for those above it.
     pub linked_ignore_files: Vec<String>,
-    /// The kinds of ignore files (their name) of which those above the tree keep all of it out. Those above it do not count
-    /// then.
+    /// The kinds of ignore files (their name) that exclude the whole tree from above. Files of that kind above the tree
+    /// are then not applied.
     pub ignored_by: Vec<&'static str>,
     path_bytes: usize,
 }
@@ -106,7 +107,7 @@ impl Listing {
         Ok(())
     }
 
-    /// Checks that no file system takes two names of one directory for one.
+    /// Checks that no file system treats two names in one directory as equal.
     pub(crate) fn check_case(&self) -> Result<()> {
         let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for entry in &self.entries {
@@ -128,11 +129,11 @@ impl Listing {
     }
 }
 
-/// Lists what an import of `directory` takes in, and reads no file but the ignore files.
+/// Lists what an import of `directory` includes. Only ignore files are read.
 ///
-/// Hidden files are in, version control directories (`.git`, `.hg`, `.jj`, `.svn`) are not. `.gitignore` and
-/// `.ggenignore` files count on their level and below, by git's rules: those of the tree, and in a git work tree those of
-/// the directories above it, and the repository's `info/exclude`.
+/// Hidden files are included, version control directories (`.git`, `.hg`, `.jj`, `.svn`) are not. `.gitignore` and
+/// `.ggenignore` files apply to their directory and below, by git's rules: those of the tree, and in a git work tree
+/// those of the directories above it, and the repository's `info/exclude`.
 ///
 /// # Errors
 /// [`Error::Refused`] for an unsafe entry; an I/O error.
@@ -159,7 +160,7 @@ pub(crate) fn list(
     Ok((walk.listing, walk.stamps))
 }
 
-/// A listing under way.
+/// A listing in progress.
 struct Walk<'a> {
     system: &'a dyn FileSystem,
     selection: &'a Selection<'a>,

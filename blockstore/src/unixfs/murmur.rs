@@ -12,7 +12,7 @@ pub(crate) fn murmur3_64(data: &[u8]) -> u64 {
         h1 = (h1 ^ mix_k1(k1)).rotate_left(27).wrapping_add(h2).wrapping_mul(5).wrapping_add(0x52dc_e729);
         h2 = (h2 ^ mix_k2(k2)).rotate_left(31).wrapping_add(h1).wrapping_mul(5).wrapping_add(0x3849_5ab5);
     }
-    // Mixing a half of zeros gives zero, so a short tail may be padded.
+    // Mixing a half of zeros gives zero, so a short tail can be padded.
     let mut last = [0; 16];
     last[..tail.len()].copy_from_slice(tail);
     let (k1, k2) = halves(&last);

@@ -1,4 +1,4 @@
-//! Which names, paths and symlinks are safe, in and out.
+//! Safe names, paths and symlinks, for import and export.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use icu_normalizer::DecomposingNormalizerBorrowed;
 
 use crate::Refusal;
 
-/// Longest file name, in bytes (what common file systems take).
+/// Longest file name, in bytes (the limit of common file systems).
 pub const MAX_NAME_BYTES: usize = 255;
 /// Longest path in a tree, in bytes.
 pub const MAX_PATH_BYTES: usize = 4096;
@@ -15,17 +15,17 @@ pub const MAX_PATH_BYTES: usize = 4096;
 pub const MAX_DEPTH: usize = 128;
 /// Most entries in a tree.
 pub const MAX_ENTRIES: usize = 1_000_000;
-/// Most bytes of all paths of a tree together: bounds the memory that a listing takes.
+/// Most bytes of all paths of a tree together: bounds the memory of a listing.
 pub const MAX_TREE_PATH_BYTES: usize = 128 << 20;
 /// Longest symlink target, in bytes.
 pub const MAX_LINK_BYTES: usize = 4095;
 
-/// Directories of version control systems, which are nobody's content. A file or link of that name (`.git` of a
-/// submodule or a work tree) is one too.
+/// Directories of version control systems, which are not part of a package's content. A file or link of that name
+/// (`.git` of a submodule or a work tree) is excluded too.
 const VCS_NAMES: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
 
-/// Says whether an entry is left out whatever the ignore files say: by its name, or by one that some file system takes for
-/// it. Checked out there, it would be the directory of a repository.
+/// Returns whether an entry is excluded regardless of the ignore files, by its name or by a name that some file system
+/// treats as equal. When exported there, it would become the directory of a repository.
 pub(crate) fn is_vcs(name: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(|name| VCS_NAMES.contains(&folded(name).as_ref()))
 }
@@ -53,10 +53,11 @@ pub(crate) fn check_path(path: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Checks the target of the symlink at `path`: relative, and inside the tree wherever its directories really are.
+/// Checks the target of the symlink at `path`: it must be relative, and stay inside the tree even if parent directories
+/// are symlinks.
 ///
-/// `..` is allowed at the front only: after a name, which may itself be a symlink, nobody can tell lexically where it
-/// leads.
+/// `..` is allowed only at the front: after a name, which may itself be a symlink, the target of `..` cannot be
+/// determined lexically.
 pub(crate) fn check_link(path: &str, target: &[u8]) -> Result<(), Refusal> {
     let text = std::str::from_utf8(target).ok().filter(|text| (1..=MAX_LINK_BYTES).contains(&text.len()));
     let text = text.filter(|text| !text.contains('\0')).ok_or(Refusal::LinkTarget { limit: MAX_LINK_BYTES })?;
@@ -76,17 +77,17 @@ pub(crate) fn check_link(path: &str, target: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Directories above the entry.
+/// Number of directories above the entry.
 pub(crate) fn depth(path: &str) -> usize {
     path.bytes().filter(|byte| *byte == b'/').count()
 }
 
-/// The path of `name` in the directory `parent`, which is empty for the root.
+/// The path of `name` in the directory `parent`, whose path is empty for the root.
 pub(crate) fn join(parent: &str, name: &str) -> String {
     if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") }
 }
 
-/// Code points that ext4 with case folding and HFS+ leave out of a comparison: Unicode's Default_Ignorable_Code_Point.
+/// Code points that ext4 with case folding and HFS+ ignore in comparisons: Unicode's Default_Ignorable_Code_Point.
 const IGNORED: [(char, char); 17] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),
@@ -107,9 +108,9 @@ const IGNORED: [(char, char); 17] = [
     ('\u{e0000}', '\u{e0fff}'),
 ];
 
-/// What a name is to a file system that ignores case and the form of its characters: APFS, HFS+, NTFS, ext4 with case
-/// folding. Two names with one folded form are one file there. This is the canonical caseless match of Unicode (chapter
-/// 3.13, D145) with all mappings: a final sigma is a sigma, a sharp s is `ss`.
+/// The form of a name that file systems which ignore case and Unicode form compare: APFS, HFS+, NTFS, ext4 with case
+/// folding. Two names with the same folded form are the same file there. This is the canonical caseless match of
+/// Unicode (chapter 3.13, D145) with all mappings: a final sigma is a sigma, a sharp s is `ss`.
 fn folded(name: &str) -> Cow<'_, str> {
     if name.is_ascii() {
         let has_upper = name.bytes().any(|byte| byte.is_ascii_uppercase());
@@ -122,7 +123,7 @@ fn folded(name: &str) -> Cow<'_, str> {
     Cow::Owned(decomposed.normalize(&lower).into_owned())
 }
 
-/// Finds a name of one directory that some file system takes for another one of it.
+/// Finds a name in a directory that some file system treats as equal to another name in it.
 pub(crate) fn case_collision<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<(&'a str, Refusal)> {
     let mut folded: Vec<_> = names.into_iter().map(|name| (folded(name), name)).collect();
     folded.sort_unstable();

@@ -1,4 +1,4 @@
-//! What a block of a UnixFS DAG says, checked as far as one block can be.
+//! Decoding of one block of a UnixFS DAG, validated as far as a single block allows.
 
 use bytes::Bytes;
 
@@ -11,7 +11,7 @@ use crate::{Cid, DAG_PB, Error, PbNode, RAW, Result};
 /// A block of a UnixFS DAG.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
-    /// A file or a part of one, raw leaves included.
+    /// A file or a part of one, including raw leaves.
     File(FileNode),
     /// A directory in one block.
     Directory(DirectoryNode),
@@ -19,7 +19,7 @@ pub enum Node {
     Shard(ShardNode),
     /// A symbolic link.
     Symlink {
-        /// Where it points to.
+        /// Its target.
         target: Bytes,
     },
 }
@@ -27,7 +27,7 @@ pub enum Node {
 /// A file or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileNode {
-    /// Bytes of content in it and below: the sum of `data` and `parts`.
+    /// Bytes of content in and below the node: the sum of `data` and `parts`.
     pub size: u64,
     /// Content in the node itself, before that of the parts.
     pub data: Bytes,
@@ -40,7 +40,7 @@ pub struct FileNode {
 /// A directory in one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectoryNode {
-    /// Names and what they stand for, as the block has them: unchecked, unsorted.
+    /// Names and CIDs, as in the block: not validated, not sorted.
     pub entries: Vec<(Bytes, Cid)>,
 }
 
@@ -49,16 +49,16 @@ pub struct DirectoryNode {
 pub struct ShardNode {
     /// Number of buckets, a power of two.
     pub fanout: usize,
-    /// The buckets in use: number, name (empty for a shard of the next level), what is there.
+    /// The used buckets: number, name (empty for a shard of the next level), CID.
     pub buckets: Vec<(usize, Bytes, Cid)>,
 }
 
 impl Node {
-    /// Reads a block.
+    /// Decodes a block.
     ///
     /// # Errors
-    /// [`Error::NotUnixfs`] for what is no file, directory, shard or symlink; [`Error::InvalidNode`] for one that
-    /// contradicts itself.
+    /// [`Error::NotUnixfs`] for a block that is no file, directory, shard or symlink; [`Error::InvalidNode`] for an
+    /// inconsistent one.
     pub fn parse(cid: &Cid, block: &Bytes) -> Result<Self> {
         match cid.codec() {
             RAW => Ok(Self::File(FileNode {
@@ -76,11 +76,11 @@ impl Node {
     }
 }
 
-/// What is wrong with a dag-pb block.
+/// Why a dag-pb block was refused.
 enum Problem {
-    /// It is no part of a file or directory.
+    /// It is not part of a file or directory.
     NotUnixfs(&'static str),
-    /// It is none that can be read.
+    /// It is malformed.
     Invalid(&'static str),
 }
 

@@ -1,4 +1,4 @@
-//! Work spread over threads, results taken in order.
+//! Processes items on several threads, and returns the results in order.
 
 use std::{
     collections::BTreeMap,
@@ -12,15 +12,15 @@ use crossbeam_channel::bounded;
 
 use crate::Result;
 
-/// Items under way per thread: enough that none waits, few enough that a megabyte each is no burden.
+/// Items in flight per thread: enough that no thread waits, few enough that a megabyte each is acceptable.
 const ITEMS_PER_THREAD: usize = 4;
 
-/// Threads that are used without being asked for. At least so many that one works while another waits for a disk; at
-/// most so many that what is under way stays within some tens of megabytes.
+/// Default number of threads: at least two, so that one works while another waits for a disk, and few enough that the
+/// items in flight take at most some tens of megabytes.
 const MIN_DEFAULT_THREADS: NonZeroUsize = NonZeroUsize::new(2).expect("2 is not zero");
 const MAX_DEFAULT_THREADS: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not zero");
 
-/// The system reads files to say so.
+/// Cached, because the operating system reads files to determine the number.
 static PROCESSORS: LazyLock<NonZeroUsize> =
     LazyLock::new(|| thread::available_parallelism().unwrap_or(MIN_DEFAULT_THREADS));
 
@@ -29,12 +29,12 @@ pub(crate) fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
     asked.unwrap_or_else(|| (*PROCESSORS).clamp(MIN_DEFAULT_THREADS, MAX_DEFAULT_THREADS))
 }
 
-/// Runs `work` on every item in `threads` threads, and `consume` on the results in the order of the items. Items are
-/// taken and results consumed on the calling thread, and no more than [`ITEMS_PER_THREAD`] per thread are in between. One
-/// thread is the calling one.
+/// Runs `work` on every item in `threads` threads, and `consume` on the results in the order of the items. The calling
+/// thread takes items and consumes results, and is one of the threads. At most [`ITEMS_PER_THREAD`] per thread are in
+/// flight.
 ///
 /// # Errors
-/// The first error, by the order of the items; work under way is waited for, the rest is not begun.
+/// The first error, by the order of the items; items in flight are completed, the rest is not started.
 pub(crate) fn run_in_order<I: Send, O: Send>(
     threads: NonZeroUsize,
     mut items: impl Iterator<Item = Result<I>>,
@@ -52,7 +52,7 @@ pub(crate) fn run_in_order<I: Send, O: Send>(
             let (item_rx, done_tx, work) = (item_rx.clone(), done_tx.clone(), &work);
             scope.spawn(move || {
                 for (number, item) in item_rx {
-                    // A panic travels to the calling thread, which would wait for this result for ever.
+                    // A panic is passed to the calling thread, which would otherwise wait for this result forever.
                     let done = catch_unwind(AssertUnwindSafe(|| work(item)));
                     if done_tx.send((number, done)).is_err() {
                         break;

@@ -1,4 +1,4 @@
-//! The parameters that decide which CID a tree gets (IPIP-499).
+//! The parameters that determine the CID of a tree (IPIP-499).
 
 use cid::Version;
 
@@ -10,7 +10,7 @@ pub struct Profile {
     pub name: &'static str,
     /// Version of the CIDs. Version 0 has dag-pb leaves.
     pub cid_version: Version,
-    /// Length of every chunk of a file but the last, in bytes.
+    /// Length of every chunk of a file except the last, in bytes.
     pub chunk_bytes: usize,
     /// Whether leaves are raw blocks instead of dag-pb nodes.
     pub raw_leaves: bool,
@@ -18,13 +18,13 @@ pub struct Profile {
     pub file_links: usize,
     /// Buckets in a shard of a directory, a power of two.
     pub fanout: usize,
-    /// A directory whose size, as `shard_estimate` has it, is above this is sharded; in bytes.
+    /// A directory whose size by `shard_estimate` is above this is sharded; in bytes.
     pub shard_threshold: usize,
-    /// What counts as a directory's size.
+    /// How a directory's size is estimated.
     pub shard_estimate: ShardEstimate,
 }
 
-/// What is compared with [`Profile::shard_threshold`].
+/// The size that is compared with [`Profile::shard_threshold`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShardEstimate {
     /// The length of the directory as one block.
@@ -46,7 +46,7 @@ impl Profile {
         shard_estimate: ShardEstimate::Block,
     };
 
-    /// `unixfs-v0-2015`: CIDv0, what Kubo has made by default for a decade.
+    /// `unixfs-v0-2015`: CIDv0, Kubo's default.
     pub const V0_2015: Self = Self {
         name: "unixfs-v0-2015",
         cid_version: Version::V0,
@@ -60,7 +60,7 @@ impl Profile {
 }
 
 impl Profile {
-    /// Blocks of a file of so many bytes, those that are the same counted each time.
+    /// Number of blocks of a file with this number of bytes; equal blocks are counted each time.
     pub(crate) fn file_blocks(&self, bytes: u64) -> u64 {
         let mut level = bytes.div_ceil(self.chunk_bytes as u64).max(1);
         let mut blocks = level;

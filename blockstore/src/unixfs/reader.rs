@@ -1,4 +1,4 @@
-//! The content of a file, from a store that has all of it.
+//! Reading the content of a file from a store that contains all of it.
 
 use std::{
     io::{self, Read},
@@ -10,13 +10,13 @@ use bytes::{Buf, Bytes};
 use super::{FileNode, Node};
 use crate::{Blockstore, Cid, Error, MAX_WALK_DEPTH, MAX_WALK_PENDING, Result};
 
-/// Reads a block and what it says.
+/// Reads and decodes a block.
 pub(crate) fn read_node<S: Blockstore + ?Sized>(store: &S, cid: &Cid) -> Result<Node> {
     let block = store.get(cid)?.ok_or(Error::NotFound { cid: *cid })?;
     Node::parse(cid, &block)
 }
 
-/// Reads a part of a file that must have `size` bytes of content.
+/// Reads a part of a file that must contain `size` bytes of content.
 pub(crate) fn read_part<S: Blockstore + ?Sized>(store: &S, cid: &Cid, size: u64) -> Result<FileNode> {
     let invalid = |reason: &str| Error::InvalidNode { cid: Box::new(*cid), reason: reason.to_owned() };
     match read_node(store, cid)? {
@@ -26,9 +26,9 @@ pub(crate) fn read_part<S: Blockstore + ?Sized>(store: &S, cid: &Cid, size: u64)
     }
 }
 
-/// The content of a file in pieces: one per block that has any, in order. Ends after an error.
+/// The content of a file in pieces: one per block with content, in order. Ends after an error.
 ///
-/// Parts without content are not read at all, so that no number of them costs anything.
+/// Parts without content are not read, so that their number does not matter.
 #[derive(Debug)]
 pub(crate) struct Chunks<'a, S: ?Sized> {
     store: &'a S,
@@ -37,7 +37,7 @@ pub(crate) struct Chunks<'a, S: ?Sized> {
 }
 
 impl<'a, S: Blockstore + ?Sized> Chunks<'a, S> {
-    /// The content of `cid`, which must be of `size` bytes.
+    /// The content of `cid`, which must have `size` bytes.
     pub(crate) fn new(store: &'a S, cid: Cid, size: u64) -> Self {
         Self { store, stack: vec![vec![(cid, size)].into_iter()], pending: 1 }
     }
@@ -83,7 +83,7 @@ impl<S: Blockstore + ?Sized> Iterator for Chunks<'_, S> {
     }
 }
 
-/// Reads a file of a store that has all of it.
+/// Reads a file from a store that contains all of it.
 #[derive(Debug)]
 pub struct FileReader<'a, S: ?Sized> {
     chunks: Chunks<'a, S>,

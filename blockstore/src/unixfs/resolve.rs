@@ -6,49 +6,49 @@ use crate::{
     dag::{Lookup, lookup},
 };
 
-/// A path on its way through a DAG. It is told blocks instead of reading them, so that it serves a store as well as a
-/// fetch.
+/// The resolution of a path through a DAG. It receives blocks from its caller instead of reading them, so that it works
+/// on a store as well as in a fetch.
 ///
-/// It leads through files and directories by their names, and through dag-cbor and dag-json by the keys of maps and the
-/// positions in lists, as far as a link, and on through what that links to. Symlinks are not followed: one on the way ends
-/// the path like a missing name.
+/// It resolves names in files and directories, and keys of maps and positions in lists in dag-cbor and dag-json, up to
+/// a link, and continues in the link's target. Symlinks are not followed: a symlink in the path counts as a missing
+/// name.
 #[derive(Clone, Debug)]
 pub struct PathWalk {
     root: Cid,
     at: Cid,
     names: Vec<String>,
-    /// How many of the names are behind.
+    /// Number of resolved names.
     done: usize,
-    /// Level of the shard that is at `at`, 0 for a directory's root.
+    /// Level of the shard at `at`, 0 for a directory's root.
     level: u32,
 }
 
-/// Where a path is.
+/// The state of a resolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathStep {
-    /// This block is needed next; give it to [`PathWalk::advance`].
+    /// This block is needed next; pass it to [`PathWalk::advance`].
     Needs(Cid),
-    /// The path ends here.
+    /// The path ends at this CID.
     Ends(Cid),
 }
 
 impl PathWalk {
-    /// Begins at `root`; empty names in `path` are skipped.
+    /// Starts at `root`; empty names in `path` are skipped.
     pub fn new(root: Cid, path: &str) -> Self {
         let names = path.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
         Self { root, at: root, names, done: 0, level: 0 }
     }
 
-    /// Where the path is.
+    /// The state of the resolution.
     pub fn step(&self) -> PathStep {
         if self.done == self.names.len() { PathStep::Ends(self.at) } else { PathStep::Needs(self.at) }
     }
 
-    /// Goes on with the block that [`step`](Self::step) asked for.
+    /// Continues with the block that [`step`](Self::step) requested.
     ///
     /// # Errors
-    /// [`Error::NoSuchPath`]; [`Error::NotUnixfs`] for a path that ends at a value of dag-cbor or dag-json that is no link,
-    /// or that goes on below a block of another codec; [`Error::InvalidNode`].
+    /// [`Error::NoSuchPath`]; [`Error::NotUnixfs`] for a path that ends at a value of dag-cbor or dag-json that is no
+    /// link, or that continues below a block of another codec; [`Error::InvalidNode`].
     pub fn advance(&mut self, block: &bytes::Bytes) -> Result<PathStep> {
         if let Some(name) = self.names.get(self.done) {
             if let Some(found) = lookup(&self.at, block, &self.names[self.done..])? {
@@ -68,10 +68,10 @@ impl PathWalk {
         Ok(self.step())
     }
 
-    /// Goes where names lead within a block of dag-cbor or dag-json.
+    /// Follows the result of a lookup within a block of dag-cbor or dag-json.
     fn follow(&mut self, found: Lookup) -> Result<()> {
         match found {
-            // A block that is nothing but a link: no name leads on, and a chain of them need not end.
+            // A block that is only a link consumes no name, and a chain of such blocks need not end.
             Lookup::Link(_, 0) => Err(self.missing()),
             Lookup::Link(cid, names) => {
                 self.at = *cid;
@@ -97,8 +97,8 @@ impl PathWalk {
     }
 }
 
-/// Finds a name in a node: what it stands for, or the shard of the next level where it would be. Levels end with the
-/// bits of the hash, so a chain of shards ends too.
+/// Finds a name in a node: its CID, or the shard of the next level that may contain it. The number of levels is bounded
+/// by the bits of the hash, so a chain of shards ends.
 fn find(node: &Node, name: &[u8], level: u32) -> Option<(Cid, bool)> {
     match node {
         Node::Directory(directory) => {
@@ -116,7 +116,7 @@ fn find(node: &Node, name: &[u8], level: u32) -> Option<(Cid, bool)> {
 /// Follows `path` from `root` in a store.
 ///
 /// # Errors
-/// [`Error::NoSuchPath`] with the path as far as its first missing name; [`Error::NotFound`] for a missing block;
+/// [`Error::NoSuchPath`] with the path up to its first missing name; [`Error::NotFound`] for a missing block;
 /// [`Error::InvalidNode`], a store error.
 pub fn resolve<S: Blockstore + ?Sized>(store: &S, root: Cid, path: &str) -> Result<Cid> {
     let mut walk = PathWalk::new(root, path);

@@ -1,14 +1,14 @@
-//! From builders to a store, in batches.
+//! Stores blocks of builders in batches.
 
 use super::file::Sink;
 use crate::{Block, Blockstore, PutReport, Result};
 
-/// Bytes of blocks after which a batch is written.
+/// Batch size in bytes after which a batch is written.
 const BATCH_BYTES: usize = 4 << 20;
-/// Blocks after which a batch is written.
+/// Number of blocks after which a batch is written.
 const BATCH_BLOCKS: usize = 4096;
 
-/// Puts blocks into a store, a batch at a time.
+/// Stores blocks, one batch at a time.
 #[derive(Debug)]
 pub(crate) struct StoreSink<'a, S: ?Sized> {
     store: &'a S,
@@ -23,7 +23,7 @@ impl<'a, S: Blockstore + ?Sized> StoreSink<'a, S> {
         Self { store, batch: Vec::new(), batch_bytes: 0, report: PutReport::default(), blocks: 0 }
     }
 
-    /// Writes what is left, and returns what was put and how many blocks were built.
+    /// Writes the last batch, and returns what was stored and the number of blocks built.
     pub(crate) fn finish(mut self) -> Result<(PutReport, u64)> {
         self.flush()?;
         Ok((self.report, self.blocks))

@@ -1,16 +1,16 @@
-//! How a file that was not touched is told from one that was, without reading it.
+//! Detects whether a file has changed, without reading it.
 //!
-//! A file's stamp is what its file system says of it: device, inode, length, times of the last write and of the last
-//! change of anything. Times come from a clock with steps: a file that is written to twice within one step has the same
-//! stamp both times. *The racy rule* (git's): the stamp of a file is worth something only if both its times are older
-//! than the moment before it was read, by more than such a step. Whatever is written to it later gets a later time.
+//! A file's stamp is its metadata: device, inode, length, times of the last write and of the last change. These times
+//! have a limited resolution: a file that is written twice within one step of the clock has the same stamp both times.
+//! *The racy rule* (git's): a stamp is reliable only if both its times are older, by more than such a step, than the
+//! moment before the file was read. A later write then gets a later time.
 //!
-//! Nobody can set the time of the last change, so a file that is edited and given its former size and time of writing
-//! has another stamp. What no stamp shows is a write through a memory mapping that was dirty already: as with git, make
-//! and rsync, whoever keeps a file mapped while it is published has to sync it.
+//! The time of the last change cannot be set, so a file that is edited and then given its former size and modification
+//! time has a different stamp. A stamp does not show a write through a memory mapping that was already dirty. As with
+//! git, make and rsync, a program that keeps a file mapped while it is published must sync it.
 //!
-//! Only file systems whose times this kernel makes are believed: a server's clock may be another, its steps are unknown,
-//! and some keep no time of change.
+//! Only file systems whose times this kernel generates are trusted: a server's clock may differ, its resolution is
+//! unknown, and some keep no time of change.
 
 use std::{
     fs::{File, Metadata, OpenOptions},
@@ -23,14 +23,14 @@ use rustix::fs::OFlags;
 
 use crate::{Error, Result};
 
-/// Longest step of the clock of a file system that keeps fractions of seconds, in nanoseconds: ten times that of the
-/// slowest kernel (100 Hz).
+/// Longest step of the clock of a file system with fractional seconds, in nanoseconds: ten times that of the slowest
+/// kernel (100 Hz).
 const FINE_STEP_NANOS: i128 = 100_000_000;
-/// Longest step of the clock of one that does not, in nanoseconds.
+/// Longest step of the clock of a file system without fractional seconds, in nanoseconds.
 const COARSE_STEP_NANOS: i128 = 2_000_000_000;
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
 
-/// A moment as file systems have it: seconds since 1970, and nanoseconds of the second.
+/// A time as file systems store it: seconds since 1970, and nanoseconds of the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment {
     pub(crate) seconds: i64,
@@ -39,7 +39,7 @@ pub(crate) struct Moment {
 
 impl Moment {
     fn from_system(time: SystemTime) -> Self {
-        // Before 1970 nothing is older than the moment, so that nothing is believed.
+        // For a clock before 1970 no file is older than the result, so that no stamp is trusted.
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
     }
@@ -49,15 +49,15 @@ impl Moment {
     }
 }
 
-/// See the module.
+/// The stamp; see the module documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) device: u64,
     pub(crate) inode: u64,
     pub(crate) size: u64,
-    /// When it was last written to.
+    /// Time of the last write.
     pub(crate) modified: Moment,
-    /// When anything of it was last changed.
+    /// Time of the last change of data or metadata.
     pub(crate) changed: Moment,
 }
 
@@ -73,28 +73,28 @@ impl Stamp {
         }
     }
 
-    /// Whether a file that had this stamp and was read from `begun` on has the same content for as long as it has the
-    /// same stamp.
+    /// Returns whether a file that had this stamp and was read from `begun` on keeps its content as long as it keeps
+    /// its stamp.
     pub(crate) fn is_settled(&self, begun: Moment) -> bool {
-        // Times of change come from the kernel alone: one on a full second shows a clock that knows nothing else.
+        // Times of change are set by the kernel alone; one on a full second indicates a clock without fractions.
         let step = if self.changed.nanos == 0 { COARSE_STEP_NANOS } else { FINE_STEP_NANOS };
         let settled = |moment: Moment| moment.as_nanos() < begun.as_nanos() - step;
         settled(self.modified) && settled(self.changed)
     }
 }
 
-/// What an import asks of the operating system; tests have one whose clock stands still.
+/// The operating system functions of an import; tests substitute one whose clock stands still.
 pub(crate) trait FileSystem: Sync {
-    /// The time.
+    /// The current time.
     fn now(&self) -> Moment;
 
-    /// The stamp of the file at `path` (from the root of the tree), whose metadata was read.
+    /// The stamp of the file at `path` (from the root of the tree), from its metadata.
     fn stamp(&self, path: &str, metadata: &Metadata) -> Stamp;
 
-    /// Whether stamps are worth anything in this directory, as far as it is one file system: its device.
+    /// The device of this directory if stamps on its file system are reliable; `None` otherwise.
     fn believed(&self, directory: &Path) -> Option<u64>;
 
-    /// Opens a file that was one when it was listed: no symlink is followed, no pipe waited for.
+    /// Opens a file that was listed as one: symlinks are not followed, and opening a pipe does not block.
     fn open(&self, path: &Path) -> Result<File>;
 }
 
@@ -122,7 +122,7 @@ impl FileSystem for RealFileSystem {
     }
 }
 
-/// Local file systems, by the numbers they have in `statfs(2)`.
+/// Local file systems, by their number in `statfs(2)`.
 #[cfg(target_os = "linux")]
 const LOCAL: [u32; 10] = [
     0x0000_ef53, // ext2, ext3, ext4

@@ -1,4 +1,4 @@
-//! Tests across the parts of UnixFS.
+//! Tests across the modules of UnixFS.
 
 mod archives;
 mod destinations;

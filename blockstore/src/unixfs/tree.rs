@@ -1,4 +1,4 @@
-//! The entries of a DAG: what an export would write, checked before anything is written.
+//! The entries of a DAG: what an export would write, validated before anything is written.
 
 use bytes::Bytes;
 
@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{Blockstore, Cid, Error, RAW, Refusal, Result};
 
-/// Bounds on a tree that somebody else made.
+/// Limits on a tree from an untrusted source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TreeLimits {
-    /// Most bytes of files, those that occur twice counted twice.
+    /// Most bytes of files; a file that occurs twice counts twice.
     pub max_bytes: u64,
     /// Most entries; at most [`MAX_ENTRIES`].
     pub max_entries: usize,
@@ -27,8 +27,8 @@ impl Default for TreeLimits {
 /// The entries of a DAG.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
-    /// The entries: directories before their contents, names in the order of their bytes, the root left out. If the
-    /// root is a file, it is the only entry and has an empty path.
+    /// The entries: directories before their contents, names in the order of their bytes, without the root. If the root
+    /// is a file, it is the only entry and has an empty path.
     pub entries: Vec<Entry>,
     /// Number of files.
     pub files: u64,
@@ -41,24 +41,24 @@ pub struct Tree {
 pub struct Entry {
     /// Its path, with `/` between names.
     pub path: String,
-    /// Its root.
+    /// The CID of its root.
     pub cid: Cid,
-    /// What it is; executable if its UnixFS mode says so.
+    /// Its type; executable if its UnixFS mode is.
     pub kind: EntryKind,
 }
 
 impl Tree {
-    /// Whether the root is a file.
+    /// Returns whether the root is a file.
     pub fn is_file(&self) -> bool {
         matches!(&self.entries[..], [Entry { path, .. }] if path.is_empty())
     }
 }
 
-/// Lists the tree under `root`, from a store that has all of it but for the leaves of files, which are not read.
+/// Lists the tree under `root`. The store must contain all of it except the leaves of files, which are not read.
 ///
 /// # Errors
-/// [`Error::Refused`] for an unsafe entry: a name that is a path, occurs twice or is another one to some file system,
-/// a symlink that leaves the tree, too deep or long a path. [`Error::LimitExceeded`], [`Error::InvalidNode`],
+/// [`Error::Refused`] for an unsafe entry: a name that is a path, occurs twice, or equals another one on some file
+/// system, a symlink that leaves the tree, too deep or long a path. [`Error::LimitExceeded`], [`Error::InvalidNode`],
 /// [`Error::NotFound`], a store error.
 pub fn list_tree<S: Blockstore + ?Sized>(store: &S, root: Cid, limits: &TreeLimits) -> Result<Tree> {
     let mut walk = TreeWalk::new(store, root, limits);
@@ -66,20 +66,20 @@ pub fn list_tree<S: Blockstore + ?Sized>(store: &S, root: Cid, limits: &TreeLimi
     Ok(Tree { entries, files: walk.files, size_bytes: walk.size_bytes })
 }
 
-/// The entries of a tree in the order of [`Tree::entries`], each checked before it is told, and told before what follows
-/// it is looked at. Ends after an error.
+/// Yields the entries of a tree in the order of [`Tree::entries`]. Each entry is validated before it is yielded, and
+/// yielded before the next one is read. Ends after an error.
 #[derive(Debug)]
 pub(crate) struct TreeWalk<'a, S: ?Sized> {
     store: &'a S,
     limits: &'a TreeLimits,
-    /// Entries still to be looked at, the next one last.
+    /// Entries still to visit, the next one last.
     stack: Vec<(String, Cid)>,
-    /// Entries told.
+    /// Number of entries yielded.
     told: usize,
-    /// Files told, and the sum of their lengths in bytes.
+    /// Number of files yielded, and the sum of their lengths in bytes.
     pub(crate) files: u64,
     pub(crate) size_bytes: u64,
-    /// Directories and shards read, which an export pays for even if they are empty.
+    /// Directories and shards read, which cost an export time even if they are empty.
     nodes: usize,
     path_bytes: usize,
 }
@@ -105,7 +105,7 @@ impl<'a, S: Blockstore + ?Sized> TreeWalk<'a, S> {
     fn next_entry(&mut self) -> Result<Option<Entry>> {
         while let Some((path, cid)) = self.stack.pop() {
             let (kind, entries) = self.visit(&path, cid)?;
-            // The root of a directory is not told.
+            // A directory as root is not yielded.
             let is_told = kind != EntryKind::Directory || !path.is_empty();
             self.told += usize::from(is_told);
             if entries.len() + self.stack.len() + self.told > self.limits.max_entries {
@@ -126,7 +126,7 @@ impl<'a, S: Blockstore + ?Sized> TreeWalk<'a, S> {
         Ok(None)
     }
 
-    /// Says what an entry is; of a directory, also what is in it, sorted.
+    /// Returns the type of an entry and, for a directory, its sorted entries.
     fn visit(&mut self, path: &str, cid: Cid) -> Result<(EntryKind, Vec<(String, Cid)>)> {
         check_path(path).map_err(|refusal| Error::refused(path, refusal))?;
         if cid.codec() == RAW {
@@ -162,11 +162,11 @@ impl<'a, S: Blockstore + ?Sized> TreeWalk<'a, S> {
         Ok(EntryKind::File { size, executable })
     }
 
-    /// Collects the entries of a sharded directory, each checked to be where its hash belongs.
+    /// Collects the entries of a sharded directory, and checks that each is in the bucket of its hash.
     fn shard_entries(&mut self, path: &str, cid: Cid, root: ShardNode) -> Result<Vec<(Bytes, Cid)>> {
         let fanout = root.fanout;
         let mut entries = Vec::new();
-        // Shards to be read: level and the buckets on the way to them.
+        // Shards to read: level, and the buckets on the path to them.
         let mut stack = vec![(cid, root, Vec::new())];
         while let Some((cid, shard, way)) = stack.pop() {
             self.count_node()?;

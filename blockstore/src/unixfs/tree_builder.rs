@@ -1,4 +1,4 @@
-//! Directories of a tree, built as its entries arrive in order.
+//! Builds the directories of a tree while its entries arrive in order.
 
 use super::{
     Profile,
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{Error, Refusal, Result};
 
-/// Takes the entries of a tree, each directory before its contents and its contents before what follows it.
+/// Receives the entries of a tree, each directory before its contents, and its contents before the next entry.
 ///
 /// Memory is bounded by the entries of the directories on one path.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl TreeBuilder {
         Self { profile, open: vec![(String::new(), DirectoryBuilder::new(profile))] }
     }
 
-    /// Begins a directory.
+    /// Starts a directory.
     pub(crate) fn enter(&mut self, path: &str, sink: &mut impl Sink) -> Result<()> {
         self.leave_until_parent_of(path, sink)?;
         self.open.push((path.to_owned(), DirectoryBuilder::new(self.profile)));
@@ -35,7 +35,7 @@ impl TreeBuilder {
         self.add_to_last(path, child)
     }
 
-    /// Finishes all directories and returns the root.
+    /// Completes all directories, and returns the root.
     pub(crate) fn finish(mut self, sink: &mut impl Sink) -> Result<Child> {
         while self.open.len() > 1 {
             self.leave(sink)?;

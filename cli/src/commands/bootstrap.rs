@@ -1,4 +1,4 @@
-//! `bootstrap`: connects the running node to nodes that know others.
+//! `bootstrap`: connects the running node to bootstrap nodes.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     ui::text,
 };
 
-/// How much longer than its timeout the daemon may take to answer.
+/// How much longer than the request's timeout the daemon may take to answer.
 const MARGIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let request = BootstrapRequest { nodes: args.nodes.clone(), timeout: args.timeout };
-    // What cannot be an address is one whether or not a node runs.
+    // An invalid address is reported whether or not a node runs.
     request.addresses()?;
     let mut daemon = context.running_daemon().await?;
     let call = Call::Bootstrap(request);

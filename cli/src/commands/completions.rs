@@ -1,4 +1,4 @@
-//! `ggen completions SHELL`, and the answers to the shell that runs its script.
+//! `ggen completions SHELL`, and the answers to the shell's completion script.
 
 use std::ffi::{OsStr, OsString};
 
@@ -12,9 +12,9 @@ use ggen_marketplace::{ErrorKind, Failure, KnownNames};
 
 use crate::{error, home::Home, ui::Ui};
 
-/// Environment variable by which the script asks this program; its value is the shell.
+/// Environment variable that the script sets to request completions; its value is the shell.
 const VARIABLE: &str = "GGEN_COMPLETE";
-/// Most names that are offered for one word.
+/// Most names offered for one argument.
 const MAX_CANDIDATES: usize = 100;
 
 #[derive(Debug, clap::Args)]
@@ -39,21 +39,21 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     ui.raw(&script)
 }
 
-/// Answers the completion script of `program`, if it is what started this process; returns whether it was.
+/// Answers the completion script of `program`, if the script started this process. Returns whether it did.
 ///
 /// # Errors
-/// A shell that is not known, or stdout that cannot be written.
+/// The shell is unknown, or stdout cannot be written.
 pub(crate) fn answer(args: &[OsString], program: fn() -> Command) -> Result<bool, clap::Error> {
     let directory = std::env::current_dir().ok();
     CompleteEnv::with_factory(program).var(VARIABLE).try_complete(args.iter().cloned(), directory.as_deref())
 }
 
-/// Completes a target with the names of packages that the home knows.
+/// Completes a target with the packages in the home's catalog.
 pub(crate) fn packages() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| candidates(typed, KnownNames::packages))
 }
 
-/// Completes the id of a peer that the home knows.
+/// Completes a peer id with the peers in the home's book of peers.
 pub(crate) fn peers() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| candidates(typed, KnownNames::peers))
 }

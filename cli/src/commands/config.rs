@@ -1,4 +1,4 @@
-//! `config`: shows every value and where it came from, and changes values of the file.
+//! `config`: shows every value and its origin, and changes values of the file.
 
 use clap::Subcommand;
 use ggen_marketplace::Failure;
@@ -48,7 +48,7 @@ pub(crate) fn run(context: &Context, command: &Command) -> Result<(), Failure> {
     }
 }
 
-/// Changes one value of the file and answers with what holds then, as one entry of `config show`.
+/// Changes one value of the file, and answers with the resulting value as one entry of `config show`.
 fn change(context: &Context, key: &str, value: Option<&str>) -> Result<(), Failure> {
     if context.global.config.is_none() {
         context.home.create_writable()?;

@@ -1,4 +1,4 @@
-//! `doctor`: says stage by stage what works and what does not.
+//! `doctor`: reports stage by stage what works and what does not.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -22,7 +22,7 @@ pub(crate) struct Args {
     timeout: Duration,
 }
 
-/// Answers with the diagnosis and returns what the first fault is, if there is one.
+/// Prints the diagnosis, and returns the kind of the first fault, if there is one.
 pub(crate) async fn run(context: &Context, args: &Args) -> Result<Option<ErrorKind>, Failure> {
     let request = DoctorRequest { target: args.target.clone(), timeout: args.timeout };
     let diagnosed: Result<(Diagnosis, bool), Failure> =
@@ -30,7 +30,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<Option<ErrorKi
     let diagnosis = match diagnosed {
         Ok((diagnosis, true)) => diagnosis,
         Ok((diagnosis, false)) => without_node(diagnosis),
-        // The request or the configuration is wrong, or a signal ended it: that is no finding.
+        // An invalid request or configuration, or a signal, is not a finding of the diagnosis.
         Err(failure) if matches!(failure.kind, ErrorKind::Usage | ErrorKind::Interrupted) => return Err(failure),
         Err(failure) => without_registry(failure),
     };
@@ -42,7 +42,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<Option<ErrorKi
     Ok(diagnosis.fault().map(|stage| stage.kind.unwrap_or(ErrorKind::Failed)))
 }
 
-/// Hints that need a running node become hints at a start.
+/// Replaces hints that need a running node by hints to start one.
 fn without_node(mut diagnosis: Diagnosis) -> Diagnosis {
     for hint in diagnosis.stages.iter_mut().filter_map(|stage| stage.hint.as_mut()) {
         *hint = error::start_instead_of_bootstrap(hint);
@@ -50,7 +50,7 @@ fn without_node(mut diagnosis: Diagnosis) -> Diagnosis {
     diagnosis
 }
 
-/// The home could not even be opened.
+/// The diagnosis of a home that cannot be opened.
 fn without_registry(failure: Failure) -> Diagnosis {
     let stage = Stage::failed("store", failure.kind, failure.in_one_line());
     Diagnosis { stages: vec![Stage { hint: failure.hint, ..stage }] }

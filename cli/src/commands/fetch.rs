@@ -1,4 +1,4 @@
-//! `fetch`: a package, a release or any IPFS file or directory is brought here and written.
+//! `fetch`: fetches a package, a release or any IPFS file or directory, and writes it.
 
 mod stream;
 
@@ -11,7 +11,7 @@ use self::stream::{Sink, Stream};
 use super::{search::reputation, seconds};
 use crate::{context::Context, control::Call, error, files::seen_by_all, flags::Format, ui::text};
 
-/// Files that a note names.
+/// Most files listed in a note.
 const NAMED_FILES: usize = 5;
 
 #[derive(Debug, clap::Args)]
@@ -82,7 +82,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         context.ui.note(&note);
     }
     match sink {
-        // The tarball is there.
+        // Stdout contains the tarball, so the report goes to stderr.
         Some(Sink::Stdout) => context.ui.note(&render(&fetched)),
         _ => context.ui.answer(&fetched, render)?,
     }
@@ -94,20 +94,20 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Names the version that a range resolved to.
+/// A note about the version that a range resolved to.
 fn resolved(target: &str, fetched: &Fetched) -> Option<String> {
     let Ok(Target::Package { requirement, .. }) = target.parse() else { return None };
     let version = fetched.version.as_ref().filter(|_| requirement.is_range())?;
     Some(format!("resolved `{target}` to version {version}"))
 }
 
-/// Warns of a version that its publisher has yanked.
+/// A warning about a version that its publisher has yanked.
 fn yanked(fetched: &Fetched) -> Option<String> {
     let (package, version) = (fetched.package.as_ref()?, fetched.version.as_ref()?);
     fetched.yanked.then(|| super::yanked(&format!("{package}@{version}"), fetched.yank_reason.as_deref()))
 }
 
-/// Opens what a tarball is written through.
+/// Opens the pipe through which a tarball is written.
 async fn begin(context: &Context, sink: Sink) -> Result<Stream, Failure> {
     if sink == Sink::Stdout {
         if context.global.format == Format::Json {
@@ -135,7 +135,7 @@ fn unreached(fetched: &Fetched) -> Option<String> {
 
 /// Says which local edits are gone.
 fn overwritten(fetched: &Fetched) -> Option<String> {
-    // A file that was fetched by itself has no path in a tree.
+    // The path of a file fetched on its own is empty.
     let name = |path: &String| match path.is_empty() {
         true => fetched.path.display().to_string(),
         false => text::one_line(path),
@@ -154,8 +154,8 @@ fn untracked(fetched: &Fetched) -> Option<String> {
     (!named.is_empty()).then(|| format!("kept (not part of the package): {}{more}", named.join(", ")))
 }
 
-/// Paths are made absolute here, and independent of this process: the daemon runs in another directory, with other open
-/// files.
+/// The destination, with paths that are absolute and independent of this process, because the daemon has another
+/// working directory and other open files.
 fn destination(args: &Args) -> Result<FetchTo, Failure> {
     Ok(match (&args.output, &args.tar) {
         (Some(path), _) if args.force => FetchTo::Overwrite(seen_by_all(path)?),

@@ -1,4 +1,4 @@
-//! `gc`: blocks that no pin keeps are deleted from the store.
+//! `gc`: deletes unpinned blocks from the store.
 
 use ggen_marketplace::{Failure, GcReport, GcRequest, Mode};
 

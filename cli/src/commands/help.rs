@@ -7,7 +7,7 @@ use ggen_marketplace::Failure;
 
 use crate::ui::{Ui, usage};
 
-/// Pages, by the word they are asked for with.
+/// Pages, by topic.
 const TOPICS: [(&str, &str); 1] = [("gpack", include_str!("../../../docs/gpack.md"))];
 
 #[derive(Debug, clap::Args)]
@@ -18,7 +18,7 @@ pub(crate) struct Args {
     words: Vec<OsString>,
 }
 
-/// Prints a page, or the help of a command of `program`; returns the exit code.
+/// Prints a page, or the help of a command of `program`. Returns the exit code.
 pub(crate) fn run(args: &Args, program: Command, ui: &Ui) -> Result<u8, Failure> {
     if let [word] = args.words.as_slice()
         && let Some((_, page)) = TOPICS.iter().find(|(topic, _)| word == topic)
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Args, program: Command, ui: &Ui) -> Result<u8, Failure>
     }
     let line: Vec<OsString> =
         std::iter::once("ggen".into()).chain(args.words.iter().cloned()).chain(["--help".into()]).collect();
-    // With `--help` clap has something to say in any case.
+    // With `--help`, clap always returns a text to print.
     let refusal = program.clone().try_get_matches_from(&line).err();
     Ok(refusal.map_or(0, |refusal| usage::answer(&line, refusal, program)))
 }

@@ -1,4 +1,4 @@
-//! `info`: everything known of a package, a release or content.
+//! `info`: shows everything known about a package, a release or content.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -39,7 +39,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     context.ui.answer(&info, |info| render(info, args.versions))
 }
 
-/// Width of the names of rows.
+/// Width of the column of row names.
 const COLUMN: usize = 13;
 
 fn render(info: &PackageInfo, versions: bool) -> String {

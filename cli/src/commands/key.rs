@@ -1,4 +1,4 @@
-//! `key list`: the keys of the home; `key recovery`: the recovery key until it is saved elsewhere.
+//! `key list`: the keys of the home; `key recovery`: shows the recovery key, until it is confirmed as saved elsewhere.
 
 use clap::Subcommand;
 use ggen_marketplace::{Failure, KeyReport, Mode, RecoveryKeyReport, RecoveryKeyRequest};

@@ -1,4 +1,4 @@
-//! `ggen man`: the manual page, for those who package the binary.
+//! `ggen man`: the manual page, for packagers of the binary.
 
 use std::io;
 
@@ -14,10 +14,10 @@ pub(crate) fn run(program: Command, ui: &Ui) -> Result<(), Failure> {
     ui.raw(page.as_bytes())
 }
 
-/// One page: the program, and then every command that does something, in a section of its own. Short forms have none.
+/// The manual page: the program, followed by one section per command. Abbreviated forms of commands have no section.
 fn page(mut program: Command) -> io::Result<String> {
     program.build();
-    // Its own list of subcommands names a page for each, and there is one page.
+    // Clap's list of subcommands refers to a page for each, but there is only one page.
     let mut page = text(&program, |man, out| {
         man.render_title(out)?;
         man.render_name_section(out)?;
@@ -46,7 +46,7 @@ fn page(mut program: Command) -> io::Result<String> {
     Ok(page)
 }
 
-/// The sections of a command's own page, one level lower. They start with a request that is no text.
+/// The sections of a command's own page, one level lower. They start after a roff request line.
 fn section(command: &Command) -> io::Result<String> {
     let title = command.get_bin_name().unwrap_or(command.get_name()).to_uppercase();
     let body = text(command, |man, out| {

@@ -1,4 +1,4 @@
-//! `mirror`: what of others this node keeps available.
+//! `mirror`: manages the packages of other publishers that this node keeps available.
 
 use clap::Subcommand;
 use ggen_marketplace::{
@@ -58,7 +58,7 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), Fail
             .ui
             .note("hint: no node is running, so nothing is fetched yet: run `ggen marketplace p2p start --daemon`");
     }
-    // One rule was made or dropped: it alone is the answer.
+    // For one added or removed rule, the answer is that rule alone.
     match (command, rules.as_slice()) {
         (Command::Add(_), [rule]) => context.ui.answer(rule, |rule| render(std::slice::from_ref(rule))),
         (Command::Rm { .. }, [rule]) => context.ui.answer(rule, removed),
@@ -66,14 +66,14 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), Fail
     }
 }
 
-/// A number of versions that a rule takes.
+/// Parses a number of versions for a rule.
 fn versions(text: &str) -> Result<u32, String> {
     let number: u64 = text.parse().map_err(|_| "it is not a whole number".to_owned())?;
     let number = RULE_VERSIONS.check(number).ok().and_then(|number| u32::try_from(number).ok());
     number.ok_or_else(|| format!("it is not {RULE_VERSIONS}"))
 }
 
-/// A size above 0 that the mirror's database can hold.
+/// Parses a byte limit above 0 that the mirror's database can store.
 fn budget(text: &str) -> Result<u64, String> {
     match parse_size(text) {
         Ok(bytes) if (1..=i64::MAX as u64).contains(&bytes) => Ok(bytes),
@@ -87,7 +87,7 @@ fn scope(text: &str) -> Result<MirrorScope, String> {
         .map_err(|error| format!("{error}; a rule is about ns/name, <publisher>/ns/name, ns/*, a publisher, or all"))
 }
 
-/// What a removed rule had kept.
+/// Reports what a removed rule had kept.
 fn removed(rule: &MirrorReport) -> String {
     let kept = match rule.releases_held {
         0 => "it held nothing".to_owned(),

@@ -1,4 +1,4 @@
-//! `peer allow`, `peer deny`, `peer reset`: what the user decides about a peer.
+//! `peer allow`, `peer deny`, `peer reset`: the user's decisions about a peer.
 
 use clap::Subcommand;
 use ggen_marketplace::{Failure, Mode, PeerLists, PeerRule, PeerRuleRequest};

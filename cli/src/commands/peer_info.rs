@@ -1,4 +1,4 @@
-//! `peer-info`: what is known of one peer.
+//! `peer-info`: shows the record of one peer.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! `peer-list`: the peers that are connected or known.
+//! `peer-list`: lists connected or known peers.
 
 use std::fmt::Write as _;
 
@@ -19,7 +19,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let request = PeerListRequest { min_reputation: args.min_reputation };
-    // Without a node no peer is connected, but what is known of peers stands in the home.
+    // Without a node no peer is connected, but the home contains records of known peers.
     let call = Call::PeerList(request);
     let (peers, served): (Vec<PeerReport>, bool) = context.perform_where(Mode::Offline, call).await?;
     if peers.is_empty() {
@@ -60,7 +60,8 @@ fn render(peers: &[PeerReport], verbose: bool) -> String {
     out
 }
 
-/// What the user decided comes first: it is why a denied peer is not connected.
+/// The user's decision takes precedence over the connection state, because it explains why a denied peer is not
+/// connected.
 pub(super) fn state(peer: &PeerReport) -> &str {
     match (&peer.listed, peer.connected) {
         (Some(listed), false) => listed,

@@ -1,4 +1,4 @@
-//! `pin`: what the user wants kept in the store. A package takes several pins, which are shown as one.
+//! `pin`: manages the user's pins. A package takes several pins, which are shown as one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use ggen_marketplace::{Failure, Mode, PinReport, PinRequest};
 use super::seconds;
 use crate::{context::Context, control::Call, ui::text};
 
-/// Label of the pins that the user set; a slash and what was pinned may follow.
+/// Label of the user's pins; a slash and the pinned target may follow.
 const USER: &str = "user";
 
 #[derive(Debug, Subcommand)]
@@ -80,14 +80,14 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), Fail
     Ok(())
 }
 
-/// Drops the pins that the user did not set; returns how many.
+/// Removes the pins that the user did not set from the list; returns their number.
 fn keep_users(pins: &mut Vec<PinReport>) -> usize {
     let before = pins.len();
     pins.retain(|pin| pin.label == USER || pin.label.strip_prefix(USER).is_some_and(|rest| rest.starts_with('/')));
     before - pins.len()
 }
 
-/// One line for each package, and for each pin that is of none.
+/// One line for each package, and for each pin without a package.
 fn render(pins: &[PinReport], verb: &str) -> String {
     let mut records = BTreeMap::<&str, u64>::new();
     let mut publishers = BTreeMap::<&str, BTreeSet<&str>>::new();
@@ -99,13 +99,13 @@ fn render(pins: &[PinReport], verb: &str) -> String {
     for pin in pins {
         let line = match package(&pin.label) {
             None => format!("{}  {:<9}  {}", pin.cid, pin.mode, pin.label),
-            // The first of its pins stands for all.
+            // The first pin of a package represents all of its pins.
             Some((publisher, package)) => {
                 let Some(records) = records.remove(&*pin.label) else { continue };
                 let records = text::count(records, "record");
                 match publishers.get(name(package)).map_or(0, BTreeSet::len) {
                     0 | 1 => format!("{package} ({records})"),
-                    // The name alone would not say whose it is.
+                    // The name alone would not identify the publisher.
                     _ => format!("{publisher}/{package} ({records})"),
                 }
             }

@@ -1,4 +1,4 @@
-//! `publish`: a package directory or tarball becomes a signed release.
+//! `publish`: signs and announces a release of a package directory or tarball.
 
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
@@ -98,7 +98,7 @@ pub(crate) async fn run(context: &Context, args: &Args, interrupt: &Interrupt) -
     Ok(())
 }
 
-/// What is printed: the report, and the recovery key if that was asked for.
+/// The JSON answer: the report, and the recovery key if it was requested.
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
     #[serde(flatten)]
@@ -107,8 +107,8 @@ struct Answer<'a> {
     recovery_key: Option<&'a str>,
 }
 
-/// The recovery key, if it was asked for or is to be shown to the person at the terminal. The release is published: what goes
-/// wrong here is a warning, and the key stays in its file.
+/// The recovery key, if it was requested or may be shown on the terminal. The release is already published, so a
+/// failure here is a warning, and the key stays in its file.
 async fn recovery_key(context: &Context, args: &Args, published: &Published) -> Option<String> {
     let RecoveryNotice { key, is_new, .. } = published.recovery.as_ref()?;
     let is_shown = args.show_recovery_key || (*is_new && context.ui.shows_secrets());
@@ -126,7 +126,7 @@ async fn recovery_key(context: &Context, args: &Args, published: &Published) -> 
     }
 }
 
-/// Says how to back the recovery key up; `pem` is shown where only a person sees it.
+/// Tells the user how to back the recovery key up; `pem` is shown only on a terminal.
 fn ask_to_back_up(context: &Context, notice: &RecoveryNotice, pem: Option<&str>) {
     if let Some(pem) = pem {
         context.ui.show_secret(&format!("\n{RECOVERY_KEY_IS}\n\n{pem}\n"));
@@ -140,7 +140,7 @@ fn ask_to_back_up(context: &Context, notice: &RecoveryNotice, pem: Option<&str>)
     ));
 }
 
-/// What a recovery key is.
+/// Explanation of a recovery key.
 const RECOVERY_KEY_IS: &str = "This first publish made your publisher identity. With this recovery key you get it back \
                                if the signing key is\nlost or stolen; keep it off this machine:";
 
@@ -159,7 +159,7 @@ fn render(answer: &Answer<'_>) -> String {
         };
     }
     if let Some(key) = answer.recovery_key {
-        // Not indented: it is a file's contents, to be copied as it is.
+        // Not indented, because it is the contents of a file, to be copied verbatim.
         writeln!(out, "{}\n", key.trim_end()).expect("a string takes everything");
     }
     if let Some(release) = &published.release {

@@ -1,4 +1,4 @@
-//! `search`: packages by words, category and tags.
+//! `search`: finds packages by terms, category and tags.
 
 use std::fmt::Write as _;
 
@@ -10,9 +10,9 @@ use crate::{
     ui::text,
 };
 
-/// Characters of a description that a list shows.
+/// Most characters of a description in a list.
 const DESCRIPTION_CHARS: usize = 160;
-/// Most hits that can be asked for.
+/// Largest `--limit`.
 const MAX_LIMIT: u32 = 1000;
 
 #[derive(Debug, clap::Args)]
@@ -46,12 +46,12 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         query: query.clone(),
         category: args.category.clone(),
         tags: args.tags.clone(),
-        // One more than is shown says whether there are more.
+        // One hit more than is shown tells whether there are further hits.
         limit: (limit + 1).min(MAX_LIMIT as usize),
         min_reputation: args.min_reputation,
         local: args.local,
     };
-    // Without a daemon a node is started for the search, if it has bootstrap nodes to ask.
+    // Without a daemon, a temporary node is started for the search if bootstrap nodes are configured.
     let asks = !args.local && !context.configuration(Vec::new())?.config.bootstrap_nodes.is_empty();
     let mode = if asks { Mode::Ephemeral } else { Mode::Offline };
     let (mut hits, by_daemon): (Vec<SearchHit>, bool) = context.perform_where(mode, Call::Search(request)).await?;
@@ -70,7 +70,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     let hint = match by_daemon {
-        // What was found has been said: that the node is gone meanwhile is no failure of the search.
+        // The result is already printed, so a node that stopped meanwhile does not fail the search.
         true => alone(context).await.unwrap_or_default(),
         false => without_node(asks, hits.is_empty()),
     };
@@ -78,7 +78,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What to do if the node that searched has no connection.
+/// A hint if the node that searched has no connection.
 async fn alone(context: &Context) -> Result<Option<&'static str>, Failure> {
     let mut daemon = context.running_daemon().await?;
     let status: Status = ask(&mut daemon, Call::Status).await?;
@@ -88,7 +88,7 @@ async fn alone(context: &Context) -> Result<Option<&'static str>, Failure> {
     ))
 }
 
-/// What to do where no node runs; `asked`: one was started for the search, and left again.
+/// A hint if no node runs; `asked` means that a temporary node was started for the search.
 fn without_node(asked: bool, found_nothing: bool) -> Option<&'static str> {
     match (asked, found_nothing) {
         (false, _) => Some(
@@ -115,7 +115,7 @@ fn render(hits: &[SearchHit]) -> String {
     }
     for hit in hits {
         let name = text::one_line(&format!("{}@{}", hit.package, hit.version));
-        // Whose package it is matters most when several claim the name.
+        // If several publishers claim the name, the user must see whose package it is.
         let yanked = if hit.yanked { "  (yanked)" } else { "" };
         let doubt = if hit.trust == "conflict" { "  (several publishers claim this name)" } else { "" };
         let license = hit.license.as_deref().map(|license| format!(", {}", shortened(license))).unwrap_or_default();
@@ -131,7 +131,7 @@ fn render(hits: &[SearchHit]) -> String {
     out
 }
 
-/// A foreign text on one line, cut where it is too long for a list.
+/// Text from a peer on one line, truncated to fit in a list.
 fn shortened(text: &str) -> String {
     let line = text::one_line(text);
     match line.char_indices().nth(DESCRIPTION_CHARS) {

@@ -1,4 +1,4 @@
-//! `start`: a node in the foreground, or detached from the terminal.
+//! `start`: runs a node in the foreground, or detached from the terminal.
 
 use std::path::PathBuf;
 
@@ -52,7 +52,7 @@ pub(crate) fn run(context: &Context, args: &Args, level: Level) -> Result<(), Fa
     }
     if args.daemon {
         log::to_stderr(level, context.ui.color());
-        // Refused here, a wrong configuration costs no process.
+        // Checking the configuration here avoids starting a process that would fail.
         context.configuration(flags(args))?;
         return cancellable(context, async {
             let listening = daemon::spawn(context, forwarded(context, args)?).await?;
@@ -69,7 +69,7 @@ pub(crate) fn run(context: &Context, args: &Args, level: Level) -> Result<(), Fa
     })
 }
 
-/// Says how a node without bootstrap nodes meets others.
+/// A hint how a node without bootstrap nodes finds other nodes.
 fn alone(context: &Context, args: &Args) -> Result<(), Failure> {
     if context.configuration(flags(args))?.config.bootstrap_nodes.is_empty() {
         context.ui.note(
@@ -84,17 +84,17 @@ fn run_detached(context: &Context, args: &Args) -> Result<(), Failure> {
     let outcome = serve(context, args, |listening| parent.tell(Ok(listening)));
     if let Err(failure) = &outcome {
         tracing::error!(%failure, causes = ?failure.causes, "the node failed");
-        // The parent has gone if the node was up already; the log tells then.
+        // If the node was already up, the parent has exited; the failure is in the log.
         drop(parent.tell(Err(failure)));
     }
     outcome
 }
 
-/// Runs the node until a signal or `stop`; calls `ready` once it listens and answers.
+/// Runs the node until a signal or `stop`; calls `ready` once it listens and answers requests.
 fn serve(context: &Context, args: &Args, ready: impl FnOnce(&Listening) -> Result<(), Failure>) -> Result<(), Failure> {
     let config = context.configuration(flags(args))?.config;
     context.home.create_writable()?;
-    // The lock outlives the runtime, so that it is free only when nothing of the node is left.
+    // The lock outlives the runtime, so that it is released only after the whole node has ended.
     let mut lock = None;
     block_on(async {
         let interrupts = Interrupts::install()?;
@@ -104,11 +104,11 @@ fn serve(context: &Context, args: &Args, ready: impl FnOnce(&Listening) -> Resul
     })
 }
 
-/// Refuses to start beside a node that answers.
+/// Fails if a node that answers is running.
 async fn refuse_second(context: &Context) -> Result<(), Failure> {
     match home::Holder::of(&context.home)? {
         Some(holder) if holder.pid.is_some() => Err(holder.in_use(&context.home)),
-        // Somebody who only looks, or starts at this moment: the lock decides.
+        // A process that only checks the lock or is just starting: the lock decides.
         _ => Ok(()),
     }
 }
@@ -134,7 +134,7 @@ fn flags(args: &Args) -> Vec<Assignment> {
     flags
 }
 
-/// The same command for the detached process, which runs in another directory.
+/// The arguments for the detached process, which runs in another directory.
 fn forwarded(context: &Context, args: &Args) -> Result<Vec<std::ffi::OsString>, Failure> {
     let mut words: Vec<std::ffi::OsString> = ["marketplace", "p2p", "start", "--detached"].map(Into::into).into();
     let mut option = |name: &str, value: PathBuf| words.extend([name.into(), value.into_os_string()]);

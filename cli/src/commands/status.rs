@@ -1,4 +1,4 @@
-//! `status`: the state of the running node.
+//! `status`: shows the state of the running node.
 
 use ggen_marketplace::{Failure, Status};
 

@@ -1,4 +1,4 @@
-//! `stop`: ends the daemon of the home and waits until it has gone.
+//! `stop`: ends the daemon of the home and waits until its process has ended.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use crate::{
     home::Holder,
 };
 
-/// Pause between two looks whether the process has gone.
+/// Interval between two checks whether the process has ended.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long it may take, beyond what the daemon gives itself.
+/// How much longer it may take than the daemon's own shutdown timeout.
 const MARGIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
@@ -38,11 +38,11 @@ pub(crate) async fn run(context: &Context, _: &Args) -> Result<(), Failure> {
     context.ui.answer(&answer, |answer| format!("node stopped (pid {})\n", answer.pid))
 }
 
-/// Waits until the process has released its lock, which is the last thing it does.
+/// Waits until the process has released its lock, which it does last.
 async fn wait_for_end(context: &Context, pid: u32) -> Result<(), Failure> {
     let patience = SHUTDOWN_PATIENCE + MARGIN;
     let deadline = Instant::now() + patience;
-    // A successor that already has the lock says as well that this process has gone.
+    // A successor that holds the lock also proves that the process has ended.
     while Holder::of(&context.home)?.is_some_and(|holder| holder.pid.is_none_or(|holding| holding == pid)) {
         if Instant::now() >= deadline {
             let message = format!("process {pid} was asked to stop and still runs after {} s", patience.as_secs());

@@ -1,4 +1,4 @@
-//! `verify`: blocks are hashed again, and damaged ones fetched again.
+//! `verify`: hashes stored blocks again, and fetches damaged ones again.
 
 use std::{fmt::Write as _, path::Path, time::Duration};
 
@@ -30,7 +30,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let report: VerifyReport = context.perform(mode, Call::Verify(request)).await?;
     context.ui.answer(&report, render)?;
     let bad = report.bad.len() as u64;
-    // What a repair found of these two is in order again.
+    // After a repair these two findings are resolved.
     let (damage, pins) = match args.repair {
         true => (0, 0),
         false => (report.damage.len() as u64, report.lost_pins.len() as u64),
@@ -42,7 +42,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// A file is a CAR or a proof, which this version cannot make or read.
+/// Refuses a file: it may be a CAR or a proof, which this version cannot verify.
 fn refuse_file(target: Option<&str>) -> Result<(), Failure> {
     let Some(target) = target.filter(|target| Path::new(target).is_file()) else { return Ok(()) };
     Err(error::usage(format!("`{target}` is a file: CAR files, proofs and bundles cannot be verified by this version"))

@@ -1,4 +1,4 @@
-//! `yank`: a version is no longer to be chosen, or is again.
+//! `yank`: excludes a version from selection, or reverts that.
 
 use ggen_marketplace::{Failure, Interrupt, Mode, PackageId, YankRequest, Yanked};
 
@@ -55,7 +55,7 @@ fn parse(target: &str) -> Result<(PackageId, semver::Version), Failure> {
     Ok((package, version))
 }
 
-/// The target with its version as it is to be written.
+/// A hint with the correct form of the target.
 fn hint(target: &str) -> String {
     let target = target.trim_start_matches('@');
     let (package, version) = target.split_once('@').unwrap_or((target, ""));

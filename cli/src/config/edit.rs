@@ -1,4 +1,4 @@
-//! Changes to the configuration file: one value, with everything else of the file left as it is.
+//! Changes one value of the configuration file, and preserves the rest of the file.
 
 use std::{
     fs,
@@ -12,19 +12,18 @@ use toml_edit::{DocumentMut, Item, Table, Value};
 use super::{ConfigFile, file, keys};
 use crate::error;
 
-/// Sets `key` (as in `config show`: `limits.connections`) to `text`, or removes it where `text` is `None`.
+/// Sets `key` (as in `config show`: `limits.connections`) to `text`, or removes it if `text` is `None`.
 ///
-/// `text` is read as a TOML value if it is one, else as a string, so that `acme` needs no quotes; for a list of texts, as
-/// its entries separated by commas. Nothing is written
-/// unless the whole file is valid afterwards. The file is replaced in one step; a symbolic link stays, and the file that
-/// it leads to is replaced.
+/// `text` is parsed as a TOML value if it is one, and otherwise taken as a string, so that `acme` needs no quotes. For
+/// a list of strings, it is the entries separated by commas. Nothing is written unless the resulting file is valid. The
+/// file is replaced atomically; if it is a symbolic link, the link's target is replaced.
 ///
 /// # Errors
-/// An unknown key, a value that does not fit it, a file that cannot be read (all exit 2) or written.
+/// An unknown key, an invalid value, a file that cannot be read (all exit 2), or a file that cannot be written.
 pub(crate) fn set(file: &ConfigFile, key: &str, text: Option<&str>) -> Result<(), Failure> {
     let path = fs::canonicalize(&file.path).unwrap_or_else(|_| file.path.clone());
     let before = file::text(file)?.unwrap_or_default();
-    // What is wrong already is reported with its line, before anything is changed.
+    // Existing errors are reported with their line before anything is changed.
     file::parse(&path, &before)?;
     let known = keys::defaults()?;
     if keys::role(&known, key) == keys::Role::Unknown {
@@ -53,10 +52,10 @@ fn changed(before: &str, key: &str, text: Option<&str>) -> Result<String, Failur
         Some(text) => {
             let mut value = value(key, text);
             if let Some(former) = table.get(name).and_then(Item::as_value) {
-                // A comment behind the value stays.
+                // A comment after the value is preserved.
                 *value.decor_mut() = former.decor().clone();
             }
-            // The key that is there is kept, with the comment above it.
+            // The existing key is reused, with the comment above it.
             *table.entry(name).or_insert(Item::None) = Item::Value(value);
         }
         None => drop(table.remove(name)),
@@ -64,7 +63,7 @@ fn changed(before: &str, key: &str, text: Option<&str>) -> Result<String, Failur
     Ok(document.to_string())
 }
 
-/// The value that `text` means for `key`.
+/// The value that `text` denotes for `key`.
 fn value(key: &str, text: &str) -> Value {
     let value = text.parse::<Value>().unwrap_or_else(|_| Value::from(text));
     match value.as_str() {
@@ -76,7 +75,7 @@ fn value(key: &str, text: &str) -> Value {
     }
 }
 
-/// Writes beside the file and renames; a reader finds the old text or the new.
+/// Writes a temporary file and renames it, so that a reader finds either the old or the new text.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut new = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
     if let Ok(metadata) = fs::metadata(path) {

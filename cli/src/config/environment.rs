@@ -8,17 +8,17 @@ use serde_json::Value;
 use super::{Assignment, Origin};
 use crate::error;
 
-/// How the text of a variable becomes a value.
+/// Converts the text of a variable to a value.
 type Reading = fn(&str) -> Option<Value>;
 
-/// Variable, key, reading, and what the reading wants.
+/// Variable, key, conversion, and the expected form.
 const VARIABLES: [(&str, &str, Reading, &str); 3] = [
     ("GGEN_P2P_BOOTSTRAP", "bootstrap_nodes", list, "addresses separated by commas"),
     ("GGEN_P2P_LISTEN", "listen_addresses", list, "addresses separated by commas"),
     ("GGEN_P2P_DHT_SERVER", "dht_server_mode", truth, "`true` or `false`"),
 ];
 
-/// Reads the variables that are set. An empty one counts as not set.
+/// Reads the variables that are set. An empty variable counts as not set.
 pub(super) fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Vec<Assignment>, Failure> {
     let mut assignments = Vec::new();
     for (name, key, reading, wanted) in VARIABLES {

@@ -1,4 +1,4 @@
-//! The configuration file: TOML, read strictly, every complaint with file, line and key.
+//! The configuration file: TOML, parsed strictly; every error names file, line and key.
 
 use std::{
     fs::File,
@@ -19,12 +19,12 @@ use crate::{error, ui::text::one_line};
 /// Largest configuration file, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Reads the file's values; none if there is no file and none is required.
+/// Reads the file's values; none if the file is missing and not required.
 pub(super) fn read(file: &ConfigFile) -> Result<Vec<Assignment>, Failure> {
     text(file)?.map_or_else(|| Ok(Vec::new()), |content| parse(&file.path, &content))
 }
 
-/// What stands in the file; `None` if there is no file and none is required.
+/// The text of the file; `None` if the file is missing and not required.
 pub(super) fn text(file: &ConfigFile) -> Result<Option<String>, Failure> {
     let refuse = |cause: &io::Error| {
         let failure = error::io("read configuration file", &file.path, cause);
@@ -62,7 +62,7 @@ pub(super) fn parse(path: &Path, content: &str) -> Result<Vec<Assignment>, Failu
     Ok(assignments)
 }
 
-/// The text being read, for its line numbers.
+/// The text that is parsed, for line numbers.
 struct Source<'a> {
     path: &'a Path,
     content: &'a str,
@@ -97,7 +97,7 @@ impl Source<'_> {
         Ok(())
     }
 
-    /// Checks a value here, where the lines of a list's entries are known.
+    /// Checks a value here, because the line numbers of a list's entries are known here.
     fn check(&self, assignment: &Assignment, item: &Spanned<DeValue<'_>>) -> Result<(), Failure> {
         if let DeValue::Array(entries) = item.get_ref() {
             for (index, entry) in entries.iter().enumerate() {
@@ -123,7 +123,7 @@ impl Source<'_> {
         Origin::File { path: self.path.to_owned(), line: self.line_number(start) }
     }
 
-    /// File and line, as they stand in a sentence.
+    /// File and line, as a phrase for messages.
     fn line(&self, start: usize) -> String {
         format!("`{}`, line {}", self.path.display(), self.line_number(start))
     }
@@ -134,8 +134,8 @@ impl Source<'_> {
     }
 }
 
-/// The value in the form that [`ggen_marketplace::Config`] is made from. What JSON cannot hold becomes text, which no
-/// number takes.
+/// Converts the value to the form from which [`ggen_marketplace::Config`] is deserialised. What JSON cannot express
+/// becomes a string, which is invalid for a number.
 fn to_json(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::from(text.as_ref()),

@@ -6,11 +6,11 @@ use serde_json::{Map, Value};
 use super::{Assignment, Origin, place};
 use crate::error;
 
-/// Keys whose values are multiaddresses, a notation that people meet here first.
+/// Keys whose values are multiaddresses, a notation that many users do not know.
 const ADDRESS_KEYS: [&str; 2] = ["bootstrap_nodes", "listen_addresses"];
-/// Keys whose values are lists of texts.
+/// Keys whose values are lists of strings.
 const LIST_KEYS: [&str; 3] = ["bootstrap_nodes", "listen_addresses", "dns_servers"];
-/// How alike (0 to 1) a misspelt key and a known one must be for the known one to be suggested.
+/// Least similarity (0 to 1) between a misspelt key and a known one for a suggestion.
 const SUGGESTION_SIMILARITY: f64 = 0.6;
 
 /// Every key with its default.
@@ -20,7 +20,7 @@ pub(super) fn defaults() -> Result<Vec<Assignment>, Failure> {
     Ok(entries)
 }
 
-/// What a key path names.
+/// What a key path refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Value,
@@ -28,7 +28,7 @@ pub(super) enum Role {
     Unknown,
 }
 
-/// Looks what `key` names among `known`.
+/// Determines what `key` refers to among `known`.
 pub(super) fn role(known: &[Assignment], key: &str) -> Role {
     let below = format!("{key}.");
     if known.iter().any(|entry| entry.key == key) {
@@ -40,7 +40,7 @@ pub(super) fn role(known: &[Assignment], key: &str) -> Role {
     }
 }
 
-/// The known key that the user may have meant: by its whole path, or, if it stands in the wrong table, by its name.
+/// The known key that resembles `key`, by its whole path or, if it is in the wrong table, by its name.
 fn nearest(known: &[Assignment], key: &str) -> Option<String> {
     let name = |path: &str| path.rsplit('.').next().unwrap_or(path).to_owned();
     let likeness = |candidate: &str| {
@@ -52,7 +52,7 @@ fn nearest(known: &[Assignment], key: &str) -> Option<String> {
     (best.0 >= SUGGESTION_SIMILARITY).then(|| best.1.clone())
 }
 
-/// Checks that the value fits its key. Of a list, says which entry does not.
+/// Checks that the value is valid for its key. For a list, the error names the invalid entry.
 pub(super) fn check(assignment: &Assignment) -> Result<(), Failure> {
     let Assignment { key, value, origin } = assignment;
     let refuse = |message: String, cause: serde_json::Error| {
@@ -65,7 +65,7 @@ pub(super) fn check(assignment: &Assignment) -> Result<(), Failure> {
     if let Value::Array(items) = value {
         for (index, item) in items.iter().enumerate() {
             let message = || match origin {
-                // One address after the other was typed: none has a number.
+                // Addresses in a flag have no visible number.
                 Origin::Flag(name) => format!("invalid {} `{}` in `{name}`", noun(key), shown(item)),
                 origin => wrong_entry(key, index, &shown(item), &format!("in {}", place(origin))),
             };
@@ -77,17 +77,17 @@ pub(super) fn check(assignment: &Assignment) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The refusal of one entry of a list, counted from 0.
+/// The failure for one entry of a list, counted from 0.
 pub(super) fn wrong_entry(key: &str, index: usize, shown: &str, place: &str) -> String {
     format!("invalid {} `{shown}`: entry {} of `{key}` {place}", noun(key), index + 1)
 }
 
-/// What the entries of a list are.
+/// The noun for an entry of a list.
 fn noun(key: &str) -> &'static str {
     if ADDRESS_KEYS.contains(&key) { "address" } else { "value" }
 }
 
-/// What `key` takes, with an example, where the parser's own words do not say it.
+/// A hint with an example, for values whose parser errors are hard to understand.
 fn hint(key: &str) -> Option<String> {
     if ADDRESS_KEYS.contains(&key) {
         return Some("an address looks like `/ip4/127.0.0.1/tcp/4001` or `/dnsaddr/bootstrap.libp2p.io`".to_owned());
@@ -102,7 +102,7 @@ fn hint(key: &str) -> Option<String> {
     }
 }
 
-/// Whether a key takes a list of texts, and not one of tables.
+/// Returns whether the value of a key is a list of strings, as opposed to a list of tables.
 pub(super) fn is_list_of_texts(key: &str) -> bool {
     LIST_KEYS.contains(&key)
 }
@@ -111,7 +111,7 @@ fn default_of(key: &str) -> Option<Value> {
     defaults().ok()?.into_iter().find(|entry| entry.key == key).map(|entry| entry.value)
 }
 
-/// The refusal of a key that is not known. `place` follows it in the sentence.
+/// The failure for an unknown key; `place` follows the key in the message.
 pub(super) fn unknown(known: &[Assignment], key: &str, place: &str) -> Failure {
     let failure = error::usage(format!("unknown key `{key}`{place}"));
     match nearest(known, key) {
@@ -120,7 +120,7 @@ pub(super) fn unknown(known: &[Assignment], key: &str, place: &str) -> Failure {
     }
 }
 
-/// Makes the configuration of all `entries`.
+/// Builds the configuration from all `entries`.
 pub(super) fn assemble(entries: &[Assignment]) -> Result<Config, Failure> {
     let mut tree = default_tree()?;
     for entry in entries {
@@ -130,7 +130,7 @@ pub(super) fn assemble(entries: &[Assignment]) -> Result<Config, Failure> {
         .map_err(|cause| error::usage(format!("the configuration does not hold together: {cause}")))
 }
 
-/// Puts the number of bytes in the place of a size with a unit: scripts read `config show`.
+/// Replaces sizes with a unit by their number of bytes, because scripts parse `config show`.
 pub(super) fn spell_out_sizes(entries: &mut [Assignment], config: &Config) -> Result<(), Failure> {
     let mut tree = tree_of(config)?;
     for entry in entries {
@@ -143,7 +143,7 @@ pub(super) fn spell_out_sizes(entries: &mut [Assignment], config: &Config) -> Re
     Ok(())
 }
 
-/// Whether the entries of a list are tables, whose values may be sizes too.
+/// Returns whether the entries of a list are tables, which may contain sizes too.
 fn holds_tables(value: &Value) -> bool {
     value.as_array().is_some_and(|entries| entries.iter().any(Value::is_object))
 }
@@ -164,7 +164,7 @@ fn tree_of(config: &Config) -> Result<Value, Failure> {
         .map_err(|cause| Failure::from_error(ErrorKind::Failed, &cause).while_doing("cannot lay out the configuration"))
 }
 
-/// The place of a key in a tree of tables; made if it is not there.
+/// The slot of a key in a tree of tables; created if it does not exist.
 fn slot<'a>(tree: &'a mut Value, key: &str) -> &'a mut Value {
     key.split('.').fold(tree, |table, name| {
         if !table.is_object() {

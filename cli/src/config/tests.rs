@@ -19,7 +19,7 @@ impl Case {
         resolve(&self.file, |_| None, Vec::new())
     }
 
-    /// The whole of what the user would read of the failure.
+    /// The complete failure message that the user sees.
     fn complaint(&self) -> String {
         let failure = self.resolve().unwrap_err();
         assert_eq!(failure.kind, ErrorKind::Usage);

@@ -1,8 +1,8 @@
 //! A daemon that outlives the command that started it.
 //!
-//! `start --daemon` runs this binary again with a hidden flag. Between the two is a socket pair, the daemon's stdin:
-//! over it the daemon tells how the start went, in the form of the control protocol; if it dies, the pair closes. So
-//! the parent waits for exactly the event, and no time is guessed.
+//! `start --daemon` runs this binary again with a hidden flag. The two processes share a socket pair, which is the
+//! daemon's stdin. Over it the daemon reports the outcome of its start, in the form of the control protocol; if the
+//! daemon dies, the pair closes. The parent thus waits for the event itself and needs no polling.
 
 use std::{
     ffi::OsString,
@@ -27,12 +27,12 @@ use crate::{
     log::{MAX_LOG_BYTES, RotatedFile},
 };
 
-/// How long a node may take to come up.
+/// How long a node may take to start.
 const START_PATIENCE: Duration = Duration::from_secs(60);
-/// How much of the end of the log is searched for the last words of a daemon, in bytes.
+/// How much of the end of the log is searched for the last line of a daemon, in bytes.
 const LAST_WORDS_BYTES: u64 = 4096;
 
-/// Starts a detached node with `args` and waits until it answers.
+/// Starts a detached node with `args`, and waits until it answers requests.
 pub(crate) async fn spawn(context: &Context, args: Vec<OsString>) -> Result<Listening, Failure> {
     if let Some(holder) = Holder::of(&context.home)? {
         return Err(holder.in_use(&context.home));
@@ -64,7 +64,7 @@ pub(crate) async fn spawn(context: &Context, args: Vec<OsString>) -> Result<List
     }
 }
 
-/// A process that is killed if its start is given up.
+/// A child process that is killed if its start is abandoned.
 struct Process {
     child: Child,
     kept: bool,
@@ -93,7 +93,8 @@ impl Process {
         self.kept = true;
     }
 
-    /// The failure of a daemon that ended without a word. Its end of the pair is closed, so it is ending or has ended.
+    /// The failure of a daemon that ended without a report. Its end of the pair is closed, so the process is ending or
+    /// has ended.
     fn died(&mut self, context: &Context) -> Failure {
         let end = match self.child.wait() {
             Ok(status) => status.to_string(),
@@ -107,28 +108,28 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It fails if the process has ended, which is as good.
+        // It fails if the process has already ended.
         if !self.kept && self.child.kill().is_ok() {
             drop(self.child.wait());
         }
     }
 }
 
-/// The daemon's side: a process of its own session, with a parent that waits for its report.
+/// The daemon's side: a process in a session of its own, with a parent that waits for its report.
 #[derive(Debug)]
 pub(crate) struct Detached {
     parent: Option<StdUnixStream>,
 }
 
 impl Detached {
-    /// Leaves the parent's session and takes the line to the parent from stdin.
+    /// Leaves the parent's session, and takes the socket to the parent from stdin.
     pub(crate) fn take_over() -> Result<Self, Failure> {
         let line = io::stdin().as_fd().try_clone_to_owned().map_err(|cause| cannot_start(&cause))?;
         rustix::process::setsid().map_err(|cause| cannot_start(&io::Error::from(cause)))?;
         Ok(Self { parent: Some(StdUnixStream::from(line)) })
     }
 
-    /// Reports to the parent, once. Later reports go nowhere: the parent does not wait any more.
+    /// Reports to the parent once. Later reports are dropped, because the parent no longer waits.
     pub(crate) fn tell(&mut self, outcome: Result<&Listening, &Failure>) -> Result<(), Failure> {
         let Some(mut parent) = self.parent.take() else { return Ok(()) };
         let body = match outcome {
@@ -149,7 +150,7 @@ fn log_hint(context: &Context) -> String {
     format!("its log is `{}`", context.home.log_file().display())
 }
 
-/// The last line of the log, which is where a panic or the loader says why.
+/// The last line of the log, in which a panic or the loader reports the cause.
 fn last_words(context: &Context) -> Option<String> {
     use std::io::{Read, Seek, SeekFrom};
     let mut log = fs::File::open(context.home.log_file()).ok()?;

@@ -1,8 +1,8 @@
-//! Which process serves a home: a file that it keeps locked as long as it lives.
+//! The lock that identifies the process that serves a home: a file that this process keeps locked until it ends.
 //!
-//! *Invariant*: whoever holds the lock is the only one that binds, replaces or removes the socket. The system releases
-//! the lock when the process ends, however it ends, so a dead daemon never blocks its successor. The file is never
-//! removed: a lock on a removed file would exclude nobody.
+//! *Invariant*: only the process that holds the lock binds, replaces or removes the socket. The operating system
+//! releases the lock when the process ends in any way, so a dead daemon never blocks its successor. The file is never
+//! removed, because a lock on a removed file would be ineffective.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -19,22 +19,22 @@ use tokio::time::Instant;
 
 use crate::{error, home::Home};
 
-/// How long to try for the lock. Others hold it for an instant when they look whether a daemon runs.
+/// How long to try for the lock. Processes that check for a daemon hold it for an instant.
 const ACQUIRE_PATIENCE: Duration = Duration::from_millis(500);
-/// Pause between two tries.
+/// Interval between two tries.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// Largest daemon file that is read, in bytes.
 const MAX_DAEMON_FILE_BYTES: u64 = 4096;
 
-/// The process that serves a home, as far as it is known.
+/// The process that serves a home, as far as known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Holder {
-    /// Its id; absent while it is just starting.
+    /// Its process id; absent while it is starting.
     pub(crate) pid: Option<u32>,
 }
 
 impl Holder {
-    /// Looks which process serves `home`, if one does.
+    /// The process that serves `home`, if there is one.
     pub(crate) fn of(home: &Home) -> Result<Option<Self>, Failure> {
         let path = home.daemon_file();
         let file = match options().read(true).open(&path) {
@@ -49,7 +49,7 @@ impl Holder {
         }
     }
 
-    /// Reads what the holder wrote. It may be just about to write it, so nothing readable is no error.
+    /// Reads the holder's file. The holder may not have written it yet, so unreadable text is not an error.
     fn read(file: &File) -> Self {
         let mut text = String::new();
         match file.take(MAX_DAEMON_FILE_BYTES).read_to_string(&mut text) {
@@ -58,15 +58,16 @@ impl Holder {
         }
     }
 
-    /// Whether its process is stopped, as by SIGSTOP or under a debugger; as far as the system tells.
+    /// Returns whether the process is stopped, as by SIGSTOP or under a debugger; false if the system does not report
+    /// it.
     pub(crate) fn is_stopped(&self) -> bool {
         let Some(pid) = self.pid else { return false };
         let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // The state follows the name, which stands in parentheses and may hold any.
+        // The state follows the name, which is in parentheses and may contain any character.
         status.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['T', 't']))
     }
 
-    /// The failure of a second daemon on the same home.
+    /// The failure for a second daemon on the same home.
     pub(crate) fn in_use(&self, home: &Home) -> Failure {
         let path = home.path().display();
         let holder = match self.pid {
@@ -78,7 +79,7 @@ impl Holder {
     }
 }
 
-/// The right to serve a home; held until it is dropped or the process ends.
+/// The lock on serving a home; held until it is dropped or the process ends.
 #[derive(Debug)]
 pub(crate) struct DaemonLock {
     file: File,
@@ -86,7 +87,7 @@ pub(crate) struct DaemonLock {
 }
 
 impl DaemonLock {
-    /// Takes the lock for this process and says so in the file.
+    /// Takes the lock for this process, and writes the pid to the file.
     pub(crate) async fn acquire(home: &Home) -> Result<Self, Failure> {
         let path = home.daemon_file();
         let opened = options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
@@ -117,7 +118,7 @@ impl DaemonLock {
     }
 }
 
-/// To open the file, and nothing that a link in its place leads to: it would be locked and overwritten.
+/// Opens the file without following a symbolic link, whose target would be locked and overwritten.
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());

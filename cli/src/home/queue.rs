@@ -1,21 +1,21 @@
-//! Waiting until the home is free: commands without a daemon use it one after another.
+//! Waiting for the home: commands without a daemon use it one after another.
 
 use std::{future::Future, time::Duration};
 
 use ggen_marketplace::{ErrorKind, Failure};
 use tokio::time::Instant;
 
-/// How long a command waits before it says so.
+/// How long a command waits before it notifies the user.
 const SAY_AFTER: Duration = Duration::from_millis(250);
-/// Pause between two tries, at first and at most.
+/// First and longest interval between two tries.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Tries until the home is not in use any more, for `patience` at most. `say` is given the failure of a try, once, when
-/// this takes a while.
+/// Retries until the home is no longer in use, for `patience` at most. `say` receives the failure of a try, once, if
+/// the wait is long.
 ///
 /// # Errors
-/// What a try fails with for another reason; after `patience`, that the home is in use.
+/// Any other failure of a try; after `patience`, the failure that the home is in use.
 pub(crate) async fn when_free<T, F: Future<Output = Result<T, Failure>>>(
     patience: Duration,
     mut say: impl FnMut(&Failure),
@@ -56,7 +56,7 @@ mod tests {
         let (tries, said) = (Cell::new(0), Cell::new(0));
         let attempt = || {
             tries.set(tries.get() + 1);
-            // Free only some tries after the wait was said.
+            // The home becomes free only some tries after the notification.
             let outcome = if said.get() == 0 || tries.get() < 20 { Err(in_use()) } else { Ok(7) };
             async move { outcome }
         };

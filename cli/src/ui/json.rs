@@ -7,15 +7,15 @@ use serde_json::json;
 /// Renders an answer.
 ///
 /// # Errors
-/// A value that JSON cannot hold, such as a path that is not UTF-8.
+/// A value that JSON cannot represent, such as a path that is not UTF-8.
 pub(super) fn document<T: Serialize>(value: &T) -> Result<String, Failure> {
     serde_json::to_string(value)
         .map(|text| text + "\n")
         .map_err(|cause| Failure::from_error(ErrorKind::Failed, &cause).while_doing("cannot write the answer as JSON"))
 }
 
-/// Renders a failure as `{"error": {...}}`. The message says all of it, as the lines for people do together; the causes
-/// stand beside it one by one.
+/// Renders a failure as `{"error": {...}}`. The message contains the causes too, as the text form does; the causes are
+/// also listed one by one.
 pub(super) fn failure(failure: &Failure) -> String {
     let parts: Vec<_> = std::iter::once(&failure.message).chain(&failure.causes).map(String::as_str).collect();
     let document = json!({

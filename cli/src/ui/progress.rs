@@ -1,4 +1,4 @@
-//! The progress bar: on stderr, on a terminal only, not before a command has taken a noticeable time.
+//! The progress bar: on stderr, only on a terminal, and only after a command has taken a noticeable time.
 
 use std::{
     future::Future,
@@ -12,14 +12,14 @@ use tokio::time::MissedTickBehavior;
 
 use super::text;
 
-/// A command that takes less shows no bar.
+/// A shorter command shows no bar.
 const DELAY: Duration = Duration::from_millis(250);
-/// How often the bar moves when no events come.
+/// How often the bar is redrawn without events.
 const TICK: Duration = Duration::from_millis(100);
-/// Positions of a bar whose total is known; a bar of bytes and one of blocks look alike.
+/// Number of positions of a bar with a known total; bars of bytes and of blocks use the same scale.
 const STEPS: u64 = 1000;
 
-/// Shows progress events as one line that is gone at the end.
+/// Shows progress events as one line, which is cleared at the end.
 #[derive(Debug)]
 pub(crate) struct Bar {
     enabled: bool,
@@ -33,11 +33,11 @@ struct State {
     line: Option<ProgressBar>,
 }
 
-/// What a bar shows for an event.
+/// The display of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct View {
     message: String,
-    /// Thousandths done, if the whole is known.
+    /// Thousandths done, if the total is known.
     done: Option<u64>,
 }
 
@@ -46,7 +46,7 @@ impl Bar {
         Self { enabled, started: Instant::now(), state: Mutex::new(State::default()) }
     }
 
-    /// Drives `work` with the bar moving, and takes the bar away at its end. Cancelling it takes the bar away too.
+    /// Runs `work` while the bar is animated, and clears the bar at its end. Cancelling clears the bar too.
     pub(crate) async fn during<T>(&self, work: impl Future<Output = T>) -> T {
         let _gone_at_the_end = Clearing(self);
         if !self.enabled {
@@ -63,7 +63,7 @@ impl Bar {
         }
     }
 
-    /// Lets something else be written to the terminal.
+    /// Hides the bar while `write` writes to the terminal.
     pub(crate) fn aside(&self, write: impl FnOnce()) {
         let line = self.state().line.clone();
         match line {
@@ -88,7 +88,7 @@ impl Bar {
         }
     }
 
-    /// A panic elsewhere leaves nothing half-done in a state of two fields.
+    /// A panic elsewhere cannot leave a state of two fields inconsistent.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,7 +117,7 @@ fn due(elapsed: Duration) -> bool {
 fn draw(line: &ProgressBar, view: View) {
     let template = if view.done.is_some() { "{bar:24} {percent:>3}%  {wide_msg}" } else { "{spinner} {wide_msg}" };
     line.set_style(ProgressStyle::with_template(template).expect("the template is well-formed"));
-    // The message first: each of these may draw.
+    // The message is set first, because each of these calls may draw.
     line.set_message(view.message);
     if let Some(done) = view.done {
         line.set_length(STEPS);
@@ -158,12 +158,12 @@ fn view(progress: &Progress) -> View {
         Progress::Writing { bytes, total_bytes } => {
             View { message: format!("writing: {}", text::bytes(*bytes)), done: thousandths(*bytes, *total_bytes) }
         }
-        // A newer library may tell stages that this command line has no words for.
+        // A newer library may report stages that this command line does not know.
         _ => View { message: "working".to_owned(), done: None },
     }
 }
 
-/// How much of `total` is done; nothing if there is nothing to do.
+/// The completed part of `total` in thousandths; `None` if the total is zero.
 fn thousandths(done: u64, total: u64) -> Option<u64> {
     let share = u128::from(done.min(total)) * u128::from(STEPS);
     share.checked_div(u128::from(total)).and_then(|share| u64::try_from(share).ok())

@@ -1,22 +1,23 @@
-//! Small pieces of text for people.
+//! Text formatting for output.
 
-/// Replaces control characters other than line feeds and tabs, so that foreign text cannot drive the terminal.
+/// Replaces control characters other than line feeds and tabs, so that external text cannot control the terminal.
 pub(crate) fn plain(text: &str) -> String {
     let safe = |c: char| if drives_terminal(c) { char::REPLACEMENT_CHARACTER } else { c };
     text.chars().map(safe).collect()
 }
 
-/// Whether a terminal would act on `c` instead of showing it; bidirectional overrides can make text lie.
+/// Returns whether a terminal would interpret `c` instead of showing it. Bidirectional overrides count too, because
+/// they can make text misleading.
 fn drives_terminal(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The text on one line: for fields of foreign origin in lists and tables.
+/// The text on one line, for external fields in lists and tables.
 pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A number of bytes in decimal units, three digits at least: `999 B`, `34.1 kB`, `2.15 GB`.
+/// A number of bytes in decimal units, with at least three digits: `999 B`, `34.1 kB`, `2.15 GB`.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if count < 1000 {
@@ -24,7 +25,7 @@ pub(crate) fn bytes(count: u64) -> String {
     }
     let mut scaled = count as f64 / 1000.0;
     let mut unit = 0;
-    // The threshold is where rounding to three digits would show 1000.
+    // At this threshold, rounding to three digits would show 1000.
     while scaled >= 999.5 && unit + 1 < UNITS.len() {
         scaled /= 1000.0;
         unit += 1;

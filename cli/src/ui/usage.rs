@@ -1,4 +1,4 @@
-//! What clap says: help on stdout, usage errors on stderr or as the JSON error on stdout.
+//! Output of clap: help on stdout, usage errors on stderr or as the JSON error on stdout.
 
 use std::{
     ffi::OsString,
@@ -14,11 +14,11 @@ use ggen_marketplace::Failure;
 use super::{color_wanted, describe, json, talk, to_stdout};
 use crate::error;
 
-/// Where most commands are.
+/// The parents of most commands.
 const P2P: [&str; 2] = ["marketplace", "p2p"];
-/// How alike (0 to 1) a word and a command must be for the command to be suggested.
+/// Least similarity (0 to 1) between an argument and a command for a suggestion.
 const SUGGESTION_SIMILARITY: f64 = 0.75;
-/// What other tools call it: the command that it stands below, the word, and what it is called here.
+/// Command names of other tools: the parent command, the other tool's name, and the name in this program.
 const OTHER_NAMES: [(&str, &str, &str); 32] = [
     (TOP, "get", "fetch"),
     (TOP, "download", "fetch"),
@@ -53,10 +53,10 @@ const OTHER_NAMES: [(&str, &str, &str); 32] = [
     ("pin", "remove", "pin rm"),
     ("pin", "delete", "pin rm"),
 ];
-/// Stands for the top, and for the commands that all of the registry is below.
+/// Marks the top level and the commands that contain the whole registry.
 const TOP: &str = "";
 
-/// Prints what clap made of a command line of `program` that is not to be run, and returns the exit code.
+/// Prints clap's error or help for a command line of `program` that does not run, and returns the exit code.
 pub(crate) fn answer(args: &[OsString], mut refusal: clap::Error, program: Command) -> u8 {
     point_to_the_command(args, &mut refusal, program);
     let refusal = &refusal;
@@ -80,14 +80,14 @@ fn not_shown(failure: &Failure) -> u8 {
     error::exit_code(failure.kind)
 }
 
-/// A command that was typed without the words before it, or by the name it has elsewhere, is suggested in full.
+/// Suggests the full command for one that was typed without its parents, or by the name that another tool uses.
 fn point_to_the_command(args: &[OsString], refusal: &mut clap::Error, program: Command) {
     if refusal.kind() != ErrorKind::InvalidSubcommand {
         return;
     }
     let Some(ContextValue::String(word)) = refusal.get(ContextKind::InvalidSubcommand) else { return };
     let clap_has_one = refusal.get(ContextKind::SuggestedSubcommand).is_some();
-    // A name from elsewhere may resemble another command, even the opposite one.
+    // Another tool's name may resemble a different command here, even the opposite one.
     let command = called_elsewhere(above(args, word, &program), word)
         .or_else(|| (!clap_has_one).then(|| command_like(word, program)).flatten());
     if let Some(command) = command {
@@ -96,7 +96,7 @@ fn point_to_the_command(args: &[OsString], refusal: &mut clap::Error, program: C
     }
 }
 
-/// The command that `word` stands below on the command line; [`TOP`] for those that only lead to the registry's.
+/// The command that precedes `word` on the command line; [`TOP`] for the parents of the registry's commands.
 fn above<'p>(args: &[OsString], word: &str, program: &'p Command) -> &'p str {
     let mut command = program;
     for arg in args.iter().skip(1).take_while(|arg| *arg != word) {
@@ -108,7 +108,7 @@ fn above<'p>(args: &[OsString], word: &str, program: &'p Command) -> &'p str {
     }
 }
 
-/// What is called `word` by other tools below the command `above`.
+/// The command that other tools call `word`, below the parent `above`.
 fn called_elsewhere(above: &str, word: &str) -> Option<String> {
     if (above, word) == (TOP, "version") {
         return Some("--version".to_owned());
@@ -117,7 +117,7 @@ fn called_elsewhere(above: &str, word: &str) -> Option<String> {
     Some(format!("{} {ours}", P2P.join(" ")))
 }
 
-/// The command, with all its words, that `word` may stand for.
+/// The full command that `word` resembles.
 fn command_like(word: &str, program: Command) -> Option<String> {
     if P2P.contains(&word) {
         return Some(P2P.join(" "));
@@ -137,7 +137,7 @@ fn styled(refusal: &clap::Error, terminal: bool) -> String {
     if terminal && color_wanted() { text.ansi().to_string() } else { text.to_string() }
 }
 
-/// Whether `--format json` stands on a command line that could not be parsed.
+/// Returns whether a command line that cannot be parsed contains `--format json`.
 fn wants_json(args: &[OsString]) -> bool {
     let mut words = args.iter().skip(1).map(|word| word.to_string_lossy()).take_while(|word| word != "--");
     let mut json = false;
@@ -151,7 +151,7 @@ fn wants_json(args: &[OsString]) -> bool {
     json
 }
 
-/// Clap's refusal as a failure: its first paragraph is the message; a tip, or else the usage, is the hint.
+/// Clap's error as a failure: its first paragraph is the message; a tip, or else the usage, is the hint.
 fn failure(refusal: &clap::Error) -> Failure {
     if matches!(refusal.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand) {
         return error::usage("a sub-command is missing").hinted("add `--help` to list the sub-commands");
@@ -167,7 +167,7 @@ fn suggestion(refusal: &clap::Error) -> Option<String> {
     let kinds = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
     kinds.into_iter().find_map(|kind| match refusal.get(kind)? {
         ContextValue::String(word) => Some(format!("did you mean `{word}`?")),
-        // Clap puts the likeliest last.
+        // Clap lists the most likely suggestion last.
         ContextValue::Strings(words) => words.last().map(|word| format!("did you mean `{word}`?")),
         _ => None,
     })

@@ -1,5 +1,6 @@
-//! What people, disks and peers do wrong: one clear error, the right exit code, nothing half-written, the store intact,
-//! and the next good command works. Corrupt lines of the configuration are in `config.rs`, full disks in `full_disk.rs`.
+//! Mistakes of users, disks and peers: one clear error, the right exit code, nothing partially written, the store
+//! intact, and the next valid command works. Corrupt lines of the configuration are in `config.rs`, full disks in
+//! `full_disk.rs`.
 
 use std::{
     fs,
@@ -15,9 +16,9 @@ use crate::support::{
     Home, check_human, check_json, entry, finish, gzip, is_untouched, package, refused, tarball, tree, works,
 };
 
-/// A CID that nobody has.
+/// A CID that no node has.
 const ABSENT: &str = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy";
-/// Bytes of the bomb: past those that are free whatever the ratio.
+/// Bytes of the bomb: more than are accepted at any compression ratio.
 const BOMB_BYTES: usize = 80 << 20;
 
 /// Publishes `input` of the work directory without a node and with one, which must be refused both times.
@@ -63,7 +64,7 @@ fn file_that_cannot_be_read() {
     let publish = |format: &str| {
         let mut command = home.command(&["marketplace", "p2p", "--format", format, "publish", "x"]);
         if fs::read(&secret).is_ok() {
-            // Permissions do not stop root, unless it gives away the right to pass them over.
+            // Permissions do not stop root, unless it drops the capability to override them.
             let binary = command.get_program().to_owned();
             let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
             let mut with_less = Command::new("setpriv");
@@ -77,7 +78,7 @@ fn file_that_cannot_be_read() {
     check_json(&publish("json"), 1, &["secret", "Permission denied"]);
     fs::remove_file(&secret).unwrap();
 
-    // What cannot be read by anybody: opening a pipe would wait for its writer.
+    // A pipe, because opening it would wait for its writer.
     let made = Command::new("mkfifo").arg(root.join("pipe")).status().unwrap();
     assert!(made.success());
     publish_is_refused(&home, "x", &[], 3, &["`pipe`", "it is a pipe"]);
@@ -219,7 +220,8 @@ fn home_in_use() {
     }
     drop(node);
 
-    // A command that works without a node holds the home as long as it runs, and is waited for as long as that is allowed.
+    // A command without a daemon holds the home while it runs. Other commands wait for it, up to the configured
+    // timeout.
     home.configure(
         "mdns = false\nlisten_addresses = [\"/ip4/127.0.0.1/tcp/0\"]\n\n[timeouts]\nhome_lock_seconds = 0\n",
     );

@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use crate::support::{Dns, Home, Output};
 
-/// Some peer that does not run.
+/// A peer id without a running peer.
 const NOBODY: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
 fn bootstrap(home: &Home, nodes: &[&str], seconds: &str) -> Output {
     home.p2p(&[&["--format", "json", "bootstrap"], nodes, &["--timeout", seconds]].concat())
 }
 
-/// The reason given for one node, which must be the only one named.
+/// The reason given for a node, which must be the only node named.
 #[track_caller]
 fn reason(report: &Value, address: &str) -> String {
     let failed = report["failed"].as_array().unwrap();
@@ -34,9 +34,9 @@ fn each_node_that_cannot_be_reached_is_listed_with_its_reason_within_the_timeout
     let other = good.replace(peer, NOBODY);
     let at =
         |listener: &TcpListener| format!("/ip4/127.0.0.1/tcp/{}/p2p/{NOBODY}", listener.local_addr().unwrap().port());
-    // Nobody listens there any more.
+    // No process listens there any more.
     let refused = at(&TcpListener::bind("127.0.0.1:0").unwrap());
-    // It takes connections and never says a word.
+    // It accepts connections and never sends anything.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let hangs = at(&silent);
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! A catalog that is locked, damaged or from a newer version: said clearly, and never a release lost.
+//! A catalog that is locked, damaged or from a newer version: a clear error, and no release is lost.
 
 use std::{
     fs,
@@ -50,7 +50,7 @@ fn newer_catalog_is_left_alone() {
 
 #[test]
 fn damaged_catalog_is_made_again_from_the_records() {
-    // What is overwritten: all of it, its first page, and pages from the middle on.
+    // The overwritten part: all of it, its first page, or pages from the middle on.
     for (what, from, length) in [("all", 0, u64::MAX), ("head", 0, 4096), ("middle", 4096 * 3, u64::MAX)] {
         let home = published();
         let path = catalog(&home);
@@ -62,7 +62,7 @@ fn damaged_catalog_is_made_again_from_the_records() {
         finds_all(&home);
         assert!(home.path().join("catalog.db.damaged-1").exists(), "{what}: the damaged file is kept aside");
         assert!(!home.path().join("catalog.db.damaged-2").exists(), "{what}: once is enough");
-        // It goes on as before: the next version follows the last.
+        // The home works as before: the next version follows the last one.
         home.publish(&package(&home.work().join("one"), "one", "1.1.0"));
         let hits = home.p2p(&["--format", "json", "search", "one"]).expect_code(0).json();
         assert_eq!(hits[0]["version"], "1.1.0", "{what}");

@@ -1,5 +1,5 @@
-//! Clocks that are wrong: a home stays usable, nothing is signed that others would refuse, and what cannot be believed is
-//! refused with the two times.
+//! Wrong clocks: a home stays usable, nothing is signed that peers would refuse, and an implausible time is refused
+//! with both times in the message.
 
 use std::fs;
 
@@ -8,13 +8,13 @@ use crate::support::{Home, check_human, check_json, package, tree};
 const HOUR: i64 = 3600;
 const TEN_YEARS: i64 = 10 * 365 * 24 * HOUR;
 
-/// When the publisher's last head says that it was signed.
+/// The signing time in the publisher's last head.
 fn issued(home: &Home, name: &str) -> String {
     let info = home.p2p(&["--format", "json", "info", name, "--offline"]).expect_code(0).json();
     info["claims"][0]["issued"].as_str().unwrap().to_owned()
 }
 
-/// Publishes `acme/x` in this version, with `more` arguments.
+/// Publishes `acme/x` with this version and `more` arguments.
 fn publish(home: &Home, version: &str, more: &[&str]) -> crate::support::Output {
     let root = package(&home.work().join("x"), "x", version);
     home.p2p(&[&["publish", root.to_str().unwrap(), "--namespace", "acme"], more].concat())
@@ -66,7 +66,7 @@ fn clock_that_was_set_back_publishes_nothing_or_says_so() {
     home.set_clock(-HOUR);
     publish(&home, "1.1.0", &[]).expect_code(1);
     home.p2p(&["fetch", "acme/x@=1.1.0", "--offline", "-o", "copy"]).expect_code(4);
-    // As far as clocks of honest machines differ, it is no matter.
+    // Within the tolerance for honest clocks, a difference is ignored.
     home.set_clock(-HOUR / 6);
     publish(&home, "1.1.0", &[]).expect_code(0);
     home.set_clock(-HOUR);
@@ -85,12 +85,13 @@ fn claim_that_a_clock_makes_unbelievable_is_refused_with_both_times() {
     let parts = ["acme/x", &then, "this machine's clock says", "clock"];
     check_human(&bob.p2p(&fetch), 3, &parts);
     check_json(&bob.p2p(&[&["--format", "json"], &fetch[..]].concat()), 3, &["acme/x", "clock"]);
-    // Ours that is behind looks the same; with both wrong alike there is nothing wrong.
+    // A slow local clock looks the same; if both clocks are wrong by the same amount, the error is not noticeable.
     bob.set_clock(2 * HOUR);
     bob.p2p(&fetch).expect_code(0);
     drop(fast);
 
-    // The publisher's clock is right again, and it says so: what it signs now is taken, whatever was signed before.
+    // The publisher's clock is right again, and `--trust-clock` is given: new signatures are accepted, whatever was
+    // signed before.
     let carol = Home::on_loopback();
     alice.set_clock(0);
     let right = alice.start(&[]);
@@ -103,7 +104,7 @@ fn claim_that_a_clock_makes_unbelievable_is_refused_with_both_times() {
 fn what_goes_wrong_after_the_commit_is_a_warning() {
     let home = Home::on_loopback();
     publish(&home, "1.0.0", &[]).expect_code(0);
-    // The head cannot be kept beside the key: its new file cannot be made.
+    // The head file cannot be written, because its temporary file cannot be created.
     let obstacle = home.path().join("keys/default.partial");
     fs::create_dir(&obstacle).unwrap();
     let published = publish(&home, "1.1.0", &[]).expect_code(0);

@@ -1,4 +1,4 @@
-//! The configuration: `config show`, the order of the layers, and what is said of mistakes.
+//! The configuration: `config show`, the precedence of the layers, and the messages for mistakes.
 
 use crate::support::Home;
 

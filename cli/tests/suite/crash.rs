@@ -1,8 +1,8 @@
-//! `kill -9` of the daemon in the middle of its work. The next start finds a consistent store, nothing that was
-//! promised is lost, and the same command then completes.
+//! `kill -9` of the daemon during an operation. The next start finds a consistent store, no completed operation is
+//! lost, and the same command then completes.
 //!
-//! A moment is either a fraction of the time that an uninterrupted run of the command took, or a sign of progress on
-//! disk; which ones, decides the seed.
+//! The moment is either a fraction of the duration of an uninterrupted run, or a sign of progress on disk. The seed
+//! selects the moments.
 
 use std::{
     fs,
@@ -18,31 +18,31 @@ use crate::support::{Home, Node, Output, Random, Tree, package, rehash, store_by
 
 /// Kills per test.
 const ROUNDS: usize = 10;
-/// So many of them come at a sign of progress, the others at a point in time.
+/// Number of kills at a sign of progress; the others happen at a point in time.
 const ROUNDS_BY_PROGRESS: usize = 4;
 /// Files of a package, besides those that every test package has.
 const FILES: usize = 200;
-/// Longest of these, in bytes.
+/// Longest of these files, in bytes.
 const MAX_FILE_BYTES: usize = 12_000;
 /// The largest file of a package, of several blocks.
 const LARGE_FILE_BYTES: usize = 2_000_000;
-/// How long a sign of progress is waited for before the test fails.
+/// How long to wait for a sign of progress before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// When to kill.
+/// The moment of the kill.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
-    /// So long after the command was started.
+    /// This long after the command was started.
     After(Duration),
-    /// When the store has grown by so many bytes.
+    /// When the store has grown by this number of bytes.
     StoreGrew(u64),
-    /// When a partial tree stands beside its place.
+    /// When a partial tree exists beside its destination.
     PartialTree,
     /// When an update has begun to write.
     Replacing,
 }
 
-/// A release whose publish returned.
+/// A release whose publish completed.
 struct Promised {
     name: String,
     version: String,
@@ -102,7 +102,8 @@ fn fetching_daemon_that_is_killed_resumes() {
         };
         let bob = Home::on_loopback();
         let mut node = bob.start(&[]);
-        // Another name each time: what earlier rounds published, under keys that are gone, is known to alice.
+        // A different name in each round: alice knows the releases of earlier rounds, which were signed by keys that no
+        // longer exist.
         let name = format!("own{round}");
         let own = package(&bob.work().join("own"), &name, "1.0.0");
         let published = bob.publish(&own);
@@ -165,7 +166,7 @@ fn updating_daemon_that_is_killed_leaves_the_old_tree_or_shows_that_it_is_unfini
     node.kill();
 }
 
-/// Runs a command against the node and kills the node at the moment. Returns how the command ended.
+/// Runs a command against the node, and kills the node at the moment. Returns the outcome of the command.
 fn kill_during(home: &Home, node: &mut Node, args: &[&str], moment: Moment) -> Output {
     let before = store_bytes(home);
     let out = home.work().join("out");
@@ -178,7 +179,7 @@ fn kill_during(home: &Home, node: &mut Node, args: &[&str], moment: Moment) -> O
     }
     node.kill();
     let ended: Output = command.wait_with_output().unwrap().into();
-    // A command that found no daemon any more did it by itself; one that did, says that it went away.
+    // A command that found no daemon did the work itself; one that found the daemon reports that it ended.
     if ended.code != Some(0) {
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert!(
@@ -190,7 +191,7 @@ fn kill_during(home: &Home, node: &mut Node, args: &[&str], moment: Moment) -> O
     ended
 }
 
-/// Looks, without a pause, until the sign is there or the command has ended.
+/// Polls without a pause until the sign appears or the command ends.
 fn wait_until(command: &mut Child, sign: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !sign() && command.try_wait().unwrap().is_none() {
@@ -199,8 +200,8 @@ fn wait_until(command: &mut Child, sign: impl Fn() -> bool) {
     }
 }
 
-/// Every release that was promised is listed, and can be fetched without any peer: by name, and the last one by its
-/// release CID too.
+/// Every completed release is listed, and can be fetched without any peer: by name, and the last one also by its
+/// release CID.
 #[track_caller]
 fn check_promises(home: &Home, promised: &[Promised]) {
     let hits = home.p2p(&["--format", "json", "search", "test", "--local", "--limit", "100"]).expect_code(0).json();
@@ -232,7 +233,7 @@ fn time_of_a_publish(random: &mut Random) -> Duration {
     started.elapsed()
 }
 
-/// Time and number of blocks of an uninterrupted fetch.
+/// Duration and number of blocks of an uninterrupted fetch.
 fn time_of_a_fetch(fetch: &[&str]) -> (Duration, Value) {
     let home = Home::on_loopback();
     let _node = home.start(&[]);
@@ -241,7 +242,7 @@ fn time_of_a_fetch(fetch: &[&str]) -> (Duration, Value) {
     (started.elapsed(), fetched["blocks_fetched"].clone())
 }
 
-/// Writes a package of many files that no other package has. Returns its directory and about how many bytes it has.
+/// Writes a package of many files that no other package has. Returns its directory and its approximate size in bytes.
 fn large_package(place: &Path, name: &str, version: &str, random: &mut Random) -> (PathBuf, u64) {
     let root = package(&place.join(format!("{name}-{version}")), name, version);
     fs::write(root.join("src/large"), random.bytes(LARGE_FILE_BYTES)).unwrap();
@@ -256,14 +257,14 @@ fn large_package(place: &Path, name: &str, version: &str, random: &mut Random) -
     (root, bytes as u64)
 }
 
-/// What stands beside `out` under the name of a partial tree.
+/// Files beside `out` that are named like a partial tree.
 fn partial_trees(out: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(out.parent().unwrap()).unwrap().flatten();
     let is_partial = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(".ggen-partial-");
     entries.map(|entry| entry.path()).filter(is_partial).collect()
 }
 
-/// What stands in `out` while it is updated.
+/// Staging directories in `out` during an update.
 fn stagings(out: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(out).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(".ggen-update-")).collect()

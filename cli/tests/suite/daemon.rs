@@ -1,4 +1,4 @@
-//! Commands that need a node, where there is none.
+//! Commands that need a node, without a running one.
 
 use std::os::unix::net::UnixListener;
 

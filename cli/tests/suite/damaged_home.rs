@@ -1,5 +1,5 @@
-//! Files of a home that are damaged, keys apart: configuration, what a node says of itself, the logs of the databases, pins.
-//! No command panics; what can be made again is, and said; what cannot names the file.
+//! Damaged files of a home, except keys: configuration, the daemon file, the logs of the databases, pins. No command
+//! panics. A file that can be rebuilt is rebuilt, with a message; for any other file the error names it.
 
 use std::{fs, path::Path};
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use crate::support::{Home, Output, Random, check_human, copy_tree, package};
 
-/// Flips of each file.
+/// Flips per file.
 const FLIPS: usize = 6;
 
-/// Flips a bit of a file, which stays the same file: its locks hold.
+/// Flips a bit of a file, in place, so that its locks stay valid.
 fn flip(path: &Path, random: &mut Random) {
     let mut bytes = fs::read(path).unwrap();
     let bit = random.below(bytes.len() * 8);
@@ -38,7 +38,7 @@ fn flipped_bit_in_the_log_of_a_database_is_said_and_costs_no_decision_and_no_rel
     let published = home.publish(&package(&home.work().join("http"), "http", "1.0.0"));
     home.p2p(&["peer", "deny", peer]).expect_code(0);
     home.p2p(&["mirror", "add", "acme/*"]).expect_code(0);
-    // What is known of peers has been written once it is told.
+    // Records of peers are on disk once a command has shown them.
     home.p2p(&["peer-info", peer, "--full"]).expect_code(0);
     node.kill();
     let saved = home.work().join("saved");
@@ -152,14 +152,14 @@ fn lost_pins_of_the_user_are_named_and_set_again_or_it_is_said_that_some_may_be_
     let again = pins();
     assert!(again.json() == before && !again.stderr.contains("is set again"), "{again:?}");
 
-    // Without the copy nothing tells what was lost.
+    // Without the copy nothing shows what was lost.
     lose_pins(&home, &label);
     fs::remove_file(home.path().join("pins.copy")).unwrap();
     let after = pins();
     assert!(!after.json().to_string().contains(&label), "{after:?}");
     assert!(after.stderr.contains("may be lost") && after.stderr.contains("pin add TARGET"), "{after:?}");
 
-    // What was taken away stays away, whatever is lost.
+    // A removed pin stays removed, whatever else is lost.
     home.p2p(&["pin", "add", &path, "--offline"]).expect_code(0);
     home.p2p(&["pin", "rm", &path]).expect_code(0);
     lose_pins(&home, &label);

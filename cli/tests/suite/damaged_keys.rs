@@ -1,5 +1,5 @@
-//! Files under `keys/` that are damaged: what can be made again is, with a warning; what cannot stops what needs it and
-//! nothing else, and names the file.
+//! Damaged files under `keys/`: a file that can be rebuilt is rebuilt, with a warning. Any other damage fails only the
+//! operations that need the file, and the error names it.
 
 use std::{
     fs,
@@ -132,7 +132,7 @@ fn catalog_that_lacks_what_was_signed_last_opens_and_signs_nothing() {
     let saved = home.work().join("saved");
     copy_tree(&home.path(), &saved);
     publishes(&home, "1.1.0");
-    // The head is of today, all else of yesterday: on top of that, a publish would be a second history.
+    // The head is newer than the rest of the home: a publish on top of it would create a second history.
     let head = fs::read(home.path().join("keys/default.head")).unwrap();
     fs::remove_dir_all(home.path()).unwrap();
     copy_tree(&saved, &home.path());
@@ -169,7 +169,7 @@ fn publish_after_a_backup_was_restored_goes_on_from_what_others_have() {
     copy_tree(&saved, &alice.path());
 
     let _node = alice.start(&["--bootstrap", kept.address()]);
-    // The newer head comes with the exchange of catalogs; the catalog that it stands for does not.
+    // The exchange of catalogs delivers the newer head, but not the catalog that it refers to.
     let known = || {
         let hits = alice.p2p(&["--format", "json", "search", "one", "--local"]).expect_code(0).json();
         hits[0]["version"] == "1.2.0"
@@ -215,7 +215,7 @@ fn key_files_of_another_publisher_are_named_and_sign_nothing() {
     assert!(refused.stderr.contains("default.recovery.key` holds another key"), "{refused:?}");
 }
 
-/// Modes as a copy of a home under another umask has them.
+/// The file modes of a home that was copied under another umask.
 #[test]
 fn keys_that_others_can_read_are_taken_from_them_and_those_that_others_can_write_refused() {
     let home = published();

@@ -45,7 +45,7 @@ fn through_a_node_every_stage_of_a_target_is_told() {
         "blocks",
         "verify",
     ];
-    // That no peer has connected to bob yet says nothing of whether one could.
+    // The absence of connections to bob does not show whether peers could connect.
     let ok = |name: &str| (name != "reachability").then_some(true);
     assert_eq!(names(&diagnosis), expected.map(|name| (name.to_owned(), ok(name))));
     for stage in diagnosis["stages"].as_array().unwrap() {
@@ -67,7 +67,7 @@ fn without_a_node_that_is_what_is_wrong() {
     assert!(output.stdout.contains("hint: start one with `ggen marketplace p2p start --daemon`"), "{output:?}");
     assert!(output.stdout.contains("name          unknown"), "{output:?}");
 
-    // What the home has is checked all the same.
+    // The home is checked nevertheless.
     let root = package(&home.work().join("http"), "http", "1.0.0");
     home.publish(&root);
     let diagnosis = doctor(&home, &["acme/http"], 4);

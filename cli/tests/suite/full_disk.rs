@@ -1,7 +1,7 @@
-//! A disk that is full: the error says so, nothing half-written stays, and with space the same command completes.
+//! A full disk: the error reports it, nothing partially written stays, and with free space the same command completes.
 //!
-//! One test lays the home on a small file system that is really full, for which it must be allowed to mount one. The
-//! other limits the size of files, which any user may: writes then fail in the same places, with another error.
+//! One test puts the home on a small file system that is really full, which requires the permission to mount one. The
+//! other limits the size of files, which needs no privileges: writes then fail in the same places, with another error.
 
 use std::{
     fs,
@@ -14,11 +14,11 @@ use crate::support::{Home, Node, Random, check_human, check_json, finish, packag
 
 /// Size of the file system, in bytes.
 const DISK_BYTES: u64 = 32 << 20;
-/// Left of it when it is "full": enough for keys and catalog, too little for the package.
+/// Free bytes of a "full" disk: enough for keys and catalog, too little for the package.
 const LEFT_BYTES: u64 = 3 << 20;
 /// Bytes of the package.
 const PACKAGE_BYTES: usize = 6 << 20;
-/// The limit on files that stands in for a full disk, in blocks of 512 bytes (what `ulimit -f` of sh counts).
+/// The limit on file sizes that replaces a full disk, in blocks of 512 bytes (what `ulimit -f` of sh counts).
 const FILE_LIMIT_BLOCKS: u64 = LEFT_BYTES / 512;
 
 /// A small file system, unmounted when it is dropped.
@@ -46,7 +46,7 @@ impl SmallDisk {
         mounted.status.success().then(|| Self { place: place.to_owned(), ballast })
     }
 
-    /// Fills it up to the rest that is left.
+    /// Fills it, except for the given rest.
     fn fill(&self) {
         fs::write(&self.ballast, vec![1; (DISK_BYTES - LEFT_BYTES) as usize]).unwrap();
     }
@@ -58,7 +58,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // A file system that stays mounted is removed with its namespace or by hand; the test has its result.
+        // If unmounting fails, the file system is removed with its namespace or manually; the test has its result.
         drop(Command::new("umount").arg("-l").arg(&self.place).status());
     }
 }
@@ -69,7 +69,7 @@ fn incompressible_package(home: &Home) -> PathBuf {
     root
 }
 
-/// Runs a command that a full disk stops, in both formats.
+/// Runs a command that fails because of a full disk, in both formats.
 #[track_caller]
 fn stopped_by_the_disk(home: &Home, args: &[&str]) {
     let run = |format| home.p2p(&[&["--format", format], args].concat());
@@ -94,7 +94,7 @@ fn full_disk_stops_a_publish_and_a_fetch_and_nothing_half_written_stays() {
         let hits = home.p2p(&["--format", "json", "search", "test", "--local"]).expect_code(0).json();
         assert_eq!(hits, serde_json::json!([]), "half a package was published");
         disk.free();
-        // The node that met the full disk goes on with the disk that is free again.
+        // The node that met the full disk works again when the disk has space.
         home.publish(&root);
     }
     rehash(&home);
@@ -198,7 +198,7 @@ fn limit_on_files_stops_a_publish_and_a_fetch_and_nothing_half_written_stays() {
     let root = incompressible_package(&home);
     let out = home.work().join("out");
     let limited = |args: &[&str]| {
-        // Ignored, the signal of a file that is too large becomes an error of the write.
+        // If the signal for a too large file is ignored, the write returns an error.
         let script = format!("trap '' XFSZ; ulimit -f {FILE_LIMIT_BLOCKS}; exec \"$@\"");
         let inner = home.command(&[&["marketplace", "p2p"], args].concat());
         let mut command = Command::new("sh");
@@ -222,7 +222,7 @@ fn limit_on_files_stops_a_publish_and_a_fetch_and_nothing_half_written_stays() {
     rehash(&home);
 }
 
-/// Names of what a fetch to `out` may have written: it, or what is to become it.
+/// Names that a fetch to `out` may have written: the destination, or its staging files.
 fn outputs(directory: &Path) -> Vec<String> {
     let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name == "out" || name.starts_with('.')).collect()

@@ -1,9 +1,9 @@
-//! The guides work as they are written: every command of `cli/README.md` and of `registry/README.md`, in its order, with
-//! its effect.
+//! The guides work as written: every command of `cli/README.md` and of `registry/README.md`, in sequence, with its
+//! effect.
 //!
-//! What is replaced are addresses (by those of nodes on loopback) and what stands in `<...>`. A node in the foreground is
-//! ended, as by Ctrl-C, before the next one starts. The home keeps to loopback by two keys that stand in its configuration
-//! file beside those of the guide.
+//! Addresses are replaced by those of nodes on loopback, and placeholders in `<...>` by values. A node in the
+//! foreground is ended, as by Ctrl-C, before the next one starts. Two additional keys in the home's configuration file
+//! keep it to loopback.
 
 mod api;
 mod effects;
@@ -14,7 +14,7 @@ use std::{fs, path::Path};
 
 use reader::{Block, Reader, blocks};
 
-/// What a reader types, and what must come of it.
+/// A command of the guide, and the check of its effect.
 pub(crate) type Step = (&'static str, fn(&mut Reader, &str));
 
 #[test]
@@ -22,13 +22,13 @@ fn every_command_of_the_guide_has_its_effect() {
     follow("cli/README.md", effects::STEPS);
 }
 
-/// Its commands of `cargo` are those of the repository; `tests/backend_p2p` has them.
+/// Its `cargo` commands belong to the repository; `tests/backend_p2p` covers them.
 #[test]
 fn every_command_of_the_guide_of_the_api_has_its_effect() {
     follow("registry/README.md", api::STEPS);
 }
 
-/// Types what a guide says, from top to bottom.
+/// Runs the commands of a guide from top to bottom.
 fn follow(guide: &str, steps: &[Step]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
     let text = fs::read_to_string(root.join(guide)).unwrap();

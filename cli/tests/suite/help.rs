@@ -31,7 +31,7 @@ fn help_of_every_command_has_an_example_and_goes_to_stdout() {
         assert!(stdout.contains("Usage: ggen"), "{command:?}: {stdout}");
         assert_eq!(stderr, "", "{command:?}");
         assert!(!stdout.contains("--detached"), "{command:?}: an internal flag is shown");
-        // The flags of all commands take a line or two each, and leave the eye to those of the command.
+        // The global options take a line or two each, so that the options of the command stand out.
         let common = stdout.split("Global options:").nth(1).unwrap();
         assert!(common.split("Example:").next().unwrap().lines().count() < 12, "{command:?}: {stdout}");
     }
@@ -60,7 +60,7 @@ fn version_is_printed() {
     assert_eq!(output.stdout, format!("ggen {}\n", env!("CARGO_PKG_VERSION")));
 }
 
-/// What the completion script of zsh gets for a command line whose last word is being typed.
+/// The candidates of the zsh completion script for a command line with an incomplete last argument.
 fn completed(home: &Home, words: &[&str]) -> Vec<String> {
     let mut command = home.command(&[&["--", "ggen"], words].concat());
     command.env("GGEN_COMPLETE", "zsh").env("_CLAP_COMPLETE_INDEX", words.len().to_string()).env("IFS", "\n");
@@ -82,7 +82,7 @@ fn commands_packages_and_peers_are_completed() {
     let node = other.start(&[]);
     let _home = home.start(&["--bootstrap", node.address()]);
     let peer = node.listening["peer_id"].as_str().unwrap();
-    // A peer on a list is written down at once.
+    // A listed peer is written to disk at once.
     home.p2p(&["bootstrap", node.address()]).expect_code(0);
     home.p2p(&["peer", "allow", peer]).expect_code(0);
     assert_eq!(completed(&home, &["marketplace", "p2p", "peer-info", &peer[..20]]), [peer], "beside a running node");
@@ -103,7 +103,7 @@ fn bash_accepts_its_completion_script() {
     let script = home.work().join("ggen.bash");
     std::fs::write(&script, home.run(&["completions", "bash"]).expect_code(0).stdout).unwrap();
     let checked = std::process::Command::new("bash").arg("-n").arg(&script).output();
-    // A machine without bash has nobody to complete for.
+    // A machine without bash needs no bash completion.
     let Ok(checked) = checked else { return };
     assert!(checked.status.success(), "{checked:?}");
 }

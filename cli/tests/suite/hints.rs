@@ -1,17 +1,17 @@
-//! Hints that are followed: what one says to type works, or is the next step that there is.
+//! Hints: the command in a hint works, or is the next possible step.
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use crate::support::{Home, Output, check_human, on_a_terminal, package, refused};
 
-/// The hint of an error, or the last hint among the notes.
+/// The hint of an error, or the last hint in the notes.
 #[track_caller]
 fn hint(output: &Output) -> String {
     let hint = output.stderr.lines().rev().find_map(|line| line.strip_prefix("hint: "));
     hint.unwrap_or_else(|| panic!("no hint: {output:?}")).to_owned()
 }
 
-/// What a hint says to write, or the first command in it.
+/// The text that a hint suggests, or the first command in it.
 #[track_caller]
 fn quoted(hint: &str) -> String {
     hint.split('`').nth(1).unwrap_or_else(|| panic!("nothing is quoted in {hint:?}")).to_owned()
@@ -61,7 +61,7 @@ fn a_file_in_the_place_of_a_package_is_not_to_be_updated() {
     assert!(!taken.stderr.contains("--update") && hint(&taken).contains("-o PATH"), "{taken:?}");
     fs::remove_file(home.work().join("file")).unwrap();
     home.p2p(&["fetch", "acme/http", "--offline", "-o", "file"]).expect_code(0);
-    // A directory can be updated, as the hint says.
+    // A directory can be updated, as the hint suggests.
     let taken = home.p2p(&["fetch", "acme/http", "--offline", "-o", "file"]).expect_code(1);
     assert!(hint(&taken).contains("--update"), "{taken:?}");
     home.p2p(&["fetch", "acme/http", "--offline", "-o", "file", "--update"]).expect_code(0);
@@ -127,7 +127,7 @@ fn a_publisher_id_is_no_package() {
         refused(&alice, args, 2, &parts);
     }
     alice.p2p(&["fetch", &format!("{publisher}/acme/http"), "--offline", "-o", "out"]).expect_code(0);
-    // Who does not know the publisher finds out by its document.
+    // A user who does not know the publisher finds it by its document.
     let (node, bob) = (alice.start(&[]), Home::on_loopback());
     refused(&bob, &["fetch", publisher, "--provider", node.address(), "-o", "out"], 2, &parts);
 }
@@ -144,7 +144,7 @@ fn without_a_node_no_hint_needs_one() {
     assert!(list.stderr.contains("`ggen marketplace p2p bootstrap ADDRESS`"), "{list:?}");
     let fetch = home.p2p(&["fetch", "acme/http", "-o", "out"]).expect_code(4);
     assert!(hint(&fetch).contains("`ggen marketplace p2p bootstrap ADDRESS`"), "{fetch:?}");
-    // Both do what they say.
+    // Both commands work as described.
     let other = Home::on_loopback();
     other.start(&["--bootstrap", node.address()]);
     let _others = other.start(&[]);
@@ -163,7 +163,7 @@ fn configuration_takes_what_is_typed_or_says_what_it_takes() {
     refused(&home, &["config", "unset", "namspace"], 2, &["unknown key `namspace`", "did you mean `namespace`?"]);
     home.p2p(&["config", "unset", "namespace"]).expect_code(0);
     refused(&home, &["start", "--listen", "garbage"], 2, &["invalid address `garbage` in `--listen`"]);
-    // The home's own file need not exist, named or not.
+    // The home's own file may be missing, whether it is named or not.
     let new = Home::new();
     let file = new.path().join("p2p-config.toml");
     new.p2p(&["config", "show", "--config", file.to_str().unwrap()]).expect_code(0);
@@ -212,7 +212,7 @@ fn what_is_refused_in_a_package_can_be_kept_out_as_the_hint_says() {
     };
     refuse(&|place| symlink("../../outside", place).unwrap(), "link");
     refuse(&|place| drop(std::os::unix::net::UnixListener::bind(place).unwrap()), "socket");
-    // Of two names that differ in case either may go.
+    // Of two names that differ by case, either may be removed.
     fs::write(root.join("RUN.sh"), "").unwrap();
     let hint = hint(&home.p2p(&["publish", path, "--dry-run"]).expect_code(3));
     assert!(hint.contains("`RUN.sh`") && hint.contains("`run.sh`") && hint.contains(".ggenignore"), "{hint}");

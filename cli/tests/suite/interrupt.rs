@@ -1,5 +1,5 @@
-//! Ctrl-C during `publish`: before the commit point nothing is published, after it the command says that it is. What the
-//! message says is what the catalog has, whenever the signal came.
+//! Ctrl-C during `publish`: before the commit point nothing is published; after it the command reports the release as
+//! published. The message always agrees with the catalog, whenever the signal arrives.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -12,9 +12,9 @@ use std::{
 
 use crate::support::{Home, Output, Random, entry, gzip, package, store_bytes, tarball};
 
-/// How long a sign of progress is waited for before the test fails.
+/// How long to wait for a sign of progress before the test fails.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// More than a pipe holds: once it is written, the other end reads.
+/// More than the capacity of a pipe: once it is written, the other end has started to read.
 const MORE_THAN_A_PIPE: usize = 4 << 20;
 /// Bytes of the package that is interrupted in the middle of its import.
 const PACKAGE_BYTES: usize = 24 << 20;
@@ -24,7 +24,7 @@ fn interrupt(command: &Child) {
     assert!(sent.success());
 }
 
-/// Looks until the sign is there or the command has ended.
+/// Polls until the sign appears or the command ends.
 fn wait_until(command: &mut Child, sign: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !sign() && command.try_wait().unwrap().is_none() {
@@ -33,13 +33,14 @@ fn wait_until(command: &mut Child, sign: impl Fn() -> bool) {
     }
 }
 
-/// Whether `acme/<name>` is in the catalog.
+/// Returns whether `acme/<name>` is in the catalog.
 fn is_published(home: &Home, name: &str) -> bool {
     let hits = home.p2p(&["--format", "json", "search", name, "--local"]).expect_code(0).json();
     hits.as_array().unwrap().iter().any(|hit| hit["package"] == format!("acme/{name}"))
 }
 
-/// The command was interrupted, and says of the publication what the catalog says. Returns whether it was made.
+/// Asserts that the command was interrupted, and that its message agrees with the catalog. Returns whether the release
+/// was published.
 #[track_caller]
 fn tells_the_truth(home: &Home, name: &str, ended: &Output) -> bool {
     let published = is_published(home, name);
@@ -81,10 +82,10 @@ fn interrupt_in_the_middle_of_an_import_publishes_nothing() {
         interrupt(&command);
         let ended: Output = command.wait_with_output().unwrap().into();
         assert_eq!(ended.code, Some(130), "{ended:?}");
-        // The import could go on now, if somebody still wanted it. Nobody may be there to read it.
+        // The import could continue now if it was not cancelled. The reader may be closed.
         let _closed = end.write_all(&archive[MORE_THAN_A_PIPE..]);
         drop(end);
-        // One publish at a time: when this one has returned, the other one has ended.
+        // Only one publish runs at a time: when this one has returned, the other one has ended.
         home.publish(&package(&home.work().join("next"), "next", "1.0.0"));
         assert!(!tells_the_truth(&home, "bad", &ended), "with a daemon: {with_a_daemon}");
     }
@@ -95,7 +96,7 @@ fn interrupted_import_that_waits_for_a_pipe_does_not_hold_up_the_next_publish() 
     let home = Home::on_loopback();
     let _node = home.start(&[]);
     let next = package(&home.work().join("next"), "next", "1.0.0");
-    // Nothing comes at all, or the rest does not come: of the archive, or of its compressed form.
+    // The input is missing completely or partially: of the archive, or of its compressed form.
     for (name, begun) in [("none.tar", 0), ("some.tar", MORE_THAN_A_PIPE), ("some.tar.gz", MORE_THAN_A_PIPE)] {
         let (pipe, bytes) = (fifo(&home, name), Random::seeded().bytes(MORE_THAN_A_PIPE * 2));
         let archive = tarball(&[entry("large", tar::EntryType::Regular, &bytes)]);
@@ -103,11 +104,11 @@ fn interrupted_import_that_waits_for_a_pipe_does_not_hold_up_the_next_publish() 
         let first = home.begin(&publish(&pipe, &[]));
         let mut end: File = OpenOptions::new().write(true).open(&pipe).unwrap();
         end.write_all(&archive[..begun]).unwrap();
-        // It waits for its turn, which is after the first one if that has begun by now.
+        // It waits for its turn, which is after the first one if that has started already.
         let mut second = home.begin(&publish(&next, &["--version", &format!("1.0.{}", begun + name.len())]));
         interrupt(&first);
         assert_eq!(first.wait_with_output().unwrap().status.code(), Some(130), "{name}");
-        // The end of the pipe is open as before.
+        // The write end of the pipe is still open.
         wait_until(&mut second, || false);
         let published: Output = second.wait_with_output().unwrap().into();
         published.expect_code(0);
@@ -121,7 +122,7 @@ fn interrupt_after_the_commit_says_that_it_is_published() {
         let home = Home::on_loopback();
         let _node = with_a_daemon.then(|| home.start(&[]));
         let root = package(&home.work().join("x"), "x", "1.0.0");
-        // It waits for replicas that do not come.
+        // It waits for replicas that do not exist.
         let mut command = home.begin(&publish(&root, &["--min-replicas", "1", "--timeout", "600"]));
         let head = home.path().join("keys/default.head");
         wait_until(&mut command, || head.exists());
@@ -154,7 +155,7 @@ fn interrupt_at_any_moment_tells_the_truth() {
             if !tells_the_truth(&home, &name, &ended) {
                 undone += 1;
             }
-            // The same command then does what it was asked to.
+            // The same command then publishes.
             home.publish(&root);
             assert!(is_published(&home, &name));
         }
@@ -173,8 +174,8 @@ fn client_that_is_killed_takes_its_publish_with_it() {
     end.write_all(&archive[..MORE_THAN_A_PIPE]).unwrap();
     command.kill().unwrap();
     command.wait().unwrap();
-    // The daemon answers a later request only when it has seen that the client is gone, or soon after: what is written
-    // now slowly enough is refused by the import itself.
+    // The daemon answers a later request only after or soon after it has noticed that the client is gone. The import
+    // itself refuses the remaining input, which is written slowly enough.
     for part in archive[MORE_THAN_A_PIPE..].chunks(1 << 20) {
         home.p2p(&["status"]).expect_code(0);
         if end.write_all(part).is_err() {

@@ -1,5 +1,5 @@
-//! A store that has lost some or all of its records: a lone publisher goes on, one history stays one, and nothing that was
-//! pinned goes before its user knows.
+//! A store that has lost some or all of its records: a publisher without peers can continue with a single history, and
+//! pinned content is not deleted before the user is warned.
 
 use std::{
     fs,
@@ -26,7 +26,8 @@ fn published() -> Home {
     home
 }
 
-/// Publishes a version of `acme/one` that must follow what was published before: so many entries of the log in all.
+/// Publishes a version of `acme/one` that must follow what was published before; checks the total number of log
+/// entries.
 #[track_caller]
 fn publishes(home: &Home, version: &str, versions: usize) {
     home.publish(&package(&home.work().join("one"), "one", version));
@@ -89,7 +90,7 @@ fn publisher_goes_on_without_its_store_and_content_that_no_peer_has_hinders_no_c
     assert!(!reported.stdout.contains("1.1.0") && reported.stderr.contains("published again"), "{reported:?}");
     home.p2p(&["gc"]).expect_code(0);
     home.p2p(&["gc"]).expect_code(0);
-    // From the same files the content is whole again.
+    // The same files restore the content.
     assert_eq!(home.publish(&home.work().join("two"))["unchanged"], true);
     home.p2p(&["gc"]).expect_code(0);
     home.p2p(&["fetch", "acme/two", "--offline", "-o", "out"]).expect_code(0);
@@ -120,7 +121,7 @@ fn catalog_and_head_of_an_earlier_day_begin_no_second_history() {
     publishes(&home, "1.2.0", 3);
 }
 
-/// Two homes, of which the other has fetched `acme/http` of the one and pinned it; and the CID of its release.
+/// Two homes, where the second has fetched `acme/http` from the first and pinned it; and the CID of its release.
 fn pinned() -> (Home, Home, String) {
     let (alice, bob) = (Home::on_loopback(), Home::on_loopback());
     let node = alice.start(&[]);
@@ -158,7 +159,7 @@ fn destroy_pins(home: &Home) {
     files(home, "ckpt").into_iter().for_each(|path| fs::remove_file(path).unwrap());
 }
 
-/// They are set again before anything is collected.
+/// The pins are set again before anything is collected.
 #[test]
 fn pins_of_which_there_is_a_copy_are_in_no_doubt() {
     let (_alice, bob, release) = pinned();
@@ -172,7 +173,7 @@ fn nothing_is_collected_after_pins_were_lost_until_a_repair_has_said_so() {
     let (_alice, bob, release) = pinned();
     destroy_pins(&bob);
     fs::remove_file(bob.path().join("pins.copy")).unwrap();
-    // The second time, the store has a sound index again.
+    // The second time, the store has a valid index again.
     for _ in 0..2 {
         for gc in [&["gc"][..], &["gc", "--dry-run"]] {
             let refused = bob.p2p(gc).expect_code(3);

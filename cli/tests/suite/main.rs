@@ -1,4 +1,4 @@
-//! Tests of the real binary: what scripts and people see.
+//! Tests of the real binary: the results that scripts and users see.
 
 #![cfg(test)] // clippy.toml allows `unwrap` in what is marked so, helpers beside the test functions included
 

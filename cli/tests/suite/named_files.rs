@@ -1,4 +1,4 @@
-//! Files that gpack.toml names: a package without one is refused, unless `--skip-verify` says otherwise.
+//! Files that gpack.toml names: a package that lacks one is refused, unless `--skip-verify` is given.
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
@@ -6,7 +6,7 @@ use tar::EntryType;
 
 use crate::support::{Home, entry, gzip, package, refused};
 
-/// Makes a package whose gpack.toml has this line.
+/// Creates a package whose gpack.toml contains this line.
 fn naming(home: &Home, line: &str) -> String {
     let root = package(&home.work().join("pkg"), "pkg", "1.0.0");
     let gpack = format!(
@@ -39,7 +39,7 @@ fn a_file_that_gpack_names_and_that_is_not_in_the_package_is_refused() {
     let missing = ["gpack.toml:6: `readme` names `README.md`, which is not in the package", "`docs/LICENSE`"];
     skipped(&home, &path, "1.0.0", &missing);
 
-    // It is there, and kept out.
+    // The file exists, but is ignored.
     fs::write(root.join("README.md"), "Read me.\n").unwrap();
     fs::create_dir(root.join("docs")).unwrap();
     fs::write(root.join("docs/LICENSE"), "Do as you like.\n").unwrap();
@@ -47,7 +47,7 @@ fn a_file_that_gpack_names_and_that_is_not_in_the_package_is_refused() {
     let ignored = ["`README.md`, which an ignore file keeps out", "`!/README.md`", "`docs/LICENSE`", "`!/docs/`"];
     skipped(&home, &path, "1.1.0", &ignored[..1]);
     refused(&home, &["publish", &path, "--version", "1.2.0"], 3, &ignored);
-    // What the message advises mends it, and no flag and no warning is needed.
+    // The advice of the message works, without a flag and without a warning.
     fs::write(root.join(".ggenignore"), "!/README.md\n!/docs/\n").unwrap();
     let published = home.p2p(&["--format", "json", "publish", &path, "--version", "1.2.0"]).expect_code(0);
     assert_eq!(
@@ -71,7 +71,7 @@ fn a_path_that_is_no_file_of_the_package_is_refused() {
         skipped(&home, &path, &format!("1.{number}.0"), &[part]);
     }
     refused(&home, &["publish", &naming(&home, "readme = true"), "--skip-verify"], 1, &["`readme` is not a string"]);
-    // A symlink to a file of the package is one.
+    // A symlink to a file of the package is accepted.
     let path = naming(&home, "readme = \"README\"");
     symlink("src/large", home.work().join("pkg/README")).unwrap();
     home.p2p(&["publish", &path, "--version", "2.0.0"]).expect_code(0);

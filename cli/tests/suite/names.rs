@@ -1,4 +1,4 @@
-//! What a package will be called, and by whom else: said before it is published.
+//! The name of a package and other publishers of that name: shown before the publish.
 
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ fn name_without_a_namespace_is_shown_in_full_and_said_to_stay() {
     let short = name.strip_suffix("/hello").unwrap();
     assert!(short.len() > 5, "{published}");
     assert!(warnings(&published).iter().any(|warning| warning.contains(name) && warning.contains("`namespace`")));
-    // With the key there is, a dry run knows the whole name; a further version keeps it without a word.
+    // With an existing key, a dry run knows the whole name; a further version keeps it without a note.
     let next = package(&home.work().join("next"), "hello", "1.1.0");
     let next = next.to_str().unwrap();
     for more in [&["--dry-run"] as &[&str], &[]] {

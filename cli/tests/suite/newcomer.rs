@@ -1,12 +1,12 @@
-//! What somebody types who has never used it, in an empty home, and the hint that gets them on.
+//! Typical first commands of a new user in an empty home, and the hints that lead further.
 
 use std::fs;
 
 use crate::support::{Home, check_human, package, refused};
 
-/// A CID that nothing has.
+/// A CID without content.
 const ABSENT: &str = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy";
-/// What is typed, the exit code, and what the answer must name.
+/// The command, the exit code, and the text that the answer must contain.
 const MISTAKES: [(&[&str], i32, &[&str]); 19] = [
     (&["status"], 4, &["no node is running", "ggen marketplace p2p start --daemon"]),
     (&["stop"], 4, &["no node is running", "to stop the node of another home", "--home DIR"]),

@@ -1,4 +1,4 @@
-//! The life of a node: start, answer, stop, die.
+//! The lifecycle of a node: start, answer, stop, die.
 
 use std::process::Stdio;
 
@@ -106,12 +106,12 @@ fn interrupted_command_exits_130() {
     let (home, other) = (Home::new(), Home::new());
     let (_node, peer) = (home.start(&[]), other.start(&[]));
     home.p2p(&["bootstrap", peer.address()]).expect_code(0);
-    // The one peer does not have this CID, so that the command waits until it is interrupted.
+    // The only peer does not have this CID, so the command waits until it is interrupted.
     let cid = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy";
     let args = ["--format", "json", "--verbose", "marketplace", "p2p", "fetch", cid, "--timeout", "600"];
     let mut command = home.command(&args);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Its first log line says that the command is under way and has taken over the signals.
+    // Its first log line shows that the command is running and handles signals.
     let mut line = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stderr.take().unwrap()), &mut line).unwrap();
     let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();

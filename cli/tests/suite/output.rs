@@ -1,4 +1,4 @@
-//! Where fetched trees and tarballs land, and what is left of a place that cannot be written.
+//! Destinations of fetched trees and tarballs, and the state of a destination that cannot be written.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::support::{Home, finish, gzip, package, tree};
 
-/// The binary as a word of a shell command that runs in the home's directory.
+/// Runs a shell script in the home's directory, with the binary available.
 fn shell(home: &Home, script: &str) -> Command {
     let ggen = home.command::<&str>(&[]);
     let mut command = Command::new("bash");
@@ -45,14 +45,14 @@ fn an_empty_directory_is_filled_where_a_shell_stands_in_it_or_a_volume_is_mounte
     let source = tree(&home.work().join("packages/http"));
     fs::create_dir(home.work().join("here")).unwrap();
     let before = fs::metadata(home.work().join("here")).unwrap().ino();
-    // The shell goes on in the same directory and sees what came.
+    // The shell's working directory stays valid, and contains the new files.
     let script = "cd here && p2p fetch acme/http --offline -o . && test -s src/large && /bin/pwd";
     let output = finish(&mut shell(&home, script));
     assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(fs::metadata(home.work().join("here")).unwrap().ino(), before);
     assert!(tree(&home.work().join("here")) == source);
 
-    // Where the user may make no mounts, there is nothing to be tried.
+    // Without the permission to mount, there is nothing to test.
     let may_mount = Command::new("unshare").args(["-rm", "true"]).status().is_ok_and(|status| status.success());
     if may_mount {
         fs::create_dir(home.work().join("volume")).unwrap();
@@ -110,7 +110,7 @@ fn a_tarball_goes_to_stdout_and_through_pipes_devices_and_links_with_and_without
     assert_eq!(refused.json()["error"]["kind"], "usage");
     let full = finish(&mut shell(&home, "p2p fetch acme/http --offline --tar - > /dev/full"));
     assert!(full.code == Some(1) && full.stderr.contains("cannot write to `-`"), "{full:?}");
-    // A reader that closes the pipe has a part of the tarball.
+    // A reader that closes the pipe early is not an error.
     let closed = finish(&mut shell(&home, "p2p fetch acme/http --offline --tar - | head -c 1 > /dev/null"));
     assert!(closed.stderr.starts_with("error: cannot write to `-`: Broken pipe"), "{closed:?}");
 }
@@ -126,7 +126,7 @@ fn the_name_of_a_tarball_says_how_it_is_compressed() {
     assert_eq!(bytes("x.tar.gz")[..2], gzip(b"")[..2]);
     assert_eq!(bytes("x.tar.zst")[..4], [0x28, 0xb5, 0x2f, 0xfd]);
     assert!(bytes("x.tgz").len() < bytes("x.tar").len() / 100);
-    // What is in it is the same, as another program reads it.
+    // The content is the same, as read by another program.
     let output = finish(&mut shell(&home, "gzip -dc x.tar.gz | cmp - x.tar"));
     assert_eq!(output.code, Some(0), "{output:?}");
     let again = package(&home.work().join("unpacked"), "http", "1.0.0");
@@ -143,7 +143,8 @@ fn the_name_of_a_tarball_says_how_it_is_compressed() {
     }
 }
 
-/// With few descriptors the command works or says so, at whatever point they run out; and nothing is left.
+/// With few descriptors the command works or reports the lack, at whatever point they run out; and no files are left
+/// behind.
 #[test]
 fn running_out_of_descriptors_is_called_so_and_leaves_nothing() {
     let home = publisher();
@@ -160,7 +161,7 @@ fn running_out_of_descriptors_is_called_so_and_leaves_nothing() {
                     assert!(!output.stderr.contains("busy"), "{limit}: {output:?}");
                     assert!(!output.stderr.contains("in use"), "{limit}: {output:?}");
                 }
-                // A runtime that gets no descriptor at all.
+                // A runtime that gets no descriptors at all.
                 _ => assert!(output.stderr.contains("open files"), "{limit}, {to}: {output:?}"),
             }
             let hidden: Vec<_> = names(home.work()).into_iter().filter(|name| name.starts_with('.')).collect();
@@ -241,7 +242,7 @@ fn an_update_names_local_edits_removes_what_is_gone_and_keeps_what_was_never_of_
     fs::remove_file(copy.join("mine")).unwrap();
     assert!(tree(&copy) == tree(&root));
 
-    // A daemon knows what the command before it has written.
+    // A daemon knows what the preceding command has written.
     let node = home.start(&[]);
     home.p2p(&["fetch", "acme/http@=1.0.0", "--update", "-o", "copy"]).expect_code(0);
     assert!(copy.join("old/file").exists());
@@ -249,7 +250,7 @@ fn an_update_names_local_edits_removes_what_is_gone_and_keeps_what_was_never_of_
     assert!(tree(&copy) == tree(&root));
     drop(node);
 
-    // Without the memory nothing is removed, and what differs may be somebody's work.
+    // Without the record of the former tree nothing is removed, and different files may be the user's work.
     fs::remove_dir_all(home.path().join("fetched")).unwrap();
     let unknown = ["fetch", "acme/http@=1.0.0", "--offline", "--update", "-o", "copy"];
     let refused = home.p2p(&unknown).expect_code(1);

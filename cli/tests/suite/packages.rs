@@ -114,7 +114,7 @@ fn update_replaces_what_differs_removes_what_is_gone_and_leaves_strangers() {
     assert_eq!(tree(&copy), tree(&root));
 }
 
-/// What a home remembers of a directory must not hide an edit from it.
+/// A home's cache of a directory must not hide an edit.
 #[test]
 fn edit_that_keeps_length_and_time_is_published() {
     let alice = Home::on_loopback();

@@ -1,4 +1,4 @@
-//! What is known of other peers, through the binary.
+//! Records about other peers, through the binary.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{Home, package};
 
-/// A peer id that nobody here has.
+/// A peer id that no peer has.
 const STRANGER: &str = "12D3KooWGC6TvWhfapngX6wvJHMYvKpDMXPb3ZnCZ6dMoaMtimQ5";
 
 fn only(list: &Value) -> &Value {
@@ -86,7 +86,7 @@ fn damaged_book_of_peers_is_set_aside_and_that_of_a_newer_program_is_left_alone(
     home.p2p(&["peer", "deny", STRANGER]).expect_code(0);
     let book = home.path().join("peers.db");
     let mut bytes = fs::read(&book).unwrap();
-    // The version of the tables, 60 bytes into the header of every SQLite file.
+    // The schema version, 60 bytes into the header of every SQLite file.
     bytes[60..64].copy_from_slice(&99_u32.to_be_bytes());
     fs::write(&book, &bytes).unwrap();
     let output = home.p2p(&["--format", "json", "peer-list"]).expect_code(1);
@@ -96,7 +96,7 @@ fn damaged_book_of_peers_is_set_aside_and_that_of_a_newer_program_is_left_alone(
     let output = home.p2p(&["--format", "json", "--verbose", "peer-list"]).expect_code(0);
     let listed = output.json();
     assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
-    // Their copy has the lists.
+    // The copy contains the lists.
     assert_eq!((&listed[0]["peer_id"], &listed[0]["listed"]), (&STRANGER.into(), &"denied".into()));
     assert!(output.stderr.contains("begin anew"), "{output:?}");
     assert!(home.path().join("peers.db.damaged-1").exists());

@@ -1,4 +1,4 @@
-//! A home that this user cannot write to: what reads works in it, what writes says so, and nothing of it changes.
+//! A home that this user cannot write to: reading commands work, writing commands report it, and nothing in it changes.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::{Frozen, Home, Output, check_human, check_json, package, tree};
 
-/// A home with two packages, one of them yanked, a pin, a mirror rule and a peer on a list.
+/// A home with two packages, one of them yanked, a pin, a mirror rule and a listed peer.
 fn used() -> (Home, Value) {
     let home = Home::on_loopback();
     let published = home.publish(&package(&home.work().join("http"), "http", "1.0.0"));
@@ -27,7 +27,7 @@ fn used() -> (Home, Value) {
     (home, published)
 }
 
-/// Path, time of writing and content of every file.
+/// Path, modification time and content of every file.
 fn snapshot(home: &Home) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
     let files = tree(&home.path()).into_iter();
     let written = |path: &PathBuf| fs::metadata(home.path().join(path)).unwrap().modified().unwrap();

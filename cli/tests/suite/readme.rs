@@ -1,4 +1,4 @@
-//! The README's "Sixty seconds" works as it is written.
+//! The README's "Sixty seconds" works as written.
 
 use std::{fs, path::Path, process::Command};
 
@@ -6,10 +6,10 @@ use crate::support::{Home, finish, tree};
 
 /// Heading of the block.
 const HEADING: &str = "## Sixty seconds";
-/// Its one command that is not run: the binary that cargo built for the tests takes the place of the installed one.
+/// The only command that is not run: the binary that cargo built for the tests replaces the installed one.
 const INSTALL: &str = "cargo install --locked --path cli";
 
-/// What the test puts around the block: its homes keep to loopback, and no node outlives it.
+/// The script around the block: its homes keep to loopback, and no node outlives it.
 const AROUND: &str = r#"
 mktemp() { place=$(command mktemp "$@"); echo "$place" >> "$HOMES"; echo mdns = false > "$place/p2p-config.toml"; echo "$place"; }
 stop_nodes() { while read -r home; do ggen --home "$home" marketplace p2p stop --quiet; done < "$HOMES"; }
@@ -31,7 +31,7 @@ fn sixty_seconds_work_as_written() {
     assert_eq!(block.matches(INSTALL).count(), 1, "{block}");
     let block = block.replace(INSTALL, ":");
 
-    // The block speaks of the sample packages as seen from the top of the repository, and writes beside them.
+    // The block refers to the sample packages from the root of the repository, and writes beside them.
     let home = Home::new();
     let package = home.work().join("examples/packages/greeter");
     copy(&root.join("examples/packages/greeter"), &package);
@@ -52,7 +52,7 @@ fn sixty_seconds_work_as_written() {
     assert!(output.stdout.contains("published examples/greeter@"), "{output:?}");
     assert!(output.stdout.contains("fetched examples/greeter@"), "{output:?}");
     assert!(output.stdout.lines().any(|line| line == "Bonjour, Ada !"), "{output:?}");
-    // Both homes and what was fetched are gone, and the node has stopped; the clone is as it was.
+    // Both homes and the fetched files are removed, and the node has stopped; the clone is unchanged.
     assert!(output.stdout.lines().last().unwrap().starts_with("node stopped (pid "), "{output:?}");
     let homes = fs::read_to_string(home.work().join("homes")).unwrap();
     assert_eq!(homes.lines().filter(|home| Path::new(home).exists()).count(), 0, "{homes}");

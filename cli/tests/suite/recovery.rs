@@ -1,5 +1,5 @@
-//! The recovery key: it stays in a file of its owner's until the owner has confirmed to have saved it, and is printed only
-//! where a person sees it, or where it was asked for.
+//! The recovery key: it stays in a file with access for its owner until the owner confirms that it is saved, and is
+//! printed only on a terminal or on request.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
@@ -18,7 +18,7 @@ fn publish(home: &Home, version: &str, global: &[&str], more: &[&str]) -> Output
     home.p2p(&[global, &publish, more].concat()).expect_code(0)
 }
 
-/// What a command shows on a terminal.
+/// The output of a command on a terminal.
 fn shown(home: &Home, args: &[&str]) -> String {
     on_a_terminal(home, &[("NO_COLOR", "1")], args).expect_code(0).stdout
 }
@@ -26,7 +26,7 @@ fn shown(home: &Home, args: &[&str]) -> String {
 #[test]
 fn recovery_key_goes_to_no_pipe_and_no_document_and_stays_until_it_is_confirmed() {
     let home = Home::on_loopback();
-    // Nothing of a terminal: neither stream has it, in neither format.
+    // Without a terminal, neither stream contains the key in either format.
     let json = publish(&home, "1.0.0", &["--format", "json"], &[]);
     assert!(!format!("{json:?}").contains(BEGIN), "{json:?}");
     assert_eq!(json.json()["recovery"]["file"], file(&home).to_str().unwrap());
@@ -46,7 +46,7 @@ fn recovery_key_goes_to_no_pipe_and_no_document_and_stays_until_it_is_confirmed(
     assert!(pem.starts_with(BEGIN), "{pem}");
     let shown = home.p2p(&["--format", "json", "key", "recovery", "show"]).expect_code(0).json();
     assert_eq!(shown["pem"], pem.as_str());
-    // Asked for, it is in the document.
+    // On request, the document contains it.
     let asked = publish(&home, "1.4.0", &["--format", "json"], &["--show-recovery-key"]).json();
     assert_eq!(asked["recovery_key"], pem.as_str());
     assert!(publish(&home, "1.5.0", &[], &["--show-recovery-key"]).stdout.contains(pem.trim_end()));
@@ -71,7 +71,7 @@ fn recovery_key_is_shown_on_the_terminal_of_the_first_publish() {
     let home = Home::on_loopback();
     let root = package(&home.work().join("x"), "x", "1.0.0");
     let publish = ["publish", root.to_str().unwrap(), "--namespace", "acme"];
-    // Nothing is made for a release that cannot be.
+    // No key is created for a release that cannot be published.
     home.p2p(&["publish", root.to_str().unwrap(), "--namespace", "No Name"]).expect_code(2);
     assert!(!file(&home).exists());
     let seen = shown(&home, &publish);
@@ -80,7 +80,7 @@ fn recovery_key_is_shown_on_the_terminal_of_the_first_publish() {
     let pem = home.p2p(&["key", "recovery", "show"]).expect_code(0).stdout;
     let seen = seen.replace('\r', "");
     assert!(seen.contains(pem.trim_end()) && seen.contains(WAITS), "{seen}");
-    // Later ones say where it is and no more.
+    // Later publishes only report where it is.
     package(&root, "x", "1.1.0");
     let later = shown(&home, &publish);
     assert!(later.contains(WAITS) && !later.contains(BEGIN), "{later}");

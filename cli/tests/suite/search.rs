@@ -1,4 +1,4 @@
-//! `search` with the real binary: whatever is typed is words, and other nodes are asked unless told otherwise.
+//! `search` with the real binary: any input is treated as search terms, and other nodes are queried by default.
 
 use std::fs;
 
@@ -45,7 +45,7 @@ fn whatever_is_typed_is_words() {
         let parts = ["a query has at most 1024 bytes, this one 10240", "a few words are enough"];
         check_human(&home.p2p(&["search", &long]), 2, &parts);
         check_json(&home.p2p(&["--format", "json", "search", &long]), 2, &parts);
-        // As long as it may be, and a filter that is longer than any node would read.
+        // The longest allowed query, and a filter that is longer than any node accepts.
         assert_eq!(names(&home, &[&"y".repeat(1024)]), [""; 0]);
         assert_eq!(names(&home, &["near", "--tags", &"z".repeat(10 << 10)]), [""; 0]);
         assert_eq!(names(&home, &["neer"]), ["acme/near"], "a typo is tolerated");
@@ -65,7 +65,7 @@ fn other_nodes_are_asked_unless_told_otherwise() {
         node.address()
     ));
     assert_eq!(names(&bob, &["lantern", "--local"]), [""; 0]);
-    // Without a daemon of its own, a node is started for the search.
+    // Without a running daemon, a node is started for the search.
     assert_eq!(names(&bob, &["lantern"]), ["acme/lantern"]);
     assert_eq!(names(&bob, &["lantern", "--local"]), ["acme/lantern"], "what was found is known from now on");
     let hits = bob.p2p(&["--format", "json", "search", "lantern"]).expect_code(0).json();
@@ -84,7 +84,7 @@ fn a_search_that_could_ask_nobody_says_how_to_connect() {
         let output = home.p2p(&[&["search"], args].concat()).expect_code(0);
         output.stderr.lines().find_map(|line| line.strip_prefix("hint: ")).map(str::to_owned)
     };
-    // Whether something is found here or not.
+    // Whether or not the local catalog contains a match.
     for word in ["lantern", "submarine"] {
         let hint = hint_of(&[word]).unwrap();
         assert!(hint.contains("`ggen marketplace p2p start --daemon --bootstrap ADDRESS`"), "{hint}");

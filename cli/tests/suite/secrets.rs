@@ -1,4 +1,4 @@
-//! What must never leave a machine, and what a publisher is warned of.
+//! Files that must never leave a machine, and the warnings to a publisher.
 
 use std::{fs, path::Path};
 
@@ -17,7 +17,7 @@ fn write(root: &Path, path: &str, content: impl AsRef<[u8]>) {
     fs::write(place, content).unwrap();
 }
 
-/// Makes a home of a directory, with the configuration of the other one.
+/// Turns a directory into a home, with the configuration of the other one.
 fn make_home(user: &Home, place: &Path) {
     fs::create_dir_all(place).unwrap();
     fs::copy(user.path().join("p2p-config.toml"), place.join("p2p-config.toml")).unwrap();
@@ -35,7 +35,7 @@ fn strings(array: &Value) -> Vec<String> {
     array.as_array().expect("an array").iter().map(|text| text.as_str().expect("a string").to_owned()).collect()
 }
 
-/// All files of a directory, by their content.
+/// The contents of all files of a directory.
 fn contents(directory: &Path) -> Vec<Vec<u8>> {
     let mut contents = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
@@ -52,7 +52,7 @@ fn contents(directory: &Path) -> Vec<Vec<u8>> {
 fn a_home_in_a_package_is_left_out_with_a_line_that_says_so() {
     let user = Home::on_loopback();
     let root = package(&user.work().join("pkg"), "pkg", "1.0.0");
-    // No ignore file keeps it out, and one tries to let it in.
+    // No ignore file excludes it, and one tries to include it.
     write(&root, ".ggenignore", "!.ggen\n!*\n");
     let home = root.join("deep/.ggen");
     make_home(&user, &home);
@@ -86,7 +86,7 @@ fn a_home_itself_its_parts_and_a_tarball_with_one_are_refused() {
     let user = Home::on_loopback();
     let root = package(&user.work().join("pkg"), "pkg", "1.0.0");
     user.publish(&root);
-    // The package is the home: also for a command that uses another one.
+    // The package is the home itself, also for a command that uses another home.
     let itself = package(&user.work().join("itself"), "itself", "1.0.0");
     make_home(&user, &itself);
     let path = itself.to_str().unwrap();
@@ -96,7 +96,7 @@ fn a_home_itself_its_parts_and_a_tarball_with_one_are_refused() {
     refused(&user, &["publish", path, "--dry-run", "--allow-secrets"], 3, &[message]);
     package(&user.path().join("keys/pkg"), "pkg", "1.0.0");
     refused(&user, &["publish", user.path().join("keys/pkg").to_str().unwrap()], 3, &[message]);
-    // A package that merely lies in a home is one.
+    // A package that is merely inside a home is accepted.
     package(&user.path().join("packages/pkg"), "other", "1.0.0");
     user.publish(&user.path().join("packages/pkg"));
 
@@ -120,7 +120,7 @@ fn secrets_are_refused_by_name_and_published_if_that_is_allowed() {
     write(&root, ".env.example", "PASSWORD=\n");
     write(&root, "certs/server.pem", KEY);
     write(&root, "src/pem.rs", "const BEGIN: &str = \"-----BEGIN PRIVATE KEY-----\";\n");
-    // A key of our own, under a name that says nothing.
+    // A key in ggen's own format, under an inconspicuous name.
     user.publish(&package(&user.work().join("x"), "x", "1.0.0"));
     fs::copy(user.path().join("keys/default.key"), root.join("data.bin")).unwrap();
     let mut entries = Vec::new();
@@ -156,12 +156,13 @@ fn secrets_are_refused_by_name_and_published_if_that_is_allowed() {
             assert!(published.stderr.contains(part), "{part}: {published:?}");
         }
     }
-    // What an ignore file keeps out is no reason to refuse.
+    // An ignored file does not cause a refusal.
     write(&root, ".ggenignore", ".env\n*.pem\n/data.bin\n");
     user.p2p(&["publish", "pkg", "--namespace", "acme", "--version", "2.0.0"]).expect_code(0);
 }
 
-/// gpack.toml names files that may hold secrets: those are published with a line each, and others still refused.
+/// gpack.toml names files that may contain secrets: these are published with one line each, and other files are still
+/// refused.
 #[test]
 fn secrets_that_gpack_toml_allows_are_published_and_others_refused() {
     let user = Home::on_loopback();
@@ -170,7 +171,7 @@ fn secrets_that_gpack_toml_allows_are_published_and_others_refused() {
     let allows = |patterns: &str| gpack.replace("[package]\n", &format!("[package]\nallow-secrets = {patterns}\n"));
     let make = |gpack: &str| {
         write(&root, "gpack.toml", gpack);
-        // The key comes before what allows it.
+        // The key precedes the gpack.toml that allows it.
         let mut archive = Vec::new();
         for path in ["Tests/key.pem", "gpack.toml", "other.pem"] {
             if let Ok(content) = fs::read(root.join(path)) {
@@ -191,7 +192,7 @@ fn secrets_that_gpack_toml_allows_are_published_and_others_refused() {
         let published = user.p2p(&[&["publish", path], &more[..]].concat()).expect_code(0);
         assert!(published.stderr.contains(note), "{published:?}");
     }
-    // All of the tarball is there, what was found before gpack.toml too.
+    // The tarball is complete, including what was found before gpack.toml was read.
     user.p2p(&["fetch", "acme/pkg@1.1.0", "--offline", "-o", "copy"]).expect_code(0);
     assert_eq!(fs::read_to_string(user.work().join("copy/Tests/key.pem")).unwrap(), KEY);
     let piped = |version: &str| {
@@ -218,7 +219,7 @@ fn secrets_that_gpack_toml_allows_are_published_and_others_refused() {
     }
     make(&allows("[\"*\"]"));
     refused(&user, &["publish", "pkg"], 1, &["gpack.toml:2: `allow-secrets` has `*`", "--allow-secrets"]);
-    // It lets no home in.
+    // It does not allow a home.
     make(&allows("[\"keys\", \"*.pem\", \"state\"]"));
     make_home(&user, &root.join("state"));
     write(&root, "state/lock", "1\n");
@@ -288,7 +289,7 @@ fn what_git_ignores_in_a_work_tree_is_left_out() {
     assert!(copy.join("plain").exists() && copy.join("by-default").exists());
     assert!(!copy.join("configured").exists() && !copy.join("x.secret").exists());
 
-    // What is ignored as a whole is published all the same, and said.
+    // A package that is ignored as a whole is published nevertheless, with a note.
     write(&root, ".gitignore", "/packages/\n*.secret\n");
     let args = ["--format", "json", "publish", "--dry-run", &path];
     let listed = user.p2p_with(&environment, &args).expect_code(0).json();
@@ -320,7 +321,7 @@ fn a_key_in_a_long_file_is_found_wherever_it_stands() {
     for (name, content) in &keys {
         write(&root, name, content);
     }
-    // Half of one, and the words of one.
+    // Half of a key, and text that mentions a key.
     write(&root, "plain.log", [&with_key(MIB, 2 * MIB)[..MIB + 60], &vec![b'x'; MIB]].concat());
     let files = ["at-the-end.log", "across.sql", "across-the-last.sql", "in-front.bin", "plain.log"];
     let files = files.map(|name| entry(name, EntryType::Regular, &fs::read(root.join(name)).unwrap()));
@@ -339,13 +340,13 @@ fn a_key_in_a_long_file_is_found_wherever_it_stands() {
     assert_eq!(warnings.len(), keys.len(), "{warnings:?}");
 }
 
-/// The directory is remembered as it was published with secrets: that does not let them pass the next time.
+/// The directory is cached as it was published with secrets: the next publish refuses them nevertheless.
 #[test]
 fn a_secret_that_was_allowed_once_is_refused_again() {
     let user = Home::on_loopback();
     let root = package(&user.work().join("pkg"), "pkg", "1.0.0");
     write(&root, "server.pem", KEY);
-    // Files are remembered once their times are older than a step of the clock.
+    // Files are cached once their times are older than a step of the clock.
     let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
     fs::File::options().write(true).open(root.join("server.pem")).unwrap().set_modified(old).unwrap();
     for version in ["1.0.0", "1.1.0"] {
@@ -374,7 +375,7 @@ fn gpack_toml_goes_in_whatever_the_ignore_files_say_and_through_a_link() {
     let published = user.publish(&root);
     assert_eq!((&published["version"], &published["cid"]), (&json!("1.1.0"), &dry["cid"]));
 
-    // It points to what is kept out: both say so.
+    // It links to an ignored file: both are reported.
     write(&root, ".gitignore", "real.toml\n");
     for more in [&[] as &[&str], &["--dry-run"]] {
         let args = [&["publish", "pkg", "--namespace", "acme"], more].concat();

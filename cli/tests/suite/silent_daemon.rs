@@ -1,5 +1,5 @@
-//! A daemon that is stopped, and one that takes long: the first is given up with a message, the second is not; of one that
-//! gets no further the command says so.
+//! A stopped daemon and a slow one: the command gives up on the first with a message, and waits for the second. If a
+//! daemon makes no progress, the command reports it.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use std::{
 
 use crate::support::{Home, Output, package};
 
-/// A home whose commands give a silent daemon up after two seconds.
+/// A home whose commands give up on a silent daemon after two seconds.
 fn impatient() -> Home {
     let home = Home::new();
     home.configure("mdns = false\nlisten_addresses = [\"/ip4/127.0.0.1/tcp/0\"]\n[timeouts]\ndaemon_seconds = 2\n");
@@ -50,7 +50,7 @@ fn every_command_gives_a_stopped_daemon_up_and_says_how_to_let_it_go_on() {
         &["gc"],
         &["mirror", "ls"],
     ];
-    // All at once: each waits for itself.
+    // All at once: each waits independently.
     let running: Vec<_> = commands
         .iter()
         .map(|command| {
@@ -60,7 +60,7 @@ fn every_command_gives_a_stopped_daemon_up_and_says_how_to_let_it_go_on() {
         .collect();
     for (command, child) in commands.iter().zip(running) {
         let output = child.wait_with_output().unwrap();
-        // `doctor` says so in its answer, the others on stderr.
+        // `doctor` reports it in its answer, the other commands on stderr.
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert_eq!(output.status.code(), Some(5), "{command:?}: {said}");
         assert!(said.contains("has not answered for 2 s"), "{command:?}: {said}");
@@ -110,7 +110,7 @@ fn interrupt_ends_a_command_at_once_whose_daemon_is_stopped() {
 fn request_that_takes_longer_than_a_silent_daemon_is_given_is_not_cut() {
     let home = impatient();
     let _node = home.start(&[]);
-    // A package whose bytes come only later, from the command's own pipe.
+    // A package whose bytes arrive later, from the command's own pipe.
     let archive = crate::support::tarball(&[]);
     fs::write(home.work().join("bad.tar"), archive).unwrap();
     let line =
@@ -129,7 +129,7 @@ fn request_that_another_one_holds_up_is_said_to_wait_and_goes_on_later() {
     // One release is signed at a time, and this one waits for its tarball.
     let mut holder = home.command(&["marketplace", "p2p", "publish", "-", "--namespace", "acme"]);
     let mut holder = holder.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    // Once more than a pipe holds is written, the daemon reads it.
+    // Once more than the capacity of a pipe is written, the daemon has started to read.
     let archive = crate::support::tarball(&[crate::support::entry("x", tar::EntryType::Regular, &vec![7; 1 << 20])]);
     let mut pipe = holder.stdin.take().unwrap();
     std::io::Write::write_all(&mut pipe, &archive[..1 << 19]).unwrap();

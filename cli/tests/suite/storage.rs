@@ -1,4 +1,4 @@
-//! What the store keeps, through the binary: pins, garbage, damage, mirror rules.
+//! The contents of the store, through the binary: pins, garbage, damage, mirror rules.
 
 use std::{
     fs::{self, File},
@@ -44,7 +44,7 @@ fn a_collection_takes_nothing_of_what_is_published_and_what_a_publish_replaced_i
         let root = package(&alice.work().join(format!("v{version}")), "http", &format!("1.{version}.0"));
         alice.publish(&root);
         let now = alice.p2p(&["--format", "json", "pin", "ls", "--all"]).json().as_array().unwrap().len();
-        // A release and an entry in the log more; head and catalog tree in the place of the former.
+        // One release and one log entry more; head and catalog tree replace the former ones.
         if version > 1 {
             assert!(now - pins <= 3, "{pins} pins became {now}");
         }
@@ -78,7 +78,7 @@ fn damage_is_found_named_and_mended_from_a_peer() {
     assert_eq!(sound["bad"], serde_json::json!([]));
     assert!(sound["checked_blocks"].as_u64().unwrap() > 3, "{sound}");
 
-    // A block of a megabyte of one byte stands there as it is: some of it is turned over.
+    // A block of one megabyte of the same byte is stored uncompressed; a part of it is flipped.
     let segment = bob.path().join("store/00000001.seg");
     let length = fs::metadata(&segment).unwrap().len();
     let file = File::options().read(true).write(true).open(&segment).unwrap();
@@ -100,7 +100,7 @@ fn damage_is_found_named_and_mended_from_a_peer() {
     assert_eq!(tree(&bob.work().join("whole")), tree(&root));
 }
 
-/// Overwrites the record of a block in the first segment from its head on: the block is known by its CID.
+/// Overwrites the record of a block in the first segment from its head on; the block is found by its CID.
 fn destroy_head(home: &Home, cid: &str) {
     let segment = home.path().join("store/00000001.seg");
     let (bytes, cid) = (fs::read(&segment).unwrap(), ggen_blockstore::parse_cid(cid).unwrap().to_bytes());
@@ -132,7 +132,7 @@ fn content_and_pins_whose_record_heads_are_damaged_are_found_and_mended_from_a_p
     let pins = json(&["pin", "ls", "--all"]).expect_code(0).json();
     json(&["verify"]).expect_code(0);
 
-    // The content's root is reached by a recursive pin of the release alone, which a direct one leads to first.
+    // Only the release's recursive pin reaches the content's root; a direct pin leads to the release first.
     let cid = published["cid"].as_str().unwrap();
     destroy_head(&alice, cid);
     for without_checkpoint in [false, true] {
@@ -237,7 +237,7 @@ fn a_store_with_a_limit_lets_old_cache_go_and_refuses_what_cannot_fit() {
     let mut published = Vec::new();
     for (index, name) in ["one", "two", "three"].into_iter().enumerate() {
         let root = package(&alice.work().join(name), name, "1.0.0");
-        // Three megabytes of its own each, two shared.
+        // Three megabytes that are unique to each, and two that are shared.
         fs::write(root.join("noise"), Random::new(index as u64 + 1).bytes(3_000_000)).unwrap();
         published.push(alice.publish(&root));
     }
@@ -268,7 +268,8 @@ fn a_store_with_a_limit_lets_old_cache_go_and_refuses_what_cannot_fit() {
 fn many_packages_of_one_publisher_survive_collections_between_their_publishes() {
     let alice = Home::on_loopback();
     let _node = alice.start(&[]);
-    // More than one leaf of the catalog tree holds, so that nodes split, and some packages with a second version.
+    // More entries than one leaf of the catalog tree can hold, so that nodes split, and some packages with a second
+    // version.
     for number in 0..24 {
         let root = alice.work().join(format!("package{number}"));
         fs::create_dir_all(&root).unwrap();
@@ -361,7 +362,7 @@ fn a_package_outlives_the_process_that_published_it_on_a_hub() {
     assert_eq!((&held[0]["releases_held"], &held[0]["packages_held"]), (&1.into(), &1.into()));
 }
 
-/// A damaged leaf used to make every fetch of its file fail, also from a provider that has it.
+/// A damaged leaf must not fail the fetches of its file if a provider has the leaf.
 #[test]
 fn a_damaged_block_of_a_file_is_fetched_again_by_a_fetch() {
     let (alice, bob) = (Home::on_loopback(), Home::on_loopback());

@@ -1,5 +1,5 @@
-//! What only the command can see: its standard streams, pipes of its shell, paths that are not UTF-8. A daemon is given
-//! what is open, so all of it works as without one.
+//! Files that only the command can access: its standard streams, pipes of its shell, paths that are not UTF-8. The
+//! command passes its descriptors to a daemon, so everything works as without one.
 
 use std::{
     ffi::OsStr,
@@ -40,7 +40,7 @@ fn piped(home: &Home, line: &str, input: &[u8]) -> Output {
         .expect("a shell is there");
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_owned();
-    // A command that fails early does not read it to its end.
+    // A command that fails early does not read its input to the end.
     let writer = std::thread::spawn(move || stdin.write_all(&input).ok());
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
@@ -51,7 +51,7 @@ fn piped(home: &Home, line: &str, input: &[u8]) -> Output {
 fn a_tarball_whose_reader_closes_the_pipe_is_a_failure() {
     check_both(|home| {
         home.publish(&package(&home.work().join("large"), "large", "1.0.0"));
-        // More than a pipe holds, and only its beginning is read.
+        // More than the capacity of a pipe, and only its beginning is read.
         let line =
             "{ \"$GGEN\" marketplace p2p fetch acme/large --offline --tar -; echo $? > code; } | head -c 100 > head";
         let output = piped(home, line, b"");
@@ -195,7 +195,7 @@ fn paths_that_are_not_utf_8_go_in_and_out() {
     });
 }
 
-/// A directory that only the shell's descriptor names is the one that the package comes from, and goes to.
+/// The package is read from, and written to, a directory that only a descriptor of the shell identifies.
 #[cfg(target_os = "linux")]
 #[test]
 fn directory_that_is_an_open_descriptor_goes_in_and_out() {
@@ -221,7 +221,7 @@ fn directory_that_is_an_open_descriptor_goes_in_and_out() {
         run(&format!("{fetch} --tar /dev/fd/7 7>x.tar")).expect_code(0);
         assert!(fs::metadata(home.work().join("x.tar")).unwrap().len() > 3_000_000);
 
-        // Descriptors that are not open, and a directory that is gone: they are not looked for in the daemon.
+        // Descriptors that are not open, and a removed directory: the daemon does not search for them.
         for (line, cause) in [
             (format!("{PUBLISH} /dev/fd/90"), "no such open file"),
             (format!("{fetch} -o /dev/fd/90/x"), "no such open file"),

@@ -40,7 +40,7 @@ pub(crate) struct Home {
     clock: Cell<i64>,
 }
 
-/// How a run of the binary ended.
+/// The outcome of a run of the binary.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) code: Option<i32>,
@@ -75,12 +75,12 @@ impl Home {
         home
     }
 
-    /// The home itself. It is made by the commands that need it.
+    /// The home directory. The commands that need it create it.
     pub(crate) fn path(&self) -> PathBuf {
         self.place.path().join("home")
     }
 
-    /// The directory that commands run in; `~` of their user as well.
+    /// The working directory of commands, which is also the home directory of their user.
     pub(crate) fn work(&self) -> &Path {
         self.place.path()
     }
@@ -91,7 +91,7 @@ impl Home {
         fs::write(self.path().join("p2p-config.toml"), text).expect("the configuration can be written");
     }
 
-    /// The binary with this home, and nothing of the environment of whoever runs the tests.
+    /// The binary with this home, without the environment variables of the test process.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ggen"));
         for name in ["GGEN_P2P_BOOTSTRAP", "GGEN_P2P_LISTEN", "GGEN_P2P_DHT_SERVER", "RUST_LOG"] {
@@ -108,13 +108,14 @@ impl Home {
         command
     }
 
-    /// From now on the clock of its commands, and of nodes that they start, is fast by so many seconds; negative: slow.
+    /// Sets the clock of its commands, and of nodes that they start, fast by this number of seconds; negative values
+    /// are slow.
     pub(crate) fn set_clock(&self, seconds: i64) {
         self.clock.set(seconds);
     }
 
-    /// From now on the clock of its commands is wrong by so many seconds, and that of those that run and were begun after the
-    /// first call.
+    /// Sets the clock of its commands wrong by this number of seconds, including commands that are running and were
+    /// started after the first call.
     pub(crate) fn move_clock(&self, seconds: i64) {
         let beside = self.clock_file().with_extension("new");
         fs::write(&beside, seconds.to_string()).expect("the clock can be written");
@@ -140,7 +141,7 @@ impl Home {
         finish(self.command(&[&["marketplace", "p2p"], args].concat()).envs(variables.iter().copied()))
     }
 
-    /// Begins `ggen marketplace p2p --format json <args>`.
+    /// Starts `ggen marketplace p2p --format json <args>`.
     pub(crate) fn begin(&self, args: &[&str]) -> Child {
         let mut command = self.command(&[&["marketplace", "p2p", "--format", "json"], args].concat());
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs")
@@ -153,7 +154,7 @@ impl Home {
         self.p2p(&["--format", "json", "publish", root, "--namespace", "acme"]).expect_code(0).json()
     }
 
-    /// Starts a node in the foreground on loopback, and returns when it listens and answers.
+    /// Starts a node in the foreground on loopback, and returns when it listens and answers requests.
     pub(crate) fn start(&self, args: &[&str]) -> Node {
         let fixed =
             ["marketplace", "p2p", "--format", "json", "start", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"];
@@ -162,9 +163,9 @@ impl Home {
     }
 }
 
-/// Kills a detached node when it is dropped, if it still runs.
+/// Kills a detached node when it is dropped, if it is still running.
 pub(crate) struct Detached {
-    /// What its start printed.
+    /// The output of its start.
     pub(crate) listening: Value,
     home: PathBuf,
 }
@@ -175,7 +176,7 @@ impl Detached {
         let path = other.map_or_else(|| home.path(), Path::to_owned);
         let text = path.to_str().expect("temporary paths are UTF-8");
         let args = ["--format", "json", "--home", text, "start", "--daemon", "--no-mdns"];
-        // Made first: a start that prints nonsense leaves a node all the same.
+        // Created first: a start with an invalid output leaves a node nevertheless.
         let mut node = Self { listening: Value::Null, home: path.clone() };
         let output = home.p2p(&[&args as &[&str], &["--listen", "/ip4/127.0.0.1/tcp/0"]].concat());
         node.listening = output.expect_code(0).json();
@@ -191,7 +192,7 @@ impl Drop for Detached {
     fn drop(&mut self) {
         let path = self.home.join("daemon.json");
         let Ok(file) = fs::File::open(&path) else { return };
-        // Only the lock proves that the pid in the file is that of a living node of this home.
+        // Only the lock proves that the pid in the file belongs to a running node of this home.
         if let Err(fs::TryLockError::WouldBlock) = file.try_lock_shared() {
             let holder: Value = serde_json::from_slice(&fs::read(&path).unwrap_or_default()).unwrap_or_default();
             let pid = holder["pid"].as_u64().map(|pid| pid.to_string()).unwrap_or_default();
@@ -215,7 +216,7 @@ impl From<std::process::Output> for Output {
 /// A node in the foreground, killed when it is dropped.
 pub(crate) struct Node {
     child: Child,
-    /// What it printed once it listened.
+    /// Its output when it started to listen.
     pub(crate) listening: Value,
 }
 

@@ -1,4 +1,4 @@
-//! What a command brings along and what its home must be: umask, hang-ups, the lock of the home, modes and links.
+//! The environment of a command and of its home: umask, hang-ups, the lock of the home, modes and links.
 
 use std::{
     fs,
@@ -110,7 +110,7 @@ fn node_that_loses_its_terminal_ends_in_order_and_says_so() {
 #[test]
 fn command_that_loses_its_terminal_ends_as_one_that_is_interrupted_unless_nohup_started_it() {
     let (home, other) = (Home::new(), Home::new());
-    // With a peer that could have it, the command waits for what does not come.
+    // With a peer that could have the content, the command waits for it.
     let peer = other.start(&[]);
     let _node = home.start(&[]);
     home.p2p(&["bootstrap", peer.address()]).expect_code(0);
@@ -119,7 +119,7 @@ fn command_that_loses_its_terminal_ends_as_one_that_is_interrupted_unless_nohup_
     let begin = |command: &mut Command| {
         let mut child = Reaped(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
         let mut stderr = BufReader::new(child.0.stderr.take().unwrap());
-        // Its first log line says that it is under way and has taken over the signals.
+        // Its first log line shows that it is running and handles signals.
         while !{
             let mut line = String::new();
             assert!(stderr.read_line(&mut line).unwrap() > 0, "the command ended");
@@ -152,7 +152,7 @@ fn commands_without_a_daemon_wait_for_each_other_and_say_so() {
     let home = Home::on_loopback();
     let root = package(&home.work().join("http"), "http", "1.0.0");
     home.publish(&root);
-    // A command that has the home until its input ends.
+    // A command that holds the home until its input ends.
     let archive = crate::support::tarball(&[]);
     let mut first = Reaped(
         home.command(&["marketplace", "p2p", "--verbose", "publish", "--namespace", "acme", "-"])
@@ -178,7 +178,7 @@ fn commands_without_a_daemon_wait_for_each_other_and_say_so() {
     assert_eq!(first.0.wait().unwrap().code(), Some(0));
     assert_eq!(waiting.0.wait().unwrap().code(), Some(0));
 
-    // Many at once.
+    // Several at once.
     let commands: Vec<_> = (0..6).map(|_| home.begin(&["search", "http", "--local"])).collect();
     for child in commands {
         let output = child.wait_with_output().unwrap();

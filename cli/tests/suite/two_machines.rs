@@ -1,5 +1,5 @@
-//! One key on two machines: the second goes on from what the first has published, and never signs a second history
-//! without a word.
+//! One key on two machines: the second continues from what the first has published, and never signs a second history
+//! without a warning.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use crate::support::{Home, Node, Output, check_human, copy_tree, package};
 
 const CONFIGURATION: &str = "mdns = false\nlisten_addresses = [\"/ip4/127.0.0.1/tcp/0\"]\n";
 
-/// A node that keeps everything.
+/// A node that mirrors everything.
 fn hub() -> (Home, Node) {
     let hub = Home::new();
     hub.configure(&format!("{CONFIGURATION}[[mirror.rules]]\nwhat = \"all\"\n"));
@@ -46,7 +46,7 @@ fn publish_goes_on_from_what_another_machine_has_published_with_the_same_key() {
     let (hub, node) = hub();
     let (first, second) = twins(node.address());
     publish(&first, "1.1.0", &["--min-replicas", "1"]).expect_code(0);
-    // It has heard nothing of that: no node of it ran meanwhile.
+    // It has not received the other publication, because its node was not running.
     publish(&second, "1.2.0", &["--min-replicas", "1"]).expect_code(0);
     second.p2p(&["yank", "acme/one@1.1.0"]).expect_code(0);
     publish(&first, "1.3.0", &["--min-replicas", "1"]).expect_code(0);
@@ -63,7 +63,7 @@ fn second_history_is_refused_with_what_to_do() {
     for version in ["1.1.0", "1.2.0"] {
         publish(&first, version, &["--min-replicas", "1"]).expect_code(0);
     }
-    // Signed where the other machine's steps could not be heard of.
+    // Signed while the other machine's publications were unreachable.
     let configured = fs::read_to_string(second.path().join("p2p-config.toml")).unwrap();
     second.configure(CONFIGURATION);
     publish(&second, "2.0.0", &[]).expect_code(0);
@@ -73,7 +73,7 @@ fn second_history_is_refused_with_what_to_do() {
     let parts = ["two histories", "lacks `acme/one@2.0.0`, step 2 of this home", "keys/default.head"];
     check_human(&refused, 3, &parts);
     assert_eq!(publish(&second, "2.1.0", &["--dry-run"]).code, Some(0), "a dry run signs nothing");
-    // What the message advises.
+    // The advice of the message.
     fs::remove_file(second.path().join("keys/default.head")).unwrap();
     publish(&second, "2.1.0", &["--min-replicas", "1"]).expect_code(0);
     assert_eq!(versions(&first), ["1.0.0", "1.1.0", "1.2.0", "2.1.0"]);

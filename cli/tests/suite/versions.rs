@@ -23,7 +23,7 @@ fn maintenance_release_needs_no_flag_and_newest_stays_the_highest() {
     }
     newest_is(&home, "1.1.0");
     let node = home.start(&[]);
-    // Others are told of it in the same way: in what they find as in what they fetch.
+    // Other nodes receive it too: in search results and in fetches.
     let fetched = ["--format", "json", "fetch", "acme/x", "--provider", node.address()];
     assert_eq!(bob.p2p(&fetched).expect_code(0).json()["version"], "1.1.0");
     let hits = bob.p2p(&["--format", "json", "search", "x", "--local"]).expect_code(0).json();
@@ -54,7 +54,7 @@ fn second_build_of_a_version_is_refused_and_the_first_is_found_by_its_name() {
     }
 }
 
-/// What the dry run promises, the publish does; and what the publish refuses, the dry run refuses.
+/// A publish does what the dry run reports, and the dry run refuses what the publish refuses.
 #[test]
 fn dry_run_refuses_what_publish_refuses() {
     let home = Home::on_loopback();
@@ -106,7 +106,7 @@ fn a_version_with_other_executable_files_is_refused_by_their_name() {
     }
 }
 
-/// A namespace or key that cannot be is said before the package is read into the store.
+/// An invalid namespace or key is reported before the package is read into the store.
 #[test]
 fn what_cannot_be_signed_is_not_imported() {
     let home = Home::on_loopback();
@@ -117,7 +117,8 @@ fn what_cannot_be_signed_is_not_imported() {
     assert!(home.publish(&root)["new_blocks"].as_u64().unwrap() > 0);
 }
 
-/// A release without replicas is out: what was published is said, and what a publish says besides.
+/// A release without enough replicas is published nevertheless: the message reports it, with everything that a publish
+/// reports.
 #[test]
 fn publish_without_replicas_says_what_it_published() {
     let home = Home::on_loopback();

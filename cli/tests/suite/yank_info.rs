@@ -80,7 +80,7 @@ fn a_package_that_is_yanked_altogether_is_shown_and_kept_as_yanked_and_not_fetch
     let by_cid = json(&["info", info["cid"].as_str().unwrap()]).expect_code(0).json();
     assert_eq!(by_cid["yank_reason"], "loses data", "{by_cid}");
 
-    // Kept as it was by a yank that gives no reason, and gone with the yank.
+    // A yank without a reason keeps the former reason, and undoing the yank removes it.
     alice.p2p(&["yank", "acme/http@1.1.0"]).expect_code(0);
     alice.p2p(&["yank", "acme/http@1.1.0", "--undo"]).expect_code(0);
     alice.p2p(&["yank", "acme/http@1.1.0"]).expect_code(0);

@@ -1,7 +1,7 @@
-//! The peer-to-peer registry inside a program: the operations of the command line behind a small API.
+//! The peer-to-peer registry as a library: the operations of the command line with a small API.
 //!
-//! `RUST_LOG=ggen_marketplace::backend::p2p=debug` shows the life of its node: everything that the node and the
-//! operations log has this target, wherever their code stands.
+//! `RUST_LOG=ggen_marketplace::backend::p2p=debug` shows the activity of its node: all log events of the node and the
+//! operations have this target, whatever module logs them.
 
 mod builder;
 mod config;
@@ -21,11 +21,11 @@ use crate::{
     traits::{ContentId, Package, Query, Registry, RegistryMetadata, Result},
 };
 
-/// How long the network is waited for unless the builder says otherwise.
+/// How long operations wait for the network by default.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A registry with a node of its own. Cheap to clone; all clones are the same registry. It ends when the last one is
-/// dropped, in order when it is [shut down](Self::shutdown).
+/// A registry with a node of its own. Cheap to clone; all clones share the same registry. The registry ends when the
+/// last clone is dropped; [`shutdown`](Self::shutdown) ends it in an orderly manner.
 #[derive(Clone, Debug)]
 pub struct P2PRegistry {
     registry: crate::Registry,
@@ -35,11 +35,11 @@ pub struct P2PRegistry {
 }
 
 impl P2PRegistry {
-    /// A registry with a fresh key, everything in memory. Its node neither listens nor follows announcements until it is
-    /// told to. [`P2PRegistry::builder`] has the rest.
+    /// A registry with a new key and everything in memory. Its node neither listens nor subscribes to announcements
+    /// until the corresponding methods are called. [`P2PRegistry::builder`] has further options.
     ///
     /// # Errors
-    /// A configuration that makes no sense.
+    /// An invalid configuration.
     pub async fn new(config: P2PConfig) -> Result<Self> {
         Self::builder(config).build().await
     }
@@ -50,7 +50,7 @@ impl P2PRegistry {
         Builder::new(config.into())
     }
 
-    /// Listens on the configured addresses, and returns where that is, each with `/p2p/<peer id>`. Once is enough.
+    /// Listens on the configured addresses, and returns the actual addresses, each with `/p2p/<peer id>`. Call it once.
     ///
     /// # Errors
     /// An address in use, or one that no transport supports.
@@ -58,15 +58,16 @@ impl P2PRegistry {
         addresses(&self.registry.listen().await?)
     }
 
-    /// Follows the packages topic: what others publish from now on comes into the catalog.
+    /// Subscribes to the packages topic: releases that other publishers announce from now on are added to the catalog.
     ///
     /// # Errors
-    /// A registry that was shut down.
+    /// The registry was shut down.
     pub async fn subscribe_to_packages(&self) -> Result<()> {
         self.registry.follow().await
     }
 
-    /// Connects to the configured bootstrap nodes, and through them to peers nearby. Without any it does nothing.
+    /// Connects to the configured bootstrap nodes, and through them to further peers. Without any bootstrap node it
+    /// does nothing.
     ///
     /// # Errors
     /// [`Failed`](ErrorKind::Failed) if none of them can be reached, with the reason of each.
@@ -81,23 +82,23 @@ impl P2PRegistry {
         Ok(report)
     }
 
-    /// Brings a directory or a tarball into the registry's store, and returns the content id that a package is published
-    /// with. Until then it is cache.
+    /// Imports a directory or a tarball into the registry's store, and returns the content id with which a package is
+    /// published. Until a publish, the content is only cached.
     ///
     /// # Errors
-    /// A file that cannot be read, an unsafe path; private keys, credentials or the home of a node in it.
+    /// A file that cannot be read, an unsafe path; or an import that contains private keys, credentials or the home of
+    /// a node.
     pub async fn import(&self, path: impl AsRef<Path>) -> Result<ContentId> {
         Ok(self.registry.import(path.as_ref(), silent()).await?.into())
     }
 
-    /// A peer's reputation, from 0 to 1: the share of retrievals from it that went well. 1 for one of which nothing is
-    /// known.
+    /// A peer's reputation, from 0 to 1: the share of successful retrievals. 1 for an unknown peer.
     pub async fn get_peer_reputation(&self, peer: &PeerId) -> f64 {
         self.registry.peer_reputation(peer)
     }
 
-    /// Waits until everything published so far was announced to the DHTs, with success or without, as long as the
-    /// registry's patience lasts: what a program does that publishes and ends.
+    /// Waits until everything published so far was announced to the DHTs, successfully or not, at most for the
+    /// registry's timeout. Call it in a program that publishes and then exits.
     ///
     /// # Errors
     /// [`TimedOut`](ErrorKind::TimedOut); a registry that was shut down.
@@ -105,28 +106,29 @@ impl P2PRegistry {
         self.registry.settle(self.patience).await
     }
 
-    /// Who this node is.
+    /// The node's peer id.
     pub fn peer_id(&self) -> PeerId {
         self.peer_id
     }
 
-    /// Where it listens, each address with `/p2p/<peer id>`; empty before it was told to.
+    /// The addresses on which the node listens, each with `/p2p/<peer id>`; empty before
+    /// [`start_listening`](Self::start_listening).
     ///
     /// # Errors
-    /// None that is known of: an address that was listened on can be written and read.
+    /// An address that cannot be parsed, which does not happen in practice.
     pub fn listen_addresses(&self) -> Result<Vec<Multiaddr>> {
         addresses(&self.registry.listening())
     }
 
-    /// The whole registry, with every operation of the command line: fetch, info, status, ...
+    /// The underlying registry, with every operation of the command line: fetch, info, status, ...
     pub fn registry(&self) -> &crate::Registry {
         &self.registry
     }
 
-    /// Stops the node; returns when everything is on disk that belongs there.
+    /// Stops the node; returns when all data is on disk.
     ///
     /// # Errors
-    /// The last sync of the store.
+    /// The final sync of the store fails.
     pub async fn shutdown(self) -> Result<()> {
         self.registry.shutdown().await
     }

@@ -1,18 +1,18 @@
-//! Which numbers make sense: every count, size and duration of a configuration has a range, and all are checked here.
+//! Valid ranges of numbers: every count, size and duration of a configuration has a range, and all are checked here.
 
 use std::{fmt, ops::RangeInclusive};
 
 use super::{Config, ConfigError};
 use crate::mirror::MirrorRule;
 
-/// Most bytes that any limit speaks of: 1 EiB.
+/// Upper bound of every byte limit: 1 EiB.
 const MOST_BYTES: u64 = 1 << 60;
 
-/// The whole numbers that a key or a flag takes.
+/// The valid integers for a key or a flag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NumberRange {
     numbers: RangeInclusive<u64>,
-    /// Of what; empty for a plain count.
+    /// The unit; empty for a plain count.
     unit: &'static str,
 }
 
@@ -35,7 +35,7 @@ impl NumberRange {
     /// Checks a number.
     ///
     /// # Errors
-    /// The number and the range, for people.
+    /// The number and the range, as a message.
     pub fn check(&self, number: u64) -> Result<u64, String> {
         if self.numbers.contains(&number) { Ok(number) } else { Err(format!("is {number}, which is not {self}")) }
     }
@@ -47,18 +47,18 @@ impl fmt::Display for NumberRange {
     }
 }
 
-/// Versions of each package that a mirror rule keeps.
+/// Valid numbers of versions per package in a mirror rule.
 pub const RULE_VERSIONS: NumberRange = NumberRange::count(1, 1 << 16);
-/// Bytes that a mirror rule keeps.
+/// Valid byte limits of a mirror rule.
 pub const RULE_BYTES: NumberRange = NumberRange::bytes(1, MOST_BYTES);
 
 impl Config {
-    /// The numbers that `key`, a path as in the file, takes; nothing for what is no number.
+    /// The valid numbers for `key`, a path as in the file; `None` if the key is not a number.
     pub fn range(key: &str) -> Option<NumberRange> {
         Self::default().numbers().into_iter().find(|(known, ..)| *known == key).map(|(.., range)| range)
     }
 
-    /// Every number, by its key.
+    /// Every number with its key and range.
     fn numbers(&self) -> [(&'static str, u64, NumberRange); 8] {
         let (limits, timeouts) = (&self.limits, &self.timeouts);
         [
@@ -88,7 +88,7 @@ impl Config {
 /// Checks the numbers of a mirror rule.
 ///
 /// # Errors
-/// The number and its range, for people.
+/// The number and its range, as a message.
 pub(crate) fn check_rule(rule: &MirrorRule) -> Result<(), String> {
     let numbers =
         [("versions", rule.versions.map(u64::from), RULE_VERSIONS), ("max_bytes", rule.max_bytes, RULE_BYTES)];

@@ -1,8 +1,9 @@
 //! The chain of a publisher's identity documents.
 //!
-//! Each document names its predecessor and is signed by the predecessor's threshold, or by one of its recovery keys.
-//! Where two documents follow the same one, a document that a recovery key signed beats one that only the threshold
-//! signed: whoever stole the signing keys cannot lock the owner out. Recovery keys change only by recovery signature.
+//! Each document names its predecessor and is signed by the predecessor's threshold, or by one of its recovery keys. If
+//! two documents follow the same one, a document that a recovery key signed supersedes one that only the threshold
+//! signed, so a thief of the signing keys cannot lock the owner out. Only a document signed by a recovery key can
+//! change the recovery keys.
 
 use ggen_blockstore::{Block, Cid};
 
@@ -11,10 +12,10 @@ use crate::identity::{
     Signed, decode_canonical, encode_canonical,
 };
 
-/// Most documents of a chain.
+/// Most documents in a chain.
 pub const MAX_CHAIN_DOCUMENTS: usize = 64;
-/// Largest encoded chain in bytes: it travels with every claim and announcement. A document with one key of each
-/// kind and one signature takes about 420 bytes.
+/// Largest encoded chain in bytes: every claim and announcement contains it. A document with one key of each kind and
+/// one signature takes about 420 bytes.
 pub const MAX_CHAIN_BYTES: usize = 24 << 10;
 
 const WHAT: &str = "identity chain";
@@ -28,24 +29,25 @@ pub struct IdentityChain {
     recovered: Vec<bool>,
 }
 
-/// How another chain of the same publisher stands to this one.
+/// How another chain of the same publisher relates to this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChainOrder {
     /// The same documents.
     Same,
-    /// The other one goes on where this one ends, or replaces a part of it by recovery: it is the one to follow.
+    /// The other chain extends this one, or replaces a part of it by recovery: it is the current one.
     OtherWins,
-    /// The other one is a beginning of this one, or was replaced by recovery: this one is the one to follow.
+    /// The other chain is a prefix of this one, or was replaced by recovery: this one is the current one.
     ThisWins,
-    /// Two documents of equal rank follow the same one, or the publishers differ: nobody can tell which holds.
+    /// Two documents of equal rank follow the same one, or the publishers differ: neither chain can be shown to be the
+    /// current one.
     Conflict,
 }
 
 impl IdentityChain {
-    /// Checks documents, oldest first.
+    /// Verifies documents, oldest first.
     ///
     /// # Errors
-    /// [`ChainError`] saying which document breaks which rule.
+    /// [`ChainError`] with the first document that is invalid, and the rule it breaks.
     pub fn verify(envelopes: Vec<Envelope>) -> Result<Self, ChainError> {
         Self::verify_with(envelopes, &Afresh)
     }
@@ -68,10 +70,10 @@ impl IdentityChain {
         Ok(chain)
     }
 
-    /// Reads and checks an encoded chain.
+    /// Decodes and verifies an encoded chain.
     ///
     /// # Errors
-    /// [`ChainError`], by size before anything is decoded.
+    /// [`ChainError`]. The size is checked before anything is decoded.
     pub fn decode(bytes: &[u8]) -> Result<Self, ChainError> {
         Self::decode_with(bytes, &Afresh)
     }
@@ -82,7 +84,7 @@ impl IdentityChain {
         Self::verify_with(envelopes, checks)
     }
 
-    /// Writes the chain: a dag-cbor list of envelopes.
+    /// Encodes the chain: a dag-cbor list of envelopes.
     ///
     /// # Errors
     /// [`RecordError::TooLarge`] over [`MAX_CHAIN_BYTES`], which a verified chain never is.
@@ -90,10 +92,10 @@ impl IdentityChain {
         encode_canonical(WHAT, &self.envelopes(), MAX_CHAIN_BYTES)
     }
 
-    /// Appends a document: `seq` and `prev` are set, `keys` sign.
+    /// Appends a document: sets its `seq` and `prev`, and signs it with `keys`.
     ///
     /// # Errors
-    /// [`ChainError`] if the document may not follow, with these signatures.
+    /// [`ChainError`] if the document may not follow the last one, or lacks signatures.
     pub fn rotate(&self, mut next: IdentityDocument, keys: &[&KeyPair]) -> Result<Self, ChainError> {
         next.seq = self.seq() + 1;
         next.prev = Some(self.current_reference());
@@ -109,17 +111,17 @@ impl IdentityChain {
         self.publisher
     }
 
-    /// The document that holds today.
+    /// The current document: the last one.
     pub fn current(&self) -> &Signed<IdentityDocument> {
         self.documents.last().expect("a chain is never empty")
     }
 
-    /// Reference to the document that holds today.
+    /// Reference to the current document.
     pub fn current_reference(&self) -> RecordCid {
         RecordCid::new(*self.current().cid()).expect("a payload's CID is CIDv1, dag-cbor, sha2-256")
     }
 
-    /// Position of the document that holds today.
+    /// Position of the current document.
     pub fn seq(&self) -> u64 {
         self.documents.len() as u64 - 1
     }
@@ -142,7 +144,7 @@ impl IdentityChain {
         self.documents.iter().map(|document| document.envelope().block()).collect()
     }
 
-    /// Checks that enough keys of the document that holds today signed `signed`.
+    /// Checks that enough keys of the current document signed `signed`.
     ///
     /// # Errors
     /// [`RecordError::NotAuthorised`].
@@ -150,8 +152,9 @@ impl IdentityChain {
         authorise_under(self.current().record(), signed)
     }
 
-    /// Checks that enough keys of *any* document of the chain signed `signed`: of the newest, or of one that held when
-    /// it was written. Not enough by itself for anything a stolen, rotated-away key could forge.
+    /// Checks that enough keys of *any* document of the chain signed `signed`: of the newest one, or of one that was
+    /// current when the record was written. This check alone does not protect against a stolen key that was rotated
+    /// away.
     ///
     /// # Errors
     /// [`RecordError::NotAuthorised`] with the counts of the newest document.
@@ -163,7 +166,7 @@ impl IdentityChain {
         }
     }
 
-    /// Says which of two chains of a publisher to follow.
+    /// Compares two chains of one publisher.
     pub fn compare(&self, other: &Self) -> ChainOrder {
         if self.publisher != other.publisher {
             return ChainOrder::Conflict;
@@ -181,20 +184,20 @@ impl IdentityChain {
         }
     }
 
-    /// The chain as it stood when `document` was its last, `None` if that is not in it.
+    /// The prefix of the chain in which `document` is the last document; `None` if the chain does not contain it.
     pub fn up_to(&self, document: &RecordCid) -> Option<Self> {
         let length = 1 + self.documents.iter().position(|ours| ours.cid() == document.cid())?;
         let (documents, recovered) = (self.documents[..length].to_vec(), self.recovered[..length].to_vec());
         Some(Self { publisher: self.publisher, documents, recovered })
     }
 
-    /// What chains of one publisher are totally ordered by, document for document: recovery first, then the CID. Agrees
-    /// with [`Self::compare`] wherever that decides.
+    /// Sort key that totally orders the chains of one publisher, document for document: recovery first, then the CID.
+    /// It agrees with [`Self::compare`] wherever that returns a winner.
     pub(crate) fn rank(&self) -> impl Iterator<Item = (bool, &Cid)> {
         self.recovered.iter().copied().zip(self.documents.iter().map(Signed::cid))
     }
 
-    /// Says whether the document with this CID is in the chain.
+    /// Returns whether the document with this CID is in the chain.
     pub fn contains(&self, document: &Cid) -> bool {
         self.documents.iter().any(|ours| ours.cid() == document)
     }
@@ -204,7 +207,7 @@ impl IdentityChain {
     }
 }
 
-/// Checks that `signed` carries the threshold of `document`.
+/// Checks that the threshold of `document` signed `signed`.
 fn authorise_under<T: Record>(document: &IdentityDocument, signed: &Signed<T>) -> Result<(), RecordError> {
     let valid = signed.signers_among(&document.keys);
     let needed = usize::from(document.threshold);
@@ -215,7 +218,7 @@ fn authorise_under<T: Record>(document: &IdentityDocument, signed: &Signed<T>) -
     Ok(())
 }
 
-/// Checks that `next` may follow `previous`, and says whether a recovery key signed it.
+/// Checks that `next` may follow `previous`, and returns whether a recovery key signed it.
 fn check_follows(
     previous: Option<&Signed<IdentityDocument>>,
     next: &Signed<IdentityDocument>,

@@ -1,4 +1,4 @@
-//! The identity document: which keys speak for a publisher.
+//! The identity document: which keys sign for a publisher.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,17 +9,17 @@ pub const MAX_SIGNING_KEYS: usize = 8;
 /// Most recovery keys of a publisher.
 pub const MAX_RECOVERY_KEYS: usize = 4;
 
-/// Which keys speak for a publisher. The CID of the first one is the publisher's id.
+/// The keys that sign for a publisher. The CID of the first document is the publisher's id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdentityDocument {
-    /// Keys that sign releases, log entries, heads and the next document; ordered, each once.
+    /// Keys that sign releases, log entries, heads and the next document; ordered, without duplicates.
     pub keys: Vec<PublicKey>,
     /// How many of them must sign.
     pub threshold: u8,
-    /// Keys any one of which may replace this document whatever the threshold says; ordered, each once. They change only by a
-    /// document that one of them signed.
+    /// Recovery keys. A single one may replace this document, regardless of the threshold. Ordered, without duplicates.
+    /// Only a document that one of them signed can change them.
     pub recovery: Vec<PublicKey>,
-    /// May only say that a head is still the latest, see [`Refresh`](crate::index::Refresh).
+    /// The timestamp key. It may only sign that a head is still the latest, see [`Refresh`](crate::index::Refresh).
     pub timestamp: PublicKey,
     /// Signs the publisher's IPNS record, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

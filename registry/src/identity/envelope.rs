@@ -1,7 +1,7 @@
-//! A payload and the signatures that stand beside it.
+//! A payload and its separate signatures.
 //!
-//! A signature covers `ggen:<kind>:v1`, a zero byte and the payload. Signatures are ordered by key and a key signs
-//! once, so that one set of signatures has one form.
+//! A signature covers `ggen:<kind>:v1`, a zero byte and the payload. Signatures are ordered by key, with at most one
+//! per key, so that a set of signatures has only one encoding.
 
 use std::fmt;
 
@@ -16,12 +16,12 @@ use crate::identity::{
 
 /// Most signatures of one record.
 pub const MAX_SIGNATURES: usize = 16;
-/// Bytes that one signature adds to an envelope at most: two byte strings, two field names, the map.
+/// Most bytes that one signature adds to an envelope: two byte strings, two field names, the map.
 const SIGNATURE_OVERHEAD_BYTES: usize = 128;
-/// Bytes of an envelope that are neither payload nor signature at most.
+/// Most bytes of an envelope that are neither payload nor signature.
 const ENVELOPE_OVERHEAD_BYTES: usize = 64;
 
-/// One signature, and the key it claims to be from.
+/// A signature and the key that allegedly made it.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signature {
@@ -31,7 +31,7 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// The key it claims to be from.
+    /// The key that allegedly made the signature.
     pub fn key(&self) -> &PublicKey {
         &self.key
     }
@@ -52,7 +52,7 @@ fn read_signature<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; SIG
     bytes.as_slice().try_into().map_err(|_| D::Error::custom(format!("a signature has {SIGNATURE_BYTES} bytes")))
 }
 
-/// A payload with signatures, as it travels and is stored. Nothing of it is checked until it is
+/// A payload with signatures, as it is transmitted and stored. Nothing of it is verified until it is
 /// [opened](Envelope::open).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,12 +63,12 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Puts a payload together with signatures that were kept elsewhere, such as in a catalog.
+    /// Combines a payload with signatures that were stored elsewhere, such as in a catalog.
     pub fn from_parts(payload: Vec<u8>, signatures: Vec<Signature>) -> Self {
         Self { payload, signatures }
     }
 
-    /// Writes and signs a record.
+    /// Encodes and signs a record.
     ///
     /// # Errors
     /// [`RecordError`] if the record breaks a rule of its kind or is too large.
@@ -80,7 +80,7 @@ impl Envelope {
         Ok(envelope)
     }
 
-    /// Adds a signature, replacing one of the same key. The record's CID stays.
+    /// Adds a signature, replacing one of the same key. The record's CID does not change.
     ///
     /// # Errors
     /// [`RecordError::Invalid`] over [`MAX_SIGNATURES`].
@@ -92,7 +92,7 @@ impl Envelope {
         check_signature_list(kind.noun(), &self.signatures)
     }
 
-    /// The CID of the record: of its payload alone.
+    /// The CID of the record, which depends on its payload alone.
     pub fn cid(&self) -> Cid {
         payload_cid(&self.payload)
     }
@@ -124,7 +124,7 @@ impl Envelope {
         kind.max_payload_bytes() + MAX_SIGNATURES * SIGNATURE_OVERHEAD_BYTES + ENVELOPE_OVERHEAD_BYTES
     }
 
-    /// Writes the envelope as dag-cbor.
+    /// Encodes the envelope as dag-cbor.
     ///
     /// # Errors
     /// [`RecordError::TooLarge`] over [`Envelope::max_bytes`] of the kind.
@@ -132,7 +132,7 @@ impl Envelope {
         encode_canonical(kind.noun(), self, Self::max_bytes(kind))
     }
 
-    /// Reads an envelope of `kind`, refusing it by size before decoding. Signatures are not checked yet.
+    /// Decodes an envelope of `kind`. The size is checked first; signatures are not checked yet.
     ///
     /// # Errors
     /// [`RecordError`] for anything but a canonical envelope.
@@ -179,8 +179,8 @@ fn check_signature_list(what: &'static str, signatures: &[Signature]) -> Result<
     Ok(())
 }
 
-/// A record whose signatures all match. Whether their keys may speak for the publisher is asked of
-/// [`IdentityChain`](crate::identity::IdentityChain).
+/// A record whose signatures are all valid. [`IdentityChain`](crate::identity::IdentityChain) checks whether their keys
+/// may sign for the publisher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signed<T> {
     record: T,
@@ -189,7 +189,7 @@ pub struct Signed<T> {
 }
 
 impl<T: Record> Signed<T> {
-    /// Signs a record and keeps it beside its envelope.
+    /// Signs a record, and returns it with its envelope.
     ///
     /// # Errors
     /// As [`Envelope::sign`].
@@ -213,7 +213,7 @@ impl<T: Record> Signed<T> {
         &self.envelope
     }
 
-    /// Takes the record out.
+    /// Unwraps the record.
     pub fn into_record(self) -> T {
         self.record
     }

@@ -1,4 +1,4 @@
-//! What can be wrong with records and identity chains.
+//! Errors of records and identity chains.
 
 use ggen_blockstore::Cid;
 
@@ -11,55 +11,55 @@ pub enum RecordError {
     /// More bytes than the kind allows; nothing was decoded.
     #[error("{what} of {bytes} bytes is larger than the limit of {limit}")]
     TooLarge {
-        /// What was being read or written.
+        /// The item that was decoded or encoded.
         what: &'static str,
         /// Its size.
         bytes: usize,
-        /// The limit it passed.
+        /// The limit it exceeds.
         limit: usize,
     },
-    /// Not dag-cbor, or not of the shape its kind has.
+    /// Not dag-cbor, or not of the shape of its kind.
     #[error("malformed {what}: {reason}")]
     Malformed {
-        /// What was being read.
+        /// The item that was decoded.
         what: &'static str,
-        /// Where it broke.
+        /// The decoder's error.
         reason: String,
     },
-    /// dag-cbor, but not in the one form that the specification allows.
+    /// dag-cbor, but not in the canonical form.
     #[error("{what} is not canonical dag-cbor")]
     NotCanonical {
-        /// What was being read.
+        /// The item that was decoded.
         what: &'static str,
     },
     /// A record of another kind or of a version this program does not know.
     #[error("expected a record of type `{}`, found `{found}`", expected.tag())]
     WrongKind {
-        /// The kind that was asked for.
+        /// The kind that was expected.
         expected: RecordKind,
         /// The type field of the record.
         found: String,
     },
-    /// Well formed, but against a rule of its kind.
+    /// Well-formed, but it violates a rule of its kind.
     #[error("invalid {what}: {reason}")]
     Invalid {
-        /// What was checked.
+        /// The item that was checked.
         what: &'static str,
         /// The rule it breaks.
         reason: String,
     },
-    /// A signature that does not belong to the payload.
+    /// A signature that is not valid for the payload.
     #[error("the signature of key {key} does not match the {what}")]
     BadSignature {
-        /// What was signed.
+        /// The item that was signed.
         what: &'static str,
-        /// The key it claims to be from.
+        /// The key that allegedly made it.
         key: PublicKey,
     },
-    /// Too few signatures of keys that may sign.
+    /// Too few signatures by authorised keys.
     #[error("{what} {cid} has {valid} of the {needed} signatures that its publisher requires")]
     NotAuthorised {
-        /// What was checked.
+        /// The item that was checked.
         what: &'static str,
         /// Its CID.
         cid: Box<Cid>,
@@ -77,12 +77,12 @@ pub enum ChainError {
     /// No document, or more than the limit.
     #[error("an identity chain of {documents} documents is outside 1..={limit}")]
     Length {
-        /// Documents given.
+        /// Number of documents.
         documents: usize,
         /// The limit.
         limit: usize,
     },
-    /// A document that is not what follows its predecessor.
+    /// A document that cannot follow its predecessor.
     #[error("identity document {seq} does not follow its predecessor: {reason}")]
     Broken {
         /// Position in the chain.
@@ -98,16 +98,16 @@ pub enum ChainError {
         /// The threshold of the predecessor (of itself for the first document).
         needed: usize,
     },
-    /// A document that cannot be read.
+    /// A document that cannot be decoded.
     #[error("identity document {seq} cannot be read")]
     Record {
         /// Position in the chain.
         seq: u64,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: RecordError,
     },
-    /// The chain's bytes cannot be read.
+    /// The chain's bytes cannot be decoded.
     #[error("the identity chain cannot be read")]
     Encoding(#[source] RecordError),
 }

@@ -1,16 +1,16 @@
-//! A publisher is born.
+//! Creation of a publisher.
 
 use crate::identity::{ChainError, IdentityChain, IdentityDocument, KeyPair, Signed, Timestamp};
 
-/// Bytes of the system's randomness that a publisher is made of: one seed for each of its four keys.
+/// Bytes of randomness that a new publisher needs: one seed for each of its four keys.
 pub const IDENTITY_ENTROPY_BYTES: usize = 4 * 32;
 
-/// A publisher that was just made, with all its secrets.
+/// A newly created publisher with all its secrets.
 #[derive(Clone, Debug)]
 pub struct NewIdentity {
     /// Signs releases, log and heads.
     pub signing: KeyPair,
-    /// Replaces a lost or stolen signing key. To be shown once and kept elsewhere.
+    /// Replaces a lost or stolen signing key. Show it once; it belongs in another place than the home.
     pub recovery: KeyPair,
     /// Refreshes heads.
     pub timestamp: KeyPair,
@@ -21,10 +21,10 @@ pub struct NewIdentity {
 }
 
 impl NewIdentity {
-    /// Makes keys and the first identity document out of randomness and the time.
+    /// Creates keys and the first identity document from randomness and the current time.
     ///
     /// # Errors
-    /// [`ChainError`] if `entropy` is so poor that two of the keys are equal.
+    /// [`ChainError`] if `entropy` yields two equal keys.
     pub fn create(entropy: &[u8; IDENTITY_ENTROPY_BYTES], now: Timestamp) -> Result<Self, ChainError> {
         let (seeds, _) = entropy.as_chunks::<32>();
         let key = |index: usize| KeyPair::from_seed(&seeds[index]);

@@ -30,21 +30,22 @@ const PKCS8_PREFIX: [u8; 16] =
 const PEM_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const PEM_END: &str = "-----END PRIVATE KEY-----";
 
-/// Keys that were found good: the same few come with every record, and finding their points took a daemon that publishes or
-/// fetches small packages 4 to 5 % of its time.
+/// Public keys that passed validation. The same few keys occur in every record, and their validation took 4 to 5 % of
+/// the time of a daemon that publishes or fetches small packages.
 static GOOD: LazyLock<Mutex<HashSet<[u8; PUBLIC_BYTES]>>> = LazyLock::new(Mutex::default);
-/// Keys remembered; beyond that, all are forgotten.
+/// Size of that cache; when it is exceeded, the cache is emptied.
 const MAX_GOOD: usize = 1024;
 
-/// An ed25519 public key. Not a point of small order, so a signature means one message.
+/// An ed25519 public key. Points of small order are refused, so that a signature is valid for one message only.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey([u8; PUBLIC_BYTES]);
 
 impl PublicKey {
-    /// Takes the 32 bytes of a key.
+    /// Validates the 32 bytes of a key.
     ///
     /// # Errors
-    /// [`KeyError::InvalidPublic`] for another length, no point of the curve, or a point of small order.
+    /// [`KeyError::InvalidPublic`] for a wrong length, a value that is no point of the curve, or a point of small
+    /// order.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
         let invalid = |reason: String| KeyError::InvalidPublic { reason };
         let bytes: [u8; PUBLIC_BYTES] =
@@ -70,14 +71,14 @@ impl PublicKey {
         &self.0
     }
 
-    /// Says whether `signature` is this key's, over exactly `message`. Strict (RFC 8032, no cofactor games): two
-    /// implementations never disagree.
+    /// Returns whether `signature` is a valid signature of `message` by this key. Verification is strict (RFC 8032,
+    /// without cofactor), so that implementations do not disagree.
     pub fn verify(&self, message: &[u8], signature: &[u8; SIGNATURE_BYTES]) -> bool {
         let signature = ed25519_dalek::Signature::from_bytes(signature);
         VerifyingKey::from_bytes(&self.0).is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
     }
 
-    /// The key in libp2p's protobuf.
+    /// The key in libp2p's protobuf encoding.
     pub fn to_protobuf(&self) -> Vec<u8> {
         [&PROTOBUF_TYPE[..], &[PUBLIC_BYTES as u8], &self.0].concat()
     }
@@ -113,12 +114,12 @@ impl<'de> Deserialize<'de> for PublicKey {
     }
 }
 
-/// An ed25519 key that can sign. Wiped from memory when dropped; never printed.
+/// An ed25519 private key. Wiped from memory when dropped; never printed.
 #[derive(Clone)]
 pub struct KeyPair(SigningKey);
 
 impl KeyPair {
-    /// The key of a secret seed: 32 bytes of the system's randomness for a fresh one.
+    /// The key pair of a secret seed. For a new key, the seed is 32 bytes of the system's randomness.
     pub fn from_seed(seed: &[u8; SEED_BYTES]) -> Self {
         Self(SigningKey::from_bytes(seed))
     }
@@ -128,7 +129,7 @@ impl KeyPair {
         self.0.to_bytes()
     }
 
-    /// The public half.
+    /// The public key.
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.verifying_key().to_bytes())
     }
@@ -138,15 +139,16 @@ impl KeyPair {
         self.0.sign(message).to_bytes()
     }
 
-    /// The key in libp2p's protobuf, as `ipfs key export` writes it.
+    /// The key in libp2p's protobuf encoding, as `ipfs key export` writes it.
     pub fn to_protobuf(&self) -> Vec<u8> {
         [&PROTOBUF_TYPE[..], &[(SEED_BYTES + PUBLIC_BYTES) as u8], &self.0.to_keypair_bytes()].concat()
     }
 
-    /// Reads libp2p's protobuf, what `ipfs key export` writes.
+    /// Decodes a key in libp2p's protobuf encoding, as `ipfs key export` writes it.
     ///
     /// # Errors
-    /// [`KeyError::InvalidPrivate`] for another key type, a wrong length, or halves that do not belong together.
+    /// [`KeyError::InvalidPrivate`] for another key type, a wrong length, or a public key that does not match the
+    /// private key.
     pub fn from_protobuf(bytes: &[u8]) -> Result<Self, KeyError> {
         let invalid = |reason: &str| KeyError::InvalidPrivate { format: "libp2p protobuf", reason: reason.to_owned() };
         let rest = bytes.strip_prefix(&PROTOBUF_TYPE).ok_or_else(|| invalid("it does not begin as an ed25519 key"))?;
@@ -173,7 +175,7 @@ impl KeyPair {
     /// Reads a PKCS #8 PEM file that holds one ed25519 key.
     ///
     /// # Errors
-    /// [`KeyError::InvalidPrivate`] saying what is wrong.
+    /// [`KeyError::InvalidPrivate`] with the reason.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
         let invalid = |reason: &str| KeyError::InvalidPrivate { format: "PEM", reason: reason.to_owned() };
         let body = text.trim().strip_prefix(PEM_BEGIN).and_then(|rest| rest.strip_suffix(PEM_END));

@@ -2,11 +2,11 @@
 
 use ipld_core::ipld::Ipld;
 
-/// The field of every record that says what it is.
+/// The field of every record that names its kind.
 pub(super) const TYPE_FIELD: &str = "type";
 
-/// What a record is. The name and the version are part of what is signed, twice: as the signature's domain and as the
-/// record's `type` field.
+/// The kind of a record. Name and version of the kind are signed twice: as the signature's domain and as the record's
+/// `type` field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum RecordKind {
@@ -34,7 +34,8 @@ impl RecordKind {
         }
     }
 
-    /// What a signature covers before the payload: no signature of one kind is ever one of another.
+    /// The prefix that a signature covers before the payload. It makes a signature of one kind invalid for every other
+    /// kind.
     pub fn domain(self) -> &'static [u8] {
         match self {
             Self::Identity => b"ggen:identity:v1\0",
@@ -55,7 +56,7 @@ impl RecordKind {
         }
     }
 
-    /// What error messages call it.
+    /// The noun for the kind in error messages.
     pub fn noun(self) -> &'static str {
         match self {
             Self::Identity => "identity document",
@@ -66,14 +67,15 @@ impl RecordKind {
         }
     }
 
-    /// The kind that has this `type` field, `None` for one this program does not know.
+    /// The kind with this `type` field, `None` for one unknown to this program.
     pub fn from_tag(tag: &str) -> Option<Self> {
         [Self::Identity, Self::Release, Self::LogEntry, Self::Head, Self::Refresh]
             .into_iter()
             .find(|kind| kind.tag() == tag)
     }
 
-    /// The kind of a payload, `None` if it is no record of a known kind. Reads at most the largest record's size.
+    /// The kind of a payload, `None` if it is no record of a known kind. A payload larger than the largest record is
+    /// not decoded.
     pub fn of_payload(payload: &[u8]) -> Option<Self> {
         if payload.len() > Self::Release.max_payload_bytes() {
             return None;

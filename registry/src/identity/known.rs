@@ -1,8 +1,8 @@
-//! Signatures that were found good are not computed again.
+//! A cache of valid signatures.
 //!
-//! A node meets the same record many times: by gossip, under three keys of the DHT, in pages and answers of its peers,
-//! and in its own catalog whenever it reads that. Remembered is the SHA-256 of key, signature and signed bytes, so only
-//! that very signature of that very key over those very bytes is taken for good; what was found bad is computed each time.
+//! A node receives the same record many times: by gossip, under three DHT keys, in pages and answers of its peers, and
+//! from its own catalog on each read. The cache stores the SHA-256 of key, signature and signed bytes, so that it
+//! matches only this signature by this key over these bytes. Invalid signatures are not cached.
 
 use std::{
     collections::HashSet,
@@ -13,16 +13,16 @@ use sha2::{Digest as _, Sha256};
 
 use crate::identity::{PublicKey, SIGNATURE_BYTES};
 
-/// Signatures of one generation. Two are kept: what was met in neither for so long is forgotten.
+/// Size of one generation in signatures. Two generations are kept; an entry that is in neither is forgotten.
 const GENERATION: usize = 8192;
 
-/// How signatures are checked.
+/// Strategy of checking signatures.
 pub(crate) trait Checks {
-    /// Says whether `signature` is this key's, over exactly `message`.
+    /// Returns whether `signature` is a valid signature of `message` by this key.
     fn holds(&self, key: &PublicKey, message: &[u8], signature: &[u8; SIGNATURE_BYTES]) -> bool;
 }
 
-/// Computes every signature.
+/// Verifies every signature.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Afresh;
 
@@ -34,7 +34,7 @@ impl Checks for Afresh {
 
 type Fingerprint = [u8; 32];
 
-/// Computes a signature once, and remembers which were good: two generations of at most [`GENERATION`].
+/// Verifies a signature once and caches valid ones: two generations of at most [`GENERATION`].
 #[derive(Debug, Default)]
 pub(crate) struct KnownSignatures {
     generations: Mutex<Generations>,
@@ -66,20 +66,20 @@ impl Generations {
 
 impl KnownSignatures {
     fn generations(&self) -> std::sync::MutexGuard<'_, Generations> {
-        // Whatever a panic left undone, each set holds good signatures only.
+        // Even after a panic, each set contains valid signatures only.
         self.generations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Checks for KnownSignatures {
     fn holds(&self, key: &PublicKey, message: &[u8], signature: &[u8; SIGNATURE_BYTES]) -> bool {
-        // Key and signature have fixed lengths, so no two triples run together into the same bytes.
+        // Key and signature have fixed lengths, so different triples cannot yield the same bytes.
         let digest = Sha256::new().chain_update(key.as_bytes()).chain_update(signature).chain_update(message);
         let fingerprint: Fingerprint = digest.finalize().into();
         if self.generations().knows(&fingerprint) {
             return true;
         }
-        // Computed without the lock: many may be at it.
+        // Verified without the lock, so that several threads can verify at once.
         let holds = key.verify(message, signature);
         if holds {
             self.generations().remember(fingerprint);

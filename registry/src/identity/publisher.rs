@@ -1,4 +1,4 @@
-//! The name of a publisher.
+//! Publisher ids.
 
 use std::{fmt, str::FromStr};
 
@@ -19,12 +19,12 @@ const SHORT_CHARS: usize = 12;
 pub struct PublisherId(RecordCid);
 
 impl PublisherId {
-    /// Takes the CID of a genesis document, `None` if it cannot be one (not CIDv1, dag-cbor, sha2-256).
+    /// Converts the CID of a genesis document, `None` if it cannot be one (not CIDv1, dag-cbor, sha2-256).
     pub fn new(genesis: Cid) -> Option<Self> {
         (genesis.codec() == DAG_CBOR).then(|| RecordCid::new(genesis))?.map(Self)
     }
 
-    /// Reads the binary form, `None` if it is not one.
+    /// Decodes the binary form, `None` if it is invalid.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         RecordCid::from_bytes(bytes).and_then(|reference| Self::new(*reference.cid()))
     }
@@ -39,7 +39,7 @@ impl PublisherId {
         self.0.to_bytes()
     }
 
-    /// Twelve distinctive characters, for display and as the namespace of a publisher that has none. Not an
+    /// Twelve distinctive characters, for display and as the default namespace of the publisher's packages. Not an
     /// identifier: never resolved back to a publisher.
     pub fn short(&self) -> String {
         self.to_string().chars().skip(CONSTANT_CHARS).take(SHORT_CHARS).collect()

@@ -9,18 +9,19 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::identity::{RecordError, RecordKind, kind::TYPE_FIELD};
 
-/// A payload that can be signed. Fields a reader does not know are ignored: what counts is always the signed bytes.
+/// A payload that can be signed. Unknown fields are ignored when a record is decoded; the signature always covers the
+/// received bytes.
 pub trait Record: Serialize + DeserializeOwned {
-    /// What it is.
+    /// The kind of the record.
     const KIND: RecordKind;
 
     /// Checks the rules of the kind that its types do not express.
     ///
     /// # Errors
-    /// [`RecordError::Invalid`] naming the rule.
+    /// [`RecordError::Invalid`] with the rule that is broken.
     fn validate(&self) -> Result<(), RecordError>;
 
-    /// Writes the payload: canonical dag-cbor with the type field.
+    /// Encodes the payload: canonical dag-cbor with the type field.
     ///
     /// # Errors
     /// [`RecordError::Invalid`] or [`RecordError::TooLarge`].
@@ -34,7 +35,7 @@ pub trait Record: Serialize + DeserializeOwned {
         encode_canonical(what, &ipld, Self::KIND.max_payload_bytes())
     }
 
-    /// Reads a payload strictly.
+    /// Decodes a payload strictly.
     ///
     /// # Errors
     /// [`RecordError`] for anything but a canonical, bounded, valid record of this kind.
@@ -54,7 +55,7 @@ pub trait Record: Serialize + DeserializeOwned {
     }
 }
 
-/// Writes canonical dag-cbor of at most `limit` bytes.
+/// Encodes canonical dag-cbor of at most `limit` bytes.
 pub(crate) fn encode_canonical<T: Serialize>(
     what: &'static str,
     value: &T,
@@ -66,7 +67,7 @@ pub(crate) fn encode_canonical<T: Serialize>(
     Ok(bytes)
 }
 
-/// Reads dag-cbor of at most `limit` bytes that encodes back to the same bytes.
+/// Decodes dag-cbor of at most `limit` bytes that encodes to the same bytes again.
 pub(crate) fn decode_canonical<T: Serialize + DeserializeOwned>(
     what: &'static str,
     bytes: &[u8],

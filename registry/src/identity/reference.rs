@@ -5,16 +5,16 @@ use std::fmt;
 use ggen_blockstore::{Cid, DAG_CBOR, RAW, SHA2_256};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// Length of every CID that is accepted here: version, codec, hash code, hash length, 32 bytes of sha2-256.
+/// Length of an accepted CID: version, codec, hash code, hash length, 32 bytes of sha2-256.
 const REFERENCE_BYTES: usize = 36;
 
-/// The CID of a record or of a catalog node, written as *bytes*, not as an IPLD link: pinning or exporting the record
-/// that holds it does not drag in what it refers to. Always CIDv1 with sha2-256, codec dag-cbor or raw.
+/// The CID of a record or of a catalog node. It is encoded as *bytes*, not as an IPLD link, so that pinning or
+/// exporting a record does not include the records it refers to. Always CIDv1 with sha2-256, codec dag-cbor or raw.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordCid(Cid);
 
 impl RecordCid {
-    /// Takes a CID, `None` if it is not of the one form that references have.
+    /// Converts a CID, `None` if it does not have the form of a reference.
     pub fn new(cid: Cid) -> Option<Self> {
         let form = cid.version() == cid::Version::V1
             && [DAG_CBOR, RAW].contains(&cid.codec())
@@ -23,7 +23,7 @@ impl RecordCid {
         form.then_some(Self(cid))
     }
 
-    /// Reads the binary form, `None` if it is not one.
+    /// Decodes the binary form, `None` if it is invalid.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         (bytes.len() == REFERENCE_BYTES).then(|| Cid::try_from(bytes).ok())?.and_then(Self::new)
     }

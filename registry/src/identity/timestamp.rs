@@ -1,4 +1,4 @@
-//! Points in time as records carry them.
+//! Timestamps in records.
 
 use std::{fmt, time::Duration};
 
@@ -11,15 +11,15 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
+    /// 9999-12-31T23:59:59Z, the last second that RFC 3339 can express.
     pub const MAX: Self = Self(253_402_300_799);
 
-    /// The point `seconds` after 1970-01-01T00:00:00Z, at most [`Timestamp::MAX`].
+    /// The time `seconds` after 1970-01-01T00:00:00Z, at most [`Timestamp::MAX`].
     pub fn from_unix(seconds: u64) -> Self {
         Self(seconds.min(Self::MAX.0))
     }
 
-    /// The system's time; before 1970 it counts as 1970, and after [`Timestamp::MAX`] as that.
+    /// Converts a system time. Times before 1970 become 1970, times after [`Timestamp::MAX`] become that.
     pub fn from_system(time: std::time::SystemTime) -> Self {
         Self::from_unix(time.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs()))
     }
@@ -29,7 +29,7 @@ impl Timestamp {
         self.0
     }
 
-    /// This point moved later by `duration` (whole seconds of it), at most [`Timestamp::MAX`].
+    /// This time plus `duration`, rounded down to whole seconds, at most [`Timestamp::MAX`].
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self::from_unix(self.0.saturating_add(duration.as_secs()))

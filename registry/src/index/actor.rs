@@ -11,7 +11,7 @@ use crate::{
     package::{Metadata, PackageId, Release},
 };
 
-/// When tests begin; time moves by hand.
+/// Start time of the tests; they advance the clock by hand.
 pub(crate) fn now() -> Timestamp {
     Timestamp::from_unix(1_700_000_000)
 }
@@ -37,7 +37,7 @@ impl Actor {
         Self { identity, chain, key, store: MemoryBlockstore::new(), head: None, now: now() }
     }
 
-    /// A copy with the same keys and the same past, whose store and log go their own way.
+    /// A copy with the same keys and the same history, whose store and log diverge from now on.
     pub(crate) fn fork(&self) -> Self {
         let store = MemoryBlockstore::new();
         for cid in self.store.cids() {
@@ -98,7 +98,7 @@ impl Actor {
         publication.inspect(|publication| self.keep(publication))
     }
 
-    /// Replaces the signing key by a fresh one, signed by `by`.
+    /// Replaces the signing key by a new one, signed by `by`.
     pub(crate) fn rotate(&mut self, seed: u8, by: &KeyPair) -> Option<Publication> {
         let key = KeyPair::from_seed(&[seed; 32]);
         let document = IdentityDocument { keys: vec![key.public()], ..self.chain.current().record().clone() };

@@ -1,4 +1,4 @@
-//! What gossip carries: the news of a publisher.
+//! Gossip announcements: a publisher's new claim.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ struct Wire {
     claim: Vec<u8>,
 }
 
-/// A claim on its way through gossip, bound to the topic it was sent on.
+/// A claim as gossip carries it, bound to the topic on which it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
     topic: String,
@@ -32,10 +32,10 @@ pub struct Announcement {
 }
 
 impl Announcement {
-    /// Announces a claim. One that does not fit with its catalog proof is announced without.
+    /// Announces a claim. A claim that exceeds [`MAX_ANNOUNCEMENT_BYTES`] is announced without its catalog proof.
     ///
     /// # Errors
-    /// [`ClaimError`] if it does not fit even so.
+    /// [`ClaimError`] if it is still too large without the proof.
     pub fn new(topic: &str, claim: &Claim, now: Timestamp) -> Result<Self, ClaimError> {
         if topic.len() > MAX_TOPIC_BYTES {
             return Err(ClaimError::Form { reason: format!("its topic has more than {MAX_TOPIC_BYTES} bytes") });
@@ -50,16 +50,16 @@ impl Announcement {
         Ok(announcement)
     }
 
-    /// Writes the announcement.
+    /// Encodes the announcement.
     ///
     /// # Errors
-    /// [`ClaimError`], which a checked announcement never gives.
+    /// [`ClaimError`]; never for an announcement that was verified.
     pub fn encode(&self) -> Result<Vec<u8>, ClaimError> {
         let (topic, claim) = (self.topic.clone(), self.claim.encoded().to_vec());
         Ok(encode_canonical(WHAT, &Wire { r#type: TYPE.to_owned(), topic, claim }, MAX_ANNOUNCEMENT_BYTES)?)
     }
 
-    /// Reads and checks what came on `topic`.
+    /// Decodes and verifies an announcement that was received on `topic`.
     ///
     /// # Errors
     /// [`ClaimError`] if it does not verify, was made for another topic, or its head has expired.

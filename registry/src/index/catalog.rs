@@ -1,9 +1,10 @@
-//! The database of what is known: publishers, releases, words to search by, and our own log.
+//! The database of known publishers and releases, with the full-text search index and the log of this home's
+//! publishers.
 //!
-//! One SQLite file, `catalog.db` in the home. Everything in it comes from signed records and can be rebuilt from them;
-//! what cannot be rebuilt is when a record was first seen and from whom, and that a head *was* seen: the highest head
-//! of each publisher only rises, which is what stops a rollback. All methods block the calling thread and may be
-//! called from many at once; several processes may open one file.
+//! One SQLite file, `catalog.db` in the home. Everything in it comes from signed records and can be rebuilt from them,
+//! with two exceptions: when a record was first seen and from whom, and that a head *was* seen. The highest head of
+//! each publisher only rises, which prevents a rollback. All methods block the calling thread and may be called from
+//! several threads at once; several processes may open one file.
 
 mod accept;
 mod derive;
@@ -48,37 +49,39 @@ pub use search::{Hit, MAX_QUERY_BYTES, MAX_SEARCH_LIMIT, Matcher, SearchFilters,
 pub struct Catalog {
     connection: Mutex<Connection>,
     path: PathBuf,
-    /// What stands in it was verified before it came in, and is read often.
+    /// Signatures of stored records were verified when the records were accepted. They are cached because records are
+    /// read often.
     signatures: Arc<KnownSignatures>,
-    /// Publishers as they were last read, with the rows that say so: reading one anew means to check all of its keys.
+    /// Publishers as last read, each with the row it was read from: decoding a publisher again means verifying all of
+    /// its keys.
     publishers: Mutex<HashMap<PublisherId, (query::PublisherRow, PublisherEntry)>>,
 }
 
-/// What became of a record that was offered.
+/// Outcome of offering a record to the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acceptance {
-    /// It was kept.
+    /// It was stored.
     Accepted,
-    /// It was there already.
+    /// It was stored before.
     Known,
-    /// It was not kept.
+    /// It was not stored.
     Refused(Refusal),
 }
 
-/// Why a verified record was not kept.
+/// Why a verified record was not stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
     /// A head below the highest seen: out of date, or a rollback.
     #[error("it is older than the head already seen of this publisher")]
     OlderHead,
-    /// Under an identity document that another has replaced.
+    /// Issued under an identity document that another document has replaced.
     #[error("it was issued under an identity document that was replaced since")]
     OlderIdentity,
-    /// Two identity documents exclude each other, and no recovery key decides.
+    /// Two identity documents conflict, and no recovery key decides.
     #[error("the publisher's identity has two histories, and no recovery key has decided between them")]
     IdentityConflict,
-    /// The publisher has two logs, or had before.
+    /// The publisher has two logs, or had two before it was blocked.
     #[error("the publisher has signed two histories")]
     Equivocation,
     /// Another release has this version.
@@ -87,18 +90,18 @@ pub enum Refusal {
         /// The release that is known.
         held: Box<Cid>,
     },
-    /// Not signed by the keys that hold today.
+    /// Not signed by the currently valid keys.
     #[error("it is not signed by enough of the keys that hold today")]
     NotAuthorised,
 }
 
-/// What became of a claim.
+/// Outcome of offering a claim to the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimAcceptance {
-    /// Of its head. A claim may be older than the head already seen, where the publisher has published other packages
-    /// since; its release may still be good.
+    /// Outcome for its head. The claim's head may be older than the highest one seen, because the publisher has
+    /// published other packages since. Its release can still be valid.
     pub head: Acceptance,
-    /// Of its release, if it has one.
+    /// Outcome for its release, if it has one.
     pub release: Option<Acceptance>,
 }
 
@@ -107,9 +110,11 @@ pub struct ClaimAcceptance {
 pub struct PublisherEntry {
     /// Its identity chain.
     pub chain: IdentityChain,
-    /// The highest head seen; under an earlier identity document than the chain's last if none was seen since.
+    /// The highest head seen. It was signed under an earlier identity document than the chain's last one if no head was
+    /// seen since the rotation.
     pub head: Option<VerifiedHead>,
-    /// Proof that it has two histories; nothing of it is accepted until a rotation, or until the user clears it.
+    /// Proof that it has two histories. While it is set, the catalog accepts nothing of this publisher. A rotation or
+    /// the user clears it.
     pub equivocation: Option<Equivocation>,
     /// When it was first seen.
     pub first_seen: Timestamp,
@@ -120,45 +125,45 @@ pub struct PublisherEntry {
 pub struct ReleaseEntry {
     /// The release, with its envelope.
     pub release: Signed<Release>,
-    /// No longer to be chosen, except by those who have locked it.
+    /// Yanked: not chosen for new installations, but still available to users who have locked it.
     pub yanked: bool,
     /// When it was first seen.
     pub seen: Timestamp,
-    /// From where, as whoever offered it said: a peer id, `publish`, `car`, ...
+    /// The source, as the caller that offered it named it: a peer id, `publish`, `car`, ...
     pub source: String,
 }
 
-/// How much the catalog knows.
+/// Size of the catalog.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CatalogCounts {
-    /// Packages, each publisher's own counted.
+    /// Number of packages. A name that several publishers use counts once for each of them.
     pub packages: u64,
-    /// Releases.
+    /// Number of releases.
     pub releases: u64,
-    /// Publishers.
+    /// Number of publishers.
     pub publishers: u64,
-    /// Packages of the publishers that have a log of their own here: those published from this home.
+    /// Number of packages of publishers whose own log is in this catalog: those published from this home.
     pub published: u64,
 }
 
 impl Catalog {
-    /// Opens the catalog at `path`, which is created if it is not there.
+    /// Opens the catalog at `path`, and creates it if it does not exist.
     ///
     /// # Errors
-    /// [`CatalogError`]: a newer schema, a damaged file, or one that another process keeps locked.
+    /// [`CatalogError`] for a newer schema, a damaged file, or a file that another process keeps locked.
     pub fn open(path: &Path) -> Result<Self, CatalogError> {
         Self::open_with(path, Access::Write)
     }
 
-    /// As [`Catalog::open`]; a copy leaves the file as it is.
+    /// As [`Catalog::open`], with the given access. A read-only copy leaves the file unchanged.
     pub(crate) fn open_with(path: &Path, access: Access) -> Result<Self, CatalogError> {
         Ok(Self::of(schema::open(path, access)?, path.to_owned()))
     }
 
-    /// A catalog that is gone with the process.
+    /// A catalog in memory, which is lost when the process ends.
     ///
     /// # Errors
-    /// [`CatalogError`] if SQLite has no memory for it.
+    /// [`CatalogError`] if SQLite cannot allocate the memory.
     pub fn in_memory() -> Result<Self, CatalogError> {
         Self::open(Path::new(MEMORY))
     }
@@ -167,7 +172,7 @@ impl Catalog {
         Self { connection: Mutex::new(connection), path, signatures: Arc::default(), publishers: Mutex::default() }
     }
 
-    /// The signatures found good, by those who read the catalog and by those who fill it.
+    /// The cache of valid signatures. Readers and writers of the catalog share it.
     pub(crate) fn signatures(&self) -> &Arc<KnownSignatures> {
         &self.signatures
     }
@@ -189,7 +194,7 @@ impl Catalog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        // A panic while it was held left at most a transaction, which was rolled back when it was dropped.
+        // A panic while the lock was held leaves at most a transaction, which its drop rolls back.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -204,7 +209,7 @@ impl Catalog {
         }
     }
 
-    /// Whether something in the file at `path` could not be read while it was open.
+    /// Returns whether the file at `path` is marked as damaged.
     pub(crate) fn was_damaged(path: &Path) -> bool {
         note_of_damage(path).exists()
     }
@@ -220,20 +225,21 @@ impl Catalog {
         schema::SCHEMA.damaged(&self.path, format!("a stored record cannot be read: {error}")).into()
     }
 
-    /// A publisher id as stored.
+    /// Decodes a stored publisher id.
     fn publisher_id(&self, bytes: &[u8]) -> Result<PublisherId, CatalogError> {
         PublisherId::from_bytes(bytes).ok_or_else(|| self.damaged("not a publisher id"))
     }
 }
 
-/// The file that says that a catalog is to be made again when it is opened next: a check of its structure does not see
-/// every damage.
+/// The marker file that requests a rebuild when the catalog is opened next. A check of the structure does not detect
+/// every kind of damage.
 fn note_of_damage(path: &Path) -> PathBuf {
     database::beside(path, ".is-damaged")
 }
 
 fn note_damage(path: &Path) {
-    // In memory there is no next time; where the note cannot be written, the error comes again.
+    // A database in memory is never opened again. If the marker cannot be written, the next read reports the error
+    // again.
     if path != Path::new(MEMORY) {
         drop(std::fs::write(note_of_damage(path), ""));
     }

@@ -1,8 +1,8 @@
-//! Claims: what stands in the DHT under a package's or a publisher's key.
+//! Claims: the records stored in the DHT under a package's or a publisher's key.
 //!
 //! A claim is a publisher's identity chain, its head, and for a package its latest release with the catalog path that
-//! proves the head stands for it. Under one key stand the claims of several publishers, each once: the newest of each.
-//! Merging is a set operation, so all replicas converge whatever reached them in which order.
+//! proves that the head's catalog contains it. One key holds the claims of several publishers, the newest of each.
+//! Merging is a set operation, so all replicas converge in whatever sequence claims arrive.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -53,19 +53,19 @@ pub struct Claim {
     encoded: Vec<u8>,
 }
 
-/// The package of a claim.
+/// The package that a claim is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimEntry {
-    /// The release: the newest that the publisher stands for.
+    /// The release: the newest in the publisher's catalog.
     pub release: Signed<Release>,
-    /// What the catalog says of the package, where the proof fitted; otherwise the release rests on its own signature
-    /// by the identity document that holds today.
+    /// What the catalog contains of the package, if the proof fitted. Otherwise the release is verified by its own
+    /// signature under the chain's last identity document.
     pub found: Option<Found>,
 }
 
 impl Claim {
-    /// Claims that the head stands for the release, proven by `found`, what a [`Walk`] from the head's catalog found.
-    /// A proof that does not fit is shortened to the newest versions, then left out.
+    /// Builds a claim that the head's catalog contains the release. `found`, the result of a [`Walk`] from the head's
+    /// catalog, is the proof. A proof that does not fit is shortened to the newest versions, then omitted.
     ///
     /// # Errors
     /// [`ClaimError`] if the parts do not belong together.
@@ -98,14 +98,14 @@ impl Claim {
                 (Err(ClaimError::Record(RecordError::TooLarge { .. })), [shorter @ .., _]) => {
                     (blocks, shortened) = (shorter, true);
                 }
-                // What is left of the proof no longer reaches the release: better none.
+                // The shortened proof no longer reaches the release, so it is omitted.
                 (Err(ClaimError::Proof(_) | ClaimError::Mismatch { .. }), [_, ..]) if shortened => blocks = &[],
                 (built, _) => return built,
             }
         }
     }
 
-    /// States where a publisher's head stands.
+    /// Builds a claim of the publisher's head, without a package.
     ///
     /// # Errors
     /// [`ClaimError`] if the parts do not belong together.
@@ -140,10 +140,10 @@ impl Claim {
         Self::verify_with(&encode_canonical(WHAT, &wire, MAX_CLAIM_BYTES)?, now, checks)
     }
 
-    /// Reads a claim and checks everything that can be checked without asking anyone.
+    /// Decodes a claim and checks everything that can be checked offline.
     ///
     /// # Errors
-    /// [`ClaimError`], by size before anything is decoded.
+    /// [`ClaimError`]. The size is checked before anything is decoded.
     pub fn verify(bytes: &[u8], now: Timestamp) -> Result<Self, ClaimError> {
         Self::verify_with(bytes, now, &Afresh)
     }
@@ -160,12 +160,12 @@ impl Claim {
         Ok(Self { chain, head, entry, encoded: bytes.to_vec() })
     }
 
-    /// The claim's bytes.
+    /// The encoded claim.
     pub fn encoded(&self) -> &[u8] {
         &self.encoded
     }
 
-    /// Whose claim it is.
+    /// The publisher of the claim.
     pub fn publisher(&self) -> PublisherId {
         self.chain.publisher()
     }
@@ -180,7 +180,7 @@ impl Claim {
         &self.head
     }
 
-    /// The package, if it is claimed that the head stands for one.
+    /// The package and its release; none in a claim of the publisher's head alone.
     pub fn entry(&self) -> Option<&ClaimEntry> {
         self.entry.as_ref()
     }
@@ -195,7 +195,7 @@ impl Claim {
         self.entry.as_ref().and_then(|entry| entry.found.as_ref()).map_or(&[], |found| &found.entries)
     }
 
-    /// Says whether the claim belongs under a DHT key.
+    /// Returns whether the claim belongs under a DHT key.
     pub fn belongs_under(&self, key: &[u8]) -> bool {
         match self.package() {
             Some(package) => key == package_key(package) || key == qualified_key(&self.publisher(), package),

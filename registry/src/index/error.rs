@@ -1,4 +1,4 @@
-//! What can be wrong with heads, catalogs, claims and publications.
+//! Errors of heads, catalogs, claims and publications.
 
 use ggen_blockstore::Cid;
 use semver::Version;
@@ -12,10 +12,10 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeadError {
-    /// Not readable, or not signed by those who may.
+    /// Not decodable, or not signed by authorised keys.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// Of another publisher than the identity chain beside it.
+    /// It belongs to another publisher than the identity chain beside it.
     #[error("the head belongs to publisher {actual}, the identity chain to {expected}")]
     OtherPublisher {
         /// The head's.
@@ -23,7 +23,7 @@ pub enum HeadError {
         /// The chain's.
         expected: Box<PublisherId>,
     },
-    /// Signed under an identity document that is not the one that holds today.
+    /// Signed under an identity document that is not the chain's last one.
     #[error("the head was issued under identity document {head}, the chain stands at {chain}")]
     OtherIdentity {
         /// Sequence number the head names.
@@ -31,15 +31,15 @@ pub enum HeadError {
         /// Sequence number of the chain's last document.
         chain: u64,
     },
-    /// From the future by more than clocks differ.
+    /// Issued in the future, by more than [`CLOCK_TOLERANCE`](crate::index::CLOCK_TOLERANCE).
     #[error("the head was signed at {issued}, but this machine's clock says {now}")]
     Future {
-        /// When it says it was issued.
+        /// The time of issue that it states.
         issued: Timestamp,
-        /// By the clock of the one who looks at it.
+        /// The verifier's clock.
         now: Timestamp,
     },
-    /// A refresh of another head.
+    /// The refresh belongs to another head.
     #[error("the refresh does not belong to head {head}")]
     OtherHead {
         /// The head beside it.
@@ -51,21 +51,21 @@ pub enum HeadError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TreeError {
-    /// A node that is needed and not there.
+    /// A required node is missing.
     #[error("catalog node {cid} is missing")]
     Missing {
         /// The node.
         cid: Box<Cid>,
     },
-    /// A node that was not asked for.
+    /// The given node is not the requested one.
     #[error("catalog node {actual} was given where {expected} was asked for")]
     Unexpected {
-        /// What was given.
+        /// The given node.
         actual: Box<Cid>,
-        /// What was asked for, or the root if nothing was.
+        /// The requested node, or the root if none was requested.
         expected: Box<Cid>,
     },
-    /// A node against the rules of the tree.
+    /// A node violates the rules of the tree.
     #[error("catalog node {cid} is broken: {reason}")]
     Broken {
         /// The node.
@@ -73,7 +73,7 @@ pub enum TreeError {
         /// The rule it breaks.
         reason: String,
     },
-    /// More versions of one package than the catalog holds.
+    /// More versions of one package than a catalog can hold.
     #[error("{package} has more than {limit} versions")]
     TooManyVersions {
         /// The package.
@@ -92,28 +92,28 @@ impl From<ggen_blockstore::Error> for TreeError {
     }
 }
 
-/// Why a release was not published or a yank not made.
+/// Why a publication or a yank failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublicationError {
-    /// The version is there with other content.
+    /// The version is already published with other content.
     #[error("{package} {version} is already published with other content ({existing}); publish a higher version")]
     VersionTaken {
         /// The package.
         package: PackageId,
         /// The version.
         version: Version,
-        /// The content that it has.
+        /// The published content.
         existing: Box<Cid>,
     },
-    /// The version is there with the same files, of which others are executable.
+    /// The version is already published with the same files, but with a different set of executable files.
     #[error("{package} {version} is already published with other executable files{}", example(path.as_deref()))]
     OtherExecutables {
         /// The package.
         package: PackageId,
         /// The version.
         version: Version,
-        /// A file that is executable in one of the two, where the releases name theirs.
+        /// A file that is executable in one of the two, if the releases list their executable files.
         path: Option<String>,
     },
     /// A published version differs from this one in its build metadata alone.
@@ -126,7 +126,7 @@ pub enum PublicationError {
         /// The published one.
         existing: Version,
     },
-    /// There is no such version to yank.
+    /// The version to yank does not exist.
     #[error("{package} has no version {version} in this publisher's catalog")]
     NoSuchVersion {
         /// The package.
@@ -134,15 +134,15 @@ pub enum PublicationError {
         /// The version.
         version: Version,
     },
-    /// The head that is to be followed is of a later time than now.
+    /// The latest head was signed later than the current time.
     #[error("the last head was signed at {issued}, but this machine's clock says {now}")]
     Clock {
-        /// When the head says it was signed.
+        /// The signing time that the head states.
         issued: Timestamp,
-        /// By the clock of the one who is to sign.
+        /// The signer's clock.
         now: Timestamp,
     },
-    /// The release names another publisher than the one whose keys sign.
+    /// The release names a publisher that the signing keys do not belong to.
     #[error("the release names publisher {release}, the keys belong to {publisher}")]
     OtherPublisher {
         /// The release's.
@@ -156,10 +156,10 @@ pub enum PublicationError {
         /// The release.
         release: Box<Cid>,
     },
-    /// A record cannot be made, or the keys are not enough.
+    /// A record cannot be encoded, or the keys do not reach the threshold.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// The head that was just made does not verify.
+    /// The head that was just signed does not verify.
     #[error(transparent)]
     Head(#[from] HeadError),
     /// The catalog cannot be read or written.
@@ -171,7 +171,7 @@ pub enum PublicationError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClaimError {
-    /// Not readable, or too large.
+    /// Not decodable, or too large.
     #[error(transparent)]
     Record(#[from] RecordError),
     /// The identity chain does not verify.
@@ -186,25 +186,25 @@ pub enum ClaimError {
     /// The parts do not belong together.
     #[error("the claim's parts do not belong together: {reason}")]
     Mismatch {
-        /// Which, and how.
+        /// Which parts, and how they conflict.
         reason: String,
     },
-    /// A claim under a key that is not its own.
+    /// A claim under a key that it does not belong to.
     #[error("the claim does not belong under this key")]
     OtherKey,
-    /// More claims than one key holds, or two of one publisher.
+    /// More claims than one key can hold, or two of one publisher.
     #[error("the set of claims is not in its form: {reason}")]
     Form {
         /// The rule it breaks.
         reason: String,
     },
-    /// A question or an answer that is not in its form.
+    /// A malformed question or answer.
     #[error("the message is not in its form: {reason}")]
     Message {
         /// The rule it breaks.
         reason: String,
     },
-    /// An announcement on another topic than it was made for.
+    /// A message that was made for another topic.
     #[error("the message was made for topic `{actual}`")]
     OtherTopic {
         /// The topic it names.
@@ -213,7 +213,7 @@ pub enum ClaimError {
     /// An announcement of a head that has expired.
     #[error("the announced head expired at {expired}")]
     Expired {
-        /// When.
+        /// Time of expiry.
         expired: Timestamp,
     },
 }

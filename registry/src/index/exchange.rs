@@ -1,16 +1,17 @@
-//! What nodes ask each other about packages, and what they answer: canonical dag-cbor, of bounded size and number.
+//! Messages between nodes about packages: questions and their answers, in canonical dag-cbor with bounded size and
+//! counts.
 //!
 //! | message | form |
 //! |---|---|
-//! | search question | `{type: "ggen/search-question/v1", topic, query, category, tags, limit, have}`: `have` are marks of releases that the asker has found already |
-//! | search answer | `{type: "ggen/search-answer/v1", hits: [[claim, holds], ...], held}`: each hit a claim on one package that the asker has not, and whether the answerer has its content; `held` are those of `have` whose content it has |
+//! | search question | `{type: "ggen/search-question/v1", topic, query, category, tags, limit, have}`: `have` are marks of releases that the requester has found already |
+//! | search answer | `{type: "ggen/search-answer/v1", hits: [[claim, holds], ...], held}`: each hit a claim on one package that the requester lacks, and whether the responder has its content; `held` are the marks of `have` whose content the responder has |
 //! | catalog question | `{"known": {topic, known: [[publisher, identity seq, log seq, marks], ...], news}}`, or `{"pull": {topic, publisher, after, until, have}}` |
 //! | catalog answer | `{"known": [summary, ...]}`, or `{"page": {chain, head, refresh, releases, claims, next}}`, or `{"nothing": null}` |
 //! | claim question | `{type: "ggen/claim-question/v1", topic, publisher, package}` |
-//! | claim answer | the newest claim there is on that package of that publisher, or nothing: 0 bytes |
+//! | claim answer | the responder's newest claim of that publisher on that package, or 0 bytes |
 //!
-//! Marks are 8 bytes, big endian, one behind the other: the last of a release's CID. Nothing of an answer counts before it has been verified; what was not asked for is
-//! refused as a whole.
+//! Marks are 8 bytes, big endian, concatenated: the last bytes of a release's CID. Nothing of an answer is used before
+//! it is verified. An answer that contains unrequested records is refused as a whole.
 
 use std::collections::HashSet;
 
@@ -32,7 +33,7 @@ use crate::{
 
 /// Most summaries of one message.
 pub(crate) const MAX_SUMMARIES: usize = 512;
-/// Most publishers that an answer may name beyond those asked about.
+/// Most publishers that an answer may name in addition to the requested ones.
 pub(crate) const MAX_NEWS: usize = 64;
 /// Most marks of one question.
 pub(crate) const MAX_HAVE: usize = 4096;
@@ -42,22 +43,22 @@ const MAX_HITS: usize = 64;
 const MAX_TAGS: usize = 16;
 /// Longest category or tag, in bytes.
 const MAX_FILTER_BYTES: usize = 512;
-/// Largest messages in bytes; the protocols' own bounds are not below.
+/// Largest messages in bytes; the limits of the protocols that carry them are not lower.
 const MAX_QUESTION_BYTES: usize = 64 << 10;
 const MAX_ANSWER_BYTES: usize = 512 << 10;
 
 const SEARCH_QUESTION: &str = "ggen/search-question/v1";
 const SEARCH_ANSWER: &str = "ggen/search-answer/v1";
 const CLAIM_QUESTION: &str = "ggen/claim-question/v1";
-/// Largest claim question in bytes; the protocol's own bound is not below.
+/// Largest claim question in bytes; the limit of the protocol is not lower.
 const MAX_CLAIM_QUESTION_BYTES: usize = 1 << 10;
 
-/// What fits these words?
+/// Asks which packages match a search query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SearchQuestion {
     r#type: String,
-    /// The network.
+    /// The network's gossip topic.
     pub(crate) topic: String,
     pub(crate) query: String,
     pub(crate) category: Option<String>,
@@ -67,7 +68,7 @@ pub(crate) struct SearchQuestion {
 }
 
 impl SearchQuestion {
-    /// Puts a question; what is beyond the bounds of one is left out of it.
+    /// Creates a question; values beyond the limits are omitted.
     pub(crate) fn new(topic: &str, query: &str, filters: &SearchFilters, limit: usize, have: &[u64]) -> Self {
         Self {
             r#type: SEARCH_QUESTION.to_owned(),
@@ -92,7 +93,7 @@ impl SearchQuestion {
         }
     }
 
-    /// Says whether others would read it.
+    /// Returns whether the question is within the limits that responders enforce.
     pub(crate) fn is_bounded(&self) -> bool {
         self.topic.len() <= MAX_TOPIC_BYTES
             && self.query.len() <= MAX_QUERY_BYTES
@@ -102,7 +103,7 @@ impl SearchQuestion {
             && read_marks(&self.have, MAX_HITS).is_some()
     }
 
-    /// Marks of the releases that the asker has found already.
+    /// Marks of the releases that the requester has found already.
     pub(crate) fn have(&self) -> HashSet<u64> {
         read_marks(&self.have, MAX_HITS).into_iter().flatten().collect()
     }
@@ -116,7 +117,7 @@ impl SearchQuestion {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OfferedHit(pub(crate) ByteBuf, pub(crate) bool);
 
-/// What an answerer knows that fits.
+/// The matching packages that the responder knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SearchAnswer {
@@ -130,7 +131,7 @@ impl SearchAnswer {
         Self { r#type: SEARCH_ANSWER.to_owned(), hits, held: write_marks(held.iter().copied()) }
     }
 
-    /// Marks of those releases, of what the asker has found already, whose content the answerer has.
+    /// Marks of the releases that the requester has found already and whose content the responder has.
     pub(crate) fn held(&self) -> Vec<u64> {
         read_marks(&self.held, MAX_HITS).unwrap_or_default()
     }
@@ -139,7 +140,7 @@ impl SearchAnswer {
         encode_canonical("search answer", self, MAX_ANSWER_BYTES)
     }
 
-    /// Reads an answer of at most `limit` hits.
+    /// Decodes an answer of at most `limit` hits.
     pub(crate) fn decode(bytes: &[u8], limit: u64) -> Result<Self, ClaimError> {
         let answer: Self = decode_canonical("search answer", bytes, MAX_ANSWER_BYTES)?;
         if answer.r#type != SEARCH_ANSWER {
@@ -155,12 +156,12 @@ impl SearchAnswer {
     }
 }
 
-/// What is the newest of this publisher's package?
+/// Asks for the newest claim of a publisher on one package.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ClaimQuestion {
     r#type: String,
-    /// The network.
+    /// The network's gossip topic.
     pub(crate) topic: String,
     pub(crate) publisher: PublisherId,
     pub(crate) package: PackageId,
@@ -175,7 +176,7 @@ impl ClaimQuestion {
         encode_canonical("claim question", self, MAX_CLAIM_QUESTION_BYTES)
     }
 
-    /// Reads a question that was put in the network of `topic`.
+    /// Decodes a question that was received in the network of `topic`.
     pub(crate) fn decode(bytes: &[u8], topic: &str) -> Result<Self, ClaimError> {
         let question: Self = decode_canonical("claim question", bytes, MAX_CLAIM_QUESTION_BYTES)?;
         match (question.r#type == CLAIM_QUESTION, question.topic == topic) {
@@ -186,23 +187,23 @@ impl ClaimQuestion {
     }
 }
 
-/// What is known there and not here?
+/// Asks for catalog records that the requester lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CatalogQuestion {
-    /// Of these publishers, and of as many others as `news` says.
+    /// About these publishers, and about up to `news` further ones.
     Known { known: Vec<Summary>, news: u64 },
-    /// Of one publisher.
+    /// About the releases of one publisher.
     Pull(Box<Pull>),
 }
 
-/// What an answerer knows.
+/// The responder's answer to a [`CatalogQuestion`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CatalogAnswer {
-    /// Publishers of which it may know more.
+    /// Publishers of which the responder may have more records.
     Known(Vec<Summary>),
     /// Some of one publisher's releases, not yet verified.
     Page(Vec<u8>),
-    /// Nothing.
+    /// The responder has nothing to offer.
     Nothing,
 }
 
@@ -263,7 +264,7 @@ impl CatalogQuestion {
         encode_canonical("catalog question", &wire, MAX_QUESTION_BYTES)
     }
 
-    /// Reads a question that was put in the network of `topic`.
+    /// Decodes a question that was received in the network of `topic`.
     pub(crate) fn decode(bytes: &[u8], topic: &str) -> Result<Self, ClaimError> {
         let wire: WireQuestion = decode_canonical("catalog question", bytes, MAX_QUESTION_BYTES)?;
         let check = |theirs: &str| match theirs == topic {
@@ -287,7 +288,7 @@ impl CatalogQuestion {
 }
 
 impl CatalogAnswer {
-    /// Says which publishers the answerer may know more of.
+    /// Encodes an answer that lists publishers of which the responder may have more records.
     pub(crate) fn known(summaries: &[Summary]) -> Result<Vec<u8>, RecordError> {
         let wire = WireAnswer::Known(summaries.iter().map(write_summary).collect());
         encode_canonical("catalog answer", &wire, MAX_ANSWER_BYTES)
@@ -308,7 +309,7 @@ impl CatalogAnswer {
         encode_canonical("catalog answer", &wire, MAX_ANSWER_BYTES)
     }
 
-    /// Reads an answer; what a page holds is for [`read_page`] to check.
+    /// Decodes an answer; [`read_page`] checks the contents of a page.
     pub(crate) fn decode(bytes: Vec<u8>) -> Result<Self, ClaimError> {
         let wire: WireAnswer = decode_canonical("catalog answer", &bytes, MAX_ANSWER_BYTES)?;
         Ok(match wire {
@@ -319,8 +320,8 @@ impl CatalogAnswer {
     }
 }
 
-/// Reads a page and checks all that can be checked without the catalog: that it is of the publisher, within the range,
-/// and that today's keys have signed every release.
+/// Decodes a page and checks everything that can be checked without the catalog: it belongs to the publisher and lies
+/// within the range, and the current keys have signed every release.
 pub(crate) fn read_page(bytes: &[u8], pull: &Pull, now: Timestamp, checks: &dyn Checks) -> Result<Page, ClaimError> {
     let wire: WireAnswer = decode_canonical("catalog answer", bytes, MAX_ANSWER_BYTES)?;
     let WireAnswer::Page(wire) = wire else { return Err(form("it is no page")) };
@@ -356,7 +357,7 @@ fn form(reason: &str) -> ClaimError {
     ClaimError::Message { reason: reason.to_owned() }
 }
 
-/// What stands for a release in questions and answers of a search.
+/// The mark of a release in questions and answers of a search.
 pub(crate) fn search_mark(release: &Cid) -> u64 {
     let digest = release.hash().digest();
     let last = digest.last_chunk().copied().unwrap_or_default();
@@ -367,13 +368,13 @@ fn write_marks(marks: impl Iterator<Item = u64>) -> ByteBuf {
     ByteBuf::from(marks.flat_map(u64::to_be_bytes).collect::<Vec<_>>())
 }
 
-/// Reads marks; none if they are not in their form, or more than `limit`.
+/// Decodes marks; `None` if they are malformed or more than `limit`.
 fn read_marks(bytes: &[u8], limit: usize) -> Option<Vec<u64>> {
     let (marks, rest) = bytes.as_chunks();
     (rest.is_empty() && marks.len() <= limit).then(|| marks.iter().copied().map(u64::from_be_bytes).collect())
 }
 
-/// Package and version are no longer than any can be.
+/// Returns whether package and version are within their maximum lengths.
 fn is_place(place: &(String, String)) -> bool {
     place.0.len() <= 2 * MAX_NAME_CHARS + 1 && place.1.len() <= MAX_VERSION_CHARS
 }

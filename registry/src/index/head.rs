@@ -1,8 +1,8 @@
-//! Heads: where a publisher's log and catalog stand.
+//! Heads: the state of a publisher's log and catalog.
 //!
-//! Heads are ordered by (identity sequence, log sequence). A head says what the publisher signed with its threshold;
-//! that it is *still* the latest may be said again by a [`Refresh`], which the timestamp key alone may sign and which
-//! can say nothing else. An expired head is a warning, not an error: publishers may be offline.
+//! Heads are ordered by (identity sequence, log sequence). A head is signed with the publisher's threshold. A
+//! [`Refresh`] states again that the head is *still* the latest; the timestamp key alone may sign it, and it can state
+//! nothing else. An expired head is a warning, not an error, because publishers may be offline.
 
 use std::time::Duration;
 
@@ -20,12 +20,12 @@ mod equivocation;
 
 pub use equivocation::Equivocation;
 
-/// How long a head or a refresh is good for: publishers may be offline for a month.
+/// Validity period of a head or a refresh: publishers may be offline for a month.
 pub const HEAD_LIFETIME: Duration = Duration::from_secs(35 * 24 * 3600);
-/// How far the clocks of honest machines may differ.
+/// How much the clocks of honest machines may differ.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(15 * 60);
 
-/// Where a publisher's log and catalog stand. At most 2 KiB.
+/// The state of a publisher's log and catalog. At most 2 KiB.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// The publisher.
@@ -42,7 +42,7 @@ pub struct Head {
     pub catalog: RecordCid,
     /// When it was issued, by the publisher's clock.
     pub issued: Timestamp,
-    /// Until when nobody need ask for a newer one.
+    /// The time until which a newer head need not be requested.
     pub expires: Timestamp,
 }
 
@@ -61,16 +61,16 @@ impl Record for Head {
     }
 }
 
-/// Says that a head is still the latest. At most 512 bytes; may be signed by the timestamp key alone.
+/// States that a head is still the latest. At most 512 bytes; may be signed by the timestamp key alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refresh {
     /// The publisher.
     pub publisher: PublisherId,
     /// The head.
     pub head: RecordCid,
-    /// When this was said.
+    /// When the refresh was signed.
     pub issued: Timestamp,
-    /// Until when nobody need ask again.
+    /// The time until which a newer refresh need not be requested.
     pub expires: Timestamp,
 }
 
@@ -88,7 +88,7 @@ impl Record for Refresh {
     }
 }
 
-/// What heads are ordered by.
+/// Sort key of heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HeadOrder {
     /// Sequence number of the identity document.
@@ -97,7 +97,7 @@ pub struct HeadOrder {
     pub log_seq: u64,
 }
 
-/// A head that its publisher's identity vouches for, with the newest refresh known.
+/// A head whose signatures the publisher's identity chain verifies, with the newest refresh known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedHead {
     head: Signed<Head>,
@@ -144,8 +144,8 @@ impl VerifiedHead {
         Ok(Self { head, refresh })
     }
 
-    /// The same without a refresh from the future, which others would refuse together with the head: a clock that was
-    /// fast for a while has signed it.
+    /// Removes a refresh from the future. Peers would refuse the head together with it, and only a clock that was
+    /// temporarily fast signs one.
     pub(crate) fn without_future_refresh(mut self, now: Timestamp) -> Self {
         self.refresh = self.refresh.filter(|refresh| check_time(refresh.record().issued, now).is_ok());
         self
@@ -161,25 +161,25 @@ impl VerifiedHead {
         self.refresh.as_ref()
     }
 
-    /// What heads are ordered by.
+    /// The sort key of the head.
     pub fn order(&self) -> HeadOrder {
         let Head { identity_seq, log_seq, .. } = *self.head.record();
         HeadOrder { identity_seq, log_seq }
     }
 
-    /// When it was last said that this is the latest.
+    /// When the head was signed or last refreshed.
     pub fn issued(&self) -> Timestamp {
         let issued = self.head.record().issued;
         self.refresh.as_ref().map_or(issued, |refresh| refresh.record().issued.max(issued))
     }
 
-    /// Until when nobody need ask for a newer one.
+    /// The time until which a newer head need not be requested.
     pub fn expires(&self) -> Timestamp {
         let expires = self.head.record().expires;
         self.refresh.as_ref().map_or(expires, |refresh| refresh.record().expires.max(expires))
     }
 
-    /// Says whether a newer head or a refresh is due. A warning, never a refusal.
+    /// Returns whether a newer head or a refresh is due. Expiry causes a warning, never a refusal.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires() < now
     }
@@ -211,23 +211,23 @@ fn check_time(issued: Timestamp, now: Timestamp) -> Result<(), HeadError> {
     }
 }
 
-/// What to do with a head, given the highest one seen.
+/// How an offered head relates to the highest one seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeadVerdict {
-    /// It is newer: keep it instead.
+    /// It is newer: store it instead.
     Newer,
-    /// The same state, said again later: keep it instead.
+    /// The same state with a later refresh: store it instead.
     Refreshed,
-    /// Nothing that was not known.
+    /// It is already known.
     Known,
     /// It is older: refuse it.
     Stale,
-    /// Two heads of one length that differ: the publisher, or a thief of its keys, has two histories.
+    /// Two different heads of the same log length: the publisher, or a thief of its keys, has signed two histories.
     Equivocation(Box<Equivocation>),
 }
 
-/// Judges `offered` by the highest head seen, `held`. Both are verified; `held` may be under an identity document that
-/// a recovery has replaced since, which the offered head then supersedes.
+/// Compares `offered` with the highest head seen, `held`. Both must be verified. `held` may be under an identity
+/// document that a recovery has replaced since; the offered head then supersedes it.
 pub fn judge_head(held: &VerifiedHead, offered: &VerifiedHead) -> HeadVerdict {
     let (ours, theirs) = (held.head.record(), offered.head.record());
     if ours.identity_seq == theirs.identity_seq && ours.identity != theirs.identity {

@@ -1,4 +1,4 @@
-//! Under which keys claims stand in the DHT.
+//! DHT keys of claims and of keywords.
 //!
 //! | key | holds |
 //! |---|---|
@@ -6,17 +6,18 @@
 //! | `/ggen/pub/` + the publisher's binary CID | one publisher's head |
 //! | `/ggen/own/` + sha2-256 of the publisher's binary CID and `ns/name` | one publisher's claim on one package |
 //!
-//! And under which multihashes those stand who know packages with a word: sha2-256 of the domain, the network's topic, the
-//! word and a bucket. A word that many know is spread over [`WORD_BUCKETS`] of them, so that no few servers hold all.
+//! Nodes that know packages with a keyword provide the multihash of that keyword: sha2-256 of the domain, the network's
+//! topic, the keyword and a bucket. Providers of a popular keyword are spread over [`WORD_BUCKETS`] multihashes, so
+//! that no small group of DHT servers stores all of them.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::{identity::PublisherId, package::PackageId};
 
-/// Keys of up to this many bytes stay readable.
+/// Keys of up to this length in bytes stay readable.
 const MAX_READABLE_BYTES: usize = 80;
 
-/// The contested key of a package: every publisher's claims.
+/// The shared key of a package: the claims of all publishers.
 pub fn package_key(package: &PackageId) -> Vec<u8> {
     let readable = format!("/ggen/pkg/{package}").into_bytes();
     if readable.len() <= MAX_READABLE_BYTES {
@@ -25,32 +26,32 @@ pub fn package_key(package: &PackageId) -> Vec<u8> {
     [&b"/ggen/pkg/#"[..], &Sha256::digest(package.as_str().as_bytes())].concat()
 }
 
-/// A publisher's own key: its head. Nobody else's records fit it.
+/// A publisher's own key: its head. Records of other publishers are invalid under it.
 pub fn publisher_key(publisher: &PublisherId) -> Vec<u8> {
     [&b"/ggen/pub/"[..], &publisher.to_bytes()].concat()
 }
 
-/// A publisher's own key for one package: what a pinned publisher's package is resolved under, so that flooding the
-/// contested key cannot hide it.
+/// A publisher's own key for one package. The package of a pinned publisher is resolved under this key, so that
+/// flooding the shared key cannot hide it.
 pub fn qualified_key(publisher: &PublisherId, package: &PackageId) -> Vec<u8> {
     let digest = Sha256::new().chain_update(publisher.to_bytes()).chain_update(package.as_str()).finalize();
     [&b"/ggen/own/"[..], &digest].concat()
 }
 
-/// Keys that one word is spread over.
+/// Number of multihashes over which one keyword is spread.
 pub const WORD_BUCKETS: u8 = 4;
 /// Multihash prefix of sha2-256: its code and its length.
 const SHA2_256: [u8; 2] = [0x12, 0x20];
 const WORD_DOMAIN: &[u8] = b"ggen:word:v1\0";
 
-/// The multihash of a word in the network of `topic`, one of [`WORD_BUCKETS`].
+/// The multihash of a keyword in the network of `topic`, one of [`WORD_BUCKETS`].
 pub fn word_key(topic: &str, word: &str, bucket: u8) -> Vec<u8> {
     let digest = Sha256::new().chain_update(WORD_DOMAIN).chain_update(topic).chain_update([0]);
     let digest = digest.chain_update(word.to_lowercase()).chain_update([0, bucket]).finalize();
     [&SHA2_256[..], &digest].concat()
 }
 
-/// The bucket under which a node stands for a word: another for every node, and always the same.
+/// The bucket under which a node provides a keyword. It differs between nodes and is constant for each node.
 pub fn word_bucket(node: &[u8], word: &str) -> u8 {
     let digest = Sha256::new().chain_update(node).chain_update(word).finalize();
     digest[0] % WORD_BUCKETS

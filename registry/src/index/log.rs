@@ -1,4 +1,4 @@
-//! The publisher's log: everything it ever did, one entry after the other.
+//! The publisher's log: all its actions in sequence.
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -13,24 +13,24 @@ pub const MAX_REASON_BYTES: usize = 512;
 /// Longest advisory, in bytes.
 const MAX_ADVISORY_BYTES: usize = 1024;
 
-/// One entry. At most 2 KiB.
+/// One log entry. At most 2 KiB.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogEntry {
-    /// Whose log it is.
+    /// The publisher whose log it is.
     pub publisher: PublisherId,
-    /// Length of the chain up to and with this entry: 1 for the first.
+    /// Length of the log up to and including this entry: 1 for the first.
     pub seq: u64,
     /// The entry before it; none for the first.
     pub prev: Option<RecordCid>,
-    /// Sequence number of the identity document it was signed under.
+    /// Sequence number of the identity document under which it was signed.
     pub identity_seq: u64,
-    /// What was done.
+    /// The action.
     pub action: LogAction,
-    /// When, by the publisher's clock.
+    /// When the action was taken, by the publisher's clock.
     pub created: Timestamp,
 }
 
-/// What a publisher did.
+/// An action of a publisher.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -44,7 +44,7 @@ pub enum LogAction {
         /// The release record.
         release: RecordCid,
     },
-    /// A release is no longer to be chosen, except by those who have locked it.
+    /// A release is yanked: not chosen for new installations, but still available to users who have locked it.
     Yank {
         /// The package.
         package: PackageId,
@@ -52,11 +52,11 @@ pub enum LogAction {
         version: Version,
         /// The release record.
         release: RecordCid,
-        /// Why, for people.
+        /// The reason, as text for users.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// A yank is taken back.
+    /// A yank is reverted.
     Unyank {
         /// The package.
         package: PackageId,
@@ -65,16 +65,16 @@ pub enum LogAction {
         /// The release record.
         release: RecordCid,
     },
-    /// Something users of some versions should know.
+    /// A notice for users of some versions.
     Advisory {
         /// The package.
         package: PackageId,
-        /// Versions concerned; see [`Requirement`].
+        /// Affected versions; see [`Requirement`].
         affected: String,
-        /// What to know and to do.
+        /// The text of the notice.
         text: String,
     },
-    /// Another identity document holds from here.
+    /// The identity document changes; the new one applies from this entry on.
     Rotation {
         /// The document.
         identity: RecordCid,

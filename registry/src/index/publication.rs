@@ -1,5 +1,5 @@
-//! The publisher's side: what to sign and to store for a release, a yank or a rotation. Pure: the caller stores
-//! the blocks, then the envelopes, then announces the head.
+//! The publisher's side: the records to sign and the blocks to store for a release, a yank or a rotation. Performs no
+//! I/O: the caller stores the blocks, then the envelopes, then announces the head.
 
 use bytes::Bytes;
 use ggen_blockstore::{Block, Cid};
@@ -14,8 +14,8 @@ use crate::{
     package::{PackageId, Release},
 };
 
-/// Who publishes, and where its log stands. The head must be the latest: a publisher that signs on two machines
-/// fetches it first, or it forks its own log.
+/// A publisher's identity, keys and latest head. The head must be the latest: a publisher that signs on two machines
+/// must fetch it first, or it forks its own log.
 #[derive(Clone, Copy, Debug)]
 pub struct PublisherState<'a> {
     /// The identity chain.
@@ -26,35 +26,35 @@ pub struct PublisherState<'a> {
     pub head: Option<&'a VerifiedHead>,
 }
 
-/// A signed step of a publisher.
+/// The signed records of one action of a publisher.
 #[derive(Clone, Debug)]
 pub struct Publication {
-    /// The release, if the step published one.
+    /// The release, if the action published one.
     pub release: Option<Signed<Release>>,
     /// The log entry.
     pub log: Signed<LogEntry>,
-    /// The head that stands for it.
+    /// The head that names the log entry.
     pub head: VerifiedHead,
     /// Every block to store: identity documents, release, log entry, head, catalog nodes.
     pub blocks: Vec<Block>,
 }
 
-/// What came of a wish to publish.
+/// Result of a publication attempt.
 #[derive(Clone, Debug)]
 pub enum PublishOutcome {
-    /// Signed, to be stored and announced.
+    /// Signed; the caller must store and announce it.
     Published(Box<Publication>),
-    /// The version is there with the same content: nothing to do.
+    /// The version is already published with the same content: nothing to do.
     Unchanged {
-        /// The release that is there.
+        /// The published release.
         release: Box<Cid>,
     },
 }
 
-/// Says whether what is signed on top of `head` at `now` looks right to others. A head of a later time than `now` was signed
-/// by a clock that was fast, or `now` is slow: only the user knows. All others refuse a head from their future, and one
-/// that has expired. Whoever signs all the same gets a head of `now`, which follows the other one: heads are ordered by
-/// their sequence, not by their time.
+/// Checks that peers will accept what is signed on top of `head` at `now`. A head later than `now` means that its
+/// signer's clock was fast or that `now` is slow; only the user can decide which. Peers refuse a head from their
+/// future. If the user signs regardless, the new head has time `now` and still supersedes the other one, because heads
+/// are ordered by their sequence and not by their time.
 ///
 /// # Errors
 /// [`PublicationError::Clock`] if the two differ by more than [`CLOCK_TOLERANCE`].
@@ -65,14 +65,14 @@ pub fn check_clock(head: &VerifiedHead, now: Timestamp) -> Result<(), Publicatio
     }
 }
 
-/// Whether the head was signed later than `now`, by more than clocks differ. Its refreshes do not count: what follows it
-/// replaces them.
+/// Returns whether the head was signed later than `now` by more than [`CLOCK_TOLERANCE`]. Refreshes do not count,
+/// because the next head replaces them.
 fn is_later(head: &VerifiedHead, now: Timestamp) -> bool {
     head.head().record().issued > now.plus(CLOCK_TOLERANCE)
 }
 
-/// Publishes a release: sets its predecessor, signs it, its log entry and a new head. `get` reads blocks of the
-/// publisher's own records. The version may be lower than others: a maintenance release follows newer ones.
+/// Publishes a release: sets its predecessor, and signs the release, its log entry and a new head. `get` reads blocks
+/// of the publisher's own records. The version may be lower than published ones, as that of a maintenance release.
 ///
 /// # Errors
 /// [`PublicationError`].
@@ -113,8 +113,8 @@ where
     Ok(PublishOutcome::Published(Box::new(publication)))
 }
 
-/// Yanks a version, or takes a yank back. `None` if that is how it stands already. A yanked version may be yanked again
-/// with another reason, which replaces the one before.
+/// Yanks a version or reverts a yank. Returns `None` if the version already has that state. A yanked version may be
+/// yanked again with another reason, which replaces the former one.
 ///
 /// # Errors
 /// [`PublicationError::NoSuchVersion`] for a version that is not in the publisher's catalog.
@@ -147,8 +147,8 @@ where
     sign_step(state, tree, action, now).map(Some)
 }
 
-/// Writes into the log that `state.chain` was rotated, and signs a head under its last document. `None` where there
-/// is no log yet: the first publication names the document anyway.
+/// Appends the rotation of `state.chain` to the log, and signs a head under the chain's last document. Returns `None`
+/// if there is no log yet, because the first publication names the document anyway.
 ///
 /// # Errors
 /// [`PublicationError`].
@@ -163,10 +163,11 @@ where
     sign_step(state, tree, LogAction::Rotation { identity: state.chain.current_reference() }, now).map(Some)
 }
 
-/// Says that `head` is still the latest. `key` is the timestamp key or, with a threshold of one, a signing key.
+/// Signs a refresh, which states that `head` is still the latest. `key` is the timestamp key or, with a threshold of
+/// one, a signing key.
 ///
 /// # Errors
-/// [`PublicationError`] if the key may not.
+/// [`PublicationError`] if the key is not authorised.
 pub fn refresh(
     head: &VerifiedHead,
     chain: &IdentityChain,
@@ -190,7 +191,8 @@ impl PublisherState<'_> {
     }
 }
 
-/// The version is published already: the same content is nothing to do, other content an error.
+/// Compares with the published release of the version: the same content means that nothing is to do, other content is
+/// an error.
 fn compare_published<G>(entry: &VersionEntry, release: &Release, get: G) -> Result<PublishOutcome, PublicationError>
 where
     G: Fn(&Cid) -> ggen_blockstore::Result<Option<Bytes>>,
@@ -202,8 +204,8 @@ where
     Ok(PublishOutcome::Unchanged { release: cid })
 }
 
-/// Checks that a version does not differ from a published one in its build metadata alone: such versions have no order, so
-/// that none of them would be the newer one.
+/// Checks that a version does not differ from a published one in its build metadata alone: neither of such versions is
+/// the newer one.
 pub(crate) fn check_build<'a>(
     package: &PackageId,
     version: &Version,
@@ -218,7 +220,8 @@ pub(crate) fn check_build<'a>(
     }
 }
 
-/// Checks that a release has the tree of the published one of its version: files, and which of them are executable.
+/// Checks that a release has the same tree as the published release of its version: the files, and which of them are
+/// executable.
 pub(crate) fn check_same_tree(existing: &Release, offered: &Release) -> Result<(), PublicationError> {
     let (package, version) = (existing.package.clone(), existing.version.clone());
     if existing.content != offered.content {
@@ -244,8 +247,9 @@ where
     let (catalog, mut blocks) = tree.finish();
     let catalog = catalog.expect("a log with an entry has a catalog");
     let before = state.head.map(|head| head.head().record());
-    // A clock that was set back a little must not make the new head look older than the one it follows. One that was set
-    // back by more would make the new head one from the future, which others refuse.
+    // If the clock was set back a little, the new head keeps the former time, so that it does not look older than the
+    // head it follows. If it was set back by more, the former time lies in the future, and peers would refuse the new
+    // head with it.
     let former = state.head.filter(|head| !is_later(head, now));
     let issued = former.map_or(now, |head| now.max(head.head().record().issued));
     let entry = LogEntry {

@@ -1,7 +1,7 @@
-//! A publisher's catalog tree made again from its log, where nodes of it are lost.
+//! Rebuilds a publisher's catalog tree from its log when nodes of the tree are lost.
 //!
-//! The tree says what the log adds up to, and depends on nothing else. Whether a log is the whole one shows in the root
-//! of the tree that is made from it: a head names both.
+//! The tree is a function of the log alone. The root of the rebuilt tree shows whether the log is complete: a head
+//! names both.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,11 @@ use crate::{
     package::PackageId,
 };
 
-/// The root and the blocks of the catalog that a log adds up to, from its first entry on. `signatures` knows those of the
-/// releases; `None` if it does not know one of them, or if nothing was released.
+/// The root and the blocks of the catalog that results from a log, starting with its first entry. `signatures` returns
+/// those of a release. Returns `None` if it returns none for one of them, or if nothing was released.
 ///
 /// # Errors
-/// [`TreeError`]: more versions of one package than a catalog holds.
+/// [`TreeError`]: more versions of one package than a catalog can hold.
 pub(crate) fn replay<'a>(
     log: impl IntoIterator<Item = &'a LogEntry>,
     signatures: impl Fn(&Cid) -> Option<Vec<Signature>>,
@@ -49,7 +49,7 @@ fn flag(
     yanked: bool,
     reason: Option<String>,
 ) {
-    // A log that yanks what it does not have adds up to no root that was signed.
+    // A log that yanks an unknown version does not produce any signed root.
     if let Some(entry) = packages.get_mut(package).and_then(|versions| versions.get_mut(version)) {
         (entry.yanked, entry.reason) = (yanked, reason);
     }
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
     use crate::index::{Publication, actor::Actor};
 
-    /// The log and the signatures of what was published, and what each step wrote.
+    /// The log, the signatures of the releases, and the blocks of each step.
     #[derive(Default)]
     struct Kept {
         log: Vec<LogEntry>,
@@ -88,7 +88,7 @@ mod tests {
     fn the_catalog_that_every_step_signed_is_made_again_from_the_log() {
         let (mut alice, mut kept) = (Actor::new(1), Kept::default());
         assert!(kept.replayed().is_none(), "nothing is published");
-        // More packages than a leaf holds, and more versions than a node does.
+        // More packages than one leaf can hold, and more versions than one node can hold.
         for number in 0..40 {
             kept.keep(&alice.publish(&format!("acme/p{number}"), "1.0.0"));
             kept.keep(&alice.publish("acme/many", &format!("1.{}.0", 97 * number % 80)));

@@ -1,4 +1,4 @@
-//! Text cut into what can be searched for: words, runs of scripts that put no space between words, and symbols.
+//! Splits text into searchable terms: words, runs of scripts without spaces between words, and symbols.
 //!
 //! | in the text | term | found by |
 //! |---|---|---|
@@ -6,15 +6,16 @@
 //! | Chinese, Japanese, Korean, Thai, Lao, Khmer, Burmese | run | any part of it |
 //! | an emoji or another pictograph | symbol | itself |
 //!
-//! A run is indexed by its bigrams, each pair of neighbouring characters: where words begin and end in it takes a
-//! dictionary to say. A query's run is a phrase of bigrams, so it is found wherever its characters stand in this order.
+//! A run is indexed by its bigrams, each pair of neighbouring characters, because finding the word boundaries within it
+//! would take a dictionary. A query's run is a phrase of bigrams, so it matches wherever its characters appear in this
+//! order.
 //!
-//! Text is brought to one form first (NFKC, lower case): full-width letters, half-width kana and decomposed Hangul are
-//! the same words as the usual ones. Skin tones, variation selectors and joiners of emoji are dropped.
+//! Text is normalised first (NFKC, lower case): full-width letters, half-width kana and decomposed Hangul match their
+//! usual forms. Skin tones, variation selectors and joiners of emoji are dropped.
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 
-/// A part of a text that can be searched for.
+/// A searchable part of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Term {
     /// Letters and digits.
@@ -25,13 +26,13 @@ pub(crate) enum Term {
     Symbol(String),
 }
 
-/// Stands before the hexadecimal form of a symbol in the index: a private-use character is a letter to the tokenizer,
-/// and no term of a text has one.
+/// Precedes the hexadecimal form of a symbol in the index. The tokenizer treats a private-use character as a letter,
+/// and no term of a text contains one.
 const SYMBOL_MARK: char = '\u{e000}';
-/// Shorter words are in too much to be looked up by.
+/// Shorter words occur in too many packages to be DHT keywords.
 const MIN_WORD_CHARS: usize = 2;
 
-/// The terms of a text, in its order.
+/// The terms of a text, in the order of the text.
 pub(crate) fn terms(text: &str) -> Vec<Term> {
     let text = ComposingNormalizerBorrowed::new_nfkc().normalize(text).to_lowercase();
     let mut terms: Vec<Term> = Vec::new();
@@ -53,7 +54,7 @@ pub(crate) fn terms(text: &str) -> Vec<Term> {
     terms
 }
 
-/// The text as the index's tokenizer is given it.
+/// The text in the form that the index's tokenizer receives.
 pub(crate) fn indexed(text: &str) -> String {
     terms(text).iter().map(Term::indexed).collect::<Vec<_>>().join(" ")
 }
@@ -65,8 +66,8 @@ impl Term {
         }
     }
 
-    /// Tokens separated by spaces. The last character of a run stands alone as well, so that every character of a run
-    /// begins a token.
+    /// Tokens separated by spaces. The last character of a run is also a token of its own, so that every character of a
+    /// run begins a token.
     fn indexed(&self) -> String {
         match self {
             Self::Word(word) => word.clone(),
@@ -82,7 +83,7 @@ impl Term {
         }
     }
 
-    /// The FTS5 phrase that finds it.
+    /// The FTS5 phrase that matches it.
     pub(crate) fn phrase(&self) -> String {
         match self {
             Self::Word(word) => format!("\"{word}\"*"),
@@ -92,7 +93,7 @@ impl Term {
         }
     }
 
-    /// The words of the DHT that stand for it: of a run its bigrams. None for a word that is too short.
+    /// The DHT keywords of the term: the bigrams of a run. None for a word that is too short.
     pub(crate) fn keys(&self) -> Vec<String> {
         match self {
             Self::Word(word) if word.chars().count() < MIN_WORD_CHARS => Vec::new(),
@@ -103,7 +104,7 @@ impl Term {
     }
 }
 
-/// The words of the DHT that a query is looked up by, those that say most first: long words, then bigrams from both ends
+/// The DHT keywords under which a query is looked up, the most selective first: long words, then bigrams from both ends
 /// of runs, then symbols.
 pub(crate) fn looked_up(query: &str) -> Vec<String> {
     let mut weighed: Vec<(usize, String)> = Vec::new();
@@ -122,7 +123,7 @@ pub(crate) fn looked_up(query: &str) -> Vec<String> {
     words
 }
 
-/// How much a term says, in letters of a word.
+/// Selectivity of a term, in letters of a word.
 fn weight(term: &Term) -> usize {
     match term {
         Term::Word(word) => word.chars().count(),
@@ -167,7 +168,8 @@ fn is_half_flag(symbol: &str) -> bool {
     characters.next().is_some_and(|first| Kind::of(first) == Kind::Flag) && characters.next().is_none()
 }
 
-/// Whether it is of a script that puts no space between words, or (Hangul) joins them to others.
+/// Returns whether the character belongs to a script without spaces between words or, for Hangul, a script that
+/// attaches particles to words.
 fn is_unspaced(character: char) -> bool {
     matches!(character,
         '\u{e00}'..='\u{eff}'           // Thai, Lao

@@ -1,8 +1,8 @@
 //! The catalog tree: a Merkle map from package to versions.
 //!
 //! A trie over the sha2-256 of the package id, four bits per level. A subtree of up to [`LEAF_ENTRIES`] packages is one
-//! leaf, a larger one a branch, so the root depends on the packages alone and not on the order they came in. Nodes are
-//! dag-cbor blocks that refer to each other by CID *bytes*:
+//! leaf, a larger one a branch, so the root depends on the packages alone and not on the sequence of insertions. Nodes
+//! are dag-cbor blocks that refer to each other by CID *bytes*:
 //!
 //! | node | form |
 //! |---|---|
@@ -11,8 +11,8 @@
 //! | versions | `{"all": [{version, release, yanked, reason?, signatures}, ...]}`, ordered by version |
 //! | many versions | `{"chunks": [{first, count, chunk}, ...]}`, each chunk a versions node |
 //!
-//! Reading is a [`Walk`]: it says which block it needs next and takes it from wherever it came. The blocks it took are
-//! the proof.
+//! A [`Walk`] reads the tree: it names the block that it needs next and accepts that block from any source. The blocks
+//! that it has read form the proof.
 
 use ggen_blockstore::{Block, Cid};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -35,13 +35,13 @@ pub use walk::{Found, Walk};
 pub use write::CatalogTree;
 pub(crate) use write::write_tree;
 
-/// Most packages of a leaf.
+/// Most packages in a leaf.
 const LEAF_ENTRIES: usize = 16;
 /// Children of a branch: four bits of the key.
 const FANOUT: usize = 16;
-/// Levels until the key's bits are used up.
+/// Levels until the key's bits are exhausted.
 const MAX_DEPTH: usize = 64;
-/// Most versions of one node.
+/// Most versions in one node.
 const NODE_VERSIONS: usize = 64;
 /// Most chunks of versions: 16,384 versions of one package.
 const MAX_VERSION_CHUNKS: usize = 256;
@@ -66,14 +66,14 @@ struct Branch {
 }
 
 impl Branch {
-    /// Index among the children of the slot, `Err` with the place where it would stand if the slot is empty.
+    /// Index of the slot's child, or `Err` with the insertion position if the slot is empty.
     fn position(&self, slot: usize) -> Result<usize, usize> {
         let before = (self.mask & ((1_u16 << slot) - 1)).count_ones() as usize;
         if self.mask & (1 << slot) == 0 { Err(before) } else { Ok(before) }
     }
 }
 
-/// A package's place in the tree.
+/// The hash that determines a package's position in the tree.
 #[derive(Clone, Copy, Debug)]
 struct Key([u8; 32]);
 

@@ -1,4 +1,4 @@
-//! Why a key cannot be used.
+//! Errors of the key store.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::{
 /// Why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeyStoreError {
-    /// A name no key can have.
+    /// An invalid key name.
     #[error("`{name}` is not a key name: letters, digits, `-` and `_`, at most {MAX_NAME_BYTES} of them")]
     Name {
         /// The name.
@@ -24,25 +24,25 @@ pub(crate) enum KeyStoreError {
         /// The name.
         name: String,
     },
-    /// A key file that holds no key.
+    /// A key file that contains no key.
     #[error("the key file `{}` is damaged", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: KeyError,
     },
-    /// An identity file that holds no identity.
+    /// An identity file that contains no identity.
     #[error("the identity file `{}` is damaged", path.display())]
     DamagedIdentity {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: ChainError,
     },
-    /// A key file that holds a key which the identity beside it does not name.
+    /// A key file whose key the identity file does not name.
     #[error("the key file `{}` holds another key than the identity file `{}` names", path.display(), identity.display())]
     OtherKey {
         /// The key file.
@@ -50,7 +50,7 @@ pub(crate) enum KeyStoreError {
         /// The identity file.
         identity: PathBuf,
     },
-    /// A head file of another publisher than the identity beside it.
+    /// A head file of a publisher other than that of the identity file.
     #[error("the head file `{}` is of the publisher {head}, the identity file `{}` of {publisher}", path.display(), identity.display())]
     OtherHead {
         /// The head file.
@@ -62,31 +62,31 @@ pub(crate) enum KeyStoreError {
         /// The publisher of the identity.
         publisher: Box<PublisherId>,
     },
-    /// A file that has to be there, since others that were written after it are.
+    /// A file is missing although files that are written later exist.
     #[error("the file `{}` is missing", path.display())]
     Missing {
         /// The file.
         path: PathBuf,
     },
-    /// A head file that holds no head of this publisher, or a head that cannot be written.
+    /// A head file that contains no head of this publisher, or a head that cannot be encoded.
     #[error("the head file `{}` is damaged", path.display())]
     DamagedHead {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: Box<HeadError>,
     },
-    /// A recovery key that its owner has saved and confirmed, or that was never made here.
+    /// The recovery key was confirmed as saved and removed, or was never created in this home.
     #[error("there is no recovery key of `{name}` in this home")]
     NoRecoveryKey {
         /// The name of the publisher's key.
         name: String,
     },
-    /// A fresh identity could not be made.
+    /// A new identity could not be created.
     #[error("cannot make an identity")]
     Create(#[source] ChainError),
-    /// The system gave no randomness.
+    /// The operating system provides no randomness.
     #[error("the system gives no randomness: {0}")]
     Entropy(String),
     /// A file could not be read or written.

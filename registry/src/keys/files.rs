@@ -1,4 +1,4 @@
-//! Where key files are: in a directory, or in memory for a registry that leaves nothing behind.
+//! Storage of key files: a directory, or memory for a registry without a home.
 
 use std::{
     collections::BTreeMap,
@@ -12,14 +12,14 @@ use crate::{
     home::{HomeError, write_private},
 };
 
-/// Files by name. Cloning gives another handle of the same.
+/// Files by name. Clones share the same files.
 #[derive(Clone)]
 pub(super) enum KeyFiles {
-    /// In a directory, for its owner only.
+    /// In a directory with access for its owner only.
     Directory(PathBuf),
-    /// In this process, gone with it.
+    /// In the memory of this process.
     Memory(Memory),
-    /// In a directory that is only read, which need not exist. What is written stays in this process.
+    /// In a read-only directory, which need not exist. Writes stay in memory.
     ReadOnly(PathBuf, Memory),
 }
 
@@ -27,7 +27,7 @@ pub(super) enum KeyFiles {
 type Memory = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
 
 impl KeyFiles {
-    /// What a file is called in messages.
+    /// The name of a file in messages.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         match self {
             Self::Directory(directory) | Self::ReadOnly(directory, _) => directory.join(name),
@@ -46,7 +46,7 @@ impl KeyFiles {
         }
     }
 
-    /// Writes a file of which no half may ever be seen.
+    /// Writes a file atomically.
     pub(super) fn write(&self, name: &str, contents: &[u8]) -> Result<(), HomeError> {
         match self {
             Self::Directory(directory) => write_private(&directory.join(name), contents),
@@ -57,7 +57,7 @@ impl KeyFiles {
         }
     }
 
-    /// Removes a file; it need not be there.
+    /// Removes a file, if it exists.
     pub(super) fn remove(&self, name: &str) -> Result<(), HomeError> {
         match self {
             Self::Directory(directory) => {
@@ -73,7 +73,7 @@ impl KeyFiles {
                 lock(files).remove(name);
                 Ok(())
             }
-            // Nothing that only reads removes a key.
+            // A read-only home cannot remove a key.
             Self::ReadOnly(directory, _) => {
                 let source = io::ErrorKind::ReadOnlyFilesystem.into();
                 Err(HomeError::Io { action: "remove", path: directory.join(name), source })
@@ -99,7 +99,7 @@ impl KeyFiles {
 
 impl fmt::Debug for KeyFiles {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Never what is in them.
+        // Never the contents of the files.
         formatter.debug_tuple("KeyFiles").field(&self.path("")).finish()
     }
 }

@@ -1,15 +1,15 @@
-//! A key file with one flipped bit.
+//! Repair of a key file with one flipped bit.
 //!
-//! The file holds both halves of the key, and the private one gives the public one: a candidate that differs from the
-//! file in a single bit and whose halves belong together is the key that was written.
+//! The file contains the private and the public key, and the public key can be derived from the private one. A
+//! candidate that differs from the file in a single bit and whose two keys match is therefore the key that was written.
 
 use crate::identity::KeyPair;
 
-/// Where the seed stands in the file: after the key type and the length.
+/// Offset of the seed in the file: after the key type and the length.
 const SEED_AT: usize = 4;
 const SEED_BYTES: usize = 32;
 
-/// The key of a file that differs from a sound one in one bit.
+/// Recovers the key of a file that differs from a valid one in one bit.
 pub(super) fn one_flipped_bit(bytes: &[u8]) -> Option<KeyPair> {
     let seed: [u8; SEED_BYTES] = bytes.get(SEED_AT..SEED_AT + SEED_BYTES)?.try_into().ok()?;
     let flipped = (0..SEED_BYTES * 8).map(|bit| {
@@ -21,7 +21,7 @@ pub(super) fn one_flipped_bit(bytes: &[u8]) -> Option<KeyPair> {
     candidates.find(|key| differing_bits(&key.to_protobuf(), bytes) == Some(1))
 }
 
-/// In how many bits two files of one length differ.
+/// Number of bits in which two files of the same length differ.
 fn differing_bits(a: &[u8], b: &[u8]) -> Option<u32> {
     (a.len() == b.len()).then(|| a.iter().zip(b).map(|(a, b)| (a ^ b).count_ones()).sum())
 }

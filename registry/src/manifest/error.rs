@@ -1,4 +1,4 @@
-//! What can be wrong with a block manifest.
+//! Errors of block manifests.
 
 use ggen_blockstore::Cid;
 
@@ -9,28 +9,28 @@ pub enum ManifestError {
     /// Bytes that are no manifest.
     #[error("malformed block manifest: {reason}")]
     Malformed {
-        /// Where it broke.
+        /// The decoder's error.
         reason: String,
     },
     /// A manifest that is not the one its release describes.
     #[error("the block manifest has {what} {actual}, its release says {expected}")]
     Mismatch {
-        /// What was compared.
+        /// The compared property.
         what: &'static str,
-        /// What the manifest says.
+        /// The value in the manifest.
         actual: String,
-        /// What the release says.
+        /// The value in the release.
         expected: String,
     },
     /// More entries than the limit.
     #[error("a block manifest of {entries} entries is larger than the limit of {limit}")]
     TooManyEntries {
-        /// How many.
+        /// Number of entries.
         entries: u64,
         /// The limit.
         limit: u64,
     },
-    /// A block that no manifest may list.
+    /// A block that a manifest cannot list.
     #[error("block {cid} of {size} bytes cannot stand in a block manifest")]
     Entry {
         /// The block.

@@ -130,7 +130,7 @@ proptest! {
         let at = at % bad.len();
         bad[at] = value;
         if let Ok(read) = reader.read_chunk(0, &bad) {
-            // Whatever reads must write back to the same bytes: one manifest has one form.
+            // Every valid input must encode to the same bytes: a manifest has only one encoding.
             let mut again = Vec::new();
             read.iter().for_each(|entry| write_entry(&mut again, &entry.cid, entry.size));
             prop_assert_eq!(again, bad);

@@ -1,4 +1,4 @@
-//! What an operator chose to mirror.
+//! Mirror rules of an operator.
 
 use std::{fmt, str::FromStr};
 
@@ -9,24 +9,24 @@ use crate::{
     package::{NameError, PackageId},
 };
 
-/// Most rules of a node, those of its configuration included.
+/// Most rules of a node, including those of its configuration.
 pub const MAX_RULES: usize = 1024;
 
-/// What a mirror keeps, and how much of it.
+/// The packages that a mirror keeps, and their limits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MirrorRule {
-    /// Of what.
+    /// The packages that the rule applies to.
     pub what: MirrorScope,
-    /// At most so many of the newest versions of each package that are not yanked. Default: all.
+    /// At most this many of the newest versions of each package that are not yanked. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub versions: Option<u32>,
-    /// At most so many bytes of packages, the newest first; read from a size with a unit too. Default: no bound.
+    /// At most this many bytes of packages, the newest first; a size with a unit is accepted too. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::size::deserialize_optional")]
     pub max_bytes: Option<u64>,
 }
 
-/// What a mirror rule is about: `ns/name`, `<publisher>/ns/name`, `ns/*`, a publisher, or `all`.
+/// The scope of a mirror rule: `ns/name`, `ns/*`, a publisher, or `all`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum MirrorScope {
@@ -38,12 +38,12 @@ pub enum MirrorScope {
     Namespace(String),
     /// All packages of a publisher.
     Publisher(PublisherId),
-    /// Everything.
+    /// All packages.
     All,
 }
 
 impl MirrorScope {
-    /// Whether a package is within it.
+    /// Returns whether the scope contains a package.
     pub fn covers(&self, publisher: &PublisherId, package: &PackageId) -> bool {
         match self {
             Self::Package(chosen) => chosen == package,

@@ -1,10 +1,10 @@
-//! What can be wrong with names and gpack.toml files.
+//! Errors of names and gpack.toml files.
 
-/// Why a name or a target could not be read.
+/// Why a name or a target could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// A namespace or name against the grammar.
+    /// A namespace or name that violates the grammar.
     #[error("invalid {what} `{text}`: {reason}")]
     Grammar {
         /// `namespace` or `package name`.
@@ -25,23 +25,23 @@ pub enum NameError {
     Requirement {
         /// What was given.
         text: String,
-        /// The parser's words.
+        /// The parser's message.
         reason: String,
     },
-    /// A CID under a hash with which no block can be verified here.
+    /// A CID with a hash function that this program cannot verify.
     #[error("the blocks of `{text}` cannot be verified: {reason}")]
     Unverifiable {
         /// What was parsed.
         text: String,
-        /// Which hash, and what is wrong with it.
+        /// The hash function, and why it is unsupported.
         reason: String,
     },
-    /// A part of a CID, or one with a wrong character.
+    /// An incomplete CID, or one with an invalid character.
     #[error("`{text}` is not a {} CID", if *is_short { "complete" } else { "valid" })]
     BrokenCid {
         /// What was given.
         text: String,
-        /// It has fewer characters than the CIDs that begin like it.
+        /// Whether it has fewer characters than CIDs with the same prefix.
         is_short: bool,
     },
     /// Neither a CID, a path nor a package.
@@ -49,7 +49,7 @@ pub enum NameError {
     Target {
         /// What was given.
         text: String,
-        /// What was tried, and the form a package has.
+        /// The forms that were tried, and the form of a package id.
         reason: String,
     },
 }
@@ -65,10 +65,10 @@ pub enum GpackError {
         file: String,
         /// Line, from 1.
         line: usize,
-        /// The parser's words.
+        /// The parser's message.
         reason: String,
     },
-    /// Over [`MAX_GPACK_BYTES`](crate::package::MAX_GPACK_BYTES).
+    /// Larger than [`MAX_GPACK_BYTES`](crate::package::MAX_GPACK_BYTES).
     #[error("{file}: {bytes} bytes is larger than the limit of {limit}")]
     TooLarge {
         /// The file.
@@ -83,10 +83,10 @@ pub enum GpackError {
     NoTable {
         /// The file.
         file: String,
-        /// A table of it whose name resembles one of them, and the one that it resembles.
+        /// A table whose name resembles one of the two, and the name that it resembles.
         nearest: Option<(String, &'static str)>,
     },
-    /// Required fields that are not there.
+    /// Required fields that are missing.
     #[error("{file}:{line}: table `[{table}]` lacks {}", quoted(fields))]
     Missing {
         /// The file.
@@ -98,7 +98,7 @@ pub enum GpackError {
         /// All that are missing.
         fields: Vec<&'static str>,
     },
-    /// A field that is there and wrong.
+    /// An invalid field.
     #[error("{file}:{line}: `{field}` {reason}")]
     Field {
         /// The file.
@@ -109,17 +109,17 @@ pub enum GpackError {
         field: String,
         /// What is wrong with it.
         reason: String,
-        /// What to write instead, where that can be said.
+        /// The text to write instead, if it is known.
         hint: Option<String>,
     },
 }
 
-/// What a gpack.toml is, at the least.
+/// The shortest valid gpack.toml, for hints.
 const SHORTEST: &str =
     "it begins like this: `[package]`, `name = \"http\"`, `version = \"1.0.0\"`, `description = \"...\"`";
 
 impl GpackError {
-    /// What to do about it.
+    /// Advice on how to fix the error.
     pub fn hint(&self) -> String {
         match self {
             Self::NoTable { nearest: Some((found, meant)), .. } => {

@@ -1,4 +1,4 @@
-//! gpack.toml: what a package says of itself, in both forms that exist.
+//! Parsing gpack.toml, the package manifest, in both of its forms.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use crate::package::{Dependency, GpackError, MAX_DEPENDENCIES, Metadata, NameErr
 
 /// Largest gpack.toml in bytes.
 pub const MAX_GPACK_BYTES: usize = 256 << 10;
-/// Most dependencies on other ecosystems that are kept.
+/// Most dependencies on other ecosystems that are stored.
 const MAX_FOREIGN_DEPENDENCIES: usize = 1024;
 
-/// Keys of `[package]` and `[gpack]`; `docs/gpack.md` says what each is for.
+/// Keys of `[package]` and `[gpack]`; `docs/gpack.md` describes them.
 const KEYS: [&str; 17] = [
     "name",
     "version",
@@ -40,15 +40,15 @@ const KEYS: [&str; 17] = [
 const FILE_KEYS: [&str; 2] = ["readme", "license-file"];
 /// Keys of a dependency on a package of this registry.
 const DEPENDENCY_KEYS: [&str; 2] = ["version", "publisher"];
-/// How alike (0 to 1) an unknown key and a known one must be for that one to be suggested.
+/// Least similarity (0 to 1) between an unknown key and a known one for a suggestion.
 const SUGGESTION_SIMILARITY: f64 = 0.85;
 
-/// A key that means nothing here.
+/// An unknown key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownKey {
     /// Line of its value, from 1.
     pub line: usize,
-    /// The table it stands in, as it is written: `package`, `dependencies."ns/name"`; empty above the first table.
+    /// The table that contains it, as written: `package`, `dependencies."ns/name"`; empty above the first table.
     pub table: String,
     /// The key.
     pub key: String,
@@ -67,36 +67,36 @@ pub struct NamedFile {
     pub path: String,
 }
 
-/// A gpack.toml, read.
+/// A parsed gpack.toml.
 ///
-/// `[package]` and `[gpack]` are both accepted; where both stand, a field of `[package]` wins. Tables this program does not
-/// know are not looked at, keys are listed: the file itself travels in the package.
+/// `[package]` and `[gpack]` are both accepted; if both exist, a field of `[package]` wins. Unknown tables are ignored,
+/// and unknown keys are listed. The package contains the file itself, so nothing is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gpack {
-    /// The namespace, where the file gives one.
+    /// The namespace, if the file has one.
     pub namespace: Option<String>,
-    /// The package's name: `name`, or `id` where `name` is a title for people.
+    /// The package's name: `name`, or `id` if `name` is a display title.
     pub name: String,
     /// The version.
     pub version: Version,
-    /// Everything for people and search.
+    /// The metadata for display and search.
     pub metadata: Metadata,
     /// Packages of this registry that it needs.
     pub dependencies: Vec<Dependency>,
     /// Keys of `[dependencies]` that belong to other ecosystems, with their version or path as text.
     pub foreign_dependencies: BTreeMap<String, String>,
-    /// Versions of ggen that it says it works with, as given.
+    /// The supported versions of ggen, as written in the file.
     pub ggen_compat: Option<String>,
-    /// Files of the package that it names.
+    /// Files of the package that gpack.toml names.
     pub files: Vec<NamedFile>,
-    /// Files that are published although they hold secrets.
+    /// Files that are published although they contain secrets.
     pub allow_secrets: PathPatterns,
-    /// Keys that mean nothing here, in the order of the file. None is an error.
+    /// Unknown keys, in the order of the file. They are not errors.
     pub unknown_keys: Vec<UnknownKey>,
 }
 
 impl Gpack {
-    /// Reads the text of a gpack.toml. `file` is what error messages call it.
+    /// Parses the text of a gpack.toml. Error messages show `file` as its name.
     ///
     /// # Errors
     /// [`GpackError`] with file, line and field.
@@ -114,7 +114,7 @@ impl Gpack {
     }
 }
 
-/// The text, for line numbers.
+/// The text of the file, for line numbers.
 #[derive(Clone, Copy)]
 struct Source<'a> {
     file: &'a str,
@@ -149,7 +149,7 @@ impl Source<'_> {
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
-/// The tables that fields are looked up in, in order.
+/// The tables in which fields are looked up, in this order.
 struct Reader<'a> {
     source: Source<'a>,
     document: &'a DeTable<'a>,
@@ -255,7 +255,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Tags stand in a list, or in a table as `tag = true`; tables also have lists of them by topic.
+    /// Reads the tags, which are a list, or a table with entries `tag = true`; a table may also contain lists of tags
+    /// by topic.
     fn read_tags(&self) -> Result<Vec<String>, GpackError> {
         let Some(value) = self.field("tags") else { return Ok(Vec::new()) };
         let Some(table) = value.get_ref().as_table() else { return self.list("tags") };
@@ -289,7 +290,7 @@ impl<'a> Reader<'a> {
             if let Err(error) = patterns.add(&text) {
                 return refuse(&error.to_string());
             }
-            // A template that is copied must not publish whatever else lies beside it.
+            // A copied template must not publish unrelated files beside it.
             if !text.chars().any(char::is_alphanumeric) {
                 return refuse("names no file; `--allow-secrets` publishes them all");
             }
@@ -344,9 +345,10 @@ impl<'a> Reader<'a> {
         Ok(Dependency { package, requirement: requirement.to_owned(), publisher })
     }
 
-    /// What is written where keys are known, and is none of them. A table is no key: other programs have theirs.
+    /// Lists unknown keys in tables whose keys are known. Tables are ignored, because other programs use tables of
+    /// their own.
     fn unknown_keys(&self) -> Vec<UnknownKey> {
-        // Above the first table, where all other tables are.
+        // The root of the document, which contains all tables.
         let mut tables = vec![(String::new(), self.document, &["tags"][..])];
         for name in ["package", "gpack"] {
             let table = get(self.document, name).and_then(|value| value.get_ref().as_table());
@@ -387,7 +389,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Looks a field up in `[package]`, `[gpack]`, their `metadata`, `[metadata]`, and for `tags` at the top.
+    /// Looks a field up in `[package]`, `[gpack]`, their `metadata`, `[metadata]`, and for `tags` in the root of the
+    /// document.
     fn field(&self, name: &str) -> Option<&'a Value<'a>> {
         let inner = self.main.iter().filter_map(|table| get(table, "metadata")?.get_ref().as_table());
         let outer = get(self.document, "metadata").and_then(|value| value.get_ref().as_table());
@@ -404,7 +407,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A value that was to be a string: it may only lack its quotes.
+    /// Refuses a value that should be a string, with a hint if only its quotes are missing.
     fn refuse_unquoted<T>(&self, field: &str, value: &Value<'a>) -> Result<T, GpackError> {
         let written = self
             .source
@@ -445,7 +448,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What to write in place of a name that cannot be one.
+/// A suggestion for an invalid name.
 fn name_hint(name: &str) -> Option<String> {
     if let Ok(id) = name.parse::<PackageId>() {
         return Some(format!("write `namespace = \"{}\"` and `name = \"{}\"`", id.namespace(), id.name()));
@@ -457,14 +460,14 @@ fn name_hint(name: &str) -> Option<String> {
     })
 }
 
-/// A version of three numbers that `text` may have been meant as: `1.0` and `v1.0.0` are `1.0.0`.
+/// A version of three numbers that `text` may stand for: `1.0` and `v1.0.0` are `1.0.0`.
 fn full_version(text: &str) -> Option<Version> {
     let text = text.trim().trim_start_matches(['v', 'V', '=']);
     let candidates = [text.to_owned(), format!("{text}.0"), format!("{text}.0.0")];
     candidates.iter().find_map(|candidate| candidate.parse().ok())
 }
 
-/// A table whose name resembles one that is looked for.
+/// A table whose name resembles a required one.
 fn misspelt_table(document: &DeTable<'_>) -> Option<(String, &'static str)> {
     let tables = document.iter().filter(|(_, value)| value.get_ref().as_table().is_some());
     tables.map(|(name, _)| name.get_ref().to_string()).find_map(|name| {
@@ -473,9 +476,9 @@ fn misspelt_table(document: &DeTable<'_>) -> Option<(String, &'static str)> {
     })
 }
 
-/// Whether a dependency is on a package of this registry.
+/// Returns whether a dependency is a package of this registry.
 fn is_ours(key: &str) -> bool {
-    // Scoped npm packages (`@scope/name`) have a slash too, but begin with what no namespace begins with.
+    // Scoped npm packages (`@scope/name`) contain a slash too, but no namespace begins with `@`.
     key.contains('/') && !key.starts_with('@')
 }
 
@@ -490,7 +493,7 @@ fn get<'t, 'a>(table: &'t DeTable<'a>, name: &str) -> Option<&'t Value<'a>> {
     table.iter().find(|(key, _)| key.get_ref() == name).map(|(_, value)| value)
 }
 
-/// What a dependency of another ecosystem asks for, in a word.
+/// The version or path of a dependency of another ecosystem, as text.
 fn describe(value: &DeValue<'_>) -> String {
     let text = |value: &DeValue<'_>| value.as_str().map(str::to_owned);
     match value {

@@ -1,4 +1,4 @@
-//! What a package says of itself.
+//! Package metadata.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,33 +16,33 @@ const MAX_LIST_ITEMS: usize = 64;
 /// Most dependencies.
 pub const MAX_DEPENDENCIES: usize = 256;
 
-/// What a package says of itself, for people and for search. Nothing of it is trusted for anything else.
+/// Descriptive metadata of a package, for display and search. It is trusted for nothing else.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
-    /// One sentence or a few.
+    /// A description of one or a few sentences.
     pub description: String,
-    /// A name for people, where it differs from the package's.
+    /// A display name, if it differs from the package's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// An SPDX expression, as given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
-    /// The one category it stands in.
+    /// The one category of the package.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<String>,
-    /// Words to filter by.
+    /// Tags to filter by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// Words to be found by.
+    /// Keywords for search.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keywords: Vec<String>,
-    /// Who wrote it, as given.
+    /// The authors, as given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub authors: Vec<String>,
-    /// Where its source lives.
+    /// The location of the source repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<String>,
-    /// Its page.
+    /// The homepage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub homepage: Option<String>,
 }
@@ -51,7 +51,7 @@ impl Metadata {
     /// Checks the bounds of every field.
     ///
     /// # Errors
-    /// The field and the bound it passes.
+    /// The field and the limit it exceeds.
     pub fn validate(&self) -> Result<(), (&'static str, String)> {
         let check = |field: &'static str, text: &str, limit: usize| match text.len() > limit {
             true => Err((field, format!("has {} bytes, the limit is {limit}", text.len()))),
@@ -77,14 +77,14 @@ impl Metadata {
     }
 }
 
-/// Another package of this registry that a package needs.
+/// A dependency on another package of this registry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Dependency {
-    /// Which.
+    /// The package.
     pub package: PackageId,
-    /// Which versions will do; see [`Requirement`].
+    /// The accepted versions; see [`Requirement`].
     pub requirement: String,
-    /// Whose, where the author said so.
+    /// The publisher, if the author named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publisher: Option<PublisherId>,
 }
@@ -93,7 +93,7 @@ impl Dependency {
     /// The requirement, parsed.
     ///
     /// # Errors
-    /// [`NameError`](crate::package::NameError), which a dependency of a checked release never gives.
+    /// [`NameError`](crate::package::NameError); never for a dependency of a verified release.
     pub fn parsed_requirement(&self) -> Result<Requirement, crate::package::NameError> {
         self.requirement.parse()
     }

@@ -8,7 +8,7 @@ use crate::package::NameError;
 
 /// Longest namespace or name, in characters (all of them ASCII).
 pub const MAX_NAME_CHARS: usize = 64;
-/// First segments of IPFS paths, which no package id may be mistaken for.
+/// First segments of IPFS paths. They are reserved, so that a package id cannot be mistaken for a path.
 const RESERVED_NAMESPACES: [&str; 2] = ["ipfs", "ipns"];
 
 /// `namespace/name`. Both parts: 1 to 64 of `a-z`, `0-9`, `-`, `_`, `.`, beginning with a letter or digit.
@@ -19,11 +19,11 @@ pub struct PackageId {
 }
 
 impl PackageId {
-    /// Puts a namespace and a name together that are known when the program is written. What comes from elsewhere goes
-    /// through [`try_new`](Self::try_new) or `parse`.
+    /// Joins a namespace and a name that are constants of the program. For any other input use
+    /// [`try_new`](Self::try_new) or `parse`.
     ///
     /// # Panics
-    /// If one of them is against the grammar.
+    /// If one of them violates the grammar.
     #[track_caller]
     pub fn new(namespace: impl AsRef<str>, name: impl AsRef<str>) -> Self {
         match Self::try_new(namespace.as_ref(), name.as_ref()) {
@@ -32,10 +32,10 @@ impl PackageId {
         }
     }
 
-    /// Puts a namespace and a name together.
+    /// Joins a namespace and a name.
     ///
     /// # Errors
-    /// [`NameError::Grammar`] naming the part and the rule it breaks.
+    /// [`NameError::Grammar`] with the part and the rule it breaks.
     pub fn try_new(namespace: &str, name: &str) -> Result<Self, NameError> {
         check_part("namespace", namespace)?;
         check_part("package name", name)?;

@@ -1,11 +1,11 @@
-//! The package that a misspelt name was probably meant as.
+//! Suggestions for misspelt package names.
 
 use super::PackageId;
 
-/// How alike (0 to 1) a misspelt name and a known one must be for the known one to be suggested.
+/// Least similarity (0 to 1) between a misspelt name and a known one for a suggestion.
 const SUGGESTION_SIMILARITY: f64 = 0.75;
 
-/// The one of `known` that resembles `name` most, if one does. `name` itself is none.
+/// The name in `known` that resembles `name` most, if any resembles it enough. `name` itself is never returned.
 pub(crate) fn nearest_package(name: &PackageId, known: impl IntoIterator<Item = PackageId>) -> Option<PackageId> {
     let likeness = |other: &PackageId| strsim::normalized_damerau_levenshtein(name.as_str(), other.as_str());
     let scored = known.into_iter().filter(|other| other != name).map(|other| (likeness(&other), other));

@@ -12,17 +12,17 @@ use crate::{
 
 /// Longest version text, in characters.
 pub const MAX_VERSION_CHARS: usize = 64;
-/// Executable paths that stand in the release itself take at most this many bytes; more go into a block of their own.
+/// Most bytes of executable paths in the release itself; longer lists are stored in a block of their own.
 pub const MAX_INLINE_EXECUTABLES_BYTES: usize = 4 << 10;
-/// Longest path in a package, in bytes (PATH_MAX of the systems we unpack on).
+/// Longest path in a package, in bytes (PATH_MAX of the supported systems).
 const MAX_PATH_BYTES: usize = 4096;
 
 const WHAT: &str = "release";
 
 /// One version of one package, as its publisher signed it. At most 16 KiB.
 ///
-/// Only `content` and `manifest` are IPLD links: pinning a release on any IPFS node pins these, and never the
-/// publisher's history.
+/// Only `content` and `manifest` are IPLD links. Pinning a release on an IPFS node therefore pins these two, and never
+/// the publisher's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     /// The package.
@@ -33,26 +33,26 @@ pub struct Release {
     pub content: Cid,
     /// Root of the block manifest.
     pub manifest: Cid,
-    /// Bytes of the manifest's blocks together.
+    /// Total bytes of the manifest's blocks.
     pub manifest_bytes: u64,
-    /// Entries of the manifest: blocks of the content.
+    /// Number of entries of the manifest: the blocks of the content.
     pub blocks: u64,
-    /// Bytes of the files together.
+    /// Total bytes of the files.
     pub size: u64,
     /// Number of files.
     pub files: u64,
-    /// Paths of the executable files, ordered; empty if they stand in `executables_block`.
+    /// Paths of the executable files, ordered; empty if `executables_block` contains them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub executables: Vec<String>,
-    /// Raw block with the paths of the executable files, each ended by a zero byte, where they are too many.
+    /// Raw block with the paths of the executable files, each ended by a zero byte, if they do not fit in the release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executables_block: Option<RecordCid>,
-    /// What the package says of itself.
+    /// Descriptive metadata.
     pub metadata: Metadata,
     /// Packages of this registry that it needs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependencies: Vec<Dependency>,
-    /// Who published it.
+    /// The publisher.
     pub publisher: PublisherId,
     /// Release of the same package with the next lower version, when this one was published.
     pub predecessor: Option<RecordCid>,
@@ -61,10 +61,10 @@ pub struct Release {
 }
 
 impl Release {
-    /// Sets which files are executable, and returns the block to store beside the release if they do not fit in it.
+    /// Sets the executable files. If their paths do not fit in the release, returns the block to store beside it.
     ///
     /// # Errors
-    /// [`RecordError::Invalid`] for a path that is none; [`RecordError::TooLarge`] if they do not fit a block.
+    /// [`RecordError::Invalid`] for an invalid path; [`RecordError::TooLarge`] if the paths exceed one block.
     pub fn set_executables(&mut self, mut paths: Vec<String>) -> Result<Option<Block>, RecordError> {
         paths.sort_unstable();
         paths.dedup();
@@ -80,18 +80,18 @@ impl Release {
         Ok(Some(block))
     }
 
-    /// Reads the root of the block manifest; the caller has checked its hash.
+    /// Decodes the root of the block manifest; the caller has checked its hash.
     ///
     /// # Errors
-    /// [`ManifestError`] if it is malformed, over its bounds, or not what this release says of it.
+    /// [`ManifestError`] if it is malformed, larger than its limits, or inconsistent with this release.
     pub fn read_manifest(&self, root: &[u8]) -> Result<ManifestReader, ManifestError> {
         ManifestReader::new(self.content, self.blocks, self.manifest_bytes, root)
     }
 
-    /// Reads the block that `executables_block` names; the caller has checked its hash.
+    /// Decodes the block that `executables_block` names; the caller has checked its hash.
     ///
     /// # Errors
-    /// [`RecordError`] if it is not such a list.
+    /// [`RecordError`] if it is not valid list of paths.
     pub fn read_executables(block: &[u8]) -> Result<Vec<String>, RecordError> {
         let malformed =
             |reason: &str| RecordError::Malformed { what: "list of executables", reason: reason.to_owned() };
@@ -138,7 +138,7 @@ impl Record for Release {
     }
 }
 
-/// Checks that paths are relative, plain, ordered and each there once.
+/// Checks that paths are relative, normalised, ordered and without duplicates.
 fn check_paths(paths: &[String]) -> Result<(), RecordError> {
     let invalid = |reason: String| Err(RecordError::Invalid { what: "list of executables", reason });
     if !paths.is_sorted_by(|a, b| a < b) {

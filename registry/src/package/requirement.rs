@@ -9,22 +9,22 @@ use crate::package::NameError;
 /// Longest requirement text, in bytes.
 const MAX_REQUIREMENT_BYTES: usize = 256;
 
-/// Which versions will do. Cargo's rules: a bare `1.2.3` means `^1.2.3`, `=1.2.3` that version alone; pre-releases
-/// match only a requirement that names one of the same major.minor.patch. Build metadata counts only where `=` names it:
+/// Accepted versions, by Cargo's rules: a bare `1.2.3` means `^1.2.3`, `=1.2.3` means that version alone; pre-releases
+/// match only a requirement that names one of the same major.minor.patch. Build metadata counts only if `=` names it:
 /// `=1.2.3+b7` is that build alone, `=1.2.3` any build of 1.2.3.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Requirement {
-    /// `latest`, or none given: the newest release; a pre-release only where there is nothing else.
+    /// `latest`, or no requirement: the newest release. A pre-release matches only if there is no stable version.
     #[default]
     Latest,
-    /// A semver requirement. It takes no notice of build metadata.
+    /// A semver requirement. It ignores build metadata.
     Matching(VersionReq),
     /// One build of one version; its build metadata is not empty.
     Build(Version),
 }
 
 impl Requirement {
-    /// Exactly this version, and this build of it if it names one.
+    /// Exactly this version, and exactly this build if it has build metadata.
     pub fn exact(version: &Version) -> Self {
         if !version.build.is_empty() {
             return Self::Build(version.clone());
@@ -40,8 +40,8 @@ impl Requirement {
         })
     }
 
-    /// Reads what stands after the `@` of a target, where a full version means that version alone: `1.0.5` is
-    /// `=1.0.5`, as for `cargo install name@1.0.5` and npm. Everything else is a requirement as in a `gpack.toml`.
+    /// Parses the text after the `@` of a target. A full version means that version alone there: `1.0.5` is `=1.0.5`,
+    /// as for `cargo install name@1.0.5` and npm. Everything else is a requirement as in a `gpack.toml`.
     ///
     /// # Errors
     /// [`NameError::Requirement`] for text that is neither a version nor a requirement.
@@ -52,12 +52,12 @@ impl Requirement {
         }
     }
 
-    /// Says whether the requirement is a range: neither one single version nor simply the newest.
+    /// Returns whether the requirement is a range: neither a single version nor `latest`.
     pub fn is_range(&self) -> bool {
         matches!(self, Self::Matching(_)) && !self.is_exact()
     }
 
-    /// Says whether `version` will do.
+    /// Returns whether `version` matches.
     pub fn matches(&self, version: &Version) -> bool {
         match self {
             Self::Latest => true,
@@ -66,7 +66,7 @@ impl Requirement {
         }
     }
 
-    /// Says whether one single version is asked for, by all three numbers and `=`.
+    /// Returns whether the requirement is a single version, with all three numbers and `=`.
     pub fn is_exact(&self) -> bool {
         match self {
             Self::Latest => false,
@@ -76,8 +76,8 @@ impl Requirement {
         }
     }
 
-    /// Those of all versions of a package that may be picked, yanked ones among them. For `latest` pre-releases are left
-    /// out as soon as any stable version was published: that all stable ones were yanked since makes none of them one.
+    /// The matching versions among all versions of a package, including yanked ones. For `latest`, pre-releases are
+    /// excluded if any stable version was ever published, even if all stable versions are yanked.
     pub fn fitting<'a, T>(&self, all: impl IntoIterator<Item = T>, version: impl Fn(&T) -> &'a Version) -> Vec<T> {
         let mut fitting: Vec<T> = all.into_iter().filter(|one| self.matches(version(one))).collect();
         if *self == Self::Latest && fitting.iter().any(|one| version(one).pre.is_empty()) {
@@ -86,8 +86,9 @@ impl Requirement {
         fitting
     }
 
-    /// Picks the newest of `candidates` that will do. Of builds with the same precedence, which no publisher of today
-    /// makes, it picks the one without build metadata, else the lowest: a further build changes nothing.
+    /// Returns the newest matching version of `candidates`. Among builds with the same precedence, which current
+    /// publishers never create, it returns the one without build metadata, else the lowest, so that a further build
+    /// does not change the result.
     pub fn newest<'a, T>(
         &self,
         candidates: impl IntoIterator<Item = T>,

@@ -1,7 +1,7 @@
-//! Files that hold secrets: private keys, told by their content, and credentials, told by the names that tools give them.
+//! Detection of files with secrets: private keys by their content, and credentials by the file names that tools use.
 //!
-//! A file with the words of a key in it is none: the body of a PEM block has to decode to a key, and a setting has to have a
-//! value. Public keys, certificates and stores of them are no secrets.
+//! Text that merely mentions a key is not a secret: the body of a PEM block must decode to a key, and a setting must
+//! have a value. Public keys, certificates and certificate stores are not secrets.
 
 mod key;
 mod name;
@@ -9,9 +9,9 @@ mod setting;
 
 use ggen_blockstore::Inspected;
 
-/// Says what secret a file holds, if it holds one; `path` is the one in the tree.
+/// Returns which secret a file contains, if any; `path` is its path in the tree.
 pub(crate) fn secret_in(path: &str, inspected: Inspected<'_>) -> Option<&'static str> {
-    // Names are compared as tools on file systems that ignore case would read them.
+    // Names are compared as on a file system that ignores case.
     let mut lower = String::with_capacity(path.len() + 1);
     lower.push('/');
     lower.push_str(path);

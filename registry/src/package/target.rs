@@ -1,4 +1,4 @@
-//! What a user points at: the TARGET of the command line.
+//! Targets: the TARGET argument of the command line.
 
 use std::{fmt, str::FromStr};
 
@@ -9,12 +9,12 @@ use crate::{
     package::{NameError, PackageId, Requirement},
 };
 
-/// Characters from which on a text that begins like a CID is taken for a damaged one, not for a name.
+/// Shortest text with a CID's prefix that is treated as a damaged CID and not as a name, in characters.
 const MIN_CID_CHARS: usize = 10;
 /// Longest target text, in bytes.
 const MAX_TARGET_BYTES: usize = 4096;
 
-/// What a user points at.
+/// A parsed target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
@@ -34,11 +34,11 @@ pub enum Target {
     },
     /// `[<publisher>/]ns/name[@REQ]`.
     Package {
-        /// The publisher that is meant, where one is named.
+        /// The publisher, if one is named.
         publisher: Option<PublisherId>,
         /// The package.
         package: PackageId,
-        /// Which versions will do.
+        /// The accepted versions.
         requirement: Requirement,
     },
 }
@@ -75,9 +75,9 @@ impl FromStr for Target {
     }
 }
 
-/// Whether a text without a slash was probably meant as a CID: one in the bases that IPFS tools print.
+/// Returns whether a text without a slash was probably meant to be a CID, in one of the bases that IPFS tools print.
 fn looks_like_cid(text: &str) -> bool {
-    /// The bases and codecs that are common.
+    /// Prefixes of CIDs with common bases and codecs.
     const BEGINNINGS: [&str; 4] = ["bafy", "bafk", "Qm", "k51"];
     text.len() >= MIN_CID_CHARS
         && text.chars().all(|character| character.is_ascii_alphanumeric())
@@ -125,7 +125,7 @@ fn parse_package(text: &str) -> Result<Target, NameError> {
     Ok(Target::Package { publisher, package: package.parse()?, requirement })
 }
 
-/// A CID that is none, or whose blocks nobody could verify.
+/// The error for an invalid CID, or for one whose hash function is unsupported.
 fn refuse_cid(text: &str, error: &Error) -> NameError {
     match error {
         Error::UnsupportedHash { .. } | Error::DigestLength { .. } => {
@@ -136,7 +136,7 @@ fn refuse_cid(text: &str, error: &Error) -> NameError {
     }
 }
 
-/// What begins like a CID and is none.
+/// The error for a text with a CID's prefix that is not a valid CID.
 fn broken_cid(text: &str) -> NameError {
     /// Characters of a CIDv0, and of a CIDv1 in base32 of a sha2-256 digest.
     const V0_CHARS: usize = 46;
@@ -188,7 +188,7 @@ mod tests {
 
     const CID_V0: &str = "QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ";
     const CID_V1: &str = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e";
-    /// Raw blocks under md5, and under sha2-256 cut to 10 bytes.
+    /// Raw blocks with md5, and with sha2-256 truncated to 10 bytes.
     const MD5: &str = "bafk5kaiqaeaqcaibaeaqcaibaeaqcaibae";
     const SHORT: &str = "bafkrecqbaeaqcaibaeaqcai";
     const PUBLISHER: &str = "bafyreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e";

@@ -1,4 +1,4 @@
-//! What can go wrong with the book of peers.
+//! Errors of the book of peers.
 
 use super::{Listing, MAX_LISTED};
 use crate::database::DatabaseError;
@@ -13,7 +13,7 @@ pub enum PeerBookError {
     /// A list is full.
     #[error("{MAX_LISTED} peers are {listing} already, which is the limit")]
     TooManyListed {
-        /// Which list.
+        /// The full list.
         listing: Listing,
     },
     /// The system has no thread for the writer.

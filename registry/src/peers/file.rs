@@ -1,4 +1,4 @@
-//! The book on disk: one SQLite file.
+//! The book's SQLite file.
 
 use std::{
     collections::HashMap,
@@ -63,7 +63,7 @@ const TABLES: &str = "
     CREATE INDEX history_by_peer ON history (peer, id);
 ";
 
-/// See the module's words.
+/// The opened file; see the module documentation.
 #[derive(Debug)]
 pub(super) struct File {
     connection: Connection,
@@ -71,7 +71,7 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Opens the file, and makes its tables if it has none.
+    /// Opens the file, and creates its tables if it has none.
     pub(super) fn open(path: &Path, access: Access) -> Result<Self, PeerBookError> {
         let connection = SCHEMA.open(path, access)?;
         Ok(Self { connection, path: path.to_owned() })
@@ -82,7 +82,7 @@ impl File {
         move |source| failed(source).into()
     }
 
-    /// Reads the whole book, less events and packages.
+    /// Reads the whole book, except events and packages.
     pub(super) fn load(&self) -> Result<Memory, PeerBookError> {
         let failed = self.failed("read");
         let sql = "SELECT id, successful, failed, failed_at, last_seen, bytes_sent, bytes_received, addresses, agent,
@@ -92,11 +92,11 @@ impl File {
         let mut statement = self.connection.prepare(sql).map_err(&failed)?;
         let rows = statement.query_map([], read_record).map_err(&failed)?;
         let records: Result<Vec<_>, _> = rows.collect();
-        // A row that is no peer has done no harm yet, and is gone with the next write of the whole.
+        // An invalid row is skipped.
         Ok(Memory::new(records.map_err(&failed)?.into_iter().flatten()))
     }
 
-    /// Writes changes in one transaction, and returns the numbers of packages that may be others now.
+    /// Writes changes in one transaction, and returns the package counts that may have changed.
     pub(super) fn write(&mut self, changes: &Changes) -> Result<Vec<(PeerId, u64)>, PeerBookError> {
         let failed = self.failed("write");
         let transaction = self.connection.transaction().map_err(&failed)?;
@@ -222,7 +222,7 @@ fn unique(peers: impl Iterator<Item = PeerId>) -> Vec<PeerId> {
     peers
 }
 
-/// `None` for a row that names no peer.
+/// Decodes a row; `None` if it names no peer.
 fn read_record(row: &Row<'_>) -> rusqlite::Result<Option<PeerRecord>> {
     let Some(peer) = peer_id(&row.get::<_, Vec<u8>>(0)?) else { return Ok(None) };
     let of_list: Option<String> = row.get(11)?;
@@ -255,10 +255,10 @@ fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
 }
 
-/// The lists of allowed and denied peers in a damaged file, as far as they can be read.
+/// The readable lists of allowed and denied peers in a damaged file.
 pub(super) fn salvage(path: &Path) -> Vec<(PeerId, Listing)> {
     let Ok(connection) = database::read_only(path) else { return Vec::new() };
-    // The order of the rows, not of the index: either may be what is damaged.
+    // Reads in table order and not through the index: either may be damaged.
     let sql = "SELECT id, listing FROM peers NOT INDEXED WHERE listing IS NOT NULL";
     let Ok(mut statement) = connection.prepare(sql) else { return Vec::new() };
     let row = |row: &Row<'_>| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?));

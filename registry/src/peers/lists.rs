@@ -1,5 +1,5 @@
-//! A copy of the two lists, `peers.lists` beside the book: they are decisions of the user, which nothing else tells of,
-//! where all else in the book is advice. It counts wherever the two differ.
+//! A copy of the two lists, `peers.lists` beside the book. They are decisions of the user that cannot be recovered from
+//! elsewhere, whereas the rest of the book is advisory. If the two differ, the copy takes precedence.
 
 use std::{
     collections::BTreeMap,
@@ -9,10 +9,10 @@ use std::{
 use super::{Listing, MAX_LISTED, memory::Lists};
 use crate::{checked_file, database::Access};
 
-/// Longest copy read, in bytes: more than two full lists take.
+/// Longest copy that is read, in bytes: more than two full lists need.
 const MAX_BYTES: u64 = 256 * MAX_LISTED as u64;
 
-/// Where the copy is; nowhere for a book in memory.
+/// Location of the copy; none for a book in memory.
 #[derive(Debug)]
 pub(super) struct Copy {
     path: Option<PathBuf>,
@@ -29,14 +29,14 @@ impl Copy {
         Self { path: None, is_read_only: false }
     }
 
-    /// What stands in it, if all of it is as it was written.
+    /// The contents of the copy; `None` if it is missing or damaged.
     pub(super) fn read(&self) -> Option<Lists> {
         let text: BTreeMap<String, String> = checked_file::read(self.path.as_ref()?, MAX_BYTES)?;
         let entry = |(peer, list): (String, String)| Some((peer.parse().ok()?, Listing::named(&list)?));
         text.into_iter().map(entry).collect()
     }
 
-    /// That it fails is no failure of the decision: the book has it.
+    /// Writes the copy. A failure does not fail the decision, because the book contains it too.
     pub(super) fn write(&self, lists: &Lists) {
         let Some(path) = self.path.as_ref().filter(|_| !self.is_read_only) else { return };
         let text: BTreeMap<String, &str> =

@@ -1,4 +1,4 @@
-//! The book as it is in memory, and what of it is not written yet. No I/O and no clock.
+//! The book in memory, and its changes that are not written yet. No I/O and no clock.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -10,23 +10,23 @@ use libp2p::{Multiaddr, PeerId};
 use super::{Listing, MAX_LISTED, MAX_PEERS, Outcome, PeerBookError, PeerHistory, PeerRecord, record::RETRIEVED};
 use crate::identity::Timestamp;
 
-/// Most addresses kept of one peer: the newest, and of those noted together the first.
+/// Most addresses of one peer: the newest, and of addresses recorded together the first ones.
 const MAX_ADDRESSES: usize = 8;
-/// Longest address kept, in bytes.
+/// Longest address stored, in bytes.
 const MAX_ADDRESS_BYTES: usize = 256;
-/// Longest name of a program kept, in characters.
+/// Longest program name stored, in characters.
 const MAX_AGENT_CHARS: usize = 64;
-/// Longest name of a package kept, in bytes: `<publisher>/ns/name`, or a CID.
+/// Longest package name stored, in bytes: `<publisher>/ns/name`, or a CID.
 const MAX_PACKAGE_BYTES: usize = 256;
-/// Most events, and most packages, that wait to be written; what comes beyond that is not kept.
+/// Most events, and most packages, that wait to be written; further ones are dropped.
 const MAX_WAITING: usize = 8192;
-/// What a new measurement weighs against the former ones.
+/// Weight of a new rate measurement against the former average.
 const NEW_RATE: f64 = 0.3;
 
-/// Who is on which list.
+/// The listed peers, each with its list.
 pub(super) type Lists = BTreeMap<PeerId, Listing>;
 
-/// See the module's words.
+/// The book in memory; see the module documentation.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     peers: HashMap<PeerId, PeerRecord>,
@@ -37,7 +37,7 @@ pub(super) struct Memory {
     closing: bool,
 }
 
-/// What is to be written, in this order: what was forgotten, then what is.
+/// Pending changes, written in this order: removals, then current records.
 #[derive(Debug)]
 pub(super) struct Changes {
     pub(super) forgotten: HashSet<PeerId>,
@@ -53,7 +53,7 @@ impl Changes {
 }
 
 impl Memory {
-    /// Takes what was read from a file.
+    /// Creates the book from the records of a file.
     pub(super) fn new(records: impl IntoIterator<Item = PeerRecord>) -> Self {
         let peers = records.into_iter().map(|record| (record.peer, record)).collect();
         let mut memory = Self { peers, ..Self::default() };
@@ -132,7 +132,7 @@ impl Memory {
         if listed >= MAX_LISTED {
             return Err(PeerBookError::TooManyListed { listing });
         }
-        // To decide about a peer is not to have seen it.
+        // A decision about a peer does not count as having seen it.
         let last_seen = self.get(peer).map(|record| record.last_seen);
         let record = self.touch(peer, now);
         record.listing = Some(listing);
@@ -141,17 +141,17 @@ impl Memory {
         Ok(())
     }
 
-    /// Who is on which list.
+    /// The listed peers, each with its list.
     pub(super) fn lists(&self) -> Lists {
         self.peers.values().filter_map(|record| Some((record.peer, record.listing?))).collect()
     }
 
-    /// Puts these peers on these lists, and takes all others off.
+    /// Replaces the lists by these.
     pub(super) fn set_lists(&mut self, lists: &Lists) {
         let of_book: Vec<PeerId> =
             self.peers.values().filter(|peer| peer.listing.is_some()).map(|peer| peer.peer).collect();
         for peer in of_book.iter().chain(lists.keys()) {
-            // That it is listed does not say when it was seen.
+            // A list entry alone does not tell when the peer was last seen.
             let record = self.peers.entry(*peer).or_insert_with(|| PeerRecord::new(*peer, Timestamp::default()));
             record.listing = lists.get(peer).copied();
             self.changed.insert(*peer);
@@ -179,7 +179,7 @@ impl Memory {
         record
     }
 
-    /// Forgets whoever is missed least; says whether there was somebody.
+    /// Removes the most expendable peer; returns whether there was one.
     fn make_room(&mut self) -> bool {
         let expendable = self.peers.values().filter_map(|record| Some((record.expendable()?, record.peer)));
         let Some((_, peer)) = expendable.min_by_key(|(rank, _)| *rank) else { return false };
@@ -190,7 +190,7 @@ impl Memory {
         !(self.changed.is_empty() && self.forgotten.is_empty() && self.history.is_empty() && self.packages.is_empty())
     }
 
-    /// Takes what is to be written.
+    /// Takes the pending changes.
     pub(super) fn take_changes(&mut self) -> Changes {
         let changed = std::mem::take(&mut self.changed);
         Changes {
@@ -201,15 +201,15 @@ impl Memory {
         }
     }
 
-    /// Takes back what could not be written: records are tried again, the rest is let go, or a full disk would fill
-    /// the memory too.
+    /// Restores changes that could not be written. Records are tried again; events and packages are dropped, so that a
+    /// full disk does not fill the memory too.
     pub(super) fn take_back(&mut self, changes: Changes) {
         self.changed
             .extend(changes.records.iter().map(|record| record.peer).filter(|peer| self.peers.contains_key(peer)));
         self.forgotten.extend(changes.forgotten);
     }
 
-    /// Takes the numbers of packages as they were counted.
+    /// Updates the package counts.
     pub(super) fn count_packages(&mut self, counts: Vec<(PeerId, u64)>) {
         for (peer, packages) in counts {
             if let Some(record) = self.peers.get_mut(&peer) {

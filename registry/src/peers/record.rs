@@ -1,4 +1,4 @@
-//! What is known of one peer, and what follows from it. No I/O and no clock.
+//! The record of one peer, and decisions based on it. No I/O and no clock.
 
 use std::{fmt, time::Duration};
 
@@ -7,29 +7,29 @@ use libp2p::{Multiaddr, PeerId};
 use super::LOW_REPUTATION;
 use crate::identity::Timestamp;
 
-/// How long a peer of low reputation is left alone after it failed.
+/// How long a peer of low reputation is not probed after a failure.
 const PROBE_AFTER: Duration = Duration::from_secs(600);
-/// In how many of 256 cases one that was left alone for so long is asked like any other.
+/// Probability, in 256ths, that such a peer is then used like any other.
 const PROBE_CHANCE: u8 = 64;
 
-/// What a peer did to make a retrieval fail.
+/// The kind of failure of a peer in a retrieval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
-    /// It sent bytes that are not what it was asked for.
+    /// It sent bytes that are not the requested block.
     WrongBytes,
-    /// It was asked and did not answer in time.
+    /// It did not answer a request in time.
     Stalled,
-    /// It said that it has a block, and when asked for it, that it has not.
+    /// It announced that it has a block, and then reported that it does not.
     FalseHave,
-    /// It passed on a record that does not verify.
+    /// It relayed a record that does not verify.
     InvalidRecord,
     /// It sent something that is not a message of the protocol.
     Malformed,
 }
 
 impl Fault {
-    /// The event's name in histories.
+    /// The name of the event in histories.
     pub fn event(self) -> &'static str {
         match self {
             Self::WrongBytes => "wrong_bytes",
@@ -41,41 +41,41 @@ impl Fault {
     }
 }
 
-/// How a retrieval ended for one peer.
+/// The outcome of a retrieval for one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome<'a> {
-    /// It sent what it was asked for.
+    /// It sent what was requested.
     Retrieved {
-        /// What was retrieved, where that has a name.
+        /// The retrieved package, if it has a name.
         package: Option<&'a str>,
         /// Bytes of verified blocks that it sent.
         bytes: u64,
     },
-    /// It made the retrieval fail, as far as it was up to this peer.
+    /// The retrieval from this peer failed.
     Failed {
-        /// How.
+        /// The kind of failure.
         fault: Fault,
-        /// What was to be retrieved, where that has a name.
+        /// The requested package, if it has a name.
         package: Option<&'a str>,
-        /// Bytes of verified blocks that it sent all the same.
+        /// Bytes of verified blocks that it sent nevertheless.
         bytes: u64,
     },
 }
 
-/// The name in histories of a retrieval that succeeded.
+/// The name of a successful retrieval in histories.
 pub(super) const RETRIEVED: &str = "retrieved";
 
 /// One of the user's two lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Listing {
-    /// Asked whatever its reputation.
+    /// Used regardless of its reputation.
     Allowed,
-    /// Not connected to at all.
+    /// Never connected to.
     Denied,
 }
 
 impl Listing {
-    /// As shown and stored.
+    /// The name as displayed and stored.
     pub fn name(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
@@ -83,7 +83,7 @@ impl Listing {
         }
     }
 
-    /// The list of this name.
+    /// The list with this name.
     pub(super) fn named(name: &str) -> Option<Self> {
         [Self::Allowed, Self::Denied].into_iter().find(|list| list.name() == name)
     }
@@ -95,7 +95,7 @@ impl fmt::Display for Listing {
     }
 }
 
-/// What is known of one peer.
+/// The record of one peer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerRecord {
     /// The peer.
@@ -114,28 +114,28 @@ pub struct PeerRecord {
     pub bytes_sent: u64,
     /// Bytes of verified blocks received from it.
     pub bytes_received: u64,
-    /// Where it can be reached, as far as known.
+    /// Its known addresses.
     pub addresses: Vec<Multiaddr>,
-    /// Name and version of its program, as it says.
+    /// Name and version of its program, as it states them.
     pub agent: Option<String>,
     /// Its last round trip time.
     pub latency: Option<Duration>,
-    /// How fast it sends, in bytes per second, smoothed.
+    /// Its smoothed transfer rate in bytes per second.
     pub rate: Option<f64>,
-    /// On which list the user put it.
+    /// The list on which the user put it.
     pub listing: Option<Listing>,
 }
 
-/// What is to be thought of a peer before it is asked for something.
+/// Assessment of a peer before a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Standing {
-    /// From 0 to 1.
+    /// Reputation, from 0 to 1.
     pub reputation: f64,
-    /// How fast it was, in bytes per second.
+    /// Its transfer rate in bytes per second.
     pub rate: Option<f64>,
     /// Its round trip time.
     pub latency: Option<Duration>,
-    /// Ask it only if the others cannot deliver.
+    /// Use it only if other peers cannot deliver.
     pub held_back: bool,
 }
 
@@ -146,7 +146,7 @@ impl Default for Standing {
 }
 
 impl PeerRecord {
-    /// Nothing but that it was there.
+    /// A record of a peer that was seen, without any other data.
     pub(crate) fn new(peer: PeerId, now: Timestamp) -> Self {
         Self {
             peer,
@@ -165,7 +165,7 @@ impl PeerRecord {
         }
     }
 
-    /// successful / (successful + failed), 1 if there was neither.
+    /// successful / (successful + failed), 1 if both are zero.
     pub fn reputation(&self) -> f64 {
         let all = self.successful.saturating_add(self.failed);
         if all == 0 { 1.0 } else { self.successful as f64 / all as f64 }
@@ -174,30 +174,30 @@ impl PeerRecord {
     /// See [`PeerBook::standing`](super::PeerBook::standing).
     pub(super) fn standing(&self, now: Timestamp, random: u8) -> Standing {
         let reputation = self.reputation();
-        // A failure of the future was noted by a clock that was fast.
+        // A failure time in the future comes from a clock that was fast.
         let rested = self.failed_at.is_none_or(|at| at > now || at.plus(PROBE_AFTER) <= now);
         let probed = rested && random < PROBE_CHANCE;
         let held_back = reputation < LOW_REPUTATION && self.listing != Some(Listing::Allowed) && !probed;
         Standing { reputation, rate: self.rate, latency: self.latency, held_back }
     }
 
-    /// Who goes first when there is no room for all: those of which no retrieval is known, the least recently seen
-    /// first. `None`: this one stays.
+    /// Rank for removal when the book is full, lowest first: peers without a known retrieval, the least recently seen
+    /// first. `None` for a listed peer, which is never removed.
     pub(super) fn expendable(&self) -> Option<(bool, Timestamp)> {
         self.listing.is_none().then_some((self.successful + self.failed > 0, self.last_seen))
     }
 }
 
-/// Something that a peer did.
+/// An event in a peer's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerHistory {
-    /// When.
+    /// When it happened.
     pub time: Timestamp,
     /// `retrieved`, the name of a [`Fault`], or that of a [`Listing`].
     pub event: String,
-    /// About which package.
+    /// The package concerned.
     pub package: Option<String>,
-    /// Bytes of verified blocks that came with it.
+    /// Bytes of verified blocks that were received.
     pub bytes: u64,
 }
 

@@ -116,7 +116,7 @@ fn decisions_outlive_the_book_and_what_it_says_otherwise() {
     drop(connection);
     assert_eq!(lists(&PeerBook::open_with(&path, Access::Copy).unwrap()), decided);
     assert_eq!(lists(&PeerBook::open(&path).unwrap()), decided);
-    // A book whose copy is damaged counts, and the copy is made again.
+    // If the copy is damaged, the book takes precedence, and the copy is written again.
     let copy = dir.path().join("peers.lists");
     fs::write(&copy, "nonsense").unwrap();
     let book = PeerBook::open(&path).unwrap();
@@ -183,7 +183,7 @@ fn events_and_packages_of_one_peer_are_bounded() {
     }
     let addresses = book.get(&bob).unwrap().addresses;
     assert!(addresses.len() <= 8 && addresses.ends_with(&["/ip4/127.0.0.1/tcp/99".parse().unwrap()]));
-    // Of those that a peer names at once the first are the nearest.
+    // Of addresses recorded together, the first ones are the nearest.
     let named: Vec<_> = (200..300).map(|port| format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()).collect();
     book.seen(&bob, &named, now());
     assert_eq!(book.get(&bob).unwrap().addresses, named[..8]);

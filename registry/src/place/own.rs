@@ -1,8 +1,8 @@
-//! What this home has signed, put together from what is left of it when the registry is opened.
+//! Repair of this home's own signed records when the registry is opened.
 //!
-//! A publisher's identity and its latest head stand in three places: beside its key, in the catalog, and in the blocks
-//! of its records. Each can be made again from the others. What cannot be made again is no reason not to open: it stops
-//! what needs it, with the name of the file.
+//! A publisher's identity and its latest head are stored in three places: beside its key, in the catalog, and in the
+//! blocks of its records. Each can be rebuilt from the others. A failed repair does not prevent opening: it fails the
+//! operations that need the record, with the name of the file.
 
 use ggen_blockstore::{Blockstore, Cid};
 
@@ -14,7 +14,8 @@ use crate::{
     ops::{OwnRecords, catalog_failed, failed, records},
 };
 
-/// Brings what is known of this home's publishers into accord; returns what was damaged, for the user. Blocks.
+/// Makes the stored records of this home's publishers consistent. Returns messages about damage, for the user. Blocks
+/// the calling thread.
 pub(super) fn mend(
     keys: &KeyStore,
     catalog: &Catalog,
@@ -62,17 +63,18 @@ impl Own<'_> {
         }
         match (head, known) {
             (Some(head), known) if known.as_ref().is_none_or(|known| known.order() < head.order()) => {
-                // First of all: if the catalog cannot follow, nothing is signed on top of less.
+                // The head is stored first: if the catalog cannot be restored, nothing may be signed on top of an older
+                // head.
                 self.keep(&chain, &head)?;
                 self.restore_catalog(&chain, &head)
             }
-            // A crash came between the catalog and the file.
+            // A crash happened after the catalog was written and before the file was.
             (_, Some(known)) => self.keep(&chain, &known),
             (_, None) => Ok(()),
         }
     }
 
-    /// The identity chain: of the file, or made again. `None` for a publisher that was never finished.
+    /// The identity chain, from its file or rebuilt. `None` for a publisher whose creation was interrupted.
     fn chain(&mut self) -> Result<Option<IdentityChain>, Failure> {
         let error = match self.keys.chain(self.name) {
             Ok(Some(chain)) => return Ok(Some(chain)),
@@ -99,7 +101,7 @@ impl Own<'_> {
         }
     }
 
-    /// The chain of the publisher in the catalog for whom a key signs.
+    /// The chain of the publisher in the catalog that a key signs for.
     fn known_chain(&self, key: &PublicKey) -> Result<Option<IdentityChain>, Failure> {
         for publisher in self.catalog.own_publishers().map_err(catalog_failed)? {
             let Some(entry) = self.catalog.publisher(&publisher).map_err(catalog_failed)? else { continue };
@@ -110,8 +112,8 @@ impl Own<'_> {
         Ok(None)
     }
 
-    /// The chain that begins with the first identity document of a key, out of the blocks: signed again, since a block is
-    /// the payload alone.
+    /// The chain that begins with the first identity document of a key, from the blocks. It is signed again, because a
+    /// block contains the payload alone.
     fn stored_chain(&self, signing: &KeyPair) -> Result<Option<IdentityChain>, Failure> {
         for cid in records(self.store) {
             let Ok(Some(payload)) = self.store.get(&cid) else { continue };
@@ -124,8 +126,8 @@ impl Own<'_> {
         Ok(None)
     }
 
-    /// The highest head among the blocks, unless the store itself says that `best` is: a head that another has followed is
-    /// pinned no longer.
+    /// The highest head in the store. Skipped if the store contains `best`, because a superseded head is no longer
+    /// pinned.
     fn newer_stored_head(&self, chain: &IdentityChain, best: Option<&VerifiedHead>) -> Option<VerifiedHead> {
         let records = records(self.store);
         match best.is_some_and(|best| records.contains(best.head().cid())) {
@@ -134,8 +136,8 @@ impl Own<'_> {
         }
     }
 
-    /// The highest head among blocks, signed again. One that cannot be read is none: another may be there, and whether
-    /// anything is signed without it is asked when it comes to that.
+    /// The highest head among blocks, signed again. Unreadable blocks are skipped: another head may be stored, and
+    /// signing operations check for a missing head themselves.
     fn stored_head(&self, chain: &IdentityChain, records: Vec<Cid>) -> Option<VerifiedHead> {
         let Ok(Some(signing)) = self.keys.signing(self.name) else { return None };
         let mut highest: Option<VerifiedHead> = None;
@@ -155,7 +157,7 @@ impl Own<'_> {
         highest
     }
 
-    /// Takes into the catalog what a head stands for: it was lost, or left behind by a crash.
+    /// Restores the records that a head refers to into a catalog that was lost or left behind by a crash.
     fn restore_catalog(&self, chain: &IdentityChain, head: &VerifiedHead) -> Result<(), Failure> {
         let failed =
             |failure: Failure| failure.while_doing(format!("what `{}` has published is not all here", self.name));
@@ -171,7 +173,7 @@ impl Own<'_> {
         Ok(())
     }
 
-    /// Sees to it that the head stands beside the key.
+    /// Stores the head beside the key, unless a head at least as high is stored.
     fn keep(&self, chain: &IdentityChain, head: &VerifiedHead) -> Result<(), Failure> {
         let kept = self.keys.head(self.name, chain).ok().flatten();
         if kept.is_none_or(|kept| kept.order() < head.order()) {

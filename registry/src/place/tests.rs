@@ -1,4 +1,4 @@
-//! A home with something in every file, copied and damaged in one bit over and over: it opens, or the error names the file.
+//! A home with data in every file is copied and damaged in one bit repeatedly: it opens, or the error names the file.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{
     PublishRequest, Registry, SearchRequest, VerifyRequest, identity::Timestamp,
 };
 
-/// Flips of each file.
+/// Bit flips per file.
 const FLIPS: u64 = 16;
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -77,7 +77,7 @@ fn info() -> InfoRequest {
     InfoRequest { target: "tests/lamp".to_owned(), versions: true, providers: false, timeout: PATIENCE, offline: true }
 }
 
-/// What people do with a home; the failures.
+/// Typical operations on a home; returns the failures.
 async fn use_it(registry: &Registry) -> Vec<Failure> {
     let search = SearchRequest {
         query: "lamp".to_owned(),
@@ -174,7 +174,7 @@ async fn one_flipped_bit_in_any_database_is_mended_or_named() {
             copy(home.path(), damaged.path());
             let path = damaged.path().join(file);
             let mut bytes = fs::read(&path).unwrap();
-            // The first pages hold what everything else is found by.
+            // The first pages contain the roots of the file's structures.
             let limit = if number % 2 == 0 { bytes.len().min(4096) } else { bytes.len() };
             let bit = below(limit as u64 * 8) as usize;
             bytes[bit / 8] ^= 1 << (bit % 8);
@@ -183,7 +183,7 @@ async fn one_flipped_bit_in_any_database_is_mended_or_named() {
             let named = Path::new(file).file_stem().unwrap().to_str().unwrap();
             let registry = match open(damaged.path()).await {
                 Ok(registry) => registry,
-                // A number that says a newer program wrote it: the error says which file to move away.
+                // The flip made the file look like one of a newer program: the error names the file to move away.
                 Err(failure) => {
                     assert!(names(&failure, named) && failure.hint.is_some(), "{what}: {failure:?}");
                     continue;
@@ -193,7 +193,7 @@ async fn one_flipped_bit_in_any_database_is_mended_or_named() {
                 assert!(names(&failure, file), "{what}: {failure:?}");
             }
             registry.shutdown().await.unwrap();
-            // What could not be read is made again by now.
+            // Unreadable files have been rebuilt by now.
             let registry = open(damaged.path()).await.unwrap_or_else(|failure| panic!("{what}: {failure:?}"));
             let failures = use_it(&registry).await;
             assert!(failures.is_empty(), "{what}: {failures:?}");

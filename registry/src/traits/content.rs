@@ -1,4 +1,4 @@
-//! Content by its CID, as a caller writes it down.
+//! Content ids, as callers write them.
 
 use std::fmt;
 
@@ -6,11 +6,11 @@ use ggen_blockstore::{Cid, DAG_PB, RAW, SHA2_256, parse_cid};
 
 use crate::{ErrorKind, Failure, traits::Result};
 
-/// How content is hashed.
+/// The hash function of content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HashAlgorithm {
-    /// SHA2-256, which all packages have.
+    /// SHA2-256, which all packages use.
     Sha256,
 }
 
@@ -22,7 +22,7 @@ impl HashAlgorithm {
     }
 }
 
-/// The root of a package's tree: an IPFS CID. It is read when it is used, so that one can be written down anywhere.
+/// The root CID of a package's tree. It is parsed when it is used, so that constructing one cannot fail.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ContentId {
     text: String,
@@ -30,7 +30,7 @@ pub struct ContentId {
 }
 
 impl ContentId {
-    /// A CID (v0 or v1) as text, and the hash it is made with.
+    /// A CID (v0 or v1) as text, and its hash function.
     pub fn new(cid: impl Into<String>, algorithm: HashAlgorithm) -> Self {
         Self { text: cid.into(), algorithm }
     }
@@ -38,8 +38,8 @@ impl ContentId {
     /// The CID, in version 1.
     ///
     /// # Errors
-    /// [`Usage`](ErrorKind::Usage) if the text is no CID, has another hash than it was said to, or is not of a file or
-    /// directory.
+    /// [`Usage`](ErrorKind::Usage) if the text is no CID, has a hash function other than `algorithm`, or is not of a
+    /// file or directory.
     pub fn cid(&self) -> Result<Cid> {
         let Self { text, algorithm } = self;
         let refuse = |reason: String| Failure::new(ErrorKind::Usage, format!("`{text}` is no content id: {reason}"));
@@ -53,7 +53,7 @@ impl ContentId {
         Ok(Cid::new_v1(cid.codec(), *cid.hash()))
     }
 
-    /// The hash.
+    /// The hash function.
     pub fn algorithm(&self) -> HashAlgorithm {
         self.algorithm
     }

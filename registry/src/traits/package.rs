@@ -1,4 +1,4 @@
-//! A release of a package, as a program makes one or is shown one.
+//! Packages, as programs publish and receive them.
 
 use ggen_blockstore::Cid;
 use semver::Version;
@@ -16,24 +16,24 @@ pub struct Package {
     pub id: PackageId,
     /// The version.
     pub version: Version,
-    /// What the package says of itself.
+    /// Descriptive metadata.
     pub metadata: Metadata,
     /// Root of its tree.
     pub content_id: ContentId,
-    /// Packages it needs.
+    /// Packages that it depends on.
     pub dependencies: Vec<Dependency>,
     /// Paths of its executable files.
     pub executables: Vec<String>,
-    /// Whose signature on it was checked; none before it is published.
+    /// The publisher whose signature was verified; none before it is published.
     pub publisher: Option<PublisherId>,
     /// The signed record; none before it is published.
     pub release: Option<Cid>,
-    /// No longer to be chosen.
+    /// Yanked: not chosen for new installations.
     pub yanked: bool,
 }
 
 impl Package {
-    /// Begins a package that is to be published.
+    /// Starts building a package for publication.
     pub fn builder(id: PackageId, version: Version) -> PackageBuilder {
         PackageBuilder {
             id,
@@ -46,7 +46,7 @@ impl Package {
     }
 }
 
-/// Makes a [`Package`]. It needs a description and a content id.
+/// Builds a [`Package`]. A description and a content id are required.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct PackageBuilder {
@@ -59,13 +59,13 @@ pub struct PackageBuilder {
 }
 
 impl PackageBuilder {
-    /// A name for people, where it differs from the package's.
+    /// A display name, if it differs from the package's name.
     pub fn title(mut self, title: impl Into<String>) -> Self {
         self.metadata.title = Some(title.into());
         self
     }
 
-    /// One sentence or a few.
+    /// A description of one or a few sentences.
     pub fn description(mut self, description: impl Into<String>) -> Self {
         self.metadata.description = description.into();
         self
@@ -77,64 +77,65 @@ impl PackageBuilder {
         self
     }
 
-    /// The one category it stands in.
+    /// The category.
     pub fn category(mut self, category: impl Into<String>) -> Self {
         self.metadata.category = Some(category.into());
         self
     }
 
-    /// One more word to filter by.
+    /// Adds a tag to filter by.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.metadata.tags.push(tag.into());
         self
     }
 
-    /// One more word to be found by.
+    /// Adds a keyword for search.
     pub fn keyword(mut self, keyword: impl Into<String>) -> Self {
         self.metadata.keywords.push(keyword.into());
         self
     }
 
-    /// One more who wrote it.
+    /// Adds an author.
     pub fn author(mut self, author: impl Into<String>) -> Self {
         self.metadata.authors.push(author.into());
         self
     }
 
-    /// Where its source lives.
+    /// The location of the source repository.
     pub fn repository(mut self, repository: impl Into<String>) -> Self {
         self.metadata.repository = Some(repository.into());
         self
     }
 
-    /// Its page.
+    /// The homepage.
     pub fn homepage(mut self, homepage: impl Into<String>) -> Self {
         self.metadata.homepage = Some(homepage.into());
         self
     }
 
-    /// Root of its tree: what `ipfs add -r` or [`import_directory`](ggen_blockstore::import_directory) gives.
+    /// The root of the package's tree, as `ipfs add -r` or [`import_directory`](ggen_blockstore::import_directory)
+    /// returns it.
     pub fn content_id(mut self, content: ContentId) -> Self {
         self.content_id = Some(content);
         self
     }
 
-    /// One more package it needs.
+    /// Adds a dependency.
     pub fn dependency(mut self, dependency: Dependency) -> Self {
         self.dependencies.push(dependency);
         self
     }
 
-    /// One more file that is executable, by its path in the tree: IPFS does not keep that.
+    /// Adds an executable file by its path in the tree, because UnixFS content does not record it.
     pub fn executable(mut self, path: impl Into<String>) -> Self {
         self.executables.push(path.into());
         self
     }
 
-    /// Checks everything.
+    /// Validates and builds the package.
     ///
     /// # Errors
-    /// [`Usage`](ErrorKind::Usage) with the field and what is wrong with it.
+    /// [`Usage`](ErrorKind::Usage) with the invalid field and the reason.
     pub fn build(self) -> Result<Package> {
         let Self { id, version, metadata, content_id, dependencies, executables } = self;
         let refuse = |reason: String| Err(Failure::new(ErrorKind::Usage, format!("the package {id} {reason}")));

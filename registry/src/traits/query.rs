@@ -1,11 +1,11 @@
-//! What is searched for.
+//! Search queries.
 
 use crate::SearchRequest;
 
-/// Hits that a query asks for unless it says otherwise.
+/// Default maximum number of hits.
 const DEFAULT_LIMIT: usize = 20;
 
-/// Words to search for, and what must hold of the packages found.
+/// Search terms and filters.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct Query {
@@ -13,7 +13,8 @@ pub struct Query {
 }
 
 impl Query {
-    /// Searches for words; never interpreted as a query language. None at all finds everything that passes the filters.
+    /// Searches for `words`, which are not parsed as a query language. An empty query matches everything that passes
+    /// the filters.
     pub fn new(words: impl Into<String>) -> Self {
         let request = SearchRequest {
             query: words.into(),
@@ -32,13 +33,13 @@ impl Query {
         self
     }
 
-    /// Only packages with this tag, and with all others that are named.
+    /// Only packages with this tag, in addition to tags set before.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.request.tags.push(tag.into());
         self
     }
 
-    /// At most this many hits; 20 unless said.
+    /// Maximum number of hits. Default: 20.
     pub fn limit(mut self, limit: usize) -> Self {
         self.request.limit = limit;
         self

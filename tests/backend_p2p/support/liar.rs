@@ -1,4 +1,4 @@
-//! A store that hands out other bytes than those of the blocks it was asked for.
+//! A store that returns wrong bytes for some blocks.
 
 use std::{
     collections::HashSet,
@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use ggen_blockstore::{Blockstore, Cid, MemoryBlockstore, Result, TreeLimits, forward_blockstore, list_tree};
 
-/// Honest, but for the files of the trees that it is told to lie about.
+/// Returns the right bytes, except for the files of the trees passed to `lie_about`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Liar {
     honest: MemoryBlockstore,

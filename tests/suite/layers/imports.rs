@@ -1,8 +1,8 @@
-//! Which file of a crate imports which other one, read from its source text.
+//! The imports between the files of a crate, extracted from the source text.
 //!
-//! A name is followed through re-exports to the file that defines it. What stands behind `#[cfg(test)]`, and files of tests,
-//! do not count. A re-export is an import only where the file also uses the name. A module and its submodules are parts of one
-//! thing, so that a submodule that uses its parent imports nothing.
+//! A name is resolved through re-exports to the file that defines it. Code after `#[cfg(test)]` and test files are
+//! ignored. A re-export is an import only if the file also uses the name. A module and its submodules belong together,
+//! so a submodule that uses its parent imports nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,10 +10,10 @@ use std::{
     path::Path,
 };
 
-/// Module paths (`node::swarm`, the root is empty), the modules that each of them imports, and what it names there.
+/// Module paths (`node::swarm`; the root is empty), the modules that each of them imports, and the imported names.
 pub(super) type Graph = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
-/// Steps through re-exports after which a name counts as defined where it was found.
+/// Most re-exports that are followed.
 const MAX_STEPS: u32 = 16;
 
 /// The modules of one crate.
@@ -44,7 +44,7 @@ impl Crate {
         Self::of(files.iter().map(|(module, text)| (module.as_str(), text.as_str())))
     }
 
-    /// Makes a crate of module paths and source texts.
+    /// Creates a crate from module paths and source texts.
     pub(super) fn of<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         Self { modules: files.into_iter().map(|(path, text)| (path.to_owned(), Module::parse(text))).collect() }
     }
@@ -66,7 +66,7 @@ impl Crate {
         imported
     }
 
-    /// The module that defines what `path` names in the module `from`; none if that is no module of this crate.
+    /// The module that defines what `path` refers to in the module `from`; `None` if it is no module of this crate.
     fn target(&self, from: &str, path: &[String], step: u32) -> Option<String> {
         let mut rest = path;
         let mut at = match rest.first()?.as_str() {
@@ -124,7 +124,7 @@ impl Module {
     }
 }
 
-/// Source files below a directory and their module paths, files of tests left out.
+/// Source files below a directory and their module paths, without test files.
 fn collect(directory: &Path, module: &str, found: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
@@ -141,8 +141,8 @@ fn collect(directory: &Path, module: &str, found: &mut Vec<(String, String)>) {
     }
 }
 
-/// Leaves out comments, and the item behind each `#[cfg(test)]`. Source is as rustfmt writes it: an item that has a block
-/// ends with a brace as far to the right as it began.
+/// Removes comments, and the item after each `#[cfg(test)]`. The source must be formatted by rustfmt: an item with a
+/// block ends with a brace at the indentation at which it begins.
 fn without_tests(text: &str) -> String {
     let mut kept = String::new();
     let mut lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
@@ -175,7 +175,7 @@ fn declaration(line: &str) -> Option<(bool, &str)> {
     Some((true, rest.trim_start().strip_prefix("use ")?))
 }
 
-/// Takes `a::{b, c::d as e}` apart.
+/// Splits `a::{b, c::d as e}` into its leaves.
 fn leaves(tree: &str, before: &str, public: bool, found: &mut Vec<Import>) {
     let tree = tree.trim();
     if let Some((start, group)) = tree.split_once('{') {
@@ -214,7 +214,7 @@ fn names(code: &str) -> impl Iterator<Item = &str> {
     code.split(|byte| !is_name(byte)).filter(|name| !name.is_empty())
 }
 
-/// Paths of two parts and more that stand in code: `crate::a::b`, `child::f`.
+/// Paths of two or more components in code: `crate::a::b`, `child::f`.
 fn paths(code: &str) -> impl Iterator<Item = Vec<String>> {
     let whole = code.split(|byte| !is_name(byte) && byte != ':').filter(|path| path.contains("::"));
     whole.map(|path| path.split("::").map(str::to_owned).take_while(|part| part.chars().all(is_name)).collect())
@@ -228,12 +228,12 @@ fn parent(module: &str) -> &str {
     module.rsplit_once("::").map_or("", |(parent, _)| parent)
 }
 
-/// Whether `module` is `other`, or stands below it.
+/// Returns whether `module` is `other`, or is below it.
 fn is_within(module: &str, other: &str) -> bool {
     module.strip_prefix(other).is_some_and(|rest| rest.is_empty() || other.is_empty() || rest.starts_with("::"))
 }
 
-/// Sets of modules of which each imports, over others of the set, each other one.
+/// Sets of modules in which each module imports, directly or indirectly, every other module of the set.
 pub(super) fn circles(graph: &Graph) -> BTreeSet<BTreeSet<&str>> {
     let reached: BTreeMap<_, _> = graph.keys().map(|module| (module.as_str(), reachable(graph, module))).collect();
     let mut found = BTreeSet::new();
@@ -247,7 +247,7 @@ pub(super) fn circles(graph: &Graph) -> BTreeSet<BTreeSet<&str>> {
     found
 }
 
-/// The modules that `from` imports, directly and over others.
+/// The modules that `from` imports, directly or indirectly.
 fn reachable<'a>(graph: &'a Graph, from: &str) -> BTreeSet<&'a str> {
     let mut reached = BTreeSet::new();
     let mut open = vec![from];

@@ -1,4 +1,4 @@
-//! Packages made of the sources of real crates: those that this very build took from its registry.
+//! Packages made of the sources of real crates: those that this build has downloaded.
 
 use std::env;
 use std::ffi::OsStr;
@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-/// A crate with more files than this is among those gathered.
+/// The gathered crates include one with more files than this.
 pub(crate) const MANY_FILES: usize = 1000;
 
-/// Files that the copies leave out: cargo's own marker, and ignore files, which would make a publish leave out files
-/// that the crate does contain.
+/// Files that are not copied: cargo's own marker, and ignore files, which would make a publish leave out files that the
+/// crate does contain.
 const LEFT_OUT: [&str; 3] = [".cargo-ok", ".gitignore", ".ggenignore"];
 
-/// Largest number of bytes of one gathered crate, so that twenty of them stay a matter of seconds.
+/// Largest size in bytes of a gathered crate, so that twenty of them take only seconds.
 const LARGEST_CRATE_BYTES: u64 = 80 << 20;
 
 /// Files of crates that may hold keys for their tests.
@@ -35,7 +35,7 @@ pub(crate) struct CratePackage {
     pub(crate) bytes: u64,
 }
 
-/// Packages of real crates; their directories go when this is dropped.
+/// Packages of real crates; dropping this removes their directories.
 #[derive(Debug)]
 pub(crate) struct CratePackages {
     /// In order of their names.
@@ -52,8 +52,8 @@ struct Source {
     bytes: u64,
 }
 
-/// Copies `count` crates of different sizes out of cargo's unpacked registry sources, each at one version, and adds a
-/// `gpack.toml` to each. They are the same crates at every run on one `Cargo.lock`.
+/// Copies `count` crates of different sizes from cargo's unpacked registry sources, each at one version, and adds a
+/// `gpack.toml` to each. Every run with the same `Cargo.lock` yields the same crates.
 ///
 /// # Panics
 ///
@@ -64,8 +64,8 @@ pub(crate) fn gather(count: usize) -> CratePackages {
     CratePackages { packages, _directory: directory }
 }
 
-/// Copies the `count` smallest crates out of cargo's unpacked registry sources, each with a `gpack.toml` that says of it
-/// what its own manifest does: description, keywords, categories.
+/// Copies the `count` smallest crates from cargo's unpacked registry sources, each with a `gpack.toml` that contains
+/// the description, keywords and categories of the crate's own manifest.
 ///
 /// # Panics
 ///
@@ -76,13 +76,13 @@ pub(crate) fn gather_described(count: usize) -> CratePackages {
     assert!(sources.len() >= count, "{} crates in cargo's registry, {count} wanted", sources.len());
     sources.sort_by(|a, b| (a.bytes, &a.name).cmp(&(b.bytes, &b.name)));
     sources.truncate(count);
-    // Small and large ones are dealt out evenly, and the order is nobody's.
+    // Small and large crates are distributed evenly, and the sequence is independent of the registry.
     sources.sort_by(|a, b| a.name.cmp(&b.name));
     let packages = sources.iter().map(|source| described(source, directory.path())).collect();
     CratePackages { packages, _directory: directory }
 }
 
-/// Takes crates evenly from the list in order of size, the smallest and the one with the most files included.
+/// Selects crates evenly from the list in order of size, including the smallest and the one with the most files.
 fn choose(mut sources: Vec<Source>, count: usize) -> Vec<Source> {
     assert!(count >= 2 && sources.len() >= count, "{} crates in cargo's registry, {count} wanted", sources.len());
     sources.sort_by(|a, b| (a.bytes, &a.name).cmp(&(b.bytes, &b.name)));
@@ -112,10 +112,10 @@ fn sources() -> Vec<Source> {
     sources
 }
 
-/// Reads what a directory such as `serde-1.0.228` holds; `None` for what is no crate or too large.
+/// Reads a directory such as `serde-1.0.228`; `None` if it is no crate or too large.
 fn source(path: &Path) -> Option<Source> {
     let directory = path.file_name()?.to_str()?;
-    // The version begins behind the first hyphen that a digit follows; crate names such as `h2-0` do not occur.
+    // The version begins after the first hyphen that a digit follows; crate names such as `h2-0` do not occur.
     let split =
         directory.match_indices('-').find(|(at, _)| directory[at + 1..].starts_with(|c: char| c.is_ascii_digit()));
     let (name, version) = (&directory[..split?.0], &directory[split?.0 + 1..]);

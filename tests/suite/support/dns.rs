@@ -1,4 +1,4 @@
-//! A DNS server on loopback that knows what a test tells it, and nothing else.
+//! A DNS server on loopback that serves only the records a test gives it.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use std::{
 
 const HEADER_BYTES: usize = 12;
 const TXT: u16 = 16;
-/// "This is an answer, recursion was wanted and is there."
+/// Flags of a response: recursion desired and available.
 const ANSWER_FLAGS: u16 = 0x8180;
 const NO_SUCH_NAME: u16 = 3;
 /// Longest string in a TXT record.
@@ -32,12 +32,12 @@ impl Dns {
         Self::start(Some(records))
     }
 
-    /// Takes questions and never answers.
+    /// Receives queries and never responds.
     pub(crate) fn silent() -> Self {
         Self::start(None)
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -54,7 +54,7 @@ impl Dns {
                     return;
                 }
                 if let Some(answer) = records.as_ref().and_then(|records| answer(records, &packet[..bytes])) {
-                    // Whoever asked and is gone needs no answer.
+                    // A client that has gone away needs no response.
                     drop(socket.send_to(&answer, from));
                 }
             }
@@ -73,7 +73,7 @@ impl Drop for Dns {
     }
 }
 
-/// Answers one question; what is none gets no answer.
+/// Responds to one query; an invalid query gets no response.
 fn answer(records: &HashMap<String, Vec<String>>, packet: &[u8]) -> Option<Vec<u8>> {
     let (name, end) = name_at(packet, HEADER_BYTES)?;
     let question = packet.get(HEADER_BYTES..end + 4)?;
@@ -89,7 +89,7 @@ fn answer(records: &HashMap<String, Vec<String>>, packet: &[u8]) -> Option<Vec<u
     for text in texts {
         let data: Vec<u8> =
             text.as_bytes().chunks(MAX_STRING_BYTES).flat_map(|part| [&[part.len() as u8], part].concat()).collect();
-        // The name of the question, class IN, a minute to live.
+        // The name in the question, class IN, a TTL of one minute.
         out.extend([0xc0, HEADER_BYTES as u8]);
         out.extend(TXT.to_be_bytes());
         out.extend([0, 1, 0, 0, 0, 60]);
@@ -99,7 +99,7 @@ fn answer(records: &HashMap<String, Vec<String>>, packet: &[u8]) -> Option<Vec<u
     Some(out)
 }
 
-/// The name at an offset, in lower case, and where it ends.
+/// The name at an offset, in lower case, and the offset of its end.
 fn name_at(packet: &[u8], mut at: usize) -> Option<(String, usize)> {
     let mut labels = Vec::new();
     loop {

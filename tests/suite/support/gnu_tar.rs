@@ -1,4 +1,4 @@
-//! What GNU tar makes of an archive, beside what we make of it.
+//! Compares how GNU tar and an import read an archive.
 
 use std::{
     collections::BTreeMap,
@@ -12,31 +12,31 @@ use tempfile::TempDir;
 
 use super::trees::{Leaf, read};
 
-/// Directories and files that no package has: GNU tar unpacks them, and they are left out here.
+/// Directories and files that are excluded from packages: GNU tar unpacks them, and the comparison skips them.
 const VERSION_CONTROL: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
 
 type Tree = BTreeMap<PathBuf, Leaf>;
 
-/// What came of one archive.
+/// The result for one archive.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Both give the same tree, of so many files, links and empty directories.
+    /// Both yield the same tree, with this number of files, links and empty directories.
     Same(usize),
     /// The paths that differ.
     Differs(Vec<PathBuf>),
-    /// We refuse it, and why.
+    /// The import refuses it, with this reason.
     Refused(String),
-    /// GNU tar does not read it, and says this.
+    /// GNU tar cannot read it, with this message.
     NotTar(String),
 }
 
-/// Whether `tar` is GNU tar.
+/// Returns whether `tar` is GNU tar.
 pub(crate) fn is_here() -> bool {
     let version = Command::new("tar").arg("--version").output();
     version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("GNU tar"))
 }
 
-/// Unpacks an archive both ways, and compares names, bytes, executable bits and links.
+/// Unpacks an archive with both, and compares names, bytes, executable bits and links.
 pub(crate) fn compare(archive: &Path) -> Outcome {
     let work = TempDir::with_prefix("archive-").unwrap();
     let theirs = match by_gnu_tar(archive, &work.path().join("theirs")) {
@@ -75,7 +75,7 @@ fn by_gnu_tar(archive: &Path, to: &Path) -> Result<Tree, String> {
     Ok(tree)
 }
 
-/// The top folder of a package, if what was unpacked is nothing else. `._name` beside it holds attributes of macOS.
+/// The top folder of a package, if nothing else was unpacked. `._name` beside it contains attributes of macOS.
 fn single_folder(unpacked: &Path) -> Option<PathBuf> {
     let entries = fs::read_dir(unpacked).unwrap().map(|entry| entry.unwrap().path());
     let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir() && !path.is_symlink());

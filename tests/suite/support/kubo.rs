@@ -1,8 +1,8 @@
 //! A real Kubo node on loopback, started for one test and killed at its end.
 //!
-//! It knows no bootstrap node but those the test gives, dials nobody by itself, and answers on ports the system chose.
-//! Commands go through the stock `ipfs` program, as a user's would. Everything here panics with what Kubo said when
-//! something fails: in a test that is the report.
+//! It has only the bootstrap nodes that the test gives, dials no peer by itself, and listens on ports that the system
+//! chooses. Commands use the stock `ipfs` program, as a user would. On failure, every function panics with Kubo's
+//! output, which becomes the report of the test.
 
 #[path = "kubo/binary.rs"]
 pub(crate) mod binary;
@@ -22,16 +22,16 @@ use tempfile::TempDir;
 
 pub(crate) use self::config::{Import, Key, Options, Routing, Security};
 
-/// How long a daemon may take until it says that it is ready; a loaded machine needs a multiple of the usual second.
+/// How long a daemon may take until it is ready; a busy machine needs a multiple of the usual second.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How long one `ipfs` command may take before Kubo gives it up.
+/// How long one `ipfs` command may take before Kubo cancels it.
 const COMMAND_TIMEOUT: &str = "180s";
 
 /// The line the daemon prints once its API and its swarm answer.
 const READY_LINE: &str = "Daemon is ready";
 
-/// What `ipfs init` adds and pins.
+/// The CID that `ipfs init` adds and pins.
 const EMPTY_DIRECTORY: &str = "QmUNLLsPACCz1vLxQVkXqqLX5R1X345qqfHbsf67hvA3Nn";
 
 /// A running `ipfs daemon` with a repository of its own; killed and reaped when dropped.
@@ -124,7 +124,7 @@ impl Kubo {
         String::from_utf8(stdout).expect("ipfs prints UTF-8 here").trim_end().to_owned()
     }
 
-    /// Runs `ipfs` with these arguments, which may fail: for what a test expects to be refused.
+    /// Runs `ipfs` with these arguments; the command may fail, because the test expects a refusal.
     pub(crate) fn try_cmd<S: AsRef<OsStr>>(&self, args: &[S]) -> Output {
         self.command(args).output().unwrap_or_else(|error| panic!("cannot run ipfs: {error}"))
     }
@@ -134,7 +134,7 @@ impl Kubo {
         self.command_within(COMMAND_TIMEOUT, args)
     }
 
-    /// Returns the command that `cmd` runs, which Kubo gives up after `timeout`, such as `1h`.
+    /// Returns the command that `cmd` runs, which Kubo cancels after `timeout`, such as `1h`.
     pub(crate) fn command_within<S: AsRef<OsStr>>(&self, timeout: &str, args: &[S]) -> Command {
         let mut command = ipfs(self.home.path(), &self.prefix);
         command.arg(format!("--timeout={timeout}")).args(args).stdin(Stdio::null());
@@ -161,7 +161,7 @@ impl Kubo {
         self.cmd(&args)
     }
 
-    /// Fetches a tree from wherever Kubo finds it and writes it as `out`, which must not exist.
+    /// Fetches a tree from any provider that Kubo finds, and writes it to `out`, which must not exist.
     pub(crate) fn get(&self, cid: &str, out: &Path) {
         self.cmd(&[OsStr::new("get"), OsStr::new("-o"), out.as_os_str(), OsStr::new(cid)]);
     }
@@ -188,7 +188,7 @@ impl Kubo {
         sorted(lines(&self.cmd(&["refs", "--recursive", "--unique", cid])))
     }
 
-    /// Returns the CIDs of all blocks in the repository, sorted. Kubo forgets codecs here: every CID is a raw CIDv1 of
+    /// Returns the CIDs of all blocks in the repository, sorted. This listing omits codecs: every CID is a raw CIDv1 of
     /// the block's multihash.
     pub(crate) fn refs_local(&self) -> Vec<String> {
         sorted(lines(&self.cmd(&["refs", "local"])))
@@ -228,7 +228,7 @@ impl Drop for Kubo {
     }
 }
 
-/// Calls `condition` until it holds, at most for 60 s: for what a DHT does in its own time.
+/// Calls `condition` until it holds, at most for 60 s, for asynchronous events in a DHT.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
@@ -262,7 +262,7 @@ fn ipfs(home: &Path, prefix: &[String]) -> Command {
     command
 }
 
-/// Copies the daemon's output to its log and reports the line that says it is ready. The thread ends with the daemon;
+/// Copies the daemon's output to its log and reports the line that marks it as ready. The thread ends with the daemon;
 /// it must read to the end, or the daemon would block on a full pipe.
 fn watch_stdout(stdout: ChildStdout, mut log: File) -> Receiver<()> {
     let (sender, receiver) = mpsc::channel();
@@ -270,7 +270,7 @@ fn watch_stdout(stdout: ChildStdout, mut log: File) -> Receiver<()> {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
             let written = writeln!(log, "{line}");
             if line.contains(READY_LINE) && written.is_ok() && sender.send(()).is_err() {
-                // Nobody waits any more: the test has failed meanwhile.
+                // The receiver is gone, because the test has failed meanwhile.
                 return;
             }
         }

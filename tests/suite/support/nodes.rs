@@ -1,4 +1,4 @@
-//! Nodes of ours in this process, each in a home of its own, on loopback.
+//! ggen nodes in this process, each in a home of its own, on loopback.
 
 use std::{
     path::Path,
@@ -12,10 +12,10 @@ use ggen_marketplace::{
 };
 use tempfile::TempDir;
 
-/// Far longer than anything here takes.
+/// Far longer than any operation here takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running node, its home removed with it.
+/// A running node; its home is removed with it.
 pub(crate) struct Node {
     pub(crate) registry: Registry,
     home: TempDir,
@@ -23,7 +23,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// A node that knows nobody.
+    /// A node without known peers.
     pub(crate) async fn start() -> Self {
         Self::start_with(&[]).await
     }
@@ -46,7 +46,7 @@ impl Node {
         Self::open(home, Config { listen_addresses, mdns: false, ..config }).await
     }
 
-    /// A node that listens on nothing: whoever wants to be connected with it has to be dialled by it.
+    /// A node that does not listen, so other nodes cannot dial it.
     pub(crate) async fn start_silent() -> Self {
         let config = Config { listen_addresses: Vec::new(), mdns: false, ..Config::default() };
         Self::open(TempDir::new().unwrap(), config).await
@@ -57,7 +57,7 @@ impl Node {
         Self { registry, home, config }
     }
 
-    /// Stops the node and starts it again in its home; it may listen elsewhere then.
+    /// Stops the node and starts it again in its home; its addresses may change.
     pub(crate) async fn restart(self) -> Self {
         self.registry.shutdown().await.unwrap();
         Self::open(self.home, self.config).await
@@ -67,7 +67,7 @@ impl Node {
         self.registry.listening().peer_id
     }
 
-    /// Where it listens, with its peer id.
+    /// The addresses on which it listens, with its peer id.
     pub(crate) fn addresses(&self) -> Vec<String> {
         self.registry.listening().listen_addresses
     }
@@ -83,7 +83,7 @@ impl Node {
         assert_eq!(report.failed, []);
     }
 
-    /// Whether `other` is connected: asked by dialling it, which a connected peer answers without a dial.
+    /// Returns whether `other` is connected. It dials it, which needs no new connection if one exists.
     pub(crate) async fn knows(&self, other: &Self) -> bool {
         let nobody = format!("/ip4/127.0.0.1/tcp/1/p2p/{}", other.peer_id());
         let request = BootstrapRequest { nodes: vec![nobody], timeout: PATIENCE };
@@ -98,7 +98,7 @@ impl Node {
         self.publish_in(package, Some("tests"), 0, PATIENCE).await
     }
 
-    /// Publishes in a namespace; in the configuration's without one. Waits for replicas.
+    /// Publishes in a namespace; without one, in that of the configuration. Waits for replicas.
     pub(crate) async fn publish_in(
         &self,
         package: &Path,
@@ -112,7 +112,7 @@ impl Node {
             namespace: namespace.map(str::to_owned),
             key: None,
             trust_clock: false,
-            // Some of the real crates have the keys of their tests in them.
+            // Some of the real crates contain keys for their tests.
             allow_secrets: true,
             user_ignore_file: None,
             skip_verify: false,
@@ -185,7 +185,7 @@ impl Node {
         self.wait_until(is_known).await;
     }
 
-    /// Waits until `done` says so of what this node knows, has or holds.
+    /// Checks `done` after every change in this node, until it returns true.
     pub(crate) async fn wait_until<F: Future<Output = bool>>(&self, done: impl Fn() -> F) {
         let (mut changes, give_up) = (self.registry.changes(), tokio::time::Instant::now() + PATIENCE);
         while !done().await {
@@ -194,23 +194,24 @@ impl Node {
         }
     }
 
-    /// Waits until the rules of the mirror hold so many releases.
+    /// Waits until the rules of the mirror hold this number of releases.
     pub(crate) async fn wait_until_mirrored(&self, releases: u64) {
         let held = || async {
             let rules = self.registry.mirror_ls().await.unwrap();
             rules.iter().map(|rule| rule.releases_held).sum::<u64>() == releases
         };
         self.wait_until(held).await;
-        // Held is what is pinned; that it is told of follows, and shows in the pins that prove the names.
+        // A release is held when it is pinned. The announcement follows, and is visible by the pins of the records that
+        // prove the names.
         self.wait_until(|| async { self.proven() >= self.packages_held() }).await;
     }
 
-    /// Whether a release is pinned by the mirror.
+    /// Returns whether a release is pinned by the mirror.
     pub(crate) fn mirrors(&self, release: &str) -> bool {
         self.registry.pin_ls().iter().any(|pin| pin.cid == release && pin.mode == "recursive")
     }
 
-    /// How many releases of a package the mirror has pinned.
+    /// Number of releases of a package that the mirror has pinned.
     pub(crate) fn holds(&self, package: &str) -> usize {
         let of_package = |label: &str| label.starts_with("mirror/") && label.contains(&format!("/{package}@"));
         self.registry.pin_ls().iter().filter(|pin| pin.mode == "recursive" && of_package(&pin.label)).count()
@@ -235,7 +236,7 @@ impl Node {
     }
 }
 
-/// Waits until `condition` holds: for what a network does in its own time.
+/// Waits until `condition` holds, for asynchronous events in a network.
 pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !condition().await {

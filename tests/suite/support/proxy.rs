@@ -1,4 +1,4 @@
-//! A way between two nodes that counts what comes back over it, is as fast as it is told, and may stop or be cut.
+//! A proxy between two nodes that counts the received bytes, limits their rate, and can stop or be cut.
 
 use std::{
     io,
@@ -17,10 +17,10 @@ use tokio::{
     try_join,
 };
 
-/// Bytes that are let through at once.
+/// Bytes that are forwarded at once.
 const STEP_BYTES: usize = 16 << 10;
 
-/// See the module's words. Ends when it is dropped.
+/// The proxy; see the module documentation. Ends when it is dropped.
 pub(crate) struct Proxy {
     address: String,
     way: Arc<Way>,
@@ -28,31 +28,31 @@ pub(crate) struct Proxy {
 }
 
 struct Way {
-    /// Bytes that came back.
+    /// Bytes received from the target.
     bytes: AtomicU64,
-    /// Bytes a second that may come back, over all connections together.
+    /// Limit on bytes per second received from the target, over all connections together.
     rate: Option<u64>,
-    /// When what was let through last has come back.
+    /// When the last forwarded bytes have passed at the limited rate.
     free_at: Mutex<Instant>,
-    /// After so many bytes nothing more comes back; [`u64::MAX`] for never.
+    /// After this number of bytes nothing more is forwarded from the target; [`u64::MAX`] for never.
     stops_after: AtomicU64,
     stopped: watch::Sender<bool>,
     cutting: Mutex<Cutting>,
-    /// How often all connections were cut.
+    /// Number of times that all connections were cut.
     cuts: watch::Sender<u32>,
 }
 
-/// When all connections are cut.
+/// Configuration of the cuts of all connections.
 #[derive(Default)]
 struct Cutting {
-    /// After so many bytes; 0 for never.
+    /// After this number of bytes; 0 for never.
     every: u64,
     left: u32,
     since: u64,
 }
 
 impl Way {
-    /// Counts bytes that come back, and cuts all connections if it is time.
+    /// Counts bytes received from the target, and cuts all connections if due.
     fn count(&self, bytes: u64) {
         let mut cutting = self.cutting.lock().unwrap();
         cutting.since += bytes;
@@ -65,7 +65,7 @@ impl Way {
 }
 
 impl Proxy {
-    /// A way to `address`, a multiaddress of `/ip4/127.0.0.1/tcp/<port>/p2p/<peer>`.
+    /// A proxy to `address`, a multiaddress of `/ip4/127.0.0.1/tcp/<port>/p2p/<peer>`.
     pub(crate) async fn to(address: &str, rate: Option<u64>) -> Self {
         let parts: Vec<&str> = address.split('/').collect();
         let (port, peer) = (parts[4].to_owned(), parts[6]);
@@ -102,38 +102,39 @@ impl Proxy {
         Self { address: format!("/ip4/127.0.0.1/tcp/{here}/p2p/{peer}"), way, _tasks: tasks }
     }
 
-    /// Where it is to be dialled.
+    /// The address to dial.
     pub(crate) fn address(&self) -> String {
         self.address.clone()
     }
 
-    /// Bytes that came back since this was last asked.
+    /// Bytes received from the target since the last call.
     pub(crate) fn take_bytes(&self) -> u64 {
         self.way.bytes.swap(0, Ordering::AcqRel)
     }
 
-    /// After so many bytes since the bytes were last taken nothing more comes back.
+    /// Stops forwarding after this number of bytes since the last [`Self::take_bytes`].
     pub(crate) fn stop_after(&self, bytes: u64) {
         self.way.stops_after.store(bytes, Ordering::Release);
     }
 
-    /// All connections are cut whenever so many bytes more have come back, so many times; new ones are let through.
+    /// Cuts all connections whenever this number of bytes was received, this number of times; new connections are
+    /// accepted.
     pub(crate) fn cut_every(&self, bytes: u64, times: u32) {
         *self.way.cutting.lock().unwrap() = Cutting { every: bytes, left: times, since: 0 };
     }
 
-    /// How often all connections were cut.
+    /// Number of times that all connections were cut.
     pub(crate) fn cuts(&self) -> u32 {
         *self.way.cuts.borrow()
     }
 
-    /// Waits until all connections were cut so often.
+    /// Waits until all connections were cut this number of times.
     pub(crate) async fn wait_for_cuts(&self, times: u32) {
         let mut cuts = self.way.cuts.subscribe();
         cuts.wait_for(|cuts| *cuts >= times).await.unwrap();
     }
 
-    /// It has stopped.
+    /// Returns whether it has stopped.
     pub(crate) fn has_stopped(&self) -> bool {
         *self.way.stopped.borrow()
     }

@@ -1,4 +1,4 @@
-//! An in-process node of rust-ipfs, an IPFS implementation that shares no code of ours above libp2p. It listens on
+//! An in-process node of rust-ipfs, an IPFS implementation that shares no code with ggen above libp2p. It listens on
 //! loopback only, keeps its blocks in memory, and has no bootstrap nodes and no mDNS.
 
 use std::path::Path;
@@ -9,7 +9,7 @@ use rust_ipfs::builder::DefaultIpfsBuilder;
 use rust_ipfs::unixfs::UnixfsStatus;
 use rust_ipfs::{Ipfs, Multiaddr, PeerId, Protocol};
 
-/// How long a block may take to come from a connected peer.
+/// How long a connected peer may take to send a block.
 const BLOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running rust-ipfs node; call [`RustIpfs::stop`] at the end of the test.
@@ -20,7 +20,7 @@ pub(crate) struct RustIpfs {
 }
 
 impl RustIpfs {
-    /// Starts a node on a port the system chooses; needs a tokio runtime.
+    /// Starts a node on a port that the system chooses; needs a tokio runtime.
     pub(crate) async fn start() -> Self {
         let ipfs = DefaultIpfsBuilder::new().with_default().enable_tcp().start().await.expect("rust-ipfs starts");
         let loopback = "/ip4/127.0.0.1/tcp/0".parse().expect("this is a multiaddress");
@@ -71,7 +71,7 @@ impl RustIpfs {
         block.unwrap_or_else(|error| panic!("rust-ipfs cannot get block {cid}: {error}")).data().to_vec()
     }
 
-    /// Returns the bytes of a file, its blocks fetched from connected peers where they are missing.
+    /// Returns the bytes of a file; missing blocks are fetched from connected peers.
     pub(crate) async fn cat(&self, cid: &str) -> Vec<u8> {
         let path: rust_ipfs::IpfsPath = cid.parse().unwrap_or_else(|error| panic!("no path `{cid}`: {error}"));
         let mut chunks = self.ipfs.cat_unixfs(path).timeout(BLOCK_TIMEOUT);

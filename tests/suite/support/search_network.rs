@@ -1,5 +1,5 @@
-//! A network that publishes and searches: the right packages are found, an exact name first, on every node and on one
-//! that joins afterwards.
+//! A network for publishing and searching: the right packages are found, an exact name first, on every node and on a
+//! node that joins later.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -13,33 +13,33 @@ use super::{
     nodes::Node,
 };
 
-/// Nodes that publish; the packages are dealt out among them.
+/// Number of publishing nodes, among which the packages are distributed.
 const PUBLISHERS: usize = 3;
-/// How often it is said how far publishing has come.
+/// Number of publications between two progress reports.
 const REPORT_EVERY: usize = 50;
-/// How often a node is asked how many packages it knows, and how long a search that found too little is not tried again.
+/// Interval between two queries of a node's package count, and between two searches after an incomplete result.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// How long things took.
+/// Measured durations.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Figures {
-    /// The publishing of all packages.
+    /// Publishing all packages.
     pub(crate) published: Duration,
-    /// From the last announcement until every node has found every package that was announced last; the longest.
+    /// From the last announcement until every node has found every package announced last; the maximum over nodes.
     pub(crate) found_everywhere: Duration,
-    /// From the last announcement until the catalog of every node has every package; the longest.
+    /// From the last announcement until the catalog of every node contains every package; the maximum over nodes.
     pub(crate) known_everywhere: Duration,
-    /// From the start of a node that joins afterwards until it has found the packages that were announced last.
+    /// From the start of a node that joins later until it has found the packages announced last.
     pub(crate) found_after_joining: Duration,
-    /// One search that asks others; the longest, and the mean.
+    /// One search that queries other nodes; the maximum, and the mean.
     pub(crate) longest_search: Duration,
     pub(crate) mean_search: Duration,
-    /// Searches made, and packages in the catalog of the node that knows most and of the one that knows least.
+    /// Number of searches, and the largest and smallest number of packages in the catalogs of the nodes.
     pub(crate) searches: u32,
     pub(crate) known: (usize, usize),
 }
 
-/// What is waited for, and how long; then it is a failure that says what was waited for.
+/// The time limit of a wait; exceeding it is a failure that names the awaited event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience(pub(crate) Duration);
 
@@ -52,7 +52,8 @@ impl Patience {
     }
 }
 
-/// Searches on one node until `package` comes first, and says how long each search took; or what came instead.
+/// Searches on one node until `package` is the first hit. Returns the duration of each search, or an error with the
+/// actual hits.
 async fn until_first(number: usize, node: &Node, package: &str, patience: Patience) -> Result<Vec<Duration>, String> {
     let (expected, started) = (format!("tests/{package}"), Instant::now());
     let mut took = Vec::new();
@@ -66,12 +67,12 @@ async fn until_first(number: usize, node: &Node, package: &str, patience: Patien
         if started.elapsed() > patience.0 {
             return Err(format!("node {number}: `{package}` does not come first, but {hits:?}"));
         }
-        // Who searches without a pause is no longer answered, also not to what it asks for its catalog.
+        // Nodes stop responding to a peer that searches without a pause, including to its catalog requests.
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-/// As [`until_first`], one package after the other.
+/// As [`until_first`], for one package after the other.
 async fn until_all_first(
     (number, node): (usize, &Node),
     wanted: &[&CratePackage],
@@ -84,7 +85,7 @@ async fn until_all_first(
     Ok(took)
 }
 
-/// Searches on all nodes at once; fails with all that was not found.
+/// Searches on all nodes at once; the failure lists everything that was not found.
 async fn everywhere(nodes: &[Node], wanted: &[&CratePackage], patience: Patience) -> Vec<Duration> {
     let outcomes = join_all(nodes.iter().enumerate().map(|node| until_all_first(node, wanted, patience))).await;
     let failed: Vec<&str> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err().map(String::as_str)).collect();
@@ -96,7 +97,7 @@ async fn packages_known(node: &Node) -> usize {
     usize::try_from(node.registry.status().await.unwrap().packages_known).unwrap()
 }
 
-/// Waits until every node knows so many packages.
+/// Waits until every node knows this number of packages.
 async fn until_known(nodes: &[Node], packages: usize, patience: Patience) -> Duration {
     let started = Instant::now();
     let knowing = nodes.iter().enumerate().map(async |(number, node)| {
@@ -113,7 +114,7 @@ async fn until_known(nodes: &[Node], packages: usize, patience: Patience) -> Dur
     started.elapsed()
 }
 
-/// Starts nodes that all met the first of them.
+/// Starts nodes that are all connected to the first one.
 async fn start(count: usize, patience: Patience) -> Vec<Node> {
     let hub = Node::start().await;
     let entrance = hub.addresses();
@@ -129,7 +130,7 @@ async fn start(count: usize, patience: Patience) -> Vec<Node> {
     nodes
 }
 
-/// Publishes all packages, from the nodes that not everybody has met.
+/// Publishes all packages, from nodes to which not every node is connected.
 async fn publish(nodes: &[Node], packages: &[CratePackage], patience: Patience, say: &impl Fn(String)) -> Duration {
     let (began, done) = (Instant::now(), &AtomicUsize::new(0));
     let publishing = nodes.iter().rev().take(PUBLISHERS).enumerate().map(async |(publisher, node)| {
@@ -146,7 +147,7 @@ async fn publish(nodes: &[Node], packages: &[CratePackage], patience: Patience, 
 }
 
 /// Starts `count` nodes, publishes all of `packages` from three, and searches for the last ones and every `step`th of
-/// the others on every node, and on one more. Nothing is waited for longer than `patience`.
+/// the others on every node, and on one more. No wait exceeds `patience`.
 pub(crate) async fn run(
     count: usize,
     packages: &CratePackages,

@@ -1,4 +1,4 @@
-//! Trees of files, made and compared.
+//! Creating and comparing trees of files.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What is at one path of a tree.
+/// The entry at a path of a tree.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Leaf {
     File { executable: bool, bytes: Vec<u8> },
@@ -40,13 +40,13 @@ pub(crate) fn read(root: &Path) -> BTreeMap<PathBuf, Leaf> {
     leaves
 }
 
-/// Asserts that two trees are the same, executable bits included.
+/// Asserts that two trees are equal, including executable bits.
 #[track_caller]
 pub(crate) fn assert_same(left: &Path, right: &Path) {
     compare(&read(left), &read(right));
 }
 
-/// Asserts that two trees are the same but for executable bits, which a bare content CID does not carry.
+/// Asserts that two trees are equal except for executable bits, which a bare content CID does not record.
 #[track_caller]
 pub(crate) fn assert_same_contents(left: &Path, right: &Path) {
     let plain = |root: &Path| {
@@ -66,12 +66,12 @@ fn compare(left: &BTreeMap<PathBuf, Leaf>, right: &BTreeMap<PathBuf, Leaf>) {
     let names = |leaves: &BTreeMap<PathBuf, Leaf>| leaves.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(left), names(right));
     for (path, leaf) in left {
-        // Not assert_eq: the bytes of a file are nothing to print.
+        // Not assert_eq, because it would print the bytes of the files.
         assert!(right[path] == *leaf, "{} differs", path.display());
     }
 }
 
-/// A package with what can go wrong in it: hidden and empty files, an executable, a link, several chunks, many entries.
+/// A package with difficult entries: hidden and empty files, an executable, a link, several chunks, many entries.
 pub(crate) fn varied_package(root: &Path, name: &str, version: &str) {
     let gpack = format!("[package]\nname = \"{name}\"\nversion = \"{version}\"\ndescription = \"a test package\"\n");
     for folder in ["src/deep/er", "bin", "many"] {
@@ -88,7 +88,7 @@ pub(crate) fn varied_package(root: &Path, name: &str, version: &str) {
     }
 }
 
-/// Bytes that do not compress, the same for the same seed.
+/// Incompressible bytes, equal for equal seeds.
 pub(crate) fn noise(length: usize, seed: &str) -> Vec<u8> {
     let mut state =
         seed.bytes().fold(0x9e37_79b9_7f4a_7c15_u64, |state, byte| (state ^ u64::from(byte)).wrapping_mul(31));

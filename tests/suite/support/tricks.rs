@@ -1,4 +1,4 @@
-//! A store that cheats whoever reads from it: behind a node, it makes a liar or a staller of a real peer.
+//! A store that cheats its readers: with it a real node sends wrong bytes or stalls.
 
 use std::{
     sync::{
@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use ggen_blockstore::{Blockstore, Cid, MemoryBlockstore, Result, forward_blockstore};
 
-/// See the module's words. Honest until it is told otherwise.
+/// The store; see the module documentation. It is honest until one of its methods is called.
 #[derive(Debug, Default)]
 pub(crate) struct TrickStore {
     store: MemoryBlockstore,
@@ -23,12 +23,12 @@ pub(crate) struct TrickStore {
 }
 
 impl TrickStore {
-    /// From now on every block of text has other bytes than it should: what is text only its hash can tell.
+    /// From now on every text block is returned with wrong bytes that are text too, so that only the hash shows it.
     pub(crate) fn lie(&self) {
         self.lies.store(true, Ordering::Release);
     }
 
-    /// From now on every read takes so long, as from a slow disk.
+    /// From now on every read takes this long, as from a slow disk.
     pub(crate) fn slow_down(&self, read_takes: Duration) {
         *self.read_takes.lock().unwrap() = read_takes;
     }
@@ -43,7 +43,7 @@ impl TrickStore {
         self.released.notify_all();
     }
 
-    /// What was read, or asked for, and when, since this was last called.
+    /// The reads since the last call: the time and the requested CID.
     pub(crate) fn reads(&self) -> Vec<(Instant, Cid)> {
         std::mem::take(&mut self.reads.lock().unwrap())
     }

@@ -1,7 +1,7 @@
 //! Bit rot: a store with a history, copied and damaged in one place over and over.
 //!
-//! The oracle: one wrong bit anywhere costs at most the data of one block, which reading it reports; pins, the index and
-//! every other block are as they were. Larger damage may cost more, and then the store says so.
+//! The oracle: one wrong bit anywhere costs at most the data of one block, which reading it reports; pins, the index
+//! and every other block are as they were. Larger damage may cost more, and then the store reports it.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -181,7 +181,7 @@ fn a_hole_in_the_log_is_reported_and_mended_with_what_is_put_again() {
         let (sound, reported) = sample.read(&store, &what);
         let damage = store.damage().unwrap();
         let whole = sound == sample.blocks.len() && store.pins() == sample.pins;
-        // Where nothing else tells what was lost, the damage to the log does.
+        // If nothing else shows what was lost, the damage to the log does.
         let told = sound + reported == sample.blocks.len() && store.pins() == sample.pins;
         assert!(told || damage.iter().any(|damage| damage.is_lost), "{what}: {damage:?}");
         if !rebuilt {

@@ -22,7 +22,7 @@ fn segments(dir: &Path) -> Vec<std::path::PathBuf> {
     segments
 }
 
-/// Opens the store as it is after `change`, and again: whether it says that records are lost, each time.
+/// Opens the store as it is after `change`, and again: returns each time whether it reports lost records.
 fn lost_after(change: impl Fn(&Path)) -> [bool; 2] {
     let dir = tempfile::tempdir().unwrap();
     store_with_pin(dir.path());

@@ -1,7 +1,7 @@
-//! Work in a directory that is held open: everything in it is named relative to it.
+//! Operations in an open directory, with paths relative to it.
 //!
-//! So the length of the directory's own path does not count, and a path of the longest kind that a tree may have can be
-//! written anywhere. A symlink is never followed where a path ends.
+//! The length of the directory's own path therefore does not count, and the longest valid path of a tree can be written
+//! anywhere. A symlink at the end of a path is never followed.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -17,9 +17,10 @@ use rustix::{
     io::Errno,
 };
 
-/// Longest path given to the system at once, in bytes: below what every system takes. Longer ones are opened in pieces.
+/// Longest path passed to the operating system at once, in bytes: below the limit of every system. Longer paths are
+/// opened in pieces.
 const MAX_PATH_BYTES: usize = 1000;
-/// What the process's umask leaves of these applies, as to anything a user makes.
+/// The process's umask applies, as to any directory a user creates.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o777);
 
 /// An open directory.
@@ -35,13 +36,13 @@ impl AsFd for Dir {
 }
 
 impl Dir {
-    /// Opens a directory by a path that the caller chose; symlinks on the way and at its end are followed.
+    /// Opens a directory by a path that the caller chose. Symlinks are followed.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         in_pieces(CWD, path, OFlags::empty(), |at, rest| open_directory(at, rest, OFlags::empty()))
     }
 
-    /// The same; directories that are missing are made, and returned, the outermost first.
+    /// As `open`, and creates missing directories; returns these, the outermost first.
     pub(crate) fn open_or_make(path: &Path) -> io::Result<(Self, Vec<PathBuf>)> {
         let mut missing = Vec::new();
         let mut existing = path;
@@ -75,47 +76,47 @@ impl Dir {
         self.at(path, |at, rest| open_directory(at, rest, OFlags::NOFOLLOW))
     }
 
-    /// Makes a directory.
+    /// Creates a directory.
     pub(crate) fn make(&self, path: &Path) -> io::Result<()> {
         self.at(path, |at, rest| Ok(fs::mkdirat(at, rest, DIRECTORY_MODE)?))
     }
 
-    /// Makes a file that was not there.
+    /// Creates a file that must not exist.
     pub(crate) fn create(&self, path: &Path, mode: u32) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(mode as _);
         self.at(path, |at, rest| Ok(fs::openat(at, rest, flags, mode)?.into()))
     }
 
-    /// Opens a file for reading, whatever it is; does not wait for a pipe.
+    /// Opens a file of any type for reading; does not wait for a pipe.
     pub(crate) fn open_file(&self, path: &Path) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         self.at(path, |at, rest| Ok(fs::openat(at, rest, flags, Mode::empty())?.into()))
     }
 
-    /// Makes a symlink.
+    /// Creates a symlink.
     pub(crate) fn symlink(&self, target: &str, path: &Path) -> io::Result<()> {
         self.at(path, |at, rest| Ok(fs::symlinkat(target, at, rest)?))
     }
 
-    /// Where a symlink leads.
+    /// The target of a symlink.
     pub(crate) fn read_link(&self, path: &Path) -> io::Result<OsString> {
         let target = self.at(path, |at, rest| Ok(fs::readlinkat(at, rest, Vec::new())?))?;
         Ok(OsStr::from_bytes(target.as_bytes()).to_owned())
     }
 
-    /// What stands at a path; `None` if nothing does.
+    /// The metadata of a path; `None` if it does not exist.
     pub(crate) fn look(&self, path: &Path) -> io::Result<Option<Stat>> {
         let found = self.at(path, |at, rest| Ok(fs::statat(at, rest, AtFlags::SYMLINK_NOFOLLOW)?));
         match found {
             Ok(stat) => Ok(Some(stat)),
-            // Where a file is on the way, nothing can be either.
+            // If a parent is a file, the path cannot exist.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// The names in a directory in or below this one (which the empty path means), in no order.
+    /// The names in a directory in or below this one (an empty path is this one), in no particular order.
     pub(crate) fn names(&self, path: &Path) -> io::Result<Vec<(OsString, FileType)>> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -131,24 +132,24 @@ impl Dir {
         Ok(names)
     }
 
-    /// Gives a file another mode.
+    /// Changes the mode of a file.
     pub(crate) fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
         let mode = Mode::from_raw_mode(mode as _);
         self.at(path, |at, rest| Ok(fs::chmodat(at, rest, mode, AtFlags::empty())?))
     }
 
-    /// Moves something to another directory, in the place of a file that stands there.
+    /// Moves an entry to another directory, and replaces a file at its destination.
     pub(crate) fn rename(&self, from: &Path, directory: &Self, to: &Path) -> io::Result<()> {
         self.at(from, |at, from| directory.at(to, |directory, to| Ok(fs::renameat(at, from, directory, to)?)))
     }
 
-    /// Moves something to another directory, where nothing stands in its place.
+    /// Moves an entry to another directory, where its destination must not exist.
     pub(crate) fn rename_new(&self, from: &Path, directory: &Self, to: &Path) -> io::Result<()> {
         match self.rename_exclusively(from, directory, to) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
             outcome => return Ok(outcome?),
         }
-        // A file system without such a rename may have links, which replace nothing either.
+        // A file system without an exclusive rename may support hard links, which do not replace anything either.
         let is_directory = self.look(from)?.is_some_and(|stat| file_type(&stat).is_dir());
         if !is_directory {
             match fs::linkat(self, from, directory, to, AtFlags::empty()) {
@@ -183,14 +184,14 @@ impl Dir {
         self.at(path, |at, rest| Ok(fs::unlinkat(at, rest, AtFlags::REMOVEDIR)?))
     }
 
-    /// Removes whatever stands at a name, with everything in it. Opens one directory at a time.
+    /// Removes the entry with this name, recursively. Opens one directory at a time.
     pub(crate) fn remove_all(&self, name: &Path) -> io::Result<()> {
         match self.look(name)? {
             None => return Ok(()),
             Some(stat) if !file_type(&stat).is_dir() => return self.remove_file(name),
             Some(_) => {}
         }
-        // An empty one takes no descriptor, of which none may be left.
+        // Removing an empty directory needs no descriptor, and none may be left.
         if self.remove_dir(name).is_ok() {
             return Ok(());
         }
@@ -213,13 +214,13 @@ impl Dir {
         directories.iter().rev().try_for_each(|directory| self.remove_dir(directory))
     }
 
-    /// Calls `act` with a directory and a path relative to it that the system takes.
+    /// Calls `act` with a directory and a path relative to it that is short enough for the operating system.
     fn at<T>(&self, path: &Path, act: impl FnOnce(BorrowedFd<'_>, &Path) -> io::Result<T>) -> io::Result<T> {
         in_pieces(self.fd.as_fd(), path, OFlags::NOFOLLOW, act)
     }
 }
 
-/// What a stat says something is.
+/// The file type in a stat.
 pub(crate) fn file_type(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
@@ -233,7 +234,7 @@ fn in_pieces<T>(
     let mut held: Option<Dir> = None;
     let mut rest = path.as_os_str().as_bytes();
     while rest.len() > MAX_PATH_BYTES {
-        // A path whose beginning is one name is refused by the system.
+        // If even the first component is too long, the operating system refuses the path.
         let Some(end) = rest[..MAX_PATH_BYTES].iter().rposition(|byte| *byte == b'/').filter(|end| *end > 0) else {
             break;
         };
@@ -251,7 +252,7 @@ fn in_pieces<T>(
 fn open_directory(at: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<Dir> {
     let flags = flags | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = match fs::openat(at, path, flags | OFlags::RDONLY, Mode::empty()) {
-        // One that may be entered and not listed.
+        // A directory that may be entered but not listed.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         Err(Errno::ACCESS) => fs::openat(at, path, flags | OFlags::PATH, Mode::empty())?,
         outcome => outcome?,
@@ -263,7 +264,7 @@ fn open_directory(at: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<
 mod tests {
     use super::*;
 
-    /// Longer than any system takes at once.
+    /// A path longer than any operating system accepts at once.
     #[test]
     fn a_path_of_any_length_is_made_read_and_removed() {
         let home = tempfile::tempdir().unwrap();

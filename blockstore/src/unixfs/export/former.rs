@@ -1,7 +1,8 @@
-//! What an earlier export wrote to a place, so that an update can tell what is of the former tree and what was edited.
+//! A record of what an earlier export wrote to a destination, so that an update can distinguish former files from local
+//! edits.
 //!
-//! It may be more than one tree: an update that was killed in between leaves files of both. In a file of its own, which
-//! never has to be there, and which counts as nothing if it is damaged or of another version:
+//! It may describe more than one tree, because an update that was killed leaves files of both. The record is a file
+//! that may be missing. A damaged file, or one of another version, is ignored:
 //!
 //! ```text
 //! bytes  field (integers little endian)
@@ -30,12 +31,12 @@ use crate::{
     },
 };
 
-/// Most entries of a place that are remembered; of a larger tree nothing is.
+/// Most entries in a record; a larger tree is not recorded.
 pub const MAX_FORMER_ENTRIES: usize = 1 << 18;
 
 const MAGIC: &[u8; 8] = b"gFORMER1";
 const HASH_BYTES: usize = 8;
-/// Longest file that is read, in bytes.
+/// Longest file that is decoded, in bytes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
 const DIRECTORY: u8 = 0;
@@ -43,10 +44,10 @@ const FILE: u8 = 1;
 const EXECUTABLE: u8 = 2;
 const SYMLINK: u8 = 3;
 
-/// See the module. By default nothing is known.
+/// The record; see the module documentation. The default is an unknown former tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Former {
-    /// `None` if it is not known what was there.
+    /// `None` if the former tree is unknown.
     entries: Option<Vec<Kept>>,
 }
 
@@ -54,13 +55,13 @@ pub struct Former {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
     pub(super) entry: Entry,
-    /// Of a file of several blocks: what its file system said of it. Without its upper nodes, which the store may have let
-    /// go, nothing else tells whether it was edited.
+    /// The stamp of a file of several blocks. If the store has evicted its upper nodes, only the stamp shows whether
+    /// the file was edited.
     pub(super) stamp: Option<Stamp>,
 }
 
 impl Former {
-    /// Reads what was remembered in a file; nothing, if that is not there or not sound.
+    /// Reads the record from a file; unknown if it is missing or invalid.
     pub fn load(file: &Path) -> Self {
         match read_bounded(file) {
             Ok(bytes) => Self { entries: decode(&bytes) },
@@ -73,11 +74,11 @@ impl Former {
         }
     }
 
-    /// Writes it to a file, beside it and with a rename. A crash may leave a file that counts as nothing. If nothing is
-    /// known, the file is removed.
+    /// Writes the record to a temporary file, which then replaces `file`. A crash may leave a file that is ignored. If
+    /// the former tree is unknown, the file is removed.
     ///
     /// # Errors
-    /// The system's.
+    /// An I/O error.
     pub fn save(&self, file: &Path) -> io::Result<()> {
         let Some(entries) = &self.entries else {
             return match fs::remove_file(file) {
@@ -86,18 +87,18 @@ impl Former {
             };
         };
         let beside = file.with_extension("partial");
-        // For its owner alone: it names files, and is written while the umask may be that of a caller.
+        // Access for the owner only, because it contains file names, and the umask may be that of a caller.
         let mut new = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         new.write_all(&encode(entries))?;
         fs::rename(&beside, file)
     }
 
-    /// Whether it is known what was there.
+    /// Returns whether the former tree is known.
     pub fn is_known(&self) -> bool {
         self.entries.is_some()
     }
 
-    /// A tree of which no entry is there yet.
+    /// A record of a tree without entries so far.
     pub(super) fn begin() -> Self {
         Self { entries: Some(Vec::new()) }
     }
@@ -111,21 +112,21 @@ impl Former {
         }
     }
 
-    /// A tree that was written to a place just now.
+    /// The record of a tree that was just written.
     pub(super) fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Self {
         let mut former = Self::begin();
         entries.into_iter().for_each(|entry| former.add(entry));
         former
     }
 
-    /// Either of two trees.
+    /// The union of two trees; unknown if either is unknown.
     pub(super) fn or(&self, other: &Self) -> Self {
         let (Some(entries), Some(others)) = (&self.entries, &other.entries) else { return Self::default() };
         let both: Vec<_> = entries.iter().chain(others).cloned().collect();
         Self { entries: (both.len() <= MAX_FORMER_ENTRIES).then_some(both) }
     }
 
-    /// Adds the stamps of files of several blocks, as they stand at a place.
+    /// Adds the stamps of files of several blocks at a destination.
     pub(super) fn stamped(mut self, destination: &Path) -> Self {
         let is_of_several = |entry: &Entry| matches!(entry.kind, EntryKind::File { .. }) && entry.cid.codec() != RAW;
         let mut several = self.entries.iter_mut().flatten().filter(|kept| is_of_several(&kept.entry)).peekable();
@@ -180,7 +181,7 @@ fn encode(entries: &[Kept]) -> Vec<u8> {
     bytes
 }
 
-/// Reads what [`encode`] has written; `None` if that is not it.
+/// Decodes the output of [`encode`]; `None` if it is invalid.
 fn decode(bytes: &[u8]) -> Option<Vec<Kept>> {
     let (body, hash) = bytes.split_last_chunk::<HASH_BYTES>()?;
     if xxh3_64(body) != u64::from_le_bytes(*hash) {
@@ -194,7 +195,7 @@ fn decode(bytes: &[u8]) -> Option<Vec<Kept>> {
     Some(entries)
 }
 
-/// Bytes that are still to be read.
+/// The remaining bytes of a decoder.
 struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -224,7 +225,7 @@ impl<'a> Reader<'a> {
     fn stamp(&mut self, size: u64) -> Option<Stamp> {
         let inode = u64::from_le_bytes(self.array()?);
         let (modified, changed) = (self.moment()?, self.moment()?);
-        // Numbers of devices are not those of yesterday on every file system.
+        // Device numbers are not stable on every file system.
         Some(Stamp { device: 0, inode, size, modified, changed })
     }
 
@@ -291,7 +292,7 @@ mod tests {
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
     }
 
-    /// The hash is no proof against a file that was made by hand.
+    /// The hash does not protect against a deliberately crafted file.
     #[test]
     fn nonsense_with_a_right_hash_is_nothing_either() {
         let whole = encode(sample().entries());

@@ -1,4 +1,4 @@
-//! The work of an export, cut for several threads.
+//! Splits the work of an export for several threads.
 
 use std::ops::Deref;
 
@@ -12,23 +12,23 @@ use crate::{
     },
 };
 
-/// Files above this are cut along their upper nodes, in bytes.
+/// Files above this size are split along their upper nodes, in bytes.
 const SPLIT_BYTES: u64 = 4 << 20;
 /// Bytes of small files in one job.
 const BUNDLE_BYTES: u64 = 1 << 20;
 /// Small files in one job.
 const BUNDLE_FILES: usize = 32;
 
-/// A part of the work; `E` is a file.
+/// A unit of work; `E` is a file.
 #[derive(Debug)]
 pub(super) enum Job<E> {
     /// Whole files.
     Bundle(Vec<E>),
-    /// A part of a larger file. The parts of a file come in order, the first one at offset 0.
+    /// A part of a larger file. The parts of a file follow in order, the first one at offset 0.
     Part {
         /// The file.
         entry: E,
-        /// Where the part begins in it.
+        /// Offset of the part in the file.
         offset: u64,
         /// Its content.
         part: Part,
@@ -38,13 +38,13 @@ pub(super) enum Job<E> {
 /// Content of a file.
 #[derive(Debug)]
 pub(super) enum Part {
-    /// What an upper node holds itself.
+    /// Content in an upper node itself.
     Data(Bytes),
-    /// What is in and below a node.
+    /// The content in and below a node.
     Node {
         /// The node.
         cid: Cid,
-        /// How long it must be.
+        /// Expected length of its content.
         size: u64,
     },
 }
@@ -55,7 +55,7 @@ impl Part {
         Self::Node { cid: entry.cid, size: file_size(entry) }
     }
 
-    /// Calls `put` with its content, piece by piece.
+    /// Calls `put` with the content, piece by piece.
     pub(super) fn read<S: Blockstore + ?Sized>(
         self,
         store: &S,
@@ -76,17 +76,17 @@ pub(super) fn file_size(entry: &Entry) -> u64 {
     }
 }
 
-/// Cuts files into jobs, in order. Entries that are none are passed over.
+/// Splits files into jobs, in order. Entries other than files are skipped.
 #[derive(Debug)]
 pub(super) struct Jobs<'a, S: ?Sized, I, E> {
     store: &'a S,
-    /// Entries to come.
+    /// Remaining entries.
     entries: I,
-    /// The entry that did not go into the last job.
+    /// The entry that did not fit in the last job.
     next: Option<E>,
-    /// The larger file that is being cut.
+    /// The larger file being split.
     file: Option<E>,
-    /// Its parts to come, the next one last.
+    /// Its remaining parts, the next one last.
     parts: Vec<(u64, Part)>,
 }
 
@@ -135,7 +135,7 @@ where
         Ok(None)
     }
 
-    /// Replaces a node by what is in it and its children.
+    /// Replaces a node by its own content and its children.
     fn cut(&mut self, mut offset: u64, cid: &Cid, size: u64) -> Result<()> {
         let node = read_part(self.store, cid, size)?;
         let data = (node.data.len() as u64, Part::Data(node.data));

@@ -1,4 +1,4 @@
-//! Locks on what is being written, where the file system has them.
+//! Locks on files and directories during a write, if the file system supports them.
 
 use std::io;
 
@@ -8,26 +8,26 @@ use rustix::{
     io::Errno,
 };
 
-/// What became of a try to lock.
+/// The result of an attempt to lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lock {
     /// It is held as long as the descriptor is open.
     Held,
     /// Another process holds it.
     Busy,
-    /// The file system has no locks, as some of NFS and FUSE.
+    /// The file system does not support locks, as some NFS and FUSE file systems.
     Unsupported,
 }
 
-/// How file systems without locks answer. The call is right, so it is they that do not know it; NFS says `EBADF` of what
-/// is open for reading only.
+/// Errors of file systems without locks. The call itself is valid, so these errors mean a lack of support. NFS returns
+/// `EBADF` for a file that is open for reading only.
 const UNSUPPORTED: [Errno; 6] =
     [Errno::NOLCK, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::INVAL, Errno::BADF];
 
 /// Tries to lock an open file or directory for this process alone.
 ///
 /// # Errors
-/// What is neither of the answers above.
+/// Any other I/O error.
 pub(crate) fn try_lock(fd: impl AsFd) -> io::Result<Lock> {
     loop {
         return match system_lock(fd.as_fd()) {
@@ -53,7 +53,7 @@ fn system_lock(fd: impl AsFd) -> rustix::io::Result<()> {
     }
 }
 
-/// No file system without locks can be mounted by every test, so this thread's answers of the system are replaced.
+/// Tests cannot mount a file system without locks, so they replace the operating system's results on this thread.
 #[cfg(test)]
 pub(crate) mod testing {
     use std::cell::Cell;

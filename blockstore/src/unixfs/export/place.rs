@@ -1,10 +1,12 @@
-//! The place an export goes to, and the hidden one where it is made.
+//! The destination of an export, and the hidden location where the export is written.
 //!
-//! * Where nothing is, the tree is made beside its place and renamed into it: it is there as a whole or not at all.
-//! * An empty directory is filled and stays the directory it was, with its mode and inode: it may be a mount point, or
-//!   where a shell stands. The tree is made in a hidden directory in it, and what is in that is then renamed into it, entry
-//!   by entry. Killed between two of these renames, the process leaves the hidden directory beside what has been moved;
-//!   killed before, it leaves the hidden directory alone, which counts as nothing.
+//! * If the destination does not exist, the tree is created beside it and renamed to it. The destination is then
+//!   complete or absent.
+//! * An empty directory is filled and keeps its mode and inode, because it may be a mount point or a shell's working
+//!   directory. The tree is created in a hidden directory in it, whose entries are then renamed into it one by one. A
+//!   process killed between two of these renames leaves the hidden directory beside the entries already moved. A
+//!   process killed earlier leaves the hidden directory alone; a directory that contains nothing else still counts as
+//!   empty.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -20,24 +22,24 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// A destination, and what will be moved there. Dropped, all that was made is removed.
+/// A destination, and the data that will be moved there. Dropping it removes everything that was created.
 #[derive(Debug)]
 pub(crate) struct Place {
     destination: PathBuf,
-    /// The name in the directory; `None` where the directory itself is filled.
+    /// The name in the directory; `None` if the directory itself is filled.
     name: Option<OsString>,
     staging: Option<Staging>,
-    /// The directory that the target is in; locked if it is filled itself.
+    /// The parent directory of the target; locked if it is filled itself.
     holder: Arc<Dir>,
-    /// Directories on the way that were missing, the outermost first.
+    /// Parent directories that were created, the outermost first.
     made: Vec<PathBuf>,
 }
 
 impl Place {
-    /// Checks that the destination is free, and makes an empty directory or file for what will be there.
+    /// Checks that the destination is free, and creates an empty directory or file for its future content.
     ///
     /// # Errors
-    /// [`Error::Exists`], an I/O error. Nothing stays behind.
+    /// [`Error::Exists`], an I/O error. Nothing is left behind.
     pub(crate) fn reserve(destination: &Path, is_file: bool) -> Result<Self> {
         match Dir::open(destination) {
             Ok(_) if is_file => Err(Error::Exists { path: destination.to_owned() }),
@@ -52,7 +54,7 @@ impl Place {
         }
     }
 
-    /// The same in a directory that is there.
+    /// As `reserve`, in an existing directory.
     fn in_empty(destination: &Path, directory: Dir) -> Result<Self> {
         let holder = Arc::new(directory);
         let io = |action| Error::io(action, destination);
@@ -66,7 +68,7 @@ impl Place {
         Ok(place)
     }
 
-    /// Makes an empty file beside a destination, be that free or not. Directories that are missing on the way are made.
+    /// Creates an empty file beside a destination, which may exist. Missing parent directories are created.
     pub(crate) fn beside(destination: &Path) -> Result<Self> {
         let mut place = Self::named(destination)?;
         place.stage(true)?;
@@ -90,20 +92,20 @@ impl Place {
         Ok(())
     }
 
-    /// Where to write.
+    /// The directory or file to write to.
     pub(crate) fn target(&self) -> &Target {
         self.staging.as_ref().expect("a place has one until it is filled").target()
     }
 
-    /// What the place is called.
+    /// The path of the destination.
     pub(crate) fn destination(&self) -> &Path {
         &self.destination
     }
 
-    /// Moves what was written into its place.
+    /// Moves the written data to its destination.
     ///
     /// # Errors
-    /// [`Error::Exists`] if it was taken meanwhile; an I/O error. Nothing stays behind.
+    /// [`Error::Exists`] if the destination exists by now; an I/O error. Nothing is left behind.
     pub(crate) fn fill(mut self) -> Result<()> {
         let moved = match &self.name {
             None => {
@@ -120,10 +122,10 @@ impl Place {
         Ok(())
     }
 
-    /// Moves a file that was written into its place, whatever file is there.
+    /// Moves a written file to its destination, and replaces an existing file.
     ///
     /// # Errors
-    /// The system's; the file is as it was then, and can still be read from the target.
+    /// An I/O error. The existing file is then unchanged, and the written file can still be read from the target.
     pub(crate) fn replace(&mut self) -> io::Result<()> {
         if let (Some(name), Some(staging)) = (&self.name, &mut self.staging) {
             staging.replace(name)?;
@@ -153,17 +155,17 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.staging = None;
         for path in self.made.iter().rev() {
-            // What others have put there meanwhile stays.
+            // A directory that other processes have put something into stays.
             drop(fs::remove_dir(path));
         }
     }
 }
 
-/// Whether an export of a tree may go to a place, as far as that can be said without trying: nothing is there, or a
-/// directory with nothing in it but what a killed export left.
+/// Returns whether an export of a tree may be written to a destination, as far as that can be determined without
+/// trying: it does not exist, or is a directory that contains nothing but what a killed export has left.
 ///
 /// # Errors
-/// An I/O error, such as for a directory on the way that may not be searched, or a name that is too long.
+/// An I/O error, such as for a parent directory that may not be searched, or a name that is too long.
 pub fn is_vacant(destination: &Path) -> Result<bool> {
     match Dir::open(destination) {
         Ok(directory) => {
@@ -179,7 +181,7 @@ pub fn is_vacant(destination: &Path) -> Result<bool> {
     }
 }
 
-/// There is no directory; a file may be there.
+/// Returns whether the error means that no directory exists; a file may exist.
 fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

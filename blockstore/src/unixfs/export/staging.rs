@@ -1,11 +1,11 @@
-//! What is written before it is shown: a file or directory under a short hidden name, in the directory it will be in.
+//! Data that is written before it becomes visible: a file or directory under a short hidden name, in its future parent
+//! directory.
 //!
 //! ```text
 //! .ggen-partial-<hash of the name it will have, 8 digits>-<random, 16 digits>
 //! ```
-//! It is locked by the process that writes it, so that one whose process died can be told from one that is still being
-//! written: the next export to the same place removes it. Where the file system has no locks, that cannot be told, and it
-//! stays.
+//! The process that writes it keeps it locked. The next export to the same destination can thus recognise and remove
+//! the data of a dead process. If the file system has no locks, abandoned data cannot be recognised, and stays.
 
 use std::{
     ffi::OsStr,
@@ -28,16 +28,16 @@ use super::{
     lock::{Lock, try_lock},
 };
 
-/// Names tried.
+/// Most names that are tried.
 const ATTEMPTS: usize = 16;
-/// Beginning of every name.
+/// Prefix of every name.
 const PREFIX: &str = ".ggen-partial-";
 /// Hexadecimal digits at the end of a name.
 const RANDOM_DIGITS: usize = 16;
-/// The process's umask applies, as to any file a user makes.
+/// The process's umask applies, as to any file a user creates.
 const FILE_MODE: u32 = 0o666;
 
-/// Where an export writes.
+/// The location an export writes to.
 #[derive(Debug)]
 pub(crate) enum Target {
     /// An empty directory.
@@ -55,24 +55,24 @@ impl AsFd for Target {
     }
 }
 
-/// A target under its hidden name. Dropped, it is removed.
+/// A target under its hidden name. Dropping it removes the target.
 #[derive(Debug)]
 pub(crate) struct Staging {
-    /// The directory it is in.
+    /// The parent directory.
     holder: Arc<Dir>,
     name: PathBuf,
-    /// There until it is dropped.
+    /// Set until it is dropped.
     target: Option<Target>,
-    /// It is somewhere else, or somebody else's.
+    /// Whether it was moved away, or belongs to another process.
     gone: bool,
 }
 
 impl Staging {
-    /// Makes an empty directory or file in `holder` for what will have the name `destination` there; an empty name means
-    /// the directory itself.
+    /// Creates an empty directory or file in `holder` for the future entry `destination`; an empty name means the
+    /// directory itself.
     ///
     /// # Errors
-    /// The system's; what was made is removed then.
+    /// An I/O error; what was created is removed then.
     pub(crate) fn make(holder: &Arc<Dir>, destination: &OsStr, is_file: bool) -> io::Result<Self> {
         let prefix = prefix(destination);
         remove_abandoned(holder, &prefix);
@@ -83,38 +83,38 @@ impl Staging {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 outcome => outcome?,
             };
-            // From here on it is removed if an error comes.
+            // From now on an error removes it.
             let mut staging = Self { holder: Arc::clone(holder), name, target: Some(target), gone: false };
             let lock = try_lock(staging.target())?;
             if lock == Lock::Unsupported || (lock == Lock::Held && is_at(holder, &staging.name, staging.target())?) {
                 return Ok(staging);
             }
-            // Another process took it for abandoned before it was locked, and removes it.
+            // Another process considered it abandoned before it was locked, and removes it.
             staging.gone = true;
         }
         Err(io::ErrorKind::ResourceBusy.into())
     }
 
-    /// Where to write.
+    /// The directory or file to write to.
     pub(crate) fn target(&self) -> &Target {
         self.target.as_ref().expect("it is there until it is dropped")
     }
 
-    /// Moves it to a name in its directory where nothing stands.
+    /// Renames it in its directory to a name that must not exist.
     pub(crate) fn become_new(mut self, name: &OsStr) -> io::Result<()> {
         self.holder.rename_new(&self.name, &self.holder, Path::new(name))?;
         self.gone = true;
         Ok(())
     }
 
-    /// Moves it to a name in its directory, in the place of a file that stands there.
+    /// Renames it in its directory, and replaces an existing file.
     pub(crate) fn replace(&mut self, name: &OsStr) -> io::Result<()> {
         self.holder.rename(&self.name, &self.holder, Path::new(name))?;
         self.gone = true;
         Ok(())
     }
 
-    /// Moves what is in it into its directory, all or nothing.
+    /// Moves its contents to its parent directory, all or nothing.
     pub(crate) fn pour(self) -> io::Result<()> {
         let Target::Directory(directory) = self.target() else { return Err(io::ErrorKind::NotADirectory.into()) };
         let mut moved: Vec<PathBuf> = Vec::new();
@@ -136,7 +136,7 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // A process may have no descriptor left, and to list a directory takes one.
+        // Listing a directory needs a descriptor, and the process may have none left.
         self.target = None;
         if !self.gone {
             remove(&self.holder, &self.name);
@@ -144,12 +144,12 @@ impl Drop for Staging {
     }
 }
 
-/// Whether an export gives such names to what it writes in a directory to become the directory's content.
+/// Returns whether the name is that of staged data for the content of its own parent directory.
 pub(super) fn is_for_itself(name: &OsStr) -> bool {
     has_form(name, &prefix(OsStr::new("")))
 }
 
-/// Whether this may be the random end of a name.
+/// Returns whether the text can be the random suffix of a name.
 pub(super) fn is_random(text: &[u8]) -> bool {
     text.len() == RANDOM_DIGITS && text.iter().all(u8::is_ascii_hexdigit)
 }
@@ -163,7 +163,7 @@ fn has_form(name: &OsStr, prefix: &str) -> bool {
     name.as_bytes().strip_prefix(prefix.as_bytes()).is_some_and(is_random)
 }
 
-/// Makes and opens a file or directory that was not there.
+/// Creates and opens a file or directory that must not exist.
 fn make(holder: &Dir, name: &Path, is_file: bool) -> io::Result<Target> {
     if is_file {
         return holder.create(name, FILE_MODE).map(Target::File);
@@ -176,8 +176,8 @@ fn make(holder: &Dir, name: &Path, is_file: bool) -> io::Result<Target> {
     opened
 }
 
-/// Removes what exports to the same place left whose process is dead. What cannot be listed, opened or locked is left
-/// alone: it is only litter.
+/// Removes what dead processes that exported to the same destination have left. Entries that cannot be listed, opened
+/// or locked are skipped, because they do no harm.
 fn remove_abandoned(holder: &Dir, prefix: &str) {
     for (name, _) in holder.names(Path::new("")).unwrap_or_default() {
         let path = Path::new(&name);
@@ -191,7 +191,7 @@ fn remove_abandoned(holder: &Dir, prefix: &str) {
     }
 }
 
-/// Whether what is open stands at that name.
+/// Returns whether the open file or directory is the one with that name.
 fn is_at(holder: &Dir, name: &Path, opened: impl AsFd) -> io::Result<bool> {
     let opened = fstat(opened)?;
     let is_ours = file_type(&opened).is_dir() || file_type(&opened).is_file();

@@ -1,9 +1,9 @@
-//! The canonical tarball of a tree: the same bytes for everyone who has the tree and the list of executables.
+//! The canonical tarball of a tree: the same bytes for the same tree and list of executables.
 //!
 //! Entries are sorted by the bytes of their paths, the root (`./`) first. Every field that is not content is fixed:
 //! mtime, uid and gid 0, no user or group, mode 0755 for directories and executables, 0644 for other files, 0777 for
-//! symlinks. The format is POSIX ustar; what does not fit it (a path or target over 100 bytes, a file of 8 GiB or more)
-//! stands in a PAX header named `PaxHeader`. Two blocks of zeros end it.
+//! symlinks. The format is POSIX ustar; a path or target over 100 bytes, or a size of 8 GiB or more, is stored in a PAX
+//! header named `PaxHeader`. Two blocks of zeros end it.
 
 use std::{collections::HashSet, io::Write, path::Path, slice};
 
@@ -31,7 +31,7 @@ const MAX_FIELD_SIZE: u64 = (1 << 33) - 1;
 /// Writes the directory `root` as a tarball, uncompressed.
 ///
 /// # Errors
-/// What [`list_tree`] returns; [`Error::NotADirectory`] if the root is a file; an I/O error of the writer.
+/// The errors of [`list_tree`]; [`Error::InvalidNode`] if the root is a file; an I/O error of the writer.
 pub fn export_tar<S: Blockstore + ?Sized>(
     store: &S,
     root: Cid,
@@ -41,7 +41,7 @@ pub fn export_tar<S: Blockstore + ?Sized>(
     write_tar(store, root, writer, Path::new(TARBALL), options)
 }
 
-/// As [`export_tar`]; errors of the writer call it `name`.
+/// As [`export_tar`]; I/O errors of the writer name `name`.
 pub(super) fn write_tar<S: Blockstore + ?Sized>(
     store: &S,
     root: Cid,
@@ -71,7 +71,7 @@ pub(super) fn write_tar<S: Blockstore + ?Sized>(
     Ok(Exported { files: tree.files, size_bytes: tree.size_bytes })
 }
 
-/// Content of a file that was read and checked, in order.
+/// Verified content of a file, in order.
 #[derive(Debug)]
 struct Read<'a> {
     entry: &'a Entry,
@@ -94,7 +94,7 @@ fn read<'a, S: Blockstore + ?Sized>(store: &S, job: Job<&'a Entry>) -> Result<Ve
     }
 }
 
-/// What an error calls the thing that is written where it has no name.
+/// Name of the output in errors if it has no path.
 const TARBALL: &str = "tarball";
 
 struct Header<'a> {
@@ -107,17 +107,17 @@ struct Header<'a> {
 
 struct TarWriter<'a> {
     writer: &'a mut dyn Write,
-    /// What errors call it.
+    /// Name of the output in errors.
     name: &'a Path,
     executables: HashSet<&'a str>,
     options: &'a ExportOptions<'a>,
     progress: ExportProgress,
-    /// Entries without a header yet.
+    /// Entries whose headers are still to be written.
     entries: slice::Iter<'a, Entry>,
 }
 
 impl TarWriter<'_> {
-    /// Writes a part of a file; before its first one, the headers up to its own.
+    /// Writes a part of a file; before the first part, writes the headers up to the file's own.
     fn part(&mut self, part: &Read<'_>) -> Result<()> {
         if part.offset == 0 {
             self.entries_before(Some(&part.entry.path))?;
@@ -136,7 +136,7 @@ impl TarWriter<'_> {
         if end == size { self.pad(size) } else { Ok(()) }
     }
 
-    /// Writes headers up to and with that of the file at `path`, or all that are left.
+    /// Writes headers up to and including that of the file at `path`, or all remaining ones.
     fn entries_before(&mut self, path: Option<&str>) -> Result<()> {
         while let Some(entry) = self.entries.next() {
             self.entry(entry)?;
@@ -208,7 +208,7 @@ fn encode(header: &Header<'_>) -> [u8; BLOCK_BYTES] {
     let mut block = [0; BLOCK_BYTES];
     let mut put = |offset: usize, bytes: &[u8]| block[offset..offset + bytes.len()].copy_from_slice(bytes);
     let fit = |text: &str| text.as_bytes()[..text.len().min(MAX_FIELD_BYTES)].to_vec();
-    // A size that does not fit stands in the PAX header, and nobody reads this one.
+    // A size that does not fit is stored in the PAX header, and readers ignore this field.
     let size = if header.size > MAX_FIELD_SIZE { 0 } else { header.size };
     put(0, &fit(header.path));
     put(100, format!("{:07o}", header.mode).as_bytes());

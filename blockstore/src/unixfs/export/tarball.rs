@@ -1,7 +1,7 @@
-//! A tarball as a file: compressed as its name says, and written where its path leads.
+//! A tarball as a file: compressed according to its name, and written to its path.
 //!
-//! Where nothing or a regular file is, it is written under a hidden name (see `staging`) and renamed into its place, which a
-//! symlink at the end of the path leads to. A device, pipe or socket is written through, as tar does.
+//! If the path does not exist or is a regular file, the tarball is written under a hidden name (see `staging`) and
+//! renamed to the target of the path. A device, pipe or socket is written directly, as tar does.
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
@@ -21,16 +21,16 @@ use crate::{Blockstore, Cid, Error, Result};
 
 /// Bytes written at once.
 const BUFFER_BYTES: usize = 1 << 20;
-/// Symlinks followed, as Linux does.
+/// Most symlinks followed, as in Linux.
 const MAX_LINKS: usize = 40;
 /// Level of zstd, its own default.
 const ZSTD_LEVEL: i32 = 3;
 
-/// How a tarball is compressed. What is in it is the canonical tarball; the compressed bytes may differ from one version
-/// of the compressor to the next.
+/// The compression of a tarball. The uncompressed content is the canonical tarball; the compressed bytes may differ
+/// between versions of the compressor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compression {
-    /// Not at all.
+    /// No compression.
     #[default]
     None,
     /// gzip (RFC 1952), without a name or time.
@@ -39,7 +39,7 @@ pub enum Compression {
     Zstd,
 }
 
-/// Ends of names, in lower case, and what they mean; `None` is a format that is not written here.
+/// Suffixes in lower case, and their meaning; `None` is a format that cannot be written.
 const ENDINGS: [(&str, Option<Compression>); 21] = [
     (".gz", Some(Compression::Gzip)),
     (".tgz", Some(Compression::Gzip)),
@@ -65,8 +65,8 @@ const ENDINGS: [(&str, Option<Compression>); 21] = [
 ];
 
 impl Compression {
-    /// What the end of a file's name says, as `tar --auto-compress` reads it: `.gz` and `.tgz`, `.zst` and `.tzst`; any
-    /// other name means no compression. `None` for the ending of a format that is not written here.
+    /// The compression by suffix, as in `tar --auto-compress`: `.gz` and `.tgz`, `.zst` and `.tzst`; any other name
+    /// means no compression. `None` for the suffix of a format that cannot be written.
     pub fn of_name(path: &Path) -> Option<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         let ending = ENDINGS.iter().find(|(ending, _)| name.ends_with(ending));
@@ -74,12 +74,12 @@ impl Compression {
     }
 }
 
-/// Writes the directory `root` as a tarball to a file, device, pipe or socket. Directories that are missing on the way are
-/// made, and a regular file that is there keeps its mode.
+/// Writes the directory `root` as a tarball to a file, device, pipe or socket. Missing parent directories are created,
+/// and an existing regular file keeps its mode.
 ///
 /// # Errors
-/// What [`export_tar`](super::export_tar) returns; an I/O error, such as for a directory, or a pipe that no process reads. A regular file is
-/// then as it was, unless its directory cannot be written to or it is a mount point.
+/// The errors of [`export_tar`](super::export_tar); an I/O error, such as for a directory, or for a pipe that no
+/// process reads. A regular file is then unchanged, unless its directory cannot be written to or it is a mount point.
 pub fn export_tarball<S: Blockstore + ?Sized>(
     store: &S,
     root: Cid,
@@ -92,7 +92,7 @@ pub fn export_tarball<S: Blockstore + ?Sized>(
         Outlet::Socket(socket) => write(store, root, socket, destination, compression, options),
         Outlet::File { path, mode } => {
             let mut place = match Place::beside(&path) {
-                // The file itself may be writable all the same.
+                // The file itself may be writable nevertheless.
                 Err(Error::Io { source, .. }) if mode.is_some() && is_denial(&source) => {
                     let file = overwrite(&path).map_err(Error::io("write", destination))?;
                     return write(store, root, file, destination, compression, options);
@@ -145,13 +145,13 @@ fn write<S: Blockstore + ?Sized>(
     Ok(exported)
 }
 
-/// What a path leads to.
+/// The kind of output at a path.
 enum Outlet {
     /// A device or pipe.
     Stream(File),
     /// A socket that a process listens on.
     Socket(UnixStream),
-    /// A regular file, with its mode, or a place where nothing is.
+    /// A regular file, with its mode, or a path that does not exist.
     File { path: PathBuf, mode: Option<u32> },
 }
 
@@ -185,7 +185,7 @@ fn not_a_file(destination: &Path) -> Error {
     Error::io("write", destination)(io::ErrorKind::IsADirectory.into())
 }
 
-/// Opens a device or pipe. A pipe that no process reads is an error: who asked may be gone, and waiting has no end then.
+/// Opens a device or pipe. A pipe without a reader is an error, because waiting for one might never end.
 fn open_stream(path: &Path, is_pipe: bool) -> io::Result<File> {
     let flags = if is_pipe { OFlags::NONBLOCK } else { OFlags::empty() };
     let file = OpenOptions::new().write(true).custom_flags(flags.bits() as i32).open(path)?;
@@ -195,7 +195,7 @@ fn open_stream(path: &Path, is_pipe: bool) -> io::Result<File> {
     Ok(file)
 }
 
-/// Where a path leads whose last name is missing, or is a symlink to what is missing.
+/// The target of a path whose last component is missing, or is a symlink to a missing file.
 fn target_of(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {
@@ -215,7 +215,7 @@ fn overwrite(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).truncate(true).open(path)
 }
 
-/// A file that is a mount point cannot be replaced by a rename.
+/// Copies the data, because a file that is a mount point cannot be replaced by a rename.
 fn copy(from: &Target, to: &Path) -> io::Result<()> {
     let Target::File(file) = from else { return Err(io::ErrorKind::IsADirectory.into()) };
     let mut file: &File = file;

@@ -1,17 +1,17 @@
-//! A directory that holds an older tree becomes equal to a newer one.
+//! Updates a directory with an older tree to a newer one.
 //!
-//! Files that are there already are read and hashed, and those that match stay as they are. What differs or is missing
-//! is first written whole into `.ggen-update-<random>` in the directory, and then moved into its place by renames: no
-//! file is ever half there, and until the first rename nothing has changed. The name stays until the last rename, so a
-//! directory whose update was killed in between shows it; the next update removes it and finishes the work. A file where
-//! the tree has a directory gives way.
+//! Existing files are read and hashed, and those that match stay. Different or missing files are first written
+//! completely into `.ggen-update-<random>` in the directory, and then renamed to their destination. No file is ever
+//! partially written, and until the first rename nothing has changed. The staging directory stays until the last
+//! rename, so it shows that an update was killed; the next update removes it and completes the work. A file is replaced
+//! if the tree has a directory of its name.
 //!
-//! What the former tree had ([`Former`]) and the new one has not is removed. What neither has (an \*untracked file\*) is left alone
-//! and told. A file that would be replaced or removed and is not as the former tree had it, or of which that is not known,
-//! is a *local edit*: it is named, and the update refused, unless it is forced.
+//! Files of the former tree ([`Former`]) that the new tree lacks are removed. Files of neither tree (*untracked files*)
+//! are left alone and reported. A file that would be replaced or removed, and that differs from the former tree or
+//! whose former state is unknown, is a *local edit*: it is reported, and the update is refused unless it is forced.
 //!
-//! The directory is locked meanwhile, where its file system has locks: of two updates one fails. Somebody else who moves
-//! things about in it at the same time may make the update fail, as with any program that works in a directory.
+//! The directory is locked meanwhile, if its file system supports locks; of two concurrent updates one fails. Another
+//! program that moves files in the directory at the same time may make the update fail.
 
 mod compare;
 mod edits;
@@ -45,35 +45,35 @@ use crate::{
 /// Most untracked files that an update names, and most edits.
 pub const MAX_UNTRACKED: usize = 1000;
 
-/// Beginning of the name under which what is new is written.
+/// Prefix of the name of the staging directory.
 const STAGING_PREFIX: &str = ".ggen-update-";
-/// What is new, and what has to give way for it.
+/// Subdirectories for new entries, and for entries that are moved out of their way.
 const NEW: &str = "new";
 const OLD: &str = "old";
 
-/// See [`UpdateOptions::begin`].
+/// The type of [`UpdateOptions::begin`].
 pub type UpdateBegin<'a> = dyn Fn(&Former) -> Result<()> + 'a;
 
-/// How to update.
+/// Options of an update.
 #[derive(Clone, Copy)]
 pub struct UpdateOptions<'a> {
-    /// How to write.
+    /// Options for writing.
     pub export: ExportOptions<'a>,
-    /// What was written there before, as far as it is known.
+    /// What was written there before, if known.
     pub former: &'a Former,
     /// Replace and remove local edits.
     pub force: bool,
-    /// Called before anything of the former tree is changed, with what may be there from then on. Its error ends the update,
-    /// which has changed nothing then.
+    /// Called before anything of the former tree is changed, with the record of what may exist from then on. If it
+    /// returns an error, the update ends without changes.
     pub begin: Option<&'a UpdateBegin<'a>>,
 }
 
-/// What an update did.
+/// Result of an update.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Updated {
-    /// The tree.
+    /// The new tree.
     pub exported: Exported,
-    /// Files of it that were there already, and stayed.
+    /// Files of the tree that existed already and were kept.
     pub files_kept: u64,
     /// Files and symlinks of a former tree that were removed.
     pub files_removed: u64,
@@ -134,12 +134,12 @@ pub fn update_directory<S: Blockstore + ?Sized>(
     })
 }
 
-/// The first of some paths.
+/// At most [`MAX_STRANGERS`] of the paths.
 fn named(paths: &[&str]) -> Vec<String> {
     paths.iter().take(MAX_UNTRACKED).map(|path| (*path).to_owned()).collect()
 }
 
-/// Opens the place of an older tree and takes it for this update alone; `None` if nothing is there.
+/// Opens and locks the destination of an older tree; `None` if it does not exist.
 fn occupied(tree: &Tree, destination: &Path) -> Result<Option<(Spot, Lock)>> {
     let exists = || Error::Exists { path: destination.to_owned() };
     let spot = match Dir::open(destination) {
@@ -150,7 +150,7 @@ fn occupied(tree: &Tree, destination: &Path) -> Result<Option<(Spot, Lock)>> {
         }
         Err(_) => {
             let Ok(metadata) = fs::symlink_metadata(destination) else { return Ok(None) };
-            // A symlink stays, and what it leads to is replaced.
+            // A symlink is kept, and its target is replaced.
             let real = match metadata.is_symlink() {
                 true => fs::canonicalize(destination).map_err(|_| exists())?,
                 false => destination.to_owned(),
@@ -171,7 +171,7 @@ fn occupied(tree: &Tree, destination: &Path) -> Result<Option<(Spot, Lock)>> {
     }
 }
 
-/// Removes what killed updates have left. The directory is locked: no other update is under way.
+/// Removes the staging directories of killed updates. The directory is locked, so no other update is in progress.
 fn remove_abandoned(spot: &Spot) -> Result<()> {
     for (name, _) in spot.dir.names(Path::new("")).map_err(Error::io("list", spot.shown("")))? {
         if name.to_str().is_some_and(is_staging) {
@@ -182,12 +182,12 @@ fn remove_abandoned(spot: &Spot) -> Result<()> {
     Ok(())
 }
 
-/// Whether an update gives such names.
+/// Returns whether the name is that of a staging directory.
 fn is_staging(name: &str) -> bool {
     name.strip_prefix(STAGING_PREFIX).is_some_and(|random| is_random(random.as_bytes()))
 }
 
-/// Writes the only file of a tree beside its place, and renames it into it.
+/// Writes the single file of a tree beside its destination, and renames it.
 fn replace_file<S: Blockstore + ?Sized>(
     store: &S,
     tree: &Tree,
@@ -206,7 +206,7 @@ fn replace_file<S: Blockstore + ?Sized>(
     place.replace().map_err(Error::io("replace", &destination))
 }
 
-/// Writes what is missing, moves it into its place, and removes what is of a former tree.
+/// Writes missing entries, moves them to their destinations, and removes entries of the former tree.
 fn apply<S: Blockstore + ?Sized>(
     store: &S,
     plan: &Plan<'_>,
@@ -221,7 +221,7 @@ fn apply<S: Blockstore + ?Sized>(
         staging.move_into_place(plan)?;
     }
     for directory in &plan.leavings {
-        // With something in it, it stays.
+        // A directory that is not empty is kept.
         drop(spot.dir.remove_dir(Path::new(directory)));
     }
     set_modes(plan, spot)
@@ -237,7 +237,7 @@ fn set_modes(plan: &Plan<'_>, spot: &Spot) -> Result<()> {
     Ok(())
 }
 
-/// The directory in which what is new is made. Removed when it is dropped, as long as nothing was moved out of it.
+/// The staging directory. Dropping it removes the directory, as long as nothing was moved out of it.
 struct Staging<'a> {
     spot: &'a Spot,
     name: PathBuf,
@@ -263,7 +263,8 @@ impl<'a> Staging<'a> {
         }
     }
 
-    /// From the first change on it stays until everything is in its place, to be seen if that does not come about.
+    /// From the first change on, the staging directory is kept until all entries are moved, so that an interrupted
+    /// update is visible.
     fn move_into_place(mut self, plan: &Plan<'_>) -> Result<()> {
         self.moving = true;
         let Target::Directory(new) = &self.new else { return Ok(()) };

@@ -24,9 +24,9 @@ use crate::{
     },
 };
 
-/// Writes entries, directories before their contents, into the empty directory `target`; or the only one, a file, into
-/// the empty file `target`. They are taken as they come: the walk that finds them may still be under way. Errors name
-/// `destination`, where they are to be in the end.
+/// Writes entries, directories before their contents, into the empty directory `target`; or a single entry, a file,
+/// into the empty file `target`. Entries are consumed as the iterator yields them, so the walk that finds them may
+/// still be in progress. Errors name `destination`, the final path.
 pub(super) fn write_entries<S: Blockstore + ?Sized, E: Deref<Target = Entry> + Clone + Send>(
     store: &S,
     entries: impl Iterator<Item = Result<E>>,
@@ -65,11 +65,12 @@ struct Writer<'a, S: ?Sized> {
 /// The file that a job's part belongs to.
 type Opened<E> = (Job<E>, Option<Arc<Shared>>);
 
-/// A file that several threads write: one at a time, as the system has it anyway, which lets the others spin.
+/// A file that several threads write to, one at a time. The kernel serialises writes to a file anyway, but lets waiting
+/// threads spin.
 type Shared = Mutex<File>;
 
 impl<S: Blockstore + ?Sized> Writer<'_, S> {
-    /// Makes a directory at once, keeps a symlink for later, and passes a file on.
+    /// Creates a directory at once, defers a symlink, and passes a file on.
     fn begin<E: Deref<Target = Entry>>(
         &self,
         entry: Result<E>,
@@ -118,11 +119,11 @@ impl<S: Blockstore + ?Sized> Writer<'_, S> {
     fn create(&self, entry: &Entry) -> Result<File> {
         let executable = is_executable(entry, &self.executables);
         let created = match self.target {
-            // The process's umask applies, as it does to any file a user makes.
+            // The process's umask applies, as to any file a user creates.
             Target::Directory(directory) => {
                 directory.create(Path::new(&entry.path), if executable { 0o777 } else { 0o666 })
             }
-            // The only file was made and locked before.
+            // The single file was created and locked before.
             Target::File(file) => file.try_clone(),
         };
         let file = created.map_err(|error| self.failed("create", &entry.path)(error))?;
@@ -132,12 +133,12 @@ impl<S: Blockstore + ?Sized> Writer<'_, S> {
         Ok(file)
     }
 
-    /// An error with what was done to which entry.
+    /// An error with the operation and the entry.
     fn failed(&self, action: &'static str, path: &str) -> impl FnOnce(io::Error) -> Error {
         Error::io(action, join(self.destination, path))
     }
 
-    /// Does a job and returns the bytes written; `file` is that of a part.
+    /// Performs a job, and returns the number of bytes written; `file` is the file of a part.
     fn run<E: Deref<Target = Entry>>(&self, job: Job<E>, file: Option<&Shared>) -> Result<u64> {
         match job {
             Job::Bundle(entries) => {
@@ -169,18 +170,18 @@ fn set_executable(file: &File) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(with_execution(mode, true)))
 }
 
-/// Where an entry goes.
+/// The path of an entry at the destination.
 pub(super) fn join(destination: &Path, path: &str) -> PathBuf {
-    // Joining an empty path would add a slash, which no file may have.
+    // Joining an empty path would add a slash, which is invalid for a file.
     if path.is_empty() { destination.to_owned() } else { destination.join(path) }
 }
 
-/// Whether a file is to be executable: its UnixFS mode says so, or whoever exports it.
+/// Returns whether a file is to be executable: by its UnixFS mode, or by the caller's list.
 pub(super) fn is_executable(entry: &Entry, executables: &HashSet<&str>) -> bool {
     matches!(entry.kind, EntryKind::File { executable: true, .. }) || executables.contains(entry.path.as_str())
 }
 
-/// A file's mode with or without execution, for those who may read it.
+/// The mode of a file with or without execute permission for those who may read it.
 pub(super) fn with_execution(mode: u32, executable: bool) -> u32 {
     if executable { mode | (mode & 0o444) >> 2 } else { mode & !0o111 }
 }

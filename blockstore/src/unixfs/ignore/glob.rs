@@ -1,50 +1,50 @@
-//! Patterns with wildcards, matched as git matches them: byte by byte, whatever the encoding.
+//! Patterns with wildcards, matched as git matches them: byte by byte, regardless of the encoding.
 //!
-//! A pattern becomes a list of tokens, and matching keeps the set of tokens that may come next. The cost is bounded by the
-//! product of both lengths: a pattern such as `*a*a*a*a*b` costs no more than another one of its length.
+//! A pattern becomes a list of tokens, and matching tracks the set of tokens that may match next. The cost is bounded
+//! by the product of both lengths: a pattern such as `*a*a*a*a*b` costs no more than any other of its length.
 
-/// The bytes with a meaning of their own.
+/// Bytes with a special meaning.
 const SPECIAL: &[u8] = b"*?[\\";
 
 /// A set of bytes.
 type Set = [u64; 4];
 
-/// What comes next in a text.
+/// A token of a compiled pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
     /// This byte.
     Byte(u8),
-    /// One byte of the set. A slash is in none.
+    /// One byte of the set, which never contains a slash.
     One(Box<Set>),
     /// Any number of bytes other than the slash.
     Name,
     /// Any number of bytes.
     Path,
-    /// Nothing; the given number of tokens after this one may be left out.
+    /// Matches nothing; the given number of tokens after it are optional.
     Optional(usize),
-    /// What no text has: the pattern is malformed.
+    /// Matches nothing at all: the pattern is malformed.
     Never,
 }
 
 /// A compiled pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Glob {
-    /// What a match begins with.
+    /// The literal prefix of a match.
     prefix: Vec<u8>,
     rest: Rest,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Rest {
-    /// Nothing: the prefix is all of it.
+    /// Nothing more: the prefix is the whole pattern.
     Nothing,
-    /// Any number of bytes other than the slash, then these.
+    /// Any number of bytes other than the slash, followed by these.
     EndsWith(Vec<u8>),
     Tokens(Vec<Token>),
 }
 
 impl Glob {
-    /// Compiles a pattern for single names, or (`paths`) for paths, in which `**` passes slashes.
+    /// Compiles a pattern for single names, or (`paths`) for paths, in which `**` matches slashes.
     pub(super) fn new(pattern: &[u8], paths: bool) -> Self {
         let literal = pattern.iter().position(|byte| SPECIAL.contains(byte)).unwrap_or(pattern.len());
         let (prefix, rest) = pattern.split_at(literal);
@@ -52,14 +52,14 @@ impl Glob {
         let rest = match rest {
             [] => Rest::Nothing,
             [b'*', suffix @ ..] if !suffix.iter().any(|byte| SPECIAL.contains(byte)) => Rest::EndsWith(suffix.to_vec()),
-            // Git compares the prefix apart, and takes what follows for a pattern of its own. So `foo**/bar`, in which
-            // `**` stands beside a name, means `foo` and then what `**/bar` means.
+            // Git compares the prefix separately, and treats the rest as a pattern of its own. So `foo**/bar`, in which
+            // `**` is beside a name, means `foo` followed by the meaning of `**/bar`.
             rest => Rest::Tokens(tokens(rest, paths)),
         };
         Self { prefix, rest }
     }
 
-    /// Whether the whole text matches.
+    /// Returns whether the whole text matches.
     pub(super) fn matches(&self, text: &[u8]) -> bool {
         let Some(text) = text.strip_prefix(self.prefix.as_slice()) else { return false };
         match &self.rest {
@@ -70,7 +70,7 @@ impl Glob {
     }
 }
 
-/// Whether the text takes the tokens from the first to beyond the last.
+/// Returns whether the tokens match the text completely.
 fn run(tokens: &[Token], text: &[u8]) -> bool {
     let mut now = vec![false; tokens.len() + 1];
     now[0] = true;
@@ -99,7 +99,7 @@ fn run(tokens: &[Token], text: &[u8]) -> bool {
     now[tokens.len()]
 }
 
-/// Adds the tokens that may come next because those before them may match nothing.
+/// Adds the tokens that may match next because the tokens before them may match nothing.
 fn leave_out(tokens: &[Token], states: &mut [bool]) {
     for (at, token) in tokens.iter().enumerate() {
         if !states[at] {
@@ -149,12 +149,12 @@ fn tokens(pattern: &[u8], paths: bool) -> Vec<Token> {
     tokens
 }
 
-/// Reads a run of stars from `begin`; returns where the pattern goes on.
+/// Parses a run of stars from `begin`; returns the position after it.
 fn stars(pattern: &[u8], begin: usize, paths: bool, tokens: &mut Vec<Token>) -> usize {
     let length = pattern[begin..].iter().take_while(|byte| **byte == b'*').count();
     let end = begin + length;
     let after = &pattern[end..];
-    // Two stars pass slashes only as a whole part of a path; otherwise they are one.
+    // Two stars match slashes only as a whole component of a path; otherwise they act as one.
     let stands_alone = (begin == 0 || pattern[begin - 1] == b'/')
         && (after.is_empty() || after.starts_with(b"/") || after.starts_with(b"\\/"));
     if length == 1 || !paths || !stands_alone {
@@ -169,14 +169,14 @@ fn stars(pattern: &[u8], begin: usize, paths: bool, tokens: &mut Vec<Token>) -> 
     end
 }
 
-/// Reads a bracket expression from behind its bracket; returns its bytes, and where the pattern goes on. `None` if it has
-/// no end, or names a class that does not exist.
+/// Parses a bracket expression after its opening bracket; returns its bytes, and the position after it. `None` if it
+/// has no end, or names an unknown class.
 fn set(pattern: &[u8], begin: usize) -> Option<(Set, usize)> {
     let mut at = begin;
     let negated = matches!(pattern.get(at)?, b'!' | b'^');
     at += usize::from(negated);
     let mut set = Set::default();
-    // What a range may begin with: the byte before the hyphen, if it stood for itself.
+    // The possible start of a range: the byte before the hyphen, if it is a literal.
     let mut former = None;
     let first = at;
     loop {
@@ -222,7 +222,7 @@ fn set(pattern: &[u8], begin: usize) -> Option<(Set, usize)> {
     Some((set, at + 1))
 }
 
-/// A class such as `[:digit:]`, by its name. Git's know ASCII alone.
+/// A class such as `[:digit:]`, by its name. Git's classes contain only ASCII.
 fn class(name: &[u8]) -> Option<fn(u8) -> bool> {
     Some(match name {
         b"alnum" => |byte| byte.is_ascii_alphanumeric(),
@@ -249,7 +249,7 @@ fn contains(set: &Set, byte: u8) -> bool {
     set[usize::from(byte >> 6)] & (1 << (byte & 63)) != 0
 }
 
-/// No wildcard for one byte takes a slash.
+/// A wildcard for one byte never matches a slash.
 fn without_slash(mut set: Set) -> Set {
     set[usize::from(b'/' >> 6)] &= !(1 << (b'/' & 63));
     set

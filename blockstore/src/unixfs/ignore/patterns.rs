@@ -1,18 +1,18 @@
-//! A list of patterns, written as in an ignore file, that pick entries of a tree.
+//! A list of patterns in the syntax of ignore files that select entries of a tree.
 
 use super::{Rule, read_line};
 
-/// Patterns with the syntax of an ignore file, but for `!`: they match a path or what lies above it.
+/// Patterns with the syntax of an ignore file, except `!`: they match a path or a directory above it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathPatterns {
     rules: Vec<Rule>,
 }
 
-/// Why a text is no pattern.
+/// Why a text is not a valid pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PatternError {
-    /// It begins with `!`. What that would take back below a directory that matches, an ignore file does not take back.
+    /// It begins with `!`. In an ignore file, such a pattern cannot include a path again below a matching directory.
     #[error("begins with `!`, which has no meaning here")]
     Negated,
     /// It matches nothing.
@@ -24,7 +24,7 @@ impl PathPatterns {
     /// Adds a pattern.
     ///
     /// # Errors
-    /// [`PatternError`] for a text that is none.
+    /// [`PatternError`] for an invalid pattern.
     pub fn add(&mut self, pattern: &str) -> Result<(), PatternError> {
         let rule = Some(pattern).filter(|pattern| !pattern.starts_with('#') && !pattern.contains('\n'));
         let rule = rule.and_then(|pattern| read_line(pattern.as_bytes())).ok_or(PatternError::Empty)?;
@@ -35,12 +35,12 @@ impl PathPatterns {
         Ok(())
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no patterns.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 
-    /// Whether one matches a file, given by its path from the root of the tree, or a directory above it.
+    /// Returns whether a pattern matches a file, given by its path from the root of the tree, or a directory above it.
     pub fn match_file(&self, path: &str) -> bool {
         let above = path.match_indices('/').map(|(slash, _)| (&path[..slash], true));
         let mut entries = above.chain([(path, false)]);

@@ -1,5 +1,4 @@
-//! Where git keeps what it ignores beside the `.gitignore` files: the work tree that a directory lies in, and the directory
-//! of its repository.
+//! Locates git's additional ignore files: the work tree that contains a directory, and the directory of its repository.
 
 use std::{
     ffi::OsStr,
@@ -11,16 +10,16 @@ use std::{
 
 use crate::{Error, Result};
 
-/// Name of the directory of a repository, or of the file that says where it is.
+/// Name of the directory of a repository, or of a file that names this directory.
 const GIT: &str = ".git";
-/// What such a file begins with.
+/// Prefix of such a file.
 const GITDIR: &[u8] = b"gitdir:";
 /// Longest file that names a directory, in bytes.
 const MAX_NAMING_BYTES: u64 = 8192;
 
-/// The root of the innermost git work tree that a directory, given by its real path, lies in.
+/// The root of the innermost git work tree that contains a directory, which is given by its real path.
 ///
-/// As in git, the search ends where another file system begins.
+/// As in git, the search stops at the boundary of the file system.
 pub(super) fn root_around(directory: &Path) -> Result<Option<&Path>> {
     let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).map_err(Error::io("read", path));
     let first = device(directory)?;
@@ -35,14 +34,14 @@ pub(super) fn root_around(directory: &Path) -> Result<Option<&Path>> {
     Ok(None)
 }
 
-/// The exclude file of the repository whose work tree has its root in `directory`; `None` if it is the root of none.
+/// The exclude file of the repository whose work tree has the root `directory`; `None` if there is none.
 pub(super) fn exclude_file_of(directory: &Path) -> Result<Option<PathBuf>> {
     Ok(repository_of(directory)?.map(|repository| repository.join("info/exclude")))
 }
 
-/// The repository whose work tree has its root in `directory`: what its work trees have in common.
+/// The repository whose work tree has the root `directory`: its common directory, which all its work trees share.
 ///
-/// A `.git` that is no repository is none to git either.
+/// A `.git` that is no valid repository is ignored, as in git.
 fn repository_of(directory: &Path) -> Result<Option<PathBuf>> {
     let git = directory.join(GIT);
     let own = match fs::metadata(&git) {
@@ -63,7 +62,7 @@ fn repository_of(directory: &Path) -> Result<Option<PathBuf>> {
     Ok(is_one.then_some(common))
 }
 
-/// What a file says that names a directory; `None` if there is no such file.
+/// The contents of a file that names a directory; `None` if there is no such file.
 fn named_in(file: &Path) -> Result<Option<Vec<u8>>> {
     let opened = match File::open(file) {
         Ok(opened) => opened,

@@ -1,4 +1,4 @@
-//! Reading and hashing the files of a listing, by several threads.
+//! Reading and hashing the files of a listing with several threads.
 
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path, sync::Arc};
 
@@ -24,7 +24,7 @@ const BUNDLE_BYTES: u64 = 1 << 20;
 /// Small files that one thread reads at a time.
 const BUNDLE_FILES: usize = 64;
 
-/// Bytes of buffers that are kept for the next chunks: as much as is usually under way.
+/// Bytes of buffers that are kept for later chunks: as much as is usually in flight.
 const SPARE_BYTES: usize = 16 << 20;
 
 /// Files to be hashed.
@@ -32,18 +32,18 @@ pub(super) struct Files<'a> {
     pub(super) system: &'a dyn FileSystem,
     pub(super) directory: &'a Path,
     pub(super) entries: &'a [Listed],
-    /// By number of the entry: it need not be read. Those beyond the end have to be.
+    /// For each entry, whether it need not be read. Entries beyond the end must be read.
     pub(super) unchanged: &'a [bool],
-    /// The tree is refused already: no block of it is kept.
+    /// Whether the tree is already refused, so that its blocks are dropped.
     pub(super) refused: bool,
 }
 
 /// A file that was read and hashed.
 pub(super) struct Hashed {
-    /// By number of the entry.
+    /// Index of the entry.
     pub(super) index: usize,
     pub(super) child: Child,
-    /// What it holds that must not go in.
+    /// The finding, if the file is to be excluded.
     pub(super) found: Option<&'static str>,
 }
 
@@ -66,8 +66,8 @@ struct Leaf {
     scanned: Scanned,
 }
 
-/// Reads and hashes files, and calls `done` with each of them, in order. From the first on that is to be refused, no block
-/// is kept.
+/// Reads and hashes files, and calls `done` with each of them, in order. From the first refused file on, blocks are
+/// dropped.
 pub(super) fn hash_files<K: Sink>(
     files: &Files<'_>,
     options: &ImportOptions<'_>,
@@ -102,12 +102,12 @@ pub(super) fn hash_files<K: Sink>(
     })
 }
 
-/// Cuts the work into jobs.
+/// Splits the work into jobs.
 struct Jobs<'a> {
     files: &'a Files<'a>,
     next: usize,
     chunk_bytes: usize,
-    /// The larger file that is being cut: index, handle, offset of its next chunk, length.
+    /// The larger file being split: index, handle, offset of its next chunk, length.
     open: Option<(usize, Arc<File>, u64, u64)>,
 }
 
@@ -116,7 +116,7 @@ impl Files<'_> {
         self.unchanged.get(index).copied().unwrap_or_default()
     }
 
-    /// The length it was listed with, 0 for what is no file.
+    /// The listed length of a file, 0 for other entries.
     fn size(&self, index: usize) -> usize {
         match self.entries[index].kind {
             EntryKind::File { size, .. } => size as usize,
@@ -142,7 +142,7 @@ impl Jobs<'_> {
         if let Some(chunk) = self.next_chunk() {
             return Ok(Some(chunk));
         }
-        // What is read into one buffer, which has room for a chunk.
+        // One buffer, with the capacity of a chunk, receives all files of a bundle.
         let limit = BUNDLE_BYTES.min(self.chunk_bytes as u64);
         let (mut bundle, mut bytes) = (Vec::new(), 0);
         while bundle.len() < BUNDLE_FILES && self.next < self.files.entries.len() {
@@ -186,12 +186,12 @@ impl Iterator for Jobs<'_> {
     }
 }
 
-/// Buffers for a profile's chunks, or for a bundle's files, and for the byte beyond each one's end.
+/// Buffers for a profile's chunks, or for a bundle's files, and for one extra byte per file.
 pub(crate) fn chunk_buffers(profile: &Profile) -> Buffers {
     Buffers::new(profile.chunk_bytes + BUNDLE_FILES, (SPARE_BYTES / profile.chunk_bytes).max(1))
 }
 
-/// What the threads need to read and hash.
+/// The resources of a thread that reads and hashes.
 struct Reading<'a> {
     files: &'a Files<'a>,
     options: &'a ImportOptions<'a>,
@@ -208,13 +208,13 @@ impl Reading<'_> {
         }
     }
 
-    /// Reads whole files into one buffer: thousands of small ones would cost as many allocations.
+    /// Reads whole files into one buffer, because thousands of small files would cost as many allocations.
     fn bundle(&self, files: &[usize]) -> Result<Vec<Leaf>> {
         let room = files.iter().map(|index| self.files.size(*index) + 1).sum();
         let mut buffer = self.buffers.take(room);
         for &index in files {
             let (begin, length) = (buffer.len(), self.files.size(index));
-            // One byte of room more shows whether the file goes on.
+            // One extra byte shows whether the file is longer than listed.
             buffer.resize(begin + length + 1, 0);
             let file = self.files.open(index)?;
             let read = read_whole(&file, &mut buffer[begin..]).map_err(self.files.read_error(index))?;
@@ -253,7 +253,8 @@ impl Reading<'_> {
     }
 }
 
-/// Reads a file from its beginning until it ends or has more bytes than `buffer` less one; returns how many came.
+/// Reads a file from its beginning to its end, or until `buffer` has room for one byte only; returns the number of
+/// bytes read.
 fn read_whole(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
     let mut read = 0;
     loop {
@@ -263,14 +264,14 @@ fn read_whole(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
-        // A read that stops one byte short of the room has met the end.
+        // A read that stops one byte short of the buffer has reached the end.
         if read + 1 >= buffer.len() {
             return Ok(read);
         }
     }
 }
 
-/// Reads at `offset` until `chunk` has `length` bytes or more, as far as there is room, or the file ends.
+/// Reads at `offset` until `chunk` has `length` bytes or more, as far as there is room, or until the file ends.
 fn read_chunk(file: &File, offset: u64, length: usize, chunk: &mut Vec<u8>) -> io::Result<()> {
     loop {
         let at = offset + chunk.len() as u64;

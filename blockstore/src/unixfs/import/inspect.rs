@@ -1,4 +1,4 @@
-//! Files that are safe as a tree and still must not go in: the caller says which, by their path or their content.
+//! Files that are safe as part of a tree but that the caller excludes, by their path or their content.
 
 mod parts;
 
@@ -11,7 +11,7 @@ use crate::{
     unixfs::{EntryKind, Listing, file::Sink},
 };
 
-/// What was found in a tree: by number of the entry.
+/// The findings of a tree, by entry.
 #[derive(Debug)]
 pub(crate) struct Findings {
     by_entry: Vec<Option<&'static str>>,
@@ -28,22 +28,22 @@ impl Findings {
         Self { by_entry: by_entry.collect() }
     }
 
-    /// Adds what was found in the content of an entry.
+    /// Adds a finding in the content of an entry.
     pub(crate) fn add(&mut self, entry: usize, what: Option<&'static str>) {
         let found = &mut self.by_entry[entry];
         *found = found.or(what);
     }
 
-    /// Whether the import will fail for what was found so far.
+    /// Returns whether the import will fail because of the findings so far.
     pub(crate) fn refuse(&self, listing: &Listing, options: &ImportOptions<'_>) -> bool {
         let mut found = listing.entries.iter().zip(&self.by_entry).filter(|(_, what)| what.is_some());
         found.any(|(entry, _)| options.refuses(&entry.path))
     }
 
-    /// The findings that were taken in, for the caller to see.
+    /// The findings that were imported nevertheless, for the caller.
     ///
     /// # Errors
-    /// [`Error::Withheld`] with those that are not to be taken in, if there are any.
+    /// [`Error::Withheld`] with the findings that are refused, if there are any.
     pub(crate) fn finish(self, listing: &Listing, options: &ImportOptions<'_>) -> Result<Vec<Finding>> {
         let found = listing.entries.iter().zip(self.by_entry);
         let found = found.filter_map(|(entry, what)| Some(Finding { path: entry.path.clone(), what: what? }));
@@ -52,7 +52,7 @@ impl Findings {
     }
 }
 
-/// Where blocks of a tree go that will be refused: nowhere.
+/// Drops the blocks of a tree that will be refused.
 #[derive(Debug)]
 pub(crate) struct Nowhere;
 
@@ -62,7 +62,7 @@ impl Sink for Nowhere {
     }
 }
 
-/// Blocks that wait for a decision.
+/// Collects blocks until a decision.
 impl Sink for Vec<Block> {
     fn put(&mut self, block: Block) -> Result<()> {
         self.push(block);

@@ -1,7 +1,8 @@
-//! A tarball that leaves through what only this command has open or may wait for: its stdout, a pipe, a device, a socket.
+//! Streaming a tarball to a destination that only this command can open or may block on: its stdout, a pipe, a device,
+//! a socket.
 //!
-//! The daemon has another stdout, and may do the work. So the tarball goes through a pipe in the home, whoever writes it, and
-//! this command passes it on.
+//! The daemon, which may do the work, has another stdout. Therefore the tarball passes through a pipe in the home, and
+//! this command copies it to the destination.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -37,7 +38,7 @@ const DESCRIPTORS: [&str; 2] = ["/dev/fd", "/proc/self/fd"];
 /// Beginning of the names of pipes; the pid of the command and a random number follow.
 const PREFIX: &str = ".tarball-";
 
-/// Where a tarball goes that is not written to a regular file.
+/// The destination of a tarball that is not written to a regular file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Sink {
     Stdout,
@@ -46,7 +47,7 @@ pub(super) enum Sink {
 }
 
 impl Sink {
-    /// What `--tar FILE` names; `None` for a regular file, or one that is not there yet.
+    /// The sink that `--tar FILE` names; `None` for a regular file, or a file that does not exist yet.
     pub(super) fn of(file: &Path) -> Option<Self> {
         if STDOUT_NAMES.iter().any(|name| file == Path::new(name)) {
             return Some(Self::Stdout);
@@ -62,7 +63,7 @@ impl Sink {
         (!metadata.is_file() && !metadata.is_dir()).then(|| Self::Path(file.to_owned()))
     }
 
-    /// As it is shown.
+    /// The path for messages.
     pub(super) fn path(&self) -> &Path {
         match self {
             Self::Stdout => Path::new("-"),
@@ -70,7 +71,7 @@ impl Sink {
         }
     }
 
-    /// Opens it; waits for who reads a pipe, as a shell does.
+    /// Opens the sink; waits for the reader of a pipe, as a shell does.
     fn open(&self) -> io::Result<Box<dyn Write + Send>> {
         let path = match self {
             Self::Stdout => {
@@ -91,17 +92,17 @@ impl Sink {
     }
 }
 
-/// A tarball on its way out. Dropped, the pipe is removed.
+/// A tarball in transmission. Dropping it removes the pipe.
 pub(super) struct Stream {
     sink: Sink,
     pipe: Pipe,
-    /// Keeps the pipe from ending before it was begun.
+    /// Keeps a write end open, so that the reader does not see the end before writing has started.
     keeper: File,
     done: oneshot::Receiver<io::Result<()>>,
 }
 
 impl Stream {
-    /// Opens the sink, and a pipe to it.
+    /// Opens the sink, and creates a pipe to it.
     pub(super) async fn begin(home: &Home, sink: Sink, compression: Compression) -> Result<Self, Failure> {
         let refused = |cause: io::Error| error::io("write to", sink.path(), &cause);
         let to_open = sink.clone();
@@ -113,12 +114,12 @@ impl Stream {
         };
         let (pipe, reader, keeper) = made.map_err(|cause| error::io("make a pipe for home", home.path(), &cause))?;
         let (ended, done) = oneshot::channel();
-        // Not a thread of the runtime, which would wait for it when the command is interrupted.
+        // The runtime would wait for one of its own threads when the command is interrupted.
         thread::spawn(move || ended.send(pass_on(reader, opened)));
         Ok(Self { sink, pipe, keeper, done })
     }
 
-    /// Where to write the tarball.
+    /// The path to write the tarball to.
     pub(super) fn path(&self) -> &Path {
         &self.pipe.path
     }
@@ -144,11 +145,11 @@ struct Pipe {
 }
 
 impl Pipe {
-    /// Makes a pipe for this command's user alone, and opens both its ends.
+    /// Creates a pipe with access for this user only, and opens both ends.
     fn make(home: &Path, compression: Compression) -> io::Result<(Self, File, File)> {
         remove_abandoned(home)?;
         let (pid, random) = (std::process::id(), RandomState::new().hash_one(home));
-        // The one who writes goes by the end of the name.
+        // The writer chooses the compression by the suffix.
         let ending = match compression {
             Compression::None => "tar",
             Compression::Gzip => "tar.gz",
@@ -164,7 +165,7 @@ impl Pipe {
         Ok((pipe, reader, keeper))
     }
 
-    /// The same in a directory of its own, which goes with it: for a home that cannot be written to.
+    /// As `make`, in a temporary directory of its own: for a home that cannot be written to.
     fn make_elsewhere(compression: Compression) -> io::Result<(Self, File, File)> {
         let directory = tempfile::tempdir()?;
         let (mut pipe, reader, keeper) = Self::make(directory.path(), compression)?;
@@ -181,7 +182,7 @@ impl Drop for Pipe {
     }
 }
 
-/// Removes the pipes of commands that were killed: no process reads them, and none has the pid in their names.
+/// Removes the pipes of commands that were killed: no process reads them, and no process has the pid in their names.
 fn remove_abandoned(home: &Path) -> io::Result<()> {
     for entry in fs::read_dir(home)? {
         let entry = entry?;
@@ -199,7 +200,7 @@ fn remove_abandoned(home: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a pipe is the one that stdout is: by another name, such as a symlink to `/dev/stdout`.
+/// Returns whether a pipe is this process's stdout under another name, such as a symlink to `/dev/stdout`.
 fn is_stdout(pipe: &fs::Metadata) -> bool {
     let stdout = io::stdout().as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
     stdout.is_ok_and(|stdout| (stdout.dev(), stdout.ino()) == (pipe.dev(), pipe.ino()))
@@ -219,7 +220,7 @@ fn pass_on(mut reader: File, mut sink: Box<dyn Write + Send>) -> io::Result<()> 
     sink.flush()
 }
 
-/// Does what may block for as long as it likes.
+/// Runs work that may block indefinitely.
 async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     let (done, outcome) = oneshot::channel();
     thread::spawn(move || done.send(work()));

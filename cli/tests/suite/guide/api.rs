@@ -1,4 +1,4 @@
-//! The commands of the guide of the API, in its order, each with what must come of it.
+//! The commands of the API guide, in sequence, each with the check of its effect.
 
 use serde_json::json;
 
@@ -31,7 +31,7 @@ fn assigns(reader: &mut Reader, command: &str) {
     reader.export(command);
 }
 
-/// They do not know each other, so whoever is connected to both was told of both.
+/// The two nodes do not know each other, so a peer that is connected to both used both addresses.
 fn names_two_nodes(reader: &mut Reader, command: &str) {
     let home = Home::new();
     let node = home.start(&[]);
@@ -39,7 +39,7 @@ fn names_two_nodes(reader: &mut Reader, command: &str) {
     assigns(reader, command);
 }
 
-/// The file says otherwise in all of it; the variables win, and reach the node.
+/// The file contains different values; the variables take precedence, and reach the node.
 fn starts_as_the_variables_say(reader: &mut Reader, command: &str) {
     assigns(reader, command);
     reader.write_configuration(
@@ -60,7 +60,7 @@ fn starts_as_the_variables_say(reader: &mut Reader, command: &str) {
     let status = reader.ask(&["status"]);
     assert_eq!(status["listen_addresses"].as_array().unwrap().len(), 1, "{status}");
     assert_eq!(status["dht_mode"], "server");
-    // Without them the file holds.
+    // Without the variables the file applies.
     reader.environment.clear();
     reader.start(START);
     let status = reader.ask(&["status"]);
@@ -70,12 +70,12 @@ fn starts_as_the_variables_say(reader: &mut Reader, command: &str) {
     reader.other = None;
 }
 
-/// `tests/backend_p2p/guide.rs` has the effects of these, where no build is needed to run them.
+/// `tests/backend_p2p/guide.rs` checks the effects of these, because no build is needed there to run them.
 fn is_of_the_repository(_: &mut Reader, command: &str) {
     assert!(command.split(' ').any(|word| word == "cargo"), "{command}");
 }
 
-/// No command: what an address looks like. It is one, it leads to a node, and with another peer id at its end it is
+/// Not a command but the form of an address. It is valid, it leads to a node, and with another peer id at its end it is
 /// refused.
 fn has_the_form_of_an_address(reader: &mut Reader, address: &str) {
     reader.write_configuration("listen_addresses = [\"/ip4/0.0.0.0/tcp/0\"]\n");

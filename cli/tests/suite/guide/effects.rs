@@ -1,4 +1,4 @@
-//! The commands of the guide, in its order, each with what must come of it.
+//! The commands of the guide, in sequence, each with the check of its effect.
 
 mod packages;
 mod peers;
@@ -122,7 +122,7 @@ fn starts_listening(reader: &mut Reader, command: &str) {
 fn starts_connected(reader: &mut Reader, command: &str) {
     reader.start(command);
     reader.until(&["status"], |status| status["connected_peers"] == 1);
-    // Each of the addresses leads there.
+    // Each of the addresses leads to the node.
     let stage = reader.stage("bootstrap");
     let detail = stage["detail"].as_str().unwrap();
     let (reached, configured) = detail.trim_end_matches(" nodes reached").split_once(" of ").unwrap();
@@ -138,7 +138,7 @@ fn starts_in_the_background(reader: &mut Reader, command: &str) {
     assert!(pid.parse::<u32>().is_ok(), "{printed}");
 }
 
-/// The guide names the file that is read anyway: from another home, only the flag leads there.
+/// The guide names the default file: from another home, only the flag leads to it.
 fn starts_with_a_file(reader: &mut Reader, command: &str) {
     let elsewhere = reader.work().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
@@ -156,7 +156,7 @@ fn starts_with_a_file(reader: &mut Reader, command: &str) {
 
     reader.write_configuration("listen_addresses = [\"/ip4/0.0.0.0/tcp/0\"]\n");
     starts(reader, command);
-    // What follows in the guide is asked of a node in the network.
+    // The following commands of the guide need a node in the network.
     let hub = reader.hub.address().to_owned();
     reader.ask(&["bootstrap", &hub]);
     let name = "my-package";
@@ -182,8 +182,7 @@ fn exports(reader: &mut Reader, command: &str) {
     reader.export(command);
 }
 
-/// The configuration of the guide: every field of it is read from its line and reaches the node, which would otherwise be
-/// another.
+/// The configuration of the guide: every field is read from its line and reaches the node, whose defaults differ.
 pub(super) fn is_configured(reader: &mut Reader, text: &str) {
     reader.write_configuration(text);
     let file = reader.work().join(".ggen/p2p-config.toml");
@@ -232,7 +231,7 @@ fn shows_where_values_come_from(reader: &mut Reader, command: &str) {
     assert!(reader.works(command).contains("packages_topic = \"/ggen/packages/v1\""));
 }
 
-/// The reader's own tool is asked about the port of the node that runs beside: it names its process.
+/// The system tool reports the process that uses the port of the running node.
 fn names_who_has_the_port(reader: &mut Reader, command: &str) {
     if !reader.has_tool(command) {
         return;
@@ -265,7 +264,7 @@ fn starts_a_bootstrap_node(reader: &mut Reader, command: &str) {
     assert_eq!(reader.ask(&["status"])["dht_mode"], "server");
 }
 
-/// The address that it shows is one that others can enter by.
+/// Peers can enter the network by the address that it shows.
 fn can_be_entered_by(reader: &mut Reader, command: &str) {
     let printed = reader.works(command);
     let line = printed.lines().find(|line| line.starts_with("listening on")).unwrap();

@@ -1,4 +1,4 @@
-//! Somebody who publishes a package, and sends other bytes than it has.
+//! A publisher of a package that sends wrong bytes for its blocks.
 
 use std::{fs, sync::Arc};
 
@@ -12,10 +12,10 @@ use self::liar::Liar;
 #[path = "../../../../tests/backend_p2p/support/liar.rs"]
 mod liar;
 
-/// Files of the package: enough that some of the lies arrive while others are asked for.
+/// Files of the package: enough that some wrong blocks arrive while others are still requested.
 const FILES: usize = 20;
 
-/// A node of this process, on loopback.
+/// A node in this process, on loopback.
 pub(crate) struct Mallory {
     registry: P2PRegistry,
     honest: MemoryBlockstore,
@@ -24,7 +24,7 @@ pub(crate) struct Mallory {
 }
 
 impl Mallory {
-    /// Is connected to the node at this address.
+    /// Connects to the node at this address.
     pub(crate) fn enter_by(address: &str) -> Self {
         let runtime = Runtime::new().unwrap();
         let honest = MemoryBlockstore::new();
@@ -44,7 +44,7 @@ impl Mallory {
         Self { registry, honest, store, runtime }
     }
 
-    /// Publishes a package, and lies about all of its files from then on.
+    /// Publishes a package, and sends wrong bytes for all of its files from then on.
     pub(crate) fn publish(&self, namespace: &str, name: &str, description: &str) {
         let place = tempfile::tempdir().unwrap();
         (0..FILES).for_each(|number| fs::write(place.path().join(number.to_string()), format!("{number}")).unwrap());
@@ -55,7 +55,7 @@ impl Mallory {
             .build()
             .unwrap();
         self.runtime.block_on(async {
-            // Whom she tells has to listen.
+            // A subscriber must exist before the announcement is sent.
             let mut changes = self.registry.registry().changes();
             while self.registry.metadata().await.unwrap().followers == 0 {
                 changes.next().await;
@@ -66,7 +66,7 @@ impl Mallory {
         self.store.lie_about(content);
     }
 
-    /// Goes away, and says who it was.
+    /// Stops the node, and returns its peer id.
     pub(crate) fn leave(self) -> String {
         let peer = self.registry.peer_id().to_string();
         self.runtime.block_on(self.registry.shutdown()).unwrap();

@@ -1,4 +1,4 @@
-//! Somebody who follows the guide: a home, the nodes of others, and a shell that is just good enough for it.
+//! A user who follows the guide: a home, other nodes, and a minimal shell.
 
 use std::{
     fs,
@@ -14,28 +14,28 @@ use serde_json::Value;
 
 use crate::support::{Dns, Home, Node, Output, finish};
 
-/// How long what a network does in its own time is waited for.
+/// How long to wait for events in the network.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Address and peer id of the node that the guide enters by.
+/// Address and peer id of the node through which the guide enters the network.
 const PUBLIC_NODE: &str = "/ip4/104.131.131.82/tcp/4001/p2p/QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ";
 const PUBLIC_PEER: &str = "QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ";
-/// Some peer that does not run.
+/// A peer id without a running peer.
 pub(crate) const NOBODY: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 const PUBLIC_IP: &str = "104.131.131.82";
-/// The same node and a second one, as the guide of the API cuts them short.
+/// The same node and a second one, as abbreviated in the API guide.
 const PUBLIC_NODE_CUT: &str = "/ip4/104.131.131.82/tcp/4001/p2p/QmaCpDMG...";
 const SECOND_NODE_CUT: &str = "/ip4/192.168.1.1/tcp/4001/p2p/QmXYZ...";
-/// Leads to the public node as well.
+/// Leads to the public node too.
 const NAMED_NODE: &str = "/dnsaddr/bootstrap.libp2p.io";
 const ANY_PORT: &str = "/ip4/127.0.0.1/tcp/0";
 
-/// A block of the guide that is run or written.
+/// A block of the guide that is run or written to a file.
 pub(crate) enum Block {
     Shell(Vec<String>),
     Configuration(String),
 }
 
-/// The blocks in their order; diagrams and formulas are for the eye, and `tests/api_guide` compiles and runs Rust.
+/// The blocks in their sequence. Diagrams and formulas are skipped, and `tests/api_guide` compiles and runs Rust.
 pub(crate) fn blocks(guide: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     for part in guide.split("\n```").skip(1).step_by(2) {
@@ -56,7 +56,7 @@ fn commands(text: &str) -> Vec<String> {
     lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
 }
 
-/// See the module's words.
+/// The reader; see the module documentation.
 pub(crate) struct Reader {
     home: Home,
     /// The "public" node, and its home.
@@ -64,15 +64,15 @@ pub(crate) struct Reader {
     pub(crate) hub_home: Home,
     dns: Dns,
     running: Option<Foreground>,
-    /// What `export` set in this block.
+    /// Variables that `export` set in this block.
     pub(crate) environment: Vec<(String, String)>,
-    /// What stands for `<cid>`.
+    /// The value for `<cid>`.
     pub(crate) cid: String,
-    /// What stands for `<package>`: the one that the reader has published.
+    /// The value for `<package>`: the package that the reader has published.
     pub(crate) package: String,
-    /// A peer that has lied to the reader, and is gone.
+    /// A peer that has sent wrong bytes to the reader, and has stopped.
     pub(crate) liar: Option<String>,
-    /// A second node that the guide names, where it does.
+    /// A second node, if the guide names one.
     pub(crate) other: Option<(Home, Node)>,
 }
 
@@ -84,7 +84,7 @@ struct Foreground {
 
 impl Drop for Foreground {
     fn drop(&mut self) {
-        // Ctrl-C, so that it lets go of its home in order.
+        // Ctrl-C, so that it releases its home.
         drop(Command::new("kill").args(["-INT", &self.child.id().to_string()]).status());
         drop(self.child.wait());
     }
@@ -118,25 +118,25 @@ impl Reader {
         reader
     }
 
-    /// The directory the reader works in.
+    /// The working directory of the reader.
     pub(crate) fn work(&self) -> PathBuf {
         self.home.work().to_owned()
     }
 
-    /// Writes `~/.ggen/p2p-config.toml`, with what keeps the node to loopback.
+    /// Writes `~/.ggen/p2p-config.toml`, with the keys that keep the node to loopback.
     pub(crate) fn write_configuration(&self, text: &str) {
         let place = self.work().join(".ggen");
         fs::create_dir_all(&place).unwrap();
         self.write_configuration_in(&place, text);
     }
 
-    /// The same in another home.
+    /// As `write_configuration`, in another home.
     pub(crate) fn write_configuration_in(&self, place: &Path, text: &str) {
         let around = format!("mdns = false\ndns_servers = [\"{}\"]\n", self.dns.address());
         fs::write(place.join("p2p-config.toml"), around + &self.substitute(text)).unwrap();
     }
 
-    /// Puts loopback in the place of the internet.
+    /// Replaces internet addresses by loopback.
     pub(crate) fn substitute(&self, text: &str) -> String {
         let hub = self.hub.address();
         let peer = self.hub.listening["peer_id"].as_str().expect("a node has a peer id");
@@ -148,7 +148,7 @@ impl Reader {
         for address in ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/tcp/9000", "/ip4/0.0.0.0/tcp/0"] {
             text = text.replace(address, ANY_PORT);
         }
-        // Not every machine has IPv6, not even on loopback.
+        // Some machines have no IPv6, even on loopback.
         let has_ipv6 = TcpListener::bind("[::1]:0").is_ok();
         text = text.replace("/ip6/::/tcp/4001", if has_ipv6 { "/ip6/::1/tcp/0" } else { ANY_PORT });
         let port = hub.split('/').nth(4).expect("an address has a port");
@@ -160,7 +160,7 @@ impl Reader {
         text.replace("<cid>", &self.cid).replace("<package>", &self.package).replace("<peer-id>", NOBODY)
     }
 
-    /// Types a command and waits for its end.
+    /// Runs a command to its end.
     #[track_caller]
     pub(crate) fn type_in(&mut self, command: &str) -> Output {
         let mut process = self.process(command);
@@ -170,20 +170,20 @@ impl Reader {
         finish(process.stdin(Stdio::null()))
     }
 
-    /// Types a command that has to work, and returns what it printed.
+    /// Runs a command that must succeed, and returns its output.
     #[track_caller]
     pub(crate) fn works(&mut self, command: &str) -> String {
         self.type_in(command).expect_code(0).stdout
     }
 
-    /// Types `export NAME=VALUE`, or `NAME=VALUE` of which the guide says that it stands before a command.
+    /// Sets a variable by `export NAME=VALUE`, or by `NAME=VALUE`, which the guide puts before a command.
     pub(crate) fn export(&mut self, command: &str) {
         let text = self.substitute(command.strip_prefix("export ").unwrap_or(command));
         let (name, value) = text.split_once('=').expect("it has a value");
         self.environment.push((name.to_owned(), value.trim_matches('"').to_owned()));
     }
 
-    /// Types a `start` in the foreground; returns what it printed once the node runs.
+    /// Runs a `start` in the foreground; returns its output once the node runs.
     #[track_caller]
     pub(crate) fn start(&mut self, command: &str) -> String {
         self.end_node();
@@ -209,7 +209,7 @@ impl Reader {
         printed
     }
 
-    /// What the node in the foreground has logged, up to a line with `words`.
+    /// The log of the node in the foreground, up to a line that contains `words`.
     pub(crate) fn log_until(&self, words: &str) -> String {
         let mut lines = String::new();
         let running = self.running.as_ref().expect("a node runs in the foreground");
@@ -221,7 +221,7 @@ impl Reader {
         lines
     }
 
-    /// Ctrl-C, or `stop` for a node in the background.
+    /// Ends the node by Ctrl-C, or by `stop` if it is in the background.
     pub(crate) fn end_node(&mut self) {
         if self.running.take().is_none() {
             let stopped = self.finish(&["marketplace", "p2p", "stop"]);
@@ -229,13 +229,13 @@ impl Reader {
         }
     }
 
-    /// Asks the node, beside the guide.
+    /// Runs a command that is not in the guide against the node.
     #[track_caller]
     pub(crate) fn ask(&self, args: &[&str]) -> Value {
         self.finish(&[&["--format", "json", "marketplace", "p2p"], args].concat()).expect_code(0).json()
     }
 
-    /// A stage of `doctor`, whether or not all is well.
+    /// A stage of `doctor`, whether or not it succeeded.
     #[track_caller]
     pub(crate) fn stage(&self, name: &str) -> Value {
         let diagnosis = self.finish(&["--format", "json", "marketplace", "p2p", "doctor"]).json();
@@ -244,7 +244,7 @@ impl Reader {
         stage.unwrap_or_else(|| panic!("no stage {name}: {diagnosis}")).clone()
     }
 
-    /// Whether this machine has the tool of the system that a command begins with. A shell would not find it either.
+    /// Returns whether this machine has the system tool that a command begins with.
     pub(crate) fn has_tool(&self, command: &str) -> bool {
         let tool = command.split(' ').next().expect("a command has words");
         let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).stdout(Stdio::null()).status();
@@ -255,8 +255,8 @@ impl Reader {
         is_there
     }
 
-    /// Types a command that may go on for ever, and ends it once it has printed `wanted`. What says `excused` instead
-    /// could not do it: not everybody is allowed to.
+    /// Runs a command that may never end, and ends it once it has printed `wanted`. An output with `excused` means that
+    /// the user lacks the permission.
     #[track_caller]
     pub(crate) fn output_until(&mut self, command: &str, wanted: &str, excused: &str) {
         let mut process = self.process(command);
@@ -265,7 +265,7 @@ impl Reader {
         let mut printed = String::new();
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         while !printed.contains(wanted) && stdout.read_line(&mut printed).is_ok_and(|bytes| bytes > 0) {}
-        // It has ended, or goes on for ever.
+        // It has ended already, or would never end.
         drop(child.kill());
         let mut said = String::new();
         child.stderr.take().expect("stderr is piped").read_to_string(&mut said).expect("it speaks UTF-8");
@@ -277,7 +277,7 @@ impl Reader {
         finish(self.binary().args(args).stdin(Stdio::null()))
     }
 
-    /// Waits until a question is answered as it should be.
+    /// Repeats a query until the answer is as expected.
     pub(crate) fn until(&self, args: &[&str], holds: impl Fn(&Value) -> bool) {
         let started = Instant::now();
         while !holds(&self.ask(args)) {
@@ -310,7 +310,7 @@ impl Reader {
     }
 }
 
-/// Words of a command line; double quotes keep spaces together.
+/// Splits a command line into arguments; double quotes preserve spaces.
 fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quoted = false;

@@ -5,7 +5,7 @@ use std::io::Write;
 use flate2::{Compression, write::GzEncoder};
 use tar::{EntryType, Header};
 
-/// One entry of a tar archive, its header as it is given: the path is not looked at.
+/// One entry of a tar archive, with an unchecked header and path.
 pub(crate) fn entry(path: &str, kind: EntryType, content: &[u8]) -> Vec<u8> {
     let mut header = Header::new_ustar();
     header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());

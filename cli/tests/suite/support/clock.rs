@@ -1,5 +1,5 @@
-//! A wrong clock: a library that is loaded before the C library's and shifts what the system says. It needs the C compiler
-//! that the build needs.
+//! A wrong clock: a preloaded library that shifts the time which the system reports. It needs a C compiler, as the
+//! build does.
 
 use std::{
     fs,
@@ -8,7 +8,8 @@ use std::{
     sync::OnceLock,
 };
 
-/// Shifts the time of day by as many seconds as a variable says, or a file that is read each time; and no other clock.
+/// Shifts the time of day by the number of seconds in a variable, or in a file that is read each time. Other clocks are
+/// unchanged.
 const SOURCE: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -39,12 +40,13 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
 }
 "#;
 
-/// Makes the command, and what it starts, live `seconds` from now.
+/// Shifts the clock of the command and of its child processes by `seconds`.
 pub(super) fn shift(command: &mut Command, seconds: i64) {
     command.env("LD_PRELOAD", library()).env("GGEN_TEST_CLOCK_SECONDS", seconds.to_string());
 }
 
-/// Makes the command, and what it starts, live as many seconds from now as stand in a file, whenever it looks.
+/// Shifts the clock of the command and of its child processes by the number of seconds in a file, which is read each
+/// time.
 pub(super) fn follow(command: &mut Command, file: &Path) {
     command.env("LD_PRELOAD", library()).env("GGEN_TEST_CLOCK_FILE", file);
 }
@@ -55,7 +57,7 @@ fn library() -> &'static Path {
 }
 
 fn build() -> PathBuf {
-    // Of this process alone: another one may build its own at the same time.
+    // Specific to this process, because another process may build its own library at the same time.
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("clock-{}", std::process::id()));
     fs::create_dir_all(&place).expect("the target directory can be written to");
     let (source, library) = (place.join("clock.c"), place.join("clock.so"));

@@ -10,10 +10,10 @@ use std::{
 
 use super::{Home, Output, finish};
 
-/// Whom the tests' commands run as where the tests run as root, which modes do not stop.
+/// The user of the tests' commands if the tests run as root, which file modes do not restrict.
 const NOBODY: u32 = 65534;
 
-/// Takes the right to write to a home away, until it is dropped. Root's commands run as another user for that.
+/// Revokes the permission to write to a home, until it is dropped. Commands of root run as another user for that.
 pub(crate) struct Frozen<'a> {
     home: &'a Home,
     program: PathBuf,
@@ -23,7 +23,7 @@ pub(crate) struct Frozen<'a> {
 impl<'a> Frozen<'a> {
     pub(crate) fn new(home: &'a Home) -> Self {
         let is_root = rustix::process::geteuid().is_root();
-        // The other user may not be let in to where the binary was built.
+        // The other user may lack access to the directory of the binary.
         let program = home.work().join("ggen");
         let built = env!("CARGO_BIN_EXE_ggen");
         if !program.exists() && fs::hard_link(built, &program).is_err() {

@@ -1,14 +1,14 @@
-//! Chance that can be repeated.
+//! Reproducible randomness.
 
 use std::{
     env,
     hash::{BuildHasher, RandomState},
 };
 
-/// The variable that repeats a run: its value is the seed that the failed run printed.
+/// The variable that repeats a run: its value is the seed printed by the failed run.
 const SEED_VARIABLE: &str = "GGEN_TEST_SEED";
 
-/// A stream of numbers that its seed decides (splitmix64).
+/// A stream of numbers determined by its seed (splitmix64).
 #[derive(Clone, Debug)]
 pub(crate) struct Random {
     state: u64,
@@ -20,7 +20,7 @@ impl Random {
         Self { state: seed }
     }
 
-    /// A seed from the environment, or a fresh one. It is printed: the harness shows what a failed test printed.
+    /// A seed from the environment, or a new one. It is printed, because the harness shows the output of a failed test.
     pub(crate) fn seeded() -> Self {
         let given = env::var(SEED_VARIABLE).ok();
         let seed = given.map(|text| text.parse().expect("a seed is a number"));
@@ -47,7 +47,7 @@ impl Random {
         self.below(1 << 30) as f64 / f64::from(1 << 30)
     }
 
-    /// Bytes that nothing compresses.
+    /// Incompressible bytes.
     pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
         std::iter::repeat_with(|| self.next().to_le_bytes()).flatten().take(length).collect()
     }

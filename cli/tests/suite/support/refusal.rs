@@ -1,4 +1,4 @@
-//! What every refusal has in common.
+//! Common properties of every refusal.
 
 use super::{Home, Output, rehash, tree};
 use crate::support::package;
@@ -7,15 +7,15 @@ use crate::support::package;
 const KINDS: [(i32, &str); 6] =
     [(1, "failed"), (1, "in_use"), (2, "usage"), (3, "verification"), (4, "not_found"), (5, "timed_out")];
 
-/// Runs `ggen marketplace p2p <args>` in both formats. It must fail with `code` and one clear error that contains all of
-/// `parts`, in the format that was asked for.
+/// Runs `ggen marketplace p2p <args>` in both formats. It must fail with `code` and one clear error that contains all
+/// of `parts`, in the requested format.
 #[track_caller]
 pub(crate) fn refused(home: &Home, args: &[&str], code: i32, parts: &[&str]) {
     check_human(&home.p2p(args), code, parts);
     check_json(&home.p2p(&[&["--format", "json"], args].concat()), code, parts);
 }
 
-/// An error for people: nothing on stdout; on stderr what failed, why, and what to do, each on lines of its own.
+/// An error for users: nothing on stdout; on stderr the failure, the cause and the hint, each on lines of its own.
 #[track_caller]
 pub(crate) fn check_human(output: &Output, code: i32, parts: &[&str]) {
     assert_eq!(output.code, Some(code), "{output:?}");
@@ -48,7 +48,8 @@ fn check_parts(text: &str, parts: &[&str]) {
     }
 }
 
-/// After something was refused: nothing of it is left in a home that no process holds, and the next good command works.
+/// After a refusal: no process holds the home, nothing of the refused operation is left in it, and the next valid
+/// command works.
 #[track_caller]
 pub(crate) fn is_untouched(home: &Home) {
     let hits = home.p2p(&["--format", "json", "search", "test", "--local"]).expect_code(0).json();
@@ -58,7 +59,7 @@ pub(crate) fn is_untouched(home: &Home) {
     works(home);
 }
 
-/// A good package can be published and fetched without a node, and the store is sound.
+/// A valid package can be published and fetched without a node, and the store is intact.
 #[track_caller]
 pub(crate) fn works(home: &Home) {
     let root = package(&home.work().join("a-good-one"), "good", "1.0.0");

@@ -1,4 +1,4 @@
-//! The store of a home, looked into while no process holds it.
+//! The store of a home, inspected while no process holds it.
 
 use std::fs;
 
@@ -6,7 +6,8 @@ use ggen_blockstore::{Block, Blockstore, SegmentBlockstore, SegmentOptions};
 
 use super::Home;
 
-/// Opens the store of a home that nobody runs and hashes every block in it. Returns the number of blocks and of pins.
+/// Opens the store of a home that no process holds, and hashes every block in it. Returns the number of blocks and of
+/// pins.
 #[track_caller]
 pub(crate) fn rehash(home: &Home) -> (usize, usize) {
     let store = SegmentBlockstore::open(home.path().join("store"), SegmentOptions::default()).expect("it opens");
@@ -28,6 +29,6 @@ pub(crate) fn rehash(home: &Home) -> (usize, usize) {
 pub(crate) fn store_bytes(home: &Home) -> u64 {
     let entries = fs::read_dir(home.path().join("store")).into_iter().flatten().flatten();
     let segments = entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "seg"));
-    // A segment that goes while it is looked at counts nothing.
+    // A segment that is removed meanwhile counts as zero.
     segments.filter_map(|segment| segment.metadata().ok()).map(|metadata| metadata.len()).sum()
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use super::{Home, Output, finish};
 
 /// Runs `ggen marketplace p2p <args>` with a terminal as stderr, and its stdout in the file `stdout` of the working
-/// directory. What it shows on the terminal is the output's stdout.
+/// directory. The returned stdout contains the terminal's content.
 pub(crate) fn on_a_terminal(home: &Home, variables: &[(&str, &str)], args: &[&str]) -> Output {
     let ggen = home.command(&[&["marketplace", "p2p"], args].concat());
     let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_str().unwrap());

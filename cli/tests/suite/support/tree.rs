@@ -40,7 +40,7 @@ pub(crate) fn tree(root: &Path) -> Tree {
     files
 }
 
-/// Copies files and directories; sockets and the like are left out.
+/// Copies files and directories, without sockets and other special files.
 pub(crate) fn copy_tree(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {

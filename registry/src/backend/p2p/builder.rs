@@ -1,4 +1,4 @@
-//! Making a registry with more than a configuration.
+//! Building a registry with options beyond the configuration.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use libp2p::PeerId;
 use super::{P2PRegistry, PATIENCE};
 use crate::{Config, ErrorKind, Failure, KeyPair, Mode, Place, traits::Result};
 
-/// Makes a [`P2PRegistry`].
+/// Builds a [`P2PRegistry`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Builder {
@@ -24,26 +24,27 @@ impl Builder {
         Self { config, home: None, key: None, store: None, patience: PATIENCE }
     }
 
-    /// Keeps keys, blocks and catalog in this directory, created if need be: the registry is the same publisher and the
-    /// same peer next time. One process at a time has it.
+    /// Stores keys, blocks and catalog in this directory, which is created if it does not exist. The registry is then
+    /// the same publisher and the same peer next time. Only one process at a time can use it.
     pub fn home(mut self, path: impl Into<PathBuf>) -> Self {
         self.home = Some(path.into());
         self
     }
 
-    /// The node's own key, which is its peer id. Releases are signed by the publisher's key of the home, or by a fresh one.
+    /// The node's own key, which is its peer id. Releases are signed by the publisher's key of the home, or by a new
+    /// one.
     pub fn key(mut self, key: KeyPair) -> Self {
         self.key = Some(key);
         self
     }
 
-    /// Where the blocks are.
+    /// The store for blocks.
     pub fn store(mut self, store: Arc<dyn Blockstore>) -> Self {
         self.store = Some(store);
         self
     }
 
-    /// How long the network is waited for: 60 s unless said.
+    /// How long operations wait for the network. Default: 60 s.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
@@ -52,7 +53,7 @@ impl Builder {
     /// Opens the registry and starts its node.
     ///
     /// # Errors
-    /// A configuration that makes no sense, a home that another process has, a store that cannot be opened.
+    /// An invalid configuration, a home that another process uses, a store that cannot be opened.
     pub async fn build(self) -> Result<P2PRegistry> {
         let Self { config, home, key, store, patience } = self;
         let mut place = home.map_or_else(Place::memory, Place::home);

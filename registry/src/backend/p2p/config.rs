@@ -1,10 +1,10 @@
-//! The configuration of a registry inside a program.
+//! The configuration of a registry as a library.
 
 use libp2p::Multiaddr;
 
 use crate::Config;
 
-/// The four things most programs set. [`Config`] has the rest, with the limits.
+/// The four settings that most programs need. [`Config`] has all settings, including the limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct P2PConfig {
     /// Initial nodes for the DHTs. Default: none.
@@ -25,7 +25,7 @@ impl Default for P2PConfig {
 }
 
 impl From<P2PConfig> for Config {
-    /// A program does nothing on its local network that it was not told to: mDNS is off.
+    /// A library must not use the local network without being asked to: mDNS is off.
     fn from(config: P2PConfig) -> Self {
         let P2PConfig { bootstrap_nodes, packages_topic, dht_server_mode, listen_addresses } = config;
         Self { bootstrap_nodes, packages_topic, dht_server_mode, listen_addresses, mdns: false, ..Self::default() }

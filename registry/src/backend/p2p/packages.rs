@@ -1,4 +1,4 @@
-//! From what the operations report to the packages of the API, and back.
+//! Conversion between the reports of operations and the packages of the API.
 
 use std::{fmt::Display, str::FromStr, time::Duration};
 
@@ -23,7 +23,7 @@ pub(super) fn content_request(package: Package, timeout: Duration) -> Result<Pub
     })
 }
 
-/// A hit says of a release what a list of results needs; [`get_package`](crate::traits::Registry::get_package) says all.
+/// A hit contains only the fields of a result list; [`get_package`](crate::traits::Registry::get_package) returns all.
 pub(super) fn package_of_hit(hit: SearchHit) -> Result<Package> {
     let metadata = Metadata {
         description: hit.description,
@@ -62,7 +62,7 @@ pub(super) fn package_of_info(info: PackageInfo) -> Result<Package> {
     })
 }
 
-/// Of a question for all versions.
+/// Converts the answer to a request for all versions.
 pub(super) fn packages_of_versions(info: PackageInfo) -> Result<Vec<Package>> {
     let PackageInfo { package, publisher, releases, .. } = info;
     let of_release = |entry: ReleaseInfo| {
@@ -84,7 +84,7 @@ pub(super) fn packages_of_versions(info: PackageInfo) -> Result<Vec<Package>> {
     releases.into_iter().map(of_release).collect()
 }
 
-/// Reads what this very process has written.
+/// Parses text that this process has formatted itself.
 fn read<T: FromStr<Err: Display>>(text: &str) -> Result<T> {
     text.parse().map_err(|error: T::Err| Failure::new(ErrorKind::Failed, format!("`{text}` cannot be read: {error}")))
 }

@@ -18,7 +18,7 @@ fn sorted(mut keys: Vec<PublicKey>) -> Vec<PublicKey> {
     keys
 }
 
-/// The document that holds today, with `keys` and `threshold` in its place.
+/// A copy of the current document with `keys` and `threshold` replaced.
 fn with_keys(chain: &IdentityChain, keys: &[&KeyPair], threshold: u8) -> IdentityDocument {
     let keys = sorted(keys.iter().map(|key| key.public()).collect());
     IdentityDocument { keys, threshold, ..chain.current().record().clone() }

@@ -1,6 +1,6 @@
-//! What can be wrong with keys and publisher ids.
+//! Errors of keys and publisher ids.
 
-/// Why a key could not be read.
+/// Why a key could not be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {

@@ -1,4 +1,4 @@
-//! Taking records in: the calls. All of one call happens in one transaction.
+//! Accepting records: the public methods. All changes of one call happen in one transaction.
 
 use rusqlite::TransactionBehavior;
 
@@ -12,8 +12,8 @@ use crate::{
 };
 
 impl Catalog {
-    /// Takes a verified claim: the publisher's identity, its head, and its release. Flags of other versions that the
-    /// claim's proof shows are taken over, unless a later head is known.
+    /// Accepts a verified claim: the publisher's identity, its head, and its release. The yank flags of other versions
+    /// that the claim's proof shows are updated too, unless flags were proven under a later head.
     ///
     /// # Errors
     /// [`CatalogError`] if the database fails; nothing is changed then.
@@ -22,7 +22,7 @@ impl Catalog {
         Ok(acceptances.remove(0))
     }
 
-    /// Takes verified claims, each with where it came from, in one transaction.
+    /// Accepts verified claims, each with its source, in one transaction.
     ///
     /// # Errors
     /// As [`Catalog::accept_claim`].
@@ -38,7 +38,7 @@ impl Catalog {
         self.in_transaction(now, |intake| claims.map(|(claim, source)| intake.take_claim(claim, source)).collect())
     }
 
-    /// Takes a verified head.
+    /// Accepts a verified head.
     ///
     /// # Errors
     /// As [`Catalog::accept_claim`].
@@ -51,7 +51,7 @@ impl Catalog {
         self.in_transaction(now, |intake| intake.take_chain_and_head(chain, head))
     }
 
-    /// Takes a release that rests on its own signature: one found by its CID or in a CAR.
+    /// Accepts a release that is verified by its own signature alone: one that was found by its CID or in a CAR.
     ///
     /// # Errors
     /// As [`Catalog::accept_claim`].
@@ -75,8 +75,8 @@ impl Catalog {
         })
     }
 
-    /// Keeps the proof that a publisher has two histories. Nothing of it is accepted from then on, until it rotates
-    /// its identity or [`Catalog::clear_equivocation`].
+    /// Stores the proof that a publisher has two histories. From then on the catalog accepts nothing of it, until it
+    /// rotates its identity or [`Catalog::clear_equivocation`] is called.
     ///
     /// # Errors
     /// As [`Catalog::accept_claim`]; [`CatalogError::Record`] for a proof that does not verify.
@@ -94,7 +94,7 @@ impl Catalog {
         })
     }
 
-    /// Accepts a publisher again although it had two histories: the user has decided.
+    /// Unblocks a publisher that had two histories, because the user has decided to trust it.
     ///
     /// # Errors
     /// [`CatalogError`].

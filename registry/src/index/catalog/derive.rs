@@ -1,4 +1,4 @@
-//! What a search shows of a package: worked out from its releases whenever one of them changes.
+//! The searchable fields of a package, derived from its releases whenever one of them changes.
 
 use rusqlite::params;
 use semver::Version;
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Intake<'_> {
-    /// Works out what a search shows of a package, from its releases.
+    /// Derives the searchable fields of a package from its releases.
     pub(super) fn derive_package(&self, publisher: &PublisherId, package: &PackageId) -> Result<(), CatalogError> {
         let keys = params![publisher.to_bytes(), package.as_str()];
         let id: Option<i64> =
@@ -43,8 +43,8 @@ impl Intake<'_> {
         Ok(())
     }
 
-    /// The release that a search shows: the latest that is not yanked, else the latest. A pre-release only where no stable
-    /// version was ever published.
+    /// The release that a search shows: the latest that is not yanked, else the latest. A pre-release is shown only if
+    /// no stable version was ever published.
     fn latest(&self, publisher: &PublisherId, package: &PackageId) -> Result<Option<Signed<Release>>, CatalogError> {
         let mut statement = self
             .transaction

@@ -1,4 +1,4 @@
-//! What can go wrong with the database.
+//! Errors of the database.
 
 use crate::{database::DatabaseError, identity::RecordError};
 
@@ -17,7 +17,7 @@ pub enum CatalogError {
         /// The limit.
         limit: usize,
     },
-    /// A record that cannot be written: over its bounds.
+    /// A record that cannot be encoded because it exceeds a limit.
     #[error("a record cannot be stored")]
     Record(#[from] RecordError),
 }

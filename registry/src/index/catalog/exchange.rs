@@ -1,8 +1,8 @@
-//! What two catalogs tell each other: summaries of publishers, and pages of the releases that one of them lacks.
+//! Reconciliation of two catalogs: summaries of publishers, and pages of the releases that one of them lacks.
 //!
-//! A summary is a publisher's head and the exclusive or of the marks of its releases, so two catalogs that know the
-//! same of a publisher have the same summary. Where they differ, one says which marks it has within a range of
-//! (package, version), and gets what else there is, page by page.
+//! A summary is a publisher's head and the exclusive or of the marks of its releases, so two catalogs with the same
+//! records of a publisher have the same summary. Where summaries differ, the requester lists its marks within a range
+//! of (package, version), and receives the missing records of that range page by page.
 
 use std::collections::HashSet;
 
@@ -17,60 +17,60 @@ use crate::{
     package::{PackageId, Release},
 };
 
-/// Releases looked at for one page.
+/// Most releases examined for one page.
 const MAX_ROWS: i64 = 4096;
 
-/// Where a catalog stands with a publisher.
+/// The state of one publisher in a catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Summary {
     pub(crate) publisher: PublisherId,
-    /// The highest head seen; zeros if none was.
+    /// The highest head seen; zeros if no head was seen.
     pub(crate) order: HeadOrder,
     /// Exclusive or of the marks of all its releases.
     pub(crate) marks: u64,
 }
 
-/// A place among a publisher's releases: package and version, as text.
+/// A position among a publisher's releases: package and version, as text.
 pub(crate) type Place = (String, String);
 
-/// What is asked of a publisher's releases.
+/// A request for releases of one publisher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pull {
     pub(crate) publisher: PublisherId,
-    /// Only what comes after this.
+    /// Only releases after this position.
     pub(crate) after: Place,
-    /// Only what comes up to this, itself included; to the end, if not given.
+    /// Only releases up to and including this position; without it, up to the end.
     pub(crate) until: Option<Place>,
-    /// Marks of what is known in that range.
+    /// Marks of the releases in that range that the requester has.
     pub(crate) have: HashSet<u64>,
 }
 
-/// Some of a publisher's releases, with what proves them. What is in it was verified by whoever made it.
+/// Some of a publisher's releases, with the records that prove them. Their signatures have been verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Page {
     pub(crate) chain: IdentityChain,
     pub(crate) head: Option<VerifiedHead>,
-    /// Each signed by the keys that hold today.
+    /// Each signed by the keys of the chain's last document.
     pub(crate) releases: Vec<Signed<Release>>,
     /// Claims that show yanked versions.
     pub(crate) claims: Vec<Claim>,
-    /// Where the page ends, if there is more.
+    /// The last position of the page, if there are more releases.
     pub(crate) next: Option<Place>,
 }
 
-/// What of a page was new.
+/// The records of a page that were new.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PageNews {
-    /// The head.
+    /// Whether the head was new.
     pub(crate) head: bool,
-    /// Number of releases.
+    /// Number of new releases.
     pub(crate) releases: u64,
-    /// Packages of those releases.
+    /// Packages of the new releases.
     pub(crate) packages: Vec<PackageId>,
 }
 
 impl Catalog {
-    /// Summaries of what is followed here, in order of the ids after `after`, at most `limit`.
+    /// Summaries of the followed publishers, at most `limit`, ordered by id and starting after `after`.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -81,7 +81,7 @@ impl Catalog {
         self.summaries(sql, params![after, limit.cast_signed() as i64])
     }
 
-    /// Summaries of the publishers that something new was last taken in of, at most `limit`.
+    /// Summaries of the publishers whose records changed most recently, at most `limit`.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -117,8 +117,8 @@ impl Catalog {
         rows.into_iter().map(summary).collect()
     }
 
-    /// Asks for what is not known of a publisher after a place: the marks of what is known go with it, at most `limit`,
-    /// and bound the range.
+    /// A request for the releases of a publisher after a position. It carries the marks of the releases that this
+    /// catalog has, at most `limit` of them, and its range ends at the last of these.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -133,8 +133,9 @@ impl Catalog {
         Ok(Pull { publisher: *publisher, after, until, have })
     }
 
-    /// What is known here and not there: releases that today's keys have signed, and claims that show yanked versions, of
-    /// about `bytes` at most. None if nothing of the publisher is known.
+    /// The releases that this catalog has and the requester lacks: releases signed by the current keys, and claims that
+    /// show yanked versions, about `bytes` in total. `None` if nothing of the publisher is known, or if the publisher
+    /// is blocked.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -182,7 +183,7 @@ impl Catalog {
         Ok(Some(page))
     }
 
-    /// The claim that last proved a yanked version of a package.
+    /// The claim that most recently proved a yanked version of a package.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -201,11 +202,11 @@ impl Catalog {
             .query_row(sql, params![publisher, package], |row| row.get(0))
             .optional()
             .map_err(self.failed("read"))?;
-        // It was verified when it was taken in; one that has become too old for its publisher is left out.
+        // It was verified when it was accepted. A claim that no longer fits the publisher's state is left out.
         Ok(found.flatten().and_then(|claim| Claim::verify_with(&claim, Timestamp::MAX, &*self.signatures).ok()))
     }
 
-    /// Takes a page in, in one transaction, by the rules for records that come one by one; says what was new.
+    /// Accepts a page in one transaction, under the same rules as for single records. Returns what was new.
     ///
     /// # Errors
     /// [`CatalogError`] if the database fails; nothing is changed then.

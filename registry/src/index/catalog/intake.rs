@@ -1,4 +1,4 @@
-//! Taking records in: the rules.
+//! Accepting records: the rules.
 
 use rusqlite::{OptionalExtension as _, Transaction, named_params, params};
 
@@ -11,17 +11,17 @@ use crate::{
     package::{PackageId, Release},
 };
 
-/// Whether a publisher's chain in the catalog agrees with one that was offered.
+/// How an offered identity chain relates to the publisher's chain in the catalog.
 pub(super) enum Standing {
-    /// The offered chain holds.
+    /// The offered chain is the current one.
     Current,
-    /// The catalog knows a later one.
+    /// The catalog has a later chain.
     Replaced(Box<IdentityChain>),
-    /// Nothing of the publisher is taken.
+    /// Nothing of the publisher is accepted.
     Refused(Refusal),
 }
 
-/// One transaction and what it is about.
+/// One open transaction.
 pub(super) struct Intake<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) transaction: Transaction<'a>,
@@ -45,7 +45,7 @@ impl Intake<'_> {
         }
         let Some(entry) = claim.entry() else { return Ok(ClaimAcceptance { head, release: None }) };
         let current = !matches!(head, Acceptance::Refused(_));
-        // What a later head or identity has overtaken counts only if the keys that hold today signed it themselves.
+        // A release under an outdated head or identity counts only if the current keys have signed the release itself.
         let chain = if let Standing::Replaced(later) = &standing { later } else { claim.chain() };
         if !current && chain.authorise(&entry.release).is_err() {
             return Ok(ClaimAcceptance { head, release: Some(Acceptance::Refused(Refusal::NotAuthorised)) });
@@ -59,7 +59,7 @@ impl Intake<'_> {
         Ok(ClaimAcceptance { head, release: Some(release) })
     }
 
-    /// Keeps the chain if it is new or goes on from the one known.
+    /// Stores the chain if it is new or extends the known one.
     pub(super) fn take_chain(&self, chain: &IdentityChain) -> Result<Standing, CatalogError> {
         let id = chain.publisher().to_bytes();
         let known: Option<(Vec<u8>, bool)> =
@@ -86,7 +86,8 @@ impl Intake<'_> {
         Ok(Standing::Current)
     }
 
-    /// The publisher rotated: a block ends, and what only a replaced document vouched for goes.
+    /// Stores a chain that supersedes the known one. A rotation ends a block for equivocation. If a document was
+    /// replaced, the records that only this document authorised are removed.
     fn replace_chain(&self, known: &IdentityChain, chain: &IdentityChain) -> Result<(), CatalogError> {
         let id = chain.publisher().to_bytes();
         let set = "UPDATE publishers SET chain = ?2, equivocation = NULL WHERE id = ?1";
@@ -119,10 +120,10 @@ impl Intake<'_> {
         }
     }
 
-    /// Keeps the head if it is not below the highest seen.
+    /// Stores the head if it is not below the highest one seen.
     pub(super) fn take_head(&self, chain: &IdentityChain, head: &VerifiedHead) -> Result<Acceptance, CatalogError> {
         let publisher = chain.publisher();
-        // A head under a document that was rotated away since is below any under the one that holds today.
+        // A head under a replaced identity document ranks below any head under the current one.
         if let Some(known) = self.catalog.stored_head(&self.transaction, &publisher)?
             && known.record().identity == head.head().record().identity
         {
@@ -181,8 +182,8 @@ impl Intake<'_> {
         Ok(Acceptance::Accepted)
     }
 
-    /// Takes over which versions are yanked, if the claim's head is not below the one that last said so of this package:
-    /// a claim proves one package under the head of its day, and later heads are made by publishing others.
+    /// Updates which versions are yanked, if the claim's head is not below the head that last proved the flags of this
+    /// package. A claim proves one package under one head, and publishing another package creates a later head.
     fn take_proof(&self, claim: &Claim) -> Result<(), CatalogError> {
         let Some(package) = claim.package() else { return Ok(()) };
         let (publisher, order) = (claim.publisher(), claim.head().order());
@@ -194,7 +195,7 @@ impl Intake<'_> {
         self.take_flags(&publisher, package, claim.versions())
     }
 
-    /// The head under which the flags of a package were last proven.
+    /// The head that last proved the flags of a package.
     fn proven(&self, publisher: &PublisherId, package: &PackageId) -> Result<Option<HeadOrder>, CatalogError> {
         let sql = "SELECT identity_seq, log_seq FROM proofs WHERE publisher = ?1 AND package = ?2";
         self.read(sql, params![publisher.to_bytes(), package.as_str()], |row| {

@@ -1,4 +1,4 @@
-//! What is published from this home.
+//! Records published from this home.
 
 use rusqlite::params;
 
@@ -11,8 +11,8 @@ use crate::{
 };
 
 impl Catalog {
-    /// Keeps a step that this home has signed: its log entry, head and release. To be called once its blocks are
-    /// stored, and before anything is announced.
+    /// Stores what this home has signed in one publication: log entry, head and release. Call it after the blocks are
+    /// stored and before anything is announced.
     ///
     /// # Errors
     /// [`CatalogError`] if the database fails; nothing is changed then.
@@ -55,7 +55,7 @@ impl Catalog {
 }
 
 impl Intake<'_> {
-    /// Keeps a log entry that a head vouches for.
+    /// Stores a log entry that a verified head names, directly or through later entries.
     pub(super) fn take_log_entry(&self, entry: &Signed<LogEntry>) -> Result<(), CatalogError> {
         let record = entry.record();
         let sql = "INSERT OR REPLACE INTO log (publisher, seq, cid, envelope) VALUES (?1, ?2, ?3, ?4)";
@@ -64,7 +64,7 @@ impl Intake<'_> {
         Ok(())
     }
 
-    /// Does to the releases what a log entry says.
+    /// Applies a log entry to the releases.
     fn follow_log(&self, chain: &IdentityChain, publication: &Publication) -> Result<(), CatalogError> {
         let (package, version, release, yanked) = match &publication.log.record().action {
             LogAction::Yank { package, version, release, .. } => (package, version, release, true),

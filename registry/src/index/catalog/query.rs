@@ -1,4 +1,4 @@
-//! Reading.
+//! Read access.
 
 use std::sync::PoisonError;
 
@@ -14,7 +14,7 @@ use crate::{
     package::{PackageId, Release},
 };
 
-/// Publishers remembered as they were last read; beyond that, all are forgotten.
+/// Number of publishers cached as last read. When it is exceeded, the cache is emptied.
 const MAX_REMEMBERED: usize = 16;
 
 /// Columns that make a [`ReleaseEntry`].
@@ -24,7 +24,7 @@ type ReleaseRow = (Vec<u8>, bool, i64, String);
 pub(super) type PublisherRow = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>, i64);
 
 impl Catalog {
-    /// All releases of a package, of all publishers, in no order.
+    /// All releases of a package, of all publishers, in no particular order.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -64,7 +64,7 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`].
     pub fn publishers_in(&self, namespace: &str) -> Result<Vec<PublisherId>, CatalogError> {
-        // `0` follows `/`: between the two is all that begins with the namespace.
+        // `0` follows `/` in ASCII, so the range between the two contains every name that begins with the namespace.
         let sql = "SELECT DISTINCT publisher FROM releases WHERE package > ?1 || '/' AND package < ?1 || '0'
                    ORDER BY publisher";
         let ids: Vec<Vec<u8>> = self.read_rows(sql, params![namespace], |row| row.get(0))?;
@@ -82,7 +82,7 @@ impl Catalog {
         ids.iter().map(|id| self.publisher_id(id)).collect()
     }
 
-    /// Publishers of this home: those of whose log there is an entry.
+    /// Publishers of this home: those with an entry in the log.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -102,7 +102,7 @@ impl Catalog {
         names.iter().map(|name| name.parse().map_err(|error| self.damaged(error))).collect()
     }
 
-    /// The release of a publisher that was seen last.
+    /// The most recently seen release of a publisher.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -112,7 +112,7 @@ impl Catalog {
         cids.first().map(|cid| cid.as_slice().try_into().map_err(|error| self.damaged(error))).transpose()
     }
 
-    /// What is known of a publisher.
+    /// The stored state of a publisher.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -123,7 +123,7 @@ impl Catalog {
         rows.into_iter().next().map(|row| self.publisher_of(publisher, row)).transpose()
     }
 
-    /// What a row says; as it was read before, if it says the same.
+    /// Decodes a row, or returns the cached entry if the row is unchanged.
     fn publisher_of(&self, publisher: &PublisherId, row: PublisherRow) -> Result<PublisherEntry, CatalogError> {
         let remembered = || self.publishers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, entry)) = remembered().get(publisher).filter(|(known, _)| *known == row) {
@@ -147,7 +147,7 @@ impl Catalog {
         ids.iter().map(|id| self.publisher_id(id)).collect()
     }
 
-    /// How much is known.
+    /// Counts of packages, releases and publishers.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -167,7 +167,7 @@ impl Catalog {
         self.lock().query_row(sql, [], counts).map_err(self.failed("read"))
     }
 
-    /// All signed records of a publisher: what [`Catalog::rebuild`] takes.
+    /// All signed records of a publisher, as [`Catalog::rebuild`] takes them.
     ///
     /// # Errors
     /// [`CatalogError`].

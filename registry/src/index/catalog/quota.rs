@@ -1,4 +1,5 @@
-//! How much is kept of publishers that nobody here follows. What this home publishes, follows or has fetched stays.
+//! Limits on the records of publishers that this home does not follow. Publishers that this home owns, follows or has
+//! fetched from are exempt.
 
 use rusqlite::params;
 
@@ -17,30 +18,30 @@ const MAX_UNFOLLOWED_BYTES: i64 = 64 << 20;
 /// A publisher is forgotten only if there is nothing to follow it by; so many are looked at in one go.
 const MAX_FORGOTTEN_AT_ONCE: usize = 64;
 
-/// What a publisher is to this home, above having been heard of, which is 0.
+/// Relation of a publisher to this home. 0 means that only its records were received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Standing {
     /// Fetched from, mirrored or pinned.
     Followed = 1,
-    /// Its keys are in this home.
+    /// Published from this home.
     Own = 2,
 }
 
 impl Catalog {
-    /// Follows a publisher: what is known of it is not forgotten to make room, and other nodes are asked for what is new
-    /// of it.
+    /// Follows a publisher: its records are not removed to make room, and the node asks other nodes for its new
+    /// records.
     ///
     /// # Errors
     /// [`CatalogError`].
     pub fn follow(&self, publisher: &PublisherId, now: Timestamp) -> Result<(), CatalogError> {
-        // Nothing is written where nothing changes.
+        // Avoids a write transaction when nothing changes.
         match self.is_followed(publisher)? {
             true => Ok(()),
             false => self.in_transaction(now, |intake| intake.raise_standing(publisher, Standing::Followed)),
         }
     }
 
-    /// Says whether a publisher is followed, or of this home.
+    /// Returns whether a publisher is followed or belongs to this home.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -52,14 +53,15 @@ impl Catalog {
 }
 
 impl Intake<'_> {
-    /// A publisher's standing only rises.
+    /// Raises a publisher's standing; it never falls.
     pub(super) fn raise_standing(&self, publisher: &PublisherId, standing: Standing) -> Result<(), CatalogError> {
         let sql = "UPDATE publishers SET standing = max(standing, ?2) WHERE id = ?1";
         self.write(sql, params![publisher.to_bytes(), standing as i64])?;
         Ok(())
     }
 
-    /// Something new of a publisher is taken in: what is too much goes, all of the stranger that was quiet longest.
+    /// Enforces the limits after a new record of a publisher. When the totals are exceeded, the unfollowed publisher
+    /// that was quiet for longest is removed as a whole.
     pub(super) fn keep_quota(&self, publisher: &PublisherId) -> Result<(), CatalogError> {
         let id = publisher.to_bytes();
         self.write("UPDATE publishers SET seen = ?2 WHERE id = ?1", params![id, self.now.as_unix().cast_signed()])?;
@@ -88,7 +90,7 @@ impl Intake<'_> {
         Ok(())
     }
 
-    /// Forgets the releases of a publisher that have been here longest.
+    /// Removes the `number` releases of a publisher that were seen first.
     fn forget_oldest(&self, publisher: &PublisherId, number: i64) -> Result<(), CatalogError> {
         let sql = "SELECT cid FROM releases WHERE publisher = ?1 ORDER BY seen, rowid LIMIT ?2";
         for cid in self.read_all(sql, params![publisher.to_bytes(), number])? {
@@ -103,7 +105,7 @@ impl Intake<'_> {
         Ok(())
     }
 
-    /// Forgets a publisher with all that is known of it.
+    /// Removes a publisher with all its records.
     fn forget(&self, id: &[u8]) -> Result<(), CatalogError> {
         for (table, key) in [("words", "rowid"), ("trigrams", "rowid"), ("tags", "package")] {
             let sql = format!("DELETE FROM {table} WHERE {key} IN (SELECT id FROM packages WHERE publisher = ?1)");

@@ -1,4 +1,4 @@
-//! A catalog out of signed records.
+//! Building a catalog from signed records.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::{
     package::Release,
 };
 
-/// All signed records of one publisher, as a catalog keeps them and as another can be rebuilt from.
+/// All signed records of one publisher, as a catalog stores them and from which another catalog can be rebuilt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRecords {
     /// The identity chain, encoded.
@@ -26,14 +26,14 @@ pub struct StoredRecords {
     pub refresh: Option<Vec<u8>>,
     /// Envelopes of the releases, encoded, and whether each is yanked.
     pub releases: Vec<(Vec<u8>, bool)>,
-    /// Envelopes of the log entries, encoded, oldest first, as far back as they are kept; only of publishers of this
-    /// home. What the head names as the last is checked by its CID, each other by the one after it.
+    /// Envelopes of the log entries, encoded, oldest first, as far back as they are stored; only for publishers of this
+    /// home. The head's CID verifies the last entry, and each entry's `prev` verifies the one before it.
     pub log: Vec<Vec<u8>>,
 }
 
 impl Catalog {
-    /// Moves the file at `path`, if there is one, aside, and makes a catalog out of signed records. Records that do
-    /// not verify are left out; their number is returned.
+    /// Moves the file at `path` aside, if it exists, and creates a catalog from signed records. Records that do not
+    /// verify are skipped; their number is returned.
     ///
     /// # Errors
     /// [`CatalogError`].
@@ -44,7 +44,7 @@ impl Catalog {
     ) -> Result<(Self, u64), CatalogError> {
         move_aside(path)?;
         let catalog = Self::open(path)?;
-        // Only now: a rebuilding that fails is tried again.
+        // The marker is removed only now, so that a rebuild that fails is tried again.
         drop(std::fs::remove_file(super::note_of_damage(path)));
         let mut refused = 0;
         for records in records {
@@ -53,8 +53,8 @@ impl Catalog {
         Ok((catalog, refused))
     }
 
-    /// Takes the signed records of one publisher in again: what a catalog that was lost, or that is behind the
-    /// publisher's own head, is mended with. Returns how many did not verify.
+    /// Adds the signed records of one publisher to a catalog that has lost them or is behind the publisher's own head.
+    /// Returns how many did not verify.
     ///
     /// # Errors
     /// [`CatalogError`]; nothing is changed then.
@@ -64,7 +64,7 @@ impl Catalog {
 }
 
 impl Intake<'_> {
-    /// Takes stored records in again. They were accepted once, so a release may rest on any document of the chain.
+    /// Adds stored records. They were accepted before, so any document of the chain may authorise a release.
     fn take_stored(&self, records: &StoredRecords) -> Result<u64, CatalogError> {
         let Ok(chain) = IdentityChain::decode(&records.chain) else { return Ok(1 + records.releases.len() as u64) };
         if !matches!(self.take_chain(&chain)?, ChainStanding::Current) {
@@ -85,7 +85,7 @@ impl Intake<'_> {
         Ok(refused)
     }
 
-    /// Takes the head, and the log that it stands for.
+    /// Adds the head and the log that it names.
     fn take_stored_head(&self, records: &StoredRecords, chain: &IdentityChain) -> Result<u64, CatalogError> {
         let Some(head) = &records.head else { return Ok(records.log.len() as u64) };
         let refresh = records.refresh.as_ref().map(|bytes| Envelope::decode(RecordKind::Refresh, bytes)).transpose();

@@ -1,4 +1,4 @@
-//! A publisher's records out of its blocks: what a home rebuilds its own catalog from.
+//! Reads a publisher's records from its blocks, so that a home can rebuild its own catalog.
 
 use bytes::Bytes;
 use ggen_blockstore::Cid;
@@ -10,8 +10,8 @@ use crate::{
 };
 
 impl StoredRecords {
-    /// Gathers what a head stands for: every release in its catalog, with signatures, and the log as far back as its
-    /// blocks are there. `get` reads blocks of the store.
+    /// Gathers the records that a head refers to: every release in its catalog, with signatures, and the log as far
+    /// back as its blocks are stored. `get` reads blocks of the store.
     ///
     /// # Errors
     /// [`TreeError`] if a node of the catalog or a release is missing or broken: a release is never left out silently.

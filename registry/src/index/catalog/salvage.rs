@@ -1,4 +1,4 @@
-//! What can still be read of a damaged catalog.
+//! Recovery of records from a damaged catalog.
 
 use std::{collections::HashMap, path::Path};
 
@@ -6,25 +6,26 @@ use rusqlite::{Connection, params};
 
 use crate::{database, identity::PublisherId, index::StoredRecords};
 
-/// Publishers that are looked for in a damaged file.
+/// Most publishers read from a damaged file.
 const MAX_PUBLISHERS: i64 = 65_536;
-/// Releases that are looked for in it.
+/// Most releases read from it.
 const MAX_RELEASES: i64 = 1 << 20;
 
-/// The signed records that a damaged catalog still holds. Nothing of it is verified yet: [`Catalog::rebuild`] does.
+/// The signed records that a damaged catalog still holds. They are not verified yet; [`Catalog::rebuild`] verifies
+/// them.
 ///
 /// [`Catalog::rebuild`]: crate::Catalog::rebuild
 #[derive(Clone, Debug, Default)]
 pub struct Salvaged {
-    /// Of each publisher that could be read, what could be read.
+    /// The readable records of each publisher.
     pub records: Vec<StoredRecords>,
-    /// Those of them that were followed.
+    /// The publishers among them that were followed.
     pub followed: Vec<PublisherId>,
 }
 
 impl crate::index::Catalog {
-    /// Reads what can be read of the file at `path`; nothing, if it is no catalog. What is missing comes back with the
-    /// next exchange with other nodes, and what this home has published from its own blocks.
+    /// Reads the readable records of the file at `path`; empty if it is no catalog. Exchanges with other nodes restore
+    /// the missing records, and the blocks in the store restore what this home has published.
     pub fn salvage(path: &Path) -> Salvaged {
         let Ok(connection) = database::read_only(path) else { return Salvaged::default() };
         let mut salvaged = Salvaged::default();
@@ -39,7 +40,7 @@ impl crate::index::Catalog {
     }
 }
 
-/// Rows until the first that cannot be read.
+/// Reads rows up to the first that cannot be read.
 fn rows<T>(
     connection: &Connection,
     sql: &str,
@@ -52,12 +53,12 @@ fn rows<T>(
 }
 
 fn publishers(connection: &Connection) -> Vec<(Vec<u8>, i64)> {
-    // The order of the rows, not of the index: either may be what is damaged.
+    // Reads in table order and not through the index: either may be damaged.
     let sql = "SELECT id, standing FROM publishers NOT INDEXED LIMIT ?1";
     rows(connection, sql, [MAX_PUBLISHERS], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-/// Envelopes by publisher, and whether each is yanked.
+/// Envelopes by publisher, each with its yank flag.
 type Releases = HashMap<Vec<u8>, Vec<(Vec<u8>, bool)>>;
 
 fn releases(connection: &Connection) -> Releases {

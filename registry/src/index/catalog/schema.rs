@@ -1,7 +1,7 @@
 //! The tables.
 //!
-//! A file of an older schema is brought up to date when it is opened, in one transaction: what was taken in stays, what
-//! is derived from it is made again.
+//! A file of an older schema is upgraded when it is opened, in one transaction: accepted records stay, and derived data
+//! is computed again.
 
 use std::path::Path;
 
@@ -83,7 +83,7 @@ const RECORDS: &str = "
     ) STRICT;
 ";
 
-/// What came with schema 2, except for columns.
+/// Tables and indexes that schema 2 added; columns are added elsewhere.
 const SINCE_2: &str = "
     CREATE INDEX publishers_by_standing ON publishers (standing, seen, bytes);
     CREATE TABLE proofs (                       -- when the flags of a package's versions were last proven
@@ -121,7 +121,7 @@ const FROM_1_TO_2: &str = "
         bytes = coalesce((SELECT sum(length(envelope)) FROM releases WHERE publisher = publishers.id), 0);
 ";
 
-/// Schema 3 has the tables of schema 2; what stands in the full-text tables is cut into other terms.
+/// Schema 3 has the tables of schema 2, but the full-text tables contain different terms.
 const WORDS_AGAIN: &str = "
     DROP TABLE words;
     DROP TABLE IF EXISTS trigrams;
@@ -154,7 +154,7 @@ fn upgrade(transaction: &Transaction<'_>, found: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// From schema 1 to 2, but for the words.
+/// Upgrades schema 1 to 2, except for the full-text tables.
 fn add_marks(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.execute_batch(FROM_1_TO_2)?;
     transaction.execute_batch(SINCE_2)?;
@@ -169,8 +169,8 @@ fn rows(transaction: &Transaction<'_>, sql: &str) -> rusqlite::Result<Vec<(Vec<u
     transaction.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
-/// What stands for a release in the sum of a publisher's: the last bits of its CID, the lowest replaced by whether it
-/// is yanked.
+/// The mark of a release, which is combined into the publisher's summary: the last bits of its CID, with the yank flag
+/// in place of the lowest bit.
 pub(super) fn mark(cid: &[u8], yanked: bool) -> i64 {
     let mut last = [0; 8];
     let from = cid.len().saturating_sub(last.len());

@@ -1,14 +1,16 @@
-//! Search by words.
+//! Full-text search.
 //!
-//! A query is user input: it is cut into words here, and never read as FTS5 syntax. Hits are ordered by
+//! A query is user input: it is split into terms and never parsed as FTS5 syntax. Hits are ordered by
 //!
-//! 1. the name: exactly the query, then the query's words, then beginning with the query, then all others;
-//! 2. the publisher: followed or of this home, then long known, then others;
-//! 3. how well the words fit (bm25; a word in the name weighs most, then tags and keywords, then namespace and publisher).
+//! 1. the name: equal to the query, then equal to the query's terms, then beginning with the query, then all others;
+//! 2. the publisher: followed or of this home, then known for long, then all others;
+//! 3. how well the terms match (bm25; a term in the name weighs most, then tags and keywords, then namespace and
+//!    publisher).
 //!
-//! Every word must be found, as the beginning of a word (within Chinese, Japanese or Korean text anywhere, see
-//! `index/terms.rs`); if nothing has them all, any one does; and if that finds nothing either, what is a typo away. Of one publisher that nobody here follows a page shows a quarter at most, as
-//! long as there is something else to show.
+//! Every term must match, as a prefix of a word (within Chinese, Japanese or Korean text at any position, see
+//! `index/terms.rs`). If no package matches all terms, one of them suffices. If that finds nothing either, packages
+//! within a typo's distance are found. A page shows at most a quarter of hits from one unfollowed publisher, as long as
+//! there are other hits.
 
 use rusqlite::{Connection, types::Value};
 
@@ -28,25 +30,25 @@ pub const MAX_QUERY_BYTES: usize = 1024;
 pub const MAX_SEARCH_LIMIT: usize = 1000;
 /// Most tags to filter by.
 const MAX_FILTER_TAGS: usize = 16;
-/// Packages that share trigrams with a query and are compared with it letter by letter.
+/// Most packages that share trigrams with a query and are compared with it by edit distance.
 const MAX_SIMILAR: i64 = 256;
-/// Least score of a hit whose name is the query, or the query's words.
+/// Least score of a hit whose name is the query, or the query's terms.
 const NAMED: f64 = 900.0;
 /// Hits of one unfollowed publisher that any page may show.
 const MIN_SHARE: usize = 3;
-/// What is left of the page for others: one part in this many is the most for one publisher.
+/// The divisor of the page size that gives the most hits of one unfollowed publisher.
 const SHARES: usize = 4;
-/// How far a hit beyond its publisher's share falls: below all others.
+/// Score deducted from a hit beyond its publisher's share, so that it ranks below all other hits.
 const DEMOTION: f64 = 2000.0;
 
-/// What a search leaves out.
+/// Filters of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SearchFilters {
     /// Only packages of this category, whatever its case.
     pub category: Option<String>,
     /// Only packages that have all these tags, whatever their case. At most 16 are read.
     pub tags: Vec<String>,
-    /// Publishers first seen before this are long known, and stand before others.
+    /// Publishers first seen before this count as known for long and rank before the rest.
     pub known_before: Option<Timestamp>,
 }
 
@@ -60,31 +62,31 @@ impl SearchFilters {
     }
 }
 
-/// A package that a search found.
+/// A package found by a search.
 #[derive(Clone, Debug)]
 pub struct Hit {
     /// Its latest release that is not yanked, else its latest.
     pub entry: ReleaseEntry,
-    /// How well it fits: higher is better; over 900 for an exact name, over 100 for the beginning of one, below 0 for
-    /// what is beyond its publisher's share of the page.
+    /// How well it matches; higher is better. Over 900 for an exact name, over 100 for the beginning of a name, below 0
+    /// for a hit beyond its publisher's share of the page.
     pub score: f64,
-    /// Whether no package has the words of the query, and this one has words a typo away.
+    /// Whether no package contains the query's terms, and this one contains terms within a typo's distance.
     pub fuzzy: bool,
 }
 
 impl Hit {
-    /// Whether its name is the query, or the query's words.
+    /// Whether its name is the query, or the query's terms.
     pub(crate) fn is_named(&self) -> bool {
         self.score >= NAMED
     }
 }
 
 impl Catalog {
-    /// Finds packages, best first, at most `limit` (and at most [`MAX_SEARCH_LIMIT`]). An empty query finds all that
-    /// pass the filters, by name.
+    /// Finds packages, best first, at most `limit` (and at most [`MAX_SEARCH_LIMIT`]). An empty query matches
+    /// everything that passes the filters, ordered by name.
     ///
     /// # Errors
-    /// [`CatalogError::QueryTooLong`] over [`MAX_QUERY_BYTES`]; the database's errors.
+    /// [`CatalogError::QueryTooLong`] over [`MAX_QUERY_BYTES`]; otherwise the errors of the database.
     pub fn search(&self, query: &str, filters: &SearchFilters, limit: usize) -> Result<Vec<Hit>, CatalogError> {
         if query.len() > MAX_QUERY_BYTES {
             return Err(CatalogError::QueryTooLong { bytes: query.len(), limit: MAX_QUERY_BYTES });
@@ -106,11 +108,11 @@ impl Catalog {
     }
 }
 
-/// Where hits come from.
+/// The candidates of a search.
 enum Source {
     All,
     Words(String),
-    /// Packages by id, with how near each is.
+    /// Packages by row id, each with its similarity to the query.
     Near(Vec<(i64, f64)>),
 }
 
@@ -127,7 +129,7 @@ struct Search<'a> {
 struct Values(Vec<Value>);
 
 impl Values {
-    /// Binds a value and returns its place in the statement.
+    /// Binds a value and returns its placeholder.
     fn bind(&mut self, value: impl Into<Value>) -> String {
         self.0.push(value.into());
         format!("?{}", self.0.len())
@@ -186,7 +188,7 @@ impl Search<'_> {
         rows.into_iter().map(|(row, score)| Ok(Hit { entry: self.catalog.release_entry(row)?, score, fuzzy })).collect()
     }
 
-    /// Hits that a publisher which nobody here follows may have on the page.
+    /// Most hits of one unfollowed publisher on the page.
     fn share(&self) -> i64 {
         (self.limit / SHARES).max(MIN_SHARE) as i64
     }
@@ -203,7 +205,7 @@ impl Search<'_> {
         sql
     }
 
-    /// What is a typo away: packages that share trigrams with the query, compared letter by letter.
+    /// Finds packages within a typo's distance: those that share trigrams with the query, compared by edit distance.
     fn similar(&self) -> Result<Vec<Hit>, CatalogError> {
         let mut values = Values::default();
         let expression = values.bind(self.words.trigram_expression());
@@ -224,7 +226,8 @@ impl Search<'_> {
     }
 }
 
-/// Says whether releases fit a query, by the very rules of [`Catalog::search`]: what others answer is checked with it.
+/// Decides whether releases match a query, by the rules of [`Catalog::search`]. It verifies the search responses of
+/// peers.
 #[derive(Debug)]
 pub struct Matcher {
     connection: Connection,
@@ -234,10 +237,10 @@ pub struct Matcher {
 }
 
 impl Matcher {
-    /// For one query.
+    /// Creates a matcher for one query.
     ///
     /// # Errors
-    /// [`CatalogError`] if SQLite has no memory.
+    /// [`CatalogError`] if SQLite cannot allocate memory.
     pub fn new(query: &str, filters: &SearchFilters) -> Result<Self, CatalogError> {
         let connection = Connection::open_in_memory().map_err(failed)?;
         connection.execute_batch(words::TABLES).map_err(failed)?;
@@ -245,10 +248,11 @@ impl Matcher {
         Ok(Self { connection, words, is_everything, filters: filters.clone() })
     }
 
-    /// Says whether a release fits: some word of the query, or something a typo away from all of them, and the filters.
+    /// Returns whether a release matches: it passes the filters, and it contains a term of the query or each term has a
+    /// near match within a typo's distance.
     ///
     /// # Errors
-    /// [`CatalogError`] if SQLite has no memory.
+    /// [`CatalogError`] if SQLite cannot allocate memory.
     pub fn fits(&self, release: &Release) -> Result<bool, CatalogError> {
         if !self.filters.admits(release) || (self.words.is_empty() && !self.is_everything) {
             return Ok(false);
@@ -272,9 +276,9 @@ fn failed(source: rusqlite::Error) -> CatalogError {
     super::schema::SCHEMA.failed("search", std::path::Path::new(crate::database::MEMORY))(source).into()
 }
 
-/// Words under which a release can be found on the network, the weightiest first: name, title, tags, keywords, category,
-/// namespace, publisher, then the description's longest. At most `limit`. A run of Chinese, Japanese or Korean counts as
-/// its first bigrams; what else it has comes before the description.
+/// Keywords under which a release is findable in the DHT, the most significant first: name, title, tags, keywords,
+/// category, namespace, publisher, then the description's longest. At most `limit`. A run of Chinese, Japanese or
+/// Korean contributes its first bigrams; its remaining bigrams follow before the description.
 pub fn words_of(release: &Release, limit: usize) -> Vec<String> {
     let metadata = &release.metadata;
     let publisher: &PublisherId = &release.publisher;
@@ -302,5 +306,5 @@ pub fn words_of(release: &Release, limit: usize) -> Vec<String> {
     kept
 }
 
-/// Bigrams of one run that stand before the words of other texts: a long title must not leave no room for tags.
+/// Bigrams of one run that precede the keywords of later fields, so that a long title leaves room for tags.
 const FIRST_BIGRAMS: usize = 3;

@@ -84,7 +84,7 @@ fn the_highest_head_survives_a_restart_and_older_ones_are_refused() {
     let catalog = Catalog::open(&path).unwrap();
     let replayed = catalog.accept_head(old.chain(), old.head(), now()).unwrap();
     assert_eq!(replayed, Acceptance::Refused(Refusal::OlderHead));
-    // The head is overtaken, by a publication of another package; the release is as good as ever.
+    // The head is outdated, because another package was published since; the release remains valid.
     let acceptance = accept(&catalog, &old);
     assert_eq!(acceptance.head, Acceptance::Refused(Refusal::OlderHead));
     assert_eq!(acceptance.release, Some(Acceptance::Accepted));
@@ -238,7 +238,7 @@ fn own_publications_are_kept_with_their_log() {
     assert_eq!(log.iter().map(|entry| entry.record().seq).collect::<Vec<_>>(), [2, 3]);
     assert_eq!(catalog.log(&publisher, 1, 1).unwrap().len(), 1);
     assert_eq!(catalog.counts().unwrap().published, 1);
-    // Another machine with the same keys went on from an older head: nothing of it is recorded.
+    // Another machine with the same keys continued from an older head: nothing of it is recorded.
     let mut twin = Actor::new(1);
     let stale = twin.publish("acme/other", "1.0.0");
     let refused = catalog.record_publication(&twin.chain, &stale, now()).unwrap();
@@ -301,7 +301,7 @@ fn filters_leave_out_other_categories_and_tags() {
     assert_eq!(middleware, ["acme/a", "acme/b"]);
     assert_eq!(found_with(&catalog, "auth", &filters(None, &["security", "OAuth"])), ["acme/a"]);
     assert_eq!(found_with(&catalog, "", &filters(Some("TOOLS"), &["oauth"])), ["acme/c"]);
-    // A later version without the tag is found by it no more.
+    // The tag no longer finds a package whose latest version lacks it.
     accept(&catalog, &publish_described(&mut alice, "acme/c", "2.0.0", tagged("tools", &[])));
     assert_eq!(found_with(&catalog, "auth", &filters(None, &["oauth"])), ["acme/a"]);
 }

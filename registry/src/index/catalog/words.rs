@@ -1,4 +1,4 @@
-//! What packages are found by: their terms, and the trigrams of those that a typo may have hit.
+//! The full-text index of packages: their terms, and trigrams for matches with typos.
 
 use rusqlite::{Connection, params};
 
@@ -8,7 +8,7 @@ use crate::{
     package::Release,
 };
 
-/// The full-text tables; `rowid` is `packages.id`. Text goes into `words` as [`indexed`] makes it.
+/// The full-text tables; `rowid` is `packages.id`. The `words` table stores text in the form that [`indexed`] returns.
 pub(super) const TABLES: &str = "
     CREATE VIRTUAL TABLE words USING fts5 (
         name, namespace, description, tags, keywords, category, publisher,
@@ -19,17 +19,17 @@ pub(super) const TABLES: &str = "
     );
 ";
 
-/// How much a word in each column of `words` weighs, for `bm25`.
+/// Weight of each column of `words` in `bm25`.
 pub(super) const WEIGHTS: &str = "10, 4, 2, 5, 5, 3, 4";
 
-/// Words of a query that are looked for; more are not read.
+/// Most terms of a query that are searched for; the rest is ignored.
 const MAX_WORDS: usize = 16;
-/// Trigrams of a query that are looked for.
+/// Trigrams of a query that are searched for.
 const MAX_TRIGRAMS: usize = 64;
-/// Longest word that is compared letter by letter, in characters.
+/// Most characters of a word that are compared by edit distance.
 const MAX_COMPARED_CHARS: usize = 64;
 
-/// Enters what a search shows of a package.
+/// Adds the searchable text of a package.
 pub(super) fn insert(connection: &Connection, id: i64, release: &Release) -> rusqlite::Result<()> {
     let metadata = &release.metadata;
     let name = [release.package.name(), metadata.title.as_deref().unwrap_or_default()].join(" ");
@@ -54,19 +54,19 @@ pub(super) fn insert(connection: &Connection, id: i64, release: &Release) -> rus
     Ok(())
 }
 
-/// What a publisher is searched by: its short id, and the whole.
+/// The text under which a publisher is found: its short id and its full id.
 fn names_of(publisher: &PublisherId) -> String {
     format!("{} {publisher}", publisher.short())
 }
 
-/// Takes a package out again.
+/// Removes the searchable text of a package.
 pub(super) fn remove(connection: &Connection, id: i64) -> rusqlite::Result<()> {
     connection.prepare_cached("DELETE FROM words WHERE rowid = ?1")?.execute([id])?;
     connection.prepare_cached("DELETE FROM trigrams WHERE rowid = ?1")?.execute([id])?;
     Ok(())
 }
 
-/// The words that a query may miss by a typo, in lower case.
+/// The words that a query is compared with by edit distance, in lower case.
 pub(super) fn compared(release: &Release) -> Vec<String> {
     let metadata = &release.metadata;
     let texts = [release.package.name(), metadata.title.as_deref().unwrap_or_default()];
@@ -74,7 +74,7 @@ pub(super) fn compared(release: &Release) -> Vec<String> {
     texts.flat_map(terms).map(|term| term.text().to_owned()).collect()
 }
 
-/// A query, cut into terms; never read as the syntax of anything.
+/// A query split into terms; never parsed as any syntax.
 #[derive(Clone, Debug)]
 pub(super) struct Words(Vec<Term>);
 
@@ -97,7 +97,7 @@ impl Words {
         self.0.len() > 1
     }
 
-    /// The words with a space between them: what a name is compared with.
+    /// The terms joined by spaces, for comparison with a name.
     pub(super) fn joined(&self) -> String {
         self.texts().collect::<Vec<_>>().join(" ")
     }
@@ -111,7 +111,7 @@ impl Words {
         self.0.iter().map(Term::phrase).collect::<Vec<_>>().join(operator)
     }
 
-    /// An FTS5 expression for what shares a trigram, the space before and after each word counted.
+    /// An FTS5 expression that matches any trigram of the words, including the space before and after each word.
     pub(super) fn trigram_expression(&self) -> String {
         let mut trigrams: Vec<String> = Vec::new();
         for word in self.texts() {
@@ -126,8 +126,8 @@ impl Words {
         trigrams.join(" OR ")
     }
 
-    /// How near the query comes to a package whose words are `compared`: 0 to 1, `None` if some word of it is farther
-    /// from all of them than a typo.
+    /// Similarity of the query to a package whose words are `compared`, from 0 to 1. `None` if a word of the query is
+    /// not within a typo's distance of any of them.
     pub(super) fn nearness(&self, compared: &[String]) -> Option<f64> {
         let mut sum = 0.0;
         for word in self.texts() {
@@ -140,7 +140,7 @@ impl Words {
     }
 }
 
-/// Typos that a word of `length` characters may have.
+/// Number of typos allowed in a word of `length` characters.
 fn typos(length: usize) -> usize {
     match length {
         0..=3 => 0,
@@ -149,8 +149,8 @@ fn typos(length: usize) -> usize {
     }
 }
 
-/// Letters to insert, remove, replace or swap to make `a` of `b` or of its beginning (a query may be the beginning of a
-/// word); `None` if that is more than `allowed`.
+/// Edit distance between `a` and `b` or a prefix of `b` of about the same length, because a query may be the beginning
+/// of a word: characters to insert, remove, replace or swap. `None` if it exceeds `allowed`.
 fn distance_within(a: &str, b: &str, allowed: usize) -> Option<usize> {
     let bounded = |text: &str| text.chars().take(MAX_COMPARED_CHARS).collect::<String>();
     let (a, b) = (bounded(a), bounded(b));

@@ -1,4 +1,4 @@
-//! The claims under one key.
+//! The set of claims under one DHT key.
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
@@ -20,7 +20,7 @@ const TYPE: &str = "ggen/claims/v1";
 const WHAT: &str = "set of claims";
 const RANK_DOMAIN: &[u8] = b"ggen:claim-rank:v1\0";
 
-/// Every full set of full claims must fit, or merging would depend on the order of arrival.
+/// Every full set of full claims must fit, or merging would depend on the sequence of arrival.
 const _: () = assert!(MAX_CLAIMS * (super::MAX_CLAIM_BYTES + 8) + 64 <= MAX_CLAIM_SET_BYTES);
 
 #[derive(Serialize, Deserialize)]
@@ -30,8 +30,8 @@ struct Wire {
     claims: Vec<ByteBuf>,
 }
 
-/// Where a publisher stands under a key. A function of key and publisher alone, so that which claims stay does not
-/// depend on what else they say, nor on when they came.
+/// Position of a publisher under a key. It depends on key and publisher alone, so that neither the other contents of a
+/// claim nor its arrival time decide which claims stay.
 type Rank = [u8; 32];
 
 /// The claims under one key: the newest of each publisher, at most [`MAX_CLAIMS`] publishers.
@@ -42,15 +42,15 @@ pub struct ClaimSet {
 }
 
 impl ClaimSet {
-    /// No claims, under `key`.
+    /// An empty set for `key`.
     pub fn new(key: &[u8]) -> Self {
         Self { key: key.to_vec(), claims: BTreeMap::new() }
     }
 
-    /// Reads a set and checks every claim in it.
+    /// Decodes a set and verifies every claim in it.
     ///
     /// # Errors
-    /// [`ClaimError`] if one of them does not verify or does not belong under `key`, or the set is not in its form.
+    /// [`ClaimError`] if one of them does not verify or does not belong under `key`, or the set is malformed.
     pub fn verify(key: &[u8], bytes: &[u8], now: Timestamp) -> Result<Self, ClaimError> {
         Self::verify_with(key, bytes, now, &Afresh)
     }
@@ -80,10 +80,11 @@ impl ClaimSet {
         }
     }
 
-    /// Adds a claim: it replaces an older one of its publisher, and the last of the set goes if there are too many.
+    /// Adds a claim. It replaces an older one of its publisher. If the set then exceeds [`MAX_CLAIMS`], the last claim
+    /// is dropped.
     ///
     /// # Errors
-    /// [`ClaimError::OtherKey`] for a claim that does not belong here.
+    /// [`ClaimError::OtherKey`] for a claim that does not belong under the set's key.
     pub fn insert(&mut self, claim: Claim) -> Result<(), ClaimError> {
         if !claim.belongs_under(&self.key) {
             return Err(ClaimError::OtherKey);
@@ -101,7 +102,7 @@ impl ClaimSet {
         Ok(())
     }
 
-    /// Takes in all claims of another set under the same key.
+    /// Adds all claims of another set under the same key.
     ///
     /// # Errors
     /// [`ClaimError::OtherKey`] for a set of another key.
@@ -119,10 +120,10 @@ impl ClaimSet {
         self.claims.get(&self.rank(publisher))
     }
 
-    /// Writes the set.
+    /// Encodes the set.
     ///
     /// # Errors
-    /// [`ClaimError`], which a set within its bounds never gives.
+    /// [`ClaimError`]; never for a set within its bounds.
     pub fn encode(&self) -> Result<Vec<u8>, ClaimError> {
         let claims = self.claims.values().map(|claim| ByteBuf::from(claim.encoded())).collect();
         Ok(encode_canonical(WHAT, &Wire { r#type: TYPE.to_owned(), claims }, MAX_CLAIM_SET_BYTES)?)
@@ -144,9 +145,9 @@ pub fn merge_claims(key: &[u8], a: &[u8], b: &[u8], now: Timestamp) -> Result<Ve
     set.encode()
 }
 
-/// Orders claims of one publisher, the newest greatest: by identity documents (a recovery above a rotation, a longer
-/// chain above its beginning), then log length, then the last refresh, then the version, and where all that is equal by their bytes. A
-/// total order, because a choice between any two alone would not be the same for every order of merging.
+/// Compares claims of one publisher; the newest is the greatest. The criteria are the identity documents (a recovery
+/// above a rotation, a longer chain above its prefix), then the log length, the last refresh, the version, and finally
+/// the bytes. The order must be total: otherwise the result of merging would depend on the sequence of merges.
 fn newer(a: &Claim, b: &Claim) -> Ordering {
     let release = |claim: &Claim| claim.entry().map(|entry| entry.release.record().version.clone());
     let state = |claim: &Claim| (claim.head().head().record().log_seq, claim.head().issued(), release(claim));

@@ -73,7 +73,7 @@ fn a_stolen_key_that_was_rotated_away_claims_nothing() {
     let forged = Signed::sign(alice.release("acme/http", "6.6.6", "evil"), &[&stolen]).unwrap();
     let refused = Claim::for_package(&alice.chain, alice.head(), &forged, None, alice.now);
     assert!(matches!(refused, Err(ClaimError::Record(RecordError::NotAuthorised { .. }))));
-    // What the old key signed in its time is still good with the catalog's word for it.
+    // A release signed by the old key stays valid with the catalog's proof.
     assert_eq!(alice.claim("acme/http").versions().len(), 1);
 }
 
@@ -113,7 +113,7 @@ fn a_set_in_another_form_is_refused() {
     assert!(matches!(ClaimSet::verify(&key(), &huge, now()), Err(ClaimError::Record(RecordError::TooLarge { .. }))));
 }
 
-/// The encoding of claims as they are given, whatever the set's rules.
+/// The encoding of the given claims, without the rules of a set.
 fn merge_forged(actors: &[&Actor]) -> Vec<u8> {
     #[derive(Serialize)]
     struct Forged {
@@ -147,7 +147,7 @@ fn the_newest_claim_of_a_publisher_wins() {
 
 static POOL: LazyLock<Vec<Claim>> = LazyLock::new(pool);
 
-/// Claims with everything that merging has to decide: ages, rotations, recoveries, forks, more publishers than fit.
+/// Claims that exercise every criterion of merging: ages, rotations, recoveries, forks, more publishers than fit.
 fn pool() -> Vec<Claim> {
     let mut pool = Vec::new();
     for seed in 1..=10 {

@@ -8,11 +8,11 @@ use crate::{
 };
 
 const WHAT: &str = "equivocation proof";
-/// Two envelopes of the larger kind, and their frame.
+/// Largest proof in bytes: two envelopes of the larger record kind, with framing.
 const MAX_PROOF_BYTES: usize = 12 << 10;
 
-/// Two signed records of one publisher that exclude each other: two log entries with one predecessor, or two heads of
-/// one log length that differ in log or catalog. Anyone can check it offline.
+/// Two signed records of one publisher that conflict: two log entries with one predecessor, or two heads of one log
+/// length that differ in log or catalog. The proof can be verified offline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -24,13 +24,13 @@ pub enum Equivocation {
 }
 
 impl Equivocation {
-    /// Puts two conflicting heads together.
+    /// Combines two conflicting heads.
     pub fn of_heads(a: &Signed<Head>, b: &Signed<Head>) -> Self {
         let (first, second) = in_order(a, b);
         Self::Heads(first, second)
     }
 
-    /// Puts two log entries together if they have one predecessor and differ.
+    /// Combines two log entries if they have one predecessor and differ.
     pub fn of_log_entries(a: &Signed<LogEntry>, b: &Signed<LogEntry>) -> Option<Self> {
         (a.cid() != b.cid() && excludes_entry(a.record(), b.record())).then(|| {
             let (first, second) = in_order(a, b);
@@ -41,7 +41,7 @@ impl Equivocation {
     /// Checks the proof against the publisher's identity chain.
     ///
     /// # Errors
-    /// [`RecordError`] if the records do not exclude each other, or the publisher's keys did not sign both.
+    /// [`RecordError`] if the records do not conflict, or the publisher's keys did not sign both.
     pub fn verify(&self, chain: &IdentityChain) -> Result<(), RecordError> {
         match self {
             Self::LogEntries(a, b) => check(a, b, chain, |entry: &LogEntry| entry.publisher, excludes_entry),
@@ -49,18 +49,18 @@ impl Equivocation {
         }
     }
 
-    /// Writes the proof.
+    /// Encodes the proof.
     ///
     /// # Errors
-    /// [`RecordError::TooLarge`], which a verified proof never is.
+    /// [`RecordError::TooLarge`]; never for a verified proof.
     pub fn encode(&self) -> Result<Vec<u8>, RecordError> {
         encode_canonical(WHAT, self, MAX_PROOF_BYTES)
     }
 
-    /// Reads a proof; nothing of it is checked before [`Equivocation::verify`].
+    /// Decodes a proof. It is not verified until [`Equivocation::verify`] is called.
     ///
     /// # Errors
-    /// [`RecordError`] for anything but the form of one.
+    /// [`RecordError`] if the bytes are not a well-formed proof.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         decode_canonical(WHAT, bytes, MAX_PROOF_BYTES)
     }

@@ -68,7 +68,7 @@ fn a_second_build_of_one_version_is_refused() {
             matches!(&refused, Err(PublicationError::OtherBuild { existing, .. }) if existing.to_string() == first),
             "{second}: {refused:?}"
         );
-        // Yanked or not: the version is spent.
+        // A version number cannot be reused, whether it is yanked or not.
         alice.yank("acme/http", first, true).unwrap();
         let same_content = alice.release("acme/http", second, &format!("acme/http {first}"));
         assert!(matches!(alice.try_publish(same_content), Err(PublicationError::OtherBuild { .. })));
@@ -144,7 +144,7 @@ fn what_follows_a_head_from_the_future_is_of_now_and_still_newer() {
     assert_eq!(alice.head().issued(), sane);
     assert!(check_clock(alice.head(), sane).is_ok());
     assert_eq!(crate::index::judge_head(&fast, alice.head()), crate::index::HeadVerdict::Newer);
-    // Others, who refused the one before, take it, with its claim.
+    // Peers that refused the former head accept this one, with its claim.
     let claim = alice.claim("acme/http");
     crate::index::Claim::verify(claim.encoded(), sane).unwrap();
 }

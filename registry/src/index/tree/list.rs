@@ -1,4 +1,4 @@
-//! Listing a catalog tree.
+//! Listing the packages of a catalog tree.
 
 use bytes::Bytes;
 use ggen_blockstore::Cid;
@@ -12,7 +12,7 @@ use crate::{
     package::PackageId,
 };
 
-/// A listing under way: asks for the nodes of one level of the tree after the other.
+/// A listing in progress. It requests the nodes of the tree level by level.
 #[derive(Debug)]
 pub struct TreeListing {
     level: Vec<RecordCid>,
@@ -22,17 +22,17 @@ pub struct TreeListing {
 }
 
 impl TreeListing {
-    /// Begins at `root`; lists at most `limit` packages.
+    /// Starts at `root`; lists at most `limit` packages.
     pub fn new(root: RecordCid, limit: usize) -> Self {
         Self { level: vec![root], depth: 0, packages: Vec::new(), limit }
     }
 
-    /// The nodes that are needed next; none when the listing has ended.
+    /// The nodes that are needed next; empty when the listing is complete.
     pub fn wants(&self) -> Vec<Cid> {
         self.level.iter().map(|node| *node.cid()).collect()
     }
 
-    /// Reads the nodes that are needed next with `get`.
+    /// Reads these nodes with `get`.
     ///
     /// # Errors
     /// [`TreeError`] for a node that is missing or broken.
@@ -47,7 +47,7 @@ impl TreeListing {
             match read_node(node.cid(), &data)? {
                 Node::Leaf(entries) => self.packages.extend(entries.into_iter().take(room).map(|(package, _)| package)),
                 Node::Branch(_) if self.depth == MAX_DEPTH => return Err(broken(node.cid(), "it stands too deep")),
-                // Every subtree has a package at least: more of them than there is room for need not be looked at.
+                // Every subtree contains at least one package, so subtrees beyond the remaining room can be skipped.
                 Node::Branch(branch) => {
                     let places = room.saturating_sub(below.len());
                     below.extend(branch.children.into_iter().take(places));

@@ -57,7 +57,7 @@ fn lookups_and_inserts_touch_a_path_and_not_the_tree() {
     let written: Vec<usize> = (5000..5100)
         .map(|number| insert(&mut root, &mut blocks, &package(number), entry("1.0.0", number as u64)))
         .collect();
-    // A leaf that splits becomes up to sixteen, but few do.
+    // A leaf that splits can become sixteen, but few do.
     assert!(written.iter().all(|count| *count <= 6 + FANOUT), "{written:?}");
     assert!(written.iter().sum::<usize>() <= 7 * written.len(), "{written:?}");
 }

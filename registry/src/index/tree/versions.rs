@@ -21,19 +21,19 @@ pub struct VersionEntry {
     pub version: Version,
     /// The release record.
     pub release: RecordCid,
-    /// No longer to be chosen, except by those who have locked it.
+    /// Yanked: not chosen for new installations, but still available to users who have locked it.
     pub yanked: bool,
-    /// Why it was yanked, for people: at most [`MAX_REASON_BYTES`](crate::index::MAX_REASON_BYTES). Only of a yanked
-    /// version; catalogs of former versions of this program never have it.
+    /// The reason of the yank, as text for users: at most [`MAX_REASON_BYTES`](crate::index::MAX_REASON_BYTES). Only a
+    /// yanked version has one; catalogs written by earlier versions of this program never do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The release's signatures: with its block they make the envelope.
+    /// The release's signatures: together with its block they form the envelope.
     pub signatures: Vec<Signature>,
 }
 
 impl VersionEntry {
-    /// The newest of `entries` that is not yanked, else the newest: the one that speaks for the package. A pre-release
-    /// only where there is nothing else.
+    /// The newest of `entries` that is not yanked, else the newest: the entry that represents the package. A
+    /// pre-release is chosen only if there is nothing else.
     pub(crate) fn newest(entries: &[Self]) -> Option<&Self> {
         let newest = |yanked| {
             Requirement::Latest.newest(entries.iter().filter(|entry| entry.yanked == yanked), |entry| &entry.version)
@@ -57,7 +57,7 @@ pub(super) struct VersionChunk {
     pub(super) chunk: RecordCid,
 }
 
-/// Reads a versions node; `chunk` says that it stands below another.
+/// Decodes a versions node; `chunk` marks a node below another versions node.
 pub(super) fn read_versions(cid: &Cid, data: &[u8], chunk: bool) -> Result<Versions, TreeError> {
     let versions = read_block(cid, data)?;
     let sound = match &versions {
@@ -83,7 +83,7 @@ fn is_bounded(entry: &VersionEntry) -> bool {
         && entry.reason.as_ref().is_none_or(|reason| entry.yanked && reason.len() <= MAX_REASON_BYTES)
 }
 
-/// Writes the nodes of `entries`, which are ordered by version and at least one. The first block is the top.
+/// Writes the nodes of `entries`, which must be ordered by version and not empty. The first block is the top node.
 pub(super) fn write_versions(
     package: &PackageId,
     entries: &[VersionEntry],

@@ -1,4 +1,4 @@
-//! Reading one package out of a catalog tree, block by block.
+//! Looking up one package in a catalog tree, block by block.
 
 use bytes::Bytes;
 use ggen_blockstore::{Block, Cid};
@@ -15,14 +15,14 @@ use crate::{
     package::PackageId,
 };
 
-/// A lookup under way: asks for blocks from the root down, then for chunks of versions, newest first.
+/// A lookup in progress. It requests blocks from the root down, then chunks of versions, newest first.
 #[derive(Debug)]
 pub struct Walk {
     package: PackageId,
     key: Key,
     root: RecordCid,
     next: Next,
-    /// Chunks of versions still to read, oldest first, with what their parent says of them.
+    /// Chunks of versions still to read, oldest first, with the number of versions that the parent states for each.
     chunks: Vec<(Cid, u64)>,
     entries: Vec<VersionEntry>,
     proof: Vec<Bytes>,
@@ -35,19 +35,19 @@ enum Next {
     Chunks,
 }
 
-/// What a walk found.
+/// Result of a walk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The package's versions, lowest first; none if the catalog does not have it.
     pub entries: Vec<VersionEntry>,
-    /// Says that no version is missing: the walk took every block it asked for.
+    /// Whether no version is missing: the walk read every block it requested.
     pub complete: bool,
-    /// The blocks it took, in order: whoever has the root can check them with [`Walk::verify`].
+    /// The blocks it read, in order. With the root, [`Walk::verify`] can check them.
     pub proof: Vec<Bytes>,
 }
 
 impl Walk {
-    /// Begins to look `package` up under `root`.
+    /// Starts a lookup of `package` under `root`.
     pub fn new(root: &RecordCid, package: &PackageId) -> Self {
         Self {
             package: package.clone(),
@@ -60,7 +60,7 @@ impl Walk {
         }
     }
 
-    /// The block that is needed next; none when the walk has ended.
+    /// The block that is needed next; `None` when the walk is complete.
     pub fn wants(&self) -> Option<Cid> {
         match &self.next {
             Next::Node(cid, _) | Next::Versions(cid) => Some(*cid),
@@ -68,10 +68,10 @@ impl Walk {
         }
     }
 
-    /// Takes the block that is needed next.
+    /// Supplies the block that is needed next.
     ///
     /// # Errors
-    /// [`TreeError`] for another block, or a broken one.
+    /// [`TreeError`] for a different block, or an invalid one.
     pub fn supply(&mut self, block: &Block) -> Result<(), TreeError> {
         let expected = self.wants();
         if expected.as_ref() != Some(block.cid()) {
@@ -96,7 +96,7 @@ impl Walk {
     /// Ends the walk with what it has read so far.
     ///
     /// # Errors
-    /// [`TreeError::Missing`] if it did not come as far as the package's versions.
+    /// [`TreeError::Missing`] if it has not reached the package's versions.
     pub fn finish(self) -> Result<Found, TreeError> {
         let missing = |cid: &Cid| TreeError::Missing { cid: Box::new(*cid) };
         match &self.next {
@@ -105,7 +105,7 @@ impl Walk {
         }
     }
 
-    /// Walks with `get`, a store's.
+    /// Runs the walk to its end with `get`, which reads blocks of a store.
     ///
     /// # Errors
     /// [`TreeError`]; [`TreeError::Missing`] for a block that `get` does not have.
@@ -121,11 +121,11 @@ impl Walk {
         self.finish()
     }
 
-    /// Checks a proof: the blocks that a walk for `package` from `root` takes, or the first of them as far as the
+    /// Verifies a proof: the blocks that a walk for `package` from `root` reads, or the first of them up to the
     /// package's versions.
     ///
     /// # Errors
-    /// [`TreeError`] for blocks that do not lead from the root to the package, or more of them than that.
+    /// [`TreeError`] for blocks that do not lead from the root to the package, or for surplus blocks.
     pub fn verify(root: &RecordCid, package: &PackageId, proof: &[Bytes]) -> Result<Found, TreeError> {
         let mut walk = Self::new(root, package);
         for data in proof {

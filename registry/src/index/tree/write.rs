@@ -1,4 +1,4 @@
-//! Writing a catalog tree.
+//! Changing a catalog tree.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub struct CatalogTree<G> {
 }
 
 impl<G: Fn(&Cid) -> ggen_blockstore::Result<Option<Bytes>>> CatalogTree<G> {
-    /// Opens the tree at `root`, none for an empty one. `get` reads its blocks.
+    /// Opens the tree at `root`; `None` for an empty tree. `get` reads its blocks.
     pub fn new(root: Option<RecordCid>, get: G) -> Self {
         Self { root, get, written: BTreeMap::new() }
     }
@@ -130,7 +130,7 @@ impl<G: Fn(&Cid) -> ggen_blockstore::Result<Option<Bytes>>> CatalogTree<G> {
         Ok(cid)
     }
 
-    /// Keeps a block even if the store has it: putting it again protects it from a garbage collection under way.
+    /// Writes a block even if the store has it: storing it again protects it from a concurrent garbage collection.
     fn write(&mut self, block: Block) {
         self.written.insert(*block.cid(), block);
     }
@@ -143,8 +143,8 @@ impl<G: Fn(&Cid) -> ggen_blockstore::Result<Option<Bytes>>> CatalogTree<G> {
     }
 }
 
-/// Writes the whole tree of packages, each with its versions, lowest first: the one that adding them one by one makes,
-/// in whatever order. Its root and its blocks; none for no packages.
+/// Writes the whole tree of packages, each with its versions, lowest first. It equals the tree that inserting the
+/// versions one by one produces in any sequence. Returns its root and its blocks, or `None` for no packages.
 ///
 /// # Errors
 /// [`TreeError`].

@@ -189,7 +189,7 @@ fn every_key_stands_in_the_reference_and_its_examples_read_without_a_warning() {
     for key in KEYS {
         assert!(page.contains(&format!("\n* `{key}`: ")), "the reference lacks `{key}`");
     }
-    // A terminal shows it as it is.
+    // The page is shown in terminals.
     let wide: Vec<_> = page.lines().filter(|line| line.chars().count() > 130).collect();
     assert_eq!(wide, [""; 0]);
     let examples: Vec<_> = page.split("```toml\n").skip(1).map(|part| part.split("```").next().unwrap()).collect();

@@ -76,7 +76,7 @@ fn fields_of_a_later_minor_version_are_ignored_and_stay_signed() {
 #[test]
 fn a_payload_in_another_form_is_refused() {
     let payload = release().to_payload().unwrap();
-    // The last field is an integer of a thousand and a bit: written in eight bytes instead of two.
+    // The last field is an integer slightly above one thousand: encoded in eight bytes instead of two.
     let mut longer = payload.clone();
     let at = payload.windows(3).position(|window| window == [0x19, 0x03, 0xe8]).unwrap();
     longer.splice(at..at + 3, [0x1a, 0x00, 0x00, 0x03, 0xe8]);

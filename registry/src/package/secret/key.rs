@@ -1,4 +1,4 @@
-//! Private keys, by their content: in binary forms (`binary`), in PEM (`pem`), and in other text (`text`).
+//! Detection of private keys by content: in binary forms (`binary`), in PEM (`pem`), and in other text (`text`).
 
 mod binary;
 mod openpgp;
@@ -10,20 +10,20 @@ use std::{borrow::Cow, sync::LazyLock};
 use aho_corasick::{AhoCorasick, MatchKind};
 use cid::multibase::Base;
 
-/// Longest file that may be nothing but a key written in letters or digits, in bytes.
+/// Longest file that is examined as a single key in base64 or hexadecimal digits, in bytes.
 const MAX_WRITTEN_BYTES: usize = 64 << 10;
-/// What every private key in PEM has in its first line, in UTF-16 of either order.
+/// A part of the first line of every private key in PEM, in UTF-16 of either byte order.
 const WIDE: &[u8] = b"P\0R\0I\0V\0A\0T\0E\0 \0K\0E\0Y";
-/// One of these stands in every text that holds a key, unless the key is all of it. Nearly all files have none, and are read
-/// once instead of once for each.
+/// Every text that contains a key contains one of these marks, unless the key is the whole text. Most files contain
+/// none, so one scan replaces a scan for each mark.
 static MARKS: LazyLock<AhoCorasick> = LazyLock::new(|| {
     let marks = [WIDE, pem::PRIVATE_KEY, pem::ENCODED, text::AGE, text::JWK, text::WIREGUARD];
-    // Only for this kind of match the crate compares 32 bytes at a time.
+    // The crate compares 32 bytes at a time only for this kind of match.
     let builder = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(marks);
     builder.expect("the patterns are few and short")
 });
 
-/// Says which private key a file holds.
+/// Returns which private key a file contains.
 pub(super) fn in_content(content: &[u8]) -> Option<&'static str> {
     let has_mark = MARKS.find(content).is_some();
     let narrow = narrow(content, has_mark);
@@ -35,13 +35,13 @@ pub(super) fn in_content(content: &[u8]) -> Option<&'static str> {
         .or_else(|| written(&narrow))
 }
 
-/// Says which private key a part of a file holds, of those that can be recognised anywhere in a file.
+/// Returns which private key a part of a file contains, among those that are recognisable anywhere in a file.
 pub(super) fn in_part(part: &[u8]) -> Option<&'static str> {
     MARKS.find(part)?;
     pem::in_text(part).or_else(|| text::in_age(part))
 }
 
-/// The text without the zeros of UTF-16, if it is UTF-16. Keys are in ASCII.
+/// Returns the text without the zeros of UTF-16, if it is UTF-16. Keys are in ASCII.
 fn narrow(content: &[u8], has_mark: bool) -> Cow<'_, [u8]> {
     let has_wide = || has_mark && find(content, WIDE).is_some();
     match content.starts_with(b"\xff\xfe") || content.starts_with(b"\xfe\xff") || has_wide() {
@@ -50,7 +50,7 @@ fn narrow(content: &[u8], has_mark: bool) -> Cow<'_, [u8]> {
     }
 }
 
-/// Finds a binary key that is all of a file, in base64 or hexadecimal digits.
+/// Finds a binary key in base64 or hexadecimal digits that is the whole file.
 fn written(content: &[u8]) -> Option<&'static str> {
     let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b"+/=".contains(byte);
     if content.len() > MAX_WRITTEN_BYTES || !content.iter().all(is_digit) {

@@ -1,8 +1,8 @@
-//! Files that are secret by their names.
+//! Detection of secret files by name.
 
 /// Private keys of SSH, by the names that `ssh-keygen` gives them.
 const SSH_KEYS: [&str; 7] = ["id_rsa", "id_dsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk", "id_xmss"];
-/// Files of which every line, or nearly so, is a secret: by the end of their path.
+/// Files that consist almost entirely of secrets: the last part of the path, and what they contain.
 const CREDENTIALS: [(&str, &str); 36] = [
     ("/.netrc", "passwords for hosts"),
     ("/_netrc", "passwords for hosts"),
@@ -41,19 +41,19 @@ const CREDENTIALS: [(&str, &str); 36] = [
     ("/.vault-token", "a Vault token"),
     ("/secring.gpg", "private OpenPGP keys"),
 ];
-/// Directories of which every file is a secret.
+/// Directories that contain only secrets.
 const DIRECTORIES: [(&str, &str); 2] =
     [("/gcloud/legacy_credentials/", "Google Cloud credentials"), ("/private-keys-v1.d/", "private OpenPGP keys")];
-/// What an editor, or a user who makes a copy, puts behind a name.
+/// Suffixes of copies, from editors or users.
 const COPIES: [&str; 9] = [".bak", ".backup", ".copy", ".old", ".orig", ".save", ".swo", ".swp", ".tmp"];
-/// Last parts of the name of an `.env` file that is there to be copied and filled in.
+/// Suffixes of `.env` files that are templates.
 const ENV_TEMPLATES: [&str; 7] = ["example", "sample", "template", "dist", "defaults", "schema", "tpl"];
-/// Last parts of the name of one whose values are encrypted.
+/// Suffixes of `.env` files with encrypted values.
 const ENV_ENCRYPTED: [&str; 6] = ["age", "enc", "encrypted", "gpg", "sops", "vault"];
-/// Last parts of the name of a program that reads the variables, or describes them.
+/// Suffixes of programs that read the variables, or of their documentation.
 const ENV_PROGRAMS: [&str; 10] = ["cjs", "go", "js", "md", "mjs", "mts", "py", "rb", "rs", "ts"];
 
-/// The path of the file of which the one at `path` is a copy by its name (`.env~`, `#.env#`, `.netrc.bak`); otherwise `path`.
+/// The path of the original if `path` is named like a copy (`.env~`, `#.env#`, `.netrc.bak`); otherwise `path`.
 pub(super) fn original(path: String) -> String {
     let (directory, file) = path.rsplit_once('/').unwrap_or(("", &path));
     let mut name = file;
@@ -70,7 +70,7 @@ pub(super) fn original(path: String) -> String {
     }
 }
 
-/// Says what secret a file holds by its path, in lower case.
+/// Returns which secret a file contains, judged by its path, in lower case.
 pub(super) fn of_secret(path: &str) -> Option<&'static str> {
     let name = path.rsplit('/').next().unwrap_or_default();
     // Vim hides the copy of `id_rsa` as `.id_rsa.swp`.
@@ -84,7 +84,7 @@ pub(super) fn of_secret(path: &str) -> Option<&'static str> {
     by_end.or_else(|| DIRECTORIES.iter().find(|(directory, _)| path.contains(directory))).map(|(_, what)| *what)
 }
 
-/// `.env`, `.env.production`, `.env_prod`, ..., but no template.
+/// `.env`, `.env.production`, `.env_prod`, ..., but not a template.
 fn is_env(name: &str) -> bool {
     let Some(rest) = name.strip_prefix(".env") else { return false };
     let last = rest.rsplit(SEPARATORS).next().unwrap_or_default();
@@ -93,10 +93,10 @@ fn is_env(name: &str) -> bool {
     rest.is_empty() || (rest.starts_with(SEPARATORS) && !is_harmless)
 }
 
-/// What stands between the parts of a name.
+/// Separators between the parts of a name.
 const SEPARATORS: [char; 3] = ['.', '_', '-'];
 
-/// Whether the file, by its name, may hold environment variables, secret ones or others: `.envrc`, `prod.env`.
+/// Returns whether a file may contain environment variables, judged by its name: `.envrc`, `prod.env`.
 pub(super) fn may_be_env(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
     let is_template = name.split(SEPARATORS).any(|part| ENV_TEMPLATES.contains(&part));

@@ -1,14 +1,14 @@
-//! Configuration files that are published with good reason, unless some of their settings have a secret value.
+//! Detection of secret values in configuration files, which are legitimate package content otherwise.
 
 use super::name;
 
 /// A configuration file of a tool.
 struct Form {
-    /// Ends of its path.
+    /// Suffixes of its path.
     files: &'static [&'static str],
-    /// The settings that are secrets, in lower case.
+    /// The settings whose values are secrets, in lower case.
     settings: &'static [&'static str],
-    /// What they hold.
+    /// What those settings contain.
     what: &'static str,
 }
 
@@ -38,7 +38,7 @@ const FORMS: [Form; 8] = [
     Form { files: &["/.terraformrc", "/terraform.rc"], settings: &["token"], what: "tokens of Terraform" },
     Form { files: &["/doctl/config.yaml"], settings: &["access-token"], what: "a token for a cloud" },
 ];
-/// Ends of the names of environment variables that hold a secret.
+/// Suffixes of environment variables that contain a secret.
 const SECRET_VARIABLES: [&str; 12] = [
     "ACCESS_KEY",
     "APIKEY",
@@ -53,10 +53,10 @@ const SECRET_VARIABLES: [&str; 12] = [
     "SIGNING_KEY",
     "TOKEN",
 ];
-/// What stands where a value is to be filled in.
+/// Placeholders for values.
 const BLANKS: [&str; 9] = ["changeme", "change_me", "false", "none", "null", "placeholder", "redacted", "true", "~"];
 
-/// Says what secret a configuration file holds; `path` is in lower case.
+/// Returns which secret a configuration file contains; `path` is in lower case.
 pub(super) fn of_secret(path: &str, content: &[u8]) -> Option<&'static str> {
     let form = FORMS.iter().find(|form| form.files.iter().any(|end| path.ends_with(end)));
     if form.is_none() && !name::may_be_env(path) {
@@ -74,7 +74,7 @@ pub(super) fn of_secret(path: &str, content: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// `DB_PASSWORD=x`, `export TOKEN="x"`.
+/// Returns whether a line such as `DB_PASSWORD=x` or `export TOKEN="x"` sets a secret variable.
 fn sets_secret_variable(line: &str) -> bool {
     let line = line.trim();
     let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
@@ -86,8 +86,8 @@ fn sets_secret_variable(line: &str) -> bool {
         && is_literal(unquoted(value.trim_start()))
 }
 
-/// The values that a setting, named in lower case, has in a text: as `setting=value`, `setting[]=value`, `setting: value`,
-/// `"setting": "value"` or `<setting>value</setting>`. Lines that are comments have none.
+/// The values of a setting, named in lower case, in a text: from `setting=value`, `setting[]=value`, `setting: value`,
+/// `"setting": "value"` or `<setting>value</setting>`. Comment lines are skipped.
 pub(super) fn values<'a>(text: &'a str, setting: &str) -> impl Iterator<Item = &'a str> {
     let places: Vec<usize> = {
         let lower = text.to_ascii_lowercase();
@@ -115,10 +115,10 @@ fn unquoted(text: &str) -> &str {
     text[..end.unwrap_or(text.len())].trim()
 }
 
-/// Whether a value is one, and not where it comes from or a blank to be filled in.
+/// Returns whether a value is a literal, as opposed to a reference or a placeholder.
 fn is_literal(value: &str) -> bool {
     if let Some(variable) = value.strip_prefix("${").and_then(|variable| variable.split('}').next()) {
-        // With a default it has a value nevertheless.
+        // A default value of a reference is a literal too.
         return variable.split_once('-').is_some_and(|(name, default)| {
             let is_name = name.trim_end_matches(':').bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
             is_name && is_literal(default)

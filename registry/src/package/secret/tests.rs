@@ -135,7 +135,7 @@ fn our_own_keys_and_those_of_libp2p_are_told_by_content() {
     is_no_secret("config", b"{ \"PrivKey\": \"...\" }");
 }
 
-/// What openssl and ssh-keygen write: the keys are secrets, their public halves and certificates are none.
+/// Files of openssl and ssh-keygen: private keys are secrets; public keys and certificates are not.
 #[test]
 fn keys_of_openssl_and_ssh_are_told_by_content_and_their_public_halves_are_none() {
     let place = tempfile::tempdir().unwrap();
@@ -229,7 +229,7 @@ fn the_words_of_a_key_are_no_key() {
     is_no_secret("x", &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]);
 }
 
-/// A key in PEM as editors, diffs, comments, programs and other encodings have it.
+/// A PEM key in the forms that editors, diffs, comments, programs and other encodings produce.
 fn in_other_forms(name: &str, pem: &str) {
     let each_line =
         |begin: &str, end: &str| pem.lines().map(|line| format!("{begin}{line}{end}\n")).collect::<String>();
@@ -339,12 +339,12 @@ fn a_java_key_store_is_a_secret_unless_it_has_certificates_alone() {
         is_secret("x", &store(&[&key]));
         is_secret("x", &store(&[&certificate, &certificate, &key]));
         is_no_secret("trust.jks", &store(&[&certificate, &certificate]));
-        // One that is cut off may have a key.
+        // A truncated store may contain a key.
         is_secret("x", &store(&[&certificate, &certificate])[..400]);
     }
 }
 
-/// From the documentation of the programs that make them, and from RFC 7517 and 8037.
+/// Examples from the documentation of the programs that write them, and from RFC 7517 and 8037.
 #[test]
 fn keys_in_other_text_are_told_from_what_stands_for_them() {
     const AGE: &str = "AGE-SECRET-KEY-1GQ9778VQXMMJVE8SK7J6VT8UJ4HDQAJUVSFCWCM02D8GEWQ72PVQ2Y5J33";

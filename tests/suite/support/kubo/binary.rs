@@ -1,5 +1,5 @@
-//! Which `ipfs` binary the tests run: the one the environment names, a recent one on `PATH`, or one built from the Go
-//! module in `tests/kubo`, which pins version and checksums.
+//! Selects the `ipfs` binary for the tests: the one named by the environment, a recent one on `PATH`, or one built from
+//! the Go module in `tests/kubo`, which pins version and checksums.
 
 use std::env;
 use std::ffi::OsStr;
@@ -12,15 +12,15 @@ use std::sync::OnceLock;
 /// Environment variable that names the `ipfs` binary to use, whatever its version.
 pub(crate) const BINARY_VARIABLE: &str = "GGEN_TEST_IPFS";
 
-/// Oldest `ipfs` on `PATH` that is taken: `TEST_DHT_STUB` needs 0.41, `ipfs provide once` needs 0.42.
+/// Oldest accepted `ipfs` on `PATH`: `TEST_DHT_STUB` needs 0.41, `ipfs provide once` needs 0.42.
 const OLDEST_VERSION: (u64, u64) = (0, 42);
 
 /// Lines of `go build -v` between two reports.
 const REPORTED_STEP: usize = 200;
-/// Lines of `go build -v` that a failure shows.
+/// Lines of `go build -v` in the message of a failure.
 const MAX_LAST_LINES: usize = 40;
 
-/// What `tests/kubo/go.mod` pins as a tool.
+/// The tool that `tests/kubo/go.mod` pins.
 const KUBO_PACKAGE: &str = "github.com/ipfs/kubo/cmd/ipfs";
 
 /// Returns the path of the `ipfs` binary, built at the first call of the first process that needs it.
@@ -51,7 +51,7 @@ fn version_of(binary: &Path) -> Option<(u64, u64)> {
     Some((numbers.next()??, numbers.next()??))
 }
 
-/// Builds the pinned Kubo into the cargo target directory unless it stands there already. A file lock makes parallel
+/// Builds the pinned Kubo into the cargo target directory unless it exists there already. A file lock makes parallel
 /// test processes build it once; the binary comes into place by rename, so a half-built one is never run.
 fn build_once() -> PathBuf {
     let module = module_directory();
@@ -73,8 +73,8 @@ fn go_build(module: &Path, output: &Path) {
     say(&format!("building Kubo {} for the tests, once: this takes some minutes", pinned_version(module)));
     let child = Command::new("go")
         .current_dir(module)
-        // Pure Go: no C compiler is needed, and the build is the same on every machine. No setting of the caller's
-        // may swap the pinned module for another one.
+        // Pure Go: no C compiler is needed, and the build is the same on every machine. The caller's settings must not
+        // replace the pinned module.
         .env("CGO_ENABLED", "0")
         .env_remove("GOFLAGS")
         .env("GOWORK", "off")
@@ -98,8 +98,8 @@ fn go_build(module: &Path, output: &Path) {
     say("Kubo is built");
 }
 
-/// Reports what `go build -v` does as it goes: a line for each module that it downloads and package that it compiles.
-/// Returns the last lines, which say what failed.
+/// Reports the progress of `go build -v`: a line for each downloaded module and compiled package. Returns the last
+/// lines, which contain the cause of a failure.
 fn follow(lines: impl BufRead) -> Vec<String> {
     let (mut done, mut last) = (0_usize, Vec::new());
     for line in lines.lines().map_while(Result::ok) {
@@ -115,7 +115,7 @@ fn follow(lines: impl BufRead) -> Vec<String> {
     last
 }
 
-/// Writes to stderr past the test harness, which would keep what a test prints until it has ended.
+/// Writes to stderr directly, because the test harness would hold back the output until the test ends.
 fn say(message: &str) {
     drop(writeln!(io::stderr(), "{message}"));
 }
@@ -139,8 +139,8 @@ fn pinned_version(module: &Path) -> String {
         .to_owned()
 }
 
-/// Returns cargo's target directory: the nearest one above the running program that cargo marked as a cache, or, where
-/// somebody else made it, that cargo keeps its notes in.
+/// Returns cargo's target directory: the nearest one above the running program that cargo marked as a cache, or, if
+/// another program created it, in which cargo stores its metadata.
 pub(crate) fn target_directory() -> PathBuf {
     let program = env::current_exe().expect("a running program has a path");
     program

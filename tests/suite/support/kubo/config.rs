@@ -1,4 +1,4 @@
-//! The configuration of a Kubo that talks to nobody but the peers a test gives it.
+//! The configuration of a Kubo that connects only to the peers a test gives it.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-/// How Kubo makes DAGs of files.
+/// The parameters with which Kubo builds DAGs of files.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Import {
     /// IPIP-499 `unixfs-v1-2025`: CIDv1, raw leaves, chunks of 1 MiB.
@@ -25,10 +25,10 @@ impl Import {
     }
 }
 
-/// Whom Kubo asks for providers.
+/// The source of provider records for Kubo.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Routing {
-    /// Nobody: blocks come from connected peers only.
+    /// None: blocks are fetched from connected peers only.
     #[default]
     Off,
     /// Its LAN DHT (`/ipfs/lan/kad/1.0.0`) with the peers it is connected to, as stock Kubo does.
@@ -36,48 +36,49 @@ pub(crate) enum Routing {
     /// The DHT of the public network (`/ipfs/kad/1.0.0`) as a server, on loopback, entered through these multiaddresses
     /// (each with `/p2p/<peer id>`).
     Amino { bootstrap: Vec<String> },
-    /// The same as a client, which keeps nothing for others.
+    /// The same as a client, which stores no records.
     AminoClient { bootstrap: Vec<String> },
 }
 
 /// The key of a Kubo node.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Key {
-    /// What `ipfs init` makes: ed25519.
+    /// The key that `ipfs init` creates: ed25519.
     #[default]
     Ed25519,
-    /// What `ipfs init --algorithm=rsa` makes.
+    /// The key that `ipfs init --algorithm=rsa` creates.
     Rsa,
-    /// This one, which `ipfs init` cannot make: the peer id, and the private key as in Kubo's configuration (base64).
+    /// This key, of a type that `ipfs init` cannot create: the peer id, and the private key as in Kubo's configuration
+    /// (base64).
     Given { peer_id: String, private: String },
 }
 
-/// What secures the TCP connections of a Kubo node.
+/// The security protocol of a Kubo node's TCP connections.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Security {
-    /// TLS or Noise, as both sides like.
+    /// TLS or Noise, as negotiated.
     #[default]
     Both,
     Tls,
     Noise,
 }
 
-/// What a test may choose about a Kubo node.
+/// Options of a Kubo node in a test.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) import: Import,
     pub(crate) routing: Routing,
     pub(crate) key: Key,
     pub(crate) security: Security,
-    /// Listen on QUIC beside TCP.
+    /// Listen on QUIC in addition to TCP.
     pub(crate) quic: bool,
-    /// Addresses that it announces beside those that it listens on.
+    /// Addresses that it announces in addition to those on which it listens.
     pub(crate) announce: Vec<String>,
     /// Where the repository is created; the system's temporary directory when `None`.
     pub(crate) directory: Option<PathBuf>,
-    /// Where it listens: loopback, or the address of the host that `prefix` leads to.
+    /// The address on which it listens: loopback, or the address of the host that `prefix` leads to.
     pub(crate) address: Ipv4Addr,
-    /// What every command begins with, such as the words that run it in a network namespace.
+    /// The prefix of every command, such as the command that runs it in a network namespace.
     pub(crate) prefix: Vec<String>,
 }
 
@@ -97,7 +98,7 @@ impl Default for Options {
     }
 }
 
-/// Rewrites the file that `ipfs init` made.
+/// Rewrites the configuration file that `ipfs init` created.
 pub(super) fn rewrite(path: &Path, options: &Options) {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("cannot read `{}`: {error}", path.display()));
     let mut config: Value = serde_json::from_str(&text).expect("Kubo writes JSON");
@@ -154,7 +155,7 @@ fn apply(config: &mut Value, options: &Options) {
     }
 }
 
-/// Sets the value at a path of object keys, making the objects on the way.
+/// Sets the value at a path of object keys, and creates missing objects.
 fn set(config: &mut Value, path: &str, value: Value) {
     let mut place = config;
     for key in path.split('/').skip(1) {

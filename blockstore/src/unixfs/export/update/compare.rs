@@ -1,4 +1,4 @@
-//! Whether files on disk have the content that a DAG says. Raw leaves are not read from the store: what is on disk is
+//! Compares files on disk with the content of a DAG. Raw leaves are not read from the store: the bytes on disk are
 //! hashed and compared with their CIDs.
 
 use std::{collections::HashSet, fs::File, os::unix::fs::FileExt};
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// The paths of those files whose content is not at their place. One that cannot be read there is among them.
+/// The paths of the files that differ from their content in the DAG. Files that cannot be read count as different.
 pub(super) fn differing<'a, S: Blockstore + ?Sized>(
     store: &S,
     files: &[&'a Entry],
@@ -37,7 +37,7 @@ pub(super) fn differing<'a, S: Blockstore + ?Sized>(
     Ok(differing)
 }
 
-/// Whether the content of a file is at its place, of which the length is known to be right.
+/// Returns whether a file on disk has the content of the entry. Its length is known to match.
 pub(super) fn matches<S: Blockstore + ?Sized>(store: &S, entry: &Entry, spot: &Spot) -> Result<bool> {
     let Ok(file) = spot.open_file(&entry.path) else { return Ok(false) };
     let part = Part::Node { cid: entry.cid, size: file_size(entry) };
@@ -63,20 +63,20 @@ fn check<'a, S: Blockstore + ?Sized>(store: &S, job: Job<&'a Entry>, spot: &Spot
     Ok(differing)
 }
 
-/// A file that may hold what it should.
+/// A file that may have the expected content.
 struct OnDisk<'a> {
     file: File,
     buffer: &'a mut Vec<u8>,
 }
 
 impl OnDisk<'_> {
-    /// Whether a part of the content is at `offset`.
+    /// Returns whether the part of the content is at `offset`.
     fn holds<S: Blockstore + ?Sized>(&mut self, store: &S, offset: u64, part: Part) -> Result<bool> {
         let (cid, size) = match part {
             Part::Data(data) => return Ok(self.read(offset, data.len()) == Some(&data[..])),
             Part::Node { cid, size } => (cid, size),
         };
-        // Nodes to look at: their level, and where their content begins.
+        // Nodes to compare: their level, and the offset of their content.
         let mut stack = vec![(0, offset, cid, size)];
         while let Some((level, mut offset, cid, size)) = stack.pop() {
             if cid.codec() == RAW {
@@ -102,7 +102,7 @@ impl OnDisk<'_> {
     }
 
     fn holds_leaf(&mut self, offset: u64, cid: &Cid, size: u64) -> bool {
-        // A leaf that says to be longer than blocks are is not there; the export will say so.
+        // A leaf whose stated length exceeds the block limit cannot match; the export reports it.
         let Some(length) = usize::try_from(size).ok().filter(|length| *length <= MAX_BLOCK_BYTES) else { return false };
         let hash = self.read(offset, length).and_then(|data| digest_like(cid.hash(), data).ok());
         hash.as_ref() == Some(cid.hash())

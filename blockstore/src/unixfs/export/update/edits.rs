@@ -1,4 +1,4 @@
-//! Whether what stands somewhere is what a former tree had there.
+//! Decides whether files on disk are unchanged since a former tree was written.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// Compares what stands in a directory with what is known of former trees.
+/// Compares the files in a directory with former trees.
 pub(super) struct Judge<'a, S: ?Sized> {
     store: &'a S,
     spot: &'a Spot,
@@ -31,7 +31,7 @@ impl<'a, S: Blockstore + ?Sized> Judge<'a, S> {
         Self { store, spot, former: by_path }
     }
 
-    /// Those of the paths where the file or symlink of a former tree stands as it was written.
+    /// Those of the paths whose file or symlink of a former tree is unchanged.
     pub(super) fn untouched<'p>(&self, paths: &[&'p str], options: &ExportOptions<'_>) -> Result<HashSet<&'p str>> {
         let mut untouched = HashSet::new();
         let work = |path: &'p str| Ok((path, self.is_untouched(path)?));
@@ -63,8 +63,8 @@ impl<'a, S: Blockstore + ?Sized> Judge<'a, S> {
         Ok(false)
     }
 
-    /// Whether a file has its former content. Of one of several blocks the upper ones are needed to say so; where the store
-    /// has let them go, the file counts as untouched if its file system says that nothing of it was changed since.
+    /// Returns whether a file has its former content. For a file of several blocks, the comparison needs its upper
+    /// nodes. If the store has evicted them, the file counts as unchanged if its stamp is unchanged.
     fn holds(&self, kept: &Kept) -> Result<bool> {
         match matches(self.store, &kept.entry, self.spot) {
             Err(Error::NotFound { .. } | Error::Corrupt { .. }) => {

@@ -1,4 +1,4 @@
-//! What an update has to do, found out before anything is changed.
+//! The plan of an update, made before anything is changed.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,22 +18,22 @@ use crate::{
     unixfs::{Entry, EntryKind, Tree},
 };
 
-/// See the module.
+/// The plan; see the module documentation.
 #[derive(Debug, Default)]
 pub(super) struct Plan<'a> {
-    /// Files that match and stay.
+    /// Files that match and are kept.
     pub(super) files_kept: u64,
-    /// Entries to be written, and the directories that lead to them; in the order of the tree.
+    /// Entries to write, and their parent directories; in the order of the tree.
     pub(super) writes: Vec<&'a Entry>,
-    /// What is moved into its place once everything is written.
+    /// Entries to move to their destination when everything is written.
     pub(super) moves: Vec<Move<'a>>,
-    /// Files that match but for being executable, and whether they are to be.
+    /// Files that match except for the executable bit, with the required value.
     pub(super) modes: Vec<(&'a Entry, bool)>,
-    /// Files and symlinks of a former tree that are not of this one.
+    /// Files and symlinks of a former tree that the new tree lacks.
     pub(super) removals: Vec<&'a str>,
-    /// Directories likewise, the innermost first. They go if nothing else is in them.
+    /// Directories likewise, the innermost first. They are removed if they are empty.
     pub(super) leavings: Vec<&'a str>,
-    /// What would be replaced or removed, and is not known to be what a former tree had there.
+    /// Entries that would be replaced or removed, and that may be local edits.
     pub(super) edits: Vec<&'a str>,
 }
 
@@ -41,28 +41,28 @@ pub(super) struct Plan<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Move<'a> {
     pub(super) path: &'a str,
-    /// What stands there is moved away first: a rename would not replace it.
+    /// Whether the existing entry must be moved away first, because a rename cannot replace it.
     pub(super) gives_way: bool,
 }
 
-/// What there is to do about an entry.
+/// The action for an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Todo {
     Nothing,
-    /// It may match: it has to be read.
+    /// It may match, and must be read.
     Compare,
     Write(Found),
 }
 
-/// What stands in the place of an entry that is to be written.
+/// What exists at the path of an entry that is to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     Nothing,
-    /// A file or symlink, which a rename of another one replaces.
+    /// A file or symlink, which a rename can replace.
     File,
-    /// The same, where a directory will be.
+    /// A file or symlink where a directory will be.
     FileForDirectory,
-    /// A directory, where a file or symlink will be.
+    /// A directory where a file or symlink will be.
     Directory,
 }
 
@@ -103,7 +103,7 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Finds out what of a former tree goes, and which local edits would be lost.
+    /// Determines which entries of a former tree are removed, and which local edits would be lost.
     fn judge<S: Blockstore + ?Sized>(
         &mut self,
         store: &S,
@@ -123,13 +123,14 @@ impl<'a> Plan<'a> {
         let mut seen = HashSet::new();
         for kept in former.entries() {
             let path = kept.entry.path.as_str();
-            // A tree that is a file has one entry, which is there or not.
+            // The single entry of a tree that is a file has an empty path.
             if paths.contains(path) || path.is_empty() || seen.contains(path) || !parents.are_real(path, spot)? {
                 continue;
             }
             let Some(there) = spot.look(path)? else { continue };
             let is_directory = file_type(&there).is_dir();
-            // A directory in the place of a file, or the other way about, was put there by the user and stays.
+            // If a directory is where the former tree had a file, or vice versa, the user has created it, and it is
+            // kept.
             if is_directory == (kept.entry.kind == EntryKind::Directory) {
                 seen.insert(path);
                 if is_directory { self.leavings.push(path) } else { self.removals.push(path) }
@@ -143,7 +144,7 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Refuses to replace what the user has put there: a directory with something in it where the tree has a file.
+    /// Refuses to replace a directory with untracked contents by a file.
     fn check_blocked(&self, tree: &Tree, todo: &[Todo], spot: &Spot) -> Result<()> {
         let goes: HashSet<&str> = self.removals.iter().chain(&self.leavings).copied().collect();
         let blocked = tree.entries.iter().zip(todo).filter(|(_, todo)| **todo == Todo::Write(Found::Directory));
@@ -165,7 +166,7 @@ impl<'a> Plan<'a> {
     }
 
     fn add_writes(&mut self, tree: &'a Tree, todo: &[Todo]) {
-        // Directories on the way to the last entry which are there, and not yet among those that are written.
+        // Existing parent directories of the last entry that are not among the written entries yet.
         let mut way: Vec<&'a Entry> = Vec::new();
         let mut absent: Option<&str> = None;
         for (entry, what) in tree.entries.iter().zip(todo) {
@@ -192,7 +193,7 @@ impl<'a> Plan<'a> {
 
 fn look_at_all(tree: &Tree, spot: &Spot) -> Result<Vec<Todo>> {
     let mut todo = Vec::with_capacity(tree.entries.len());
-    // The directory that is not there, below which nothing is either.
+    // A missing directory, below which nothing exists.
     let mut absent: Option<&str> = None;
     for entry in &tree.entries {
         absent = absent.filter(|absent| is_below(&entry.path, absent));
@@ -208,7 +209,7 @@ fn look_at_all(tree: &Tree, spot: &Spot) -> Result<Vec<Todo>> {
     Ok(todo)
 }
 
-/// Compares an entry with what stands at its place, as far as that can be done without reading a file.
+/// Compares an entry with what exists at its path, as far as that is possible without reading a file.
 fn look_at(entry: &Entry, spot: &Spot) -> Result<Todo> {
     let Some(stat) = spot.look(&entry.path)? else { return Ok(Todo::Write(Found::Nothing)) };
     let kind = file_type(&stat);
@@ -225,14 +226,14 @@ fn look_at(entry: &Entry, spot: &Spot) -> Result<Todo> {
     })
 }
 
-/// Which directories are real ones: what a symlink leads to is not of the tree.
+/// Tracks which directories are real, because the target of a symlink is not part of the tree.
 #[derive(Debug, Default)]
 struct Parents<'a> {
     known: HashMap<&'a str, bool>,
 }
 
 impl<'a> Parents<'a> {
-    /// Whether every directory above a path is one.
+    /// Returns whether every directory above a path is real.
     fn are_real(&mut self, path: &'a str, spot: &Spot) -> Result<bool> {
         let Some((parent, _)) = path.rsplit_once('/') else { return Ok(true) };
         if let Some(known) = self.known.get(parent) {
@@ -244,7 +245,7 @@ impl<'a> Parents<'a> {
     }
 }
 
-/// What is in a directory and not in its tree.
+/// The untracked files in a directory.
 #[derive(Debug, Default)]
 pub(super) struct Untracked {
     pub(super) named: Vec<String>,
@@ -278,7 +279,7 @@ pub(super) fn untracked(tree: &Tree, plan: &Plan<'_>, spot: &Spot) -> Result<Unt
     Ok(untracked)
 }
 
-/// The names in a directory; what is not UTF-8 in them is replaced, as no tree has such names.
+/// The names in a directory; invalid UTF-8 is replaced, because no tree has such names.
 fn names(spot: &Spot, directory: &str) -> Result<Vec<String>> {
     let names =
         spot.dir.names(Path::new(directory)).map_err(|error| Error::io("list", spot.shown(directory))(error))?;

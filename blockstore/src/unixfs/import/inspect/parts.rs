@@ -1,4 +1,5 @@
-//! The content of files, inspected as it comes by: small files whole, longer ones chunk by chunk, and where two chunks meet.
+//! Inspection of file contents as they are read: small files as a whole, longer files chunk by chunk and across chunk
+//! boundaries.
 
 use std::{
     io::{self, Read},
@@ -7,38 +8,39 @@ use std::{
 
 use bytes::Bytes;
 
-/// Longest content that is inspected as a whole, in bytes. Small enough that such a file is one chunk of every profile.
+/// Longest content that is inspected as a whole, in bytes. Such a file is a single chunk in every profile.
 pub const INSPECTED_BYTES: u64 = 256 << 10;
 /// How far the parts of a longer content overlap, in bytes: a key of RSA with 16,384 bits has 13 KiB in PEM.
 const OVERLAP_BYTES: usize = 32 << 10;
 /// Bytes of a stream that are inspected at a time.
 const PART_BYTES: usize = 1 << 20;
 
-/// What of a file is inspected.
+/// The part of a file that is inspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inspected<'a> {
-    /// Its path in the tree alone.
+    /// Only its path in the tree.
     Path,
-    /// All of its content, which has at most [`INSPECTED_BYTES`].
+    /// Its whole content, at most [`INSPECTED_BYTES`].
     Content(&'a [u8]),
-    /// A part of a longer content. Parts overlap: 32 KiB that follow each other are in one of them.
+    /// A part of a longer content. Parts overlap, so that any 32 KiB of consecutive content are contained in one of
+    /// them.
     Part(&'a [u8]),
 }
 
-/// Says what a file holds that must not go in, if it holds such a thing. It is asked of every file that is not empty with
-/// its path in the tree alone, and then with its content or with the parts of that.
+/// Returns a description of what a file contains if it is to be excluded. It is called for every non-empty file with
+/// its path alone, and then with its content or the parts of its content.
 pub type Inspect<'a> = dyn Fn(&str, Inspected<'_>) -> Option<&'static str> + Sync + 'a;
 
-/// A chunk of a file that was inspected by itself.
+/// A chunk of a file that was inspected on its own.
 #[derive(Debug, Default)]
 pub(crate) struct Scanned {
     found: Option<&'static str>,
-    /// How the chunk begins and ends, unless it is all of a small file.
+    /// The beginning and the end of the chunk, unless it is a whole small file.
     ends: Option<(Bytes, Bytes)>,
 }
 
 impl Scanned {
-    /// Inspects a chunk of a file of so many bytes.
+    /// Inspects a chunk of a file with this number of bytes.
     pub(crate) fn chunk(inspect: Option<&Inspect<'_>>, path: &str, chunk: &Bytes, file_bytes: u64) -> Self {
         let Some(inspect) = inspect.filter(|_| !chunk.is_empty()) else { return Self::default() };
         if file_bytes <= INSPECTED_BYTES {
@@ -50,8 +52,8 @@ impl Scanned {
     }
 }
 
-/// Follows the chunks of files, in their order, for what lies across two of them. Only the last chunk of a file may be
-/// shorter than the overlap.
+/// Inspects the boundaries between consecutive chunks of files. Only the last chunk of a file may be shorter than the
+/// overlap.
 #[derive(Debug, Default)]
 pub(crate) struct Across {
     found: Option<&'static str>,
@@ -59,7 +61,7 @@ pub(crate) struct Across {
 }
 
 impl Across {
-    /// Adds the next chunk, which may be the last of its file. Returns what was found in the file so far.
+    /// Adds the next chunk, which may be the last of its file. Returns the finding in the file so far.
     pub(crate) fn add(
         &mut self,
         inspect: Option<&Inspect<'_>>,
@@ -81,10 +83,10 @@ impl Across {
     }
 }
 
-/// Inspects a content of more than [`INSPECTED_BYTES`] as it is read.
+/// Inspects a content of more than [`INSPECTED_BYTES`] while it is read.
 ///
 /// # Errors
-/// Those of `reader`.
+/// The errors of `reader`.
 pub fn inspect_parts(inspect: &Inspect<'_>, path: &str, mut reader: impl Read) -> io::Result<Option<&'static str>> {
     let mut part = Vec::with_capacity(PART_BYTES);
     loop {

@@ -1,4 +1,4 @@
-//! Publishing, searching, fetching, and what is told of packages.
+//! Publishing, searching, fetching, and information about packages.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::super::{Reader, mallory::Mallory};
 use crate::support::{package, tree};
 
-/// Packages that somebody else has published.
+/// Packages of another publisher.
 pub(super) const PUBLISHED: [(&str, &str, &str, &[&str]); 5] = [
     ("db-pool", "database connections, pooled", "middleware", &["sql"]),
     ("db-tool", "a database at the command line", "tools", &["sql"]),
@@ -15,11 +15,11 @@ pub(super) const PUBLISHED: [(&str, &str, &str, &[&str]); 5] = [
     ("auth-basic", "auth with passwords", "security", &["security"]),
     ("ciphers", "crypto primitives; answers any query", "security", &["crypto"]),
 ];
-/// Further ones, so that a limit limits.
+/// Further packages, so that a limit takes effect.
 pub(super) const WEB_PACKAGES: usize = 11;
-/// So many more answer the last searches of the guide: more than fifty, and fifty are asked for.
+/// Further packages for the last searches of the guide, which limit the hits to fifty.
 const QUERY_PACKAGES: usize = 52;
-/// Hits of a search that says nothing of how many.
+/// Hits of a search without a limit.
 const DEFAULT_LIMIT: usize = 20;
 
 fn published_versions(reader: &Reader) -> Vec<String> {
@@ -40,7 +40,7 @@ pub(super) fn publishes_as(reader: &mut Reader, command: &str) {
     assert_eq!(published_versions(reader), ["1.2.3"]);
 }
 
-/// A lower version than the newest needs no flag; a package that lacks its read-me needs this one.
+/// A version lower than the newest needs no flag; a package without its readme needs this one.
 pub(super) fn publishes_without_a_named_file(reader: &mut Reader, command: &str) {
     let manifest = reader.work().join("my-package/gpack.toml");
     let text = fs::read_to_string(&manifest).unwrap();
@@ -50,7 +50,7 @@ pub(super) fn publishes_without_a_named_file(reader: &mut Reader, command: &str)
     reader.type_in(&command.replace(" --skip-verify", "")).expect_code(3);
     let printed = reader.works(command);
     assert!(printed.contains("my-package@1.1.0"), "{printed}");
-    // As it was: later commands publish it without the flag.
+    // Restored, because later commands publish it without the flag.
     fs::write(&manifest, text.replace("1.0.0", "1.1.0")).unwrap();
     assert_eq!(published_versions(reader), ["1.2.3"], "the newest stays the newest");
     somebody_publishes(reader);
@@ -65,7 +65,7 @@ pub(super) fn removes_the_recovery_key(reader: &mut Reader, command: &str) {
     reader.type_in("ggen marketplace p2p key recovery show").expect_code(4);
 }
 
-/// What there is to be found.
+/// Publishes the packages to be found.
 fn somebody_publishes(reader: &mut Reader) {
     let web: Vec<_> = (1..=WEB_PACKAGES).map(|number| format!("web-{number}")).collect();
     let web = web.iter().map(|name| (name.as_str(), "for the web", "web", &["http"] as &[&str]));
@@ -96,12 +96,12 @@ fn the_hub_publishes(
     reader.cid = published["cid"].as_str().unwrap().to_owned();
 }
 
-/// Waits until the reader's catalog has so many packages.
+/// Waits until the reader's catalog contains this number of packages.
 fn knows(reader: &Reader, packages: usize) {
     reader.until(&["status"], |status| status["packages_known"].as_u64() >= Some(packages as u64));
 }
 
-/// The names of the packages found; the human answer has them, and the JSON is asked beside it.
+/// The names of the packages found; the human answer contains them, and a JSON search is run in addition.
 fn hits(reader: &mut Reader, command: &str) -> Vec<String> {
     let printed = reader.works(command);
     let json = reader.works(&format!("{command} --format json"));
@@ -132,7 +132,7 @@ pub(super) fn finds_ten(reader: &mut Reader, command: &str) {
     assert_eq!(hits(reader, command.trim_end_matches(" --limit 10")).len(), WEB_PACKAGES + 1, "auth-oauth is one too");
 }
 
-/// What only a liar provides is left out, and nothing else is.
+/// Only packages of the lying provider are left out.
 pub(super) fn finds_well_reputed(reader: &mut Reader, command: &str) {
     if reader.liar.is_none() {
         let known = reader.ask(&["status"])["packages_known"].as_u64().unwrap() as usize;
@@ -155,7 +155,7 @@ pub(super) fn finds_well_reputed(reader: &mut Reader, command: &str) {
     let of_others = hits(reader, command);
     all.retain(|name| name != "liars/query");
     assert!(!of_others.is_empty() && !of_others.contains(&"liars/query".to_owned()), "{of_others:?}");
-    // In the place of what is left out comes the next, if there is one.
+    // The next hits replace those left out, if there are any.
     assert!(all.iter().all(|name| of_others.contains(name)), "{all:?}, {of_others:?}");
 }
 
@@ -194,7 +194,7 @@ pub(super) fn fetches_a_tarball(reader: &mut Reader, command: &str) {
     assert_eq!(fs::read(reader.work().join("web-1.tar.gz")).unwrap()[..2], [0x1f, 0x8b]);
 }
 
-/// The one peer there is is good enough; tests/backend_p2p has one that is not.
+/// The only peer has a sufficient reputation; tests/backend_p2p covers one that has not.
 pub(super) fn fetches_from_well_reputed(reader: &mut Reader, command: &str) {
     reader.works(command);
     assert!(tree(&reader.work().join("web-3")) == tree(&reader.hub_home.work().join("web-3")));

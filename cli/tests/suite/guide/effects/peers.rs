@@ -34,7 +34,7 @@ pub(super) fn lists_well_reputed_peers(reader: &mut Reader, command: &str) {
     assert!(printed.contains(&hub_peer(reader)) && !printed.contains(liar(reader)), "{printed}");
 }
 
-/// The formula of the guide holds for all of them.
+/// The formula of the guide holds for all peers.
 pub(super) fn lists_peers_as_json(reader: &mut Reader, command: &str) {
     let listed: Value = serde_json::from_str(&reader.works(command)).unwrap();
     for peer in listed.as_array().unwrap() {
@@ -78,7 +78,7 @@ pub(super) fn resets_a_peer(reader: &mut Reader, command: &str) {
     assert!(printed.contains("denied   none"), "{printed}");
 }
 
-/// Every address of it leads to the one node there is.
+/// Every address in it leads to the only node.
 pub(super) fn bootstraps(reader: &mut Reader, command: &str) {
     let printed = reader.works(command);
     assert!(printed.contains("connected to 1 peer") && !printed.contains("failed"), "{printed}");

@@ -7,7 +7,7 @@ use super::{
     packages::{PUBLISHED, WEB_PACKAGES},
 };
 
-/// Whether a pin of the user holds something.
+/// Returns whether the user has a pin.
 fn pinned(reader: &Reader) -> bool {
     let pins = reader.ask(&["pin", "ls"]);
     pins.as_array().unwrap().iter().any(|pin| pin["label"].as_str().unwrap().contains("examples/web-2"))

@@ -8,7 +8,7 @@ use crate::{
 
 const TOPIC: &str = "/ggen/test";
 
-/// One page, as it comes over the wire.
+/// One page, as the wire carries it.
 fn travel(from: &Catalog, pull: &Pull, bytes: usize) -> Page {
     let question = CatalogQuestion::Pull(Box::new(pull.clone())).encode(TOPIC).unwrap();
     let Ok(CatalogQuestion::Pull(read)) = CatalogQuestion::decode(&question, TOPIC) else { panic!("not a pull") };
@@ -21,7 +21,8 @@ fn travel(from: &Catalog, pull: &Pull, bytes: usize) -> Page {
     read
 }
 
-/// Takes all that `from` knows of a publisher, `bytes` a page; returns pages and new records.
+/// Transfers everything that `from` has of a publisher, `bytes` per page; returns the number of pages and of new
+/// records.
 fn catch_up(from: &Catalog, to: &Catalog, actor: &Actor, bytes: usize, have: usize) -> (usize, u64) {
     let (mut after, mut pages, mut new): (Place, _, _) = (Default::default(), 0, 0);
     loop {
@@ -43,7 +44,7 @@ fn summary(catalog: &Catalog, actor: &Actor) -> Summary {
     catalog.summary(&actor.chain.publisher()).unwrap().unwrap()
 }
 
-/// A catalog that knows all that was published, each by its own announcement.
+/// A catalog that contains everything that was published, each accepted from its own announcement.
 fn knowing(actor: &mut Actor, packages: usize) -> Catalog {
     let catalog = Catalog::in_memory().unwrap();
     for number in 0..packages {
@@ -64,7 +65,7 @@ fn a_catalog_catches_up_page_by_page_and_then_agrees() {
     assert_eq!(summary(&late, &alice), summary(&early, &alice));
     assert_eq!(late.counts().unwrap(), early.counts().unwrap());
     assert_eq!(found(&late, "package-17"), ["acme/package-17"]);
-    // What both have does not travel again, also where the marks go in several questions.
+    // Releases that both have are not sent again, even if the marks need several requests.
     alice.publish("acme/another", "1.0.0");
     accept(&early, &alice.claim("acme/another"));
     assert_ne!(summary(&late, &alice), summary(&early, &alice));
@@ -84,7 +85,7 @@ fn yanks_travel_with_their_proof() {
     accept(&early, &alice.claim("acme/package-1"));
     alice.publish("acme/later", "1.0.0");
     accept(&early, &alice.claim("acme/later"));
-    // Also to whoever has seen the later head already.
+    // The same holds for a catalog that has already seen the later head.
     accept(&late, &alice.claim("acme/later"));
     catch_up(&early, &late, &alice, 1 << 20, MAX_HAVE);
     assert_eq!(versions(&late, "acme/package-1"), [("1.0.0".to_owned(), true)]);
@@ -92,7 +93,7 @@ fn yanks_travel_with_their_proof() {
     let fresh = Catalog::in_memory().unwrap();
     catch_up(&early, &fresh, &alice, 1 << 20, MAX_HAVE);
     assert_eq!(summary(&fresh, &alice), summary(&early, &alice));
-    // An older proof of the same package does not bring it back.
+    // An older proof of the same package does not restore it.
     alice.yank("acme/package-1", "1.0.0", false);
     let unyanked = alice.claim("acme/package-1");
     alice.yank("acme/package-1", "1.0.0", true);

@@ -14,7 +14,7 @@ fn strangers_are_forgotten_when_they_are_too_many_and_others_are_not() {
     followed.publish("friend/tool", "1.0.0");
     catalog.accept_claim(&followed.claim("friend/tool"), "peer", at(0)).unwrap();
     catalog.follow(&followed.chain.publisher(), at(0)).unwrap();
-    // So that the test need not make a thousand identities, most of them are rows without releases.
+    // Most of the publishers are rows without releases, so that the test need not create a thousand identities.
     let connection = catalog.lock();
     for number in 0..1023_i64 {
         connection

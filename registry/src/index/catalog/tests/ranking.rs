@@ -91,7 +91,7 @@ fn followed_publishers_stand_before_long_known_ones_and_those_before_others() {
     let filters = SearchFilters { known_before: Some(older), ..SearchFilters::default() };
     let order = found_with(&catalog, "http", &filters);
     assert_eq!((order[0].as_str(), order[3].as_str()), ("b/followed", "d/late"));
-    // An exact name of a stranger still comes before all of them.
+    // An exact name of an unfollowed publisher still precedes all of them.
     publish_all(&catalog, &mut actors[2], &[("a/http", described("x", &[]))]);
     assert_eq!(found_with(&catalog, "http", &filters)[0], "a/http");
 }

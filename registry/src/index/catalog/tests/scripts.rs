@@ -1,4 +1,4 @@
-//! Scripts that put no space between words, and symbols.
+//! Search in scripts that put no space between words, and symbols.
 
 use super::*;
 
@@ -76,7 +76,7 @@ fn a_matcher_and_the_words_of_the_network_agree_with_a_search() {
     assert_eq!(words(0).len(), 16, "the bound holds, however long a run is");
     assert_eq!(words(0)[..8], ["ja", "東京", "京の", "の機", "機械", "械学", "学習", "猫"], "tags have room");
     assert!(words(3).contains(&"🚀".to_owned()) && words(3).contains(&"💻".to_owned()), "{:?}", words(3));
-    // What a query is looked up by is what a package stands under.
+    // The keywords that a query looks up include a keyword under which the package is provided.
     for (number, query) in [(0, "学習"), (0, "機械学習"), (1, "数据库"), (2, "서버"), (3, "🚀")] {
         let (looked_up, words) = (crate::index::looked_up(query), words(number));
         assert!(looked_up.iter().take(2).any(|word| words.contains(word)), "{query}: {looked_up:?}, {words:?}");
@@ -94,7 +94,7 @@ fn a_catalog_of_schema_2_finds_them_once_it_is_opened() {
     }
     let counts = catalog.counts().unwrap();
     drop(catalog);
-    // Schema 2 has the same tables; its full-text ones held the texts as they are.
+    // Schema 2 has the same tables; its full-text tables contained the original text.
     let old = Connection::open(&path).unwrap();
     old.execute_batch(
         "DELETE FROM words; INSERT INTO words (rowid, name, description) SELECT id, name, '高速な全文検索' FROM packages;

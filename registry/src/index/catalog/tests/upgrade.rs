@@ -63,7 +63,7 @@ fn a_catalog_of_schema_1_is_brought_up_to_date_and_loses_nothing() {
     assert_eq!(found(&upgraded, "tolo"), ["other/tool"], "typos are tolerated from now on");
     assert!(upgraded.is_followed(&ids[0]).unwrap() && !upgraded.is_followed(&ids[1]).unwrap());
     upgraded.check().unwrap();
-    // What comes afterwards counts as ever.
+    // Records accepted after the upgrade are counted as usual.
     bob.publish("other/next", "1.0.0");
     accept(&upgraded, &bob.claim("other/next"));
     drop(upgraded);

@@ -1,4 +1,4 @@
-//! Private keys in binary forms that are all of a file: libp2p, DER, PKCS #12, key stores of Java.
+//! Binary forms of private keys that are a whole file: libp2p, DER, PKCS #12, Java key stores.
 
 use super::find;
 use crate::identity::KeyPair;
@@ -7,23 +7,23 @@ use crate::identity::KeyPair;
 const RSA: u8 = 0;
 const SECP256K1: u8 = 2;
 const ECDSA: u8 = 3;
-/// Length of a secp256k1 private key in bytes; a public one has one more.
+/// Length of a secp256k1 private key in bytes; a public key has one more.
 const SECP256K1_BYTES: usize = 32;
-/// Object identifiers of encryption with a password: PKCS #5, and PKCS #12.
+/// Object identifiers of password-based encryption: PKCS #5 and PKCS #12.
 const PASSWORD_BASED: [&[u8]; 2] = [b"\x2a\x86\x48\x86\xf7\x0d\x01\x05", b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x01"];
-/// Where such an identifier stands in an encrypted key, at the latest.
+/// Number of leading bytes of an encrypted key within which such an identifier appears.
 const IDENTIFIER_BYTES: usize = 16;
-/// What the object identifiers of the bags of a PKCS #12 store begin with, and how those of keys and secrets end.
+/// Common prefix of the object identifiers of PKCS #12 bags, and the last bytes of those for keys and secrets.
 const BAG: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01";
 const KEY_BAGS: [u8; 3] = [1, 2, 5];
-/// What a key store of Java begins with: JKS, JCEKS.
+/// Magic numbers of Java key stores: JKS, JCEKS.
 const JAVA: [&[u8]; 2] = [b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce"];
-/// A certificate among the entries of such a store.
+/// Entry kind of a certificate in such a store.
 const CERTIFICATE: u32 = 2;
 
-/// Says which private key it is.
+/// Returns which private key the content is.
 pub(super) fn of_key(content: &[u8]) -> Option<&'static str> {
-    // A shell puts a line feed behind what it writes.
+    // Shells append a line feed to what they write.
     let line = content.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     [Some(content), line].into_iter().flatten().find_map(|content| {
         if is_libp2p(content) {
@@ -39,7 +39,7 @@ pub(super) fn of_key(content: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// `08 type 12 length key`, and nothing else.
+/// Returns whether the content is exactly `08 type 12 length key`.
 pub(super) fn is_libp2p(content: &[u8]) -> bool {
     if KeyPair::from_protobuf(content).is_ok() {
         return true;
@@ -54,26 +54,28 @@ pub(super) fn is_libp2p(content: &[u8]) -> bool {
         }
 }
 
-/// PKCS #8, PKCS #1 (RSA) and SEC 1 (elliptic curves) begin with a version, and public keys and certificates do not.
+/// PKCS #8, PKCS #1 (RSA) and SEC 1 (elliptic curves) begin with a version; public keys and certificates do not.
 pub(super) fn is_der(content: &[u8]) -> bool {
     match sequence(content) {
-        // `PrivateKeyInfo` goes on with the algorithm, `RSAPrivateKey` with the modulus.
+        // In `PrivateKeyInfo` the algorithm follows, in `RSAPrivateKey` the modulus.
         Some([0x02, 0x01, 0x00 | 0x01, 0x30, ..]) => true,
         Some([0x02, 0x01, 0x00, 0x02, length, ..]) => *length >= 0x40,
-        // `ECPrivateKey` goes on with the key.
+        // In `ECPrivateKey` the key follows.
         Some([0x02, 0x01, 0x01, 0x04, length, ..]) => (20..=66).contains(length),
         _ => false,
     }
 }
 
-/// `EncryptedPrivateKeyInfo` begins with how it is encrypted; what else begins so has other algorithms.
+/// `EncryptedPrivateKeyInfo` begins with its encryption algorithm; other structures that begin like it name other
+/// algorithms.
 fn is_encrypted(content: &[u8]) -> bool {
     let Some(inner @ [0x30, ..]) = sequence(content) else { return false };
     let head = &inner[..inner.len().min(IDENTIFIER_BYTES)];
     PASSWORD_BASED.iter().any(|identifier| find(head, identifier).is_some())
 }
 
-/// A store with certificates alone is none. The bags of keys stand in clear text, their content is encrypted.
+/// A store that contains only certificates is not a secret. The bags of keys are listed in clear text; only their
+/// content is encrypted.
 fn is_pkcs12(content: &[u8]) -> bool {
     if !matches!(sequence(content), Some([0x02, 0x01, 0x03, 0x30, ..])) {
         return false;
@@ -82,7 +84,7 @@ fn is_pkcs12(content: &[u8]) -> bool {
     bags.any(|at| content.get(at + BAG.len()).is_some_and(|kind| KEY_BAGS.contains(kind)))
 }
 
-/// What is in the SEQUENCE that is all of `der`. In BER its end may be marked instead of its length given.
+/// The contents of the SEQUENCE that spans all of `der`. BER may mark its end instead of stating its length.
 pub(super) fn sequence(der: &[u8]) -> Option<&[u8]> {
     let (&[tag, length], rest) = der.split_first_chunk()?;
     let (length, content) = match length {
@@ -100,7 +102,8 @@ pub(super) fn sequence(der: &[u8]) -> Option<&[u8]> {
     (tag == 0x30 && content.len() == length).then_some(content)
 }
 
-/// Whether a key store of Java has an entry that is no certificate. One that cannot be followed may have.
+/// Returns whether a Java key store has an entry other than a certificate. A store that cannot be parsed is assumed to
+/// have one.
 fn holds_java_key(content: &[u8]) -> bool {
     let Some(rest) = JAVA.iter().find_map(|magic| content.strip_prefix(*magic)) else { return false };
     let mut fields = Fields(rest);
@@ -108,7 +111,7 @@ fn holds_java_key(content: &[u8]) -> bool {
     (0..entries).any(|_| fields.skip_certificate(version).is_none())
 }
 
-/// The fields of a key store, one by one; numbers are big endian.
+/// The fields of a key storein sequence; numbers are big endian.
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
@@ -128,7 +131,7 @@ impl Fields<'_> {
         self.skip(2 + usize::from(length))
     }
 
-    /// Passes an entry that is a certificate: its kind, alias, date, type and DER.
+    /// Skips an entry that is a certificate: its kind, alias, date, type and DER.
     fn skip_certificate(&mut self, version: u32) -> Option<()> {
         if self.number()? != CERTIFICATE {
             return None;

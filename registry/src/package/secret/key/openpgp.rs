@@ -1,22 +1,22 @@
-//! Private keys of OpenPGP (RFC 9580): packets, and how GnuPG keeps them.
+//! Private keys of OpenPGP (RFC 9580): packets, and the files of GnuPG.
 
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-/// Packets of a secret key, and of a secret subkey.
+/// Packet types of a secret key, and of a secret subkey.
 const SECRET_KEYS: [u8; 2] = [5, 7];
 /// Algorithms of public keys.
 const ALGORITHMS: [u8; 13] = [1, 2, 3, 16, 17, 18, 19, 20, 22, 25, 26, 27, 28];
-/// How a file in `private-keys-v1.d` begins, in both forms that it has had.
+/// Prefixes of files in `private-keys-v1.d`, in their older and newer form.
 const AGENT: [&[u8]; 2] = [b"(11:private-key", b"(21:protected-private-key"];
 const AGENT_LINES: [&[u8]; 2] = [b"Key: (private-key", b"Key: (protected-private-key"];
-/// What both of these lines have.
+/// Common part of both lines.
 static AGENT_WORDS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("private-key"));
-/// Where that line stands, in bytes from the start: few others come before it.
+/// Number of leading bytes of a file that contain that line.
 const AGENT_HEAD_BYTES: usize = 1 << 10;
 
-/// Says which private key a file holds.
+/// Returns which private key a file contains.
 pub(super) fn of_key(content: &[u8]) -> Option<&'static str> {
     let of_agent = || {
         let head = &content[..content.len().min(AGENT_HEAD_BYTES)];
@@ -29,15 +29,15 @@ pub(super) fn of_key(content: &[u8]) -> Option<&'static str> {
     (is_secret(content) || of_agent()).then_some("a private OpenPGP key")
 }
 
-/// Whether a text begins with the name of a field and a colon (`Created: ...`), as the files of GnuPG's agent do, or with a
-/// comment or an empty line before it.
+/// Returns whether a text begins with a field name and a colon (`Created: ...`), as the files of GnuPG's agent do, or
+/// with a comment or an empty line.
 fn begins_with_field(head: &[u8]) -> bool {
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
     let name = head.iter().take_while(|byte| is_name(byte)).count();
     head.get(name) == Some(&b':') || matches!(head.first(), Some(b'#' | b'\n' | b'\r' | b' ' | b'\t'))
 }
 
-/// Whether the first packet is a secret key.
+/// Returns whether the first packet is a secret key.
 pub(super) fn is_secret(content: &[u8]) -> bool {
     let Some((tag, body, rest)) = packet(content) else { return false };
     let algorithm = match body.first() {
@@ -63,7 +63,7 @@ fn packet(content: &[u8]) -> Option<(u8, &[u8], &[u8])> {
                 0..=191 => 1,
                 192..=223 => 2,
                 255 => 5,
-                // In parts, as no key is.
+                // A partial length, which keys never have.
                 224..=254 => return None,
             };
             (first & 0x3f, bytes)

@@ -1,4 +1,4 @@
-//! Private keys in PEM, wherever they stand: in a file of its own, in a configuration or a program, in base64.
+//! Private keys in PEM, wherever they appear: as a file of their own, in a configuration or a program, or in base64.
 
 use memchr::memmem;
 
@@ -8,31 +8,31 @@ use super::{
     find, openpgp,
 };
 
-/// What stands in the first line of every private key in PEM.
+/// A part of the first line of every private key in PEM.
 pub(super) const PRIVATE_KEY: &[u8] = b"PRIVATE KEY";
-/// What every PEM begins with, in base64.
+/// The prefix of every PEM block, in base64.
 pub(super) const ENCODED: &[u8] = b"LS0tLS1CRUdJTi";
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
-/// The form of ssh.com: its first line before and after the words, what ends it, what its content begins with.
+/// The ssh.com format: its first line before and after the words `PRIVATE KEY`, and its end.
 const SSH2_BEGIN: &[u8] = b"---- BEGIN SSH2 ENCRYPTED ";
 const SSH2_REST: &[u8] = b" ----";
 const SSH2_END: &[u8] = b"---- END";
 const SSH2_MAGIC: &[u8] = b"\x3f\x6f\xf9\xeb";
-/// Longest body in that form, in bytes.
+/// Longest body in that format, in bytes.
 const MAX_SSH2_BYTES: usize = 16 << 10;
-/// Longest label of a PEM block before the words, in bytes.
+/// Longest label of a PEM block before `PRIVATE KEY`, in bytes.
 const MAX_LABEL_BYTES: usize = 24;
-/// Longest mark before each line, in bytes: of a comment, or of a line that a diff adds.
+/// Longest prefix of each line, in bytes: a comment mark, or the mark of a line that a diff adds.
 const MAX_MARK_BYTES: usize = 8;
-/// Shortest body of a key that is encrypted as a whole, in bytes, and the block of the ciphers that do that.
+/// Shortest body of a key that is encrypted as a whole, in bytes, and the block size of the ciphers used for that.
 const MIN_ENCRYPTED_BYTES: usize = 48;
 const CIPHER_BLOCK_BYTES: usize = 8;
-/// Longest PEM that is decoded from base64, in bytes of that.
+/// Longest PEM that is decoded from base64, in bytes of base64.
 const MAX_ENCODED_BYTES: usize = 32 << 10;
 
-/// Finds a block of a private key whose body is one.
+/// Finds a PEM block of a private key whose body decodes to a key.
 pub(super) fn in_text(content: &[u8]) -> Option<&'static str> {
     in_clear(content).or_else(|| in_base64(content))
 }
@@ -48,7 +48,7 @@ fn in_clear(content: &[u8]) -> Option<&'static str> {
         }
         let (mark, label) = first_line(before)?;
         let body = rest.strip_prefix(DASHES).or_else(|| rest.strip_prefix(b" BLOCK-----"))?;
-        // The next dashes end the block, or begin another one: text without an end is not searched again and again.
+        // The next dashes end the block or begin another one. This bounds the search in text that has no end line.
         let (body, end) = body.split_at(find(body, DASHES)?);
         (end.starts_with(END) && Body::read(body, mark).is_key(label)).then_some(match label {
             "OPENSSH " => "a private SSH key",
@@ -58,7 +58,7 @@ fn in_clear(content: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// Finds PEM that is in base64 itself, as Kubernetes and CI systems keep it.
+/// Finds PEM that is itself encoded in base64, as Kubernetes and CI systems store it.
 fn in_base64(content: &[u8]) -> Option<&'static str> {
     let (finder, mut rest) = (memmem::Finder::new(ENCODED), content);
     while let Some(at) = finder.find(rest) {
@@ -66,7 +66,7 @@ fn in_base64(content: &[u8]) -> Option<&'static str> {
         let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b"+/".contains(byte);
         let length = text.iter().take(MAX_ENCODED_BYTES).take_while(|byte| is_part(byte)).count();
         let mut letters: Vec<u8> = text[..length].iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        // Words that follow may be taken for a part of it.
+        // Text that follows can look like a part of the base64.
         letters.truncate(letters.len() - usize::from(letters.len() % 4 == 1));
         if let Some(found) = base64(&letters).and_then(|pem| in_clear(&pem)) {
             return Some(found);
@@ -76,8 +76,8 @@ fn in_base64(content: &[u8]) -> Option<&'static str> {
     None
 }
 
-/// What stands before the words `PRIVATE KEY`: the mark that the line begins with, if it is one, and the label of the block,
-/// with a space at its end unless it is empty.
+/// Parses the text before `PRIVATE KEY`: the line's prefix, if it is a known one, and the label of the block, with a
+/// trailing space unless it is empty.
 fn first_line(before: &[u8]) -> Option<(&str, &str)> {
     let begin = before.windows(BEGIN.len()).rposition(|window| window == BEGIN)?;
     let label = std::str::from_utf8(&before[begin + BEGIN.len()..]).ok()?;
@@ -89,7 +89,8 @@ fn first_line(before: &[u8]) -> Option<(&str, &str)> {
     is_label.then_some((mark, label))
 }
 
-/// Whether a letter separates the parts of a body: white space, and what programs put around a line.
+/// Returns whether a letter separates the parts of a body: white space, and the punctuation that programs put around a
+/// line.
 fn is_between(letter: char) -> bool {
     letter.is_whitespace() || "\"'`,;()".contains(letter)
 }
@@ -97,16 +98,16 @@ fn is_between(letter: char) -> bool {
 /// The body of a block.
 #[derive(Debug, Default)]
 struct Body {
-    /// Its base64, decoded; empty if it is none.
+    /// Its base64, decoded; empty if it is invalid.
     key: Vec<u8>,
-    /// It has headers, such as those of an encrypted key.
+    /// Whether it has headers, such as those of an encrypted key.
     has_headers: bool,
-    /// All lines but the last one are of one length.
+    /// Whether all lines except the last have the same length.
     is_even: bool,
 }
 
 impl Body {
-    /// Reads a body each of whose lines may begin with `mark`. Line breaks may be written as `\n`, or as spaces.
+    /// Parses a body each of whose lines may begin with `mark`. Line breaks may be written as `\n` or as spaces.
     fn read(body: &[u8], mark: &str) -> Self {
         let text = unescaped(&String::from_utf8_lossy(body));
         let lines: Vec<&str> = text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -124,7 +125,7 @@ impl Body {
                     continue;
                 }
                 let of_word = word.split(is_between).map(|piece| piece.strip_prefix(mark).unwrap_or(piece));
-                // Marks have no letters; the checksum of OpenPGP begins so.
+                // Line prefixes have no letters or digits; the checksum of OpenPGP begins with `=`.
                 let is_part = |piece: &&str| piece.contains(|letter: char| letter.is_ascii_alphanumeric());
                 pieces.extend(of_word.filter(is_part).filter(|piece| !piece.starts_with('=')));
             }
@@ -144,17 +145,17 @@ impl Body {
             "OPENSSH " => key.starts_with(b"openssh-key-v1\0"),
             "PGP " => openpgp::is_secret(key),
             "ENCRYPTED " => matches!(sequence(key), Some([0x30, ..])),
-            // It looks like noise: words that stand for a key must not.
+            // Encrypted data has no structure to check, so its length and line form distinguish it from a placeholder.
             _ if self.has_headers => {
                 key.len() >= MIN_ENCRYPTED_BYTES && key.len().is_multiple_of(CIPHER_BLOCK_BYTES) && self.is_even
             }
-            // Keys of DSA have no form of their own here: a version, and numbers.
+            // DSA keys are not parsed further: a version followed by numbers.
             _ => is_der(key) || matches!(sequence(key), Some([0x02, 0x01, 0x00, ..])),
         }
     }
 }
 
-/// The text with what a string of a program writes with a backslash.
+/// Resolves the backslash escapes of a program's string.
 fn unescaped(text: &str) -> String {
     if !text.contains('\\') {
         return text.to_owned();
@@ -178,7 +179,7 @@ fn unescaped(text: &str) -> String {
                 letters.nth(4);
                 unescaped.push(code);
             }
-            // `\/` is a slash, and at the end of a line a backslash means that it goes on.
+            // `\/` is a slash, and a backslash at the end of a line continues it.
             _ => {}
         }
     }

@@ -5,32 +5,32 @@ use memchr::memmem;
 
 use super::{super::setting::values, base64, binary::is_libp2p, find};
 
-/// What an age key begins with.
+/// The prefix of an age key.
 pub(super) const AGE: &[u8] = b"AGE-SECRET-KEY-";
-/// The type of a JWK.
+/// The field of a JWK that names its type.
 pub(super) const JWK: &[u8] = b"kty";
-/// The setting of WireGuard that is its key.
+/// The WireGuard setting that contains the key.
 pub(super) const WIREGUARD: &[u8] = b"PrivateKey";
-/// The letters of bech32, each with the value of its place.
+/// The bech32 alphabet; a letter's position is its value.
 const BECH32: &[u8; 32] = b"QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L";
-/// The generator of its checksum, and the letters of that.
+/// The generator of the bech32 checksum, and the checksum's length in letters.
 const BECH32_GENERATOR: [u32; 5] = [0x3b6a_57b2, 0x2650_8e6d, 0x1ea1_19fa, 0x3d42_33dd, 0x2a14_62b3];
 const BECH32_CHECK_LETTERS: usize = 6;
-/// How far from its type a JWK begins and ends, in bytes.
+/// Number of bytes before and after the type field within which a JWK is searched for.
 const JWK_BYTES: usize = 8 << 10;
-/// JWKs of one file that are looked at.
+/// Most JWKs examined in one file.
 const MAX_JWKS: usize = 256;
 /// Shortest secret of a JWK, in bytes.
 const MIN_JWK_BYTES: usize = 16;
-/// Longest configuration of WireGuard that is looked at, and length of its key, in bytes.
+/// Longest configuration of WireGuard that is examined, and length of its key, in bytes.
 const MAX_WIREGUARD_BYTES: usize = 64 << 10;
 const WIREGUARD_BYTES: usize = 32;
 /// Lengths of the secret keys of signify and minisign, in bytes. Public keys and signatures are shorter.
 const SIGNIFY_BYTES: usize = 104;
 const MINISIGN_BYTES: usize = 158;
 
-/// Says which private key a text holds. Without a mark ([`AGE`], [`JWK`], [`WIREGUARD`]) in it only those are looked for that
-/// are all of a file.
+/// Returns which private key a text contains. Without a mark ([`AGE`], [`JWK`], [`WIREGUARD`]) only keys that are the
+/// whole file are searched for.
 pub(super) fn in_text(content: &[u8], has_mark: bool) -> Option<&'static str> {
     if content.starts_with(b"PuTTY-User-Key-File-") {
         return Some("a private SSH key (PuTTY)");
@@ -50,7 +50,7 @@ pub(super) fn in_text(content: &[u8], has_mark: bool) -> Option<&'static str> {
     in_age(content).or_else(|| has_jwk(content).then_some("a private key (JWK)"))
 }
 
-/// Finds a key of age whose checksum holds.
+/// Finds an age key with a valid checksum.
 pub(super) fn in_age(content: &[u8]) -> Option<&'static str> {
     let is_key = |at: usize| {
         let text = &content[at..];
@@ -60,7 +60,7 @@ pub(super) fn in_age(content: &[u8]) -> Option<&'static str> {
     memmem::find_iter(content, AGE).any(is_key).then_some("a private key (age)")
 }
 
-/// Whether the checksum of a text in upper case holds (BIP 173).
+/// Returns whether the checksum of a text in upper case is valid (BIP 173).
 fn is_bech32(text: &[u8]) -> bool {
     let Some(one) = text.iter().rposition(|byte| *byte == b'1') else { return false };
     let (prefix, data) = (&text[..one], &text[one + 1..]);
@@ -77,7 +77,7 @@ fn is_bech32(text: &[u8]) -> bool {
     sum == 1
 }
 
-/// A comment, and the key in the second line.
+/// Returns whether the file is a signify or minisign key: a comment line, and the key in the second line.
 fn is_signify(content: &[u8]) -> bool {
     let mut lines = content.split(|byte| *byte == b'\n');
     let has_comment = lines.next().is_some_and(|line| line.starts_with(b"untrusted comment:"));
@@ -85,7 +85,7 @@ fn is_signify(content: &[u8]) -> bool {
     key.is_some_and(|key| key.starts_with(b"Ed") && matches!(key.len(), SIGNIFY_BYTES | MINISIGN_BYTES))
 }
 
-/// In the configuration of `wg`, or of a network device of systemd.
+/// Returns whether the file is a configuration of `wg` or of a systemd network device with a private key.
 fn is_wireguard(content: &[u8]) -> bool {
     if content.len() > MAX_WIREGUARD_BYTES || find(content, WIREGUARD).is_none() {
         return false;
@@ -96,7 +96,7 @@ fn is_wireguard(content: &[u8]) -> bool {
     is_configuration && values(&text, "privatekey").any(is_key)
 }
 
-/// The configuration of a Kubo node has its key in base64.
+/// Returns whether the file is the configuration of a Kubo node, which contains its key in base64.
 fn is_kubo(content: &[u8]) -> bool {
     if !content.trim_ascii_start().starts_with(b"{") || find(content, b"\"PrivKey\"").is_none() {
         return false;
