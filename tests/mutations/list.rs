@@ -85,7 +85,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "put and get on the DHT",
-        file: "registry/src/ops/policy.rs",
+        file: "registry/src/ops/record_validator.rs",
         find: "merged.and_then(|()| set.encode()).map_err(|error| refused(&error, false))",
         replace: "Err(Refused { reason: format!(\"refused {merged:?}\"), is_lie: false })",
         noticed_by: &["dht::what_a_publisher_put_into_the_dht_is_got_from_it_after_the_publisher_has_gone"],
