@@ -29,6 +29,7 @@ mod place;
 pub mod prelude;
 mod private;
 mod progress;
+pub mod records;
 mod registry;
 mod report;
 mod request;
@@ -39,39 +40,14 @@ pub use backend::p2p::P2PRegistry;
 pub use caller::Caller;
 pub use changes::Changes;
 pub use config::{Config, ConfigError, Limits, MirrorConfig, NumberRange, RULE_BYTES, RULE_VERSIONS, Timeouts};
-pub use database::DatabaseError;
 pub use error::{ErrorKind, Failure};
 pub use home::{check_home, check_writable};
-pub use identity::{
-    ChainError, ChainOrder, Envelope, IDENTITY_ENTROPY_BYTES, IdentityChain, IdentityDocument, KeyError, KeyPair,
-    MAX_CHAIN_BYTES, MAX_CHAIN_DOCUMENTS, MAX_RECOVERY_KEYS, MAX_SIGNATURES, MAX_SIGNING_KEYS, NewIdentity, PublicKey,
-    PublisherId, Record, RecordCid, RecordError, RecordKind, SIGNATURE_BYTES, Signature, Signed, Timestamp,
-};
-pub use index::{
-    Acceptance, Announcement, CLOCK_TOLERANCE, Catalog, CatalogCounts, CatalogError, CatalogTree, Claim,
-    ClaimAcceptance, ClaimEntry, ClaimError, ClaimSet, Equivocation, Found, HEAD_LIFETIME, Head, HeadError, HeadOrder,
-    HeadVerdict, Hit, LogAction, LogEntry, MAX_ANNOUNCEMENT_BYTES, MAX_CLAIM_BYTES, MAX_CLAIM_SET_BYTES, MAX_CLAIMS,
-    MAX_QUERY_BYTES, MAX_REASON_BYTES, MAX_SEARCH_LIMIT, MAX_TOPIC_BYTES, Matcher, Publication, PublicationError,
-    PublishOutcome, PublisherEntry, PublisherState, Refresh, Refusal, ReleaseEntry, Salvaged, SearchFilters,
-    StoredRecords, TreeError, TreeListing, VerifiedHead, VersionEntry, WORD_BUCKETS, Walk, check_clock, judge_head,
-    list_packages, merge_claims, package_key, publish, publisher_key, qualified_key, refresh, rotate, set_yanked,
-    word_bucket, word_key, words_of,
-};
+pub use identity::{KeyError, KeyPair, PublisherId, Timestamp};
 pub use interrupt::Interrupt;
 pub use known_names::KnownNames;
-pub use manifest::{
-    MANIFEST_CHUNK_BYTES, MAX_MANIFEST_ENTRIES, ManifestBuilder, ManifestChunk, ManifestEntry, ManifestError,
-    ManifestReader, ManifestSummary,
-};
 pub use mirror::{MAX_RULES, MirrorRule, MirrorScope};
-pub use package::{
-    Dependency, Gpack, GpackError, MAX_DEPENDENCIES, MAX_GPACK_BYTES, MAX_INLINE_EXECUTABLES_BYTES, MAX_NAME_CHARS,
-    MAX_VERSION_CHARS, Metadata, NameError, NamedFile, PackageId, Release, Requirement, Target, UnknownKey,
-};
-pub use peers::{
-    Fault, LOW_REPUTATION, Listing, MAX_HISTORY, MAX_LISTED, MAX_PACKAGES, MAX_PEERS, Outcome, PeerBook, PeerBookError,
-    PeerHistory, PeerRecord, Standing,
-};
+pub use package::{Dependency, Metadata, NameError, PackageId, Requirement, Target};
+pub use peers::{Fault, LOW_REPUTATION, Listing, Outcome, PeerHistory, PeerRecord, Standing};
 pub use place::Place;
 pub use progress::{Progress, Reporter};
 pub use registry::{Mode, Registry};

@@ -54,11 +54,12 @@ pub(crate) use record_validator::ClaimValidator;
 pub(crate) use yank::signed_already;
 
 use crate::{
-    Config, Failure, PeerBook,
+    Config, Failure,
     home::Permission,
     index::{Catalog, CatalogError},
     keys::KeyStore,
     node::Handle,
+    peers::PeerBook,
 };
 
 /// The state that all operations share.

@@ -12,7 +12,7 @@ use std::{
 use ggen_blockstore::{Blockstore, DAMAGE, Damage, MemoryBlockstore, SegmentBlockstore, SegmentOptions};
 
 use crate::{
-    Failure, PeerBook,
+    Failure,
     database::{Access, DatabaseError, MEMORY},
     home::Home,
     identity::{KeyPair, Timestamp},
@@ -20,6 +20,7 @@ use crate::{
     keys::KeyStore,
     mirror::Book,
     ops::{catalog_failed, failed},
+    peers::PeerBook,
 };
 
 /// The storage of a registry. All operations work the same on a home and in memory.

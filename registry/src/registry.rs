@@ -15,7 +15,7 @@ use tokio::{sync::OnceCell, task::JoinSet};
 
 use crate::{
     BootstrapReport, BootstrapRequest, Caller, Changes, Config, Diagnosis, DoctorRequest, ErrorKind, Failure,
-    FetchRequest, Fetched, InfoRequest, Interrupt, KeyReport, Listening, PackageId, PackageInfo, PeerBook, Progress,
+    FetchRequest, Fetched, InfoRequest, Interrupt, KeyReport, Listening, PackageId, PackageInfo, Progress,
     PublishContentRequest, PublishRequest, Published, RecoveryKeyReport, RecoveryKeyRequest, Reporter, SearchHit,
     SearchRequest, Status, YankRequest, Yanked,
     database::Access,
@@ -28,6 +28,7 @@ use crate::{
         CatalogEvents, ClaimValidator, Destinations, Heard, Imports, KeptPins, KnownPeers, Losses, Mirror, Operations,
         access_policies, blocking_thread, clock, failed, published_already, signed_already,
     },
+    peers::PeerBook,
     place::{Opened, Place},
 };
 

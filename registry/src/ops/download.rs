@@ -37,8 +37,9 @@ use self::{
 };
 use super::{blocking_thread, clock};
 use crate::{
-    Fault, PeerBook, Progress, Reporter,
+    Fault, Progress, Reporter,
     node::{Handle, ListSource, Place, Stopped},
+    peers::PeerBook,
 };
 
 pub(crate) use self::{

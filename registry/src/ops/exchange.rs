@@ -25,10 +25,11 @@ use self::{
 };
 use super::{Operations, clock, failure, peers::is_lie};
 use crate::{
-    Failure, Fault, Outcome, PeerBook,
+    Failure, Fault, Outcome,
     identity::{PublisherId, RecordError},
     index::{CatalogAnswer, CatalogQuestion, ClaimError, MAX_HAVE, MAX_NEWS, MAX_SUMMARIES, Pull, Summary, read_page},
     node::{AskError, Handle, Met, Protocol},
+    peers::PeerBook,
 };
 
 /// Maximum bytes of responses in one exchange about followed publishers.

@@ -6,7 +6,7 @@ use ggen_blockstore::Cid;
 
 use super::{blocking_thread, download::DownloadError};
 use crate::{
-    ErrorKind, Failure, PeerBookError,
+    ErrorKind, Failure,
     database::DatabaseError,
     home::HomeError,
     index::{CatalogError, TreeError},
@@ -14,6 +14,7 @@ use crate::{
     manifest::ManifestError,
     node::{StartError, Stopped},
     package::{NameError, Target},
+    peers::PeerBookError,
 };
 
 /// Hint for a failure of an operation that used only the local store.

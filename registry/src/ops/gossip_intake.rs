@@ -15,10 +15,11 @@ use super::{
     recent_sources::Sources,
 };
 use crate::{
-    Fault, Outcome, PeerBook,
+    Fault, Outcome,
     identity::{PublisherId, Timestamp},
     index::{Acceptance, Announcement, Catalog, CatalogError, Claim, ClaimAcceptance},
     node::{Gossip, GossipId, Handle, Verdict},
+    peers::PeerBook,
 };
 
 /// The outcome recorded for a peer that forwarded an announcement which does not verify.

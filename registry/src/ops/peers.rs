@@ -7,11 +7,12 @@ use tokio::sync::mpsc;
 
 use super::{Operations, clock, failure, failure::usage};
 use crate::{
-    ErrorKind, Failure, Fault, Listing, Outcome, PeerBook, PeerEvent, PeerHistory, PeerInfoRequest, PeerListRequest,
-    PeerLists, PeerRecord, PeerReport, PeerRule, PeerRuleRequest, SearchHit,
+    ErrorKind, Failure, Fault, Listing, Outcome, PeerEvent, PeerHistory, PeerInfoRequest, PeerListRequest, PeerLists,
+    PeerRecord, PeerReport, PeerRule, PeerRuleRequest, SearchHit,
     identity::{PublisherId, Timestamp},
     index::{ClaimError, HeadError},
     node::{AccessPolicy, Offence, PeerObservation, Prior, Priors},
+    peers::PeerBook,
 };
 
 impl Operations {

@@ -4,7 +4,8 @@ use ggen_blockstore::Cid;
 use semver::Version;
 
 use crate::{
-    Dependency, ErrorKind, Failure, MAX_DEPENDENCIES, MAX_VERSION_CHARS, Metadata, PackageId, PublisherId,
+    Dependency, ErrorKind, Failure, Metadata, PackageId, PublisherId,
+    package::{MAX_DEPENDENCIES, MAX_VERSION_CHARS},
     traits::{ContentId, Result},
 };
 

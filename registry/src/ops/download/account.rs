@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use libp2p::PeerId;
 
-use crate::{Fault, Outcome, PeerBook, identity::Timestamp, ops::clock};
+use crate::{Fault, Outcome, identity::Timestamp, ops::clock, peers::PeerBook};
 
 /// Maximum number of peers recorded for one retrieval.
 const MAX_PEERS: usize = 4096;

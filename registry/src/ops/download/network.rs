@@ -17,10 +17,11 @@ use super::{
     account::Account,
 };
 use crate::{
-    PeerBook, Progress, Reporter,
+    Progress, Reporter,
     identity::Timestamp,
     node::{DropReason, Handle, ListSource, Session, SessionEvent, Stopped},
     ops::{blocking_thread, clock},
+    peers::PeerBook,
 };
 
 /// Pause before the next provider lookup; it doubles up to [`LONGEST_SEARCH_PAUSE`].

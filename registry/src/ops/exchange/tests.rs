@@ -108,7 +108,7 @@ async fn pages_that_were_not_asked_for_are_refused_and_counted() {
         catalog
     };
     let page = |actor: &Actor| catalog().page(&everything(actor), 1 << 20).unwrap().unwrap();
-    let forged = crate::Signed::sign(alice.release("evil/lamp", "6.6.6", "x"), &[&bob.key]).unwrap();
+    let forged = crate::identity::Signed::sign(alice.release("evil/lamp", "6.6.6", "x"), &[&bob.key]).unwrap();
     let unsigned = Page { releases: vec![forged], ..page(&alice) };
     for (what, bytes) in [
         ("nonsense", b"nonsense".to_vec()),
@@ -154,11 +154,11 @@ async fn a_claim_under_an_older_head_still_leads_to_the_package() {
     eventually(&bob, "the newer head", async || known(&bob) == Some(2)).await;
     let fetched = fetch(&bob, "tests/first", &work.path().join("first")).await;
     assert_eq!(fetched.version.as_deref(), Some("1.0.0"));
-    let key = crate::package_key(&"tests/first".parse().unwrap());
+    let key = crate::index::package_key(&"tests/first".parse().unwrap());
     let node = bob.operations().node.as_ref().unwrap();
     let mut values = node.find_record(key.clone()).await.unwrap();
     let value = values.recv().await.expect("the claim stands in the DHT").value;
-    let claims = crate::ClaimSet::verify(&key, &value, crate::Timestamp::MAX).unwrap();
+    let claims = crate::index::ClaimSet::verify(&key, &value, crate::Timestamp::MAX).unwrap();
     let orders: Vec<_> = claims.claims().map(|claim| claim.head().order().log_seq).collect();
     assert_eq!(orders, [1], "the claim is as old as the package");
     for registry in [hub, alice, bob] {
