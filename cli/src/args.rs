@@ -72,7 +72,7 @@ pub(crate) enum P2p {
     Publish(publish::Args),
     /// Fetch a package, a release or any IPFS file or directory
     Fetch(fetch::Args),
-    /// Search for packages, here and on other nodes
+    /// Search for packages, in the local catalog and on other nodes
     Search(search::Args),
     /// Show the releases, publisher and providers of a package
     Info(info::Args),
@@ -94,7 +94,7 @@ pub(crate) enum P2p {
     Peer(peer::Command),
     /// Connect the running node to other nodes by address
     Bootstrap(bootstrap::Args),
-    /// Find out why something does not work
+    /// Diagnose the node, or why a target cannot be fetched
     Doctor(doctor::Args),
     /// Check stored blocks, and repair them
     Verify(verify::Args),

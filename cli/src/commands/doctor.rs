@@ -14,7 +14,7 @@ use crate::{context::Context, control::Call, error};
                         out, else 1)."
 )]
 pub(crate) struct Args {
-    /// What cannot be fetched: a CID, /ipfs/..., ns/name[@REQ] or <publisher>/ns/name[@REQ]
+    /// Target to diagnose: a CID, /ipfs/..., ns/name[@REQ] or <publisher>/ns/name[@REQ]
     #[arg(add = super::completions::packages())]
     target: Option<String>,
     /// Wait at most SECS for the network at each stage

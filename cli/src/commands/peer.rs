@@ -7,7 +7,7 @@ use crate::{context::Context, control::Call};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Ask a peer whatever its reputation, and never forget it
+    /// Always allow a peer, regardless of its reputation
     #[command(
         after_help = "Example:\n  ggen marketplace p2p peer allow 12D3KooWGC6TvWhfapngX6wvJHMYvKpDMXPb3ZnCZ6dMoaMtimQ5"
     )]
@@ -17,7 +17,7 @@ pub(crate) enum Command {
         after_help = "Example:\n  ggen marketplace p2p peer deny 12D3KooWGC6TvWhfapngX6wvJHMYvKpDMXPb3ZnCZ6dMoaMtimQ5"
     )]
     Deny(Args),
-    /// Take a peer off both lists, and forget what it did
+    /// Remove a peer from both lists, and delete its history
     #[command(
         after_help = "Example:\n  ggen marketplace p2p peer reset 12D3KooWGC6TvWhfapngX6wvJHMYvKpDMXPb3ZnCZ6dMoaMtimQ5"
     )]

@@ -15,7 +15,7 @@ pub(crate) struct Args {
     /// Peer id, or an address that ends with it
     #[arg(add = super::completions::peers())]
     peer: String,
-    /// Show what the peer did, too
+    /// Also show the history of the peer
     #[arg(long)]
     full: bool,
 }

@@ -20,7 +20,7 @@ const MAX_LIMIT: u32 = 1000;
     after_help = "Example:\n  ggen marketplace p2p search \"web framework\" --category middleware --tags http --tags async"
 )]
 pub(crate) struct Args {
-    /// Words to look for, in names, descriptions, tags and keywords
+    /// Text to search for in names, descriptions, tags and keywords
     #[arg(required = true)]
     query: Vec<String>,
     /// Only packages of this category
@@ -83,7 +83,7 @@ async fn alone(context: &Context) -> Result<Option<&'static str>, Failure> {
     let mut daemon = context.running_daemon().await?;
     let status: Status = ask(&mut daemon, Call::Status).await?;
     Ok((status.connected_peers == 0).then_some(
-        "no peer is connected, so only what this home knows already was searched: connect to one with `ggen marketplace \
+        "no peer is connected, so only the local catalog was searched: connect to one with `ggen marketplace \
          p2p bootstrap ADDRESS`",
     ))
 }
@@ -92,7 +92,7 @@ async fn alone(context: &Context) -> Result<Option<&'static str>, Failure> {
 fn without_node(asked: bool, found_nothing: bool) -> Option<&'static str> {
     match (asked, found_nothing) {
         (false, _) => Some(
-            "no node is running, so only what this home knows already was searched: start one with `ggen marketplace p2p \
+            "no node is running, so only the local catalog was searched: start one with `ggen marketplace p2p \
              start --daemon --bootstrap ADDRESS`",
         ),
         (true, true) => Some("`ggen marketplace p2p doctor` says whether any peer could be asked"),

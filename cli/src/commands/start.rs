@@ -28,10 +28,10 @@ pub(crate) struct Args {
     /// Run in the background, logging to ggen.log in the home
     #[arg(long)]
     daemon: bool,
-    /// Serve the DHT of packages, whatever the configuration says
+    /// Serve the package DHT, overriding the configuration
     #[arg(long, conflicts_with = "dht_client")]
     dht_server: bool,
-    /// Only use the DHT of packages, whatever the configuration says
+    /// Use the package DHT as a client, overriding the configuration
     #[arg(long)]
     dht_client: bool,
     /// Do not look for peers on the local network

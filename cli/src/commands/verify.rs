@@ -15,10 +15,10 @@ pub(crate) struct Args {
     /// CID, ns/name, ns/name@REQ or <publisher>/ns/name[@REQ]; without one the whole store is checked
     #[arg(add = super::completions::packages())]
     target: Option<String>,
-    /// Drop damaged blocks, and fetch them and missing ones from peers
+    /// Delete damaged blocks, and fetch them and missing ones from peers
     #[arg(long)]
     repair: bool,
-    /// Give the repair up after SECS without progress
+    /// Give up the repair after SECS without progress
     #[arg(long, value_name = "SECS", default_value = "30", value_parser = seconds, requires = "repair")]
     timeout: Duration,
 }

@@ -12,13 +12,13 @@ use crate::{context::Context, control::Call, error, ui::text};
                   acme/http@1.2.0 --undo"
 )]
 pub(crate) struct Args {
-    /// A package of yours and its version: ns/name@1.2.0
+    /// Package and version to yank: ns/name@1.2.0
     #[arg(value_name = "PKG@VERSION", add = super::completions::packages())]
     target: String,
     /// Undo the yank
     #[arg(long)]
     undo: bool,
-    /// Why, for people
+    /// Reason, which `info` and `fetch` show
     #[arg(long, value_name = "TEXT", conflicts_with = "undo")]
     reason: Option<String>,
     /// Name of the key that signs [default: `default`]

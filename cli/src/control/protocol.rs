@@ -238,10 +238,12 @@ mod tests {
         let message = |request| Call::parse(request).unwrap_err().message;
         let other = VERSION + 1;
         assert!(message(request(other, "status", Value::Null)).contains(&format!("control protocol {other}")));
-        let unknown = message(request(VERSION, "dance", Value::Null));
-        assert!(unknown.contains("unknown variant `dance`"), "{unknown}");
-        let misshapen = message(request(VERSION, "fetch", Value::from(3)));
-        assert!(misshapen.contains("`fetch`: invalid type"), "{misshapen}");
+        let unknown = Call::parse(request(VERSION, "dance", Value::Null)).unwrap_err();
+        assert!(unknown.message.contains("`dance`"), "{unknown:?}");
+        assert!(unknown.causes[0].contains("unknown variant `dance`"), "{unknown:?}");
+        let misshapen = Call::parse(request(VERSION, "fetch", Value::from(3))).unwrap_err();
+        assert!(misshapen.message.contains("`fetch`"), "{misshapen:?}");
+        assert!(misshapen.causes[0].contains("invalid type"), "{misshapen:?}");
         // A command without parameters may leave them out or say null.
         assert_eq!(Call::parse(request(VERSION, "status", Value::Null)).unwrap(), Call::Status);
     }

@@ -52,7 +52,7 @@ fn a_file_that_gpack_names_and_that_is_not_in_the_package_is_refused() {
     let published = home.p2p(&["--format", "json", "publish", &path, "--version", "1.2.0"]).expect_code(0);
     assert_eq!(
         published.json()["warnings"],
-        serde_json::json!(["the version is 1.2.0, and gpack.toml, which is published as it is, says 1.0.0"])
+        serde_json::json!(["publishing version 1.2.0, but gpack.toml in the package says 1.0.0"])
     );
 }
 

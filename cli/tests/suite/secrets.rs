@@ -399,7 +399,7 @@ fn publisher_is_warned_of_keys_versions_and_generated_directories() {
         "`history` is a symlink to `.GIT`, which leads to nothing in the package",
         "gpack.toml:2: the key `licence` in `[package]` has no meaning here; did you mean `license`?",
         "gpack.toml:3: the key `xyz` in `[package]` has no meaning here",
-        "the version is 1.5.0, and gpack.toml, which is published as it is, says 1.0.0",
+        "publishing version 1.5.0, but gpack.toml in the package says 1.0.0",
         "`web/node_modules` looks generated (1 file, 1 MB): a line `/web/node_modules/` in .ggenignore keeps it out",
     ];
     let (_, warnings) = dry_run(&user, "pkg", &["--version", "1.5.0", "--namespace", "acme"]);

@@ -72,14 +72,17 @@ fn normalised(home: &Home, text: &str) -> String {
             id if id.len() > 40 && id.starts_with("baf") => "CID",
             id if id.len() > 11 && id.starts_with("baf") => "CID...",
             _ if is_number && (after("/tcp/") || after("/udp/")) => "PORT",
-            _ if is_number && after("pid ") => "PID",
+            _ if is_number && (after("pid ") || after("process ")) => "PID",
+            _ if is_number && token.len() > 5 && character == ' ' => "BYTES",
+
             other => other,
         });
         token.clear();
         out.push(character);
     }
     out.pop();
-    out
+    let is_date = |line: &&str| line.starts_with("published  ");
+    out.lines().find(is_date).map(str::to_owned).map_or(out.clone(), |line| out.replace(&line, "published     TIME"))
 }
 
 /// A session at a prompt: each command with what it prints.

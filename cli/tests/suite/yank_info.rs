@@ -70,7 +70,7 @@ fn a_package_that_is_yanked_altogether_is_shown_and_kept_as_yanked_and_not_fetch
 
     let fetch = json(&["fetch", "acme/http", "-o", "none"]).expect_code(4).json();
     let message = fetch["error"]["message"].as_str().unwrap();
-    assert!(message.contains("every version of `acme/http` that fits `latest` is yanked"), "{fetch}");
+    assert!(message.contains("every version of `acme/http` that matches `latest` is yanked"), "{fetch}");
     assert!(fetch.to_string().contains("1.1.0 is yanked: loses data"), "{fetch}");
     assert!(!bob.work().join("none").exists());
 

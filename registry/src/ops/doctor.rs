@@ -145,7 +145,8 @@ fn without_bootstrap(snapshot: &Snapshot) -> Stage {
     }
     if !snapshot.listen_addresses.is_empty() {
         // The first node of a network has no bootstrap nodes: its peers connect to it.
-        let detail = "no bootstrap nodes are configured and no peer is connected: this node waits for others";
+        let detail =
+            "no bootstrap nodes are configured and no peer is connected: this node waits for incoming connections";
         return Stage::fine("bootstrap", detail).hinted(
             "to join an existing network: `ggen marketplace p2p bootstrap ADDRESS`, or `bootstrap_nodes` in the \
              configuration",

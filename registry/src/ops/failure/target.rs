@@ -12,7 +12,7 @@ pub(super) fn hint(text: &str, error: &NameError) -> Option<String> {
                 "ask for a CID under sha2-256, which `ipfs add` makes unless it is given another hash".to_owned(),
             );
         }
-        NameError::BrokenCid { .. } => return Some("copy all of the CID: none can be guessed from a part".to_owned()),
+        NameError::BrokenCid { .. } => return Some("copy the complete CID".to_owned()),
         _ => {}
     }
     if let Some(path) = path_in_url(text).or_else(|| path_below_cid(text)) {

@@ -61,7 +61,7 @@ pub(super) fn of(imported: &Imported, gpack: &Gpack, version: Option<&str>) -> V
     warnings.extend(gpack.unknown_keys.iter().map(of_key));
     let of_file = gpack.version.to_string();
     if let Some(version) = version.filter(|version| *version != of_file) {
-        warnings.push(format!("the version is {version}, and gpack.toml, which is published as it is, says {of_file}"));
+        warnings.push(format!("publishing version {version}, but gpack.toml in the package says {of_file}"));
     }
     warnings.extend(of_directories(&imported.entries));
     warnings

@@ -31,7 +31,7 @@ pub(in crate::ops) fn choose<'a>(
                 Some(entry) => format!("the newest is {}", entry.version),
                 None => "every version of it is yanked".to_owned(),
             };
-            let message = format!("no version of `{package}` fits `{requirement}`: {newest}");
+            let message = format!("no version of `{package}` matches `{requirement}`: {newest}");
             Err(Failure::new(ErrorKind::NotFound, message))
         }
     }
@@ -39,7 +39,7 @@ pub(in crate::ops) fn choose<'a>(
 
 fn all_yanked(fitting: &[&VersionEntry], newest: &VersionEntry, wanted: &Wanted<'_>) -> Failure {
     let Wanted { package, requirement, .. } = wanted;
-    let message = format!("every version of `{package}` that fits `{requirement}` is yanked");
+    let message = format!("every version of `{package}` that matches `{requirement}` is yanked");
     let causes = fitting.iter().rev().take(MAX_NAMED).map(|entry| match &entry.reason {
         Some(reason) => format!("{} is yanked: {reason}", entry.version),
         None => format!("{} is yanked", entry.version),
@@ -95,7 +95,7 @@ mod tests {
         let entries = entries(&[("1.0.0", Some("broken"))]);
         for yanked_too in [false, true] {
             let failure = pick("^2", yanked_too, &entries).unwrap_err();
-            assert!(failure.message.contains("no version of `acme/x` fits `^2`"), "{failure:?}");
+            assert!(failure.message.contains("no version of `acme/x` matches `^2`"), "{failure:?}");
         }
     }
 }
