@@ -192,11 +192,12 @@ impl KeyStore {
     pub(crate) fn head(&self, name: &str, chain: &IdentityChain) -> Result<Option<VerifiedHead>, KeyStoreError> {
         let Some(bytes) = self.files.read(&head_file(name))? else { return Ok(None) };
         let decoded = Envelope::decode(RecordKind::Head, &bytes);
-        if let Ok(Ok(head)) = decoded.as_ref().map(|envelope| Head::from_payload(envelope.payload()))
-            && head.publisher != chain.publisher()
-        {
+        // A flipped bit may make the head name another publisher: then its signature does not hold.
+        let opened =
+            decoded.as_ref().ok().and_then(|envelope| envelope.clone().open_with::<Head>(&*self.signatures).ok());
+        if let Some(head) = opened.filter(|head| head.record().publisher != chain.publisher()) {
             let (path, identity) = (self.files.path(&head_file(name)), self.files.path(&identity_file(name)));
-            let (head, publisher) = (Box::new(head.publisher), Box::new(chain.publisher()));
+            let (head, publisher) = (Box::new(head.record().publisher), Box::new(chain.publisher()));
             return Err(KeyStoreError::OtherHead { path, identity, head, publisher });
         }
         let verify = || -> Result<VerifiedHead, HeadError> {

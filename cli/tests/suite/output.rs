@@ -112,7 +112,7 @@ fn a_tarball_goes_to_stdout_and_through_pipes_devices_and_links_with_and_without
     assert!(full.code == Some(1) && full.stderr.contains("cannot write to `-`"), "{full:?}");
     // A reader that closes the pipe early is not an error.
     let closed = finish(&mut shell(&home, "p2p fetch acme/http --offline --tar - | head -c 1 > /dev/null"));
-    assert!(closed.stderr.starts_with("error: cannot write to `-`: Broken pipe"), "{closed:?}");
+    assert!(closed.stderr.contains("Broken pipe"), "{closed:?}");
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn a_tarball_whose_reader_closes_the_pipe_is_a_failure() {
         let line =
             "{ \"$GGEN\" marketplace p2p fetch acme/large --offline --tar -; echo $? > code; } | head -c 100 > head";
         let output = piped(home, line, b"");
-        assert!(output.stderr.starts_with("error: cannot write to `-`: Broken pipe"), "{output:?}");
+        assert!(output.stderr.contains("Broken pipe"), "{output:?}");
         assert_eq!(fs::read_to_string(home.work().join("code")).unwrap(), "1\n");
         assert_eq!(fs::metadata(home.work().join("head")).unwrap().len(), 100);
     });

@@ -108,7 +108,8 @@ impl Operations {
             draft.version = version.unwrap_or(draft.version);
             Ok(draft)
         };
-        self.publish_draft(signing, replicas, reporter, interrupt, draft).await
+        // On the heap, as the other large futures here: the stack of a thread holds few of them.
+        Box::pin(self.publish_draft(signing, replicas, reporter, interrupt, draft)).await
     }
 
     /// Signs a release and announces it. `draft` runs on a thread that may block.
@@ -121,7 +122,7 @@ impl Operations {
         draft: impl FnOnce(&Self) -> Result<Draft, Failure> + Send + 'static,
     ) -> Result<Published, Failure> {
         let _shut = signing.commit.shut_when_dropped();
-        let signed = self.sign_draft(signing.clone(), reporter.clone(), draft);
+        let signed = Box::pin(self.sign_draft(signing.clone(), reporter.clone(), draft));
         let done = match signing.commit.or_shut(&interrupt, signed).await {
             Ok(done) => done,
             Err(failure) => {
@@ -167,9 +168,10 @@ impl Operations {
             let package = keys.as_ref().map(|keys| draft.package(&keys.chain.publisher())).transpose()?;
             Ok((one_at_a_time, draft, package.zip(keys.map(|keys| keys.chain))))
         });
-        let ((one_at_a_time, draft, former), ()) = tokio::try_join!(drafted, self.hear_own_head(&signing.name))?;
+        let ((one_at_a_time, draft, former), ()) =
+            tokio::try_join!(drafted, Box::pin(self.hear_own_head(&signing.name)))?;
         if let Some((package, chain)) = former {
-            self.catch_up(&signing, &chain, (&package, &draft.version), reporter).await?;
+            Box::pin(self.catch_up(&signing, &chain, (&package, &draft.version), reporter)).await?;
         }
         let operations = Arc::clone(self);
         failure::blocking(move || {
