@@ -91,6 +91,8 @@ pub(crate) struct Book {
     path: PathBuf,
     /// `None` for a database in memory, or one that is only read.
     copy: Option<Copy>,
+    /// Held while rules or meanings change, in the copy and in the database: each change starts from the one before.
+    changing: Mutex<()>,
 }
 
 impl Book {
@@ -127,7 +129,8 @@ impl Book {
     /// Opens and checks a database, without its copy.
     fn open_sound(path: &Path, access: Access) -> Result<Self, BookError> {
         let connection = SCHEMA.open(path, access)?;
-        let book = Self { connection: Mutex::new(connection), path: path.to_owned(), copy: None };
+        let book =
+            Self { connection: Mutex::new(connection), path: path.to_owned(), copy: None, changing: Mutex::default() };
         // The integrity check does not detect invalid values: read all rows once.
         book.rules()?;
         book.meanings()?;
@@ -175,12 +178,14 @@ impl Book {
         Ok(Rules { rules: self.rules()?, meanings: self.meanings()? })
     }
 
-    /// Writes the changed rules to the copy, before the database is changed. If the process dies in between, the next
-    /// opening takes the rules of the copy.
-    fn copy_changed(&self, change: impl FnOnce(&mut Rules)) -> Result<(), BookError> {
+    /// Changes rules or meanings: first in the copy, then by `sql` in the database. If the process dies in between, the next
+    /// opening takes the rules of the copy. Returns how many rows have changed.
+    fn change(&self, change: impl FnOnce(&mut Rules), sql: &str, params: impl Params) -> Result<usize, BookError> {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut rules = self.rules_here()?;
         change(&mut rules);
-        self.write_copy(&rules)
+        self.write_copy(&rules)?;
+        self.write(sql, params)
     }
 
     fn write_copy(&self, rules: &Rules) -> Result<(), BookError> {
@@ -208,19 +213,19 @@ impl Book {
         if others.first().is_some_and(|count| *count >= MAX_RULES as i64) {
             return Err(BookError::TooMany);
         }
-        self.copy_changed(|rules| {
+        let change = |rules: &mut Rules| {
             rules.rules.retain(|other| other.what != rule.what);
             rules.rules.push(rule.clone());
-        })?;
-        self.write(SET_RULE, params![what, rule.versions, rule.max_bytes.map(u64::cast_signed)])?;
+        };
+        self.change(change, SET_RULE, params![what, rule.versions, rule.max_bytes.map(u64::cast_signed)])?;
         Ok(())
     }
 
     /// Removes the rule with scope `what` and returns whether there was one.
     pub(crate) fn drop_rule(&self, what: &str) -> Result<bool, BookError> {
         self.forget_meaning(what)?;
-        self.copy_changed(|rules| rules.rules.retain(|rule| rule.what.to_string() != what))?;
-        Ok(self.write("DELETE FROM rules WHERE what = ?1", params![what])? > 0)
+        let change = |rules: &mut Rules| rules.rules.retain(|rule| rule.what.to_string() != what);
+        Ok(self.change(change, "DELETE FROM rules WHERE what = ?1", params![what])? > 0)
     }
 
     /// Returns the publishers that bare names resolve to, by the scope of the rule, where something is held.
@@ -232,19 +237,19 @@ impl Book {
 
     /// Fixes the publisher that a bare name resolves to, so that a later claimant does not replace it.
     pub(crate) fn set_meaning(&self, what: &str, publisher: &PublisherId) -> Result<(), BookError> {
-        self.copy_changed(|rules| {
+        let change = |rules: &mut Rules| {
             rules.meanings.entry(what.to_owned()).or_insert(*publisher);
-        })?;
-        self.write(SET_MEANING, params![what, publisher.to_bytes()])?;
+        };
+        self.change(change, SET_MEANING, params![what, publisher.to_bytes()])?;
         Ok(())
     }
 
     /// Deletes the publisher that a bare name resolves to.
     pub(crate) fn forget_meaning(&self, what: &str) -> Result<(), BookError> {
-        self.copy_changed(|rules| {
+        let change = |rules: &mut Rules| {
             rules.meanings.remove(what);
-        })?;
-        self.write("DELETE FROM meanings WHERE what = ?1", params![what])?;
+        };
+        self.change(change, "DELETE FROM meanings WHERE what = ?1", params![what])?;
         Ok(())
     }
 
@@ -517,5 +522,29 @@ mod tests {
             Book::open(&path, Access::Write),
             Err(BookError::Database(DatabaseError::Newer { found: 9, .. }))
         ));
+    }
+
+    #[test]
+    fn changes_at_the_same_time_all_take_effect_in_the_copy_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mirror.db");
+        let book = Book::open(&path, Access::Write).unwrap();
+        let publisher = candidate("acme/http", "1.0.0", 10).publisher;
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let book = &book;
+                scope.spawn(move || {
+                    for number in 0..10 {
+                        let what = format!("acme/p{thread}-{number}");
+                        let rule = MirrorRule { what: what.parse().unwrap(), versions: None, max_bytes: None };
+                        book.set_rule(&rule).unwrap();
+                        book.set_meaning(&what, &publisher).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!((book.rules().unwrap().len(), book.meanings().unwrap().len()), (40, 40));
+        let kept = Copy::beside(&path).unwrap().read().unwrap();
+        assert_eq!((kept.rules.len(), kept.meanings.len()), (40, 40));
     }
 }
