@@ -35,14 +35,29 @@ const MAX_LOCK_BYTES: u64 = 32;
 pub(crate) const IS_HOME: &str = "the home of a node, with its private keys";
 /// Parts of a home that must be writable, if they exist, for the home to be writable.
 const WRITTEN: [&str; 6] = ["", "lock", "store", "catalog.db", "peers.db", "mirror.db"];
-/// Directories of a home that contain nothing but files of the home.
+/// What a directory is that has databases of a home, and not its keys.
+pub(crate) const IS_HOME_WITHOUT_KEYS: &str = "the home of a node, without its keys";
+/// Databases that a home has. Each of them beside one of the rest tells a home that lacks its keys.
+const DATABASES: [&str; 2] = ["catalog.db", "peers.db"];
+const BESIDE_DATABASES: [&str; 8] =
+    ["catalog.db", "catalog.db-wal", "ggen.log", "lock", "mirror.db", "peers.db", "peers.lists", "pins.copy"];
+const DIRECTORIES_BESIDE_DATABASES: [&str; 4] = ["fetched", "imports", "keys", "store"];
+/// Parts of a home that hold nothing but its own.
 const PARTS: [&str; 4] = ["keys", "store", "imports", "fetched"];
 
-/// Recognises a home directory: it contains `lock` beside `keys/`, whatever its name.
+/// Says that a directory is a home, if it is one: `lock` beside `keys/`, or one of the databases beside something else that
+/// a home has, whatever it is called.
 pub(crate) fn is_home(look_up: &LookUp<'_>) -> Option<&'static str> {
     let has_lock = matches!(look_up("lock"), Some(EntryKind::File { size, .. }) if size <= MAX_LOCK_BYTES);
-    let is_home = has_lock && look_up("keys") == Some(EntryKind::Directory);
-    is_home.then_some(IS_HOME)
+    let is_directory = |name: &str| look_up(name) == Some(EntryKind::Directory);
+    if has_lock && is_directory("keys") {
+        return Some(IS_HOME);
+    }
+    let is_file = |name: &str| matches!(look_up(name), Some(EntryKind::File { .. }));
+    let database = DATABASES.into_iter().find(|name| is_file(name))?;
+    let is_home = BESIDE_DATABASES.iter().any(|name| *name != database && is_file(name))
+        || DIRECTORIES_BESIDE_DATABASES.iter().any(|name| is_directory(name));
+    is_home.then_some(IS_HOME_WITHOUT_KEYS)
 }
 
 /// The home that `path` is, or whose keys, blocks or cached records `path` belongs to.

@@ -118,7 +118,7 @@ impl Ignore {
             let mut rules = if number == GITIGNORE { beside.clone() } else { Vec::new() };
             match read(&directory.join(name), OFlags::NOFOLLOW)? {
                 Found::File(text) => rules.extend(parse(&text)),
-                Found::Nothing => {}
+                Found::Nothing | Found::Directory => {}
                 Found::Link => links.push(name),
             }
             self.kinds[number].push(Rules { base, rules });
@@ -133,9 +133,11 @@ impl Ignore {
         let user_file = self.user_file.iter().map(|file| directory.join(file));
         let mut rules = Vec::new();
         for file in user_file.chain([exclude]) {
-            // Unlike ignore files in the tree they may be symlinks.
-            if let Found::File(text) = read(&file, OFlags::empty())? {
-                rules.extend(parse(&text));
+            // Unlike those in the tree they may be symlinks, and git refuses a directory.
+            match read(&file, OFlags::empty())? {
+                Found::File(text) => rules.extend(parse(&text)),
+                Found::Directory => return Err(Error::io("read", &file)(io::ErrorKind::IsADirectory.into())),
+                Found::Link | Found::Nothing => {}
             }
         }
         Ok(rules)
@@ -233,7 +235,8 @@ fn without_trailing_spaces(line: &[u8]) -> &[u8] {
 enum Found {
     File(Vec<u8>),
     Link,
-    /// Nothing, or something other than a file.
+    Directory,
+    /// Nothing, or something that is no file.
     Nothing,
 }
 
@@ -250,8 +253,9 @@ fn read(path: &Path, flags: OFlags) -> Result<Found> {
         Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => return Ok(Found::Nothing),
         Err(error) => return Err(Error::io("read", path)(error)),
     };
-    if !file.metadata().map_err(Error::io("read", path))?.is_file() {
-        return Ok(Found::Nothing);
+    let metadata = file.metadata().map_err(Error::io("read", path))?;
+    if !metadata.is_file() {
+        return Ok(if metadata.is_dir() { Found::Directory } else { Found::Nothing });
     }
     let mut text = Vec::new();
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut text).map_err(Error::io("read", path))?;

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! bytes  field (integers little endian)
-//!     8  magic `gIMPORT3`: what of a file is inspected before it is remembered has a version too
+//!     8  magic `gIMPORT4`: what of a file is inspected before it is remembered has a version too
 //!    18  version of the CIDs, whether leaves are raw (1 each), chunk length, links of a node (8 each)
 //!     8  device of all files
 //!    97  per file: xxh3-128 of its path (16), inode (8), length (8), times of writing and of change
@@ -39,7 +39,7 @@ use crate::{Blockstore, Cid, DAG_PB, Error, Multihash, RAW, Result, SHA2_256};
 /// Most files of one directory in a cache: some 24 MiB. Further files are read every time.
 const MAX_FILES: usize = 1 << 18;
 
-const MAGIC: &[u8; 8] = b"gIMPORT3";
+const MAGIC: &[u8; 8] = b"gIMPORT4";
 const HEAD_BYTES: usize = 34;
 const FILE_BYTES: usize = 97;
 const HASH_BYTES: usize = 8;

@@ -63,8 +63,9 @@ pub(crate) async fn run(context: &Context, args: &Args, interrupt: &Interrupt) -
         package = files::package(&args.path) => package?,
         () = interrupt.wait() => return Err(error::interrupted()),
     };
+    let ignored = git::user_ignore_file(&path)?;
     let request = PublishRequest {
-        user_ignore_file: git::user_ignore_file(&path),
+        user_ignore_file: ignored.file,
         path,
         version: args.version.clone(),
         namespace: args.namespace.clone(),
@@ -78,7 +79,9 @@ pub(crate) async fn run(context: &Context, args: &Args, interrupt: &Interrupt) -
     };
     let mode = if args.dry_run { Mode::Offline } else { Mode::Ephemeral };
     let call = Call::Publish(request);
-    let (published, served): (Published, bool) = context.perform_for(Caller { input }, mode, call, interrupt).await?;
+    let answer = context.perform_for(Caller { input }, mode, call, interrupt).await?;
+    let (mut published, served): (Published, bool) = answer;
+    published.warnings.splice(..0, ignored.warning);
     published.warnings.iter().for_each(|warning| context.ui.warn(warning));
     let pem = recovery_key(context, args, &published).await;
     let asked_for = pem.as_deref().filter(|_| args.show_recovery_key);

@@ -13,6 +13,7 @@ mod damaged_home;
 mod damaged_keys;
 mod doctor;
 mod full_disk;
+mod git_configuration;
 mod guide;
 mod help;
 mod hints;

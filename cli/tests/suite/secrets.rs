@@ -112,6 +112,68 @@ fn a_home_itself_its_parts_and_a_tarball_with_one_are_refused() {
     }
 }
 
+/// A copy of a home without `keys/`, and a database alone.
+#[test]
+fn what_a_node_keeps_is_left_out_without_its_keys_too() {
+    let user = Home::on_loopback();
+    let root = package(&user.work().join("pkg"), "pkg", "1.0.0");
+    user.publish(&package(&user.work().join("x"), "x", "1.0.0"));
+    let catalog = fs::read(user.path().join("catalog.db")).unwrap();
+    let peers = fs::read(user.path().join("peers.db")).unwrap();
+    write(&root, "state/catalog.db", &catalog);
+    write(&root, "state/peers.db", &peers);
+    write(&root, "state/store/1", "x");
+    let (entries, warnings) = dry_run(&user, "pkg", &["--allow-secrets"]);
+    assert!(!entries.iter().any(|path| path.starts_with("state")), "{entries:?}");
+    assert_eq!(warnings[0], "`state` is left out: it is the home of a node, without its keys");
+    let gpack = fs::read(root.join("gpack.toml")).unwrap();
+    let archive = tarball(&[
+        entry("pkg/gpack.toml", EntryType::Regular, &gpack),
+        entry("pkg/state/catalog.db", EntryType::Regular, &catalog),
+        entry("pkg/state/ggen.log", EntryType::Regular, b"x"),
+    ]);
+    write(user.work(), "pkg.tgz", gzip(&archive));
+    for path in ["pkg.tgz", "pkg/state"] {
+        write(&root, "state/gpack.toml", &gpack);
+        refused(&user, &["publish", path, "--allow-secrets"], 3, &["the home of a node"]);
+    }
+    fs::remove_dir_all(root.join("state")).unwrap();
+    write(&root, "a/catalog.db", "a database of another program");
+    write(&root, "a/data/x", "x");
+    assert_eq!(dry_run(&user, "pkg", &[]).0, ["a", "a/catalog.db", "a/data", "a/data/x", "gpack.toml"]);
+    write(&root, "a/data/one.db", &catalog);
+    write(&root, "a/data/other.db", &peers);
+    refused(&user, &["publish", "pkg"], 3, &["`a/data/one.db`: a database of a node", "`a/data/other.db`"]);
+}
+
+/// What .ggenignore cannot keep out, and names that mean something else as a pattern.
+#[test]
+fn hints_name_what_mends_the_package() {
+    let user = Home::on_loopback();
+    let root = package(&user.work().join("pkg"), "pkg", "1.0.0");
+    let link = root.join("a[b]");
+    std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
+    refused(&user, &["publish", "pkg"], 3, &["name `a\\[b]` in .ggenignore"]);
+    write(&root, ".ggenignore", "a\\[b]\n");
+    let gpack = fs::read_to_string(root.join("gpack.toml")).unwrap();
+    write(&root, "GPACK.toml", &gpack);
+    refused(&user, &["publish", "pkg"], 3, &["rename `GPACK.toml`, or name it in .ggenignore"]);
+    fs::remove_file(root.join("GPACK.toml")).unwrap();
+
+    fs::remove_file(root.join("gpack.toml")).unwrap();
+    write(user.work(), "outside.toml", &gpack);
+    for (target, code, message) in [
+        ("../outside.toml", 3, "put gpack.toml itself in the root of the package"),
+        ("../gone.toml", 1, "is a symlink to `../gone.toml`, which is no file of the package"),
+    ] {
+        std::os::unix::fs::symlink(target, root.join("gpack.toml")).unwrap();
+        refused(&user, &["publish", "pkg"], code, &[message]);
+        fs::remove_file(root.join("gpack.toml")).unwrap();
+    }
+    write(&root, "gpack.toml", format!("{gpack}\n# {}", KEY.replace('\n', "\n# ")));
+    refused(&user, &["publish", "pkg"], 3, &["`gpack.toml`: a private key", "take the secret out of gpack.toml"]);
+}
+
 #[test]
 fn secrets_are_refused_by_name_and_published_if_that_is_allowed() {
     let user = Home::on_loopback();

@@ -8,6 +8,7 @@ mod content;
 mod draft;
 mod dry_run;
 mod gpack_file;
+mod ignore_pattern;
 mod imports;
 mod input;
 mod intake;

@@ -1,8 +1,10 @@
-//! Detection of files with secrets: private keys by their content, and credentials by the file names that tools use.
+//! Files that hold secrets: private keys and databases of a node, told by their content, and credentials, told by the names
+//! that tools give them.
 //!
 //! Text that merely mentions a key is not a secret: the body of a PEM block must decode to a key, and a setting must
 //! have a value. Public keys, certificates and certificate stores are not secrets.
 
+mod database;
 mod key;
 mod name;
 mod setting;
@@ -19,8 +21,13 @@ pub(crate) fn secret_in(path: &str, inspected: Inspected<'_>) -> Option<&'static
     let path = name::original(lower);
     match inspected {
         Inspected::Path => name::of_secret(&path),
-        Inspected::Content(content) => setting::of_secret(&path, content).or_else(|| key::in_content(content)),
-        Inspected::Part(part) => setting::of_secret(&path, part).or_else(|| key::in_part(part)),
+        Inspected::Content(content) => {
+            let by_setting = setting::of_secret(&path, content);
+            by_setting.or_else(|| database::of_node(content)).or_else(|| key::in_content(content))
+        }
+        Inspected::Part(part) => {
+            setting::of_secret(&path, part).or_else(|| database::of_node(part)).or_else(|| key::in_part(part))
+        }
     }
 }
 

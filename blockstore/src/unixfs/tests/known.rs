@@ -215,7 +215,7 @@ fn what_is_damaged_or_of_another_profile_counts_as_nothing() {
     let system = Watched::default();
     let root = place.import(&system).0.root;
     let sound = fs::read(place.known()).unwrap();
-    let mut damages: Vec<Vec<u8>> = vec![Vec::new(), b"gIMPORT3".to_vec(), sound[..sound.len() - 1].to_vec()];
+    let mut damages: Vec<Vec<u8>> = vec![Vec::new(), b"gIMPORT4".to_vec(), sound[..sound.len() - 1].to_vec()];
     for at in (0..sound.len()).step_by(7) {
         let mut damaged = sound.clone();
         damaged[at] ^= 0x10;

@@ -20,7 +20,10 @@ pub(super) fn read_from_disk(directory: &Path) -> Result<(Cid, Gpack), Failure> 
             let gpack = parse(&file, &bytes)?;
             Ok((*Block::raw(bytes).map_err(failure::store)?.cid(), gpack))
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(missing(directory)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match file.read_link() {
+            Ok(target) => Err(no_file(&file, &target.to_string_lossy())),
+            Err(_) => Err(missing(directory)),
+        },
         Err(source) => Err(failure::store(Error::io("open", &file)(source))),
     }
 }
@@ -49,8 +52,12 @@ pub(super) fn find_in_store(store: &dyn Blockstore, root: Cid, path: &Path) -> R
         let parent = name.rsplit_once('/').map_or("", |(parent, _)| parent);
         name = beside(parent, &String::from_utf8_lossy(&target));
     }
-    let message = format!("`{}` is a symlink to `{name}`, which is no file of the package", path.join(GPACK).display());
-    Err(Failure::new(ErrorKind::Failed, message).hinted("put the file itself in the root of the package"))
+    Err(no_file(&path.join(GPACK), &name))
+}
+
+fn no_file(link: &Path, target: &str) -> Failure {
+    let message = format!("`{}` is a symlink to `{target}`, which is no file of the package", link.display());
+    Failure::new(ErrorKind::Failed, message).hinted("put the file itself in the root of the package")
 }
 
 /// Resolves the target of a symlink in the directory `parent` to a path of the tree.

@@ -1,6 +1,10 @@
 //! Imports a directory or a tarball: selects the files to publish, and rejects secrets and homes of nodes.
 
-use std::{path::Path, sync::Mutex, sync::PoisonError};
+use std::{
+    io,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
 use ggen_blockstore::{
     Blockstore, Error, ImportOptions, ImportProgress, Imported, Inspected, PathPatterns, Refusal, Selection,
@@ -9,6 +13,7 @@ use ggen_blockstore::{
 
 use super::{
     gpack_file,
+    ignore_pattern::pattern_of,
     input::{PACKAGE_FORMS, Tarball},
     named_files::GPACK,
     secrets::{Source, is_never_allowed, withheld},
@@ -78,7 +83,7 @@ pub(super) fn import(
     let allowed = gpack_file::read_from_disk(path).map(|(_, gpack)| gpack.allow_secrets).unwrap_or_default();
     let take = |path: &str| intake.all_secrets || allowed.match_file(path);
     let imported = import_directory(store, path, &ImportOptions { take_found: Some(&take), ..options });
-    imported.map_err(|error| not_imported(path, error, Source::Directory))
+    imported.map_err(|error| not_imported(path, error, Source::Directory, intake.user_ignore_file))
 }
 
 /// Imports a tarball. The secrets that its `gpack.toml` allows are known only once that file is read. If the import was
@@ -104,16 +109,16 @@ fn from_tarball(
         _ => PathPatterns::default(),
     };
     if allowed.is_empty() {
-        return first.map_err(|error| not_imported(path, error, Source::Tarball));
+        return first.map_err(|error| not_imported(path, error, Source::Tarball, None));
     }
     let Some(begins_at) = begins_at else {
-        return first.map_err(|error| not_imported(path, error, Source::Pipe));
+        return first.map_err(|error| not_imported(path, error, Source::Pipe, None));
     };
     tarball.rewind(begins_at, path)?;
     let take = |path: &str| allowed.match_file(path);
     let options = ImportOptions { take_found: Some(&take), ..options };
     let again = tarball.reader(path).and_then(|mut reader| import_tarball(store, &mut reader, &options));
-    again.map_err(|error| not_imported(path, error, Source::Tarball))
+    again.map_err(|error| not_imported(path, error, Source::Tarball, None))
 }
 
 /// Keeps the `gpack.toml` in the root or in a top-level directory of a tarball while the tarball is read.
@@ -146,11 +151,11 @@ impl Passing {
     }
 }
 
-fn not_imported(path: &Path, error: Error, source: Source) -> Failure {
+fn not_imported(path: &Path, error: Error, source: Source, user_ignore_file: Option<&Path>) -> Failure {
     match error {
         Error::Withheld { findings } => withheld(path, &findings, source),
         error => {
-            let hint = import_hint(&error, source);
+            let hint = import_hint(&error, source, user_ignore_file);
             let failure = failure::store(error).while_doing(format!("cannot import `{}`", path.display()));
             match hint {
                 Some(hint) => failure.hinted(hint),
@@ -161,7 +166,7 @@ fn not_imported(path: &Path, error: Error, source: Source) -> Failure {
 }
 
 /// What to do about an entry or an archive that is refused.
-fn import_hint(error: &Error, source: Source) -> Option<String> {
+fn import_hint(error: &Error, source: Source, user_ignore_file: Option<&Path>) -> Option<String> {
     match error {
         Error::Archive { .. } => Some(PACKAGE_FORMS.to_owned()),
         Error::Refused { refusal: Refusal::Special { .. } | Refusal::FileAndDirectory, .. }
@@ -177,10 +182,25 @@ fn import_hint(error: &Error, source: Source) -> Option<String> {
         Error::Refused { refusal: Refusal::NotUtf8, .. } => {
             Some("rename it; or keep it out with a pattern in .ggenignore, in which `?` stands for the byte".to_owned())
         }
+        // No ignore file keeps it out.
+        Error::Refused { entry, refusal: Refusal::CaseCollision { other } } if entry == GPACK || other == GPACK => {
+            let other = if entry == GPACK { other } else { entry };
+            Some(format!("rename `{other}`, or name it in .ggenignore to keep it out"))
+        }
+        Error::Refused { entry, .. } if entry == GPACK => {
+            Some(format!("put {GPACK} itself in the root of the package"))
+        }
         Error::Refused { entry, refusal: Refusal::CaseCollision { other } } => {
+            let (entry, other) = (pattern_of(entry), pattern_of(other));
             Some(format!("rename `{entry}` or `{other}`, or name one of them in .ggenignore to keep it out"))
         }
-        Error::Refused { entry, .. } => Some(format!("name `{entry}` in .ggenignore to keep it out")),
+        Error::Refused { entry, .. } => Some(format!("name `{}` in .ggenignore to keep it out", pattern_of(entry))),
+        Error::Io { path, source, .. }
+            if source.kind() == io::ErrorKind::IsADirectory
+                && user_ignore_file.is_some_and(|file| path.ends_with(file)) =>
+        {
+            Some("git is configured to use it as `core.excludesFile`: name a file there instead".to_owned())
+        }
         _ => None,
     }
 }
@@ -188,11 +208,7 @@ fn import_hint(error: &Error, source: Source) -> Option<String> {
 /// Fails if `path` is the home of a node or inside one of its own directories.
 fn refuse_home(path: &Path) -> Result<(), Failure> {
     let Some(home) = home_with(path) else { return Ok(()) };
-    let message = format!(
-        "cannot publish `{}`: `{}` is the home of a node, with its private keys",
-        path.display(),
-        home.display()
-    );
+    let message = format!("cannot publish `{}`: `{}` is the home of a node", path.display(), home.display());
     Err(Failure::new(ErrorKind::Verification, message)
-        .hinted("move the package to a directory of its own, or name another home with `--home DIR`"))
+        .hinted("move the package to a directory of its own, or the home out of it: `--home DIR` says where a home is"))
 }

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use ggen_blockstore::Listed;
 
-use super::links::{Kinds, Led, follow, kinds};
+use super::{
+    ignore_pattern::pattern_of,
+    links::{Kinds, Led, follow, kinds},
+};
 use crate::{ErrorKind, Failure, package::NamedFile};
 
 /// Name of the manifest file of a package.
@@ -65,7 +68,7 @@ fn ignored(package: &Path, kinds: &Kinds<'_>, path: &str) -> Option<Fault> {
     }
     let out = (1..=names.len()).find(|count| !kinds.contains_key(names[..*count].join("/").as_str()))?;
     let end = if out < names.len() { "/" } else { "" };
-    Some(Fault::Ignored { pattern: format!("!/{}{end}", names[..out].join("/")) })
+    Some(Fault::Ignored { pattern: format!("!/{}{end}", pattern_of(&names[..out].join("/"))) })
 }
 
 impl Absent<'_> {

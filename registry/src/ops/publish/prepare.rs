@@ -50,7 +50,8 @@ impl Prepared {
         let is_allowed = |path: &str| request.allow_secrets || gpack.allow_secrets.match_file(path);
         let refused: Vec<_> = imported.found.iter().filter(|found| !is_allowed(&found.path)).cloned().collect();
         if !refused.is_empty() {
-            return Err(withheld(&request.path, &refused, Source::Directory));
+            let source = if request.path.is_dir() { Source::Directory } else { Source::Tarball };
+            return Err(withheld(&request.path, &refused, source));
         }
         let absent = named_files::absent(&request.path, &imported.entries, &gpack.files);
         if !absent.is_empty() && !request.skip_verify {

@@ -6,16 +6,17 @@ use ggen_blockstore::{
     Blockstore, Entry, EntryKind, FileReader, Finding, INSPECTED_BYTES, Inspected, Tree, inspect_parts,
 };
 
+use super::named_files::GPACK;
 use crate::{
     ErrorKind, Failure,
-    home::{IS_HOME, is_home},
+    home::{IS_HOME, IS_HOME_WITHOUT_KEYS, is_home},
     ops::failure,
     package::secret_in,
 };
 
-/// Returns whether a finding can never be allowed.
+/// Whether a finding is one that no publisher may allow.
 pub(super) fn is_never_allowed(finding: &Finding) -> bool {
-    finding.what == IS_HOME
+    [IS_HOME, IS_HOME_WITHOUT_KEYS].contains(&finding.what)
 }
 
 /// What a package is published from.
@@ -41,6 +42,9 @@ pub(super) fn withheld(path: &Path, findings: &[Finding], source: Source) -> Fai
     let causes = findings.iter().map(|Finding { path, what }| format!("`{path}`: {what}")).collect();
     let hint = match source {
         _ if has_home => "make it again without the home: what is published cannot be taken back",
+        Source::Directory if findings.iter().any(|finding| finding.path == GPACK) => {
+            "take the secret out of gpack.toml, which is published whatever .ggenignore says"
+        }
         Source::Directory => {
             "name them in .ggenignore to keep them out, or in `allow-secrets` of gpack.toml to publish them; \
              `--allow-secrets` publishes every secret, and that cannot be taken back"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ggen_blockstore::{EntryKind, Finding, Imported, Listed, PathPatterns};
 
-use super::links;
+use super::{ignore_pattern::pattern_of, links};
 use crate::{
     identity::PublisherId,
     package::{Gpack, UnknownKey},
@@ -153,7 +153,7 @@ fn of_directories(entries: &[Listed]) -> Vec<String> {
             let looks = if is_generated { "looks generated" } else { "is large" };
             let Load { files, bytes } = load;
             let files = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
-            let keep_out = format!("a line `/{path}/` in .ggenignore keeps it out");
+            let keep_out = format!("a line `/{}/` in .ggenignore keeps it out", pattern_of(path));
             format!("`{path}` {looks} ({files}, {} MB): {keep_out}", bytes.div_ceil(1_000_000))
         })
         .collect();

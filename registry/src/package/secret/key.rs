@@ -1,9 +1,12 @@
-//! Detection of private keys by content: in binary forms (`binary`), in PEM (`pem`), and in other text (`text`).
+//! Private keys, by their content: in binary forms (`binary`), in PEM (`pem`), those of libp2p (`libp2p`), and in other text
+//! (`text`).
 
 mod binary;
+mod libp2p;
 mod openpgp;
 mod pem;
 mod text;
+mod vim;
 
 use std::{borrow::Cow, sync::LazyLock};
 
@@ -18,7 +21,8 @@ const WIDE: &[u8] = b"P\0R\0I\0V\0A\0T\0E\0 \0K\0E\0Y";
 /// none, so one scan replaces a scan for each mark.
 static MARKS: LazyLock<AhoCorasick> = LazyLock::new(|| {
     let marks = [WIDE, pem::PRIVATE_KEY, pem::ENCODED, text::AGE, text::JWK, text::WIREGUARD];
-    // The crate compares 32 bytes at a time only for this kind of match.
+    let marks = marks.into_iter().chain(libp2p::MARKS);
+    // Only for this kind of match the crate compares 32 bytes at a time.
     let builder = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(marks);
     builder.expect("the patterns are few and short")
 });
@@ -31,6 +35,7 @@ pub(super) fn in_content(content: &[u8]) -> Option<&'static str> {
     binary::of_key(content)
         .or_else(|| openpgp::of_key(content))
         .or_else(|| has_mark.then(|| pem::in_text(&narrow)).flatten())
+        .or_else(|| has_mark.then(|| libp2p::in_text(&narrow)).flatten())
         .or_else(|| text::in_text(&narrow, has_mark))
         .or_else(|| written(&narrow))
 }
@@ -38,11 +43,15 @@ pub(super) fn in_content(content: &[u8]) -> Option<&'static str> {
 /// Returns which private key a part of a file contains, among those that are recognisable anywhere in a file.
 pub(super) fn in_part(part: &[u8]) -> Option<&'static str> {
     MARKS.find(part)?;
-    pem::in_text(part).or_else(|| text::in_age(part))
+    let part = narrow(part, true);
+    pem::in_text(&part).or_else(|| libp2p::in_text(&part)).or_else(|| text::in_age(&part))
 }
 
-/// Returns the text without the zeros of UTF-16, if it is UTF-16. Keys are in ASCII.
+/// The text without the zeros of UTF-16, if it is UTF-16, and the lines that a swap file of vim holds. Keys are in ASCII.
 fn narrow(content: &[u8], has_mark: bool) -> Cow<'_, [u8]> {
+    if has_mark && let Some(lines) = vim::lines(content) {
+        return Cow::Owned(lines);
+    }
     let has_wide = || has_mark && find(content, WIDE).is_some();
     match content.starts_with(b"\xff\xfe") || content.starts_with(b"\xfe\xff") || has_wide() {
         true => Cow::Owned(content.iter().copied().filter(|byte| !matches!(byte, 0 | 0xfe | 0xff)).collect()),

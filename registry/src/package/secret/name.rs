@@ -46,16 +46,27 @@ const DIRECTORIES: [(&str, &str); 2] =
     [("/gcloud/legacy_credentials/", "Google Cloud credentials"), ("/private-keys-v1.d/", "private OpenPGP keys")];
 /// Suffixes of copies, from editors or users.
 const COPIES: [&str; 9] = [".bak", ".backup", ".copy", ".old", ".orig", ".save", ".swo", ".swp", ".tmp"];
-/// Suffixes of `.env` files that are templates.
+/// What file managers put behind the name of a copy, or before its extension; a number may follow, or something in
+/// parentheses stand instead.
+const COPY_WORDS: [&str; 2] = [" - copy", " copy"];
+/// What some put before it.
+const COPY_OF: &str = "copy of ";
+/// Last parts of the name of an `.env` file that is there to be copied and filled in.
 const ENV_TEMPLATES: [&str; 7] = ["example", "sample", "template", "dist", "defaults", "schema", "tpl"];
 /// Suffixes of `.env` files with encrypted values.
 const ENV_ENCRYPTED: [&str; 6] = ["age", "enc", "encrypted", "gpg", "sops", "vault"];
 /// Suffixes of programs that read the variables, or of their documentation.
 const ENV_PROGRAMS: [&str; 10] = ["cjs", "go", "js", "md", "mjs", "mts", "py", "rb", "rs", "ts"];
 
-/// The path of the original if `path` is named like a copy (`.env~`, `#.env#`, `.netrc.bak`); otherwise `path`.
+/// The path of the file of which the one at `path`, in lower case, is a copy by its name (`.env~`, `#.env#`, `.netrc.bak`,
+/// `.env copy`, `id_rsa (1)`); otherwise `path`.
 pub(super) fn original(path: String) -> String {
     let (directory, file) = path.rsplit_once('/').unwrap_or(("", &path));
+    if file.contains(' ')
+        && let Some(name) = without_copy_words(file)
+    {
+        return original(format!("{directory}/{name}"));
+    }
     let mut name = file;
     name = name.strip_prefix('#').and_then(|name| name.strip_suffix('#')).unwrap_or(name);
     loop {
@@ -70,7 +81,27 @@ pub(super) fn original(path: String) -> String {
     }
 }
 
-/// Returns which secret a file contains, judged by its path, in lower case.
+/// The name of the file of which a file manager made this copy.
+fn without_copy_words(name: &str) -> Option<String> {
+    let of = |name: &str| {
+        let name = name.strip_suffix(')').and_then(|name| name.rsplit_once(" (")).map_or(name, |(name, _)| name);
+        let number = name.rsplit_once(' ').filter(|(_, number)| number.bytes().all(|byte| byte.is_ascii_digit()));
+        let name = number.map_or(name, |(name, _)| name);
+        COPY_WORDS.iter().find_map(|words| name.strip_suffix(words)).unwrap_or(name).len()
+    };
+    if let Some(name) = name.strip_prefix(COPY_OF) {
+        return Some(name.to_owned());
+    }
+    let end = of(name);
+    if end < name.len() {
+        return (end > 0).then(|| name[..end].to_owned());
+    }
+    let (stem, extension) = name.rsplit_once('.')?;
+    let end = of(stem);
+    (0 < end && end < stem.len()).then(|| format!("{}.{extension}", &stem[..end]))
+}
+
+/// Says what secret a file holds by its path, in lower case.
 pub(super) fn of_secret(path: &str) -> Option<&'static str> {
     let name = path.rsplit('/').next().unwrap_or_default();
     // Vim hides the copy of `id_rsa` as `.id_rsa.swp`.

@@ -1,5 +1,7 @@
 //! Detection of secret values in configuration files, which are legitimate package content otherwise.
 
+use std::borrow::Cow;
+
 use super::name;
 
 /// A configuration file of a tool.
@@ -12,16 +14,21 @@ struct Form {
     what: &'static str,
 }
 
-const FORMS: [Form; 8] = [
+/// The configuration of yarn 1.
+const YARN_1: &str = "/.yarnrc";
+const FORMS: [Form; 10] = [
     Form {
         files: &["/.npmrc", "/npmrc"],
         settings: &["_authtoken", "_auth", "_password"],
         what: "a token for an npm registry",
     },
     Form { files: &["/.yarnrc.yml"], settings: &["npmauthtoken", "npmauthident"], what: "a token for an npm registry" },
+    // Of yarn 1, without a sign between a setting and its value.
+    Form { files: &[YARN_1], settings: &["_authtoken", "_auth", "_password"], what: "a token for an npm registry" },
+    Form { files: &["/pip.conf", "/pip.ini", "/.gitmodules", "/.gitconfig"], settings: &[], what: URL_WITH_PASSWORD },
     Form {
         files: &["/.docker/config.json", "/.dockerconfigjson", "/containers/auth.json", "/helm/registry/config.json"],
-        settings: &["auth", "identitytoken", "registrytoken"],
+        settings: &["auth", "identitytoken", "password", "registrytoken"],
         what: "container registry credentials",
     },
     Form {
@@ -38,22 +45,36 @@ const FORMS: [Form; 8] = [
     Form { files: &["/.terraformrc", "/terraform.rc"], settings: &["token"], what: "tokens of Terraform" },
     Form { files: &["/doctl/config.yaml"], settings: &["access-token"], what: "a token for a cloud" },
 ];
-/// Suffixes of environment variables that contain a secret.
-const SECRET_VARIABLES: [&str; 12] = [
+/// What is found where no setting says it.
+const URL_WITH_PASSWORD: &str = "a password, in a URL";
+/// Ends of the names of environment variables that hold a secret.
+const SECRET_VARIABLES: [&str; 18] = [
     "ACCESS_KEY",
     "APIKEY",
     "API_KEY",
+    "APP_KEY",
+    "AUTH_KEY",
     "ENCRYPTION_KEY",
+    "MASTER_KEY",
+    "MNEMONIC",
     "PASSPHRASE",
     "PASSWD",
     "PASSWORD",
     "PRIVATE_KEY",
     "SECRET",
     "SECRET_KEY",
+    "SECRET_KEY_BASE",
+    "SEED_PHRASE",
     "SIGNING_KEY",
     "TOKEN",
 ];
-/// Placeholders for values.
+/// Last words of such names, where longer ones that end so mean something else: `BYPASS`, `COMPAT`.
+const SECRET_WORDS: [&str; 3] = ["PASS", "PAT", "PWD"];
+/// The variables in which shells keep a directory.
+const DIRECTORIES: [&str; 2] = ["PWD", "OLDPWD"];
+/// Shortest text beside a reference to a variable that is a secret, in letters and digits.
+const MIN_BESIDE_REFERENCE: usize = 8;
+/// What stands where a value is to be filled in.
 const BLANKS: [&str; 9] = ["changeme", "change_me", "false", "none", "null", "placeholder", "redacted", "true", "~"];
 
 /// Returns which secret a configuration file contains; `path` is in lower case.
@@ -62,28 +83,78 @@ pub(super) fn of_secret(path: &str, content: &[u8]) -> Option<&'static str> {
     if form.is_none() && !name::may_be_env(path) {
         return None;
     }
-    let text = String::from_utf8_lossy(content);
-    match form {
-        Some(form) => {
-            let is_set = |setting: &&str| values(&text, setting).any(is_literal);
-            form.settings.iter().any(is_set).then_some(form.what)
-        }
-        None => {
-            text.lines().any(sets_secret_variable).then_some("environment variables that are secrets, by their names")
-        }
+    let text = text(content);
+    let Some(form) = form else {
+        return text
+            .lines()
+            .any(sets_secret_variable)
+            .then_some("environment variables that are secrets, by their names or values");
+    };
+    let is_spaced = path.ends_with(YARN_1);
+    let is_set = |setting: &&str| {
+        values(&text, setting).any(is_literal) || is_spaced && spaced_values(&text, setting).any(is_literal)
+    };
+    if form.settings.iter().any(is_set) {
+        return Some(form.what);
     }
+    text.lines().any(|line| !is_comment(line) && has_password_in_url(line)).then_some(URL_WITH_PASSWORD)
 }
 
-/// Returns whether a line such as `DB_PASSWORD=x` or `export TOKEN="x"` sets a secret variable.
+/// The text of a file, with a line feed at the end of each line: also of one in UTF-16, of one with carriage returns, and of
+/// the lines that a swap file of vim holds.
+fn text(content: &[u8]) -> Cow<'_, str> {
+    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+    let is_wide =
+        matches!(content, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, 1..=255, ..] | [1..=255, 0, 1..=255, 0, ..]);
+    let text = match is_wide {
+        true => {
+            let letters: Vec<u8> = content.iter().copied().filter(|byte| !matches!(byte, 0 | 0xfe | 0xff)).collect();
+            Cow::Owned(String::from_utf8_lossy(&letters).into_owned())
+        }
+        false => String::from_utf8_lossy(content),
+    };
+    if text.contains(['\r', '\0']) { Cow::Owned(text.replace(['\r', '\0'], "\n")) } else { text }
+}
+
+/// `DB_PASSWORD=x`, `export TOKEN="x"`, `DATABASE_URL=postgres://user:password@host/`.
 fn sets_secret_variable(line: &str) -> bool {
     let line = line.trim();
     let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
     let Some((variable, value)) = line.split_once('=') else { return false };
     let is_variable = variable.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let variable = variable.to_ascii_uppercase();
-    is_variable
-        && SECRET_VARIABLES.iter().any(|end| variable.ends_with(end))
-        && is_literal(unquoted(value.trim_start()))
+    let has_word = || SECRET_WORDS.contains(&variable.rsplit('_').next().unwrap_or_default());
+    let is_secret = SECRET_VARIABLES.iter().any(|end| variable.ends_with(end)) || has_word();
+    let is_directory = DIRECTORIES.contains(&variable.as_str());
+    let value = unquoted(value.trim_start());
+    is_variable && ((is_secret && !is_directory && is_literal(value)) || has_password_in_url(line))
+}
+
+/// Whether a line has a URL with a user and a password: `https://user:password@host`.
+fn has_password_in_url(line: &str) -> bool {
+    line.match_indices("://").any(|(at, scheme)| {
+        let rest = &line[at + scheme.len()..];
+        let end = rest.find(|letter: char| letter.is_whitespace() || "/?#\"'`<>".contains(letter));
+        let user = rest[..end.unwrap_or(rest.len())].rsplit_once('@').and_then(|(user, _)| user.split_once(':'));
+        user.is_some_and(|(_, password)| is_literal(password) && !password.contains("${"))
+    })
+}
+
+fn is_comment(line: &str) -> bool {
+    line.trim_start().starts_with(['#', ';'])
+}
+
+/// The values of a setting that has nothing but white space before them, as yarn 1 writes it: `"//host/:setting" "value"`.
+fn spaced_values<'a>(text: &'a str, setting: &str) -> impl Iterator<Item = &'a str> {
+    text.lines().filter(|line| !is_comment(line)).filter_map(move |line| {
+        let (key, value) = line.trim().rsplit_once([' ', '\t'])?;
+        let key = key.trim_end().trim_matches('"');
+        let is_it = key
+            .to_ascii_lowercase()
+            .strip_suffix(setting)
+            .is_some_and(|before| before.is_empty() || before.ends_with(':'));
+        is_it.then(|| unquoted(value))
+    })
 }
 
 /// The values of a setting, named in lower case, in a text: from `setting=value`, `setting[]=value`, `setting: value`,
@@ -97,11 +168,11 @@ pub(super) fn values<'a>(text: &'a str, setting: &str) -> impl Iterator<Item = &
     places.into_iter().filter_map(move |at| {
         let (before, rest) = (&text[..at], &text[at + length..]);
         let begins = before.chars().next_back().is_none_or(|last| !last.is_alphanumeric() && !"_-.".contains(last));
-        let line = before.rsplit('\n').next().unwrap_or_default().trim_start();
+        let line = before.rsplit('\n').next().unwrap_or_default();
         let rest = rest.strip_prefix(['"', '\'']).unwrap_or(rest);
         let rest = rest.strip_prefix("[]").unwrap_or(rest).trim_start_matches([' ', '\t']);
         let value = rest.strip_prefix(['=', ':', '>'])?.trim_start_matches([' ', '\t']);
-        (begins && !line.starts_with(['#', ';'])).then(|| unquoted(value))
+        (begins && !is_comment(line)).then(|| unquoted(value))
     })
 }
 
@@ -109,16 +180,26 @@ pub(super) fn values<'a>(text: &'a str, setting: &str) -> impl Iterator<Item = &
 fn unquoted(text: &str) -> &str {
     let end = match text.chars().next() {
         Some(quote @ ('"' | '\'')) => return text[1..].split([quote, '\n']).next().unwrap_or_default(),
-        _ if text.starts_with("${") => text.find('}').map(|end| end + 1),
-        _ => text.find(['\n', '\r', ',', '}', '<', ' ', '\t']),
+        _ if text.starts_with("${") => text.find('}').map(|end| end + 1 + end_of_value(&text[end + 1..])),
+        _ => Some(end_of_value(text)),
     };
     text[..end.unwrap_or(text.len())].trim()
 }
 
-/// Returns whether a value is a literal, as opposed to a reference or a placeholder.
+/// Where a value without quotes ends.
+fn end_of_value(text: &str) -> usize {
+    text.find(['\n', '\r', ',', '}', '<', ' ', '\t']).unwrap_or(text.len())
+}
+
+/// Whether a value is one, and not where it comes from or a blank to be filled in.
 fn is_literal(value: &str) -> bool {
-    if let Some(variable) = value.strip_prefix("${").and_then(|variable| variable.split('}').next()) {
-        // A default value of a reference is a literal too.
+    if let Some(rest) = value.strip_prefix("${") {
+        let (variable, beside) = rest.split_once('}').unwrap_or((rest, ""));
+        let letters = beside.bytes().filter(u8::is_ascii_alphanumeric).count();
+        if letters >= MIN_BESIDE_REFERENCE && !beside.contains('$') {
+            return true;
+        }
+        // With a default it has a value nevertheless.
         return variable.split_once('-').is_some_and(|(name, default)| {
             let is_name = name.trim_end_matches(':').bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
             is_name && is_literal(default)

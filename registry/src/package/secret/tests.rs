@@ -57,6 +57,17 @@ fn credentials_are_told_by_name_and_their_templates_are_not() {
         ".azure/msal_token_cache.json",
         ".terraform.d/credentials.tfrc.json",
         "backup/.gnupg/private-keys-v1.d/0123.key",
+        ".env copy",
+        ".env copy 2",
+        ".env - Copy",
+        ".env - Copy (2)",
+        "Copy of .env",
+        ".env (1)",
+        ".env.production (another copy)",
+        "id_rsa (1)",
+        "id_rsa 2",
+        "deploy/credentials copy.toml",
+        "credentials (1).toml~",
     ] {
         is_secret(path, b"x");
     }
@@ -68,6 +79,12 @@ fn credentials_are_told_by_name_and_their_templates_are_not() {
         ".env.example~",
         ".env-sample",
         ".env.d.ts",
+        ".env.example copy",
+        "example (1).env",
+        "id_rsa (1).pub",
+        "copy of ",
+        " (1)",
+        " copy",
         ".env.ts",
         ".env.vault",
         ".env.production.gpg",
@@ -117,6 +134,75 @@ fn a_token_in_npmrc_is_a_secret_and_a_variable_is_none() {
 }
 
 #[test]
+fn a_token_beside_a_reference_in_a_url_in_utf16_and_of_yarn_1_is_a_secret() {
+    let token = "registry=https://r.example\n//r.example/:_authToken=npm_abc\n";
+    let wide = |bytes: fn(u16) -> [u8; 2]| token.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+    is_secret(".npmrc", &wide(u16::to_le_bytes));
+    is_secret(".npmrc", &wide(u16::to_be_bytes));
+    is_secret(".npmrc", &[b"\xff\xfe".to_vec(), wide(u16::to_le_bytes)].concat());
+    is_secret(".npmrc", format!("# a comment\n{token}").replace('\n', "\r").as_bytes());
+    let secret = [
+        (".npmrc", "//r.example/:_authToken=${NPM_TOKEN}npm_realtoken\n"),
+        (".npmrc", "registry=https://ada:pw@r.example/\n"),
+        (".yarnrc", "\"//r.example/:_authToken\" \"npm_abc\"\n"),
+        (".yarnrc", "registry \"https://ada:pw@r.example/\"\n"),
+        (".gitmodules", "[submodule \"x\"]\n\turl = https://ada:pw@git.example/x\n"),
+        ("pip.conf", "[global]\nindex-url = https://ada:pw@pypi.example/simple\n"),
+        (".docker/config.json", "{\"auths\": {\"r\": {\"username\": \"ada\", \"password\": \"pw\"}}}"),
+    ];
+    for (path, content) in secret {
+        is_secret(path, content.as_bytes());
+        is_no_secret("docs.md", content.as_bytes());
+    }
+    let no_secret = [
+        (".npmrc", "//r.example/:_authToken=${PREFIX}${TOKEN}\n"),
+        (".npmrc", "_auth=${USER}:${PASSWORD}\n"),
+        (".npmrc", "registry=https://${USER}:${PASSWORD}@r.example/\n# https://ada:pw@r.example\n"),
+        (".npmrc", "registry=https://ada@r.example/a:b@c\n"),
+        (".yarnrc", "# \"//r.example/:_authToken\" \"npm_abc\"\n\"//r.example/:_authToken\" \"${TOKEN}\"\n"),
+        (".gitmodules", "url = ssh://git@git.example/x\nurl = git@git.example:x\n"),
+    ];
+    for (path, content) in no_secret {
+        is_no_secret(path, content.as_bytes());
+    }
+}
+
+/// Names in use, and URLs with a password under whatever name.
+#[test]
+fn variables_that_hold_secrets_are_told_by_their_names_and_values() {
+    let url = "DATABASE_URL=postgres://ada:pw@db.example/x";
+    for line in [
+        "DB_PASS=abc",
+        "DB_PWD=abc",
+        "PASS=abc",
+        "SECRET_KEY_BASE=abc",
+        "GITHUB_PAT=ghp_abc",
+        "MNEMONIC=\"a b c\"",
+        "APP_KEY=base64:abc",
+        url,
+        "export URL='https://ada:pw@x.example'",
+    ] {
+        is_secret("prod.env", format!("PORT=1\n{line}\n").as_bytes());
+        is_secret(".envrc", line.as_bytes());
+        is_no_secret("example.env", line.as_bytes());
+    }
+    for line in [
+        "BYPASS=abc",
+        "COMPAT=abc",
+        "PWD=/home/ada",
+        "OLDPWD=/home/ada",
+        "DB_PASS=${DB_PASS}",
+        "DATABASE_URL=postgres://ada:${DB_PASS}@db.example/x",
+        "DATABASE_URL=postgres://ada:$DB_PASS@db.example/x",
+        "DATABASE_URL=postgres://ada@db.example/x",
+        "DATABASE_URL=postgres://ada:<password>@db.example/x",
+        "URL=https://x.example:8080/a@b",
+    ] {
+        is_no_secret("prod.env", line.as_bytes());
+    }
+}
+
+#[test]
 fn our_own_keys_and_those_of_libp2p_are_told_by_content() {
     let key = KeyPair::from_seed(&[7; 32]);
     is_secret("keys/default.key", &key.to_protobuf());
@@ -127,11 +213,35 @@ fn our_own_keys_and_those_of_libp2p_are_told_by_content() {
         is_secret("x", &key.to_protobuf_encoding().unwrap());
         is_no_secret("x", &key.public().encode_protobuf());
     }
-    let base64 = Base::Base64Pad.encode(key.to_protobuf());
-    is_secret(
-        "config",
-        format!("{{\n  \"Identity\": {{ \"PeerID\": \"12D3\", \"PrivKey\": \"{base64}\" }}\n}}").as_bytes(),
-    );
+}
+
+#[test]
+fn a_key_of_libp2p_is_found_in_a_text() {
+    let key = KeyPair::from_seed(&[7; 32]);
+    let secp256k1 = Keypair::generate_secp256k1();
+    let mut keys = vec![base64(key.to_protobuf()), base64(secp256k1.to_protobuf_encoding().unwrap())];
+    keys.push(Base::Base16Lower.encode(key.to_protobuf()));
+    for key in &keys {
+        for text in [
+            format!("{{\n  \"Identity\": {{ \"PeerID\": \"12D3\", \"PrivKey\": \"{key}\" }}\n}}"),
+            format!("{{\"id\":\"12D3\",\"privKey\":\"{key}\",\"pubKey\":\"CAESIAcH\"}}"),
+            format!("export LIBP2P_KEY={key} # mine\n"),
+            format!("node:\n  key: {key}\n"),
+            format!("# a key\n{key}\n"),
+            format!("key: |\n  {}", lines_of(key, 64).replace('\n', "\n  ")),
+        ] {
+            is_secret("x", text.as_bytes());
+            assert!(secret_in("x", Inspected::Part(text.as_bytes())).is_some(), "{text}");
+        }
+    }
+    let (secret, public) = (key.to_protobuf(), key.public().to_protobuf());
+    let secp256k1 = base64(secp256k1.public().encode_protobuf());
+    let wrong_half = [&secret[..67], &[secret[67] ^ 1]].concat();
+    let texts = [base64(&public), base64(&secret[..60]), secp256k1, base64(&wrong_half), "CAESQ".to_owned()];
+    for text in texts.into_iter().chain(["CAESAR", "CAAS", "CAISI...", "8011240", "08011240"].map(str::to_owned)) {
+        is_no_secret("x", format!("key: {text}\n").as_bytes());
+        is_no_secret("x", text.as_bytes());
+    }
     is_no_secret("config", b"{ \"PrivKey\": \"...\" }");
 }
 
@@ -208,6 +318,32 @@ fn a_key_is_found_in_a_part_of_a_file_and_after_a_block_without_an_end() {
     assert!(secret_in(".npmrc", Inspected::Part(b"...\n_auth = abc\n")).is_some());
 }
 
+/// As vim keeps it while the file is open: a page of 4096 bytes for the tree, and others with the lines, from their ends.
+#[test]
+fn a_key_in_a_swap_file_of_vim_is_found() {
+    let swap = |text: &str| {
+        let mut head = b"b0VIM 9.0".to_vec();
+        head.resize(12, 0);
+        head.extend(4096_u32.to_le_bytes());
+        head.resize(4096, 0);
+        for lines in text.lines().collect::<Vec<_>>().chunks(20) {
+            let lines: String = lines.iter().rev().map(|line| format!("{line}\0")).collect();
+            let begin = 4096 - lines.len() as u32;
+            let mut page = [&b"ad\0\0AAA\0"[..], &begin.to_le_bytes(), b"AAAAAAAA"].concat();
+            page.resize(begin as usize, 0);
+            head.extend([page, lines.into_bytes()].concat());
+        }
+        head
+    };
+    let place = tempfile::tempdir().unwrap();
+    let key = place.path().join("key");
+    let made = Command::new("openssl").args(["genpkey", "-algorithm", "RSA", "-out"]).arg(&key).output().unwrap();
+    assert!(made.status.success());
+    is_secret(".server.key.swp", &swap(&std::fs::read_to_string(key).unwrap()));
+    is_secret(".npmrc.swp", &swap("registry=https://r.example\n//r.example/:_authToken=npm_abc\n"));
+    is_no_secret(".readme.swp", &swap("-----BEGIN PRIVATE KEY-----\nMII...\n-----END PRIVATE KEY-----\n"));
+}
+
 #[test]
 fn the_words_of_a_key_are_no_key() {
     for content in [
@@ -216,6 +352,8 @@ fn the_words_of_a_key_are_no_key() {
         "-----BEGIN PRIVATE KEY-----\nc2VjcmV0IHdvcmRzIHRoYXQgYXJlIG5vIGtleSBhdCBhbGw=\n-----END PRIVATE KEY-----\n",
         "-----BEGIN OPENSSH PRIVATE KEY-----\n<your key here>\n-----END OPENSSH PRIVATE KEY-----\n",
         "-----BEGIN PRIVATE KEY-----\n",
+        "-----BEGIN PRIVATE KEY-----\nComment: a key\n\nits body here\n-----END PRIVATE KEY-----\n",
+        "-----BEGIN PRIVATE KEY-----\nX: 1\n-----END PRIVATE KEY-----\n",
         "-----BEGIN PRIVATE KEY----------END PRIVATE KEY-----",
         "a PRIVATE KEY, PRIVATE KEY-----",
         "AGE-SECRET-KEY-1...",
@@ -251,7 +389,30 @@ fn in_other_forms(name: &str, pem: &str) {
         ("Kubernetes", format!("data:\n  tls.crt: bm8=\n  tls.key: {}\nkind: Secret\n", base64(pem)).into_bytes()),
         ("base64 in lines", lines_of(&base64(pem), 76).into_bytes()),
     ];
-    for (form, content) in forms {
+    let lines: Vec<&str> = pem.lines().collect();
+    let headers = [
+        "Created: 2020",
+        "Key-Id:abc",
+        "X:",
+        "Comment: a key, of\n  a test",
+        "Proc-Type: 4,MIC-CLEAR\nX: 1",
+        "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00",
+    ];
+    let headers = headers.map(|headers| {
+        // What openssl encrypts has headers of its own.
+        let end = if name == "rsa.legacy" { "" } else { "\n" };
+        (headers, format!("{}\n{headers}\n{end}{}\n", lines[0], lines[1..].join("\n")).into_bytes())
+    });
+    let commands = |end: &str| lines.iter().map(|line| format!("echo '{line}' >> key{end}")).collect::<String>();
+    let more = [
+        ("commands", commands("\n").into_bytes()),
+        ("XML", pem.replace('\n', "&#10;").into_bytes()),
+        ("an address", pem.replace('\n', "%0A").replace('+', "%2B").replace('=', "%3D").into_bytes()),
+        ("headers and carriage returns", String::from_utf8_lossy(&headers[3].1).replace('\n', "\r\n").into_bytes()),
+    ];
+    // Headers of its own have no place in these.
+    let more = more.into_iter().filter(|_| name != "rsa.legacy");
+    for (form, content) in forms.into_iter().chain(headers).chain(more) {
         assert!(found("x", &content).is_some(), "{name} as {form}: {}", String::from_utf8_lossy(&content));
     }
     let half = &pem[..pem.len() / 2];
@@ -264,6 +425,10 @@ fn in_other_forms(name: &str, pem: &str) {
     }
     let part = format!("{}\n{}\n", "x".repeat(1000), base64(pem));
     assert!(secret_in("x", Inspected::Part(part.as_bytes())).is_some(), "{name} in a part");
+    for filler in ["x", "xy"] {
+        let part = [filler.as_bytes(), &wide(u16::to_le_bytes), filler.as_bytes()].concat();
+        assert!(secret_in("x", Inspected::Part(&part)).is_some(), "{name} in UTF-16 in a part");
+    }
 }
 
 fn base64(bytes: impl AsRef<[u8]>) -> String {
@@ -285,7 +450,7 @@ fn a_key_written_in_letters_or_with_a_line_feed_is_one() {
     is_secret("x", lines_of(&base64(&secret), 64).as_bytes());
     is_secret("x", hexadecimal(&secret).to_uppercase().as_bytes());
     is_secret("x", format!("{}\n", hexadecimal(&secret)).as_bytes());
-    for written in [base64(&public), hexadecimal(&public), base64(&secret[..60]), format!("key: {}", base64(&secret))] {
+    for written in [base64(&public), hexadecimal(&public), base64(&secret[..60])] {
         is_no_secret("x", written.as_bytes());
     }
 }

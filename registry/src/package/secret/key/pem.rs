@@ -43,14 +43,15 @@ fn in_clear(content: &[u8]) -> Option<&'static str> {
         let rest = &content[at + PRIVATE_KEY.len()..];
         if let Some(body) = rest.strip_prefix(SSH2_REST).filter(|_| before.ends_with(SSH2_BEGIN)) {
             let body = &body[..body.len().min(MAX_SSH2_BYTES)];
-            let body = Body::read(&body[..find(body, SSH2_END)?], "");
+            let body = unescaped(&String::from_utf8_lossy(&body[..find(body, SSH2_END)?]));
+            let body = Body::read(&body, "");
             return body.key.starts_with(SSH2_MAGIC).then_some("a private SSH key");
         }
         let (mark, label) = first_line(before)?;
         let body = rest.strip_prefix(DASHES).or_else(|| rest.strip_prefix(b" BLOCK-----"))?;
         // The next dashes end the block or begin another one. This bounds the search in text that has no end line.
         let (body, end) = body.split_at(find(body, DASHES)?);
-        (end.starts_with(END) && Body::read(body, mark).is_key(label)).then_some(match label {
+        (end.starts_with(END) && is_key(body, mark, label)).then_some(match label {
             "OPENSSH " => "a private SSH key",
             "PGP " => "a private OpenPGP key",
             _ => "a private key (PEM)",
@@ -95,6 +96,31 @@ fn is_between(letter: char) -> bool {
     letter.is_whitespace() || "\"'`,;()".contains(letter)
 }
 
+/// Whether the text between the first and the last line of a block is the body of a key.
+fn is_key(body: &[u8], mark: &str, label: &str) -> bool {
+    let text = unescaped(&String::from_utf8_lossy(body)).replace("\r\n", "\n");
+    let is_key = |body: Body| body.is_key(label);
+    is_key(Body::read(&text, mark))
+        || without_headers(&text).is_some_and(|text| is_key(Body { has_headers: true, ..Body::read(text, mark) }))
+        || is_key(Body::of_commands(&text))
+}
+
+/// What follows the headers of a block (RFC 1421): lines `Name: value`, and those that go on with one, up to an empty line.
+fn without_headers(text: &str) -> Option<&str> {
+    let is_empty = |line: &str| !line.contains(|letter: char| letter.is_ascii_alphanumeric());
+    let (mut has_headers, mut at) = (false, 0);
+    for line in text.split_inclusive(['\n', '\r']) {
+        at += line.len();
+        match is_empty(line) {
+            true if has_headers => return Some(&text[at..]),
+            true => {}
+            false if has_headers || line.contains(':') => has_headers = true,
+            false => return None,
+        }
+    }
+    None
+}
+
 /// The body of a block.
 #[derive(Debug, Default)]
 struct Body {
@@ -107,13 +133,12 @@ struct Body {
 }
 
 impl Body {
-    /// Parses a body each of whose lines may begin with `mark`. Line breaks may be written as `\n` or as spaces.
-    fn read(body: &[u8], mark: &str) -> Self {
-        let text = unescaped(&String::from_utf8_lossy(body));
-        let lines: Vec<&str> = text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty()).collect();
+    /// Reads a body each of whose lines may begin with `mark`. Line breaks may be spaces.
+    fn read(text: &str, mark: &str) -> Self {
+        let lines = lines(text);
         let (mut pieces, mut has_headers) = (Vec::new(), false);
         for line in &lines {
-            if line.contains(": ") && lines.len() > 1 {
+            if line.contains(':') && lines.len() > 1 {
                 has_headers = true;
                 continue;
             }
@@ -125,18 +150,34 @@ impl Body {
                     continue;
                 }
                 let of_word = word.split(is_between).map(|piece| piece.strip_prefix(mark).unwrap_or(piece));
-                // Line prefixes have no letters or digits; the checksum of OpenPGP begins with `=`.
-                let is_part = |piece: &&str| piece.contains(|letter: char| letter.is_ascii_alphanumeric());
-                pieces.extend(of_word.filter(is_part).filter(|piece| !piece.starts_with('=')));
+                // The checksum of OpenPGP begins so.
+                pieces.extend(of_word.filter(|piece| has_letters(piece)).filter(|piece| !piece.starts_with('=')));
             }
         }
-        let is_even = match &pieces[..] {
+        Self { has_headers, ..Self::of(&pieces) }
+    }
+
+    /// Reads a body that commands write line by line (`echo ... >> key`): words that stand in every line are no part of it.
+    fn of_commands(text: &str) -> Self {
+        let lines: Vec<Vec<&str>> = lines(text)
+            .into_iter()
+            .map(|line| line.split(is_between).filter(|word| has_letters(word)).collect())
+            .collect();
+        let [begin, middle @ .., end] = &lines[..] else { return Self::default() };
+        // The block ends within the last of these lines, and begins within the first.
+        let is_command = |word: &&str| begin.contains(word) || end.contains(word);
+        let pieces: Vec<&str> = middle.iter().flatten().filter(|word| !is_command(word)).copied().collect();
+        Self::of(&pieces)
+    }
+
+    fn of(pieces: &[&str]) -> Self {
+        let is_even = match pieces {
             [first, middle @ .., last] => {
                 middle.iter().all(|piece| piece.len() == first.len()) && last.len() <= first.len()
             }
             _ => true,
         };
-        Self { key: base64(pieces.concat().as_bytes()).unwrap_or_default(), has_headers, is_even }
+        Self { key: base64(pieces.concat().as_bytes()).unwrap_or_default(), has_headers: false, is_even }
     }
 
     fn is_key(&self, label: &str) -> bool {
@@ -145,43 +186,62 @@ impl Body {
             "OPENSSH " => key.starts_with(b"openssh-key-v1\0"),
             "PGP " => openpgp::is_secret(key),
             "ENCRYPTED " => matches!(sequence(key), Some([0x30, ..])),
-            // Encrypted data has no structure to check, so its length and line form distinguish it from a placeholder.
-            _ if self.has_headers => {
-                key.len() >= MIN_ENCRYPTED_BYTES && key.len().is_multiple_of(CIPHER_BLOCK_BYTES) && self.is_even
+            // Keys of DSA have no form of their own here: a version, and numbers.
+            _ if is_der(key) || matches!(sequence(key), Some([0x02, 0x01, 0x00, ..])) => true,
+            // An encrypted one looks like noise: words that stand for a key must not.
+            _ => {
+                self.has_headers
+                    && key.len() >= MIN_ENCRYPTED_BYTES
+                    && key.len().is_multiple_of(CIPHER_BLOCK_BYTES)
+                    && self.is_even
             }
-            // DSA keys are not parsed further: a version followed by numbers.
-            _ => is_der(key) || matches!(sequence(key), Some([0x02, 0x01, 0x00, ..])),
         }
     }
 }
 
-/// Resolves the backslash escapes of a program's string.
+/// The lines of a text that are not empty.
+fn lines(text: &str) -> Vec<&str> {
+    text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty()).collect()
+}
+
+/// Marks of comments have none.
+fn has_letters(piece: &str) -> bool {
+    piece.contains(|letter: char| letter.is_ascii_alphanumeric())
+}
+
+/// The text with what a string of a program writes with a backslash, an address with `%` and XML with `&#`.
 fn unescaped(text: &str) -> String {
-    if !text.contains('\\') {
-        return text.to_owned();
-    }
     let mut unescaped = String::with_capacity(text.len());
-    let mut letters = text.chars();
-    while let Some(letter) = letters.next() {
-        if letter != '\\' {
-            unescaped.push(letter);
-            continue;
-        }
-        let rest = letters.as_str();
-        let code = rest.strip_prefix('u').and_then(|code| code.get(..4));
-        let code = code.and_then(|code| u32::from_str_radix(code, 16).ok()).and_then(char::from_u32);
-        match (rest.chars().next(), code) {
-            (Some('n' | 'r' | 't'), _) => {
-                letters.next();
-                unescaped.push('\n');
-            }
-            (_, Some(code)) => {
-                letters.nth(4);
-                unescaped.push(code);
-            }
-            // `\/` is a slash, and a backslash at the end of a line continues it.
-            _ => {}
-        }
+    let mut rest = text;
+    while let Some(at) = rest.find(['\\', '%', '&']) {
+        unescaped.push_str(&rest[..at]);
+        let escape = &rest[at..];
+        let (letter, length) = match escaped(escape) {
+            Some((letter, length)) => (Some(letter), length),
+            // `\/` is a slash, and at the end of a line a backslash means that it goes on.
+            None if escape.starts_with('\\') => (None, 1),
+            None => (escape.chars().next(), 1),
+        };
+        unescaped.extend(letter);
+        rest = &escape[length..];
     }
+    unescaped.push_str(rest);
     unescaped
+}
+
+/// The letter that a text begins with in an escaped form, and the length of that.
+fn escaped(text: &str) -> Option<(char, usize)> {
+    let code = |digits: &str, radix| u32::from_str_radix(digits, radix).ok().and_then(char::from_u32);
+    match text.as_bytes() {
+        [b'\\', b'n' | b't', ..] => Some(('\n', 2)),
+        [b'\\', b'r', ..] => Some(('\r', 2)),
+        [b'\\', b'u', ..] => Some((code(text.get(2..6)?, 16)?, 6)),
+        [b'%', ..] => Some((code(text.get(1..3)?, 16)?, 3)),
+        [b'&', b'#', ..] => {
+            let digits = text[2..].split_once(';')?.0;
+            let number = digits.strip_prefix(['x', 'X']);
+            Some((number.map_or_else(|| code(digits, 10), |digits| code(digits, 16))?, digits.len() + 3))
+        }
+        _ => None,
+    }
 }

@@ -1,9 +1,9 @@
-//! Private keys in other text: age, JWK, WireGuard, signify, minisign, PuTTY, Kubo.
+//! Private keys in other text: age, JWK, WireGuard, signify, minisign, PuTTY.
 
 use cid::multibase::Base;
 use memchr::memmem;
 
-use super::{super::setting::values, base64, binary::is_libp2p, find};
+use super::{super::setting::values, base64, find};
 
 /// The prefix of an age key.
 pub(super) const AGE: &[u8] = b"AGE-SECRET-KEY-";
@@ -40,9 +40,6 @@ pub(super) fn in_text(content: &[u8], has_mark: bool) -> Option<&'static str> {
     }
     if has_mark && is_wireguard(content) {
         return Some("a private key (WireGuard)");
-    }
-    if is_kubo(content) {
-        return Some("the private key of an IPFS node");
     }
     if !has_mark {
         return None;
@@ -94,15 +91,6 @@ fn is_wireguard(content: &[u8]) -> bool {
     let is_configuration = ["[Interface]", "[WireGuard]"].iter().any(|section| text.contains(section));
     let is_key = |value: &str| base64(value.as_bytes()).is_some_and(|key| key.len() == WIREGUARD_BYTES);
     is_configuration && values(&text, "privatekey").any(is_key)
-}
-
-/// Returns whether the file is the configuration of a Kubo node, which contains its key in base64.
-fn is_kubo(content: &[u8]) -> bool {
-    if !content.trim_ascii_start().starts_with(b"{") || find(content, b"\"PrivKey\"").is_none() {
-        return false;
-    }
-    let text = String::from_utf8_lossy(content);
-    values(&text, "privkey").any(|value| base64(value.as_bytes()).is_some_and(|key| is_libp2p(&key)))
 }
 
 /// Finds a JSON Web Key (RFC 7517) with its private part, in JSON or in a program.
