@@ -19,7 +19,7 @@ const SOURCES: [&str; 3] = ["blockstore/src", "cli/src", "registry/src"];
 /// Directories without sources of this repository.
 const BUILT: [&str; 2] = ["node_modules", "target"];
 /// Names in capitals that are not constants: of files, messages, variables and errors of the system.
-const OTHER_NAMES: [&str; 19] = [
+const OTHER_NAMES: [&str; 20] = [
     "API_KEY",
     "CID",
     "DONT_HAVE",
@@ -30,6 +30,7 @@ const OTHER_NAMES: [&str; 19] = [
     "HAVE",
     "LICENSE",
     "LOCK",
+    "MNEMONIC",
     "NORMAL",
     "PASSWORD",
     "PATH",
