@@ -32,7 +32,7 @@ fn configure(user: &Home, text: &str) {
 /// What a dry run lists, and its warnings.
 #[track_caller]
 fn listed(user: &Home, more: &[(&str, &str)], path: &Path) -> (Vec<String>, String) {
-    let args = ["--format", "json", "publish", "--dry-run", path.to_str().unwrap()];
+    let args = ["--format", "json", "publish", "--dry-run", "--namespace", "acme", path.to_str().unwrap()];
     let listed = user.p2p_with(&[&ALONE[..], more].concat(), &args).expect_code(0).json();
     let entries = listed["entries"].as_array().unwrap().iter().map(Value::to_string).collect();
     (entries, listed["warnings"].to_string())
