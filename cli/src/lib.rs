@@ -34,6 +34,7 @@ use crate::{args::Args, ui::Ui};
 ///
 /// Prints to the process's stdout and stderr, and installs the process's log subscriber and signal handlers.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    umask::spare_owner();
     let args: Vec<OsString> = args.into_iter().collect();
     match commands::completions::answer(&args, Args::command) {
         Ok(true) => return 0,

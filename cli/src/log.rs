@@ -27,15 +27,17 @@ pub(crate) enum Level {
 /// Directs the process's log to stderr.
 pub(crate) fn to_stderr(level: Level, color: bool) {
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter(level)).with_ansi(color).with_writer(io::stderr);
-    // It fails only if the process has a subscriber already, which then stays: several runs in one process share the
-    // first.
+    // It would say on stderr that stderr cannot be written to, and panic.
+    let subscriber = subscriber.log_internal_errors(false);
+    // It fails only if the process has a subscriber, which then stays: several runs in one process share the first.
     drop(subscriber.try_init());
 }
 
 /// Directs the process's log to a file.
 pub(crate) fn to_file(level: Level, file: RotatedFile) {
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter(level)).with_ansi(false).with_writer(file);
-    // See `to_stderr`.
+    // See `to_stderr`: the stderr of a daemon is this file.
+    let subscriber = subscriber.log_internal_errors(false);
     drop(subscriber.try_init());
 }
 

@@ -27,6 +27,15 @@ pub(crate) fn current() -> u32 {
     })
 }
 
+/// Takes no permission from the owner of what this process makes: it has to open that again. No other thread may be about to
+/// make a file.
+pub(crate) fn spare_owner() {
+    let umask = current();
+    if umask & !OF_OTHERS != 0 {
+        process::umask(Mode::from_raw_mode((umask & OF_OTHERS) as _));
+    }
+}
+
 fn in_status(status: &str) -> Option<u32> {
     let text = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
     u32::from_str_radix(text.trim(), 8).ok()

@@ -7,7 +7,10 @@ use std::{net::SocketAddr, time::Duration};
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
-use crate::mirror::{MAX_RULES, MirrorRule};
+use crate::{
+    mirror::{MAX_RULES, MirrorRule},
+    package::PackageId,
+};
 
 pub(crate) use range::check_rule;
 pub use range::{NumberRange, RULE_BYTES, RULE_VERSIONS};
@@ -167,6 +170,11 @@ impl Config {
         }
         if self.dns_servers.len() > MAX_DNS_SERVERS {
             return refuse("dns_servers", format!("has more than {MAX_DNS_SERVERS} entries"));
+        }
+        if let Some(namespace) = &self.namespace
+            && let Err(error) = PackageId::check_namespace(namespace)
+        {
+            return refuse("namespace", format!("is not the namespace of a package: {error}"));
         }
         if self.mirror.rules.len() > MAX_RULES {
             return refuse("mirror.rules", format!("has more than {MAX_RULES} rules"));

@@ -416,8 +416,17 @@ pub(crate) fn write_private(path: &Path, contents: &[u8]) -> Result<(), HomeErro
     let beside = path.with_extension("partial");
     let mut file = private::options().write(true).create(true).truncate(true).open(&beside).map_err(io("create"))?;
     file.write_all(contents).and_then(|()| file.sync_all()).map_err(io("write"))?;
-    fs::rename(&beside, path).map_err(io("write"))?;
-    let directory = path.parent().unwrap_or(Path::new("."));
+    rename_private(&beside, path)
+}
+
+/// Renames a file in its directory, durably.
+pub(crate) fn rename_private(from: &Path, to: &Path) -> Result<(), HomeError> {
+    let io = |action| {
+        let path = to.to_owned();
+        move |source| HomeError::Io { action, path, source }
+    };
+    fs::rename(from, to).map_err(io("write"))?;
+    let directory = to.parent().unwrap_or(Path::new("."));
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(io("sync the directory of"))
 }
 

@@ -47,4 +47,5 @@ pub use publication::{Publication, PublishOutcome, PublisherState, check_clock, 
 pub(crate) use publication::{check_build, check_same_tree};
 pub(crate) use replay::replay;
 pub(crate) use terms::looked_up;
+pub(crate) use tree::write_tree;
 pub use tree::{CatalogTree, Found, TreeListing, VersionEntry, Walk, list_packages};

@@ -5,8 +5,8 @@
 //! keys/node.key             the node's own
 //!      <name>.key           signs the releases of a publisher
 //!      <name>.timestamp.key, <name>.ipns.key
-//!      <name>.recovery.key  until the user confirms that it is saved elsewhere
-//!      <name>.identity      its identity chain, signed
+//!      <name>.recovery.key  until its owner has confirmed to have saved it elsewhere
+//!      <name>.identity      its identity chain, signed; `<name>.making` until all of its keys are written
 //!      <name>.head          the head it signed last
 //! ```
 //! A damaged file fails only the operations that need it. A key file with one flipped bit is repaired when it is read
@@ -14,6 +14,7 @@
 
 mod error;
 mod files;
+mod making;
 mod mend;
 mod recovery;
 
@@ -30,8 +31,7 @@ use self::files::KeyFiles;
 use crate::{
     KeyReport,
     identity::{
-        ChainError, Envelope, IDENTITY_ENTROPY_BYTES, IdentityChain, KeyPair, KnownSignatures, NewIdentity,
-        Record as _, RecordKind, Timestamp,
+        ChainError, Envelope, IdentityChain, KeyPair, KnownSignatures, Record as _, RecordKind, Signed, Timestamp,
     },
     index::{Head, HeadError, VerifiedHead},
 };
@@ -95,7 +95,7 @@ impl KeyStore {
             Some(key) => key,
             None => {
                 let key = fresh()?;
-                self.write(NODE_KEY, &key)?;
+                self.create(NODE_KEY, &key)?;
                 key
             }
         };
@@ -113,9 +113,9 @@ impl KeyStore {
         }
     }
 
-    /// The keys of a publisher, for signing; `None` if there is no such key.
+    /// The keys of a publisher that is to sign; `None` if there is nothing of it.
     pub(crate) fn publisher(&self, name: &str) -> Result<Option<PublisherKeys>, KeyStoreError> {
-        let Some(chain) = self.chain(name)? else { return Ok(None) };
+        let Some(chain) = self.chain(name)? else { return self.check_absent(name).map(|()| None) };
         let missing = || KeyStoreError::Missing { path: self.files.path(&key_file(name)) };
         let signing = self.read(name)?.ok_or_else(missing)?;
         self.check_named(name, &signing, &chain)?;
@@ -135,31 +135,6 @@ impl KeyStore {
         KeyStoreError::OtherKey { path, identity }
     }
 
-    /// The keys of a publisher. If the name is the default one and there are no keys, they are created, so that a first
-    /// publish needs no setup.
-    pub(crate) fn publisher_or_new(&self, name: &str, now: Timestamp) -> Result<PublisherKeys, KeyStoreError> {
-        if let Some(keys) = self.publisher(name)? {
-            return Ok(keys);
-        }
-        if name != DEFAULT_KEY {
-            return Err(KeyStoreError::Unknown { name: name.to_owned() });
-        }
-        // The identity is written last: without it, the creation of this publisher was interrupted. A head shows that
-        // the publisher has signed, so its identity file was lost.
-        if self.files.read(&head_file(name))?.is_some() {
-            return Err(KeyStoreError::Missing { path: self.files.path(&identity_file(name)) });
-        }
-        let mut seed = [0; IDENTITY_ENTROPY_BYTES];
-        entropy(&mut seed)?;
-        let identity = NewIdentity::create(&seed, now).map_err(KeyStoreError::Create)?;
-        self.write(name, &identity.signing)?;
-        self.write(&timestamp_name(name), &identity.timestamp)?;
-        self.write(&format!("{name}.ipns"), &identity.ipns)?;
-        self.write(&recovery::name_of(name), &identity.recovery)?;
-        self.keep_chain(name, &identity.chain)?;
-        Ok(PublisherKeys { signing: identity.signing, chain: identity.chain })
-    }
-
     /// The identity chain of a publisher; `None` if there is no such file.
     pub(crate) fn chain(&self, name: &str) -> Result<Option<IdentityChain>, KeyStoreError> {
         check_name(name)?;
@@ -173,6 +148,11 @@ impl KeyStore {
     pub(crate) fn keep_chain(&self, name: &str, chain: &IdentityChain) -> Result<(), KeyStoreError> {
         let failed = |source| KeyStoreError::Create(ChainError::Record { seq: chain.seq(), source });
         Ok(self.files.write(&identity_file(name), &chain.encode().map_err(failed)?)?)
+    }
+
+    /// Without which files a publisher signs nothing: its key and its identity.
+    pub(crate) fn files_that_sign(&self, name: &str) -> [PathBuf; 2] {
+        [key_file(name), identity_file(name)].map(|file| self.files.path(&file))
     }
 
     /// The signing key of a publisher; `None` if there is no such file.
@@ -192,10 +172,10 @@ impl KeyStore {
     pub(crate) fn head(&self, name: &str, chain: &IdentityChain) -> Result<Option<VerifiedHead>, KeyStoreError> {
         let Some(bytes) = self.files.read(&head_file(name))? else { return Ok(None) };
         let decoded = Envelope::decode(RecordKind::Head, &bytes);
-        // A flipped bit may make the head name another publisher: then its signature does not hold.
-        let opened =
-            decoded.as_ref().ok().and_then(|envelope| envelope.clone().open_with::<Head>(&*self.signatures).ok());
-        if let Some(head) = opened.filter(|head| head.record().publisher != chain.publisher()) {
+        // One that is not sound is of no publisher: a flipped bit makes another out of any.
+        if let Ok(head) = Signed::<Head>::decode_with(&bytes, &*self.signatures)
+            && head.record().publisher != chain.publisher()
+        {
             let (path, identity) = (self.files.path(&head_file(name)), self.files.path(&identity_file(name)));
             let (head, publisher) = (Box::new(head.record().publisher), Box::new(chain.publisher()));
             return Err(KeyStoreError::OtherHead { path, identity, head, publisher });
@@ -247,13 +227,18 @@ impl KeyStore {
             vec![KeyReport { name: NODE_KEY.to_owned(), peer_id: node.0, publisher: None, problem: node.1 }];
         for name in self.names()? {
             let (chain, signing) = (self.chain(&name), self.read(&name));
-            // Without an identity file the creation of the publisher was interrupted: there is nothing to list.
-            if matches!((&chain, &signing), (Ok(None), Ok(_))) {
+            let absent = match &chain {
+                Ok(None) => self.check_absent(&name).err(),
+                _ => None,
+            };
+            // The making of the publisher was interrupted: there is nothing to list.
+            if matches!((&chain, &signing, &absent), (Ok(None), Ok(_), None)) {
                 continue;
             }
             let missing = || KeyStoreError::Missing { path: self.files.path(&key_file(&name)) };
             let problem = match (&chain, &signing) {
                 (Err(error), _) | (_, Err(error)) => problem(error),
+                (Ok(None), _) => absent.as_ref().and_then(problem),
                 (_, Ok(None)) => problem(&missing()),
                 (Ok(Some(chain)), Ok(Some(key))) => {
                     let mismatch = self.check_named(&name, key, chain).err().or_else(|| self.head(&name, chain).err());
@@ -261,7 +246,6 @@ impl KeyStore {
                     let mismatch = mismatch.filter(|error| !matches!(error, KeyStoreError::DamagedHead { .. }));
                     mismatch.as_ref().and_then(problem)
                 }
-                _ => None,
             };
             let chain = chain.ok().flatten();
             // The identity contains the public key too, as long as there is only one key.
@@ -274,10 +258,11 @@ impl KeyStore {
         Ok(reports)
     }
 
-    /// The names of the publishers with a signing key or an identity.
+    /// The names of the publishers of which there is a key or an identity.
     pub(crate) fn names(&self) -> Result<BTreeSet<String>, KeyStoreError> {
         let name = |file: &String| {
-            let name = file.strip_suffix(".identity").or_else(|| file.strip_suffix(".key"))?;
+            let stem = file.strip_suffix(".identity").or_else(|| file.strip_suffix(".key"))?;
+            let name = stem.split_once('.').map_or(stem, |(name, _role)| name);
             check_name(name).is_ok().then(|| name.to_owned())
         };
         Ok(self.files.names()?.iter().filter_map(name).collect())
@@ -298,6 +283,12 @@ impl KeyStore {
         Ok(Some(key))
     }
 
+    /// Keeps a key under a name that no file has.
+    fn create(&self, name: &str, key: &KeyPair) -> Result<(), KeyStoreError> {
+        Ok(self.files.create(&key_file(name), &key.to_protobuf())?)
+    }
+
+    /// Writes a key over the file that it was read from.
     fn write(&self, name: &str, key: &KeyPair) -> Result<(), KeyStoreError> {
         Ok(self.files.write(&key_file(name), &key.to_protobuf())?)
     }
@@ -321,7 +312,10 @@ fn timestamp_name(name: &str) -> String {
 
 fn check_name(name: &str) -> Result<(), KeyStoreError> {
     let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-    if name.is_empty() || name.len() > MAX_NAME_BYTES || !is_plain || name == NODE_KEY {
+    if name == NODE_KEY {
+        return Err(KeyStoreError::Reserved);
+    }
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || !is_plain {
         return Err(KeyStoreError::Name { name: name.to_owned() });
     }
     Ok(())

@@ -41,7 +41,7 @@ use ggen_blockstore::Blockstore;
 
 pub(crate) use catalog_events::CatalogEvents;
 pub(crate) use exchange::Heard;
-pub(crate) use failure::{catalog as catalog_failed, failed};
+pub(crate) use failure::{book as book_failed, catalog as catalog_failed, failed};
 pub(crate) use fetch::Destinations;
 pub(crate) use losses::Losses;
 pub(crate) use mirror::Mirror;

@@ -4,6 +4,7 @@ mod own;
 
 use std::{
     fmt::Display,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -19,7 +20,7 @@ use crate::{
     index::{Catalog, CatalogError},
     keys::KeyStore,
     mirror::Book,
-    ops::{catalog_failed, failed},
+    ops::{book_failed, catalog_failed, failed},
     peers::PeerBook,
 };
 
@@ -93,9 +94,7 @@ impl Place {
             None => PeerBook::in_memory()?,
         });
         let memory = || Path::new(MEMORY).to_owned();
-        let mirror = Book::open(&home.as_ref().map_or_else(memory, Home::mirror), access).map_err(|error| {
-            failed(error).hinted("move that file away to go on without the mirror rules in it, then give them again")
-        })?;
+        let mirror = Book::open(&home.as_ref().map_or_else(memory, Home::mirror), access).map_err(book_failed)?;
         Ok(Opened { home, store, lost_records, catalog, keys, peers, mirror, notes })
     }
 }
@@ -140,6 +139,15 @@ fn open_catalog(
     store: &dyn Blockstore,
 ) -> Result<(Catalog, Vec<String>), Failure> {
     let now = Timestamp::from_system(SystemTime::now());
+    let is_lost = fs::metadata(path).map_or(0, |file| file.len()) == 0 && store.stats().blocks > 0;
+    if is_lost {
+        tracing::warn!(
+            target: DAMAGE, file = %path.display(),
+            "the catalog is gone and is made again: what this home has published is in it; names of other packages come back \
+             from peers, with a node that is connected (`ggen marketplace p2p start --daemon --bootstrap ADDRESS`), and until \
+             then their CIDs work, which `ggen marketplace p2p pin ls` lists"
+        );
+    }
     let opened = match Catalog::was_damaged(path) {
         true => Err(Catalog::damaged_before(path)),
         false => Catalog::open_with(path, access),

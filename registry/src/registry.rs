@@ -71,7 +71,7 @@ struct Inner {
     started: Instant,
     tasks: tokio::sync::Mutex<JoinSet<()>>,
     notes: Vec<String>,
-    _home: Option<Home>,
+    home: Option<Home>,
 }
 
 impl Registry {
@@ -165,7 +165,7 @@ impl Registry {
         }
         let tasks = tokio::sync::Mutex::new(tasks);
         let listening = OnceCell::new();
-        let inner = Inner { operations, mode, at_start, listening, started, tasks, notes, _home: home };
+        let inner = Inner { operations, mode, at_start, listening, started, tasks, notes, home };
         let registry = Self { inner: Arc::new(inner) };
         registry.enter_network(bootstrap).await?;
         Ok(registry)

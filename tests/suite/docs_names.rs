@@ -214,7 +214,9 @@ impl Definitions {
             match words[..] {
                 [name] if names_file(name) => faults.extend(self.missing_file(page, name)),
                 [name] if is_in_capitals(name) => faults.extend(self.missing_constant(name)),
-                [flag, ..] if flag.starts_with("--") && !flag.starts_with("---") => faults.extend(self.missing_flag(flag)),
+                [flag, ..] if flag.starts_with("--") && !flag.starts_with("---") => {
+                    faults.extend(self.missing_flag(flag))
+                }
                 // The short form `ggen publish ./pkg`.
                 [command, _, ..] if self.program.below.contains_key(command) => {
                     faults.extend(self.missing_command(&words));

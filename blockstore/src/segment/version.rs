@@ -32,6 +32,11 @@ struct Start {
 }
 
 impl Start {
+    /// It holds nothing that was ever written: where a system crashes, zeros may stand instead.
+    fn is_blank(&self) -> bool {
+        self.bytes.iter().all(|byte| *byte == 0)
+    }
+
     fn fits(&self, seed: u64) -> bool {
         decode_mended(&self.bytes, seed, Location { segment: self.segment, offset: 0 }).is_some()
     }
@@ -66,6 +71,7 @@ pub(super) fn read_or_write(disk: &dyn Disk, names: &[String], fresh: u64) -> Re
     }
     match said {
         Some(seed) if is_new(names) || holds_a_record(disk, &starts, seed)? => Ok(seed),
+        Some(_) if starts.iter().all(Start::is_blank) => Err(blank(disk, &starts)),
         _ => Err(refused(disk, names, is_there, &text)),
     }
 }
@@ -95,6 +101,20 @@ fn refused(disk: &dyn Disk, names: &[String], is_there: bool, text: &str) -> Err
         "{wrong}; restore `{}` from a backup, or move the directory away: what was published from it is then missing here, \
          and everything else can be fetched again",
         path.join(NAME).display()
+    );
+    Error::Open { path, reason }
+}
+
+/// The segments are damaged, not the file that is compared with them.
+fn blank(disk: &dyn Disk, starts: &[Start]) -> Error {
+    let segments: Vec<_> =
+        starts.iter().map(|start| format!("`{}`", super::log::segment_name(start.segment))).collect();
+    let path = disk.path().to_owned();
+    let reason = format!(
+        "damaged: {} begins with zeros, and holds no record; restore it from a backup, or move `{}` away: what was published \
+         from it is then missing here, and everything else can be fetched again",
+        segments.join(", "),
+        path.display()
     );
     Error::Open { path, reason }
 }

@@ -36,6 +36,9 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     };
     let mode = if args.offline { Mode::Offline } else { Mode::Ephemeral };
     let info: PackageInfo = context.perform(mode, Call::Info(request)).await?;
+    if let Some(reason) = &info.incomplete {
+        context.ui.warn(&format!("this is what is known here, and newer versions and yanks may be missing: {reason}"));
+    }
     context.ui.answer(&info, |info| render(info, args.versions))
 }
 
@@ -158,6 +161,7 @@ mod tests {
             }],
             providers: Vec::new(),
             here: true,
+            incomplete: None,
         }
     }
 

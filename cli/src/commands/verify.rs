@@ -27,7 +27,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     refuse_file(args.target.as_deref())?;
     let request = VerifyRequest { target: args.target.clone(), repair: args.repair, timeout: args.timeout };
     let mode = if args.repair { Mode::Ephemeral } else { Mode::Offline };
-    let report: VerifyReport = context.perform(mode, Call::Verify(request)).await?;
+    let (report, by_node): (VerifyReport, bool) = context.perform_where(mode, Call::Verify(request)).await?;
     context.ui.answer(&report, render)?;
     let bad = report.bad.len() as u64;
     // After a repair these two findings are resolved.
@@ -38,7 +38,13 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let unknown_pins = report.lost_records && !args.repair;
     match bad + damage + pins == 0 && !unknown_pins {
         true => Ok(()),
-        false => Err(still_bad(bad, damage, pins, unknown_pins, args.repair)),
+        false => {
+            let failure = still_bad(bad, damage, pins, unknown_pins, args.repair);
+            Err(match failure.hint.as_deref().filter(|_| !by_node).map(error::start_instead_of_bootstrap) {
+                Some(hint) => failure.hinted(hint),
+                None => failure,
+            })
+        }
     }
 }
 

@@ -1,8 +1,11 @@
-//! Changes one value of the configuration file, and preserves the rest of the file.
+//! Changes to the configuration file: one value, with everything else of the file left as it is. Of several at a time each
+//! waits for the one before.
 
 use std::{
-    fs,
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
     io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
@@ -22,6 +25,7 @@ use crate::error;
 /// An unknown key, an invalid value, a file that cannot be read (all exit 2), or a file that cannot be written.
 pub(crate) fn set(file: &ConfigFile, key: &str, text: Option<&str>) -> Result<(), Failure> {
     let path = fs::canonicalize(&file.path).unwrap_or_else(|_| file.path.clone());
+    let _until_it_is_written = lock(&path)?;
     let before = file::text(file)?.unwrap_or_default();
     // Existing errors are reported with their line before anything is changed.
     file::parse(&path, &before)?;
@@ -75,16 +79,39 @@ fn value(key: &str, text: &str) -> Value {
     }
 }
 
-/// Writes a temporary file and renames it, so that a reader finds either the old or the new text.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let mut new = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
-    if let Ok(metadata) = fs::metadata(path) {
-        new.as_file().set_permissions(metadata.permissions())?;
+/// Waits until no other process changes a file in that directory, and keeps others waiting until it is dropped. The lock
+/// ends with its process, however that ends, and leaves no file behind.
+fn lock(path: &Path) -> Result<Option<File>, Failure> {
+    let failed = |cause: io::Error| error::io("lock the directory of", path, &cause);
+    match File::open(directory_of(path)) {
+        Ok(directory) => directory.lock().map(|()| Some(directory)).map_err(failed),
+        // What is written there, if it can be, says what is wrong.
+        Err(_) => Ok(None),
     }
-    new.write_all(text.as_bytes())?;
-    new.as_file().sync_all()?;
-    new.persist(path)?;
-    Ok(())
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Writes beside the file and renames; a reader finds the old text or the new. To be called under the lock: what a process
+/// that was killed has left beside the file is removed.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".partial");
+    let beside = directory_of(path).join(name);
+    match fs::remove_file(&beside) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+        _ => {}
+    }
+    let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    let written = new.write_all(text.as_bytes()).and_then(|()| match fs::metadata(path) {
+        Ok(metadata) => new.set_permissions(metadata.permissions()),
+        Err(_) => Ok(()),
+    });
+    let renamed = written.and_then(|()| new.sync_all()).and_then(|()| fs::rename(&beside, path));
+    renamed.inspect_err(|_| drop(fs::remove_file(&beside)))
 }
 
 #[cfg(test)]
@@ -153,6 +180,9 @@ mod tests {
             ("timeouts.dial_seconds", "0", "timeouts"),
             ("mdns.x", "1", "`mdns`"),
             ("limits", "3", "`limits`"),
+            ("namespace", "A_B", "`A_B`"),
+            ("namespace", "", "`namespace`"),
+            ("namespace", "a/b", "`a/b`"),
         ] {
             let failure = set(&file, key, Some(value)).unwrap_err();
             assert_eq!(failure.kind, ErrorKind::Usage, "{key}");
@@ -160,6 +190,24 @@ mod tests {
             assert!(text.contains(part), "{key}: {text}");
             assert_eq!(fs::read_to_string(&file.path).unwrap(), "mdns = true\n", "{key}");
         }
+    }
+
+    #[test]
+    fn changes_at_the_same_time_all_count_and_leave_nothing_else() {
+        let (place, file) = file("");
+        // What a process has left that was killed.
+        let left = place.path().join(".p2p-config.toml.partial");
+        fs::write(&left, "mdns = false\n").unwrap();
+        let values =
+            ["limits.connections", "limits.connections_per_peer", "timeouts.dial_seconds", "timeouts.daemon_seconds"];
+        std::thread::scope(|scope| {
+            for key in values {
+                scope.spawn(|| (2..=20).for_each(|value| set(&file, key, Some(&value.to_string())).unwrap()));
+            }
+        });
+        let text = fs::read_to_string(&file.path).unwrap();
+        assert_eq!(text.matches(" = 20\n").count(), values.len(), "{text}");
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
     }
 
     #[test]

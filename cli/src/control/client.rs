@@ -11,7 +11,7 @@ use tokio::net::{
 
 use super::{
     descriptors,
-    frame::FrameReader,
+    frame::{FrameError, FrameReader},
     protocol::{Answer, Attached, Body, Call, MAX_ANSWER_BYTES},
 };
 use crate::{
@@ -90,8 +90,14 @@ impl Client {
                     continue;
                 }
             };
-            let Some(line) = line.map_err(|cause| broken(&cause))? else {
-                return Err(sent.map_or_else(|cause| broken(&cause), |()| gone()));
+            let line = match line {
+                Err(FrameError::Io(cause)) if is_gone(&cause) => None,
+                line => line.map_err(|cause| broken(&cause))?,
+            };
+            let Some(line) = line else {
+                return Err(
+                    sent.map_or_else(|cause| if is_gone(&cause) { gone() } else { broken(&cause) }, |()| gone())
+                );
             };
             let answer: Answer = serde_json::from_slice(&line).map_err(|cause| broken(&cause))?;
             match answer.body {
@@ -171,6 +177,11 @@ fn interrupted_at_a_stopped(home: &Home) -> Option<Failure> {
 
 fn broken(cause: &dyn std::error::Error) -> Failure {
     Failure::from_error(ErrorKind::Failed, cause).while_doing("cannot talk to the daemon")
+}
+
+/// Whether an error says that the other end of the connection is no more.
+fn is_gone(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
 fn gone() -> Failure {

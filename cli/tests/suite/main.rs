@@ -18,6 +18,7 @@ mod guide;
 mod help;
 mod hints;
 mod interrupt;
+mod kept_keys;
 mod lost_records;
 mod named_files;
 mod names;

@@ -1,11 +1,13 @@
 //! What can go wrong with a database of a home.
 
 use std::{
+    fs::File,
     io,
     path::{Path, PathBuf},
 };
 
 use rusqlite::ErrorCode;
+use rustix::io::Errno;
 
 use super::{is_damage, is_full};
 
@@ -53,6 +55,16 @@ pub enum DatabaseError {
         /// The file.
         path: PathBuf,
     },
+    /// This process may open no more files.
+    #[error("cannot {action} {name} `{}`: this process may not open more files", path.display())]
+    TooManyFiles {
+        /// What it is the database of.
+        name: &'static str,
+        /// What was attempted, as a verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
     /// The damaged file cannot be moved out of the way.
     #[error("cannot set `{}` aside", path.display())]
     SetAside {
@@ -84,8 +96,19 @@ impl DatabaseError {
         match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { name, path },
             _ if is_full(&source) => Self::NoSpace { name, action, path },
+            Some(ErrorCode::CannotOpen) if has_no_descriptors() => Self::TooManyFiles { name, action, path },
             _ if is_damage(&source) => Self::Damaged { name, path, reason: source.to_string() },
             _ => Self::Sql { name, action, path, source: Box::new(source) },
         }
     }
+}
+
+/// Files that SQLite opens for a database: itself, its log, the index of that, and their directory.
+const OPENED: usize = 4;
+
+/// Whether this process cannot open as many files as SQLite does, which does not say why it cannot open one.
+fn has_no_descriptors() -> bool {
+    let is_none_left = |error: &io::Error| matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE));
+    let opened: io::Result<Vec<File>> = (0..OPENED).map(|_| File::open("/")).collect();
+    opened.is_err_and(|error| is_none_left(&error))
 }

@@ -33,8 +33,8 @@ use rusqlite::Connection;
 
 use crate::{
     database::{self, Access, DatabaseError, MEMORY},
-    identity::{IdentityChain, KnownSignatures, PublisherId, Signed, Timestamp},
-    index::{Equivocation, VerifiedHead},
+    identity::{IdentityChain, KnownSignatures, PublisherId, RecordCid, Signed, Timestamp},
+    index::{Equivocation, VerifiedHead, VersionEntry},
     package::Release,
 };
 
@@ -133,7 +133,20 @@ pub struct ReleaseEntry {
     pub source: String,
 }
 
-/// Size of the catalog.
+impl ReleaseEntry {
+    /// What its publisher's catalog tree says of it, but for the reason of a yank. `None` for a CID that no tree holds.
+    pub(crate) fn as_version(&self) -> Option<VersionEntry> {
+        Some(VersionEntry {
+            version: self.release.record().version.clone(),
+            release: RecordCid::new(*self.release.cid())?,
+            yanked: self.yanked,
+            reason: None,
+            signatures: self.release.envelope().signatures().to_vec(),
+        })
+    }
+}
+
+/// How much the catalog knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CatalogCounts {
     /// Number of packages. A name that several publishers use counts once for each of them.

@@ -113,8 +113,8 @@ where
     Ok(PublishOutcome::Published(Box::new(publication)))
 }
 
-/// Yanks a version or reverts a yank. Returns `None` if the version already has that state. A yanked version may be
-/// yanked again with another reason, which replaces the former one.
+/// Yanks a version, or takes a yank back; one that is named without its build metadata, too. `None` if that is how it stands already. A yanked version may be yanked again
+/// with another reason, which replaces the one before.
 ///
 /// # Errors
 /// [`PublicationError::NoSuchVersion`] for a version that is not in the publisher's catalog.
@@ -129,9 +129,12 @@ where
     G: Fn(&Cid) -> ggen_blockstore::Result<Option<Bytes>>,
 {
     let mut tree = CatalogTree::new(state.catalog(), get);
-    let entry = tree.versions(package)?.into_iter().find(|entry| entry.version == *version);
-    let (package, version) = (package.clone(), version.clone());
-    let Some(mut entry) = entry else { return Err(PublicationError::NoSuchVersion { package, version }) };
+    let mut entries = tree.versions(package)?;
+    let at = VersionEntry::position(&entries, version);
+    let Some(mut entry) = at.map(|at| entries.swap_remove(at)) else {
+        return Err(PublicationError::NoSuchVersion { package: package.clone(), version: version.clone() });
+    };
+    let (package, version) = (package.clone(), entry.version.clone());
     let other_reason = yanked.as_ref().is_some_and(|reason| reason.is_some() && *reason != entry.reason);
     if entry.yanked == yanked.is_some() && !other_reason {
         return Ok(None);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::MAX_NAME_BYTES;
+use super::{MAX_NAME_BYTES, NODE_KEY};
 use crate::{
     home::HomeError,
     identity::{ChainError, KeyError, PublisherId},
@@ -18,6 +18,9 @@ pub(crate) enum KeyStoreError {
         /// The name.
         name: String,
     },
+    /// The name of the peer's own key.
+    #[error("`{NODE_KEY}` is the key of the node itself, which signs no packages")]
+    Reserved,
     /// There is no such key.
     #[error("there is no key `{name}`")]
     Unknown {
@@ -68,7 +71,15 @@ pub(crate) enum KeyStoreError {
         /// The file.
         path: PathBuf,
     },
-    /// A head file that contains no head of this publisher, or a head that cannot be encoded.
+    /// Key files of a publisher without the identity that names them.
+    #[error("the identity file `{}` is missing beside {}", identity.display(), quoted(there))]
+    WithoutIdentity {
+        /// The file that is missing.
+        identity: PathBuf,
+        /// The names of the files that are there.
+        there: Vec<String>,
+    },
+    /// A head file that holds no head of this publisher, or a head that cannot be written.
     #[error("the head file `{}` is damaged", path.display())]
     DamagedHead {
         /// The file.
@@ -92,4 +103,8 @@ pub(crate) enum KeyStoreError {
     /// A file could not be read or written.
     #[error(transparent)]
     Home(#[from] HomeError),
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

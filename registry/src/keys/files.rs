@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     database::MEMORY,
-    home::{HomeError, write_private},
+    home::{HomeError, rename_private, write_private},
 };
 
 /// Files by name. Clones share the same files.
@@ -57,7 +57,30 @@ impl KeyFiles {
         }
     }
 
-    /// Removes a file, if it exists.
+    /// The same for a file of a name that no file has.
+    pub(super) fn create(&self, name: &str, contents: &[u8]) -> Result<(), HomeError> {
+        // The home is held by this process alone: no other one makes the file in between.
+        if self.read(name)?.is_some() {
+            let source = io::ErrorKind::AlreadyExists.into();
+            return Err(HomeError::Io { action: "create", path: self.path(name), source });
+        }
+        self.write(name, contents)
+    }
+
+    /// Gives a file another name, which no file has.
+    pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), HomeError> {
+        match self {
+            Self::Directory(directory) => rename_private(&directory.join(from), &directory.join(to)),
+            Self::Memory(files) | Self::ReadOnly(_, files) => {
+                let mut files = lock(files);
+                let contents = files.remove(from);
+                files.extend(contents.map(|contents| (to.to_owned(), contents)));
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes a file; it need not be there.
     pub(super) fn remove(&self, name: &str) -> Result<(), HomeError> {
         match self {
             Self::Directory(directory) => {

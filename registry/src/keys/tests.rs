@@ -89,6 +89,8 @@ fn a_lost_identity_of_a_publisher_that_has_signed_is_not_replaced_by_a_new_one()
     std::fs::write(dir.path().join("default.head"), "some head").unwrap();
     std::fs::remove_file(dir.path().join("default.identity")).unwrap();
     let refused = keys.publisher_or_new(DEFAULT_KEY, Timestamp::from_unix(2));
-    assert!(matches!(refused, Err(KeyStoreError::Missing { path }) if path.ends_with("default.identity")));
+    assert!(
+        matches!(refused, Err(KeyStoreError::WithoutIdentity { identity, .. }) if identity.ends_with("default.identity"))
+    );
     assert_eq!(std::fs::read(dir.path().join("default.key")).unwrap(), before);
 }

@@ -94,7 +94,10 @@ pub(crate) struct Tried {
     pub(crate) outcome: Result<(), DialFailed>,
 }
 
-/// A dial that failed, with its reason.
+/// Why a dial failed that led to the node which dialled.
+pub(crate) const ITSELF: &str = "that is this node itself";
+
+/// A connection that did not come about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct DialFailed(pub(crate) String);

@@ -13,7 +13,8 @@ use libp2p::Multiaddr;
 use super::{Operations, clock, failure, failure::usage};
 use crate::{
     BootstrapRequest, Diagnosis, DoctorRequest, ErrorKind, FailedAddress, Failure, Reporter, Stage,
-    node::{Handle, Nat, Snapshot, rendezvous_cid},
+    keys::DEFAULT_KEY,
+    node::{Handle, ITSELF, Nat, Snapshot, rendezvous_cid},
     package::Target,
 };
 
@@ -33,6 +34,7 @@ impl Operations {
         }
         let node = self.node()?;
         let mut stages = vec![self.check_store().await];
+        stages.extend(self.check_keys().await?);
         let snapshot = node.snapshot().await.map_err(failure::stopped)?;
         let listen = listen(&snapshot, &self.config.listen_addresses);
         let listens = listen.ok == Some(true);
@@ -87,6 +89,19 @@ impl Operations {
                 .hinted("look at the disk; `ggen marketplace p2p verify` checks every block"),
             Err(failure) => stage_of("store", failure),
         }
+    }
+
+    /// Looks whether every key can be used; no stage where all can.
+    async fn check_keys(&self) -> Result<Option<Stage>, Failure> {
+        let keys = self.keys.clone();
+        let listed = failure::blocking(move || Ok(keys.list()?)).await?;
+        let problems: Vec<_> = listed.into_iter().filter_map(|key| key.problem).collect();
+        if !problems.is_empty() {
+            let stage = Stage::failed("keys", ErrorKind::Failed, join(problems.into_iter()));
+            return Ok(Some(stage.hinted("put a copy of that file back; what signs nothing works without it")));
+        }
+        let lost = self.publisher_without_keys()?.is_some();
+        Ok(if lost { Some(stage_of("keys", self.no_key(DEFAULT_KEY)?)) } else { None })
     }
 
     /// Connects to the configured bootstrap nodes.
@@ -173,6 +188,13 @@ fn bootstrap(configured: usize, connected: &[String], failed: &[FailedAddress]) 
         ErrorKind::Failed,
         format!("none of {configured} nodes could be reached: {reasons}"),
     );
+    if failed.iter().any(|failed| failed.reason.contains(ITSELF)) {
+        return stage.hinted(
+            "take this node's own address out of `bootstrap_nodes`. If it is the address of another node, both have the same key, \
+             as a copy of a home has: `ggen marketplace p2p stop` one of them, remove `keys/node.key` from its home, and start it \
+             again with a key of its own",
+        );
+    }
     let is_other_peer = failed.iter().any(|failed| failed.reason.contains("the peer there is"));
     stage.hinted(match is_other_peer {
         true => "the node has another key now, or the address another node: ask its operator for `/p2p/<peer id>`",

@@ -2,7 +2,9 @@
 
 mod target;
 
-use ggen_blockstore::Cid;
+use std::path::Path;
+
+use ggen_blockstore::{Cid, SegmentBlockstore};
 
 use super::{blocking_thread, download::DownloadError};
 use crate::{
@@ -12,6 +14,7 @@ use crate::{
     index::{CatalogError, TreeError},
     keys::{DEFAULT_KEY, KeyStoreError},
     manifest::ManifestError,
+    mirror::BookError,
     node::{StartError, Stopped},
     package::{NameError, Target},
     peers::PeerBookError,
@@ -19,6 +22,8 @@ use crate::{
 
 /// Hint for a failure of an operation that used only the local store.
 pub(crate) const ONLINE_HINT: &str = "run the same command without `--offline`";
+/// What to do where this process may not open more files.
+const MORE_FILES: &str = "allow more open files with `ulimit -n 1024`, then run the same command again";
 
 /// The request is invalid.
 pub(crate) fn usage(error: impl std::fmt::Display) -> Failure {
@@ -77,9 +82,7 @@ pub(crate) fn store(error: ggen_blockstore::Error) -> Failure {
         Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             failure.hinted("free some space on that disk, then run the same command again: it resumes")
         }
-        Error::Io { source, .. } if source.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
-            failure.hinted("allow more open files with `ulimit -n 1024`, then run the same command again: it resumes")
-        }
+        Error::Io { source, .. } if is_out_of_files(source) => failure.hinted(MORE_FILES),
         _ => failure,
     }
 }
@@ -111,14 +114,41 @@ fn database(error: &DatabaseError, failure: Failure) -> Failure {
         DatabaseError::Damaged { .. } => {
             "it is made again when it is opened next: `ggen marketplace p2p stop`, then the same command"
         }
-        DatabaseError::NoSpace { .. } => {
+        DatabaseError::NoSpace { path, .. } if has_reserve(path) => {
             "free some space on that disk: `ggen marketplace p2p gc` removes what no pin keeps, and has some space in reserve"
         }
+        DatabaseError::NoSpace { .. } => {
+            "free some space on that disk by other means, 2 MiB at least: the reserve of the home is used up. Then `ggen \
+             marketplace p2p gc` removes what no pin keeps"
+        }
+        DatabaseError::TooManyFiles { .. } => MORE_FILES,
         _ => "check that the disk has room and that the home can be written to",
     })
 }
 
-/// A failed download of `target`.
+/// Whether the system refuses to open a file because too many are open.
+fn is_out_of_files(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+/// Whether the store of the home that a database is of has space in reserve.
+fn has_reserve(database: &Path) -> bool {
+    database.with_file_name("store").join(SegmentBlockstore::RESERVE).exists()
+}
+
+/// The book of the mirror.
+pub(crate) fn book(error: BookError) -> Failure {
+    match &error {
+        BookError::Database(DatabaseError::Damaged { .. }) => {
+            failed(&error).hinted("move that file away to go on without the mirror rules in it, then give them again")
+        }
+        BookError::Database(source) => database(source, failed(&error)),
+        _ => failed(&error),
+    }
+}
+
+/// A download of `target` that did not end well.
 pub(crate) fn download(target: &Cid, error: DownloadError) -> Failure {
     let attempted = format!("cannot fetch {target}");
     match error {
@@ -183,6 +213,7 @@ impl From<HomeError> for Failure {
                 ))
             }
             HomeError::Link { .. } => failure.hinted("remove it: a file of a home is never a link"),
+            HomeError::Io { source, .. } if is_out_of_files(source) => failure.hinted(MORE_FILES),
             HomeError::Io { .. } => failure,
         }
     }
@@ -201,7 +232,8 @@ impl From<PeerBookError> for Failure {
                 );
                 failed(&error).hinted(hint)
             }
-            _ => failed(&error),
+            PeerBookError::Database(source) => database(source, failed(&error)),
+            PeerBookError::Thread(_) => failed(&error),
         }
     }
 }
@@ -210,6 +242,14 @@ impl From<KeyStoreError> for Failure {
     fn from(error: KeyStoreError) -> Self {
         match &error {
             KeyStoreError::Name { .. } => usage(error),
+            KeyStoreError::Reserved => {
+                usage(error).hinted("leave out `--key` to use the key `default`; `ggen marketplace p2p key list` shows the others")
+            }
+            KeyStoreError::WithoutIdentity { .. } => failed(&error).hinted(
+                "put a copy of it back. If a peer knows this publisher, `ggen marketplace p2p info NS/NAME` of a package that it has \
+                 published brings it here, and the next command makes the file again. To begin as another publisher, move these \
+                 files to a safe place first",
+            ),
             KeyStoreError::Unknown { name } if name == DEFAULT_KEY => {
                 Failure::new(ErrorKind::NotFound, "this home has not published anything yet: it has no key `default`")
                     .hinted("the first `ggen marketplace p2p publish` makes the key; `--home DIR` names another home")

@@ -9,7 +9,7 @@ use super::{
     download::Download,
     failure::{self, usage},
     publisher_id::refuse_identity,
-    resolve::{Located, Wanted},
+    resolve::{Answers, Located, Wanted},
 };
 use crate::{
     ClaimInfo, ContentProvider, ErrorKind, Failure, FetchRequest, FetchTo, InfoRequest, PackageInfo, Progress,
@@ -92,12 +92,19 @@ impl Operations {
         request: &InfoRequest,
         reporter: &Arc<dyn Reporter>,
     ) -> Result<PackageInfo, Failure> {
-        let Located { publisher, versions, refused, hearing } = self.locate(download, wanted, reporter).await?;
+        let (Located { publisher, versions, refused, hearing }, incomplete) =
+            match self.locate(download, wanted, reporter).await {
+                Ok(located) => (located, None),
+                Err(failure) => self.located_here(wanted, failure).await?,
+            };
         let id = publisher.chain.publisher();
         let chosen =
             super::resolve::choose(&versions, wanted).map_err(|failure| hearing.beside(refused.beside(failure)))?;
-        let release = self.release_of(download, &publisher.chain, wanted.package, chosen).await?;
         let mut records = self.known_records(wanted.package).await?;
+        let release = match records.get(chosen.release.cid()) {
+            Some(record) if incomplete.is_some() => record.clone(),
+            _ => self.release_of(download, &publisher.chain, wanted.package, chosen).await?.into_record(),
+        };
         if request.versions {
             for entry in &versions {
                 if !records.contains_key(entry.release.cid()) {
@@ -109,9 +116,29 @@ impl Operations {
         let releases = versions.iter().map(|entry| release_info(entry, &records)).collect();
         let cid = *chosen.release.cid();
         let (yanked, yank_reason) = (chosen.yanked, chosen.reason.clone());
-        let chosen = Chosen { release: release.into_record(), cid, yanked, yank_reason, publisher: Some(id) };
+        let chosen = Chosen { release, cid, yanked, yank_reason, publisher: Some(id) };
         let claims = self.claim_infos(wanted.package).await?;
-        Ok(PackageInfo { releases, claims, ..of_release(chosen) })
+        Ok(PackageInfo { releases, claims, incomplete, ..of_release(chosen) })
+    }
+
+    /// What the catalog has of a package whose publisher's own list of versions could not be had, and why that is. It may lack
+    /// versions and yanks: enough to show, not to fetch by.
+    async fn located_here(&self, wanted: &Wanted<'_>, failure: Failure) -> Result<(Located, Option<String>), Failure> {
+        if !matches!(failure.kind, ErrorKind::TimedOut | ErrorKind::NotFound) {
+            return Err(failure);
+        }
+        let Ok(publisher) = self.claimant(wanted, &Answers::default(), true).await else { return Err(failure) };
+        let (id, package) = (publisher.chain.publisher(), wanted.package.clone());
+        let known = self.with_catalog(move |catalog| catalog.releases(&package)).await?;
+        let theirs = known.into_iter().filter(|known| known.release.record().publisher == id);
+        let mut versions: Vec<_> = theirs.filter_map(|known| known.as_version()).collect();
+        versions.sort_by(|a, b| a.version.cmp(&b.version));
+        if super::resolve::choose(&versions, wanted).is_err() {
+            return Err(failure);
+        }
+        let Answers { refused, hearing, .. } = Answers::default();
+        let located = Located { publisher, versions, refused, hearing };
+        Ok((located, Some(failure.in_one_line())))
     }
 
     /// Returns what is known of a release CID or a content CID. Releases in the catalog have a verified publisher; a
@@ -238,6 +265,7 @@ fn of_release(chosen: Chosen) -> PackageInfo {
         claims: Vec::new(),
         providers: Vec::new(),
         here: false,
+        incomplete: None,
     }
 }
 
@@ -262,6 +290,7 @@ fn nameless(cid: Cid) -> PackageInfo {
         claims: Vec::new(),
         providers: Vec::new(),
         here: false,
+        incomplete: None,
     }
 }
 

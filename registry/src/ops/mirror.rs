@@ -79,7 +79,7 @@ impl Mirror {
         work: impl FnOnce(&Book) -> Result<T, BookError> + Send + 'static,
     ) -> Result<T, Failure> {
         let book = Arc::clone(&self.book);
-        failure::blocking(move || work(&book).map_err(failure::failed)).await
+        failure::blocking(move || work(&book).map_err(failure::book)).await
     }
 }
 

@@ -5,7 +5,7 @@
 //! the tree. A rebuilt tree is used only if its root is the one in the head.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -15,7 +15,7 @@ use super::{Operations, RECORD, STEP_ADDED, failure};
 use crate::{
     Failure,
     identity::{IdentityChain, KeyPair, PublisherId, Record as _, Signed},
-    index::{Catalog, Head, LogAction, LogEntry, VerifiedHead, replay},
+    index::{Catalog, Claim, Head, LogAction, LogEntry, VerifiedHead, VersionEntry, replay, write_tree},
     package::Release,
 };
 
@@ -39,7 +39,7 @@ impl OwnRecords<'_> {
         if SignedHere::of(self.store, &chain.publisher()).log_seq > head.order().log_seq {
             return Ok(0);
         }
-        let Some(blocks) = self.blocks(chain, head)? else { return Ok(0) };
+        let Some(blocks) = self.blocks(chain, head)? else { return self.put_back_tree(head) };
         let _kept_until_it_is_pinned = self.store.lease();
         let mut lost = Vec::new();
         for block in &blocks {
@@ -77,8 +77,39 @@ impl OwnRecords<'_> {
         }
     }
 
-    /// Returns every block that a head refers to, except content and manifests; `None` if one can neither be found nor
-    /// rebuilt.
+    /// Puts the catalog that `head` names into the store if the releases of the catalog database add up to it, and these. The
+    /// head was signed elsewhere, or before a backup was restored: there is no log of it here, and nothing to pin. Returns how
+    /// many blocks were lost.
+    fn put_back_tree(&self, head: &VerifiedHead) -> Result<u64, Failure> {
+        let record = head.head().record();
+        let (mut packages, mut blocks) = (BTreeMap::new(), Vec::new());
+        for package in self.catalog.packages_of(&record.publisher).map_err(failure::catalog)? {
+            let mut releases = self.catalog.releases(&package).map_err(failure::catalog)?;
+            releases.retain(|known| known.release.record().publisher == record.publisher);
+            releases.sort_by(|a, b| a.release.record().version.cmp(&b.release.record().version));
+            let claim = self.catalog.claim_with_yanks(&record.publisher, &package).map_err(failure::catalog)?;
+            let yanks = claim.as_ref().map(Claim::versions).unwrap_or_default();
+            let mut versions = Vec::with_capacity(releases.len());
+            for known in &releases {
+                let Some(entry) = known.as_version() else { return Ok(0) };
+                let yank = yanks.iter().find(|yank| yank.version == entry.version && entry.yanked);
+                versions.push(VersionEntry { reason: yank.and_then(|yank| yank.reason.clone()), ..entry });
+                blocks.push(known.release.envelope().block().map_err(failure::failed)?);
+            }
+            packages.insert(package, versions);
+        }
+        let tree = write_tree(packages).map_err(failure::failed)?;
+        let Some((_, tree)) = tree.filter(|(root, _)| *root == record.catalog) else { return Ok(0) };
+        blocks.extend(tree);
+        blocks.retain(|block| !matches!(self.store.get(block.cid()), Ok(Some(_))));
+        let damaged: Vec<_> = blocks.iter().map(|block| *block.cid()).collect();
+        // A damaged block would be taken for one that is here.
+        self.store.delete_many(&damaged).map_err(failure::store)?;
+        self.store.put_many(&blocks).map_err(failure::store)?;
+        Ok(blocks.len() as u64)
+    }
+
+    /// Every block of what a head stands for, but for content and manifests; `None` if something of it is nowhere.
     fn blocks(&self, chain: &IdentityChain, head: &VerifiedHead) -> Result<Option<Vec<Block>>, Failure> {
         let record = head.head().record();
         let Some(log) = self.log(&chain.publisher(), record)? else { return Ok(None) };

@@ -14,6 +14,7 @@ mod input;
 mod intake;
 mod journal;
 mod links;
+mod lost_keys;
 mod named_files;
 mod own_head;
 mod own_log;
@@ -42,7 +43,7 @@ use crate::{
     identity::{KeyPair, Signed},
     index::{Acceptance, Announcement, Claim, Publication, PublicationError, PublishOutcome, PublisherState, Refusal},
     interrupt::{CommitPoint, interrupted},
-    keys::{DEFAULT_KEY, KeyStoreError},
+    keys::DEFAULT_KEY,
     package::{PackageId, Release},
 };
 
@@ -162,7 +163,7 @@ impl Operations {
             match &keys {
                 // Fail before the package is read if it cannot be signed.
                 Some(keys) => drop(operations.head_to_follow(&with, &keys.chain)?),
-                None => check_makes_key(&with.name)?,
+                None => operations.check_makes_key(&with.name)?,
             }
             let draft = draft(&operations)?;
             operations.make_room_beside(draft.content.new_blocks)?;
@@ -345,7 +346,12 @@ impl Operations {
 
 fn parse_version(text: &str) -> Result<Version, Failure> {
     Version::parse(text).map_err(|error| {
-        usage(format!("`{text}` is not a semantic version: {error}")).hinted("a version has three numbers: `1.2.0`")
+        let bare = text.strip_prefix(['v', 'V']).filter(|bare| Version::parse(bare).is_ok());
+        let failure = usage(format!("`{text}` is not a semantic version: {error}"));
+        match bare {
+            Some(bare) => failure.hinted(format!("write `{bare}`, without `v`")),
+            None => failure.hinted("a version has three numbers: `1.2.0`"),
+        }
     })
 }
 
@@ -357,12 +363,7 @@ pub(crate) fn published_already(name: &str) -> Failure {
     ))
 }
 
-/// Fails for an unknown key other than the default key, which the first publish creates.
-fn check_makes_key(name: &str) -> Result<(), Failure> {
-    if name == DEFAULT_KEY { Ok(()) } else { Err(KeyStoreError::Unknown { name: name.to_owned() }.into()) }
-}
-
-/// Returns the failure of a publish whose replicas could not be counted, with the contents of the missing report.
+/// Says what was published although the replicas could not be counted, with everything that its report would have said.
 fn not_counted(failure: Failure, published: &Published) -> Failure {
     let Published { package, version, cid, release, recovery, warnings, .. } = published;
     let mut causes = vec![format!("its release is {}, its content {cid}", release.as_deref().unwrap_or_default())];

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     ErrorKind, Failure, Interrupt, Progress, Reporter, YankRequest, Yanked,
     identity::{KeyPair, PublisherId},
-    index::{Claim, MAX_REASON_BYTES, PublicationError, PublisherState, VerifiedHead, Walk},
-    keys::{KeyStoreError, PublisherKeys},
+    index::{Claim, LogAction, MAX_REASON_BYTES, PublicationError, PublisherState, VerifiedHead, VersionEntry, Walk},
+    keys::PublisherKeys,
     package::{PackageId, nearest_package},
 };
 
@@ -47,7 +47,7 @@ impl Operations {
         // The blocking work owns the lock, because it continues if the caller drops this future.
         let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
         let keys = self.keys.publisher(&signing.name)?;
-        let keys = keys.ok_or_else(|| KeyStoreError::Unknown { name: signing.name.clone() })?;
+        let Some(keys) = keys else { return Err(self.no_key(&signing.name)?) };
         self.head_to_follow(&signing, &keys.chain)?;
         self.hear_own_head(&signing.name).await?;
         let silent: Arc<dyn Reporter> = Arc::new(|_: Progress| {});
@@ -78,6 +78,15 @@ impl Operations {
         let flag = (!undo).then(|| reason.clone());
         let step = crate::index::set_yanked(state, (package, version), flag, |cid| self.store.get(cid), now);
         let step = step.map_err(|error| self.yank_failed(error, &publisher))?;
+        let unchanged = match step {
+            Some(_) => None,
+            None => self.own_version(head.as_ref(), package, version)?,
+        };
+        let signed = step.as_ref().and_then(|step| match &step.log.record().action {
+            LogAction::Yank { version, .. } | LogAction::Unyank { version, .. } => Some(version),
+            _ => None,
+        });
+        let version = signed.or(unchanged.as_ref().map(|entry| &entry.version)).unwrap_or(version).clone();
         let mut warnings = Vec::new();
         let claim = match &step {
             None => None,
@@ -97,7 +106,7 @@ impl Operations {
             reason: match step {
                 Some(_) => reason.clone().filter(|_| !undo),
                 None if *undo => None,
-                None => self.own_yank_reason(head.as_ref(), package, version)?,
+                None => unchanged.and_then(|entry| entry.reason),
             },
             publisher: publisher.to_string(),
             unchanged: step.is_none(),
@@ -112,17 +121,18 @@ impl Operations {
 }
 
 impl Operations {
-    /// Returns the reason for a yank in the publisher's own catalog.
-    fn own_yank_reason(
+    /// A version in the catalog of this home's publisher.
+    fn own_version(
         &self,
         head: Option<&VerifiedHead>,
         package: &PackageId,
         version: &Version,
-    ) -> Result<Option<String>, Failure> {
+    ) -> Result<Option<VersionEntry>, Failure> {
         let Some(head) = head else { return Ok(None) };
         let walk = Walk::new(&head.head().record().catalog, package);
         let found = walk.run(|cid| self.store.get(cid)).map_err(failure::failed)?;
-        Ok(found.entries.into_iter().find(|entry| entry.version == *version).and_then(|entry| entry.reason))
+        let at = VersionEntry::position(&found.entries, version);
+        Ok(at.map(|at| found.entries[at].clone()))
     }
 
     fn yank_failed(&self, error: PublicationError, publisher: &PublisherId) -> Failure {

@@ -101,11 +101,16 @@ impl Own<'_> {
         }
     }
 
-    /// The chain of the publisher in the catalog that a key signs for.
+    /// The chain of the publisher in the catalog for whom a key signs. What peers have told counts too where the key itself
+    /// signed the first document: a later one may name the key of another publisher.
     fn known_chain(&self, key: &PublicKey) -> Result<Option<IdentityChain>, Failure> {
-        for publisher in self.catalog.own_publishers().map_err(catalog_failed)? {
-            let Some(entry) = self.catalog.publisher(&publisher).map_err(catalog_failed)? else { continue };
-            if entry.chain.current().record().keys.contains(key) {
+        let own = self.catalog.own_publishers().map_err(catalog_failed)?;
+        let all = self.catalog.publishers().map_err(catalog_failed)?;
+        for (publisher, is_own) in own.iter().map(|own| (own, true)).chain(all.iter().map(|known| (known, false))) {
+            let Some(entry) = self.catalog.publisher(publisher).map_err(catalog_failed)? else { continue };
+            let began_with = entry.chain.document(0).map(|document| document.record().keys.as_slice());
+            let is_its = is_own || began_with == Some(&[*key]);
+            if is_its && entry.chain.current().record().keys.contains(key) {
                 return Ok(Some(entry.chain));
             }
         }

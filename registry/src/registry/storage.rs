@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Registry;
 use crate::{
     Failure, GcReport, GcRequest, MirrorReport, MirrorRequest, PinReport, PinRequest, Reporter, VerifyReport,
-    VerifyRequest,
+    VerifyRequest, home::Home,
 };
 
 impl Registry {
@@ -66,7 +66,10 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn mirror_rm(&self, request: MirrorRequest) -> Result<Vec<MirrorReport>, Failure> {
-        self.writable()?.mirror_rm(request).await
+        let operations = self.writable()?;
+        // What is let go of frees space, but first that is written.
+        self.inner.home.iter().for_each(Home::use_reserve_if_full);
+        operations.mirror_rm(request).await
     }
 
     /// Lists the mirror rules, with the storage that each uses.

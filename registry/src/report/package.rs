@@ -68,6 +68,9 @@ pub struct PackageInfo {
     pub providers: Vec<ContentProvider>,
     /// The root of the content is in the local store.
     pub here: bool,
+    /// Why newer versions and yanks may be missing: the publisher's own list of versions could not be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incomplete: Option<String>,
 }
 
 /// One version of a package.

@@ -2,11 +2,16 @@
 
 use std::{
     ffi::OsStr,
-    fs::{self, File},
+    fs::{self, OpenOptions},
     io::{self, Read},
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
 };
+
+use rustix::fs::OFlags;
 
 use crate::{Error, Result};
 
@@ -64,8 +69,10 @@ fn repository_of(directory: &Path) -> Result<Option<PathBuf>> {
 
 /// The contents of a file that names a directory; `None` if there is no such file.
 fn named_in(file: &Path) -> Result<Option<Vec<u8>>> {
-    let opened = match File::open(file) {
-        Ok(opened) => opened,
+    // Opening a pipe would wait for its writer.
+    let opened = match OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(file) {
+        Ok(opened) if opened.metadata().is_ok_and(|metadata| metadata.is_file()) => opened,
+        Ok(_) => return Ok(None),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(None);
         }

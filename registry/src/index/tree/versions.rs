@@ -40,6 +40,13 @@ impl VersionEntry {
         };
         newest(false).or_else(|| newest(true))
     }
+
+    /// Where the version that is named stands among `entries`; without build metadata, any build of it is meant: there is one.
+    pub(crate) fn position(entries: &[Self], named: &Version) -> Option<usize> {
+        let is_exactly = |entry: &Self| entry.version == *named;
+        let is_build_of = |entry: &Self| named.build.is_empty() && entry.version.cmp_precedence(named).is_eq();
+        entries.iter().position(is_exactly).or_else(|| entries.iter().position(is_build_of))
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::node::{
     behaviour::Dht,
-    command::{DialFailed, Tried},
+    command::{DialFailed, ITSELF, Tried},
     discovery::{
         addresses::{Scope, local_addresses, scope, split_peer, usable_addresses},
         dnsaddr::Target,
@@ -243,7 +243,7 @@ pub(super) fn plain(error: &DialError) -> String {
             }
         },
         DialError::WrongPeerId { obtained, .. } => format!("the peer there is {obtained}"),
-        DialError::LocalPeerId { .. } => "that is this node itself".to_owned(),
+        DialError::LocalPeerId { .. } => ITSELF.to_owned(),
         DialError::NoAddresses => "no address of it is known that may be dialled".to_owned(),
         DialError::Denied { cause } => innermost(cause),
         other => other.to_string(),

@@ -391,6 +391,32 @@ fn some_nodes_that_answer_are_enough_and_the_others_are_named() {
 }
 
 #[test]
+fn node_of_a_copied_home_is_the_cause_that_is_named() {
+    let failed = FailedAddress { address: "/ip4/10.0.0.1/tcp/1".to_owned(), reason: ITSELF.to_owned() };
+    let hint = bootstrap(1, &[], &[failed]).hint.unwrap();
+    assert!(hint.contains("same key") && hint.contains("keys/node.key"), "{hint}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_that_is_gone_is_a_fault() {
+    let keys =
+        |diagnosis: Diagnosis| diagnosis.fault().filter(|stage| stage.name == "keys").cloned().expect("it is found");
+    let alice = Place::start(&[]).await;
+    alice.publish("x").await;
+    std::fs::remove_file(alice.home.path().join("keys/default.key")).unwrap();
+    let found = keys(alice.doctor(None).await);
+    assert!(found.detail.contains("default.key"), "{found:?}");
+    for file in ["default.identity", "default.head"] {
+        std::fs::remove_file(alice.home.path().join("keys").join(file)).unwrap();
+    }
+    for role in ["timestamp", "ipns", "recovery"] {
+        std::fs::remove_file(alice.home.path().join(format!("keys/default.{role}.key"))).unwrap();
+    }
+    let found = keys(alice.doctor(None).await);
+    assert!(found.detail.contains("has published as") && found.detail.contains("default.key"), "{found:?}");
+}
+
+#[test]
 fn many_reasons_are_counted() {
     let reasons = join((0..MAX_REASONS + 3).map(|number| number.to_string()));
     assert_eq!(reasons, "0; 1; 2; 3; 4; and 3 more");

@@ -6,7 +6,6 @@ use ggen_blockstore::{Blockstore as _, Cid, Imported, links};
 use semver::Version;
 
 use super::{
-    check_makes_key,
     gpack_file::{find_in_store, read_from_disk},
     input::Tarball,
     intake::{Intake, import},
@@ -37,7 +36,7 @@ impl Operations {
         let key = request.key.as_deref().unwrap_or(DEFAULT_KEY);
         let chain = self.keys.chain(key)?;
         if chain.is_none() {
-            check_makes_key(key)?;
+            self.check_makes_key(key)?;
         }
         let (path, intake) = (&request.path, Intake::of(request));
         let begins_at = tarball.hold(path)?;

@@ -1,8 +1,9 @@
 //! The `gpack.toml` of a package: on disk, and in the store.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{fs::OpenOptions, io::Read, os::unix::fs::OpenOptionsExt, path::Path};
 
 use ggen_blockstore::{Block, Blockstore, Cid, Error, FileReader, Node, resolve};
+use rustix::fs::OFlags;
 
 use super::{input::PACKAGE_HINT, links::MAX_LINKS, named_files::GPACK};
 use crate::{
@@ -14,8 +15,14 @@ use crate::{
 /// Reads the `gpack.toml` of a directory. Also returns the CID that the file has in an import.
 pub(super) fn read_from_disk(directory: &Path) -> Result<(Cid, Gpack), Failure> {
     let file = directory.join(GPACK);
-    match File::open(&file) {
+    // Opening a pipe would wait for its writer.
+    match OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(&file) {
         Ok(opened) => {
+            let metadata = opened.metadata().map_err(Error::io("read", &file)).map_err(failure::store)?;
+            if !metadata.is_file() {
+                let message = format!("`{}` is not a file", file.display());
+                return Err(Failure::new(ErrorKind::Failed, message).hinted(PACKAGE_HINT));
+            }
             let bytes = read(&file, opened)?;
             let gpack = parse(&file, &bytes)?;
             Ok((*Block::raw(bytes).map_err(failure::store)?.cid(), gpack))
@@ -92,4 +99,19 @@ pub(super) fn parse(file: &Path, bytes: &[u8]) -> Result<Gpack, Failure> {
 fn missing(package: &Path) -> Failure {
     let message = format!("`{}` is not a package: it has no {GPACK}", package.display());
     Failure::new(ErrorKind::Failed, message).hinted(PACKAGE_HINT)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
+    use super::*;
+
+    #[test]
+    fn pipe_in_the_place_of_the_file_is_refused_at_once() {
+        let place = tempfile::tempdir().unwrap();
+        mkfifoat(CWD, place.path().join(GPACK), Mode::RUSR | Mode::WUSR).unwrap();
+        let refused = read_from_disk(place.path()).unwrap_err();
+        assert!(refused.message.ends_with("gpack.toml` is not a file"), "{refused:?}");
+    }
 }

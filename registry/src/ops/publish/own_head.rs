@@ -72,15 +72,16 @@ impl Operations {
             providers: Vec::new(),
             min_reputation: None,
         };
+        self.bring_own_records(head, &last.package, &last.version).await?;
         let mut download = self.download(&request, reporter).await?;
-        let entries = match walk(&mut download, head.head().record().catalog, &last.package).await {
-            Ok(entries) => entries,
-            Err(failure) => {
-                // The part of the catalog that the step needs is fetched next, and an error there is fatal.
-                tracing::warn!(target: crate::LOG_TARGET, %failure, "cannot look for what was signed here last");
-                return Ok(());
-            }
-        };
+        let entries = walk(&mut download, head.head().record().catalog, &last.package).await.map_err(|failure| {
+            // The step itself may need none of it; but without it a second history would not be seen.
+            let LastStep { package, version, .. } = last;
+            let failure = failure.while_doing(format!(
+                "cannot look whether `{package}@{version}`, which was signed here last, is in what others have"
+            ));
+            failure.hinted("connect to a node that has it with `ggen marketplace p2p bootstrap ADDRESS`, and try again")
+        })?;
         let is_in_it = entries.iter().any(|entry| *entry.release.cid() == last.release);
         if is_in_it { Ok(()) } else { Err(signed_on_another_machine(&signing.name, head, last)) }
     }

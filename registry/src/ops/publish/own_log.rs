@@ -5,12 +5,13 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use ggen_blockstore::{Block, Blockstore, Cid, Error};
 use semver::Version;
+use tokio::time::{Instant, timeout};
 
 use super::Signing;
 use crate::{
     ErrorKind, Failure, FetchRequest, FetchTo, RecoveryKeyReport, RecoveryKeyRequest, RecoveryNotice, Reporter,
     identity::{IdentityChain, PublisherId, RecordCid, Timestamp},
-    index::{CatalogError, VerifiedHead, VersionEntry, Walk, check_clock},
+    index::{CatalogError, VerifiedHead, VersionEntry, Walk, check_clock, qualified_key},
     keys::{DEFAULT_KEY, KeyStoreError},
     ops::{
         Operations, failure,
@@ -22,6 +23,10 @@ use crate::{
 
 /// How long a fetch of the publisher's own records waits without new data.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long answers of the DHT are waited for.
+const ANSWERS: Duration = Duration::from_secs(5);
+/// How long asking for a claim of one's own may take.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(8);
 
 impl Operations {
     /// Returns the head that a new step follows; `None` before the first step.
@@ -108,21 +113,53 @@ impl Operations {
         reporter: Arc<dyn Reporter>,
     ) -> Result<(), Failure> {
         let (operations, with, own) = (Arc::clone(self), signing.clone(), chain.clone());
-        let (name, wanted) = (package.clone(), version.clone());
         let footing = failure::blocking(move || {
             let Some(head) = operations.head_to_follow(&with, &own)? else { return Ok(None) };
             let last_step = operations.last_step(&with, &own, &head)?;
-            let is_here = operations.has_own_records(&head, &name, &wanted)?;
-            Ok(Some((head, last_step, is_here)))
+            Ok(Some((head, last_step)))
         });
-        let Some((head, last_step, is_here)) = footing.await? else { return Ok(()) };
+        let Some((head, last_step)) = footing.await? else { return Ok(()) };
         if let Some(last) = last_step {
             self.refuse_second_history(signing, &head, &last, reporter.clone()).await?;
         }
-        match is_here {
-            true => Ok(()),
-            false => self.fetch_own_records(&head, package, version, reporter).await,
+        if self.bring_own_records(&head, package, version).await? {
+            return Ok(());
         }
+        self.fetch_own_records(&head, package, version, reporter).await
+    }
+
+    /// Whether the publisher's own records on a package are here, or come with the claim on it.
+    pub(super) async fn bring_own_records(
+        self: &Arc<Self>,
+        head: &VerifiedHead,
+        package: &PackageId,
+        version: &Version,
+    ) -> Result<bool, Failure> {
+        let (operations, of) = (Arc::clone(self), head.clone());
+        let (name, wanted) = (package.clone(), version.clone());
+        let is_here = failure::blocking(move || operations.has_own_records(&of, &name, &wanted)).await?;
+        if is_here { Ok(true) } else { self.hear_own_records(head, package, version).await }
+    }
+
+    /// Asks the DHT for the claim on a package of one's own, which comes with the records that it rests on: peers keep claims
+    /// of packages whose blocks they have not. Returns whether what is needed is here then.
+    async fn hear_own_records(
+        self: &Arc<Self>,
+        head: &VerifiedHead,
+        package: &PackageId,
+        version: &Version,
+    ) -> Result<bool, Failure> {
+        if self.node.is_none() {
+            return Ok(false);
+        }
+        let key = qualified_key(&head.head().record().publisher, package);
+        let asking = self.claims_until(key, Some(Instant::now() + ANSWERS));
+        if let Ok(Err(failure)) = timeout(CLAIM_PATIENCE, asking).await {
+            tracing::debug!(target: crate::LOG_TARGET, %failure, "own claim not looked for");
+        }
+        let (operations, head) = (Arc::clone(self), head.clone());
+        let (package, version) = (package.clone(), version.clone());
+        failure::blocking(move || operations.has_own_records(&head, &package, &version)).await
     }
 
     /// Returns whether the store has the publisher's own records on a package, including the record of `version`. Lost

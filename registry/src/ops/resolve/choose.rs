@@ -1,5 +1,7 @@
 //! Selects the version for a requirement.
 
+use semver::Version;
+
 use super::Wanted;
 use crate::{ErrorKind, Failure, index::VersionEntry, package::Requirement};
 
@@ -32,9 +34,25 @@ pub(in crate::ops) fn choose<'a>(
                 None => "every version of it is yanked".to_owned(),
             };
             let message = format!("no version of `{package}` matches `{requirement}`: {newest}");
-            Err(Failure::new(ErrorKind::NotFound, message))
+            let failure = Failure::new(ErrorKind::NotFound, message);
+            Err(match pre_release(entries, requirement) {
+                Some(version) => failure.hinted(format!(
+                    "a pre-release is fetched if it is named: `ggen marketplace p2p fetch {package}@{version}`"
+                )),
+                None => failure,
+            })
         }
     }
+}
+
+/// The newest pre-release of a version that would fit.
+fn pre_release<'a>(entries: &'a [VersionEntry], requirement: &Requirement) -> Option<&'a Version> {
+    let versions = entries.iter().filter(|entry| !entry.yanked).map(|entry| &entry.version);
+    let of_fitting = |version: &&Version| {
+        let release = Version::new(version.major, version.minor, version.patch);
+        !version.pre.is_empty() && requirement.matches(&release)
+    };
+    versions.filter(of_fitting).max()
 }
 
 fn all_yanked(fitting: &[&VersionEntry], newest: &VersionEntry, wanted: &Wanted<'_>) -> Failure {
@@ -88,6 +106,18 @@ mod tests {
         }
         assert_eq!(pick("=2.0.0-rc.1", false, &entries).unwrap(), "2.0.0-rc.1");
         assert_eq!(pick("=1.0.0", false, &entries).unwrap(), "1.0.0");
+    }
+
+    #[test]
+    fn a_requirement_that_pre_releases_alone_would_fit_is_answered_with_the_newest_of_them() {
+        let entries = entries(&[("1.0.0", None), ("2.0.0-rc.1", None), ("2.0.0-rc.2", None), ("3.0.0-rc.1", None)]);
+        for (requirement, named) in
+            [("^2", Some("acme/x@2.0.0-rc.2")), (">=2", Some("acme/x@3.0.0-rc.1")), ("^4", None)]
+        {
+            let hint = pick(requirement, true, &entries).unwrap_err().hint;
+            assert_eq!(hint.is_some(), named.is_some(), "{requirement}");
+            assert!(named.is_none_or(|named| hint.unwrap().contains(named)), "{requirement}");
+        }
     }
 
     #[test]
