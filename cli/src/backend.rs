@@ -6,7 +6,7 @@ use ggen_marketplace::{Caller, ErrorKind, Failure, Interrupt, Registry, Reporter
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::control::{Call, Client, NOTICE, Watch, limit, stalled};
+use crate::control::{Call, Client, NOTICE, Watch, limit, stalled, waits_for};
 
 /// How long a short-lived registry may take to close.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
@@ -63,8 +63,7 @@ async fn by_daemon<T: DeserializeOwned>(
     let home = home.clone();
     let watch = Watch::new(reporter, NOTICE);
     let waiting = || {
-        let method = call.method();
-        say(&format!("Waiting for the daemon: no progress with `{method}` so far. Ctrl-C ends the command"));
+        say(&format!("{}. Ctrl-C ends the command", waits_for(&home, &call)));
     };
     let give_up = |limit| stalled(&home, &call, limit);
     let limit = limit(&call, MARGIN_PATIENCES * patience);

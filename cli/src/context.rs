@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::{
     backend::Backend,
     config::{self, Assignment, ConfigFile, Resolved},
-    control::{self, Call, Client, silent},
+    control::{self, Call, Client, no_socket, silent},
     error,
     flags::GlobalArgs,
     home::{Holder, Home, when_free},
@@ -25,7 +25,9 @@ use crate::{
 const TRANSITION_PATIENCE: Duration = Duration::from_secs(40);
 /// Interval between two checks of such a daemon.
 const TRANSITION_PAUSE: Duration = Duration::from_millis(20);
-/// How long a daemon may take to answer a request that needs no network.
+/// After this time a socket that is missing is talked of.
+const SOCKET_NOTICE: Duration = Duration::from_millis(500);
+/// How long a daemon may take to answer what needs no network.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The context of a command.
@@ -73,22 +75,39 @@ impl Context {
 
     /// As `daemon`, with a timeout: `patience` without a sign of life ends the connection.
     async fn daemon_within(&self, patience: Duration) -> Result<Option<Client>, Failure> {
-        let started = Instant::now();
+        let (started, mut said) = (Instant::now(), false);
         loop {
             let patience_now = match control::connect(self.home.path()).await {
                 Ok(Some(stream)) => return Ok(Some(Client::new(stream, &self.home, patience))),
                 Ok(None) => TRANSITION_PATIENCE,
                 // The daemon does not accept connections: the backlog of its socket is full.
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => patience,
-                // A socket that a node of another user has left behind.
-                Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied && !self.is_served() => return Ok(None),
+                Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => match Holder::of(&self.home) {
+                    // What a node of another user has left behind.
+                    Ok(None) => return Ok(None),
+                    Ok(Some(_)) => return Err(unreachable(&self.home, &cause)),
+                    // A node may run there, or none.
+                    Err(_) => return Err(unreadable(&self.home, &cause)),
+                },
                 Err(cause) => return Err(unreachable(&self.home, &cause)),
             };
             let Some(holder) = Holder::of(&self.home)? else { return Ok(None) };
             // A stopped process does not finish its start.
             let patience_now = if holder.is_stopped() { patience.min(patience_now) } else { patience_now };
+            let is_missing = !control::is_there(self.home.path());
             if started.elapsed() >= patience_now {
-                return Err(silent(&self.home, patience_now));
+                return Err(if is_missing {
+                    no_socket(&self.home, patience_now)
+                } else {
+                    silent(&self.home, patience_now)
+                });
+            }
+            if let Some(pid) = holder.pid.filter(|_| is_missing && !said && started.elapsed() >= SOCKET_NOTICE) {
+                said = true;
+                let home = self.home.path().display();
+                self.ui.note(&format!(
+                    "Waiting for the daemon (process {pid}): it has no control socket in `{home}`, or not yet"
+                ));
             }
             tokio::time::sleep(TRANSITION_PAUSE).await;
         }
@@ -166,8 +185,13 @@ impl Context {
                 return Ok(Backend::Daemon(client));
             }
             tracing::debug!(method = call.method(), ?mode, "no daemon: a registry of this process carries it out");
-            self.home.create()?;
-            let place = Place::home(self.home.path());
+            // What only looks makes no home: one that does not exist is empty.
+            let place = if call.only_looks() && !self.home.path().exists() {
+                Place::memory()
+            } else {
+                self.home.create()?;
+                Place::home(self.home.path())
+            };
             let place = if call.frees_space() { place.to_free_space() } else { place };
             let registry = Registry::open_in(place, config.clone(), mode).await?;
             for note in registry.notes() {
@@ -190,7 +214,13 @@ fn unreachable(home: &Home, cause: &io::Error) -> Failure {
     }
 }
 
-/// Sends a request that the daemon answers without the network.
+/// The failure of a home that this user cannot read, so that nothing can be said of its daemon.
+fn unreadable(home: &Home, cause: &io::Error) -> Failure {
+    error::io("read home", home.path(), cause)
+        .hinted("it belongs to another user: run the command as that one, or name a home of your own with `--home DIR`")
+}
+
+/// Asks a daemon something that it answers without the network.
 pub(crate) async fn ask<T: DeserializeOwned>(client: &mut Client, call: Call) -> Result<T, Failure> {
     within(ANSWER_PATIENCE, client.call(&call, &|_| {})).await
 }
@@ -224,5 +254,7 @@ mod tests {
         let failure = unreachable(&home, &io::ErrorKind::PermissionDenied.into());
         assert!(failure.hint.is_some_and(|hint| hint.contains("--home DIR")));
         assert_eq!(unreachable(&home, &io::ErrorKind::ConnectionReset.into()).hint, None);
+        let failure = unreadable(&home, &io::ErrorKind::PermissionDenied.into());
+        assert!(failure.message.starts_with("cannot read home `/h`"), "{failure}");
     }
 }

@@ -31,10 +31,10 @@ mod server;
 mod socket;
 mod watch;
 
-pub(crate) use client::{Client, silent, stalled};
+pub(crate) use client::{Client, no_socket, silent, stalled, waits_for};
 pub(crate) use frame::FrameReader;
 pub(crate) use handler::{Handler, Stop};
 pub(crate) use protocol::{Answer, Body, Call, MAX_ANSWER_BYTES};
 pub(crate) use server::serve;
-pub(crate) use socket::{bind, connect, remove};
+pub(crate) use socket::{bind, bind_if_missing, connect, is_there, remove};
 pub(crate) use watch::{NOTICE, Watch, limit};

@@ -70,7 +70,9 @@ async fn serve(
     let listener = control::bind(home).map_err(|cause| refuse("make the control socket in home", &cause))?;
     let stop = Stop::new();
     let node = Node { registry: registry.clone(), umask: Lent::default() };
-    let server = tokio::spawn(control::serve(listener, Arc::new(node), stop.clone()));
+    let own_home = home.to_owned();
+    let renew = move || control::bind_if_missing(&own_home);
+    let server = tokio::spawn(control::serve(listener, renew, Arc::new(node), stop.clone()));
     let listening = registry.listening();
     tracing::info!(peer_id = %listening.peer_id, addresses = ?listening.listen_addresses, "the node listens");
     let told = ready(&listening);

@@ -23,7 +23,9 @@ use libp2p::{Multiaddr, PeerId, gossipsub, identity::Keypair};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 pub(crate) use behaviour::AGENT;
-pub(crate) use command::{DialFailed, FindingRecord, FoundRecord, Gossip, GossipId, ITSELF, Snapshot, Verdict, Walked};
+pub(crate) use command::{
+    DialCause, DialFailed, FindingRecord, FoundRecord, Gossip, GossipId, ITSELF, Snapshot, Verdict, Walked,
+};
 pub(crate) use dht::validator::{RecordValidator, Refused};
 pub(crate) use discovery::addresses::Nat;
 pub(crate) use exchange::handle::Session;

@@ -4,6 +4,7 @@ mod announcer;
 pub(crate) mod blocking_thread;
 mod catalog_events;
 pub(crate) mod clock;
+mod denial;
 mod doctor;
 mod download;
 mod exchange;

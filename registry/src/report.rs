@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ErrorKind;
+
 pub use self::doctor::{Diagnosis, Stage};
 pub use self::package::{ClaimInfo, ContentProvider, PackageInfo, RecordInfo, ReleaseInfo, Yanked};
 pub use self::peers::{PeerEvent, PeerLists, PeerReport};
@@ -248,6 +250,11 @@ pub struct FailedAddress {
     pub address: String,
     /// The reason.
     pub reason: String,
+    /// What sort of failure.
+    pub kind: ErrorKind,
+    /// What the user can do about it, if more is known than that it could not be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// A key of the key store.

@@ -131,10 +131,15 @@ impl BootstrapRequest {
 
 /// Parses an address as typed.
 pub(crate) fn parse_address(text: &str) -> Result<Multiaddr, Failure> {
-    text.parse().map_err(|error| {
-        Failure::new(ErrorKind::Usage, format!("`{text}` is not a multiaddress: {error}"))
+    let refuse = |message: String| {
+        Failure::new(ErrorKind::Usage, message)
             .hinted("an address looks like `/ip4/127.0.0.1/tcp/4001/p2p/<peer id>` or `/dnsaddr/bootstrap.libp2p.io`")
-    })
+    };
+    // libp2p takes it for an address without parts.
+    if text.trim().is_empty() {
+        return Err(refuse("the address is empty".to_owned()));
+    }
+    text.parse().map_err(|error| refuse(format!("`{text}` is not a multiaddress: {error}")))
 }
 
 /// Connect to bootstrap nodes and fill the routing tables.

@@ -41,8 +41,16 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
 
 fn unreachable(report: &BootstrapReport) -> Failure {
     let causes = report.failed.iter().map(|failed| format!("`{}`: {}", failed.address, failed.reason)).collect();
-    let failure = Failure::new(ErrorKind::Failed, "none of the nodes could be reached");
-    Failure { causes, ..failure }.hinted("check that the addresses end with `/p2p/<peer id>` and that the nodes run")
+    let kind = match report.failed.iter().all(|failed| failed.kind == ErrorKind::TimedOut) {
+        true => ErrorKind::TimedOut,
+        false => ErrorKind::Failed,
+    };
+    let hint = report
+        .failed
+        .iter()
+        .find_map(|failed| failed.hint.clone())
+        .unwrap_or_else(|| "check that the addresses end with `/p2p/<peer id>` and that the nodes run".to_owned());
+    Failure { causes, ..Failure::new(kind, "none of the nodes could be reached") }.hinted(hint)
 }
 
 fn render(report: &BootstrapReport) -> String {

@@ -64,6 +64,10 @@ pub(super) fn check(assignment: &Assignment) -> Result<(), Failure> {
     };
     if let Value::Array(items) = value {
         for (index, item) in items.iter().enumerate() {
+            if ADDRESS_KEYS.contains(&key.as_str()) && item.as_str().is_some_and(|text| text.trim().is_empty()) {
+                let failure = error::usage(format!("an entry of `{key}` is empty in {}", place(origin)));
+                return Err(failure.hinted(hint(key).unwrap_or_default()));
+            }
             let message = || match origin {
                 // Addresses in a flag have no visible number.
                 Origin::Flag(name) => format!("invalid {} `{}` in `{name}`", noun(key), shown(item)),
@@ -89,6 +93,11 @@ fn noun(key: &str) -> &'static str {
 
 /// A hint with an example, for values whose parser errors are hard to understand.
 fn hint(key: &str) -> Option<String> {
+    if key == "listen_addresses" {
+        return Some(
+            "an address to listen on looks like `/ip4/0.0.0.0/tcp/4001` or `/ip4/0.0.0.0/udp/4001/quic-v1`".to_owned(),
+        );
+    }
     if ADDRESS_KEYS.contains(&key) {
         return Some("an address looks like `/ip4/127.0.0.1/tcp/4001` or `/dnsaddr/bootstrap.libp2p.io`".to_owned());
     }

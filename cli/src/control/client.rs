@@ -144,9 +144,29 @@ pub(crate) fn silent(home: &Home, patience: Duration) -> Failure {
     given_up(home, &format!("has not answered for {} s", patience.as_secs()))
 }
 
+/// The failure of a command whose daemon has no socket to be reached by.
+pub(crate) fn no_socket(home: &Home, patience: Duration) -> Failure {
+    given_up(home, &format!("has had no control socket for {} s", patience.as_secs()))
+}
+
 /// The failure of a command whose daemon answers and gets no further with the request.
 pub(crate) fn stalled(home: &Home, call: &Call, limit: Duration) -> Failure {
     given_up(home, &format!("has made no progress with `{}` for {} s", call.method(), limit.as_secs()))
+}
+
+/// Says what a command without progress waits for: a daemon that runs and has to fetch something waits for its peers.
+pub(crate) fn waits_for(home: &Home, call: &Call) -> String {
+    let is_stopped = Holder::of(home).ok().flatten().is_some_and(|holder| holder.is_stopped());
+    no_progress(call, is_stopped)
+}
+
+fn no_progress(call: &Call, is_stopped: bool) -> String {
+    let asks_peers = matches!(
+        call,
+        Call::Fetch(_) | Call::Search(_) | Call::Info(_) | Call::PinAdd(_) | Call::Bootstrap(_) | Call::Doctor(_)
+    );
+    let whom = if asks_peers && !is_stopped { "peers" } else { "the daemon" };
+    format!("Waiting for {whom}: no progress with `{}` so far", call.method())
 }
 
 /// The failure of a command that waits for its daemon no longer.
@@ -186,5 +206,20 @@ fn is_gone(cause: &io::Error) -> bool {
 
 fn gone() -> Failure {
     Failure::new(ErrorKind::Failed, "the daemon went away before it answered")
-        .hinted("`ggen.log` in the home says more; the same command can simply be repeated")
+        .hinted("`ggen.log` in the home says more; start the node again with `ggen marketplace p2p start --daemon`, then repeat the command")
+}
+
+#[cfg(test)]
+mod tests {
+    use ggen_marketplace::BootstrapRequest;
+
+    use super::*;
+
+    #[test]
+    fn only_a_daemon_that_is_stopped_or_busy_itself_is_said_to_be_waited_for() {
+        let bootstrap = Call::Bootstrap(BootstrapRequest { nodes: Vec::new(), timeout: Duration::ZERO });
+        assert_eq!(no_progress(&bootstrap, false), "Waiting for peers: no progress with `bootstrap` so far");
+        assert_eq!(no_progress(&bootstrap, true), "Waiting for the daemon: no progress with `bootstrap` so far");
+        assert!(no_progress(&Call::PinLs, false).starts_with("Waiting for the daemon: "));
+    }
 }

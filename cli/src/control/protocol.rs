@@ -104,6 +104,14 @@ impl Call {
         matches!(self, Self::Gc(GcRequest { dry_run: false }) | Self::PinRm(_) | Self::MirrorRm(_))
     }
 
+    /// Whether it only reads the home, so that one which does not exist need not be made for it.
+    pub(crate) fn only_looks(&self) -> bool {
+        matches!(
+            self,
+            Self::Search(_) | Self::Info(_) | Self::PeerList(_) | Self::PeerInfo(_) | Self::PinLs | Self::MirrorLs
+        )
+    }
+
     /// The method's name on the wire.
     pub(crate) fn method(&self) -> String {
         // Of a call that JSON cannot hold, its shape is named.

@@ -6,6 +6,7 @@ use ggen_marketplace::{ErrorKind, Failure};
 use tokio::{
     net::{UnixListener, UnixStream},
     task::JoinSet,
+    time::MissedTickBehavior,
 };
 
 use super::{
@@ -17,12 +18,22 @@ use super::{
 
 /// Clients at once.
 pub(crate) const MAX_CONNECTIONS: usize = 64;
+/// Interval of the look whether the socket is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Pause after a failed accept, which is what a process out of file descriptors needs.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves clients until `stop`; returns when all connections are closed and what ran on them is cancelled.
-pub(crate) async fn serve<H: Handler>(listener: UnixListener, handler: Arc<H>, stop: Stop) {
+/// Serves clients until `stop`; returns when all connections are closed and what ran on them is cancelled. `renew` returns
+/// another listener when the socket of the present one is gone.
+pub(crate) async fn serve<H: Handler>(
+    mut listener: UnixListener,
+    renew: impl Fn() -> Option<UnixListener>,
+    handler: Arc<H>,
+    stop: Stop,
+) {
     let mut connections = JoinSet::new();
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -40,6 +51,7 @@ pub(crate) async fn serve<H: Handler>(listener: UnixListener, handler: Arc<H>, s
                     tracing::error!(%cause, "a control connection failed");
                 }
             }
+            _ = looks.tick() => listener = renew().unwrap_or(listener),
             () = stop.wait() => break,
         }
     }

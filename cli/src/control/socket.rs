@@ -59,6 +59,28 @@ pub(crate) async fn connect(home: &Path) -> io::Result<Option<UnixStream>> {
     }
 }
 
+/// Whether the socket of `home` is in its place.
+pub(crate) fn is_there(home: &Path) -> bool {
+    fs::symlink_metadata(home.join(NAME)).is_ok()
+}
+
+/// Makes the socket again if it is missing. The caller must hold the home's daemon lock.
+pub(crate) fn bind_if_missing(home: &Path) -> Option<UnixListener> {
+    if is_there(home) {
+        return None;
+    }
+    match bind(home) {
+        Ok(listener) => {
+            tracing::warn!(home = %home.display(), "the control socket was removed and is made again");
+            Some(listener)
+        }
+        Err(cause) => {
+            tracing::debug!(%cause, "the control socket is missing and cannot be made again");
+            None
+        }
+    }
+}
+
 /// Removes the socket. The caller must hold the home's daemon lock.
 pub(crate) fn remove(home: &Path) -> io::Result<()> {
     match fs::remove_file(home.join(NAME)) {
@@ -115,6 +137,11 @@ mod tests {
         assert!(connect(home).await.unwrap().is_some());
         drop(again);
 
+        assert!(bind_if_missing(home).is_none(), "it is there");
+        remove(home).unwrap();
+        let again = bind_if_missing(home).unwrap();
+        assert!(connect(home).await.unwrap().is_some());
+        drop(again);
         remove(home).unwrap();
         remove(home).unwrap();
         assert!(connect(home).await.unwrap().is_none());

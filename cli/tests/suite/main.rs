@@ -22,6 +22,7 @@ mod kept_keys;
 mod lost_records;
 mod named_files;
 mod names;
+mod network_faults;
 mod newcomer;
 mod node;
 mod output;

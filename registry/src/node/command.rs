@@ -25,8 +25,9 @@ pub(crate) enum Command {
     Follow { reply: oneshot::Sender<Result<(), StartError>> },
     /// Look up this node's own ID on every DHT. The channel closes when all lookups have ended.
     Explore { done: mpsc::Sender<Infallible> },
-    /// Dial a peer, or an address without a peer ID. Replies once identify with the peer has finished.
-    Connect { target: Target, reply: oneshot::Sender<Result<PeerId, DialFailed>> },
+    /// Dial a peer, or an address without a peer ID; a connected peer is dialled only `afresh`, to see whether it answers
+    /// at that address. Replies once identify with the peer has finished.
+    Connect { target: Target, afresh: bool, reply: oneshot::Sender<Result<PeerId, DialFailed>> },
     /// Look up providers on every DHT and dial those found. The lookups end by themselves, or when the receiver is
     /// dropped.
     FindProviders { key: Vec<u8>, found: mpsc::Sender<PeerId> },
@@ -99,8 +100,29 @@ pub(crate) const ITSELF: &str = "that is this node itself";
 
 /// A connection that did not come about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct DialFailed(pub(crate) String);
+#[error("{reason}")]
+pub(crate) struct DialFailed {
+    pub(crate) reason: String,
+    pub(crate) cause: DialCause,
+}
+
+impl DialFailed {
+    pub(crate) fn for_reason(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), cause: DialCause::Other }
+    }
+}
+
+/// Why a dial failed, as far as it matters to what the user can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DialCause {
+    /// The user has denied this peer.
+    Denied(PeerId),
+    /// The address is one of this node.
+    Own,
+    /// There was no answer in time.
+    TimedOut,
+    Other,
+}
 
 /// A value found on the ggen DHT.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::node::{
     StartError,
     behaviour::Dht,
-    command::{Command, DialFailed, FindingRecord, GossipId, Snapshot, Tried, Verdict},
+    command::{Command, DialCause, DialFailed, FindingRecord, GossipId, Snapshot, Tried, Verdict},
     discovery::dnsaddr::{Names, Target},
     peer_observation::AccessPolicy,
     rpc::{AskError, Protocol, Reply},
@@ -74,38 +74,49 @@ impl Handle {
     /// Dials an address, with or without `/p2p/`, and waits until identify with the peer has finished: then the peer is
     /// in the routing tables of the DHTs that it serves. Of a `/dnsaddr` with several peers, one must answer.
     pub(crate) async fn connect(&self, address: Multiaddr) -> Result<PeerId, DialFailed> {
-        let peers = self.connect_all(&address).await?;
-        peers.first().copied().ok_or_else(|| DialFailed(Stopped.to_string()))
+        let peers = self.dial_all(&address, false).await?;
+        peers.first().copied().ok_or_else(|| DialFailed::for_reason(Stopped.to_string()))
     }
 
-    /// Dials every peer that an address stands for: one, or for a `/dnsaddr` up to `MAX_DIALS_PER_NAME`. Returns the
-    /// peers that answered.
+    /// Dials every peer that an address stands for: one, or for a `/dnsaddr` up to `MAX_DIALS_PER_NAME`; those that are
+    /// connected too, because the caller wants to know whether they answer there. Returns the peers that answered.
     ///
     /// # Errors
     /// The reasons of all dials, if no peer answered.
     pub(crate) async fn connect_all(&self, address: &Multiaddr) -> Result<Vec<PeerId>, DialFailed> {
-        let targets = self.names.targets(address).await.map_err(|error| DialFailed(error.to_string()))?;
-        let is_one = targets.len() == 1;
-        let dials = targets.into_iter().take(MAX_DIALS_PER_NAME).map(|target| self.dial(target));
-        let (mut reached, mut reasons) = (Vec::new(), Vec::new());
-        for (peer, outcome) in futures::future::join_all(dials).await {
-            match (outcome, peer) {
-                (Ok(peer), _) => reached.push(peer),
-                (Err(DialFailed(reason)), Some(peer)) if !is_one => reasons.push(format!("{peer}: {reason}")),
-                (Err(DialFailed(reason)), _) => reasons.push(reason),
-            }
-        }
-        match reached.is_empty() {
-            true => Err(DialFailed(reasons.join("; "))),
-            false => Ok(reached),
-        }
+        self.dial_all(address, true).await
     }
 
-    async fn dial(&self, target: Target) -> (Option<PeerId>, Result<PeerId, DialFailed>) {
+    async fn dial_all(&self, address: &Multiaddr, afresh: bool) -> Result<Vec<PeerId>, DialFailed> {
+        let targets = self.names.targets(address).await;
+        let targets = targets.map_err(|error| DialFailed::for_reason(error.to_string()))?;
+        let is_one = targets.len() == 1;
+        let dials = targets.into_iter().take(MAX_DIALS_PER_NAME).map(|target| self.dial(target, afresh));
+        let (mut reached, mut reasons, mut causes) = (Vec::new(), Vec::new(), Vec::new());
+        for (peer, outcome) in futures::future::join_all(dials).await {
+            match outcome {
+                Ok(peer) => reached.push(peer),
+                Err(DialFailed { reason, cause }) => {
+                    causes.push(cause);
+                    reasons.push(match peer.filter(|_| !is_one) {
+                        Some(peer) => format!("{peer}: {reason}"),
+                        None => reason,
+                    });
+                }
+            }
+        }
+        if !reached.is_empty() {
+            return Ok(reached);
+        }
+        let first = causes.first().copied().filter(|first| causes.iter().all(|cause| cause == first));
+        Err(DialFailed { reason: reasons.join("; "), cause: first.unwrap_or(DialCause::Other) })
+    }
+
+    async fn dial(&self, target: Target, afresh: bool) -> (Option<PeerId>, Result<PeerId, DialFailed>) {
         let peer = target.peer;
-        let stopped = || DialFailed(Stopped.to_string());
+        let stopped = || DialFailed::for_reason(Stopped.to_string());
         let (reply, answer) = oneshot::channel();
-        let sent = self.commands.send(Command::Connect { target, reply }).await;
+        let sent = self.commands.send(Command::Connect { target, afresh, reply }).await;
         let outcome = match sent {
             Ok(()) => answer.await.unwrap_or_else(|_| Err(stopped())),
             Err(_) => Err(stopped()),

@@ -112,6 +112,8 @@ pub(crate) struct Driver {
 enum Dialler {
     /// A caller that requested the connection.
     Asker(oneshot::Sender<Result<PeerId, DialFailed>>),
+    /// A caller that wants to know whether a connected peer answers at an address.
+    Checker(oneshot::Sender<Result<PeerId, DialFailed>>),
     /// A provider lookup that reports the outcome of dialling this provider.
     Trial(PeerId, mpsc::Sender<Tried>),
     /// A redial of a peer that sessions use.
@@ -250,7 +252,7 @@ impl Driver {
                 let _unasked = reply.send(followed.map(|_| ()).map_err(|error| StartError::Gossip(error.to_string())));
             }
             Command::Explore { done } => self.explore(&done),
-            Command::Connect { target, reply } => self.connect(&target, reply),
+            Command::Connect { target, afresh, reply } => self.connect(&target, afresh, reply),
             Command::FindProviders { key, found } => self.find_providers(&key, &found),
             Command::TryProviders { key, tried } => self.try_providers(&key, &tried),
             Command::FindRecord { key, found, ended } => self.find_record(&key, found, ended),
@@ -324,14 +326,14 @@ impl Driver {
                 self.swarm.remove_external_address(&address);
                 self.choose_ipfs_mode();
             }
-            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                self.on_connected(peer_id, connection_id, &endpoint);
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, num_established, .. } => {
+                self.on_connected(peer_id, connection_id, &endpoint, num_established.get());
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
                 self.on_gone(peer_id);
             }
-            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
-                self.on_dial_failed(connection_id, &error);
+            SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error, .. } => {
+                self.on_dial_failed(connection_id, peer_id, &error);
             }
             _ => {}
         }

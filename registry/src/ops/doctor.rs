@@ -10,9 +10,9 @@ use std::{sync::Arc, time::Duration};
 use ggen_blockstore::Block;
 use libp2p::Multiaddr;
 
-use super::{Operations, clock, failure, failure::usage};
+use super::{Operations, clock, denial::undeny, failure, failure::usage};
 use crate::{
-    BootstrapRequest, Diagnosis, DoctorRequest, ErrorKind, FailedAddress, Failure, Reporter, Stage,
+    BootstrapRequest, Diagnosis, DoctorRequest, ErrorKind, FailedAddress, Failure, Listing, Reporter, Stage,
     keys::DEFAULT_KEY,
     node::{Handle, ITSELF, Nat, Snapshot, rendezvous_cid},
     package::Target,
@@ -109,7 +109,16 @@ impl Operations {
         let nodes: Vec<_> = self.config.bootstrap_nodes.iter().map(ToString::to_string).collect();
         let configured = nodes.len();
         if configured == 0 {
-            return Ok(without_bootstrap(&node.snapshot().await.map_err(failure::stopped)?));
+            let snapshot = node.snapshot().await.map_err(failure::stopped)?;
+            let denied = self.peers.listed(Listing::Denied).first().copied();
+            let stage = without_bootstrap(&snapshot);
+            return Ok(match denied.filter(|_| snapshot.connected.is_empty()) {
+                Some(peer) => {
+                    let detail = format!("{}; {peer} is on the list of denied peers", stage.detail);
+                    Stage { detail, ..stage }.hinted(undeny(&peer))
+                }
+                None => stage,
+            });
         }
         let report = self.bootstrap(BootstrapRequest { nodes, timeout }).await?;
         Ok(bootstrap(configured, &report.connected, &report.failed))
@@ -194,6 +203,9 @@ fn bootstrap(configured: usize, connected: &[String], failed: &[FailedAddress]) 
              as a copy of a home has: `ggen marketplace p2p stop` one of them, remove `keys/node.key` from its home, and start it \
              again with a key of its own",
         );
+    }
+    if let Some(hint) = failed.iter().find_map(|failed| failed.hint.clone()) {
+        return stage.hinted(hint);
     }
     let is_other_peer = failed.iter().any(|failed| failed.reason.contains("the peer there is"));
     stage.hinted(match is_other_peer {

@@ -37,7 +37,7 @@ use self::{
 };
 use super::{blocking_thread, clock};
 use crate::{
-    Fault, Progress, Reporter,
+    FailedAddress, Fault, Progress, Reporter,
     node::{Handle, ListSource, Place, Stopped},
     peers::PeerBook,
 };
@@ -63,7 +63,9 @@ pub(crate) enum DownloadError {
     #[error("{0}")]
     TimedOut(Box<Absence>),
     #[error("no peer is connected that could be asked")]
-    NobodyConnected { subject: Option<Subject> },
+    NobodyConnected { subject: Option<Subject>, denied: Option<PeerId> },
+    #[error("{}", wrong_bytes(peers, cid, *missing))]
+    WrongBytes { peers: Vec<PeerId>, cid: Box<Cid>, missing: usize },
     #[error(
         "a peer answered with a message of more than 4 MiB: a block of it is larger than the {MAX_BLOCK_BYTES} bytes that peers exchange"
     )]
@@ -86,6 +88,14 @@ pub(crate) enum DownloadError {
     Stopped(#[from] Stopped),
     #[error("a worker of the download died")]
     Worker(#[source] JoinError),
+}
+
+/// Says which peers sent bytes that are not those of the missing blocks.
+fn wrong_bytes(peers: &[PeerId], cid: &Cid, missing: usize) -> String {
+    let names = peers.iter().map(PeerId::to_string).collect::<Vec<_>>().join(", ");
+    let who = if peers.len() == 1 { format!("peer {names}") } else { format!("peers {names}") };
+    let more = if missing > 1 { format!(" (one of {missing} missing blocks)") } else { String::new() };
+    format!("{who} sent bytes that do not match {cid}{more}, and no other peer has it")
 }
 
 /// The blocks and bytes that a download has received.
@@ -134,8 +144,8 @@ pub(crate) struct Download {
     subject: Option<Subject>,
     /// The list to which the positions of wants refer, once its root is in the store.
     described: Option<ListSource>,
-    /// Providers that the caller named and that could not be reached, each with the reason.
-    unreached: Vec<String>,
+    /// Providers that the caller named and that could not be reached.
+    unreached: Vec<FailedAddress>,
     _lease: Lease,
 }
 
@@ -253,12 +263,12 @@ impl Download {
     }
 
     /// Notes providers that the caller named and that could not be reached.
-    pub(crate) fn lacks(&mut self, unreached: Vec<String>) {
+    pub(crate) fn lacks(&mut self, unreached: Vec<FailedAddress>) {
         self.unreached = unreached;
     }
 
-    /// Those providers, each with the reason.
-    pub(crate) fn unreached(&self) -> &[String] {
+    /// Those providers.
+    pub(crate) fn unreached(&self) -> &[FailedAddress] {
         &self.unreached
     }
 
@@ -336,7 +346,10 @@ impl Download {
             return Err(DownloadError::Offline { missing: missing.len() });
         };
         if !network.meets_somebody().await? {
-            return Err(DownloadError::NobodyConnected { subject: self.subject.clone() });
+            return Err(DownloadError::NobodyConnected {
+                subject: self.subject.clone(),
+                denied: network.first_denied(),
+            });
         }
         let mut open: HashSet<_> = missing.iter().map(|want| want.cid).collect();
         network.want(missing).await?;
@@ -436,7 +449,7 @@ impl Download {
                 wants = wanted.recv() => match wants {
                     Some(wants) => {
                         if !network.meets_somebody().await? {
-                            return Err(DownloadError::NobodyConnected { subject: self.subject.clone() });
+                            return Err(DownloadError::NobodyConnected { subject: self.subject.clone(), denied: network.first_denied() });
                         }
                         if open.is_empty() {
                             deadline = Instant::from(clock::after(self.limits.idle_timeout));
@@ -483,6 +496,9 @@ impl Download {
             Some(network) => Box::pin(network.absence(self.subject.as_ref())).await,
             None => Absence::default(),
         };
+        if let (Some(cid), [_, ..]) = (open.iter().min(), known.liars()) {
+            return DownloadError::WrongBytes { peers: known.wrong, cid: Box::new(*cid), missing: open.len() };
+        }
         DownloadError::TimedOut(Box::new(Absence {
             waited: self.limits.idle_timeout,
             missing: open.len(),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ggen_blockstore::{Cid, SegmentBlockstore};
 
-use super::{blocking_thread, download::DownloadError};
+use super::{blocking_thread, denial::undeny, download::DownloadError};
 use crate::{
     ErrorKind, Failure,
     database::DatabaseError,
@@ -156,12 +156,13 @@ pub(crate) fn download(target: &Cid, error: DownloadError) -> Failure {
         DownloadError::TimedOut(absence) => Failure::new(ErrorKind::TimedOut, absence.to_string())
             .while_doing(absence.headline(target))
             .hinted(absence.hint()),
-        DownloadError::NobodyConnected { ref subject } => {
+        DownloadError::NobodyConnected { ref subject, denied } => {
             let attempted = subject.as_ref().map_or(attempted, |subject| format!("cannot fetch {}", subject.name));
-            Failure::new(ErrorKind::TimedOut, format!("{attempted}: {error}")).hinted(
+            let denial = denied.map(|peer| format!("; {}", undeny(&peer))).unwrap_or_default();
+            Failure::new(ErrorKind::TimedOut, format!("{attempted}: {error}")).hinted(format!(
                 "connect to a peer with `ggen marketplace p2p bootstrap ADDRESS`, or name one that has it with `fetch --provider \
-                 ADDRESS`; `ggen marketplace p2p doctor` says why none is connected",
-            )
+                 ADDRESS`{denial}; `ggen marketplace p2p doctor` says why none is connected"
+            ))
         }
         DownloadError::Offline { .. } => {
             Failure::from_error(ErrorKind::NotFound, &error).while_doing(attempted).hinted(ONLINE_HINT)
@@ -171,6 +172,7 @@ pub(crate) fn download(target: &Cid, error: DownloadError) -> Failure {
         | DownloadError::TooLong
         | DownloadError::BlockTooLarge { .. }
         | DownloadError::Unverifiable { .. }
+        | DownloadError::WrongBytes { .. }
         | DownloadError::Manifest(_) => Failure::from_error(ErrorKind::Verification, &error).while_doing(attempted),
         other => Failure::from_error(ErrorKind::Failed, &other).while_doing(attempted),
     }
@@ -283,8 +285,10 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let failure = failed(&error);
         match &error {
-            StartError::Listen { reason, .. } if reason.contains("no transport") => failure
-                .hinted("name a transport and a port: `/ip4/0.0.0.0/tcp/4001` or `/ip4/0.0.0.0/udp/4001/quic-v1`"),
+            StartError::Listen { reason, .. } if reason.contains("no transport") => {
+                Failure { kind: ErrorKind::Usage, ..failure }
+                    .hinted("name a transport and a port: `/ip4/0.0.0.0/tcp/4001` or `/ip4/0.0.0.0/udp/4001/quic-v1`")
+            }
             StartError::Listen { reason, .. } if is_foreign(reason) => failure.hinted(
                 "this machine has no such address: listen on all of its own with `--listen /ip4/0.0.0.0/tcp/4001`",
             ),

@@ -23,12 +23,13 @@ use super::{
     Operations, blocking_thread,
     download::{Download, DownloadError, DownloadLimits, Entrance, Subject, Totals, Want, Wants},
     failure::{self, usage},
+    node::{failed_address, no_answer},
     peers::provision,
     publisher_id::refuse_identity,
     resolve::{Wanted, Yank, subject_of},
 };
 use crate::{
-    ErrorKind, Failure, FetchRequest, Fetched, ProviderReport, Reporter,
+    ErrorKind, FailedAddress, Failure, FetchRequest, Fetched, ProviderReport, Reporter,
     identity::{PublisherId, Record},
     interrupt::CommitPoint,
     manifest::{ManifestEntry, ManifestReader, most_manifest_bytes},
@@ -431,20 +432,20 @@ impl Operations {
     }
 }
 
-/// Connects to the providers that the caller names, all at once. Returns them, and for each that cannot be reached why.
+/// Connects to the providers that the caller names, all at once. Returns them, and those that cannot be reached.
 async fn connect_to(
     node: &Handle,
     providers: &[String],
     within: Duration,
-) -> Result<(Vec<PeerId>, Vec<String>), Failure> {
+) -> Result<(Vec<PeerId>, Vec<FailedAddress>), Failure> {
     let addresses: Result<Vec<_>, _> = providers.iter().map(|text| parse_address(text)).collect();
     let dials = addresses?.into_iter().map(|address| tokio::time::timeout(within, node.connect(address)));
     let (mut connected, mut unreached) = (Vec::new(), Vec::new());
     for (text, dialled) in providers.iter().zip(join_all(dials).await) {
         match dialled {
             Ok(Ok(peer)) => connected.push(peer),
-            Ok(Err(error)) => unreached.push(format!("{text}: {error}")),
-            Err(_) => unreached.push(format!("{text}: no answer within {} s", within.as_secs())),
+            Ok(Err(error)) => unreached.push(failed_address(text.clone(), error)),
+            Err(_) => unreached.push(failed_address(text.clone(), no_answer(within))),
         }
     }
     Ok((connected, unreached))
@@ -455,11 +456,21 @@ fn for_want_of_providers(failure: Failure, download: &Download) -> Failure {
     if failure.kind != ErrorKind::NotFound || !download.is_offline() || download.unreached().is_empty() {
         return failure;
     }
-    let mut causes = download.unreached().to_vec();
+    let unreached = download.unreached();
+    let mut causes: Vec<_> = unreached.iter().map(one_line).collect();
     causes.push(format!("without them: {}", failure.in_one_line()));
-    let unreached = Failure::new(ErrorKind::Failed, "none of the providers can be reached");
-    Failure { causes, ..unreached }
-        .hinted("check that the address ends with `/p2p/<peer id>` and that the node runs, or remove `--provider`")
+    let kind = match unreached.iter().all(|failed| failed.kind == ErrorKind::TimedOut) {
+        true => ErrorKind::TimedOut,
+        false => ErrorKind::Failed,
+    };
+    let hint = unreached.iter().find_map(|failed| failed.hint.clone()).unwrap_or_else(|| {
+        "check that the address ends with `/p2p/<peer id>` and that the node runs, or remove `--provider`".to_owned()
+    });
+    Failure { causes, ..Failure::new(kind, "none of the providers can be reached") }.hinted(hint)
+}
+
+fn one_line(FailedAddress { address, reason, .. }: &FailedAddress) -> String {
+    format!("{address}: {reason}")
 }
 
 fn not_a_tree(cid: &Cid) -> String {
@@ -573,7 +584,7 @@ fn report(found: &Found, path: PathBuf, written: Written, download: &Download, s
         overwritten: written.overwritten,
         untracked: written.untracked,
         more_untracked: written.more_untracked,
-        unreached: download.unreached().to_vec(),
+        unreached: download.unreached().iter().map(one_line).collect(),
         blocks_fetched: done.blocks,
         bytes_fetched: done.bytes,
         blocks_reused: done.reused,

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
 
-use super::{Operations, clock, failure, failure::usage};
+use super::{Operations, clock, denial::undeny, failure, failure::usage};
 use crate::{
-    BootstrapReport, BootstrapRequest, FailedAddress, Failure, KeyReport, Status,
+    BootstrapReport, BootstrapRequest, ErrorKind, FailedAddress, Failure, KeyReport, Status,
     index::{Catalog, check_clock},
-    node::{AGENT, Handle, Nat},
+    node::{AGENT, DialCause, DialFailed, Handle, Nat},
 };
 
 /// Maximum number of nodes in one bootstrap request, which are all dialled at once.
@@ -112,10 +112,26 @@ impl Operations {
 }
 
 async fn dial(node: &Handle, address: Multiaddr, timeout: Duration) -> Result<Vec<String>, FailedAddress> {
-    let failed = |reason: String| FailedAddress { address: address.to_string(), reason };
+    let failed = |error| failed_address(address.to_string(), error);
     match tokio::time::timeout(timeout, node.connect_all(&address)).await {
         Ok(Ok(peers)) => Ok(peers.iter().map(ToString::to_string).collect()),
-        Ok(Err(error)) => Err(failed(error.to_string())),
-        Err(_) => Err(failed(format!("no answer within {} s", timeout.as_secs()))),
+        Ok(Err(error)) => Err(failed(error)),
+        Err(_) => Err(failed(no_answer(timeout))),
     }
+}
+
+/// The failure of a dial that is given up after this time.
+pub(super) fn no_answer(within: Duration) -> DialFailed {
+    DialFailed { reason: format!("no answer within {} s", within.as_secs()), cause: DialCause::TimedOut }
+}
+
+/// Describes an address that could not be reached.
+pub(super) fn failed_address(address: String, DialFailed { reason, cause }: DialFailed) -> FailedAddress {
+    let kind = if cause == DialCause::TimedOut { ErrorKind::TimedOut } else { ErrorKind::Failed };
+    let hint = match cause {
+        DialCause::Denied(peer) => Some(undeny(&peer)),
+        DialCause::Own => Some("name the address of another node".to_owned()),
+        DialCause::TimedOut | DialCause::Other => None,
+    };
+    FailedAddress { address, reason, kind, hint }
 }

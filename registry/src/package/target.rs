@@ -11,6 +11,8 @@ use crate::{
 
 /// Shortest text with a CID's prefix that is treated as a damaged CID and not as a name, in characters.
 const MIN_CID_CHARS: usize = 10;
+/// The same for a CIDv0.
+const MIN_V0_CHARS: usize = 5;
 /// Longest target text, in bytes.
 const MAX_TARGET_BYTES: usize = 4096;
 
@@ -77,11 +79,20 @@ impl FromStr for Target {
 
 /// Returns whether a text without a slash was probably meant to be a CID, in one of the bases that IPFS tools print.
 fn looks_like_cid(text: &str) -> bool {
-    /// Prefixes of CIDs with common bases and codecs.
-    const BEGINNINGS: [&str; 4] = ["bafy", "bafk", "Qm", "k51"];
+    /// The bases and codecs that are common.
+    const BEGINNINGS: [&str; 7] = ["bafy", "bafk", "bagu", "k51", "zb2r", "zdj7", "zdpu"];
+    let are_all = |allowed: fn(char) -> bool| text.chars().all(allowed);
+    // No package is named in capitals, so a few characters of a CIDv0 are enough.
+    if text.starts_with("Qm") {
+        // A few are enough only if all of them may stand in one.
+        let is_base58 = !text.contains(['0', 'O', 'I', 'l']);
+        let least = if is_base58 { MIN_V0_CHARS } else { MIN_CID_CHARS };
+        return text.len() >= least && are_all(|character| character.is_ascii_alphanumeric());
+    }
+    let is_base16 = text.starts_with("f01") && are_all(|character| character.is_ascii_hexdigit());
     text.len() >= MIN_CID_CHARS
-        && text.chars().all(|character| character.is_ascii_alphanumeric())
-        && BEGINNINGS.iter().any(|beginning| text.starts_with(beginning))
+        && are_all(|character| character.is_ascii_alphanumeric())
+        && (is_base16 || BEGINNINGS.iter().any(|beginning| text.starts_with(beginning)))
 }
 
 fn parse_path(text: &str, ipfs: bool, rest: &str) -> Result<Target, NameError> {
@@ -138,10 +149,17 @@ fn refuse_cid(text: &str, error: &Error) -> NameError {
 
 /// The error for a text with a CID's prefix that is not a valid CID.
 fn broken_cid(text: &str) -> NameError {
-    /// Characters of a CIDv0, and of a CIDv1 in base32 of a sha2-256 digest.
+    /// Characters of a CIDv0, and of a CIDv1 of a sha2-256 digest in base32, base58 and base16.
     const V0_CHARS: usize = 46;
     const V1_CHARS: usize = 59;
-    let usual = if text.starts_with("Qm") { V0_CHARS } else { V1_CHARS };
+    const V1_BASE58_CHARS: usize = 49;
+    const V1_BASE16_CHARS: usize = 73;
+    let usual = match text.as_bytes() {
+        [b'Q', ..] => V0_CHARS,
+        [b'z', ..] => V1_BASE58_CHARS,
+        [b'f', ..] => V1_BASE16_CHARS,
+        _ => V1_CHARS,
+    };
     NameError::BrokenCid { text: shortened(text), is_short: text.len() < usual }
 }
 
@@ -244,6 +262,8 @@ mod tests {
             (&format!("/ipfs/{}/a", &CID_V1[..30]), "is not a complete CID"),
             (&format!("{}/acme/http", &PUBLISHER[..30]), "is not a complete CID"),
             ("Qmail", "`namespace/name`"),
+            ("QmZZZ", "is not a complete CID"),
+            ("f01551220aa", "is not a complete CID"),
             ("/etc/passwd", "/ipfs/"),
             ("/ipfs/", "no root"),
             ("/ipfs/nonsense", "invalid CID"),

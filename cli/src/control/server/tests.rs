@@ -98,7 +98,7 @@ impl Daemon {
         let umask = Lent::default();
         let handler = Arc::new(Fake { started, bootstrap_may_end: bootstrap_may_end.clone(), umask });
         let stop = Stop::new();
-        let served = tokio::spawn(serve(bind(home.path()).unwrap(), handler, stop.clone()));
+        let served = tokio::spawn(serve(bind(home.path()).unwrap(), || None, handler, stop.clone()));
         Self { home, stop, served, events, bootstrap_may_end }
     }
 

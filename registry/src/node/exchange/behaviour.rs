@@ -26,6 +26,7 @@ use crate::node::exchange::{
         frame::FrameError,
         handler::{Arrived, Command, CommandKind, Handler, Malformed, OutboundStreamName, Report, ReportKind, now},
         message::{Message, Version},
+        outbound_stream::Prospect,
         server::{Job, Server},
     },
     bulk::{self, BulkRequest, BulkRequestId, End},
@@ -371,12 +372,11 @@ impl Behaviour {
         self.client.touch(peer_id);
     }
 
-    fn on_answers_failed(&mut self, peer_id: PeerId, lost: Vec<Message>, fatal: bool) {
+    fn on_answers_failed(&mut self, peer_id: PeerId, lost: Vec<Message>, prospect: Prospect) {
         for message in lost {
-            if fatal {
-                self.server.on_sent(peer_id, message.queued_bytes());
-            } else {
-                self.send(peer_id, CommandKind::Send(OutboundStreamName::Answers, message));
+            match prospect {
+                Prospect::Hopeful => self.send(peer_id, CommandKind::Send(OutboundStreamName::Answers, message)),
+                Prospect::Poor | Prospect::None => self.server.on_sent(peer_id, message.queued_bytes()),
             }
         }
     }
@@ -504,11 +504,12 @@ impl NetworkBehaviour for Behaviour {
                 self.client.on_update_sent(peer_id, version.is_some_and(|version| version >= Version::V1_2));
             }
             ReportKind::Sent(OutboundStreamName::Answers, message, _) => self.on_answer_sent(peer_id, &message),
-            ReportKind::Failed { stream_out: OutboundStreamName::Wants, fatal, .. } => {
-                self.client.on_update_failed(peer_id, fatal, now);
+            ReportKind::Failed { stream_out: OutboundStreamName::Wants, prospect, .. } => {
+                // What is wanted stays wanted: a peer that was stopped gets it as soon as it takes a stream again.
+                self.client.on_update_failed(peer_id, prospect == Prospect::None, now);
             }
-            ReportKind::Failed { stream_out: OutboundStreamName::Answers, lost, fatal } => {
-                self.on_answers_failed(peer_id, lost, fatal);
+            ReportKind::Failed { stream_out: OutboundStreamName::Answers, lost, prospect } => {
+                self.on_answers_failed(peer_id, lost, prospect);
             }
             // An honest peer sends that much only if the requested block exceeds the maximum block size.
             ReportKind::Malformed(Malformed::Frame(FrameError::TooLong)) if self.client.on_too_long(peer_id, now) => {}

@@ -520,14 +520,14 @@ impl Client {
         }
     }
 
-    /// A message of wants could not be written, or the connection changed: everything must be sent again. `fatal`: that
-    /// is not possible.
-    pub(super) fn on_update_failed(&mut self, peer_id: PeerId, fatal: bool, now: Instant) {
+    /// A message of wants could not be written, or the connection changed: everything must be sent again.
+    /// `unsupported`: the peer does not support Bitswap.
+    pub(super) fn on_update_failed(&mut self, peer_id: PeerId, unsupported: bool, now: Instant) {
         let Some(peer) = self.peers.get_mut(&peer_id) else { return };
         peer.updating = false;
         peer.wantlist.resync();
         self.touched.insert(peer_id);
-        if fatal {
+        if unsupported {
             self.exclude(peer_id, Standing::Unsupported, DropReason::Unsupported, now);
         }
     }

@@ -1,12 +1,12 @@
 //! What the driver does about connections, dials and identify results.
 
-use std::time::Instant;
+use std::{io, time::Instant};
 
 use libp2p::{
-    Multiaddr, PeerId,
+    Multiaddr, PeerId, TransportError, allow_block_list,
     core::ConnectedPoint,
     swarm::{
-        ConnectionId, DialError,
+        ConnectionDenied, ConnectionId, DialError,
         dial_opts::{DialOpts, PeerCondition},
     },
 };
@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::node::{
     behaviour::Dht,
-    command::{DialFailed, ITSELF, Tried},
+    command::{DialCause, DialFailed, ITSELF, Tried},
     discovery::{
         addresses::{Scope, local_addresses, scope, split_peer, usable_addresses},
         dnsaddr::Target,
@@ -26,32 +26,49 @@ use crate::node::{
 
 /// Maximum number of peers dialled for one mDNS response.
 const MAX_NEIGHBOURS: usize = 16;
+/// What libp2p says of a connection that was not established in time, and what it is called here.
+const TRANSPORT_TIMEOUT: &str = "Timeout has been reached";
+const NO_ANSWER: &str = "no answer within `timeouts.dial_seconds`";
 
 impl Driver {
-    pub(super) fn connect(&mut self, target: &Target, reply: oneshot::Sender<Result<PeerId, DialFailed>>) {
-        let refused = self.swarm.behaviour().refused.blocked_peers();
-        if target.peer.is_some_and(|peer| refused.contains(&peer)) {
+    pub(super) fn connect(
+        &mut self,
+        target: &Target,
+        afresh: bool,
+        reply: oneshot::Sender<Result<PeerId, DialFailed>>,
+    ) {
+        if let Some(peer) = target.peer.filter(|peer| self.is_denied(peer)) {
             // A connection with it may still be closing.
-            let _unasked = reply.send(Err(DialFailed("the peer is on the list of those denied".to_owned())));
+            let _unasked = reply.send(Err(denied(peer)));
             return;
         }
-        if let Some(peer) = target.peer.filter(|peer| self.swarm.is_connected(peer)) {
+        if target.peer.as_ref() == Some(self.swarm.local_peer_id()) {
+            let _unasked = reply.send(Err(own()));
+            return;
+        }
+        let is_connected = target.peer.is_some_and(|peer| self.swarm.is_connected(&peer));
+        if let Some(peer) = target.peer.filter(|_| is_connected && !afresh) {
             return self.greet(peer, reply);
         }
-        let Some(options) = dial_options(target, PeerCondition::Disconnected) else {
+        let condition = if is_connected { PeerCondition::Always } else { PeerCondition::Disconnected };
+        let Some(options) = dial_options(target, condition) else {
             // A caller that no longer waits needs no reply.
-            let _unasked = reply.send(Err(DialFailed("no address of it is known".to_owned())));
+            let _unasked = reply.send(Err(DialFailed::for_reason("no address of it is known")));
             return;
         };
         let id = options.connection_id();
         match self.swarm.dial(options) {
             Ok(()) => {
-                self.dials.insert(id, Dialler::Asker(reply));
+                self.dials.insert(id, if is_connected { Dialler::Checker(reply) } else { Dialler::Asker(reply) });
             }
             Err(error) => {
-                let _unasked = reply.send(Err(DialFailed(plain(&error))));
+                let _unasked = reply.send(Err(dial_failed(&error, target.peer)));
             }
         }
+    }
+
+    fn is_denied(&self, peer: &PeerId) -> bool {
+        self.swarm.behaviour().refused.blocked_peers().contains(peer)
     }
 
     /// Dials a provider that a lookup found, and reports the outcome to `tried`.
@@ -65,7 +82,7 @@ impl Driver {
             Ok(()) => {
                 self.dials.insert(id, Dialler::Trial(peer, tried));
             }
-            Err(error) => tell(&tried, peer, Err(DialFailed(plain(&error)))),
+            Err(error) => tell(&tried, peer, Err(dial_failed(&error, Some(peer)))),
         }
     }
 
@@ -76,7 +93,13 @@ impl Driver {
         self.provide_rendezvous(Instant::now());
     }
 
-    pub(super) fn on_connected(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
+    pub(super) fn on_connected(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        endpoint: &ConnectedPoint,
+        connections: u32,
+    ) {
         let remote = endpoint.get_remote_address();
         tracing::debug!(target: crate::LOG_TARGET, %peer, %remote, "connected");
         self.seen_from.insert(peer, scope(remote));
@@ -96,6 +119,13 @@ impl Driver {
         }
         match self.dials.remove(&connection) {
             Some(Dialler::Asker(reply)) => self.greet(peer, reply),
+            Some(Dialler::Checker(reply)) => {
+                // The address was all that mattered; what runs over the other connection stays there.
+                if connections > 1 && !self.swarm.close_connection(connection) {
+                    tracing::trace!(target: crate::LOG_TARGET, %peer, "it was closed already");
+                }
+                self.greet(peer, reply);
+            }
             Some(Dialler::Trial(peer, tried)) => tell(&tried, peer, Ok(())),
             Some(Dialler::Again(_)) | None => {}
         }
@@ -123,7 +153,7 @@ impl Driver {
         self.identified.remove(&peer);
         self.requests.on_gone(&peer);
         for reply in self.greeting.remove(&peer).into_iter().flatten() {
-            let _unasked = reply.send(Err(DialFailed("the peer closed the connection".to_owned())));
+            let _unasked = reply.send(Err(DialFailed::for_reason("the peer closed the connection")));
         }
     }
 
@@ -134,11 +164,11 @@ impl Driver {
         }
     }
 
-    pub(super) fn on_dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
+    pub(super) fn on_dial_failed(&mut self, connection: ConnectionId, peer: Option<PeerId>, error: &DialError) {
         self.entering.remove(&connection);
-        let failed = || DialFailed(plain(error));
+        let failed = || dial_failed(error, peer);
         match self.dials.remove(&connection) {
-            Some(Dialler::Asker(reply)) => {
+            Some(Dialler::Asker(reply) | Dialler::Checker(reply)) => {
                 // A caller that no longer waits needs no reply.
                 let _unasked = reply.send(Err(failed()));
             }
@@ -220,7 +250,14 @@ impl Driver {
 pub(super) fn dial_options(target: &Target, condition: PeerCondition) -> Option<DialOpts> {
     let first = target.addresses.first()?.clone();
     Some(match target.peer {
-        Some(peer) => DialOpts::peer_id(peer).addresses(target.addresses.clone()).condition(condition).build(),
+        Some(peer) => {
+            let options = DialOpts::peer_id(peer).addresses(target.addresses.clone()).condition(condition);
+            match condition {
+                // From the port of the connection that there is, the system would refuse another one.
+                PeerCondition::Always => options.allocate_new_port().build(),
+                _ => options.build(),
+            }
+        }
         None => DialOpts::unknown_peer_id().address(first).build(),
     })
 }
@@ -229,6 +266,48 @@ pub(super) fn dial_options(target: &Target, condition: PeerCondition) -> Option<
 fn tell(tried: &mpsc::Sender<Tried>, peer: PeerId, outcome: Result<(), DialFailed>) {
     if tried.try_send(Tried { peer, outcome }).is_err() {
         tracing::trace!(target: crate::LOG_TARGET, %peer, "nobody waits for what came of it");
+    }
+}
+
+fn denied(peer: PeerId) -> DialFailed {
+    let reason = format!("{peer} is on this home's list of denied peers");
+    DialFailed { reason, cause: DialCause::Denied(peer) }
+}
+
+fn own() -> DialFailed {
+    DialFailed { reason: ITSELF.to_owned(), cause: DialCause::Own }
+}
+
+/// Why a dial failed, for the user.
+fn dial_failed(error: &DialError, peer: Option<PeerId>) -> DialFailed {
+    let cause = match (error, peer) {
+        (DialError::Denied { cause }, Some(peer)) if is_denial(cause) => return denied(peer),
+        (DialError::LocalPeerId { .. }, _) => return own(),
+        (DialError::Transport(attempts), _) if attempts.iter().all(|(_, reason)| is_timeout(reason)) => {
+            DialCause::TimedOut
+        }
+        _ => DialCause::Other,
+    };
+    DialFailed { reason: plain(error), cause }
+}
+
+/// Whether the user's list of denied peers refused a connection.
+fn is_denial(cause: &ConnectionDenied) -> bool {
+    std::error::Error::source(cause).is_some_and(|source| source.is::<allow_block_list::Blocked>())
+}
+
+/// Whether an address did not answer in time, for the transport or for the system.
+fn is_timeout(reason: &TransportError<io::Error>) -> bool {
+    let mut error: &(dyn std::error::Error + 'static) = reason;
+    loop {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            return true;
+        }
+        match error.source() {
+            Some(source) => error = source,
+            // The transport's error has a type that libp2p does not export through its boxes.
+            None => return error.to_string() == TRANSPORT_TIMEOUT,
+        }
     }
 }
 
@@ -255,5 +334,8 @@ pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     while let Some(source) = deepest.source() {
         deepest = source;
     }
-    deepest.to_string()
+    match deepest.to_string() {
+        text if text == TRANSPORT_TIMEOUT => NO_ANSWER.to_owned(),
+        text => text,
+    }
 }

@@ -27,6 +27,9 @@ use crate::{
 /// sample of blocks is fetched.
 const PROBE_BYTES: u64 = 64 << 20;
 
+/// How long a connected provider may take to say whether it has the content.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
 /// What a target resolved to.
 struct Subject {
     content: Cid,
@@ -163,9 +166,10 @@ impl Operations {
         stages: &mut Vec<Stage>,
     ) -> Progress<()> {
         let keys = [Some(subject.content), subject.release.as_ref().map(|(cid, _)| *cid)];
-        let tried = providers(node, keys.into_iter().flatten(), timeout)
+        let mut tried = providers(node, keys.into_iter().flatten(), timeout)
             .await
             .map_err(|stopped| stage_of("providers", failure::stopped(stopped)))?;
+        note_silent(node, &mut tried, subject.content).await;
         if tried.is_empty() {
             // A connected peer may have it without a record in the DHT, and so may this node.
             download.block(subject.content).await.map_err(|error| no_provider(&subject.content, error))?;
@@ -175,9 +179,8 @@ impl Operations {
         }
         let reached = tried.values().filter(|outcome| outcome.is_ok()).count();
         stages.push(Stage::fine("providers", join(tried.keys().map(ToString::to_string))));
-        let reasons = tried
-            .iter()
-            .filter_map(|(peer, outcome)| outcome.as_ref().err().map(|DialFailed(reason)| format!("{peer}: {reason}")));
+        let reasons =
+            tried.iter().filter_map(|(peer, outcome)| outcome.as_ref().err().map(|failed| format!("{peer}: {failed}")));
         let reasons = join(reasons);
         let detail = format!("{reached} of {} providers reached", tried.len());
         let detail = if reasons.is_empty() { detail } else { format!("{detail}; {reasons}") };
@@ -211,7 +214,7 @@ impl Operations {
                     stages.push(Stage::fine("blocks", format!("the first {limit} bytes are available")));
                     Ok(LookedAt::Beginning { bytes: limit })
                 }
-                Err(error) => Err(missing(&subject.content, error)),
+                Err(error) => Err(missing(&subject.content, error, None)),
             };
         };
         let manifest = self.manifest(download, release, false).await.map_err(|failure| stage_of("blocks", failure))?;
@@ -227,10 +230,11 @@ impl Operations {
             });
             Ok(sample.map(|entry| (entry.cid, Some(u64::from(entry.size))).into()).collect())
         });
-        download.lists(lists).await.map_err(|error| missing(&subject.content, error))?;
         let blocks = manifest.entries();
+        let sample = blocks.div_ceil(stride);
+        let looked_at = (stride > 1).then_some((sample, blocks));
+        download.lists(lists).await.map_err(|error| missing(&subject.content, error, looked_at))?;
         if stride > 1 {
-            let sample = blocks.div_ceil(stride);
             stages.push(Stage::fine("blocks", format!("{sample} of {blocks}, spread evenly, are available")));
             return Ok(LookedAt::Sample { blocks: sample, of: blocks });
         }
@@ -335,6 +339,19 @@ async fn providers(
     Ok(found)
 }
 
+/// Marks the providers that are connected and do not answer, as one whose process is stopped.
+async fn note_silent(node: &Handle, tried: &mut BTreeMap<PeerId, Result<(), DialFailed>>, content: Cid) {
+    let reached: Vec<_> = tried.iter().filter(|(_, outcome)| outcome.is_ok()).map(|(peer, _)| *peer).collect();
+    let ask = |peer| async move {
+        // Whether it has the content is seen later.
+        let answer = tokio::time::timeout(ANSWERS_WITHIN, node.has_all(peer, vec![content])).await;
+        answer.is_err().then_some(peer)
+    };
+    for peer in futures::future::join_all(reached.into_iter().map(ask)).await.into_iter().flatten() {
+        tried.insert(peer, Err(DialFailed::for_reason("it is connected and does not answer")));
+    }
+}
+
 /// Turns a failure into an unknown stage if this home lacks data and no peer could be queried for it.
 fn not_here(failed: Stage) -> Stage {
     match failed.kind {
@@ -356,7 +373,13 @@ fn no_provider(cid: &Cid, error: DownloadError) -> Stage {
     match error {
         DownloadError::TimedOut(absence) => {
             let peers = count(absence.peers_asked as u64, "connected peer");
-            let detail = format!("no provider of {cid} is recorded, and it is not on any of {peers}");
+            let detail = match absence.silent {
+                0 => format!("no provider of {cid} is recorded, and it is not on any of {peers}"),
+                silent => format!("no provider of {cid} is recorded, and {silent} of {peers} did not answer"),
+            };
+            if absence.is_nowhere() && !absence.denied.is_empty() {
+                return Stage::failed("providers", ErrorKind::TimedOut, detail).hinted(absence.hint());
+            }
             Stage::failed("providers", ErrorKind::TimedOut, detail).hinted(
                 "its publisher may be gone: ask for a peer that has it and `ggen marketplace p2p fetch TARGET --provider \
                  ADDRESS`, or try again in a minute if it is new",
@@ -366,11 +389,30 @@ fn no_provider(cid: &Cid, error: DownloadError) -> Stage {
     }
 }
 
-fn missing(cid: &Cid, error: DownloadError) -> Stage {
+/// Blocks that did not arrive; `looked_at`: of a sample of so many blocks, out of so many.
+fn missing(cid: &Cid, error: DownloadError, looked_at: Option<(u64, u64)>) -> Stage {
+    let what = |missing: usize| match looked_at {
+        Some((sample, of)) => format!("{missing} of the {sample} blocks looked at, out of {of} of {cid},"),
+        None => format!("{} of {cid}", count(missing as u64, "block")),
+    };
     match error {
+        DownloadError::Offline { missing } if looked_at.is_some() => {
+            let detail = format!("at least {} missing from this store", what(missing));
+            Stage::failed("blocks", ErrorKind::NotFound, detail)
+        }
         DownloadError::TimedOut(absence) => {
-            let (missing, peers) = (count(absence.missing as u64, "block"), count(absence.peers_asked as u64, "peer"));
-            let detail = format!("{missing} of {cid} missing on all of {peers}");
+            let (missing, peers) = (what(absence.missing), count(absence.peers_asked as u64, "peer"));
+            if absence.silent > 0 {
+                let detail = format!("{missing} did not arrive: {} of {peers} did not answer", absence.silent);
+                return Stage::failed("blocks", ErrorKind::TimedOut, detail).hinted(
+                    "a peer that does not answer may be stopped or cut off: try again later, or name another peer with `ggen \
+                     marketplace p2p fetch TARGET --provider ADDRESS`",
+                );
+            }
+            let detail = format!("{missing} missing on all of {peers}");
+            if !absence.denied.is_empty() {
+                return Stage::failed("blocks", ErrorKind::TimedOut, detail).hinted(absence.hint());
+            }
             Stage::failed("blocks", ErrorKind::TimedOut, detail).hinted(
                 "the peers hold it in part: ask its publisher to start a node again, or name another peer with `ggen \
                  marketplace p2p fetch TARGET --provider ADDRESS`",
@@ -383,6 +425,25 @@ fn missing(cid: &Cid, error: DownloadError) -> Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::download::Absence;
+
+    #[test]
+    fn missing_blocks_are_counted_against_what_was_looked_at_and_silent_peers_do_not_hold_it_in_part() {
+        let absence = Absence { missing: 40, peers_asked: 3, ..Absence::default() };
+        let timed_out = |absence: &Absence| DownloadError::TimedOut(Box::new(absence.clone()));
+        let cid = Cid::default();
+        let sample = missing(&cid, timed_out(&absence), Some((103, 1030)));
+        assert!(sample.detail.starts_with("40 of the 103 blocks looked at, out of 1030 of "), "{}", sample.detail);
+        let silent = missing(&cid, timed_out(&Absence { silent: 3, ..absence }), None);
+        assert!(silent.detail.ends_with("did not arrive: 3 of 3 peers did not answer"), "{}", silent.detail);
+        assert!(!silent.hint.unwrap().contains("in part"));
+        let offline = missing(&cid, DownloadError::Offline { missing: 40 }, Some((103, 1030)));
+        assert!(
+            offline.detail.starts_with("at least 40 of the 103 blocks looked at, out of 1030"),
+            "{}",
+            offline.detail
+        );
+    }
 
     #[test]
     fn a_sample_is_not_said_to_be_all() {

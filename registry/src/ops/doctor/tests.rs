@@ -384,7 +384,12 @@ fn a_daemon_that_was_told_to_listen_on_nothing_is_told_apart_from_none() {
 
 #[test]
 fn some_nodes_that_answer_are_enough_and_the_others_are_named() {
-    let failed = FailedAddress { address: "/ip4/10.0.0.1/tcp/1".to_owned(), reason: "refused".to_owned() };
+    let failed = FailedAddress {
+        address: "/ip4/10.0.0.1/tcp/1".to_owned(),
+        reason: "refused".to_owned(),
+        kind: ErrorKind::Failed,
+        hint: None,
+    };
     let stage = bootstrap(2, &["x".to_owned()], std::slice::from_ref(&failed));
     assert!(stage.ok == Some(true) && stage.detail.contains("1 of 2") && stage.detail.contains("refused"), "{stage:?}");
     assert_eq!(bootstrap(1, &[], &[failed]).ok, Some(false));
@@ -392,7 +397,12 @@ fn some_nodes_that_answer_are_enough_and_the_others_are_named() {
 
 #[test]
 fn node_of_a_copied_home_is_the_cause_that_is_named() {
-    let failed = FailedAddress { address: "/ip4/10.0.0.1/tcp/1".to_owned(), reason: ITSELF.to_owned() };
+    let failed = FailedAddress {
+        address: "/ip4/10.0.0.1/tcp/1".to_owned(),
+        reason: ITSELF.to_owned(),
+        kind: ErrorKind::Failed,
+        hint: None,
+    };
     let hint = bootstrap(1, &[], &[failed]).hint.unwrap();
     assert!(hint.contains("same key") && hint.contains("keys/node.key"), "{hint}");
 }

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use ggen_blockstore::Cid;
 use libp2p::PeerId;
 
-use crate::identity::Timestamp;
+use crate::{identity::Timestamp, ops::denial::undeny};
 
 /// What a download fetches, for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,10 @@ pub(crate) struct Absence {
     /// Whether the caller named peers.
     pub(crate) named: bool,
     pub(crate) lost: Vec<LostPeer>,
+    /// Peers on the list of those denied that may have it.
+    pub(crate) denied: Vec<PeerId>,
+    /// Peers that sent bytes which match no block that was requested.
+    pub(crate) wrong: Vec<PeerId>,
     pub(crate) subject: Option<Subject>,
     /// The most recently seen of the known but disconnected providers, and when it was seen.
     pub(crate) last_seen: Option<(PeerId, Timestamp)>,
@@ -89,8 +93,21 @@ impl Absence {
         self.lost.is_empty() && self.silent == 0
     }
 
+    /// Returns the peers that sent wrong bytes for the missing blocks, if every other known peer has responded that it
+    /// does not have them.
+    pub(crate) fn liars(&self) -> &[PeerId] {
+        if self.is_nowhere() { &self.wrong } else { &[] }
+    }
+
     /// Returns what the user can do. If the caller has named a peer, the hint suggests another one.
-    pub(crate) fn hint(&self) -> &'static str {
+    pub(crate) fn hint(&self) -> String {
+        if let Some(peer) = self.denied.first().filter(|_| self.is_nowhere()) {
+            return format!("{}; then it is asked again", undeny(peer));
+        }
+        self.other_source().to_owned()
+    }
+
+    fn other_source(&self) -> &'static str {
         match (self.named, self.lost.is_empty()) {
             (true, false) => {
                 "check that the peer named with `--provider` still runs, name another peer that has it, or wait longer \
@@ -123,6 +140,13 @@ impl fmt::Display for Absence {
             write!(formatter, ", {} without an answer", self.silent)?;
         }
         write!(formatter, ")")?;
+        if let (Some(peer), true) = (self.denied.first(), self.is_nowhere()) {
+            write!(formatter, "; {peer}")?;
+            match self.denied.len() - 1 {
+                0 => write!(formatter, " is denied and not asked")?,
+                more => write!(formatter, " and {more} more are denied and not asked")?,
+            }
+        }
         self.lost.iter().try_for_each(|lost| write!(formatter, "; {lost}"))
     }
 }
@@ -189,6 +213,24 @@ mod tests {
         let told = format!("; the connection to {peer} was lost 3 s ago and cannot be made again: Connection refused");
         assert!(absence.to_string().ends_with(&told), "{absence}");
         assert_eq!(absence.headline(&Cid::default()), "cannot fetch acme/http@1.2.0", "it may have it");
+    }
+
+    #[test]
+    fn a_denied_peer_is_named_with_the_command_that_allows_it_again() {
+        let peer = PeerId::random();
+        let denied = Absence { denied: vec![peer], ..absence() };
+        assert!(denied.to_string().ends_with(&format!("; {peer} is denied and not asked")), "{denied}");
+        assert!(denied.hint().contains(&format!("peer reset {peer}`")), "{}", denied.hint());
+        let silent = Absence { silent: 1, ..denied };
+        assert!(!silent.hint().contains("reset"), "another peer may still answer: {}", silent.hint());
+    }
+
+    #[test]
+    fn wrong_bytes_are_the_reason_only_if_no_other_peer_may_have_the_block() {
+        let peer = PeerId::random();
+        let wrong = Absence { wrong: vec![peer], ..absence() };
+        assert_eq!(wrong.liars(), [peer]);
+        assert!(Absence { silent: 1, ..wrong }.liars().is_empty());
     }
 
     #[test]

@@ -61,9 +61,17 @@ impl Account {
         }
     }
 
-    /// Returns the number of peers that have not responded to a request.
+    /// Returns the number of peers that have not responded to a request, those at fault left aside.
     pub(super) fn silent(&self) -> usize {
-        self.deeds.values().filter(|deeds| deeds.late).count()
+        self.deeds.values().filter(|deeds| deeds.late && deeds.fault != Some(Fault::WrongBytes)).count()
+    }
+
+    /// Returns the peers that sent bytes which match no block that was requested.
+    pub(super) fn wrong(&self) -> Vec<PeerId> {
+        let wrong = self.deeds.iter().filter(|(_, deeds)| deeds.fault == Some(Fault::WrongBytes));
+        let mut peers: Vec<_> = wrong.map(|(peer, _)| *peer).collect();
+        peers.sort_unstable();
+        peers
     }
 
     fn close(&mut self, now: Timestamp) {
@@ -107,6 +115,8 @@ mod tests {
         account.late(slow, true);
         account.late(slow, false);
         account.late(idle, false);
+        account.late(mallory, true);
+        assert_eq!((account.wrong(), account.silent()), (vec![mallory], 1));
         drop(account);
         let numbers = |peer| book.get(peer).map(|record| (record.successful, record.failed, record.packages));
         book.flush().unwrap();

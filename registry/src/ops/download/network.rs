@@ -17,7 +17,7 @@ use super::{
     account::Account,
 };
 use crate::{
-    Progress, Reporter,
+    Listing, Progress, Reporter,
     identity::Timestamp,
     node::{DropReason, Handle, ListSource, Session, SessionEvent, Stopped},
     ops::{blocking_thread, clock},
@@ -184,7 +184,10 @@ impl Network {
 
     /// Returns what is known of why blocks of `subject` do not arrive.
     pub(super) async fn absence(&self, subject: Option<&Subject>) -> Absence {
-        let lost = self.lost.iter().map(|(peer, Lost { since, reason })| LostPeer {
+        let wrong = self.account.wrong();
+        // The connection to a peer that sends wrong bytes is closed.
+        let lost = self.lost.iter().filter(|(peer, _)| !wrong.contains(peer));
+        let lost = lost.map(|(peer, Lost { since, reason })| LostPeer {
             peer: *peer,
             ago: since.elapsed(),
             reason: reason.clone(),
@@ -195,6 +198,8 @@ impl Network {
             silent: self.account.silent(),
             named: self.named,
             lost: lost.collect(),
+            denied: self.denied(provision.clone()).await,
+            wrong,
             last_seen: match provision {
                 Some(provision) => self.last_seen(provision).await,
                 None => None,
@@ -202,6 +207,26 @@ impl Network {
             now: clock::now(),
             ..Absence::default()
         }
+    }
+
+    /// Returns one of the peers that the user denies, if there are any.
+    pub(super) fn first_denied(&self) -> Option<PeerId> {
+        self.peers.listed(Listing::Denied).first().copied()
+    }
+
+    /// Returns the denied peers that have the package as far as known; if none is known to have it, all that are denied.
+    async fn denied(&self, provision: Option<String>) -> Vec<PeerId> {
+        let denied = self.peers.listed(Listing::Denied);
+        if denied.is_empty() {
+            return denied;
+        }
+        let book = Arc::clone(&self.peers);
+        let look =
+            move || book.providers_of(provision.as_slice()).unwrap_or_default().into_values().flatten().collect();
+        let known: Vec<PeerId> = blocking_thread::blocking(look).await.unwrap_or_default();
+        let has_it = |peer: &&PeerId| known.contains(peer) || self.asked.contains(peer);
+        let having: Vec<_> = denied.iter().filter(has_it).copied().collect();
+        if having.is_empty() { denied } else { having }
     }
 
     /// Returns the most recently seen of the known but disconnected providers of a package. An error of the peer book

@@ -9,11 +9,11 @@ use std::{
 
 use ggen_blockstore::{
     Block, Blockstore, Cid, DAG_CBOR, DAG_JSON, DAG_PB, MAX_BLOCK_BYTES, MemoryBlockstore, Multihash, PbLink, PbNode,
-    RAW, UnixfsData, UnixfsKind, dfs_blocks, parse_cid,
+    RAW, UnixfsData, UnixfsKind, dfs_blocks, forward_blockstore, parse_cid,
 };
 
 use crate::{
-    ErrorKind, FetchRequest, FetchTo, Progress, Registry, Reporter,
+    ErrorKind, FetchRequest, FetchTo, PeerRule, PeerRuleRequest, Progress, Registry, Reporter,
     ops::{
         loopback::{connect, fetch_request, publish, silent, start},
         testing::on_disk,
@@ -277,5 +277,69 @@ async fn what_is_here_is_written_although_no_provider_that_was_named_can_be_reac
             (ErrorKind::Failed, "none of the providers can be reached")
         );
         assert!(failure.causes[0].starts_with(&gone), "{:?}", failure.causes);
+    }
+}
+
+/// A store in memory that returns other bytes for one of its blocks.
+#[derive(Debug, Default)]
+struct Lying {
+    memory: MemoryBlockstore,
+    about: Mutex<Option<Cid>>,
+}
+
+impl Blockstore for Lying {
+    fn get(&self, cid: &Cid) -> ggen_blockstore::Result<Option<bytes::Bytes>> {
+        let data = self.memory.get(cid)?;
+        let lies = *self.about.lock().unwrap() == Some(*cid);
+        Ok(data.map(|data| match lies {
+            true => data.iter().map(|byte| byte ^ 1).collect(),
+            false => data,
+        }))
+    }
+
+    forward_blockstore!(self.memory: cids size put_many retain delete_many lease delete_unused last_used reclaim sync
+        pin unpin pins pins_of damage mend stats);
+}
+
+/// It was a time-out, although the peer was known to have sent wrong bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_bytes_of_the_only_provider_are_a_failed_verification_that_names_it() {
+    let store = Arc::new(Lying::default());
+    let alice = start(Place::memory().with_store(store.clone()), 0).await;
+    let bob = start(Place::memory(), 0).await;
+    connect(&bob, &alice).await;
+    let content = parse_cid(&publish(&alice, "forged", "1.0.0", 3, 3000).await.cid).unwrap();
+    let leaf: Cid = dfs_blocks(&*store, content).last().unwrap().unwrap().0;
+    *store.about.lock().unwrap() = Some(leaf);
+    let peer = alice.operations().node().unwrap().peer_id();
+    let place = tempfile::tempdir().unwrap();
+    for target in ["tests/forged", &content.to_string()] {
+        let to = FetchTo::Path(place.path().join("out"));
+        let timeout = std::time::Duration::from_secs(3);
+        let request = FetchRequest { to, timeout, ..fetch_request(target, false) };
+        let failure = bob.fetch(request, silent()).await.unwrap_err();
+        assert_eq!(failure.kind, ErrorKind::Verification, "{failure:?}");
+        let said = format!("peer {peer} sent bytes that do not match {leaf}");
+        assert!(failure.in_one_line().contains(&said), "{failure:?}");
+    }
+}
+
+/// It was advised to name a peer, and nothing was said of the list that keeps the provider out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_without_its_denied_provider_says_how_to_allow_it_again() {
+    let (alice, bob) = crate::ops::loopback::pair().await;
+    let published = publish(&alice, "denied", "1.0.0", 1, 100).await;
+    let peer = alice.operations().node().unwrap().peer_id();
+    let rule = PeerRuleRequest { peer: peer.to_string(), rule: PeerRule::Deny };
+    bob.peer_rule(rule).await.unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let address = alice.listen().await.unwrap().listen_addresses[0].clone();
+    for providers in [Vec::new(), vec![address]] {
+        let to = FetchTo::Path(place.path().join("out"));
+        let timeout = std::time::Duration::from_secs(2);
+        let request = FetchRequest { to, timeout, providers, ..fetch_request(&published.cid, false) };
+        let failure = bob.fetch(request, silent()).await.unwrap_err();
+        let hint = failure.hint.clone().unwrap_or_default();
+        assert!(hint.contains(&format!("ggen marketplace p2p peer reset {peer}`")), "{failure:?}");
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::{Operations, failure};
-use crate::{ErrorKind, Failure, node::Walked, package::PackageId};
+use super::super::{Operations, denial::undeny, failure};
+use crate::{ErrorKind, Failure, Listing, node::Walked, package::PackageId};
 
 /// How many of the peers that were asked have answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,9 +85,11 @@ impl Operations {
             None => (" in this home", failure::ONLINE_HINT),
         };
         let failure = Failure::new(ErrorKind::NotFound, format!("package `{package}` not found{why}"));
+        let denied = self.peers.listed(Listing::Denied).first().copied().filter(|_| matches!(asked, Some((0, _))));
+        let denial = denied.map(|peer| format!("; {}", undeny(&peer))).unwrap_or_default();
         Ok(failure.hinted(match self.nearest_known(package).await? {
-            Some(near) => format!("did you mean `{near}`? Otherwise {advice}"),
-            None => format!("check the name, or {advice}"),
+            Some(near) => format!("did you mean `{near}`? Otherwise {advice}{denial}"),
+            None => format!("check the name, or {advice}{denial}"),
         }))
     }
 

@@ -18,7 +18,7 @@ use tokio::time::Sleep;
 use crate::node::exchange::bitswap::{
     frame::{Budget, FrameError, FrameReader},
     message::{DecodeError, Message, Payload, Presence, Received, Version, Want},
-    outbound_stream::{LaneEvent, OutboundStream},
+    outbound_stream::{Cause, LaneEvent, OutboundStream, Prospect},
     protocol::{Negotiated, Protocol},
 };
 
@@ -72,7 +72,7 @@ pub(in crate::node::exchange) enum ReportKind {
     Failed {
         stream_out: OutboundStreamName,
         lost: Vec<Message>,
-        fatal: bool,
+        prospect: Prospect,
     },
     /// The peer violated the protocol; the stream is reset.
     Malformed(Malformed),
@@ -153,8 +153,8 @@ impl Handler {
     }
 
     fn lane_failed(&mut self, name: OutboundStreamName, event: LaneEvent) {
-        if let LaneEvent::Failed { lost, fatal } = event {
-            self.reports.push_back(ReportKind::Failed { stream_out: name, lost, fatal });
+        if let LaneEvent::Failed { lost, prospect } = event {
+            self.reports.push_back(ReportKind::Failed { stream_out: name, lost, prospect });
         }
     }
 
@@ -184,8 +184,8 @@ impl Handler {
                 let version = self.stream_out(name).version();
                 Poll::Ready(report(ReportKind::Sent(name, message, version)))
             }
-            LaneEvent::Failed { lost, fatal } => {
-                Poll::Ready(report(ReportKind::Failed { stream_out: name, lost, fatal }))
+            LaneEvent::Failed { lost, prospect } => {
+                Poll::Ready(report(ReportKind::Failed { stream_out: name, lost, prospect }))
             }
         }
     }
@@ -245,9 +245,9 @@ impl Handler {
                     OutboundStreamName::Answers => &mut self.answers,
                 };
                 if stream_out.is_stuck(now, LANE_STUCK_AFTER)
-                    && let LaneEvent::Failed { lost, fatal } = stream_out.fail(false)
+                    && let LaneEvent::Failed { lost, prospect } = stream_out.fail(Cause::TimedOut, now)
                 {
-                    self.reports.push_back(ReportKind::Failed { stream_out: name, lost, fatal });
+                    self.reports.push_back(ReportKind::Failed { stream_out: name, lost, prospect });
                 }
             }
             let stuck = |inbound: &Inbound| {
@@ -316,8 +316,12 @@ impl ConnectionHandler for Handler {
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
                 tracing::debug!(%error, "cannot open a bitswap stream");
-                let unsupported = matches!(error, StreamUpgradeError::NegotiationFailed);
-                let event = self.stream_out(info).fail(unsupported);
+                let cause = match error {
+                    StreamUpgradeError::NegotiationFailed => Cause::Unsupported,
+                    StreamUpgradeError::Timeout => Cause::TimedOut,
+                    StreamUpgradeError::Apply(_) | StreamUpgradeError::Io(_) => Cause::Broken,
+                };
+                let event = self.stream_out(info).fail(cause, now());
                 self.lane_failed(info, event);
             }
             _ => {}
@@ -352,4 +356,34 @@ fn hash(received: Received, frame_bytes: usize) -> Arrived {
         }
     }
     Arrived { full, wants, blocks, presences, frame_bytes, oversized, refused_blocks }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A peer that is stopped for a minute does not answer the negotiation of stream after stream.
+    #[test]
+    fn a_peer_that_answers_no_stream_for_long_is_not_taken_for_one_without_bitswap() {
+        let mut cx = Context::from_waker(futures::task::noop_waker_ref());
+        let mut handler = Handler::new(now());
+        let mut fail = |error| {
+            let message = Message { full: true, ..Message::default() };
+            handler.on_behaviour_event(Command(CommandKind::Send(OutboundStreamName::Wants, message)));
+            let opens = handler.poll(&mut cx);
+            assert!(matches!(opens, Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { .. })), "{opens:?}");
+            let info = OutboundStreamName::Wants;
+            handler.on_connection_event(ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }));
+            match handler.poll(&mut cx) {
+                Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(Report(ReportKind::Failed {
+                    prospect, ..
+                }))) => prospect,
+                other => panic!("{other:?}"),
+            }
+        };
+        for _ in 0..10 {
+            assert_ne!(fail(StreamUpgradeError::Timeout), Prospect::None);
+        }
+        assert_eq!(fail(StreamUpgradeError::NegotiationFailed), Prospect::None);
+    }
 }

@@ -15,8 +15,11 @@ use crate::node::exchange::bitswap::{
     message::{Message, Version},
 };
 
-/// Number of consecutive failures after which a stream is given up.
+/// Number of consecutive failures after which the messages of a stream are not worth sending again, and after which a
+/// stream that breaks off rests before it is opened again.
 const MAX_FAILURES: u32 = 3;
+/// How long it rests. Time-outs need no rest: they last long enough.
+const REST_FOR: Duration = Duration::from_secs(5);
 /// Bytes that must be written within the time limit, unless the queue is emptied: a peer that reads a byte now and then
 /// must not occupy the memory of its responses.
 const MIN_PROGRESS_BYTES: usize = 64 << 10;
@@ -28,8 +31,30 @@ pub(in crate::node::exchange) enum LaneEvent {
     Open,
     /// The message was written.
     Sent(Message),
-    /// The stream failed, and `lost` were not written completely. `fatal`: do not try again.
-    Failed { lost: Vec<Message>, fatal: bool },
+    /// The stream failed, and `lost` were not written completely.
+    Failed { lost: Vec<Message>, prospect: Prospect },
+}
+
+/// Why a stream failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::node::exchange) enum Cause {
+    /// The peer does not support the protocol.
+    Unsupported,
+    /// The peer did not answer in time. It may be stopped, and may go on.
+    TimedOut,
+    /// The stream broke off.
+    Broken,
+}
+
+/// What follows from a failure. A later message opens the stream again in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::node::exchange) enum Prospect {
+    /// The messages may be sent again.
+    Hopeful,
+    /// The stream has failed so often that the messages are out of date.
+    Poor,
+    /// The peer does not support the protocol.
+    None,
 }
 
 #[derive(Debug)]
@@ -49,6 +74,8 @@ pub(in crate::node::exchange) struct OutboundStream<S> {
     writing: bool,
     flushed: bool,
     failures: u32,
+    /// No stream is opened before this time.
+    rests_until: Option<Instant>,
     /// When [`MIN_PROGRESS_BYTES`] were last written, or the queue was last empty.
     progress_at: Instant,
     /// Bytes written since then.
@@ -64,6 +91,7 @@ impl<S: AsyncWrite + Unpin> OutboundStream<S> {
             writing: false,
             flushed: true,
             failures: 0,
+            rests_until: None,
             progress_at: now,
             progress_bytes: 0,
         }
@@ -101,14 +129,21 @@ impl<S: AsyncWrite + Unpin> OutboundStream<S> {
         self.progress_bytes = 0;
     }
 
-    /// Closes the stream, which could not be opened or was too slow, and empties the queue.
-    pub(in crate::node::exchange) fn fail(&mut self, fatal: bool) -> LaneEvent {
+    /// Closes the stream, and empties the queue.
+    pub(in crate::node::exchange) fn fail(&mut self, cause: Cause, now: Instant) -> LaneEvent {
         self.state = State::Closed;
         self.writer = FrameWriter::default();
         self.writing = false;
         self.flushed = true;
-        self.failures += 1;
-        LaneEvent::Failed { lost: self.queue.drain(..).collect(), fatal: fatal || self.failures >= MAX_FAILURES }
+        self.failures = self.failures.saturating_add(1);
+        let is_often = self.failures >= MAX_FAILURES;
+        self.rests_until = (cause == Cause::Broken && is_often).then(|| now + REST_FOR);
+        let prospect = match cause {
+            Cause::Unsupported => Prospect::None,
+            Cause::TimedOut | Cause::Broken if is_often => Prospect::Poor,
+            Cause::TimedOut | Cause::Broken => Prospect::Hopeful,
+        };
+        LaneEvent::Failed { lost: self.queue.drain(..).collect(), prospect }
     }
 
     /// Whether there was data to write for longer than `limit`, without [`MIN_PROGRESS_BYTES`] of it written.
@@ -119,7 +154,9 @@ impl<S: AsyncWrite + Unpin> OutboundStream<S> {
     /// Requests a stream if necessary, and writes as far as possible.
     pub(in crate::node::exchange) fn poll(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<LaneEvent> {
         match self.state {
-            State::Closed if self.queue.is_empty() => Poll::Pending,
+            State::Closed if self.queue.is_empty() || self.rests_until.is_some_and(|until| now < until) => {
+                Poll::Pending
+            }
             State::Closed => {
                 self.state = State::Opening;
                 Poll::Ready(LaneEvent::Open)
@@ -129,7 +166,7 @@ impl<S: AsyncWrite + Unpin> OutboundStream<S> {
                 Poll::Ready(Ok(message)) => Poll::Ready(LaneEvent::Sent(message)),
                 Poll::Ready(Err(error)) => {
                     tracing::debug!(%error, "cannot write to a bitswap stream");
-                    Poll::Ready(self.fail(false))
+                    Poll::Ready(self.fail(Cause::Broken, now))
                 }
                 Poll::Pending => Poll::Pending,
             },
@@ -213,24 +250,45 @@ mod tests {
         assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(LaneEvent::Sent(_))));
         assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(LaneEvent::Sent(_))));
         let failed = stream_out.poll(now, &mut cx);
-        assert!(matches!(failed, Poll::Ready(LaneEvent::Failed { lost, fatal: false }) if lost.len() == 1));
+        assert!(
+            matches!(failed, Poll::Ready(LaneEvent::Failed { lost, prospect: Prospect::Hopeful }) if lost.len() == 1)
+        );
         assert!(!stream_out.is_busy());
     }
 
     #[test]
-    fn a_lane_that_only_fails_gives_up() {
-        let now = Instant::now();
+    fn a_stream_that_only_breaks_off_rests_and_is_opened_again() {
+        let mut now = Instant::now();
         let mut cx = Context::from_waker(futures::task::noop_waker_ref());
         let mut stream_out = OutboundStream::new(now);
-        let mut fatal = Vec::new();
+        let mut prospects = Vec::new();
         for _ in 0..MAX_FAILURES {
             stream_out.push(message(1), now);
             assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(LaneEvent::Open)));
             stream_out.opened(Sink(0), Version::V1_2, now);
-            let Poll::Ready(LaneEvent::Failed { fatal: last, .. }) = stream_out.poll(now, &mut cx) else { panic!() };
-            fatal.push(last);
+            let Poll::Ready(LaneEvent::Failed { prospect, .. }) = stream_out.poll(now, &mut cx) else { panic!() };
+            prospects.push(prospect);
         }
-        assert_eq!(fatal, [false, false, true]);
+        assert_eq!(prospects, [Prospect::Hopeful, Prospect::Hopeful, Prospect::Poor]);
+        stream_out.push(message(1), now);
+        assert!(stream_out.poll(now, &mut cx).is_pending(), "it rests");
+        now += REST_FOR;
+        assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(LaneEvent::Open)));
+    }
+
+    #[test]
+    fn a_stream_that_is_not_answered_is_opened_again_at_once_however_often() {
+        let now = Instant::now();
+        let mut cx = Context::from_waker(futures::task::noop_waker_ref());
+        let mut stream_out = OutboundStream::<Sink>::new(now);
+        for _ in 0..10 {
+            stream_out.push(message(1), now);
+            assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(LaneEvent::Open)));
+            let failed = stream_out.fail(Cause::TimedOut, now);
+            assert!(!matches!(failed, LaneEvent::Failed { prospect: Prospect::None, .. }), "{failed:?}");
+        }
+        let failed = stream_out.fail(Cause::Unsupported, now);
+        assert!(matches!(failed, LaneEvent::Failed { prospect: Prospect::None, .. }), "{failed:?}");
     }
 
     /// Accepts `each` bytes, then is pending once.

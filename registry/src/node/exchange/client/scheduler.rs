@@ -146,7 +146,11 @@ impl Client {
             .map(|(peer_id, _)| *peer_id)
             .collect();
         for peer_id in stalled {
-            if self.peers.get(&peer_id).is_some_and(|peer| peer.says_no) {
+            let Some(peer) = self.peers.get(&peer_id) else { continue };
+            if peer.unasked > 0 {
+                // It has answered, with bytes that are not those of a block requested from it.
+                self.blame(peer_id, Offence::WrongBytes);
+            } else if peer.says_no {
                 self.blame(peer_id, Offence::Stalled);
             }
             self.drop_from_all(peer_id, DropReason::Stalled, now);

@@ -47,6 +47,8 @@ enum Trick {
     None,
     /// It sends other bytes than those requested.
     Lie,
+    /// The same for this block only.
+    LieAbout(Cid),
     /// It sends HAVE for every block, and never a block.
     FalseHave,
 }
@@ -90,7 +92,7 @@ impl Provider {
             self.wants += usize::from(want.kind == WantKind::Block);
             let has = match self.trick {
                 Trick::FalseHave => want.kind == WantKind::Have,
-                Trick::None | Trick::Lie => self.has.contains_key(&want.cid),
+                Trick::None | Trick::Lie | Trick::LieAbout(_) => self.has.contains_key(&want.cid),
             };
             let presence = match (has, want.kind) {
                 (true, WantKind::Block) => {
@@ -123,7 +125,8 @@ impl Provider {
         {
             let took = Duration::from_secs_f64(self.has[&cid].len() as f64 / self.rate);
             self.free_at = self.free_at.max(now - STEP) + took;
-            let reply = if self.trick == Trick::Lie { Reply::Wrong(cid) } else { Reply::Block(cid) };
+            let lies = self.trick == Trick::Lie || self.trick == Trick::LieAbout(cid);
+            let reply = if lies { Reply::Wrong(cid) } else { Reply::Block(cid) };
             self.outbox.push_back((self.free_at + self.delay, reply));
         }
     }

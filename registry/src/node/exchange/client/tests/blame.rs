@@ -65,6 +65,22 @@ fn a_liar_and_a_dead_peer_among_five_are_each_named_for_what_they_did() {
     }
 }
 
+/// Kubo with a damaged block sent all but that one. Then it was silent, and it was blamed for that.
+#[test]
+fn a_peer_that_is_silent_after_a_wrong_block_is_blamed_for_the_block() {
+    let content = blocks(40, 64 << 10);
+    let start = Instant::now();
+    let mut provider = Provider::new(12.5e6, 1, &content, start);
+    provider.trick = Trick::LieAbout(*content[39].cid());
+    let mut sim = Sim::new(CREDIT, start, vec![provider]);
+    sim.add_all();
+    sim.want(&content, true);
+    while sim.now.duration_since(start) < Duration::from_secs(20) {
+        sim.step();
+    }
+    assert_eq!(offences(&sim, 0), [Offence::WrongBytes], "{:?}", sim.news);
+}
+
 #[test]
 fn few_wrong_blocks_are_enough_to_be_blamed_and_to_be_asked_no_more() {
     let content = blocks(40, 1000);
