@@ -49,7 +49,7 @@ fn a_target_as_a_hint_writes_it_can_be_fetched() {
         2,
         &["without a path", "/ipfs/<cid>/run.sh", "info acme/http"],
     );
-    refused(&home, &["fetch", &cid[..30], "-o", "out"], 2, &["is not a complete CID", "copy all of the CID"]);
+    refused(&home, &["fetch", &cid[..30], "-o", "out"], 2, &["is not a complete CID", "copy the complete CID"]);
     home.p2p(&["fetch", "acme/http@latest", "--offline", "-o", "latest"]).expect_code(0);
 }
 

@@ -114,7 +114,7 @@ fn publish_and_yank_after_a_restored_backup_need_no_more_than_a_peer_that_knows_
     publishes("1.2.0");
     let info = alice.p2p(&["--format", "json", "info", "acme/one", "--versions"]).expect_code(0).json();
     assert_eq!(info["releases"].as_array().map(Vec::len), Some(3), "{info}");
-    assert_eq!(info["claims"][0]["two_histories"], false, "{info}");
+    assert_eq!(info["claims"][0]["equivocation"], false, "{info}");
     node.kill();
 
     // The follower knows the versions from the catalogs alone.

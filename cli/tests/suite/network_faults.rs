@@ -160,6 +160,6 @@ fn commands_that_only_look_make_no_home() {
 fn part_of_a_cid_is_not_taken_for_a_name() {
     let home = Home::on_loopback();
     for part in ["QmZZZ", "f01551220aa", "zb2rhe5P4g", "bafybeizzz"] {
-        failed(&home.p2p(&["fetch", part]), 2, &["is not a complete CID", "copy all of the CID"]);
+        failed(&home.p2p(&["fetch", part]), 2, &["is not a complete CID", "copy the complete CID"]);
     }
 }

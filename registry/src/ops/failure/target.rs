@@ -120,8 +120,8 @@ mod tests {
             ),
             ("http", "search http`"),
             ("@http", "search http`"),
-            (&CID[..20], "copy all of the CID"),
-            (&format!("/ipfs/{}", &CID[..20]), "copy all of the CID"),
+            (&CID[..20], "copy the complete CID"),
+            (&format!("/ipfs/{}", &CID[..20]), "copy the complete CID"),
             ("acme/x@one", "the newest version"),
         ] {
             assert!(told(typed).contains(part), "{typed}: {}", told(typed));

@@ -100,7 +100,7 @@ mod tests {
         for requirement in ["latest", "^1", "*"] {
             let failure = pick(requirement, false, &entries).unwrap_err();
             assert_eq!(failure.kind, ErrorKind::NotFound);
-            assert!(failure.message.contains("every version of `acme/x` that fits"), "{failure:?}");
+            assert!(failure.message.contains("every version of `acme/x` that matches"), "{failure:?}");
             assert!(failure.causes[0].contains("1.1.0 is yanked: worse"), "{failure:?}");
             assert_eq!(pick(requirement, true, &entries).unwrap(), "1.1.0");
         }
