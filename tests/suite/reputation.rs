@@ -235,7 +235,7 @@ async fn a_search_leaves_out_what_only_peers_of_low_reputation_provide() {
     mallory.store.lie();
     let out = work.path().join("out");
     let failure = fetch(&bob.registry, "tests/bait", &out, &[], Duration::from_secs(2)).await.unwrap_err();
-    assert_eq!(failure.kind, ErrorKind::TimedOut, "{failure:?}");
+    assert_eq!(failure.kind, ErrorKind::Verification, "{failure:?}");
     let search = async |min_reputation| {
         let request = SearchRequest {
             query: "many files".to_owned(),

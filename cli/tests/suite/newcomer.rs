@@ -29,7 +29,7 @@ const MISTAKES: [(&[&str], i32, &[&str]); 19] = [
     (&["fetch", "acme/http", "--provider", "here"], 2, &["`here` is not a multiaddress", "/ip4/127.0.0.1/tcp/4001"]),
     (&["bootstrap", "1.2.3.4:4001"], 2, &["`1.2.3.4:4001` is not a multiaddress", "/p2p/<peer id>"]),
     (&["start", "--listen", "127.0.0.1:4001"], 2, &["`127.0.0.1:4001`", "/ip4/127.0.0.1/tcp/4001"]),
-    (&["start", "--no-mdns", "--listen", "/ip4/127.0.0.1"], 1, &["no transport supports", "/ip4/0.0.0.0/tcp/4001"]),
+    (&["start", "--no-mdns", "--listen", "/ip4/127.0.0.1"], 2, &["no transport supports", "/ip4/0.0.0.0/tcp/4001"]),
     (&["start", "--config", "nofile"], 2, &["nofile", "without `--config`"]),
 ];
 

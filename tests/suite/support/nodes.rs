@@ -7,8 +7,8 @@ use std::{
 };
 
 use ggen_marketplace::{
-    BootstrapRequest, Config, Failure, FetchRequest, FetchTo, Fetched, Mode, PinRequest, Progress, PublishRequest,
-    Published, Registry, SearchRequest,
+    BootstrapRequest, Config, Failure, FetchRequest, FetchTo, Fetched, Mode, PeerListRequest, PinRequest, Progress,
+    PublishRequest, Published, Registry, SearchRequest,
 };
 use tempfile::TempDir;
 
@@ -83,11 +83,10 @@ impl Node {
         assert_eq!(report.failed, []);
     }
 
-    /// Returns whether `other` is connected. It dials it, which needs no new connection if one exists.
+    /// Returns whether `other` is connected.
     pub(crate) async fn knows(&self, other: &Self) -> bool {
-        let nobody = format!("/ip4/127.0.0.1/tcp/1/p2p/{}", other.peer_id());
-        let request = BootstrapRequest { nodes: vec![nobody], timeout: PATIENCE };
-        self.registry.bootstrap(request).await.unwrap().failed.is_empty()
+        let listed = self.registry.peer_list(PeerListRequest { min_reputation: None }).await.unwrap();
+        listed.iter().any(|peer| peer.connected && peer.peer_id == other.peer_id())
     }
 
     pub(crate) async fn publish(&self, package: &Path) -> Published {
