@@ -95,7 +95,7 @@ fn noun(key: &str) -> &'static str {
 fn hint(key: &str) -> Option<String> {
     if key == "listen_addresses" {
         return Some(
-            "an address to listen on looks like `/ip4/127.0.0.1/tcp/4001` or `/ip4/0.0.0.0/udp/4001/quic-v1`"
+            "an address to listen on looks like `/ip4/0.0.0.0/tcp/4001`, or `/ip4/127.0.0.1/tcp/4001` for this machine alone"
                 .to_owned(),
         );
     }

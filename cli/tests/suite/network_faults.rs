@@ -28,6 +28,15 @@ fn provider_that_was_stopped_for_long_serves_again_without_a_new_connection() {
     bob.p2p(&["bootstrap", provider.address()]).expect_code(0);
     let published = alice.publish(&root);
     let content = published["cid"].as_str().unwrap();
+    // The announcement follows the publish.
+    let is_provided = || {
+        let info = bob.p2p(&["--format", "json", "info", content]).json();
+        info["providers"].as_array().is_some_and(|providers| !providers.is_empty())
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_provided() {
+        assert!(Instant::now() < deadline, "the provider is not announced");
+    }
     signal(provider.pid(), "-STOP");
     bob.p2p(&["fetch", "acme/http", "--timeout", "3"]).expect_code(5);
     let diagnosis = bob.p2p(&["doctor", content, "--timeout", "2"]).stdout;
