@@ -14,7 +14,7 @@ const MAX_RELEASES: i64 = 1 << 20;
 /// The signed records that a damaged catalog still holds. They are not verified yet; [`Catalog::rebuild`] verifies
 /// them.
 ///
-/// [`Catalog::rebuild`]: crate::Catalog::rebuild
+/// [`Catalog::rebuild`]: crate::index::Catalog::rebuild
 #[derive(Clone, Debug, Default)]
 pub struct Salvaged {
     /// The readable records of each publisher.
