@@ -425,7 +425,7 @@ impl Driver {
         let mut went = true;
         while let Some(data) = self.pace.next_due(now) {
             if let Err(error) = self.swarm.behaviour_mut().gossip.publish(self.topic.clone(), data) {
-                tracing::debug!(target: crate::LOG_TARGET, %error, "announced to nobody");
+                tracing::debug!(target: crate::LOG_TARGET, %error, "announced to no peer");
                 went = false;
             }
         }

@@ -92,7 +92,7 @@ impl Operations {
     /// Notifies the catalog exchange. A full queue drops the notification, because enough others are queued.
     fn say_heard(&self, heard: Heard) {
         if self.heard.try_send(heard).is_err() {
-            tracing::trace!(target: crate::LOG_TARGET, ?heard, "nobody compares catalogs, or not so fast");
+            tracing::trace!(target: crate::LOG_TARGET, ?heard, "not queued for the comparison of catalogs");
         }
     }
 

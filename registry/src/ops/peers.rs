@@ -195,7 +195,7 @@ impl Priors for KnownPeers {
     fn prior(&self, peer: &PeerId) -> Prior {
         let mut random = [u8::MAX];
         if let Err(error) = getrandom::fill(&mut random) {
-            tracing::debug!(target: crate::LOG_TARGET, %error, "nobody of low reputation is probed");
+            tracing::debug!(target: crate::LOG_TARGET, %error, "no peer of low reputation is probed");
         }
         let standing = self.0.standing(peer, clock::now(), random[0]);
         Prior {

@@ -134,7 +134,7 @@ impl Operations {
             }
         };
         let name = format!("{}@{}", done.published.package, done.published.version);
-        let told = async {
+        let announced = async {
             reporter.report(Progress::Announcing);
             let release = done.signed.clone();
             let mut published = self.tell(done).await;
@@ -143,7 +143,7 @@ impl Operations {
             Ok(published)
         };
         tokio::select! {
-            published = told => published,
+            published = announced => published,
             () = interrupt.wait() => Err(published_already(&name)),
         }
     }
@@ -298,11 +298,11 @@ impl Operations {
     /// because the release is published and is announced again when a node of this home starts.
     async fn tell(self: &Arc<Self>, done: Done) -> Published {
         let Done { mut published, signed, claim, unchanged } = done;
-        let told = match claim {
+        let announced = match claim {
             Ok(claim) => self.tell_release(&signed, claim, unchanged).await,
             Err(failure) => Err(failure),
         };
-        match told {
+        match announced {
             Ok(to) => {
                 published.announced_to = to;
                 let (package, version) = (&published.package, &published.version);

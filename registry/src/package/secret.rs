@@ -1,4 +1,4 @@
-//! Files that hold secrets: private keys and databases of a node, told by their content, and credentials, told by the names
+//! Files that hold secrets: private keys and databases of a node, recognised by their content, and credentials, recognised by the names
 //! that tools give them.
 //!
 //! Text that merely mentions a key is not a secret: the body of a PEM block must decode to a key, and a setting must

@@ -101,7 +101,7 @@ impl Own<'_> {
         }
     }
 
-    /// The chain of the publisher in the catalog for whom a key signs. What peers have told counts too where the key itself
+    /// The chain of the publisher in the catalog for whom a key signs. What peers have sent counts too where the key itself
     /// signed the first document: a later one may name the key of another publisher.
     fn known_chain(&self, key: &PublicKey) -> Result<Option<IdentityChain>, Failure> {
         let own = self.catalog.own_publishers().map_err(catalog_failed)?;

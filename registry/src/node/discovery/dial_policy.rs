@@ -225,9 +225,9 @@ mod tests {
         }
     }
 
-    fn dialled(doubted: &mut impl NetworkBehaviour, peer: PeerId) -> Vec<Multiaddr> {
+    fn dialled(filter: &mut impl NetworkBehaviour, peer: PeerId) -> Vec<Multiaddr> {
         let id = ConnectionId::new_unchecked(1);
-        doubted.handle_pending_outbound_connection(id, Some(peer), &[], Endpoint::Dialer).unwrap()
+        filter.handle_pending_outbound_connection(id, Some(peer), &[], Endpoint::Dialer).unwrap()
     }
 
     #[test]
@@ -235,8 +235,8 @@ mod tests {
         let (own, inside) = ("/ip4/10.0.0.7/tcp/4001".parse().unwrap(), "/ip4/10.0.0.8/tcp/22".parse().unwrap());
         let outside = (0..100).map(|port| format!("/ip4/8.8.8.8/tcp/{port}").parse().unwrap());
         let told: Vec<Multiaddr> = [own, inside].into_iter().chain(outside).collect();
-        let mut doubted = AddressFilter::new(Hearsay(told.clone()), DialPolicy::new());
-        let used = dialled(&mut doubted, PeerId::random());
+        let mut filter = AddressFilter::new(Hearsay(told.clone()), DialPolicy::new());
+        let used = dialled(&mut filter, PeerId::random());
         assert_eq!(used[0], told[0]);
         assert_eq!(used[1..], told[2..2 + MAX_TOLD_ADDRESSES]);
     }
@@ -247,8 +247,8 @@ mod tests {
         let mut kad = kad::Behaviour::new(us, RecordStore::new(us));
         let own: Multiaddr = format!("/ip4/10.0.0.7/tcp/4001/p2p/{peer}").parse().unwrap();
         kad.add_address(&peer, own.clone());
-        let mut doubted = AddressFilter::new(kad, DialPolicy::new());
-        assert_eq!(dialled(&mut doubted, peer), [own]);
-        assert_eq!(dialled(&mut doubted, PeerId::random()), Vec::<Multiaddr>::new());
+        let mut filter = AddressFilter::new(kad, DialPolicy::new());
+        assert_eq!(dialled(&mut filter, peer), [own]);
+        assert_eq!(dialled(&mut filter, PeerId::random()), Vec::<Multiaddr>::new());
     }
 }

@@ -265,7 +265,7 @@ pub(super) fn dial_options(target: &Target, condition: PeerCondition) -> Option<
 /// Reports the outcome of a dial to the caller of the lookup, which may have gone.
 fn tell(tried: &mpsc::Sender<Tried>, peer: PeerId, outcome: Result<(), DialFailed>) {
     if tried.try_send(Tried { peer, outcome }).is_err() {
-        tracing::trace!(target: crate::LOG_TARGET, %peer, "nobody waits for what came of it");
+        tracing::trace!(target: crate::LOG_TARGET, %peer, "no caller waits for the outcome");
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::time::Sleep;
 use crate::node::exchange::bitswap::{
     frame::{Budget, FrameError, FrameReader},
     message::{DecodeError, Message, Payload, Presence, Received, Version, Want},
-    outbound_stream::{Cause, LaneEvent, OutboundStream, Prospect},
+    outbound_stream::{Cause, OutboundStream, Prospect, StreamEvent},
     protocol::{Negotiated, Protocol},
 };
 
@@ -152,8 +152,8 @@ impl Handler {
         self.wants.is_busy() || self.answers.is_busy() || self.inbound.iter().any(|inbound| !inbound.reader.is_idle())
     }
 
-    fn lane_failed(&mut self, name: OutboundStreamName, event: LaneEvent) {
-        if let LaneEvent::Failed { lost, prospect } = event {
+    fn lane_failed(&mut self, name: OutboundStreamName, event: StreamEvent) {
+        if let StreamEvent::Failed { lost, prospect } = event {
             self.reports.push_back(ReportKind::Failed { stream_out: name, lost, prospect });
         }
     }
@@ -177,14 +177,14 @@ impl Handler {
 
     fn poll_lane(&mut self, name: OutboundStreamName, now: Instant, cx: &mut Context<'_>) -> Poll<Event> {
         match std::task::ready!(self.stream_out(name).poll(now, cx)) {
-            LaneEvent::Open => Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest {
+            StreamEvent::Open => Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest {
                 protocol: SubstreamProtocol::new(Protocol, name),
             }),
-            LaneEvent::Sent(message) => {
+            StreamEvent::Sent(message) => {
                 let version = self.stream_out(name).version();
                 Poll::Ready(report(ReportKind::Sent(name, message, version)))
             }
-            LaneEvent::Failed { lost, prospect } => {
+            StreamEvent::Failed { lost, prospect } => {
                 Poll::Ready(report(ReportKind::Failed { stream_out: name, lost, prospect }))
             }
         }
@@ -245,7 +245,7 @@ impl Handler {
                     OutboundStreamName::Answers => &mut self.answers,
                 };
                 if stream_out.is_stuck(now, LANE_STUCK_AFTER)
-                    && let LaneEvent::Failed { lost, prospect } = stream_out.fail(Cause::TimedOut, now)
+                    && let StreamEvent::Failed { lost, prospect } = stream_out.fail(Cause::TimedOut, now)
                 {
                     self.reports.push_back(ReportKind::Failed { stream_out: name, lost, prospect });
                 }

@@ -26,7 +26,7 @@ const MIN_PROGRESS_BYTES: usize = 64 << 10;
 
 /// An action for the handler, or the outcome of one.
 #[derive(Debug)]
-pub(in crate::node::exchange) enum LaneEvent {
+pub(in crate::node::exchange) enum StreamEvent {
     /// Open a stream.
     Open,
     /// The message was written.
@@ -97,7 +97,7 @@ impl<S: AsyncWrite + Unpin> OutboundStream<S> {
         }
     }
 
-    /// Queues a message. The caller must limit what it queues before [`LaneEvent::Sent`].
+    /// Queues a message. The caller must limit what it queues before [`StreamEvent::Sent`].
     pub(in crate::node::exchange) fn push(&mut self, message: Message, now: Instant) {
         if self.queue.is_empty() {
             self.note_progress(now);
@@ -130,7 +130,7 @@ impl<S: AsyncWrite + Unpin> OutboundStream<S> {
     }
 
     /// Closes the stream, and empties the queue.
-    pub(in crate::node::exchange) fn fail(&mut self, cause: Cause, now: Instant) -> LaneEvent {
+    pub(in crate::node::exchange) fn fail(&mut self, cause: Cause, now: Instant) -> StreamEvent {
         self.state = State::Closed;
         self.writer = FrameWriter::default();
         self.writing = false;
@@ -143,7 +143,7 @@ impl<S: AsyncWrite + Unpin> OutboundStream<S> {
             Cause::TimedOut | Cause::Broken if is_often => Prospect::Poor,
             Cause::TimedOut | Cause::Broken => Prospect::Hopeful,
         };
-        LaneEvent::Failed { lost: self.queue.drain(..).collect(), prospect }
+        StreamEvent::Failed { lost: self.queue.drain(..).collect(), prospect }
     }
 
     /// Whether there was data to write for longer than `limit`, without [`MIN_PROGRESS_BYTES`] of it written.
@@ -152,18 +152,18 @@ impl<S: AsyncWrite + Unpin> OutboundStream<S> {
     }
 
     /// Requests a stream if necessary, and writes as far as possible.
-    pub(in crate::node::exchange) fn poll(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<LaneEvent> {
+    pub(in crate::node::exchange) fn poll(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<StreamEvent> {
         match self.state {
             State::Closed if self.queue.is_empty() || self.rests_until.is_some_and(|until| now < until) => {
                 Poll::Pending
             }
             State::Closed => {
                 self.state = State::Opening;
-                Poll::Ready(LaneEvent::Open)
+                Poll::Ready(StreamEvent::Open)
             }
             State::Opening => Poll::Pending,
             State::Open { .. } => match self.poll_write(now, cx) {
-                Poll::Ready(Ok(message)) => Poll::Ready(LaneEvent::Sent(message)),
+                Poll::Ready(Ok(message)) => Poll::Ready(StreamEvent::Sent(message)),
                 Poll::Ready(Err(error)) => {
                     tracing::debug!(%error, "cannot write to a bitswap stream");
                     Poll::Ready(self.fail(Cause::Broken, now))
@@ -244,14 +244,14 @@ mod tests {
         let mut stream_out = OutboundStream::new(now);
         assert!(stream_out.poll(now, &mut cx).is_pending());
         (0..3).for_each(|_| stream_out.push(message(100), now));
-        assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(LaneEvent::Open)));
+        assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(StreamEvent::Open)));
         assert!(stream_out.poll(now, &mut cx).is_pending());
         stream_out.opened(Sink(250), Version::V1_2, now);
-        assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(LaneEvent::Sent(_))));
-        assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(LaneEvent::Sent(_))));
+        assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(StreamEvent::Sent(_))));
+        assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(StreamEvent::Sent(_))));
         let failed = stream_out.poll(now, &mut cx);
         assert!(
-            matches!(failed, Poll::Ready(LaneEvent::Failed { lost, prospect: Prospect::Hopeful }) if lost.len() == 1)
+            matches!(failed, Poll::Ready(StreamEvent::Failed { lost, prospect: Prospect::Hopeful }) if lost.len() == 1)
         );
         assert!(!stream_out.is_busy());
     }
@@ -264,16 +264,16 @@ mod tests {
         let mut prospects = Vec::new();
         for _ in 0..MAX_FAILURES {
             stream_out.push(message(1), now);
-            assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(LaneEvent::Open)));
+            assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(StreamEvent::Open)));
             stream_out.opened(Sink(0), Version::V1_2, now);
-            let Poll::Ready(LaneEvent::Failed { prospect, .. }) = stream_out.poll(now, &mut cx) else { panic!() };
+            let Poll::Ready(StreamEvent::Failed { prospect, .. }) = stream_out.poll(now, &mut cx) else { panic!() };
             prospects.push(prospect);
         }
         assert_eq!(prospects, [Prospect::Hopeful, Prospect::Hopeful, Prospect::Poor]);
         stream_out.push(message(1), now);
         assert!(stream_out.poll(now, &mut cx).is_pending(), "it rests");
         now += REST_FOR;
-        assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(LaneEvent::Open)));
+        assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(StreamEvent::Open)));
     }
 
     #[test]
@@ -283,12 +283,12 @@ mod tests {
         let mut stream_out = OutboundStream::<Sink>::new(now);
         for _ in 0..10 {
             stream_out.push(message(1), now);
-            assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(LaneEvent::Open)));
+            assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(StreamEvent::Open)));
             let failed = stream_out.fail(Cause::TimedOut, now);
-            assert!(!matches!(failed, LaneEvent::Failed { prospect: Prospect::None, .. }), "{failed:?}");
+            assert!(!matches!(failed, StreamEvent::Failed { prospect: Prospect::None, .. }), "{failed:?}");
         }
         let failed = stream_out.fail(Cause::Unsupported, now);
-        assert!(matches!(failed, LaneEvent::Failed { prospect: Prospect::None, .. }), "{failed:?}");
+        assert!(matches!(failed, StreamEvent::Failed { prospect: Prospect::None, .. }), "{failed:?}");
     }
 
     /// Accepts `each` bytes, then is pending once.
@@ -324,7 +324,7 @@ mod tests {
             let mut now = Instant::now();
             let mut stream_out = OutboundStream::new(now);
             stream_out.push(message(1 << 20), now);
-            assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(LaneEvent::Open)));
+            assert!(matches!(stream_out.poll(now, &mut cx), Poll::Ready(StreamEvent::Open)));
             stream_out.opened(Sip { each, left: each }, Version::V1_2, now);
             let mut stuck = false;
             for _ in 0..60 {

@@ -65,7 +65,7 @@ enum Under {
 pub struct Behaviour {
     server: Server,
     receiver: Receiver,
-    told: mpsc::Receiver<TaskEvent>,
+    task_events: mpsc::Receiver<TaskEvent>,
     pool: StreamPool,
     requests: HashMap<BulkRequestId, Under>,
     receiving: JoinSet<()>,
@@ -85,12 +85,12 @@ impl Behaviour {
     /// Creates a behaviour that serves the blocks of the store.
     pub fn new(setup: Setup) -> Self {
         let Setup { store, directs: Directs { dialer, taken } } = setup;
-        let (sender, told) = mpsc::channel(EVENT_QUEUE);
+        let (sender, task_events) = mpsc::channel(EVENT_QUEUE);
         let context = ResponseContext { store: Arc::clone(&store), paths: PathCache::default() };
         Self {
             server: Server::new(context, Patience::default()),
             receiver: Receiver::new(store, sender, SILENT_FOR),
-            told,
+            task_events,
             pool: StreamPool::default(),
             requests: HashMap::new(),
             receiving: JoinSet::new(),
@@ -164,7 +164,7 @@ impl Behaviour {
     }
 
     fn carry(&mut self, request: Box<BulkRequest>, connection: ConnectionId, mut pooled: PooledStream, was_idle: bool) {
-        let (receiver, told, id) = (self.receiver.clone(), self.receiver.events.clone(), request.id);
+        let (receiver, events, id) = (self.receiver.clone(), self.receiver.events.clone(), request.id);
         let task = self.receiving.spawn(async move {
             let over = |end, idle| TaskEvent::Over { peer: request.peer, id, end, idle };
             let outcome = match receiver.receive(&request, &mut pooled.stream).await {
@@ -172,7 +172,7 @@ impl Behaviour {
                 Over::Unanswered => over(End::Broken, None),
                 Over::Ended { end, again } => over(end, again.then_some((connection, pooled))),
             };
-            if told.send(outcome).await.is_err() {
+            if events.send(outcome).await.is_err() {
                 tracing::trace!("the node has stopped");
             }
         });
@@ -259,8 +259,8 @@ impl Behaviour {
         }
     }
 
-    fn on_told(&mut self, told: TaskEvent) -> Option<Event> {
-        match told {
+    fn on_task_event(&mut self, event: TaskEvent) -> Option<Event> {
+        match event {
             TaskEvent::Event(event) => Some(event),
             TaskEvent::Over { peer, id, end, idle } => {
                 if let Some((connection, pooled)) = idle {
@@ -387,8 +387,8 @@ impl NetworkBehaviour for Behaviour {
         if let Some(action) = self.actions.pop_front() {
             return Poll::Ready(action);
         }
-        while let Poll::Ready(Some(told)) = self.told.poll_recv(cx) {
-            if let Some(event) = self.on_told(told) {
+        while let Poll::Ready(Some(event)) = self.task_events.poll_recv(cx) {
+            if let Some(event) = self.on_task_event(event) {
                 return Poll::Ready(ToSwarm::GenerateEvent(event));
             }
             if let Some(action) = self.actions.pop_front() {
