@@ -82,7 +82,7 @@ impl Ignore {
         let (mut place, mut path) = (root.to_owned(), Vec::new());
         let mut is_out = [false; FILES.len()];
         for name in below {
-            let links = ignore.enter(&place, &path)?;
+            let links = ignore.enter(&place, &path, |_| true)?;
             above.links.extend(links.into_iter().map(|link| place.join(link)));
             place.push(name);
             if !path.is_empty() {
@@ -105,18 +105,25 @@ impl Ignore {
     }
 
     /// Reads the ignore files of a directory, whose path from the root of the tree is `path`. Returns the names of
-    /// those that were not read because they are symlinks.
+    /// those that were not read because they are symlinks. `may_have` returns whether the directory may have an entry of
+    /// a name.
     ///
     /// # Errors
     /// [`Error::Io`] for a file that cannot be read, because the files that it excludes could then be published.
     /// [`Error::LimitExceeded`] for a file over 16 MiB.
-    pub(super) fn enter(&mut self, directory: &Path, path: &[u8]) -> Result<Vec<&'static str>> {
+    pub(super) fn enter(
+        &mut self,
+        directory: &Path,
+        path: &[u8],
+        may_have: impl Fn(&str) -> bool,
+    ) -> Result<Vec<&'static str>> {
         let base = self.prefix.len() + if path.is_empty() { 0 } else { path.len() + 1 };
-        let beside = self.beside_gitignore(directory)?;
+        let beside = if may_have(work_tree::GIT) { self.beside_gitignore(directory)? } else { Vec::new() };
         let mut links = Vec::new();
         for (number, name) in FILES.into_iter().enumerate() {
             let mut rules = if number == GITIGNORE { beside.clone() } else { Vec::new() };
-            match read(&directory.join(name), OFlags::NOFOLLOW)? {
+            let found = if may_have(name) { read(&directory.join(name), OFlags::NOFOLLOW)? } else { Found::Nothing };
+            match found {
                 Found::File(text) => rules.extend(parse(&text)),
                 Found::Nothing | Found::Directory => {}
                 Found::Link => links.push(name),

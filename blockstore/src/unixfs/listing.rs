@@ -155,7 +155,7 @@ pub(crate) fn list(
     let links = above.links.iter().map(|link| link.to_string_lossy().into_owned()).collect();
     let listing = Listing { linked_ignore_files: links, ignored_by: above.keep_all_out, ..Listing::default() };
     let mut walk = Walk { system, selection, ignore, listing, stamps: Vec::new() };
-    walk.directory(directory, "")?;
+    walk.directory(directory, "", Names::of(directory)?)?;
     walk.listing.check_case()?;
     Ok((walk.listing, walk.stamps))
 }
@@ -171,10 +171,10 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Lists the directory at `place`, whose path in the tree is `path`. [`check_path`] bounds the depth.
-    fn directory(&mut self, place: &Path, path: &str) -> Result<()> {
-        let links = self.ignore.enter(place, path.as_bytes())?;
+    fn directory(&mut self, place: &Path, path: &str, names: Names) -> Result<()> {
+        let links = self.ignore.enter(place, path.as_bytes(), |name| names.contain(name))?;
         self.listing.linked_ignore_files.extend(links.into_iter().map(|name| join(path, name)));
-        for (name, file_type) in names(place)? {
+        for (name, file_type) in names.0 {
             self.entry(&place.join(&name), path, &name, file_type)?;
         }
         self.ignore.leave();
@@ -194,36 +194,61 @@ impl Walk<'_> {
         if !is_wanted && self.ignore.keeps_out(&path, is_directory) {
             return Ok(());
         }
-        if let Some(what) = is_directory.then(|| self.left_out_as(place)).flatten() {
+        if !is_directory {
+            return self.push(place, path, false).map(drop);
+        }
+        let names = Names::of(place);
+        if let Some(what) = names.as_ref().ok().and_then(|names| self.left_out_as(place, names)) {
             self.listing.left_out.push(Finding { path: String::from_utf8_lossy(&path).into_owned(), what });
             return Ok(());
         }
-        let (listed, metadata) = list_entry(place, path)?;
-        let below = (listed.kind == EntryKind::Directory).then(|| listed.path.clone());
-        self.stamps.push(self.system.stamp(&listed.path, &metadata));
-        self.listing.push(listed)?;
-        below.map_or(Ok(()), |path| self.directory(place, &path))
+        let path = self.push(place, path, true)?;
+        self.directory(place, &path, names?)
     }
 
-    fn left_out_as(&self, directory: &Path) -> Option<&'static str> {
+    /// Adds an entry to the listing. Returns its path.
+    ///
+    /// # Errors
+    /// Those of [`list_entry`]; [`Refusal::Changed`] if it became a directory, or no longer is one.
+    fn push(&mut self, place: &Path, path: Vec<u8>, is_directory: bool) -> Result<String> {
+        let (listed, metadata) = list_entry(place, path)?;
+        if (listed.kind == EntryKind::Directory) != is_directory {
+            return Err(Error::refused(&listed.path, Refusal::Changed));
+        }
+        self.stamps.push(self.system.stamp(&listed.path, &metadata));
+        let path = listed.path.clone();
+        self.listing.push(listed)?;
+        Ok(path)
+    }
+
+    fn left_out_as(&self, directory: &Path, names: &Names) -> Option<&'static str> {
         let look_up = |name: &str| {
-            let (listed, _) = list_entry(&directory.join(name), name.as_bytes().to_vec()).ok()?;
-            Some(listed.kind)
+            let place = names.contain(name).then(|| directory.join(name))?;
+            Some(list_entry(&place, name.as_bytes().to_vec()).ok()?.0.kind)
         };
         self.selection.leaves_out.and_then(|leaves_out| leaves_out(&look_up))
     }
 }
 
-/// The names in a directory, ordered by their bytes.
-fn names(directory: &Path) -> Result<Vec<(OsString, fs::FileType)>> {
-    let failed = || Error::io("list", directory);
-    let mut names = Vec::new();
-    for entry in fs::read_dir(directory).map_err(failed())? {
-        let entry = entry.map_err(failed())?;
-        names.push((entry.file_name(), entry.file_type().map_err(failed())?));
+/// The names in a directory, ordered by their bytes. They tell which files are worth opening, without a system call
+/// for each.
+struct Names(Vec<(OsString, fs::FileType)>);
+
+impl Names {
+    fn of(directory: &Path) -> Result<Self> {
+        let failed = || Error::io("list", directory);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory).map_err(failed())? {
+            let entry = entry.map_err(failed())?;
+            names.push((entry.file_name(), entry.file_type().map_err(failed())?));
+        }
+        names.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
+        Ok(Self(names))
     }
-    names.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
-    Ok(names)
+
+    fn contain(&self, name: &str) -> bool {
+        self.0.binary_search_by(|(listed, _)| listed.as_bytes().cmp(name.as_bytes())).is_ok()
+    }
 }
 
 fn list_entry(place: &Path, path: Vec<u8>) -> Result<(Listed, fs::Metadata)> {

@@ -16,7 +16,7 @@ use rustix::fs::OFlags;
 use crate::{Error, Result};
 
 /// Name of the directory of a repository, or of a file that names this directory.
-const GIT: &str = ".git";
+pub(super) const GIT: &str = ".git";
 /// Prefix of such a file.
 const GITDIR: &[u8] = b"gitdir:";
 /// Longest file that names a directory, in bytes.

@@ -1,5 +1,7 @@
 //! Detection of secret files by name.
 
+use std::{collections::HashMap, sync::LazyLock};
+
 /// Private keys of SSH, by the names that `ssh-keygen` gives them.
 const SSH_KEYS: [&str; 7] = ["id_rsa", "id_dsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk", "id_xmss"];
 /// Files that consist almost entirely of secrets: the last part of the path, and what they contain.
@@ -41,6 +43,14 @@ const CREDENTIALS: [(&str, &str); 36] = [
     ("/.vault-token", "a Vault token"),
     ("/secring.gpg", "private OpenPGP keys"),
 ];
+/// [`CREDENTIALS`] by the name of the file, because every path of a package is looked up.
+static BY_NAME: LazyLock<HashMap<&str, Vec<(&str, &str)>>> = LazyLock::new(|| {
+    let mut by_name: HashMap<_, Vec<_>> = HashMap::new();
+    for (end, what) in CREDENTIALS {
+        by_name.entry(file_name(end)).or_default().push((end, what));
+    }
+    by_name
+});
 /// Directories that contain only secrets.
 const DIRECTORIES: [(&str, &str); 2] =
     [("/gcloud/legacy_credentials/", "Google Cloud credentials"), ("/private-keys-v1.d/", "private OpenPGP keys")];
@@ -101,9 +111,14 @@ fn without_copy_words(name: &str) -> Option<String> {
     (0 < end && end < stem.len()).then(|| format!("{}.{extension}", &stem[..end]))
 }
 
+/// The last part of a path.
+pub(super) fn file_name(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
 /// Says what secret a file holds by its path, in lower case.
 pub(super) fn of_secret(path: &str) -> Option<&'static str> {
-    let name = path.rsplit('/').next().unwrap_or_default();
+    let name = file_name(path);
     // Vim hides the copy of `id_rsa` as `.id_rsa.swp`.
     if SSH_KEYS.contains(&name.strip_prefix('.').unwrap_or(name)) {
         return Some("a private SSH key, by its name");
@@ -111,7 +126,7 @@ pub(super) fn of_secret(path: &str) -> Option<&'static str> {
     if is_env(name) {
         return Some("environment variables, which often are secrets");
     }
-    let by_end = CREDENTIALS.iter().find(|(end, _)| path.ends_with(end));
+    let by_end = BY_NAME.get(name).and_then(|ends| ends.iter().find(|(end, _)| path.ends_with(end)));
     by_end.or_else(|| DIRECTORIES.iter().find(|(directory, _)| path.contains(directory))).map(|(_, what)| *what)
 }
 
@@ -129,7 +144,7 @@ const SEPARATORS: [char; 3] = ['.', '_', '-'];
 
 /// Returns whether a file may contain environment variables, judged by its name: `.envrc`, `prod.env`.
 pub(super) fn may_be_env(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or_default();
-    let is_template = name.split(SEPARATORS).any(|part| ENV_TEMPLATES.contains(&part));
-    !is_template && (name == ".envrc" || name.ends_with(".env"))
+    let name = file_name(path);
+    let is_template = || name.split(SEPARATORS).any(|part| ENV_TEMPLATES.contains(&part));
+    (name == ".envrc" || name.ends_with(".env")) && !is_template()
 }

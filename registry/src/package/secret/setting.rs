@@ -1,12 +1,12 @@
 //! Detection of secret values in configuration files, which are legitimate package content otherwise.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap, sync::LazyLock};
 
 use super::name;
 
 /// A configuration file of a tool.
 struct Form {
-    /// Suffixes of its path.
+    /// Suffixes of its path: a slash and all parts of it, or the end of its name.
     files: &'static [&'static str],
     /// The settings whose values are secrets, in lower case.
     settings: &'static [&'static str],
@@ -45,6 +45,16 @@ const FORMS: [Form; 10] = [
     Form { files: &["/.terraformrc", "/terraform.rc"], settings: &["token"], what: "tokens of Terraform" },
     Form { files: &["/doctl/config.yaml"], settings: &["access-token"], what: "a token for a cloud" },
 ];
+/// The suffixes of [`FORMS`] that have a whole file name, by that name, because every file of a package is looked up.
+static BY_NAME: LazyLock<HashMap<&str, Vec<(&str, &Form)>>> = LazyLock::new(|| {
+    let mut by_name: HashMap<_, Vec<_>> = HashMap::new();
+    for (end, form) in FORMS.iter().flat_map(|form| form.files.iter().map(move |end| (*end, form))) {
+        if end.starts_with('/') {
+            by_name.entry(name::file_name(end)).or_default().push((end, form));
+        }
+    }
+    by_name
+});
 /// What is found where no setting says it.
 const URL_WITH_PASSWORD: &str = "a password, in a URL";
 /// Ends of the names of environment variables that hold a secret.
@@ -79,7 +89,7 @@ const BLANKS: [&str; 9] = ["changeme", "change_me", "false", "none", "null", "pl
 
 /// Returns which secret a configuration file contains; `path` is in lower case.
 pub(super) fn of_secret(path: &str, content: &[u8]) -> Option<&'static str> {
-    let form = FORMS.iter().find(|form| form.files.iter().any(|end| path.ends_with(end)));
+    let form = form_of(path);
     if form.is_none() && !name::may_be_env(path) {
         return None;
     }
@@ -98,6 +108,14 @@ pub(super) fn of_secret(path: &str, content: &[u8]) -> Option<&'static str> {
         return Some(form.what);
     }
     text.lines().any(|line| !is_comment(line) && has_password_in_url(line)).then_some(URL_WITH_PASSWORD)
+}
+
+/// The form of the configuration file at `path`.
+fn form_of(path: &str) -> Option<&'static Form> {
+    let is_at = |(end, form): &(&str, &'static Form)| path.ends_with(end).then_some(*form);
+    let by_name = BY_NAME.get(name::file_name(path)).and_then(|ends| ends.iter().find_map(is_at));
+    let ends_name = |form: &&Form| form.files.iter().any(|end| !end.starts_with('/') && path.ends_with(end));
+    by_name.or_else(|| FORMS.iter().find(ends_name))
 }
 
 /// The text of a file, with a line feed at the end of each line: also of one in UTF-16, of one with carriage returns, and of

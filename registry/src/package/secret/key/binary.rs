@@ -39,8 +39,11 @@ pub(super) fn of_key(content: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// Returns whether the content is exactly `08 type 12 length key`.
+/// Returns whether the content is exactly a type and a key, `08 type 12 length key`, which protobuf allows in either order.
 pub(super) fn is_libp2p(content: &[u8]) -> bool {
+    if !matches!(content.first(), Some(0x08 | 0x12)) {
+        return false;
+    }
     if KeyPair::from_protobuf(content).is_ok() {
         return true;
     }

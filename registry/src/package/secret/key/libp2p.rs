@@ -1,10 +1,8 @@
 //! Private keys of libp2p, IPFS and ggen that stand in a text, in base64 or hexadecimal digits: in the configuration of a node
 //! (`"PrivKey"` of Kubo, `"privKey"` of js-libp2p), in a script, behind a comment.
 
-use std::sync::LazyLock;
-
-use aho_corasick::AhoCorasick;
 use cid::multibase::Base;
+use memchr::memmem;
 
 use super::{base64, binary::is_libp2p};
 
@@ -23,13 +21,12 @@ const DIGITS: usize = 136;
 
 /// Finds such a key. It may be broken into lines.
 pub(super) fn in_text(content: &[u8]) -> Option<&'static str> {
-    static FINDER: LazyLock<AhoCorasick> =
-        LazyLock::new(|| AhoCorasick::new(MARKS).expect("the patterns are few and short"));
     let is_key = |at: usize| match content[at] {
         b'C' => in_base64(&content[at..]),
         _ => at > 0 && content[at - 1] == FIRST_DIGIT && in_digits(&content[at - 1..]),
     };
-    FINDER.find_iter(content).any(|found| is_key(found.start())).then_some("a private key of a node or publisher")
+    let has_key = |mark| memmem::find_iter(content, mark).any(is_key);
+    MARKS.into_iter().any(has_key).then_some("a private key of a node or publisher")
 }
 
 /// Whether a key in base64 begins here: its length says where it has to end.
