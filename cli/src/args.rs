@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     commands::{
         bootstrap, completions, config, doctor, fetch, gc, help, info, key, mirror, peer, peer_info, peer_list, pin,
-        publish, search, start, status, stop, verify, yank,
+        publish, search, start, status, stop, trust, verify, yank,
     },
     flags::GlobalArgs,
 };
@@ -114,6 +114,9 @@ pub(crate) enum P2p {
         after_help = "Example:\n  ggen marketplace p2p mirror add 'acme/*' --versions 3"
     )]
     Mirror(mirror::Command),
+    /// Decide which publisher the names of a namespace mean
+    #[command(subcommand, arg_required_else_help = true, after_help = "Example:\n  ggen marketplace p2p trust list")]
+    Trust(trust::Command),
     /// Show or change the configuration
     #[command(subcommand, arg_required_else_help = true, after_help = "Example:\n  ggen marketplace p2p config show")]
     Config(config::Command),

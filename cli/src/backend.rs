@@ -100,6 +100,9 @@ pub(crate) async fn perform(
         Call::MirrorAdd(request) => value(registry.mirror_add(request).await?),
         Call::MirrorRm(request) => value(registry.mirror_rm(request).await?),
         Call::MirrorLs => value(registry.mirror_ls().await?),
+        Call::TrustAdd(request) => value(registry.trust_add(request).await?),
+        Call::TrustRemove(request) => value(registry.trust_remove(request).await?),
+        Call::TrustList => value(registry.trust_list().await?),
         Call::Listening => value(registry.listening()),
         Call::Stop | Call::Interrupt(_) => {
             Err(Failure::new(ErrorKind::Failed, "a registry without a daemon cannot be stopped"))

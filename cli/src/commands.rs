@@ -20,6 +20,7 @@ pub(crate) mod search;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;
+pub(crate) mod trust;
 pub(crate) mod verify;
 pub(crate) mod yank;
 
@@ -83,6 +84,7 @@ pub(crate) fn run(args: Args, ui: &Ui) -> Result<u8, Failure> {
         P2p::Pin(command) => cancellable(&context, pin::run(&context, &command)),
         P2p::Gc(args) => cancellable(&context, gc::run(&context, &args)),
         P2p::Mirror(command) => cancellable(&context, mirror::run(&context, &command)),
+        P2p::Trust(command) => cancellable(&context, trust::run(&context, &command)),
         P2p::Config(command) => config::run(&context, &command),
     };
     done.map(|()| 0)

@@ -278,6 +278,11 @@ impl Home {
         self.path().join("mirror.db")
     }
 
+    /// The publishers that are trusted for namespaces.
+    pub(crate) fn trust(&self) -> PathBuf {
+        self.path().join("trust.toml")
+    }
+
     /// The copy of the user's pins beside the store.
     pub(crate) fn pins(&self) -> PathBuf {
         self.path().join("pins.copy")

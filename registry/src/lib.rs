@@ -35,6 +35,7 @@ mod report;
 mod request;
 mod size;
 pub mod traits;
+mod trust;
 
 pub use backend::p2p::P2PRegistry;
 pub use caller::Caller;
@@ -51,7 +52,9 @@ pub use peers::{Fault, LOW_REPUTATION, Listing, Outcome, PeerHistory, PeerRecord
 pub use place::Place;
 pub use progress::{Progress, Reporter};
 pub use registry::{Mode, Registry};
-pub use report::{BadBlock, GcReport, MirrorReport, PinReport, StoreDamage, UnpinnedRelease, VerifyReport};
+pub use report::{
+    BadBlock, GcReport, MirrorReport, PinReport, StoreDamage, TrustReport, UnpinnedRelease, VerifyReport,
+};
 pub use report::{
     BootstrapReport, ClaimInfo, ContentProvider, Diagnosis, FailedAddress, Fetched, KeyReport, Listening, PackageInfo,
     PeerEvent, PeerLists, PeerReport, ProviderReport, Published, RecordInfo, RecoveryKeyReport, RecoveryNotice,
@@ -61,8 +64,9 @@ pub use request::{
     BootstrapRequest, DoctorRequest, FetchRequest, FetchTo, InfoRequest, PeerInfoRequest, PeerListRequest, PeerRule,
     PeerRuleRequest, PublishContentRequest, PublishRequest, RecoveryKeyRequest, SearchRequest, YankRequest,
 };
-pub use request::{GcRequest, MirrorRequest, PinRequest, VerifyRequest};
+pub use request::{GcRequest, MirrorRequest, PinRequest, TrustAddRequest, TrustRemoveRequest, VerifyRequest};
 pub use size::{SizeError, parse_size};
+pub use trust::KnownBy;
 
 /// The target of all log lines of this crate.
 pub(crate) const LOG_TARGET: &str = "ggen_marketplace::backend::p2p";

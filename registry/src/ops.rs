@@ -33,6 +33,7 @@ mod search;
 mod store_quota;
 #[cfg(test)]
 mod testing;
+mod trust;
 mod verify;
 mod yank;
 
@@ -61,6 +62,7 @@ use crate::{
     keys::KeyStore,
     node::Handle,
     peers::PeerBook,
+    trust::TrustFile,
 };
 
 /// The state that all operations share.
@@ -97,6 +99,8 @@ pub(crate) struct Operations {
     /// What the store has lost, until a repair acknowledges it.
     pub(crate) losses: Arc<Losses>,
     pub(crate) mirror: Mirror,
+    /// The publishers that this home trusts for namespaces.
+    pub(crate) trust: Arc<TrustFile>,
     /// Recent claims of publishers, and the peers that sent them.
     pub(crate) sources: Arc<Sources>,
 }

@@ -2,6 +2,7 @@
 
 mod peers;
 mod storage;
+mod trust;
 
 use std::{
     path::Path,
@@ -30,6 +31,7 @@ use crate::{
     },
     peers::PeerBook,
     place::{Opened, Place},
+    trust::TrustFile,
 };
 
 /// How much of a node a [`Registry`] runs.
@@ -146,6 +148,7 @@ impl Registry {
                 home.as_ref().map_or_else(|| Ok(Losses::in_memory()), |home| Losses::open(&home.losses()))?,
             ),
             mirror: Mirror::new(mirror),
+            trust: Arc::new(home.as_ref().map_or_else(TrustFile::default, |home| TrustFile::at(home.trust()))),
             sources: Arc::default(),
         });
         recover_steps(&operations).await?;

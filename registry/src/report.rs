@@ -4,17 +4,19 @@ mod doctor;
 mod package;
 mod peers;
 mod storage;
+mod trust;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ErrorKind;
+use crate::{ErrorKind, KnownBy};
 
 pub use self::doctor::{Diagnosis, Stage};
 pub use self::package::{ClaimInfo, ContentProvider, PackageInfo, RecordInfo, ReleaseInfo, Yanked};
 pub use self::peers::{PeerEvent, PeerLists, PeerReport};
 pub use self::storage::{BadBlock, GcReport, MirrorReport, PinReport, StoreDamage, UnpinnedRelease, VerifyReport};
+pub use self::trust::TrustReport;
 
 /// A listening node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,6 +146,15 @@ pub struct Fetched {
     pub version: Option<String>,
     /// The publisher id; null for a CID, because no signature is checked.
     pub publisher: Option<String>,
+    /// How the publisher of the name is known; null for a CID.
+    #[serde(default)]
+    pub known_by: Option<KnownBy>,
+    /// This home had not used the namespace; from now on its names mean packages of this publisher.
+    #[serde(default)]
+    pub first_use: bool,
+    /// Other publishers that are known to claim the name, with a version that is not yanked.
+    #[serde(default)]
+    pub other_claimants: Vec<String>,
     /// The version is yanked: its publisher advises against using it.
     #[serde(default)]
     pub yanked: bool,
@@ -213,7 +224,8 @@ pub struct SearchHit {
     pub cid: String,
     /// The publisher id.
     pub publisher: String,
-    /// `known`, or `conflict` if several publishers claim the name.
+    /// `pinned` if the name means this publisher to this home; `conflict` if it means another one, or if several
+    /// publishers claim it and none is trusted; otherwise `known`.
     pub trust: String,
     /// Tags.
     pub tags: Vec<String>,

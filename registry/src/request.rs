@@ -5,6 +5,7 @@ mod doctor;
 mod path;
 mod peers;
 mod storage;
+mod trust;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -17,6 +18,7 @@ pub use self::content::{InfoRequest, PublishContentRequest, YankRequest};
 pub use self::doctor::DoctorRequest;
 pub use self::peers::{PeerInfoRequest, PeerListRequest, PeerRule, PeerRuleRequest};
 pub use self::storage::{GcRequest, MirrorRequest, PinRequest, VerifyRequest};
+pub use self::trust::{TrustAddRequest, TrustRemoveRequest};
 
 /// Publish a package directory or tarball.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ mod stream;
 use std::{io::IsTerminal, path::PathBuf, time::Duration};
 
 use ggen_blockstore::Compression;
-use ggen_marketplace::{Failure, FetchRequest, FetchTo, Fetched, Mode, Target};
+use ggen_marketplace::{Failure, FetchRequest, FetchTo, Fetched, KnownBy, Mode, Target};
 
 use self::stream::{Sink, Stream};
 use super::{search::reputation, seconds};
@@ -86,8 +86,9 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         Some(Sink::Stdout) => context.ui.note(&render(&fetched)),
         _ => context.ui.answer(&fetched, render)?,
     }
-    for note in
-        [unreached(&fetched), yanked(&fetched), overwritten(&fetched), untracked(&fetched)].into_iter().flatten()
+    for note in [unreached(&fetched), yanked(&fetched), publisher(&fetched), overwritten(&fetched), untracked(&fetched)]
+        .into_iter()
+        .flatten()
     {
         context.ui.note(&note);
     }
@@ -105,6 +106,27 @@ fn resolved(target: &str, fetched: &Fetched) -> Option<String> {
 fn yanked(fetched: &Fetched) -> Option<String> {
     let (package, version) = (fetched.package.as_ref()?, fetched.version.as_ref()?);
     fetched.yanked.then(|| super::yanked(&format!("{package}@{version}"), fetched.yank_reason.as_deref()))
+}
+
+/// Says how the publisher of a name is known if that is new to the user: at a first use, and where others claim the name.
+fn publisher(fetched: &Fetched) -> Option<String> {
+    let (publisher, package) = (fetched.publisher.as_ref()?, fetched.package.as_ref()?);
+    let namespace = package.split('/').next()?;
+    let others = text::count(fetched.other_claimants.len() as u64, "other publisher");
+    match (fetched.known_by?, fetched.other_claimants.is_empty()) {
+        (KnownBy::Claim, _) => fetched.first_use.then(|| format!(
+            "first use of `{namespace}`: from now on its names mean packages of {publisher}; compare the id with what the \
+             publisher says elsewhere, or undo this with `ggen marketplace p2p trust remove {namespace}`"
+        )),
+        (KnownBy::File, false) => {
+            Some(format!("warning: `{package}` is claimed by {others}; you trust {publisher} for `{namespace}`"))
+        }
+        (KnownBy::FirstUse, false) => Some(format!(
+            "warning: `{package}` is claimed by {others}; this is the publisher from which you first fetched `{namespace}`"
+        )),
+        (KnownBy::Own, false) => Some(format!("warning: `{package}` is claimed by {others}; this one is yours")),
+        _ => None,
+    }
 }
 
 /// Opens the pipe through which a tarball is written.
@@ -243,6 +265,9 @@ mod tests {
             yanked: false,
             yank_reason: None,
             publisher: None,
+            known_by: None,
+            first_use: false,
+            other_claimants: Vec::new(),
             path: "/x/y".into(),
             files: 1,
             size_bytes: 10,

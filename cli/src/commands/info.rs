@@ -52,13 +52,15 @@ fn render(info: &PackageInfo, versions: bool) -> String {
         rows.push(("package", format!("{package}@{version}{yanked}")));
     }
     rows.extend(info.yank_reason.iter().map(|reason| ("yanked", reason.clone())));
+    let how = info.known_by.map(|known_by| format!(" ({})", super::trust::how(known_by))).unwrap_or_default();
+    let publisher = info.publisher.as_ref().map(|publisher| format!("{publisher}{how}"));
     let texts = [
         ("title", &info.metadata.title),
         ("license", &info.metadata.license),
         ("category", &info.metadata.category),
         ("repository", &info.metadata.repository),
         ("homepage", &info.metadata.homepage),
-        ("publisher", &info.publisher),
+        ("publisher", &publisher),
         ("release", &info.release),
         ("published", &info.published),
     ];
@@ -140,6 +142,7 @@ mod tests {
             version: Some("1.0.0".to_owned()),
             release: Some("bafyrelease".to_owned()),
             publisher: Some("bafypublisher".to_owned()),
+            known_by: None,
             cid: "bafycontent".to_owned(),
             yanked: false,
             yank_reason: None,

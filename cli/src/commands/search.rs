@@ -117,7 +117,7 @@ fn render(hits: &[SearchHit]) -> String {
         let name = text::one_line(&format!("{}@{}", hit.package, hit.version));
         // If several publishers claim the name, the user must see whose package it is.
         let yanked = if hit.yanked { "  (yanked)" } else { "" };
-        let doubt = if hit.trust == "conflict" { "  (several publishers claim this name)" } else { "" };
+        let doubt = if hit.trust == "conflict" { "  (another publisher claims this name too)" } else { "" };
         let license = hit.license.as_deref().map(|license| format!(", {}", shortened(license))).unwrap_or_default();
         writeln!(
             out,

@@ -4,7 +4,7 @@ use ggen_marketplace::{
     BootstrapRequest, DoctorRequest, ErrorKind, Failure, FetchRequest, InfoRequest, PeerInfoRequest, PeerListRequest,
     PeerRuleRequest, Progress, PublishRequest, RecoveryKeyRequest, SearchRequest, YankRequest,
 };
-use ggen_marketplace::{GcRequest, MirrorRequest, PinRequest, VerifyRequest};
+use ggen_marketplace::{GcRequest, MirrorRequest, PinRequest, TrustAddRequest, TrustRemoveRequest, VerifyRequest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -92,6 +92,9 @@ pub(crate) enum Call {
     MirrorAdd(MirrorRequest),
     MirrorRm(MirrorRequest),
     MirrorLs,
+    TrustAdd(TrustAddRequest),
+    TrustRemove(TrustRemoveRequest),
+    TrustList,
     Listening,
     /// The request with this id of the same connection is to end, if it still runs. It is the one that is answered.
     Interrupt(u64),
@@ -108,7 +111,13 @@ impl Call {
     pub(crate) fn only_looks(&self) -> bool {
         matches!(
             self,
-            Self::Search(_) | Self::Info(_) | Self::PeerList(_) | Self::PeerInfo(_) | Self::PinLs | Self::MirrorLs
+            Self::Search(_)
+                | Self::Info(_)
+                | Self::PeerList(_)
+                | Self::PeerInfo(_)
+                | Self::PinLs
+                | Self::MirrorLs
+                | Self::TrustList
         )
     }
 
@@ -214,6 +223,9 @@ mod tests {
             Call::MirrorAdd(MirrorRequest { rule: rule.clone() }),
             Call::MirrorRm(MirrorRequest { rule }),
             Call::MirrorLs,
+            Call::TrustAdd(TrustAddRequest { namespace: "acme".to_owned(), publisher: "p".to_owned() }),
+            Call::TrustRemove(TrustRemoveRequest { namespace: "acme".to_owned() }),
+            Call::TrustList,
         ];
         for call in calls.into_iter().chain(stored).chain(peers) {
             let line = serde_json::to_string(&call.request(7).unwrap()).unwrap();

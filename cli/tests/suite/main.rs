@@ -39,6 +39,7 @@ mod storage;
 mod streams;
 mod support;
 mod surroundings;
+mod trust;
 mod two_machines;
 mod usage;
 mod versions;

@@ -24,6 +24,12 @@ impl Timestamp {
         Self::from_unix(time.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs()))
     }
 
+    /// Parses the RFC 3339 form, rounded down to whole seconds; `None` if it is not one.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let seconds = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp();
+        u64::try_from(seconds).ok().map(Self::from_unix)
+    }
+
     /// Seconds since 1970-01-01T00:00:00Z.
     pub fn as_unix(self) -> u64 {
         self.0
@@ -53,6 +59,13 @@ mod tests {
         assert_eq!(Timestamp::from_unix(1_700_000_000).to_string(), "2023-11-14T22:13:20Z");
         assert_eq!(Timestamp::from_unix(u64::MAX).to_string(), "9999-12-31T23:59:59Z");
         assert_eq!(Timestamp::MAX.plus(Duration::from_secs(1)), Timestamp::MAX);
+        for text in ["2023-11-14T22:13:20Z", "2023-11-15T00:13:20.5+02:00"] {
+            assert_eq!(Timestamp::parse(text), Some(Timestamp::from_unix(1_700_000_000)), "{text}");
+        }
+        assert_eq!(Timestamp::parse(&Timestamp::MAX.to_string()), Some(Timestamp::MAX));
+        for text in ["", "2023-11-14", "1969-12-31T23:59:59Z", "2023-11-14T25:13:20Z"] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ use super::{
     node::{failed_address, no_answer},
     peers::provision,
     publisher_id::refuse_identity,
-    resolve::{Wanted, Yank, subject_of},
+    resolve::{Resolved, Wanted, Yank, subject_of},
 };
 use crate::{
     ErrorKind, FailedAddress, Failure, FetchRequest, Fetched, ProviderReport, Reporter,
@@ -36,6 +36,7 @@ use crate::{
     node::{Handle, ListSource, Place},
     package::{Release, Target},
     request::parse_address,
+    trust::KnownBy,
 };
 
 /// Maximum number of damaged blocks of the store that one fetch replaces; `verify --repair` has no limit.
@@ -61,11 +62,22 @@ pub(super) struct Found {
     pub(super) release: Option<(Cid, Release)>,
     /// The publisher whose signature on the release was checked; `None` if the target was a CID.
     pub(super) publisher: Option<PublisherId>,
+    /// How the publisher of a name is known; `None` if the target was a CID.
+    pub(super) known_by: Option<KnownBy>,
+    /// Other publishers that claim the name.
+    pub(super) other_claimants: Vec<PublisherId>,
     /// Set if the release is yanked: according to its publisher's catalog if the target was a name, otherwise as far as
     /// this home knows.
     pub(super) yank: Option<Yank>,
     /// Paths of executable files.
     executables: Vec<String>,
+}
+
+impl Found {
+    /// A tree that was found by its CID.
+    fn of(content: Cid, release: Option<(Cid, Release)>, executables: Vec<String>) -> Self {
+        Self { content, release, publisher: None, known_by: None, other_claimants: Vec::new(), yank: None, executables }
+    }
 }
 
 /// What to download.
@@ -141,7 +153,9 @@ impl Operations {
         }
         let written = written.map_err(|error| for_want_of_providers(error.into(), &download))?;
         self.remember_source(&identified.found, &download);
-        Ok(report(&identified.found, output.path().to_owned(), written, &download, started))
+        let first_use = self.remember_publisher(&identified.found).await?;
+        let fetched = report(&identified.found, output.path().to_owned(), written, &download, started);
+        Ok(Fetched { first_use, ..fetched })
     }
 
     /// Writes a tree after all of its blocks have arrived.
@@ -194,6 +208,17 @@ impl Operations {
         blocking_thread::blocking(move || staged.commit(&destinations)).await.map_err(failure::failed)?
     }
 
+    /// Trusts the publisher of a package that was found by its claim alone for the namespace from now on. Returns whether
+    /// that is so.
+    async fn remember_publisher(&self, found: &Found) -> Result<bool, Failure> {
+        if let (Some(KnownBy::Claim), Some(publisher), Some((_, release))) =
+            (found.known_by, found.publisher, &found.release)
+        {
+            return self.note_first_use(&release.package, publisher).await;
+        }
+        Ok(false)
+    }
+
     /// Remembers the peer that sent most of this package for further packages of the publisher, if this package was
     /// looked up in the DHT.
     fn remember_source(&self, found: &Found, download: &Download) {
@@ -231,13 +256,16 @@ impl Operations {
                 download.about(package.to_string(), None);
                 download.name(Subject { name: package.to_string(), provision: None, signed: None });
                 let yanked_too = purpose == Purpose::Keep;
-                let wanted = Wanted { publisher, package: &package, requirement: &requirement, yanked_too };
-                let (release, yank) = self.resolve(download, &wanted, reporter).await?;
+                let meaning = self.meaning(publisher, &package).await?;
+                let wanted = Wanted { meaning, package: &package, requirement: &requirement, yanked_too };
+                let Resolved { release, yank, other_claimants } = self.resolve(download, &wanted, reporter).await?;
                 let cid = *release.cid();
                 let owner = release.record().publisher;
                 download.about(package.to_string(), Some(provision(&owner, &package)));
                 let identified = self.identify_release(download, cid, release.into_record()).await?;
-                Ok(Identified { found: Found { publisher: Some(owner), yank, ..identified.found }, ..identified })
+                let known_by = Some(meaning.known_by);
+                let found = Found { publisher: Some(owner), known_by, other_claimants, yank, ..identified.found };
+                Ok(Identified { found, ..identified })
             }
             Target::Ipns { .. } => Err(usage("names under /ipns/ cannot be fetched by this version")),
         }
@@ -329,8 +357,7 @@ impl Operations {
                 }
             }
         }
-        let found = Found { content: cid, release: None, publisher: None, yank: None, executables: Vec::new() };
-        Ok(Identified { found, manifest: None })
+        Ok(Identified { found: Found::of(cid, None, Vec::new()), manifest: None })
     }
 
     /// Fetches what a release needs before its content: the manifest, and the list of executables.
@@ -355,7 +382,7 @@ impl Operations {
         }
         let executables = self.executables(download, &release).await?;
         let (content, release) = (release.content, Some((cid, release)));
-        let found = Found { content, release, publisher: None, yank: None, executables };
+        let found = Found::of(content, release, executables);
         Ok(Identified { found, manifest: Some(manifest) })
     }
 
@@ -574,6 +601,9 @@ fn report(found: &Found, path: PathBuf, written: Written, download: &Download, s
         package: release.map(|release| release.package.to_string()),
         version: release.map(|release| release.version.to_string()),
         publisher: found.publisher.as_ref().map(PublisherId::to_string),
+        known_by: found.known_by,
+        first_use: false,
+        other_claimants: found.other_claimants.iter().map(PublisherId::to_string).collect(),
         yanked: found.yank.is_some(),
         yank_reason: found.yank.as_ref().and_then(|yank| yank.reason.clone()),
         path,

@@ -10,6 +10,7 @@ use super::{
     failure::{self, usage},
     publisher_id::refuse_identity,
     resolve::{Answers, Located, Wanted},
+    trust::Meaning,
 };
 use crate::{
     ClaimInfo, ContentProvider, ErrorKind, Failure, FetchRequest, FetchTo, InfoRequest, PackageInfo, Progress,
@@ -42,7 +43,8 @@ impl Operations {
         let mut info = match target {
             Target::Package { publisher, package, requirement } => {
                 let (package, requirement) = (&package, &requirement);
-                let wanted = Wanted { publisher, package, requirement, yanked_too: true };
+                let meaning = self.meaning(publisher, package).await?;
+                let wanted = Wanted { meaning, package, requirement, yanked_too: true };
                 self.package_info(&mut download, &wanted, &request, &reporter).await?
             }
             Target::Content { cid, path } => {
@@ -75,7 +77,7 @@ impl Operations {
         let request = InfoRequest { target: String::new(), versions: false, providers: false, timeout, offline: false };
         let mut download = self.download(&as_fetch(&request), reporter).await?;
         let requirement = &crate::package::Requirement::Latest;
-        let wanted = Wanted { publisher: None, package, requirement, yanked_too: true };
+        let wanted = Wanted { meaning: Meaning::OPEN, package, requirement, yanked_too: true };
         let answers = self.claims_on(&mut download, &wanted).await?;
         if !self.claimants(package, &answers.claims).await?.is_empty() {
             return Ok(true);
@@ -118,7 +120,8 @@ impl Operations {
         let (yanked, yank_reason) = (chosen.yanked, chosen.reason.clone());
         let chosen = Chosen { release, cid, yanked, yank_reason, publisher: Some(id) };
         let claims = self.claim_infos(wanted.package).await?;
-        Ok(PackageInfo { releases, claims, incomplete, ..of_release(chosen) })
+        let known_by = Some(wanted.meaning.known_by);
+        Ok(PackageInfo { known_by, releases, claims, incomplete, ..of_release(chosen) })
     }
 
     /// What the catalog has of a package whose publisher's own list of versions could not be had, and why that is. It may lack
@@ -251,6 +254,7 @@ fn of_release(chosen: Chosen) -> PackageInfo {
         version: Some(entry.version.clone()),
         release: Some(entry.release.clone()),
         publisher: publisher.as_ref().map(PublisherId::to_string),
+        known_by: None,
         cid: release.content.to_string(),
         yanked,
         yank_reason,
@@ -276,6 +280,7 @@ fn nameless(cid: Cid) -> PackageInfo {
         version: None,
         release: None,
         publisher: None,
+        known_by: None,
         cid: cid.to_string(),
         yanked: false,
         yank_reason: None,

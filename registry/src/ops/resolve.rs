@@ -24,6 +24,7 @@ use super::{
     failure,
     peers::{is_lie, provision},
     recent_sources::Heard,
+    trust::Meaning,
 };
 use crate::{
     BootstrapRequest, ErrorKind, Failure, Fault, Progress, Reporter,
@@ -38,7 +39,8 @@ use crate::{
 
 /// A name, as the user typed it.
 pub(super) struct Wanted<'a> {
-    pub(super) publisher: Option<PublisherId>,
+    /// The publisher to which the search is limited: the one in the name, or the one that the name means to this home.
+    pub(super) meaning: Meaning,
     pub(super) package: &'a PackageId,
     pub(super) requirement: &'a Requirement,
     /// Whether the newest matching version is accepted if all matching versions are yanked: to show or keep it, not to
@@ -68,14 +70,22 @@ pub(super) struct Located {
     pub(super) hearing: Hearing,
 }
 
+/// The release that a name and a requirement select.
+pub(super) struct Resolved {
+    pub(super) release: Signed<Release>,
+    pub(super) yank: Option<Yank>,
+    /// Other publishers that are known to claim the name, with a version that is not yanked.
+    pub(super) other_claimants: Vec<PublisherId>,
+}
+
 impl Operations {
-    /// Returns the release that a name and a requirement select, and its yank if it is yanked.
+    /// Returns the release that a name and a requirement select.
     pub(super) async fn resolve(
         &self,
         download: &mut Download,
         wanted: &Wanted<'_>,
         reporter: &Arc<dyn Reporter>,
-    ) -> Result<(Signed<Release>, Option<Yank>), Failure> {
+    ) -> Result<Resolved, Failure> {
         let Located { publisher, versions, refused, hearing } = self.locate(download, wanted, reporter).await?;
         let chosen = choose(&versions, wanted).map_err(|failure| hearing.beside(refused.beside(failure)))?;
         let signed = publisher.head.as_ref().map(VerifiedHead::issued);
@@ -86,7 +96,10 @@ impl Operations {
         // Follow the publishers whose packages this home uses.
         let id = publisher.chain.publisher();
         self.with_catalog(move |catalog| catalog.follow(&id, clock::now())).await?;
-        Ok((release, Yank::of(chosen)))
+        let claimants = self.claimants(wanted.package, &[]).await?;
+        let mut other_claimants = self.contenders(wanted.package, claimants, &[]).await?;
+        other_claimants.retain(|publisher| *publisher != id);
+        Ok(Resolved { release, yank: Yank::of(chosen), other_claimants })
     }
 
     /// Returns the yank of the release with this CID, as far as this home knows.
@@ -164,7 +177,7 @@ impl Operations {
             return Ok(Answers::default());
         }
         // A name without a publisher may have other claimants, which only the DHT knows.
-        if let Some(publisher) = wanted.publisher
+        if let Some(publisher) = wanted.meaning.publisher
             && let Some(claim) = self.claim_of(download, publisher, wanted).await?
         {
             return Ok(Answers { claims: vec![claim], ..Answers::default() });
@@ -269,7 +282,7 @@ impl Operations {
 
     /// Looks the name up on the DHT, keeps what is true of the answers that come in time, and returns it.
     pub(super) async fn ask_the_dht(&self, wanted: &Wanted<'_>, within: Duration) -> Result<Answers, Failure> {
-        let key = match &wanted.publisher {
+        let key = match &wanted.meaning.publisher {
             Some(publisher) => qualified_key(publisher, wanted.package),
             None => package_key(wanted.package),
         };
@@ -377,20 +390,26 @@ impl Operations {
         offline: bool,
     ) -> Result<PublisherEntry, Failure> {
         let mut publishers = self.claimants(wanted.package, &answers.claims).await?;
-        if let Some(named) = &wanted.publisher {
-            publishers.retain(|publisher| publisher == named);
-        }
         let package = wanted.package;
+        match &wanted.meaning.publisher {
+            Some(meant) => publishers.retain(|publisher| publisher == meant),
+            None => publishers = self.contenders(package, publishers, &answers.claims).await?,
+        }
         let publisher = match publishers.len() {
             1 => publishers.remove(0),
             0 => {
-                return Err(self.unclaimed(package, answers.hearing, offline).await?);
+                let failure = self.unclaimed(package, answers.hearing, offline).await?;
+                return Err(wanted.meaning.explain(failure, package));
             }
             count => {
                 let message = format!("`{package}` is claimed by {count} publishers");
                 let causes = publishers.iter().map(|publisher| format!("{publisher}/{package}")).collect();
                 let failure = Failure { causes, ..Failure::new(ErrorKind::Verification, message) };
-                return Err(failure.hinted("name the publisher you mean: `<publisher>/ns/name`"));
+                return Err(failure.hinted(format!(
+                    "name the publisher you mean, as `PUBLISHER/{package}`; `ggen marketplace p2p trust add {} PUBLISHER` \
+                     trusts it for all of the namespace",
+                    package.namespace()
+                )));
             }
         };
         let entry = self.with_catalog(move |catalog| catalog.publisher(&publisher));

@@ -11,6 +11,7 @@ use crate::{
     Failure, SearchHit, SearchRequest,
     identity::Timestamp,
     index::{Hit, MAX_QUERY_BYTES, MAX_SEARCH_LIMIT, SearchFilters},
+    trust::Evidence,
 };
 
 /// Publishers known for at least this long rank before newer ones.
@@ -39,15 +40,25 @@ impl Operations {
             let asking = Asking { query: &request.query, filters: &filters, limit, found };
             self.ask_others(node, asking).await?;
         }
+        let trusted = self.trusted().await?;
         let found = self.with_catalog(move |catalog| {
             // The reputation filter runs later, so hits that it removes must not use up the limit.
             let limit = if least.is_some() { MAX_SEARCH_LIMIT } else { limit };
             let hits = catalog.search(&request.query, &filters, limit)?;
             hits.into_iter()
                 .map(|hit| {
-                    let conflict = catalog.publishers_of(&hit.entry.release.record().package)?.len() > 1;
+                    let record = hit.entry.release.record();
+                    let claimants = catalog.publishers_of(&record.package)?;
+                    let own = catalog.own_publishers_of(&record.package)?;
+                    let trusted = trusted.get(record.package.namespace()).cloned();
+                    let meant = Evidence { target: None, trusted, own }.publisher();
+                    let trust = match meant {
+                        Some((meant, _)) if meant == record.publisher => "pinned",
+                        None if claimants.len() < 2 => "known",
+                        _ => "conflict",
+                    };
                     let source = hit.entry.source.clone();
-                    Ok((report(hit, conflict), source))
+                    Ok((report(hit, trust), source))
                 })
                 .collect()
         });
@@ -55,7 +66,7 @@ impl Operations {
     }
 }
 
-fn report(hit: Hit, conflict: bool) -> SearchHit {
+fn report(hit: Hit, trust: &str) -> SearchHit {
     let yanked = hit.entry.yanked;
     let release = hit.entry.release.into_record();
     SearchHit {
@@ -65,7 +76,7 @@ fn report(hit: Hit, conflict: bool) -> SearchHit {
         description: release.metadata.description,
         cid: release.content.to_string(),
         publisher: release.publisher.to_string(),
-        trust: if conflict { "conflict" } else { "known" }.to_owned(),
+        trust: trust.to_owned(),
         tags: release.metadata.tags,
         category: release.metadata.category,
         license: release.metadata.license,

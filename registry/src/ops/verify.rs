@@ -134,8 +134,9 @@ impl Operations {
         let (cid, release) = match target {
             Target::Package { publisher, package, requirement } => {
                 let (package, requirement, yanked_too) = (&package, &requirement, true);
-                let wanted = super::resolve::Wanted { publisher, package, requirement, yanked_too };
-                let (signed, _) = self.resolve(download, &wanted, reporter).await?;
+                let meaning = self.meaning(publisher, package).await?;
+                let wanted = super::resolve::Wanted { meaning, package, requirement, yanked_too };
+                let signed = self.resolve(download, &wanted, reporter).await?.release;
                 (*signed.cid(), Some(signed.into_record()))
             }
             Target::Content { cid, path } if path.is_empty() => {

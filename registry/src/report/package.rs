@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::package::{Dependency, Metadata};
+use crate::{
+    KnownBy,
+    package::{Dependency, Metadata},
+};
 
 /// The outcome of a yank, or of undoing one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +41,9 @@ pub struct PackageInfo {
     pub release: Option<String>,
     /// The publisher id; null where no signature was checked.
     pub publisher: Option<String>,
+    /// How the publisher of the name is known; null for a CID.
+    #[serde(default)]
+    pub known_by: Option<KnownBy>,
     /// CID of the content root.
     pub cid: String,
     /// The version is yanked.

@@ -95,7 +95,8 @@ impl Operations {
     ) -> Progress<()> {
         let subject = match target {
             Target::Package { publisher, package, requirement } => {
-                let wanted = Wanted { publisher, package: &package, requirement: &requirement, yanked_too: false };
+                let meaning = self.meaning(publisher, &package).await.map_err(|failure| stage_of("name", failure))?;
+                let wanted = Wanted { meaning, package: &package, requirement: &requirement, yanked_too: false };
                 self.check_name(download, &wanted, stages).await?
             }
             Target::Content { cid, .. } => {

@@ -73,7 +73,7 @@ fn all_yanked(fitting: &[&VersionEntry], newest: &VersionEntry, wanted: &Wanted<
 mod tests {
     use ggen_blockstore::Block;
 
-    use super::*;
+    use super::{super::super::trust::Meaning, *};
     use crate::identity::RecordCid;
 
     /// Versions, lowest first; those with a reason are yanked.
@@ -90,7 +90,7 @@ mod tests {
 
     fn pick(requirement: &str, yanked_too: bool, entries: &[VersionEntry]) -> Result<String, Failure> {
         let (package, requirement) = ("acme/x".parse().unwrap(), requirement.parse::<Requirement>().unwrap());
-        let wanted = Wanted { publisher: None, package: &package, requirement: &requirement, yanked_too };
+        let wanted = Wanted { meaning: Meaning::OPEN, package: &package, requirement: &requirement, yanked_too };
         choose(entries, &wanted).map(|entry| entry.version.to_string())
     }
 

@@ -7,9 +7,9 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Wanted, choose};
+use super::{Meaning, Wanted, choose};
 use crate::{
-    ErrorKind, Progress, Registry,
+    ErrorKind, Progress, Registry, TrustRemoveRequest,
     identity::RecordCid,
     index::{ClaimQuestion, VersionEntry, actor::Actor},
     node::Protocol,
@@ -43,8 +43,11 @@ async fn the_next_package_of_a_publisher_that_is_named_costs_no_walk_through_the
     assert_eq!(fetched.version.as_deref(), Some("1.1.0"));
     assert_eq!(dht_walks(&bob).await, before);
 
-    // Without the publisher, the DHT is queried for other claimants.
-    fetch(&bob, "tests/bottle", &work.path().join("anybody's")).await;
+    // The name means the publisher of the first fetch. Without a trusted publisher, the DHT is queried for claimants.
+    fetch(&bob, "tests/bottle", &work.path().join("trusted")).await;
+    assert_eq!(dht_walks(&bob).await, before);
+    bob.trust_remove(TrustRemoveRequest { namespace: "tests".to_owned() }).await.unwrap();
+    fetch(&bob, "tests/bottle", &work.path().join("claimed")).await;
     assert!(dht_walks(&bob).await > before);
     alice.shutdown().await.unwrap();
     bob.shutdown().await.unwrap();
@@ -144,7 +147,7 @@ fn entries(versions: &[&str]) -> Vec<VersionEntry> {
 #[track_caller]
 fn chosen(requirement: &str, versions: &[&str], expected: Option<&str>) {
     let (package, requirement) = ("acme/http".parse().unwrap(), requirement.parse().unwrap());
-    let wanted = Wanted { publisher: None, package: &package, requirement: &requirement, yanked_too: false };
+    let wanted = Wanted { meaning: Meaning::OPEN, package: &package, requirement: &requirement, yanked_too: false };
     let entries = entries(versions);
     let chosen = choose(&entries, &wanted).ok().map(|entry| entry.version.to_string());
     assert_eq!(chosen.as_deref(), expected, "{requirement} of {versions:?}");
