@@ -1,10 +1,12 @@
-//! Bitswap 1.2.0 (and 1.1.0, 1.0.0 for old peers): blocks by CID, from peers and for peers.
+//! Blocks by CID, from peers and for peers, over two protocols: Bitswap with every peer, and bulk requests
+//! (`/ggen/blocks/1.0.0`) with those that support them.
 //!
 //! ```text
-//! Behaviour ─ Client ─ Session*      which peer gets which request, and by which protocol (see `bulk`)
-//!     │          └─ Peer* = Wantlist (the wants sent to it) + Meter (how fast it is)
-//!     ├── Server ─ Ledger*           the wants of peers; the store is read on blocking threads
-//!     └── Handler*                   one connection: streams, frames, messages, hashing
+//! Behaviour ── Client ─ Session*     which peer gets which request, and over which protocol
+//!     │           └─ Peer*           the requests pending at it, and how fast it is
+//!     ├── bitswap::Endpoint          messages of wants and blocks; the wants of peers, served from the store
+//!     ├── bulk::Endpoint             bulk requests, sent and served; the pool of streams
+//!     └── Accounts                   traffic and misbehaviour, over both protocols
 //! ```
 //!
 //! *Invariants*: a block that leaves a session hashes to its CID and was requested from the peer that sent it. What a
@@ -14,11 +16,12 @@
 //!
 //! *Non-goals*: the caller finds providers, dials them, and stores the fetched blocks.
 //!
-//! Specification: <https://specs.ipfs.tech/bitswap-protocol/>.
+//! One handler per connection carries both protocols; only the endpoints know its streams.
 
+mod accounts;
 mod behaviour;
 mod bitswap;
-pub mod bulk;
+mod bulk;
 mod channel;
 mod client;
 pub(super) mod handle;
@@ -26,7 +29,9 @@ mod meter;
 mod prior;
 mod session;
 
-pub use behaviour::{Behaviour, Config, Event, Misbehaviour, SessionSpec};
+pub use accounts::{Event, Misbehaviour};
+pub(crate) use behaviour::Setup;
+pub use behaviour::{Behaviour, Config, SessionSpec};
 pub use channel::{
     DropReason, MAX_NEEDED_CIDS, Offence, SessionEvent, SessionReceiver, SessionSender, session_channel,
 };

@@ -272,21 +272,20 @@ impl Driver {
             }
             Command::OpenSession { events, least_reputation, reply } => {
                 let spec = exchange::SessionSpec { output: events, peers: Vec::new(), least_reputation };
-                let id = self.bitswap().open_session(spec);
-                self.swarm.behaviour_mut().blocks.prepare();
+                let id = self.exchange().open_session(spec);
                 let connected = self.swarm.connected_peers().copied().collect();
                 if reply.send((id, connected)).is_err() {
-                    self.bitswap().close_session(id);
+                    self.exchange().close_session(id);
                 }
             }
-            Command::Describe { session, list } => self.bitswap().describe(session, list),
-            Command::Want { session, wants } => self.bitswap().want(session, wants),
-            Command::CancelWants { session, cids } => self.bitswap().cancel(session, &cids),
+            Command::Describe { session, list } => self.exchange().describe(session, list),
+            Command::Want { session, wants } => self.exchange().want(session, wants),
+            Command::CancelWants { session, cids } => self.exchange().cancel(session, &cids),
             Command::AddPeer { session, peer, named } => self.add_peer(session, peer, named),
-            Command::CloseSession { session } => self.bitswap().close_session(session),
+            Command::CloseSession { session } => self.exchange().close_session(session),
             Command::Treat { peer, access_policy } => self.swarm.behaviour_mut().treat(peer, access_policy),
-            Command::Question { peer, cids, reply } => self.bitswap().question(peer, cids, reply),
-            Command::NewBlocks { cids } => self.bitswap().notify_new_blocks(&cids),
+            Command::Question { peer, cids, reply } => self.exchange().question(peer, cids, reply),
+            Command::NewBlocks { cids } => self.exchange().notify_new_blocks(&cids),
             Command::Snapshot { reply } => {
                 // A caller that no longer waits needs no reply.
                 let _unasked = reply.send(self.snapshot());
@@ -347,8 +346,7 @@ impl Driver {
             BehaviourEvent::Identify(event) => self.on_identify(event),
             BehaviourEvent::Gossip(event) => self.on_gossip(event),
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.on_neighbours(found),
-            BehaviourEvent::Bitswap(event) => self.on_bitswap(event),
-            BehaviourEvent::Blocks(event) => self.on_blocks(event),
+            BehaviourEvent::Exchange(event) => self.on_exchange(event),
             BehaviourEvent::Search(event) => self.on_request_event(Protocol::Search, event),
             BehaviourEvent::Catalog(event) => self.on_request_event(Protocol::Catalog, event),
             BehaviourEvent::Claim(event) => self.on_request_event(Protocol::Claim, event),
@@ -380,10 +378,8 @@ impl Driver {
         self.tell(PeerObservation::Follows { peer });
     }
 
-    fn on_bitswap(&mut self, event: exchange::Event) {
+    fn on_exchange(&mut self, event: exchange::Event) {
         match event {
-            exchange::Event::BulkRequest(request) => self.swarm.behaviour_mut().blocks.request(*request),
-            exchange::Event::CancelBulkRequest(id) => self.swarm.behaviour_mut().blocks.cancel(id),
             exchange::Event::Served { peer, bytes, .. } => {
                 self.bytes_sent += bytes;
                 self.tell(PeerObservation::Traffic { peer, sent: bytes, received: 0, rate: None });
@@ -511,8 +507,8 @@ impl Driver {
         self.swarm.behaviour_mut().kad(dht)
     }
 
-    fn bitswap(&mut self) -> &mut exchange::Behaviour {
-        &mut self.swarm.behaviour_mut().bitswap
+    fn exchange(&mut self) -> &mut exchange::Behaviour {
+        &mut self.swarm.behaviour_mut().exchange
     }
 
     /// Sets the mode of the IPFS DHT by the addresses of this node and its peers. Called whenever these change.

@@ -2,11 +2,16 @@
 //!
 //! Specification: <https://specs.ipfs.tech/bitswap-protocol/>.
 
-pub(super) mod answer;
-pub(super) mod frame;
-pub(super) mod handler;
+mod answer;
+mod endpoint;
+mod frame;
+mod handler;
 pub(super) mod message;
-pub(super) mod outbound_stream;
-pub(super) mod protocol;
-pub(super) mod server;
+mod outbound_stream;
+mod protocol;
+mod server;
 pub(super) mod wantlist;
+
+pub(super) use endpoint::{Endpoint, Event};
+pub(super) use frame::FrameError;
+pub(super) use handler::{Arrived, Handler, Malformed, now};

@@ -42,11 +42,11 @@
 //!
 //! *Non-goals*: Bitswap's client decides which peer gets which request, and over which of the two protocols.
 
-mod behaviour;
 mod codec;
 mod compression_effort;
 mod compression_policy;
 mod dictionary;
+mod endpoint;
 mod event;
 mod handler;
 mod input;
@@ -60,9 +60,10 @@ mod serve;
 mod stored_manifest;
 mod stream_pool;
 
-pub use behaviour::{Behaviour, Setup};
-pub use event::Event;
-pub use request::{BulkRequest, BulkRequestId, End, Wanted};
+pub(super) use endpoint::Endpoint;
+pub(super) use event::Event;
+pub(super) use handler::Handler;
+pub(super) use request::{BulkRequest, BulkRequestId, End, Wanted};
 
 #[cfg(test)]
 mod tests;

@@ -543,10 +543,6 @@ impl Client {
             || self.sessions.values().any(|active| active.session.members().contains_key(peer_id))
     }
 
-    pub(super) fn touch(&mut self, peer_id: PeerId) {
-        self.touched.insert(peer_id);
-    }
-
     pub(super) fn take_touched(&mut self) -> HashSet<PeerId> {
         std::mem::take(&mut self.touched)
     }

@@ -12,7 +12,7 @@ use libp2p::{
 
 use crate::node::{
     discovery::redial_schedule::Redial,
-    exchange::{SessionId, bulk},
+    exchange::SessionId,
     swarm::{Dialler, Driver, peers::plain},
 };
 
@@ -20,15 +20,15 @@ impl Driver {
     /// Adds a peer that may have blocks that the session wants. `named`: the caller named it, no lookup found it.
     pub(super) fn add_peer(&mut self, session: SessionId, peer: PeerId, named: bool) {
         if named {
-            self.bitswap().keep_to(session, peer);
+            self.exchange().keep_to(session, peer);
         }
-        self.bitswap().add_peer(session, peer);
+        self.exchange().add_peer(session, peer);
     }
 
     /// The last connection to a peer is closed.
     pub(super) fn on_lost(&mut self, peer: PeerId, now: Instant) {
         let address = self.dialled.remove(&peer);
-        if let Some(delivered) = self.bitswap().misses(&peer) {
+        if let Some(delivered) = self.exchange().misses(&peer) {
             tracing::debug!(target: crate::LOG_TARGET, %peer, "the connection to a source is lost");
             self.redials.on_lost(peer, address, delivered, now);
         }
@@ -37,7 +37,7 @@ impl Driver {
     /// Dials the peers whose redial is due.
     pub(super) fn redial(&mut self, now: Instant) {
         while let Some(Redial { peer, address, anywhere }) = self.redials.next_due(now) {
-            if self.swarm.is_connected(&peer) || self.bitswap().misses(&peer).is_none() {
+            if self.swarm.is_connected(&peer) || self.exchange().misses(&peer).is_none() {
                 self.redials.forget(&peer);
                 continue;
             }
@@ -59,28 +59,17 @@ impl Driver {
         }
     }
 
-    /// Passes an event of the bulk protocol to the exchange. When a peer that a session uses reports its support,
-    /// streams to it are opened in advance, as at the start of the session.
-    pub(super) fn on_blocks(&mut self, event: bulk::Event) {
-        if let bulk::Event::Supports { peer, supports: true } = &event
-            && self.bitswap().has_use_for(peer)
-        {
-            self.swarm.behaviour_mut().blocks.prepare();
-        }
-        self.bitswap().on_blocks_event(event);
-    }
-
     /// An attempt to dial a peer again has failed.
     pub(super) fn on_not_regained(&mut self, peer: PeerId, reason: &str, now: Instant) {
         tracing::debug!(target: crate::LOG_TARGET, %peer, reason, "a source is not reached again");
-        self.bitswap().on_unreachable(peer, reason);
+        self.exchange().on_unreachable(peer, reason);
         self.redials.on_failed(&peer, now);
     }
 
     /// Forgets the peers that no session uses any more.
     pub(super) fn tidy_redials(&mut self) {
         let Self { swarm, redials, .. } = self;
-        let bitswap = &swarm.behaviour().bitswap;
-        redials.retain(|peer| bitswap.has_use_for(peer));
+        let exchange = &swarm.behaviour().exchange;
+        redials.retain(|peer| exchange.has_use_for(peer));
     }
 }

@@ -8,10 +8,10 @@ use crate::node::exchange::bulk::{
     stream_pool::PooledStream,
 };
 
-/// Reports of transfer tasks to the behaviour.
+/// Reports of transfer tasks to the endpoint.
 #[derive(Debug)]
 pub(super) enum TaskEvent {
-    /// An event for the owner of the swarm.
+    /// An event for the owner of the endpoint.
     Event(Event),
     /// A request has ended; with its stream, if that can be reused.
     Over { peer: PeerId, id: BulkRequestId, end: End, idle: Option<(ConnectionId, PooledStream)> },
@@ -19,10 +19,9 @@ pub(super) enum TaskEvent {
     Stale(Box<BulkRequest>),
 }
 
-/// Reports of the behaviour to the owner of the swarm.
+/// Reports of the endpoint to its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
+pub(in crate::node::exchange) enum Event {
     /// A connected peer supports this protocol, or no longer does.
     Supports {
         /// The peer.

@@ -12,17 +12,17 @@ pub struct BulkRequestId(pub u64);
 
 /// A request for blocks to one peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BulkRequest {
+pub(in crate::node::exchange) struct BulkRequest {
     /// Chosen by the client, never reused.
-    pub id: BulkRequestId,
+    pub(in crate::node::exchange) id: BulkRequestId,
     /// The peer. It must be connected.
-    pub peer: PeerId,
+    pub(in crate::node::exchange) peer: PeerId,
     /// The manifest.
-    pub list: Cid,
+    pub(in crate::node::exchange) list: Cid,
     /// Manifests of which the local store has every block, the most similar first.
-    pub references: Vec<Cid>,
+    pub(in crate::node::exchange) references: Vec<Cid>,
     /// The wanted blocks.
-    pub wanted: Wanted,
+    pub(in crate::node::exchange) wanted: Wanted,
 }
 
 impl BulkRequest {
@@ -34,7 +34,7 @@ impl BulkRequest {
 
 /// The wanted blocks of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub(in crate::node::exchange) enum Wanted {
     /// The manifest's own blocks. The root is reported last.
     Own {
         /// Maximum number of bytes to receive.
@@ -48,7 +48,7 @@ pub enum Wanted {
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(in crate::node::exchange) enum End {
     /// The peer has sent all that it has of the request.
     Done,
     /// The peer does not have the manifest, or the manifest exceeds `max_bytes`.

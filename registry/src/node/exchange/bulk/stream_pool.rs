@@ -1,28 +1,29 @@
-//! The connected peers, and the pool of streams to each.
+//! The pool of streams to connected peers. A stream is an ordinary one of a connection, or on a short path a
+//! [direct connection](crate::node::transport::direct); only this pool distinguishes the two.
+
+mod connections;
 
 use std::{
-    collections::HashMap,
-    net::SocketAddr,
+    pin::Pin,
     sync::{Arc, Weak},
-    time::Duration,
+    task::{Context, Poll},
 };
 
 use futures::future::Either;
 use libp2p::{
     PeerId,
+    core::ConnectedPoint,
     swarm::{ConnectionId, Stream},
 };
-use tokio::{task::AbortHandle, time::Instant};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, Sleep, sleep_until},
+};
 
-use crate::node::{exchange::bulk::limits::PeerLimits, transport::direct::Direct};
-
-/// Maximum number of peers to which streams are opened in advance, and streams to each: as many as it gets requests at
-/// once.
-const MAX_PREPARED: usize = 8;
-const PREPARED_STREAMS: usize = 2;
-/// Maximum number of idle outbound streams per connection, and how long they stay open.
-const MAX_IDLE: usize = 4;
-pub(super) const IDLE_FOR: Duration = Duration::from_secs(10);
+pub(super) use self::connections::Connections;
+use self::connections::Opening;
+use crate::node::transport::direct::{Dialer, Direct, Directs, Undialled, dialled_at};
 
 /// A stream that carries out requests.
 #[derive(Debug)]
@@ -38,238 +39,110 @@ impl PooledStream {
     }
 }
 
+/// Events for the owner of the pool.
 #[derive(Debug)]
-struct Connection {
-    id: ConnectionId,
-    supports: bool,
-    /// The address for direct connections; `None` if they are not possible.
-    address: Option<SocketAddr>,
-    /// Streams that are being opened in advance.
-    preparing: usize,
-    /// Idle streams. Reuse saves a new stream's growth of its flow control window.
-    idle: Vec<(Instant, PooledStream)>,
-    uses: Arc<()>,
+pub(super) enum PoolEvent {
+    /// Open an ordinary stream in advance on this connection.
+    Open(PeerId, ConnectionId),
+    /// A peer has opened a direct connection to send requests on.
+    Inbound(PeerId, Direct),
 }
 
-impl Connection {
-    fn take_idle(&mut self) -> Option<PooledStream> {
-        let direct = self.idle.iter().rposition(|(_, pooled)| pooled.is_direct());
-        let at = direct.or(self.idle.len().checked_sub(1))?;
-        Some(self.idle.swap_remove(at).1)
-    }
-}
-
-/// A connected peer.
-#[derive(Debug, Default)]
-pub(super) struct Peer {
-    connections: Vec<Connection>,
-    supports: bool,
-    pub(super) share: PeerLimits,
-    /// Tasks that serve direct connections, which do not end with the ordinary connections by themselves.
-    pub(super) answers: Vec<AbortHandle>,
-}
-
-impl Peer {
-    /// Marks all connections of the peer as used, as long as the result exists.
-    pub(super) fn uses(&self) -> Vec<Arc<()>> {
-        self.connections.iter().map(|connection| Arc::clone(&connection.uses)).collect()
-    }
-}
-
-/// A stream to open in advance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Opening {
-    pub(super) peer: PeerId,
-    pub(super) connection: ConnectionId,
-    /// The address for a direct connection, if one is possible.
-    pub(super) address: Option<SocketAddr>,
-}
-
-/// The connected peers, and the streams to them.
-#[derive(Debug, Default)]
+/// The streams to connected peers.
+#[derive(Debug)]
 pub(super) struct StreamPool {
-    peers: HashMap<PeerId, Peer>,
+    pub(super) connections: Connections,
+    /// `None` if this node opens no direct connections.
+    dialer: Option<Dialer>,
+    dialling: JoinSet<(PeerId, ConnectionId, Result<Direct, Undialled>)>,
+    /// Direct connections that peers have opened.
+    inbound: Option<mpsc::Receiver<(PeerId, Direct)>>,
+    /// When idle streams are checked next.
+    tidying: Option<Pin<Box<Sleep>>>,
 }
 
 impl StreamPool {
-    pub(super) fn peer(&mut self, peer: &PeerId) -> Option<&mut Peer> {
-        self.peers.get_mut(peer)
-    }
-
-    fn connection(&mut self, peer: &PeerId, id: ConnectionId) -> Option<&mut Connection> {
-        self.peers.get_mut(peer)?.connections.iter_mut().find(|connection| connection.id == id)
+    pub(super) fn new(directs: Option<Directs>) -> Self {
+        let (dialer, inbound) = directs.map(|Directs { dialer, taken }| (dialer, taken)).unzip();
+        Self { connections: Connections::default(), dialer, dialling: JoinSet::new(), inbound, tidying: None }
     }
 
     /// Adds a connection. Returns its use count for the handler.
-    pub(super) fn on_connected(&mut self, peer: PeerId, id: ConnectionId, address: Option<SocketAddr>) -> Weak<()> {
-        let connection =
-            Connection { id, supports: false, address, preparing: 0, idle: Vec::new(), uses: Arc::new(()) };
-        let uses = Arc::downgrade(&connection.uses);
-        self.peers.entry(peer).or_default().connections.push(connection);
-        uses
+    pub(super) fn on_connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) -> Weak<()> {
+        let address = match endpoint {
+            ConnectedPoint::Dialer { address, .. } if self.dialer.is_some() => dialled_at(address),
+            ConnectedPoint::Dialer { .. } | ConnectedPoint::Listener { .. } => None,
+        };
+        self.connections.on_connected(peer, id, address)
     }
 
-    /// Removes a connection. After the last one, the tasks that serve direct connections of the peer are aborted.
-    pub(super) fn on_closed(&mut self, peer_id: &PeerId, id: ConnectionId) {
-        let Some(peer) = self.peers.get_mut(peer_id) else { return };
-        peer.connections.retain(|connection| connection.id != id);
-        if peer.connections.is_empty() {
-            // A peer that was refused in the meantime is not served any more.
-            peer.answers.iter().for_each(AbortHandle::abort);
-            self.peers.remove(peer_id);
-        }
-    }
-
-    pub(super) fn on_supports(&mut self, peer: &PeerId, id: ConnectionId, supports: bool) {
-        if let Some(connection) = self.connection(peer, id) {
-            connection.supports = supports;
-        }
-    }
-
-    /// Whether the peer supports the protocol, if that has changed since the last call.
-    pub(super) fn news_of(&mut self, peer: &PeerId) -> Option<bool> {
-        let peer = self.peers.get_mut(peer)?;
-        let supports = peer.connections.iter().any(|connection| connection.supports);
-        (std::mem::replace(&mut peer.supports, supports) != supports).then_some(supports)
-    }
-
-    /// The connection on which to open a stream to the peer.
-    pub(super) fn best(&self, peer: &PeerId) -> Option<ConnectionId> {
-        let connections = &self.peers.get(peer)?.connections;
-        let speaking = connections.iter().find(|connection| connection.supports);
-        speaking.or(connections.first()).map(|connection| connection.id)
-    }
-
-    /// Returns the streams to open in advance, to some of the peers that support the protocol.
-    pub(super) fn prepare(&mut self) -> Vec<Opening> {
-        let mut openings = Vec::new();
-        for (peer, known) in self.peers.iter_mut().filter(|(_, peer)| peer.supports).take(MAX_PREPARED) {
-            let Some(connection) = known.connections.iter_mut().find(|connection| connection.supports) else {
-                continue;
-            };
-            while connection.idle.len() + connection.preparing < PREPARED_STREAMS {
-                connection.preparing += 1;
-                let Connection { id, address, .. } = *connection;
-                openings.push(Opening { peer: *peer, connection: id, address });
+    /// Opens streams in advance to some of the peers that support the protocol. Returns the connections on which the
+    /// caller must open ordinary ones.
+    pub(super) fn prepare(&mut self) -> Vec<(PeerId, ConnectionId)> {
+        let mut ordinary = Vec::new();
+        for Opening { peer, connection, address } in self.connections.prepare() {
+            match self.dialer.clone().zip(address) {
+                Some((dialer, address)) => {
+                    let dialing = dialer.dial(peer, address);
+                    self.dialling.spawn(async move { (peer, connection, dialing.await) });
+                }
+                None => ordinary.push((peer, connection)),
             }
         }
-        openings
+        ordinary
     }
 
-    /// Records that a stream opened in advance is ready, or has failed.
-    pub(super) fn on_prepared(&mut self, peer: &PeerId, id: ConnectionId) {
-        if let Some(connection) = self.connection(peer, id) {
-            connection.preparing = connection.preparing.saturating_sub(1);
+    /// A stream that was opened in advance is ready, or has failed.
+    pub(super) fn on_prepared(&mut self, peer: PeerId, connection: ConnectionId, stream: Option<Stream>) {
+        self.add_prepared(peer, connection, stream.map(Either::Left));
+    }
+
+    fn add_prepared(&mut self, peer: PeerId, connection: ConnectionId, stream: Option<Either<Stream, Direct>>) {
+        self.connections.on_prepared(&peer, connection);
+        if let Some((stream, _uses)) = stream.zip(self.connections.uses(&peer, connection)) {
+            self.keep(peer, connection, PooledStream { stream, _uses });
         }
     }
 
-    /// Records that direct connections are not possible. Returns whether the connection still exists.
-    pub(super) fn on_undialled(&mut self, peer: &PeerId, id: ConnectionId) -> bool {
-        let connection = self.connection(peer, id);
-        connection.map(|connection| connection.address = None).is_some()
+    /// Wraps an ordinary stream of a connection. `None` if the connection is closed.
+    pub(super) fn wrap(&mut self, stream: Stream, peer: &PeerId, connection: ConnectionId) -> Option<PooledStream> {
+        let _uses = self.connections.uses(peer, connection)?;
+        Some(PooledStream { stream: Either::Left(stream), _uses })
     }
 
-    /// Wraps a stream of the connection. `None` if the connection is closed.
-    pub(super) fn over(
-        &mut self,
-        stream: Either<Stream, Direct>,
-        peer: &PeerId,
-        connection: ConnectionId,
-    ) -> Option<PooledStream> {
-        self.connection(peer, connection).map(|known| PooledStream { stream, _uses: Arc::clone(&known.uses) })
-    }
-
-    /// Takes an idle stream; within a connection, a direct one first.
-    pub(super) fn take_idle(&mut self, peer: &PeerId) -> Option<(ConnectionId, PooledStream)> {
-        let connections = &mut self.peers.get_mut(peer)?.connections;
-        connections.iter_mut().find_map(|connection| Some((connection.id, connection.take_idle()?)))
-    }
-
-    /// Returns a stream to the pool. Returns whether it was kept.
-    pub(super) fn keep(&mut self, peer: &PeerId, connection: ConnectionId, pooled: PooledStream, now: Instant) -> bool {
-        let Some(connection) = self.connection(peer, connection) else { return false };
-        let has_room = connection.idle.len() < MAX_IDLE;
-        if has_room {
-            connection.idle.push((now, pooled));
+    /// Returns a stream to the pool, which closes it if there are enough.
+    pub(super) fn keep(&mut self, peer: PeerId, connection: ConnectionId, pooled: PooledStream) {
+        if let Some(due) = self.connections.keep(&peer, connection, pooled, Instant::now()) {
+            self.tidying.get_or_insert_with(|| Box::pin(sleep_until(due)));
         }
-        has_room
     }
 
-    /// Closes streams that were idle for [`IDLE_FOR`]. Returns when the next one is due.
-    pub(super) fn tidy(&mut self, now: Instant) -> Option<Instant> {
-        let connections = self.peers.values_mut().flat_map(|peer| &mut peer.connections);
-        let oldest = connections.filter_map(|connection| {
-            connection.idle.retain(|(since, _)| *since + IDLE_FOR > now);
-            connection.idle.iter().map(|(since, _)| *since).min()
-        });
-        oldest.min().map(|since| since + IDLE_FOR)
+    /// Returns the next event.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<PoolEvent> {
+        while let Poll::Ready(Some(dialled)) = self.dialling.poll_join_next(cx) {
+            match dialled {
+                Ok((peer, connection, Ok(stream))) => self.add_prepared(peer, connection, Some(Either::Right(stream))),
+                Ok((peer, connection, Err(error))) => {
+                    tracing::debug!(%peer, %error, "blocks share the connection with the rest");
+                    if self.connections.on_undialled(&peer, connection) {
+                        return Poll::Ready(PoolEvent::Open(peer, connection));
+                    }
+                }
+                Err(error) => tracing::error!(%error, "dialling a peer failed"),
+            }
+        }
+        if let Some(inbound) = &mut self.inbound
+            && let Poll::Ready(Some((peer, stream))) = inbound.poll_recv(cx)
+        {
+            return Poll::Ready(PoolEvent::Inbound(peer, stream));
+        }
+        Poll::Pending
     }
 
-    /// For each idle stream, whether it is a direct one.
-    #[cfg(test)]
-    pub(super) fn idle(&self) -> Vec<bool> {
-        let connections = self.peers.values().flat_map(|peer| &peer.connections);
-        connections.flat_map(|connection| &connection.idle).map(|(_, pooled)| pooled.is_direct()).collect()
-    }
-
-    /// The number of direct connections that are being served.
-    #[cfg(test)]
-    pub(super) fn answered(&self) -> usize {
-        self.peers.values().map(|peer| peer.answers.len()).sum()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn address() -> Option<SocketAddr> {
-        Some(([127, 0, 0, 1], 4001).into())
-    }
-
-    #[test]
-    fn a_peer_speaks_as_long_as_one_of_its_connections_does() {
-        let (mut pool, peer) = (StreamPool::default(), PeerId::random());
-        let ids = [1, 2].map(ConnectionId::new_unchecked);
-        ids.iter().for_each(|id| drop(pool.on_connected(peer, *id, None)));
-        assert_eq!((pool.news_of(&peer), pool.best(&peer)), (None, Some(ids[0])));
-        pool.on_supports(&peer, ids[1], true);
-        assert_eq!((pool.news_of(&peer), pool.best(&peer)), (Some(true), Some(ids[1])));
-        assert_eq!(pool.news_of(&peer), None, "it was told");
-        pool.on_closed(&peer, ids[1]);
-        assert_eq!((pool.news_of(&peer), pool.best(&peer)), (Some(false), Some(ids[0])));
-        pool.on_closed(&peer, ids[0]);
-        assert_eq!((pool.news_of(&peer), pool.best(&peer)), (None, None));
-    }
-
-    #[test]
-    fn streams_are_prepared_once_and_where_they_can_be_dialled_until_that_failed() {
-        let (mut pool, peer, connection) = (StreamPool::default(), PeerId::random(), ConnectionId::new_unchecked(1));
-        drop(pool.on_connected(peer, connection, address()));
-        assert_eq!(pool.prepare(), [], "it does not speak");
-        pool.on_supports(&peer, connection, true);
-        pool.news_of(&peer);
-        assert_eq!(pool.prepare(), [Opening { peer, connection, address: address() }; PREPARED_STREAMS]);
-        assert_eq!(pool.prepare(), [], "they are being opened");
-        pool.on_prepared(&peer, connection);
-        assert!(pool.on_undialled(&peer, connection));
-        assert_eq!(pool.prepare(), [Opening { peer, connection, address: None }]);
-        pool.on_closed(&peer, connection);
-        assert!(!pool.on_undialled(&peer, connection));
-    }
-
-    #[tokio::test]
-    async fn what_is_answered_ends_and_a_connection_is_unused_when_the_last_one_closes() {
-        let (mut pool, peer) = (StreamPool::default(), PeerId::random());
-        let ids = [1, 2].map(ConnectionId::new_unchecked);
-        let uses = ids.map(|id| pool.on_connected(peer, id, None));
-        let answer = tokio::spawn(std::future::pending::<()>());
-        pool.peer(&peer).unwrap().answers.push(answer.abort_handle());
-        pool.on_closed(&peer, ids[0]);
-        assert_eq!(uses.each_ref().map(|uses| uses.upgrade().is_some()), [false, true]);
-        assert!(!answer.is_finished());
-        pool.on_closed(&peer, ids[1]);
-        assert!(answer.await.unwrap_err().is_cancelled());
-        assert!(pool.peer(&peer).is_none());
+    /// Closes streams that were idle for long, because an open stream keeps its connection alive.
+    pub(super) fn tidy(&mut self, cx: &mut Context<'_>) {
+        while self.tidying.as_mut().is_some_and(|tidying| tidying.as_mut().poll(cx).is_ready()) {
+            self.tidying = self.connections.tidy(Instant::now()).map(|at| Box::pin(sleep_until(at)));
+        }
     }
 }

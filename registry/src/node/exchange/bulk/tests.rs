@@ -25,6 +25,7 @@ use crate::{
         request::{BulkRequest, BulkRequestId, End, Wanted},
         response::{ResponseBuilder, ResponseContext},
         serve::{Patience, Server},
+        stream_pool::Connections,
     },
 };
 

@@ -13,7 +13,9 @@ use libp2p::{
 
 use crate::node::{
     discovery::identify,
-    exchange::bulk::{Behaviour, Setup, tests::*},
+    exchange::{
+        self, BlockWant, ListSource, NoPriors, Place, SessionEvent, SessionSpec, bulk::tests::*, session_channel,
+    },
     transport::{
         self,
         direct::{Directs, dialled_at, handover},
@@ -25,16 +27,17 @@ use crate::node::{
 struct Node {
     /// Reports which protocols a peer supports.
     identify: identify::Behaviour,
-    blocks: Behaviour,
+    exchange: exchange::Behaviour,
 }
 
 /// A node that accepts direct connections if `hands_over`, and does not support them otherwise.
 fn swarm(key: Keypair, store: Arc<dyn Blockstore>, hands_over: bool) -> Swarm<Node> {
     let tls = Tls::new(&key).unwrap();
     let (handover, directs) = handover(tls.clone());
-    let setup = Setup { store, directs };
+    let (config, priors) = (exchange::Config::default(), Arc::new(NoPriors));
+    let setup = exchange::Setup { store, config, priors, directs: Some(directs) };
     let identify = identify::Behaviour::new(key.clone(), "test");
-    let node = Node { identify, blocks: Behaviour::new(setup) };
+    let node = Node { identify, exchange: exchange::Behaviour::set_up(setup) };
     if hands_over {
         let tcp = transport::tcp(&key, tls, handover).unwrap();
         let builder = SwarmBuilder::with_existing_identity(key).with_tokio().with_other_transport(|_| tcp).unwrap();
@@ -80,42 +83,56 @@ async fn connected_as(key: Keypair, package: &Package, hands_over: bool) -> ([Sw
     };
     asker.dial(address.clone()).unwrap();
     let mut both = [asker, answerer];
-    run_until(&mut both, |event, _| {
-        matches!(event, Some(SwarmEvent::Behaviour(NodeEvent::Blocks(Event::Supports { supports: true, .. }))))
-    })
-    .await;
+    run_until(&mut both, |_, asker| connections(asker).supports() == 1).await;
     (both, address)
 }
 
+fn connections(node: &Swarm<Node>) -> &Connections {
+    node.behaviour().exchange.bulk.connections()
+}
+
+/// Fetches all blocks in one session, which ends with this.
 async fn fetched(both: &mut [Swarm<Node>; 2], package: &Package) -> Vec<Block> {
     let [asker, answerer] = both;
-    let request =
-        BulkRequest { peer: *answerer.local_peer_id(), ..bulk_request(package, 0..package.blocks.len(), &[]) };
-    asker.behaviour_mut().blocks.request(request);
+    let (output, mut events) = session_channel(64 << 20);
+    let (peers, exchange) = (vec![*answerer.local_peer_id()], &mut asker.behaviour_mut().exchange);
+    let id = exchange.open_session(SessionSpec { output, peers, least_reputation: 0.0 });
+    let max_bytes = package.list_bytes;
+    exchange.describe(id, ListSource { list: package.list, max_bytes, whole: false, references: Vec::new() });
+    let want = |(index, block): (u32, &Block)| {
+        let (cid, size) = (*block.cid(), Some(block.data().len() as u64));
+        BlockWant { cid, size, place: Some(Place::Listed(index)) }
+    };
+    exchange.want(id, (0..).zip(&package.blocks).map(want));
     let mut arrived = Vec::new();
-    run_until(both, |event, _| match event {
-        Some(SwarmEvent::Behaviour(NodeEvent::Blocks(Event::Arrived { blocks, .. }))) => {
-            arrived.extend(blocks.clone());
-            false
+    run_until(both, |_, _| {
+        while let Some(event) = events.try_recv() {
+            match event {
+                SessionEvent::Block { block, .. } => arrived.push(block),
+                other => panic!("{other:?}"),
+            }
         }
-        Some(SwarmEvent::Behaviour(NodeEvent::Blocks(Event::Ended { end, .. }))) => {
-            assert_eq!(*end, End::Done);
-            true
-        }
-        _ => false,
+        arrived.len() == package.blocks.len()
     })
     .await;
     arrived
+}
+
+/// The blocks of two requests arrive in any sequence.
+fn assert_same(mut arrived: Vec<Block>, package: &Package) {
+    let at = |block: &Block| package.blocks.iter().position(|other| other == block);
+    arrived.sort_by_key(at);
+    assert_eq!(arrived, package.blocks);
 }
 
 #[tokio::test]
 async fn a_near_peer_is_asked_on_a_connection_for_that_alone() {
     let package = package(&files(20, 100, "a"));
     let (mut both, _) = connected(&package, true).await;
-    both[0].behaviour_mut().blocks.prepare();
-    run_until(&mut both, |_, asker| asker.behaviour().blocks.pool().idle() == [true, true]).await;
-    assert_eq!(fetched(&mut both, &package).await, package.blocks);
-    run_until(&mut both, |_, asker| asker.behaviour().blocks.pool().idle() == [true, true]).await;
+    both[0].behaviour_mut().exchange.bulk.prepare();
+    run_until(&mut both, |_, asker| connections(asker).idle() == [true, true]).await;
+    assert_same(fetched(&mut both, &package).await, &package);
+    run_until(&mut both, |_, asker| connections(asker).idle() == [true, true]).await;
     let [asker, _] = &both;
     assert_eq!(asker.network_info().num_peers(), 1);
     assert_eq!(asker.network_info().connection_counters().num_established(), 1, "the swarm knows nothing of it");
@@ -125,9 +142,9 @@ async fn a_near_peer_is_asked_on_a_connection_for_that_alone() {
 async fn one_that_knows_no_such_connections_is_asked_as_ever() {
     let package = package(&files(20, 100, "a"));
     let (mut both, _) = connected(&package, false).await;
-    both[0].behaviour_mut().blocks.prepare();
-    run_until(&mut both, |_, asker| asker.behaviour().blocks.pool().idle() == [false, false]).await;
-    assert_eq!(fetched(&mut both, &package).await, package.blocks);
+    both[0].behaviour_mut().exchange.bulk.prepare();
+    run_until(&mut both, |_, asker| connections(asker).idle() == [false, false]).await;
+    assert_same(fetched(&mut both, &package).await, &package);
 }
 
 #[tokio::test]
@@ -158,7 +175,7 @@ async fn who_is_disconnected_is_not_answered_on_such_a_connection_either() {
         () = run_until(&mut both, |_, _| false) => unreachable!("it goes on for ever"),
     };
     both.reverse();
-    run_until(&mut both, |_, answerer| answerer.behaviour().blocks.pool().answered() == 1).await;
+    run_until(&mut both, |_, answerer| connections(answerer).answered() == 1).await;
     both[0].disconnect_peer_id(key.public().to_peer_id()).unwrap();
     let reading = async { stream.read(&mut [0; 1]).await };
     let answer = tokio::select! {
