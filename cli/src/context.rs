@@ -162,12 +162,9 @@ impl Context {
             let stays = backend.stays();
             let say = |line: &str| bar.aside(|| self.ui.note(line));
             let outcome = backend.perform(call, caller, bar.clone(), interrupt.clone(), say).await;
-            let outcome = outcome.map_err(|failure: Failure| match &failure.hint {
-                Some(hint) if !stays => {
-                    let hint = error::start_instead_of_bootstrap(hint);
-                    failure.hinted(hint)
-                }
-                _ => failure,
+            let outcome = outcome.map_err(|mut failure: Failure| {
+                failure.hint.iter_mut().filter(|_| !stays).for_each(error::start_instead_of_bootstrap);
+                failure
             });
             Ok((outcome?, stays))
         };
@@ -252,7 +249,7 @@ mod tests {
     fn home_of_another_user_is_answered_with_how_to_name_an_own_one() {
         let home = Home::resolve(Some(Path::new("/h"))).unwrap();
         let failure = unreachable(&home, &io::ErrorKind::PermissionDenied.into());
-        assert!(failure.hint.is_some_and(|hint| hint.contains("--home DIR")));
+        assert!(failure.hint.is_some_and(|hint| hint.to_string().contains("--home DIR")));
         assert_eq!(unreachable(&home, &io::ErrorKind::ConnectionReset.into()).hint, None);
         let failure = unreadable(&home, &io::ErrorKind::PermissionDenied.into());
         assert!(failure.message.starts_with("cannot read home `/h`"), "{failure}");

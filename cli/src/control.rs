@@ -1,7 +1,7 @@
 //! The control protocol: how commands talk to the daemon of a home.
 //!
 //! Over a Unix socket that only the owner can open, both sides send JSON documents, one per line. A request is
-//! `{"version": 3, "id": N, "method": M, "params": P}`; it is answered by `{"id": N, "working": {}}` at once, by any
+//! `{"version": 4, "id": N, "method": M, "params": P}`; it is answered by `{"id": N, "working": {}}` at once, by any
 //! number of `{"id": N, "progress": {...}}`, and then by one `{"id": N, "result": ...}` or `{"id": N, "failure": {...}}`.
 //! As long as it runs, an answer of some kind comes at least once a second, `working` if there is no other: a daemon that
 //! is stopped or wedged shows by its silence. A daemon that answers and gets no further with one request shows by progress

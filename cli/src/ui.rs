@@ -147,7 +147,8 @@ fn describe(failure: &Failure, color: bool) -> String {
         writeln!(out, "  cause: {}", text::plain(cause).trim_end()).expect("a string takes everything");
     }
     if let Some(hint) = &failure.hint {
-        writeln!(out, "{cyan}hint:{reset} {}", text::plain(hint).trim_end()).expect("a string takes everything");
+        writeln!(out, "{cyan}hint:{reset} {}", text::plain(&error::with_commands(hint)).trim_end())
+            .expect("a string takes everything");
     }
     out
 }

@@ -1,6 +1,11 @@
 //! Failures of operations: a kind to branch on, a message, a hint.
 
+mod hint;
+
 use serde::{Deserialize, Serialize};
+
+pub(crate) use hint::hint;
+pub use hint::{Action, Hint, Operation, Setting};
 
 /// The kind of a failure. The command line derives its exit code from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,9 +39,9 @@ pub struct Failure {
     /// The chain of causes, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<String>,
-    /// What the user can do about it, with the command to type.
+    /// What the user can do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
+    pub hint: Option<Hint>,
 }
 
 impl Failure {
@@ -71,7 +76,7 @@ impl Failure {
 
     /// Adds a hint.
     #[must_use]
-    pub fn hinted(mut self, hint: impl Into<String>) -> Self {
+    pub fn hinted(mut self, hint: impl Into<Hint>) -> Self {
         self.hint = Some(hint.into());
         self
     }

@@ -41,7 +41,7 @@ pub use backend::p2p::P2PRegistry;
 pub use caller::Caller;
 pub use changes::Changes;
 pub use config::{Config, ConfigError, Limits, MirrorConfig, NumberRange, RULE_BYTES, RULE_VERSIONS, Timeouts};
-pub use error::{ErrorKind, Failure};
+pub use error::{Action, ErrorKind, Failure, Hint, Operation, Setting};
 pub use home::{check_home, check_writable};
 pub use identity::{KeyError, KeyPair, PublisherId, Timestamp};
 pub use interrupt::Interrupt;

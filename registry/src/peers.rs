@@ -99,7 +99,7 @@ impl PeerBook {
                 tracing::warn!(
                     target: ggen_blockstore::DAMAGE, %error, aside = %aside.display(), listed = lists.len(),
                     "reputations begin anew; the lists of allowed and denied peers are kept, as far as they or their copy \
-                     could be read: compare them with `ggen marketplace p2p peer-list`"
+                     could be read: check them"
                 );
                 let file = File::open(access.made_again_at(path), Access::Write)?;
                 let mut memory = file.load()?;

@@ -124,7 +124,7 @@ fn open_store(home: &Home) -> Result<(Arc<dyn Blockstore>, bool), Failure> {
     for Damage { file, bytes, is_lost } in store.found_damaged() {
         let file = home.store().join(file);
         let (file, lost) = (file.display(), if *is_lost { "what stood there is lost" } else { "nothing is lost" });
-        tracing::warn!(target: DAMAGE, %file, offset = bytes.start, lost, "the store is damaged: run `ggen marketplace p2p verify --repair`");
+        tracing::warn!(target: DAMAGE, %file, offset = bytes.start, lost, "the store is damaged: a repair fetches again what is lost");
     }
     let lost_records = store.lost_records();
     Ok((Arc::new(store), lost_records))
@@ -144,8 +144,7 @@ fn open_catalog(
         tracing::warn!(
             target: DAMAGE, file = %path.display(),
             "the catalog is gone and is made again: what this home has published is in it; names of other packages come back \
-             from peers, with a node that is connected (`ggen marketplace p2p start --daemon --bootstrap ADDRESS`), and until \
-             then their CIDs work, which `ggen marketplace p2p pin ls` lists"
+             from peers, with a node that is connected, and until then the CIDs of their pins work"
         );
     }
     let opened = match Catalog::was_damaged(path) {

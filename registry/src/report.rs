@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ErrorKind, KnownBy};
+use crate::{ErrorKind, Hint, KnownBy};
 
 pub use self::doctor::{Diagnosis, Stage};
 pub use self::package::{ClaimInfo, ContentProvider, PackageInfo, RecordInfo, ReleaseInfo, Yanked};
@@ -107,7 +107,7 @@ pub struct Published {
     /// Warnings for the publisher, one sentence each: omitted files, included secrets, unknown keys of gpack.toml,
     /// directories that look generated, and failures after the release was published.
     #[serde(default)]
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Hint>,
 }
 
 /// A recovery key that its owner has not confirmed to have saved.
@@ -266,7 +266,7 @@ pub struct FailedAddress {
     pub kind: ErrorKind,
     /// What the user can do about it, if more is known than that it could not be reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
+    pub hint: Option<Hint>,
 }
 
 /// A key of the key store.

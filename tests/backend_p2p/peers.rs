@@ -49,7 +49,7 @@ async fn a_peer_that_serves_well_keeps_its_reputation_and_one_that_lies_loses_it
     let so_far = history().await;
     let refused = bob.fetch_from("tests/poisoned", &poisoned, SHORT, Some(0.5)).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::TimedOut, "{refused:?}");
-    assert!(refused.hint.as_ref().is_some_and(|hint| hint.contains("--min-reputation")), "{refused:?}");
+    assert!(refused.hint.as_ref().is_some_and(|hint| hint.to_string().contains("`min_reputation`")), "{refused:?}");
     assert_eq!(history().await, so_far, "she was not asked, and did nothing");
 
     // The same content, now also from an honest peer.

@@ -191,7 +191,7 @@ async fn a_publish_warns_of_an_archive_that_may_have_been_cut_off() {
     fs::write(work.path().join("cut.tar"), &archive[..end]).unwrap();
     let alice = Node::start().await;
     let warnings = alice.publish(&work.path().join("cut.tar")).await.warnings;
-    assert!(warnings.iter().any(|warning| warning.contains("no end marker")), "{warnings:?}");
+    assert!(warnings.iter().any(|warning| warning.to_string().contains("no end marker")), "{warnings:?}");
 }
 
 #[test]

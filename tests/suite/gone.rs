@@ -73,7 +73,7 @@ async fn without_a_peer_to_ask_a_cid_is_not_waited_for() {
     let alone = bob.try_fetch(NOBODYS, to(), PATIENCE).await.unwrap_err();
     assert_eq!(alone.kind, ErrorKind::TimedOut, "{alone:?}");
     assert!(alone.message.ends_with("no peer is connected that could be asked"), "{alone:?}");
-    assert!(alone.hint.as_ref().is_some_and(|hint| hint.contains("p2p bootstrap ADDRESS")), "{alone:?}");
+    assert!(alone.hint.as_ref().is_some_and(|hint| hint.to_string().contains("`bootstrap` on `ADDRESS`")), "{alone:?}");
 
     bob.connect(&alice.addresses()).await;
     let deny = PeerRuleRequest { peer: alice.peer_id(), rule: PeerRule::Deny };

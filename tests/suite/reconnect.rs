@@ -152,6 +152,6 @@ async fn who_named_a_peer_that_is_gone_for_good_is_told_of_it_and_not_advised_to
     let cause = failure.causes.join(": ");
     assert!(cause.contains(&format!("the connection to {peer} was lost")), "{failure:?}");
     assert!(cause.contains("cannot be made again: "), "{failure:?}");
-    let hint = failure.hint.unwrap();
+    let hint = failure.hint.unwrap().to_string();
     assert!(hint.contains("still runs") && hint.contains("name another"), "{hint}");
 }

@@ -8,6 +8,7 @@ use super::seconds;
 use crate::{
     context::{Context, within},
     control::Call,
+    error,
     ui::text,
 };
 
@@ -32,9 +33,12 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let mut daemon = context.running_daemon().await?;
     let call = Call::Bootstrap(request);
     let bar = context.ui.bar();
-    let report: BootstrapReport = bar.during(within(args.timeout + MARGIN, daemon.call(&call, &*bar))).await?;
+    let mut report: BootstrapReport = bar.during(within(args.timeout + MARGIN, daemon.call(&call, &*bar))).await?;
     if report.connected.is_empty() {
         return Err(unreachable(&report));
+    }
+    for hint in report.failed.iter_mut().filter_map(|failed| failed.hint.as_mut()) {
+        *hint = error::with_commands(hint).into();
     }
     context.ui.answer(&report, render)
 }
@@ -49,7 +53,7 @@ fn unreachable(report: &BootstrapReport) -> Failure {
         .failed
         .iter()
         .find_map(|failed| failed.hint.clone())
-        .unwrap_or_else(|| "check that the addresses end with `/p2p/<peer id>` and that the nodes run".to_owned());
+        .unwrap_or_else(|| "check that the addresses end with `/p2p/<peer id>` and that the nodes run".into());
     Failure { causes, ..Failure::new(kind, "none of the nodes could be reached") }.hinted(hint)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use ggen_marketplace::{Diagnosis, DoctorRequest, ErrorKind, Failure, Mode, Stage};
+use ggen_marketplace::{Diagnosis, DoctorRequest, ErrorKind, Failure, Hint, Mode, Stage};
 
 use super::seconds;
 use crate::{context::Context, control::Call, error};
@@ -27,13 +27,17 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<Option<ErrorKi
     let request = DoctorRequest { target: args.target.clone(), timeout: args.timeout };
     let diagnosed: Result<(Diagnosis, bool), Failure> =
         context.perform_where(Mode::Ephemeral, Call::Doctor(request)).await;
-    let diagnosis = match diagnosed {
+    let mut diagnosis = match diagnosed {
         Ok((diagnosis, true)) => diagnosis,
-        Ok((diagnosis, false)) => without_node(diagnosis),
+        Ok((mut diagnosis, false)) => {
+            hints(&mut diagnosis).for_each(error::start_instead_of_bootstrap);
+            diagnosis
+        }
         // An invalid request or configuration, or a signal, is not a finding of the diagnosis.
         Err(failure) if matches!(failure.kind, ErrorKind::Usage | ErrorKind::Interrupted) => return Err(failure),
         Err(failure) => without_registry(failure),
     };
+    hints(&mut diagnosis).for_each(|hint| *hint = error::with_commands(hint).into());
     context.ui.answer(&diagnosis, render)?;
     let looked_at_target = diagnosis.stages.iter().any(|stage| stage.name == "name");
     if args.target.is_some() && !looked_at_target {
@@ -42,12 +46,8 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<Option<ErrorKi
     Ok(diagnosis.fault().map(|stage| stage.kind.unwrap_or(ErrorKind::Failed)))
 }
 
-/// Replaces hints that need a running node by hints to start one.
-fn without_node(mut diagnosis: Diagnosis) -> Diagnosis {
-    for hint in diagnosis.stages.iter_mut().filter_map(|stage| stage.hint.as_mut()) {
-        *hint = error::start_instead_of_bootstrap(hint);
-    }
-    diagnosis
+fn hints(diagnosis: &mut Diagnosis) -> impl Iterator<Item = &mut Hint> {
+    diagnosis.stages.iter_mut().filter_map(|stage| stage.hint.as_mut())
 }
 
 /// The diagnosis of a home that cannot be opened.

@@ -81,8 +81,9 @@ pub(crate) async fn run(context: &Context, args: &Args, interrupt: &Interrupt) -
     let call = Call::Publish(request);
     let answer = context.perform_for(Caller { input }, mode, call, interrupt).await?;
     let (mut published, served): (Published, bool) = answer;
-    published.warnings.splice(..0, ignored.warning);
-    published.warnings.iter().for_each(|warning| context.ui.warn(warning));
+    published.warnings.iter_mut().for_each(|warning| *warning = error::with_commands(warning).into());
+    published.warnings.splice(..0, ignored.warning.map(Into::into));
+    published.warnings.iter().for_each(|warning| context.ui.warn(&warning.to_string()));
     let pem = recovery_key(context, args, &published).await;
     let asked_for = pem.as_deref().filter(|_| args.show_recovery_key);
     context.ui.answer(&Answer { published: &published, recovery_key: asked_for }, render)?;

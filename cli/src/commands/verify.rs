@@ -2,7 +2,9 @@
 
 use std::{fmt::Write as _, path::Path, time::Duration};
 
-use ggen_marketplace::{ErrorKind, Failure, Mode, StoreDamage, UnpinnedRelease, VerifyReport, VerifyRequest};
+use ggen_marketplace::{
+    ErrorKind, Failure, Hint, Mode, Operation, StoreDamage, UnpinnedRelease, VerifyReport, VerifyRequest,
+};
 
 use super::seconds;
 use crate::{context::Context, control::Call, error, ui::text};
@@ -39,11 +41,9 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     match bad + damage + pins == 0 && !unknown_pins {
         true => Ok(()),
         false => {
-            let failure = still_bad(bad, damage, pins, unknown_pins, args.repair);
-            Err(match failure.hint.as_deref().filter(|_| !by_node).map(error::start_instead_of_bootstrap) {
-                Some(hint) => failure.hinted(hint),
-                None => failure,
-            })
+            let mut failure = still_bad(bad, damage, pins, unknown_pins, args.repair);
+            failure.hint.iter_mut().filter(|_| !by_node).for_each(error::start_instead_of_bootstrap);
+            Err(failure)
         }
     }
 }
@@ -71,11 +71,11 @@ fn still_bad(bad: u64, damage: u64, pins: u64, unknown_pins: bool, repair: bool)
     }
     let failure = Failure::new(ErrorKind::Verification, wrong.join(", "));
     failure.hinted(match repair {
-        false => "`ggen marketplace p2p verify --repair` fetches blocks again, and puts pins and files in order",
-        true => {
-            "no connected peer has them: connect to one that does with `ggen marketplace p2p bootstrap ADDRESS`, then repair again. A \
-             release of yours is whole again when the same files are published again, and `gc` waits for none of them any more"
-        }
+        false => "`ggen marketplace p2p verify --repair` fetches blocks again, and puts pins and files in order".into(),
+        true => Hint::from("no connected peer has them: connect to one that does with ").and(Operation::Bootstrap.on("ADDRESS")).and(
+            ", then repair again. A release of yours is whole again when the same files are published again, and `gc` waits for \
+             none of them any more",
+        ),
     })
 }
 

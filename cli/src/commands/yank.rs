@@ -91,8 +91,8 @@ mod tests {
     fn target_is_one_version_of_one_package() {
         assert_eq!(parse("acme/http@1.2.0").unwrap(), ("acme/http".parse().unwrap(), semver::Version::new(1, 2, 0)));
         assert_eq!(parse("acme/http@=1.2.0").unwrap().1, semver::Version::new(1, 2, 0));
-        assert_eq!(parse("acme/http@v1.2.0").unwrap_err().hint.unwrap(), "write `acme/http@1.2.0`");
-        assert!(parse("acme/http").unwrap_err().hint.unwrap().ends_with("`acme/http@1.2.0`"));
+        assert_eq!(parse("acme/http@v1.2.0").unwrap_err().hint.unwrap(), "write `acme/http@1.2.0`".into());
+        assert!(parse("acme/http").unwrap_err().hint.unwrap().to_string().ends_with("`acme/http@1.2.0`"));
         for wrong in ["acme/http", "acme/http@1.2", "acme/http@^1.2.0", "http@1.2.0", "@", ""] {
             assert_eq!(parse(wrong).unwrap_err().kind, ErrorKind::Usage, "{wrong}");
         }

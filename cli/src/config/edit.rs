@@ -166,7 +166,7 @@ mod tests {
     fn an_unknown_key_is_not_removed_either() {
         let (_place, file) = file("namespace = \"acme\"\n");
         let failure = set(&file, "namspace", None).unwrap_err();
-        assert_eq!((failure.kind, failure.hint.as_deref()), (ErrorKind::Usage, Some("did you mean `namespace`?")));
+        assert_eq!((failure.kind, failure.hint), (ErrorKind::Usage, Some("did you mean `namespace`?".into())));
         set(&file, "namespace", None).unwrap();
         assert_eq!(fs::read_to_string(&file.path).unwrap(), "");
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 /// Version of the protocol. Daemon and command must have the same; they come in one binary, but an old daemon may
 /// outlive an update.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 /// Longest request, in bytes.
 pub(crate) const MAX_REQUEST_BYTES: usize = 1 << 20;
 /// Longest answer, in bytes: a dry run lists every file of a package.

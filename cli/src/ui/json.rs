@@ -4,6 +4,8 @@ use ggen_marketplace::{ErrorKind, Failure};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::error::with_commands;
+
 /// Renders an answer.
 ///
 /// # Errors
@@ -23,7 +25,7 @@ pub(super) fn failure(failure: &Failure) -> String {
             "kind": failure.kind,
             "message": parts.join(": "),
             "causes": failure.causes,
-            "hint": failure.hint,
+            "hint": failure.hint.as_ref().map(with_commands),
         }
     });
     format!("{document}\n")

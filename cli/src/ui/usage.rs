@@ -198,7 +198,7 @@ mod tests {
         let refusal = Args::try_parse_from(words("ggen marketplace p2p start --listne x")).unwrap_err();
         let failure = failure(&refusal);
         assert_eq!(failure.message, "unexpected argument '--listne' found");
-        assert_eq!(failure.hint.as_deref(), Some("did you mean `--listen`?"));
+        assert_eq!(failure.hint, Some("did you mean `--listen`?".into()));
     }
 
     #[test]
@@ -219,12 +219,12 @@ mod tests {
         ] {
             let mut refusal = Args::try_parse_from(words(line)).unwrap_err();
             point_to_the_command(&words(line), &mut refusal, Args::command());
-            assert_eq!(failure(&refusal).hint, Some(format!("did you mean `{full}`?")), "{line}");
+            assert_eq!(failure(&refusal).hint, Some(format!("did you mean `{full}`?").into()), "{line}");
             assert!(refusal.render().to_string().contains(full), "{refusal}");
         }
         let mut refusal = Args::try_parse_from(words("ggen dance")).unwrap_err();
         point_to_the_command(&words("ggen dance"), &mut refusal, Args::command());
-        assert_eq!(failure(&refusal).hint.as_deref(), Some("add `--help` to see the usage"));
+        assert_eq!(failure(&refusal).hint, Some("add `--help` to see the usage".into()));
     }
 
     #[test]
@@ -248,7 +248,7 @@ mod tests {
             ("ggen marketplace p2p stauts", "status"),
         ] {
             let refusal = Args::try_parse_from(words(line)).unwrap_err();
-            assert_eq!(failure(&refusal).hint, Some(format!("did you mean `{command}`?")), "{line}");
+            assert_eq!(failure(&refusal).hint, Some(format!("did you mean `{command}`?").into()), "{line}");
         }
     }
 

@@ -2,7 +2,9 @@
 
 use libp2p::PeerId;
 
+use crate::{Hint, Operation, error::hint};
+
 /// Returns the hint for a failure that the list of denied peers explains.
-pub(super) fn undeny(peer: &PeerId) -> String {
-    format!("`ggen marketplace p2p peer reset {peer}` takes it off the list of denied peers")
+pub(super) fn undeny(peer: &PeerId) -> Hint {
+    hint![Operation::PeerReset.on(peer.to_string()), " takes it off the list of denied peers"]
 }

@@ -12,7 +12,9 @@ use libp2p::Multiaddr;
 
 use super::{Operations, clock, denial::undeny, failure, failure::usage};
 use crate::{
-    BootstrapRequest, Diagnosis, DoctorRequest, ErrorKind, FailedAddress, Failure, Listing, Reporter, Stage,
+    BootstrapRequest, Diagnosis, DoctorRequest, ErrorKind, FailedAddress, Failure, Listing, Operation, Reporter,
+    Setting, Stage,
+    error::hint,
     keys::DEFAULT_KEY,
     node::{Handle, ITSELF, Nat, Snapshot, rendezvous_cid},
     package::Target,
@@ -86,7 +88,7 @@ impl Operations {
                 Stage::fine("store", detail)
             }
             Ok((false, _)) => Stage::failed("store", ErrorKind::Failed, "what is written cannot be read back")
-                .hinted("look at the disk; `ggen marketplace p2p verify` checks every block"),
+                .hinted(hint!["look at the disk; ", Operation::Verify, " checks every block"]),
             Err(failure) => stage_of("store", failure),
         }
     }
@@ -138,9 +140,10 @@ fn listen(snapshot: &Snapshot, configured: &[Multiaddr]) -> Stage {
     if configured.is_empty() {
         let stage =
             Stage::failed("listen", ErrorKind::Failed, "`listen_addresses` is empty: no peer can connect to this node");
-        return stage.hinted("give it an address: `ggen marketplace p2p start --listen /ip4/0.0.0.0/tcp/4001`");
+        return stage
+            .hinted(hint!["give it an address: ", Operation::Start.with(Setting::Listen.to("/ip4/0.0.0.0/tcp/4001"))]);
     }
-    stage.hinted("start one with `ggen marketplace p2p start --daemon`")
+    stage.hinted(hint!["start one with ", Operation::Start.with(Setting::Daemon)])
 }
 
 /// Checks whether peers can connect to the node, as far as the node has learned from them.
@@ -151,10 +154,11 @@ fn reachability(snapshot: &Snapshot) -> Stage {
             let detail = "peers of the internet see this node at another address, and none has connected to it: it is \
                           behind a NAT or a firewall";
             // Not a fault: many nodes are behind a NAT and can fetch nevertheless.
-            Stage::fine("reachability", detail).hinted(
-                "fetching works; for others to fetch from here, forward a port to this machine and listen on it: \
-                 `ggen marketplace p2p start --listen /ip4/0.0.0.0/tcp/4001`",
-            )
+            Stage::fine("reachability", detail).hinted(hint![
+                "fetching works; for others to fetch from here, forward a port to this machine and listen \
+on it: ",
+                Operation::Start.with(Setting::Listen.to("/ip4/0.0.0.0/tcp/4001"))
+            ])
         }
         (Nat::Unknown, true) => Stage::fine("reachability", "other peers have connected to this node"),
         (Nat::Unknown, false) => Stage::unknown("reachability", "no peer has connected to this node yet"),
@@ -171,13 +175,18 @@ fn without_bootstrap(snapshot: &Snapshot) -> Stage {
         // The first node of a network has no bootstrap nodes: its peers connect to it.
         let detail =
             "no bootstrap nodes are configured and no peer is connected: this node waits for incoming connections";
-        return Stage::fine("bootstrap", detail).hinted(
-            "to join an existing network: `ggen marketplace p2p bootstrap ADDRESS`, or `bootstrap_nodes` in the \
-             configuration",
-        );
+        return Stage::fine("bootstrap", detail).hinted(hint![
+            "to join an existing network: ",
+            Operation::Bootstrap.on("ADDRESS"),
+            ", or `bootstrap_nodes` in the configuration"
+        ]);
     }
     Stage::failed("bootstrap", ErrorKind::Failed, "no bootstrap nodes are configured, and no peer is connected").hinted(
-        "give a bootstrap node: `ggen marketplace p2p start --bootstrap ADDRESS`, or `bootstrap_nodes` in the configuration",
+        hint![
+            "give a bootstrap node: ",
+            Operation::Start.with(Setting::Bootstrap.to("ADDRESS")),
+            ", or `bootstrap_nodes` in the configuration"
+        ],
     )
 }
 
@@ -198,21 +207,28 @@ fn bootstrap(configured: usize, connected: &[String], failed: &[FailedAddress]) 
         format!("none of {configured} nodes could be reached: {reasons}"),
     );
     if failed.iter().any(|failed| failed.reason.contains(ITSELF)) {
-        return stage.hinted(
-            "take this node's own address out of `bootstrap_nodes`. If it is the address of another node, both have the same key, \
-             as a copy of a home has: `ggen marketplace p2p stop` one of them, remove `keys/node.key` from its home, and start it \
-             again with a key of its own",
-        );
+        return stage.hinted(hint![
+            "take this node's own address out of `bootstrap_nodes`. If it is the address of another \
+node, both have the same key, as a copy of a home has: ",
+            Operation::Stop,
+            " one of them, remove `keys/node.key` from its home, and start it again with a key of its \
+own"
+        ]);
     }
     if let Some(hint) = failed.iter().find_map(|failed| failed.hint.clone()) {
         return stage.hinted(hint);
     }
     let is_other_peer = failed.iter().any(|failed| failed.reason.contains("the peer there is"));
     stage.hinted(match is_other_peer {
-        true => "the node has another key now, or the address another node: ask its operator for `/p2p/<peer id>`",
+        true => {
+            hint!["the node has another key now, or the address another node: ask its operator for `/p2p/<peer id>`"]
+        }
         false => {
-            "check that they run, and that nothing between blocks the port; `ggen marketplace p2p config show` \
-                  tells where the addresses come from"
+            hint![
+                "check that they run, and that nothing between blocks the port; ",
+                Operation::Config,
+                " tells where the addresses come from"
+            ]
         }
     })
 }
@@ -231,12 +247,15 @@ fn dht(snapshot: &Snapshot, topic: &str) -> Stage {
     let connected = count(snapshot.connected.len() as u64, "peer");
     let detail = format!("{connected} connected, and none serves the DHT of packages: no name can be found");
     Stage::failed("dht", ErrorKind::Failed, detail).hinted(match ipfs {
-        0 => "connect to a ggen node: `ggen marketplace p2p bootstrap ADDRESS`".to_owned(),
-        _ => format!(
-            "connect to a ggen node: `ggen marketplace p2p bootstrap ADDRESS`; those of the network `{topic}` are looked \
-             for under {} on the IPFS DHT, so it may only take a minute",
-            rendezvous_cid(topic)
-        ),
+        0 => hint!["connect to a ggen node: ", Operation::Bootstrap.on("ADDRESS")],
+        _ => hint![
+            "connect to a ggen node: ",
+            Operation::Bootstrap.on("ADDRESS"),
+            format!(
+                "; those of the network `{topic}` are looked for under {} on the IPFS DHT, so it may only take a minute",
+                rendezvous_cid(topic)
+            )
+        ],
     })
 }
 

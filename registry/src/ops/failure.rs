@@ -8,8 +8,9 @@ use ggen_blockstore::{Cid, SegmentBlockstore};
 
 use super::{blocking_thread, denial::undeny, download::DownloadError};
 use crate::{
-    ErrorKind, Failure,
+    ErrorKind, Failure, Hint, Operation, Setting,
     database::DatabaseError,
+    error::hint,
     home::HomeError,
     index::{CatalogError, TreeError},
     keys::{DEFAULT_KEY, KeyStoreError},
@@ -21,7 +22,10 @@ use crate::{
 };
 
 /// Hint for a failure of an operation that used only the local store.
-pub(crate) const ONLINE_HINT: &str = "run the same command without `--offline`";
+pub(crate) fn online_hint() -> Hint {
+    hint!["run the same command without ", Setting::Offline]
+}
+
 /// What to do where this process may not open more files.
 const MORE_FILES: &str = "allow more open files with `ulimit -n 1024`, then run the same command again";
 
@@ -67,18 +71,22 @@ pub(crate) fn store(error: ggen_blockstore::Error) -> Failure {
     };
     let failure = Failure::from_error(kind, &error);
     match &error {
-        Error::Corrupt { .. } => failure.hinted(
-            "with a node that is connected to a peer that has it, `ggen marketplace p2p verify --repair` fetches it again",
-        ),
-        Error::Exists { .. } => failure.hinted("name another place with `-o PATH`"),
-        Error::NotADirectory { .. } => failure.hinted("`-o FILE` writes the file itself"),
+        Error::Corrupt { .. } => failure.hinted(hint![
+            "with a node that is connected to a peer that has it, ",
+            Operation::Verify.with(Setting::Repair),
+            " fetches it again"
+        ]),
+        Error::Exists { .. } => failure.hinted(hint!["name another place with ", Setting::Output.to("PATH")]),
+        Error::NotADirectory { .. } => failure.hinted(hint![Setting::Output.to("FILE"), " writes the file itself"]),
         Error::IsSymlink { .. } => {
             failure.hinted("fetch the path that it points to, or the directory that it is in: `/ipfs/<cid>/<path>`")
         }
         Error::Blocked { by, .. } => {
             failure.hinted(format!("move `{}` away, then run the same command again", by.display()))
         }
-        Error::Edited { .. } => failure.hinted("keep copies of those you need, then overwrite them with `--force`"),
+        Error::Edited { .. } => {
+            failure.hinted(hint!["keep copies of those you need, then overwrite them with ", Setting::Force])
+        }
         Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             failure.hinted("free some space on that disk, then run the same command again: it resumes")
         }
@@ -90,9 +98,8 @@ pub(crate) fn store(error: ggen_blockstore::Error) -> Failure {
 /// A catalog tree that cannot be read.
 pub(crate) fn tree(error: &TreeError) -> Failure {
     match error {
-        TreeError::Store(source) if matches!(**source, ggen_blockstore::Error::Corrupt { .. }) => {
-            verification(error).hinted("`ggen marketplace p2p verify --repair` makes or fetches again what is damaged")
-        }
+        TreeError::Store(source) if matches!(**source, ggen_blockstore::Error::Corrupt { .. }) => verification(error)
+            .hinted(hint![Operation::Verify.with(Setting::Repair), " makes or fetches again what is damaged"]),
         _ => failed(error),
     }
 }
@@ -109,20 +116,28 @@ pub(crate) fn catalog(error: CatalogError) -> Failure {
 /// Adds to a failure what can be done about the error of a database.
 fn database(error: &DatabaseError, failure: Failure) -> Failure {
     failure.hinted(match error {
-        DatabaseError::Newer { .. } => "a newer `ggen` has written it: use that one for this home",
-        DatabaseError::Locked { .. } => "wait until the program that has it open is done, then try again",
+        DatabaseError::Newer { .. } => hint!["a newer `ggen` has written it: use that one for this home"],
+        DatabaseError::Locked { .. } => hint!["wait until the program that has it open is done, then try again"],
         DatabaseError::Damaged { .. } => {
-            "it is made again when it is opened next: `ggen marketplace p2p stop`, then the same command"
+            hint!["it is made again when it is opened next: ", Operation::Stop, ", then the same command"]
         }
         DatabaseError::NoSpace { path, .. } if has_reserve(path) => {
-            "free some space on that disk: `ggen marketplace p2p gc` removes what no pin keeps, and has some space in reserve"
+            hint![
+                "free some space on that disk: ",
+                Operation::Gc,
+                " removes what no pin keeps, and has some space in reserve"
+            ]
         }
         DatabaseError::NoSpace { .. } => {
-            "free some space on that disk by other means, 2 MiB at least: the reserve of the home is used up. Then `ggen \
-             marketplace p2p gc` removes what no pin keeps"
+            hint![
+                "free some space on that disk by other means, 2 MiB at least: the reserve of the home is \
+used up. Then ",
+                Operation::Gc,
+                " removes what no pin keeps"
+            ]
         }
-        DatabaseError::TooManyFiles { .. } => MORE_FILES,
-        _ => "check that the disk has room and that the home can be written to",
+        DatabaseError::TooManyFiles { .. } => hint![MORE_FILES],
+        _ => hint!["check that the disk has room and that the home can be written to"],
     })
 }
 
@@ -158,14 +173,20 @@ pub(crate) fn download(target: &Cid, error: DownloadError) -> Failure {
             .hinted(absence.hint()),
         DownloadError::NobodyConnected { ref subject, denied } => {
             let attempted = subject.as_ref().map_or(attempted, |subject| format!("cannot fetch {}", subject.name));
-            let denial = denied.map(|peer| format!("; {}", undeny(&peer))).unwrap_or_default();
-            Failure::new(ErrorKind::TimedOut, format!("{attempted}: {error}")).hinted(format!(
-                "connect to a peer with `ggen marketplace p2p bootstrap ADDRESS`, or name one that has it with `fetch --provider \
-                 ADDRESS`{denial}; `ggen marketplace p2p doctor` says why none is connected"
-            ))
+            let denial = denied.map(|peer| hint!["; ", undeny(&peer)]).unwrap_or_default();
+            Failure::new(ErrorKind::TimedOut, format!("{attempted}: {error}")).hinted(hint![
+                "connect to a peer with ",
+                Operation::Bootstrap.on("ADDRESS"),
+                ", or name one that has it with ",
+                Operation::Fetch.with(Setting::Provider.to("ADDRESS")).mentioned(),
+                denial,
+                "; ",
+                Operation::Doctor,
+                " says why none is connected"
+            ])
         }
         DownloadError::Offline { .. } => {
-            Failure::from_error(ErrorKind::NotFound, &error).while_doing(attempted).hinted(ONLINE_HINT)
+            Failure::from_error(ErrorKind::NotFound, &error).while_doing(attempted).hinted(online_hint())
         }
         DownloadError::OverLimit { .. }
         | DownloadError::TooLarge
@@ -193,20 +214,27 @@ impl From<HomeError> for Failure {
     fn from(error: HomeError) -> Self {
         let failure = failed(&error);
         match &error {
-            HomeError::InUse { .. } => Failure { kind: ErrorKind::InUse, ..failure }
-                .hinted("wait until that command has ended; those given to a node (`start --daemon`) run side by side"),
-            HomeError::Open { path, .. } => failure.hinted(format!(
-                "take it from them with `chmod go-w {0}`, or choose another home with `--home DIR`",
-                path.display()
-            )),
-            HomeError::ReadOnly { .. } => failure.hinted(
-                "allow this user to write to it, or name another home with `--home DIR`; what only reads works as it is: \
-                 `search --local`, `info`, `pin ls`, `verify`, `fetch --offline`",
-            ),
-            HomeError::Foreign { owner, .. } => failure.hinted(format!(
-                "run the command as that user (`sudo -u '#{owner}' -H ggen ...`), or name a home of root's with `--home DIR`; \
-                 what only reads works as it is: `search --local`, `info`, `pin ls`, `verify`, `fetch --offline`"
-            )),
+            HomeError::InUse { .. } => Failure { kind: ErrorKind::InUse, ..failure }.hinted(hint![
+                "wait until that command has ended; those given to a node (",
+                Operation::Start.with(Setting::Daemon).mentioned(),
+                ") run side by side"
+            ]),
+            HomeError::Open { path, .. } => failure.hinted(hint![
+                format!("take it from them with `chmod go-w {}`, or choose another home with ", path.display()),
+                Setting::Home.to("DIR")
+            ]),
+            HomeError::ReadOnly { .. } => failure.hinted(hint![
+                "allow this user to write to it, or name another home with ",
+                Setting::Home.to("DIR"),
+                what_reads()
+            ]),
+            HomeError::Foreign { owner, .. } => failure.hinted(hint![
+                "run the command as that user (",
+                Setting::User.to(owner.to_string()),
+                "), or name a home of root's with ",
+                Setting::Home.to("DIR"),
+                what_reads()
+            ]),
             HomeError::OpenKeys { path, .. } => {
                 let keys = path.ancestors().find(|path| path.is_dir()).unwrap_or(path).display();
                 failure.hinted(format!(
@@ -221,11 +249,27 @@ impl From<HomeError> for Failure {
     }
 }
 
+/// What works in a home that cannot be written to.
+fn what_reads() -> Hint {
+    hint![
+        "; what only reads works as it is: ",
+        Operation::Search.with(Setting::Local).mentioned(),
+        ", ",
+        Operation::Info.mentioned(),
+        ", ",
+        Operation::PinLs.mentioned(),
+        ", ",
+        Operation::Verify.mentioned(),
+        ", ",
+        Operation::Fetch.with(Setting::Offline).mentioned()
+    ]
+}
+
 impl From<PeerBookError> for Failure {
     fn from(error: PeerBookError) -> Self {
         match &error {
             PeerBookError::TooManyListed { .. } => {
-                usage(&error).hinted("take one off the list with `ggen marketplace p2p peer reset PEER`")
+                usage(&error).hinted(hint!["take one off the list with ", Operation::PeerReset.on("PEER")])
             }
             PeerBookError::Database(DatabaseError::Newer { path, .. }) => {
                 let hint = format!(
@@ -245,21 +289,20 @@ impl From<KeyStoreError> for Failure {
         match &error {
             KeyStoreError::Name { .. } => usage(error),
             KeyStoreError::Reserved => {
-                usage(error).hinted("leave out `--key` to use the key `default`; `ggen marketplace p2p key list` shows the others")
+                usage(error).hinted(hint!["leave out ", Setting::Key, " to use the key `default`; ", Operation::Keys, " shows the others"])
             }
             KeyStoreError::WithoutIdentity { .. } => failed(&error).hinted(
-                "put a copy of it back. If a peer knows this publisher, `ggen marketplace p2p info NS/NAME` of a package that it has \
-                 published brings it here, and the next command makes the file again. To begin as another publisher, move these \
-                 files to a safe place first",
+                hint!["put a copy of it back. If a peer knows this publisher, ", Operation::Info.on("NS/NAME"), " of a package that it has published brings it here, and the next command makes the file \
+again. To begin as another publisher, move these files to a safe place first"],
             ),
             KeyStoreError::Unknown { name } if name == DEFAULT_KEY => {
                 Failure::new(ErrorKind::NotFound, "this home has not published anything yet: it has no key `default`")
-                    .hinted("the first `ggen marketplace p2p publish` makes the key; `--home DIR` names another home")
+                    .hinted(hint!["the first ", Operation::Publish, " makes the key; ", Setting::Home.to("DIR"), " names another home"])
             }
             KeyStoreError::Unknown { .. } => Failure::from_error(ErrorKind::NotFound, &error)
-                .hinted("`ggen marketplace p2p key list` shows the keys there are"),
+                .hinted(hint![Operation::Keys, " shows the keys there are"]),
             KeyStoreError::NoRecoveryKey { .. } => Failure::from_error(ErrorKind::NotFound, &error)
-                .hinted("use the copy that you saved: `key recovery confirm` deleted the one here, or the publisher was made on another machine"),
+                .hinted(hint!["use the copy that you saved: ", Operation::RecoveryKeyConfirm.mentioned(), " deleted the one here, or the publisher was made on another machine"]),
             KeyStoreError::Damaged { path, .. } if path.file_name().is_some_and(|name| name == "node.key") => failed(
                 &error,
             )
@@ -289,10 +332,13 @@ impl From<StartError> for Failure {
                 Failure { kind: ErrorKind::Usage, ..failure }
                     .hinted("name a transport and a port: `/ip4/0.0.0.0/tcp/4001` or `/ip4/0.0.0.0/udp/4001/quic-v1`")
             }
-            StartError::Listen { reason, .. } if is_foreign(reason) => failure.hinted(
-                "this machine has no such address: listen on all of its own with `--listen /ip4/0.0.0.0/tcp/4001`",
-            ),
-            StartError::Listen { .. } => failure.hinted("let the system choose a port: `--listen /ip4/0.0.0.0/tcp/0`"),
+            StartError::Listen { reason, .. } if is_foreign(reason) => failure.hinted(hint![
+                "this machine has no such address: listen on all of its own with ",
+                Setting::Listen.to("/ip4/0.0.0.0/tcp/4001")
+            ]),
+            StartError::Listen { .. } => {
+                failure.hinted(hint!["let the system choose a port: ", Setting::Listen.to("/ip4/0.0.0.0/tcp/0")])
+            }
             _ => failure,
         }
     }

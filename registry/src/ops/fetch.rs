@@ -29,7 +29,8 @@ use super::{
     resolve::{Resolved, Wanted, Yank, subject_of},
 };
 use crate::{
-    ErrorKind, FailedAddress, Failure, FetchRequest, Fetched, ProviderReport, Reporter,
+    ErrorKind, FailedAddress, Failure, FetchRequest, Fetched, Operation, ProviderReport, Reporter, Setting,
+    error::hint,
     identity::{PublisherId, Record},
     interrupt::CommitPoint,
     manifest::{ManifestEntry, ManifestReader, most_manifest_bytes},
@@ -491,7 +492,7 @@ fn for_want_of_providers(failure: Failure, download: &Download) -> Failure {
         false => ErrorKind::Failed,
     };
     let hint = unreached.iter().find_map(|failed| failed.hint.clone()).unwrap_or_else(|| {
-        "check that the address ends with `/p2p/<peer id>` and that the node runs, or remove `--provider`".to_owned()
+        hint!["check that the address ends with `/p2p/<peer id>` and that the node runs, or remove ", Setting::Provider]
     });
     Failure { causes, ..Failure::new(kind, "none of the providers can be reached") }.hinted(hint)
 }
@@ -582,10 +583,13 @@ pub(super) fn check_manifest(store: &dyn Blockstore, content: Cid, manifest: &Ma
 /// Adds a hint to a timeout if peers were excluded by their reputation.
 fn hinted_at_reputation(failure: Failure, least: Option<f64>) -> Failure {
     match (failure.kind, least) {
-        (ErrorKind::TimedOut, Some(least)) => failure.hinted(format!(
-            "peers of a reputation below {least} were not asked: try a lower `--min-reputation`; `ggen marketplace p2p \
-             peer-list` shows who has which"
-        )),
+        (ErrorKind::TimedOut, Some(least)) => failure.hinted(hint![
+            format!("peers of a reputation below {least} were not asked: try a lower "),
+            Setting::MinReputation,
+            "; ",
+            Operation::PeerList,
+            " shows who has which"
+        ]),
         _ => failure,
     }
 }

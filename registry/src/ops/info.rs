@@ -13,8 +13,9 @@ use super::{
     trust::Meaning,
 };
 use crate::{
-    ClaimInfo, ContentProvider, ErrorKind, Failure, FetchRequest, FetchTo, InfoRequest, PackageInfo, Progress,
-    RecordInfo, ReleaseInfo, Reporter,
+    ClaimInfo, ContentProvider, ErrorKind, Failure, FetchRequest, FetchTo, InfoRequest, Operation, PackageInfo,
+    Progress, RecordInfo, ReleaseInfo, Reporter,
+    error::hint,
     identity::{PublisherId, Record, Timestamp},
     index::{PublisherEntry, VersionEntry},
     package::{Metadata, PackageId, Release, Target},
@@ -221,10 +222,10 @@ impl Operations {
 fn nobody_has(content: &Cid, offline: bool) -> Failure {
     match offline {
         true => {
-            Failure::new(ErrorKind::NotFound, format!("{content} is not in this store")).hinted(failure::ONLINE_HINT)
+            Failure::new(ErrorKind::NotFound, format!("{content} is not in this store")).hinted(failure::online_hint())
         }
         false => Failure::new(ErrorKind::TimedOut, format!("no provider of {content} was found"))
-            .hinted("connect to more peers with `ggen marketplace p2p bootstrap ADDRESS`"),
+            .hinted(hint!["connect to more peers with ", Operation::Bootstrap.on("ADDRESS")]),
     }
 }
 

@@ -14,7 +14,8 @@ use std::{
 use ggen_blockstore::{Cid, DAMAGE, parse_cid};
 
 use crate::{
-    ErrorKind, Failure,
+    ErrorKind, Failure, Operation, Setting,
+    error::hint,
     home::{HomeError, write_private},
 };
 
@@ -90,10 +91,11 @@ impl Losses {
             return Ok(known.nodes);
         }
         let message = "nothing is removed: records of the store are lost, and pins that you have set may be among them";
-        Err(Failure::new(ErrorKind::Verification, message).hinted(
-            "`ggen marketplace p2p verify --repair` puts the store in order and lists what is whole and not pinned: pin of \
-             that what you want to keep, then collect again",
-        ))
+        Err(Failure::new(ErrorKind::Verification, message).hinted(hint![
+            Operation::Verify.with(Setting::Repair),
+            " puts the store in order and lists what is whole and not pinned: pin of that what you \
+want to keep, then collect again"
+        ]))
     }
 
     fn known(&self) -> Known {
@@ -129,7 +131,7 @@ mod tests {
         open().note_lost_records();
         let refused = open().gaps().unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Verification);
-        assert!(refused.hint.is_some_and(|hint| hint.contains("verify --repair")));
+        assert!(refused.hint.is_some_and(|hint| hint.to_string().contains("`verify` with the setting `repair`")));
         let node = *ggen_blockstore::Block::raw(vec![1]).unwrap().cid();
         open().acknowledge(BTreeSet::from([node])).unwrap();
         assert_eq!(open().gaps().unwrap(), BTreeSet::from([node]));

@@ -27,8 +27,9 @@ use tokio::{
 use self::{follow::Looks, names::choice};
 use super::{Operations, catalog_events::News, failure, failure::usage};
 use crate::{
-    ErrorKind, Failure, MirrorReport, MirrorRequest, MirrorRule, MirrorScope,
+    ErrorKind, Failure, MirrorReport, MirrorRequest, MirrorRule, MirrorScope, Operation,
     config::check_rule,
+    error::hint,
     identity::PublisherId,
     index::{Catalog, package_key, publisher_key, qualified_key},
     mirror::{
@@ -192,7 +193,7 @@ impl Operations {
             .await?;
         if !dropped && reports.is_empty() {
             return Err(Failure::new(ErrorKind::NotFound, format!("there is no mirror rule for `{what}`"))
-                .hinted("`ggen marketplace p2p mirror ls` shows the rules"));
+                .hinted(hint![Operation::MirrorLs, " shows the rules"]));
         }
         if !dropped {
             let message = format!("the mirror rule for `{what}` stands in the configuration");

@@ -130,7 +130,7 @@ pub(super) fn failed_address(address: String, DialFailed { reason, cause }: Dial
     let kind = if cause == DialCause::TimedOut { ErrorKind::TimedOut } else { ErrorKind::Failed };
     let hint = match cause {
         DialCause::Denied(peer) => Some(undeny(&peer)),
-        DialCause::Own => Some("name the address of another node".to_owned()),
+        DialCause::Own => Some("name the address of another node".into()),
         DialCause::TimedOut | DialCause::Other => None,
     };
     FailedAddress { address, reason, kind, hint }

@@ -7,8 +7,9 @@ use tokio::sync::mpsc;
 
 use super::{Operations, clock, failure, failure::usage};
 use crate::{
-    ErrorKind, Failure, Fault, Listing, Outcome, PeerEvent, PeerHistory, PeerInfoRequest, PeerListRequest, PeerLists,
-    PeerRecord, PeerReport, PeerRule, PeerRuleRequest, SearchHit,
+    ErrorKind, Failure, Fault, Listing, Operation, Outcome, PeerEvent, PeerHistory, PeerInfoRequest, PeerListRequest,
+    PeerLists, PeerRecord, PeerReport, PeerRule, PeerRuleRequest, SearchHit,
+    error::hint,
     identity::{PublisherId, Timestamp},
     index::{ClaimError, HeadError},
     node::{AccessPolicy, Offence, PeerObservation, Prior, Priors},
@@ -217,15 +218,17 @@ pub(crate) fn access_policies(peers: &PeerBook) -> Vec<(PeerId, AccessPolicy)> {
 fn parse(text: &str) -> Result<PeerId, Failure> {
     let id = text.trim().rsplit('/').next().unwrap_or_default();
     id.parse().map_err(|_| {
-        usage(format!("`{text}` is not a peer id")).hinted(
-            "a peer id begins with `12D3Koo` or `Qm`; `ggen marketplace p2p peer-list` shows those that are known",
-        )
+        usage(format!("`{text}` is not a peer id")).hinted(hint![
+            "a peer id begins with `12D3Koo` or `Qm`; ",
+            Operation::PeerList,
+            " shows those that are known"
+        ])
     })
 }
 
 fn unknown(peer: &PeerId) -> Failure {
     Failure::new(ErrorKind::NotFound, format!("nothing is known of the peer {peer}"))
-        .hinted("`ggen marketplace p2p peer-list` shows the peers that are known")
+        .hinted(hint![Operation::PeerList, " shows the peers that are known"])
 }
 
 fn report(record: PeerRecord, connected: &HashSet<PeerId>, history: Option<Vec<PeerHistory>>) -> PeerReport {

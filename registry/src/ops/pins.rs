@@ -15,7 +15,8 @@ use semver::Version;
 pub(crate) use self::kept::KeptPins;
 use super::{Operations, download::Download, failure, fetch::Found, resolve::walk};
 use crate::{
-    ErrorKind, Failure, FetchRequest, FetchTo, PinReport, PinRequest, Reporter,
+    ErrorKind, Failure, FetchRequest, FetchTo, Operation, PinReport, PinRequest, Reporter,
+    error::hint,
     identity::PublisherId,
     index::Walk,
     package::{PackageId, Release, Target, nearest_package},
@@ -87,8 +88,8 @@ impl Operations {
                 let message = format!("you have not pinned `{}`", request.target);
                 let failure = Failure::new(ErrorKind::NotFound, message);
                 return Err(failure.hinted(match nearest_pinned(&pins, &request.target) {
-                    Some(near) => format!("did you mean `{near}`? `ggen marketplace p2p pin ls` lists your pins"),
-                    None => "`ggen marketplace p2p pin ls` lists your pins".to_owned(),
+                    Some(near) => hint![format!("did you mean `{near}`? "), Operation::PinLs, " lists your pins"],
+                    None => hint![Operation::PinLs, " lists your pins"],
                 }));
             }
             kept.remove(&*store, &chosen).map_err(failure::store)?;
@@ -190,9 +191,11 @@ fn refuse_ambiguous(chosen: &[&Pin], target: &Target) -> Result<(), Failure> {
     let message = format!("you have pinned `{package}` of {} publishers", owners.len());
     let causes = owners.iter().map(|owner| format!("{owner}/{package}")).collect();
     let failure = Failure { causes, ..Failure::new(ErrorKind::Usage, message) };
-    Err(failure.hinted(
-        "name the publisher you mean: `<publisher>/ns/name`, or the pin as `ggen marketplace p2p pin ls` shows it",
-    ))
+    Err(failure.hinted(hint![
+        "name the publisher you mean: `<publisher>/ns/name`, or the pin as ",
+        Operation::PinLs,
+        " shows it"
+    ]))
 }
 
 /// Returns the package pinned by name whose name is closest to a misspelt target.

@@ -39,7 +39,8 @@ pub(crate) use self::{
 };
 use super::{Operations, clock, failure, failure::usage};
 use crate::{
-    Caller, ErrorKind, Failure, Interrupt, Progress, PublishRequest, Published, Reporter,
+    Caller, ErrorKind, Failure, Hint, Interrupt, Operation, Progress, PublishRequest, Published, Reporter, Setting,
+    error::hint,
     identity::{KeyPair, Signed},
     index::{Acceptance, Announcement, Claim, Publication, PublicationError, PublishOutcome, PublisherState, Refusal},
     interrupt::{CommitPoint, interrupted},
@@ -221,7 +222,7 @@ impl Operations {
         };
         let recovery = self.recovery_notice(&signing.name, is_new);
         let mut published = Published { recovery, ..report(draft, &signed, unchanged) };
-        published.warnings.extend(of_name.into_iter().chain(warnings));
+        published.warnings.extend(of_name.into_iter().chain(warnings.into_iter().map(Hint::from)));
         let announced = head.without_future_refresh(clock::now());
         let claim = self.claim(&keys.chain, &announced, &package).map(|(claim, _)| claim);
         Ok(Done { published, signed, claim, unchanged })
@@ -308,7 +309,7 @@ impl Operations {
                 let (package, version) = (&published.package, &published.version);
                 tracing::debug!(target: crate::LOG_TARGET, package, version, to, "published");
             }
-            Err(failure) => published.warnings.push(failure.while_doing("it is not announced").in_one_line()),
+            Err(failure) => published.warnings.push(failure.while_doing("it is not announced").in_one_line().into()),
         }
         published
     }
@@ -358,9 +359,11 @@ fn parse_version(text: &str) -> Result<Version, Failure> {
 /// The failure of a publish that was interrupted after its commit point.
 pub(crate) fn published_already(name: &str) -> Failure {
     let message = format!("interrupted, but {name} is published already");
-    Failure::new(ErrorKind::Interrupted, message).hinted(format!(
-        "a node that runs here announces it; `ggen marketplace p2p yank {name}` says that it is not to be chosen"
-    ))
+    Failure::new(ErrorKind::Interrupted, message).hinted(hint![
+        "a node that runs here announces it; ",
+        Operation::Yank.on(name.to_string()),
+        " says that it is not to be chosen"
+    ])
 }
 
 /// Says what was published although the replicas could not be counted, with everything that its report would have said.
@@ -368,13 +371,16 @@ fn not_counted(failure: Failure, published: &Published) -> Failure {
     let Published { package, version, cid, release, recovery, warnings, .. } = published;
     let mut causes = vec![format!("its release is {}, its content {cid}", release.as_deref().unwrap_or_default())];
     causes.extend(failure.causes);
-    causes.extend(warnings.iter().cloned());
-    causes.extend(recovery.iter().map(|notice| {
-        let name = if notice.key == DEFAULT_KEY { String::new() } else { format!(" --key {}", notice.key) };
-        format!("your recovery key has no copy yet: `ggen marketplace p2p key recovery show{name}` prints it")
-    }));
+    causes.extend(warnings.iter().map(ToString::to_string));
     let message = format!("{package}@{version} is published, but {}", failure.message);
-    Failure { message, causes, ..failure }
+    let Some(notice) = recovery else { return Failure { message, causes, ..failure } };
+    causes.push("your recovery key has no copy yet".to_owned());
+    let show = match &notice.key {
+        key if key == DEFAULT_KEY => Operation::RecoveryKeyShow.into(),
+        key => Operation::RecoveryKeyShow.with(Setting::Key.to(key)),
+    };
+    let hint = failure.hint.map(|hint| hint.and("; ")).unwrap_or_default();
+    Failure { message, causes, hint: Some(hint![hint, show, " prints the recovery key"]), ..failure }
 }
 
 /// The failure of a publish when the catalog knows a newer head of the publisher than the one it was based on.
@@ -382,20 +388,22 @@ fn signed_elsewhere(refusal: &Refusal) -> Failure {
     let failure = Failure::from_error(ErrorKind::Verification, refusal)
         .while_doing("cannot publish: this publisher's keys have signed something else meanwhile");
     failure.hinted(match refusal {
-        Refusal::Equivocation => "publish with a new key, `--key NAME`, and with each key from one machine alone",
-        _ => "connect to the machine that signed it and run the same command again",
+        Refusal::Equivocation => {
+            hint!["publish with a new key, ", Setting::Key.to("NAME"), ", and with each key from one machine alone"]
+        }
+        _ => hint!["connect to the machine that signed it and run the same command again"],
     })
 }
 
 fn publication_failed(error: PublicationError) -> Failure {
     let failure = failure::failed(&error);
     match &error {
-        PublicationError::VersionTaken { .. } | PublicationError::OtherExecutables { .. } => {
-            failure.hinted("a published version never changes: raise the version in gpack.toml, or give `--version`")
-        }
-        PublicationError::OtherBuild { .. } => {
-            failure.hinted("a version has one build: raise the version in gpack.toml, or give `--version`")
-        }
+        PublicationError::VersionTaken { .. } | PublicationError::OtherExecutables { .. } => failure.hinted(hint![
+            "a published version never changes: raise the version in gpack.toml, or give ",
+            Setting::Version
+        ]),
+        PublicationError::OtherBuild { .. } => failure
+            .hinted(hint!["a version has one build: raise the version in gpack.toml, or give ", Setting::Version]),
         PublicationError::Tree(error) => failure::tree(error),
         _ => failure,
     }
@@ -418,6 +426,6 @@ fn report(draft: &Draft, release: &Signed<Release>, unchanged: bool) -> Publishe
         unchanged,
         entries: None,
         recovery: None,
-        warnings: draft.warnings.clone(),
+        warnings: draft.warnings.iter().cloned().map(Into::into).collect(),
     }
 }

@@ -55,7 +55,7 @@ mod tests {
         let block = Block::dag_cbor(document.to_payload().unwrap()).unwrap();
         let failure = refuse_identity(block.cid(), block.data()).unwrap_err();
         assert_eq!(failure.kind, ErrorKind::Usage);
-        assert!(failure.hint.unwrap().contains(&format!("`{}/ns/name`", block.cid())));
+        assert!(failure.hint.unwrap().to_string().contains(&format!("`{}/ns/name`", block.cid())));
         refuse_identity(block.cid(), b"\xa0").unwrap();
     }
 }

@@ -538,7 +538,7 @@ impl RefusedClaims {
     pub(super) fn beside(&self, mut failure: Failure) -> Failure {
         if !self.reasons.is_empty() {
             failure.causes.extend(self.reasons.iter().map(|reason| format!("a claim was refused: {reason}")));
-            failure.hint.get_or_insert_with(|| self.hint().to_owned());
+            failure.hint.get_or_insert_with(|| self.hint().into());
         }
         failure
     }

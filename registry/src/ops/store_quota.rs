@@ -22,7 +22,10 @@ use super::{
     failure,
     fetch::part,
 };
-use crate::{ErrorKind, Failure, GcReport, GcRequest, manifest::ManifestReader, node::Handle};
+use crate::{
+    ErrorKind, Failure, GcReport, GcRequest, Hint, Operation, Setting, error::hint, manifest::ManifestReader,
+    node::Handle,
+};
 
 /// How often a daemon checks whether its store exceeds its limit.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
@@ -39,8 +42,15 @@ const UNKNOWN_STEP_BYTES: u64 = 64 << 20;
 const PUBLICATION_BYTES: u64 = 64 << 10;
 
 /// Hint if pins take all the space.
-const LET_GO: &str = "raise `limits.store_bytes` in the configuration, or remove a pin or a mirror rule: `ggen marketplace \
-                      p2p pin ls` and `ggen marketplace p2p mirror ls` list them";
+fn let_go() -> Hint {
+    hint![
+        "raise `limits.store_bytes` in the configuration, or remove a pin or a mirror rule: ",
+        Operation::PinLs,
+        " and ",
+        Operation::MirrorLs,
+        " list them"
+    ]
+}
 
 impl Operations {
     /// Removes every block that no pin keeps.
@@ -156,7 +166,7 @@ impl Operations {
                 "the package does not fit into the store: with it, what is published, pinned, mirrored or in use takes \
                  {stored} bytes, and `limits.store_bytes` is {limit}"
             );
-            Failure::new(ErrorKind::Failed, message).hinted(LET_GO)
+            Failure::new(ErrorKind::Failed, message).hinted(let_go())
         }))
     }
 
@@ -170,7 +180,7 @@ impl Operations {
             "{more} not fit into the store: `limits.store_bytes` is {limit}, and {stored} bytes are \
              published, pinned, mirrored or in use"
         );
-        Failure::new(ErrorKind::Failed, message).hinted(LET_GO)
+        Failure::new(ErrorKind::Failed, message).hinted(let_go())
     }
 }
 
@@ -285,8 +295,10 @@ fn evict(
 fn cannot_mark(error: Error) -> Failure {
     let mendable = is_damage(&error);
     let failure = failure::store(error).while_doing("nothing is removed: a pinned DAG cannot be followed");
-    let hint = "`ggen marketplace p2p verify --repair` fetches what is damaged again; what no peer has is not waited for after \
-                that";
+    let hint = hint![
+        Operation::Verify.with(Setting::Repair),
+        " fetches what is damaged again; what no peer has is not waited for after that"
+    ];
     if mendable { failure.hinted(hint) } else { failure }
 }
 

@@ -23,7 +23,8 @@ use super::{
     failure::usage,
 };
 use crate::{
-    BadBlock, ErrorKind, Failure, Reporter, StoreDamage, VerifyReport, VerifyRequest,
+    BadBlock, ErrorKind, Failure, Hint, Operation, Reporter, Setting, StoreDamage, VerifyReport, VerifyRequest,
+    error::hint,
     identity::Record as _,
     package::{Release, Target},
 };
@@ -192,16 +193,12 @@ impl Operations {
 /// Adapts the hint of a failure for a verification without repair, which reads only the local store. A repair can fetch
 /// the blocks below a record of this home; a package that is not in this home has to be fetched first.
 fn without_repair(failure: Failure, target: &str) -> Failure {
-    match (failure.kind, failure.hint.as_deref()) {
-        (ErrorKind::NotFound, Some(failure::ONLINE_HINT)) => {
-            failure.hinted(format!("`ggen marketplace p2p verify {target} --repair` fetches the missing blocks"))
+    let hint = failure.hint.as_ref().filter(|_| failure.kind == ErrorKind::NotFound);
+    match hint.and_then(|hint| hint.strip_suffix(&failure::online_hint())) {
+        Some(before) if before == Hint::default() => {
+            failure.hinted(hint![Operation::Verify.on(target).with(Setting::Repair), " fetches the missing blocks"])
         }
-        (ErrorKind::NotFound, Some(hint)) if hint.ends_with(failure::ONLINE_HINT) => {
-            let near = hint.split_once("? ").map_or("check the name", |(question, _)| question);
-            let mark = if near.starts_with("did you mean") { "? Otherwise" } else { ", or" };
-            let hint = format!("{near}{mark} fetch it first: `ggen marketplace p2p fetch {target}`");
-            failure.hinted(hint)
-        }
-        _ => failure,
+        Some(before) => failure.hinted(hint![before, "fetch it first: ", Operation::Fetch.on(target)]),
+        None => failure,
     }
 }

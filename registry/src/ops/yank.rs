@@ -10,7 +10,8 @@ use super::{
     failure::{self, usage},
 };
 use crate::{
-    ErrorKind, Failure, Interrupt, Progress, Reporter, YankRequest, Yanked,
+    ErrorKind, Failure, Interrupt, Operation, Progress, Reporter, Setting, YankRequest, Yanked,
+    error::hint,
     identity::{KeyPair, PublisherId},
     index::{Claim, LogAction, MAX_REASON_BYTES, PublicationError, PublisherState, VerifiedHead, VersionEntry, Walk},
     keys::PublisherKeys,
@@ -139,8 +140,10 @@ impl Operations {
         let PublicationError::NoSuchVersion { package, .. } = &error else { return failure::failed(error) };
         match self.catalog.packages_of(publisher) {
             Ok(own) if !own.contains(package) => not_published(package, &own),
-            _ => Failure::from_error(ErrorKind::NotFound, &error)
-                .hinted(format!("`ggen marketplace p2p info {package} --versions` lists the versions there are")),
+            _ => Failure::from_error(ErrorKind::NotFound, &error).hinted(hint![
+                Operation::Info.on(package.to_string()).with(Setting::Versions),
+                " lists the versions there are"
+            ]),
         }
     }
 }
@@ -164,9 +167,12 @@ fn not_published(package: &PackageId, own: &[PackageId]) -> Failure {
     let named: Vec<_> = own.iter().take(MAX_NAMED).map(|own| format!("`{own}`")).collect();
     let more = own.len().saturating_sub(MAX_NAMED);
     match (named.is_empty(), more) {
-        (true, _) => {
-            failure.hinted("`ggen marketplace p2p publish` publishes a package; `--key NAME` names another key")
-        }
+        (true, _) => failure.hinted(hint![
+            Operation::Publish,
+            " publishes a package; ",
+            Setting::Key.to("NAME"),
+            " names another key"
+        ]),
         (false, 0) => failure.hinted(format!("check the name: you have published {}", named.join(", "))),
         (false, more) => {
             failure.hinted(format!("check the name: you have published {} and {more} more", named.join(", ")))
@@ -181,7 +187,8 @@ mod tests {
     #[test]
     fn a_package_that_was_not_published_is_answered_with_those_that_were() {
         let packages = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<PackageId>>();
-        let hint = |own: &[&str]| not_published(&"acme/htttp".parse().unwrap(), &packages(own)).hint.unwrap();
+        let hint =
+            |own: &[&str]| not_published(&"acme/htttp".parse().unwrap(), &packages(own)).hint.unwrap().to_string();
         assert_eq!(hint(&["acme/http", "acme/json"]), "did you mean `acme/http`?");
         assert_eq!(hint(&["b/json"]), "check the name: you have published `b/json`");
         assert!(hint(&["b/1", "b/2", "b/3", "b/4", "b/5", "b/6"]).ends_with("`b/5` and 1 more"));

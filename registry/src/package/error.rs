@@ -1,5 +1,7 @@
 //! Errors of names and gpack.toml files.
 
+use crate::{Hint, Operation, error::hint};
+
 /// Why a name or a target could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -110,7 +112,7 @@ pub enum GpackError {
         /// What is wrong with it.
         reason: String,
         /// The text to write instead, if it is known.
-        hint: Option<String>,
+        hint: Option<Hint>,
     },
 }
 
@@ -120,15 +122,15 @@ const SHORTEST: &str =
 
 impl GpackError {
     /// Advice on how to fix the error.
-    pub fn hint(&self) -> String {
+    pub fn hint(&self) -> Hint {
         match self {
             Self::NoTable { nearest: Some((found, meant)), .. } => {
-                format!("did you mean `[{meant}]` instead of `[{found}]`?")
+                format!("did you mean `[{meant}]` instead of `[{found}]`?").into()
             }
-            Self::NoTable { .. } | Self::Missing { .. } => SHORTEST.to_owned(),
+            Self::NoTable { .. } | Self::Missing { .. } => SHORTEST.into(),
             Self::Field { hint: Some(hint), .. } => hint.clone(),
             Self::Syntax { .. } | Self::TooLarge { .. } | Self::Field { .. } => {
-                "`ggen help gpack` describes every key, with an example".to_owned()
+                hint![Operation::GpackGuide, " describes every key, with an example"]
             }
         }
     }

@@ -9,7 +9,11 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::package::{Dependency, GpackError, MAX_DEPENDENCIES, Metadata, NameError, PackageId, Requirement};
+use crate::{
+    Hint, Setting,
+    error::hint,
+    package::{Dependency, GpackError, MAX_DEPENDENCIES, Metadata, NameError, PackageId, Requirement},
+};
 
 /// Largest gpack.toml in bytes.
 pub const MAX_GPACK_BYTES: usize = 256 << 10;
@@ -135,7 +139,7 @@ impl Source<'_> {
         field: &str,
         value: &Spanned<DeValue<'_>>,
         reason: impl Into<String>,
-        hint: Option<String>,
+        hint: Option<Hint>,
     ) -> Result<T, GpackError> {
         Err(GpackError::Field {
             file: self.file.to_owned(),
@@ -198,7 +202,7 @@ impl<'a> Reader<'a> {
                 let hint =
                     full_version(self.text("version", version)?).map(|full| format!("write `version = \"{full}\"`"));
                 let reason = format!("is not a semver version: {error}");
-                return self.source.refuse_with_hint("version", version, reason, hint);
+                return self.source.refuse_with_hint("version", version, reason, hint.map(Into::into));
             }
         };
         let metadata = self.read_metadata(description, title)?;
@@ -292,7 +296,9 @@ impl<'a> Reader<'a> {
             }
             // A copied template must not publish unrelated files beside it.
             if !text.chars().any(char::is_alphanumeric) {
-                return refuse("names no file; `--allow-secrets` publishes them all");
+                let hint = hint![Setting::AllowSecrets, " publishes them all"];
+                let reason = format!("has `{text}`, which names no file");
+                return self.source.refuse_with_hint("allow-secrets", value, reason, Some(hint));
             }
         }
         Ok(patterns)
@@ -418,7 +424,7 @@ impl<'a> Reader<'a> {
             Some(full) => format!("write `{field} = \"{full}\"`"),
             None => format!("write `{field} = \"{written}\"`"),
         });
-        self.source.refuse_with_hint(field, value, "is not a string", quoted)
+        self.source.refuse_with_hint(field, value, "is not a string", quoted.map(Into::into))
     }
 
     fn optional_text(&self, field: &str) -> Result<Option<String>, GpackError> {
@@ -449,14 +455,14 @@ impl<'a> Reader<'a> {
 }
 
 /// A suggestion for an invalid name.
-fn name_hint(name: &str) -> Option<String> {
+fn name_hint(name: &str) -> Option<Hint> {
     if let Ok(id) = name.parse::<PackageId>() {
-        return Some(format!("write `namespace = \"{}\"` and `name = \"{}\"`", id.namespace(), id.name()));
+        return Some(format!("write `namespace = \"{}\"` and `name = \"{}\"`", id.namespace(), id.name()).into());
     }
     let near = name.to_lowercase().replace(char::is_whitespace, "-");
     let is_name = PackageId::check_name(&near).is_ok();
     is_name.then(|| {
-        format!("write `name = \"{near}\"`; a title for people may stay if `id = \"{near}\"` stands beside it")
+        format!("write `name = \"{near}\"`; a title for people may stay if `id = \"{near}\"` stands beside it").into()
     })
 }
 

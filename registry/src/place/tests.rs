@@ -99,7 +99,8 @@ async fn use_it(registry: &Registry) -> Vec<Failure> {
 }
 
 fn names(failure: &Failure, file: &str) -> bool {
-    let all = [std::slice::from_ref(&failure.message), &failure.causes, failure.hint.as_slice()].concat().join("\n");
+    let hint = failure.hint.as_ref().map(ToString::to_string);
+    let all = [std::slice::from_ref(&failure.message), &failure.causes, hint.as_slice()].concat().join("\n");
     all.contains(file)
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ErrorKind;
+use crate::{ErrorKind, Hint};
 
 /// The findings, stage by stage. A stage that cannot be checked because an earlier one failed is omitted, so every
 /// failed stage is a separate fault.
@@ -23,7 +23,7 @@ pub struct Stage {
     /// What was found.
     pub detail: String,
     /// What the user can do about it.
-    pub hint: Option<String>,
+    pub hint: Option<Hint>,
     /// The kind of failure, if the stage failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<ErrorKind>,
@@ -47,7 +47,7 @@ impl Stage {
 
     /// Adds what the user can do.
     #[must_use]
-    pub fn hinted(mut self, hint: impl Into<String>) -> Self {
+    pub fn hinted(mut self, hint: impl Into<Hint>) -> Self {
         self.hint = Some(hint.into());
         self
     }

@@ -7,7 +7,8 @@ use libp2p::PeerId;
 
 use super::{count, join, stage_of};
 use crate::{
-    ErrorKind, Failure, Reporter, Stage,
+    ErrorKind, Failure, Hint, Operation, Reporter, Setting, Stage,
+    error::hint,
     identity::{Afresh, Record},
     index::{PublisherEntry, VersionEntry, check_clock},
     manifest::ManifestReader,
@@ -187,10 +188,10 @@ impl Operations {
         let detail = if reasons.is_empty() { detail } else { format!("{detail}; {reasons}") };
         // A fetch still works if another connected peer has the content.
         if reached == 0 && download.block(subject.content).await.is_err() {
-            return Err(Stage::failed("dial", ErrorKind::Failed, detail).hinted(
-                "they are gone, or behind a NAT: try again later, or name a peer that has it: `ggen marketplace p2p \
-                 fetch TARGET --provider ADDRESS`",
-            ));
+            return Err(Stage::failed("dial", ErrorKind::Failed, detail).hinted(hint![
+                "they are gone, or behind a NAT: try again later, or name a peer that has it: ",
+                Operation::Fetch.on("TARGET").with(Setting::Provider.to("ADDRESS"))
+            ]));
         }
         stages.push(Stage::fine("dial", detail));
         Ok(())
@@ -275,10 +276,11 @@ fn check_signing_time(publisher: &PublisherEntry) -> Progress<()> {
         return Ok(());
     };
     let detail = format!("other peers refuse what this publisher says, and find no claim: {error}");
-    Err(Stage::failed("record", ErrorKind::Verification, detail).hinted(
-        "set this machine's clock; if it is right and was not when that was signed, sign again as the publisher: publish the \
-         next version, or yank one, with `--trust-clock`",
-    ))
+    Err(Stage::failed("record", ErrorKind::Verification, detail).hinted(hint![
+        "set this machine's clock; if it is right and was not when that was signed, sign again as \
+the publisher: publish the next version, or yank one, with ",
+        Setting::TrustClock
+    ]))
 }
 
 /// Describes which blocks were found to match their hashes.
@@ -357,17 +359,18 @@ async fn note_silent(node: &Handle, tried: &mut BTreeMap<PeerId, Result<(), Dial
 fn not_here(failed: Stage) -> Stage {
     match failed.kind {
         Some(ErrorKind::NotFound | ErrorKind::TimedOut) => {
-            Stage { ok: None, kind: None, hint: Some(not_here_hint(failed.hint.as_deref())), ..failed }
+            Stage { ok: None, kind: None, hint: Some(not_here_hint(failed.hint.as_ref())), ..failed }
         }
         _ => failed,
     }
 }
 
 /// Keeps the suggestion of a similar known name in the hint.
-fn not_here_hint(hint: Option<&str>) -> String {
-    let question = hint.filter(|hint| hint.starts_with("did you mean")).and_then(|hint| hint.split_once("? "));
-    let near = question.map_or_else(String::new, |(question, _)| format!("{question}? Otherwise "));
-    format!("{near}no peer could be asked: fix the problems above, then run the same command again")
+fn not_here_hint(hint: Option<&Hint>) -> Hint {
+    let near = hint.map_or("", Hint::first_text);
+    let is_alternative = near.starts_with("did you mean") && near.ends_with("Otherwise ");
+    let near = if is_alternative { near } else { "" };
+    hint![near, "no peer could be asked: fix the problems above, then run the same command again"]
 }
 
 fn no_provider(cid: &Cid, error: DownloadError) -> Stage {
@@ -381,10 +384,11 @@ fn no_provider(cid: &Cid, error: DownloadError) -> Stage {
             if absence.is_nowhere() && !absence.denied.is_empty() {
                 return Stage::failed("providers", ErrorKind::TimedOut, detail).hinted(absence.hint());
             }
-            Stage::failed("providers", ErrorKind::TimedOut, detail).hinted(
-                "its publisher may be gone: ask for a peer that has it and `ggen marketplace p2p fetch TARGET --provider \
-                 ADDRESS`, or try again in a minute if it is new",
-            )
+            Stage::failed("providers", ErrorKind::TimedOut, detail).hinted(hint![
+                "its publisher may be gone: ask for a peer that has it and ",
+                Operation::Fetch.on("TARGET").with(Setting::Provider.to("ADDRESS")),
+                ", or try again in a minute if it is new"
+            ])
         }
         error => stage_of("providers", failure::download(cid, error)),
     }
@@ -405,19 +409,21 @@ fn missing(cid: &Cid, error: DownloadError, looked_at: Option<(u64, u64)>) -> St
             let (missing, peers) = (what(absence.missing), count(absence.peers_asked as u64, "peer"));
             if absence.silent > 0 {
                 let detail = format!("{missing} did not arrive: {} of {peers} did not answer", absence.silent);
-                return Stage::failed("blocks", ErrorKind::TimedOut, detail).hinted(
-                    "a peer that does not answer may be stopped or cut off: try again later, or name another peer with `ggen \
-                     marketplace p2p fetch TARGET --provider ADDRESS`",
-                );
+                return Stage::failed("blocks", ErrorKind::TimedOut, detail).hinted(hint![
+                    "a peer that does not answer may be stopped or cut off: try again later, or name another \
+peer with ",
+                    Operation::Fetch.on("TARGET").with(Setting::Provider.to("ADDRESS"))
+                ]);
             }
             let detail = format!("{missing} missing on all of {peers}");
             if !absence.denied.is_empty() {
                 return Stage::failed("blocks", ErrorKind::TimedOut, detail).hinted(absence.hint());
             }
-            Stage::failed("blocks", ErrorKind::TimedOut, detail).hinted(
-                "the peers hold it in part: ask its publisher to start a node again, or name another peer with `ggen \
-                 marketplace p2p fetch TARGET --provider ADDRESS`",
-            )
+            Stage::failed("blocks", ErrorKind::TimedOut, detail).hinted(hint![
+                "the peers hold it in part: ask its publisher to start a node again, or name another peer \
+with ",
+                Operation::Fetch.on("TARGET").with(Setting::Provider.to("ADDRESS"))
+            ])
         }
         error => stage_of("blocks", failure::download(cid, error)),
     }
@@ -437,7 +443,7 @@ mod tests {
         assert!(sample.detail.starts_with("40 of the 103 blocks looked at, out of 1030 of "), "{}", sample.detail);
         let silent = missing(&cid, timed_out(&Absence { silent: 3, ..absence }), None);
         assert!(silent.detail.ends_with("did not arrive: 3 of 3 peers did not answer"), "{}", silent.detail);
-        assert!(!silent.hint.unwrap().contains("in part"));
+        assert!(!silent.hint.unwrap().to_string().contains("in part"));
         let offline = missing(&cid, DownloadError::Offline { missing: 40 }, Some((103, 1030)));
         assert!(
             offline.detail.starts_with("at least 40 of the 103 blocks looked at, out of 1030"),

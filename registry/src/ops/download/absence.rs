@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use ggen_blockstore::Cid;
 use libp2p::PeerId;
 
-use crate::{identity::Timestamp, ops::denial::undeny};
+use crate::{Hint, Operation, Setting, error::hint, identity::Timestamp, ops::denial::undeny};
 
 /// What a download fetches, for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,31 +100,54 @@ impl Absence {
     }
 
     /// Returns what the user can do. If the caller has named a peer, the hint suggests another one.
-    pub(crate) fn hint(&self) -> String {
+    pub(crate) fn hint(&self) -> Hint {
         if let Some(peer) = self.denied.first().filter(|_| self.is_nowhere()) {
-            return format!("{}; then it is asked again", undeny(peer));
+            return hint![undeny(peer), "; then it is asked again"];
         }
-        self.other_source().to_owned()
+        self.other_source()
     }
 
-    fn other_source(&self) -> &'static str {
+    fn other_source(&self) -> Hint {
         match (self.named, self.lost.is_empty()) {
             (true, false) => {
-                "check that the peer named with `--provider` still runs, name another peer that has it, or wait longer \
-                 with `--timeout SECS`; what has come so far is kept"
+                hint![
+                    "check that the peer named with ",
+                    Setting::Provider,
+                    " still runs, name another peer that has it, or wait longer with ",
+                    Setting::Timeout.to("SECS"),
+                    "; what has come so far is kept"
+                ]
             }
             (true, true) => {
-                "name another peer that has it with `fetch --provider ADDRESS`, or wait longer with `--timeout SECS`"
+                hint![
+                    "name another peer that has it with ",
+                    Operation::Fetch.with(Setting::Provider.to("ADDRESS")).mentioned(),
+                    ", or wait longer with ",
+                    Setting::Timeout.to("SECS")
+                ]
             }
             (false, false) => {
-                "run the same command again when that peer can be reached: what has come so far is kept; or name another \
-                 peer that has it with `fetch --provider ADDRESS`"
+                hint![
+                    "run the same command again when that peer can be reached: what has come so far is kept; \
+or name another peer that has it with ",
+                    Operation::Fetch.with(Setting::Provider.to("ADDRESS")).mentioned()
+                ]
             }
             (false, true) if self.peers_asked == 0 => {
-                "no peer is connected: name one that has it with `fetch --provider ADDRESS`, or see `ggen marketplace p2p doctor`"
+                hint![
+                    "no peer is connected: name one that has it with ",
+                    Operation::Fetch.with(Setting::Provider.to("ADDRESS")).mentioned(),
+                    ", or see ",
+                    Operation::Doctor
+                ]
             }
             (false, true) => {
-                "name a peer that has it with `fetch --provider ADDRESS`, or wait longer with `--timeout SECS`"
+                hint![
+                    "name a peer that has it with ",
+                    Operation::Fetch.with(Setting::Provider.to("ADDRESS")).mentioned(),
+                    ", or wait longer with ",
+                    Setting::Timeout.to("SECS")
+                ]
             }
         }
     }
@@ -220,9 +243,9 @@ mod tests {
         let peer = PeerId::random();
         let denied = Absence { denied: vec![peer], ..absence() };
         assert!(denied.to_string().ends_with(&format!("; {peer} is denied and not asked")), "{denied}");
-        assert!(denied.hint().contains(&format!("peer reset {peer}`")), "{}", denied.hint());
+        assert!(denied.hint().to_string().contains(&format!("`peer_reset` on `{peer}`")), "{}", denied.hint());
         let silent = Absence { silent: 1, ..denied };
-        assert!(!silent.hint().contains("reset"), "another peer may still answer: {}", silent.hint());
+        assert!(!silent.hint().to_string().contains("reset"), "another peer may still answer: {}", silent.hint());
     }
 
     #[test]
@@ -238,8 +261,8 @@ mod tests {
         let named = |lost| Absence { named: true, lost, ..absence() };
         let lost = LostPeer { peer: PeerId::random(), ago: Duration::ZERO, reason: None };
         for absence in [named(Vec::new()), named(vec![lost])] {
-            assert!(absence.hint().contains("name another"), "{}", absence.hint());
+            assert!(absence.hint().to_string().contains("name another"), "{}", absence.hint());
         }
-        assert!(absence().hint().contains("name a peer"));
+        assert!(absence().hint().to_string().contains("name a peer"));
     }
 }

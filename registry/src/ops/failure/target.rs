@@ -2,43 +2,46 @@
 
 use ggen_blockstore::parse_cid;
 
-use crate::package::{NameError, PackageId, Requirement, Target};
+use crate::{
+    Hint, Operation,
+    error::hint,
+    package::{NameError, PackageId, Requirement, Target},
+};
 
 /// Returns a hint what the user may have meant by `text`.
-pub(super) fn hint(text: &str, error: &NameError) -> Option<String> {
+pub(super) fn hint(text: &str, error: &NameError) -> Option<Hint> {
     match error {
         NameError::Unverifiable { .. } => {
-            return Some(
-                "ask for a CID under sha2-256, which `ipfs add` makes unless it is given another hash".to_owned(),
-            );
+            return Some("ask for a CID under sha2-256, which `ipfs add` makes unless it is given another hash".into());
         }
-        NameError::BrokenCid { .. } => return Some("copy the complete CID".to_owned()),
+        NameError::BrokenCid { .. } => return Some("copy the complete CID".into()),
         _ => {}
     }
     if let Some(path) = path_in_url(text).or_else(|| path_below_cid(text)) {
-        return Some(format!("write `{path}`"));
+        return Some(format!("write `{path}`").into());
     }
     let repaired = text.trim_start_matches('@').trim_end_matches(['/', '@']);
     if repaired != text && repaired.contains('/') && repaired.parse::<Target>().is_ok() {
-        return Some(format!("write `{repaired}`"));
+        return Some(format!("write `{repaired}`").into());
     }
     if let Some(written) = without_v(text) {
-        return Some(format!("write `{written}`"));
+        return Some(format!("write `{written}`").into());
     }
     if matches!(error, NameError::Requirement { .. }) {
         return Some(
-            "a version is `1.2.0`, a range `^1.2` or `>=1, <2`; without one the newest version is meant".to_owned(),
+            "a version is `1.2.0`, a range `^1.2` or `>=1, <2`; without one the newest version is meant".into(),
         );
     }
     if let Some((package, path)) = path_in_package(text) {
-        return Some(format!(
-            "fetch the whole package, `{package}`; or `/ipfs/<cid>/{path}`, with the CID that `ggen marketplace p2p info \
-             {package}` shows as content"
-        ));
+        return Some(hint![
+            format!("fetch the whole package, `{package}`; or `/ipfs/<cid>/{path}`, with the CID that "),
+            Operation::Info.on(package.to_string()),
+            " shows as content"
+        ]);
     }
     let is_word = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@".contains(c));
     let word = text.trim_matches('@').split('@').next().filter(|word| is_word && !word.is_empty())?;
-    Some(format!("`ggen marketplace p2p search {word}` lists packages with their full names"))
+    Some(hint![Operation::Search.on(word), " lists packages with their full names"])
 }
 
 /// Returns the path in a gateway URL: `https://<host>/ipfs/<cid>/path` or `https://<cid>.ipfs.<host>/path`.
@@ -89,7 +92,7 @@ mod tests {
     fn told(text: &str) -> String {
         let failure = target(text).unwrap_err();
         assert_eq!(failure.kind, ErrorKind::Usage, "{text}");
-        failure.hint.unwrap_or_else(|| panic!("no hint for {text}: {}", failure.message))
+        failure.hint.unwrap_or_else(|| panic!("no hint for {text}: {}", failure.message)).to_string()
     }
 
     #[test]
@@ -116,10 +119,10 @@ mod tests {
         for (typed, part) in [
             (
                 "examples/greeter/bin/x",
-                "`/ipfs/<cid>/bin/x`, with the CID that `ggen marketplace p2p info examples/greeter`",
+                "`/ipfs/<cid>/bin/x`, with the CID that the operation `info` on `examples/greeter`",
             ),
-            ("http", "search http`"),
-            ("@http", "search http`"),
+            ("http", "`search` on `http`"),
+            ("@http", "`search` on `http`"),
             (&CID[..20], "copy the complete CID"),
             (&format!("/ipfs/{}", &CID[..20]), "copy the complete CID"),
             ("acme/x@one", "the newest version"),

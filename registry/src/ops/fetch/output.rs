@@ -14,7 +14,8 @@ use ggen_blockstore::{
 
 use super::{Destinations, Identified};
 use crate::{
-    ErrorKind, Failure, FetchTo, Progress, Reporter,
+    ErrorKind, Failure, FetchTo, Progress, Reporter, Setting,
+    error::hint,
     interrupt::{CommitPoint, interrupted},
     ops::failure,
     package::Target,
@@ -260,16 +261,28 @@ pub(super) fn check(to: &FetchTo, target: &Target) -> Result<(), Failure> {
     let (what, hint) = match fs::metadata(&path) {
         Ok(there) if there.is_dir() => (
             "exists and is not empty",
-            "name another place with `-o DIR`, or make it equal to what is fetched with `--update`",
+            hint![
+                "name another place with ",
+                Setting::Output.to("DIR"),
+                ", or make it equal to what is fetched with ",
+                Setting::Update
+            ],
         ),
         // A package is a directory, and an update does not replace a file with a directory.
         Ok(there) if there.is_file() && matches!(target, Target::Package { .. }) => {
-            ("exists", "name another place with `-o PATH`, or remove the file")
+            ("exists", hint!["name another place with ", Setting::Output.to("PATH"), ", or remove the file"])
         }
-        Ok(there) if there.is_file() => {
-            ("exists", "name another place with `-o PATH`; `--update` replaces a file with a single file")
-        }
-        _ => ("exists", "name another place with `-o PATH`"),
+        Ok(there) if there.is_file() => (
+            "exists",
+            hint![
+                "name another place with ",
+                Setting::Output.to("PATH"),
+                "; ",
+                Setting::Update,
+                " replaces a file with a single file"
+            ],
+        ),
+        _ => ("exists", hint!["name another place with ", Setting::Output.to("PATH")]),
     };
     Err(Failure::new(ErrorKind::Failed, format!("`{}` {what}", path.display())).hinted(hint))
 }
@@ -278,7 +291,7 @@ fn check_tarball(path: &Path) -> Result<(), Failure> {
     let shown = path.display();
     if path.is_dir() {
         return Err(Failure::new(ErrorKind::Failed, format!("`{shown}` is a directory"))
-            .hinted("name a file for the tarball: `--tar FILE`"));
+            .hinted(hint!["name a file for the tarball: ", Setting::Tar.to("FILE")]));
     }
     match Compression::of_name(path) {
         Some(_) => Ok(()),

@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 
 use crate::{
-    ErrorKind, Failure, MirrorRule, MirrorScope,
+    ErrorKind, Failure, MirrorRule, MirrorScope, Operation,
+    error::hint,
     identity::PublisherId,
     index::Catalog,
     mirror::{
@@ -58,7 +59,7 @@ impl Operations {
             let claimants = claimants.len();
             tracing::warn!(
                 target: crate::LOG_TARGET, %what, claimants,
-                "several publishers claim this name: `mirror add <publisher>/ns/name` says which one is meant"
+                "several publishers claim this name: a rule for `<publisher>/ns/name` selects one of them"
             );
         }
         Ok(())
@@ -86,11 +87,13 @@ impl Operations {
             )
         };
         Err(failure.hinted(match &rule.what {
-            MirrorScope::Namespace(namespace) => format!(
-                "name the publisher you mean: `ggen marketplace p2p mirror add <publisher>`, or one of its packages: \
-                 `mirror add <publisher>/{namespace}/name`"
-            ),
-            what => format!("name the publisher you mean: `ggen marketplace p2p mirror add <publisher>/{what}`"),
+            MirrorScope::Namespace(namespace) => hint![
+                "name the publisher you mean: ",
+                Operation::MirrorAdd.on("<publisher>"),
+                ", or one of its packages: ",
+                Operation::MirrorAdd.on(format!("<publisher>/{namespace}/name")).mentioned()
+            ],
+            what => hint!["name the publisher you mean: ", Operation::MirrorAdd.on(format!("<publisher>/{what}"))],
         }))
     }
 

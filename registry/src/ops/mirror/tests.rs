@@ -323,7 +323,7 @@ async fn a_name_of_two_claimants_is_refused_with_the_forms_that_choose_one_and_s
     assert!(refused.message.starts_with("`acme/http` is claimed by 2 publishers"), "{refused}");
     let forms = BTreeSet::from([publisher, stranger].map(|publisher| format!("{publisher}/acme/http")));
     assert_eq!(refused.causes.iter().cloned().collect::<BTreeSet<_>>(), forms);
-    assert!(refused.hint.unwrap().contains("mirror add <publisher>/acme/http"));
+    assert!(refused.hint.unwrap().to_string().contains("`mirror_add` on `<publisher>/acme/http`"));
     let refused = add("acme/*", None).await.unwrap_err();
     assert!(refused.message.starts_with("the namespace `acme` is claimed by 2 publishers"), "{refused}");
     assert_eq!(mirror.registry.mirror_ls().await.unwrap(), []);

@@ -100,7 +100,7 @@ async fn all_records_are_made_again_when_a_home_is_opened_without_its_store_and_
     assert!(kept >= 3, "the content is kept once it is back");
 
     let refused = registry.gc(GcRequest::default()).await.unwrap_err();
-    assert!(refused.hint.is_some_and(|hint| hint.contains("verify --repair")));
+    assert!(refused.hint.is_some_and(|hint| hint.to_string().contains("`verify` with the setting `repair`")));
     let report = repair(&registry).await;
     let mut labels: Vec<_> = report.incomplete.iter().map(|pin| pin.label.as_str()).collect();
     labels.sort_unstable();
@@ -181,7 +181,7 @@ async fn catalog_and_head_of_an_earlier_day_are_brought_up_to_what_the_store_has
                 refused.message.contains("entry 7 of its log") && refused.message.contains("second history"),
                 "{refused:?}"
             );
-            assert!(refused.hint.unwrap().contains("verify --repair"));
+            assert!(refused.hint.unwrap().to_string().contains("`verify` with the setting `repair`"));
             // A repair that restores nothing does not change that.
             repair(&registry).await;
         }

@@ -15,7 +15,7 @@ use super::{
     warnings,
 };
 use crate::{
-    Failure, PublishRequest, Published, Reporter,
+    Failure, Hint, PublishRequest, Published, Reporter,
     identity::PublisherId,
     index::{check_build, check_same_tree},
     keys::DEFAULT_KEY,
@@ -48,7 +48,7 @@ impl Operations {
         tarball.rewind(begins_at, path)?;
         let imported = import(&kept, path, tarball, &intake, reporter, &|| false)?;
         let limit = self.config.limits.package_bytes;
-        let Prepared { imported, gpack, mut warnings } = Prepared::read(&kept, imported, request, limit)?;
+        let Prepared { imported, gpack, warnings } = Prepared::read(&kept, imported, request, limit)?;
         let version = version.unwrap_or(gpack.version);
         let publisher = chain.map(|chain| chain.publisher());
         let named = request.namespace.clone().or(gpack.namespace).or_else(|| self.config.namespace.clone());
@@ -66,7 +66,7 @@ impl Operations {
             // The namespace will be the short id of a publisher that does not exist yet.
             None => (format!("<publisher>/{}", gpack.name), Vec::new()),
         };
-        warnings.extend(warnings::of_name(&package, publisher.as_ref(), &known, chosen));
+        let of_name = warnings::of_name(&package, publisher.as_ref(), &known, chosen);
         Ok(Published {
             package,
             version: version.to_string(),
@@ -82,7 +82,7 @@ impl Operations {
             unchanged,
             entries: Some(imported.entries.into_iter().map(|entry| entry.path).collect()),
             recovery: None,
-            warnings,
+            warnings: warnings.into_iter().map(Hint::from).chain(of_name).collect(),
         })
     }
 

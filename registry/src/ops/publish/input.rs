@@ -18,7 +18,7 @@ use rustix::{
     fs::OFlags,
 };
 
-use crate::{ErrorKind, Failure, ops::failure};
+use crate::{ErrorKind, Failure, Operation, error::hint, ops::failure};
 
 /// Hint that explains what a package is.
 pub(super) const PACKAGE_HINT: &str = "a package is a directory or tarball with a gpack.toml that has `name`, `version` and `description` under `[package]`";
@@ -78,9 +78,11 @@ impl Tarball {
                 let failure = Failure::new(ErrorKind::Failed, format!("cannot read `{}`", path.display()));
                 let failure = Failure { causes: vec![error.to_string()], ..failure };
                 Err(match error.kind() {
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => failure.hinted(
-                        "check the path: `ggen marketplace p2p publish DIRECTORY` takes a directory or a tarball",
-                    ),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => failure.hinted(hint![
+                        "check the path: ",
+                        Operation::Publish.on("DIRECTORY"),
+                        " takes a directory or a tarball"
+                    ]),
                     _ => failure,
                 })
             }

@@ -19,7 +19,8 @@ use super::{
     secrets::{Source, is_never_allowed, withheld},
 };
 use crate::{
-    ErrorKind, Failure, Progress, PublishRequest, Reporter,
+    ErrorKind, Failure, Operation, Progress, PublishRequest, Reporter, Setting,
+    error::hint,
     home::{home_with, is_home},
     ops::failure,
     package::secret_in,
@@ -62,7 +63,7 @@ pub(super) fn import(
     if !is_directory && path.file_name().is_some_and(|name| name == GPACK) {
         let directory = path.parent().unwrap_or(path).display();
         let failure = Failure::new(ErrorKind::Failed, format!("`{}` is a file of a package", path.display()));
-        return Err(failure.hinted(format!("name the directory: `ggen marketplace p2p publish {directory}`")));
+        return Err(failure.hinted(hint!["name the directory: ", Operation::Publish.on(directory.to_string())]));
     }
     let options = ImportOptions {
         progress: Some(&progress),
@@ -179,9 +180,11 @@ fn import_hint(error: &Error, source: Source, user_ignore_file: Option<&Path>) -
         Error::Refused { refusal: Refusal::Changed, .. } => {
             Some("run the same command again once no other program writes to it".to_owned())
         }
-        Error::Refused { refusal: Refusal::NotUtf8, .. } => {
-            Some("rename it; or keep it out with a pattern in .ggenignore, in which `?` stands for the byte".to_owned())
-        }
+        Error::Refused { refusal: Refusal::NotUtf8, .. } => Some(
+            "rename it; or keep it out with a pattern in .ggenignore, in which `?` stands for the \
+byte"
+                .to_owned(),
+        ),
         // No ignore file keeps it out.
         Error::Refused { entry, refusal: Refusal::CaseCollision { other } } if entry == GPACK || other == GPACK => {
             let other = if entry == GPACK { other } else { entry };
@@ -209,6 +212,9 @@ fn import_hint(error: &Error, source: Source, user_ignore_file: Option<&Path>) -
 fn refuse_home(path: &Path) -> Result<(), Failure> {
     let Some(home) = home_with(path) else { return Ok(()) };
     let message = format!("cannot publish `{}`: `{}` is the home of a node", path.display(), home.display());
-    Err(Failure::new(ErrorKind::Verification, message)
-        .hinted("move the package to a directory of its own, or the home out of it: `--home DIR` says where a home is"))
+    Err(Failure::new(ErrorKind::Verification, message).hinted(hint![
+        "move the package to a directory of its own, or the home out of it: ",
+        Setting::Home.to("DIR"),
+        " says where a home is"
+    ]))
 }

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    ErrorKind, Failure,
+    ErrorKind, Failure, Setting,
+    error::hint,
     identity::{PublisherId, Record as _},
     index::Head,
     keys::{DEFAULT_KEY, KeyStoreError},
@@ -32,9 +33,11 @@ impl Operations {
             key.display(),
             identity.display()
         );
-        Ok(Failure::new(ErrorKind::Failed, message).hinted(
-            "put a backup of its directory `keys` back; to publish as another publisher, use another home with `--home DIR`",
-        ))
+        Ok(Failure::new(ErrorKind::Failed, message).hinted(hint![
+            "put a backup of its directory `keys` back; to publish as another publisher, use another \
+home with ",
+            Setting::Home.to("DIR")
+        ]))
     }
 
     /// A publisher that has signed in this home and whose identity is not beside any key, as far as catalog and records show.

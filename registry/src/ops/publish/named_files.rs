@@ -8,7 +8,7 @@ use super::{
     ignore_pattern::pattern_of,
     links::{Kinds, Led, follow, kinds},
 };
-use crate::{ErrorKind, Failure, package::NamedFile};
+use crate::{ErrorKind, Failure, Setting, error::hint, package::NamedFile};
 
 /// Name of the manifest file of a package.
 pub(super) const GPACK: &str = "gpack.toml";
@@ -98,7 +98,7 @@ pub(super) fn refuse(package: &Path, absent: &[Absent<'_>]) -> Failure {
     let warnings: Vec<_> = absent.iter().map(Absent::warning).collect();
     let remedies: Vec<_> = absent.iter().map(Absent::remedy).collect();
     let message = format!("cannot publish `{}`: {}", package.display(), warnings.join("; "));
-    let hint = format!("{}; `--skip-verify` publishes the package as it is", remedies.join("; "));
+    let hint = hint![remedies.join("; "), "; ", Setting::SkipVerify, " publishes the package as it is"];
     Failure::new(ErrorKind::Verification, message).hinted(hint)
 }
 

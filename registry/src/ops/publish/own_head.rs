@@ -8,7 +8,8 @@ use tokio::time::{Instant, timeout};
 
 use super::Signing;
 use crate::{
-    ErrorKind, Failure, FetchRequest, FetchTo, Reporter,
+    ErrorKind, Failure, FetchRequest, FetchTo, Operation, Reporter,
+    error::hint,
     identity::{IdentityChain, Record as _},
     index::{LogAction, LogEntry, VerifiedHead, publisher_key},
     ops::{Operations, failure, resolve::walk},
@@ -80,7 +81,11 @@ impl Operations {
             let failure = failure.while_doing(format!(
                 "cannot look whether `{package}@{version}`, which was signed here last, is in what others have"
             ));
-            failure.hinted("connect to a node that has it with `ggen marketplace p2p bootstrap ADDRESS`, and try again")
+            failure.hinted(hint![
+                "connect to a node that has it with ",
+                Operation::Bootstrap.on("ADDRESS"),
+                ", and try again"
+            ])
         })?;
         let is_in_it = entries.iter().any(|entry| *entry.release.cid() == last.release);
         if is_in_it { Ok(()) } else { Err(signed_on_another_machine(&signing.name, head, last)) }

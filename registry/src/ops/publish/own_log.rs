@@ -9,7 +9,9 @@ use tokio::time::{Instant, timeout};
 
 use super::Signing;
 use crate::{
-    ErrorKind, Failure, FetchRequest, FetchTo, RecoveryKeyReport, RecoveryKeyRequest, RecoveryNotice, Reporter,
+    ErrorKind, Failure, FetchRequest, FetchTo, Operation, RecoveryKeyReport, RecoveryKeyRequest, RecoveryNotice,
+    Reporter, Setting,
+    error::hint,
     identity::{IdentityChain, PublisherId, RecordCid, Timestamp},
     index::{CatalogError, VerifiedHead, VersionEntry, Walk, check_clock, qualified_key},
     keys::{DEFAULT_KEY, KeyStoreError},
@@ -42,8 +44,11 @@ impl Operations {
         let known = self.catalog.publisher(&chain.publisher()).map_err(failure::catalog)?;
         if known.as_ref().is_some_and(|known| known.equivocation.is_some()) {
             let message = format!("the key `{}` has signed two histories: others accept neither", signing.name);
-            return Err(Failure::new(ErrorKind::Verification, message)
-                .hinted("publish with a new key, `--key NAME`, and with each key from one machine alone"));
+            return Err(Failure::new(ErrorKind::Verification, message).hinted(hint![
+                "publish with a new key, ",
+                Setting::Key.to("NAME"),
+                ", and with each key from one machine alone"
+            ]));
         }
         let known = known.and_then(|known| known.head);
         match (self.keys.head(&signing.name, chain), &known) {
@@ -96,10 +101,12 @@ impl Operations {
         let Some(head) = head.filter(|_| !signing.trust_clock) else { return Ok(()) };
         check_clock(head, now).map_err(|error| {
             let failure = Failure::from_error(ErrorKind::Failed, &error);
-            failure.while_doing(format!("the key `{}` signs nothing now", signing.name)).hinted(
-                "set this machine's clock, or wait until then; if this clock is right and was not when that head was \
-                 signed, give the same command `--trust-clock`: what follows counts by its number, not by its time",
-            )
+            failure.while_doing(format!("the key `{}` signs nothing now", signing.name)).hinted(hint![
+                "set this machine's clock, or wait until then; if this clock is right and was not when \
+that head was signed, give the same command ",
+                Setting::TrustClock,
+                ": what follows counts by its number, not by its time"
+            ])
         })
     }
 
@@ -202,7 +209,11 @@ impl Operations {
                 "what was published last (entry {} of the log) is not all here, and cannot be fetched",
                 order.log_seq
             ));
-            failure.hinted("connect to a node that has it with `ggen marketplace p2p bootstrap ADDRESS`, and try again")
+            failure.hinted(hint![
+                "connect to a node that has it with ",
+                Operation::Bootstrap.on("ADDRESS"),
+                ", and try again"
+            ])
         };
         let root = head.head().record().catalog;
         let entries = walk(&mut download, root, package).await.map_err(failed)?;
@@ -292,8 +303,9 @@ fn not_all_here(name: &str, log_seq: u64) -> Failure {
 
 fn not_here(what: String) -> Failure {
     let message = format!("{what}: to go on from less would be a second history");
-    Failure::new(ErrorKind::Failed, message).hinted(
-        "`ggen marketplace p2p verify --repair` fetches what is missing from peers that have it, then run the same command \
-         again; where no peer has it, put a backup of this home back that does",
-    )
+    Failure::new(ErrorKind::Failed, message).hinted(hint![
+        Operation::Verify.with(Setting::Repair),
+        " fetches what is missing from peers that have it, then run the same command again; where \
+no peer has it, put a backup of this home back that does"
+    ])
 }

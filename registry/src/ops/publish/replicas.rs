@@ -8,7 +8,8 @@ use libp2p::PeerId;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    ErrorKind, Failure, Progress, Reporter,
+    ErrorKind, Failure, Operation, Progress, Reporter, Setting,
+    error::hint,
     identity::Signed,
     manifest::ManifestReader,
     node::{Handle, MAX_PRESENCE_QUERY_CIDS},
@@ -170,8 +171,11 @@ async fn ask(node: &Handle, peer: PeerId, cids: Vec<Cid>) -> bool {
 
 fn too_few(replicas: u64, wanted: u32, patience: Duration) -> Failure {
     let message = format!("only {replicas} of {wanted} peers confirmed a full copy within {} s", patience.as_secs());
-    Failure::new(ErrorKind::TimedOut, message).hinted(
-        "with `ggen marketplace p2p start --daemon`, run the same command again to go on waiting; a node with a \
-         `ggen marketplace p2p mirror add` rule for the package fetches it by itself",
-    )
+    Failure::new(ErrorKind::TimedOut, message).hinted(hint![
+        "with ",
+        Operation::Start.with(Setting::Daemon),
+        ", run the same command again to go on waiting; a node with a ",
+        Operation::MirrorAdd,
+        " rule for the package fetches it by itself"
+    ])
 }

@@ -8,7 +8,8 @@ use ggen_blockstore::{
 
 use super::named_files::GPACK;
 use crate::{
-    ErrorKind, Failure,
+    ErrorKind, Failure, Setting,
+    error::hint,
     home::{IS_HOME, IS_HOME_WITHOUT_KEYS, is_home},
     ops::failure,
     package::secret_in,
@@ -41,22 +42,34 @@ pub(super) fn withheld(path: &Path, findings: &[Finding], source: Source) -> Fai
     let failure = Failure::new(ErrorKind::Verification, format!("cannot publish `{}`: {what}", path.display()));
     let causes = findings.iter().map(|Finding { path, what }| format!("`{path}`: {what}")).collect();
     let hint = match source {
-        _ if has_home => "make it again without the home: what is published cannot be taken back",
+        _ if has_home => hint!["make it again without the home: what is published cannot be taken back"],
         Source::Directory if findings.iter().any(|finding| finding.path == GPACK) => {
-            "take the secret out of gpack.toml, which is published whatever .ggenignore says"
+            hint!["take the secret out of gpack.toml, which is published whatever .ggenignore says"]
         }
         Source::Directory => {
-            "name them in .ggenignore to keep them out, or in `allow-secrets` of gpack.toml to publish them; \
-             `--allow-secrets` publishes every secret, and that cannot be taken back"
+            hint![
+                "name them in .ggenignore to keep them out, or in `allow-secrets` of gpack.toml to \
+publish them; ",
+                Setting::AllowSecrets,
+                " publishes every secret, and that cannot be taken back"
+            ]
         }
         Source::Tarball => {
-            "make the tarball again without them, or name them in `allow-secrets` of its gpack.toml to publish them; \
-             `--allow-secrets` publishes every secret, and that cannot be taken back"
+            hint![
+                "make the tarball again without them, or name them in `allow-secrets` of its gpack.toml \
+to publish them; ",
+                Setting::AllowSecrets,
+                " publishes every secret, and that cannot be taken back"
+            ]
         }
         Source::Pipe => {
-            "publish the tarball from a file: only then can `allow-secrets` of its gpack.toml be read before the rest"
+            hint![
+                "publish the tarball from a file: only then can `allow-secrets` of its gpack.toml be read before the rest"
+            ]
         }
-        Source::Tree => "make a tree without them, or name them in `allow-secrets` of its gpack.toml to publish them",
+        Source::Tree => {
+            hint!["make a tree without them, or name them in `allow-secrets` of its gpack.toml to publish them"]
+        }
     };
     Failure { causes, ..failure }.hinted(hint)
 }

@@ -6,6 +6,8 @@ use ggen_blockstore::{EntryKind, Finding, Imported, Listed, PathPatterns};
 
 use super::{ignore_pattern::pattern_of, links};
 use crate::{
+    Hint, Setting,
+    error::hint,
     identity::PublisherId,
     package::{Gpack, UnknownKey},
 };
@@ -55,7 +57,10 @@ pub(super) fn of(imported: &Imported, gpack: &Gpack, version: Option<&str>) -> V
         )
     }));
     warnings.extend(imported.ignored_by.iter().map(|kind| {
-        format!("a `{kind}` above the package keeps all of it out: those above it are not applied, only its own are")
+        format!(
+            "a `{kind}` above the package keeps all of it out: those above it are not applied, only \
+its own are"
+        )
     }));
     warnings.extend(links::dangling(&imported.entries));
     warnings.extend(gpack.unknown_keys.iter().map(of_key));
@@ -69,7 +74,7 @@ pub(super) fn of(imported: &Imported, gpack: &Gpack, version: Option<&str>) -> V
 
 /// Returns warnings about the package name. `own` is the publisher, `None` if this publish creates it. `known` are all
 /// publishers that this home knows under the name. `chosen` states whether a user or a file chose the namespace.
-pub(super) fn of_name(package: &str, own: Option<&PublisherId>, known: &[PublisherId], chosen: bool) -> Vec<String> {
+pub(super) fn of_name(package: &str, own: Option<&PublisherId>, known: &[PublisherId], chosen: bool) -> Vec<Hint> {
     let mut warnings = Vec::new();
     let others: Vec<_> = known.iter().filter(|publisher| Some(*publisher) != own).collect();
     if let Some(other) = others.first() {
@@ -78,16 +83,20 @@ pub(super) fn of_name(package: &str, own: Option<&PublisherId>, known: &[Publish
             count => format!(" and {} more", count - 1),
         };
         let publisher = own.map_or_else(|| "<publisher>".to_owned(), ToString::to_string);
-        warnings.push(format!(
-            "`{package}` is also claimed by {other}{more}: users must name yours `{publisher}/{package}`"
-        ));
+        let claimed =
+            format!("`{package}` is also claimed by {other}{more}: users must name yours `{publisher}/{package}`");
+        warnings.push(claimed.into());
     }
     let is_first = own.is_none_or(|own| !known.contains(own));
     if !chosen && is_first {
-        warnings.push(format!(
-            "no namespace is set, so the package is named `{package}` for good, after its publisher's id; `namespace` in \
-             gpack.toml or `--namespace NS` sets one"
-        ));
+        warnings.push(hint![
+            format!(
+                "no namespace is set, so the package is named `{package}` for good, after its publisher's \
+id; `namespace` in gpack.toml or "
+            ),
+            Setting::Namespace.to("NS"),
+            " sets one"
+        ]);
     }
     warnings
 }

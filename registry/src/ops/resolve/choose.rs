@@ -3,7 +3,7 @@
 use semver::Version;
 
 use super::Wanted;
-use crate::{ErrorKind, Failure, index::VersionEntry, package::Requirement};
+use crate::{ErrorKind, Failure, Operation, error::hint, index::VersionEntry, package::Requirement};
 
 /// Maximum number of yanked versions that an error lists.
 const MAX_NAMED: usize = 5;
@@ -36,9 +36,10 @@ pub(in crate::ops) fn choose<'a>(
             let message = format!("no version of `{package}` matches `{requirement}`: {newest}");
             let failure = Failure::new(ErrorKind::NotFound, message);
             Err(match pre_release(entries, requirement) {
-                Some(version) => failure.hinted(format!(
-                    "a pre-release is fetched if it is named: `ggen marketplace p2p fetch {package}@{version}`"
-                )),
+                Some(version) => failure.hinted(hint![
+                    "a pre-release is fetched if it is named: ",
+                    Operation::Fetch.on(format!("{package}@{version}"))
+                ]),
                 None => failure,
             })
         }
@@ -63,10 +64,10 @@ fn all_yanked(fitting: &[&VersionEntry], newest: &VersionEntry, wanted: &Wanted<
         None => format!("{} is yanked", entry.version),
     });
     let failure = Failure { causes: causes.collect(), ..Failure::new(ErrorKind::NotFound, message) };
-    failure.hinted(format!(
-        "a yanked version is fetched if it is named exactly: `ggen marketplace p2p fetch {package}@={}`",
-        newest.version
-    ))
+    failure.hinted(hint![
+        "a yanked version is fetched if it is named exactly: ",
+        Operation::Fetch.on(format!("{package}@={}", newest.version))
+    ])
 }
 
 #[cfg(test)]
@@ -116,7 +117,7 @@ mod tests {
         {
             let hint = pick(requirement, true, &entries).unwrap_err().hint;
             assert_eq!(hint.is_some(), named.is_some(), "{requirement}");
-            assert!(named.is_none_or(|named| hint.unwrap().contains(named)), "{requirement}");
+            assert!(named.is_none_or(|named| hint.unwrap().to_string().contains(named)), "{requirement}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::{Operations, denial::undeny, failure};
-use crate::{ErrorKind, Failure, Listing, node::Walked, package::PackageId};
+use crate::{ErrorKind, Failure, Hint, Listing, Operation, Setting, error::hint, node::Walked, package::PackageId};
 
 /// How many of the peers that were asked have answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,23 +73,35 @@ impl Operations {
         let (why, advice) = match asked {
             Some((0, _)) => (
                 ": it is not in this home, and no peer is connected that could be asked",
-                "connect to a peer with `ggen marketplace p2p bootstrap ADDRESS` or `fetch --provider ADDRESS`; `ggen \
-                 marketplace p2p doctor` says why none is connected",
+                hint![
+                    "connect to a peer with ",
+                    Operation::Bootstrap.on("ADDRESS"),
+                    " or ",
+                    Operation::Fetch.with(Setting::Provider.to("ADDRESS")).mentioned(),
+                    "; ",
+                    Operation::Doctor,
+                    " says why none is connected"
+                ],
             ),
             Some((_, 0)) => (
                 ": it is not in this home, and none of the connected peers keeps names of this network",
-                "connect to a peer that does with `ggen marketplace p2p bootstrap ADDRESS`; `ggen marketplace p2p doctor` \
-                 says more",
+                hint![
+                    "connect to a peer that does with ",
+                    Operation::Bootstrap.on("ADDRESS"),
+                    "; ",
+                    Operation::Doctor,
+                    " says more"
+                ],
             ),
-            Some(_) => ("", "connect to more peers with `ggen marketplace p2p bootstrap ADDRESS`"),
-            None => (" in this home", failure::ONLINE_HINT),
+            Some(_) => ("", hint!["connect to more peers with ", Operation::Bootstrap.on("ADDRESS")]),
+            None => (" in this home", failure::online_hint()),
         };
         let failure = Failure::new(ErrorKind::NotFound, format!("package `{package}` not found{why}"));
         let denied = self.peers.listed(Listing::Denied).first().copied().filter(|_| matches!(asked, Some((0, _))));
-        let denial = denied.map(|peer| format!("; {}", undeny(&peer))).unwrap_or_default();
+        let advice = denied.map(|peer| hint!["; ", undeny(&peer)]).into_iter().fold(advice, Hint::and);
         Ok(failure.hinted(match self.nearest_known(package).await? {
-            Some(near) => format!("did you mean `{near}`? Otherwise {advice}{denial}"),
-            None => format!("check the name, or {advice}{denial}"),
+            Some(near) => hint![format!("did you mean `{near}`? Otherwise "), advice],
+            None => hint!["check the name, or ", advice],
         }))
     }
 
@@ -97,11 +109,18 @@ impl Operations {
     async fn unanswered(&self, package: &PackageId, why: &str) -> Result<Failure, Failure> {
         let failure = Failure::new(ErrorKind::TimedOut, format!("timed out: {why}"));
         let failure = failure.while_doing(format!("cannot find out who claims `{package}`: it is not in this home"));
-        let advice = "run the same command again, with a longer `--timeout SECS`, or connect to another peer with `ggen \
-                      marketplace p2p bootstrap ADDRESS`; `ggen marketplace p2p doctor` says more";
+        let advice = hint![
+            "run the same command again, with a longer ",
+            Setting::Timeout.to("SECS"),
+            ", or connect to another peer with ",
+            Operation::Bootstrap.on("ADDRESS"),
+            "; ",
+            Operation::Doctor,
+            " says more"
+        ];
         Ok(failure.hinted(match self.nearest_known(package).await? {
-            Some(near) => format!("did you mean `{near}`? Otherwise {advice}"),
-            None => advice.to_owned(),
+            Some(near) => hint![format!("did you mean `{near}`? Otherwise "), advice],
+            None => advice,
         }))
     }
 

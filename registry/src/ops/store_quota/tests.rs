@@ -106,7 +106,10 @@ async fn a_pinned_dag_with_a_gap_hinders_an_eviction_and_no_fetch_that_fits() {
     }
     let large = publish(&alice, "large", "1.0.0", 40, 20_000).await.cid;
     let refused = bob.fetch(request("large", &large), silent()).await.unwrap_err();
-    assert!(refused.hint.as_ref().is_some_and(|hint| hint.contains("verify --repair")), "{refused:?}");
+    assert!(
+        refused.hint.as_ref().is_some_and(|hint| hint.to_string().contains("`verify` with the setting `repair`")),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -158,7 +158,7 @@ fn wrong_values_are_named_with_file_line_and_field() {
 
 #[test]
 fn a_refusal_says_what_to_write_instead() {
-    let hint = |text: &str| Gpack::parse("gpack.toml", text).unwrap_err().hint();
+    let hint = |text: &str| Gpack::parse("gpack.toml", text).unwrap_err().hint().to_string();
     let head =
         |name: &str, version: &str| format!("[package]\nname = {name}\nversion = {version}\ndescription = \"x\"\n");
     for (text, part) in [
@@ -168,11 +168,11 @@ fn a_refusal_says_what_to_write_instead() {
         (head("\"http\"", "\"v1\""), "write `version = \"1.0.0\"`"),
         (head("\"http\"", "1.5"), "write `version = \"1.5.0\"`"),
         (head("7", "\"1.0.0\""), "write `name = \"7\"`"),
-        (head("\"http\"", "\"one\""), "ggen help gpack"),
+        (head("\"http\"", "\"one\""), "description of gpack.toml"),
         ("[pakage]\nname = \"x\"\n".to_owned(), "did you mean `[package]` instead of `[pakage]`?"),
         ("[package]\n".to_owned(), "it begins like this"),
         ("[other]\n".to_owned(), "it begins like this"),
-        ("[package\n".to_owned(), "ggen help gpack"),
+        ("[package\n".to_owned(), "description of gpack.toml"),
     ] {
         assert!(hint(&text).contains(part), "{text}: {}", hint(&text));
     }
