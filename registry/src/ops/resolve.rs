@@ -22,6 +22,7 @@ use super::{
     Operations, clock,
     download::{Download, Subject},
     failure,
+    own_records::mend_own_path,
     peers::{is_lie, provision},
     recent_sources::Heard,
 };
@@ -420,7 +421,7 @@ impl Operations {
         match proven(publisher, claim) {
             Some(versions) => Ok(versions.to_vec()),
             None => {
-                self.mend_own_path(head, package).await?;
+                mend_own_path(&self.storage(), head, package).await?;
                 walk(download, head.head().record().catalog, package).await
             }
         }

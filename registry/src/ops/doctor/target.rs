@@ -16,7 +16,7 @@ use crate::{
         Operations, clock,
         download::{Download, DownloadError, DownloadLimits},
         failure,
-        fetch::{check_manifest, part},
+        manifest_parts::{check_manifest, part},
         publisher_id::refuse_identity,
         resolve::{Answers, Wanted, check_release, choose},
     },
@@ -74,10 +74,9 @@ impl Operations {
     ) -> Result<Vec<Stage>, Failure> {
         let mut stages = Vec::new();
         let limits = DownloadLimits { idle_timeout: timeout, max_bytes: u64::MAX, least_reputation: 0.0 };
-        let store = self.store.clone();
         let mut download = match node {
-            Some(node) => self.download_from(node, store, &[], limits, reporter).await?,
-            None => Download::offline(store, limits, reporter),
+            Some(_) => self.downloads().from_peers(limits, reporter).await?,
+            None => self.downloads().offline(limits, reporter),
         };
         if let Err(failed) = self.walk_stages(node, target, timeout, &mut download, &mut stages).await {
             stages.push(if node.is_some() { failed } else { not_here(failed) });
