@@ -62,6 +62,8 @@ fn command(action: &Action) -> String {
         Operation::Search => "search",
         Operation::Start => "start",
         Operation::Stop => "stop",
+        Operation::TrustAdd => "trust add",
+        Operation::TrustList => "trust list",
         Operation::Verify => "verify",
         Operation::Yank => "yank",
     });

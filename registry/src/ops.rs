@@ -7,6 +7,7 @@ pub(crate) mod clock;
 mod denial;
 mod doctor;
 mod download;
+mod downloads;
 mod exchange;
 mod failure;
 mod fetch;
@@ -17,6 +18,7 @@ mod limiter;
 #[cfg(test)]
 mod loopback;
 mod losses;
+mod manifest_parts;
 mod mirror;
 mod node;
 mod own_records;
@@ -30,6 +32,7 @@ mod references;
 mod remembered;
 mod resolve;
 mod search;
+mod storage;
 mod store_quota;
 #[cfg(test)]
 mod testing;
@@ -55,6 +58,10 @@ pub(crate) use recent_sources::Sources;
 pub(crate) use record_validator::ClaimValidator;
 pub(crate) use yank::signed_already;
 
+use self::{
+    announcer::Announcer, blocking_thread::Blocking, downloads::Downloads, keyword_provider::KeywordProvider,
+    storage::Storage, store_quota::StoreQuota, trust::Trust,
+};
 use crate::{
     Config, Failure,
     home::Permission,
@@ -68,7 +75,7 @@ use crate::{
 /// The state that all operations share.
 #[derive(Debug)]
 pub(crate) struct Operations {
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     /// Whether the home can be written to; `None` for a registry in memory.
     pub(crate) permission: Option<Permission>,
     pub(crate) store: Arc<dyn Blockstore>,
@@ -100,12 +107,54 @@ pub(crate) struct Operations {
     pub(crate) losses: Arc<Losses>,
     pub(crate) mirror: Mirror,
     /// The publishers that this home trusts for namespaces.
-    pub(crate) trust: Arc<TrustFile>,
+    pub(crate) trust_file: Arc<TrustFile>,
     /// Recent claims of publishers, and the peers that sent them.
     pub(crate) sources: Arc<Sources>,
 }
 
 impl Operations {
+    pub(crate) fn storage(&self) -> Storage {
+        Storage { store: self.store.clone(), catalog: Arc::clone(&self.catalog), blocking: Blocking::Pool }
+    }
+
+    pub(crate) fn downloads(&self) -> Downloads {
+        Downloads {
+            storage: self.storage(),
+            node: self.node.clone(),
+            peers: Arc::clone(&self.peers),
+            config: Arc::clone(&self.config),
+        }
+    }
+
+    pub(crate) fn trust(&self) -> Trust {
+        let (file, permission) = (Arc::clone(&self.trust_file), self.permission.clone());
+        Trust { storage: self.storage(), file, permission }
+    }
+
+    pub(crate) fn store_quota(&self) -> StoreQuota {
+        StoreQuota {
+            storage: self.storage(),
+            losses: Arc::clone(&self.losses),
+            evictions: Arc::clone(&self.collecting),
+            store_bytes: self.config.limits.store_bytes,
+            package_bytes: self.config.limits.package_bytes,
+        }
+    }
+
+    pub(crate) fn announcer(&self) -> Announcer {
+        let keyword_node = self.node.clone().filter(|_| self.stays);
+        Announcer {
+            storage: self.storage(),
+            keys: self.keys.clone(),
+            node: self.node.clone(),
+            config: Arc::clone(&self.config),
+            keywords: KeywordProvider { node: keyword_node, config: Arc::clone(&self.config) },
+            mirrored: self.mirror.book.clone(),
+            publishing: Arc::clone(&self.publishing),
+            naming: Arc::clone(&self.mirror.naming),
+        }
+    }
+
     /// Returns the node.
     ///
     /// # Errors

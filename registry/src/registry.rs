@@ -126,7 +126,7 @@ impl Registry {
         let bell = peers.bell().clone();
         let kept = home.as_ref().filter(|_| access == Access::Write);
         let operations = Arc::new(Operations {
-            config,
+            config: Arc::new(config),
             store,
             catalog,
             keys,
@@ -148,7 +148,7 @@ impl Registry {
                 home.as_ref().map_or_else(|| Ok(Losses::in_memory()), |home| Losses::open(&home.losses()))?,
             ),
             mirror: Mirror::new(mirror),
-            trust: Arc::new(home.as_ref().map_or_else(TrustFile::default, |home| TrustFile::at(home.trust()))),
+            trust_file: Arc::new(home.as_ref().map_or_else(TrustFile::default, |home| TrustFile::at(home.trust()))),
             sources: Arc::default(),
         });
         recover_steps(&operations).await?;
@@ -367,10 +367,10 @@ impl Registry {
         // The future is large. On the heap it is not copied when it moves to the thread.
         let operation = Box::pin(async move {
             let fetched = operations.fetch(request, reporter, commit).await;
-            operations.tidy().await;
+            operations.store_quota().tidy().await;
             fetched
         });
-        blocking_thread::run(operation).await
+        blocking_thread::run(|_| operation).await
     }
 
     /// Searches the catalog.
@@ -532,8 +532,8 @@ fn spawn_tasks(
         }
     });
     if operations.stays {
-        tasks.spawn(Arc::clone(operations).keep_fresh(handle.clone()));
-        tasks.spawn(Arc::clone(operations).keep_tidy(handle.clone()));
+        tasks.spawn(operations.announcer().keep_fresh(handle.clone()));
+        tasks.spawn(operations.store_quota().keep_tidy(handle.clone()));
         tasks.spawn(Arc::clone(operations).mirror(handle.clone()));
         tasks.spawn(Arc::clone(operations).answer_questions(handle.clone(), asked));
         tasks.spawn(Arc::clone(operations).follow_catalogs(handle, met, heard));

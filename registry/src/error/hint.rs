@@ -66,6 +66,8 @@ pub enum Operation {
     Search,
     Start,
     Stop,
+    TrustAdd,
+    TrustList,
     Verify,
     Yank,
 }

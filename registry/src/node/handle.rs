@@ -247,13 +247,6 @@ impl Handle {
         self.send(Command::NewBlocks { cids }).await
     }
 
-    /// As [`new_blocks`](Self::new_blocks), from a thread that may block. Does nothing if the node has stopped.
-    pub(crate) fn new_blocks_blocking(&self, cids: Vec<Cid>) {
-        if self.commands.blocking_send(Command::NewBlocks { cids }).is_err() {
-            tracing::trace!(target: crate::LOG_TARGET, "new blocks, and the node has stopped");
-        }
-    }
-
     /// Waits until everything published so far was announced, with success or without.
     pub(crate) async fn settle(&self) -> Result<(), Stopped> {
         let (reply, answer) = oneshot::channel();

@@ -2,17 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ggen_blockstore::{Blockstore, Cid};
+use ggen_blockstore::Cid;
+use tokio::sync::Mutex;
 
-use super::{Operations, clock, failure};
+use super::{
+    Steps, clock, failure, keyword_provider::KeywordProvider, mirror::MirrorBook, own_records::OwnRecords,
+    storage::Storage,
+};
 use crate::{
-    ErrorKind, Failure,
-    identity::{Envelope, IdentityChain, KnownSignatures, PublisherId, RecordError, Signed, Timestamp},
+    Config, ErrorKind, Failure,
+    identity::{Envelope, IdentityChain, PublisherId, RecordError, Signed, Timestamp},
     index::{
-        Acceptance, Claim, ClaimSet, PublisherEntry, VerifiedHead, VersionEntry, Walk, package_key, publisher_key,
-        qualified_key, refresh,
+        Acceptance, Announcement, Claim, ClaimSet, PublisherEntry, VerifiedHead, VersionEntry, Walk, package_key,
+        publisher_key, qualified_key, refresh,
     },
-    keys::OwnPublisher,
+    keys::{KeyStore, OwnPublisher},
     node::Handle,
     package::{PackageId, Release},
 };
@@ -29,27 +33,39 @@ struct OwnPackage {
     package: PackageId,
 }
 
-impl Operations {
-    /// Builds the claim on the newest release of a package under `head`, with its catalog proof. Returns it with all
-    /// versions of the package. If that fails and lost records of the publisher can be rebuilt, it tries once more.
-    pub(super) fn claim(
-        &self,
-        chain: &IdentityChain,
-        head: &VerifiedHead,
-        package: &PackageId,
-    ) -> Result<(Claim, Vec<VersionEntry>), Failure> {
-        let made = || claim(&*self.store, self.catalog.signatures(), chain, head, package);
-        match made() {
-            Err(failure) if self.remake_own_records(&chain.publisher()).unwrap_or(0) == 0 => Err(failure),
-            Err(_) => made(),
-            made => made,
-        }
-    }
+/// Announces what this home has published, and the claims that it mirrors.
+#[derive(Clone, Debug)]
+pub(crate) struct Announcer {
+    pub(super) storage: Storage,
+    pub(super) keys: KeyStore,
+    /// `None` in offline mode.
+    pub(super) node: Option<Handle>,
+    pub(super) config: Arc<Config>,
+    pub(super) keywords: KeywordProvider,
+    pub(super) mirrored: MirrorBook,
+    /// Held while a publish signs: otherwise an older claim could replace a newer one.
+    pub(super) publishing: Arc<Mutex<Steps>>,
+    /// Held while the DHT record under a package key is published, so that the last one published includes all changes.
+    pub(super) naming: Arc<Mutex<()>>,
+}
 
-    fn stored_release(&self, entry: &VersionEntry) -> Result<Signed<Release>, Failure> {
-        stored_release(&*self.store, self.catalog.signatures(), entry)
+/// Builds the claim on the newest release of a package under `head`, with its catalog proof. Returns it with all
+/// versions of the package. If that fails and lost records of the publisher can be rebuilt, it tries once more.
+pub(super) fn claim(
+    storage: &Storage,
+    chain: &IdentityChain,
+    head: &VerifiedHead,
+    package: &PackageId,
+) -> Result<(Claim, Vec<VersionEntry>), Failure> {
+    let made = || stored_claim(storage, chain, head, package);
+    match made() {
+        Err(failure) if OwnRecords::of(storage).put_back_of(&chain.publisher()).unwrap_or(0) == 0 => Err(failure),
+        Err(_) => made(),
+        made => made,
     }
+}
 
+impl Announcer {
     /// Announces this node as a provider of the content root and of the record of a release. The cost is O(releases),
     /// not O(blocks).
     pub(super) async fn provide(&self, release: &Signed<Release>) -> Result<(), Failure> {
@@ -66,11 +82,11 @@ impl Operations {
         if claim.versions().iter().any(|version| version.yanked) {
             // The catalog keeps the proof of the yank for peers that exchange catalogs.
             let claim = claim.clone();
-            self.with_catalog(move |catalog| catalog.accept_claim(&claim, "publish", clock::now())).await?;
+            self.storage.with_catalog(move |catalog| catalog.accept_claim(&claim, "publish", clock::now())).await?;
         }
         let (Some(node), Some(package)) = (&self.node, claim.package()) else { return Ok(()) };
         let publisher = claim.publisher();
-        let signatures = &**self.catalog.signatures();
+        let signatures = &**self.storage.catalog.signatures();
         let head = Claim::for_publisher_with(claim.chain(), claim.head(), clock::now(), signatures);
         let head = head.map_err(failure::failed)?;
         self.publish_name(package, Some(claim)).await?;
@@ -85,7 +101,7 @@ impl Operations {
     /// need not be in the catalog yet. Without any claim, the record is withdrawn.
     pub(super) async fn publish_name(&self, package: &PackageId, fresh: Option<&Claim>) -> Result<(), Failure> {
         let Some(node) = &self.node else { return Ok(()) };
-        let _one_at_a_time = self.mirror.telling.lock().await;
+        let _one_at_a_time = self.naming.lock().await;
         let (key, mut claims) = (package_key(package), self.claims_to_tell(package).await?);
         claims.extend(fresh.cloned());
         match claims.is_empty() {
@@ -99,13 +115,13 @@ impl Operations {
 
     /// Returns this home's own claims on a package, and those that it mirrors.
     pub(super) async fn claims_to_tell(&self, package: &PackageId) -> Result<Vec<Claim>, Failure> {
-        let (store, catalog, name) = (self.store.clone(), Arc::clone(&self.catalog), package.clone());
-        let own = failure::blocking(move || {
+        let (storage, name) = (self.storage.clone(), package.clone());
+        let own = self.storage.run(move || {
             let mut claims = Vec::new();
-            for publisher in catalog.own_publishers_of(&name).map_err(failure::catalog)? {
-                let known = catalog.publisher(&publisher).map_err(failure::catalog)?;
+            for publisher in storage.catalog.own_publishers_of(&name).map_err(failure::catalog)? {
+                let known = storage.catalog.publisher(&publisher).map_err(failure::catalog)?;
                 let Some(PublisherEntry { chain, head: Some(head), .. }) = known else { continue };
-                match claim(&*store, catalog.signatures(), &chain, &head.without_future_refresh(clock::now()), &name) {
+                match stored_claim(&storage, &chain, &head.without_future_refresh(clock::now()), &name) {
                     Ok((claim, _)) => claims.push(claim),
                     Err(failure) => {
                         let package = &name;
@@ -116,16 +132,15 @@ impl Operations {
             Ok(claims)
         });
         let mut claims = own.await?;
-        claims.extend(self.mirrored_claims(package).await?);
+        claims.extend(self.mirrored.claims_on(package).await?);
         Ok(claims)
     }
 
     /// Announces again everything this home has published.
-    pub(crate) async fn provide_everything(self: &Arc<Self>) -> Result<(), Failure> {
+    pub(crate) async fn provide_everything(&self) -> Result<(), Failure> {
         for (package, version) in self.publish_claims().await? {
-            let operations = Arc::clone(self);
-            let entry = version.clone();
-            match failure::blocking(move || operations.stored_release(&entry)).await {
+            let (storage, entry) = (self.storage.clone(), version.clone());
+            match self.storage.run(move || stored_release(&storage, &entry)).await {
                 Ok(release) => self.provide(&release).await?,
                 Err(failure) => {
                     let version = &version.version;
@@ -141,46 +156,51 @@ impl Operations {
     ///
     /// The claims of other packages stay as they are until the next periodic announcement: a claim under an older head
     /// still leads to the publisher, whose catalog is then read under the highest known head.
-    pub(super) async fn publish_changed(
-        self: &Arc<Self>,
-        publisher: PublisherId,
-        package: PackageId,
-    ) -> Result<Claim, Failure> {
-        // The lock excludes a concurrent publish: otherwise an older claim could replace a newer one.
+    pub(super) async fn publish_changed(&self, publisher: PublisherId, package: PackageId) -> Result<Claim, Failure> {
         let _one_at_a_time = self.publishing.lock().await;
-        let operations = Arc::clone(self);
-        let claim = failure::blocking(move || {
-            let known = operations.catalog.publisher(&publisher).map_err(failure::failed)?;
+        let storage = self.storage.clone();
+        let claim = self.storage.run(move || {
+            let known = storage.catalog.publisher(&publisher).map_err(failure::failed)?;
             let Some(PublisherEntry { chain, head: Some(head), .. }) = known else {
                 return Err(Failure::new(ErrorKind::NotFound, format!("nothing is published by {publisher}")));
             };
-            let (claim, _) = operations.claim(&chain, &head.without_future_refresh(clock::now()), &package)?;
+            let (claim, _) = claim(&storage, &chain, &head.without_future_refresh(clock::now()), &package)?;
             Ok(claim)
         });
         let claim = claim.await?;
         self.publish_claim(&claim).await?;
         if let Some(entry) = claim.entry() {
-            self.provide_words(entry.release.record()).await?;
+            self.keywords.provide_words(entry.release.record()).await?;
         }
         Ok(claim)
     }
 
+    /// Announces a claim: claim and head in the DHT, and the claim by gossip. Returns the number of peers that gossip
+    /// was sent to.
+    pub(super) async fn tell_claim(&self, claim: &Claim) -> Result<u64, Failure> {
+        let Some(node) = &self.node else { return Ok(0) };
+        let Some(package) = claim.package() else { return Ok(0) };
+        let claim = self.publish_changed(claim.publisher(), package.clone()).await?;
+        let news = Announcement::new(&self.config.packages_topic, &claim, clock::now());
+        let data = news.and_then(|news| news.encode()).map_err(failure::failed)?;
+        let subject = claim.publisher().to_bytes();
+        Ok(node.announce(subject, data).await.map_err(failure::stopped)? as u64)
+    }
+
     /// Announces the claims of all own packages under the current head, and their keywords. Returns every version of
     /// these packages.
-    async fn publish_claims(self: &Arc<Self>) -> Result<Vec<(PackageId, VersionEntry)>, Failure> {
-        // The lock excludes a concurrent publish: otherwise an older claim could replace a newer one.
+    async fn publish_claims(&self) -> Result<Vec<(PackageId, VersionEntry)>, Failure> {
         let _one_at_a_time = self.publishing.lock().await;
-        let operations = Arc::clone(self);
-        let packages = failure::blocking(move || operations.own_packages(clock::now())).await?;
+        let announcer = self.clone();
+        let packages = self.storage.run(move || announcer.own_packages(clock::now())).await?;
         let mut versions = Vec::new();
         for OwnPackage { chain, head, package } in packages {
-            let operations = Arc::clone(self);
-            let name = package.clone();
-            match failure::blocking(move || operations.claim(&chain, &head, &name)).await {
+            let (storage, name) = (self.storage.clone(), package.clone());
+            match self.storage.run(move || claim(&storage, &chain, &head, &name)).await {
                 Ok((claim, entries)) => {
                     self.publish_claim(&claim).await?;
                     if let Some(entry) = claim.entry() {
-                        self.provide_words(entry.release.record()).await?;
+                        self.keywords.provide_words(entry.release.record()).await?;
                     }
                     versions.extend(entries.into_iter().map(|entry| (package.clone(), entry)));
                 }
@@ -194,7 +214,7 @@ impl Operations {
 
     /// Announces what this home has published and refreshes its heads, now and every [`KEEP_FRESH_EVERY`], until the
     /// node stops.
-    pub(crate) async fn keep_fresh(self: Arc<Self>, node: Handle) {
+    pub(crate) async fn keep_fresh(self, node: Handle) {
         let mut interval = tokio::time::interval(KEEP_FRESH_EVERY);
         loop {
             tokio::select! {
@@ -212,10 +232,10 @@ impl Operations {
         let mut packages = Vec::new();
         for own in self.keys.publishers()? {
             let publisher = own.chain.publisher();
-            let known = self.catalog.publisher(&publisher).map_err(failure::failed)?;
+            let known = self.storage.catalog.publisher(&publisher).map_err(failure::failed)?;
             let Some(PublisherEntry { chain, head: Some(head), .. }) = known else { continue };
             let head = self.refreshed(&own, &chain, head.without_future_refresh(now), now)?;
-            for package in self.catalog.packages_of(&publisher).map_err(failure::failed)? {
+            for package in self.storage.catalog.packages_of(&publisher).map_err(failure::failed)? {
                 packages.push(OwnPackage { chain: chain.clone(), head: head.clone(), package });
             }
         }
@@ -237,39 +257,35 @@ impl Operations {
         // Both keys are damaged. The head expires, which peers show as a warning.
         let Some(refresher) = &own.refresher else { return Ok(head) };
         let refreshed = refresh(&head, chain, refresher, now).map_err(failure::failed)?;
-        match self.catalog.accept_head(chain, &refreshed, now).map_err(failure::failed)? {
+        match self.storage.catalog.accept_head(chain, &refreshed, now).map_err(failure::failed)? {
             Acceptance::Accepted | Acceptance::Known => Ok(refreshed),
             Acceptance::Refused(_) => Ok(head),
         }
     }
 }
 
-fn claim(
-    store: &dyn Blockstore,
-    signatures: &KnownSignatures,
+fn stored_claim(
+    storage: &Storage,
     chain: &IdentityChain,
     head: &VerifiedHead,
     package: &PackageId,
 ) -> Result<(Claim, Vec<VersionEntry>), Failure> {
     let walk = Walk::new(&head.head().record().catalog, package);
-    let found = walk.run(|cid| store.get(cid)).map_err(|error| failure::tree(&error))?;
+    let found = walk.run(|cid| storage.store.get(cid)).map_err(|error| failure::tree(&error))?;
     let newest = VersionEntry::newest(&found.entries)
         .ok_or_else(|| Failure::new(ErrorKind::NotFound, format!("`{package}` is not in the publisher's catalog")))?;
-    let release = stored_release(store, signatures, newest)?;
-    let claim = Claim::for_package_with(chain, head, &release, Some(&found), clock::now(), signatures);
+    let release = stored_release(storage, newest)?;
+    let claim =
+        Claim::for_package_with(chain, head, &release, Some(&found), clock::now(), &**storage.catalog.signatures());
     Ok((claim.map_err(failure::failed)?, found.entries))
 }
 
-fn stored_release(
-    store: &dyn Blockstore,
-    signatures: &KnownSignatures,
-    entry: &VersionEntry,
-) -> Result<Signed<Release>, Failure> {
+fn stored_release(storage: &Storage, entry: &VersionEntry) -> Result<Signed<Release>, Failure> {
     let cid: Cid = *entry.release.cid();
-    let payload = store.get(&cid).map_err(failure::store)?;
+    let payload = storage.store.get(&cid).map_err(failure::store)?;
     let payload = payload.ok_or_else(|| failure::store(ggen_blockstore::Error::NotFound { cid }))?;
     let envelope = Envelope::from_parts(payload.to_vec(), entry.signatures.clone());
-    let opened: Result<_, RecordError> = envelope.open_with(signatures);
+    let opened: Result<_, RecordError> = envelope.open_with(&**storage.catalog.signatures());
     opened.map_err(failure::verification)
 }
 

@@ -1,11 +1,13 @@
-//! Runs operations that a caller waits for on a blocking thread each.
+//! Where operations run, and where their blocking steps do.
 //!
 //! An operation is a chain of steps, many of which read from disk. Handing a step to another thread costs two thread
-//! wake-ups, which takes longer than most steps. On its own blocking thread an operation runs its steps directly.
+//! wake-ups, which takes longer than most steps. An operation that a caller waits for therefore runs on a blocking
+//! thread of its own, and its steps run there directly ([`Blocking::Inline`]). Tasks of the async runtime hand their
+//! steps to the pool of blocking threads ([`Blocking::Pool`]).
 //!
 //! A step may block on a disk but not on asynchronous work (`blocking_send` and similar calls panic there).
 
-use std::{cell::Cell, future::Future, panic};
+use std::{future::Future, panic};
 
 use tokio::{
     runtime::Handle,
@@ -19,53 +21,65 @@ use crate::{ErrorKind, Failure};
 /// need further ones: if they occupied all, none could make progress.
 static THREADS: Semaphore = Semaphore::const_new(64);
 
-thread_local! {
-    static IS_OWN: Cell<bool> = const { Cell::new(false) };
+/// Where an operation runs its blocking steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blocking {
+    /// On the operation's own thread, which may block.
+    Inline,
+    /// On another blocking thread, because the operation runs in a task of the async runtime.
+    Pool,
 }
 
-/// Marks the current thread as an operation's own until this value is dropped.
-struct Marked;
+impl Blocking {
+    /// Runs a blocking step.
+    ///
+    /// # Errors
+    /// The step panicked on another thread.
+    pub(super) async fn step<T: Send + 'static>(
+        self,
+        step: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        match self {
+            Self::Inline => Ok(step()),
+            Self::Pool => tokio::task::spawn_blocking(step).await,
+        }
+    }
 
-impl Marked {
-    fn new() -> Self {
-        IS_OWN.set(true);
-        Self
+    /// As [`step`](Self::step), for a step that may fail.
+    pub(super) async fn run<T: Send + 'static>(
+        self,
+        step: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        match self.step(step).await {
+            Ok(outcome) => outcome,
+            Err(error) => Err(Failure::from_error(ErrorKind::Failed, &error).while_doing("a worker died")),
+        }
     }
 }
 
-impl Drop for Marked {
-    fn drop(&mut self) {
-        IS_OWN.set(false);
-    }
-}
-
-/// Returns whether the current thread is an operation's own, which may block.
-pub(super) fn is_here() -> bool {
-    IS_OWN.get()
-}
-
-/// Runs an operation on its own blocking thread, or in the caller's task if none is free. If the returned future is
-/// dropped, the operation is dropped on that thread after its current step.
-pub(crate) async fn run<T: Send + 'static>(
-    operation: impl Future<Output = Result<T, Failure>> + Send + 'static,
+/// Runs an operation on its own blocking thread, or in the caller's task if none is free. The operation is told which,
+/// and is made there. If the returned future is dropped, the operation is dropped on that thread after its current
+/// step.
+pub(crate) async fn run<T: Send + 'static, F: Future<Output = Result<T, Failure>> + Send>(
+    operation: impl FnOnce(Blocking) -> F + Send + 'static,
 ) -> Result<T, Failure> {
     run_on(&THREADS, operation).await
 }
 
-async fn run_on<T: Send + 'static>(
+async fn run_on<T: Send + 'static, F: Future<Output = Result<T, Failure>> + Send>(
     threads: &'static Semaphore,
-    operation: impl Future<Output = Result<T, Failure>> + Send + 'static,
+    operation: impl FnOnce(Blocking) -> F + Send + 'static,
 ) -> Result<T, Failure> {
-    let Ok(permit) = threads.try_acquire() else { return operation.await };
+    let Ok(permit) = threads.try_acquire() else { return operation(Blocking::Pool).await };
     let (_caller, caller_gone) = oneshot::channel::<()>();
     let runtime = Handle::current();
     let thread = tokio::task::spawn_blocking(move || {
-        let (_permit, _marked) = (permit, Marked::new());
+        let _permit = permit;
         runtime.block_on(async {
             tokio::select! {
                 biased;
                 _ = caller_gone => Err(Failure::new(ErrorKind::Failed, "no caller waits for it any more")),
-                outcome = operation => outcome,
+                outcome = operation(Blocking::Inline) => outcome,
             }
         })
     });
@@ -74,11 +88,6 @@ async fn run_on<T: Send + 'static>(
         Err(error) if error.is_panic() => panic::resume_unwind(error.into_panic()),
         Err(error) => Err(Failure::from_error(ErrorKind::Failed, &error)),
     }
-}
-
-/// Runs a blocking step: on the current thread if that is the operation's own, otherwise on another blocking thread.
-pub(super) async fn blocking<T: Send + 'static>(step: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
-    if is_here() { Ok(step()) } else { tokio::task::spawn_blocking(step).await }
 }
 
 #[cfg(test)]
@@ -95,20 +104,19 @@ mod tests {
     fn steps_are_done_where_the_operation_runs_and_elsewhere_on_other_threads() {
         let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
         runtime.block_on(async {
-            let here = async || blocking(|| thread::current().id()).await.unwrap();
-            let operation = run_on(&ENOUGH, async move { Ok((thread::current().id(), here().await)) });
-            let (operation, step) = operation.await.unwrap();
-            assert_eq!(operation, step);
+            let here = async |on: Blocking| on.step(|| thread::current().id()).await.unwrap();
+            let operation = run_on(&ENOUGH, move |on| async move { Ok((on, thread::current().id(), here(on).await)) });
+            let (on, operation, step) = operation.await.unwrap();
+            assert_eq!((on, operation), (Blocking::Inline, step));
             assert_ne!(operation, thread::current().id());
-            assert_eq!(here().await, operation, "there is only that one besides");
-            assert!(!blocking(is_here).await.unwrap(), "it is nobody's own any more");
+            assert_eq!(here(Blocking::Pool).await, operation, "there is only that one besides");
         });
     }
 
     #[tokio::test]
     async fn where_there_are_too_many_an_operation_shares_the_caller_s_thread() {
-        let operation = run_on(&NONE, async { Ok((thread::current().id(), is_here())) });
-        assert_eq!(operation.await.unwrap(), (thread::current().id(), false));
+        let operation = run_on(&NONE, async |on| Ok((thread::current().id(), on)));
+        assert_eq!(operation.await.unwrap(), (thread::current().id(), Blocking::Pool));
     }
 
     #[tokio::test]
@@ -121,7 +129,7 @@ mod tests {
         }
         let (dropped, is_dropped) = mpsc::channel();
         let (begun, has_begun) = oneshot::channel();
-        let operation = run_on(&ENOUGH, async move {
+        let operation = run_on(&ENOUGH, async move |_| {
             let _told = Told(dropped);
             begun.send(()).unwrap();
             std::future::pending::<Result<(), Failure>>().await
@@ -135,7 +143,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_panics_panics_where_it_is_awaited() {
-        let operation = tokio::spawn(run_on(&ENOUGH, async { panic!("on purpose") as Result<(), Failure> }));
+        let operation = tokio::spawn(run_on(&ENOUGH, async |_| panic!("on purpose") as Result<(), Failure>));
         let panic = operation.await.unwrap_err().into_panic();
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"on purpose"));
     }

@@ -1,13 +1,13 @@
 //! Downloads wanted blocks into the store: one session, many providers, one worker.
 //!
 //! ```text
-//! peers -> session -> pump (async) -> worker (its own thread): writes batches, follows links, yields the next wants
+//! peers -> session -> pump (async) -> steps (blocking): write a batch, follow links, yield the next wants
 //!             ^---------------------------------'
 //! ```
-//! The worker runs what blocks a thread: the store, and the source that yields the wants (`source`). The pump runs what
-//! waits: the session, the provider lookups, the deadline. On an operation's own thread, a few blocks are written
-//! without a worker. Memory is bounded: at most [`OPEN_WANTS`] blocks are wanted at a time, and at most
-//! [`QUEUED_BYTES`] of blocks wait to be written.
+//! A step runs what blocks a thread: the store, and the source that yields the wants (`source`). The pump runs what
+//! waits: the session, the provider lookups, the deadline. The steps of a short list run where those of the operation
+//! do, all others on the pool, beside the pump. Memory is bounded: at most [`OPEN_WANTS`] blocks and one part of the
+//! source are wanted at a time, and at most [`QUEUED_BYTES`] of blocks wait to be written.
 
 mod absence;
 mod account;
@@ -21,21 +21,16 @@ use std::{
     time::Duration,
 };
 
-use futures::FutureExt as _;
 use ggen_blockstore::{Block, Blockstore, Cid, Lease, MAX_BLOCK_BYTES};
 use libp2p::PeerId;
-use tokio::{
-    sync::{Semaphore, mpsc},
-    task::{JoinError, JoinHandle},
-    time::Instant,
-};
+use tokio::{task::JoinError, time::Instant};
 
 use self::{
     network::{Arrived, Network},
     source::{Dag, List, Source},
-    worker::{Queued, WRITE_BATCH, Worker},
+    worker::{Found, Steps},
 };
-use super::{blocking_thread, clock};
+use super::{blocking_thread::Blocking, clock};
 use crate::{
     FailedAddress, Fault, Progress, Reporter,
     node::{Handle, ListSource, Place, Stopped},
@@ -50,7 +45,7 @@ pub(crate) use self::{
 
 /// Blocks wanted at a time.
 const OPEN_WANTS: usize = 8192;
-/// Number of blocks up to which no worker thread is started.
+/// Number of blocks up to which an operation on its own thread writes them there.
 const FEW_BLOCKS: usize = 16;
 /// Bytes of blocks that wait to be written.
 const QUEUED_BYTES: usize = 8 << 20;
@@ -129,6 +124,7 @@ pub(crate) struct Totals {
 /// it is dropped.
 pub(crate) struct Download {
     store: Arc<dyn Blockstore>,
+    blocking: Blocking,
     network: Option<Network>,
     limits: DownloadLimits,
     reporter: Arc<dyn Reporter>,
@@ -150,29 +146,19 @@ pub(crate) struct Download {
 }
 
 impl Download {
-    /// Creates a download from the node's peers, `providers` first.
-    pub(crate) async fn online(
-        node: Handle,
+    /// Creates a download that uses only the local store. Its short steps run where `blocking` says.
+    pub(crate) fn offline(
         store: Arc<dyn Blockstore>,
-        peers: Arc<PeerBook>,
-        providers: &[PeerId],
+        blocking: Blocking,
         limits: DownloadLimits,
-        entrance: Entrance,
         reporter: Arc<dyn Reporter>,
-    ) -> Result<Self, Stopped> {
-        let least = limits.least_reputation;
-        let network = Network::open(node, peers, providers, least, entrance, Arc::clone(&reporter)).await?;
-        let network = Some(network);
-        Ok(Self { network, ..Self::offline(store, limits, reporter) })
-    }
-
-    /// Creates a download that uses only the local store.
-    pub(crate) fn offline(store: Arc<dyn Blockstore>, limits: DownloadLimits, reporter: Arc<dyn Reporter>) -> Self {
+    ) -> Self {
         let lease = store.lease();
         let (totals, done) = (Totals::default(), Downloaded::default());
         let (others, unasked) = (Vec::new(), HashSet::new());
         Self {
             store,
+            blocking,
             network: None,
             limits,
             reporter,
@@ -186,6 +172,19 @@ impl Download {
             unreached: Vec::new(),
             _lease: lease,
         }
+    }
+
+    /// Makes the download use the node's peers, `providers` first.
+    pub(crate) async fn from_peers(
+        self,
+        node: Handle,
+        peers: Arc<PeerBook>,
+        providers: &[PeerId],
+        entrance: Entrance,
+    ) -> Result<Self, Stopped> {
+        let (least, reporter) = (self.limits.least_reputation, Arc::clone(&self.reporter));
+        let network = Some(Network::open(node, peers, providers, least, entrance, reporter).await?);
+        Ok(Self { network, ..self })
     }
 
     /// From now on, provider lookups also use this CID.
@@ -309,7 +308,7 @@ impl Download {
             let mut from_the_end = candidates.into_iter().rev();
             from_the_end.find_map(|want| store.has(&want.cid).map(|is_here| (!is_here).then_some(want)).transpose())
         };
-        let missing = blocking_thread::blocking(last_missing).await.map_err(DownloadError::Worker)?;
+        let missing = self.blocking.step(last_missing).await.map_err(DownloadError::Worker)?;
         if let Some(last) = missing.transpose()? {
             if let (Some(network), Some(source)) = (&self.network, self.described.take_if(|source| source.whole)) {
                 // With `whole`, the content would follow this part, when it is no longer awaited.
@@ -323,93 +322,40 @@ impl Download {
     async fn here(&self, cid: Cid) -> Result<bytes::Bytes, DownloadError> {
         let store = self.store.clone();
         let read = move || store.get(&cid)?.ok_or(ggen_blockstore::Error::NotFound { cid });
-        Ok(blocking_thread::blocking(read).await.map_err(DownloadError::Worker)??)
+        Ok(self.blocking.step(read).await.map_err(DownloadError::Worker)??)
     }
 
-    /// Fetches all blocks of a short list.
+    /// Fetches all blocks of a list.
     pub(crate) async fn list(&mut self, list: Vec<Want>) -> Result<(), DownloadError> {
-        if blocking_thread::is_here() && list.len() <= FEW_BLOCKS {
-            let mut source = List::new(std::iter::once(Ok(list)), self.unasked.clone());
-            let missing = source.more(&*self.store)?.unwrap_or_default();
-            self.done.reused += source.reused();
-            return self.bring_few(missing).await;
-        }
-        self.lists(std::iter::once(Ok(list))).await
-    }
-
-    /// Fetches a few blocks, and writes them on the current thread, which may block.
-    async fn bring_few(&mut self, missing: Vec<Want>) -> Result<(), DownloadError> {
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let Some(network) = &mut self.network else {
-            return Err(DownloadError::Offline { missing: missing.len() });
-        };
-        if !network.meets_somebody().await? {
-            return Err(DownloadError::NobodyConnected {
-                subject: self.subject.clone(),
-                denied: network.first_denied(),
-            });
-        }
-        let mut open: HashSet<_> = missing.iter().map(|want| want.cid).collect();
-        network.want(missing).await?;
-        let brought = self.write_few(&mut open).await;
-        self.release(open, brought).await
-    }
-
-    async fn write_few(&mut self, open: &mut HashSet<Cid>) -> Result<(), DownloadError> {
-        let mut deadline = Instant::from(clock::after(self.limits.idle_timeout));
-        while let (false, Some(network)) = (open.is_empty(), &mut self.network) {
-            let Some(first) = network.next(deadline).await? else { return Err(self.timed_out(open).await) };
-            let (mut bytes, mut arrived) = (first.block.data().len(), vec![first]);
-            // Blocks that have already arrived are written together with it.
-            while arrived.len() < WRITE_BATCH && bytes < QUEUED_BYTES {
-                let Some(Ok(Some(more))) = network.next(deadline).now_or_never() else { break };
-                bytes += more.block.data().len();
-                arrived.push(more);
-            }
-            let mut counted = Ok(());
-            for Arrived { block, from } in &arrived {
-                counted = counted.and(self.count(block, *from));
-                if self.on_arrived(block, open) {
-                    deadline = Instant::from(clock::after(self.limits.idle_timeout));
-                }
-            }
-            let blocks: Vec<_> = arrived.into_iter().map(|arrived| arrived.block).collect();
-            self.store.put_many(&blocks)?;
-            if let Some(network) = &self.network {
-                network.node().new_blocks(blocks.iter().map(|block| *block.cid()).collect()).await?;
-            }
-            counted?;
-        }
-        Ok(())
+        // Writing many blocks takes long, and they are received meanwhile.
+        let blocking = if list.len() <= FEW_BLOCKS { self.blocking } else { Blocking::Pool };
+        self.bring(List::new(std::iter::once(Ok(list)), self.unasked.clone()), blocking).await
     }
 
     /// Fetches all blocks of a long list, which is read in parts.
     pub(crate) async fn lists(&mut self, lists: impl Wants) -> Result<(), DownloadError> {
-        self.bring(List::new(lists, self.unasked.clone())).await
+        self.bring(List::new(lists, self.unasked.clone()), Blocking::Pool).await
     }
 
     /// Fetches a DAG: every block reachable from `root`.
     pub(crate) async fn dag(&mut self, root: Cid) -> Result<(), DownloadError> {
-        self.bring(Dag::new(root)).await
+        self.bring(Dag::new(root), Blocking::Pool).await
     }
 
-    async fn bring(&mut self, source: impl Source) -> Result<(), DownloadError> {
-        let node = self.network.as_ref().map(|network| network.node().clone());
-        // This channel never holds more than OPEN_WANTS wants and those that one batch adds.
-        let (wants, wanted) = mpsc::unbounded_channel();
-        let (blocks, arrived) = mpsc::channel(OPEN_WANTS);
-        let worker = Worker::new(self.store.clone(), node, source, wants);
-        let worker = tokio::task::spawn_blocking(move || worker.run(arrived));
+    /// Fetches all blocks of a source. What has arrived is written in any case. An error of writing takes precedence
+    /// over one of receiving.
+    async fn bring(&mut self, source: impl Source, blocking: Blocking) -> Result<(), DownloadError> {
+        let mut steps = Steps::new(self.store.clone(), source, blocking);
         let mut open = HashSet::new();
-        let pumped = self.pump(wanted, blocks, &mut open).await;
-        let pumped = self.release(open, pumped).await;
-        self.end(worker, pumped).await
-    }
-
-    /// Cancels the open wants, because the session is used for the next download.
-    async fn release(&self, open: HashSet<Cid>, outcome: Result<(), DownloadError>) -> Result<(), DownloadError> {
+        let mut outcome = self.pump(&mut steps, &mut open).await;
+        while steps.can_write() || steps.are_running() {
+            steps.start();
+            match steps.next().await {
+                Ok(found) => self.on_written(&found).await?,
+                Err(error) => outcome = Err(error),
+            }
+        }
+        // The session is used for the next download.
         let cancelled = match &self.network {
             Some(network) => network.cancel(open.into_iter().collect()).await,
             None => Ok(()),
@@ -417,65 +363,70 @@ impl Download {
         outcome.and(cancelled.map_err(Into::into))
     }
 
-    /// Waits for the worker, which writes what has arrived in any case. An error of the worker takes precedence over
-    /// that of the pump.
-    async fn end(
-        &mut self,
-        worker: JoinHandle<Result<u64, DownloadError>>,
-        pumped: Result<(), DownloadError>,
-    ) -> Result<(), DownloadError> {
-        self.done.reused += worker.await.map_err(DownloadError::Worker)??;
-        pumped
+    /// Passes wants from the steps to the session, and blocks back, until every wanted block is written. `open` holds
+    /// the wants that have not arrived. A late block that an earlier, failed download wanted is not in `open`.
+    async fn pump(&mut self, steps: &mut Steps, open: &mut HashSet<Cid>) -> Result<(), DownloadError> {
+        let mut deadline = self.deadline();
+        while !steps.are_done() {
+            if steps.are_due() {
+                steps.start();
+            }
+            let receives = !open.is_empty() && steps.have_room();
+            tokio::select! {
+                biased;
+                found = steps.next(), if steps.are_running() => {
+                    let found = found?;
+                    self.on_written(&found).await?;
+                    if !found.wants.is_empty() {
+                        if open.is_empty() {
+                            deadline = self.deadline();
+                        }
+                        self.want(found.wants, open).await?;
+                    }
+                }
+                arrived = receive(&mut self.network, deadline), if receives => {
+                    let Some(Arrived { block, from }) = arrived? else { return Err(self.timed_out(open).await) };
+                    if self.on_arrived(&block, open) {
+                        deadline = self.deadline();
+                    }
+                    // The block that exceeds the limit is kept too, so that a download with a higher limit continues
+                    // after it.
+                    let counted = self.count(&block, from);
+                    steps.push(block);
+                    counted?;
+                }
+                () = std::future::ready(()), if steps.can_write() => steps.start(),
+                else => return Ok(()),
+            }
+        }
+        Ok(())
     }
 
-    /// Passes wants to the session and blocks to the worker, until the worker has no more wants. `open` holds the wants
-    /// that have not arrived. A late block that an earlier, failed download wanted is not in `open`.
-    async fn pump(
-        &mut self,
-        mut wanted: mpsc::UnboundedReceiver<Vec<Want>>,
-        blocks: mpsc::Sender<Queued>,
-        open: &mut HashSet<Cid>,
-    ) -> Result<(), DownloadError> {
-        let room = Arc::new(Semaphore::new(QUEUED_BYTES));
-        let mut deadline = Instant::from(clock::after(self.limits.idle_timeout));
-        loop {
-            let Some(network) = &mut self.network else {
-                // Offline, the worker sends wants only to report the number of missing blocks.
-                let missing = wanted.recv().await.map_or(0, |wants| wants.len());
-                return if missing == 0 { Ok(()) } else { Err(DownloadError::Offline { missing }) };
-            };
-            let arrived = tokio::select! {
-                biased;
-                wants = wanted.recv() => match wants {
-                    Some(wants) => {
-                        if !network.meets_somebody().await? {
-                            return Err(DownloadError::NobodyConnected { subject: self.subject.clone(), denied: network.first_denied() });
-                        }
-                        if open.is_empty() {
-                            deadline = Instant::from(clock::after(self.limits.idle_timeout));
-                        }
-                        open.extend(wants.iter().map(|want| want.cid));
-                        network.want(wants).await?;
-                        continue;
-                    }
-                    None => return Ok(()),
-                },
-                arrived = network.next(deadline), if !open.is_empty() => arrived?,
-            };
-            let Some(Arrived { block, from }) = arrived else { return Err(self.timed_out(open).await) };
-            let is_wanted = self.on_arrived(&block, open);
-            // The block that exceeds the limit is kept too, so that a download with a higher limit continues after it.
-            let counted = self.count(&block, from);
-            let bytes = (block.data().len() as u32).max(1);
-            let permit = Arc::clone(&room).acquire_many_owned(bytes).await.expect("the semaphore is never closed");
-            if blocks.send(Queued { block, permit }).await.is_err() {
-                // The worker has ended and returns the reason.
-                return Ok(());
-            }
-            counted?;
-            if is_wanted {
-                deadline = Instant::from(clock::after(self.limits.idle_timeout));
-            }
+    fn deadline(&self) -> Instant {
+        Instant::from(clock::after(self.limits.idle_timeout))
+    }
+
+    /// Requests wants from the session.
+    async fn want(&mut self, wants: Vec<Want>, open: &mut HashSet<Cid>) -> Result<(), DownloadError> {
+        let Some(network) = &mut self.network else {
+            return Err(DownloadError::Offline { missing: wants.len() });
+        };
+        if !network.meets_somebody().await? {
+            return Err(DownloadError::NobodyConnected {
+                subject: self.subject.clone(),
+                denied: network.first_denied(),
+            });
+        }
+        open.extend(wants.iter().map(|want| want.cid));
+        Ok(network.want(wants).await?)
+    }
+
+    /// Counts the blocks that were in the store, and notifies peers that wait for those which are there now.
+    async fn on_written(&mut self, found: &Found) -> Result<(), DownloadError> {
+        self.done.reused += found.reused;
+        match &self.network {
+            Some(network) if !found.written.is_empty() => Ok(network.node().new_blocks(found.written.clone()).await?),
+            _ => Ok(()),
         }
     }
 
@@ -524,6 +475,14 @@ impl Download {
             limit if self.done.bytes > limit => Err(DownloadError::OverLimit { limit }),
             _ => Ok(()),
         }
+    }
+}
+
+/// Returns the next block of the session; `None` at the deadline.
+async fn receive(network: &mut Option<Network>, deadline: Instant) -> Result<Option<Arrived>, DownloadError> {
+    match network {
+        Some(network) => network.next(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

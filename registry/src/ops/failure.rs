@@ -354,8 +354,5 @@ fn is_foreign(reason: &str) -> bool {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    match blocking_thread::blocking(work).await {
-        Ok(outcome) => outcome,
-        Err(error) => Err(failed(error).while_doing("a worker died")),
-    }
+    blocking_thread::Blocking::Pool.run(work).await
 }

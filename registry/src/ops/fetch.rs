@@ -7,23 +7,18 @@
 mod destinations;
 mod output;
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use futures::future::join_all;
-use ggen_blockstore::{Arrivals, Blockstore, Cid, DAG_CBOR, DAG_PB, PathStep, PathWalk, RAW, dfs_blocks};
-use libp2p::PeerId;
+use ggen_blockstore::{Arrivals, Cid, DAG_CBOR, DAG_PB, PathStep, PathWalk, RAW};
 
 pub(crate) use self::destinations::Destinations;
 use self::output::{Output, WriteError, Written};
 use super::{
-    Operations, blocking_thread,
-    download::{Download, DownloadError, DownloadLimits, Entrance, Subject, Totals, Want, Wants},
+    Operations,
+    blocking_thread::Blocking,
+    download::{Download, Subject, Totals},
     failure::{self, usage},
-    node::{failed_address, no_answer},
+    manifest_parts::{check_manifest, wants},
     peers::provision,
     publisher_id::refuse_identity,
     resolve::{Resolved, Wanted, Yank, subject_of},
@@ -33,10 +28,9 @@ use crate::{
     error::hint,
     identity::{PublisherId, Record},
     interrupt::CommitPoint,
-    manifest::{ManifestEntry, ManifestReader, most_manifest_bytes},
-    node::{Handle, ListSource, Place},
+    manifest::{ManifestReader, most_manifest_bytes},
+    node::ListSource,
     package::{Release, Target},
-    request::parse_address,
     trust::KnownBy,
 };
 
@@ -130,7 +124,7 @@ impl Operations {
         let named = output::last_name(&target);
         let arrivals = Arrivals::new(self.store.clone());
         let _ending = Ending(arrivals.clone());
-        let mut download = self.download_into(Arc::new(arrivals.clone()), &request, reporter.clone()).await?;
+        let mut download = self.downloads().open_into(Arc::new(arrivals.clone()), &request, reporter.clone()).await?;
         let identified = self.identify(&mut download, target, Purpose::Write, &reporter).await;
         let identified = identified.map_err(|failure| for_want_of_providers(failure, &download))?;
         refuse_other_codec(&identified.found.content)?;
@@ -171,7 +165,7 @@ impl Operations {
         arrivals.end();
         let (arrivals, output) = (arrivals.clone(), Arc::clone(output));
         let (store, destinations) = (self.store.clone(), self.destinations.clone());
-        let writing = blocking_thread::blocking(move || match output.is_new_tree() {
+        let writing = Blocking::Pool.step(move || match output.is_new_tree() {
             true => output.stage(&arrivals)?.commit(&destinations),
             false => output.write(&*store, &destinations),
         });
@@ -206,7 +200,7 @@ impl Operations {
             }
         };
         let destinations = self.destinations.clone();
-        blocking_thread::blocking(move || staged.commit(&destinations)).await.map_err(failure::failed)?
+        Blocking::Pool.step(move || staged.commit(&destinations)).await.map_err(failure::failed)?
     }
 
     /// Trusts the publisher of a package that was found by its claim alone for the namespace from now on. Returns whether
@@ -215,7 +209,7 @@ impl Operations {
         if let (Some(KnownBy::Claim), Some(publisher), Some((_, release))) =
             (found.known_by, found.publisher, &found.release)
         {
-            return self.note_first_use(&release.package, publisher).await;
+            return self.trust().note_first_use(&release.package, publisher).await;
         }
         Ok(false)
     }
@@ -257,7 +251,7 @@ impl Operations {
                 download.about(package.to_string(), None);
                 download.name(Subject { name: package.to_string(), provision: None, signed: None });
                 let yanked_too = purpose == Purpose::Keep;
-                let meaning = self.meaning(publisher, &package).await?;
+                let meaning = self.trust().meaning(publisher, &package).await?;
                 let wanted = Wanted { meaning, package: &package, requirement: &requirement, yanked_too };
                 let Resolved { release, yank, other_claimants } = self.resolve(download, &wanted, reporter).await?;
                 let cid = *release.cid();
@@ -270,61 +264,6 @@ impl Operations {
             }
             Target::Ipns { .. } => Err(usage("names under /ipns/ cannot be fetched by this version")),
         }
-    }
-
-    /// Creates a download with the providers in the request.
-    pub(super) async fn download(
-        &self,
-        request: &FetchRequest,
-        reporter: Arc<dyn Reporter>,
-    ) -> Result<Download, Failure> {
-        self.download_into(self.store.clone(), request, reporter).await
-    }
-
-    /// Creates a download from the node's peers, `providers` first.
-    pub(super) async fn download_from(
-        &self,
-        node: &Handle,
-        store: Arc<dyn Blockstore>,
-        providers: &[PeerId],
-        limits: DownloadLimits,
-        reporter: Arc<dyn Reporter>,
-    ) -> Result<Download, Failure> {
-        let entrance = Entrance {
-            nodes: self.config.bootstrap_nodes.clone(),
-            within: self.config.timeouts.dial(),
-            neighbours: self.config.mdns,
-        };
-        let peers = Arc::clone(&self.peers);
-        let download = Download::online(node.clone(), store, peers, providers, limits, entrance, reporter).await;
-        download.map_err(failure::stopped)
-    }
-
-    /// As [`download`](Self::download), through `store`, which must be a view of this home's store.
-    async fn download_into(
-        &self,
-        store: Arc<dyn Blockstore>,
-        request: &FetchRequest,
-        reporter: Arc<dyn Reporter>,
-    ) -> Result<Download, Failure> {
-        let least_reputation = request.min_reputation.unwrap_or(0.0);
-        if !(0.0..=1.0).contains(&least_reputation) {
-            return Err(usage(format!("a reputation is from 0 to 1, not {least_reputation}")));
-        }
-        let max_bytes = self.config.limits.package_bytes;
-        let limits = DownloadLimits { idle_timeout: request.timeout, max_bytes, least_reputation };
-        let node = match (&self.node, request.offline) {
-            (Some(node), false) => node,
-            _ => return Ok(Download::offline(store, limits, reporter)),
-        };
-        let (providers, unreached) = connect_to(node, &request.providers, request.timeout).await?;
-        let mut download = match providers.is_empty() && !unreached.is_empty() {
-            // What is here already needs no provider; for what is not, the caller named where to get it.
-            true => Download::offline(store, limits, reporter),
-            false => self.download_from(node, store, &providers, limits, reporter).await?,
-        };
-        download.lacks(unreached);
-        Ok(download)
     }
 
     /// Resolves a CID with an optional path to a release, which is recognized by its format, or to content.
@@ -391,11 +330,11 @@ impl Operations {
     /// the content. Without one, it walks the DAG.
     async fn complete(&self, download: &mut Download, identified: &Identified) -> Result<(), Failure> {
         let content = identified.found.content;
-        let Some(manifest) = &identified.manifest else { return self.bring_dag(download, content).await };
+        let Some(manifest) = &identified.manifest else { return self.store_quota().bring_dag(download, content).await };
         let (blocks, bytes) = (manifest.entries(), manifest.content_bytes());
-        self.room_for(Arc::clone(manifest)).await?;
+        self.store_quota().room_for(Arc::clone(manifest)).await?;
         download.expect(Totals { blocks: Some(blocks), bytes: Some(bytes) });
-        let mut wants = parts(self.store.clone(), Arc::clone(manifest));
+        let mut wants = wants(self.store.clone(), Arc::clone(manifest));
         let cannot_fetch = move |error| failure::download(&content, error);
         if manifest.chunks().len() == 1 {
             // All blocks may have arrived with the manifest.
@@ -441,7 +380,7 @@ impl Operations {
         let is_small = release.size.max(release.manifest_bytes) <= SMALL_PACKAGE_BYTES && references.is_empty();
         let whole = content_is_wanted
             && is_small
-            && self.has_room_for(whole_bytes)
+            && self.store_quota().has_room_for(whole_bytes)
             && !self.store.has(&release.content).map_err(failure::store)?;
         let max_bytes = if whole { whole_bytes } else { release.manifest_bytes };
         let source = ListSource { list: release.manifest, max_bytes, whole, references };
@@ -458,25 +397,6 @@ impl Operations {
         let data = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
         Release::read_executables(&data).map_err(failure::verification)
     }
-}
-
-/// Connects to the providers that the caller names, all at once. Returns them, and those that cannot be reached.
-async fn connect_to(
-    node: &Handle,
-    providers: &[String],
-    within: Duration,
-) -> Result<(Vec<PeerId>, Vec<FailedAddress>), Failure> {
-    let addresses: Result<Vec<_>, _> = providers.iter().map(|text| parse_address(text)).collect();
-    let dials = addresses?.into_iter().map(|address| tokio::time::timeout(within, node.connect(address)));
-    let (mut connected, mut unreached) = (Vec::new(), Vec::new());
-    for (text, dialled) in providers.iter().zip(join_all(dials).await) {
-        match dialled {
-            Ok(Ok(peer)) => connected.push(peer),
-            Ok(Err(error)) => unreached.push(failed_address(text.clone(), error)),
-            Err(_) => unreached.push(failed_address(text.clone(), no_answer(within))),
-        }
-    }
-    Ok((connected, unreached))
 }
 
 /// What is not here was to come from providers of which none can be reached.
@@ -525,59 +445,6 @@ async fn descend(download: &mut Download, root: Cid, path: &[String]) -> Result<
         let block = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
         step = walk.advance(&block).map_err(failure::store)?;
     }
-}
-
-/// Reads one part of a manifest.
-pub(super) fn part(
-    store: &dyn Blockstore,
-    manifest: &ManifestReader,
-    index: usize,
-) -> Result<Vec<ManifestEntry>, DownloadError> {
-    let cid = manifest.chunks()[index].link;
-    let data = store.get(&cid)?.ok_or(ggen_blockstore::Error::NotFound { cid })?;
-    Ok(manifest.read_chunk(index, &data)?)
-}
-
-/// The wants of a manifest, read a part at a time.
-fn parts(store: Arc<dyn Blockstore>, manifest: Arc<ManifestReader>) -> impl Wants {
-    let mut before = 0;
-    (0..manifest.chunks().len()).map(move |index| {
-        let entries = part(&*store, &manifest, index)?;
-        let first = before;
-        before += entries.len() as u32;
-        let want = |(entry, at): (ManifestEntry, u32)| Want {
-            cid: entry.cid,
-            size: Some(u64::from(entry.size)),
-            place: Some(Place::Listed(at)),
-        };
-        Ok(entries.into_iter().zip(first..).map(want).collect())
-    })
-}
-
-/// Checks that the manifest is the depth-first walk of the content.
-pub(super) fn check_manifest(store: &dyn Blockstore, content: Cid, manifest: &ManifestReader) -> Result<(), Failure> {
-    let lie = |reason: String| {
-        Failure::new(ErrorKind::Verification, format!("the block manifest does not match the content: {reason}"))
-    };
-    let mut walk = dfs_blocks(store, content);
-    let mut bytes = 0;
-    for index in 0..manifest.chunks().len() {
-        for entry in part(store, manifest, index).map_err(|error| failure::download(&content, error))? {
-            bytes += u64::from(entry.size);
-            match walk.next().transpose().map_err(failure::store)? {
-                Some((cid, size)) if cid == entry.cid && size == entry.size => {}
-                Some((cid, _)) => return Err(lie(format!("it has {}, the content has {cid}", entry.cid))),
-                None => return Err(lie(format!("it has {}, where the content has ended", entry.cid))),
-            }
-        }
-    }
-    if let Some((cid, _)) = walk.next().transpose().map_err(failure::store)? {
-        return Err(lie(format!("the content goes on with {cid}")));
-    }
-    if bytes != manifest.content_bytes() {
-        return Err(lie(format!("its blocks have {bytes} bytes, it says {}", manifest.content_bytes())));
-    }
-    Ok(())
 }
 
 /// Adds a hint to a timeout if peers were excluded by their reputation.

@@ -40,11 +40,11 @@ impl Operations {
     /// Returns what is known of a target.
     pub(crate) async fn info(&self, request: InfoRequest, reporter: Arc<dyn Reporter>) -> Result<PackageInfo, Failure> {
         let target = failure::target(&request.target)?;
-        let mut download = self.download(&as_fetch(&request), reporter.clone()).await?;
+        let mut download = self.downloads().open(&as_fetch(&request), reporter.clone()).await?;
         let mut info = match target {
             Target::Package { publisher, package, requirement } => {
                 let (package, requirement) = (&package, &requirement);
-                let meaning = self.meaning(publisher, package).await?;
+                let meaning = self.trust().meaning(publisher, package).await?;
                 let wanted = Wanted { meaning, package, requirement, yanked_too: true };
                 self.package_info(&mut download, &wanted, &request, &reporter).await?
             }
@@ -76,7 +76,7 @@ impl Operations {
         reporter: Arc<dyn Reporter>,
     ) -> Result<bool, Failure> {
         let request = InfoRequest { target: String::new(), versions: false, providers: false, timeout, offline: false };
-        let mut download = self.download(&as_fetch(&request), reporter).await?;
+        let mut download = self.downloads().open(&as_fetch(&request), reporter).await?;
         let requirement = &crate::package::Requirement::Latest;
         let wanted = Wanted { meaning: Meaning::OPEN, package, requirement, yanked_too: true };
         let answers = self.claims_on(&mut download, &wanted).await?;

@@ -7,6 +7,7 @@
 
 mod follow;
 mod keep;
+mod mirror_book;
 mod names;
 mod tell;
 #[cfg(test)]
@@ -24,8 +25,9 @@ use tokio::{
     task::{Id, JoinSet},
 };
 
+pub(crate) use self::mirror_book::MirrorBook;
 use self::{follow::Looks, names::choice};
-use super::{Operations, catalog_events::News, failure, failure::usage};
+use super::{Operations, catalog_events::News, failure::usage};
 use crate::{
     ErrorKind, Failure, MirrorReport, MirrorRequest, MirrorRule, MirrorScope, Operation,
     config::check_rule,
@@ -33,7 +35,7 @@ use crate::{
     identity::PublisherId,
     index::{Catalog, package_key, publisher_key, qualified_key},
     mirror::{
-        Book, BookError,
+        Book,
         plan::{Chosen, over_budget, wanted_by},
         schedule::{Schedule, Step},
     },
@@ -48,23 +50,23 @@ const LOOKUPS_AT_ONCE: usize = 8;
 /// The state of a node's mirror.
 #[derive(Debug)]
 pub(crate) struct Mirror {
-    book: Arc<Book>,
+    pub(super) book: MirrorBook,
     /// Notified when the rules change.
     changed: Notify,
     /// Held while the held releases change, in the store and in the database.
     settling: Mutex<()>,
     /// Held while the DHT record under a package key is published, so that the last one published includes all changes.
-    pub(super) telling: Mutex<()>,
+    pub(super) naming: Arc<Mutex<()>>,
     looks: Looks,
 }
 
 impl Mirror {
     pub(crate) fn new(book: Book) -> Self {
         Self {
-            book: Arc::new(book),
+            book: MirrorBook::new(book),
             changed: Notify::new(),
             settling: Mutex::new(()),
-            telling: Mutex::new(()),
+            naming: Arc::default(),
             looks: Looks::default(),
         }
     }
@@ -72,15 +74,6 @@ impl Mirror {
     /// Makes the mirror read every publisher's catalog again.
     fn look_again(&self) {
         self.looks.forget_done();
-    }
-
-    /// Runs `work` on the database without blocking the async runtime.
-    async fn with_book<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Book) -> Result<T, BookError> + Send + 'static,
-    ) -> Result<T, Failure> {
-        let book = Arc::clone(&self.book);
-        failure::blocking(move || work(&book).map_err(failure::book)).await
     }
 }
 
@@ -169,7 +162,7 @@ impl Operations {
         if !self.mirror_rules().await?.iter().any(|other| other.what == what) {
             self.refuse_contested(&rule).await?;
         }
-        self.mirror.with_book(move |book| book.set_rule(&rule)).await?;
+        self.mirror.book.with(move |book| book.set_rule(&rule)).await?;
         self.settle().await?;
         self.mirror.changed.notify_one();
         let mut rules = self.mirror_ls().await?;
@@ -185,7 +178,8 @@ impl Operations {
         let name = what.clone();
         let dropped = self
             .mirror
-            .with_book(move |book| {
+            .book
+            .with(move |book| {
                 let dropped = book.drop_rule(&name)?;
                 book.forget_offers()?;
                 Ok(dropped)
@@ -201,7 +195,7 @@ impl Operations {
         }
         self.settle().await?;
         // Delete the released entries too, so that a later rule determines them again.
-        self.mirror.with_book(Book::forget_offers).await?;
+        self.mirror.book.with(Book::forget_offers).await?;
         self.mirror.changed.notify_one();
         Ok(reports)
     }
@@ -211,7 +205,7 @@ impl Operations {
         let rules = self.rules().await?;
         let chosen = self.chosen().await?;
         let contested = self.contested(&chosen).await?;
-        let known = self.mirror.with_book(Book::releases).await?;
+        let known = self.mirror.book.with(Book::releases).await?;
         let releases: Vec<_> = known.iter().filter(|release| release.held).cloned().collect();
         let report = |(rule, origin): (MirrorRule, &str)| {
             let chosen = chosen.iter().find(|chosen| chosen.rule == rule);
@@ -236,7 +230,7 @@ impl Operations {
     /// Returns all rules with their origins. A rule given by a command overrides a rule of the configuration with the
     /// same scope.
     async fn rules(&self) -> Result<Vec<(MirrorRule, &'static str)>, Failure> {
-        let given = self.mirror.with_book(Book::rules).await?;
+        let given = self.mirror.book.with(Book::rules).await?;
         let fixed = self.config.mirror.rules.iter().filter(|rule| !given.iter().any(|other| other.what == rule.what));
         let mut rules: Vec<_> = fixed.map(|rule| (rule.clone(), "config")).collect();
         rules.extend(given.into_iter().map(|rule| (rule, "command")));

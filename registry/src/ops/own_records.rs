@@ -10,13 +10,14 @@ use std::{
 };
 
 use ggen_blockstore::{Block, Blockstore, Cid, DAMAGE, Error, Pin, PinMode, parse_cid};
+use tokio::sync::Mutex;
 
-use super::{Operations, RECORD, STEP_ADDED, failure};
+use super::{RECORD, STEP_ADDED, Steps, failure, storage::Storage};
 use crate::{
     Failure,
-    identity::{IdentityChain, KeyPair, PublisherId, Record as _, Signed},
-    index::{Catalog, Claim, Head, LogAction, LogEntry, VerifiedHead, VersionEntry, replay, write_tree},
-    package::Release,
+    identity::{IdentityChain, KeyPair, PublisherId, Record as _, RecordCid, Signed},
+    index::{Catalog, Claim, Head, LogAction, LogEntry, VerifiedHead, VersionEntry, Walk, replay, write_tree},
+    package::{PackageId, Release},
 };
 
 /// The sources from which the records of a publisher of this home are rebuilt.
@@ -30,7 +31,12 @@ pub(crate) struct OwnRecords<'a> {
 /// A log, oldest entry first, with the block of each.
 type Log = Vec<(LogEntry, Block)>;
 
-impl OwnRecords<'_> {
+impl<'a> OwnRecords<'a> {
+    /// The records in a home. Releases of which only the payload is stored cannot be rebuilt.
+    pub(super) fn of(storage: &'a Storage) -> Self {
+        Self { store: &*storage.store, catalog: &storage.catalog, signing: None }
+    }
+
     /// Restores the lost or damaged blocks of everything that `head` refers to: identity chain, log, catalog tree,
     /// release records, and the head itself. Pins all of them. Returns the number of restored blocks; 0 if too little
     /// is left to rebuild the catalog tree of the head.
@@ -212,45 +218,83 @@ fn readable(store: &dyn Blockstore, cid: &Cid) -> Option<bytes::Bytes> {
     store.get(cid).ok().flatten()
 }
 
-impl Operations {
-    /// Rebuilds the lost records of a publisher if it is one of this home. Returns the number of restored blocks.
-    /// Blocks the thread.
-    pub(super) fn remake_own_records(&self, publisher: &PublisherId) -> Result<u64, Failure> {
-        OwnRecords { store: &*self.store, catalog: &self.catalog, signing: None }.put_back_of(publisher)
-    }
+/// Rebuilds the lost records of all publishers of this home. Waits for a publish in progress. Returns the number of
+/// restored blocks.
+pub(super) async fn put_all_back(storage: &Storage, publishing: &Arc<Mutex<Steps>>) -> Result<u64, Failure> {
+    let one_at_a_time = Arc::clone(publishing).lock_owned().await;
+    let own = storage.clone();
+    let put_back = move || {
+        let _one_at_a_time = one_at_a_time;
+        let publishers = own.catalog.own_publishers().map_err(failure::catalog)?;
+        publishers.iter().map(|publisher| OwnRecords::of(&own).put_back_of(publisher)).sum()
+    };
+    storage.run(put_back).await
+}
 
-    /// Rebuilds the lost records of all publishers of this home. Waits for a publish in progress.
-    pub(super) async fn remake_all_own_records(&self) -> Result<u64, Failure> {
-        let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
-        let (store, catalog) = (self.store.clone(), self.catalog.clone());
-        failure::blocking(move || {
-            let _one_at_a_time = one_at_a_time;
-            let own = OwnRecords { store: &*store, catalog: &catalog, signing: None };
-            let publishers = catalog.own_publishers().map_err(failure::catalog)?;
-            publishers.iter().map(|publisher| own.put_back_of(publisher)).sum()
-        })
-        .await
-    }
-
-    /// Returns whether the store lacks the newest records of this home's publishers, because it was lost or replaced by
-    /// an older copy. Looks up the blocks in the index only.
-    pub(super) fn lacks_own_records(&self) -> Result<bool, Failure> {
-        for publisher in self.catalog.own_publishers().map_err(failure::catalog)? {
-            let known = self.catalog.publisher(&publisher).map_err(failure::catalog)?;
-            let Some(head) = known.and_then(|known| known.head) else { continue };
-            let record = head.head().record();
-            // A head that was signed on another machine refers to records that this store may never have had.
-            let entry = self.catalog.log(&publisher, record.log_seq, 1).map_err(failure::catalog)?;
-            if entry.first().is_none_or(|entry| entry.cid() != record.log.cid()) {
-                continue;
-            }
-            for cid in [head.head().cid(), record.log.cid(), record.catalog.cid()] {
-                if !self.store.has(cid).unwrap_or(false) {
-                    return Ok(true);
-                }
+/// Returns whether the store lacks the newest records of this home's publishers, because it was lost or replaced by
+/// an older copy. Looks up the blocks in the index only.
+pub(super) fn lacks_own_records(storage: &Storage) -> Result<bool, Failure> {
+    let Storage { store, catalog, .. } = storage;
+    for publisher in catalog.own_publishers().map_err(failure::catalog)? {
+        let known = catalog.publisher(&publisher).map_err(failure::catalog)?;
+        let Some(head) = known.and_then(|known| known.head) else { continue };
+        let record = head.head().record();
+        // A head that was signed on another machine refers to records that this store may never have had.
+        let entry = catalog.log(&publisher, record.log_seq, 1).map_err(failure::catalog)?;
+        if entry.first().is_none_or(|entry| entry.cid() != record.log.cid()) {
+            continue;
+        }
+        for cid in [head.head().cid(), record.log.cid(), record.catalog.cid()] {
+            if !store.has(cid).unwrap_or(false) {
+                return Ok(true);
             }
         }
-        Ok(false)
+    }
+    Ok(false)
+}
+
+/// Rebuilds lost records on a package if its publisher belongs to this home, so that no peer is queried for them.
+pub(super) async fn mend_own_path(storage: &Storage, head: &VerifiedHead, package: &PackageId) -> Result<(), Failure> {
+    let (own, package) = (storage.clone(), package.clone());
+    let (publisher, root) = (head.head().record().publisher, head.head().record().catalog);
+    let mend = move || {
+        if own.catalog.log(&publisher, 0, 1).map_err(failure::catalog)?.is_empty() {
+            return Ok(());
+        }
+        let all = |entries: &[VersionEntry]| entries.iter().map(|entry| *entry.release.cid()).collect();
+        if lost(&*own.store, &root, &package, all)?.is_some() {
+            OwnRecords::of(&own).put_back_of(&publisher)?;
+        }
+        Ok(())
+    };
+    storage.run(mend).await
+}
+
+/// Returns the first missing or damaged block on the path to a package, or of the `needed` records of its versions.
+pub(super) fn lost(
+    store: &dyn Blockstore,
+    root: &RecordCid,
+    package: &PackageId,
+    needed: impl Fn(&[VersionEntry]) -> Vec<Cid>,
+) -> Result<Option<Cid>, Failure> {
+    let mut walk = Walk::new(root, package);
+    while let Some(cid) = walk.wants() {
+        let Some(data) = sound(store, &cid)? else { return Ok(Some(cid)) };
+        walk.supply(&Block::verify(cid, data).map_err(failure::store)?).map_err(failure::verification)?;
+    }
+    let found = walk.finish().map_err(failure::verification)?;
+    for cid in needed(&found.entries) {
+        if sound(store, &cid)?.is_none() {
+            return Ok(Some(cid));
+        }
+    }
+    Ok(None)
+}
+
+fn sound(store: &dyn Blockstore, cid: &Cid) -> Result<Option<bytes::Bytes>, Failure> {
+    match store.get(cid) {
+        Err(Error::Corrupt { .. }) => Ok(None),
+        read => read.map_err(failure::store),
     }
 }
 

@@ -34,7 +34,7 @@ impl Operations {
     ) -> Result<Vec<PinReport>, Failure> {
         let target = failure::target(&request.target)?;
         let typed = target.clone();
-        let mut download = self.download(&fetch_request(&request), reporter.clone()).await?;
+        let mut download = self.downloads().open(&fetch_request(&request), reporter.clone()).await?;
         let found = self.bring(&mut download, target, &reporter).await?;
         let label = label(&typed, &found);
         let mut pins = pins_of(&found, &label);

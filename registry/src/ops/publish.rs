@@ -37,12 +37,12 @@ pub(crate) use self::{
     imports::Imports,
     journal::{ADDED as STEP_ADDED, RECORD, Step, Steps},
 };
-use super::{Operations, clock, failure, failure::usage};
+use super::{Operations, announcer, clock, failure, failure::usage};
 use crate::{
     Caller, ErrorKind, Failure, Hint, Interrupt, Operation, Progress, PublishRequest, Published, Reporter, Setting,
     error::hint,
     identity::{KeyPair, Signed},
-    index::{Acceptance, Announcement, Claim, Publication, PublicationError, PublishOutcome, PublisherState, Refusal},
+    index::{Acceptance, Claim, Publication, PublicationError, PublishOutcome, PublisherState, Refusal},
     interrupt::{CommitPoint, interrupted},
     keys::DEFAULT_KEY,
     package::{PackageId, Release},
@@ -130,7 +130,7 @@ impl Operations {
             Ok(done) => done,
             Err(failure) => {
                 // The imported blocks are cache now, and may exceed the store's limit.
-                self.tidy().await;
+                self.store_quota().tidy().await;
                 return Err(failure);
             }
         };
@@ -159,18 +159,23 @@ impl Operations {
         // The blocking work owns the lock, because it continues if the caller drops this future.
         let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
         let (operations, with) = (Arc::clone(self), signing.clone());
-        let drafted = failure::blocking(move || {
-            let keys = operations.keys.publisher(&with.name)?;
-            match &keys {
-                // Fail before the package is read if it cannot be signed.
-                Some(keys) => drop(operations.head_to_follow(&with, &keys.chain)?),
-                None => operations.check_makes_key(&with.name)?,
-            }
-            let draft = draft(&operations)?;
-            operations.make_room_beside(draft.content.new_blocks)?;
-            let package = keys.as_ref().map(|keys| draft.package(&keys.chain.publisher())).transpose()?;
-            Ok((one_at_a_time, draft, package.zip(keys.map(|keys| keys.chain))))
-        });
+        let quota = self.store_quota();
+        let drafted = async {
+            let drafting = failure::blocking(move || {
+                let keys = operations.keys.publisher(&with.name)?;
+                match &keys {
+                    // Fail before the package is read if it cannot be signed.
+                    Some(keys) => drop(operations.head_to_follow(&with, &keys.chain)?),
+                    None => operations.check_makes_key(&with.name)?,
+                }
+                let draft = draft(&operations)?;
+                let package = keys.as_ref().map(|keys| draft.package(&keys.chain.publisher())).transpose()?;
+                Ok((one_at_a_time, draft, package.zip(keys.map(|keys| keys.chain))))
+            });
+            let drafted = drafting.await?;
+            quota.make_room_beside(drafted.1.content.new_blocks).await?;
+            Ok(drafted)
+        };
         let ((one_at_a_time, draft, former), ()) =
             tokio::try_join!(drafted, Box::pin(self.hear_own_head(&signing.name)))?;
         if let Some((package, chain)) = former {
@@ -224,7 +229,7 @@ impl Operations {
         let mut published = Published { recovery, ..report(draft, &signed, unchanged) };
         published.warnings.extend(of_name.into_iter().chain(warnings.into_iter().map(Hint::from)));
         let announced = head.without_future_refresh(clock::now());
-        let claim = self.claim(&keys.chain, &announced, &package).map(|(claim, _)| claim);
+        let claim = announcer::claim(&self.storage(), &keys.chain, &announced, &package).map(|(claim, _)| claim);
         Ok(Done { published, signed, claim, unchanged })
     }
 
@@ -328,20 +333,8 @@ impl Operations {
         let record = signed.record();
         let roots = vec![record.content, record.manifest, *signed.cid()];
         node.new_blocks(roots).await.map_err(failure::stopped)?;
-        self.provide(signed).await?;
-        self.tell_claim(&claim).await
-    }
-
-    /// Announces a claim: claim and head in the DHT, and the claim by gossip. Returns the number of peers that gossip
-    /// was sent to.
-    pub(super) async fn tell_claim(self: &Arc<Self>, claim: &Claim) -> Result<u64, Failure> {
-        let Some(node) = &self.node else { return Ok(0) };
-        let Some(package) = claim.package() else { return Ok(0) };
-        let claim = self.publish_changed(claim.publisher(), package.clone()).await?;
-        let news = Announcement::new(&self.config.packages_topic, &claim, clock::now());
-        let data = news.and_then(|news| news.encode()).map_err(failure::failed)?;
-        let subject = claim.publisher().to_bytes();
-        Ok(node.announce(subject, data).await.map_err(failure::stopped)? as u64)
+        self.announcer().provide(signed).await?;
+        self.announcer().tell_claim(&claim).await
     }
 }
 

@@ -22,12 +22,14 @@ use super::{
     Operations, clock,
     download::{Download, Subject},
     failure,
+    own_records::mend_own_path,
     peers::{is_lie, provision},
     recent_sources::Heard,
     trust::Meaning,
 };
 use crate::{
-    BootstrapRequest, ErrorKind, Failure, Fault, Progress, Reporter,
+    BootstrapRequest, ErrorKind, Failure, Fault, Operation, Progress, Reporter,
+    error::hint,
     identity::{Checks, Envelope, IdentityChain, PublisherId, RecordError, Signed},
     index::{
         Claim, ClaimError, ClaimQuestion, ClaimSet, HeadError, PublisherEntry, VerifiedHead, VersionEntry, Walk,
@@ -97,7 +99,7 @@ impl Operations {
         let id = publisher.chain.publisher();
         self.with_catalog(move |catalog| catalog.follow(&id, clock::now())).await?;
         let claimants = self.claimants(wanted.package, &[]).await?;
-        let mut other_claimants = self.contenders(wanted.package, claimants, &[]).await?;
+        let mut other_claimants = self.trust().contenders(wanted.package, claimants, &[]).await?;
         other_claimants.retain(|publisher| *publisher != id);
         Ok(Resolved { release, yank: Yank::of(chosen), other_claimants })
     }
@@ -393,7 +395,7 @@ impl Operations {
         let package = wanted.package;
         match &wanted.meaning.publisher {
             Some(meant) => publishers.retain(|publisher| publisher == meant),
-            None => publishers = self.contenders(package, publishers, &answers.claims).await?,
+            None => publishers = self.trust().contenders(package, publishers, &answers.claims).await?,
         }
         let publisher = match publishers.len() {
             1 => publishers.remove(0),
@@ -405,11 +407,11 @@ impl Operations {
                 let message = format!("`{package}` is claimed by {count} publishers");
                 let causes = publishers.iter().map(|publisher| format!("{publisher}/{package}")).collect();
                 let failure = Failure { causes, ..Failure::new(ErrorKind::Verification, message) };
-                return Err(failure.hinted(format!(
-                    "name the publisher you mean, as `PUBLISHER/{package}`; `ggen marketplace p2p trust add {} PUBLISHER` \
-                     trusts it for all of the namespace",
-                    package.namespace()
-                )));
+                return Err(failure.hinted(hint![
+                    format!("name the publisher you mean, as `PUBLISHER/{package}`; "),
+                    Operation::TrustAdd.on(format!("{} PUBLISHER", package.namespace())),
+                    " trusts it for all of the namespace"
+                ]));
             }
         };
         let entry = self.with_catalog(move |catalog| catalog.publisher(&publisher));
@@ -439,7 +441,7 @@ impl Operations {
         match proven(publisher, claim) {
             Some(versions) => Ok(versions.to_vec()),
             None => {
-                self.mend_own_path(head, package).await?;
+                mend_own_path(&self.storage(), head, package).await?;
                 walk(download, head.head().record().catalog, package).await
             }
         }

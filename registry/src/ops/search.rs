@@ -40,7 +40,7 @@ impl Operations {
             let asking = Asking { query: &request.query, filters: &filters, limit, found };
             self.ask_others(node, asking).await?;
         }
-        let trusted = self.trusted().await?;
+        let trusted = self.trust().trusted().await?;
         let found = self.with_catalog(move |catalog| {
             // The reputation filter runs later, so hits that it removes must not use up the limit.
             let limit = if least.is_some() { MAX_SEARCH_LIMIT } else { limit };

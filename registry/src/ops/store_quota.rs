@@ -15,12 +15,14 @@ use std::{
 };
 
 use ggen_blockstore::{Blockstore, Cid, Collected, Collector, Error, PinMode};
+use tokio::sync::Mutex;
 
 use super::{
-    Losses, Operations,
+    Losses,
     download::{Download, DownloadError},
     failure,
-    fetch::part,
+    manifest_parts::part,
+    storage::Storage,
 };
 use crate::{
     ErrorKind, Failure, GcReport, GcRequest, Hint, Operation, Setting, error::hint, manifest::ManifestReader,
@@ -52,22 +54,36 @@ fn let_go() -> Hint {
     ]
 }
 
-impl Operations {
+/// Keeps the store within its limit.
+#[derive(Clone, Debug)]
+pub(crate) struct StoreQuota {
+    pub(super) storage: Storage,
+    pub(super) losses: Arc<Losses>,
+    /// Serializes collections and evictions.
+    pub(super) evictions: Arc<Mutex<Evictions>>,
+    /// Most bytes of the store; 0 for no limit.
+    pub(super) store_bytes: u64,
+    /// Most bytes of a package.
+    pub(super) package_bytes: u64,
+}
+
+impl StoreQuota {
     /// Removes every block that no pin keeps.
     pub(crate) async fn gc(&self, request: GcRequest) -> Result<GcReport, Failure> {
-        let one_at_a_time = Arc::clone(&self.collecting).lock_owned().await;
-        let (store, losses) = (self.store.clone(), self.losses.clone());
-        failure::blocking(move || {
-            let _one_at_a_time = one_at_a_time;
-            let collected = collect(&*store, &losses, request.dry_run)?;
-            let Collected { removed_blocks, freed_bytes } = collected;
-            Ok(GcReport { removed_blocks, freed_bytes, dry_run: request.dry_run })
-        })
-        .await
+        let one_at_a_time = Arc::clone(&self.evictions).lock_owned().await;
+        let (store, losses) = (self.storage.store.clone(), self.losses.clone());
+        self.storage
+            .run(move || {
+                let _one_at_a_time = one_at_a_time;
+                let collected = collect(&*store, &losses, request.dry_run)?;
+                let Collected { removed_blocks, freed_bytes } = collected;
+                Ok(GcReport { removed_blocks, freed_bytes, dry_run: request.dry_run })
+            })
+            .await
     }
 
     /// Keeps the store within its limit until the node stops.
-    pub(crate) async fn keep_tidy(self: Arc<Self>, node: Handle) {
+    pub(crate) async fn keep_tidy(self, node: Handle) {
         let mut interval = tokio::time::interval(TIDY_EVERY);
         loop {
             tokio::select! {
@@ -92,11 +108,11 @@ impl Operations {
     /// Makes room for the blocks of a manifest that the store lacks. Those that it has stay while the caller holds a
     /// lease.
     pub(super) async fn room_for(&self, manifest: Arc<ManifestReader>) -> Result<(), Failure> {
-        if self.config.limits.store_bytes == 0 {
+        if self.store_bytes == 0 {
             return Ok(());
         }
-        let store = self.store.clone();
-        let missing = failure::blocking(move || missing_bytes(&*store, &manifest)).await?;
+        let store = self.storage.store.clone();
+        let missing = self.storage.run(move || missing_bytes(&*store, &manifest)).await?;
         match self.make_room(missing).await? {
             Some(room) if room.bytes < missing => Err(self.does_not_fit(Some(missing), room)),
             _ => Ok(()),
@@ -105,15 +121,15 @@ impl Operations {
 
     /// Returns whether this many bytes fit without an eviction.
     pub(super) fn has_room_for(&self, bytes: u64) -> bool {
-        let limit = self.config.limits.store_bytes;
-        limit == 0 || fits(&*self.store, limit, bytes)
+        let limit = self.store_bytes;
+        limit == 0 || fits(&*self.storage.store, limit, bytes)
     }
 
     /// Fetches a DAG of unknown size within the available room, and evicts cache step by step.
     pub(super) async fn bring_dag(&self, download: &mut Download, root: Cid) -> Result<(), Failure> {
-        let limit = self.config.limits.package_bytes;
+        let limit = self.package_bytes;
         loop {
-            let wanted = download.so_far().bytes.max(UNKNOWN_STEP_BYTES).min(self.config.limits.store_bytes);
+            let wanted = download.so_far().bytes.max(UNKNOWN_STEP_BYTES).min(self.store_bytes);
             let room = match self.make_room(wanted).await? {
                 Some(room) if room.bytes == 0 => return Err(self.does_not_fit(None, room)),
                 room => room.map_or(u64::MAX, |room| room.bytes),
@@ -131,50 +147,48 @@ impl Operations {
     /// Evicts cache until `needed` more bytes fit into the store, as far as possible. Returns the available room;
     /// `None` without a limit.
     async fn make_room(&self, needed: u64) -> Result<Option<Room>, Failure> {
-        let limit = self.config.limits.store_bytes;
+        let limit = self.store_bytes;
         if limit == 0 {
             return Ok(None);
         }
         let room = move |store: &dyn Blockstore| limit.saturating_sub(store.stats().stored_bytes);
-        if fits(&*self.store, limit, needed) {
-            return Ok(Some(Room { bytes: room(&*self.store), hindered: None }));
+        if fits(&*self.storage.store, limit, needed) {
+            return Ok(Some(Room { bytes: room(&*self.storage.store), hindered: None }));
         }
-        let mut evictions = Arc::clone(&self.collecting).lock_owned().await;
-        let (store, losses) = (self.store.clone(), self.losses.clone());
-        failure::blocking(move || {
-            let hindered = evictions.make_room(&*store, &losses, limit, needed)?;
-            Ok(Some(Room { bytes: room(&*store), hindered }))
-        })
-        .await
+        let mut evictions = Arc::clone(&self.evictions).lock_owned().await;
+        let (store, losses) = (self.storage.store.clone(), self.losses.clone());
+        self.storage
+            .run(move || {
+                let hindered = evictions.make_room(&*store, &losses, limit, needed)?;
+                Ok(Some(Room { bytes: room(&*store), hindered }))
+            })
+            .await
     }
 
     /// Evicts cache to make room for the blocks that a publish has imported and holds a lease on. A publish without new
-    /// blocks needs none. Blocks the thread.
-    pub(super) fn make_room_beside(&self, new_blocks: u64) -> Result<(), Failure> {
-        let limit = self.config.limits.store_bytes;
-        if limit == 0 || new_blocks == 0 || fits(&*self.store, limit, PUBLICATION_BYTES) {
+    /// blocks needs none.
+    pub(super) async fn make_room_beside(&self, new_blocks: u64) -> Result<(), Failure> {
+        if new_blocks == 0 {
             return Ok(());
         }
-        let mut evictions = Arc::clone(&self.collecting).blocking_lock_owned();
-        let hindered = evictions.make_room(&*self.store, &self.losses, limit, PUBLICATION_BYTES)?;
-        if fits(&*self.store, limit, PUBLICATION_BYTES) {
-            return Ok(());
+        match self.make_room(PUBLICATION_BYTES).await? {
+            Some(room) if room.bytes < PUBLICATION_BYTES => Err(room.hindered.unwrap_or_else(|| {
+                let (limit, stored) = (self.store_bytes, self.storage.store.stats().stored_bytes + PUBLICATION_BYTES);
+                let message = format!(
+                    "the package does not fit into the store: with it, what is published, pinned, mirrored or in use takes \
+                     {stored} bytes, and `limits.store_bytes` is {limit}"
+                );
+                Failure::new(ErrorKind::Failed, message).hinted(let_go())
+            })),
+            _ => Ok(()),
         }
-        Err(hindered.unwrap_or_else(|| {
-            let stored = self.store.stats().stored_bytes + PUBLICATION_BYTES;
-            let message = format!(
-                "the package does not fit into the store: with it, what is published, pinned, mirrored or in use takes \
-                 {stored} bytes, and `limits.store_bytes` is {limit}"
-            );
-            Failure::new(ErrorKind::Failed, message).hinted(let_go())
-        }))
     }
 
     fn does_not_fit(&self, bytes: Option<u64>, room: Room) -> Failure {
         if let Some(hindered) = room.hindered {
             return hindered;
         }
-        let (limit, stored) = (self.config.limits.store_bytes, self.store.stats().stored_bytes);
+        let (limit, stored) = (self.store_bytes, self.storage.store.stats().stored_bytes);
         let more = bytes.map_or_else(|| "more does".to_owned(), |bytes| format!("{bytes} bytes more do"));
         let message = format!(
             "{more} not fit into the store: `limits.store_bytes` is {limit}, and {stored} bytes are \

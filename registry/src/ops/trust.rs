@@ -2,13 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Operations, clock, failure};
+use super::{clock, failure, storage::Storage};
 use crate::{
-    ErrorKind, Failure, TrustAddRequest, TrustRemoveRequest, TrustReport,
+    ErrorKind, Failure, Operation, TrustAddRequest, TrustRemoveRequest, TrustReport,
+    error::hint,
+    home::Permission,
     identity::PublisherId,
     index::{Claim, VersionEntry},
     package::PackageId,
-    trust::{Claimant, Evidence, KnownBy, TrustError, Trusted, TrustedBy, contenders},
+    trust::{Claimant, Evidence, KnownBy, TrustError, TrustFile, Trusted, TrustedBy, contenders},
 };
 
 /// The publisher that a name means, before any peer is asked.
@@ -36,16 +38,26 @@ impl Meaning {
         let mut failure = failure;
         failure.causes.push(why);
         match self.known_by {
-            KnownBy::File | KnownBy::FirstUse => failure.hinted(format!(
-                "if the namespace has another publisher now, `ggen marketplace p2p trust add {namespace} PUBLISHER`; name \
-                 another one once as `PUBLISHER/{package}`"
-            )),
+            KnownBy::File | KnownBy::FirstUse => failure.hinted(hint![
+                "if the namespace has another publisher now, ",
+                Operation::TrustAdd.on(format!("{namespace} PUBLISHER")),
+                format!("; name another one once as `PUBLISHER/{package}`")
+            ]),
             _ => failure,
         }
     }
 }
 
-impl Operations {
+/// Decides and remembers which publisher a name means.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    pub(super) storage: Storage,
+    pub(super) file: Arc<TrustFile>,
+    /// As in [`Operations`](super::Operations).
+    pub(super) permission: Option<Permission>,
+}
+
+impl Trust {
     /// Returns the publisher that a name means to this home; `target` is the publisher in the name.
     ///
     /// # Errors
@@ -54,13 +66,15 @@ impl Operations {
         let evidence = match target {
             Some(_) => Evidence { target, ..Evidence::default() },
             None => {
-                let (trust, catalog, package) = (Arc::clone(&self.trust), Arc::clone(&self.catalog), package.clone());
-                failure::blocking(move || {
-                    let own = catalog.own_publishers_of(&package).map_err(failure::catalog)?;
-                    let trusted = trust.of(package.namespace()).map_err(refused)?;
-                    Ok(Evidence { target, trusted, own })
-                })
-                .await?
+                let (trust, catalog, package) =
+                    (Arc::clone(&self.file), Arc::clone(&self.storage.catalog), package.clone());
+                self.storage
+                    .run(move || {
+                        let own = catalog.own_publishers_of(&package).map_err(failure::catalog)?;
+                        let trusted = trust.of(package.namespace()).map_err(refused)?;
+                        Ok(Evidence { target, trusted, own })
+                    })
+                    .await?
             }
         };
         let (publisher, known_by) = evidence.publisher().unzip();
@@ -72,8 +86,8 @@ impl Operations {
     /// # Errors
     /// As [`Self::meaning`].
     pub(super) async fn trusted(&self) -> Result<BTreeMap<String, Trusted>, Failure> {
-        let trust = Arc::clone(&self.trust);
-        failure::blocking(move || trust.all().map_err(refused)).await
+        let trust = Arc::clone(&self.file);
+        self.storage.run(move || trust.all().map_err(refused)).await
     }
 
     /// Returns the publishers that contend for a name, `claimants`, without those that yanked every version.
@@ -92,17 +106,18 @@ impl Operations {
         };
         let claimed: Vec<_> = claimants.iter().map(|publisher| (*publisher, versions(publisher))).collect();
         let package = package.clone();
-        self.with_catalog(move |catalog| {
-            let known = catalog.releases(&package)?;
-            let claimant = |(publisher, mut yanked): (PublisherId, Vec<bool>)| {
-                let theirs = known.iter().filter(|entry| entry.release.record().publisher == publisher);
-                yanked.extend(theirs.map(|entry| entry.yanked));
-                Claimant { publisher, is_yanked: !yanked.is_empty() && yanked.iter().all(|yanked| *yanked) }
-            };
-            let claimants: Vec<_> = claimed.into_iter().map(claimant).collect();
-            Ok(contenders(&claimants))
-        })
-        .await
+        self.storage
+            .with_catalog(move |catalog| {
+                let known = catalog.releases(&package)?;
+                let claimant = |(publisher, mut yanked): (PublisherId, Vec<bool>)| {
+                    let theirs = known.iter().filter(|entry| entry.release.record().publisher == publisher);
+                    yanked.extend(theirs.map(|entry| entry.yanked));
+                    Claimant { publisher, is_yanked: !yanked.is_empty() && yanked.iter().all(|yanked| *yanked) }
+                };
+                let claimants: Vec<_> = claimed.into_iter().map(claimant).collect();
+                Ok(contenders(&claimants))
+            })
+            .await
     }
 
     /// Trusts the publisher of a package that was fetched by its claim alone for the namespace from now on.
@@ -110,63 +125,70 @@ impl Operations {
         if self.permission.as_ref().is_some_and(|permission| permission.require().is_err()) {
             return Ok(false);
         }
-        let (trust, namespace) = (Arc::clone(&self.trust), package.namespace().to_owned());
+        let (trust, namespace) = (Arc::clone(&self.file), package.namespace().to_owned());
         let trusted = Trusted { publisher, since: clock::now(), known_by: TrustedBy::FirstUse };
-        failure::blocking(move || trust.set_if_new(&namespace, &trusted).map_err(refused)).await?;
+        self.storage.run(move || trust.set_if_new(&namespace, &trusted).map_err(refused)).await?;
         Ok(true)
     }
 
     /// Lists the namespaces of which this home knows the publisher.
-    pub(crate) async fn trust_list(&self) -> Result<Vec<TrustReport>, Failure> {
-        let (trust, catalog) = (Arc::clone(&self.trust), Arc::clone(&self.catalog));
-        failure::blocking(move || {
-            let mut reports: Vec<_> =
-                trust.all().map_err(refused)?.iter().map(|(namespace, trusted)| report(namespace, trusted)).collect();
-            for publisher in catalog.own_publishers().map_err(failure::catalog)? {
-                let packages = catalog.packages_of(&publisher).map_err(failure::catalog)?;
-                let mut namespaces: Vec<_> = packages.iter().map(PackageId::namespace).collect();
-                namespaces.dedup();
-                reports.extend(namespaces.into_iter().map(|namespace| TrustReport {
-                    namespace: namespace.to_owned(),
-                    publisher: publisher.to_string(),
-                    since: None,
-                    known_by: KnownBy::Own,
-                    replaced: None,
-                }));
-            }
-            reports.sort_by(|a, b| (&a.namespace, a.known_by).cmp(&(&b.namespace, b.known_by)));
-            Ok(reports)
-        })
-        .await
+    pub(crate) async fn list(&self) -> Result<Vec<TrustReport>, Failure> {
+        let (trust, catalog) = (Arc::clone(&self.file), Arc::clone(&self.storage.catalog));
+        self.storage
+            .run(move || {
+                let mut reports: Vec<_> = trust
+                    .all()
+                    .map_err(refused)?
+                    .iter()
+                    .map(|(namespace, trusted)| report(namespace, trusted))
+                    .collect();
+                for publisher in catalog.own_publishers().map_err(failure::catalog)? {
+                    let packages = catalog.packages_of(&publisher).map_err(failure::catalog)?;
+                    let mut namespaces: Vec<_> = packages.iter().map(PackageId::namespace).collect();
+                    namespaces.dedup();
+                    reports.extend(namespaces.into_iter().map(|namespace| TrustReport {
+                        namespace: namespace.to_owned(),
+                        publisher: publisher.to_string(),
+                        since: None,
+                        known_by: KnownBy::Own,
+                        replaced: None,
+                    }));
+                }
+                reports.sort_by(|a, b| (&a.namespace, a.known_by).cmp(&(&b.namespace, b.known_by)));
+                Ok(reports)
+            })
+            .await
     }
 
     /// Trusts a publisher for a namespace.
-    pub(crate) async fn trust_add(&self, request: TrustAddRequest) -> Result<TrustReport, Failure> {
+    pub(crate) async fn add(&self, request: TrustAddRequest) -> Result<TrustReport, Failure> {
         let TrustAddRequest { namespace, publisher } = request;
         check_namespace(&namespace)?;
         let publisher: PublisherId = publisher.parse().map_err(failure::usage)?;
         let trusted = Trusted { publisher, since: clock::now(), known_by: TrustedBy::User };
-        let trust = Arc::clone(&self.trust);
-        failure::blocking(move || {
-            let former = trust.set(&namespace, &trusted).map_err(refused)?;
-            let replaced = former.filter(|former| former.publisher != publisher);
-            let replaced = replaced.map(|former| former.publisher.to_string());
-            Ok(TrustReport { replaced, ..report(&namespace, &trusted) })
-        })
-        .await
+        let trust = Arc::clone(&self.file);
+        self.storage
+            .run(move || {
+                let former = trust.set(&namespace, &trusted).map_err(refused)?;
+                let replaced = former.filter(|former| former.publisher != publisher);
+                let replaced = replaced.map(|former| former.publisher.to_string());
+                Ok(TrustReport { replaced, ..report(&namespace, &trusted) })
+            })
+            .await
     }
 
     /// Trusts no publisher for a namespace any more.
-    pub(crate) async fn trust_remove(&self, request: TrustRemoveRequest) -> Result<TrustReport, Failure> {
+    pub(crate) async fn remove(&self, request: TrustRemoveRequest) -> Result<TrustReport, Failure> {
         let TrustRemoveRequest { namespace } = request;
         check_namespace(&namespace)?;
-        let trust = Arc::clone(&self.trust);
-        failure::blocking(move || match trust.remove(&namespace).map_err(refused)? {
-            Some(trusted) => Ok(report(&namespace, &trusted)),
-            None => Err(Failure::new(ErrorKind::NotFound, format!("no publisher is trusted for `{namespace}`"))
-                .hinted("`ggen marketplace p2p trust list` shows the namespaces")),
-        })
-        .await
+        let trust = Arc::clone(&self.file);
+        self.storage
+            .run(move || match trust.remove(&namespace).map_err(refused)? {
+                Some(trusted) => Ok(report(&namespace, &trusted)),
+                None => Err(Failure::new(ErrorKind::NotFound, format!("no publisher is trusted for `{namespace}`"))
+                    .hinted(hint![Operation::TrustList, " shows the namespaces"])),
+            })
+            .await
     }
 }
 
@@ -191,10 +213,10 @@ fn refused(error: TrustError) -> Failure {
         TrustError::Io { .. } | TrustError::Home(_) => ErrorKind::Failed,
     };
     let hint = match &error {
-        TrustError::Damaged { path, .. } => Some(format!(
-            "correct `{}`, or put a backup in its place; without it no name can be trusted",
-            path.display()
-        )),
+        TrustError::Damaged { path, .. } => {
+            let path = path.display();
+            Some(format!("correct `{path}`, or put a backup in its place; without it no name can be trusted").into())
+        }
         _ => None,
     };
     Failure { hint, ..Failure::from_error(kind, &error) }

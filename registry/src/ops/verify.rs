@@ -21,6 +21,7 @@ use super::{
     download::{Download, DownloadLimits},
     failure,
     failure::usage,
+    own_records::put_all_back,
 };
 use crate::{
     BadBlock, ErrorKind, Failure, Hint, Operation, Reporter, Setting, StoreDamage, VerifyReport, VerifyRequest,
@@ -63,7 +64,7 @@ impl Operations {
         let of_store = matches!(*scope, Scope::Store);
         let damage = if of_store { self.damage().await? } else { Vec::new() };
         let mends_all = of_store && request.repair;
-        let mut repaired = if mends_all { self.remake_all_own_records().await? } else { 0 };
+        let mut repaired = if mends_all { put_all_back(&self.storage(), &self.publishing).await? } else { 0 };
         let mut lost_pins = if of_store { self.lost_pins(request.repair).await? } else { Vec::new() };
         let mut checked = self.check(&scope, &reporter).await?;
         let blocks = checked.blocks;
@@ -119,9 +120,9 @@ impl Operations {
     /// a node.
     async fn repairing(&self, request: &VerifyRequest, reporter: Arc<dyn Reporter>) -> Result<Download, Failure> {
         let limits = DownloadLimits { idle_timeout: request.timeout, max_bytes: u64::MAX, least_reputation: 0.0 };
-        match (&self.node, request.repair) {
-            (Some(node), true) => self.download_from(node, self.store.clone(), &[], limits, reporter).await,
-            _ => Ok(Download::offline(self.store.clone(), limits, reporter)),
+        match request.repair {
+            true => self.downloads().from_peers(limits, reporter).await,
+            false => Ok(self.downloads().offline(limits, reporter)),
         }
     }
 
@@ -135,7 +136,7 @@ impl Operations {
         let (cid, release) = match target {
             Target::Package { publisher, package, requirement } => {
                 let (package, requirement, yanked_too) = (&package, &requirement, true);
-                let meaning = self.meaning(publisher, package).await?;
+                let meaning = self.trust().meaning(publisher, package).await?;
                 let wanted = super::resolve::Wanted { meaning, package, requirement, yanked_too };
                 let signed = self.resolve(download, &wanted, reporter).await?.release;
                 (*signed.cid(), Some(signed.into_record()))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use semver::Version;
 
 use super::{
-    Operations, Signing, Step, Steps, clock,
+    Operations, Signing, Step, Steps, announcer, clock,
     failure::{self, usage},
 };
 use crate::{
@@ -30,8 +30,9 @@ impl Operations {
         let signed = self.sign_yank(request, signing.clone());
         let (mut yanked, claim) = signing.commit.or_shut(&interrupt, signed).await?;
         let Some(claim) = claim else { return Ok(yanked) };
+        let announcer = self.announcer();
         tokio::select! {
-            told = self.tell_claim(&claim) => match told {
+            told = announcer.tell_claim(&claim) => match told {
                 Ok(to) => yanked.announced_to = to,
                 Err(failure) => yanked.warnings.push(failure.while_doing("it is not announced").in_one_line()),
             },
@@ -95,7 +96,7 @@ impl Operations {
                 self.check_clock(signing, head.as_ref(), now)?;
                 let step = Step { chain: &keys.chain, former: head.as_ref(), publication, package };
                 warnings = self.keep_publication(steps, signing, &step, None)?;
-                let claim = self.claim(&keys.chain, &publication.head, package);
+                let claim = announcer::claim(&self.storage(), &keys.chain, &publication.head, package);
                 let unclaimed = |failure: Failure| failure.while_doing("it is not announced").in_one_line();
                 claim.map_err(|failure| warnings.push(unclaimed(failure))).ok().map(|(claim, _)| claim)
             }

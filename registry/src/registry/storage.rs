@@ -17,7 +17,7 @@ impl Registry {
         if !request.dry_run {
             self.writable()?;
         }
-        self.inner.operations.gc(request).await
+        self.inner.operations.store_quota().gc(request).await
     }
 
     /// Fetches a target into the store and pins it.

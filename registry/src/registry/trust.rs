@@ -9,7 +9,7 @@ impl Registry {
     /// # Errors
     /// [`Verification`](crate::ErrorKind::Verification) if the trust file of the home is damaged.
     pub async fn trust_list(&self) -> Result<Vec<TrustReport>, Failure> {
-        self.inner.operations.trust_list().await
+        self.inner.operations.trust().list().await
     }
 
     /// Trusts a publisher for a namespace: bare names of the namespace mean its packages from now on.
@@ -17,7 +17,7 @@ impl Registry {
     /// # Errors
     /// As [`Registry::trust_list`]; [`Usage`](crate::ErrorKind::Usage) for an invalid namespace or publisher id.
     pub async fn trust_add(&self, request: TrustAddRequest) -> Result<TrustReport, Failure> {
-        self.writable()?.trust_add(request).await
+        self.writable()?.trust().add(request).await
     }
 
     /// Trusts no publisher for a namespace any more. The next fetch of one of its packages is a first use again.
@@ -25,6 +25,6 @@ impl Registry {
     /// # Errors
     /// As [`Registry::trust_list`]; [`NotFound`](crate::ErrorKind::NotFound) if no publisher is trusted for it.
     pub async fn trust_remove(&self, request: TrustRemoveRequest) -> Result<TrustReport, Failure> {
-        self.writable()?.trust_remove(request).await
+        self.writable()?.trust().remove(request).await
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         Operations, clock,
         download::{Download, DownloadError, DownloadLimits},
         failure,
-        fetch::{check_manifest, part},
+        manifest_parts::{check_manifest, part},
         publisher_id::refuse_identity,
         resolve::{Answers, Wanted, check_release, choose},
     },
@@ -75,10 +75,9 @@ impl Operations {
     ) -> Result<Vec<Stage>, Failure> {
         let mut stages = Vec::new();
         let limits = DownloadLimits { idle_timeout: timeout, max_bytes: u64::MAX, least_reputation: 0.0 };
-        let store = self.store.clone();
         let mut download = match node {
-            Some(node) => self.download_from(node, store, &[], limits, reporter).await?,
-            None => Download::offline(store, limits, reporter),
+            Some(_) => self.downloads().from_peers(limits, reporter).await?,
+            None => self.downloads().offline(limits, reporter),
         };
         if let Err(failed) = self.walk_stages(node, target, timeout, &mut download, &mut stages).await {
             stages.push(if node.is_some() { failed } else { not_here(failed) });
@@ -96,7 +95,8 @@ impl Operations {
     ) -> Progress<()> {
         let subject = match target {
             Target::Package { publisher, package, requirement } => {
-                let meaning = self.meaning(publisher, &package).await.map_err(|failure| stage_of("name", failure))?;
+                let meaning =
+                    self.trust().meaning(publisher, &package).await.map_err(|failure| stage_of("name", failure))?;
                 let wanted = Wanted { meaning, package: &package, requirement: &requirement, yanked_too: false };
                 self.check_name(download, &wanted, stages).await?
             }

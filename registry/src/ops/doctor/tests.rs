@@ -83,7 +83,7 @@ impl Place {
         let operations = self.registry.operations();
         let publisher = operations.catalog.publishers_of(package).unwrap()[0];
         let entry = operations.catalog.publisher(&publisher).unwrap().unwrap();
-        operations.claim(&entry.chain, &entry.head.unwrap(), package).unwrap().0
+        crate::ops::announcer::claim(&operations.storage(), &entry.chain, &entry.head.unwrap(), package).unwrap().0
     }
 
     async fn doctor(&self, target: Option<&str>) -> Diagnosis {

@@ -20,7 +20,7 @@ use crate::{
     Listing, Progress, Reporter,
     identity::Timestamp,
     node::{DropReason, Handle, ListSource, Session, SessionEvent, Stopped},
-    ops::{blocking_thread, clock},
+    ops::{blocking_thread::Blocking, clock},
     peers::PeerBook,
 };
 
@@ -223,7 +223,7 @@ impl Network {
         let book = Arc::clone(&self.peers);
         let look =
             move || book.providers_of(provision.as_slice()).unwrap_or_default().into_values().flatten().collect();
-        let known: Vec<PeerId> = blocking_thread::blocking(look).await.unwrap_or_default();
+        let known: Vec<PeerId> = Blocking::Pool.step(look).await.unwrap_or_default();
         let has_it = |peer: &&PeerId| known.contains(peer) || self.asked.contains(peer);
         let having: Vec<_> = denied.iter().filter(has_it).copied().collect();
         if having.is_empty() { denied } else { having }
@@ -239,7 +239,7 @@ impl Network {
             let gone = known.filter(|peer| !connected.contains(peer)).filter_map(|peer| book.get(&peer));
             gone.map(|record| (record.peer, record.last_seen)).max_by_key(|(_, seen)| *seen)
         };
-        blocking_thread::blocking(look).await.ok().flatten()
+        Blocking::Pool.step(look).await.ok().flatten()
     }
 
     pub(super) fn search_under(&mut self, cid: &Cid) {

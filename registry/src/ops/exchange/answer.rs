@@ -16,7 +16,7 @@ use crate::{
         SearchAnswer, SearchQuestion, Summary, search_mark,
     },
     node::{Asked, Handle, Protocol},
-    ops::{Operations, blocking_thread, clock, failure, limiter::Limiter},
+    ops::{Operations, announcer::claim, blocking_thread, clock, failure, limiter::Limiter},
     package::Release,
 };
 
@@ -53,7 +53,7 @@ impl Operations {
                 let _ended = answering.join_next().await;
             }
             let answer = Arc::clone(&self).answer(node.clone(), question, now);
-            answering.spawn(blocking_thread::run(async {
+            answering.spawn(blocking_thread::run(|_| async {
                 answer.await;
                 Ok(())
             }));
@@ -124,7 +124,9 @@ impl Operations {
         let (None, Some(head)) = (&publisher.equivocation, &publisher.head) else { return Ok(None) };
         let signatures = &**self.catalog.signatures();
         let plain = Claim::for_package_with(&publisher.chain, head, release, None, clock::now(), signatures);
-        Ok(plain.ok().or_else(|| self.claim(&publisher.chain, head, &record.package).ok().map(|(claim, _)| claim)))
+        Ok(plain
+            .ok()
+            .or_else(|| claim(&self.storage(), &publisher.chain, head, &record.package).ok().map(|(claim, _)| claim)))
     }
 
     /// Returns the claim as it is stored in the DHT, with the proof from the publisher's catalog tree; empty if this
@@ -137,7 +139,7 @@ impl Operations {
         let publisher = self.catalog.publisher(&question.publisher).map_err(failure::failed)?;
         let claim = publisher.filter(|publisher| publisher.equivocation.is_none()).and_then(|publisher| {
             // Without the blocks of the proof the response is empty.
-            self.claim(&publisher.chain, publisher.head.as_ref()?, &question.package).ok()
+            claim(&self.storage(), &publisher.chain, publisher.head.as_ref()?, &question.package).ok()
         });
         Ok(Ok(claim.map_or_else(Vec::new, |(claim, _)| claim.encoded().to_vec())))
     }

@@ -123,7 +123,7 @@ impl Operations {
             note(self.learn_all(&rules, &followed, &packages).await);
         }
         // The plan uses the releases of all publishers, because they share a rule's budget.
-        let releases = self.mirror.with_book(Book::releases).await?;
+        let releases = self.mirror.book.with(Book::releases).await?;
         let limit = self.config.limits.package_bytes;
         let missing = missing(&rules, &releases, limit, &self.mirror.looks.out_of_reach());
         let is_bounded = rules.iter().any(|rule| rule.rule.max_bytes.is_some());
@@ -243,7 +243,7 @@ impl Operations {
         let most = most.unwrap_or(0).min(MAX_VERSIONS);
         let versions = walk(download, followed.head.head().record().catalog, package).await?;
         let name = package.clone();
-        let known = self.mirror.with_book(move |book| book.releases_of(&publisher, &name)).await?;
+        let known = self.mirror.book.with(move |book| book.releases_of(&publisher, &name)).await?;
         let mut offered = Vec::new();
         let mut failed = None;
         for entry in looked_at(&versions, most, &known) {
@@ -259,7 +259,7 @@ impl Operations {
             }
         }
         let package = package.clone();
-        self.mirror.with_book(move |book| book.offer(&publisher, &package, &offered)).await?;
+        self.mirror.book.with(move |book| book.offer(&publisher, &package, &offered)).await?;
         failed.map_or(Ok(()), Err)
     }
 
@@ -297,9 +297,7 @@ impl Operations {
         let idle_timeout = self.config.timeouts.dht_query();
         let max_bytes = self.config.limits.package_bytes;
         let limits = DownloadLimits { idle_timeout, max_bytes, least_reputation: 0.0 };
-        let (store, reporter) = (self.store.clone(), Arc::new(|_: Progress| {}));
-        let Some(node) = &self.node else { return Ok(Download::offline(store, limits, reporter)) };
-        let mut download = self.download_from(node, store, &[], limits, reporter).await?;
+        let mut download = self.downloads().from_peers(limits, Arc::new(|_: Progress| {})).await?;
         let publisher = followed.entry.chain.publisher();
         let newest = self.with_catalog(move |catalog| catalog.newest_release_of(&publisher)).await?;
         if let Some(release) = newest {

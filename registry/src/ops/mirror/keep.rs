@@ -45,12 +45,12 @@ impl Operations {
         pins::set(self.store.clone(), pins).await?;
         let held = release.clone();
         let (package, version) = (&release.package, &release.version);
-        if !self.mirror.with_book(move |book| book.set_held(&held, true)).await? {
+        if !self.mirror.book.with(move |book| book.set_held(&held, true)).await? {
             tracing::info!(target: crate::LOG_TARGET, %package, %version, "no longer to be mirrored");
             return self.unpin_labels(BTreeSet::from([label(release)])).await;
         }
         tracing::info!(target: crate::LOG_TARGET, %package, %version, "mirrored");
-        self.provide(signed).await
+        self.announcer().provide(signed).await
     }
 
     /// Removes all pins with one of these labels.
@@ -73,19 +73,19 @@ impl Operations {
     pub(super) async fn settle(&self) -> Result<(), Failure> {
         let settling = self.mirror.settling.lock().await;
         let rules = self.chosen().await?;
-        let releases = self.mirror.with_book(Book::releases).await?;
+        let releases = self.mirror.book.with(Book::releases).await?;
         let store = self.store.clone();
         let repairs = failure::blocking(move || Ok(repairs(&rules, &releases, &store.pins()))).await?;
         let mut unpinned = BTreeSet::new();
         for repair in repairs {
             match repair {
                 Repair::Adopt(release) => {
-                    self.mirror.with_book(move |book| book.set_held(&release, true)).await?;
+                    self.mirror.book.with(move |book| book.set_held(&release, true)).await?;
                 }
                 Repair::Lost(release) => {
                     let (package, version) = (&release.package, &release.version);
                     tracing::warn!(target: crate::LOG_TARGET, %package, %version, "held, and not pinned");
-                    self.mirror.with_book(move |book| book.set_held(&release, false)).await?;
+                    self.mirror.book.with(move |book| book.set_held(&release, false)).await?;
                     self.mirror.look_again();
                 }
                 Repair::Unpin(pin) => {
@@ -96,7 +96,7 @@ impl Operations {
         if !unpinned.is_empty() {
             self.unpin(move |pin| unpinned.contains(&(pin.label.clone(), pin.cid))).await?;
         }
-        self.mirror.with_book(Book::drop_idle_claims).await?;
+        self.mirror.book.with(Book::drop_idle_claims).await?;
         drop(settling);
         self.let_go_of_unwanted().await
     }
@@ -105,7 +105,7 @@ impl Operations {
     pub(super) async fn let_go_of_unwanted(&self) -> Result<(), Failure> {
         let _settling = self.mirror.settling.lock().await;
         let rules = self.chosen().await?;
-        let releases = self.mirror.with_book(Book::releases).await?;
+        let releases = self.mirror.book.with(Book::releases).await?;
         self.keep_meanings(&rules, &releases).await?;
         let gone = surplus(&rules, &releases);
         if gone.is_empty() {
@@ -132,7 +132,8 @@ impl Operations {
         }
         let written = gone.clone();
         self.mirror
-            .with_book(move |book| {
+            .book
+            .with(move |book| {
                 written.iter().try_for_each(|gone| book.set_held(gone, false).map(drop))?;
                 book.drop_idle_claims()
             })
@@ -153,7 +154,7 @@ impl Operations {
                     node.unpublish(publisher_key(&publisher)).await.map_err(failure::stopped)?;
                 }
             }
-            self.publish_name(package, None).await?;
+            self.announcer().publish_name(package, None).await?;
         }
         Ok(())
     }

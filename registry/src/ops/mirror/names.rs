@@ -22,7 +22,7 @@ impl Operations {
     /// Returns all rules, each with the publisher that its name resolves to.
     pub(super) async fn chosen(&self) -> Result<Vec<Chosen>, Failure> {
         let rules = self.mirror_rules().await?;
-        let meanings = self.mirror.with_book(Book::meanings).await?;
+        let meanings = self.mirror.book.with(Book::meanings).await?;
         self.with_catalog(move |catalog| {
             let chosen = rules.into_iter().map(|rule| {
                 let meant = match meanings.get(&rule.what.to_string()) {
@@ -67,7 +67,7 @@ impl Operations {
 
     /// Refuses a rule that would hold nothing, because several publishers claim what it is about.
     pub(super) async fn refuse_contested(&self, rule: &MirrorRule) -> Result<(), Failure> {
-        let meanings = self.mirror.with_book(Book::meanings).await?;
+        let meanings = self.mirror.book.with(Book::meanings).await?;
         let meant = meanings.get(&rule.what.to_string()).copied();
         let contested = self.contested(&[Chosen { rule: rule.clone(), meant }]).await?;
         let Some(claimants) = contested.get(&rule.what) else { return Ok(()) };
@@ -104,7 +104,8 @@ impl Operations {
         let kept: Vec<_> = kept.filter_map(|rule| Some((rule.rule.what.to_string(), rule.meant?))).collect();
         let names: Vec<_> = rules.iter().map(|rule| rule.rule.what.to_string()).collect();
         self.mirror
-            .with_book(move |book| {
+            .book
+            .with(move |book| {
                 let known = book.meanings()?;
                 let fresh = kept.iter().filter(|(what, _)| !known.contains_key(what));
                 fresh.into_iter().try_for_each(|(what, publisher)| book.set_meaning(what, publisher))?;

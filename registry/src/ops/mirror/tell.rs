@@ -14,10 +14,12 @@ use crate::{
     index::{Claim, VersionEntry, Walk},
     mirror::{Book, reconcile::proof_label},
     ops::{
-        Operations, clock,
+        Operations,
+        announcer::claim,
+        clock,
         download::Download,
         failure,
-        mirror::{follow::Followed, warn},
+        mirror::{follow::Followed, mirror_book, warn},
         resolve::walk,
     },
     package::PackageId,
@@ -35,7 +37,7 @@ impl Operations {
         packages: &BTreeSet<PackageId>,
     ) -> Result<(), Failure> {
         let publisher = followed.entry.chain.publisher();
-        let held = self.mirror.with_book(move |book| book.held_packages(&publisher)).await?;
+        let held = self.mirror.book.with(move |book| book.held_packages(&publisher)).await?;
         let packages: Vec<_> = packages.intersection(&held).cloned().collect();
         if packages.is_empty() {
             return Ok(());
@@ -86,7 +88,7 @@ impl Operations {
             let held = operations.mirror.book.held_packages(&publisher).map_err(failure::failed)?;
             let (mut changed, mut failed) = (Vec::new(), None);
             for package in packages.iter().filter(|package| held.contains(package)) {
-                let claim = match operations.claim(&chain, &head, package) {
+                let claim = match claim(&operations.storage(), &chain, &head, package) {
                     Ok((claim, _)) => claim,
                     Err(failure) => {
                         failed.get_or_insert(failure);
@@ -104,7 +106,7 @@ impl Operations {
         });
         let (claims, failed) = claims.await?;
         for claim in &claims {
-            self.publish_claim(claim).await?;
+            self.announcer().publish_claim(claim).await?;
             self.stand_for(claim).await?;
         }
         failed.map_or(Ok(()), Err)
@@ -116,7 +118,7 @@ impl Operations {
         let publisher = claim.publisher();
         self.with_catalog(move |catalog| catalog.follow(&publisher, clock::now())).await?;
         match claim.entry() {
-            Some(entry) => self.provide_words(entry.release.record()).await,
+            Some(entry) => self.announcer().keywords.provide_words(entry.release.record()).await,
             None => Ok(()),
         }
     }
@@ -157,46 +159,27 @@ impl Operations {
         Ok(cids)
     }
 
-    /// Returns the mirrored claims of all publishers on a package.
-    pub(crate) async fn mirrored_claims(&self, package: &PackageId) -> Result<Vec<Claim>, Failure> {
-        let name = package.clone();
-        let claims = self.mirror.with_book(move |book| book.claims_on(&name)).await?;
-        verified(claims).await
-    }
-
     /// Announces everything held and republishes every claim. It is called after a start; from then on the node repeats
     /// the announcements.
     pub(super) async fn tell_again(&self) -> Result<(), Failure> {
         let Some(node) = &self.node else { return Ok(()) };
         let mut place = 0;
         loop {
-            let claims = self.mirror.with_book(move |book| book.claims_after(place, CLAIMS_AT_ONCE)).await?;
+            let claims = self.mirror.book.with(move |book| book.claims_after(place, CLAIMS_AT_ONCE)).await?;
             let Some((last, _)) = claims.last() else { break };
             place = *last;
-            for claim in verified(claims.into_iter().map(|(_, claim)| claim).collect()).await? {
-                if let Err(failure) = self.publish_claim(&claim).await {
+            for claim in mirror_book::verified(claims.into_iter().map(|(_, claim)| claim).collect()).await? {
+                if let Err(failure) = self.announcer().publish_claim(&claim).await {
                     warn(&failure, "a claim is not told again");
                 }
                 self.stand_for(&claim).await?;
             }
         }
-        for release in self.mirror.with_book(Book::releases).await?.into_iter().filter(|release| release.held) {
+        for release in self.mirror.book.with(Book::releases).await?.into_iter().filter(|release| release.held) {
             for cid in [release.content, release.release] {
                 node.provide(cid.hash().to_bytes()).await.map_err(failure::stopped)?;
             }
         }
         Ok(())
     }
-}
-
-/// Verifies encoded claims without blocking the async runtime. Drops those that do not verify.
-async fn verified(claims: Vec<Vec<u8>>) -> Result<Vec<Claim>, Failure> {
-    let verify = |bytes: Vec<u8>| match Claim::verify(&bytes, clock::now()) {
-        Ok(claim) => Some(claim),
-        Err(error) => {
-            tracing::warn!(target: crate::LOG_TARGET, %error, "a mirrored claim does not verify");
-            None
-        }
-    };
-    failure::blocking(move || Ok(claims.into_iter().filter_map(verify).collect())).await
 }

@@ -64,7 +64,9 @@ impl Home {
         let package: PackageId = format!("acme/{name}").parse().unwrap();
         let publisher = self.operations().catalog.own_publishers_of(&package).unwrap()[0];
         let entry = self.operations().catalog.publisher(&publisher).unwrap().unwrap();
-        self.operations().claim(&entry.chain, &entry.head.unwrap(), &package).unwrap().0
+        crate::ops::announcer::claim(&self.operations().storage(), &entry.chain, &entry.head.unwrap(), &package)
+            .unwrap()
+            .0
     }
 
     /// Adds the claim of another registry on a package to the catalog.
@@ -296,7 +298,7 @@ async fn under_a_bare_name_the_homes_own_claim_stands_beside_the_mirrored_one() 
     mirror.add(&publisher.to_string(), None, None).await;
     mirror.follow(publisher).await.unwrap();
     let told = async || {
-        let claims = mirror.operations().claims_to_tell(&package).await.unwrap();
+        let claims = mirror.operations().announcer().claims_to_tell(&package).await.unwrap();
         claims.iter().map(Claim::publisher).collect::<BTreeSet<_>>()
     };
     assert_eq!(told().await, BTreeSet::from([own, publisher]));

@@ -97,9 +97,9 @@ impl Operations {
             providers: Vec::new(),
             min_reputation: None,
         };
-        let mut download = self.download(&sources, reporter).await?;
+        let mut download = self.downloads().open(&sources, reporter).await?;
         download.search_under(&content);
-        self.bring_dag(&mut download, content).await.map_err(|failure| {
+        self.store_quota().bring_dag(&mut download, content).await.map_err(|failure| {
             let is_missing = matches!(failure.kind, ErrorKind::TimedOut | ErrorKind::NotFound);
             let attempted = format!("cannot publish {}@{}: its content", request.package, request.version);
             let attempted = match is_missing {

@@ -74,7 +74,7 @@ impl Operations {
             min_reputation: None,
         };
         self.bring_own_records(head, &last.package, &last.version).await?;
-        let mut download = self.download(&request, reporter).await?;
+        let mut download = self.downloads().open(&request, reporter).await?;
         let entries = walk(&mut download, head.head().record().catalog, &last.package).await.map_err(|failure| {
             // The step itself may need none of it; but without it a second history would not be seen.
             let LastStep { package, version, .. } = last;

@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use ggen_blockstore::{Block, Blockstore, Cid, Error};
+use ggen_blockstore::Cid;
 use semver::Version;
 use tokio::time::{Instant, timeout};
 
@@ -12,12 +12,12 @@ use crate::{
     ErrorKind, Failure, FetchRequest, FetchTo, Operation, RecoveryKeyReport, RecoveryKeyRequest, RecoveryNotice,
     Reporter, Setting,
     error::hint,
-    identity::{IdentityChain, PublisherId, RecordCid, Timestamp},
-    index::{CatalogError, VerifiedHead, VersionEntry, Walk, check_clock, qualified_key},
+    identity::{IdentityChain, PublisherId, Timestamp},
+    index::{CatalogError, VerifiedHead, VersionEntry, check_clock, qualified_key},
     keys::{DEFAULT_KEY, KeyStoreError},
     ops::{
         Operations, failure,
-        own_records::{OwnRecords, SignedHere, is_record},
+        own_records::{OwnRecords, SignedHere, is_record, lost},
         resolve::walk,
     },
     package::PackageId,
@@ -175,7 +175,7 @@ that head was signed, give the same command ",
         let record = head.head().record();
         let look = || lost(&*self.store, &record.catalog, package, |entries| needed(entries, version));
         let mut lost = look()?;
-        if lost.is_some() && self.remake_own_records(&record.publisher)? > 0 {
+        if lost.is_some() && OwnRecords::of(&self.storage()).put_back_of(&record.publisher)? > 0 {
             lost = look()?;
         }
         // A damaged block would count as present.
@@ -202,7 +202,7 @@ that head was signed, give the same command ",
             providers: Vec::new(),
             min_reputation: None,
         };
-        let mut download = self.download(&request, reporter).await?;
+        let mut download = self.downloads().open(&request, reporter).await?;
         let failed = |failure: Failure| {
             let order = head.order();
             let failure = failure.while_doing(format!(
@@ -221,23 +221,6 @@ that head was signed, give the same command ",
             download.block(cid).await.map_err(|error| failed(failure::download(&cid, error)))?;
         }
         Ok(())
-    }
-
-    /// Rebuilds lost records on a package if its publisher belongs to this home, so that no peer is queried for them.
-    pub(in crate::ops) async fn mend_own_path(&self, head: &VerifiedHead, package: &PackageId) -> Result<(), Failure> {
-        let (store, catalog, package) = (self.store.clone(), self.catalog.clone(), package.clone());
-        let (publisher, root) = (head.head().record().publisher, head.head().record().catalog);
-        failure::blocking(move || {
-            if catalog.log(&publisher, 0, 1).map_err(failure::catalog)?.is_empty() {
-                return Ok(());
-            }
-            let all = |entries: &[VersionEntry]| entries.iter().map(|entry| *entry.release.cid()).collect();
-            if lost(&*store, &root, &package, all)?.is_some() {
-                OwnRecords { store: &*store, catalog: &catalog, signing: None }.put_back_of(&publisher)?;
-            }
-            Ok(())
-        })
-        .await
     }
 
     /// Returns a notice if there is a recovery key that the user has not saved yet.
@@ -267,34 +250,6 @@ that head was signed, give the same command ",
 fn needed(entries: &[VersionEntry], version: &Version) -> Vec<Cid> {
     let same = entries.iter().find(|entry| entry.version == *version);
     same.into_iter().chain(VersionEntry::newest(entries)).map(|entry| *entry.release.cid()).collect()
-}
-
-/// Returns the first missing or damaged block on the path to a package, or of the `needed` records of its versions.
-fn lost(
-    store: &dyn Blockstore,
-    root: &RecordCid,
-    package: &PackageId,
-    needed: impl Fn(&[VersionEntry]) -> Vec<Cid>,
-) -> Result<Option<Cid>, Failure> {
-    let mut walk = Walk::new(root, package);
-    while let Some(cid) = walk.wants() {
-        let Some(data) = sound(store, &cid)? else { return Ok(Some(cid)) };
-        walk.supply(&Block::verify(cid, data).map_err(failure::store)?).map_err(failure::verification)?;
-    }
-    let found = walk.finish().map_err(failure::verification)?;
-    for cid in needed(&found.entries) {
-        if sound(store, &cid)?.is_none() {
-            return Ok(Some(cid));
-        }
-    }
-    Ok(None)
-}
-
-fn sound(store: &dyn Blockstore, cid: &Cid) -> Result<Option<bytes::Bytes>, Failure> {
-    match store.get(cid) {
-        Err(Error::Corrupt { .. }) => Ok(None),
-        read => read.map_err(failure::store),
-    }
 }
 
 fn not_all_here(name: &str, log_seq: u64) -> Failure {

@@ -13,7 +13,7 @@ use crate::{
     identity::Signed,
     manifest::ManifestReader,
     node::{Handle, MAX_PRESENCE_QUERY_CIDS},
-    ops::{Operations, clock, failure, fetch::part},
+    ops::{Operations, clock, failure, manifest_parts::part},
     package::Release,
 };
 

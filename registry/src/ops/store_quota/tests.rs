@@ -25,7 +25,7 @@ async fn an_eviction_that_found_nothing_but_pins_is_tried_again_when_something_h
     alice.gc(GcRequest::default()).await.unwrap();
     let lists = async || {
         let before = listed.load(Ordering::Relaxed);
-        alice.operations().tidy().await;
+        alice.operations().store_quota().tidy().await;
         listed.load(Ordering::Relaxed) - before
     };
     lists().await;

@@ -10,7 +10,7 @@ use crate::{
     index::{Catalog, LogAction, TreeListing, VerifiedHead, Walk},
     ops::{
         Operations, failure,
-        own_records::SignedHere,
+        own_records::{SignedHere, lacks_own_records, put_all_back},
         pins::pins_of_release,
         publish::{RECORD, release_label},
     },
@@ -41,10 +41,10 @@ impl Operations {
     /// newest signed ones. `verify --repair` restores what cannot be rebuilt locally.
     pub(crate) async fn restore_own_records(self: &Arc<Self>, lost_records: bool) -> Result<(), Failure> {
         let operations = Arc::clone(self);
-        if !lost_records && !failure::blocking(move || operations.lacks_own_records()).await? {
+        if !lost_records && !failure::blocking(move || lacks_own_records(&operations.storage())).await? {
             return Ok(());
         }
-        self.remake_all_own_records().await?;
+        put_all_back(&self.storage(), &self.publishing).await?;
         for pin in self.lost_pins(true).await? {
             tracing::warn!(target: ggen_blockstore::DAMAGE, label = pin.label, cid = %pin.cid, "a lost pin is set again");
         }
