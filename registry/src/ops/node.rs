@@ -131,6 +131,10 @@ pub(super) fn failed_address(address: String, DialFailed { reason, cause }: Dial
     let hint = match cause {
         DialCause::Denied(peer) => Some(undeny(&peer)),
         DialCause::Own => Some("name the address of another node".to_owned()),
+        DialCause::Full => Some("try again later, or name another node of the network".to_owned()),
+        DialCause::Limit => {
+            Some("allow more with `ggen marketplace p2p config set limits.connections NUMBER`".to_owned())
+        }
         DialCause::TimedOut | DialCause::Other => None,
     };
     FailedAddress { address, reason, kind, hint }
