@@ -6,6 +6,7 @@
 
 mod behaviour;
 mod command;
+mod connections;
 mod dht;
 mod discovery;
 pub mod exchange;
@@ -118,7 +119,7 @@ pub(crate) async fn start(setup: Setup) -> Result<Started, StartError> {
     let knowledge = behaviour::Knowledge { store: setup.store, priors: setup.priors };
     let mut swarm = behaviour::swarm(setup.key, &setup.config, knowledge, setup.stays, &reach)?;
     for (peer, access_policy) in setup.access_policies {
-        swarm.behaviour_mut().treat(peer, access_policy);
+        swarm.behaviour_mut().connections.treat(peer, access_policy);
     }
     let topic = gossipsub::IdentTopic::new(&setup.config.packages_topic);
     if setup.follow {

@@ -5,6 +5,7 @@
 mod archives;
 mod blocks;
 mod collect;
+mod crowd;
 mod dnsaddr;
 mod docs_names;
 mod gone;

@@ -4,10 +4,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use ggen_blockstore::Blockstore;
 use libp2p::{
-    PeerId, StreamProtocol, Swarm,
-    allow_block_list::{self, BlockedPeers},
-    connection_limits::{self, ConnectionLimits},
-    gossipsub,
+    PeerId, StreamProtocol, Swarm, gossipsub,
     identity::Keypair,
     kad, mdns, memory_connection_limits, ping,
     swarm::{self, NetworkBehaviour, behaviour::toggle::Toggle},
@@ -19,14 +16,14 @@ use crate::{
     config::DEFAULT_TOPIC,
     node::{
         StartError,
+        connections::{self, marks::Marks},
         dht::records::RecordStore,
         discovery::{
             dial_policy::{AddressFilter, DialPolicy},
             dnsaddr::configuration,
-            identify, protected_peers,
+            identify,
         },
         exchange,
-        peer_observation::AccessPolicy,
         rpc::{self, Protocol},
         transport::{
             self,
@@ -64,8 +61,11 @@ const KAD_REFRESH: Duration = Duration::from_secs(600);
 pub(crate) const GOSSIP_BYTES: usize = 64 << 10;
 /// How long a validated announcement may wait for a peer's stream before gossipsub drops it.
 const GOSSIP_PATIENCE: Duration = Duration::from_secs(5);
-/// Timeout of an idle connection. Connections to [protected peers](crate::node::discovery::protected_peers) are exempt.
+/// Timeout of an idle connection. Some peers are [exempt](connections::standing::Standing::stays_idle).
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
+/// Interval between two pings. go-libp2p and js-libp2p close a ping stream after 10 s without one, and the negotiation of a
+/// new stream counts as use, so that a longer interval would keep every connection to them open.
+const PING_EVERY: Duration = Duration::from_secs(8);
 /// No new connections while the process uses more memory than this.
 const MEMORY_LIMIT_BYTES: usize = 1 << 30;
 
@@ -77,12 +77,10 @@ type Kademlia = IdleStreams<AddressFilter<kad::Behaviour<RecordStore>>>;
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
     /// Comes first, so that no other behaviour sees a connection that it denies.
-    pub(crate) refused: allow_block_list::Behaviour<BlockedPeers>,
-    pub(crate) limits: connection_limits::Behaviour,
+    pub(crate) connections: connections::behaviour::Behaviour,
     pub(crate) memory: memory_connection_limits::Behaviour,
     pub(crate) identify: AddressFilter<identify::Behaviour>,
     pub(crate) ping: ping::Behaviour,
-    pub(crate) kept: protected_peers::Behaviour,
     pub(crate) ipfs_kad: Kademlia,
     pub(crate) lan_kad: Kademlia,
     pub(crate) ggen_kad: Kademlia,
@@ -126,19 +124,6 @@ impl Dht {
 }
 
 impl Behaviour {
-    /// Applies an access policy to a peer from now on.
-    pub(crate) fn treat(&mut self, peer: PeerId, access_policy: AccessPolicy) {
-        match access_policy {
-            AccessPolicy::Refused => self.refused.block_peer(peer),
-            AccessPolicy::Usual | AccessPolicy::Exempt => self.refused.unblock_peer(peer),
-        };
-        match access_policy {
-            AccessPolicy::Exempt => self.limits.bypass_peer_id(&peer),
-            AccessPolicy::Usual | AccessPolicy::Refused => self.limits.remove_peer_id(&peer),
-        }
-        self.kept.exempt(peer, access_policy == AccessPolicy::Exempt);
-    }
-
     pub(crate) fn kad(&mut self, dht: Dht) -> &mut kad::Behaviour<RecordStore> {
         match dht {
             Dht::Ipfs => &mut self.ipfs_kad.inner,
@@ -203,24 +188,16 @@ fn compose(
 ) -> Result<Behaviour, StartError> {
     let Knowledge { store, priors } = knowledge;
     let peer = key.public().to_peer_id();
-    let limits = ConnectionLimits::default()
-        .with_max_established(Some(config.limits.connections))
-        // A quarter is reserved for outbound connections: inbound ones cannot take them all.
-        .with_max_established_incoming(Some((config.limits.connections / 4 * 3).max(1)))
-        .with_max_pending_incoming(Some(config.limits.connections))
-        .with_max_pending_outgoing(Some(config.limits.connections))
-        .with_max_established_per_peer(Some(config.limits.connections_per_peer));
+    let marks = Marks::new(config.limits.connections, config.limits.connections_per_peer);
     Ok(Behaviour {
-        refused: allow_block_list::Behaviour::default(),
-        limits: connection_limits::Behaviour::new(limits),
+        connections: connections::behaviour::Behaviour::new(marks),
         memory: memory_connection_limits::Behaviour::with_max_bytes(MEMORY_LIMIT_BYTES),
         identify: AddressFilter::new(identify::Behaviour::new(key.clone(), AGENT), reach.clone()),
-        ping: ping::Behaviour::default(),
-        kept: protected_peers::Behaviour::default(),
+        ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_EVERY)),
         ipfs_kad: kademlia(peer, Dht::Ipfs, IPFS_KAD_PACKET_BYTES, config, reach),
         lan_kad: kademlia(peer, Dht::Lan, IPFS_KAD_PACKET_BYTES, config, reach),
         ggen_kad: kademlia(peer, Dht::Ggen, GGEN_KAD_PACKET_BYTES, config, reach),
-        gossip: IdleStreams::always(gossip(key, &gossipsub::IdentTopic::new(&config.packages_topic))?),
+        gossip: IdleStreams::always(gossip(key, &gossipsub::IdentTopic::new(&config.packages_topic), marks)?),
         mdns: mdns(peer, config)?.into(),
         exchange: exchange::Behaviour::set_up(exchange::Setup {
             store,
@@ -262,9 +239,14 @@ fn kademlia(peer: PeerId, dht: Dht, packet_bytes: usize, config: &Config, reach:
     IdleStreams::between_requests(AddressFilter::new(behaviour, reach.clone()))
 }
 
-fn gossip(key: &Keypair, topic: &gossipsub::IdentTopic) -> Result<gossipsub::Behaviour, StartError> {
+fn gossip(key: &Keypair, topic: &gossipsub::IdentTopic, marks: Marks) -> Result<gossipsub::Behaviour, StartError> {
     let refuse = |reason: String| StartError::Gossip(reason);
+    let [least, aim, most] = marks.mesh();
     let config = gossipsub::ConfigBuilder::default()
+        .mesh_n_low(least)
+        .mesh_n(aim)
+        .mesh_n_high(most)
+        .mesh_outbound_min(aim / 3)
         .validation_mode(gossipsub::ValidationMode::Strict)
         .validate_messages()
         .max_transmit_size(GOSSIP_BYTES)

@@ -121,6 +121,10 @@ pub(crate) enum DialCause {
     Own,
     /// There was no answer in time.
     TimedOut,
+    /// The peer has no room for another connection.
+    Full,
+    /// This node has no room for another connection.
+    Limit,
     Other,
 }
 

@@ -4,6 +4,5 @@ pub(super) mod addresses;
 pub(super) mod dial_policy;
 pub(super) mod dnsaddr;
 pub(super) mod identify;
-pub(super) mod protected_peers;
 pub(super) mod redial_schedule;
 pub(super) mod rendezvous;

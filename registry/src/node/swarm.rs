@@ -4,6 +4,7 @@
 //! nodes and the rendezvous. Pure state machines decide when something is due.
 
 mod bootstrap;
+mod connections;
 mod dht;
 mod listen;
 mod peers;
@@ -283,7 +284,7 @@ impl Driver {
             Command::CancelWants { session, cids } => self.exchange().cancel(session, &cids),
             Command::AddPeer { session, peer, named } => self.add_peer(session, peer, named),
             Command::CloseSession { session } => self.exchange().close_session(session),
-            Command::Treat { peer, access_policy } => self.swarm.behaviour_mut().treat(peer, access_policy),
+            Command::Treat { peer, access_policy } => self.connections().treat(peer, access_policy),
             Command::Question { peer, cids, reply } => self.exchange().question(peer, cids, reply),
             Command::NewBlocks { cids } => self.exchange().notify_new_blocks(&cids),
             Command::Snapshot { reply } => {
@@ -340,6 +341,7 @@ impl Driver {
 
     fn on_behaviour_event(&mut self, event: BehaviourEvent) {
         match event {
+            BehaviourEvent::Connections(event) => self.on_connections(event),
             BehaviourEvent::IpfsKad(event) => self.on_kad_event(Dht::Ipfs, event),
             BehaviourEvent::LanKad(event) => self.on_kad_event(Dht::Lan, event),
             BehaviourEvent::GgenKad(event) => self.on_kad_event(Dht::Ggen, event),
@@ -374,7 +376,7 @@ impl Driver {
     }
 
     fn on_follower(&mut self, peer: PeerId, follows: bool) {
-        self.swarm.behaviour_mut().kept.follows(peer, follows);
+        self.connections().follows(peer, follows);
         self.tell(PeerObservation::Follows { peer });
     }
 
@@ -382,10 +384,12 @@ impl Driver {
         match event {
             exchange::Event::Served { peer, bytes, .. } => {
                 self.bytes_sent += bytes;
+                self.connections().used(peer, Instant::now());
                 self.tell(PeerObservation::Traffic { peer, sent: bytes, received: 0, rate: None });
             }
             exchange::Event::Received { peer, bytes, rate, .. } => {
                 self.bytes_received += bytes;
+                self.connections().used(peer, Instant::now());
                 self.tell(PeerObservation::Traffic { peer, sent: 0, received: bytes, rate });
             }
             exchange::Event::PeerMisbehaved { peer, reason, blamed } => {
@@ -505,6 +509,10 @@ impl Driver {
 
     fn kad(&mut self, dht: Dht) -> &mut libp2p::kad::Behaviour<crate::node::dht::records::RecordStore> {
         self.swarm.behaviour_mut().kad(dht)
+    }
+
+    fn connections(&mut self) -> &mut crate::node::connections::behaviour::Behaviour {
+        &mut self.swarm.behaviour_mut().connections
     }
 
     fn exchange(&mut self) -> &mut exchange::Behaviour {

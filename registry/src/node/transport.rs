@@ -3,6 +3,7 @@
 
 pub(super) mod clock_guard;
 pub(super) mod direct;
+pub(super) mod handshakes;
 pub(super) mod idle_streams;
 pub(super) mod port;
 pub(super) mod tcp;
@@ -32,6 +33,7 @@ use libp2p::{
 use self::{
     clock_guard::Dated,
     direct::Handover,
+    handshakes::Handshakes,
     tcp::Socket,
     tls::{Insecure, Secured, Tls},
     yamux_frames::Multiplexer,
@@ -42,7 +44,8 @@ const NOISE: &str = "/noise";
 /// The transport of a node: dials an address, returns the peer ID and the multiplexed connection.
 pub(super) type Transport = Boxed<(PeerId, StreamMuxerBox)>;
 
-/// All transports of a node. A connection that is not established `within` this time fails.
+/// All transports of a node. A dial that does not succeed `within` this time fails; inbound handshakes have
+/// [limits of their own](handshakes).
 pub(super) fn all(
     identity: &Keypair,
     tls: Tls,
@@ -54,8 +57,9 @@ pub(super) fn all(
     let quic = quic.map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection))).boxed();
     let either = tcp(identity, tls, handover)?.or_transport(quic).map(|connected, _| connected.into_inner()).boxed();
     let named = dns::tokio::Transport::custom(either, resolver, options);
-    let timed = TransportTimeout::new(named, within).boxed();
-    Ok(Dated::new(timed, SystemTime::now).boxed())
+    let timed = TransportTimeout::with_outgoing_timeout(named, within).boxed();
+    let limited = Handshakes::new(timed).boxed();
+    Ok(Dated::new(limited, SystemTime::now).boxed())
 }
 
 /// TCP alone. Boxed, because libp2p logs the composed types.

@@ -124,7 +124,12 @@ impl Operations {
     }
 
     /// Runs one exchange within [`EXCHANGE_PATIENCE`]. Returns whether it brought new records, even if it ended early.
+    /// Does nothing if the peer is no longer connected: a dial for an exchange would cost another peer its connection
+    /// where nodes are full, and that peer would dial in turn.
     async fn exchange_within_patience(&self, node: &Handle, peer: PeerId) -> Brought {
+        if !node.supporting(Protocol::Catalog).await.is_ok_and(|peers| peers.contains(&peer)) {
+            return Brought::Nothing;
+        }
         let mut new = 0;
         let outcome = tokio::time::timeout(EXCHANGE_PATIENCE, self.exchange(node, peer, &mut new)).await;
         let end = match outcome {

@@ -131,6 +131,8 @@ pub(super) fn failed_address(address: String, DialFailed { reason, cause }: Dial
     let hint = match cause {
         DialCause::Denied(peer) => Some(undeny(&peer)),
         DialCause::Own => Some("name the address of another node".into()),
+        DialCause::Full => Some("try again later, or name another node of the network".into()),
+        DialCause::Limit => Some("raise `limits.connections` in the configuration".into()),
         DialCause::TimedOut | DialCause::Other => None,
     };
     FailedAddress { address, reason, kind, hint }

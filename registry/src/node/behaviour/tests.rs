@@ -42,7 +42,7 @@ async fn a_connection_that_nothing_uses_is_closed_and_those_of_the_mesh_and_of_k
             match (alice.next().await.unwrap(), visitors) {
                 (SwarmEvent::NewListenAddr { address, .. }, None) => {
                     let [kept, follower] = [None, Some(&topic)].map(|topic| visitor(&address, topic));
-                    alice.behaviour_mut().kept.name(kept);
+                    alice.behaviour_mut().connections.name(kept);
                     visitors = Some([kept, follower, visitor(&address, None)]);
                 }
                 (SwarmEvent::ConnectionClosed { peer_id, .. }, Some([kept, follower, idle])) => {

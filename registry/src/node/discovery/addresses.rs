@@ -155,7 +155,8 @@ pub(crate) fn nat<'a>(
     }
 }
 
-fn ip(address: &Multiaddr) -> Option<std::net::IpAddr> {
+/// The IP address of the host that an address names.
+pub(crate) fn ip(address: &Multiaddr) -> Option<std::net::IpAddr> {
     address.iter().find_map(|part| match part {
         Protocol::Ip4(ip) => Some(ip.into()),
         Protocol::Ip6(ip) => Some(ip.into()),

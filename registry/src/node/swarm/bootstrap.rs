@@ -68,7 +68,10 @@ impl Driver {
 
     fn dial_bootstrap_node(&mut self, target: Target) {
         if let Some(peer) = target.peer {
-            self.swarm.behaviour_mut().kept.name(peer);
+            if self.swarm.behaviour().connections.passes_over(&peer, Instant::now()) {
+                return;
+            }
+            self.connections().name(peer);
         }
         let Some(options) = dial_options(&target, PeerCondition::DisconnectedAndNotDialing) else { return };
         let id = options.connection_id();

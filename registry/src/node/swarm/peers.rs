@@ -3,7 +3,7 @@
 use std::{io, time::Instant};
 
 use libp2p::{
-    Multiaddr, PeerId, TransportError, allow_block_list,
+    Multiaddr, PeerId, TransportError,
     core::ConnectedPoint,
     swarm::{
         ConnectionDenied, ConnectionId, DialError,
@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::node::{
     behaviour::Dht,
     command::{DialCause, DialFailed, ITSELF, Tried},
+    connections::behaviour::Refusal,
     discovery::{
         addresses::{Scope, local_addresses, scope, split_peer, usable_addresses},
         dnsaddr::Target,
@@ -68,7 +69,7 @@ impl Driver {
     }
 
     fn is_denied(&self, peer: &PeerId) -> bool {
-        self.swarm.behaviour().refused.blocked_peers().contains(peer)
+        self.swarm.behaviour().connections.is_denied(peer)
     }
 
     /// Dials a provider that a lookup found, and reports the outcome to `tried`.
@@ -115,7 +116,7 @@ impl Driver {
         self.choose_ipfs_mode();
         self.choose_reach();
         if self.entering.remove(&connection) {
-            self.swarm.behaviour_mut().kept.name(peer);
+            self.connections().name(peer);
         }
         match self.dials.remove(&connection) {
             Some(Dialler::Asker(reply)) => self.greet(peer, reply),
@@ -133,7 +134,7 @@ impl Driver {
 
     /// Protects the connection to a peer that the caller named, and replies once identify with it has finished.
     fn greet(&mut self, peer: PeerId, reply: oneshot::Sender<Result<PeerId, DialFailed>>) {
-        self.swarm.behaviour_mut().kept.name(peer);
+        self.connections().name(peer);
         if self.identified.contains(&peer) {
             // A caller that no longer waits needs no reply.
             let _unasked = reply.send(Ok(peer));
@@ -281,7 +282,8 @@ fn own() -> DialFailed {
 /// Why a dial failed, for the user.
 fn dial_failed(error: &DialError, peer: Option<PeerId>) -> DialFailed {
     let cause = match (error, peer) {
-        (DialError::Denied { cause }, Some(peer)) if is_denial(cause) => return denied(peer),
+        (DialError::Denied { cause }, Some(peer)) if refusal(cause) == Some(Refusal::Denied) => return denied(peer),
+        (DialError::Denied { cause }, _) if refusal(cause).is_some() => DialCause::Limit,
         (DialError::LocalPeerId { .. }, _) => return own(),
         (DialError::Transport(attempts), _) if attempts.iter().all(|(_, reason)| is_timeout(reason)) => {
             DialCause::TimedOut
@@ -291,9 +293,9 @@ fn dial_failed(error: &DialError, peer: Option<PeerId>) -> DialFailed {
     DialFailed { reason: plain(error), cause }
 }
 
-/// Whether the user's list of denied peers refused a connection.
-fn is_denial(cause: &ConnectionDenied) -> bool {
-    std::error::Error::source(cause).is_some_and(|source| source.is::<allow_block_list::Blocked>())
+/// Why the connection manager refused a connection, if it did.
+fn refusal(cause: &ConnectionDenied) -> Option<Refusal> {
+    std::error::Error::source(cause)?.downcast_ref().copied()
 }
 
 /// Whether an address did not answer in time, for the transport or for the system.

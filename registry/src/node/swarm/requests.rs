@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     io,
+    time::Instant,
 };
 
 use libp2p::{
@@ -91,9 +92,11 @@ impl Driver {
                 let asked = Asked { protocol, peer, data: request, reply: Reply(channel) };
                 if self.requests.asked.try_send(asked).is_ok() {
                     self.requests.answering.insert((protocol, request_id), peer);
+                    self.connections().used(peer, Instant::now());
                 }
             }
-            Event::Message { message: Message::Response { request_id, response }, .. } => {
+            Event::Message { peer, message: Message::Response { request_id, response }, .. } => {
+                self.connections().used(peer, Instant::now());
                 self.on_answer(protocol, request_id, Ok(response));
             }
             Event::OutboundFailure { request_id, error, .. } => {

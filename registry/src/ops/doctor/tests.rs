@@ -344,6 +344,12 @@ async fn published_everywhere(publisher: &Place, hub: &Place, name: &str) -> Cid
             assert!(started.elapsed() < PATIENCE, "{cid} is not provided");
         }
     }
+    // The hub answers for the publisher, which may end now.
+    let started = std::time::Instant::now();
+    while !hub.registry.operations().store.has(release.cid()).unwrap() {
+        assert!(started.elapsed() < PATIENCE, "the hub has no release record of {name}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     release.record().content
 }
 
