@@ -3,6 +3,7 @@
 mod announcer;
 pub(crate) mod blocking_thread;
 mod catalog_events;
+mod claim_lookup;
 pub(crate) mod clock;
 mod denial;
 mod doctor;
@@ -20,7 +21,7 @@ mod loopback;
 mod losses;
 mod manifest_parts;
 mod mirror;
-mod node;
+pub(crate) mod node;
 mod own_records;
 mod peers;
 mod pins;
@@ -31,6 +32,7 @@ mod record_validator;
 mod references;
 mod remembered;
 mod resolve;
+mod retrieval;
 mod search;
 mod storage;
 mod store_quota;
@@ -42,44 +44,51 @@ mod yank;
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use ggen_blockstore::Blockstore;
-
 pub(crate) use catalog_events::CatalogEvents;
 pub(crate) use exchange::Heard;
 pub(crate) use failure::{book as book_failed, catalog as catalog_failed, failed};
 pub(crate) use fetch::Destinations;
 pub(crate) use losses::Losses;
-pub(crate) use mirror::Mirror;
+pub(crate) use mirror::{Mirror, MirrorRules};
 pub(crate) use own_records::{OwnRecords, records};
 pub(crate) use peers::{KnownPeers, access_policies};
 pub(crate) use pins::KeptPins;
-pub(crate) use publish::{Imports, RECORD, STEP_ADDED, Signing, Step, Steps, published_already};
+pub(crate) use publish::{Imports, LostKeys, RECORD, STEP_ADDED, Signing, Step, Steps, published_already};
 pub(crate) use recent_sources::Sources;
 pub(crate) use record_validator::ClaimValidator;
+pub(crate) use storage::Storage;
+pub(crate) use verify::restore_own_records;
 pub(crate) use yank::signed_already;
 
 use self::{
-    announcer::Announcer, blocking_thread::Blocking, downloads::Downloads, keyword_provider::KeywordProvider,
-    storage::Storage, store_quota::StoreQuota, trust::Trust,
+    announcer::Announcer,
+    blocking_thread::Blocking,
+    claim_lookup::ClaimLookup,
+    doctor::{Doctor, TargetCheck},
+    downloads::Downloads,
+    exchange::{CatalogExchange, answer::Answerer},
+    fetch::Fetch,
+    gossip_intake::GossipIntake,
+    info::Info,
+    keyword_provider::KeywordProvider,
+    peers::PeerReports,
+    pins::Pins,
+    resolve::Resolver,
+    retrieval::Retriever,
+    search::{PeerSearch, Search},
+    store_quota::StoreQuota,
+    trust::Trust,
+    verify::Verify,
 };
-use crate::{
-    Config, Failure,
-    home::Permission,
-    index::{Catalog, CatalogError},
-    keys::KeyStore,
-    node::Handle,
-    peers::PeerBook,
-    trust::TrustFile,
-};
+use crate::{Config, Failure, home::Permission, keys::KeyStore, node::Handle, peers::PeerBook, trust::TrustFile};
 
 /// The state that all operations share.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Operations {
     pub(crate) config: Arc<Config>,
     /// Whether the home can be written to; `None` for a registry in memory.
     pub(crate) permission: Option<Permission>,
-    pub(crate) store: Arc<dyn Blockstore>,
-    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) storage: Storage,
     pub(crate) keys: KeyStore,
     pub(crate) peers: Arc<PeerBook>,
     /// `None` in offline mode.
@@ -94,7 +103,7 @@ pub(crate) struct Operations {
     /// Serializes publishes, because each signs a log entry on top of the one before.
     pub(crate) publishing: Arc<tokio::sync::Mutex<Steps>>,
     /// Remembers the files of imported directories.
-    pub(crate) imports: Imports,
+    pub(crate) imports: Arc<Imports>,
     /// Remembers the trees written to destinations.
     pub(crate) destinations: Arc<Destinations>,
     /// Notified of every claim that was new to the catalog.
@@ -113,13 +122,150 @@ pub(crate) struct Operations {
 }
 
 impl Operations {
-    pub(crate) fn storage(&self) -> Storage {
-        Storage { store: self.store.clone(), catalog: Arc::clone(&self.catalog), blocking: Blocking::Pool }
+    /// Returns the services of an operation whose blocking steps run where `blocking` says.
+    pub(crate) fn on(&self, blocking: Blocking) -> Self {
+        Self { storage: Storage { blocking, ..self.storage.clone() }, ..self.clone() }
+    }
+
+    pub(crate) fn lost_keys(&self) -> LostKeys {
+        LostKeys { storage: self.storage.clone(), keys: self.keys.clone() }
+    }
+
+    pub(crate) fn mirror_rules(&self) -> MirrorRules {
+        MirrorRules { storage: self.storage.clone(), book: self.mirror.book.clone(), config: Arc::clone(&self.config) }
+    }
+
+    pub(crate) fn gossip_intake(&self) -> GossipIntake {
+        GossipIntake {
+            storage: self.storage.clone(),
+            peers: Arc::clone(&self.peers),
+            news: self.news.clone(),
+            sources: Arc::clone(&self.sources),
+            rules: self.mirror_rules(),
+            config: Arc::clone(&self.config),
+            heard: self.heard.clone(),
+        }
+    }
+
+    pub(crate) fn catalog_exchange(&self) -> CatalogExchange {
+        CatalogExchange {
+            storage: self.storage.clone(),
+            peers: Arc::clone(&self.peers),
+            news: self.news.clone(),
+            config: Arc::clone(&self.config),
+            follows: Arc::clone(&self.follows),
+        }
+    }
+
+    pub(crate) fn answerer(&self) -> Answerer {
+        Answerer { storage: self.storage.clone(), peers: Arc::clone(&self.peers), config: Arc::clone(&self.config) }
+    }
+
+    pub(crate) fn peer_reports(&self) -> PeerReports {
+        PeerReports { peers: Arc::clone(&self.peers), node: self.node.clone() }
+    }
+
+    pub(crate) fn search(&self) -> Search {
+        let network = self.node.as_ref().map(|node| PeerSearch {
+            storage: self.storage.clone(),
+            node: node.clone(),
+            lookup: self.claim_lookup(),
+            peers: Arc::clone(&self.peers),
+            news: self.news.clone(),
+            config: Arc::clone(&self.config),
+        });
+        Search { storage: self.storage.clone(), trust: self.trust(), peers: Arc::clone(&self.peers), network }
+    }
+
+    pub(crate) fn info(&self) -> Info {
+        Info {
+            storage: self.storage.clone(),
+            downloads: self.downloads(),
+            resolver: self.resolver(),
+            node: self.node.clone(),
+        }
+    }
+
+    pub(crate) fn pins(&self) -> Pins {
+        Pins {
+            storage: self.storage.clone(),
+            downloads: self.downloads(),
+            retriever: self.retriever(),
+            kept: Arc::clone(&self.kept_pins),
+        }
+    }
+
+    pub(crate) fn verify(&self) -> Verify {
+        Verify {
+            storage: self.storage.clone(),
+            keys: self.keys.clone(),
+            downloads: self.downloads(),
+            resolver: self.resolver(),
+            losses: Arc::clone(&self.losses),
+            publishing: Arc::clone(&self.publishing),
+        }
+    }
+
+    /// # Errors
+    /// As [`node`](Self::node).
+    pub(crate) fn doctor(&self) -> Result<Doctor, Failure> {
+        let target = TargetCheck {
+            storage: self.storage.clone(),
+            downloads: self.downloads(),
+            resolver: self.resolver(),
+            retriever: self.retriever(),
+        };
+        Ok(Doctor {
+            storage: self.storage.clone(),
+            node: self.node()?.clone(),
+            permission: self.permission.clone(),
+            keys: self.keys.clone(),
+            peers: Arc::clone(&self.peers),
+            config: Arc::clone(&self.config),
+            lost_keys: self.lost_keys(),
+            target,
+        })
+    }
+
+    pub(crate) fn claim_lookup(&self) -> ClaimLookup {
+        ClaimLookup {
+            storage: self.storage.clone(),
+            node: self.node.clone(),
+            config: Arc::clone(&self.config),
+            news: self.news.clone(),
+        }
+    }
+
+    pub(crate) fn resolver(&self) -> Resolver {
+        Resolver {
+            storage: self.storage.clone(),
+            lookup: self.claim_lookup(),
+            node: self.node.clone(),
+            peers: Arc::clone(&self.peers),
+            sources: Arc::clone(&self.sources),
+            config: Arc::clone(&self.config),
+            trust: self.trust(),
+        }
+    }
+
+    pub(crate) fn retriever(&self) -> Retriever {
+        Retriever { storage: self.storage.clone(), resolver: self.resolver(), quota: self.store_quota() }
+    }
+
+    pub(crate) fn fetch(&self) -> Fetch {
+        Fetch {
+            storage: self.storage.clone(),
+            downloads: self.downloads(),
+            retriever: self.retriever(),
+            quota: self.store_quota(),
+            destinations: Arc::clone(&self.destinations),
+            sources: Arc::clone(&self.sources),
+        }
     }
 
     pub(crate) fn downloads(&self) -> Downloads {
         Downloads {
-            storage: self.storage(),
+            storage: self.storage.clone(),
             node: self.node.clone(),
             peers: Arc::clone(&self.peers),
             config: Arc::clone(&self.config),
@@ -128,12 +274,12 @@ impl Operations {
 
     pub(crate) fn trust(&self) -> Trust {
         let (file, permission) = (Arc::clone(&self.trust_file), self.permission.clone());
-        Trust { storage: self.storage(), file, permission }
+        Trust { storage: self.storage.clone(), file, permission }
     }
 
     pub(crate) fn store_quota(&self) -> StoreQuota {
         StoreQuota {
-            storage: self.storage(),
+            storage: self.storage.clone(),
             losses: Arc::clone(&self.losses),
             evictions: Arc::clone(&self.collecting),
             store_bytes: self.config.limits.store_bytes,
@@ -144,7 +290,7 @@ impl Operations {
     pub(crate) fn announcer(&self) -> Announcer {
         let keyword_node = self.node.clone().filter(|_| self.stays);
         Announcer {
-            storage: self.storage(),
+            storage: self.storage.clone(),
             keys: self.keys.clone(),
             node: self.node.clone(),
             config: Arc::clone(&self.config),
@@ -166,14 +312,5 @@ impl Operations {
     /// Fails if the home cannot be written to.
     pub(crate) fn require_writable(&self) -> Result<(), Failure> {
         Ok(self.permission.as_ref().map_or(Ok(()), Permission::require)?)
-    }
-
-    /// Runs `work` on the catalog without blocking the async runtime.
-    async fn with_catalog<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Catalog) -> Result<T, CatalogError> + Send + 'static,
-    ) -> Result<T, Failure> {
-        let catalog = Arc::clone(&self.catalog);
-        failure::blocking(move || work(&catalog).map_err(failure::catalog)).await
     }
 }

@@ -27,7 +27,8 @@ use crate::{
     node,
     ops::{
         CatalogEvents, ClaimValidator, Destinations, Heard, Imports, KeptPins, KnownPeers, Losses, Mirror, Operations,
-        access_policies, blocking_thread, clock, failed, published_already, signed_already,
+        Storage, access_policies, blocking_thread, clock, failed, node as node_verbs, published_already,
+        restore_own_records, signed_already,
     },
     peers::PeerBook,
     place::{Opened, Place},
@@ -127,8 +128,7 @@ impl Registry {
         let kept = home.as_ref().filter(|_| access == Access::Write);
         let operations = Arc::new(Operations {
             config: Arc::new(config),
-            store,
-            catalog,
+            storage: Storage::new(store, catalog),
             keys,
             peers,
             node: handle,
@@ -136,7 +136,7 @@ impl Registry {
             follows: Arc::new((mode != Mode::Embedded).into()),
             heard,
             publishing: Arc::default(),
-            imports: kept.map_or_else(Imports::default, |home| Imports::at(home.imports())),
+            imports: Arc::new(kept.map_or_else(Imports::default, |home| Imports::at(home.imports()))),
             destinations: Arc::new(
                 kept.map_or_else(Destinations::in_memory, |home| Destinations::at(home.destinations())),
             ),
@@ -152,10 +152,12 @@ impl Registry {
             sources: Arc::default(),
         });
         recover_steps(&operations).await?;
-        if let Err(failure) = operations.restore_own_records(lost_records).await {
+        if let Err(failure) =
+            restore_own_records(&operations.storage, &operations.keys, &operations.publishing, lost_records).await
+        {
             tracing::warn!(target: ggen_blockstore::DAMAGE, %failure, "records and pins that may be lost could not be compared");
         }
-        let pins_are_known = operations.compare_kept_pins(lost_records).await.unwrap_or_else(|failure| {
+        let pins_are_known = operations.kept_pins.restore(&operations.storage, lost_records).await.unwrap_or_else(|failure| {
             tracing::warn!(target: ggen_blockstore::DAMAGE, %failure, "your pins could not be compared with those that are kept");
             false
         });
@@ -331,7 +333,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn info(&self, request: InfoRequest, reporter: Arc<dyn Reporter>) -> Result<PackageInfo, Failure> {
-        self.inner.operations.info(request, reporter).await
+        self.inner.operations.info().info(request, reporter).await
     }
 
     /// Returns whether any publisher claims a package. `timeout` bounds the lookup.
@@ -339,7 +341,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn is_claimed(&self, package: &PackageId, timeout: Duration) -> Result<bool, Failure> {
-        self.inner.operations.is_claimed(package, timeout, Arc::new(|_: Progress| {})).await
+        self.inner.operations.info().is_claimed(package, timeout, Arc::new(|_: Progress| {})).await
     }
 
     /// Waits up to [`SETTLE`] until a node for one command has sent its announcements, because they stop with the node.
@@ -364,13 +366,10 @@ impl Registry {
         // The operation runs on its own thread, which may still be writing when the caller drops this future.
         let commit = CommitPoint::default();
         let _shut = commit.shut_when_dropped();
-        // The future is large. On the heap it is not copied when it moves to the thread.
-        let operation = Box::pin(async move {
-            let fetched = operations.fetch(request, reporter, commit).await;
-            operations.store_quota().tidy().await;
-            fetched
-        });
-        blocking_thread::run(|_| operation).await
+        blocking_thread::run(move |blocking| {
+            Box::pin(async move { operations.on(blocking).fetch().fetch(request, reporter, commit).await })
+        })
+        .await
     }
 
     /// Searches the catalog.
@@ -378,7 +377,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn search(&self, request: SearchRequest) -> Result<Vec<SearchHit>, Failure> {
-        self.inner.operations.search(request).await
+        self.inner.operations.search().search(request).await
     }
 
     /// Connects to bootstrap nodes, and fills the routing tables through them.
@@ -386,7 +385,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapReport, Failure> {
-        self.inner.operations.enter(request).await
+        node_verbs::enter(self.inner.operations.node()?, request).await
     }
 
     /// Diagnoses the node, and a target if the request names one, in stages.
@@ -394,7 +393,7 @@ impl Registry {
     /// # Errors
     /// An invalid target, or a registry that runs offline. Faults that are found are part of the [`Diagnosis`].
     pub async fn doctor(&self, request: DoctorRequest, reporter: Arc<dyn Reporter>) -> Result<Diagnosis, Failure> {
-        self.inner.operations.doctor(request, reporter).await
+        self.inner.operations.doctor()?.doctor(request, reporter).await
     }
 
     /// Lists the keys.
@@ -402,7 +401,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn keys(&self) -> Result<Vec<KeyReport>, Failure> {
-        self.inner.operations.list_keys().await
+        node_verbs::list_keys(&self.inner.operations.keys).await
     }
 
     /// Waits until every announcement to the DHTs so far has either succeeded or failed.
@@ -430,7 +429,9 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn status(&self) -> Result<Status, Failure> {
-        self.inner.operations.status(self.inner.started).await
+        let operations = &self.inner.operations;
+        let topic = &operations.config.packages_topic;
+        node_verbs::status(operations.node()?, &operations.storage, topic, self.inner.started).await
     }
 
     /// Stops the node and syncs the store; returns when everything is on disk.
@@ -444,7 +445,7 @@ impl Registry {
         }
         let mut tasks = self.inner.tasks.lock().await;
         while tasks.join_next().await.is_some() {}
-        let store = self.inner.operations.store.clone();
+        let store = self.inner.operations.storage.store.clone();
         let peers = self.inner.operations.peers.clone();
         let closed = tokio::task::spawn_blocking(move || {
             peers.flush().map_err(Failure::from)?;
@@ -460,7 +461,9 @@ impl Registry {
             Mode::Offline | Mode::Daemon | Mode::Embedded => Ok(()),
             Mode::Ephemeral if nodes.is_empty() => Ok(()),
             Mode::Ephemeral => {
-                let report = operations.bootstrap(BootstrapRequest { nodes, timeout: ENTER_NETWORK }).await?;
+                let report =
+                    node_verbs::bootstrap(operations.node()?, BootstrapRequest { nodes, timeout: ENTER_NETWORK })
+                        .await?;
                 for failed in report.failed {
                     let (address, reason) = (failed.address, failed.reason);
                     tracing::warn!(target: crate::LOG_TARGET, address, reason, "not reached");
@@ -524,8 +527,8 @@ fn spawn_tasks(
     heard: tokio::sync::mpsc::Receiver<Heard>,
 ) {
     let node::Started { handle, gossip, observations, asked, met, task, .. } = node;
-    tasks.spawn(Arc::clone(operations).follow_observations(observations));
-    tasks.spawn(Arc::clone(operations).follow_gossip(gossip));
+    tasks.spawn(operations.peer_reports().follow_observations(observations));
+    tasks.spawn(operations.gossip_intake().follow_gossip(handle.clone(), gossip));
     tasks.spawn(async move {
         if let Err(error) = task.await {
             tracing::error!(target: crate::LOG_TARGET, %error, "the node died");
@@ -535,8 +538,8 @@ fn spawn_tasks(
         tasks.spawn(operations.announcer().keep_fresh(handle.clone()));
         tasks.spawn(operations.store_quota().keep_tidy(handle.clone()));
         tasks.spawn(Arc::clone(operations).mirror(handle.clone()));
-        tasks.spawn(Arc::clone(operations).answer_questions(handle.clone(), asked));
-        tasks.spawn(Arc::clone(operations).follow_catalogs(handle, met, heard));
+        tasks.spawn(operations.answerer().answer_questions(handle.clone(), asked));
+        tasks.spawn(operations.catalog_exchange().follow_catalogs(handle, met, heard));
     }
 }
 

@@ -10,20 +10,36 @@ use std::{sync::Arc, time::Duration};
 use ggen_blockstore::Block;
 use libp2p::Multiaddr;
 
-use super::{Operations, clock, denial::undeny, failure, failure::usage};
+pub(super) use self::target::TargetCheck;
+use super::{LostKeys, clock, denial::undeny, failure, failure::usage, storage::Storage};
 use crate::{
-    BootstrapRequest, Diagnosis, DoctorRequest, ErrorKind, FailedAddress, Failure, Listing, Operation, Reporter,
-    Setting, Stage,
+    BootstrapRequest, Config, Diagnosis, DoctorRequest, ErrorKind, FailedAddress, Failure, Listing, Operation,
+    Reporter, Setting, Stage,
     error::hint,
-    keys::DEFAULT_KEY,
+    home::Permission,
+    keys::{DEFAULT_KEY, KeyStore},
     node::{Handle, ITSELF, Nat, Snapshot, rendezvous_cid},
     package::Target,
+    peers::PeerBook,
 };
 
 /// Causes shown for one stage; further ones are only counted.
 const MAX_REASONS: usize = 5;
 
-impl Operations {
+/// Diagnoses the node.
+#[derive(Clone, Debug)]
+pub(crate) struct Doctor {
+    pub(super) storage: Storage,
+    pub(super) node: Handle,
+    pub(super) permission: Option<Permission>,
+    pub(super) keys: KeyStore,
+    pub(super) peers: Arc<PeerBook>,
+    pub(super) config: Arc<Config>,
+    pub(super) lost_keys: LostKeys,
+    pub(super) target: TargetCheck,
+}
+
+impl Doctor {
     /// Checks the node, and the target if the request names one.
     pub(crate) async fn doctor(
         &self,
@@ -34,7 +50,7 @@ impl Operations {
         if let Some(Target::Ipns { .. }) = target {
             return Err(usage("names under /ipns/ cannot be fetched by this version"));
         }
-        let node = self.node()?;
+        let node = &self.node;
         let mut stages = vec![self.check_store().await];
         stages.extend(self.check_keys().await?);
         let snapshot = node.snapshot().await.map_err(failure::stopped)?;
@@ -59,21 +75,22 @@ impl Operations {
         if let Some(target) = target {
             // Without a peer to query, the target is checked as far as this home has it.
             let node = can_look.then_some(node);
-            stages.extend(self.check_target(node, target, request.timeout, reporter).await?);
+            stages.extend(self.target.check(node, target, request.timeout, reporter).await?);
         }
         Ok(Diagnosis { stages })
     }
 
     /// Writes a block, reads it back and removes it.
     async fn check_store(&self) -> Stage {
-        if let Err(failure) = self.require_writable() {
-            let blocks = count(self.store.stats().blocks, "block");
+        if let Err(refused) = self.permission.as_ref().map_or(Ok(()), Permission::require) {
+            let failure = Failure::from(refused);
+            let blocks = count(self.storage.store.stats().blocks, "block");
             let stage = Stage::fine("store", format!("{blocks}; only reading works: {}", failure.in_one_line()));
             return Stage { hint: failure.hint, ..stage };
         }
-        let store = self.store.clone();
+        let store = self.storage.store.clone();
         let probe = Block::raw(format!("ggen doctor {:?}", clock::now()).into_bytes());
-        let tried = failure::blocking(move || {
+        let tried = self.storage.run(move || {
             let probe = probe.map_err(failure::store)?;
             let cid = *probe.cid();
             store.put(&probe).and_then(|_| store.sync()).map_err(failure::store)?;
@@ -96,14 +113,14 @@ impl Operations {
     /// Looks whether every key can be used; no stage where all can.
     async fn check_keys(&self) -> Result<Option<Stage>, Failure> {
         let keys = self.keys.clone();
-        let listed = failure::blocking(move || Ok(keys.list()?)).await?;
+        let listed = self.storage.run(move || Ok(keys.list()?)).await?;
         let problems: Vec<_> = listed.into_iter().filter_map(|key| key.problem).collect();
         if !problems.is_empty() {
             let stage = Stage::failed("keys", ErrorKind::Failed, join(problems.into_iter()));
             return Ok(Some(stage.hinted("put a copy of that file back; what signs nothing works without it")));
         }
-        let lost = self.publisher_without_keys()?.is_some();
-        Ok(if lost { Some(stage_of("keys", self.no_key(DEFAULT_KEY)?)) } else { None })
+        let lost = self.lost_keys.publisher_without_keys()?.is_some();
+        Ok(if lost { Some(stage_of("keys", self.lost_keys.no_key(DEFAULT_KEY)?)) } else { None })
     }
 
     /// Connects to the configured bootstrap nodes.
@@ -122,7 +139,7 @@ impl Operations {
                 None => stage,
             });
         }
-        let report = self.bootstrap(BootstrapRequest { nodes, timeout }).await?;
+        let report = super::node::bootstrap(node, BootstrapRequest { nodes, timeout }).await?;
         Ok(bootstrap(configured, &report.connected, &report.failed))
     }
 }

@@ -6,13 +6,16 @@
 //! page. Followed publishers are fetched first. Records of other publishers are limited by a budget, so a node never
 //! downloads the catalog of the whole network.
 
-mod answer;
+pub(super) mod answer;
 mod rounds;
 mod schedule;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -23,9 +26,9 @@ use self::{
     rounds::Rounds,
     schedule::{Brought, Schedule},
 };
-use super::{Operations, clock, failure, peers::is_lie};
+use super::{CatalogEvents, clock, failure, peers::is_lie, storage::Storage};
 use crate::{
-    Failure, Fault, Outcome,
+    Config, Failure, Fault, Outcome,
     identity::{PublisherId, RecordError},
     index::{CatalogAnswer, CatalogQuestion, ClaimError, MAX_HAVE, MAX_NEWS, MAX_SUMMARIES, Pull, Summary, read_page},
     node::{AskError, Handle, Met, Protocol},
@@ -75,10 +78,21 @@ impl Budget {
     }
 }
 
-impl Operations {
+/// Exchanges catalogs with peers.
+#[derive(Clone, Debug)]
+pub(crate) struct CatalogExchange {
+    pub(super) storage: Storage,
+    pub(super) peers: Arc<PeerBook>,
+    pub(super) news: CatalogEvents,
+    pub(super) config: Arc<Config>,
+    /// Whether exchanges also request records of publishers that this home does not follow.
+    pub(super) follows: Arc<AtomicBool>,
+}
+
+impl CatalogExchange {
     /// Schedules and runs exchanges with peers until the node stops.
     pub(crate) async fn follow_catalogs(
-        self: Arc<Self>,
+        self,
         node: Handle,
         mut met: mpsc::Receiver<Met>,
         mut heard: mpsc::Receiver<Heard>,
@@ -92,8 +106,8 @@ impl Operations {
                 rounds.made(Instant::now());
             }
             while let Some(peer) = schedule.next(Instant::now()) {
-                let (operations, node) = (Arc::clone(&self), node.clone());
-                let exchange = exchanges.spawn(async move { operations.exchange_within_patience(&node, peer).await });
+                let (catalogs, node) = (self.clone(), node.clone());
+                let exchange = exchanges.spawn(async move { catalogs.exchange_within_patience(&node, peer).await });
                 asked.insert(exchange.id(), peer);
             }
             let wake = schedule.wake_at().map_or(rounds.due(), |due| due.min(rounds.due()));
@@ -135,7 +149,7 @@ impl Operations {
         let end = match outcome {
             Ok(Ok(())) => Brought::Nothing,
             Ok(Err(Broken::Answer(error))) => {
-                self.blame_for(peer, &error);
+                blame_for(&self.peers, peer, &error);
                 return Brought::Failed;
             }
             Ok(Err(Broken::Unanswered(AskError::Declined | AskError::Busy))) => {
@@ -143,7 +157,7 @@ impl Operations {
                 Brought::Nothing
             }
             Ok(Err(Broken::Unanswered(error))) => {
-                self.blame_unanswered(peer, &error);
+                blame_unanswered(&self.peers, peer, &error);
                 Brought::Failed
             }
             Ok(Err(Broken::Here(error))) => {
@@ -159,33 +173,14 @@ impl Operations {
         if new > 0 { Brought::New } else { end }
     }
 
-    /// Records that a peer's request or response was invalid.
-    pub(super) fn blame(&self, peer: PeerId, fault: Fault, error: &dyn std::error::Error) {
-        blame(&self.peers, peer, fault, error);
-    }
-
-    /// Records a fault of a peer whose claim was rejected, unless the error may be due to clocks.
-    pub(super) fn blame_for(&self, peer: PeerId, error: &ClaimError) {
-        match fault_of(error) {
-            Some(fault) => self.blame(peer, fault, error),
-            None => tracing::debug!(target: crate::LOG_TARGET, %peer, %error, "not taken"),
-        }
-    }
-
-    fn blame_unanswered(&self, peer: PeerId, error: &AskError) {
-        match fault_of_ask(error) {
-            Some(fault) => self.blame(peer, fault, error),
-            None => tracing::debug!(target: crate::LOG_TARGET, %peer, %error, "a peer did not answer"),
-        }
-    }
-
     /// Compares catalogs with one peer and adds new records to the catalog. `new` counts them, also if an error ends
     /// the exchange.
     async fn exchange(&self, node: &Handle, peer: PeerId, new: &mut u64) -> Result<(), Broken> {
         let mut budget = Budget { followed: FOLLOWED_BYTES, news: NEWS_BYTES };
         let mut after = None;
         for round in 0..MAX_COMPARISONS {
-            let known = self.with_catalog(move |catalog| catalog.followed(after.as_ref(), MAX_SUMMARIES)).await?;
+            let known =
+                self.storage.with_catalog(move |catalog| catalog.followed(after.as_ref(), MAX_SUMMARIES)).await?;
             after = known.get(MAX_SUMMARIES - 1).map(|last| last.publisher);
             let asked: HashSet<PublisherId> = known.iter().map(|summary| summary.publisher).collect();
             let wants_news = round == 0 && self.follows.load(Ordering::Relaxed);
@@ -219,6 +214,7 @@ impl Operations {
     ) -> Result<(), Broken> {
         let Summary { publisher, order, marks } = *offer;
         let (known, is_followed) = self
+            .storage
             .with_catalog(move |catalog| Ok((catalog.summary(&publisher)?, catalog.is_followed(&publisher)?)))
             .await?;
         if known.is_some_and(|known| known.marks == marks && known.order >= order) {
@@ -231,7 +227,7 @@ impl Operations {
                 break;
             }
             let from = after.clone();
-            let pull = self.with_catalog(move |catalog| catalog.pull(&publisher, from, MAX_HAVE)).await?;
+            let pull = self.storage.with_catalog(move |catalog| catalog.pull(&publisher, from, MAX_HAVE)).await?;
             let until = pull.until.clone();
             let (taken, bytes, next) = self.take_page(node, peer, pull).await?;
             *left = left.saturating_sub(bytes);
@@ -260,10 +256,10 @@ impl Operations {
             CatalogAnswer::Known(_) => return Err(unasked()),
         };
         let (size, now, source) = (bytes.len(), clock::now(), peer.to_string());
-        let signatures = Arc::clone(self.catalog.signatures());
-        let page = failure::blocking(move || Ok(read_page(&bytes, &pull, now, &*signatures))).await??;
+        let signatures = Arc::clone(self.storage.catalog.signatures());
+        let page = self.storage.run(move || Ok(read_page(&bytes, &pull, now, &*signatures))).await??;
         let (next, publisher) = (page.next.clone(), page.chain.publisher());
-        let news = self.with_catalog(move |catalog| catalog.accept_page(&page, &source, now)).await?;
+        let news = self.storage.with_catalog(move |catalog| catalog.accept_page(&page, &source, now)).await?;
         if news.head && news.packages.is_empty() {
             self.news.tell_of(publisher, None);
         }
@@ -282,6 +278,21 @@ impl Operations {
         let question = question.encode(&self.config.packages_topic).map_err(failure::failed)?;
         let answer = node.ask(peer, Protocol::Catalog, question).await?;
         Ok(CatalogAnswer::decode(answer)?)
+    }
+}
+
+/// Records a fault of a peer whose claim was rejected, unless the error may be due to clocks.
+fn blame_for(peers: &PeerBook, peer: PeerId, error: &ClaimError) {
+    match fault_of(error) {
+        Some(fault) => blame(peers, peer, fault, error),
+        None => tracing::debug!(target: crate::LOG_TARGET, %peer, %error, "not taken"),
+    }
+}
+
+fn blame_unanswered(peers: &PeerBook, peer: PeerId, error: &AskError) {
+    match fault_of_ask(error) {
+        Some(fault) => blame(peers, peer, fault, error),
+        None => tracing::debug!(target: crate::LOG_TARGET, %peer, %error, "a peer did not answer"),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ggen_blockstore::{Cid, SegmentBlockstore};
 
-use super::{blocking_thread, denial::undeny, download::DownloadError};
+use super::{denial::undeny, download::DownloadError};
 use crate::{
     ErrorKind, Failure, Hint, Operation, Setting,
     database::DatabaseError,
@@ -348,11 +348,4 @@ impl From<StartError> for Failure {
 fn is_foreign(reason: &str) -> bool {
     let system = std::io::Error::from_raw_os_error(rustix::io::Errno::ADDRNOTAVAIL.raw_os_error()).to_string();
     reason.contains(&system) || reason.contains("address not available")
-}
-
-/// Runs blocking work without blocking the async runtime.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    blocking_thread::Blocking::Pool.run(work).await
 }

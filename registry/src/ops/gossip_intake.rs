@@ -7,15 +7,17 @@ use libp2p::PeerId;
 use tokio::sync::mpsc;
 
 use super::{
-    Heard, Operations,
+    Heard,
     catalog_events::{CatalogEvents, News, is_news},
     clock, failure,
     limiter::Limiter,
+    mirror::MirrorRules,
     peers::{is_lie, provision},
     recent_sources::Sources,
+    storage::Storage,
 };
 use crate::{
-    Fault, Outcome,
+    Config, Fault, Outcome,
     identity::{PublisherId, Timestamp},
     index::{Acceptance, Announcement, Catalog, CatalogError, Claim, ClaimAcceptance},
     node::{Gossip, GossipId, Handle, Verdict},
@@ -58,11 +60,23 @@ struct Fresh {
     is_followed: bool,
 }
 
-impl Operations {
+/// Validates announcements and adds them to the catalog.
+#[derive(Clone, Debug)]
+pub(crate) struct GossipIntake {
+    pub(super) storage: Storage,
+    pub(super) peers: Arc<PeerBook>,
+    pub(super) news: CatalogEvents,
+    pub(super) sources: Arc<Sources>,
+    pub(super) rules: MirrorRules,
+    pub(super) config: Arc<Config>,
+    /// Notifies the catalog exchange of what gossip brought.
+    pub(super) heard: mpsc::Sender<Heard>,
+}
+
+impl GossipIntake {
     /// Validates gossip until the node stops. Queued announcements are validated in batches, so a burst costs few
     /// transactions.
-    pub(crate) async fn follow_gossip(self: Arc<Self>, mut gossip: mpsc::Receiver<Gossip>) {
-        let Some(node) = &self.node else { return };
+    pub(crate) async fn follow_gossip(self, node: Handle, mut gossip: mpsc::Receiver<Gossip>) {
         let mut limiter = Limiter::new(BURST, PER_SECOND);
         let mut waiting = Vec::new();
         while gossip.recv_many(&mut waiting, MAX_TOGETHER).await > 0 {
@@ -71,7 +85,7 @@ impl Operations {
                 waiting.drain(..).partition(|gossip: &Gossip| limiter.admits(gossip.id.from, now));
             // An exchange later requests the unread announcements' records together.
             let unread = unread.into_iter().map(|gossip| (gossip.id, Judged::missed()));
-            let judged = self.judge(read, now).await;
+            let judged = self.judge(node.peer_id(), read, now).await;
             if judged.iter().any(|(_, judged)| judged.news.is_some()) {
                 self.say_heard(Heard::News);
             }
@@ -98,14 +112,14 @@ impl Operations {
 
     /// Validates announcements. An invalid one counts against the peer that forwarded it; one that is only not new does
     /// not.
-    async fn judge(&self, gossip: Vec<Gossip>, came: Instant) -> Vec<(GossipId, Judged)> {
+    async fn judge(&self, me: PeerId, gossip: Vec<Gossip>, came: Instant) -> Vec<(GossipId, Judged)> {
         if gossip.is_empty() {
             return Vec::new();
         }
         let ids: Vec<GossipId> = gossip.iter().map(|gossip| gossip.id.clone()).collect();
-        let (me, topic) = (self.node.as_ref().map(Handle::peer_id), self.config.packages_topic.clone());
+        let topic = self.config.packages_topic.clone();
         let (news, peers, sources) = (self.news.clone(), Arc::clone(&self.peers), Arc::clone(&self.sources));
-        let judged = self.with_catalog(move |catalog| {
+        let judged = self.storage.with_catalog(move |catalog| {
             let now = clock::now();
             let judging = Judging { catalog, news: &news, peers: &peers, me, sources: &sources, came, now };
             judging.judge(&topic, &gossip)
@@ -123,12 +137,12 @@ impl Operations {
     async fn keep_proof(&self, fresh: Fresh) {
         let Some(found) = fresh.claim.entry().and_then(|entry| entry.found.as_ref()) else { return };
         let news = News { publisher: fresh.claim.publisher(), package: fresh.claim.package().cloned() };
-        if !fresh.is_followed && !self.concerns(&news).await {
+        if !fresh.is_followed && !self.rules.concerns(&news).await {
             return;
         }
         let blocks = found.proof.clone();
-        let store = self.store.clone();
-        let kept = failure::blocking(move || {
+        let store = self.storage.store.clone();
+        let kept = self.storage.run(move || {
             let blocks: Result<Vec<_>, _> = blocks.into_iter().map(Block::dag_cbor).collect();
             store.put_many(&blocks.map_err(failure::store)?).map_err(failure::store)?;
             Ok(())
@@ -145,7 +159,7 @@ struct Judging<'a> {
     news: &'a CatalogEvents,
     peers: &'a PeerBook,
     /// This node, whose own announcements are not recorded as those of a provider.
-    me: Option<PeerId>,
+    me: PeerId,
     sources: &'a Sources,
     came: Instant,
     now: Timestamp,
@@ -200,7 +214,7 @@ impl Judging<'_> {
         tracing::debug!(target: crate::LOG_TARGET, ?package, ?accepted, "announced");
         // Only a new claim shows that its source has the package: any peer can repeat a known one.
         if let (Some(source), Some(package), true) = (gossip.source, package, is_news(accepted))
-            && Some(source) != self.me
+            && source != self.me
         {
             self.peers.provides(&source, &provision(&publisher, package), self.now);
         }

@@ -5,11 +5,13 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use ggen_blockstore::{Cid, DAG_CBOR};
 
 use super::{
-    Operations,
+    claim_lookup::Answers,
     download::Download,
+    downloads::Downloads,
     failure::{self, usage},
-    publisher_id::refuse_identity,
-    resolve::{Answers, Located, Wanted},
+    publisher_id::{refuse_identity, refuse_publisher},
+    resolve::{Located, Resolver, Wanted, known_yank, release_of},
+    storage::Storage,
     trust::Meaning,
 };
 use crate::{
@@ -18,6 +20,7 @@ use crate::{
     error::hint,
     identity::{PublisherId, Record, Timestamp},
     index::{PublisherEntry, VersionEntry},
+    node::Handle,
     package::{Metadata, PackageId, Release, Target},
 };
 
@@ -36,15 +39,25 @@ struct Chosen {
     publisher: Option<PublisherId>,
 }
 
-impl Operations {
+/// Collects what is known of a target.
+#[derive(Clone, Debug)]
+pub(crate) struct Info {
+    pub(super) storage: Storage,
+    pub(super) downloads: Downloads,
+    pub(super) resolver: Resolver,
+    /// `None` in offline mode.
+    pub(super) node: Option<Handle>,
+}
+
+impl Info {
     /// Returns what is known of a target.
     pub(crate) async fn info(&self, request: InfoRequest, reporter: Arc<dyn Reporter>) -> Result<PackageInfo, Failure> {
         let target = failure::target(&request.target)?;
-        let mut download = self.downloads().open(&as_fetch(&request), reporter.clone()).await?;
+        let mut download = self.downloads.open(&as_fetch(&request), reporter.clone()).await?;
         let mut info = match target {
             Target::Package { publisher, package, requirement } => {
                 let (package, requirement) = (&package, &requirement);
-                let meaning = self.trust().meaning(publisher, package).await?;
+                let meaning = self.resolver.trust.meaning(publisher, package).await?;
                 let wanted = Wanted { meaning, package, requirement, yanked_too: true };
                 self.package_info(&mut download, &wanted, &request, &reporter).await?
             }
@@ -57,7 +70,7 @@ impl Operations {
             Target::Ipns { .. } => return Err(usage("names under /ipns/ cannot be resolved by this version")),
         };
         let content: Cid = info.cid.parse().map_err(failure::failed)?;
-        info.here = self.store.has(&content).map_err(failure::store)?;
+        info.here = self.storage.store.has(&content).map_err(failure::store)?;
         if request.providers && !request.offline {
             reporter.report(Progress::Finding { peers_asked: download.peers_asked() as u64 });
             info.providers = self.providers(&content, request.timeout.min(PROVIDER_PATIENCE)).await?;
@@ -76,15 +89,15 @@ impl Operations {
         reporter: Arc<dyn Reporter>,
     ) -> Result<bool, Failure> {
         let request = InfoRequest { target: String::new(), versions: false, providers: false, timeout, offline: false };
-        let mut download = self.downloads().open(&as_fetch(&request), reporter).await?;
+        let mut download = self.downloads.open(&as_fetch(&request), reporter).await?;
         let requirement = &crate::package::Requirement::Latest;
         let wanted = Wanted { meaning: Meaning::OPEN, package, requirement, yanked_too: true };
-        let answers = self.claims_on(&mut download, &wanted).await?;
-        if !self.claimants(package, &answers.claims).await?.is_empty() {
+        let answers = self.resolver.claims_on(&mut download, &wanted).await?;
+        if !self.resolver.claimants(package, &answers.claims).await?.is_empty() {
             return Ok(true);
         }
         // Peers that did not answer have not said that it is not claimed.
-        let failure = self.unclaimed(package, answers.hearing, download.is_offline()).await?;
+        let failure = self.resolver.unclaimed(package, answers.hearing, download.is_offline()).await?;
         if failure.kind == ErrorKind::TimedOut { Err(failure) } else { Ok(false) }
     }
 
@@ -96,7 +109,7 @@ impl Operations {
         reporter: &Arc<dyn Reporter>,
     ) -> Result<PackageInfo, Failure> {
         let (Located { publisher, versions, refused, hearing }, incomplete) =
-            match self.locate(download, wanted, reporter).await {
+            match self.resolver.locate(download, wanted, reporter).await {
                 Ok(located) => (located, None),
                 Err(failure) => self.located_here(wanted, failure).await?,
             };
@@ -106,12 +119,12 @@ impl Operations {
         let mut records = self.known_records(wanted.package).await?;
         let release = match records.get(chosen.release.cid()) {
             Some(record) if incomplete.is_some() => record.clone(),
-            _ => self.release_of(download, &publisher.chain, wanted.package, chosen).await?.into_record(),
+            _ => release_of(&self.storage, download, &publisher.chain, wanted.package, chosen).await?.into_record(),
         };
         if request.versions {
             for entry in &versions {
                 if !records.contains_key(entry.release.cid()) {
-                    let release = self.release_of(download, &publisher.chain, wanted.package, entry).await?;
+                    let release = release_of(&self.storage, download, &publisher.chain, wanted.package, entry).await?;
                     records.insert(*entry.release.cid(), release.into_record());
                 }
             }
@@ -131,9 +144,11 @@ impl Operations {
         if !matches!(failure.kind, ErrorKind::TimedOut | ErrorKind::NotFound) {
             return Err(failure);
         }
-        let Ok(publisher) = self.claimant(wanted, &Answers::default(), true).await else { return Err(failure) };
+        let Ok(publisher) = self.resolver.claimant(wanted, &Answers::default(), true).await else {
+            return Err(failure);
+        };
         let (id, package) = (publisher.chain.publisher(), wanted.package.clone());
-        let known = self.with_catalog(move |catalog| catalog.releases(&package)).await?;
+        let known = self.storage.with_catalog(move |catalog| catalog.releases(&package)).await?;
         let theirs = known.into_iter().filter(|known| known.release.record().publisher == id);
         let mut versions: Vec<_> = theirs.filter_map(|known| known.as_version()).collect();
         versions.sort_by(|a, b| a.version.cmp(&b.version));
@@ -148,7 +163,7 @@ impl Operations {
     /// Returns what is known of a release CID or a content CID. Releases in the catalog have a verified publisher; a
     /// release record that is fetched by its CID does not.
     async fn cid_info(&self, download: &mut Download, cid: Cid) -> Result<PackageInfo, Failure> {
-        let known = self.with_catalog(move |catalog| match cid.codec() {
+        let known = self.storage.with_catalog(move |catalog| match cid.codec() {
             DAG_CBOR => Ok(catalog.release(&cid)?.into_iter().collect()),
             _ => catalog.releases_of_content(&cid),
         });
@@ -157,7 +172,7 @@ impl Operations {
             let (cid, record) = (*known.release.cid(), known.release.into_record());
             let package = record.package.clone();
             let publisher = Some(record.publisher);
-            let yank = self.known_yank(cid).await?;
+            let yank = known_yank(&self.storage, cid).await?;
             let (yanked, yank_reason) = (yank.is_some(), yank.and_then(|yank| yank.reason));
             let chosen = Chosen { release: record, cid, yanked, yank_reason, publisher };
             let claims = self.claim_infos(&package).await?;
@@ -166,7 +181,7 @@ impl Operations {
         if cid.codec() != DAG_CBOR {
             return Ok(nameless(cid));
         }
-        self.refuse_publisher(&cid).await?;
+        refuse_publisher(&self.storage, &cid).await?;
         download.search_under(&cid);
         let block = download.block(cid).await.map_err(|error| failure::download(&cid, error))?;
         refuse_identity(&cid, &block)?;
@@ -179,21 +194,22 @@ impl Operations {
     /// Returns the releases of a package in the catalog, by CID.
     async fn known_records(&self, package: &PackageId) -> Result<HashMap<Cid, Release>, Failure> {
         let package = package.clone();
-        let known = self.with_catalog(move |catalog| catalog.releases(&package)).await?;
+        let known = self.storage.with_catalog(move |catalog| catalog.releases(&package)).await?;
         Ok(known.into_iter().map(|entry| (*entry.release.cid(), entry.release.into_record())).collect())
     }
 
     /// Returns all claims on a package in the catalog.
     async fn claim_infos(&self, package: &PackageId) -> Result<Vec<ClaimInfo>, Failure> {
         let package = package.clone();
-        self.with_catalog(move |catalog| {
-            let mut claims = Vec::new();
-            for publisher in catalog.publishers_of(&package)? {
-                claims.extend(catalog.publisher(&publisher)?.map(|entry| claim_info(&entry)));
-            }
-            Ok(claims)
-        })
-        .await
+        self.storage
+            .with_catalog(move |catalog| {
+                let mut claims = Vec::new();
+                for publisher in catalog.publishers_of(&package)? {
+                    claims.extend(catalog.publisher(&publisher)?.map(|entry| claim_info(&entry)));
+                }
+                Ok(claims)
+            })
+            .await
     }
 
     async fn providers(&self, content: &Cid, patience: Duration) -> Result<Vec<ContentProvider>, Failure> {

@@ -26,8 +26,9 @@ use tokio::{
 };
 
 pub(crate) use self::mirror_book::MirrorBook;
+pub(crate) use self::names::MirrorRules;
 use self::{follow::Looks, names::choice};
-use super::{Operations, catalog_events::News, failure::usage};
+use super::{Operations, failure::usage};
 use crate::{
     ErrorKind, Failure, MirrorReport, MirrorRequest, MirrorRule, MirrorScope, Operation,
     config::check_rule,
@@ -48,26 +49,26 @@ const IDLE: Duration = Duration::from_secs(3600);
 const LOOKUPS_AT_ONCE: usize = 8;
 
 /// The state of a node's mirror.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Mirror {
     pub(super) book: MirrorBook,
     /// Notified when the rules change.
-    changed: Notify,
+    changed: Arc<Notify>,
     /// Held while the held releases change, in the store and in the database.
-    settling: Mutex<()>,
+    settling: Arc<Mutex<()>>,
     /// Held while the DHT record under a package key is published, so that the last one published includes all changes.
     pub(super) naming: Arc<Mutex<()>>,
-    looks: Looks,
+    looks: Arc<Looks>,
 }
 
 impl Mirror {
     pub(crate) fn new(book: Book) -> Self {
         Self {
             book: MirrorBook::new(book),
-            changed: Notify::new(),
-            settling: Mutex::new(()),
+            changed: Arc::default(),
+            settling: Arc::default(),
             naming: Arc::default(),
-            looks: Looks::default(),
+            looks: Arc::default(),
         }
     }
 
@@ -81,6 +82,7 @@ impl Operations {
     /// Runs the mirror until the node stops.
     pub(crate) async fn mirror(self: Arc<Self>, node: Handle) {
         let mut news = self.news.follow();
+        let rules = self.mirror_rules();
         let mut schedule = Schedule::new(Instant::now());
         let mut running = JoinSet::new();
         let mut steps: HashMap<Id, Step> = HashMap::new();
@@ -101,7 +103,7 @@ impl Operations {
             let wake = schedule.wake_at().unwrap_or_else(|| Instant::now() + IDLE);
             tokio::select! {
                 heard = news.recv() => match heard {
-                    Ok(news) if self.concerns(&news).await => schedule.on_news(news.publisher, Instant::now()),
+                    Ok(news) if rules.concerns(&news).await => schedule.on_news(news.publisher, Instant::now()),
                     Ok(_) => {}
                     Err(RecvError::Lagged(_)) => schedule.round_now(Instant::now()),
                     Err(RecvError::Closed) => break,
@@ -159,8 +161,8 @@ impl Operations {
         check_rule(&rule).map_err(usage)?;
         let what = rule.what.clone();
         // A rule that is there may be changed whatever has become of its name: `mirror ls` says so.
-        if !self.mirror_rules().await?.iter().any(|other| other.what == what) {
-            self.refuse_contested(&rule).await?;
+        if !self.mirror_rules().bare_rules().await?.iter().any(|other| other.what == what) {
+            self.mirror_rules().refuse_contested(&rule).await?;
         }
         self.mirror.book.with(move |book| book.set_rule(&rule)).await?;
         self.settle().await?;
@@ -202,9 +204,9 @@ impl Operations {
 
     /// Lists the rules, with the storage that each uses.
     pub(crate) async fn mirror_ls(&self) -> Result<Vec<MirrorReport>, Failure> {
-        let rules = self.rules().await?;
-        let chosen = self.chosen().await?;
-        let contested = self.contested(&chosen).await?;
+        let rules = self.mirror_rules().rules().await?;
+        let chosen = self.mirror_rules().chosen().await?;
+        let contested = self.mirror_rules().contested(&chosen).await?;
         let known = self.mirror.book.with(Book::releases).await?;
         let releases: Vec<_> = known.iter().filter(|release| release.held).cloned().collect();
         let report = |(rule, origin): (MirrorRule, &str)| {
@@ -227,32 +229,11 @@ impl Operations {
         Ok(rules.into_iter().map(report).collect())
     }
 
-    /// Returns all rules with their origins. A rule given by a command overrides a rule of the configuration with the
-    /// same scope.
-    async fn rules(&self) -> Result<Vec<(MirrorRule, &'static str)>, Failure> {
-        let given = self.mirror.book.with(Book::rules).await?;
-        let fixed = self.config.mirror.rules.iter().filter(|rule| !given.iter().any(|other| other.what == rule.what));
-        let mut rules: Vec<_> = fixed.map(|rule| (rule.clone(), "config")).collect();
-        rules.extend(given.into_iter().map(|rule| (rule, "command")));
-        Ok(rules)
-    }
-
-    async fn mirror_rules(&self) -> Result<Vec<MirrorRule>, Failure> {
-        Ok(self.rules().await?.into_iter().map(|(rule, _)| rule).collect())
-    }
-
-    /// Returns whether a rule may select the publisher of an event. The package of the event does not matter: every
-    /// event may move the publisher's head, under which all its mirrored releases are proven.
-    pub(super) async fn concerns(&self, news: &News) -> bool {
-        let rules = self.chosen().await.unwrap_or_default();
-        rules.iter().any(|rule| rule.admits(&news.publisher))
-    }
-
     /// Looks up the names in the rules in the DHT, and removes what the rules no longer select.
     async fn look_around(&self) -> Result<(), Failure> {
         self.settle().await?;
-        let rules = self.chosen().await?;
-        self.warn_of_contested(&rules).await?;
+        let rules = self.mirror_rules().chosen().await?;
+        self.mirror_rules().warn_of_contested(&rules).await?;
         let keys = rules.iter().filter_map(|rule| match &rule.rule.what {
             MirrorScope::Package(package) => Some(package_key(package)),
             MirrorScope::PackageOf(publisher, package) => Some(qualified_key(publisher, package)),
@@ -261,7 +242,7 @@ impl Operations {
         });
         let keys: Vec<_> = keys.collect();
         let look_up = async |key| {
-            if let Err(failure) = self.claims_under(key).await {
+            if let Err(failure) = self.claim_lookup().claims_under(key).await {
                 warn(&failure, "a rule's name cannot be looked up");
             }
         };
@@ -277,8 +258,8 @@ impl Operations {
     /// Returns the publishers in the catalog that the rules cover.
     async fn known_publishers(&self) -> BTreeSet<PublisherId> {
         let known = async {
-            let rules: Vec<Chosen> = self.chosen().await?;
-            let mut publishers = self.with_catalog(Catalog::publishers).await?;
+            let rules: Vec<Chosen> = self.mirror_rules().chosen().await?;
+            let mut publishers = self.storage.with_catalog(Catalog::publishers).await?;
             publishers.retain(|publisher| rules.iter().any(|rule| rule.admits(publisher)));
             Ok::<_, Failure>(publishers)
         };

@@ -5,27 +5,35 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use libp2p::PeerId;
 use tokio::sync::mpsc;
 
-use super::{Operations, clock, failure, failure::usage};
+use super::{blocking_thread::Blocking, clock, failure, failure::usage};
 use crate::{
     ErrorKind, Failure, Fault, Listing, Operation, Outcome, PeerEvent, PeerHistory, PeerInfoRequest, PeerListRequest,
     PeerLists, PeerRecord, PeerReport, PeerRule, PeerRuleRequest, SearchHit,
     error::hint,
     identity::{PublisherId, Timestamp},
     index::{ClaimError, HeadError},
-    node::{AccessPolicy, Offence, PeerObservation, Prior, Priors},
+    node::{AccessPolicy, Handle, Offence, PeerObservation, Prior, Priors},
     peers::PeerBook,
 };
 
-impl Operations {
+/// The peer book and the connected peers, as users see them.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerReports {
+    pub(super) peers: Arc<PeerBook>,
+    /// `None` in offline mode.
+    pub(super) node: Option<Handle>,
+}
+
+impl PeerReports {
     /// Records the node's observations of its peers until the node stops.
-    pub(crate) async fn follow_observations(self: Arc<Self>, mut observations: mpsc::Receiver<PeerObservation>) {
+    pub(crate) async fn follow_observations(self, mut observations: mpsc::Receiver<PeerObservation>) {
         while let Some(observation) = observations.recv().await {
             note(&self.peers, observation, clock::now());
         }
     }
 
     /// Lists the peers that are connected or known: the connected ones first, then by reputation.
-    pub(crate) async fn peer_list(&self, request: PeerListRequest) -> Result<Vec<PeerReport>, Failure> {
+    pub(crate) async fn list(&self, request: PeerListRequest) -> Result<Vec<PeerReport>, Failure> {
         let least = request.min_reputation.unwrap_or(0.0);
         if !(0.0..=1.0).contains(&least) {
             return Err(usage(format!("a reputation is from 0 to 1, not {least}")));
@@ -46,7 +54,7 @@ impl Operations {
     }
 
     /// Describes one peer.
-    pub(crate) async fn peer_info(&self, request: PeerInfoRequest) -> Result<PeerReport, Failure> {
+    pub(crate) async fn info(&self, request: PeerInfoRequest) -> Result<PeerReport, Failure> {
         let peer = parse(&request.peer)?;
         let connected = self.connected().await?;
         let records = self.known().await?;
@@ -56,7 +64,7 @@ impl Operations {
         let history = match request.full {
             true => {
                 let peers = Arc::clone(&self.peers);
-                Some(failure::blocking(move || Ok(peers.history(&peer)?)).await?)
+                Some(Blocking::Pool.run(move || Ok(peers.history(&peer)?)).await?)
             }
             false => None,
         };
@@ -64,13 +72,13 @@ impl Operations {
     }
 
     /// Adds a peer to a list or resets it, and returns the lists.
-    pub(crate) async fn peer_rule(&self, request: PeerRuleRequest) -> Result<PeerLists, Failure> {
+    pub(crate) async fn set_rule(&self, request: PeerRuleRequest) -> Result<PeerLists, Failure> {
         let peer = parse(&request.peer)?;
         if self.node.as_ref().is_some_and(|node| node.peer_id() == peer) {
             return Err(usage(format!("{peer} is this node itself")));
         }
         let peers = Arc::clone(&self.peers);
-        let lists = failure::blocking(move || {
+        let lists = Blocking::Pool.run(move || {
             match request.rule {
                 PeerRule::Allow => peers.put_on(&peer, Listing::Allowed, clock::now())?,
                 PeerRule::Deny => peers.put_on(&peer, Listing::Denied, clock::now())?,
@@ -97,17 +105,37 @@ impl Operations {
         Ok(lists)
     }
 
-    /// Sets the number of providers and the best reputation of each hit, and removes hits with a reputation below
-    /// `least`. A hit without a known provider is rated by the peer that the catalog received it from; without such a
-    /// peer it has the reputation of an unknown peer.
-    pub(super) async fn rated(
-        &self,
-        found: Vec<(SearchHit, String)>,
-        least: Option<f64>,
-        limit: usize,
-    ) -> Result<Vec<SearchHit>, Failure> {
+    async fn connected(&self) -> Result<HashSet<PeerId>, Failure> {
+        match &self.node {
+            Some(node) => Ok(node.snapshot().await.map_err(failure::stopped)?.connected.into_iter().collect()),
+            None => Ok(HashSet::new()),
+        }
+    }
+
+    /// Returns all records of the peer book, with package counts up to date.
+    async fn known(&self) -> Result<Vec<PeerRecord>, Failure> {
         let peers = Arc::clone(&self.peers);
-        failure::blocking(move || {
+        Blocking::Pool
+            .run(move || {
+                peers.flush()?;
+                Ok(peers.list())
+            })
+            .await
+    }
+}
+
+/// Sets the number of providers and the best reputation of each hit, and removes hits with a reputation below
+/// `least`. A hit without a known provider is rated by the peer that the catalog received it from; without such a
+/// peer it has the reputation of an unknown peer.
+pub(super) async fn rated(
+    peers: &Arc<PeerBook>,
+    found: Vec<(SearchHit, String)>,
+    least: Option<f64>,
+    limit: usize,
+) -> Result<Vec<SearchHit>, Failure> {
+    let peers = Arc::clone(peers);
+    Blocking::Pool
+        .run(move || {
             let names: Vec<_> = found.iter().map(|(hit, _)| format!("{}/{}", hit.publisher, hit.package)).collect();
             let mut providers = peers.providers_of(&names)?;
             let rate = |((mut hit, source), name): ((SearchHit, String), String)| {
@@ -123,24 +151,6 @@ impl Operations {
             Ok(hits.filter(|hit| least.is_none_or(|least| hit.reputation >= least)).take(limit).collect())
         })
         .await
-    }
-
-    async fn connected(&self) -> Result<HashSet<PeerId>, Failure> {
-        match &self.node {
-            Some(node) => Ok(node.snapshot().await.map_err(failure::stopped)?.connected.into_iter().collect()),
-            None => Ok(HashSet::new()),
-        }
-    }
-
-    /// Returns all records of the peer book, with package counts up to date.
-    async fn known(&self) -> Result<Vec<PeerRecord>, Failure> {
-        let peers = Arc::clone(&self.peers);
-        failure::blocking(move || {
-            peers.flush()?;
-            Ok(peers.list())
-        })
-        .await
-    }
 }
 
 fn note(peers: &PeerBook, observation: PeerObservation, now: Timestamp) {

@@ -13,7 +13,14 @@ use ggen_blockstore::{Block, Blockstore, Cid, MAX_PIN_LABEL_BYTES, Pin, PinMode}
 use semver::Version;
 
 pub(crate) use self::kept::KeptPins;
-use super::{Operations, download::Download, failure, fetch::Found, resolve::walk};
+use super::{
+    download::Download,
+    downloads::Downloads,
+    failure,
+    resolve::walk,
+    retrieval::{Found, Retriever},
+    storage::Storage,
+};
 use crate::{
     ErrorKind, Failure, FetchRequest, FetchTo, Operation, PinReport, PinRequest, Reporter,
     error::hint,
@@ -25,17 +32,26 @@ use crate::{
 /// Label of pins by CID. The other labels of the user's pins begin with it.
 const USER: &str = "user";
 
-impl Operations {
+/// The user's pins.
+#[derive(Clone, Debug)]
+pub(crate) struct Pins {
+    pub(super) storage: Storage,
+    pub(super) downloads: Downloads,
+    pub(super) retriever: Retriever,
+    pub(super) kept: Arc<KeptPins>,
+}
+
+impl Pins {
     /// Fetches a target into the store and pins it.
-    pub(crate) async fn pin_add(
+    pub(crate) async fn add(
         &self,
         request: PinRequest,
         reporter: Arc<dyn Reporter>,
     ) -> Result<Vec<PinReport>, Failure> {
         let target = failure::target(&request.target)?;
         let typed = target.clone();
-        let mut download = self.downloads().open(&fetch_request(&request), reporter.clone()).await?;
-        let found = self.bring(&mut download, target, &reporter).await?;
+        let mut download = self.downloads.open(&fetch_request(&request), reporter.clone()).await?;
+        let found = self.retriever.bring(&mut download, target, &reporter).await?;
         let label = label(&typed, &found);
         let mut pins = pins_of(&found, &label);
         if let (Some(publisher), Some((_, release))) = (found.publisher, &found.release) {
@@ -46,8 +62,8 @@ impl Operations {
         let reason = found.yank.as_ref().and_then(|yank| yank.reason.clone());
         let report = |pin| PinReport { yanked: found.yank.is_some(), yank_reason: reason.clone(), ..report(pin) };
         let reports = pins.iter().map(report).collect();
-        let (store, kept) = (self.store.clone(), self.kept_pins.clone());
-        failure::blocking(move || kept.add(&*store, pins).map_err(failure::store)).await?;
+        let (store, kept) = (self.storage.store.clone(), self.kept.clone());
+        self.storage.run(move || kept.add(&*store, pins).map_err(failure::store)).await?;
         Ok(reports)
     }
 
@@ -58,49 +74,52 @@ impl Operations {
         publisher: PublisherId,
         package: &PackageId,
     ) -> Result<Vec<Cid>, Failure> {
-        let known = self.with_catalog(move |catalog| catalog.publisher(&publisher)).await?;
+        let known = self.storage.with_catalog(move |catalog| catalog.publisher(&publisher)).await?;
         let Some(head) = known.and_then(|known| known.head) else { return Ok(Vec::new()) };
         let root = head.head().record().catalog;
         walk(download, root, package).await?;
-        let (store, package) = (self.store.clone(), package.clone());
-        failure::blocking(move || {
-            let found = Walk::new(&root, &package).run(|cid| store.get(cid)).map_err(|error| failure::tree(&error))?;
-            let blocks = found.proof.into_iter().map(Block::dag_cbor);
-            blocks.map(|block| Ok(*block.map_err(failure::store)?.cid())).collect()
-        })
-        .await
+        let (store, package) = (self.storage.store.clone(), package.clone());
+        self.storage
+            .run(move || {
+                let found =
+                    Walk::new(&root, &package).run(|cid| store.get(cid)).map_err(|error| failure::tree(&error))?;
+                let blocks = found.proof.into_iter().map(Block::dag_cbor);
+                blocks.map(|block| Ok(*block.map_err(failure::store)?.cid())).collect()
+            })
+            .await
     }
 
     /// Removes the user's pins of a target. A name is not resolved: it selects the pins that were made by this name.
-    pub(crate) async fn pin_rm(&self, request: PinRequest) -> Result<Vec<PinReport>, Failure> {
-        let (store, kept) = (self.store.clone(), self.kept_pins.clone());
-        failure::blocking(move || {
-            let pins: Vec<Pin> = store.pins().into_iter().filter(is_users).collect();
-            // The target may be a label as `pin ls` shows it, except `user`, which many pins share.
-            let shown = |pin: &&Pin| pin.label == request.target && pin.label != USER;
-            let mut chosen: Vec<&Pin> = pins.iter().filter(shown).collect();
-            if chosen.is_empty() {
-                let target = failure::target(&request.target)?;
-                chosen = pins.iter().filter(|pin| is_meant(&*store, &pins, pin, &target)).collect();
-                refuse_ambiguous(&chosen, &target)?;
-            }
-            if chosen.is_empty() {
-                let message = format!("you have not pinned `{}`", request.target);
-                let failure = Failure::new(ErrorKind::NotFound, message);
-                return Err(failure.hinted(match nearest_pinned(&pins, &request.target) {
-                    Some(near) => hint![format!("did you mean `{near}`? "), Operation::PinLs, " lists your pins"],
-                    None => hint![Operation::PinLs, " lists your pins"],
-                }));
-            }
-            kept.remove(&*store, &chosen).map_err(failure::store)?;
-            Ok(chosen.into_iter().map(report).collect())
-        })
-        .await
+    pub(crate) async fn remove(&self, request: PinRequest) -> Result<Vec<PinReport>, Failure> {
+        let (store, kept) = (self.storage.store.clone(), self.kept.clone());
+        self.storage
+            .run(move || {
+                let pins: Vec<Pin> = store.pins().into_iter().filter(is_users).collect();
+                // The target may be a label as `pin ls` shows it, except `user`, which many pins share.
+                let shown = |pin: &&Pin| pin.label == request.target && pin.label != USER;
+                let mut chosen: Vec<&Pin> = pins.iter().filter(shown).collect();
+                if chosen.is_empty() {
+                    let target = failure::target(&request.target)?;
+                    chosen = pins.iter().filter(|pin| is_meant(&*store, &pins, pin, &target)).collect();
+                    refuse_ambiguous(&chosen, &target)?;
+                }
+                if chosen.is_empty() {
+                    let message = format!("you have not pinned `{}`", request.target);
+                    let failure = Failure::new(ErrorKind::NotFound, message);
+                    return Err(failure.hinted(match nearest_pinned(&pins, &request.target) {
+                        Some(near) => hint![format!("did you mean `{near}`? "), Operation::PinLs, " lists your pins"],
+                        None => hint![Operation::PinLs, " lists your pins"],
+                    }));
+                }
+                kept.remove(&*store, &chosen).map_err(failure::store)?;
+                Ok(chosen.into_iter().map(report).collect())
+            })
+            .await
     }
 
     /// Lists all pins, including those of releases, records and mirrors.
-    pub(crate) fn pin_ls(&self) -> Vec<PinReport> {
-        self.store.pins().iter().map(report).collect()
+    pub(crate) fn list(&self) -> Vec<PinReport> {
+        self.storage.store.pins().iter().map(report).collect()
     }
 }
 
@@ -133,12 +152,14 @@ pub(super) fn pins_of_release(cid: &Cid, release: &Release, label: &str) -> Vec<
 }
 
 /// Sets pins and makes them durable.
-pub(super) async fn set(store: Arc<dyn Blockstore>, pins: Vec<Pin>) -> Result<(), Failure> {
-    failure::blocking(move || {
-        pins.into_iter().try_for_each(|pin| store.pin(pin)).map_err(failure::store)?;
-        store.sync().map_err(failure::store)
-    })
-    .await
+pub(super) async fn set(storage: &Storage, pins: Vec<Pin>) -> Result<(), Failure> {
+    let store = storage.store.clone();
+    storage
+        .run(move || {
+            pins.into_iter().try_for_each(|pin| store.pin(pin)).map_err(failure::store)?;
+            store.sync().map_err(failure::store)
+        })
+        .await
 }
 
 /// Returns the label for a pinned target. A path that is too long for a label is pinned like a CID.

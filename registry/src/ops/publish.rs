@@ -32,10 +32,11 @@ use semver::Version;
 use self::draft::Draft;
 use self::input::Tarball;
 pub(super) use self::journal::release_label;
-use self::replicas::Replicas;
+use self::replicas::{Replicas, wait_for_replicas};
 pub(crate) use self::{
     imports::Imports,
     journal::{ADDED as STEP_ADDED, RECORD, Step, Steps},
+    lost_keys::LostKeys,
 };
 use super::{Operations, announcer, clock, failure, failure::usage};
 use crate::{
@@ -93,7 +94,7 @@ impl Operations {
         let (mut tarball, _presence) = Tarball::new(caller.input);
         if request.dry_run {
             let operations = Arc::clone(self);
-            let listing = failure::blocking(move || operations.dry_run(&request, &mut tarball, version, &*reporter));
+            let listing = self.storage.run(move || operations.dry_run(&request, &mut tarball, version, &*reporter));
             return tokio::select! {
                 listed = listing => listed,
                 () = interrupt.wait() => Err(interrupted()),
@@ -139,7 +140,7 @@ impl Operations {
             reporter.report(Progress::Announcing);
             let release = done.signed.clone();
             let mut published = self.tell(done).await;
-            let counted = self.wait_for_replicas(&release, replicas, &*reporter).await;
+            let counted = wait_for_replicas(self.node.as_ref(), &self.storage, &release, replicas, &*reporter).await;
             published.replicas = counted.map_err(|failure| not_counted(failure, &published))?;
             Ok(published)
         };
@@ -161,12 +162,12 @@ impl Operations {
         let (operations, with) = (Arc::clone(self), signing.clone());
         let quota = self.store_quota();
         let drafted = async {
-            let drafting = failure::blocking(move || {
+            let drafting = self.storage.run(move || {
                 let keys = operations.keys.publisher(&with.name)?;
                 match &keys {
                     // Fail before the package is read if it cannot be signed.
                     Some(keys) => drop(operations.head_to_follow(&with, &keys.chain)?),
-                    None => operations.check_makes_key(&with.name)?,
+                    None => operations.lost_keys().check_makes_key(&with.name)?,
                 }
                 let draft = draft(&operations)?;
                 let package = keys.as_ref().map(|keys| draft.package(&keys.chain.publisher())).transpose()?;
@@ -182,11 +183,12 @@ impl Operations {
             Box::pin(self.catch_up(&signing, &chain, (&package, &draft.version), reporter)).await?;
         }
         let operations = Arc::clone(self);
-        failure::blocking(move || {
-            let mut steps = one_at_a_time;
-            operations.publish_here(&mut steps, &draft, &signing)
-        })
-        .await
+        self.storage
+            .run(move || {
+                let mut steps = one_at_a_time;
+                operations.publish_here(&mut steps, &draft, &signing)
+            })
+            .await
     }
 
     /// Signs and stores a release. It needs no network.
@@ -195,21 +197,21 @@ impl Operations {
         let keys = self.keys.publisher_or_new(&signing.name, now)?;
         let (release, executables) = draft.release(&keys, now)?;
         if let Some(block) = &executables {
-            self.store.put(block).map_err(failure::store)?;
+            self.storage.store.put(block).map_err(failure::store)?;
         }
         let head = self.head_to_follow(signing, &keys.chain)?;
         let is_new = head.is_none();
         let signers: [&KeyPair; 1] = [&keys.signing];
         let state = PublisherState { chain: &keys.chain, keys: &signers, head: head.as_ref() };
         let package = release.package.clone();
-        let known = self.catalog.publishers_of(&package).map_err(failure::failed)?;
+        let known = self.storage.catalog.publishers_of(&package).map_err(failure::failed)?;
         let of_name =
             warnings::of_name(&package.to_string(), Some(&release.publisher), &known, draft.namespace.is_some());
-        let outcome =
-            crate::index::publish(state, release, |cid| self.store.get(cid), now).map_err(publication_failed)?;
+        let outcome = crate::index::publish(state, release, |cid| self.storage.store.get(cid), now)
+            .map_err(publication_failed)?;
         let (signed, head, warnings, unchanged) = match outcome {
             PublishOutcome::Unchanged { release } => {
-                let known = self.catalog.release(&release).map_err(failure::failed)?;
+                let known = self.storage.catalog.release(&release).map_err(failure::failed)?;
                 let known = known.ok_or_else(|| failure::store(ggen_blockstore::Error::NotFound { cid: *release }))?;
                 if !signing.commit.pass() {
                     return Err(interrupted());
@@ -229,7 +231,7 @@ impl Operations {
         let mut published = Published { recovery, ..report(draft, &signed, unchanged) };
         published.warnings.extend(of_name.into_iter().chain(warnings.into_iter().map(Hint::from)));
         let announced = head.without_future_refresh(clock::now());
-        let claim = announcer::claim(&self.storage(), &keys.chain, &announced, &package).map(|(claim, _)| claim);
+        let claim = announcer::claim(&self.storage, &keys.chain, &announced, &package).map(|(claim, _)| claim);
         Ok(Done { published, signed, claim, unchanged })
     }
 
@@ -251,11 +253,16 @@ impl Operations {
         steps.is_open = true;
         let Step { chain, publication, .. } = step;
         let head = &publication.head;
-        self.store.put_many(&publication.blocks).map_err(failure::store)?;
+        self.storage.store.put_many(&publication.blocks).map_err(failure::store)?;
         let traces = self.begin_step(step)?;
         self.pin_records(publication, executables)?;
         let refusal = match signing.commit.pass() {
-            true => match self.catalog.record_publication(chain, publication, clock::now()).map_err(failure::failed)? {
+            true => match self
+                .storage
+                .catalog
+                .record_publication(chain, publication, clock::now())
+                .map_err(failure::failed)?
+            {
                 Acceptance::Accepted | Acceptance::Known => None,
                 Acceptance::Refused(refusal) => Some(signed_elsewhere(&refusal)),
             },
@@ -285,7 +292,7 @@ impl Operations {
     /// Pins the records and the release, and syncs the store.
     fn pin_records(&self, publication: &Publication, executables: Option<&Block>) -> Result<(), Failure> {
         let pin = |label: &str, cid: Cid, mode| {
-            self.store.pin(Pin { label: label.to_owned(), cid, mode }).map_err(failure::store)
+            self.storage.store.pin(Pin { label: label.to_owned(), cid, mode }).map_err(failure::store)
         };
         for block in &publication.blocks {
             pin(RECORD, *block.cid(), PinMode::Direct)?;
@@ -297,7 +304,7 @@ impl Operations {
             }
             pin(&label, *release.cid(), PinMode::Recursive)?;
         }
-        self.store.sync().map_err(failure::store)
+        self.storage.store.sync().map_err(failure::store)
     }
 
     /// Announces a release: records and providers in the DHTs, and an announcement by gossip. Failures are warnings,

@@ -2,20 +2,18 @@
 
 use ggen_blockstore::Cid;
 
-use super::{Operations, failure::usage};
+use super::{failure::usage, storage::Storage};
 use crate::{
     Failure,
     identity::{IdentityDocument, PublisherId, Record as _},
 };
 
-impl Operations {
-    /// Fails if `cid` is the id of a known publisher, before it is looked up.
-    pub(super) async fn refuse_publisher(&self, cid: &Cid) -> Result<(), Failure> {
-        let Some(publisher) = PublisherId::new(*cid) else { return Ok(()) };
-        match self.with_catalog(move |catalog| catalog.publisher(&publisher)).await? {
-            Some(_) => Err(is_publisher(cid)),
-            None => Ok(()),
-        }
+/// Fails if `cid` is the id of a known publisher, before it is looked up.
+pub(super) async fn refuse_publisher(storage: &Storage, cid: &Cid) -> Result<(), Failure> {
+    let Some(publisher) = PublisherId::new(*cid) else { return Ok(()) };
+    match storage.with_catalog(move |catalog| catalog.publisher(&publisher)).await? {
+        Some(_) => Err(is_publisher(cid)),
+        None => Ok(()),
     }
 }
 

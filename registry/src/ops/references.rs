@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ggen_blockstore::{Blockstore, Cid};
 
-use super::{Operations, failure};
+use super::storage::Storage;
 use crate::{Failure, identity::Record, package::Release};
 
 /// Maximum number of other releases examined.
@@ -14,14 +14,12 @@ const MAX_REFERENCES: usize = 2;
 /// Maximum number of blocks of a reference release. Looking up each block takes microseconds.
 const MAX_REFERENCE_BLOCKS: u64 = 1 << 16;
 
-impl Operations {
-    /// Returns the manifests of other releases of the same package that are completely in the local store, nearest
-    /// first. Candidates are `others`, in order of nearness, and then the chain of predecessors.
-    pub(super) async fn references(&self, release: &Release, others: Vec<Cid>) -> Result<Vec<Cid>, Failure> {
-        let store = Arc::clone(&self.store);
-        let (manifest, before) = (release.manifest, release.predecessor.map(Cid::from));
-        failure::blocking(move || Ok(find(&*store, manifest, others, before))).await
-    }
+/// Returns the manifests of other releases of the same package that are completely in the local store, nearest first.
+/// Candidates are `others`, in order of nearness, and then the chain of predecessors.
+pub(super) async fn references(storage: &Storage, release: &Release, others: Vec<Cid>) -> Result<Vec<Cid>, Failure> {
+    let store = Arc::clone(&storage.store);
+    let (manifest, before) = (release.manifest, release.predecessor.map(Cid::from));
+    storage.run(move || Ok(find(&*store, manifest, others, before))).await
 }
 
 fn find(store: &dyn Blockstore, wanted: Cid, others: Vec<Cid>, mut before: Option<Cid>) -> Vec<Cid> {

@@ -3,21 +3,33 @@
 mod network;
 mod patience;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use self::network::Asking;
-use super::{Operations, clock, failure::usage};
+pub(super) use self::network::PeerSearch;
+use super::{clock, failure::usage, peers::rated, storage::Storage, trust::Trust};
 use crate::{
     Failure, SearchHit, SearchRequest,
     identity::Timestamp,
     index::{Hit, MAX_QUERY_BYTES, MAX_SEARCH_LIMIT, SearchFilters},
+    peers::PeerBook,
     trust::Evidence,
 };
 
 /// Publishers known for at least this long rank before newer ones.
 const LONG_KNOWN: Duration = Duration::from_secs(7 * 24 * 3600);
 
-impl Operations {
+/// Searches the catalog and peers.
+#[derive(Clone, Debug)]
+pub(crate) struct Search {
+    pub(super) storage: Storage,
+    pub(super) trust: Trust,
+    pub(super) peers: Arc<PeerBook>,
+    /// `None` in offline mode.
+    pub(super) network: Option<PeerSearch>,
+}
+
+impl Search {
     /// Searches the local catalog. Unless the request is `local`, peers are queried first for releases that it lacks.
     pub(crate) async fn search(&self, request: SearchRequest) -> Result<Vec<SearchHit>, Failure> {
         if request.query.len() > MAX_QUERY_BYTES {
@@ -34,14 +46,14 @@ impl Operations {
         let now = clock::now().as_unix();
         let known_before = Some(Timestamp::from_unix(now.saturating_sub(LONG_KNOWN.as_secs())));
         let filters = SearchFilters { category: request.category, tags: request.tags, known_before };
-        if let (Some(node), false) = (&self.node, request.local) {
+        if let (Some(network), false) = (&self.network, request.local) {
             let (query, wanted) = (request.query.clone(), filters.clone());
-            let found = self.with_catalog(move |catalog| catalog.search(&query, &wanted, limit)).await?;
+            let found = self.storage.with_catalog(move |catalog| catalog.search(&query, &wanted, limit)).await?;
             let asking = Asking { query: &request.query, filters: &filters, limit, found };
-            self.ask_others(node, asking).await?;
+            network.ask_others(asking).await?;
         }
-        let trusted = self.trust().trusted().await?;
-        let found = self.with_catalog(move |catalog| {
+        let trusted = self.trust.trusted().await?;
+        let found = self.storage.with_catalog(move |catalog| {
             // The reputation filter runs later, so hits that it removes must not use up the limit.
             let limit = if least.is_some() { MAX_SEARCH_LIMIT } else { limit };
             let hits = catalog.search(&request.query, &filters, limit)?;
@@ -62,7 +74,7 @@ impl Operations {
                 })
                 .collect()
         });
-        self.rated(found.await?, least, limit).await
+        rated(&self.peers, found.await?, least, limit).await
     }
 }
 

@@ -20,6 +20,11 @@ pub(crate) struct Storage {
 }
 
 impl Storage {
+    /// For operations in tasks of the async runtime.
+    pub(crate) fn new(store: Arc<dyn Blockstore>, catalog: Arc<Catalog>) -> Self {
+        Self { store, catalog, blocking: Blocking::Pool }
+    }
+
     /// Runs a blocking step.
     pub(super) async fn run<T: Send + 'static>(
         &self,

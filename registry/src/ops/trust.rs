@@ -49,7 +49,7 @@ impl Meaning {
 }
 
 /// Decides and remembers which publisher a name means.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Trust {
     pub(super) storage: Storage,
     pub(super) file: Arc<TrustFile>,

@@ -14,19 +14,28 @@ mod pins;
 use std::sync::Arc;
 
 use ggen_blockstore::Cid;
+use tokio::sync::Mutex;
 
-use self::check::{Bad, Checked, check_all, check_dags, drop_damaged};
+pub(crate) use self::pins::restore_own_records;
+use self::{
+    check::{Bad, Checked, check_all, check_dags, drop_damaged},
+    losses::settle_losses,
+};
 use super::{
-    Operations,
+    Losses, Steps,
     download::{Download, DownloadLimits},
+    downloads::Downloads,
     failure,
     failure::usage,
     own_records::put_all_back,
+    resolve::Resolver,
+    storage::Storage,
 };
 use crate::{
     BadBlock, ErrorKind, Failure, Hint, Operation, Reporter, Setting, StoreDamage, VerifyReport, VerifyRequest,
     error::hint,
     identity::Record as _,
+    keys::KeyStore,
     package::{Release, Target},
 };
 
@@ -45,7 +54,19 @@ enum Scope {
     },
 }
 
-impl Operations {
+/// Checks blocks, and repairs them.
+#[derive(Clone, Debug)]
+pub(crate) struct Verify {
+    pub(super) storage: Storage,
+    pub(super) keys: KeyStore,
+    pub(super) downloads: Downloads,
+    pub(super) resolver: Resolver,
+    pub(super) losses: Arc<Losses>,
+    /// Held while a publish signs.
+    pub(super) publishing: Arc<Mutex<Steps>>,
+}
+
+impl Verify {
     /// Hashes blocks again.
     pub(crate) async fn verify(
         &self,
@@ -64,8 +85,9 @@ impl Operations {
         let of_store = matches!(*scope, Scope::Store);
         let damage = if of_store { self.damage().await? } else { Vec::new() };
         let mends_all = of_store && request.repair;
-        let mut repaired = if mends_all { put_all_back(&self.storage(), &self.publishing).await? } else { 0 };
-        let mut lost_pins = if of_store { self.lost_pins(request.repair).await? } else { Vec::new() };
+        let mut repaired = if mends_all { put_all_back(&self.storage, &self.publishing).await? } else { 0 };
+        let mut lost_pins =
+            if of_store { pins::lost_pins(&self.storage, &self.keys, request.repair).await? } else { Vec::new() };
         let mut checked = self.check(&scope, &reporter).await?;
         let blocks = checked.blocks;
         if request.repair {
@@ -74,7 +96,7 @@ impl Operations {
                 repaired += brought;
                 if of_store && brought > 0 {
                     // A restored node may show which pins are missing.
-                    lost_pins.extend(self.lost_pins(true).await?);
+                    lost_pins.extend(pins::lost_pins(&self.storage, &self.keys, true).await?);
                 }
                 if checked.bad.is_empty() || brought == 0 {
                     break;
@@ -84,7 +106,7 @@ impl Operations {
         }
         let missing_records = self.losses.has_lost_records();
         let (incomplete, unpinned) = match mends_all {
-            true => self.settle_losses(&checked, !damage.is_empty(), missing_records).await?,
+            true => settle_losses(&self.storage, &self.losses, &checked, !damage.is_empty(), missing_records).await?,
             false => Default::default(),
         };
         let bad = checked.bad.into_iter().map(|Bad { cid, reason }| BadBlock { cid: cid.to_string(), reason });
@@ -103,17 +125,18 @@ impl Operations {
 
     /// Returns where the files of the store are damaged.
     async fn damage(&self) -> Result<Vec<StoreDamage>, Failure> {
-        let store = self.store.clone();
-        failure::blocking(move || {
-            let report = |ggen_blockstore::Damage { file, bytes, is_lost }| StoreDamage {
-                file,
-                offset: bytes.start,
-                bytes: bytes.end - bytes.start,
-                lost: is_lost,
-            };
-            Ok(store.damage().map_err(failure::store)?.into_iter().map(report).collect())
-        })
-        .await
+        let store = self.storage.store.clone();
+        self.storage
+            .run(move || {
+                let report = |ggen_blockstore::Damage { file, bytes, is_lost }| StoreDamage {
+                    file,
+                    offset: bytes.start,
+                    bytes: bytes.end - bytes.start,
+                    lost: is_lost,
+                };
+                Ok(store.damage().map_err(failure::store)?.into_iter().map(report).collect())
+            })
+            .await
     }
 
     /// Creates a download, which holds a lease on the store. It is offline unless the request is a repair and there is
@@ -121,8 +144,8 @@ impl Operations {
     async fn repairing(&self, request: &VerifyRequest, reporter: Arc<dyn Reporter>) -> Result<Download, Failure> {
         let limits = DownloadLimits { idle_timeout: request.timeout, max_bytes: u64::MAX, least_reputation: 0.0 };
         match request.repair {
-            true => self.downloads().from_peers(limits, reporter).await,
-            false => Ok(self.downloads().offline(limits, reporter)),
+            true => self.downloads.from_peers(limits, reporter).await,
+            false => Ok(self.downloads.offline(limits, reporter)),
         }
     }
 
@@ -136,14 +159,14 @@ impl Operations {
         let (cid, release) = match target {
             Target::Package { publisher, package, requirement } => {
                 let (package, requirement, yanked_too) = (&package, &requirement, true);
-                let meaning = self.trust().meaning(publisher, package).await?;
+                let meaning = self.resolver.trust.meaning(publisher, package).await?;
                 let wanted = super::resolve::Wanted { meaning, package, requirement, yanked_too };
-                let signed = self.resolve(download, &wanted, reporter).await?.release;
+                let signed = self.resolver.resolve(download, &wanted, reporter).await?.release;
                 (*signed.cid(), Some(signed.into_record()))
             }
             Target::Content { cid, path } if path.is_empty() => {
-                let store = self.store.clone();
-                let payload = failure::blocking(move || Ok(store.get(&cid).ok().flatten())).await?;
+                let store = self.storage.store.clone();
+                let payload = self.storage.run(move || Ok(store.get(&cid).ok().flatten())).await?;
                 (cid, payload.and_then(|payload| Release::from_payload(&payload).ok()))
             }
             _ => return Err(usage("a CID, or the name of a package, can be verified; a path or an IPNS name cannot")),
@@ -153,15 +176,16 @@ impl Operations {
     }
 
     async fn check(&self, scope: &Arc<Scope>, reporter: &Arc<dyn Reporter>) -> Result<Checked, Failure> {
-        let (store, scope, reporter) = (self.store.clone(), Arc::clone(scope), Arc::clone(reporter));
-        failure::blocking(move || {
-            let checked = match &*scope {
-                Scope::Store => check_all(&*store, &*reporter),
-                Scope::Dags { recursive, direct } => check_dags(&*store, recursive, direct, &*reporter),
-            };
-            checked.map_err(failure::store)
-        })
-        .await
+        let (store, scope, reporter) = (self.storage.store.clone(), Arc::clone(scope), Arc::clone(reporter));
+        self.storage
+            .run(move || {
+                let checked = match &*scope {
+                    Scope::Store => check_all(&*store, &*reporter),
+                    Scope::Dags { recursive, direct } => check_dags(&*store, recursive, direct, &*reporter),
+                };
+                checked.map_err(failure::store)
+            })
+            .await
     }
 
     /// Deletes damaged blocks, and fetches these and the missing ones. Returns the number of blocks that are sound now.
@@ -169,8 +193,8 @@ impl Operations {
         if checked.bad.is_empty() || download.is_offline() {
             return Ok(0);
         }
-        let (store, bad) = (self.store.clone(), checked.bad.clone());
-        let cids = failure::blocking(move || drop_damaged(&*store, &bad).map_err(failure::store)).await?;
+        let (store, bad) = (self.storage.store.clone(), checked.bad.clone());
+        let cids = self.storage.run(move || drop_damaged(&*store, &bad).map_err(failure::store)).await?;
         if cids.is_empty() {
             return Ok(0);
         }
@@ -181,13 +205,14 @@ impl Operations {
             // Blocks that have arrived are kept; the rest is reported as bad.
             tracing::info!(target: crate::LOG_TARGET, %error, "not all that was bad could be fetched again");
         }
-        let store = self.store.clone();
-        failure::blocking(move || {
-            let sound = cids.iter().filter(|cid| check::is_sound(&*store, cid)).count() as u64;
-            store.sync().map_err(failure::store)?;
-            Ok(sound)
-        })
-        .await
+        let store = self.storage.store.clone();
+        self.storage
+            .run(move || {
+                let sound = cids.iter().filter(|cid| check::is_sound(&*store, cid)).count() as u64;
+                store.sync().map_err(failure::store)?;
+                Ok(sound)
+            })
+            .await
     }
 }
 

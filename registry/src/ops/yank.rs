@@ -49,17 +49,18 @@ impl Operations {
         // The blocking work owns the lock, because it continues if the caller drops this future.
         let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
         let keys = self.keys.publisher(&signing.name)?;
-        let Some(keys) = keys else { return Err(self.no_key(&signing.name)?) };
+        let Some(keys) = keys else { return Err(self.lost_keys().no_key(&signing.name)?) };
         self.head_to_follow(&signing, &keys.chain)?;
         self.hear_own_head(&signing.name).await?;
         let silent: Arc<dyn Reporter> = Arc::new(|_: Progress| {});
         self.catch_up(&signing, &keys.chain, (&request.package, &request.version), silent).await?;
         let operations = Arc::clone(self);
-        failure::blocking(move || {
-            let mut steps = one_at_a_time;
-            operations.yank_here(&mut steps, &keys, &request, &signing)
-        })
-        .await
+        self.storage
+            .run(move || {
+                let mut steps = one_at_a_time;
+                operations.yank_here(&mut steps, &keys, &request, &signing)
+            })
+            .await
     }
 
     /// Signs and stores a yank. It needs no network. Returns the claim to announce; `None` if nothing has changed or
@@ -78,7 +79,7 @@ impl Operations {
         let signers: [&KeyPair; 1] = [&keys.signing];
         let state = PublisherState { chain: &keys.chain, keys: &signers, head: head.as_ref() };
         let flag = (!undo).then(|| reason.clone());
-        let step = crate::index::set_yanked(state, (package, version), flag, |cid| self.store.get(cid), now);
+        let step = crate::index::set_yanked(state, (package, version), flag, |cid| self.storage.store.get(cid), now);
         let step = step.map_err(|error| self.yank_failed(error, &publisher))?;
         let unchanged = match step {
             Some(_) => None,
@@ -96,7 +97,7 @@ impl Operations {
                 self.check_clock(signing, head.as_ref(), now)?;
                 let step = Step { chain: &keys.chain, former: head.as_ref(), publication, package };
                 warnings = self.keep_publication(steps, signing, &step, None)?;
-                let claim = announcer::claim(&self.storage(), &keys.chain, &publication.head, package);
+                let claim = announcer::claim(&self.storage, &keys.chain, &publication.head, package);
                 let unclaimed = |failure: Failure| failure.while_doing("it is not announced").in_one_line();
                 claim.map_err(|failure| warnings.push(unclaimed(failure))).ok().map(|(claim, _)| claim)
             }
@@ -132,14 +133,14 @@ impl Operations {
     ) -> Result<Option<VersionEntry>, Failure> {
         let Some(head) = head else { return Ok(None) };
         let walk = Walk::new(&head.head().record().catalog, package);
-        let found = walk.run(|cid| self.store.get(cid)).map_err(failure::failed)?;
+        let found = walk.run(|cid| self.storage.store.get(cid)).map_err(failure::failed)?;
         let at = VersionEntry::position(&found.entries, version);
         Ok(at.map(|at| found.entries[at].clone()))
     }
 
     fn yank_failed(&self, error: PublicationError, publisher: &PublisherId) -> Failure {
         let PublicationError::NoSuchVersion { package, .. } = &error else { return failure::failed(error) };
-        match self.catalog.packages_of(publisher) {
+        match self.storage.catalog.packages_of(publisher) {
             Ok(own) if !own.contains(package) => not_published(package, &own),
             _ => Failure::from_error(ErrorKind::NotFound, &error).hinted(hint![
                 Operation::Info.on(package.to_string()).with(Setting::Versions),

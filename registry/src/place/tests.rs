@@ -200,7 +200,7 @@ async fn one_flipped_bit_in_any_database_is_mended_or_named() {
             assert!(failures.is_empty(), "{what}: {failures:?}");
             let rules = registry.mirror_ls().await.unwrap();
             assert_eq!((rules.len(), rules[0].rule.as_str()), (1, "acme/*"), "{what}");
-            assert_eq!(registry.operations().catalog.counts().unwrap().published, 2, "{what}");
+            assert_eq!(registry.operations().storage.catalog.counts().unwrap().published, 2, "{what}");
             assert_eq!(registry.operations().peers.listed(Listing::Denied).len(), 1, "{what}");
             assert_eq!(users_pins(&registry), pins, "{what}");
             publish(&registry, work.path(), "bottle", "1.1.0").await;

@@ -11,7 +11,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn peer_list(&self, request: PeerListRequest) -> Result<Vec<PeerReport>, Failure> {
-        self.inner.operations.peer_list(request).await
+        self.inner.operations.peer_reports().list(request).await
     }
 
     /// Describes one peer.
@@ -19,7 +19,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn peer_info(&self, request: PeerInfoRequest) -> Result<PeerReport, Failure> {
-        self.inner.operations.peer_info(request).await
+        self.inner.operations.peer_reports().info(request).await
     }
 
     /// Allows or denies a peer, or deletes its record.
@@ -27,7 +27,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn peer_rule(&self, request: PeerRuleRequest) -> Result<PeerLists, Failure> {
-        self.writable()?.peer_rule(request).await
+        self.writable()?.peer_reports().set_rule(request).await
     }
 
     /// Returns a peer's reputation, from 0 to 1; 1 for an unknown peer. Reads memory only.

@@ -25,7 +25,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn pin_add(&self, request: PinRequest, reporter: Arc<dyn Reporter>) -> Result<Vec<PinReport>, Failure> {
-        self.writable()?.pin_add(request, reporter).await
+        self.writable()?.pins().add(request, reporter).await
     }
 
     /// Removes the user's pins of a target and returns them.
@@ -33,12 +33,12 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn pin_rm(&self, request: PinRequest) -> Result<Vec<PinReport>, Failure> {
-        self.writable()?.pin_rm(request).await
+        self.writable()?.pins().remove(request).await
     }
 
     /// Lists all pins.
     pub fn pin_ls(&self) -> Vec<PinReport> {
-        self.inner.operations.pin_ls()
+        self.inner.operations.pins().list()
     }
 
     /// Hashes blocks again, and refetches bad ones if the request asks for a repair. Bad blocks are not an error: the
@@ -50,7 +50,7 @@ impl Registry {
         if request.repair {
             self.writable()?;
         }
-        self.inner.operations.verify(request, reporter).await
+        self.inner.operations.verify().verify(request, reporter).await
     }
 
     /// Adds a mirror rule, or changes it.

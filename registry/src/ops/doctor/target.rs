@@ -14,12 +14,16 @@ use crate::{
     manifest::ManifestReader,
     node::{DialFailed, Handle},
     ops::{
-        Operations, clock,
+        claim_lookup::Answers,
+        clock,
         download::{Download, DownloadError, DownloadLimits},
+        downloads::Downloads,
         failure,
         manifest_parts::{check_manifest, part},
         publisher_id::refuse_identity,
-        resolve::{Answers, Wanted, check_release, choose},
+        resolve::{Resolver, Wanted, check_release, choose},
+        retrieval::Retriever,
+        storage::Storage,
     },
     package::{PackageId, Release, Target},
 };
@@ -63,10 +67,19 @@ enum LookedAt {
 /// The stages so far; `Err` ends them.
 type Progress<T> = Result<T, Stage>;
 
-impl Operations {
+/// Checks a target.
+#[derive(Clone, Debug)]
+pub(in crate::ops) struct TargetCheck {
+    pub(in crate::ops) storage: Storage,
+    pub(in crate::ops) downloads: Downloads,
+    pub(in crate::ops) resolver: Resolver,
+    pub(in crate::ops) retriever: Retriever,
+}
+
+impl TargetCheck {
     /// Checks a target; without `node`, only in this home. If a stage fails, it is the last one. Without `node`, data
     /// that this home lacks is reported as unknown, not as a failure.
-    pub(super) async fn check_target(
+    pub(super) async fn check(
         &self,
         node: Option<&Handle>,
         target: Target,
@@ -76,8 +89,8 @@ impl Operations {
         let mut stages = Vec::new();
         let limits = DownloadLimits { idle_timeout: timeout, max_bytes: u64::MAX, least_reputation: 0.0 };
         let mut download = match node {
-            Some(_) => self.downloads().from_peers(limits, reporter).await?,
-            None => self.downloads().offline(limits, reporter),
+            Some(_) => self.downloads.from_peers(limits, reporter).await?,
+            None => self.downloads.offline(limits, reporter),
         };
         if let Err(failed) = self.walk_stages(node, target, timeout, &mut download, &mut stages).await {
             stages.push(if node.is_some() { failed } else { not_here(failed) });
@@ -95,8 +108,12 @@ impl Operations {
     ) -> Progress<()> {
         let subject = match target {
             Target::Package { publisher, package, requirement } => {
-                let meaning =
-                    self.trust().meaning(publisher, &package).await.map_err(|failure| stage_of("name", failure))?;
+                let meaning = self
+                    .resolver
+                    .trust
+                    .meaning(publisher, &package)
+                    .await
+                    .map_err(|failure| stage_of("name", failure))?;
                 let wanted = Wanted { meaning, package: &package, requirement: &requirement, yanked_too: false };
                 self.check_name(download, &wanted, stages).await?
             }
@@ -126,9 +143,14 @@ impl Operations {
         let at_name = |failure| stage_of("name", failure);
         let answers = match download.is_offline() {
             true => Answers::default(),
-            false => self.ask_the_dht(wanted, download.patience()).await.map_err(at_name)?,
+            false => self
+                .resolver
+                .lookup
+                .ask_the_dht(wanted.meaning.publisher.as_ref(), wanted.package, download.patience())
+                .await
+                .map_err(at_name)?,
         };
-        let claimant = self.claimant(wanted, &answers, download.is_offline()).await;
+        let claimant = self.resolver.claimant(wanted, &answers, download.is_offline()).await;
         if let (Err(Failure { kind: ErrorKind::NotFound | ErrorKind::TimedOut, .. }), [_, ..]) =
             (&claimant, &answers.refused.reasons[..])
         {
@@ -146,7 +168,8 @@ impl Operations {
         let claim = answers.claims.into_iter().filter(|claim| claim.publisher() == id);
         let claim = claim.max_by_key(|claim| claim.head().order());
         let at_record = |failure| stage_of("record", failure);
-        let versions = self.versions(download, &publisher, claim.as_ref(), wanted.package).await.map_err(at_record)?;
+        let versions =
+            self.resolver.versions(download, &publisher, claim.as_ref(), wanted.package).await.map_err(at_record)?;
         let hearing = answers.hearing;
         let entry = choose(&versions, wanted).map_err(|failure| at_record(hearing.beside(failure)))?.clone();
         let cid = *entry.release.cid();
@@ -219,10 +242,11 @@ impl Operations {
                 Err(error) => Err(missing(&subject.content, error, None)),
             };
         };
-        let manifest = self.manifest(download, release, false).await.map_err(|failure| stage_of("blocks", failure))?;
+        let manifest =
+            self.retriever.manifest(download, release, false).await.map_err(|failure| stage_of("blocks", failure))?;
         let manifest = Arc::new(manifest);
         let stride = manifest.content_bytes().div_ceil(PROBE_BYTES).max(1);
-        let (store, reader) = (self.store.clone(), Arc::clone(&manifest));
+        let (store, reader) = (self.storage.store.clone(), Arc::clone(&manifest));
         let mut seen = 0_u64;
         let lists = (0..manifest.chunks().len()).map(move |index| {
             let entries = part(&*store, &reader, index)?;
@@ -253,8 +277,8 @@ impl Operations {
             if hinted { stage } else { stage.hinted("do not use it, and report it to its publisher") }
         };
         if let LookedAt::All(manifest) = looked_at {
-            let (store, content) = (self.store.clone(), subject.content);
-            let checked = failure::blocking(move || check_manifest(&*store, content, &manifest)).await;
+            let (store, content) = (self.storage.store.clone(), subject.content);
+            let checked = self.storage.run(move || check_manifest(&*store, content, &manifest)).await;
             checked.map_err(at_verify)?;
             found.push("the manifest matches the content".to_owned());
         }

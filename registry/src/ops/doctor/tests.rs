@@ -81,9 +81,9 @@ impl Place {
     /// Builds the claim on a package published by this registry.
     fn claim(&self, package: &PackageId) -> Claim {
         let operations = self.registry.operations();
-        let publisher = operations.catalog.publishers_of(package).unwrap()[0];
-        let entry = operations.catalog.publisher(&publisher).unwrap().unwrap();
-        crate::ops::announcer::claim(&operations.storage(), &entry.chain, &entry.head.unwrap(), package).unwrap().0
+        let publisher = operations.storage.catalog.publishers_of(package).unwrap()[0];
+        let entry = operations.storage.catalog.publisher(&publisher).unwrap().unwrap();
+        crate::ops::announcer::claim(&operations.storage, &entry.chain, &entry.head.unwrap(), package).unwrap().0
     }
 
     async fn doctor(&self, target: Option<&str>) -> Diagnosis {
@@ -267,7 +267,7 @@ async fn missing_blocks() {
     bob.join(&alice.addresses()[0]).await;
     let published = alice.publish("torn").await;
     let content: Cid = published.cid.parse().unwrap();
-    let store = &alice.registry.operations().store;
+    let store = &alice.registry.operations().storage.store;
     let leaf = store.cids().map(Result::unwrap).find(|cid| store.size(cid).unwrap() == Some(1 << 20)).unwrap();
     assert_ne!(leaf, content);
     store.delete_many(&[leaf]).unwrap();
@@ -346,7 +346,7 @@ async fn published_everywhere(publisher: &Place, hub: &Place, name: &str) -> Cid
     }
     // The hub answers for the publisher, which may end now.
     let started = std::time::Instant::now();
-    while !hub.registry.operations().store.has(release.cid()).unwrap() {
+    while !hub.registry.operations().storage.store.has(release.cid()).unwrap() {
         assert!(started.elapsed() < PATIENCE, "the hub has no release record of {name}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -8,16 +8,18 @@ use std::{
 use serde_bytes::ByteBuf;
 use tokio::{sync::mpsc, task::JoinSet};
 
+use super::blame_for;
 use crate::{
-    Failure,
+    Config, Failure,
     identity::Signed,
     index::{
         Catalog, CatalogAnswer, CatalogError, CatalogQuestion, Claim, ClaimError, ClaimQuestion, OfferedHit,
         SearchAnswer, SearchQuestion, Summary, search_mark,
     },
     node::{Asked, Handle, Protocol},
-    ops::{Operations, announcer::claim, blocking_thread, clock, failure, limiter::Limiter},
+    ops::{announcer::claim, blocking_thread, clock, failure, limiter::Limiter, storage::Storage},
     package::Release,
+    peers::PeerBook,
 };
 
 /// Requests processed at once.
@@ -35,9 +37,17 @@ const PAGE_BYTES: usize = 192 << 10;
 /// Time after which no peer waits for a search response any more. Hits that are found later are left out.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(2);
 
-impl Operations {
+/// Answers requests of peers.
+#[derive(Clone, Debug)]
+pub(crate) struct Answerer {
+    pub(in crate::ops) storage: Storage,
+    pub(in crate::ops) peers: Arc<PeerBook>,
+    pub(in crate::ops) config: Arc<Config>,
+}
+
+impl Answerer {
     /// Responds to peers until the node stops. A request that cannot be served is dropped without a response.
-    pub(crate) async fn answer_questions(self: Arc<Self>, node: Handle, mut asked: mpsc::Receiver<Asked>) {
+    pub(crate) async fn answer_questions(self, node: Handle, mut asked: mpsc::Receiver<Asked>) {
         let (mut limiter, mut claims) =
             (Limiter::new(BURST, PER_SECOND), Limiter::new(CLAIMS_BURST, CLAIMS_PER_SECOND));
         let mut answering = JoinSet::new();
@@ -52,22 +62,23 @@ impl Operations {
                 // A task that panicked has logged why.
                 let _ended = answering.join_next().await;
             }
-            let answer = Arc::clone(&self).answer(node.clone(), question, now);
-            answering.spawn(blocking_thread::run(|_| async {
-                answer.await;
+            let (answerer, node) = (self.clone(), node.clone());
+            answering.spawn(blocking_thread::run(move |blocking| async move {
+                let storage = Storage { blocking, ..answerer.storage.clone() };
+                Self { storage, ..answerer }.answer(node, question, now).await;
                 Ok(())
             }));
         }
     }
 
-    async fn answer(self: Arc<Self>, node: Handle, question: Asked, came: Instant) {
+    async fn answer(self, node: Handle, question: Asked, came: Instant) {
         let Asked { protocol, peer, data, reply } = question;
-        let operations = Arc::clone(&self);
-        let answer = failure::blocking(move || {
+        let answerer = self.clone();
+        let answer = self.storage.run(move || {
             Ok(match protocol {
-                Protocol::Search => operations.answer_search(&data, came)?,
-                Protocol::Catalog => operations.answer_catalog(&data)?,
-                Protocol::Claim => operations.answer_claim(&data)?,
+                Protocol::Search => answerer.answer_search(&data, came)?,
+                Protocol::Catalog => answerer.answer_catalog(&data)?,
+                Protocol::Claim => answerer.answer_claim(&data)?,
             })
         });
         match answer.await {
@@ -79,7 +90,7 @@ impl Operations {
             Ok(Err(ClaimError::OtherTopic { actual })) => {
                 tracing::debug!(target: crate::LOG_TARGET, %peer, actual, "a question of another network");
             }
-            Ok(Err(error)) => self.blame_for(peer, &error),
+            Ok(Err(error)) => blame_for(&self.peers, peer, &error),
             Err(failure) => tracing::warn!(target: crate::LOG_TARGET, %failure, "cannot answer a peer"),
         }
     }
@@ -92,14 +103,15 @@ impl Operations {
             Err(error) => return Ok(Err(error)),
         };
         let limit = usize::try_from(question.limit).unwrap_or(usize::MAX);
-        let found = self.catalog.search(&question.query, &question.filters(), limit).map_err(failure::failed)?;
+        let found =
+            self.storage.catalog.search(&question.query, &question.filters(), limit).map_err(failure::failed)?;
         let (have, mut held, mut hits, mut bytes) = (question.have(), Vec::new(), Vec::new(), 0);
         for hit in found {
             if bytes >= SEARCH_BYTES || came.elapsed() > SEARCH_PATIENCE {
                 break;
             }
             let release = &hit.entry.release;
-            let holds = self.store.has(&release.record().content).map_err(failure::store)?;
+            let holds = self.storage.store.has(&release.record().content).map_err(failure::store)?;
             let mark = search_mark(release.cid());
             if have.contains(&mark) {
                 // The requester has this release: it needs no claim, only whether this node has the content.
@@ -118,15 +130,15 @@ impl Operations {
     /// neither is possible.
     fn claim_on(&self, release: &Signed<Release>) -> Result<Option<Claim>, Failure> {
         let record = release.record();
-        let Some(publisher) = self.catalog.publisher(&record.publisher).map_err(failure::failed)? else {
+        let Some(publisher) = self.storage.catalog.publisher(&record.publisher).map_err(failure::failed)? else {
             return Ok(None);
         };
         let (None, Some(head)) = (&publisher.equivocation, &publisher.head) else { return Ok(None) };
-        let signatures = &**self.catalog.signatures();
+        let signatures = &**self.storage.catalog.signatures();
         let plain = Claim::for_package_with(&publisher.chain, head, release, None, clock::now(), signatures);
         Ok(plain
             .ok()
-            .or_else(|| claim(&self.storage(), &publisher.chain, head, &record.package).ok().map(|(claim, _)| claim)))
+            .or_else(|| claim(&self.storage, &publisher.chain, head, &record.package).ok().map(|(claim, _)| claim)))
     }
 
     /// Returns the claim as it is stored in the DHT, with the proof from the publisher's catalog tree; empty if this
@@ -136,10 +148,10 @@ impl Operations {
             Ok(question) => question,
             Err(error) => return Ok(Err(error)),
         };
-        let publisher = self.catalog.publisher(&question.publisher).map_err(failure::failed)?;
+        let publisher = self.storage.catalog.publisher(&question.publisher).map_err(failure::failed)?;
         let claim = publisher.filter(|publisher| publisher.equivocation.is_none()).and_then(|publisher| {
             // Without the blocks of the proof the response is empty.
-            claim(&self.storage(), &publisher.chain, publisher.head.as_ref()?, &question.package).ok()
+            claim(&self.storage, &publisher.chain, publisher.head.as_ref()?, &question.package).ok()
         });
         Ok(Ok(claim.map_or_else(Vec::new, |(claim, _)| claim.encoded().to_vec())))
     }
@@ -151,11 +163,11 @@ impl Operations {
         };
         let answer = match question {
             CatalogQuestion::Known { known, news } => {
-                let offers = offers(&self.catalog, &known, news).map_err(failure::failed)?;
+                let offers = offers(&self.storage.catalog, &known, news).map_err(failure::failed)?;
                 CatalogAnswer::known(&offers)
             }
             CatalogQuestion::Pull(pull) => {
-                let page = self.catalog.page(&pull, PAGE_BYTES).map_err(failure::failed)?;
+                let page = self.storage.catalog.page(&pull, PAGE_BYTES).map_err(failure::failed)?;
                 CatalogAnswer::page(page.as_ref())
             }
         };

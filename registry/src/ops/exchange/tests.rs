@@ -70,7 +70,7 @@ async fn a_node_that_was_away_catches_up_from_a_third_one_when_the_publisher_is_
 /// Waits until a registry knows the second version of the lantern.
 async fn knows_new_lantern(registry: &crate::Registry) {
     let lantern = "tests/lantern".parse().unwrap();
-    let catalog = &registry.operations().catalog;
+    let catalog = &registry.operations().storage.catalog;
     let is_new = |entry: &crate::index::ReleaseEntry| entry.release.record().version.minor == 1;
     eventually(registry, "the new version", async || catalog.releases(&lantern).unwrap().iter().any(is_new)).await;
 }
@@ -144,9 +144,9 @@ async fn a_claim_under_an_older_head_still_leads_to_the_package() {
     connect(&alice, address(&hub)).await;
     publish(&alice, work.path(), "first", "1.0.0").await;
     let known = |registry: &crate::Registry| {
-        let publishers = registry.operations().catalog.publishers().unwrap();
+        let publishers = registry.operations().storage.catalog.publishers().unwrap();
         let publisher = publishers.first().copied()?;
-        Some(registry.operations().catalog.publisher(&publisher).unwrap()?.head?.order().log_seq)
+        Some(registry.operations().storage.catalog.publisher(&publisher).unwrap()?.head?.order().log_seq)
     };
     // The announcement of the first package is unchanged: only the second package is announced under the second head.
     publish(&alice, work.path(), "second", "1.0.0").await;
@@ -176,7 +176,7 @@ async fn what_gossip_lost_is_learned_soon_after_other_news() {
     // The record is in Alice's catalog but was never announced.
     let mut carol = Actor::new(1);
     carol.publish("quiet/lamp", "1.0.0");
-    alice.operations().catalog.accept_claim(&carol.claim("quiet/lamp"), "peer", now()).unwrap();
+    alice.operations().storage.catalog.accept_claim(&carol.claim("quiet/lamp"), "peer", now()).unwrap();
     let asked_at = Instant::now();
     eventually(&bob, "the lamp", async || search(&bob, "quiet", true).await == ["quiet/lamp"]).await;
     assert!(asked_at.elapsed() < Duration::from_secs(30), "sooner than in the next minute");

@@ -12,12 +12,12 @@ use ggen_blockstore::{
     UpdateOptions, Updated, export_tarball, is_vacant, stage_directory, update_directory,
 };
 
-use super::{Destinations, Identified};
+use super::Destinations;
 use crate::{
     ErrorKind, Failure, FetchTo, Progress, Reporter, Setting,
     error::hint,
     interrupt::{CommitPoint, interrupted},
-    ops::failure,
+    ops::{failure, retrieval::Identified},
     package::Target,
 };
 

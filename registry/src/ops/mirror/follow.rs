@@ -20,7 +20,7 @@ use crate::{
         Operations, clock,
         download::{Download, DownloadLimits},
         failure,
-        resolve::walk,
+        resolve::{release_of, walk},
     },
     package::PackageId,
 };
@@ -108,7 +108,7 @@ impl Looks {
 impl Operations {
     /// Brings the mirrored releases of a publisher up to date with its newest head.
     pub(super) async fn follow_publisher(self: &Arc<Self>, publisher: PublisherId) -> Result<(), Failure> {
-        let rules = self.chosen().await?;
+        let rules = self.mirror_rules().chosen().await?;
         let Some(followed) = self.followed(publisher).await? else { return Ok(()) };
         let look = Look::of(&followed, &rules);
         let mut failed = None;
@@ -153,7 +153,7 @@ impl Operations {
         if self.is_own(publisher).await? {
             return Ok(None);
         }
-        let entry = self.with_catalog(move |catalog| catalog.publisher(&publisher)).await?;
+        let entry = self.storage.with_catalog(move |catalog| catalog.publisher(&publisher)).await?;
         Ok(entry.filter(|entry| entry.equivocation.is_none()).and_then(|entry| {
             let head = entry.head.clone()?;
             Some(Followed { entry, head })
@@ -162,7 +162,7 @@ impl Operations {
 
     pub(super) async fn is_own(&self, publisher: PublisherId) -> Result<bool, Failure> {
         let keys = self.keys.clone();
-        failure::blocking(move || Ok(keys.publishers()?.iter().any(|keys| keys.chain.publisher() == publisher))).await
+        self.storage.run(move || Ok(keys.publishers()?.iter().any(|keys| keys.chain.publisher() == publisher))).await
     }
 
     /// Returns the publisher's packages that the rules cover. A rule for one package needs no list of all packages.
@@ -199,12 +199,14 @@ impl Operations {
             let root = wants[0];
             let list = wants.into_iter().map(|cid| (cid, None).into()).collect();
             download.list(list).await.map_err(|error| failure::download(&root, error))?;
-            let store = self.store.clone();
-            listing = failure::blocking(move || {
-                listing.supply(|cid| store.get(cid)).map_err(failure::verification)?;
-                Ok(listing)
-            })
-            .await?;
+            let store = self.storage.store.clone();
+            listing = self
+                .storage
+                .run(move || {
+                    listing.supply(|cid| store.get(cid)).map_err(failure::verification)?;
+                    Ok(listing)
+                })
+                .await?;
         }
     }
 
@@ -271,7 +273,7 @@ impl Operations {
         entry: &VersionEntry,
     ) -> Result<Candidate, Failure> {
         download.search_under(entry.release.cid());
-        let release = self.release_of(download, &followed.entry.chain, package, entry).await?;
+        let release = release_of(&self.storage, download, &followed.entry.chain, package, entry).await?;
         let record = release.record();
         // The size of the blocks, not the size that the release states, so that a publisher cannot evade the budget.
         let on_error = |error| failure::download(&record.manifest, error);
@@ -299,7 +301,7 @@ impl Operations {
         let limits = DownloadLimits { idle_timeout, max_bytes, least_reputation: 0.0 };
         let mut download = self.downloads().from_peers(limits, Arc::new(|_: Progress| {})).await?;
         let publisher = followed.entry.chain.publisher();
-        let newest = self.with_catalog(move |catalog| catalog.newest_release_of(&publisher)).await?;
+        let newest = self.storage.with_catalog(move |catalog| catalog.newest_release_of(&publisher)).await?;
         if let Some(release) = newest {
             download.search_under(&release);
         }

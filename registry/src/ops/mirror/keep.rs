@@ -13,7 +13,13 @@ use crate::{
         plan::{Candidate, surplus},
         reconcile::{Repair, label, proof_label, repairs},
     },
-    ops::{Operations, failure, mirror::follow::Followed, peers::provision, pins, resolve::walk},
+    ops::{
+        Operations, failure,
+        mirror::follow::Followed,
+        peers::provision,
+        pins,
+        resolve::{release_of, walk},
+    },
     package::Release,
 };
 
@@ -31,9 +37,9 @@ impl Operations {
         let Some(entry) = versions.iter().find(|entry| *entry.release.cid() == release.release) else {
             return Ok(());
         };
-        let signed = self.release_of(&mut download, &followed.entry.chain, &release.package, entry).await?;
+        let signed = release_of(&self.storage, &mut download, &followed.entry.chain, &release.package, entry).await?;
         download.about(release.package.to_string(), Some(provision(&signed.record().publisher, &release.package)));
-        self.fetch_release(&mut download, *signed.cid(), signed.record().clone()).await?;
+        self.retriever().fetch_release(&mut download, *signed.cid(), signed.record().clone()).await?;
         self.take_in(release, &signed).await
     }
 
@@ -42,7 +48,7 @@ impl Operations {
         // The lock excludes a concurrent `settle`, which would remove pins that the database does not list yet.
         let _settling = self.mirror.settling.lock().await;
         let pins = pins::pins_of_release(signed.cid(), signed.record(), &label(release));
-        pins::set(self.store.clone(), pins).await?;
+        pins::set(&self.storage, pins).await?;
         let held = release.clone();
         let (package, version) = (&release.package, &release.version);
         if !self.mirror.book.with(move |book| book.set_held(&held, true)).await? {
@@ -59,23 +65,24 @@ impl Operations {
     }
 
     async fn unpin(&self, goes: impl Fn(&Pin) -> bool + Send + 'static) -> Result<(), Failure> {
-        let store = self.store.clone();
-        failure::blocking(move || {
-            for pin in store.pins().iter().filter(|pin| goes(pin)) {
-                store.unpin(&pin.label, &pin.cid).map_err(failure::store)?;
-            }
-            Ok(())
-        })
-        .await
+        let store = self.storage.store.clone();
+        self.storage
+            .run(move || {
+                for pin in store.pins().iter().filter(|pin| goes(pin)) {
+                    store.unpin(&pin.label, &pin.cid).map_err(failure::store)?;
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// Reconciles `mirror.db` with the pins, and removes everything held that no rule selects.
     pub(super) async fn settle(&self) -> Result<(), Failure> {
         let settling = self.mirror.settling.lock().await;
-        let rules = self.chosen().await?;
+        let rules = self.mirror_rules().chosen().await?;
         let releases = self.mirror.book.with(Book::releases).await?;
-        let store = self.store.clone();
-        let repairs = failure::blocking(move || Ok(repairs(&rules, &releases, &store.pins()))).await?;
+        let store = self.storage.store.clone();
+        let repairs = self.storage.run(move || Ok(repairs(&rules, &releases, &store.pins()))).await?;
         let mut unpinned = BTreeSet::new();
         for repair in repairs {
             match repair {
@@ -104,9 +111,9 @@ impl Operations {
     /// Unpins and withdraws everything held that no rule selects.
     pub(super) async fn let_go_of_unwanted(&self) -> Result<(), Failure> {
         let _settling = self.mirror.settling.lock().await;
-        let rules = self.chosen().await?;
+        let rules = self.mirror_rules().chosen().await?;
         let releases = self.mirror.book.with(Book::releases).await?;
-        self.keep_meanings(&rules, &releases).await?;
+        self.mirror_rules().keep_meanings(&rules, &releases).await?;
         let gone = surplus(&rules, &releases);
         if gone.is_empty() {
             return Ok(());
@@ -161,12 +168,13 @@ impl Operations {
 
     /// Returns whether `cid` is a release of this home, or the content of one.
     async fn is_published_here(&self, cid: Cid) -> Result<bool, Failure> {
-        let store = self.store.clone();
-        let releases = self.with_catalog(move |catalog| catalog.releases_of_content(&cid)).await?;
-        failure::blocking(move || {
-            let own = |release: &Cid| store.pins_of(release).iter().any(|pin| pin.label.starts_with("release/"));
-            Ok(own(&cid) || releases.iter().any(|entry| own(entry.release.cid())))
-        })
-        .await
+        let store = self.storage.store.clone();
+        let releases = self.storage.with_catalog(move |catalog| catalog.releases_of_content(&cid)).await?;
+        self.storage
+            .run(move || {
+                let own = |release: &Cid| store.pins_of(release).iter().any(|pin| pin.label.starts_with("release/"));
+                Ok(own(&cid) || releases.iter().any(|entry| own(entry.release.cid())))
+            })
+            .await
     }
 }

@@ -4,10 +4,10 @@
 //! the catalog, of the package or of the whole namespace. A publisher that later claims the name, or another name in
 //! the namespace, is not mirrored.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    ErrorKind, Failure, MirrorRule, MirrorScope, Operation,
+    Config, ErrorKind, Failure, MirrorRule, MirrorScope, Operation,
     error::hint,
     identity::PublisherId,
     index::Catalog,
@@ -15,42 +15,73 @@ use crate::{
         Book,
         plan::{Candidate, Chosen},
     },
-    ops::Operations,
+    ops::{catalog_events::News, mirror::mirror_book::MirrorBook, storage::Storage},
 };
 
-impl Operations {
+/// The mirror's rules, and the publishers that their names mean.
+#[derive(Clone, Debug)]
+pub(crate) struct MirrorRules {
+    pub(in crate::ops) storage: Storage,
+    pub(in crate::ops) book: MirrorBook,
+    pub(in crate::ops) config: Arc<Config>,
+}
+
+impl MirrorRules {
+    /// Returns all rules with their origins. A rule given by a command overrides a rule of the configuration with the
+    /// same scope.
+    pub(super) async fn rules(&self) -> Result<Vec<(MirrorRule, &'static str)>, Failure> {
+        let given = self.book.with(Book::rules).await?;
+        let fixed = self.config.mirror.rules.iter().filter(|rule| !given.iter().any(|other| other.what == rule.what));
+        let mut rules: Vec<_> = fixed.map(|rule| (rule.clone(), "config")).collect();
+        rules.extend(given.into_iter().map(|rule| (rule, "command")));
+        Ok(rules)
+    }
+
+    pub(super) async fn bare_rules(&self) -> Result<Vec<MirrorRule>, Failure> {
+        Ok(self.rules().await?.into_iter().map(|(rule, _)| rule).collect())
+    }
+
+    /// Returns whether a rule may select the publisher of an event. The package of the event does not matter: every
+    /// event may move the publisher's head, under which all its mirrored releases are proven.
+    pub(in crate::ops) async fn concerns(&self, news: &News) -> bool {
+        let rules = self.chosen().await.unwrap_or_default();
+        rules.iter().any(|rule| rule.admits(&news.publisher))
+    }
+
     /// Returns all rules, each with the publisher that its name resolves to.
     pub(super) async fn chosen(&self) -> Result<Vec<Chosen>, Failure> {
-        let rules = self.mirror_rules().await?;
-        let meanings = self.mirror.book.with(Book::meanings).await?;
-        self.with_catalog(move |catalog| {
-            let chosen = rules.into_iter().map(|rule| {
-                let meant = match meanings.get(&rule.what.to_string()) {
-                    Some(publisher) => Some(*publisher),
-                    None => only(&claimants(catalog, &rule.what)?),
-                };
-                Ok(Chosen { rule, meant })
-            });
-            chosen.collect()
-        })
-        .await
+        let rules = self.bare_rules().await?;
+        let meanings = self.book.with(Book::meanings).await?;
+        self.storage
+            .with_catalog(move |catalog| {
+                let chosen = rules.into_iter().map(|rule| {
+                    let meant = match meanings.get(&rule.what.to_string()) {
+                        Some(publisher) => Some(*publisher),
+                        None => only(&claimants(catalog, &rule.what)?),
+                    };
+                    Ok(Chosen { rule, meant })
+                });
+                chosen.collect()
+            })
+            .await
     }
 
     /// The names that mean no publisher because several claim them, each with these.
     pub(super) async fn contested(&self, rules: &[Chosen]) -> Result<HashMap<MirrorScope, Vec<PublisherId>>, Failure> {
         let open: Vec<_> =
             rules.iter().filter(|rule| rule.meant.is_none()).map(|rule| rule.rule.what.clone()).collect();
-        self.with_catalog(move |catalog| {
-            let mut contested = HashMap::new();
-            for what in open {
-                let claimants = claimants(catalog, &what)?;
-                if claimants.len() > 1 {
-                    contested.insert(what, claimants);
+        self.storage
+            .with_catalog(move |catalog| {
+                let mut contested = HashMap::new();
+                for what in open {
+                    let claimants = claimants(catalog, &what)?;
+                    if claimants.len() > 1 {
+                        contested.insert(what, claimants);
+                    }
                 }
-            }
-            Ok(contested)
-        })
-        .await
+                Ok(contested)
+            })
+            .await
     }
 
     /// Tells the operator of names that mean no publisher because several claim them.
@@ -67,7 +98,7 @@ impl Operations {
 
     /// Refuses a rule that would hold nothing, because several publishers claim what it is about.
     pub(super) async fn refuse_contested(&self, rule: &MirrorRule) -> Result<(), Failure> {
-        let meanings = self.mirror.book.with(Book::meanings).await?;
+        let meanings = self.book.with(Book::meanings).await?;
         let meant = meanings.get(&rule.what.to_string()).copied();
         let contested = self.contested(&[Chosen { rule: rule.clone(), meant }]).await?;
         let Some(claimants) = contested.get(&rule.what) else { return Ok(()) };
@@ -103,8 +134,7 @@ impl Operations {
         let kept = rules.iter().filter(|rule| is_held(rule));
         let kept: Vec<_> = kept.filter_map(|rule| Some((rule.rule.what.to_string(), rule.meant?))).collect();
         let names: Vec<_> = rules.iter().map(|rule| rule.rule.what.to_string()).collect();
-        self.mirror
-            .book
+        self.book
             .with(move |book| {
                 let known = book.meanings()?;
                 let fresh = kept.iter().filter(|(what, _)| !known.contains_key(what));

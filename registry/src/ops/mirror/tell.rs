@@ -20,7 +20,7 @@ use crate::{
         download::Download,
         failure,
         mirror::{follow::Followed, mirror_book, warn},
-        resolve::walk,
+        resolve::{release_of, walk},
     },
     package::PackageId,
 };
@@ -73,7 +73,7 @@ impl Operations {
     ) -> Result<(), Failure> {
         let versions = walk(download, followed.head.head().record().catalog, package).await?;
         if let Some(newest) = VersionEntry::newest(&versions) {
-            self.release_of(download, &followed.entry.chain, package, newest).await?;
+            release_of(&self.storage, download, &followed.entry.chain, package, newest).await?;
         }
         Ok(())
     }
@@ -83,12 +83,12 @@ impl Operations {
         let _settling = self.mirror.settling.lock().await;
         let operations = Arc::clone(self);
         let (chain, head) = (followed.entry.chain.clone(), followed.head.clone());
-        let claims = failure::blocking(move || {
+        let claims = self.storage.run(move || {
             let publisher = chain.publisher();
             let held = operations.mirror.book.held_packages(&publisher).map_err(failure::failed)?;
             let (mut changed, mut failed) = (Vec::new(), None);
             for package in packages.iter().filter(|package| held.contains(package)) {
-                let claim = match claim(&operations.storage(), &chain, &head, package) {
+                let claim = match claim(&operations.storage, &chain, &head, package) {
                     Ok((claim, _)) => claim,
                     Err(failure) => {
                         failed.get_or_insert(failure);
@@ -116,7 +116,7 @@ impl Operations {
     /// catalog exchanges request its new records.
     async fn stand_for(&self, claim: &Claim) -> Result<(), Failure> {
         let publisher = claim.publisher();
-        self.with_catalog(move |catalog| catalog.follow(&publisher, clock::now())).await?;
+        self.storage.with_catalog(move |catalog| catalog.follow(&publisher, clock::now())).await?;
         match claim.entry() {
             Some(entry) => self.announcer().keywords.provide_words(entry.release.record()).await,
             None => Ok(()),
@@ -136,21 +136,21 @@ impl Operations {
             let cids = self.proof_of(claim, package)?;
             for cid in &cids {
                 let pin = Pin { label: label.clone(), cid: *cid, mode: PinMode::Direct };
-                self.store.pin(pin).map_err(failure::store)?;
+                self.storage.store.pin(pin).map_err(failure::store)?;
             }
             proofs.insert(label, cids);
         }
-        for pin in self.store.pins() {
+        for pin in self.storage.store.pins() {
             if proofs.get(&pin.label).is_some_and(|cids| !cids.contains(&pin.cid)) {
-                self.store.unpin(&pin.label, &pin.cid).map_err(failure::store)?;
+                self.storage.store.unpin(&pin.label, &pin.cid).map_err(failure::store)?;
             }
         }
-        self.store.sync().map_err(failure::store)
+        self.storage.store.sync().map_err(failure::store)
     }
 
     fn proof_of(&self, claim: &Claim, package: &PackageId) -> Result<BTreeSet<Cid>, Failure> {
         let root = claim.head().head().record().catalog;
-        let found = Walk::new(&root, package).run(|cid| self.store.get(cid)).map_err(failure::failed)?;
+        let found = Walk::new(&root, package).run(|cid| self.storage.store.get(cid)).map_err(failure::failed)?;
         let mut cids = BTreeSet::new();
         for data in found.proof {
             cids.insert(*Block::dag_cbor(data).map_err(failure::store)?.cid());

@@ -10,7 +10,7 @@ use crate::{
     identity::Timestamp,
     index::Claim,
     mirror::plan::Candidate,
-    ops::{clock, mirror::*},
+    ops::{catalog_events::News, clock, mirror::*},
     package::PackageId,
 };
 
@@ -62,9 +62,9 @@ impl Home {
     /// Builds the claim on a package published by this registry.
     fn claim(&self, name: &str) -> Claim {
         let package: PackageId = format!("acme/{name}").parse().unwrap();
-        let publisher = self.operations().catalog.own_publishers_of(&package).unwrap()[0];
-        let entry = self.operations().catalog.publisher(&publisher).unwrap().unwrap();
-        crate::ops::announcer::claim(&self.operations().storage(), &entry.chain, &entry.head.unwrap(), &package)
+        let publisher = self.operations().storage.catalog.own_publishers_of(&package).unwrap()[0];
+        let entry = self.operations().storage.catalog.publisher(&publisher).unwrap().unwrap();
+        crate::ops::announcer::claim(&self.operations().storage, &entry.chain, &entry.head.unwrap(), &package)
             .unwrap()
             .0
     }
@@ -72,18 +72,18 @@ impl Home {
     /// Adds the claim of another registry on a package to the catalog.
     fn hear(&self, other: &Self, name: &str) -> PublisherId {
         let claim = other.claim(name);
-        self.operations().catalog.accept_claim(&claim, "test", clock::now()).unwrap();
+        self.operations().storage.catalog.accept_claim(&claim, "test", clock::now()).unwrap();
         claim.publisher()
     }
 
     /// Copies all blocks of another registry except one.
     fn take_blocks(&self, other: &Self, but: Option<&str>) {
         let but: Option<Cid> = but.map(|cid| cid.parse().unwrap());
-        for cid in other.operations().store.cids() {
+        for cid in other.operations().storage.store.cids() {
             let cid = cid.unwrap();
             if Some(cid) != but {
-                let data = other.operations().store.get(&cid).unwrap().unwrap();
-                self.operations().store.put(&Block::verify(cid, data).unwrap()).unwrap();
+                let data = other.operations().storage.store.get(&cid).unwrap().unwrap();
+                self.operations().storage.store.put(&Block::verify(cid, data).unwrap()).unwrap();
             }
         }
     }
@@ -107,7 +107,7 @@ impl Home {
         let releases = self.operations().mirror.book.releases().unwrap();
         let held = releases.iter().filter(|release| release.held);
         let held: BTreeSet<_> = held.map(|held| format!("{}@{}", held.package, held.version)).collect();
-        let pins = self.operations().store.pins();
+        let pins = self.operations().storage.store.pins();
         let labels = pins.iter().filter_map(|pin| pin.label.strip_prefix("mirror/")?.split_once('/'));
         let pinned: BTreeSet<_> = labels.map(|(_, name)| name.to_owned()).filter(|name| name.contains('@')).collect();
         assert_eq!(held, pinned);
@@ -127,7 +127,7 @@ impl Home {
     }
 
     fn mirror_pins(&self) -> usize {
-        self.operations().store.pins().iter().filter(|pin| pin.label.starts_with("mirror/")).count()
+        self.operations().storage.store.pins().iter().filter(|pin| pin.label.starts_with("mirror/")).count()
     }
 }
 
@@ -214,11 +214,11 @@ async fn a_namespace_is_its_first_publishers_with_all_that_was_there_before() {
     mirror.operations().settle().await.unwrap();
     assert_eq!(mirror.held(), ["acme/before@1.0.0", "acme/http@1.0.0"]);
     let news = |publisher, name: Option<&str>| News { publisher, package: name.map(|name| name.parse().unwrap()) };
-    assert!(!mirror.operations().concerns(&news(stranger, Some("acme/fresh"))).await);
-    assert!(!mirror.operations().concerns(&news(stranger, None)).await);
+    assert!(!mirror.operations().mirror_rules().concerns(&news(stranger, Some("acme/fresh"))).await);
+    assert!(!mirror.operations().mirror_rules().concerns(&news(stranger, None)).await);
     // Any event of a mirrored publisher may move its head.
-    assert!(mirror.operations().concerns(&news(publisher, Some("other/thing"))).await);
-    assert!(mirror.operations().concerns(&news(publisher, None)).await);
+    assert!(mirror.operations().mirror_rules().concerns(&news(publisher, Some("other/thing"))).await);
+    assert!(mirror.operations().mirror_rules().concerns(&news(publisher, None)).await);
 }
 
 #[tokio::test]
@@ -253,7 +253,7 @@ async fn a_rule_dropped_while_a_release_is_fetched_leaves_no_pin() {
     mirror.rm("acme/http").await;
     assert_eq!(mirror.mirror_pins(), 0);
     // The last step of a fetch that ends only now.
-    let signed = mirror.operations().catalog.release(&release.release).unwrap().unwrap().release;
+    let signed = mirror.operations().storage.catalog.release(&release.release).unwrap().unwrap().release;
     mirror.operations().take_in(&release, &signed).await.unwrap();
     assert_eq!((mirror.held(), mirror.mirror_pins()), (vec![], 0));
 }
@@ -269,8 +269,8 @@ async fn what_a_crash_has_left_of_pins_and_book_is_brought_in_line() {
     let operations = mirror.operations();
     let release = operations.mirror.book.releases().unwrap().remove(0);
     // Unpinned, but held in the database: it is fetched and pinned again.
-    for pin in operations.store.pins() {
-        operations.store.unpin(&pin.label, &pin.cid).unwrap();
+    for pin in operations.storage.store.pins() {
+        operations.storage.store.unpin(&pin.label, &pin.cid).unwrap();
     }
     operations.settle().await.unwrap();
     assert_eq!(mirror.held(), [""; 0]);

@@ -8,7 +8,7 @@
 use std::{
     collections::BTreeSet,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use ggen_blockstore::{Blockstore, DAMAGE, Pin, PinMode, parse_cid};
@@ -17,7 +17,7 @@ use super::is_users;
 use crate::{
     Failure, checked_file,
     database::Access,
-    ops::{Operations, failure},
+    ops::{failure, storage::Storage},
 };
 
 /// Maximum size of the file in bytes, enough for some hundred thousand pins.
@@ -103,12 +103,12 @@ fn users(store: &dyn Blockstore) -> BTreeSet<Pin> {
     store.pins().into_iter().filter(is_users).collect()
 }
 
-impl Operations {
+impl KeptPins {
     /// Sets the user's pins again that were lost with records of the store, or logs that some may be lost. Returns
     /// whether the pins before the loss are known.
-    pub(crate) async fn compare_kept_pins(&self, lost_records: bool) -> Result<bool, Failure> {
-        let (store, kept) = (self.store.clone(), self.kept_pins.clone());
-        let compared = failure::blocking(move || kept.compare(&*store, lost_records).map_err(failure::store)).await?;
+    pub(crate) async fn restore(self: &Arc<Self>, storage: &Storage, lost_records: bool) -> Result<bool, Failure> {
+        let (store, kept) = (storage.store.clone(), Arc::clone(self));
+        let compared = storage.run(move || kept.compare(&*store, lost_records).map_err(failure::store)).await?;
         let Some(lost) = compared else {
             tracing::warn!(
                 target: DAMAGE,

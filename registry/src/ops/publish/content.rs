@@ -29,7 +29,7 @@ impl Operations {
         let mut tarball = Tarball::at_path();
         let mut import =
             move || operations.import_remembering(&path, &mut tarball, Intake::default(), &*reporter, &|| false);
-        failure::blocking(move || Ok(import()?.root)).await
+        self.storage.run(move || Ok(import()?.root)).await
     }
 
     /// Publishes a tree by its CID.
@@ -38,13 +38,13 @@ impl Operations {
         request: PublishContentRequest,
         reporter: Arc<dyn Reporter>,
     ) -> Result<Published, Failure> {
-        let lease = self.store.lease();
+        let lease = self.storage.store.lease();
         let new_blocks = self.bring_content(&request, reporter.clone()).await?;
         let signing = Signing::new(request.key.clone(), request.trust_clock);
         let draft = move |operations: &Self| {
             let PublishContentRequest { package, version, content, executables, metadata, dependencies, .. } = request;
             let limits = TreeLimits { max_bytes: operations.config.limits.package_bytes, ..TreeLimits::default() };
-            let tree = list_tree(&*operations.store, content, &limits).map_err(failure::store)?;
+            let tree = list_tree(&*operations.storage.store, content, &limits).map_err(failure::store)?;
             if tree.is_file() {
                 return Err(usage(format!("{content} is a file, a package is a directory")));
             }
@@ -54,10 +54,10 @@ impl Operations {
             if let Some(missing) = executables.iter().find(|path| !is_file(path)) {
                 return Err(usage(format!("there is no file `{missing}` in {content}")));
             }
-            let found = find_secrets(&*operations.store, &tree)?;
+            let found = find_secrets(&*operations.storage.store, &tree)?;
             let shown = content.to_string();
             // A tree need not contain a gpack.toml.
-            let gpack = read_from_store(&*operations.store, content, Path::new(&shown));
+            let gpack = read_from_store(&*operations.storage.store, content, Path::new(&shown));
             let allowed = gpack.map(|gpack| gpack.allow_secrets).unwrap_or_default();
             let is_allowed = |found: &Finding| {
                 !is_never_allowed(found) && (request.allow_secrets || allowed.match_file(&found.path))

@@ -36,7 +36,7 @@ impl Operations {
         let key = request.key.as_deref().unwrap_or(DEFAULT_KEY);
         let chain = self.keys.chain(key)?;
         if chain.is_none() {
-            self.check_makes_key(key)?;
+            self.lost_keys().check_makes_key(key)?;
         }
         let (path, intake) = (&request.path, Intake::of(request));
         let begins_at = tarball.hold(path)?;
@@ -44,7 +44,7 @@ impl Operations {
             true => vec![read_from_disk(path)?.0],
             false => find_in_tarball(path, tarball, &intake, reporter)?,
         };
-        let kept = Sieve::keeping(named).counting_beside(Arc::clone(&self.store));
+        let kept = Sieve::keeping(named).counting_beside(Arc::clone(&self.storage.store));
         tarball.rewind(begins_at, path)?;
         let imported = import(&kept, path, tarball, &intake, reporter, &|| false)?;
         let limit = self.config.limits.package_bytes;
@@ -57,7 +57,7 @@ impl Operations {
         let (package, known) = match named.or_else(|| publisher.as_ref().map(|publisher| publisher.short())) {
             Some(namespace) => {
                 let package = PackageId::try_new(&namespace, &gpack.name).map_err(usage)?;
-                let known = self.catalog.publishers_of(&package).map_err(failure::failed)?;
+                let known = self.storage.catalog.publishers_of(&package).map_err(failure::failed)?;
                 if let Some(publisher) = &publisher {
                     unchanged = self.is_published(publisher, &package, &version, &imported)?;
                 }
@@ -97,7 +97,7 @@ impl Operations {
         version: &Version,
         imported: &Imported,
     ) -> Result<bool, Failure> {
-        let mut releases = self.catalog.releases(package).map_err(failure::failed)?;
+        let mut releases = self.storage.catalog.releases(package).map_err(failure::failed)?;
         releases.retain(|entry| entry.release.record().publisher == *publisher);
         let published = releases.iter().map(|entry| entry.release.record());
         check_build(package, version, published.clone().map(|release| &release.version)).map_err(publication_failed)?;

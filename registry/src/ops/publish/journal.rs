@@ -71,7 +71,7 @@ impl Operations {
         known.extend(identity.iter().map(|block| *block.cid()));
         let added = step.publication.blocks.iter().map(|block| *block.cid()).filter(|cid| !known.contains(cid));
         let traces = JournalEntry { added: added.collect(), replaced };
-        traces.pins(new.head().cid()).try_for_each(|pin| self.store.pin(pin)).map_err(failure::store)?;
+        traces.pins(new.head().cid()).try_for_each(|pin| self.storage.store.pin(pin)).map_err(failure::store)?;
         Ok(traces)
     }
 
@@ -89,13 +89,13 @@ impl Operations {
             tracing::warn!(target: crate::LOG_TARGET, %head, made, "a publish had died half way");
             self.end_step(&head, &traces, made)?;
         }
-        self.store.sync().map_err(failure::store)
+        self.storage.store.sync().map_err(failure::store)
     }
 
     /// Returns the journal entries in the store, by the CIDs of their new heads.
     fn traces(&self) -> BTreeMap<Cid, JournalEntry> {
         let mut steps: BTreeMap<Cid, JournalEntry> = BTreeMap::new();
-        for Pin { label, cid, .. } in self.store.pins() {
+        for Pin { label, cid, .. } in self.storage.store.pins() {
             let of = |prefix| label.strip_prefix(prefix).and_then(|head| parse_cid(head).ok());
             if let Some(head) = of(ADDED) {
                 steps.entry(head).or_default().added.insert(cid);
@@ -109,9 +109,9 @@ impl Operations {
     /// Returns whether the step of this head was committed: whether it is its publisher's current head in the catalog.
     /// No later step can have replaced it, because each step first recovers the earlier ones.
     fn was_made(&self, head: &Cid) -> Result<bool, Failure> {
-        let Some(payload) = self.store.get(head).map_err(failure::store)? else { return Ok(false) };
+        let Some(payload) = self.storage.store.get(head).map_err(failure::store)? else { return Ok(false) };
         let publisher = Head::from_payload(&payload).map_err(failure::verification)?.publisher;
-        let known = self.catalog.publisher(&publisher).map_err(failure::failed)?.and_then(|known| known.head);
+        let known = self.storage.catalog.publisher(&publisher).map_err(failure::failed)?.and_then(|known| known.head);
         Ok(known.is_some_and(|known| known.head().cid() == head))
     }
 
@@ -119,7 +119,7 @@ impl Operations {
     /// removes the journal entry. The replaced records are the former head and the nodes of the former catalog tree
     /// that the new tree lacks. Log and releases are never replaced.
     pub(super) fn end_step(&self, head: &Cid, traces: &JournalEntry, made: bool) -> Result<(), Failure> {
-        let unpin = |label: &str, cid: &Cid| self.store.unpin(label, cid).map_err(failure::store);
+        let unpin = |label: &str, cid: &Cid| self.storage.store.unpin(label, cid).map_err(failure::store);
         if made {
             for cid in &traces.replaced {
                 unpin(RECORD, cid)?;
@@ -127,7 +127,7 @@ impl Operations {
         } else {
             for cid in &traces.added {
                 unpin(RECORD, cid)?;
-                let payload = self.store.get(cid).map_err(failure::store)?;
+                let payload = self.storage.store.get(cid).map_err(failure::store)?;
                 if let Some(release) = payload.and_then(|payload| Release::from_payload(&payload).ok()) {
                     let label = release_label(&release);
                     unpin(&label, cid)?;
@@ -146,7 +146,7 @@ impl Operations {
     /// Returns the nodes of the catalog tree on the path from its root to the versions of a package.
     fn path(&self, head: &VerifiedHead, package: &PackageId) -> Result<BTreeSet<Cid>, Failure> {
         let walk = Walk::new(&head.head().record().catalog, package);
-        let found = walk.run(|cid| self.store.get(cid)).map_err(|error| failure::tree(&error))?;
+        let found = walk.run(|cid| self.storage.store.get(cid)).map_err(|error| failure::tree(&error))?;
         let cid = |data| Ok(*Block::dag_cbor(data).map_err(failure::store)?.cid());
         found.proof.into_iter().map(cid).collect()
     }

@@ -8,11 +8,18 @@ use crate::{
     error::hint,
     identity::{PublisherId, Record as _},
     index::Head,
-    keys::{DEFAULT_KEY, KeyStoreError},
-    ops::{Operations, failure, own_records::records},
+    keys::{DEFAULT_KEY, KeyStore, KeyStoreError},
+    ops::{failure, own_records::records, storage::Storage},
 };
 
-impl Operations {
+/// Looks for the keys of what this home has published.
+#[derive(Clone, Debug)]
+pub(crate) struct LostKeys {
+    pub(in crate::ops) storage: Storage,
+    pub(in crate::ops) keys: KeyStore,
+}
+
+impl LostKeys {
     /// The first publish makes the default key, and no other one.
     pub(in crate::ops) fn check_makes_key(&self, name: &str) -> Result<(), Failure> {
         self.keys.publisher(name)?;
@@ -47,8 +54,9 @@ home with ",
             // One that is damaged stops what needs it.
             here.extend(self.keys.chain(&name).ok().flatten().map(|chain| chain.publisher()));
         }
-        let known = self.catalog.own_publishers().map_err(failure::catalog)?;
-        let heads = records(&*self.store).into_iter().filter_map(|cid| self.store.get(&cid).ok().flatten());
+        let known = self.storage.catalog.own_publishers().map_err(failure::catalog)?;
+        let heads =
+            records(&*self.storage.store).into_iter().filter_map(|cid| self.storage.store.get(&cid).ok().flatten());
         let signed = heads.filter_map(|payload| Some(Head::from_payload(&payload).ok()?.publisher));
         Ok(known.into_iter().chain(signed).find(|publisher| !here.contains(publisher)))
     }

@@ -40,13 +40,14 @@ impl Operations {
     pub(in crate::ops) async fn hear_own_head(&self, key: &str) -> Result<(), Failure> {
         let Some(node) = &self.node else { return Ok(()) };
         let (keys, name) = (self.keys.clone(), key.to_owned());
-        let Some(chain) = failure::blocking(move || Ok(keys.chain(&name)?)).await? else { return Ok(()) };
-        let entered = timeout(ENTRANCE, self.know_somebody()).await;
+        let Some(chain) = self.storage.run(move || Ok(keys.chain(&name)?)).await? else { return Ok(()) };
+        let lookup = self.claim_lookup();
+        let entered = timeout(ENTRANCE, lookup.know_somebody()).await;
         if node.snapshot().await.map_err(failure::stopped)?.connected.is_empty() {
             tracing::debug!(target: crate::LOG_TARGET, ?entered, "no peer to ask for the own head");
             return Ok(());
         }
-        let looking = self.claims_until(publisher_key(&chain.publisher()), Some(Instant::now() + ANSWERS));
+        let looking = lookup.claims_until(publisher_key(&chain.publisher()), Some(Instant::now() + ANSWERS));
         match timeout(PATIENCE, looking).await {
             Ok(Ok(_)) => {}
             Ok(Err(failure)) => {
@@ -104,7 +105,7 @@ impl Operations {
             return Ok(None);
         }
         let record = kept.head().record();
-        let Some(payload) = self.store.get(record.log.cid()).map_err(failure::store)? else { return Ok(None) };
+        let Some(payload) = self.storage.store.get(record.log.cid()).map_err(failure::store)? else { return Ok(None) };
         let entry = LogEntry::from_payload(&payload).map_err(failure::verification)?;
         Ok(match entry.action {
             LogAction::Release { package, version, release }

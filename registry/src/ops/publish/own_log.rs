@@ -41,7 +41,7 @@ impl Operations {
         signing: &Signing,
         chain: &IdentityChain,
     ) -> Result<Option<VerifiedHead>, Failure> {
-        let known = self.catalog.publisher(&chain.publisher()).map_err(failure::catalog)?;
+        let known = self.storage.catalog.publisher(&chain.publisher()).map_err(failure::catalog)?;
         if known.as_ref().is_some_and(|known| known.equivocation.is_some()) {
             let message = format!("the key `{}` has signed two histories: others accept neither", signing.name);
             return Err(Failure::new(ErrorKind::Verification, message).hinted(hint![
@@ -72,17 +72,17 @@ impl Operations {
         publisher: &PublisherId,
         head: Option<&VerifiedHead>,
     ) -> Result<(), Failure> {
-        if head.is_some_and(|head| is_record(&*self.store, head.head().cid())) {
+        if head.is_some_and(|head| is_record(&*self.storage.store, head.head().cid())) {
             return Ok(());
         }
-        let signed = SignedHere::of(&*self.store, publisher);
+        let signed = SignedHere::of(&*self.storage.store, publisher);
         if signed.log_seq > head.map_or(0, |head| head.order().log_seq) {
             return Err(not_all_here(name, signed.log_seq));
         }
         let has_published = || -> Result<bool, CatalogError> {
-            let has_log = !self.catalog.log(publisher, 0, 1)?.is_empty();
-            let has_release = self.catalog.newest_release_of(publisher)?.is_some();
-            let is_only_publisher = self.catalog.own_publishers()?.is_empty();
+            let has_log = !self.storage.catalog.log(publisher, 0, 1)?.is_empty();
+            let has_release = self.storage.catalog.newest_release_of(publisher)?.is_some();
+            let is_only_publisher = self.storage.catalog.own_publishers()?.is_empty();
             Ok(has_log || has_release || (signed.has_unreadable && is_only_publisher))
         };
         match head.is_none() && has_published().map_err(failure::catalog)? {
@@ -120,7 +120,7 @@ that head was signed, give the same command ",
         reporter: Arc<dyn Reporter>,
     ) -> Result<(), Failure> {
         let (operations, with, own) = (Arc::clone(self), signing.clone(), chain.clone());
-        let footing = failure::blocking(move || {
+        let footing = self.storage.run(move || {
             let Some(head) = operations.head_to_follow(&with, &own)? else { return Ok(None) };
             let last_step = operations.last_step(&with, &own, &head)?;
             Ok(Some((head, last_step)))
@@ -144,7 +144,7 @@ that head was signed, give the same command ",
     ) -> Result<bool, Failure> {
         let (operations, of) = (Arc::clone(self), head.clone());
         let (name, wanted) = (package.clone(), version.clone());
-        let is_here = failure::blocking(move || operations.has_own_records(&of, &name, &wanted)).await?;
+        let is_here = self.storage.run(move || operations.has_own_records(&of, &name, &wanted)).await?;
         if is_here { Ok(true) } else { self.hear_own_records(head, package, version).await }
     }
 
@@ -160,27 +160,28 @@ that head was signed, give the same command ",
             return Ok(false);
         }
         let key = qualified_key(&head.head().record().publisher, package);
-        let asking = self.claims_until(key, Some(Instant::now() + ANSWERS));
+        let lookup = self.claim_lookup();
+        let asking = lookup.claims_until(key, Some(Instant::now() + ANSWERS));
         if let Ok(Err(failure)) = timeout(CLAIM_PATIENCE, asking).await {
             tracing::debug!(target: crate::LOG_TARGET, %failure, "own claim not looked for");
         }
         let (operations, head) = (Arc::clone(self), head.clone());
         let (package, version) = (package.clone(), version.clone());
-        failure::blocking(move || operations.has_own_records(&head, &package, &version)).await
+        self.storage.run(move || operations.has_own_records(&head, &package, &version)).await
     }
 
     /// Returns whether the store has the publisher's own records on a package, including the record of `version`. Lost
     /// ones are rebuilt from other data of this home, if possible.
     fn has_own_records(&self, head: &VerifiedHead, package: &PackageId, version: &Version) -> Result<bool, Failure> {
         let record = head.head().record();
-        let look = || lost(&*self.store, &record.catalog, package, |entries| needed(entries, version));
+        let look = || lost(&*self.storage.store, &record.catalog, package, |entries| needed(entries, version));
         let mut lost = look()?;
-        if lost.is_some() && OwnRecords::of(&self.storage()).put_back_of(&record.publisher)? > 0 {
+        if lost.is_some() && OwnRecords::of(&self.storage).put_back_of(&record.publisher)? > 0 {
             lost = look()?;
         }
         // A damaged block would count as present.
         if let Some(cid) = lost {
-            self.store.delete_many(&[cid]).map_err(failure::store)?;
+            self.storage.store.delete_many(&[cid]).map_err(failure::store)?;
         }
         Ok(lost.is_none())
     }
@@ -233,16 +234,17 @@ that head was signed, give the same command ",
     pub(crate) async fn recovery_key(&self, request: RecoveryKeyRequest) -> Result<RecoveryKeyReport, Failure> {
         let keys = self.keys.clone();
         let key = request.key.unwrap_or_else(|| DEFAULT_KEY.to_owned());
-        failure::blocking(move || {
-            if request.confirm {
-                let file = keys.confirm_recovery(&key)?;
-                return Ok(RecoveryKeyReport { key, file, pem: None, confirmed: true });
-            }
-            let pem = Some(keys.recovery(&key)?.to_pem());
-            let file = keys.recovery_file(&key)?.unwrap_or_default();
-            Ok(RecoveryKeyReport { key, file, pem, confirmed: false })
-        })
-        .await
+        self.storage
+            .run(move || {
+                if request.confirm {
+                    let file = keys.confirm_recovery(&key)?;
+                    return Ok(RecoveryKeyReport { key, file, pem: None, confirmed: true });
+                }
+                let pem = Some(keys.recovery(&key)?.to_pem());
+                let file = keys.recovery_file(&key)?.unwrap_or_default();
+                Ok(RecoveryKeyReport { key, file, pem, confirmed: false })
+            })
+            .await
     }
 }
 

@@ -79,7 +79,7 @@ impl Operations {
         }
         let imported = self.import_remembering(path, tarball, Intake::of(request), reporter, cancelled)?;
         let limit = self.config.limits.package_bytes;
-        let Prepared { imported, gpack, warnings } = Prepared::read(&*self.store, imported, request, limit)?;
+        let Prepared { imported, gpack, warnings } = Prepared::read(&*self.storage.store, imported, request, limit)?;
         let manifest = self.write_manifest(imported.root)?;
         Ok(Draft { warnings, ..Draft::of_gpack(imported.into(), manifest, gpack) })
     }
@@ -96,7 +96,7 @@ impl Operations {
     ) -> Result<Imported, Failure> {
         let known = if tarball.is_opened() { None } else { self.imports.of(path) };
         let intake = Intake { known: known.as_deref(), ..intake };
-        let imported = import(&*self.store, path, tarball, &intake, reporter, cancelled)?;
+        let imported = import(&*self.storage.store, path, tarball, &intake, reporter, cancelled)?;
         let (files, known) = (imported.files, imported.files_known);
         tracing::debug!(target: crate::LOG_TARGET, files, known, "imported");
         self.imports.tidy();
@@ -106,17 +106,17 @@ impl Operations {
     pub(super) fn write_manifest(&self, root: Cid) -> Result<ManifestSummary, Failure> {
         let mut builder = ManifestBuilder::new();
         let mut batch = Vec::new();
-        for visited in dfs_blocks(&*self.store, root) {
+        for visited in dfs_blocks(&*self.storage.store, root) {
             let (cid, size) = visited.map_err(failure::store)?;
             batch.extend(builder.push(&cid, size).map_err(failure::failed)?);
             if batch.len() >= MANIFEST_BATCH {
-                self.store.put_many(&batch).map_err(failure::store)?;
+                self.storage.store.put_many(&batch).map_err(failure::store)?;
                 batch.clear();
             }
         }
         let (last, summary) = builder.finish().map_err(failure::failed)?;
         batch.extend(last);
-        self.store.put_many(&batch).map_err(failure::store)?;
+        self.storage.store.put_many(&batch).map_err(failure::store)?;
         Ok(summary)
     }
 }

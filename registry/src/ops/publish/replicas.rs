@@ -13,7 +13,7 @@ use crate::{
     identity::Signed,
     manifest::ManifestReader,
     node::{Handle, MAX_PRESENCE_QUERY_CIDS},
-    ops::{Operations, clock, failure, manifest_parts::part},
+    ops::{clock, failure, manifest_parts::part, storage::Storage},
     package::Release,
 };
 
@@ -39,67 +39,65 @@ pub(super) struct Replicas {
     pub(super) patience: Duration,
 }
 
-impl Operations {
-    /// Waits until enough peers have all of a release. Connected peers are queried first, then its providers. Returns
-    /// the number of replicas.
-    ///
-    /// # Errors
-    /// [`ErrorKind::TimedOut`] if there are too few within `patience`.
-    pub(super) async fn wait_for_replicas(
-        &self,
-        release: &Signed<Release>,
-        Replicas { wanted, patience }: Replicas,
-        reporter: &dyn Reporter,
-    ) -> Result<u64, Failure> {
-        if wanted == 0 {
-            return Ok(0);
-        }
-        let Some(node) = &self.node else { return Ok(0) };
-        let blocks = Arc::new(Blocks::of(self.store.clone(), release).await?);
-        let deadline = Instant::from(clock::after(patience));
-        let mut whole = BTreeSet::new();
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let round = self.ask_around(node, &blocks, &mut whole, wanted as usize);
-            let ended = timeout_at(deadline, round).await;
-            let replicas = whole.len() as u64;
-            reporter.report(Progress::Replicating { replicas, wanted: wanted.into() });
-            if let Ok(outcome) = ended {
-                outcome?;
-            }
-            if replicas >= u64::from(wanted) {
-                return Ok(replicas);
-            }
-            if ended_at(deadline) {
-                return Err(too_few(replicas, wanted, patience));
-            }
-            tokio::time::sleep_until((Instant::now() + pause).min(deadline)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
+/// Waits until enough peers have all of a release. Connected peers are queried first, then its providers. Returns
+/// the number of replicas.
+///
+/// # Errors
+/// [`ErrorKind::TimedOut`] if there are too few within `patience`.
+pub(super) async fn wait_for_replicas(
+    node: Option<&Handle>,
+    storage: &Storage,
+    release: &Signed<Release>,
+    Replicas { wanted, patience }: Replicas,
+    reporter: &dyn Reporter,
+) -> Result<u64, Failure> {
+    if wanted == 0 {
+        return Ok(0);
     }
+    let Some(node) = node else { return Ok(0) };
+    let blocks = Arc::new(Blocks::of(storage, release).await?);
+    let deadline = Instant::from(clock::after(patience));
+    let mut whole = BTreeSet::new();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let round = ask_around(node, &blocks, &mut whole, wanted as usize);
+        let ended = timeout_at(deadline, round).await;
+        let replicas = whole.len() as u64;
+        reporter.report(Progress::Replicating { replicas, wanted: wanted.into() });
+        if let Ok(outcome) = ended {
+            outcome?;
+        }
+        if replicas >= u64::from(wanted) {
+            return Ok(replicas);
+        }
+        if ended_at(deadline) {
+            return Err(too_few(replicas, wanted, patience));
+        }
+        tokio::time::sleep_until((Instant::now() + pause).min(deadline)).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
 
-    /// Queries connected peers and, if there are too few replicas, providers. Peers in `whole` are skipped.
-    async fn ask_around(
-        &self,
-        node: &Handle,
-        blocks: &Arc<Blocks>,
-        whole: &mut BTreeSet<PeerId>,
-        wanted: usize,
-    ) -> Result<(), Failure> {
-        let connected = node.snapshot().await.map_err(failure::stopped)?.connected;
-        ask_all(node, blocks, connected, whole).await;
-        if whole.len() >= wanted {
-            return Ok(());
-        }
-        let mut found = node.find_providers(blocks.content.hash().to_bytes()).await.map_err(failure::stopped)?;
-        let mut providers = Vec::new();
-        let until = Instant::now() + SEARCH_FOR;
-        while let Ok(Some(peer)) = timeout_at(until, found.recv()).await {
-            providers.push(peer);
-        }
-        ask_all(node, blocks, providers, whole).await;
-        Ok(())
+/// Queries connected peers and, if there are too few replicas, providers. Peers in `whole` are skipped.
+async fn ask_around(
+    node: &Handle,
+    blocks: &Arc<Blocks>,
+    whole: &mut BTreeSet<PeerId>,
+    wanted: usize,
+) -> Result<(), Failure> {
+    let connected = node.snapshot().await.map_err(failure::stopped)?.connected;
+    ask_all(node, blocks, connected, whole).await;
+    if whole.len() >= wanted {
+        return Ok(());
     }
+    let mut found = node.find_providers(blocks.content.hash().to_bytes()).await.map_err(failure::stopped)?;
+    let mut providers = Vec::new();
+    let until = Instant::now() + SEARCH_FOR;
+    while let Ok(Some(peer)) = timeout_at(until, found.recv()).await {
+        providers.push(peer);
+    }
+    ask_all(node, blocks, providers, whole).await;
+    Ok(())
 }
 
 fn ended_at(deadline: Instant) -> bool {
@@ -126,18 +124,20 @@ struct Blocks {
 }
 
 impl Blocks {
-    async fn of(store: Arc<dyn Blockstore>, release: &Signed<Release>) -> Result<Self, Failure> {
+    async fn of(storage: &Storage, release: &Signed<Release>) -> Result<Self, Failure> {
         let (cid, release) = (*release.cid(), release.record().clone());
-        failure::blocking(move || {
-            let missing = || failure::store(ggen_blockstore::Error::NotFound { cid: release.manifest });
-            let root = store.get(&release.manifest).map_err(failure::store)?.ok_or_else(missing)?;
-            let manifest = release.read_manifest(&root).map_err(failure::verification)?;
-            let mut records = vec![cid, release.manifest];
-            records.extend(release.executables_block.iter().map(|block| *block.cid()));
-            records.extend(manifest.chunks().iter().map(|chunk| chunk.link));
-            Ok(Self { store, content: release.content, records, manifest })
-        })
-        .await
+        let store = storage.store.clone();
+        storage
+            .run(move || {
+                let missing = || failure::store(ggen_blockstore::Error::NotFound { cid: release.manifest });
+                let root = store.get(&release.manifest).map_err(failure::store)?.ok_or_else(missing)?;
+                let manifest = release.read_manifest(&root).map_err(failure::verification)?;
+                let mut records = vec![cid, release.manifest];
+                records.extend(release.executables_block.iter().map(|block| *block.cid()));
+                records.extend(manifest.chunks().iter().map(|chunk| chunk.link));
+                Ok(Self { store, content: release.content, records, manifest })
+            })
+            .await
     }
 
     /// Returns whether the peer confirms to have every block.

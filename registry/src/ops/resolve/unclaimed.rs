@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
-use super::super::{Operations, denial::undeny, failure};
-use crate::{ErrorKind, Failure, Hint, Listing, Operation, Setting, error::hint, node::Walked, package::PackageId};
+use super::Resolver;
+use crate::{
+    ErrorKind, Failure, Hint, Listing, Operation, Setting,
+    error::hint,
+    node::Walked,
+    ops::{denial::undeny, failure},
+    package::PackageId,
+};
 
 /// How many of the peers that were asked have answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +25,7 @@ pub(in crate::ops) enum Hearing {
 
 impl Hearing {
     /// `walked` is who was asked, if all of them have answered or were given up.
-    pub(super) fn of(walked: Option<Walked>, waited: Duration) -> Self {
+    pub(in crate::ops) fn of(walked: Option<Walked>, waited: Duration) -> Self {
         match walked {
             Some(Walked { asked: asked @ 1.., answered: 0 }) => Self::Silence(asked),
             Some(_) => Self::Heard,
@@ -52,7 +58,7 @@ impl Hearing {
     }
 }
 
-impl Operations {
+impl Resolver {
     /// The failure of a name that no publisher claims, as far as could be asked.
     pub(in crate::ops) async fn unclaimed(
         &self,
@@ -127,7 +133,7 @@ impl Operations {
     /// The known package that a misspelt name was probably meant as.
     pub(in crate::ops) async fn nearest_known(&self, package: &PackageId) -> Result<Option<PackageId>, Failure> {
         let package = package.clone();
-        self.with_catalog(move |catalog| catalog.nearest_package(&package)).await
+        self.storage.with_catalog(move |catalog| catalog.nearest_package(&package)).await
     }
 }
 

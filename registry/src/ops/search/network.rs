@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::patience::{PATIENCE, Patience};
 use crate::{
-    Failure, Fault,
+    Config, Failure, Fault,
     identity::{KnownSignatures, Timestamp},
     index::{
         CatalogError, Claim, ClaimError, Hit, Matcher, SearchAnswer, SearchFilters, SearchQuestion, WORD_BUCKETS,
@@ -25,11 +25,15 @@ use crate::{
     },
     node::{AskError, Handle, Protocol},
     ops::{
-        Operations, clock,
+        CatalogEvents,
+        claim_lookup::ClaimLookup,
+        clock,
         exchange::{blame, fault_of as fault_of_claim, fault_of_ask},
         failure,
         peers::provision,
+        storage::Storage,
     },
+    peers::PeerBook,
 };
 
 /// Maximum number of connected peers queried.
@@ -109,9 +113,20 @@ pub(super) struct Asking<'a> {
 /// A queried peer, and its response if it sent one.
 type Answered = (PeerId, Option<Vec<u8>>);
 
-impl Operations {
+/// Queries peers.
+#[derive(Clone, Debug)]
+pub(in crate::ops) struct PeerSearch {
+    pub(in crate::ops) storage: Storage,
+    pub(in crate::ops) node: Handle,
+    pub(in crate::ops) lookup: ClaimLookup,
+    pub(in crate::ops) peers: Arc<PeerBook>,
+    pub(in crate::ops) news: CatalogEvents,
+    pub(in crate::ops) config: Arc<Config>,
+}
+
+impl PeerSearch {
     /// Queries peers and adds the verified hits to the catalog.
-    pub(super) async fn ask_others(&self, node: &Handle, asking: Asking<'_>) -> Result<(), Failure> {
+    pub(super) async fn ask_others(&self, asking: Asking<'_>) -> Result<(), Failure> {
         let Asking { query, filters, limit, found } = asking;
         let known: HashMap<u64, String> = found.iter().map(marked).collect();
         let marks: Vec<u64> = known.keys().copied().collect();
@@ -127,7 +142,7 @@ impl Operations {
             query: query.to_owned(),
             filters: filters.clone(),
             matcher: None,
-            signatures: Arc::clone(self.catalog.signatures()),
+            signatures: Arc::clone(self.storage.catalog.signatures()),
             limit: question.limit,
             now: clock::now(),
             known,
@@ -135,7 +150,7 @@ impl Operations {
         };
         let question = question.encode().map_err(failure::failed)?;
         let deadline = Instant::now() + PATIENCE;
-        let gathering = self.gather(node, query, question, patience, examiner);
+        let gathering = self.gather(query, question, patience, examiner);
         match tokio::time::timeout_at(deadline.into(), gathering).await {
             Ok(gathered) => gathered?,
             Err(_) => tracing::debug!(target: crate::LOG_TARGET, "a search took too long"),
@@ -146,22 +161,21 @@ impl Operations {
     /// Queries connected peers and peers found by keyword, and processes their responses, as long as `patience` lasts.
     async fn gather(
         &self,
-        node: &Handle,
         query: &str,
         question: Vec<u8>,
         mut patience: Patience,
         mut examiner: Examiner,
     ) -> Result<(), Failure> {
-        self.know_somebody().await?;
+        self.lookup.know_somebody().await?;
         let (mut asked, mut asking) = (HashSet::new(), FuturesUnordered::new());
-        let mut connected = node.supporting(Protocol::Search).await.map_err(failure::stopped)?;
+        let mut connected = self.node.supporting(Protocol::Search).await.map_err(failure::stopped)?;
         connected.truncate(MAX_CONNECTED);
         for peer in connected {
             asked.insert(peer);
             patience.asks();
-            asking.push(self.ask_one(node, peer, question.clone()));
+            asking.push(self.ask_one(peer, question.clone()));
         }
-        let mut found = self.look_words_up(node, query).await?;
+        let mut found = self.look_words_up(query).await?;
         let mut looking = true;
         while !patience.is_over() {
             tokio::select! {
@@ -178,7 +192,7 @@ impl Operations {
                 peer = found.recv(), if looking => match peer {
                     Some(peer) if asked.len() < MAX_ASKED && asked.insert(peer) => {
                         patience.asks();
-                        asking.push(self.ask_one(node, peer, question.clone()));
+                        asking.push(self.ask_one(peer, question.clone()));
                     }
                     Some(_) => {}
                     None => {
@@ -196,8 +210,8 @@ impl Operations {
     }
 
     /// Sends a request. Its task continues after the search has ended, to record a peer that never responds.
-    fn ask_one(&self, node: &Handle, peer: PeerId, question: Vec<u8>) -> impl Future<Output = Answered> + use<> {
-        let (node, peers) = (node.clone(), Arc::clone(&self.peers));
+    fn ask_one(&self, peer: PeerId, question: Vec<u8>) -> impl Future<Output = Answered> + use<> {
+        let (node, peers) = (self.node.clone(), Arc::clone(&self.peers));
         let answer = tokio::spawn(async move {
             let asked = Instant::now();
             let answer = node.ask(peer, Protocol::Search, question).await;
@@ -213,16 +227,16 @@ impl Operations {
 
     /// Returns whether the catalog now has a package with the queried name.
     async fn names_it(&self, query: String, filters: SearchFilters) -> Result<bool, Failure> {
-        self.with_catalog(move |catalog| Ok(is_satisfied(&catalog.search(&query, &filters, 1)?))).await
+        self.storage.with_catalog(move |catalog| Ok(is_satisfied(&catalog.search(&query, &filters, 1)?))).await
     }
 
     /// Looks up providers of the query's keywords. The channel closes when all lookups have ended.
-    async fn look_words_up(&self, node: &Handle, query: &str) -> Result<mpsc::Receiver<PeerId>, Failure> {
+    async fn look_words_up(&self, query: &str) -> Result<mpsc::Receiver<PeerId>, Failure> {
         let (sender, receiver) = mpsc::channel(FOUND_QUEUE);
         for word in looked_up(query).into_iter().take(MAX_LOOKED_UP) {
             for bucket in 0..WORD_BUCKETS {
                 let key = word_key(&self.config.packages_topic, &word, bucket);
-                let mut found = node.find_knowing(key).await.map_err(failure::stopped)?;
+                let mut found = self.node.find_knowing(key).await.map_err(failure::stopped)?;
                 let sender = sender.clone();
                 tokio::spawn(async move {
                     while let Some(peer) = found.recv().await {
@@ -243,17 +257,19 @@ impl Operations {
         answer: Vec<u8>,
         mut examiner: Examiner,
     ) -> Result<(Examiner, bool), Failure> {
-        let (outcome, examiner) = failure::blocking(move || {
-            let outcome = examiner.examine(&answer);
-            Ok((outcome, examiner))
-        })
-        .await?;
+        let (outcome, examiner) = self
+            .storage
+            .run(move || {
+                let outcome = examiner.examine(&answer);
+                Ok((outcome, examiner))
+            })
+            .await?;
         let Examined { new, held } = match outcome {
             Ok(examined) => examined,
             Err(Refused::Here(error)) => return Err(failure::failed(error)),
             Err(refused) => {
                 if let Some(fault) = refused.fault() {
-                    self.blame(peer, fault, &refused);
+                    blame(&self.peers, peer, fault, &refused);
                 }
                 return Ok((examiner, false));
             }
@@ -265,12 +281,13 @@ impl Operations {
         if is_new {
             let (source, now) = (peer.to_string(), examiner.now);
             let news = self.news.clone();
-            self.with_catalog(move |catalog| {
-                let accepted = catalog.accept_claims(new.iter().map(|claim| (claim, source.as_str())), now)?;
-                new.iter().zip(&accepted).for_each(|(claim, accepted)| news.tell(claim, accepted));
-                Ok(())
-            })
-            .await?;
+            self.storage
+                .with_catalog(move |catalog| {
+                    let accepted = catalog.accept_claims(new.iter().map(|claim| (claim, source.as_str())), now)?;
+                    new.iter().zip(&accepted).for_each(|(claim, accepted)| news.tell(claim, accepted));
+                    Ok(())
+                })
+                .await?;
         }
         Ok((examiner, is_new))
     }

@@ -73,7 +73,7 @@ async fn a_peer_is_told_what_is_known_and_says_what_of_it_it_has() {
     let home = TempDir::new().unwrap();
     let bob = open(home.path()).await;
     let claim = claim(1, "acme/http");
-    bob.operations().catalog.accept_claim(&claim, "test", now()).unwrap();
+    bob.operations().storage.catalog.accept_claim(&claim, "test", now()).unwrap();
     let mark = search_mark(claim.entry().unwrap().release.cid());
     let alice = Peer::answering(move |_, question| {
         let question = SearchQuestion::decode(question).ok()?;

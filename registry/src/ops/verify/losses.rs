@@ -1,7 +1,7 @@
 //! Reports what a repair of the whole store could not restore, so that the user can decide, and so that later
 //! collections skip it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use ggen_blockstore::{Blockstore, Cid, DAG_CBOR, PinMode};
 
@@ -9,26 +9,27 @@ use super::check::{Checked, is_whole};
 use crate::{
     Failure, PinReport, UnpinnedRelease,
     identity::Record as _,
-    ops::{Operations, failure, pins},
+    ops::{Losses, failure, pins, storage::Storage},
     package::Release,
 };
 
 /// Maximum number of complete but unpinned releases listed.
 const MAX_UNPINNED: usize = 1000;
 
-impl Operations {
-    /// Repairs the files of the store if they are damaged, and records the missing blocks as acknowledged. Returns the
-    /// pins with missing blocks and, if pins may be lost, the complete releases that no pin keeps.
-    pub(super) async fn settle_losses(
-        &self,
-        checked: &Checked,
-        is_damaged: bool,
-        lost_records: bool,
-    ) -> Result<(Vec<PinReport>, Vec<UnpinnedRelease>), Failure> {
-        let (store, losses) = (self.store.clone(), self.losses.clone());
-        let missing: BTreeSet<Cid> = checked.bad.iter().map(|bad| bad.cid).collect();
-        let roots: BTreeSet<Cid> = checked.roots.iter().copied().collect();
-        failure::blocking(move || {
+/// Repairs the files of the store if they are damaged, and records the missing blocks as acknowledged. Returns the
+/// pins with missing blocks and, if pins may be lost, the complete releases that no pin keeps.
+pub(super) async fn settle_losses(
+    storage: &Storage,
+    losses: &Arc<Losses>,
+    checked: &Checked,
+    is_damaged: bool,
+    lost_records: bool,
+) -> Result<(Vec<PinReport>, Vec<UnpinnedRelease>), Failure> {
+    let (store, losses) = (storage.store.clone(), Arc::clone(losses));
+    let missing: BTreeSet<Cid> = checked.bad.iter().map(|bad| bad.cid).collect();
+    let roots: BTreeSet<Cid> = checked.roots.iter().copied().collect();
+    storage
+        .run(move || {
             if is_damaged {
                 store.mend().map_err(failure::store)?;
             }
@@ -40,7 +41,6 @@ impl Operations {
             Ok((incomplete, unpinned))
         })
         .await
-    }
 }
 
 /// Returns the complete releases in the store that no recursive pin names.

@@ -3,57 +3,59 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use ggen_blockstore::{Block, Blockstore, Cid, Pin, PinMode};
+use tokio::sync::Mutex;
 
 use crate::{
     Failure,
     identity::{PublisherId, RecordCid},
     index::{Catalog, LogAction, TreeListing, VerifiedHead, Walk},
+    keys::KeyStore,
     ops::{
-        Operations, failure,
+        Steps, failure,
         own_records::{SignedHere, lacks_own_records, put_all_back},
         pins::pins_of_release,
         publish::{RECORD, release_label},
+        storage::Storage,
     },
 };
 
-impl Operations {
-    /// Returns the missing pins of this home's publications. With `set`, they are set again; the blocks below them may
-    /// be missing.
-    pub(super) async fn lost_pins(&self, set: bool) -> Result<Vec<Pin>, Failure> {
-        let (store, catalog, publishers) = (self.store.clone(), self.catalog.clone(), self.own_publishers()?);
-        failure::blocking(move || {
-            let there: BTreeSet<Pin> = store.pins().into_iter().collect();
-            let mut lost = BTreeSet::new();
-            for publisher in &publishers {
-                let expected = expected_pins(&*store, &catalog, publisher)?;
-                lost.extend(expected.into_iter().filter(|pin| !there.contains(pin)));
-            }
-            if set && !lost.is_empty() {
-                lost.iter().try_for_each(|pin| store.pin(pin.clone())).map_err(failure::store)?;
-                store.sync().map_err(failure::store)?;
-            }
-            Ok(lost.into_iter().collect())
-        })
-        .await
-    }
-
-    /// Rebuilds the records of this home's publications and sets their pins, if the store has lost records or lacks the
-    /// newest signed ones. `verify --repair` restores what cannot be rebuilt locally.
-    pub(crate) async fn restore_own_records(self: &Arc<Self>, lost_records: bool) -> Result<(), Failure> {
-        let operations = Arc::clone(self);
-        if !lost_records && !failure::blocking(move || lacks_own_records(&operations.storage())).await? {
-            return Ok(());
+/// Returns the missing pins of this home's publications. With `set`, they are set again; the blocks below them may be
+/// missing.
+pub(super) async fn lost_pins(storage: &Storage, keys: &KeyStore, set: bool) -> Result<Vec<Pin>, Failure> {
+    let (own, keys) = (storage.clone(), keys.clone());
+    let look = move || {
+        let there: BTreeSet<Pin> = own.store.pins().into_iter().collect();
+        let mut lost = BTreeSet::new();
+        for keys in keys.publishers()? {
+            let expected = expected_pins(&*own.store, &own.catalog, &keys.chain.publisher())?;
+            lost.extend(expected.into_iter().filter(|pin| !there.contains(pin)));
         }
-        put_all_back(&self.storage(), &self.publishing).await?;
-        for pin in self.lost_pins(true).await? {
-            tracing::warn!(target: ggen_blockstore::DAMAGE, label = pin.label, cid = %pin.cid, "a lost pin is set again");
+        if set && !lost.is_empty() {
+            lost.iter().try_for_each(|pin| own.store.pin(pin.clone())).map_err(failure::store)?;
+            own.store.sync().map_err(failure::store)?;
         }
-        Ok(())
-    }
+        Ok(lost.into_iter().collect())
+    };
+    storage.run(look).await
+}
 
-    fn own_publishers(&self) -> Result<Vec<PublisherId>, Failure> {
-        Ok(self.keys.publishers()?.iter().map(|keys| keys.chain.publisher()).collect())
+/// Rebuilds the records of this home's publications and sets their pins, if the store has lost records or lacks the
+/// newest signed ones. `verify --repair` restores what cannot be rebuilt locally.
+pub(crate) async fn restore_own_records(
+    storage: &Storage,
+    keys: &KeyStore,
+    publishing: &Arc<Mutex<Steps>>,
+    lost_records: bool,
+) -> Result<(), Failure> {
+    let own = storage.clone();
+    if !lost_records && !storage.run(move || lacks_own_records(&own)).await? {
+        return Ok(());
     }
+    put_all_back(storage, publishing).await?;
+    for pin in lost_pins(storage, keys, true).await? {
+        tracing::warn!(target: ggen_blockstore::DAMAGE, label = pin.label, cid = %pin.cid, "a lost pin is set again");
+    }
+    Ok(())
 }
 
 /// Returns the permanent pins of a publisher's publications, as far as its records are known.
