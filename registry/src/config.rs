@@ -59,7 +59,7 @@ pub struct MirrorConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Total connections. Default: 256.
+    /// Total connections. At this number a new one takes the place of the one that is worth least. Default: 256.
     pub connections: u32,
     /// Connections with one peer. Default: 4.
     pub connections_per_peer: u32,

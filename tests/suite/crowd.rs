@@ -49,7 +49,8 @@ async fn in_a_network_with_more_nodes_than_one_has_room_for_none_is_alone_and_al
         until("each node has peers", async || connected(node).await >= 2).await;
         let fetched = node.fetch("tests/crowded", &work.path().join(out)).await;
         assert_same(&root, &fetched.path);
-        assert!(connected(node).await <= ROOM as usize);
+        // A quarter more are being told that the node is full.
+        assert!(connected(node).await <= (ROOM + ROOM / 4) as usize);
     };
     until("the publisher has peers", async || connected(&nodes[NODES - 1]).await >= 2).await;
     nodes[NODES - 1].publish(&root).await;

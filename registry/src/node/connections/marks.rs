@@ -3,6 +3,8 @@
 /// Maximum number of subscribers of the packages topic whose idle connections stay open. Gossip chooses its mesh among
 /// them.
 const MAX_FOLLOWERS: usize = 16;
+/// Largest number of connections that wait until their peer has been told that this node is full.
+const MAX_LEAVING: usize = 32;
 /// A node with fewer peers looks for more, as far as its limit has room for them.
 const WANTED_PEERS: usize = 6;
 /// Number of peers that gossip aims at in its mesh.
@@ -29,7 +31,12 @@ pub(crate) struct Marks {
     pub(crate) per_peer: usize,
     /// Peers that each of the reasons protects: three reasons leave a quarter for other peers.
     pub(crate) protected: usize,
+    /// Subscribers of the packages topic whose idle connections stay open.
     pub(crate) followers: usize,
+    /// Connections that wait until their peer has been told that this node is full. Further ones are closed without a
+    /// message.
+    pub(crate) leaving: usize,
+    /// A node with fewer peers looks for more.
     pub(crate) wanted: usize,
 }
 
@@ -47,6 +54,7 @@ impl Marks {
             per_peer,
             protected: quarter,
             followers: quarter.min(MAX_FOLLOWERS),
+            leaving: quarter.min(MAX_LEAVING),
             wanted: (most / 2).clamp(1, WANTED_PEERS),
         }
     }

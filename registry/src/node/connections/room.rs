@@ -17,10 +17,7 @@ use super::{marks::Marks, source::Source, standing::Standing};
 
 /// How long a connection may take to prove useful.
 pub(crate) const GRACE: Duration = Duration::from_secs(20);
-/// Maximum number of connections that wait until their peer has been told that this node is full. Further ones are
-/// closed without a message.
-const MAX_LEAVING: usize = 32;
-/// How long a peer may take to receive that message.
+/// How long a peer may take to receive the message that this node is full.
 pub(crate) const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
 /// A connection.
@@ -181,7 +178,7 @@ impl Room {
 
     fn turn_away(&mut self, peer: PeerId, id: ConnectionId, now: Instant) -> Action {
         self.open.remove(&id);
-        if self.leaving.len() >= MAX_LEAVING {
+        if self.leaving.len() >= self.marks.leaving {
             return Action::Close(peer, id);
         }
         self.leaving.insert(id, (peer, now));

@@ -276,7 +276,7 @@ proptest! {
                 let of_source = |open: &Open| open.connection.is_inbound && open.connection.source == source(number);
                 prop_assert!(room.count(standing, of_source) <= marks.per_source);
             }
-            prop_assert!(room.leaving.len() <= MAX_LEAVING);
+            prop_assert!(room.leaving.len() <= marks.leaving);
         }
         fixture.pass(GRACE);
         fixture.on(Event::Tick);
