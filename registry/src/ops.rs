@@ -48,7 +48,7 @@ pub(crate) use exchange::Heard;
 pub(crate) use failure::{book as book_failed, catalog as catalog_failed, failed};
 pub(crate) use fetch::Destinations;
 pub(crate) use losses::Losses;
-pub(crate) use mirror::{Mirror, MirrorRules};
+pub(crate) use mirror::{Mirror, MirrorRules, MirrorState};
 pub(crate) use own_records::{OwnRecords, records};
 pub(crate) use peers::{KnownPeers, access_policies};
 pub(crate) use pins::KeptPins;
@@ -70,6 +70,7 @@ use self::{
     gossip_intake::GossipIntake,
     info::Info,
     keyword_provider::KeywordProvider,
+    mirror::{Follower, Keeper, Publishers, Teller},
     peers::PeerReports,
     pins::Pins,
     resolve::Resolver,
@@ -112,7 +113,7 @@ pub(crate) struct Operations {
     pub(crate) collecting: Arc<tokio::sync::Mutex<store_quota::Evictions>>,
     /// What the store has lost, until a repair acknowledges it.
     pub(crate) losses: Arc<Losses>,
-    pub(crate) mirror: Mirror,
+    pub(crate) mirror: MirrorState,
     /// Recent claims of publishers, and the peers that sent them.
     pub(crate) sources: Arc<Sources>,
 }
@@ -129,6 +130,43 @@ impl Operations {
 
     pub(crate) fn mirror_rules(&self) -> MirrorRules {
         MirrorRules { storage: self.storage.clone(), book: self.mirror.book.clone(), config: Arc::clone(&self.config) }
+    }
+
+    pub(crate) fn mirror(&self) -> Mirror {
+        let publishers =
+            Publishers { storage: self.storage.clone(), keys: self.keys.clone(), downloads: self.downloads() };
+        let keeper = Keeper {
+            mirror: self.mirror.clone(),
+            storage: self.storage.clone(),
+            rules: self.mirror_rules(),
+            publishers: publishers.clone(),
+            retriever: self.retriever(),
+            announcer: self.announcer(),
+            node: self.node.clone(),
+        };
+        let teller = Teller {
+            mirror: self.mirror.clone(),
+            storage: self.storage.clone(),
+            publishers: publishers.clone(),
+            announcer: self.announcer(),
+            node: self.node.clone(),
+        };
+        let follower = Follower {
+            mirror: self.mirror.clone(),
+            storage: self.storage.clone(),
+            publishers,
+            keeper,
+            teller,
+            package_bytes: self.config.limits.package_bytes,
+        };
+        Mirror {
+            mirror: self.mirror.clone(),
+            storage: self.storage.clone(),
+            lookup: self.claim_lookup(),
+            news: self.news.clone(),
+            changes: self.peers.bell().clone(),
+            follower,
+        }
     }
 
     pub(crate) fn gossip_intake(&self) -> GossipIntake {
