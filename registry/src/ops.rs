@@ -49,7 +49,7 @@ pub(crate) use exchange::Heard;
 pub(crate) use failure::{book as book_failed, catalog as catalog_failed, failed};
 pub(crate) use fetch::Destinations;
 pub(crate) use losses::Losses;
-pub(crate) use mirror::{Mirror, MirrorRules};
+pub(crate) use mirror::{Mirror, MirrorRules, MirrorState};
 pub(crate) use own_records::{OwnRecords, records};
 pub(crate) use peers::{KnownPeers, access_policies};
 pub(crate) use pins::KeptPins;
@@ -71,6 +71,7 @@ use self::{
     gossip_intake::GossipIntake,
     info::Info,
     keyword_provider::KeywordProvider,
+    mirror::{Follower, Keeper, Publishers, Teller},
     peers::PeerReports,
     pins::Pins,
     resolve::Resolver,
@@ -114,7 +115,7 @@ pub(crate) struct Operations {
     pub(crate) collecting: Arc<tokio::sync::Mutex<store_quota::Evictions>>,
     /// What the store has lost, until a repair acknowledges it.
     pub(crate) losses: Arc<Losses>,
-    pub(crate) mirror: Mirror,
+    pub(crate) mirror: MirrorState,
     /// The publishers that this home trusts for namespaces.
     pub(crate) trust_file: Arc<TrustFile>,
     /// Recent claims of publishers, and the peers that sent them.
@@ -133,6 +134,43 @@ impl Operations {
 
     pub(crate) fn mirror_rules(&self) -> MirrorRules {
         MirrorRules { storage: self.storage.clone(), book: self.mirror.book.clone(), config: Arc::clone(&self.config) }
+    }
+
+    pub(crate) fn mirror(&self) -> Mirror {
+        let publishers =
+            Publishers { storage: self.storage.clone(), keys: self.keys.clone(), downloads: self.downloads() };
+        let keeper = Keeper {
+            mirror: self.mirror.clone(),
+            storage: self.storage.clone(),
+            rules: self.mirror_rules(),
+            publishers: publishers.clone(),
+            retriever: self.retriever(),
+            announcer: self.announcer(),
+            node: self.node.clone(),
+        };
+        let teller = Teller {
+            mirror: self.mirror.clone(),
+            storage: self.storage.clone(),
+            publishers: publishers.clone(),
+            announcer: self.announcer(),
+            node: self.node.clone(),
+        };
+        let follower = Follower {
+            mirror: self.mirror.clone(),
+            storage: self.storage.clone(),
+            publishers,
+            keeper,
+            teller,
+            package_bytes: self.config.limits.package_bytes,
+        };
+        Mirror {
+            mirror: self.mirror.clone(),
+            storage: self.storage.clone(),
+            lookup: self.claim_lookup(),
+            news: self.news.clone(),
+            changes: self.peers.bell().clone(),
+            follower,
+        }
     }
 
     pub(crate) fn gossip_intake(&self) -> GossipIntake {

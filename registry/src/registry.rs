@@ -26,8 +26,8 @@ use crate::{
     keys::KeyStore,
     node,
     ops::{
-        CatalogEvents, ClaimValidator, Destinations, Heard, Imports, KeptPins, KnownPeers, Losses, Mirror, Operations,
-        Storage, access_policies, blocking_thread, clock, failed, node as node_verbs, published_already,
+        CatalogEvents, ClaimValidator, Destinations, Heard, Imports, KeptPins, KnownPeers, Losses, MirrorState,
+        Operations, Storage, access_policies, blocking_thread, clock, failed, node as node_verbs, published_already,
         restore_own_records, signed_already,
     },
     peers::PeerBook,
@@ -147,7 +147,7 @@ impl Registry {
             losses: Arc::new(
                 home.as_ref().map_or_else(|| Ok(Losses::in_memory()), |home| Losses::open(&home.losses()))?,
             ),
-            mirror: Mirror::new(mirror),
+            mirror: MirrorState::new(mirror),
             trust_file: Arc::new(home.as_ref().map_or_else(TrustFile::default, |home| TrustFile::at(home.trust()))),
             sources: Arc::default(),
         });
@@ -537,7 +537,7 @@ fn spawn_tasks(
     if operations.stays {
         tasks.spawn(operations.announcer().keep_fresh(handle.clone()));
         tasks.spawn(operations.store_quota().keep_tidy(handle.clone()));
-        tasks.spawn(Arc::clone(operations).mirror(handle.clone()));
+        tasks.spawn(operations.mirror().run(handle.clone()));
         tasks.spawn(operations.answerer().answer_questions(handle.clone(), asked));
         tasks.spawn(operations.catalog_exchange().follow_catalogs(handle, met, heard));
     }

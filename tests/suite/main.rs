@@ -16,6 +16,7 @@ mod interop_rust_ipfs;
 mod ipns;
 mod key_types;
 mod kubo_blocks;
+mod kubo_idle;
 mod kubo_peers;
 mod lan_dht;
 mod layers;

@@ -6,6 +6,7 @@
 //! republished. The mirror signs nothing. Releases that are no longer in the plan are unpinned and withdrawn.
 
 mod follow;
+mod followed;
 mod keep;
 mod mirror_book;
 mod names;
@@ -27,10 +28,12 @@ use tokio::{
 
 pub(crate) use self::mirror_book::MirrorBook;
 pub(crate) use self::names::MirrorRules;
+pub(super) use self::{follow::Follower, followed::Publishers, keep::Keeper, tell::Teller};
 use self::{follow::Looks, names::choice};
-use super::{Operations, failure::usage};
+use super::{CatalogEvents, claim_lookup::ClaimLookup, failure::usage, storage::Storage};
 use crate::{
     ErrorKind, Failure, MirrorReport, MirrorRequest, MirrorRule, MirrorScope, Operation,
+    changes::ChangeNotifier,
     config::check_rule,
     error::hint,
     identity::PublisherId,
@@ -50,7 +53,7 @@ const LOOKUPS_AT_ONCE: usize = 8;
 
 /// The state of a node's mirror.
 #[derive(Clone, Debug)]
-pub(crate) struct Mirror {
+pub(crate) struct MirrorState {
     pub(super) book: MirrorBook,
     /// Notified when the rules change.
     changed: Arc<Notify>,
@@ -61,7 +64,7 @@ pub(crate) struct Mirror {
     looks: Arc<Looks>,
 }
 
-impl Mirror {
+impl MirrorState {
     pub(crate) fn new(book: Book) -> Self {
         Self {
             book: MirrorBook::new(book),
@@ -78,26 +81,37 @@ impl Mirror {
     }
 }
 
-impl Operations {
+/// Runs the mirror, and serves the verbs on its rules.
+#[derive(Clone, Debug)]
+pub(crate) struct Mirror {
+    pub(super) mirror: MirrorState,
+    pub(super) storage: Storage,
+    pub(super) lookup: ClaimLookup,
+    pub(super) news: CatalogEvents,
+    pub(super) changes: ChangeNotifier,
+    pub(super) follower: Follower,
+}
+
+impl Mirror {
     /// Runs the mirror until the node stops.
-    pub(crate) async fn mirror(self: Arc<Self>, node: Handle) {
+    pub(crate) async fn run(self, node: Handle) {
         let mut news = self.news.follow();
-        let rules = self.mirror_rules();
+        let rules = &self.follower.keeper.rules;
         let mut schedule = Schedule::new(Instant::now());
         let mut running = JoinSet::new();
         let mut steps: HashMap<Id, Step> = HashMap::new();
-        if let Err(failure) = self.settle().await {
+        if let Err(failure) = self.follower.keeper.settle().await {
             warn(&failure, "what is mirrored cannot be compared with what is pinned");
         }
-        if let Err(failure) = self.tell_again().await {
+        if let Err(failure) = self.follower.teller.tell_again().await {
             warn(&failure, "what is mirrored is not told again");
         }
         loop {
             while let Some(step) = schedule.next(Instant::now()) {
                 if step == Step::Round {
-                    running.spawn(Arc::clone(&self).look_into_the_catalog());
+                    running.spawn(self.clone().look_into_the_catalog());
                 }
-                let task = running.spawn(Arc::clone(&self).step(step));
+                let task = running.spawn(self.clone().step(step));
                 steps.insert(task.id(), step);
             }
             let wake = schedule.wake_at().unwrap_or_else(|| Instant::now() + IDLE);
@@ -126,7 +140,7 @@ impl Operations {
                         (Some(Step::Follow(publisher)), None) => schedule.followed(publisher, false, Instant::now()),
                         (None, None) => {}
                     }
-                    self.peers.bell().ring();
+                    self.changes.ring();
                 }
                 () = tokio::time::sleep_until(wake.into()) => {}
                 () = node.stopped() => break,
@@ -136,7 +150,7 @@ impl Operations {
         while running.join_next().await.is_some() {}
     }
 
-    async fn step(self: Arc<Self>, step: Step) -> Done {
+    async fn step(self, step: Step) -> Done {
         match step {
             Step::Round => {
                 if let Err(failure) = self.look_around().await {
@@ -145,7 +159,7 @@ impl Operations {
                 Done::Round(self.known_publishers().await)
             }
             Step::Follow(publisher) => {
-                let outcome = self.follow_publisher(publisher).await;
+                let outcome = self.follower.follow_publisher(publisher).await;
                 if let Err(failure) = &outcome {
                     let causes = failure.causes.join(": ");
                     tracing::info!(target: crate::LOG_TARGET, %publisher, %failure, causes, "not all is mirrored yet");
@@ -156,26 +170,26 @@ impl Operations {
     }
 
     /// Adds a rule, or changes it. A running mirror applies it at once.
-    pub(crate) async fn mirror_add(&self, request: MirrorRequest) -> Result<Vec<MirrorReport>, Failure> {
+    pub(crate) async fn add_rule(&self, request: MirrorRequest) -> Result<Vec<MirrorReport>, Failure> {
         let MirrorRequest { rule } = request;
         check_rule(&rule).map_err(usage)?;
         let what = rule.what.clone();
         // A rule that is there may be changed whatever has become of its name: `mirror ls` says so.
-        if !self.mirror_rules().bare_rules().await?.iter().any(|other| other.what == what) {
-            self.mirror_rules().refuse_contested(&rule).await?;
+        if !self.follower.keeper.rules.bare_rules().await?.iter().any(|other| other.what == what) {
+            self.follower.keeper.rules.refuse_contested(&rule).await?;
         }
         self.mirror.book.with(move |book| book.set_rule(&rule)).await?;
-        self.settle().await?;
+        self.follower.keeper.settle().await?;
         self.mirror.changed.notify_one();
-        let mut rules = self.mirror_ls().await?;
+        let mut rules = self.list_rules().await?;
         rules.retain(|report| report.rule == what.to_string());
         Ok(rules)
     }
 
     /// Removes a rule, and unpins what no other rule selects.
-    pub(crate) async fn mirror_rm(&self, request: MirrorRequest) -> Result<Vec<MirrorReport>, Failure> {
+    pub(crate) async fn remove_rule(&self, request: MirrorRequest) -> Result<Vec<MirrorReport>, Failure> {
         let what = request.rule.what.to_string();
-        let mut reports = self.mirror_ls().await?;
+        let mut reports = self.list_rules().await?;
         reports.retain(|report| report.rule == what);
         let name = what.clone();
         let dropped = self
@@ -195,7 +209,7 @@ impl Operations {
             let message = format!("the mirror rule for `{what}` stands in the configuration");
             return Err(Failure::new(ErrorKind::Usage, message).hinted("take it out of `mirror.rules` there"));
         }
-        self.settle().await?;
+        self.follower.keeper.settle().await?;
         // Delete the released entries too, so that a later rule determines them again.
         self.mirror.book.with(Book::forget_offers).await?;
         self.mirror.changed.notify_one();
@@ -203,10 +217,10 @@ impl Operations {
     }
 
     /// Lists the rules, with the storage that each uses.
-    pub(crate) async fn mirror_ls(&self) -> Result<Vec<MirrorReport>, Failure> {
-        let rules = self.mirror_rules().rules().await?;
-        let chosen = self.mirror_rules().chosen().await?;
-        let contested = self.mirror_rules().contested(&chosen).await?;
+    pub(crate) async fn list_rules(&self) -> Result<Vec<MirrorReport>, Failure> {
+        let rules = self.follower.keeper.rules.rules().await?;
+        let chosen = self.follower.keeper.rules.chosen().await?;
+        let contested = self.follower.keeper.rules.contested(&chosen).await?;
         let known = self.mirror.book.with(Book::releases).await?;
         let releases: Vec<_> = known.iter().filter(|release| release.held).cloned().collect();
         let report = |(rule, origin): (MirrorRule, &str)| {
@@ -231,9 +245,9 @@ impl Operations {
 
     /// Looks up the names in the rules in the DHT, and removes what the rules no longer select.
     async fn look_around(&self) -> Result<(), Failure> {
-        self.settle().await?;
-        let rules = self.mirror_rules().chosen().await?;
-        self.mirror_rules().warn_of_contested(&rules).await?;
+        self.follower.keeper.settle().await?;
+        let rules = self.follower.keeper.rules.chosen().await?;
+        self.follower.keeper.rules.warn_of_contested(&rules).await?;
         let keys = rules.iter().filter_map(|rule| match &rule.rule.what {
             MirrorScope::Package(package) => Some(package_key(package)),
             MirrorScope::PackageOf(publisher, package) => Some(qualified_key(publisher, package)),
@@ -242,7 +256,7 @@ impl Operations {
         });
         let keys: Vec<_> = keys.collect();
         let look_up = async |key| {
-            if let Err(failure) = self.claim_lookup().claims_under(key).await {
+            if let Err(failure) = self.lookup.claims_under(key).await {
                 warn(&failure, "a rule's name cannot be looked up");
             }
         };
@@ -251,14 +265,14 @@ impl Operations {
     }
 
     /// Returns the publishers that are known already, which are followed first, because lookups may take long.
-    async fn look_into_the_catalog(self: Arc<Self>) -> Done {
+    async fn look_into_the_catalog(self) -> Done {
         Done::Known(self.known_publishers().await)
     }
 
     /// Returns the publishers in the catalog that the rules cover.
     async fn known_publishers(&self) -> BTreeSet<PublisherId> {
         let known = async {
-            let rules: Vec<Chosen> = self.mirror_rules().chosen().await?;
+            let rules: Vec<Chosen> = self.follower.keeper.rules.chosen().await?;
             let mut publishers = self.storage.with_catalog(Catalog::publishers).await?;
             publishers.retain(|publisher| rules.iter().any(|rule| rule.admits(publisher)));
             Ok::<_, Failure>(publishers)

@@ -58,7 +58,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn mirror_add(&self, request: MirrorRequest) -> Result<Vec<MirrorReport>, Failure> {
-        self.writable()?.mirror_add(request).await
+        self.writable()?.mirror().add_rule(request).await
     }
 
     /// Removes a mirror rule, and unpins what no other rule selects.
@@ -69,7 +69,7 @@ impl Registry {
         let operations = self.writable()?;
         // What is let go of frees space, but first that is written.
         self.inner.home.iter().for_each(Home::use_reserve_if_full);
-        operations.mirror_rm(request).await
+        operations.mirror().remove_rule(request).await
     }
 
     /// Lists the mirror rules, with the storage that each uses.
@@ -77,6 +77,6 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn mirror_ls(&self) -> Result<Vec<MirrorReport>, Failure> {
-        self.inner.operations.mirror_ls().await
+        self.inner.operations.mirror().list_rules().await
     }
 }

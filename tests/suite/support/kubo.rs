@@ -229,10 +229,15 @@ impl Drop for Kubo {
 }
 
 /// Calls `condition` until it holds, at most for 60 s, for asynchronous events in a DHT.
-pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+pub(crate) fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    wait_at_most(Duration::from_secs(60), what, condition);
+}
+
+/// Calls `condition` until it holds.
+pub(crate) fn wait_at_most(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
     while !condition() {
-        assert!(Instant::now() < deadline, "still waiting after 60 s: {what}");
+        assert!(Instant::now() < deadline, "still waiting after {limit:?}: {what}");
         thread::sleep(Duration::from_millis(50));
     }
 }

@@ -3,24 +3,31 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
 use ggen_blockstore::Cid;
 
+use super::{
+    MirrorState,
+    followed::{Followed, Publishers},
+    keep::Keeper,
+    tell::Teller,
+};
 use crate::{
-    Failure, MirrorScope, Progress,
+    Failure, MirrorScope,
     identity::{PublisherId, Timestamp},
-    index::{PublisherEntry, TreeListing, VerifiedHead, VersionEntry},
+    index::{TreeListing, VersionEntry},
     mirror::{
         Book,
         plan::{Candidate, Chosen, Key, missing},
     },
     ops::{
-        Operations, clock,
-        download::{Download, DownloadLimits},
+        clock,
+        download::Download,
         failure,
         resolve::{release_of, walk},
+        storage::Storage,
     },
     package::PackageId,
 };
@@ -35,12 +42,6 @@ const MAX_LISTING_BYTES: u64 = 64 << 20;
 const MAX_DONE: usize = 65_536;
 /// Maximum number of releases remembered as unavailable.
 const MAX_OUT_OF_REACH: usize = 4096;
-
-/// A publisher and its newest head.
-pub(super) struct Followed {
-    pub(super) entry: PublisherEntry,
-    pub(super) head: VerifiedHead,
-}
 
 /// The inputs on which reading a publisher's catalog depends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,11 +106,23 @@ impl Looks {
     }
 }
 
-impl Operations {
+/// Brings mirrored publishers up to date.
+#[derive(Clone, Debug)]
+pub(in crate::ops) struct Follower {
+    pub(in crate::ops) mirror: MirrorState,
+    pub(in crate::ops) storage: Storage,
+    pub(in crate::ops) publishers: Publishers,
+    pub(in crate::ops) keeper: Keeper,
+    pub(in crate::ops) teller: Teller,
+    /// Most bytes of a package.
+    pub(in crate::ops) package_bytes: u64,
+}
+
+impl Follower {
     /// Brings the mirrored releases of a publisher up to date with its newest head.
-    pub(super) async fn follow_publisher(self: &Arc<Self>, publisher: PublisherId) -> Result<(), Failure> {
-        let rules = self.mirror_rules().chosen().await?;
-        let Some(followed) = self.followed(publisher).await? else { return Ok(()) };
+    pub(super) async fn follow_publisher(&self, publisher: PublisherId) -> Result<(), Failure> {
+        let rules = self.keeper.rules.chosen().await?;
+        let Some(followed) = self.publishers.followed(publisher).await? else { return Ok(()) };
         let look = Look::of(&followed, &rules);
         let mut failed = None;
         let mut note = |outcome: Result<(), Failure>| {
@@ -124,45 +137,28 @@ impl Operations {
         }
         // The plan uses the releases of all publishers, because they share a rule's budget.
         let releases = self.mirror.book.with(Book::releases).await?;
-        let limit = self.config.limits.package_bytes;
+        let limit = self.package_bytes;
         let missing = missing(&rules, &releases, limit, &self.mirror.looks.out_of_reach());
         let is_bounded = rules.iter().any(|rule| rule.rule.max_bytes.is_some());
         for release in missing.iter().filter(|release| release.publisher == publisher) {
-            let outcome = self.hold(&followed, release).await;
+            let outcome = self.keeper.hold(&followed, release).await;
             self.mirror.looks.reached(release.key(), outcome.is_ok());
             packages.insert(release.package.clone());
             note(outcome);
             if is_bounded {
                 // At most one release exceeds the budget, for a short time.
-                self.let_go_of_unwanted().await?;
+                self.keeper.let_go_of_unwanted().await?;
             }
         }
         // The rules may have changed, and newly held releases may replace others.
         if !packages.is_empty() {
-            self.let_go_of_unwanted().await?;
-            note(self.tell_of(&followed, &packages).await);
+            self.keeper.let_go_of_unwanted().await?;
+            note(self.teller.tell_of(&followed, &packages).await);
         }
         if failed.is_none() {
             self.mirror.looks.set_done(publisher, look);
         }
         failed.map_or(Ok(()), Err)
-    }
-
-    /// Returns a publisher if it may be mirrored: not one of this home's own, and not one that has equivocated.
-    async fn followed(&self, publisher: PublisherId) -> Result<Option<Followed>, Failure> {
-        if self.is_own(publisher).await? {
-            return Ok(None);
-        }
-        let entry = self.storage.with_catalog(move |catalog| catalog.publisher(&publisher)).await?;
-        Ok(entry.filter(|entry| entry.equivocation.is_none()).and_then(|entry| {
-            let head = entry.head.clone()?;
-            Some(Followed { entry, head })
-        }))
-    }
-
-    pub(super) async fn is_own(&self, publisher: PublisherId) -> Result<bool, Failure> {
-        let keys = self.keys.clone();
-        self.storage.run(move || Ok(keys.publishers()?.iter().any(|keys| keys.chain.publisher() == publisher))).await
     }
 
     /// Returns the publisher's packages that the rules cover. A rule for one package needs no list of all packages.
@@ -188,7 +184,7 @@ impl Operations {
 
     /// Returns all packages under the head.
     async fn list(&self, followed: &Followed) -> Result<Vec<PackageId>, Failure> {
-        let mut download = self.following(followed).await?;
+        let mut download = self.publishers.following(followed).await?;
         download.limit_bytes(MAX_LISTING_BYTES);
         let mut listing = TreeListing::new(followed.head.head().record().catalog, MAX_PACKAGES);
         loop {
@@ -221,12 +217,12 @@ impl Operations {
             return Ok(());
         }
         let mut failed = None;
-        let mut download = self.following(followed).await?;
+        let mut download = self.publishers.following(followed).await?;
         for package in packages {
             if let Err(failure) = self.learn(&mut download, rules, followed, package).await {
                 failed.get_or_insert(failure);
                 // A new download, because the failed one still has open wants.
-                download = self.following(followed).await?;
+                download = self.publishers.following(followed).await?;
             }
         }
         failed.map_or(Ok(()), Err)
@@ -255,7 +251,7 @@ impl Operations {
                     Ok(candidate) => offered.push(candidate),
                     Err(failure) => {
                         failed.get_or_insert(failure);
-                        *download = self.following(followed).await?;
+                        *download = self.publishers.following(followed).await?;
                     }
                 },
             }
@@ -291,21 +287,6 @@ impl Operations {
             offered: true,
             held: false,
         })
-    }
-
-    /// Creates a download from connected peers and from the providers of the publisher's newest known release.
-    pub(super) async fn following(&self, followed: &Followed) -> Result<Download, Failure> {
-        // The idle timeout is that of a DHT query. After a failure the mirror tries again later.
-        let idle_timeout = self.config.timeouts.dht_query();
-        let max_bytes = self.config.limits.package_bytes;
-        let limits = DownloadLimits { idle_timeout, max_bytes, least_reputation: 0.0 };
-        let mut download = self.downloads().from_peers(limits, Arc::new(|_: Progress| {})).await?;
-        let publisher = followed.entry.chain.publisher();
-        let newest = self.storage.with_catalog(move |catalog| catalog.newest_release_of(&publisher)).await?;
-        if let Some(release) = newest {
-            download.search_under(&release);
-        }
-        Ok(download)
     }
 }
 

@@ -4,6 +4,10 @@ use std::collections::BTreeSet;
 
 use ggen_blockstore::{Cid, Pin};
 
+use super::{
+    MirrorRules, MirrorState,
+    followed::{Followed, Publishers},
+};
 use crate::{
     Failure,
     identity::Signed,
@@ -13,12 +17,15 @@ use crate::{
         plan::{Candidate, surplus},
         reconcile::{Repair, label, proof_label, repairs},
     },
+    node::Handle,
     ops::{
-        Operations, failure,
-        mirror::follow::Followed,
+        announcer::Announcer,
+        failure,
         peers::provision,
         pins,
         resolve::{release_of, walk},
+        retrieval::Retriever,
+        storage::Storage,
     },
     package::Release,
 };
@@ -26,10 +33,23 @@ use crate::{
 /// Maximum bytes of catalog nodes and records fetched for a release.
 const CHECK_BYTES: u64 = 64 << 20;
 
-impl Operations {
+/// Holds releases, and lets go of them.
+#[derive(Clone, Debug)]
+pub(in crate::ops) struct Keeper {
+    pub(in crate::ops) mirror: MirrorState,
+    pub(in crate::ops) storage: Storage,
+    pub(in crate::ops) rules: MirrorRules,
+    pub(in crate::ops) publishers: Publishers,
+    pub(in crate::ops) retriever: Retriever,
+    pub(in crate::ops) announcer: Announcer,
+    /// `None` in offline mode.
+    pub(in crate::ops) node: Option<Handle>,
+}
+
+impl Keeper {
     /// Fetches a release with all checks, pins it, and announces this node as its provider.
     pub(super) async fn hold(&self, followed: &Followed, release: &Candidate) -> Result<(), Failure> {
-        let mut download = self.following(followed).await?;
+        let mut download = self.publishers.following(followed).await?;
         download.search_under(&release.release);
         // The plan reserved `bytes` for the release; the blocks fetched for the checks are extra.
         download.limit_bytes(release.bytes.saturating_add(CHECK_BYTES));
@@ -39,7 +59,7 @@ impl Operations {
         };
         let signed = release_of(&self.storage, &mut download, &followed.entry.chain, &release.package, entry).await?;
         download.about(release.package.to_string(), Some(provision(&signed.record().publisher, &release.package)));
-        self.retriever().fetch_release(&mut download, *signed.cid(), signed.record().clone()).await?;
+        self.retriever.fetch_release(&mut download, *signed.cid(), signed.record().clone()).await?;
         self.take_in(release, &signed).await
     }
 
@@ -56,7 +76,7 @@ impl Operations {
             return self.unpin_labels(BTreeSet::from([label(release)])).await;
         }
         tracing::info!(target: crate::LOG_TARGET, %package, %version, "mirrored");
-        self.announcer().provide(signed).await
+        self.announcer.provide(signed).await
     }
 
     /// Removes all pins with one of these labels.
@@ -79,7 +99,7 @@ impl Operations {
     /// Reconciles `mirror.db` with the pins, and removes everything held that no rule selects.
     pub(super) async fn settle(&self) -> Result<(), Failure> {
         let settling = self.mirror.settling.lock().await;
-        let rules = self.mirror_rules().chosen().await?;
+        let rules = self.rules.chosen().await?;
         let releases = self.mirror.book.with(Book::releases).await?;
         let store = self.storage.store.clone();
         let repairs = self.storage.run(move || Ok(repairs(&rules, &releases, &store.pins()))).await?;
@@ -111,9 +131,9 @@ impl Operations {
     /// Unpins and withdraws everything held that no rule selects.
     pub(super) async fn let_go_of_unwanted(&self) -> Result<(), Failure> {
         let _settling = self.mirror.settling.lock().await;
-        let rules = self.mirror_rules().chosen().await?;
+        let rules = self.rules.chosen().await?;
         let releases = self.mirror.book.with(Book::releases).await?;
-        self.mirror_rules().keep_meanings(&rules, &releases).await?;
+        self.rules.keep_meanings(&rules, &releases).await?;
         let gone = surplus(&rules, &releases);
         if gone.is_empty() {
             return Ok(());
@@ -155,13 +175,13 @@ impl Operations {
         }
         let publishers: BTreeSet<_> = held.iter().map(|held| held.publisher).collect();
         for (publisher, package) in packages {
-            if !self.is_own(publisher).await? {
+            if !self.publishers.is_own(publisher).await? {
                 node.unpublish(qualified_key(&publisher, package)).await.map_err(failure::stopped)?;
                 if !publishers.contains(&publisher) {
                     node.unpublish(publisher_key(&publisher)).await.map_err(failure::stopped)?;
                 }
             }
-            self.announcer().publish_name(package, None).await?;
+            self.announcer.publish_name(package, None).await?;
         }
         Ok(())
     }

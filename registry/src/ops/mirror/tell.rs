@@ -1,26 +1,28 @@
 //! The announcements of a mirror: it republishes the publishers' own claims on what it holds, and pins the blocks that
 //! prove them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use ggen_blockstore::{Block, Cid, Pin, PinMode};
 
+use super::{
+    MirrorState,
+    followed::{Followed, Publishers},
+    mirror_book, warn,
+};
 use crate::{
     Failure,
     identity::PublisherId,
     index::{Claim, VersionEntry, Walk},
     mirror::{Book, reconcile::proof_label},
+    node::Handle,
     ops::{
-        Operations,
-        announcer::claim,
+        announcer::{Announcer, claim},
         clock,
         download::Download,
         failure,
-        mirror::{follow::Followed, mirror_book, warn},
         resolve::{release_of, walk},
+        storage::Storage,
     },
     package::PackageId,
 };
@@ -28,14 +30,21 @@ use crate::{
 /// Claims read, verified and kept in memory at a time.
 const CLAIMS_AT_ONCE: usize = 64;
 
-impl Operations {
+/// Announces what a mirror holds.
+#[derive(Clone, Debug)]
+pub(in crate::ops) struct Teller {
+    pub(in crate::ops) mirror: MirrorState,
+    pub(in crate::ops) storage: Storage,
+    pub(in crate::ops) publishers: Publishers,
+    pub(in crate::ops) announcer: Announcer,
+    /// `None` in offline mode.
+    pub(in crate::ops) node: Option<Handle>,
+}
+
+impl Teller {
     /// For those of `packages` with held releases, pins the blocks that prove them, and republishes the publisher's
     /// claims that have changed.
-    pub(super) async fn tell_of(
-        self: &Arc<Self>,
-        followed: &Followed,
-        packages: &BTreeSet<PackageId>,
-    ) -> Result<(), Failure> {
+    pub(super) async fn tell_of(&self, followed: &Followed, packages: &BTreeSet<PackageId>) -> Result<(), Failure> {
         let publisher = followed.entry.chain.publisher();
         let held = self.mirror.book.with(move |book| book.held_packages(&publisher)).await?;
         let packages: Vec<_> = packages.intersection(&held).cloned().collect();
@@ -44,7 +53,7 @@ impl Operations {
         }
         // The blocks may have been evicted as cache. They are fetched again, and the download's lease keeps them until
         // they are pinned.
-        let mut download = self.following(followed).await?;
+        let mut download = self.publishers.following(followed).await?;
         let mut failed = None;
         for packages in packages.chunks(CLAIMS_AT_ONCE) {
             let mut here = Vec::new();
@@ -54,7 +63,7 @@ impl Operations {
                     Err(failure) => {
                         failed.get_or_insert(failure);
                         // A new download, because the failed one still has open wants.
-                        download = self.following(followed).await?;
+                        download = self.publishers.following(followed).await?;
                     }
                 }
             }
@@ -78,35 +87,35 @@ impl Operations {
         Ok(())
     }
 
-    async fn tell_batch(self: &Arc<Self>, followed: &Followed, packages: Vec<PackageId>) -> Result<(), Failure> {
+    async fn tell_batch(&self, followed: &Followed, packages: Vec<PackageId>) -> Result<(), Failure> {
         // The lock excludes a concurrent withdrawal, after which nothing may be announced.
         let _settling = self.mirror.settling.lock().await;
-        let operations = Arc::clone(self);
+        let teller = self.clone();
         let (chain, head) = (followed.entry.chain.clone(), followed.head.clone());
         let claims = self.storage.run(move || {
             let publisher = chain.publisher();
-            let held = operations.mirror.book.held_packages(&publisher).map_err(failure::failed)?;
+            let held = teller.mirror.book.held_packages(&publisher).map_err(failure::failed)?;
             let (mut changed, mut failed) = (Vec::new(), None);
             for package in packages.iter().filter(|package| held.contains(package)) {
-                let claim = match claim(&operations.storage, &chain, &head, package) {
+                let claim = match claim(&teller.storage, &chain, &head, package) {
                     Ok((claim, _)) => claim,
                     Err(failure) => {
                         failed.get_or_insert(failure);
                         continue;
                     }
                 };
-                let told = operations.mirror.book.claim_of(&publisher, package).map_err(failure::failed)?;
+                let told = teller.mirror.book.claim_of(&publisher, package).map_err(failure::failed)?;
                 if told.as_deref() != Some(claim.encoded()) {
                     changed.push(claim);
                 }
             }
-            operations.pin_proofs(&publisher, &changed)?;
-            changed.iter().try_for_each(|claim| operations.mirror.book.keep_claim(claim)).map_err(failure::failed)?;
+            teller.pin_proofs(&publisher, &changed)?;
+            changed.iter().try_for_each(|claim| teller.mirror.book.keep_claim(claim)).map_err(failure::failed)?;
             Ok((changed, failed))
         });
         let (claims, failed) = claims.await?;
         for claim in &claims {
-            self.announcer().publish_claim(claim).await?;
+            self.announcer.publish_claim(claim).await?;
             self.stand_for(claim).await?;
         }
         failed.map_or(Ok(()), Err)
@@ -118,7 +127,7 @@ impl Operations {
         let publisher = claim.publisher();
         self.storage.with_catalog(move |catalog| catalog.follow(&publisher, clock::now())).await?;
         match claim.entry() {
-            Some(entry) => self.announcer().keywords.provide_words(entry.release.record()).await,
+            Some(entry) => self.announcer.keywords.provide_words(entry.release.record()).await,
             None => Ok(()),
         }
     }
@@ -169,7 +178,7 @@ impl Operations {
             let Some((last, _)) = claims.last() else { break };
             place = *last;
             for claim in mirror_book::verified(claims.into_iter().map(|(_, claim)| claim).collect()).await? {
-                if let Err(failure) = self.announcer().publish_claim(&claim).await {
+                if let Err(failure) = self.announcer.publish_claim(&claim).await {
                     warn(&failure, "a claim is not told again");
                 }
                 self.stand_for(&claim).await?;

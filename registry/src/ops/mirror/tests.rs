@@ -27,7 +27,7 @@ impl Home {
         Self { registry, home }
     }
 
-    fn operations(&self) -> &Arc<Operations> {
+    fn operations(&self) -> &crate::ops::Operations {
         self.registry.operations()
     }
 
@@ -99,7 +99,7 @@ impl Home {
     }
 
     async fn follow(&self, publisher: PublisherId) -> Result<(), Failure> {
-        self.operations().follow_publisher(publisher).await
+        self.operations().mirror().follower.follow_publisher(publisher).await
     }
 
     /// Returns the held releases. Database and pins must agree on them.
@@ -146,7 +146,7 @@ async fn what_is_held_stays_until_what_replaces_it_is_here() {
     mirror.hear(&alice, "http");
     mirror.take_blocks(&alice, Some(&newer.cid));
     mirror.follow(publisher).await.unwrap_err();
-    mirror.operations().settle().await.unwrap();
+    mirror.operations().mirror().follower.keeper.settle().await.unwrap();
     mirror.registry.gc(GcRequest::default()).await.unwrap();
     assert_eq!(mirror.held(), ["acme/http@1.0.0"]);
 
@@ -211,7 +211,7 @@ async fn a_namespace_is_its_first_publishers_with_all_that_was_there_before() {
     let stranger = mirror.hear(&mallory, "fresh");
     mirror.take_blocks(&mallory, None);
     mirror.follow(stranger).await.unwrap();
-    mirror.operations().settle().await.unwrap();
+    mirror.operations().mirror().follower.keeper.settle().await.unwrap();
     assert_eq!(mirror.held(), ["acme/before@1.0.0", "acme/http@1.0.0"]);
     let news = |publisher, name: Option<&str>| News { publisher, package: name.map(|name| name.parse().unwrap()) };
     assert!(!mirror.operations().mirror_rules().concerns(&news(stranger, Some("acme/fresh"))).await);
@@ -254,7 +254,7 @@ async fn a_rule_dropped_while_a_release_is_fetched_leaves_no_pin() {
     assert_eq!(mirror.mirror_pins(), 0);
     // The last step of a fetch that ends only now.
     let signed = mirror.operations().storage.catalog.release(&release.release).unwrap().unwrap().release;
-    mirror.operations().take_in(&release, &signed).await.unwrap();
+    mirror.operations().mirror().follower.keeper.take_in(&release, &signed).await.unwrap();
     assert_eq!((mirror.held(), mirror.mirror_pins()), (vec![], 0));
 }
 
@@ -272,13 +272,13 @@ async fn what_a_crash_has_left_of_pins_and_book_is_brought_in_line() {
     for pin in operations.storage.store.pins() {
         operations.storage.store.unpin(&pin.label, &pin.cid).unwrap();
     }
-    operations.settle().await.unwrap();
+    operations.mirror().follower.keeper.settle().await.unwrap();
     assert_eq!(mirror.held(), [""; 0]);
     mirror.follow(publisher).await.unwrap();
     assert_eq!(mirror.held(), ["acme/http@1.0.0"]);
     // Pinned, but not held in the database: it becomes held.
     operations.mirror.book.set_held(&release, false).unwrap();
-    operations.settle().await.unwrap();
+    operations.mirror().follower.keeper.settle().await.unwrap();
     assert_eq!(mirror.held(), ["acme/http@1.0.0"]);
     // Pinned, and no rule selects it.
     operations.mirror.book.set_held(&release, false).unwrap();
