@@ -184,6 +184,7 @@ impl Context {
             tracing::debug!(method = call.method(), ?mode, "no daemon: a registry of this process carries it out");
             // What only looks makes no home: one that does not exist is empty.
             let place = if call.only_looks() && !self.home.path().exists() {
+                self.ui.note(&format!("no home at `{}` yet", self.home.path().display()));
                 Place::memory()
             } else {
                 self.home.create()?;

@@ -34,8 +34,7 @@ impl Operations {
             identity.display()
         );
         Ok(Failure::new(ErrorKind::Failed, message).hinted(hint![
-            "put a backup of its directory `keys` back; to publish as another publisher, use another \
-home with ",
+            "put a backup of its directory `keys` back; to publish as another publisher, use another home with ",
             Setting::Home.to("DIR")
         ]))
     }
