@@ -142,13 +142,11 @@ impl Blockstore for MemoryBlockstore {
     }
 
     fn pins(&self) -> Vec<Pin> {
-        let as_pin =
-            |((label, cid), mode): (&(String, Cid), &PinMode)| Pin { label: label.clone(), cid: *cid, mode: *mode };
         self.read().pins.iter().map(as_pin).collect()
     }
 
     fn pins_of(&self, cid: &Cid) -> Vec<Pin> {
-        self.pins().into_iter().filter(|pin| pin.cid == *cid).collect()
+        self.read().pins.iter().filter(|((_, pinned), _)| pinned == cid).map(as_pin).collect()
     }
 
     fn damage(&self) -> Result<Vec<Damage>> {
@@ -167,4 +165,8 @@ impl Blockstore for MemoryBlockstore {
             stored_bytes: inner.block_bytes,
         }
     }
+}
+
+fn as_pin(((label, cid), mode): (&(String, Cid), &PinMode)) -> Pin {
+    Pin { label: label.clone(), cid: *cid, mode: *mode }
 }

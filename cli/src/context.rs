@@ -183,7 +183,8 @@ impl Context {
             }
             tracing::debug!(method = call.method(), ?mode, "no daemon: a registry of this process carries it out");
             // What only looks makes no home: one that does not exist is empty.
-            let place = if call.only_looks() && !self.home.path().exists() {
+            let place = if call.only_looks() && is_absent(self.home.path()) {
+                self.ui.note(&format!("no home at `{}` yet", self.home.path().display()));
                 Place::memory()
             } else {
                 self.home.create()?;
@@ -198,6 +199,11 @@ impl Context {
         })
         .await
     }
+}
+
+/// Whether nothing is there. A file in the place of a directory above it is something.
+fn is_absent(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|cause| cause.kind() == io::ErrorKind::NotFound)
 }
 
 /// The failure if the daemon of a home cannot be reached.

@@ -231,6 +231,7 @@ impl Home {
         let keys = path.join("keys");
         private::make_directory(&keys).map_err(io("create the directory", &keys))?;
         close_keys(&keys)?;
+        [path, &keys].into_iter().try_for_each(remove_partial)?;
         Ok(Self { permission: Permission { path: path.to_owned(), refusal: None }, _lock: Some(lock) })
     }
 
@@ -412,16 +413,47 @@ fn take(lock: &mut File, operation: FlockOperation, home: &Path, path: &Path) ->
     }
 }
 
-/// Writes a file atomically: into a temporary file beside it, synced and renamed.
+/// The end of the names of files that are being written.
+const PARTIAL: &str = ".partial";
+
+/// Writes a file atomically: into a temporary file beside it, synced and renamed. Writers of one file take turns.
 pub(crate) fn write_private(path: &Path, contents: &[u8]) -> Result<(), HomeError> {
     let io = |action| {
         let path = path.to_owned();
         move |source| HomeError::Io { action, path, source }
     };
-    let beside = path.with_extension("partial");
-    let mut file = private::options().write(true).create(true).truncate(true).open(&beside).map_err(io("create"))?;
-    file.write_all(contents).and_then(|()| file.sync_all()).map_err(io("write"))?;
-    rename_private(&beside, path)
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(PARTIAL);
+    let beside = Path::new(&beside);
+    let mut file = open_alone(beside).map_err(io("create"))?;
+    let written = file.set_len(0).and_then(|()| file.write_all(contents)).and_then(|()| file.sync_all());
+    written.map_err(io("write"))?;
+    rename_private(beside, path)
+}
+
+/// Opens and locks a file, and creates it if it does not exist.
+fn open_alone(path: &Path) -> io::Result<File> {
+    loop {
+        let file = private::options().write(true).create(true).truncate(false).open(path)?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        // The former holder of the lock may have renamed the file.
+        let locked = file.metadata()?;
+        if fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (locked.dev(), locked.ino())) {
+            return Ok(file);
+        }
+    }
+}
+
+/// Removes the files that a killed process was writing.
+fn remove_partial(directory: &Path) -> Result<(), HomeError> {
+    let io = |action| move |source| HomeError::Io { action, path: directory.to_owned(), source };
+    for entry in fs::read_dir(directory).map_err(io("list"))? {
+        let path = entry.map_err(io("list"))?.path();
+        if path.to_string_lossy().ends_with(PARTIAL) && path.is_file() {
+            fs::remove_file(&path).map_err(io("remove a left file of"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Renames a file in its directory, durably.
@@ -485,6 +517,32 @@ mod tests {
             assert!(matches!(&error, HomeError::OpenKeys { path, .. } if path == refused), "{error}");
             assert_eq!((mode(&keys), mode(&key)), (of_directory, of_key), "what others may have changed stays visible");
         }
+    }
+
+    #[test]
+    fn writers_of_one_file_and_of_its_neighbours_do_not_mix_their_contents() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let contents = |byte: u8| vec![byte; 1 << 16];
+        std::thread::scope(|scope| {
+            for (name, byte) in [("a.key", 1), ("a.key", 2), ("a.identity", 3)] {
+                scope.spawn(move || (0..50).for_each(|_| write_private(&path(name), &contents(byte)).unwrap()));
+            }
+        });
+        let key = fs::read(path("a.key")).unwrap();
+        assert!(key == contents(1) || key == contents(2));
+        assert!(fs::read(path("a.identity")).unwrap() == contents(3));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_a_killed_process_was_writing_is_removed_when_the_home_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Home::open(dir.path()).unwrap());
+        let left = [dir.path().join("keys/a.key.partial"), dir.path().join("losses.partial")];
+        left.iter().for_each(|path| fs::write(path, "half").unwrap());
+        let _home = Home::open(dir.path()).unwrap();
+        assert!(left.iter().all(|path| !path.exists()));
     }
 
     #[test]

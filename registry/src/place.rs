@@ -124,7 +124,7 @@ fn open_store(home: &Home) -> Result<(Arc<dyn Blockstore>, bool), Failure> {
     for Damage { file, bytes, is_lost } in store.found_damaged() {
         let file = home.store().join(file);
         let (file, lost) = (file.display(), if *is_lost { "what stood there is lost" } else { "nothing is lost" });
-        tracing::warn!(target: DAMAGE, %file, offset = bytes.start, lost, "the store is damaged: a repair fetches again what is lost");
+        tracing::warn!(target: DAMAGE, %file, offset = bytes.start, lost, "the store is damaged and needs a repair");
     }
     let lost_records = store.lost_records();
     Ok((Arc::new(store), lost_records))

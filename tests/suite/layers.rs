@@ -72,7 +72,31 @@ fn no_files_import_each_other_in_a_circle() {
     assert!(found.is_empty(), "files that import each other in a circle:\n{}", found.join("\n"));
 }
 
-/// The two tests above detect an arrow and a cycle that are added.
+/// A library does not know how a program offers its operations: it names them as `Operation` and `Setting`.
+#[test]
+fn libraries_name_no_command_line() {
+    for (name, source) in &CRATES[..2] {
+        let found: Vec<_> = Crate::read(&root().join(source)).command_lines().collect();
+        assert!(found.is_empty(), "{name}: command lines in a library:\n{}", found.join("\n"));
+    }
+}
+
+#[test]
+fn an_added_command_line_is_found() {
+    for (line, is_found) in [
+        (r#"let hint = "see `ggen marketplace p2p doctor`";"#, true),
+        (r#"let hint = "see `ggen help gpack`";"#, true),
+        (r#"let hint = "run it without `--offline`";"#, true),
+        (r#"let hint = "or wait longer with `fetch --timeout SECS`";"#, true),
+        (r#"let hint = "compress it with `--long=27` of zstd";"#, false),
+        ("/// `verify --repair` has no limit.", false),
+    ] {
+        let file = Crate::of([("", line)]);
+        assert_eq!(file.command_lines().count(), usize::from(is_found), "{line}");
+    }
+}
+
+/// The tests of imports above detect an arrow and a cycle that are added.
 #[test]
 fn an_added_import_is_found() {
     let files = |low: &str| {

@@ -25,12 +25,16 @@ pub(crate) struct Args {
 /// Prints the diagnosis, and returns the kind of the first fault, if there is one.
 pub(crate) async fn run(context: &Context, args: &Args) -> Result<Option<ErrorKind>, Failure> {
     let request = DoctorRequest { target: args.target.clone(), timeout: args.timeout };
+    let has_home = context.home.path().exists();
     let diagnosed: Result<(Diagnosis, bool), Failure> =
         context.perform_where(Mode::Ephemeral, Call::Doctor(request)).await;
     let mut diagnosis = match diagnosed {
         Ok((diagnosis, true)) => diagnosis,
         Ok((mut diagnosis, false)) => {
             hints(&mut diagnosis).for_each(error::start_instead_of_bootstrap);
+            if let Some(store) = diagnosis.stages.first_mut().filter(|_| !has_home) {
+                *store = Stage::unknown("store", "there is no home yet: the first command that writes makes it");
+            }
             diagnosis
         }
         // An invalid request or configuration, or a signal, is not a finding of the diagnosis.

@@ -107,18 +107,17 @@ impl Call {
         matches!(self, Self::Gc(GcRequest { dry_run: false }) | Self::PinRm(_) | Self::MirrorRm(_))
     }
 
-    /// Whether it only reads the home, so that one which does not exist need not be made for it.
+    /// Whether a home that does not exist need not be made for it: it only reads the home, or removes what is there.
     pub(crate) fn only_looks(&self) -> bool {
-        matches!(
-            self,
-            Self::Search(_)
-                | Self::Info(_)
-                | Self::PeerList(_)
-                | Self::PeerInfo(_)
-                | Self::PinLs
-                | Self::MirrorLs
-                | Self::TrustList
-        )
+        match self {
+            Self::Search(_) | Self::Info(_) | Self::PeerList(_) | Self::PeerInfo(_) | Self::PinLs | Self::MirrorLs => {
+                true
+            }
+            Self::TrustList | Self::Keys | Self::RecoveryKey(_) | Self::Doctor(_) | Self::Gc(_) => true,
+            Self::Verify(request) => !request.repair,
+            Self::Fetch(request) => request.offline,
+            _ => false,
+        }
     }
 
     /// The method's name on the wire.

@@ -141,8 +141,14 @@ fn command_whose_daemon_died_says_to_start_it_again() {
     let other = bob.start(&[]);
     alice.p2p(&["bootstrap", other.address()]).expect_code(0);
     let absent = "bafkreigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi";
+    let lookups = || alice.p2p(&["--format", "json", "status"]).expect_code(0).json()["dht_walks"].as_u64().unwrap();
+    let before = lookups();
     let fetching = alice.begin(&["fetch", absent, "--timeout", "60"]);
-    sleep(Duration::from_secs(3));
+    // The daemon looks for providers: it has the request.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while lookups() == before {
+        assert!(Instant::now() < deadline, "the fetch does not begin");
+    }
     node.kill();
     let ended: Output = fetching.wait_with_output().unwrap().into();
     let error = &ended.json()["error"];
@@ -159,8 +165,23 @@ fn commands_that_only_look_make_no_home() {
         &["pin", "ls"],
         &["peer-list"],
         &["mirror", "ls"],
+        &["key", "list"],
+        &["verify"],
+        &["gc"],
     ] {
-        home.p2p(command).expect_code(0);
+        let output = home.p2p(command).expect_code(0);
+        assert!(output.stderr.contains("no home at `"), "{output:?}");
+        assert!(!home.path().exists(), "{command:?}");
+    }
+    for (command, code) in [
+        (&["fetch", "acme/http", "--offline", "-o", "out"] as &[&str], 4),
+        (&["info", "acme/http", "--offline"], 4),
+        (&["verify", "acme/http"], 4),
+        (&["key", "recovery", "show"], 4),
+        (&["doctor", "--timeout", "1"], 4),
+    ] {
+        let output = home.p2p(command).expect_code(code);
+        assert!(output.stderr.contains("no home at `"), "{output:?}");
         assert!(!home.path().exists(), "{command:?}");
     }
 }

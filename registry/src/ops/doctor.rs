@@ -172,8 +172,7 @@ fn reachability(snapshot: &Snapshot) -> Stage {
                           behind a NAT or a firewall";
             // Not a fault: many nodes are behind a NAT and can fetch nevertheless.
             Stage::fine("reachability", detail).hinted(hint![
-                "fetching works; for others to fetch from here, forward a port to this machine and listen \
-on it: ",
+                "fetching works; for others to fetch from here, forward a port to this machine and listen on it: ",
                 Operation::Start.with(Setting::Listen.to("/ip4/0.0.0.0/tcp/4001"))
             ])
         }
@@ -225,11 +224,10 @@ fn bootstrap(configured: usize, connected: &[String], failed: &[FailedAddress]) 
     );
     if failed.iter().any(|failed| failed.reason.contains(ITSELF)) {
         return stage.hinted(hint![
-            "take this node's own address out of `bootstrap_nodes`. If it is the address of another \
-node, both have the same key, as a copy of a home has: ",
+            "take this node's own address out of `bootstrap_nodes`. If it is the address of another node, both have \
+             the same key, as a copy of a home has: ",
             Operation::Stop,
-            " one of them, remove `keys/node.key` from its home, and start it again with a key of its \
-own"
+            " one of them, remove `keys/node.key` from its home, and start it again with a key of its own"
         ]);
     }
     if let Some(hint) = failed.iter().find_map(|failed| failed.hint.clone()) {

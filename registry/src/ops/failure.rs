@@ -130,8 +130,8 @@ fn database(error: &DatabaseError, failure: Failure) -> Failure {
         }
         DatabaseError::NoSpace { .. } => {
             hint![
-                "free some space on that disk by other means, 2 MiB at least: the reserve of the home is \
-used up. Then ",
+                "free some space on that disk by other means, 2 MiB at least: the reserve of the home is used up. \
+                 Then ",
                 Operation::Gc,
                 " removes what no pin keeps"
             ]
@@ -289,20 +289,40 @@ impl From<KeyStoreError> for Failure {
         match &error {
             KeyStoreError::Name { .. } => usage(error),
             KeyStoreError::Reserved => {
-                usage(error).hinted(hint!["leave out ", Setting::Key, " to use the key `default`; ", Operation::Keys, " shows the others"])
+                usage(error).hinted(hint![
+                    "leave out ",
+                    Setting::Key,
+                    " to use the key `default`; ",
+                    Operation::Keys,
+                    " shows the others"
+                ])
             }
             KeyStoreError::WithoutIdentity { .. } => failed(&error).hinted(
-                hint!["put a copy of it back. If a peer knows this publisher, ", Operation::Info.on("NS/NAME"), " of a package that it has published brings it here, and the next command makes the file \
-again. To begin as another publisher, move these files to a safe place first"],
+                hint![
+                "put a copy of it back. If a peer knows this publisher, ",
+                Operation::Info.on("NS/NAME"),
+                " of a package that it has published brings it here, and the next command makes the file again. To begin \
+                 as another publisher, move these files to a safe place first"
+            ],
             ),
             KeyStoreError::Unknown { name } if name == DEFAULT_KEY => {
                 Failure::new(ErrorKind::NotFound, "this home has not published anything yet: it has no key `default`")
-                    .hinted(hint!["the first ", Operation::Publish, " makes the key; ", Setting::Home.to("DIR"), " names another home"])
+                    .hinted(hint![
+                        "the first ",
+                        Operation::Publish,
+                        " makes the key; ",
+                        Setting::Home.to("DIR"),
+                        " names another home"
+                    ])
             }
             KeyStoreError::Unknown { .. } => Failure::from_error(ErrorKind::NotFound, &error)
                 .hinted(hint![Operation::Keys, " shows the keys there are"]),
             KeyStoreError::NoRecoveryKey { .. } => Failure::from_error(ErrorKind::NotFound, &error)
-                .hinted(hint!["use the copy that you saved: ", Operation::RecoveryKeyConfirm.mentioned(), " deleted the one here, or the publisher was made on another machine"]),
+                .hinted(hint![
+                    "use the copy that you saved: ",
+                    Operation::RecoveryKeyConfirm.mentioned(),
+                    " deleted the one here, or the publisher was made on another machine"
+                ]),
             KeyStoreError::Damaged { path, .. } if path.file_name().is_some_and(|name| name == "node.key") => failed(
                 &error,
             )

@@ -93,8 +93,8 @@ impl Losses {
         let message = "nothing is removed: records of the store are lost, and pins that you have set may be among them";
         Err(Failure::new(ErrorKind::Verification, message).hinted(hint![
             Operation::Verify.with(Setting::Repair),
-            " puts the store in order and lists what is whole and not pinned: pin of that what you \
-want to keep, then collect again"
+            " puts the store in order and lists what is whole and not pinned: pin of that what you want to keep, then \
+             collect again"
         ]))
     }
 

@@ -54,6 +54,16 @@ impl Crate {
         self.modules.iter().map(|(path, module)| (path.clone(), self.imported(path, module))).collect()
     }
 
+    /// Returns the lines, outside tests, that contain a command line of `ggen`, each after its module.
+    pub(super) fn command_lines(&self) -> impl Iterator<Item = String> {
+        self.modules.iter().flat_map(|(path, module)| {
+            // A string may go on in the next line.
+            let whole = module.code.split("\\\n").map(str::trim_start).collect::<String>();
+            let lines: Vec<_> = whole.lines().filter(|line| names_command(line)).map(str::to_owned).collect();
+            lines.into_iter().map(move |line| format!("{path}: {}", line.trim()))
+        })
+    }
+
     fn imported(&self, path: &str, module: &Module) -> BTreeMap<String, BTreeSet<String>> {
         let counts = |import: &&Import| !import.public || names(&module.code).any(|name| name == import.name);
         let declared = module.imports.iter().filter(counts).map(|import| import.path.clone());
@@ -204,6 +214,13 @@ fn leaves(tree: &str, before: &str, public: bool, found: &mut Vec<Import>) {
     }
     let last = path.last().cloned().unwrap_or_default();
     found.push(Import { path, name: if name.is_empty() { last } else { name.to_owned() }, public });
+}
+
+/// Whether a line contains a command of `ggen`, or a flag in backticks. Those of `ggen` have no `=`.
+fn names_command(line: &str) -> bool {
+    let mut quoted = line.split('`').skip(1).step_by(2).flat_map(str::split_whitespace);
+    let is_flag = |word: &str| word.starts_with("--") && word.len() > 2 && !word.contains('=');
+    line.contains("ggen marketplace") || line.contains("`ggen ") || quoted.any(is_flag)
 }
 
 fn is_name(byte: char) -> bool {

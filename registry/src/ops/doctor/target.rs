@@ -301,8 +301,8 @@ fn check_signing_time(publisher: &PublisherEntry) -> Progress<()> {
     };
     let detail = format!("other peers refuse what this publisher says, and find no claim: {error}");
     Err(Stage::failed("record", ErrorKind::Verification, detail).hinted(hint![
-        "set this machine's clock; if it is right and was not when that was signed, sign again as \
-the publisher: publish the next version, or yank one, with ",
+        "set this machine's clock; if it is right and was not when that was signed, sign again as the publisher: \
+         publish the next version, or yank one, with ",
         Setting::TrustClock
     ]))
 }
@@ -434,8 +434,8 @@ fn missing(cid: &Cid, error: DownloadError, looked_at: Option<(u64, u64)>) -> St
             if absence.silent > 0 {
                 let detail = format!("{missing} did not arrive: {} of {peers} did not answer", absence.silent);
                 return Stage::failed("blocks", ErrorKind::TimedOut, detail).hinted(hint![
-                    "a peer that does not answer may be stopped or cut off: try again later, or name another \
-peer with ",
+                    "a peer that does not answer may be stopped or cut off: try again later, or name another peer \
+                     with ",
                     Operation::Fetch.on("TARGET").with(Setting::Provider.to("ADDRESS"))
                 ]);
             }
@@ -444,8 +444,7 @@ peer with ",
                 return Stage::failed("blocks", ErrorKind::TimedOut, detail).hinted(absence.hint());
             }
             Stage::failed("blocks", ErrorKind::TimedOut, detail).hinted(hint![
-                "the peers hold it in part: ask its publisher to start a node again, or name another peer \
-with ",
+                "the peers hold it in part: ask its publisher to start a node again, or name another peer with ",
                 Operation::Fetch.on("TARGET").with(Setting::Provider.to("ADDRESS"))
             ])
         }

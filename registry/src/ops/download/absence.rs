@@ -128,8 +128,8 @@ impl Absence {
             }
             (false, false) => {
                 hint![
-                    "run the same command again when that peer can be reached: what has come so far is kept; \
-or name another peer that has it with ",
+                    "run the same command again when that peer can be reached: what has come so far is kept; or name \
+                     another peer that has it with ",
                     Operation::Fetch.with(Setting::Provider.to("ADDRESS")).mentioned()
                 ]
             }

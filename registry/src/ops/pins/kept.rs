@@ -112,8 +112,8 @@ impl KeptPins {
         let Some(lost) = compared else {
             tracing::warn!(
                 target: DAMAGE,
-                "pins that you have set may be lost with records of the store, and nothing tells which: compare the pins that \
-                 are listed with what you had pinned, and pin again what is missing"
+                "pins that you have set may be lost with records of the store, and nothing tells which: compare the list of \
+                 pins with what you had pinned, and pin again what is missing"
             );
             return Ok(false);
         };

@@ -180,11 +180,9 @@ fn import_hint(error: &Error, source: Source, user_ignore_file: Option<&Path>) -
         Error::Refused { refusal: Refusal::Changed, .. } => {
             Some("run the same command again once no other program writes to it".to_owned())
         }
-        Error::Refused { refusal: Refusal::NotUtf8, .. } => Some(
-            "rename it; or keep it out with a pattern in .ggenignore, in which `?` stands for the \
-byte"
-                .to_owned(),
-        ),
+        Error::Refused { refusal: Refusal::NotUtf8, .. } => {
+            Some("rename it; or keep it out with a pattern in .ggenignore, in which `?` stands for the byte".to_owned())
+        }
         // No ignore file keeps it out.
         Error::Refused { entry, refusal: Refusal::CaseCollision { other } } if entry == GPACK || other == GPACK => {
             let other = if entry == GPACK { other } else { entry };

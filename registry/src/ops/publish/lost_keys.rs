@@ -41,8 +41,7 @@ impl LostKeys {
             identity.display()
         );
         Ok(Failure::new(ErrorKind::Failed, message).hinted(hint![
-            "put a backup of its directory `keys` back; to publish as another publisher, use another \
-home with ",
+            "put a backup of its directory `keys` back; to publish as another publisher, use another home with ",
             Setting::Home.to("DIR")
         ]))
     }

@@ -102,8 +102,8 @@ impl Operations {
         check_clock(head, now).map_err(|error| {
             let failure = Failure::from_error(ErrorKind::Failed, &error);
             failure.while_doing(format!("the key `{}` signs nothing now", signing.name)).hinted(hint![
-                "set this machine's clock, or wait until then; if this clock is right and was not when \
-that head was signed, give the same command ",
+                "set this machine's clock, or wait until then; if this clock is right and was not when that head was \
+                 signed, give the same command ",
                 Setting::TrustClock,
                 ": what follows counts by its number, not by its time"
             ])
@@ -262,7 +262,7 @@ fn not_here(what: String) -> Failure {
     let message = format!("{what}: to go on from less would be a second history");
     Failure::new(ErrorKind::Failed, message).hinted(hint![
         Operation::Verify.with(Setting::Repair),
-        " fetches what is missing from peers that have it, then run the same command again; where \
-no peer has it, put a backup of this home back that does"
+        " fetches what is missing from peers that have it, then run the same command again; where no peer has it, put \
+         a backup of this home back that does"
     ])
 }

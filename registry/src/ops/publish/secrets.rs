@@ -48,16 +48,15 @@ pub(super) fn withheld(path: &Path, findings: &[Finding], source: Source) -> Fai
         }
         Source::Directory => {
             hint![
-                "name them in .ggenignore to keep them out, or in `allow-secrets` of gpack.toml to \
-publish them; ",
+                "name them in .ggenignore to keep them out, or in `allow-secrets` of gpack.toml to publish them; ",
                 Setting::AllowSecrets,
                 " publishes every secret, and that cannot be taken back"
             ]
         }
         Source::Tarball => {
             hint![
-                "make the tarball again without them, or name them in `allow-secrets` of its gpack.toml \
-to publish them; ",
+                "make the tarball again without them, or name them in `allow-secrets` of its gpack.toml to publish \
+                 them; ",
                 Setting::AllowSecrets,
                 " publishes every secret, and that cannot be taken back"
             ]

@@ -57,10 +57,7 @@ pub(super) fn of(imported: &Imported, gpack: &Gpack, version: Option<&str>) -> V
         )
     }));
     warnings.extend(imported.ignored_by.iter().map(|kind| {
-        format!(
-            "a `{kind}` above the package keeps all of it out: those above it are not applied, only \
-its own are"
-        )
+        format!("a `{kind}` above the package keeps all of it out: those above it are not applied, only its own are")
     }));
     warnings.extend(links::dangling(&imported.entries));
     warnings.extend(gpack.unknown_keys.iter().map(of_key));
@@ -91,8 +88,8 @@ pub(super) fn of_name(package: &str, own: Option<&PublisherId>, known: &[Publish
     if !chosen && is_first {
         warnings.push(hint![
             format!(
-                "no namespace is set, so the package is named `{package}` for good, after its publisher's \
-id; `namespace` in gpack.toml or "
+                "no namespace is set, so the package is named `{package}` for good, after its publisher's id; \
+                 `namespace` in gpack.toml or "
             ),
             Setting::Namespace.to("NS"),
             " sets one"
