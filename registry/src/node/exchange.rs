@@ -2,11 +2,11 @@
 //! (`/ggen/blocks/1.0.0`) with those that support them.
 //!
 //! ```text
-//! Behaviour ── Client ─ Session*     which peer gets which request, and over which protocol
-//!     │           └─ Peer*           the requests pending at it, and how fast it is
-//!     ├── bitswap::Endpoint          messages of wants and blocks; the wants of peers, served from the store
-//!     ├── bulk::Endpoint             bulk requests, sent and served; the pool of streams
-//!     └── Accounts                   traffic and misbehaviour, over both protocols
+//! Behaviour ─┬─ Scheduler ─ Session*   which peer gets which request, and over which protocol: (event, now) -> actions
+//!            ├─ Callers                the callers of sessions and presence queries
+//!            ├─ Accounts               traffic and misbehaviour, over both protocols
+//!            ├─ bitswap::Endpoint      messages of wants and blocks; the wants of peers, served from the store
+//!            └─ bulk::Endpoint         bulk requests, sent and served; the pool of streams
 //! ```
 //!
 //! *Invariants*: a block that leaves a session hashes to its CID and was requested from the peer that sent it. What a
@@ -22,11 +22,12 @@ mod accounts;
 mod behaviour;
 mod bitswap;
 mod bulk;
+mod callers;
 mod channel;
-mod client;
 pub(super) mod handle;
 mod meter;
 mod prior;
+mod scheduler;
 mod session;
 
 pub use accounts::{Event, Misbehaviour};
@@ -35,8 +36,8 @@ pub use behaviour::{Behaviour, Config, SessionSpec};
 pub use channel::{
     DropReason, MAX_NEEDED_CIDS, Offence, SessionEvent, SessionReceiver, SessionSender, session_channel,
 };
-pub use client::MAX_PRESENCE_QUERY_CIDS;
 pub use prior::{NoPriors, Prior, Priors};
+pub use scheduler::MAX_PRESENCE_QUERY_CIDS;
 pub use session::{BlockWant, ListSource, Place};
 
 /// Identifies a session of one [`Behaviour`].

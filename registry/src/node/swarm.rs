@@ -281,8 +281,8 @@ impl Driver {
             }
             Command::Describe { session, list } => self.exchange().describe(session, list),
             Command::Want { session, wants } => self.exchange().want(session, wants),
-            Command::CancelWants { session, cids } => self.exchange().cancel(session, &cids),
-            Command::AddPeer { session, peer, named } => self.add_peer(session, peer, named),
+            Command::CancelWants { session, cids } => self.exchange().cancel(session, cids),
+            Command::AddPeer { session, peer, named } => self.exchange().add_peer(session, peer, named),
             Command::CloseSession { session } => self.exchange().close_session(session),
             Command::Treat { peer, access_policy } => self.connections().treat(peer, access_policy),
             Command::Question { peer, cids, reply } => self.exchange().question(peer, cids, reply),

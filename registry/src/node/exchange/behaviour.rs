@@ -1,11 +1,10 @@
-//! The one libp2p behaviour of the exchange: connects both protocols with the client. It passes events on and actions
-//! out, without decisions of its own.
+//! The one libp2p behaviour of the exchange: passes the events of both protocols to the scheduler, and carries out its
+//! actions, without decisions of its own.
 
 use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::Instant,
 };
 
 use ggen_blockstore::{Blockstore, Cid};
@@ -23,12 +22,13 @@ use tokio::{sync::oneshot, time::Sleep};
 use crate::node::{
     exchange::{
         SessionId,
-        accounts::{Accounts, Event, Misbehaviour},
-        bitswap::{self, Arrived, FrameError, Malformed, now},
-        bulk::{self, End},
-        channel::{Offence, SessionSender},
-        client::{BulkAction, Client, Received, TICK_EVERY},
+        accounts::{Accounts, Event},
+        bitswap::{self, now},
+        bulk,
+        callers::Callers,
+        channel::SessionSender,
         prior::{NoPriors, Priors},
+        scheduler::{self, Action, Scheduler, TICK_EVERY},
         session::{BlockWant, ListSource},
     },
     transport::direct::Directs,
@@ -73,7 +73,8 @@ pub(crate) struct Setup {
 /// The libp2p behaviour of the exchange: fetches and serves blocks over Bitswap and in bulk requests.
 #[derive(Debug)]
 pub struct Behaviour {
-    client: Client,
+    scheduler: Scheduler,
+    callers: Callers,
     bitswap: bitswap::Endpoint,
     pub(super) bulk: bulk::Endpoint,
     accounts: Accounts,
@@ -92,7 +93,8 @@ impl Behaviour {
     pub(crate) fn set_up(setup: Setup) -> Self {
         let Setup { store, config, priors, directs } = setup;
         Self {
-            client: Client::new(priors),
+            scheduler: Scheduler::new(priors),
+            callers: Callers::default(),
             bitswap: bitswap::Endpoint::new(Arc::clone(&store), config.read_jobs),
             bulk: bulk::Endpoint::new(store, directs),
             accounts: Accounts::default(),
@@ -105,66 +107,60 @@ impl Behaviour {
     /// Opens a session, and streams to some of the connected peers, because requests will follow soon. The session is
     /// closed by [`close_session`](Self::close_session), or by dropping the receiver.
     pub fn open_session(&mut self, spec: SessionSpec) -> SessionId {
-        let id = self.client.open(spec.output, spec.least_reputation, now());
-        for peer in spec.peers {
-            self.add_peer(id, peer);
+        let SessionSpec { output, peers, least_reputation } = spec;
+        let credit = output.credit();
+        let id = self.callers.add_session(output);
+        self.command(scheduler::Event::Open { id, credit, least_reputation });
+        for peer in peers {
+            self.add_peer(id, peer, false);
         }
         self.bulk.prepare();
-        self.wake();
         id
     }
 
     /// Adds wants to a session, in the sequence in which the blocks are needed; a size is `None` if unknown. Blocks
     /// that the session wants already keep their place. The local store is not searched.
     pub fn want<W: Into<BlockWant>>(&mut self, id: SessionId, wants: impl IntoIterator<Item = W>) {
-        self.client.want(id, wants, now());
-        self.wake();
+        self.command(scheduler::Event::Want(id, wants.into_iter().map(Into::into).collect()));
     }
 
     /// Sets the block manifest in which wants of a session have places from now on. Peers that support the bulk
     /// protocol get bulk requests for such wants.
     pub fn describe(&mut self, id: SessionId, list: ListSource) {
-        self.client.describe(id, list);
+        self.command(scheduler::Event::Describe(id, list));
     }
 
     /// Removes wants. Their blocks may still arrive.
-    pub fn cancel(&mut self, id: SessionId, cids: &[Cid]) {
-        self.client.cancel(id, cids);
-        self.wake();
+    pub fn cancel(&mut self, id: SessionId, cids: Vec<Cid>) {
+        self.command(scheduler::Event::Cancel(id, cids));
     }
 
     /// Adds a peer that may have the session's blocks. It gets requests as soon as it is connected; the caller must
-    /// dial it. A peer that misbehaved on its present connection is not added.
-    pub fn add_peer(&mut self, id: SessionId, peer: PeerId) {
-        self.client.add_peer(id, peer, now());
-        self.wake();
-    }
-
-    /// The caller of a session named this peer: when its connection is lost, [`misses`](Self::misses) reports it, even
-    /// if it has not sent a block.
-    pub fn keep_to(&mut self, id: SessionId, peer: PeerId) {
-        self.client.keep_to(id, peer);
+    /// dial it. A peer that misbehaved on its present connection is not added. `named`: the caller of the session named
+    /// it, so when its connection is lost, [`misses`](Self::misses) reports it even if it has not sent a block.
+    pub fn add_peer(&mut self, id: SessionId, peer: PeerId, named: bool) {
+        self.command(scheduler::Event::AddPeer { id, peer, named });
     }
 
     /// Whether an open session has use for a connection to the peer.
     pub fn has_use_for(&self, peer: &PeerId) -> bool {
-        self.client.has_use_for(peer)
+        self.scheduler.has_use_for(peer)
     }
 
     /// If an open session uses the peer and has lost the connection to it, returns whether the peer had sent a block
     /// over that connection. The caller must dial it again.
     pub fn misses(&self, peer: &PeerId) -> Option<bool> {
-        self.client.misses(peer)
+        self.scheduler.misses(peer)
     }
 
     /// Notifies the sessions that miss the peer that a redial failed.
-    pub fn on_unreachable(&self, peer: PeerId, reason: &str) {
-        self.client.on_unreachable(peer, reason);
+    pub fn on_unreachable(&mut self, peer: PeerId, reason: &str) {
+        self.command(scheduler::Event::Unreachable { peer, reason: reason.to_owned() });
     }
 
     /// Closes a session, and cancels all its wants.
     pub fn close_session(&mut self, id: SessionId) {
-        self.client.close(id);
+        self.close(id);
         self.wake();
     }
 
@@ -172,8 +168,8 @@ impl Behaviour {
     /// [`MAX_PRESENCE_QUERY_CIDS`](crate::node::exchange::MAX_PRESENCE_QUERY_CIDS). The reply may never come: the
     /// caller must set a time limit.
     pub fn question(&mut self, peer: PeerId, cids: Vec<Cid>, reply: oneshot::Sender<bool>) {
-        self.client.question(peer, cids, reply, now());
-        self.wake();
+        let id = self.callers.add_query(reply);
+        self.command(scheduler::Event::Query { id, peer, cids });
     }
 
     /// These blocks are now in the local store: answers the peers that wait for them.
@@ -188,74 +184,66 @@ impl Behaviour {
         }
     }
 
-    fn on_bitswap(&mut self, peer: PeerId, event: bitswap::Event, now: Instant) {
+    /// Handles an event from outside of the swarm.
+    fn command(&mut self, event: scheduler::Event) {
+        self.decide(event);
+        self.wake();
+    }
+
+    fn close(&mut self, id: SessionId) {
+        self.callers.close(id);
+        self.decide(scheduler::Event::Close(id));
+    }
+
+    /// Passes an event to the scheduler, and carries out its actions.
+    fn decide(&mut self, event: scheduler::Event) {
+        for action in self.scheduler.on(event, now()) {
+            match action {
+                Action::SendWants(peer, message) => self.bitswap.send_wants(peer, message),
+                Action::Request(request) => self.bulk.request(request),
+                Action::CancelRequest(id) => self.bulk.cancel(id),
+                Action::Use(peer, is_used) => self.bitswap.use_connection(peer, is_used),
+                Action::Notify(id, event) => self.callers.notify(id, event),
+                Action::Reply(id, has) => self.callers.reply(id, has),
+                Action::Count { peer, blocks, bytes, unwanted } => {
+                    self.accounts.add_received(peer, blocks, bytes, unwanted);
+                }
+                Action::Report { peer, reason, blamed } => {
+                    if self.accounts.report(peer, reason, blamed) {
+                        self.closing.push(peer);
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_bitswap(&mut self, peer: PeerId, event: bitswap::Event) {
         match event {
-            bitswap::Event::Arrived(arrived) => self.on_message(peer, arrived, now),
-            bitswap::Event::Progress => self.client.on_progress(peer, now),
-            bitswap::Event::WantsSent { says_no } => self.client.on_update_sent(peer, says_no),
-            bitswap::Event::WantsLost { unsupported } => self.client.on_update_failed(peer, unsupported, now),
             bitswap::Event::Served { blocks, bytes } => self.accounts.add_served(peer, blocks, bytes),
-            // An honest peer sends that much only if the requested block exceeds the maximum block size.
-            bitswap::Event::Malformed(Malformed::Frame(FrameError::TooLong)) if self.client.on_too_long(peer, now) => {}
-            bitswap::Event::Malformed(error) => {
-                let blamed = self.client.ban(peer, Offence::Malformed, now);
-                self.report(peer, Misbehaviour::Malformed { detail: error.to_string() }, blamed);
-            }
+            event => self.decide(scheduler::Event::Bitswap(peer, event)),
         }
     }
 
-    fn on_message(&mut self, peer: PeerId, arrived: Arrived, now: Instant) {
-        let Arrived { blocks, presences, frame_bytes, oversized, refused_blocks, .. } = arrived;
-        if !blocks.is_empty() || refused_blocks > 0 {
-            let received = self.client.on_blocks(peer, blocks, refused_blocks, frame_bytes, now);
-            self.count(peer, &received);
-            if received.misbehaved {
-                self.report(peer, Misbehaviour::UnaskedData, received.blamed);
-            }
-        }
-        self.client.on_oversized(peer, oversized, now);
-        self.client.on_presences(peer, &presences, now);
-    }
-
-    fn on_bulk(&mut self, event: bulk::Event, now: Instant) {
+    fn on_bulk(&mut self, event: bulk::Event) {
         match event {
-            bulk::Event::Supports { peer, supports } => {
-                if supports && self.client.has_use_for(&peer) {
-                    self.bulk.prepare();
-                }
-                self.client.on_supports(peer, supports, now);
-            }
-            bulk::Event::Arrived { peer, id, blocks } => {
-                let received = self.client.on_bulk_requested(peer, id, blocks, now);
-                self.count(peer, &received);
-            }
-            bulk::Event::Absent { peer, id, cids } => self.client.on_bulk_absent(peer, id, &cids, now),
-            bulk::Event::Progress { peer, id, bytes } => self.client.on_bulk_progress(peer, id, bytes, now),
-            bulk::Event::Ended { peer, id, end } => {
-                let blamed = self.client.on_bulk_ended(peer, id, end, now);
-                // Without `blamed` the request was given up before: its session was notified then, or is closed.
-                match end {
-                    End::WrongBytes if blamed => self.report(peer, Misbehaviour::UnaskedData, blamed),
-                    End::Malformed if blamed => self.report(peer, Misbehaviour::MalformedAnswer, blamed),
-                    _ => {}
-                }
-            }
-            bulk::Event::Served { peer, blocks, bytes } => self.accounts.add_served(peer, blocks, bytes),
+            bulk::Event::Served { peer, blocks, bytes } => return self.accounts.add_served(peer, blocks, bytes),
+            bulk::Event::Supports { peer, supports: true } if self.has_use_for(&peer) => self.bulk.prepare(),
+            _ => {}
         }
+        self.decide(scheduler::Event::Bulk(event));
     }
 
-    fn count(&mut self, peer: PeerId, received: &Received) {
-        self.accounts.add_received(peer, received.blocks, received.bytes, received.unwanted);
-    }
-
-    fn report(&mut self, peer: PeerId, reason: Misbehaviour, blamed: bool) {
-        if self.accounts.report(peer, reason, blamed) {
-            self.closing.push(peer);
+    fn poll_callers(&mut self, cx: &Context<'_>) {
+        for id in self.callers.poll_changed(cx.waker()) {
+            match self.callers.is_gone(id) {
+                true => self.close(id),
+                false => self.decide(scheduler::Event::HasRoom(id)),
+            }
         }
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) {
-        if !self.client.is_busy() && !self.accounts.has_traffic() {
+        if !self.scheduler.is_busy() && !self.accounts.has_traffic() {
             self.timer = None;
             return;
         }
@@ -266,24 +254,9 @@ impl Behaviour {
             if timer.as_mut().poll(cx).is_ready() {
                 cx.waker().wake_by_ref();
             }
-            self.client.tick(now());
-            self.accounts.close_period(|peer| self.client.rate_of(peer));
-        }
-    }
-
-    /// Sends the messages and requests of all peers whose state has changed.
-    fn flush(&mut self) {
-        for peer_id in self.client.take_touched() {
-            self.bitswap.use_connection(peer_id, self.client.uses(&peer_id));
-            for action in self.client.take_bulk_actions(&peer_id) {
-                match action {
-                    BulkAction::Place(request) => self.bulk.request(request),
-                    BulkAction::Cancel(id) => self.bulk.cancel(id),
-                }
-            }
-            if let Some(message) = self.client.next_update(&peer_id) {
-                self.bitswap.send_wants(peer_id, message);
-            }
+            self.callers.gone().into_iter().for_each(|id| self.close(id));
+            self.decide(scheduler::Event::Tick);
+            self.accounts.close_period(|peer| self.scheduler.rate_of(peer));
         }
     }
 
@@ -348,17 +321,17 @@ impl NetworkBehaviour for Behaviour {
                 self.bitswap.on_connected(peer_id, connection_id);
                 self.bulk.on_connected(peer_id, connection_id, endpoint);
                 if other_established == 0 {
-                    self.client.on_connected(peer_id, now());
+                    self.decide(scheduler::Event::Connected(peer_id));
                 }
             }
             FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, remaining_established, .. }) => {
                 let lost = self.bitswap.on_closed(peer_id, connection_id);
                 self.bulk.on_closed(peer_id, connection_id);
                 if remaining_established == 0 {
-                    self.client.on_disconnected(peer_id, now());
+                    self.decide(scheduler::Event::Disconnected(peer_id));
                     self.accounts.on_disconnected(&peer_id);
                 } else if let Some(event) = lost {
-                    self.on_bitswap(peer_id, event, now());
+                    self.on_bitswap(peer_id, event);
                 }
             }
             _ => {}
@@ -374,7 +347,7 @@ impl NetworkBehaviour for Behaviour {
         match report {
             Either::Left(report) => {
                 if let Some(event) = self.bitswap.on_report(peer_id, report) {
-                    self.on_bitswap(peer_id, event, now());
+                    self.on_bitswap(peer_id, event);
                 }
             }
             Either::Right(report) => self.bulk.on_report(peer_id, connection, report),
@@ -386,12 +359,11 @@ impl NetworkBehaviour for Behaviour {
             if let Some(action) = self.next_action() {
                 return Poll::Ready(action);
             }
-            self.client.poll_consumers(cx.waker(), now());
+            self.poll_callers(cx);
             self.bitswap.poll(cx);
             self.poll_timer(cx);
-            self.flush();
             match self.bulk.poll(cx) {
-                Poll::Ready(event) => self.on_bulk(event, now()),
+                Poll::Ready(event) => self.on_bulk(event),
                 Poll::Pending => break,
             }
         }

@@ -6,12 +6,16 @@ mod answer;
 mod endpoint;
 mod frame;
 mod handler;
-pub(super) mod message;
+mod message;
 mod outbound_stream;
 mod protocol;
 mod server;
-pub(super) mod wantlist;
+mod wantlist;
 
 pub(super) use endpoint::{Endpoint, Event};
 pub(super) use frame::FrameError;
 pub(super) use handler::{Arrived, Handler, Malformed, now};
+#[cfg(test)]
+pub(super) use message::WantKind;
+pub(super) use message::{Message, Presence};
+pub(super) use wantlist::{MAX_LIVE_WANTS, Wantlist};

@@ -122,8 +122,9 @@ pub enum DropReason {
     TooLong,
 }
 
+/// The room that the consumer of a session has.
 #[derive(Debug)]
-struct Credit {
+pub(super) struct Credit {
     limit: u64,
     /// Bytes delivered and not yet taken.
     held: AtomicU64,
@@ -133,6 +134,31 @@ struct Credit {
     /// There is room again, or the receiver is gone, and the sender has not noticed yet.
     changed: AtomicBool,
     waker: AtomicWaker,
+}
+
+impl Credit {
+    /// Returns how many bytes may be requested while `asked` are under way; if nothing is under way or waiting, at
+    /// least the maximum block size. If the result is below that size, the receiver wakes the sender when there is more
+    /// room.
+    pub(super) fn room(&self, asked: u64) -> u64 {
+        let least = MAX_BLOCK_BYTES as u64;
+        let room = || match asked + self.held.load(Ordering::Acquire) {
+            0 => self.limit.max(least),
+            used => self.limit.saturating_sub(used),
+        };
+        let before = room();
+        if before >= least {
+            return before;
+        }
+        self.starved.store(true, Ordering::Release);
+        // The receiver may have taken an event between the two.
+        room()
+    }
+
+    /// Whether the receiver is slower than the peers.
+    pub(super) fn is_behind(&self) -> bool {
+        self.held.load(Ordering::Acquire) > self.limit / 2
+    }
 }
 
 /// Creates the channel of a session. The blocks that the session has requested, and those delivered and not taken, have
@@ -166,32 +192,13 @@ impl SessionSender {
         }
     }
 
+    pub(super) fn credit(&self) -> Arc<Credit> {
+        Arc::clone(&self.credit)
+    }
+
     /// Whether the receiver is gone.
     pub(super) fn is_closed(&self) -> bool {
         self.credit.closed.load(Ordering::Acquire) || self.events.is_closed()
-    }
-
-    /// Returns how many bytes may be requested while `asked` are under way; if nothing is under way or waiting, at
-    /// least the maximum block size. If the result is below that size, the receiver wakes the sender when there is more
-    /// room.
-    pub(super) fn room(&self, asked: u64) -> u64 {
-        let least = MAX_BLOCK_BYTES as u64;
-        let room = || match asked + self.credit.held.load(Ordering::Acquire) {
-            0 => self.credit.limit.max(least),
-            used => self.credit.limit.saturating_sub(used),
-        };
-        let before = room();
-        if before >= least {
-            return before;
-        }
-        self.credit.starved.store(true, Ordering::Release);
-        // The receiver may have taken an event between the two.
-        room()
-    }
-
-    /// Whether the receiver is slower than the peers.
-    pub(super) fn is_behind(&self) -> bool {
-        self.credit.held.load(Ordering::Acquire) > self.credit.limit / 2
     }
 
     /// Returns whether there is room again, or the receiver is gone, since the last call. Wakes `waker` on the next
@@ -250,7 +257,8 @@ impl Drop for SessionReceiver {
     }
 }
 
-fn cost(event: &SessionEvent) -> u64 {
+/// Bytes of the consumer's credit that an event takes until it is taken.
+pub(super) fn cost(event: &SessionEvent) -> u64 {
     match event {
         SessionEvent::Block { block, .. } => block.data().len() as u64 + EVENT_BYTES,
         _ => EVENT_BYTES,
@@ -268,14 +276,14 @@ mod tests {
     #[test]
     fn what_is_delivered_and_not_taken_takes_up_room() {
         let (sender, mut receiver) = session_channel(10_000);
-        assert_eq!(sender.room(4_000), 6_000);
+        assert_eq!(sender.credit.room(4_000), 6_000);
         sender.send(block(5_000));
-        assert_eq!(sender.room(4_000), 1_000 - EVENT_BYTES);
+        assert_eq!(sender.credit.room(4_000), 1_000 - EVENT_BYTES);
         sender.send(block(1_000));
-        assert_eq!(sender.room(4_000), 0);
+        assert_eq!(sender.credit.room(4_000), 0);
         assert!(receiver.try_recv().is_some());
         assert!(receiver.try_recv().is_some());
-        assert_eq!(sender.room(4_000), 6_000);
+        assert_eq!(sender.credit.room(4_000), 6_000);
     }
 
     #[test]
@@ -285,7 +293,7 @@ mod tests {
         sender.send(block(1_000));
         sender.send(block(1_000));
         assert!(!sender.poll_changed(&waker));
-        assert_eq!(sender.room(0), 0);
+        assert_eq!(sender.credit.room(0), 0);
         receiver.try_recv();
         assert!(!woken.load(Ordering::Acquire));
         receiver.try_recv();

@@ -1,9 +1,9 @@
-//! One fetch: which blocks are wanted, and which peer gets which request. No I/O and no clock: the client asks for the
-//! next wants of a peer, and reports the outcome.
+//! One fetch: which blocks are wanted, and which peer gets which request. No I/O and no clock: the
+//! scheduler asks for the next wants of a peer, and reports the outcome.
 //!
 //! A want is *queued* (requested from no peer), *asked* (requested from one peer, at the end of a session perhaps from
 //! two), or *stuck* (every member refused). Members that are *held back*, for their reputation or for their offences in
-//! this session, get requests only when other members do not deliver; the client decides when that is. Each member has
+//! this session, get requests only when other members do not deliver; the scheduler decides when that is. Each member has
 //! a cursor into the queue. It has refused every queued want below its cursor, so that the choice of wants needs no
 //! search.
 
@@ -11,7 +11,10 @@ mod manifest;
 mod silence;
 mod ties;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
 
 use ggen_blockstore::Cid;
 use libp2p::PeerId;
@@ -20,7 +23,7 @@ pub(super) use self::manifest::Asking;
 pub use self::manifest::{BlockWant, ListSource, Place};
 use self::ties::Ties;
 use crate::node::exchange::{
-    channel::{Offence, SessionEvent, SessionSender},
+    channel::{Credit, Offence, SessionEvent, cost},
     prior::Prior,
 };
 
@@ -94,7 +97,10 @@ pub(super) enum Refusal {
 /// The wants and the members of a session.
 #[derive(Debug)]
 pub(super) struct Session {
-    pub(super) output: SessionSender,
+    consumer: Arc<Credit>,
+    /// Events for the consumer, and the bytes of its credit that they take.
+    events: Vec<SessionEvent>,
+    event_bytes: u64,
     wants: BTreeMap<u64, Want>,
     sequences: HashMap<Cid, u64>,
     queue: BTreeSet<u64>,
@@ -122,9 +128,11 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(output: SessionSender, least_reputation: f64) -> Self {
+    pub(super) fn new(consumer: Arc<Credit>, least_reputation: f64) -> Self {
         Self {
-            output,
+            consumer,
+            events: Vec::new(),
+            event_bytes: 0,
             wants: BTreeMap::new(),
             sequences: HashMap::new(),
             queue: BTreeSet::new(),
@@ -152,8 +160,25 @@ impl Session {
         !self.queue.is_empty()
     }
 
-    pub(super) fn asked_bytes(&self) -> u64 {
-        self.asked_bytes
+    /// Queues an event for the consumer.
+    pub(super) fn emit(&mut self, event: SessionEvent) {
+        self.event_bytes += cost(&event);
+        self.events.push(event);
+    }
+
+    pub(super) fn take_events(&mut self) -> Vec<SessionEvent> {
+        self.event_bytes = 0;
+        std::mem::take(&mut self.events)
+    }
+
+    /// Returns how many bytes may be requested for the consumer.
+    pub(super) fn credit(&self) -> u64 {
+        self.consumer.room(self.asked_bytes + self.event_bytes)
+    }
+
+    /// Whether the consumer is slower than the peers.
+    pub(super) fn is_behind(&self) -> bool {
+        self.consumer.is_behind()
     }
 
     pub(super) fn members(&self) -> &HashMap<PeerId, Member> {
@@ -403,7 +428,7 @@ impl Session {
             return Vec::new();
         }
         if self.offenders.entry(peer).or_default().insert(offence) {
-            self.output.send(SessionEvent::Offended { peer, offence });
+            self.emit(SessionEvent::Offended { peer, offence });
         }
         let of_peer = |want: &&Want| want.asked.contains(&peer);
         let cids: Vec<Cid> = self.wants.values().filter(of_peer).map(|want| want.cid).collect();
@@ -428,7 +453,7 @@ impl Session {
     pub(super) fn on_late(&mut self, peer: PeerId) {
         if let Some(member) = self.members.get_mut(&peer).filter(|member| !member.late) {
             member.late = true;
-            self.output.send(SessionEvent::Late { peer });
+            self.emit(SessionEvent::Late { peer });
         }
     }
 
@@ -437,7 +462,7 @@ impl Session {
         if let Some(member) = self.members.get_mut(&peer)
             && std::mem::take(&mut member.late)
         {
-            self.output.send(SessionEvent::Answered { peer });
+            self.emit(SessionEvent::Answered { peer });
         }
         self.forgive_silence(peer);
     }

@@ -107,7 +107,7 @@ async fn a_liar_is_reported_and_dropped_and_the_fetch_goes_on() {
     while bob.event().await != misbehaved {}
     bob.dial(&alice.address).await;
     let provider = alice.peer;
-    bob.act(move |swarm| swarm.behaviour_mut().add_peer(id, provider)).await;
+    bob.act(move |swarm| swarm.behaviour_mut().add_peer(id, provider, false)).await;
     let (received, others) = receive(&mut receiver, content.len()).await;
     assert_same(&received, &content);
     assert!(received.iter().all(|(_, from)| *from == alice.peer));
@@ -142,7 +142,7 @@ async fn a_peer_that_dies_is_replaced() {
     alice.kill();
     bob.dial(&carol.address).await;
     let provider = carol.peer;
-    bob.act(move |swarm| swarm.behaviour_mut().add_peer(id, provider)).await;
+    bob.act(move |swarm| swarm.behaviour_mut().add_peer(id, provider, false)).await;
     received.extend(receive(&mut receiver, content.len() - 8).await.0);
     assert_same(&received, &content);
     assert!(count_by_peer(&received)[&carol.peer] > 0);

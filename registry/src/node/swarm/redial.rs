@@ -12,19 +12,10 @@ use libp2p::{
 
 use crate::node::{
     discovery::redial_schedule::Redial,
-    exchange::SessionId,
     swarm::{Dialler, Driver, peers::plain},
 };
 
 impl Driver {
-    /// Adds a peer that may have blocks that the session wants. `named`: the caller named it, no lookup found it.
-    pub(super) fn add_peer(&mut self, session: SessionId, peer: PeerId, named: bool) {
-        if named {
-            self.exchange().keep_to(session, peer);
-        }
-        self.exchange().add_peer(session, peer);
-    }
-
     /// The last connection to a peer is closed.
     pub(super) fn on_lost(&mut self, peer: PeerId, now: Instant) {
         let address = self.dialled.remove(&peer);

@@ -91,7 +91,7 @@ pub(in crate::node::exchange) struct Received {
 }
 
 /// A message to send.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::node::exchange) struct Message {
     /// The wants replace all earlier ones.
     pub(in crate::node::exchange) full: bool,

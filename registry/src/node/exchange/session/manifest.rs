@@ -34,7 +34,7 @@ pub enum Place {
     Listed(u32),
 }
 
-/// The manifest of a session's blocks. See [`bulk`](crate::node::exchange::bulk).
+/// The manifest of a session's blocks. Peers that support bulk requests get its wants in them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListSource {
     /// The manifest.

@@ -12,7 +12,7 @@ fn cid(index: u32) -> Cid {
 }
 
 fn session(wants: u32, members: &[PeerId]) -> Session {
-    let mut session = Session::new(session_channel(ROOM).0, 0.0);
+    let mut session = Session::new(session_channel(ROOM).0.credit(), 0.0);
     (0..wants).for_each(|index| assert!(session.want((cid(index), Some(100)).into())));
     members.iter().for_each(|peer| assert!(session.add_member(*peer)));
     session
@@ -28,7 +28,7 @@ fn wants_are_given_out_in_order_each_to_one_peer() {
     let mut session = session(4, &peers);
     let given = [0, 1, 0, 1, 0].map(|index: usize| next(&mut session, peers[index]));
     assert_eq!(given, [Some(cid(0)), Some(cid(1)), Some(cid(2)), Some(cid(3)), None]);
-    assert_eq!(session.asked_bytes(), 400);
+    assert_eq!(session.asked_bytes, 400);
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn a_refused_want_goes_to_the_other_peer_and_is_stuck_when_both_refuse() {
     assert_eq!(next(&mut session, peers[0]), None);
     assert_eq!(next(&mut session, peers[1]), Some(cid(0)));
     session.on_refusal(&cid(0), peers[1]);
-    assert!(session.is_stuck() && !session.has_queued() && session.asked_bytes() == 0);
+    assert!(session.is_stuck() && !session.has_queued() && session.asked_bytes == 0);
     let third = PeerId::random();
     session.add_member(third);
     assert_eq!(next(&mut session, third), Some(cid(0)));
@@ -89,7 +89,7 @@ fn what_a_lost_peer_was_asked_for_is_queued_again_in_order() {
     assert_eq!(session.drop_member(peers[0]), Some(vec![cid(0), cid(1)]));
     assert_eq!(next(&mut session, peers[1]), Some(cid(0)));
     session.on_disconnected(peers[1]);
-    assert_eq!((session.asked_bytes(), session.needed(8)), (0, vec![cid(0), cid(1), cid(2)]));
+    assert_eq!((session.asked_bytes, session.needed(8)), (0, vec![cid(0), cid(1), cid(2)]));
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn the_last_want_of_a_slow_peer_is_stolen_once() {
     assert_eq!(duplicate, [cid(2), cid(1), cid(0)]);
     let involved = session.on_block(&cid(2), 100, peers[1]).unwrap();
     assert_eq!(involved.len(), 2);
-    assert_eq!(session.asked_bytes(), 400);
+    assert_eq!(session.asked_bytes, 400);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_window_that_is_full_still_lets_two_blocks_be_under_way() {
 fn nothing_is_asked_beyond_the_consumers_credit() {
     let peer = PeerId::random();
     let mut session = session(5, &[peer]);
-    let within = |session: &mut Session| session.next_for(peer, ROOM, 350 - session.asked_bytes());
+    let within = |session: &mut Session| session.next_for(peer, ROOM, 350 - session.asked_bytes);
     assert_eq!(std::iter::from_fn(|| within(&mut session)).count(), 3);
 }
 
@@ -174,7 +174,7 @@ proptest! {
                 _ => drop(session.drop_member(peer)),
             }
             let asked: usize = session.wants.values().map(|want| want.asked.len()).sum();
-            prop_assert_eq!(session.asked_bytes(), 100 * asked as u64);
+            prop_assert_eq!(session.asked_bytes, 100 * asked as u64);
             prop_assert_eq!(session.members.values().map(|member| member.asked).sum::<usize>(), asked);
             for (sequence, want) in &session.wants {
                 let places = [session.queue.contains(sequence), session.stuck.contains(sequence), !want.asked.is_empty()];
@@ -195,8 +195,7 @@ proptest! {
 #[test]
 fn peers_that_had_something_or_were_named_are_missed_and_others_are_not() {
     let [giver, haver, named, idle, liar] = std::array::from_fn(|_| PeerId::random());
-    let (sender, mut events) = session_channel(ROOM);
-    let mut session = Session::new(sender, 0.0);
+    let mut session = Session::new(session_channel(ROOM).0.credit(), 0.0);
     (0..8).for_each(|index| assert!(session.want((cid(index), Some(100)).into())));
     session.keep_to(named);
     let all = [giver, haver, named, idle, liar];
@@ -215,7 +214,7 @@ fn peers_that_had_something_or_were_named_are_missed_and_others_are_not() {
     // It sent nothing over the new connection, and is missed all the same.
     session.on_disconnected(giver);
     assert_eq!(session.misses(&giver), Some(false));
-    let told: Vec<_> = std::iter::from_fn(|| events.try_recv()).collect();
+    let told = session.take_events();
     let of_giver = [
         SessionEvent::Lost { peer: giver },
         SessionEvent::Unreachable { peer: giver, reason: "refused".to_owned() },

@@ -39,21 +39,21 @@ impl Session {
     /// The connection to a member was lost.
     pub(super) fn note_lost(&mut self, peer: PeerId, delivered: bool) {
         if self.has_use_for(&peer) && self.ties.lost.insert(peer, delivered).is_none() {
-            self.output.send(SessionEvent::Lost { peer });
+            self.emit(SessionEvent::Lost { peer });
         }
     }
 
     /// The peer is a member again.
     pub(super) fn note_regained(&mut self, peer: PeerId) {
         if self.ties.lost.remove(&peer).is_some() {
-            self.output.send(SessionEvent::Regained { peer });
+            self.emit(SessionEvent::Regained { peer });
         }
     }
 
     /// A redial of a lost peer failed.
-    pub(in crate::node::exchange) fn on_unreachable(&self, peer: PeerId, reason: &str) {
+    pub(in crate::node::exchange) fn on_unreachable(&mut self, peer: PeerId, reason: &str) {
         if self.ties.lost.contains_key(&peer) {
-            self.output.send(SessionEvent::Unreachable { peer, reason: reason.to_owned() });
+            self.emit(SessionEvent::Unreachable { peer, reason: reason.to_owned() });
         }
     }
 }

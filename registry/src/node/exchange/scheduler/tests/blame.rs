@@ -1,9 +1,7 @@
 //! Which peer is at fault, which is preferred, and which is held back.
 
-use crate::node::exchange::{
-    client::tests::*,
-    prior::{Prior, Priors},
-};
+use super::*;
+use crate::node::exchange::prior::Prior;
 
 /// Has the priors of some peers.
 #[derive(Debug, Default)]
@@ -108,7 +106,7 @@ fn a_session_asks_nobody_below_the_reputation_that_it_was_opened_with() {
     let known = Known(HashMap::from([(providers[0].id, Prior { held_back: false, ..LOW })]));
     let mut sim = Sim::knowing(CREDIT, start, providers, Arc::new(known));
     let (output, receiver) = session_channel(CREDIT);
-    sim.client.close(sim.session);
+    sim.client.close(sim.session, start);
     (sim.session, sim.receiver) = (sim.client.open(output, 0.5, start), receiver);
     // Only the peer below the limit is connected: it does not even get a broadcast.
     let other = sim.providers[1].id;
@@ -155,7 +153,7 @@ fn a_peer_that_says_it_has_what_it_has_not_is_blamed_and_the_others_deliver() {
 }
 
 /// A peer with a pending request that sends nothing by itself. Runs `answer`, and then the session for a minute.
-fn after(answer: impl Fn(&mut Client, PeerId, Cid, Instant)) -> Sim {
+fn after(answer: impl Fn(&mut Desk, PeerId, Cid, Instant)) -> Sim {
     let content = blocks(1, 1000);
     let start = Instant::now();
     let mut providers = vec![Provider::new(1e6, 10, &content, start)];
@@ -175,7 +173,7 @@ fn after(answer: impl Fn(&mut Client, PeerId, Cid, Instant)) -> Sim {
 
 #[test]
 fn a_peer_that_sends_a_block_that_is_too_large_is_not_blamed_and_the_session_is_told() {
-    let too_large = |client: &mut Client, peer, cid, now| client.on_oversized(peer, vec![(cid, 3 << 20)], now);
+    let too_large = |client: &mut Desk, peer, cid, now| client.on_oversized(peer, vec![(cid, 3 << 20)], now);
     let sim = after(too_large);
     let told = |event: &&SessionEvent| matches!(event, SessionEvent::TooLarge { bytes, .. } if *bytes == 3 << 20);
     assert_eq!(sim.news.iter().filter(told).count(), 1, "{:?}", sim.news);
@@ -185,7 +183,7 @@ fn a_peer_that_sends_a_block_that_is_too_large_is_not_blamed_and_the_session_is_
     let (peer, now) = (sim.providers[0].id, sim.now);
     let unasked = *Block::raw(&b"unasked"[..]).unwrap().cid();
     sim.client.on_oversized(peer, vec![(unasked, 3 << 20)], now);
-    assert_eq!(sim.client.peers[&peer].unasked, 1);
+    assert_eq!(sim.client.unasked(&peer), 1);
 }
 
 #[test]
@@ -223,7 +221,7 @@ fn a_peer_of_an_old_version_that_says_nothing_is_not_blamed() {
     sim.client.add_peer(sim.session, sim.providers[0].id, start);
     sim.want(&content, true);
     sim.step();
-    sim.client.on_update_sent(sim.providers[0].id, false);
+    sim.client.on_update_sent(sim.providers[0].id, false, sim.now);
     sim.client.add_peer(sim.session, sim.providers[1].id, sim.now);
     sim.run(content.len());
     assert!(offences(&sim, 0).is_empty() && !is_late(&sim, 0), "{:?}", sim.news);

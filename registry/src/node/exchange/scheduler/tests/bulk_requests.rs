@@ -1,14 +1,14 @@
 //! Bulk requests: which peer gets which, and how they end.
 
+use super::*;
 use crate::node::exchange::{
     bulk::{BulkRequest, BulkRequestId, End, Wanted},
-    client::tests::*,
     session::{BlockWant, ListSource, MIN_ASKED, Place},
 };
 
-/// A client with a session that wants blocks of a manifest, and peers of which some support bulk requests.
-struct Desk {
-    client: Client,
+/// A session that wants blocks of a manifest, and peers of which some support bulk requests.
+struct Bulk {
+    client: Desk,
     id: SessionId,
     events: SessionReceiver,
     now: Instant,
@@ -22,12 +22,12 @@ fn block(index: u32, bytes: usize) -> Block {
     Block::raw(data).unwrap()
 }
 
-impl Desk {
+impl Bulk {
     /// `supports`: for each peer, whether it supports bulk requests. The session wants `count` blocks of this many
     /// bytes.
     fn new(supports: &[bool], count: u32, bytes: usize) -> Self {
         let now = Instant::now();
-        let mut client = Client::new(Arc::new(NoPriors));
+        let mut client = Desk::new(Arc::new(NoPriors));
         let (output, events) = session_channel(CREDIT);
         let id = client.open(output, 0.0, now);
         let peers: Vec<_> = supports.iter().map(|_| PeerId::random()).collect();
@@ -35,6 +35,7 @@ impl Desk {
         client.describe(
             id,
             ListSource { list: *block(u32::MAX, 9).cid(), max_bytes: 1000, whole: false, references: Vec::new() },
+            now,
         );
         for (peer, supports) in peers.iter().zip(supports) {
             client.on_connected(*peer, now);
@@ -46,23 +47,26 @@ impl Desk {
         Self { client, id, events, now, blocks, peers }
     }
 
-    fn actions(&mut self, peer: usize) -> Vec<BulkAction> {
+    fn actions(&mut self, peer: usize) -> Vec<Action> {
         self.client.take_bulk_actions(&self.peers[peer])
     }
 
     fn requests(&mut self, peer: usize) -> Vec<BulkRequest> {
         let placed = |action| match action {
-            BulkAction::Place(request) => *request,
-            BulkAction::Cancel(_) => panic!("an request is cancelled"),
+            Action::Request(request) => *request,
+            other => panic!("{other:?}"),
         };
         self.actions(peer).into_iter().map(placed).collect()
     }
 
     /// Number of blocks requested from a peer over Bitswap.
     fn wanted(&mut self, peer: usize) -> usize {
-        let update = self.client.next_update(&self.peers[peer]).unwrap_or_default();
-        self.client.on_update_sent(self.peers[peer], true);
-        update.wants.iter().filter(|want| want.kind == WantKind::Block && !want.cancel).count()
+        let mut wanted = 0;
+        while let Some(update) = self.client.next_update(&self.peers[peer]) {
+            wanted += update.wants.iter().filter(|want| want.kind == WantKind::Block && !want.cancel).count();
+            self.client.on_update_sent(self.peers[peer], true, self.now);
+        }
+        wanted
     }
 
     fn deliver(&mut self, peer: usize, request: &BulkRequest) {
@@ -97,8 +101,9 @@ fn indices(request: &BulkRequest) -> Vec<u32> {
 
 #[test]
 fn one_that_speaks_of_lists_is_given_a_bulk_request_and_another_is_asked_block_by_block() {
-    let mut desk = Desk::new(&[true, false], 200, 10_000);
-    desk.client.cancel(desk.id, &desk.blocks.iter().map(|block| *block.cid()).collect::<Vec<_>>());
+    let mut desk = Bulk::new(&[true, false], 200, 10_000);
+    let cids = desk.blocks.iter().map(|block| *block.cid()).collect();
+    desk.client.cancel(desk.id, cids, desk.now);
     desk.actions(0);
     desk.wanted(1);
     let wants: Vec<_> = (0..).zip(&desk.blocks).map(|(index, block)| want(block, Place::Listed(index))).collect();
@@ -113,7 +118,7 @@ fn one_that_speaks_of_lists_is_given_a_bulk_request_and_another_is_asked_block_b
 /// While a large block of a slow peer is arriving, the next one is requested.
 #[test]
 fn a_slow_peer_never_waits_for_us_between_two_large_blocks() {
-    let mut desk = Desk::new(&[true], 30, 1 << 20);
+    let mut desk = Bulk::new(&[true], 30, 1 << 20);
     let mut pending = std::collections::VecDeque::new();
     for delivered in 0..30 {
         for request in desk.requests(0) {
@@ -134,7 +139,7 @@ fn a_slow_peer_never_waits_for_us_between_two_large_blocks() {
 
 #[test]
 fn what_comes_of_a_bulk_request_reaches_the_session_and_makes_room_for_the_next() {
-    let mut desk = Desk::new(&[true], 1000, 20_000);
+    let mut desk = Bulk::new(&[true], 1000, 20_000);
     let first = desk.requests(0);
     assert_eq!(first.len(), 2, "two streams have more room on a long way than one");
     let asked: Vec<usize> = first.iter().map(|request| indices(request).len()).collect();
@@ -153,7 +158,7 @@ fn what_comes_of_a_bulk_request_reaches_the_session_and_makes_room_for_the_next(
 
 #[test]
 fn several_share_what_there_is() {
-    let mut desk = Desk::new(&[true, true, true], 0, 4);
+    let mut desk = Bulk::new(&[true, true, true], 0, 4);
     desk.blocks = (0..300).map(|index| block(index, 10_000)).collect();
     let wants: Vec<_> = (0..).zip(&desk.blocks).map(|(index, block)| want(block, Place::Listed(index))).collect();
     desk.client.want(desk.id, wants, desk.now);
@@ -166,7 +171,7 @@ fn several_share_what_there_is() {
 #[test]
 fn one_that_has_no_list_is_asked_over_bitswap() {
     for end in [End::NotHere, End::Busy, End::Unsupported] {
-        let mut desk = Desk::new(&[true], 20, 1000);
+        let mut desk = Bulk::new(&[true], 20, 1000);
         let requests = desk.requests(0);
         assert_eq!(desk.wanted(0), 0);
         desk.end(0, requests[0].id, end);
@@ -177,7 +182,7 @@ fn one_that_has_no_list_is_asked_over_bitswap() {
 /// The peer remembers Bitswap wants, and sends the block when it has it.
 #[test]
 fn what_is_absent_is_asked_for_over_bitswap_where_it_is_remembered() {
-    let mut desk = Desk::new(&[true], 20, 1000);
+    let mut desk = Bulk::new(&[true], 20, 1000);
     let requests = desk.requests(0);
     let absent = *desk.blocks[3].cid();
     desk.client.on_bulk_absent(desk.peers[0], requests[0].id, &[absent], desk.now);
@@ -190,14 +195,14 @@ fn what_is_absent_is_asked_for_over_bitswap_where_it_is_remembered() {
 
 #[test]
 fn what_a_bulk_request_did_not_bring_is_asked_for_in_another_way() {
-    let mut desk = Desk::new(&[true], 20, 1000);
+    let mut desk = Bulk::new(&[true], 20, 1000);
     let requests = desk.requests(0);
     let some = desk.blocks[..15].to_vec();
     desk.client.on_bulk_requested(desk.peers[0], requests[0].id, some, desk.now);
     desk.end(0, requests[0].id, End::Done);
     assert_eq!(desk.wanted(0), 5);
     // One broken stream is tolerated.
-    let mut desk = Desk::new(&[true], 20, 1000);
+    let mut desk = Bulk::new(&[true], 20, 1000);
     for _ in 0..2 {
         let requests = desk.requests(0);
         desk.end(0, requests[0].id, End::Broken);
@@ -208,10 +213,10 @@ fn what_a_bulk_request_did_not_bring_is_asked_for_in_another_way() {
 #[test]
 fn wrong_bytes_are_an_offence_and_others_are_asked() {
     for (end, offence) in [(End::WrongBytes, Offence::WrongBytes), (End::Malformed, Offence::Malformed)] {
-        let mut desk = Desk::new(&[true, true], 4, 1000);
+        let mut desk = Bulk::new(&[true, true], 4, 1000);
         let (first, second) = (desk.requests(0), desk.requests(1));
         let (liar, requests) = if first.is_empty() { (1, second) } else { (0, first) };
-        assert!(desk.client.on_bulk_ended(desk.peers[liar], requests[0].id, end, desk.now));
+        assert!(desk.client.on_bulk_ended(desk.peers[liar], requests[0].id, end, desk.now).blamed);
         let peer = desk.peers[liar];
         assert!(desk.events().contains(&SessionEvent::Offended { peer, offence }));
         assert_eq!(desk.requests(1 - liar).iter().map(|request| indices(request).len()).sum::<usize>(), 4);
@@ -221,7 +226,7 @@ fn wrong_bytes_are_an_offence_and_others_are_asked() {
 
 #[test]
 fn a_silent_peers_bulk_request_is_given_to_another_and_cancelled_when_that_one_delivers() {
-    let mut desk = Desk::new(&[true, true], 40, 10_000);
+    let mut desk = Bulk::new(&[true, true], 40, 10_000);
     let (first, second) = (desk.requests(0), desk.requests(1));
     let (silent, request) = if first.is_empty() { (1, &second[0]) } else { (0, &first[0]) };
     let id = request.id;
@@ -237,14 +242,14 @@ fn a_silent_peers_bulk_request_is_given_to_another_and_cancelled_when_that_one_d
         desk.deliver(other, &request);
         desk.end(other, request.id, End::Done);
     }
-    assert_eq!(desk.actions(silent), [BulkAction::Cancel(id)]);
+    assert_eq!(desk.actions(silent), [Action::CancelRequest(id)]);
     assert_eq!(desk.events().iter().filter(|event| matches!(event, SessionEvent::Block { .. })).count(), 40);
 }
 
 /// Regression test: blocks requested from two peers arrived twice, whenever both had a package of a megabyte.
 #[test]
 fn a_bulk_request_of_a_peer_that_is_not_late_is_not_given_to_another_on_a_guess() {
-    let mut desk = Desk::new(&[true, true], 8, 128 << 10);
+    let mut desk = Bulk::new(&[true, true], 8, 128 << 10);
     let (first, second) = (desk.requests(0), desk.requests(1));
     let (asked, request) = if first.is_empty() { (1, &second[0]) } else { (0, &first[0]) };
     assert_eq!(indices(request).len(), 8, "it is not worth parting");
@@ -259,19 +264,19 @@ fn a_bulk_request_of_a_peer_that_is_not_late_is_not_given_to_another_on_a_guess(
 
 #[test]
 fn a_bulk_request_that_stands_still_is_cancelled_though_the_peer_does_other_things() {
-    let mut desk = Desk::new(&[true], 20, 1000);
+    let mut desk = Bulk::new(&[true], 20, 1000);
     let requests = desk.requests(0);
     for _ in 0..100 {
         desk.wait(100);
         desk.client.on_progress(desk.peers[0], desk.now);
     }
-    assert!(desk.actions(0).contains(&BulkAction::Cancel(requests[0].id)));
+    assert!(desk.actions(0).contains(&Action::CancelRequest(requests[0].id)));
     assert_eq!(desk.wanted(0), 20);
 }
 
 #[test]
 fn a_list_brings_more_than_was_wanted_by_name() {
-    let mut desk = Desk::new(&[true], 0, 4);
+    let mut desk = Bulk::new(&[true], 0, 4);
     let (root, part) = (block(1, 100), block(2, 100));
     desk.client.want(desk.id, [want(&root, Place::Own)], desk.now);
     let requests = desk.requests(0);

@@ -1,7 +1,10 @@
-//! The client against simulated peers with a rate and a latency, on a simulated clock.
+//! The scheduler against simulated peers with a rate and a latency, on a simulated clock.
 
+mod actions;
 mod blame;
 mod bulk_requests;
+mod desk;
+mod presence;
 mod silence;
 
 use std::{
@@ -10,12 +13,14 @@ use std::{
 };
 
 use bytes::Bytes;
+use ggen_blockstore::DAG_PB;
 
+use self::desk::Desk;
 use crate::node::exchange::{
-    bitswap::message::WantKind,
-    channel::{SessionReceiver, session_channel},
-    client::*,
+    bitswap::{Message, WantKind},
+    channel::{SessionEvent, SessionReceiver, SessionSender, session_channel},
     prior::NoPriors,
+    scheduler::{peers::BLAME_HOLDS, *},
     session::MAX_SESSION_PEERS,
 };
 
@@ -133,7 +138,7 @@ impl Provider {
 }
 
 struct Sim {
-    client: Client,
+    client: Desk,
     start: Instant,
     now: Instant,
     providers: Vec<Provider>,
@@ -151,7 +156,7 @@ impl Sim {
     }
 
     fn knowing(credit: u64, now: Instant, providers: Vec<Provider>, priors: Arc<dyn Priors>) -> Self {
-        let mut client = Client::new(priors);
+        let mut client = Desk::new(priors);
         let (output, receiver) = session_channel(credit);
         let session = client.open(output, 0.0, now);
         for provider in &providers {
@@ -185,11 +190,11 @@ impl Sim {
     fn step(&mut self) {
         self.now += STEP;
         let now = self.now;
-        for id in self.client.take_touched() {
-            let Some(message) = self.client.next_update(&id) else { continue };
-            let provider = self.providers.iter_mut().find(|provider| provider.id == id).unwrap();
-            provider.inbox.push_back((now + provider.delay, message));
-            self.client.on_update_sent(id, true);
+        for provider in &mut self.providers {
+            if let Some(message) = self.client.next_update(&provider.id) {
+                provider.inbox.push_back((now + provider.delay, message));
+                self.client.on_update_sent(provider.id, true, now);
+            }
         }
         for provider in &mut self.providers {
             while !provider.is_paused(now) && provider.inbox.front().is_some_and(|(at, _)| *at <= now) {
@@ -230,7 +235,7 @@ impl Sim {
                 other => self.news.push(other),
             }
         }
-        self.client.poll_consumers(futures::task::noop_waker_ref(), self.now);
+        self.client.poll_consumers(self.now);
     }
 
     fn received(&self) -> usize {
@@ -359,7 +364,7 @@ fn a_session_full_of_peers_that_have_nothing_still_takes_the_one_that_has() {
     let mut sim = Sim::new(CREDIT, start, providers);
     (0..1000).for_each(|_| sim.client.add_peer(sim.session, PeerId::random(), start));
     sim.add_all();
-    assert_eq!(sim.client.sessions[&sim.session].session.members().len(), MAX_SESSION_PEERS);
+    assert_eq!(sim.client.members(sim.session), MAX_SESSION_PEERS);
     sim.want(&content, true);
     let took = sim.run(content.len());
     assert!(took < 10.0, "{took} s");
@@ -399,7 +404,7 @@ fn what_is_cancelled_is_taken_back_from_the_peer() {
     sim.want(&content, true);
     (0..10).for_each(|_| sim.step());
     let cids: Vec<_> = content[5..].iter().map(|block| *block.cid()).collect();
-    sim.client.cancel(sim.session, &cids);
+    sim.client.cancel(sim.session, cids, sim.now);
     sim.run(5);
     assert_eq!((sim.providers[0].cancels, sim.client.is_busy()), (15, false));
 }
@@ -414,8 +419,8 @@ fn a_closed_session_leaves_nothing_behind() {
     (0..10).for_each(|_| sim.step());
     let peer = sim.providers[0].id;
     assert!(sim.client.uses(&peer));
-    sim.client.close(sim.session);
-    assert!(!sim.client.uses(&peer) && sim.client.interest.is_empty());
+    sim.client.close(sim.session, sim.now);
+    assert!(!sim.client.uses(&peer) && content.iter().all(|block| !sim.client.is_wanted(block.cid())));
     (0..10).for_each(|_| sim.step());
     assert_eq!(sim.providers[0].cancels, 20);
 }
@@ -437,7 +442,7 @@ fn data_that_nobody_asked_for_gets_a_peer_banned() {
     let offended = SessionEvent::Offended { peer, offence: Offence::WrongBytes };
     assert_eq!(sim.news, [offended, SessionEvent::PeerDropped { peer, reason: DropReason::Misbehaved }]);
     sim.client.add_peer(sim.session, peer, start);
-    assert_eq!(sim.client.sessions[&sim.session].session.members().len(), 0);
+    assert_eq!(sim.client.members(sim.session), 0);
 }
 
 /// The blocks that a session requested may arrive after its end: that is no second offence.
@@ -450,7 +455,7 @@ fn one_that_goes_on_where_it_was_cut_off_has_been_told_of() {
     let peer = sim.providers[0].id;
     let junk: Vec<_> = (0..=MAX_UNASKED_BLOCKS as u8).map(|byte| Block::raw(vec![byte; 50]).unwrap()).collect();
     assert!(sim.client.on_blocks(peer, junk.clone(), 0, 500, start).blamed);
-    sim.client.close(sim.session);
+    sim.client.close(sim.session, start);
     for (after, expected) in [(Duration::from_secs(1), true), (BLAME_HOLDS, false)] {
         sim.client.on_disconnected(peer, start + after);
         sim.client.on_connected(peer, start + after);
