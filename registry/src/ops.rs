@@ -1,4 +1,5 @@
-//! The operations of the registry, one file each. Only this module uses index, node and store together.
+//! The services of the registry, and its operations, one file each: an operation names the services that it needs. Only
+//! this module uses index, node and store together.
 
 mod announcer;
 pub(crate) mod blocking_thread;
@@ -53,12 +54,15 @@ pub(crate) use mirror::{Mirror, MirrorRules, MirrorState};
 pub(crate) use own_records::{OwnRecords, records};
 pub(crate) use peers::{KnownPeers, access_policies};
 pub(crate) use pins::KeptPins;
-pub(crate) use publish::{Imports, LostKeys, RECORD, STEP_ADDED, Signing, Step, Steps, published_already};
+pub(crate) use publish::{
+    DryRun, Importer, Imports, Journal, LogWriter, LostKeys, OwnHead, OwnLog, Publisher, RECORD, STEP_ADDED, Signing,
+    Step, Steps, check_signing_clock, published_already, recovery_key,
+};
 pub(crate) use recent_sources::Sources;
 pub(crate) use record_validator::ClaimValidator;
 pub(crate) use storage::Storage;
 pub(crate) use verify::restore_own_records;
-pub(crate) use yank::signed_already;
+pub(crate) use yank::{Yanker, signed_already};
 
 use self::{
     announcer::Announcer,
@@ -83,9 +87,9 @@ use self::{
 };
 use crate::{Config, Failure, home::Permission, keys::KeyStore, node::Handle, peers::PeerBook, trust::TrustFile};
 
-/// The state that all operations share.
+/// Composes services from the parts of a registry. Cheap to clone. Its methods only hand each service what it names.
 #[derive(Clone, Debug)]
-pub(crate) struct Operations {
+pub(crate) struct Services {
     pub(crate) config: Arc<Config>,
     /// Whether the home can be written to; `None` for a registry in memory.
     pub(crate) permission: Option<Permission>,
@@ -122,7 +126,7 @@ pub(crate) struct Operations {
     pub(crate) sources: Arc<Sources>,
 }
 
-impl Operations {
+impl Services {
     /// Returns the services of an operation whose blocking steps run where `blocking` says.
     pub(crate) fn on(&self, blocking: Blocking) -> Self {
         Self { storage: Storage { blocking, ..self.storage.clone() }, ..self.clone() }
@@ -134,6 +138,69 @@ impl Operations {
 
     pub(crate) fn mirror_rules(&self) -> MirrorRules {
         MirrorRules { storage: self.storage.clone(), book: self.mirror.book.clone(), config: Arc::clone(&self.config) }
+    }
+
+    fn own_head(&self) -> OwnHead {
+        let log = OwnLog {
+            storage: self.storage.clone(),
+            keys: self.keys.clone(),
+            node: self.node.clone(),
+            lookup: self.claim_lookup(),
+            downloads: self.downloads(),
+        };
+        OwnHead {
+            storage: self.storage.clone(),
+            keys: self.keys.clone(),
+            node: self.node.clone(),
+            lookup: self.claim_lookup(),
+            downloads: self.downloads(),
+            log,
+        }
+    }
+
+    pub(crate) fn journal(&self) -> Journal {
+        Journal { storage: self.storage.clone() }
+    }
+
+    fn log_writer(&self) -> LogWriter {
+        LogWriter { keys: self.keys.clone(), journal: self.journal() }
+    }
+
+    pub(crate) fn publisher(&self) -> Publisher {
+        let importer = Importer {
+            storage: self.storage.clone(),
+            imports: Arc::clone(&self.imports),
+            package_bytes: self.config.limits.package_bytes,
+        };
+        let dry_run =
+            DryRun { storage: self.storage.clone(), lost_keys: self.lost_keys(), config: Arc::clone(&self.config) };
+        Publisher {
+            storage: self.storage.clone(),
+            keys: self.keys.clone(),
+            node: self.node.clone(),
+            config: Arc::clone(&self.config),
+            news: self.news.clone(),
+            publishing: Arc::clone(&self.publishing),
+            quota: self.store_quota(),
+            downloads: self.downloads(),
+            announcer: self.announcer(),
+            importer,
+            dry_run,
+            own_head: self.own_head(),
+            writer: self.log_writer(),
+        }
+    }
+
+    pub(crate) fn yanker(&self) -> Yanker {
+        Yanker {
+            storage: self.storage.clone(),
+            lost_keys: self.lost_keys(),
+            news: self.news.clone(),
+            announcer: self.announcer(),
+            own_head: self.own_head(),
+            writer: self.log_writer(),
+            publishing: Arc::clone(&self.publishing),
+        }
     }
 
     pub(crate) fn mirror(&self) -> Mirror {

@@ -27,8 +27,8 @@ use crate::{
     node,
     ops::{
         CatalogEvents, ClaimValidator, Destinations, Heard, Imports, KeptPins, KnownPeers, Losses, MirrorState,
-        Operations, Storage, access_policies, blocking_thread, clock, failed, node as node_verbs, published_already,
-        restore_own_records, signed_already,
+        Services, Storage, access_policies, blocking_thread, clock, failed, node as node_verbs, published_already,
+        recovery_key, restore_own_records, signed_already,
     },
     peers::PeerBook,
     place::{Opened, Place},
@@ -65,7 +65,7 @@ pub struct Registry {
 
 #[derive(Debug)]
 struct Inner {
-    operations: Arc<Operations>,
+    services: Arc<Services>,
     mode: Mode,
     /// The node's peer id, and its addresses when it was started.
     at_start: Listening,
@@ -126,7 +126,7 @@ impl Registry {
         let (heard, heard_queue) = tokio::sync::mpsc::channel(HEARD_QUEUE);
         let bell = peers.bell().clone();
         let kept = home.as_ref().filter(|_| access == Access::Write);
-        let operations = Arc::new(Operations {
+        let services = Arc::new(Services {
             config: Arc::new(config),
             storage: Storage::new(store, catalog),
             keys,
@@ -151,40 +151,40 @@ impl Registry {
             trust_file: Arc::new(home.as_ref().map_or_else(TrustFile::default, |home| TrustFile::at(home.trust()))),
             sources: Arc::default(),
         });
-        recover_steps(&operations).await?;
+        recover_steps(&services).await?;
         if let Err(failure) =
-            restore_own_records(&operations.storage, &operations.keys, &operations.publishing, lost_records).await
+            restore_own_records(&services.storage, &services.keys, &services.publishing, lost_records).await
         {
             tracing::warn!(target: ggen_blockstore::DAMAGE, %failure, "records and pins that may be lost could not be compared");
         }
-        let pins_are_known = operations.kept_pins.restore(&operations.storage, lost_records).await.unwrap_or_else(|failure| {
+        let pins_are_known = services.kept_pins.restore(&services.storage, lost_records).await.unwrap_or_else(|failure| {
             tracing::warn!(target: ggen_blockstore::DAMAGE, %failure, "your pins could not be compared with those that are kept");
             false
         });
         if lost_records && !pins_are_known {
-            operations.losses.note_lost_records();
+            services.losses.note_lost_records();
         }
         let mut tasks = JoinSet::new();
         if let Some(node) = news {
-            spawn_tasks(&mut tasks, &operations, node, heard_queue);
+            spawn_tasks(&mut tasks, &services, node, heard_queue);
         }
         let tasks = tokio::sync::Mutex::new(tasks);
         let listening = OnceCell::new();
-        let inner = Inner { operations, mode, at_start, listening, started, tasks, notes, home };
+        let inner = Inner { services, mode, at_start, listening, started, tasks, notes, home };
         let registry = Self { inner: Arc::new(inner) };
         registry.enter_network(bootstrap).await?;
         Ok(registry)
     }
 
-    /// Returns the operations, or an error if the home cannot be written to.
-    fn writable(&self) -> Result<&Arc<Operations>, Failure> {
-        self.inner.operations.require_writable()?;
-        Ok(&self.inner.operations)
+    /// Returns the services, or an error if the home cannot be written to.
+    fn writable(&self) -> Result<&Arc<Services>, Failure> {
+        self.inner.services.require_writable()?;
+        Ok(&self.inner.services)
     }
 
     #[cfg(test)]
-    pub(crate) fn operations(&self) -> &Arc<Operations> {
-        &self.inner.operations
+    pub(crate) fn services(&self) -> &Arc<Services> {
+        &self.inner.services
     }
 
     /// Returns the node's peer id and the addresses it listens on.
@@ -198,13 +198,13 @@ impl Registry {
     /// # Errors
     /// An address in use, or one that no transport supports.
     pub async fn listen(&self) -> Result<Listening, Failure> {
-        let Inner { operations, at_start, listening: cell, .. } = &*self.inner;
+        let Inner { services, at_start, listening: cell, .. } = &*self.inner;
         if !at_start.listen_addresses.is_empty() {
             return Ok(at_start.clone());
         }
         let open = async || {
-            let node = operations.node()?;
-            let addresses = node.listen(operations.config.listen_addresses.clone()).await?;
+            let node = services.node()?;
+            let addresses = node.listen(services.config.listen_addresses.clone()).await?;
             Ok::<_, Failure>(listening(node.peer_id(), &addresses))
         };
         cell.get_or_try_init(open).await.cloned()
@@ -216,8 +216,8 @@ impl Registry {
     /// # Errors
     /// A registry that runs offline.
     pub async fn follow(&self) -> Result<(), Failure> {
-        self.inner.operations.node()?.follow().await.map_err(failed)?;
-        self.inner.operations.follows.store(true, Ordering::Relaxed);
+        self.inner.services.node()?.follow().await.map_err(failed)?;
+        self.inner.services.follows.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -258,7 +258,7 @@ impl Registry {
         if !request.dry_run {
             self.writable()?;
         }
-        let published = self.inner.operations.publish(caller, request, reporter, interrupt.clone()).await?;
+        let published = self.inner.services.publisher().publish(caller, request, reporter, interrupt.clone()).await?;
         tokio::select! {
             () = self.let_settle() => Ok(published),
             () = interrupt.wait() => {
@@ -276,7 +276,7 @@ impl Registry {
         if request.confirm {
             self.writable()?;
         }
-        self.inner.operations.recovery_key(request).await
+        recovery_key(&self.inner.services.keys, request).await
     }
 
     /// Damage that was found when the registry was opened: one sentence each, with what was done about it.
@@ -290,7 +290,7 @@ impl Registry {
     /// # Errors
     /// A file that cannot be read, an unsafe path; private keys, credentials or the home of a node in it.
     pub async fn import(&self, path: &Path, reporter: Arc<dyn Reporter>) -> Result<Cid, Failure> {
-        self.writable()?.import(path, reporter).await
+        self.writable()?.publisher().import(path, reporter).await
     }
 
     /// Publishes a tree by its CID. Blocks that are not in the local store are fetched first.
@@ -302,7 +302,7 @@ impl Registry {
         request: PublishContentRequest,
         reporter: Arc<dyn Reporter>,
     ) -> Result<Published, Failure> {
-        let published = self.writable()?.publish_content(request, reporter).await?;
+        let published = self.writable()?.publisher().publish_content(request, reporter).await?;
         self.let_settle().await;
         Ok(published)
     }
@@ -321,7 +321,7 @@ impl Registry {
     /// See [`Failure`]; [`Interrupted`](ErrorKind::Interrupted), whose message states whether the yank was already
     /// signed.
     pub async fn yank_interruptible(&self, request: YankRequest, interrupt: Interrupt) -> Result<Yanked, Failure> {
-        let yanked = self.writable()?.yank(request, interrupt.clone()).await?;
+        let yanked = self.writable()?.yanker().yank(request, interrupt.clone()).await?;
         tokio::select! {
             () = self.let_settle() => Ok(yanked),
             () = interrupt.wait() => Err(signed_already(&format!("{}@{}", yanked.package, yanked.version))),
@@ -333,7 +333,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn info(&self, request: InfoRequest, reporter: Arc<dyn Reporter>) -> Result<PackageInfo, Failure> {
-        self.inner.operations.info().info(request, reporter).await
+        self.inner.services.info().info(request, reporter).await
     }
 
     /// Returns whether any publisher claims a package. `timeout` bounds the lookup.
@@ -341,13 +341,13 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn is_claimed(&self, package: &PackageId, timeout: Duration) -> Result<bool, Failure> {
-        self.inner.operations.info().is_claimed(package, timeout, Arc::new(|_: Progress| {})).await
+        self.inner.services.info().is_claimed(package, timeout, Arc::new(|_: Progress| {})).await
     }
 
     /// Waits up to [`SETTLE`] until a node for one command has sent its announcements, because they stop with the node.
     /// The next start of a daemon sends the rest.
     async fn let_settle(&self) {
-        if let (Mode::Ephemeral, Some(node)) = (self.inner.mode, &self.inner.operations.node)
+        if let (Mode::Ephemeral, Some(node)) = (self.inner.mode, &self.inner.services.node)
             && tokio::time::timeout(SETTLE, node.settle()).await.is_err()
         {
             tracing::warn!(target: crate::LOG_TARGET, "not everything was announced in time");
@@ -362,12 +362,12 @@ impl Registry {
         if !request.offline {
             self.writable()?;
         }
-        let operations = Arc::clone(&self.inner.operations);
+        let services = Arc::clone(&self.inner.services);
         // The operation runs on its own thread, which may still be writing when the caller drops this future.
         let commit = CommitPoint::default();
         let _shut = commit.shut_when_dropped();
         blocking_thread::run(move |blocking| {
-            Box::pin(async move { operations.on(blocking).fetch().fetch(request, reporter, commit).await })
+            Box::pin(async move { services.on(blocking).fetch().fetch(request, reporter, commit).await })
         })
         .await
     }
@@ -377,7 +377,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn search(&self, request: SearchRequest) -> Result<Vec<SearchHit>, Failure> {
-        self.inner.operations.search().search(request).await
+        self.inner.services.search().search(request).await
     }
 
     /// Connects to bootstrap nodes, and fills the routing tables through them.
@@ -385,7 +385,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapReport, Failure> {
-        node_verbs::enter(self.inner.operations.node()?, request).await
+        node_verbs::enter(self.inner.services.node()?, request).await
     }
 
     /// Diagnoses the node, and a target if the request names one, in stages.
@@ -393,7 +393,7 @@ impl Registry {
     /// # Errors
     /// An invalid target, or a registry that runs offline. Faults that are found are part of the [`Diagnosis`].
     pub async fn doctor(&self, request: DoctorRequest, reporter: Arc<dyn Reporter>) -> Result<Diagnosis, Failure> {
-        self.inner.operations.doctor()?.doctor(request, reporter).await
+        self.inner.services.doctor()?.doctor(request, reporter).await
     }
 
     /// Lists the keys.
@@ -401,7 +401,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn keys(&self) -> Result<Vec<KeyReport>, Failure> {
-        node_verbs::list_keys(&self.inner.operations.keys).await
+        node_verbs::list_keys(&self.inner.services.keys).await
     }
 
     /// Waits until every announcement to the DHTs so far has either succeeded or failed.
@@ -409,7 +409,7 @@ impl Registry {
     /// # Errors
     /// [`TimedOut`](ErrorKind::TimedOut) after `patience`.
     pub async fn settle(&self, patience: Duration) -> Result<(), Failure> {
-        let node = self.inner.operations.node()?;
+        let node = self.inner.services.node()?;
         match tokio::time::timeout(patience, node.settle()).await {
             Ok(settled) => settled.map_err(failed),
             Err(_) => {
@@ -421,7 +421,7 @@ impl Registry {
 
     /// Subscribes to changes of what this registry knows, for programs that wait for a condition.
     pub fn changes(&self) -> Changes {
-        self.inner.operations.peers.bell().changes()
+        self.inner.services.peers.bell().changes()
     }
 
     /// Returns the node's status.
@@ -429,9 +429,9 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn status(&self) -> Result<Status, Failure> {
-        let operations = &self.inner.operations;
-        let topic = &operations.config.packages_topic;
-        node_verbs::status(operations.node()?, &operations.storage, topic, self.inner.started).await
+        let services = &self.inner.services;
+        let topic = &services.config.packages_topic;
+        node_verbs::status(services.node()?, &services.storage, topic, self.inner.started).await
     }
 
     /// Stops the node and syncs the store; returns when everything is on disk.
@@ -439,14 +439,14 @@ impl Registry {
     /// # Errors
     /// A failed write of the peer book, or a failed sync of the store.
     pub async fn shutdown(self) -> Result<(), Failure> {
-        if let Some(node) = &self.inner.operations.node {
+        if let Some(node) = &self.inner.services.node {
             // A node that has already stopped is no error.
             let _stopped_already = node.shutdown().await;
         }
         let mut tasks = self.inner.tasks.lock().await;
         while tasks.join_next().await.is_some() {}
-        let store = self.inner.operations.storage.store.clone();
-        let peers = self.inner.operations.peers.clone();
+        let store = self.inner.services.storage.store.clone();
+        let peers = self.inner.services.peers.clone();
         let closed = tokio::task::spawn_blocking(move || {
             peers.flush().map_err(Failure::from)?;
             store.sync().map_err(failed)
@@ -456,14 +456,13 @@ impl Registry {
 
     /// Connects a node for one command to its bootstrap nodes, because it has no peers yet.
     async fn enter_network(&self, nodes: Vec<String>) -> Result<(), Failure> {
-        let operations = &self.inner.operations;
+        let services = &self.inner.services;
         match self.inner.mode {
             Mode::Offline | Mode::Daemon | Mode::Embedded => Ok(()),
             Mode::Ephemeral if nodes.is_empty() => Ok(()),
             Mode::Ephemeral => {
                 let report =
-                    node_verbs::bootstrap(operations.node()?, BootstrapRequest { nodes, timeout: ENTER_NETWORK })
-                        .await?;
+                    node_verbs::bootstrap(services.node()?, BootstrapRequest { nodes, timeout: ENTER_NETWORK }).await?;
                 for failed in report.failed {
                     let (address, reason) = (failed.address, failed.reason);
                     tracing::warn!(target: crate::LOG_TARGET, address, reason, "not reached");
@@ -475,11 +474,11 @@ impl Registry {
 }
 
 /// Completes or reverts a publish that a crash interrupted. If that fails, the next publish tries again.
-async fn recover_steps(operations: &Arc<Operations>) -> Result<(), Failure> {
-    let mut steps = Arc::clone(&operations.publishing).lock_owned().await;
-    let operations = Arc::clone(operations);
+async fn recover_steps(services: &Arc<Services>) -> Result<(), Failure> {
+    let mut steps = Arc::clone(&services.publishing).lock_owned().await;
+    let journal = services.journal();
     let mended = tokio::task::spawn_blocking(move || {
-        if let Err(failure) = operations.recover_steps() {
+        if let Err(failure) = journal.recover_steps() {
             tracing::warn!(target: crate::LOG_TARGET, %failure, "a publish that had died is not mended");
             steps.is_open = true;
         }
@@ -522,24 +521,24 @@ async fn start_node(
 
 fn spawn_tasks(
     tasks: &mut JoinSet<()>,
-    operations: &Arc<Operations>,
+    services: &Arc<Services>,
     node: node::Started,
     heard: tokio::sync::mpsc::Receiver<Heard>,
 ) {
     let node::Started { handle, gossip, observations, asked, met, task, .. } = node;
-    tasks.spawn(operations.peer_reports().follow_observations(observations));
-    tasks.spawn(operations.gossip_intake().follow_gossip(handle.clone(), gossip));
+    tasks.spawn(services.peer_reports().follow_observations(observations));
+    tasks.spawn(services.gossip_intake().follow_gossip(handle.clone(), gossip));
     tasks.spawn(async move {
         if let Err(error) = task.await {
             tracing::error!(target: crate::LOG_TARGET, %error, "the node died");
         }
     });
-    if operations.stays {
-        tasks.spawn(operations.announcer().keep_fresh(handle.clone()));
-        tasks.spawn(operations.store_quota().keep_tidy(handle.clone()));
-        tasks.spawn(operations.mirror().run(handle.clone()));
-        tasks.spawn(operations.answerer().answer_questions(handle.clone(), asked));
-        tasks.spawn(operations.catalog_exchange().follow_catalogs(handle, met, heard));
+    if services.stays {
+        tasks.spawn(services.announcer().keep_fresh(handle.clone()));
+        tasks.spawn(services.store_quota().keep_tidy(handle.clone()));
+        tasks.spawn(services.mirror().run(handle.clone()));
+        tasks.spawn(services.answerer().answer_questions(handle.clone(), asked));
+        tasks.spawn(services.catalog_exchange().follow_catalogs(handle, met, heard));
     }
 }
 

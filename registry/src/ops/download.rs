@@ -175,7 +175,7 @@ impl Download {
     }
 
     /// Makes the download use the node's peers, `providers` first.
-    pub(crate) async fn from_peers(
+    pub(crate) async fn with_peers(
         self,
         node: Handle,
         peers: Arc<PeerBook>,

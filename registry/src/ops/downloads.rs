@@ -33,12 +33,12 @@ impl Downloads {
     }
 
     /// Opens a download from the node's peers; offline if there is no node.
-    pub(super) async fn from_peers(
+    pub(super) async fn online(
         &self,
         limits: DownloadLimits,
         reporter: Arc<dyn Reporter>,
     ) -> Result<Download, Failure> {
-        self.from_providers(self.offline(limits, reporter), &[]).await
+        self.with_providers(self.offline(limits, reporter), &[]).await
     }
 
     /// Opens a download with the providers in the request.
@@ -68,21 +68,21 @@ impl Downloads {
         let mut download = match providers.is_empty() && !unreached.is_empty() {
             // What is here already needs no provider; for what is not, the caller named where to get it.
             true => offline,
-            false => self.from_providers(offline, &providers).await?,
+            false => self.with_providers(offline, &providers).await?,
         };
         download.lacks(unreached);
         Ok(download)
     }
 
     /// Makes a download use the node's peers, `providers` first.
-    async fn from_providers(&self, offline: Download, providers: &[PeerId]) -> Result<Download, Failure> {
+    async fn with_providers(&self, offline: Download, providers: &[PeerId]) -> Result<Download, Failure> {
         let Some(node) = self.node.clone() else { return Ok(offline) };
         let entrance = Entrance {
             nodes: self.config.bootstrap_nodes.clone(),
             within: self.config.timeouts.dial(),
             neighbours: self.config.mdns,
         };
-        offline.from_peers(node, Arc::clone(&self.peers), providers, entrance).await.map_err(failure::stopped)
+        offline.with_peers(node, Arc::clone(&self.peers), providers, entrance).await.map_err(failure::stopped)
     }
 }
 

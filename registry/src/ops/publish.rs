@@ -28,24 +28,41 @@ use std::sync::Arc;
 
 use ggen_blockstore::{Block, Cid, Pin, PinMode};
 use semver::Version;
+use tokio::sync::Mutex;
 
 use self::draft::Draft;
 use self::input::Tarball;
 pub(super) use self::journal::release_label;
+use self::own_log::recovery_notice;
 use self::replicas::{Replicas, wait_for_replicas};
 pub(crate) use self::{
+    dry_run::DryRun,
     imports::Imports,
-    journal::{ADDED as STEP_ADDED, RECORD, Step, Steps},
+    journal::{ADDED as STEP_ADDED, Journal, RECORD, Step, Steps},
     lost_keys::LostKeys,
+    own_head::OwnHead,
+    own_log::{OwnLog, check_signing_clock, recovery_key},
+    prepare::Importer,
 };
-use super::{Operations, announcer, clock, failure, failure::usage};
+use super::{
+    CatalogEvents,
+    announcer::{Announcer, claim},
+    clock,
+    downloads::Downloads,
+    failure,
+    failure::usage,
+    storage::Storage,
+    store_quota::StoreQuota,
+};
 use crate::{
-    Caller, ErrorKind, Failure, Hint, Interrupt, Operation, Progress, PublishRequest, Published, Reporter, Setting,
+    Caller, Config, ErrorKind, Failure, Hint, Interrupt, Operation, Progress, PublishRequest, Published, Reporter,
+    Setting,
     error::hint,
     identity::{KeyPair, Signed},
     index::{Acceptance, Claim, Publication, PublicationError, PublishOutcome, PublisherState, Refusal},
     interrupt::{CommitPoint, interrupted},
-    keys::DEFAULT_KEY,
+    keys::{DEFAULT_KEY, KeyStore},
+    node::Handle,
     package::{PackageId, Release},
 };
 
@@ -76,11 +93,113 @@ impl Signing {
     }
 }
 
-impl Operations {
+/// Stores the steps of the log of this home's publishers.
+#[derive(Clone, Debug)]
+pub(crate) struct LogWriter {
+    pub(super) keys: KeyStore,
+    pub(super) journal: Journal,
+}
+
+impl LogWriter {
+    /// Stores a signed publication: its blocks, pinned and synced, then the catalog, then the head next to the key.
+    /// Afterwards unpins the records that it replaces.
+    ///
+    /// The write to the catalog is the commit point. An error means that it was not reached and nothing is published.
+    /// Failures after it are returned as warnings.
+    pub(super) fn keep_publication(
+        &self,
+        steps: &mut Steps,
+        signing: &Signing,
+        step: &Step<'_>,
+        executables: Option<&Block>,
+    ) -> Result<Vec<String>, Failure> {
+        if steps.is_open {
+            self.journal.recover_steps()?;
+        }
+        steps.is_open = true;
+        let Step { chain, publication, .. } = step;
+        let head = &publication.head;
+        self.journal.storage.store.put_many(&publication.blocks).map_err(failure::store)?;
+        let traces = self.journal.begin_step(step)?;
+        self.pin_records(publication, executables)?;
+        let refusal = match signing.commit.pass() {
+            true => match self
+                .journal
+                .storage
+                .catalog
+                .record_publication(chain, publication, clock::now())
+                .map_err(failure::failed)?
+            {
+                Acceptance::Accepted | Acceptance::Known => None,
+                Acceptance::Refused(refusal) => Some(signed_elsewhere(&refusal)),
+            },
+            false => Some(interrupted()),
+        };
+        if let Some(failure) = refusal {
+            self.journal.end_step(head.head().cid(), &traces, false)?;
+            steps.is_open = false;
+            return Err(failure);
+        }
+        let mut warnings = Vec::new();
+        if let Err(error) = self.keys.keep_head(&signing.name, head) {
+            let failure =
+                Failure::from(error).while_doing("the new head is not kept beside the key until the next start");
+            warnings.push(failure.in_one_line());
+        }
+        match self.journal.end_step(head.head().cid(), &traces, true) {
+            Ok(()) => steps.is_open = false,
+            Err(failure) => {
+                let failure = failure.while_doing("what the release replaces is kept until the next one");
+                warnings.push(failure.in_one_line());
+            }
+        }
+        Ok(warnings)
+    }
+
+    /// Pins the records and the release, and syncs the store.
+    fn pin_records(&self, publication: &Publication, executables: Option<&Block>) -> Result<(), Failure> {
+        let pin = |label: &str, cid: Cid, mode| {
+            self.journal.storage.store.pin(Pin { label: label.to_owned(), cid, mode }).map_err(failure::store)
+        };
+        for block in &publication.blocks {
+            pin(RECORD, *block.cid(), PinMode::Direct)?;
+        }
+        if let Some(release) = &publication.release {
+            let label = release_label(release.record());
+            if let Some(block) = executables {
+                pin(&label, *block.cid(), PinMode::Direct)?;
+            }
+            pin(&label, *release.cid(), PinMode::Recursive)?;
+        }
+        self.journal.storage.store.sync().map_err(failure::store)
+    }
+}
+
+/// Publishes packages.
+#[derive(Clone, Debug)]
+pub(crate) struct Publisher {
+    pub(super) storage: Storage,
+    pub(super) keys: KeyStore,
+    /// `None` in offline mode.
+    pub(super) node: Option<Handle>,
+    pub(super) config: Arc<Config>,
+    pub(super) news: CatalogEvents,
+    /// Serializes publishes, because each signs a log entry on top of the one before.
+    pub(super) publishing: Arc<Mutex<Steps>>,
+    pub(super) quota: StoreQuota,
+    pub(super) downloads: Downloads,
+    pub(super) announcer: Announcer,
+    pub(super) importer: Importer,
+    pub(super) dry_run: DryRun,
+    pub(super) own_head: OwnHead,
+    pub(super) writer: LogWriter,
+}
+
+impl Publisher {
     /// Publishes a package. The caller may pass its tarball as an open file. If the future is dropped or interrupted
     /// before the commit point, nothing is published.
     pub(crate) async fn publish(
-        self: &Arc<Self>,
+        &self,
         caller: Caller,
         request: PublishRequest,
         reporter: Arc<dyn Reporter>,
@@ -93,8 +212,8 @@ impl Operations {
         // `_presence` is dropped with this future, when the caller drops it.
         let (mut tarball, _presence) = Tarball::new(caller.input);
         if request.dry_run {
-            let operations = Arc::clone(self);
-            let listing = self.storage.run(move || operations.dry_run(&request, &mut tarball, version, &*reporter));
+            let dry_run = self.dry_run.clone();
+            let listing = self.storage.run(move || dry_run.run(&request, &mut tarball, version, &*reporter));
             return tokio::select! {
                 listed = listing => listed,
                 () = interrupt.wait() => Err(interrupted()),
@@ -106,9 +225,10 @@ impl Operations {
         let replicas = Replicas { wanted: request.min_replicas, patience: request.timeout };
         let signing = Signing::new(request.key.clone(), request.trust_clock);
         let (commit, progress) = (signing.commit.clone(), reporter.clone());
-        let draft = move |operations: &Self| {
-            let mut draft = operations.prepare(&request, &mut tarball, &*progress, &|| commit.is_shut())?;
-            draft.namespace = request.namespace.or(draft.namespace).or_else(|| operations.config.namespace.clone());
+        let (importer, config) = (self.importer.clone(), Arc::clone(&self.config));
+        let draft = move || {
+            let mut draft = importer.prepare(&request, &mut tarball, &*progress, &|| commit.is_shut())?;
+            draft.namespace = request.namespace.or(draft.namespace).or_else(|| config.namespace.clone());
             draft.version = version.unwrap_or(draft.version);
             Ok(draft)
         };
@@ -118,12 +238,12 @@ impl Operations {
 
     /// Signs a release and announces it. `draft` runs on a thread that may block.
     async fn publish_draft(
-        self: &Arc<Self>,
+        &self,
         signing: Signing,
         replicas: Replicas,
         reporter: Arc<dyn Reporter>,
         interrupt: Interrupt,
-        draft: impl FnOnce(&Self) -> Result<Draft, Failure> + Send + 'static,
+        draft: impl FnOnce() -> Result<Draft, Failure> + Send + 'static,
     ) -> Result<Published, Failure> {
         let _shut = signing.commit.shut_when_dropped();
         let signed = Box::pin(self.sign_draft(signing.clone(), reporter.clone(), draft));
@@ -131,7 +251,7 @@ impl Operations {
             Ok(done) => done,
             Err(failure) => {
                 // The imported blocks are cache now, and may exceed the store's limit.
-                self.store_quota().tidy().await;
+                self.quota.tidy().await;
                 return Err(failure);
             }
         };
@@ -152,24 +272,24 @@ impl Operations {
 
     /// Runs everything up to and including the commit.
     async fn sign_draft(
-        self: &Arc<Self>,
+        &self,
         signing: Signing,
         reporter: Arc<dyn Reporter>,
-        draft: impl FnOnce(&Self) -> Result<Draft, Failure> + Send + 'static,
+        draft: impl FnOnce() -> Result<Draft, Failure> + Send + 'static,
     ) -> Result<Done, Failure> {
         // The blocking work owns the lock, because it continues if the caller drops this future.
         let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
-        let (operations, with) = (Arc::clone(self), signing.clone());
-        let quota = self.store_quota();
+        let (publisher, with) = (self.clone(), signing.clone());
+        let quota = &self.quota;
         let drafted = async {
             let drafting = self.storage.run(move || {
-                let keys = operations.keys.publisher(&with.name)?;
+                let keys = publisher.keys.publisher(&with.name)?;
                 match &keys {
                     // Fail before the package is read if it cannot be signed.
-                    Some(keys) => drop(operations.head_to_follow(&with, &keys.chain)?),
-                    None => operations.lost_keys().check_makes_key(&with.name)?,
+                    Some(keys) => drop(publisher.own_head.log.head_to_follow(&with, &keys.chain)?),
+                    None => publisher.dry_run.lost_keys.check_makes_key(&with.name)?,
                 }
-                let draft = draft(&operations)?;
+                let draft = draft()?;
                 let package = keys.as_ref().map(|keys| draft.package(&keys.chain.publisher())).transpose()?;
                 Ok((one_at_a_time, draft, package.zip(keys.map(|keys| keys.chain))))
             });
@@ -178,15 +298,15 @@ impl Operations {
             Ok(drafted)
         };
         let ((one_at_a_time, draft, former), ()) =
-            tokio::try_join!(drafted, Box::pin(self.hear_own_head(&signing.name)))?;
+            tokio::try_join!(drafted, Box::pin(self.own_head.hear_own_head(&signing.name)))?;
         if let Some((package, chain)) = former {
-            Box::pin(self.catch_up(&signing, &chain, (&package, &draft.version), reporter)).await?;
+            Box::pin(self.own_head.catch_up(&signing, &chain, (&package, &draft.version), reporter)).await?;
         }
-        let operations = Arc::clone(self);
+        let publisher = self.clone();
         self.storage
             .run(move || {
                 let mut steps = one_at_a_time;
-                operations.publish_here(&mut steps, &draft, &signing)
+                publisher.publish_here(&mut steps, &draft, &signing)
             })
             .await
     }
@@ -199,7 +319,7 @@ impl Operations {
         if let Some(block) = &executables {
             self.storage.store.put(block).map_err(failure::store)?;
         }
-        let head = self.head_to_follow(signing, &keys.chain)?;
+        let head = self.own_head.log.head_to_follow(signing, &keys.chain)?;
         let is_new = head.is_none();
         let signers: [&KeyPair; 1] = [&keys.signing];
         let state = PublisherState { chain: &keys.chain, keys: &signers, head: head.as_ref() };
@@ -221,95 +341,23 @@ impl Operations {
             PublishOutcome::Published(publication) => {
                 let signed = publication.release.clone().expect("publishing makes a release");
                 let (chain, former) = (&keys.chain, head.as_ref());
-                self.check_clock(signing, former, now)?;
+                check_signing_clock(signing, former, now)?;
                 let step = Step { chain, former, publication: &publication, package: &package };
-                let warnings = self.keep_publication(steps, signing, &step, executables.as_ref())?;
+                let warnings = self.writer.keep_publication(steps, signing, &step, executables.as_ref())?;
                 (signed, publication.head, warnings, false)
             }
         };
-        let recovery = self.recovery_notice(&signing.name, is_new);
+        let recovery = recovery_notice(&self.keys, &signing.name, is_new);
         let mut published = Published { recovery, ..report(draft, &signed, unchanged) };
         published.warnings.extend(of_name.into_iter().chain(warnings.into_iter().map(Hint::from)));
         let announced = head.without_future_refresh(clock::now());
-        let claim = announcer::claim(&self.storage, &keys.chain, &announced, &package).map(|(claim, _)| claim);
+        let claim = claim(&self.storage, &keys.chain, &announced, &package).map(|(claim, _)| claim);
         Ok(Done { published, signed, claim, unchanged })
-    }
-
-    /// Stores a signed publication: its blocks, pinned and synced, then the catalog, then the head next to the key.
-    /// Afterwards unpins the records that it replaces.
-    ///
-    /// The write to the catalog is the commit point. An error means that it was not reached and nothing is published.
-    /// Failures after it are returned as warnings.
-    pub(super) fn keep_publication(
-        &self,
-        steps: &mut Steps,
-        signing: &Signing,
-        step: &Step<'_>,
-        executables: Option<&Block>,
-    ) -> Result<Vec<String>, Failure> {
-        if steps.is_open {
-            self.recover_steps()?;
-        }
-        steps.is_open = true;
-        let Step { chain, publication, .. } = step;
-        let head = &publication.head;
-        self.storage.store.put_many(&publication.blocks).map_err(failure::store)?;
-        let traces = self.begin_step(step)?;
-        self.pin_records(publication, executables)?;
-        let refusal = match signing.commit.pass() {
-            true => match self
-                .storage
-                .catalog
-                .record_publication(chain, publication, clock::now())
-                .map_err(failure::failed)?
-            {
-                Acceptance::Accepted | Acceptance::Known => None,
-                Acceptance::Refused(refusal) => Some(signed_elsewhere(&refusal)),
-            },
-            false => Some(interrupted()),
-        };
-        if let Some(failure) = refusal {
-            self.end_step(head.head().cid(), &traces, false)?;
-            steps.is_open = false;
-            return Err(failure);
-        }
-        let mut warnings = Vec::new();
-        if let Err(error) = self.keys.keep_head(&signing.name, head) {
-            let failure =
-                Failure::from(error).while_doing("the new head is not kept beside the key until the next start");
-            warnings.push(failure.in_one_line());
-        }
-        match self.end_step(head.head().cid(), &traces, true) {
-            Ok(()) => steps.is_open = false,
-            Err(failure) => {
-                let failure = failure.while_doing("what the release replaces is kept until the next one");
-                warnings.push(failure.in_one_line());
-            }
-        }
-        Ok(warnings)
-    }
-
-    /// Pins the records and the release, and syncs the store.
-    fn pin_records(&self, publication: &Publication, executables: Option<&Block>) -> Result<(), Failure> {
-        let pin = |label: &str, cid: Cid, mode| {
-            self.storage.store.pin(Pin { label: label.to_owned(), cid, mode }).map_err(failure::store)
-        };
-        for block in &publication.blocks {
-            pin(RECORD, *block.cid(), PinMode::Direct)?;
-        }
-        if let Some(release) = &publication.release {
-            let label = release_label(release.record());
-            if let Some(block) = executables {
-                pin(&label, *block.cid(), PinMode::Direct)?;
-            }
-            pin(&label, *release.cid(), PinMode::Recursive)?;
-        }
-        self.storage.store.sync().map_err(failure::store)
     }
 
     /// Announces a release: records and providers in the DHTs, and an announcement by gossip. Failures are warnings,
     /// because the release is published and is announced again when a node of this home starts.
-    async fn tell(self: &Arc<Self>, done: Done) -> Published {
+    async fn tell(&self, done: Done) -> Published {
         let Done { mut published, signed, claim, unchanged } = done;
         let announced = match claim {
             Ok(claim) => self.tell_release(&signed, claim, unchanged).await,
@@ -327,12 +375,7 @@ impl Operations {
     }
 
     /// Announces a release and returns the number of peers that gossip was sent to.
-    async fn tell_release(
-        self: &Arc<Self>,
-        signed: &Signed<Release>,
-        claim: Claim,
-        unchanged: bool,
-    ) -> Result<u64, Failure> {
+    async fn tell_release(&self, signed: &Signed<Release>, claim: Claim, unchanged: bool) -> Result<u64, Failure> {
         if !unchanged {
             self.news.tell_all(&claim);
         }
@@ -340,8 +383,8 @@ impl Operations {
         let record = signed.record();
         let roots = vec![record.content, record.manifest, *signed.cid()];
         node.new_blocks(roots).await.map_err(failure::stopped)?;
-        self.announcer().provide(signed).await?;
-        self.announcer().tell_claim(&claim).await
+        self.announcer.provide(signed).await?;
+        self.announcer.tell_claim(&claim).await
     }
 }
 

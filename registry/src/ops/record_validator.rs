@@ -46,18 +46,18 @@ mod tests {
     async fn who_puts_a_record_that_does_not_verify_is_to_blame_and_nobody_else() {
         let (alice, bob) = pair().await;
         let bob_is = bob.listening().peer_id.parse().unwrap();
-        let book = &alice.operations().peers;
+        let book = &alice.services().peers;
         // A valid record does not change the reputation of its sender.
         publish(&bob, "honest", "1.0.0", 1, 10).await;
         bob.settle(PATIENCE).await.unwrap();
         let package = "tests/forged".parse().unwrap();
-        let node = bob.operations().node().unwrap();
+        let node = bob.services().node().unwrap();
         node.publish(package_key(&package), b"no set of claims".to_vec()).await.unwrap();
         eventually(&alice, "the record is judged", async || book.reputation(&bob_is) < 1.0).await;
         let history = book.history(&bob_is).unwrap();
         assert_eq!(history.iter().map(|event| event.event.as_str()).collect::<Vec<_>>(), ["invalid_record"]);
         let alice_is = alice.listening().peer_id.parse().unwrap();
-        assert_eq!(bob.operations().peers.reputation(&alice_is), 1.0);
+        assert_eq!(bob.services().peers.reputation(&alice_is), 1.0);
     }
 
     #[test]

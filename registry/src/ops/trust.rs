@@ -53,7 +53,7 @@ impl Meaning {
 pub(crate) struct Trust {
     pub(super) storage: Storage,
     pub(super) file: Arc<TrustFile>,
-    /// As in [`Operations`](super::Operations).
+    /// As in [`Services`](super::Services).
     pub(super) permission: Option<Permission>,
 }
 

@@ -144,7 +144,7 @@ impl Verify {
     async fn repairing(&self, request: &VerifyRequest, reporter: Arc<dyn Reporter>) -> Result<Download, Failure> {
         let limits = DownloadLimits { idle_timeout: request.timeout, max_bytes: u64::MAX, least_reputation: 0.0 };
         match request.repair {
-            true => self.downloads.from_peers(limits, reporter).await,
+            true => self.downloads.online(limits, reporter).await,
             false => Ok(self.downloads.offline(limits, reporter)),
         }
     }

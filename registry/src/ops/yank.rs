@@ -4,10 +4,14 @@
 use std::sync::Arc;
 
 use semver::Version;
+use tokio::sync::Mutex;
 
 use super::{
-    Operations, Signing, Step, Steps, announcer, clock,
+    CatalogEvents, LogWriter, LostKeys, OwnHead, Signing, Step, Steps,
+    announcer::{Announcer, claim},
+    check_signing_clock, clock,
     failure::{self, usage},
+    storage::Storage,
 };
 use crate::{
     ErrorKind, Failure, Interrupt, Operation, Progress, Reporter, Setting, YankRequest, Yanked,
@@ -18,9 +22,22 @@ use crate::{
     package::{PackageId, nearest_package},
 };
 
-impl Operations {
+/// Yanks versions.
+#[derive(Clone, Debug)]
+pub(crate) struct Yanker {
+    pub(super) storage: Storage,
+    pub(super) lost_keys: LostKeys,
+    pub(super) news: CatalogEvents,
+    pub(super) announcer: Announcer,
+    pub(super) own_head: OwnHead,
+    pub(super) writer: LogWriter,
+    /// Held while a publish signs.
+    pub(super) publishing: Arc<Mutex<Steps>>,
+}
+
+impl Yanker {
     /// Yanks a version of a package of this home, or undoes a yank.
-    pub(crate) async fn yank(self: &Arc<Self>, request: YankRequest, interrupt: Interrupt) -> Result<Yanked, Failure> {
+    pub(crate) async fn yank(&self, request: YankRequest, interrupt: Interrupt) -> Result<Yanked, Failure> {
         if request.reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON_BYTES) {
             return Err(usage(format!("a reason has at most {MAX_REASON_BYTES} bytes")));
         }
@@ -30,9 +47,8 @@ impl Operations {
         let signed = self.sign_yank(request, signing.clone());
         let (mut yanked, claim) = signing.commit.or_shut(&interrupt, signed).await?;
         let Some(claim) = claim else { return Ok(yanked) };
-        let announcer = self.announcer();
         tokio::select! {
-            told = announcer.tell_claim(&claim) => match told {
+            told = self.announcer.tell_claim(&claim) => match told {
                 Ok(to) => yanked.announced_to = to,
                 Err(failure) => yanked.warnings.push(failure.while_doing("it is not announced").in_one_line()),
             },
@@ -41,24 +57,20 @@ impl Operations {
         Ok(yanked)
     }
 
-    async fn sign_yank(
-        self: &Arc<Self>,
-        request: YankRequest,
-        signing: Signing,
-    ) -> Result<(Yanked, Option<Claim>), Failure> {
+    async fn sign_yank(&self, request: YankRequest, signing: Signing) -> Result<(Yanked, Option<Claim>), Failure> {
         // The blocking work owns the lock, because it continues if the caller drops this future.
         let one_at_a_time = Arc::clone(&self.publishing).lock_owned().await;
-        let keys = self.keys.publisher(&signing.name)?;
-        let Some(keys) = keys else { return Err(self.lost_keys().no_key(&signing.name)?) };
-        self.head_to_follow(&signing, &keys.chain)?;
-        self.hear_own_head(&signing.name).await?;
+        let keys = self.lost_keys.keys.publisher(&signing.name)?;
+        let Some(keys) = keys else { return Err(self.lost_keys.no_key(&signing.name)?) };
+        self.own_head.log.head_to_follow(&signing, &keys.chain)?;
+        self.own_head.hear_own_head(&signing.name).await?;
         let silent: Arc<dyn Reporter> = Arc::new(|_: Progress| {});
-        self.catch_up(&signing, &keys.chain, (&request.package, &request.version), silent).await?;
-        let operations = Arc::clone(self);
+        self.own_head.catch_up(&signing, &keys.chain, (&request.package, &request.version), silent).await?;
+        let yanker = self.clone();
         self.storage
             .run(move || {
                 let mut steps = one_at_a_time;
-                operations.yank_here(&mut steps, &keys, &request, &signing)
+                yanker.yank_here(&mut steps, &keys, &request, &signing)
             })
             .await
     }
@@ -75,7 +87,7 @@ impl Operations {
         let YankRequest { package, version, undo, reason, .. } = request;
         let publisher = keys.chain.publisher();
         let now = clock::now_to_sign()?;
-        let head = self.head_to_follow(signing, &keys.chain)?;
+        let head = self.own_head.log.head_to_follow(signing, &keys.chain)?;
         let signers: [&KeyPair; 1] = [&keys.signing];
         let state = PublisherState { chain: &keys.chain, keys: &signers, head: head.as_ref() };
         let flag = (!undo).then(|| reason.clone());
@@ -94,10 +106,10 @@ impl Operations {
         let claim = match &step {
             None => None,
             Some(publication) => {
-                self.check_clock(signing, head.as_ref(), now)?;
+                check_signing_clock(signing, head.as_ref(), now)?;
                 let step = Step { chain: &keys.chain, former: head.as_ref(), publication, package };
-                warnings = self.keep_publication(steps, signing, &step, None)?;
-                let claim = announcer::claim(&self.storage, &keys.chain, &publication.head, package);
+                warnings = self.writer.keep_publication(steps, signing, &step, None)?;
+                let claim = claim(&self.storage, &keys.chain, &publication.head, package);
                 let unclaimed = |failure: Failure| failure.while_doing("it is not announced").in_one_line();
                 claim.map_err(|failure| warnings.push(unclaimed(failure))).ok().map(|(claim, _)| claim)
             }
@@ -121,9 +133,7 @@ impl Operations {
         }
         Ok((yanked, claim))
     }
-}
 
-impl Operations {
     /// A version in the catalog of this home's publisher.
     fn own_version(
         &self,

@@ -55,7 +55,7 @@ async fn sample(work: &Path) -> TempDir {
     let rule = MirrorRule { what: "acme/*".parse().unwrap(), versions: Some(2), max_bytes: None };
     registry.mirror_add(MirrorRequest { rule }).await.unwrap();
     let peer = libp2p::identity::Keypair::generate_ed25519().public().to_peer_id();
-    registry.operations().peers.put_on(&peer, Listing::Denied, Timestamp::from_unix(1)).unwrap();
+    registry.services().peers.put_on(&peer, Listing::Denied, Timestamp::from_unix(1)).unwrap();
     registry.shutdown().await.unwrap();
     home
 }
@@ -129,8 +129,8 @@ async fn one_flipped_bit_in_what_a_killed_process_left_costs_nothing_that_this_h
         .await
         .unwrap();
     let peer = libp2p::identity::Keypair::generate_ed25519().public().to_peer_id();
-    registry.operations().peers.put_on(&peer, Listing::Denied, Timestamp::from_unix(2)).unwrap();
-    registry.operations().peers.flush().unwrap();
+    registry.services().peers.put_on(&peer, Listing::Denied, Timestamp::from_unix(2)).unwrap();
+    registry.services().peers.flush().unwrap();
     let left = TempDir::new().unwrap();
     copy(home.path(), left.path());
     registry.shutdown().await.unwrap();
@@ -149,7 +149,7 @@ async fn one_flipped_bit_in_what_a_killed_process_left_costs_nothing_that_this_h
             let info = registry.info(info(), silent()).await.unwrap();
             assert_eq!(info.version.as_deref(), Some("1.2.0"), "{what}");
             assert_eq!(registry.mirror_ls().await.unwrap().len(), 2, "{what}");
-            assert_eq!(registry.operations().peers.listed(Listing::Denied).len(), 2, "{what}");
+            assert_eq!(registry.services().peers.listed(Listing::Denied).len(), 2, "{what}");
             publish(&registry, work.path(), "lamp", "1.3.0").await;
             registry.shutdown().await.unwrap();
         }
@@ -200,8 +200,8 @@ async fn one_flipped_bit_in_any_database_is_mended_or_named() {
             assert!(failures.is_empty(), "{what}: {failures:?}");
             let rules = registry.mirror_ls().await.unwrap();
             assert_eq!((rules.len(), rules[0].rule.as_str()), (1, "acme/*"), "{what}");
-            assert_eq!(registry.operations().storage.catalog.counts().unwrap().published, 2, "{what}");
-            assert_eq!(registry.operations().peers.listed(Listing::Denied).len(), 1, "{what}");
+            assert_eq!(registry.services().storage.catalog.counts().unwrap().published, 2, "{what}");
+            assert_eq!(registry.services().peers.listed(Listing::Denied).len(), 1, "{what}");
             assert_eq!(users_pins(&registry), pins, "{what}");
             publish(&registry, work.path(), "bottle", "1.1.0").await;
             registry.shutdown().await.unwrap();

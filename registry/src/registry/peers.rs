@@ -11,7 +11,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn peer_list(&self, request: PeerListRequest) -> Result<Vec<PeerReport>, Failure> {
-        self.inner.operations.peer_reports().list(request).await
+        self.inner.services.peer_reports().list(request).await
     }
 
     /// Describes one peer.
@@ -19,7 +19,7 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn peer_info(&self, request: PeerInfoRequest) -> Result<PeerReport, Failure> {
-        self.inner.operations.peer_reports().info(request).await
+        self.inner.services.peer_reports().info(request).await
     }
 
     /// Allows or denies a peer, or deletes its record.
@@ -32,6 +32,6 @@ impl Registry {
 
     /// Returns a peer's reputation, from 0 to 1; 1 for an unknown peer. Reads memory only.
     pub fn peer_reputation(&self, peer: &PeerId) -> f64 {
-        self.inner.operations.peers.reputation(peer)
+        self.inner.services.peers.reputation(peer)
     }
 }

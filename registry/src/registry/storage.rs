@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Registry {
-    /// Removes every block that no pin keeps. Other operations may run at the same time.
+    /// Removes every block that no pin keeps. Other services may run at the same time.
     ///
     /// # Errors
     /// See [`Failure`]; nothing is removed if a pinned DAG cannot be read.
@@ -17,7 +17,7 @@ impl Registry {
         if !request.dry_run {
             self.writable()?;
         }
-        self.inner.operations.store_quota().gc(request).await
+        self.inner.services.store_quota().gc(request).await
     }
 
     /// Fetches a target into the store and pins it.
@@ -38,7 +38,7 @@ impl Registry {
 
     /// Lists all pins.
     pub fn pin_ls(&self) -> Vec<PinReport> {
-        self.inner.operations.pins().list()
+        self.inner.services.pins().list()
     }
 
     /// Hashes blocks again, and refetches bad ones if the request asks for a repair. Bad blocks are not an error: the
@@ -50,7 +50,7 @@ impl Registry {
         if request.repair {
             self.writable()?;
         }
-        self.inner.operations.verify().verify(request, reporter).await
+        self.inner.services.verify().verify(request, reporter).await
     }
 
     /// Adds a mirror rule, or changes it.
@@ -66,10 +66,10 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn mirror_rm(&self, request: MirrorRequest) -> Result<Vec<MirrorReport>, Failure> {
-        let operations = self.writable()?;
+        let services = self.writable()?;
         // What is let go of frees space, but first that is written.
         self.inner.home.iter().for_each(Home::use_reserve_if_full);
-        operations.mirror().remove_rule(request).await
+        services.mirror().remove_rule(request).await
     }
 
     /// Lists the mirror rules, with the storage that each uses.
@@ -77,6 +77,6 @@ impl Registry {
     /// # Errors
     /// See [`Failure`].
     pub async fn mirror_ls(&self) -> Result<Vec<MirrorReport>, Failure> {
-        self.inner.operations.mirror().list_rules().await
+        self.inner.services.mirror().list_rules().await
     }
 }

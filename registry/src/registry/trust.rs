@@ -9,7 +9,7 @@ impl Registry {
     /// # Errors
     /// [`Verification`](crate::ErrorKind::Verification) if the trust file of the home is damaged.
     pub async fn trust_list(&self) -> Result<Vec<TrustReport>, Failure> {
-        self.inner.operations.trust().list().await
+        self.inner.services.trust().list().await
     }
 
     /// Trusts a publisher for a namespace: bare names of the namespace mean its packages from now on.

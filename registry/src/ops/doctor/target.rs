@@ -89,7 +89,7 @@ impl TargetCheck {
         let mut stages = Vec::new();
         let limits = DownloadLimits { idle_timeout: timeout, max_bytes: u64::MAX, least_reputation: 0.0 };
         let mut download = match node {
-            Some(_) => self.downloads.from_peers(limits, reporter).await?,
+            Some(_) => self.downloads.online(limits, reporter).await?,
             None => self.downloads.offline(limits, reporter),
         };
         if let Err(failed) = self.walk_stages(node, target, timeout, &mut download, &mut stages).await {

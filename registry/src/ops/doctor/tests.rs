@@ -80,7 +80,7 @@ impl Place {
 
     /// Builds the claim on a package published by this registry.
     fn claim(&self, package: &PackageId) -> Claim {
-        let operations = self.registry.operations();
+        let operations = self.registry.services();
         let publisher = operations.storage.catalog.publishers_of(package).unwrap()[0];
         let entry = operations.storage.catalog.publisher(&publisher).unwrap().unwrap();
         crate::ops::announcer::claim(&operations.storage, &entry.chain, &entry.head.unwrap(), package).unwrap().0
@@ -267,7 +267,7 @@ async fn missing_blocks() {
     bob.join(&alice.addresses()[0]).await;
     let published = alice.publish("torn").await;
     let content: Cid = published.cid.parse().unwrap();
-    let store = &alice.registry.operations().storage.store;
+    let store = &alice.registry.services().storage.store;
     let leaf = store.cids().map(Result::unwrap).find(|cid| store.size(cid).unwrap() == Some(1 << 20)).unwrap();
     assert_ne!(leaf, content);
     store.delete_many(&[leaf]).unwrap();
@@ -332,8 +332,8 @@ async fn a_node_for_one_command_listens_on_nothing() {
 async fn published_everywhere(publisher: &Place, hub: &Place, name: &str) -> Cid {
     let package: PackageId = name.parse().unwrap();
     let release = publisher.claim(&package).entry().unwrap().release.clone();
-    publisher.registry.operations().node.as_ref().unwrap().settle().await.unwrap();
-    let node = hub.registry.operations().node.clone().unwrap();
+    publisher.registry.services().node.as_ref().unwrap().settle().await.unwrap();
+    let node = hub.registry.services().node.clone().unwrap();
     for cid in [release.record().content, *release.cid()] {
         let started = std::time::Instant::now();
         loop {
@@ -346,7 +346,7 @@ async fn published_everywhere(publisher: &Place, hub: &Place, name: &str) -> Cid
     }
     // The hub answers for the publisher, which may end now.
     let started = std::time::Instant::now();
-    while !hub.registry.operations().storage.store.has(release.cid()).unwrap() {
+    while !hub.registry.services().storage.store.has(release.cid()).unwrap() {
         assert!(started.elapsed() < PATIENCE, "the hub has no release record of {name}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -16,7 +16,7 @@ async fn a_download_that_reached_its_limit_goes_on_where_it_stopped() {
     let (alice, bob) = pair().await;
     let content = parse_cid(&publish(&alice, "wide", "1.0.0", 400, 20_000).await.cid).unwrap();
     let request = fetch_request(&content.to_string(), false);
-    let mut download = bob.operations().downloads().open(&request, silent()).await.unwrap();
+    let mut download = bob.services().downloads().open(&request, silent()).await.unwrap();
     download.search_under(&content);
     let mut limited = 0;
     loop {
@@ -32,14 +32,14 @@ async fn a_download_that_reached_its_limit_goes_on_where_it_stopped() {
     }
     assert!(limited > 3, "{limited} rounds ended at the limit");
     let mut offline =
-        bob.operations().downloads().open(&fetch_request(&content.to_string(), true), silent()).await.unwrap();
+        bob.services().downloads().open(&fetch_request(&content.to_string(), true), silent()).await.unwrap();
     offline.dag(content).await.unwrap();
 }
 
 /// Starts a download of a release and fetches its record.
 async fn begin(registry: &crate::Registry, published: &crate::Published) -> (Download, Release) {
     let cid = published.release.as_ref().unwrap();
-    let mut download = registry.operations().downloads().open(&fetch_request(cid, false), silent()).await.unwrap();
+    let mut download = registry.services().downloads().open(&fetch_request(cid, false), silent()).await.unwrap();
     let cid = parse_cid(cid).unwrap();
     download.search_under(&cid);
     let release = Release::from_payload(&download.block(cid).await.unwrap()).unwrap();

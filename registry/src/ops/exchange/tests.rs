@@ -70,7 +70,7 @@ async fn a_node_that_was_away_catches_up_from_a_third_one_when_the_publisher_is_
 /// Waits until a registry knows the second version of the lantern.
 async fn knows_new_lantern(registry: &crate::Registry) {
     let lantern = "tests/lantern".parse().unwrap();
-    let catalog = &registry.operations().storage.catalog;
+    let catalog = &registry.services().storage.catalog;
     let is_new = |entry: &crate::index::ReleaseEntry| entry.release.record().version.minor == 1;
     eventually(registry, "the new version", async || catalog.releases(&lantern).unwrap().iter().any(is_new)).await;
 }
@@ -121,7 +121,7 @@ async fn pages_that_were_not_asked_for_are_refused_and_counted() {
         let carol = open(home.path()).await;
         let mallory = offering(catalog(), alice.chain.publisher(), bytes).await;
         connect(&carol, mallory.address()).await;
-        let failed = || carol.operations().peers.get(&mallory.id()).map_or(0, |record| record.failed);
+        let failed = || carol.services().peers.get(&mallory.id()).map_or(0, |record| record.failed);
         eventually(&carol, what, async || failed() == 1).await;
         assert_eq!(search(&carol, "evil", true).await, [""; 0], "{what}");
         carol.shutdown().await.unwrap();
@@ -144,9 +144,9 @@ async fn a_claim_under_an_older_head_still_leads_to_the_package() {
     connect(&alice, address(&hub)).await;
     publish(&alice, work.path(), "first", "1.0.0").await;
     let known = |registry: &crate::Registry| {
-        let publishers = registry.operations().storage.catalog.publishers().unwrap();
+        let publishers = registry.services().storage.catalog.publishers().unwrap();
         let publisher = publishers.first().copied()?;
-        Some(registry.operations().storage.catalog.publisher(&publisher).unwrap()?.head?.order().log_seq)
+        Some(registry.services().storage.catalog.publisher(&publisher).unwrap()?.head?.order().log_seq)
     };
     // The announcement of the first package is unchanged: only the second package is announced under the second head.
     publish(&alice, work.path(), "second", "1.0.0").await;
@@ -155,7 +155,7 @@ async fn a_claim_under_an_older_head_still_leads_to_the_package() {
     let fetched = fetch(&bob, "tests/first", &work.path().join("first")).await;
     assert_eq!(fetched.version.as_deref(), Some("1.0.0"));
     let key = crate::index::package_key(&"tests/first".parse().unwrap());
-    let node = bob.operations().node.as_ref().unwrap();
+    let node = bob.services().node.as_ref().unwrap();
     let mut values = node.find_record(key.clone()).await.unwrap();
     let value = values.recv().await.expect("the claim stands in the DHT").value;
     let claims = crate::index::ClaimSet::verify(&key, &value, crate::Timestamp::MAX).unwrap();
@@ -176,7 +176,7 @@ async fn what_gossip_lost_is_learned_soon_after_other_news() {
     // The record is in Alice's catalog but was never announced.
     let mut carol = Actor::new(1);
     carol.publish("quiet/lamp", "1.0.0");
-    alice.operations().storage.catalog.accept_claim(&carol.claim("quiet/lamp"), "peer", now()).unwrap();
+    alice.services().storage.catalog.accept_claim(&carol.claim("quiet/lamp"), "peer", now()).unwrap();
     let asked_at = Instant::now();
     eventually(&bob, "the lamp", async || search(&bob, "quiet", true).await == ["quiet/lamp"]).await;
     assert!(asked_at.elapsed() < Duration::from_secs(30), "sooner than in the next minute");

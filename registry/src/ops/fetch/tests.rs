@@ -54,7 +54,7 @@ impl Withheld {
 
     async fn release_the_last(&self) {
         self.store.put(&self.last).unwrap();
-        self.alice.operations().node().unwrap().new_blocks(vec![*self.last.cid()]).await.unwrap();
+        self.alice.services().node().unwrap().new_blocks(vec![*self.last.cid()]).await.unwrap();
     }
 }
 
@@ -245,8 +245,8 @@ async fn links_that_cannot_be_followed_are_named_at_once_and_nobody_is_blamed() 
         assert_eq!(failure.kind, ErrorKind::Verification, "{failure:?}");
         assert!(failure.in_one_line().contains(&said), "{failure:?}");
     }
-    let book = bob.operations().peers.clone();
-    let peer = alice.operations().node().unwrap().peer_id();
+    let book = bob.services().peers.clone();
+    let peer = alice.services().node().unwrap().peer_id();
     assert!(book.get(&peer).is_none_or(|record| record.failed == 0));
 }
 
@@ -311,7 +311,7 @@ async fn wrong_bytes_of_the_only_provider_are_a_failed_verification_that_names_i
     let content = parse_cid(&publish(&alice, "forged", "1.0.0", 3, 3000).await.cid).unwrap();
     let leaf: Cid = dfs_blocks(&*store, content).last().unwrap().unwrap().0;
     *store.about.lock().unwrap() = Some(leaf);
-    let peer = alice.operations().node().unwrap().peer_id();
+    let peer = alice.services().node().unwrap().peer_id();
     let place = tempfile::tempdir().unwrap();
     for target in ["tests/forged", &content.to_string()] {
         let to = FetchTo::Path(place.path().join("out"));
@@ -329,7 +329,7 @@ async fn wrong_bytes_of_the_only_provider_are_a_failed_verification_that_names_i
 async fn a_fetch_without_its_denied_provider_says_how_to_allow_it_again() {
     let (alice, bob) = crate::ops::loopback::pair().await;
     let published = publish(&alice, "denied", "1.0.0", 1, 100).await;
-    let peer = alice.operations().node().unwrap().peer_id();
+    let peer = alice.services().node().unwrap().peer_id();
     let rule = PeerRuleRequest { peer: peer.to_string(), rule: PeerRule::Deny };
     bob.peer_rule(rule).await.unwrap();
     let place = tempfile::tempdir().unwrap();

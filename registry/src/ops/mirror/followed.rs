@@ -52,7 +52,7 @@ impl Publishers {
         let idle_timeout = self.downloads.config.timeouts.dht_query();
         let max_bytes = self.downloads.config.limits.package_bytes;
         let limits = DownloadLimits { idle_timeout, max_bytes, least_reputation: 0.0 };
-        let mut download = self.downloads.from_peers(limits, Arc::new(|_: Progress| {})).await?;
+        let mut download = self.downloads.online(limits, Arc::new(|_: Progress| {})).await?;
         let publisher = followed.entry.chain.publisher();
         let newest = self.storage.with_catalog(move |catalog| catalog.newest_release_of(&publisher)).await?;
         if let Some(release) = newest {

@@ -27,8 +27,8 @@ impl Home {
         Self { registry, home }
     }
 
-    fn operations(&self) -> &crate::ops::Operations {
-        self.registry.operations()
+    fn services(&self) -> &crate::ops::Services {
+        self.registry.services()
     }
 
     async fn publish(&self, name: &str, version: &str) -> Published {
@@ -62,28 +62,26 @@ impl Home {
     /// Builds the claim on a package published by this registry.
     fn claim(&self, name: &str) -> Claim {
         let package: PackageId = format!("acme/{name}").parse().unwrap();
-        let publisher = self.operations().storage.catalog.own_publishers_of(&package).unwrap()[0];
-        let entry = self.operations().storage.catalog.publisher(&publisher).unwrap().unwrap();
-        crate::ops::announcer::claim(&self.operations().storage, &entry.chain, &entry.head.unwrap(), &package)
-            .unwrap()
-            .0
+        let publisher = self.services().storage.catalog.own_publishers_of(&package).unwrap()[0];
+        let entry = self.services().storage.catalog.publisher(&publisher).unwrap().unwrap();
+        crate::ops::announcer::claim(&self.services().storage, &entry.chain, &entry.head.unwrap(), &package).unwrap().0
     }
 
     /// Adds the claim of another registry on a package to the catalog.
     fn hear(&self, other: &Self, name: &str) -> PublisherId {
         let claim = other.claim(name);
-        self.operations().storage.catalog.accept_claim(&claim, "test", clock::now()).unwrap();
+        self.services().storage.catalog.accept_claim(&claim, "test", clock::now()).unwrap();
         claim.publisher()
     }
 
     /// Copies all blocks of another registry except one.
     fn take_blocks(&self, other: &Self, but: Option<&str>) {
         let but: Option<Cid> = but.map(|cid| cid.parse().unwrap());
-        for cid in other.operations().storage.store.cids() {
+        for cid in other.services().storage.store.cids() {
             let cid = cid.unwrap();
             if Some(cid) != but {
-                let data = other.operations().storage.store.get(&cid).unwrap().unwrap();
-                self.operations().storage.store.put(&Block::verify(cid, data).unwrap()).unwrap();
+                let data = other.services().storage.store.get(&cid).unwrap().unwrap();
+                self.services().storage.store.put(&Block::verify(cid, data).unwrap()).unwrap();
             }
         }
     }
@@ -99,15 +97,15 @@ impl Home {
     }
 
     async fn follow(&self, publisher: PublisherId) -> Result<(), Failure> {
-        self.operations().mirror().follower.follow_publisher(publisher).await
+        self.services().mirror().follower.follow_publisher(publisher).await
     }
 
     /// Returns the held releases. Database and pins must agree on them.
     fn held(&self) -> Vec<String> {
-        let releases = self.operations().mirror.book.releases().unwrap();
+        let releases = self.services().mirror.book.releases().unwrap();
         let held = releases.iter().filter(|release| release.held);
         let held: BTreeSet<_> = held.map(|held| format!("{}@{}", held.package, held.version)).collect();
-        let pins = self.operations().storage.store.pins();
+        let pins = self.services().storage.store.pins();
         let labels = pins.iter().filter_map(|pin| pin.label.strip_prefix("mirror/")?.split_once('/'));
         let pinned: BTreeSet<_> = labels.map(|(_, name)| name.to_owned()).filter(|name| name.contains('@')).collect();
         assert_eq!(held, pinned);
@@ -116,7 +114,7 @@ impl Home {
 
     /// Makes the held releases older than anything published within the same second.
     fn backdate(&self, package: &str) {
-        let book = &self.operations().mirror.book;
+        let book = &self.services().mirror.book;
         for held in book.releases().unwrap().into_iter().filter(|held| held.package.as_str() == package) {
             let old = Candidate { created: Timestamp::from_unix(1), ..held.clone() };
             book.offer(&held.publisher, &held.package, &[]).unwrap();
@@ -127,7 +125,7 @@ impl Home {
     }
 
     fn mirror_pins(&self) -> usize {
-        self.operations().storage.store.pins().iter().filter(|pin| pin.label.starts_with("mirror/")).count()
+        self.services().storage.store.pins().iter().filter(|pin| pin.label.starts_with("mirror/")).count()
     }
 }
 
@@ -146,7 +144,7 @@ async fn what_is_held_stays_until_what_replaces_it_is_here() {
     mirror.hear(&alice, "http");
     mirror.take_blocks(&alice, Some(&newer.cid));
     mirror.follow(publisher).await.unwrap_err();
-    mirror.operations().mirror().follower.keeper.settle().await.unwrap();
+    mirror.services().mirror().follower.keeper.settle().await.unwrap();
     mirror.registry.gc(GcRequest::default()).await.unwrap();
     assert_eq!(mirror.held(), ["acme/http@1.0.0"]);
 
@@ -211,14 +209,14 @@ async fn a_namespace_is_its_first_publishers_with_all_that_was_there_before() {
     let stranger = mirror.hear(&mallory, "fresh");
     mirror.take_blocks(&mallory, None);
     mirror.follow(stranger).await.unwrap();
-    mirror.operations().mirror().follower.keeper.settle().await.unwrap();
+    mirror.services().mirror().follower.keeper.settle().await.unwrap();
     assert_eq!(mirror.held(), ["acme/before@1.0.0", "acme/http@1.0.0"]);
     let news = |publisher, name: Option<&str>| News { publisher, package: name.map(|name| name.parse().unwrap()) };
-    assert!(!mirror.operations().mirror_rules().concerns(&news(stranger, Some("acme/fresh"))).await);
-    assert!(!mirror.operations().mirror_rules().concerns(&news(stranger, None)).await);
+    assert!(!mirror.services().mirror_rules().concerns(&news(stranger, Some("acme/fresh"))).await);
+    assert!(!mirror.services().mirror_rules().concerns(&news(stranger, None)).await);
     // Any event of a mirrored publisher may move its head.
-    assert!(mirror.operations().mirror_rules().concerns(&news(publisher, Some("other/thing"))).await);
-    assert!(mirror.operations().mirror_rules().concerns(&news(publisher, None)).await);
+    assert!(mirror.services().mirror_rules().concerns(&news(publisher, Some("other/thing"))).await);
+    assert!(mirror.services().mirror_rules().concerns(&news(publisher, None)).await);
 }
 
 #[tokio::test]
@@ -249,12 +247,12 @@ async fn a_rule_dropped_while_a_release_is_fetched_leaves_no_pin() {
     mirror.take_blocks(&alice, None);
     mirror.add("acme/http", None, None).await;
     mirror.follow(publisher).await.unwrap();
-    let release = mirror.operations().mirror.book.releases().unwrap().remove(0);
+    let release = mirror.services().mirror.book.releases().unwrap().remove(0);
     mirror.rm("acme/http").await;
     assert_eq!(mirror.mirror_pins(), 0);
     // The last step of a fetch that ends only now.
-    let signed = mirror.operations().storage.catalog.release(&release.release).unwrap().unwrap().release;
-    mirror.operations().mirror().follower.keeper.take_in(&release, &signed).await.unwrap();
+    let signed = mirror.services().storage.catalog.release(&release.release).unwrap().unwrap().release;
+    mirror.services().mirror().follower.keeper.take_in(&release, &signed).await.unwrap();
     assert_eq!((mirror.held(), mirror.mirror_pins()), (vec![], 0));
 }
 
@@ -266,7 +264,7 @@ async fn what_a_crash_has_left_of_pins_and_book_is_brought_in_line() {
     mirror.take_blocks(&alice, None);
     mirror.add("acme/http", None, None).await;
     mirror.follow(publisher).await.unwrap();
-    let operations = mirror.operations();
+    let operations = mirror.services();
     let release = operations.mirror.book.releases().unwrap().remove(0);
     // Unpinned, but held in the database: it is fetched and pinned again.
     for pin in operations.storage.store.pins() {
@@ -298,7 +296,7 @@ async fn under_a_bare_name_the_homes_own_claim_stands_beside_the_mirrored_one() 
     mirror.add(&publisher.to_string(), None, None).await;
     mirror.follow(publisher).await.unwrap();
     let told = async || {
-        let claims = mirror.operations().announcer().claims_to_tell(&package).await.unwrap();
+        let claims = mirror.services().announcer().claims_to_tell(&package).await.unwrap();
         claims.iter().map(Claim::publisher).collect::<BTreeSet<_>>()
     };
     assert_eq!(told().await, BTreeSet::from([own, publisher]));

@@ -50,7 +50,7 @@ async fn repair(registry: &Registry) -> VerifyReport {
 }
 
 fn log_seq(registry: &Registry) -> u64 {
-    let catalog = &registry.operations().storage.catalog;
+    let catalog = &registry.services().storage.catalog;
     let publishers = catalog.own_publishers().unwrap();
     assert_eq!(publishers.len(), 1);
     catalog.publisher(&publishers[0]).unwrap().unwrap().head.unwrap().order().log_seq

@@ -85,7 +85,7 @@ async fn a_pin_of_a_former_version_goes_by_its_name_and_by_what_the_list_shows()
         cid: cid.parse().unwrap(),
         mode: PinMode::Recursive,
     };
-    let store = &bob.operations().storage.store;
+    let store = &bob.services().storage.store;
     for words in ["tests/kept", "tests/kept@^1", "user/tests/kept@1.2.0"] {
         store.pin(old(&pinned[0].cid)).unwrap();
         assert_eq!(rm(&bob, words).await.unwrap()[0].label, "user/tests/kept@1.2.0", "{words}");

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use ggen_blockstore::{Cid, EntryKind, Finding, TreeLimits, list_tree};
 
 use super::{
-    Signing,
+    Publisher, Signing,
     draft::{Content, Draft},
     gpack_file::read_from_store,
     input::Tarball,
@@ -16,35 +16,33 @@ use super::{
 };
 use crate::{
     ErrorKind, Failure, FetchRequest, FetchTo, Interrupt, PublishContentRequest, Published, Reporter,
-    ops::{
-        Operations,
-        failure::{self, usage},
-    },
+    ops::failure::{self, usage},
 };
 
-impl Operations {
+impl Publisher {
     /// Imports a directory or a tarball into the store and returns its root.
-    pub(crate) async fn import(self: &Arc<Self>, path: &Path, reporter: Arc<dyn Reporter>) -> Result<Cid, Failure> {
-        let (operations, path) = (Arc::clone(self), path.to_owned());
+    pub(crate) async fn import(&self, path: &Path, reporter: Arc<dyn Reporter>) -> Result<Cid, Failure> {
+        let (importer, path) = (self.importer.clone(), path.to_owned());
         let mut tarball = Tarball::at_path();
         let mut import =
-            move || operations.import_remembering(&path, &mut tarball, Intake::default(), &*reporter, &|| false);
+            move || importer.import_remembering(&path, &mut tarball, Intake::default(), &*reporter, &|| false);
         self.storage.run(move || Ok(import()?.root)).await
     }
 
     /// Publishes a tree by its CID.
     pub(crate) async fn publish_content(
-        self: &Arc<Self>,
+        &self,
         request: PublishContentRequest,
         reporter: Arc<dyn Reporter>,
     ) -> Result<Published, Failure> {
         let lease = self.storage.store.lease();
         let new_blocks = self.bring_content(&request, reporter.clone()).await?;
         let signing = Signing::new(request.key.clone(), request.trust_clock);
-        let draft = move |operations: &Self| {
+        let importer = self.importer.clone();
+        let draft = move || {
             let PublishContentRequest { package, version, content, executables, metadata, dependencies, .. } = request;
-            let limits = TreeLimits { max_bytes: operations.config.limits.package_bytes, ..TreeLimits::default() };
-            let tree = list_tree(&*operations.storage.store, content, &limits).map_err(failure::store)?;
+            let limits = TreeLimits { max_bytes: importer.package_bytes, ..TreeLimits::default() };
+            let tree = list_tree(&*importer.storage.store, content, &limits).map_err(failure::store)?;
             if tree.is_file() {
                 return Err(usage(format!("{content} is a file, a package is a directory")));
             }
@@ -54,10 +52,10 @@ impl Operations {
             if let Some(missing) = executables.iter().find(|path| !is_file(path)) {
                 return Err(usage(format!("there is no file `{missing}` in {content}")));
             }
-            let found = find_secrets(&*operations.storage.store, &tree)?;
+            let found = find_secrets(&*importer.storage.store, &tree)?;
             let shown = content.to_string();
             // A tree need not contain a gpack.toml.
-            let gpack = read_from_store(&*operations.storage.store, content, Path::new(&shown));
+            let gpack = read_from_store(&*importer.storage.store, content, Path::new(&shown));
             let allowed = gpack.map(|gpack| gpack.allow_secrets).unwrap_or_default();
             let is_allowed = |found: &Finding| {
                 !is_never_allowed(found) && (request.allow_secrets || allowed.match_file(&found.path))
@@ -67,7 +65,7 @@ impl Operations {
                 return Err(withheld(Path::new(&shown), &refused, Source::Tree));
             }
             let warnings = found.iter().map(|found| warnings::of_secret(found, &allowed)).collect();
-            let manifest = operations.write_manifest(content)?;
+            let manifest = importer.write_manifest(content)?;
             let content = Content {
                 root: content,
                 size_bytes: tree.size_bytes,
@@ -97,9 +95,9 @@ impl Operations {
             providers: Vec::new(),
             min_reputation: None,
         };
-        let mut download = self.downloads().open(&sources, reporter).await?;
+        let mut download = self.downloads.open(&sources, reporter).await?;
         download.search_under(&content);
-        self.store_quota().bring_dag(&mut download, content).await.map_err(|failure| {
+        self.quota.bring_dag(&mut download, content).await.map_err(|failure| {
             let is_missing = matches!(failure.kind, ErrorKind::TimedOut | ErrorKind::NotFound);
             let attempted = format!("cannot publish {}@{}: its content", request.package, request.version);
             let attempted = match is_missing {

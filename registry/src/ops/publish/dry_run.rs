@@ -9,24 +9,33 @@ use super::{
     gpack_file::{find_in_store, read_from_disk},
     input::Tarball,
     intake::{Intake, import},
+    lost_keys::LostKeys,
     prepare::Prepared,
     publication_failed,
     sieve::Sieve,
     warnings,
 };
 use crate::{
-    Failure, Hint, PublishRequest, Published, Reporter,
+    Config, Failure, Hint, PublishRequest, Published, Reporter,
     identity::PublisherId,
     index::{check_build, check_same_tree},
     keys::DEFAULT_KEY,
-    ops::{Operations, failure, failure::usage},
+    ops::{failure, failure::usage, storage::Storage},
     package::{PackageId, Release},
 };
 
-impl Operations {
+/// Says what a publish would do.
+#[derive(Clone, Debug)]
+pub(crate) struct DryRun {
+    pub(in crate::ops) storage: Storage,
+    pub(in crate::ops) lost_keys: LostKeys,
+    pub(in crate::ops) config: Arc<Config>,
+}
+
+impl DryRun {
     /// Lists the files that would be published, and computes the CID. It signs, pins and stores nothing. A tarball is
     /// read twice: first to find the blocks of its `gpack.toml`, then to keep them and count all blocks.
-    pub(super) fn dry_run(
+    pub(super) fn run(
         &self,
         request: &PublishRequest,
         tarball: &mut Tarball,
@@ -34,9 +43,9 @@ impl Operations {
         reporter: &dyn Reporter,
     ) -> Result<Published, Failure> {
         let key = request.key.as_deref().unwrap_or(DEFAULT_KEY);
-        let chain = self.keys.chain(key)?;
+        let chain = self.lost_keys.keys.chain(key)?;
         if chain.is_none() {
-            self.lost_keys().check_makes_key(key)?;
+            self.lost_keys.check_makes_key(key)?;
         }
         let (path, intake) = (&request.path, Intake::of(request));
         let begins_at = tarball.hold(path)?;

@@ -15,7 +15,7 @@ use crate::{
     Failure,
     identity::{IdentityChain, Record as _},
     index::{Head, Publication, VerifiedHead, Walk},
-    ops::{Operations, failure},
+    ops::{failure, storage::Storage},
     package::{PackageId, Release},
 };
 
@@ -54,7 +54,13 @@ pub(super) struct JournalEntry {
     replaced: BTreeSet<Cid>,
 }
 
-impl Operations {
+/// Writes and reads journal entries.
+#[derive(Clone, Debug)]
+pub(crate) struct Journal {
+    pub(in crate::ops) storage: Storage,
+}
+
+impl Journal {
     /// Writes the journal entry of a step: pins the records that it adds and replaces under the step's labels. Its
     /// blocks must be in the store.
     pub(super) fn begin_step(&self, step: &Step<'_>) -> Result<JournalEntry, Failure> {

@@ -6,13 +6,15 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use ggen_blockstore::Cid;
 use tokio::time::{Instant, timeout};
 
-use super::Signing;
+use super::{Signing, own_log::OwnLog};
 use crate::{
     ErrorKind, Failure, FetchRequest, FetchTo, Operation, Reporter,
     error::hint,
     identity::{IdentityChain, Record as _},
     index::{LogAction, LogEntry, VerifiedHead, publisher_key},
-    ops::{Operations, failure, resolve::walk},
+    keys::KeyStore,
+    node::Handle,
+    ops::{claim_lookup::ClaimLookup, downloads::Downloads, failure, resolve::walk, storage::Storage},
     package::PackageId,
 };
 
@@ -34,20 +36,31 @@ pub(super) struct LastStep {
     log_seq: u64,
 }
 
-impl Operations {
+/// Makes sure that this home knows the last step of its publishers before it signs the next one.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnHead {
+    pub(in crate::ops) storage: Storage,
+    pub(in crate::ops) keys: KeyStore,
+    /// `None` in offline mode.
+    pub(in crate::ops) node: Option<Handle>,
+    pub(in crate::ops) lookup: ClaimLookup,
+    pub(in crate::ops) downloads: Downloads,
+    pub(in crate::ops) log: OwnLog,
+}
+
+impl OwnHead {
     /// Looks up the newest head of a key's publisher in the DHT and adds it to the catalog. Finding none in time is not
     /// an error.
     pub(in crate::ops) async fn hear_own_head(&self, key: &str) -> Result<(), Failure> {
         let Some(node) = &self.node else { return Ok(()) };
         let (keys, name) = (self.keys.clone(), key.to_owned());
         let Some(chain) = self.storage.run(move || Ok(keys.chain(&name)?)).await? else { return Ok(()) };
-        let lookup = self.claim_lookup();
-        let entered = timeout(ENTRANCE, lookup.know_somebody()).await;
+        let entered = timeout(ENTRANCE, self.lookup.know_somebody()).await;
         if node.snapshot().await.map_err(failure::stopped)?.connected.is_empty() {
             tracing::debug!(target: crate::LOG_TARGET, ?entered, "no peer to ask for the own head");
             return Ok(());
         }
-        let looking = lookup.claims_until(publisher_key(&chain.publisher()), Some(Instant::now() + ANSWERS));
+        let looking = self.lookup.claims_until(publisher_key(&chain.publisher()), Some(Instant::now() + ANSWERS));
         match timeout(PATIENCE, looking).await {
             Ok(Ok(_)) => {}
             Ok(Err(failure)) => {
@@ -58,9 +71,34 @@ impl Operations {
         Ok(())
     }
 
+    /// Makes sure that a step for this version of a package follows everything that the publisher has signed, as far as
+    /// that can be known, and that the store has the records that it needs.
+    pub(in crate::ops) async fn catch_up(
+        &self,
+        signing: &Signing,
+        chain: &IdentityChain,
+        (package, version): (&PackageId, &semver::Version),
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<(), Failure> {
+        let (head_of, with, own) = (self.clone(), signing.clone(), chain.clone());
+        let footing = self.storage.run(move || {
+            let Some(head) = head_of.log.head_to_follow(&with, &own)? else { return Ok(None) };
+            let last_step = head_of.last_step(&with, &own, &head)?;
+            Ok(Some((head, last_step)))
+        });
+        let Some((head, last_step)) = footing.await? else { return Ok(()) };
+        if let Some(last) = last_step {
+            self.refuse_second_history(signing, &head, &last, reporter.clone()).await?;
+        }
+        if self.log.bring_own_records(&head, package, version).await? {
+            return Ok(());
+        }
+        self.log.fetch_own_records(&head, package, version, reporter).await
+    }
+
     /// Fails if the history of `head` lacks `last`, the last step that this home has signed.
     pub(super) async fn refuse_second_history(
-        self: &Arc<Self>,
+        &self,
         signing: &Signing,
         head: &VerifiedHead,
         last: &LastStep,
@@ -74,8 +112,8 @@ impl Operations {
             providers: Vec::new(),
             min_reputation: None,
         };
-        self.bring_own_records(head, &last.package, &last.version).await?;
-        let mut download = self.downloads().open(&request, reporter).await?;
+        self.log.bring_own_records(head, &last.package, &last.version).await?;
+        let mut download = self.downloads.open(&request, reporter).await?;
         let entries = walk(&mut download, head.head().record().catalog, &last.package).await.map_err(|failure| {
             // The step itself may need none of it; but without it a second history would not be seen.
             let LastStep { package, version, .. } = last;

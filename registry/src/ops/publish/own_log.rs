@@ -14,11 +14,16 @@ use crate::{
     error::hint,
     identity::{IdentityChain, PublisherId, Timestamp},
     index::{CatalogError, VerifiedHead, VersionEntry, check_clock, qualified_key},
-    keys::{DEFAULT_KEY, KeyStoreError},
+    keys::{DEFAULT_KEY, KeyStore, KeyStoreError},
+    node::Handle,
     ops::{
-        Operations, failure,
+        blocking_thread::Blocking,
+        claim_lookup::ClaimLookup,
+        downloads::Downloads,
+        failure,
         own_records::{OwnRecords, SignedHere, is_record, lost},
         resolve::walk,
+        storage::Storage,
     },
     package::PackageId,
 };
@@ -30,7 +35,18 @@ const ANSWERS: Duration = Duration::from_secs(5);
 /// How long asking for a claim of one's own may take.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(8);
 
-impl Operations {
+/// The log of this home's publishers: how far it is known, and its records.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnLog {
+    pub(in crate::ops) storage: Storage,
+    pub(in crate::ops) keys: KeyStore,
+    /// `None` in offline mode.
+    pub(in crate::ops) node: Option<Handle>,
+    pub(in crate::ops) lookup: ClaimLookup,
+    pub(in crate::ops) downloads: Downloads,
+}
+
+impl OwnLog {
     /// Returns the head that a new step follows; `None` before the first step.
     ///
     /// # Errors
@@ -91,67 +107,23 @@ impl Operations {
         }
     }
 
-    /// Fails if the former head is dated later than now, because peers would reject the next one.
-    pub(in crate::ops) fn check_clock(
-        &self,
-        signing: &Signing,
-        head: Option<&VerifiedHead>,
-        now: Timestamp,
-    ) -> Result<(), Failure> {
-        let Some(head) = head.filter(|_| !signing.trust_clock) else { return Ok(()) };
-        check_clock(head, now).map_err(|error| {
-            let failure = Failure::from_error(ErrorKind::Failed, &error);
-            failure.while_doing(format!("the key `{}` signs nothing now", signing.name)).hinted(hint![
-                "set this machine's clock, or wait until then; if this clock is right and was not when that head was \
-                 signed, give the same command ",
-                Setting::TrustClock,
-                ": what follows counts by its number, not by its time"
-            ])
-        })
-    }
-
-    /// Makes sure that a step for this version of a package follows everything that the publisher has signed, as far as
-    /// that can be known, and that the store has the records that it needs.
-    pub(in crate::ops) async fn catch_up(
-        self: &Arc<Self>,
-        signing: &Signing,
-        chain: &IdentityChain,
-        (package, version): (&PackageId, &Version),
-        reporter: Arc<dyn Reporter>,
-    ) -> Result<(), Failure> {
-        let (operations, with, own) = (Arc::clone(self), signing.clone(), chain.clone());
-        let footing = self.storage.run(move || {
-            let Some(head) = operations.head_to_follow(&with, &own)? else { return Ok(None) };
-            let last_step = operations.last_step(&with, &own, &head)?;
-            Ok(Some((head, last_step)))
-        });
-        let Some((head, last_step)) = footing.await? else { return Ok(()) };
-        if let Some(last) = last_step {
-            self.refuse_second_history(signing, &head, &last, reporter.clone()).await?;
-        }
-        if self.bring_own_records(&head, package, version).await? {
-            return Ok(());
-        }
-        self.fetch_own_records(&head, package, version, reporter).await
-    }
-
     /// Whether the publisher's own records on a package are here, or come with the claim on it.
     pub(super) async fn bring_own_records(
-        self: &Arc<Self>,
+        &self,
         head: &VerifiedHead,
         package: &PackageId,
         version: &Version,
     ) -> Result<bool, Failure> {
-        let (operations, of) = (Arc::clone(self), head.clone());
+        let (log, of) = (self.clone(), head.clone());
         let (name, wanted) = (package.clone(), version.clone());
-        let is_here = self.storage.run(move || operations.has_own_records(&of, &name, &wanted)).await?;
+        let is_here = self.storage.run(move || log.has_own_records(&of, &name, &wanted)).await?;
         if is_here { Ok(true) } else { self.hear_own_records(head, package, version).await }
     }
 
     /// Asks the DHT for the claim on a package of one's own, which comes with the records that it rests on: peers keep claims
     /// of packages whose blocks they have not. Returns whether what is needed is here then.
     async fn hear_own_records(
-        self: &Arc<Self>,
+        &self,
         head: &VerifiedHead,
         package: &PackageId,
         version: &Version,
@@ -160,14 +132,13 @@ impl Operations {
             return Ok(false);
         }
         let key = qualified_key(&head.head().record().publisher, package);
-        let lookup = self.claim_lookup();
-        let asking = lookup.claims_until(key, Some(Instant::now() + ANSWERS));
+        let asking = self.lookup.claims_until(key, Some(Instant::now() + ANSWERS));
         if let Ok(Err(failure)) = timeout(CLAIM_PATIENCE, asking).await {
             tracing::debug!(target: crate::LOG_TARGET, %failure, "own claim not looked for");
         }
-        let (operations, head) = (Arc::clone(self), head.clone());
+        let (log, head) = (self.clone(), head.clone());
         let (package, version) = (package.clone(), version.clone());
-        self.storage.run(move || operations.has_own_records(&head, &package, &version)).await
+        self.storage.run(move || log.has_own_records(&head, &package, &version)).await
     }
 
     /// Returns whether the store has the publisher's own records on a package, including the record of `version`. Lost
@@ -188,8 +159,8 @@ impl Operations {
 
     /// Fetches the publisher's own records on a package. They are missing when a backup was restored and peers then
     /// sent a newer head, which arrives without its catalog tree.
-    async fn fetch_own_records(
-        self: &Arc<Self>,
+    pub(super) async fn fetch_own_records(
+        &self,
         head: &VerifiedHead,
         package: &PackageId,
         version: &Version,
@@ -203,7 +174,7 @@ impl Operations {
             providers: Vec::new(),
             min_reputation: None,
         };
-        let mut download = self.downloads().open(&request, reporter).await?;
+        let mut download = self.downloads.open(&request, reporter).await?;
         let failed = |failure: Failure| {
             let order = head.order();
             let failure = failure.while_doing(format!(
@@ -223,29 +194,47 @@ impl Operations {
         }
         Ok(())
     }
+}
 
-    /// Returns a notice if there is a recovery key that the user has not saved yet.
-    pub(super) fn recovery_notice(&self, name: &str, is_new: bool) -> Option<RecoveryNotice> {
-        let file = self.keys.recovery_file(name).ok().flatten()?;
-        Some(RecoveryNotice { key: name.to_owned(), file, is_new })
-    }
+/// Fails if the former head is dated later than now, because peers would reject the next one.
+pub(crate) fn check_signing_clock(
+    signing: &Signing,
+    head: Option<&VerifiedHead>,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let Some(head) = head.filter(|_| !signing.trust_clock) else { return Ok(()) };
+    check_clock(head, now).map_err(|error| {
+        let failure = Failure::from_error(ErrorKind::Failed, &error);
+        failure.while_doing(format!("the key `{}` signs nothing now", signing.name)).hinted(hint![
+            "set this machine's clock, or wait until then; if this clock is right and was not when that head was \
+             signed, give the same command ",
+            Setting::TrustClock,
+            ": what follows counts by its number, not by its time"
+        ])
+    })
+}
 
-    /// Returns a recovery key, or removes it if the request confirms that it is saved elsewhere.
-    pub(crate) async fn recovery_key(&self, request: RecoveryKeyRequest) -> Result<RecoveryKeyReport, Failure> {
-        let keys = self.keys.clone();
-        let key = request.key.unwrap_or_else(|| DEFAULT_KEY.to_owned());
-        self.storage
-            .run(move || {
-                if request.confirm {
-                    let file = keys.confirm_recovery(&key)?;
-                    return Ok(RecoveryKeyReport { key, file, pem: None, confirmed: true });
-                }
-                let pem = Some(keys.recovery(&key)?.to_pem());
-                let file = keys.recovery_file(&key)?.unwrap_or_default();
-                Ok(RecoveryKeyReport { key, file, pem, confirmed: false })
-            })
-            .await
-    }
+/// Returns a notice if there is a recovery key that the user has not saved yet.
+pub(super) fn recovery_notice(keys: &KeyStore, name: &str, is_new: bool) -> Option<RecoveryNotice> {
+    let file = keys.recovery_file(name).ok().flatten()?;
+    Some(RecoveryNotice { key: name.to_owned(), file, is_new })
+}
+
+/// Returns a recovery key, or removes it if the request confirms that it is saved elsewhere.
+pub(crate) async fn recovery_key(keys: &KeyStore, request: RecoveryKeyRequest) -> Result<RecoveryKeyReport, Failure> {
+    let keys = keys.clone();
+    let key = request.key.unwrap_or_else(|| DEFAULT_KEY.to_owned());
+    Blocking::Pool
+        .run(move || {
+            if request.confirm {
+                let file = keys.confirm_recovery(&key)?;
+                return Ok(RecoveryKeyReport { key, file, pem: None, confirmed: true });
+            }
+            let pem = Some(keys.recovery(&key)?.to_pem());
+            let file = keys.recovery_file(&key)?.unwrap_or_default();
+            Ok(RecoveryKeyReport { key, file, pem, confirmed: false })
+        })
+        .await
 }
 
 /// Returns the release records that a step needs: of its own version, and of the newest version of the package.

@@ -1,6 +1,6 @@
 //! Prepares a package for publishing: imports it into the store, reads its gpack.toml, and writes its block manifest.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use ggen_blockstore::{Blockstore, Cid, Imported, dfs_blocks};
 
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     ErrorKind, Failure, PublishRequest, Reporter,
     manifest::{ManifestBuilder, ManifestSummary},
-    ops::{Operations, failure},
+    ops::{Imports, failure, storage::Storage},
     package::Gpack,
 };
 
@@ -63,7 +63,16 @@ impl Prepared {
     }
 }
 
-impl Operations {
+/// Imports packages into the store.
+#[derive(Clone, Debug)]
+pub(crate) struct Importer {
+    pub(in crate::ops) storage: Storage,
+    pub(in crate::ops) imports: Arc<Imports>,
+    /// Most bytes of a package.
+    pub(in crate::ops) package_bytes: u64,
+}
+
+impl Importer {
     /// Imports and checks a package. The import ends when `cancelled`, which it calls periodically, returns true.
     pub(super) fn prepare(
         &self,
@@ -78,7 +87,7 @@ impl Operations {
             read_from_disk(path)?;
         }
         let imported = self.import_remembering(path, tarball, Intake::of(request), reporter, cancelled)?;
-        let limit = self.config.limits.package_bytes;
+        let limit = self.package_bytes;
         let Prepared { imported, gpack, warnings } = Prepared::read(&*self.storage.store, imported, request, limit)?;
         let manifest = self.write_manifest(imported.root)?;
         Ok(Draft { warnings, ..Draft::of_gpack(imported.into(), manifest, gpack) })

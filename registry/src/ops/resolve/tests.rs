@@ -19,7 +19,7 @@ use crate::{
 const TOPIC: &str = "/ggen/packages/v1";
 
 async fn dht_walks(registry: &Registry) -> u64 {
-    registry.operations().node().unwrap().snapshot().await.unwrap().dht_walks
+    registry.services().node().unwrap().snapshot().await.unwrap().dht_walks
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,11 +58,11 @@ async fn what_its_publisher_has_just_announced_costs_no_walk_through_the_dht() {
     let (homes, work) = ([TempDir::new().unwrap(), TempDir::new().unwrap()], TempDir::new().unwrap());
     let (alice, bob) = (open(homes[0].path()).await, open(homes[1].path()).await);
     connect(&bob, address(&alice)).await;
-    let followed = async || alice.operations().node().unwrap().snapshot().await.unwrap().followers > 0;
+    let followed = async || alice.services().node().unwrap().snapshot().await.unwrap().followers > 0;
     eventually(&alice, "gossip", followed).await;
     let publisher = publish(&alice, work.path(), "lamp", "1.0.0").await.publisher.unwrap();
     let (id, lamp): (crate::PublisherId, _) = (publisher.parse().unwrap(), "tests/lamp".parse().unwrap());
-    let heard = async || bob.operations().sources.heard_of(&id, &lamp, Instant::now()).is_some();
+    let heard = async || bob.services().sources.heard_of(&id, &lamp, Instant::now()).is_some();
     eventually(&bob, "the announcement", heard).await;
     let before = dht_walks(&bob).await;
     let fetched = fetch(&bob, &format!("{publisher}/tests/lamp"), &work.path().join("lamp")).await;
@@ -111,7 +111,7 @@ async fn a_question_for_a_claim_is_answered_with_one_or_with_nothing() {
     let (alice, bob) = (open(homes[0].path()).await, open(homes[1].path()).await);
     connect(&bob, address(&alice)).await;
     let published = publish(&alice, work.path(), "lamp", "1.0.0").await;
-    let (node, peer) = (bob.operations().node().unwrap(), alice.operations().node().unwrap().peer_id());
+    let (node, peer) = (bob.services().node().unwrap(), alice.services().node().unwrap().peer_id());
     let ask = async |publisher: crate::PublisherId, package: &str| {
         let question = ClaimQuestion::new(TOPIC, publisher, package.parse().unwrap()).encode().unwrap();
         node.ask(peer, Protocol::Claim, question).await.unwrap()
@@ -123,8 +123,8 @@ async fn a_question_for_a_claim_is_answered_with_one_or_with_nothing() {
     assert_eq!(ask(Actor::new(1).chain.publisher(), "tests/lamp").await, b"");
     // A malformed request gets no response, and counts against its sender.
     node.ask(peer, Protocol::Claim, b"nonsense".to_vec()).await.unwrap_err();
-    let book = &alice.operations().peers;
-    assert_eq!(book.get(&bob.operations().node().unwrap().peer_id()).map(|record| record.failed), Some(1));
+    let book = &alice.services().peers;
+    assert_eq!(book.get(&bob.services().node().unwrap().peer_id()).map(|record| record.failed), Some(1));
     alice.shutdown().await.unwrap();
     bob.shutdown().await.unwrap();
 }
@@ -221,7 +221,7 @@ async fn a_name_that_the_only_peer_does_not_answer_for_is_no_name_without_a_clai
     let (homes, work) = ([TempDir::new().unwrap(), TempDir::new().unwrap()], TempDir::new().unwrap());
     let (mut alice, bob) = (Stoppable::open(homes[0].path()), open(homes[1].path()).await);
     connect(&bob, alice.address.clone()).await;
-    let knows = async || bob.operations().node().unwrap().snapshot().await.unwrap().ggen_routing_peers > 0;
+    let knows = async || bob.services().node().unwrap().snapshot().await.unwrap().ggen_routing_peers > 0;
     eventually(&bob, "the routing table", knows).await;
     let within = Duration::from_secs(2);
     let request =

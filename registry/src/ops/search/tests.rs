@@ -43,7 +43,7 @@ async fn peer(answer: Option<Vec<u8>>) -> Peer {
 }
 
 fn failures(registry: &Registry, peer: &Peer) -> u64 {
-    registry.operations().peers.get(&peer.id()).map_or(0, |record| record.failed)
+    registry.services().peers.get(&peer.id()).map_or(0, |record| record.failed)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +73,7 @@ async fn a_peer_is_told_what_is_known_and_says_what_of_it_it_has() {
     let home = TempDir::new().unwrap();
     let bob = open(home.path()).await;
     let claim = claim(1, "acme/http");
-    bob.operations().storage.catalog.accept_claim(&claim, "test", now()).unwrap();
+    bob.services().storage.catalog.accept_claim(&claim, "test", now()).unwrap();
     let mark = search_mark(claim.entry().unwrap().release.cid());
     let alice = Peer::answering(move |_, question| {
         let question = SearchQuestion::decode(question).ok()?;
@@ -84,8 +84,8 @@ async fn a_peer_is_told_what_is_known_and_says_what_of_it_it_has() {
     connect(&bob, alice.address()).await;
     assert_eq!(search(&bob, "http", false).await, ["acme/http"]);
     let packages = || {
-        bob.operations().peers.flush().unwrap();
-        bob.operations().peers.get(&alice.id()).map_or(0, |record| record.packages)
+        bob.services().peers.flush().unwrap();
+        bob.services().peers.get(&alice.id()).map_or(0, |record| record.packages)
     };
     eventually(&bob, "what it has", async || packages() == 1).await;
     assert_eq!(failures(&bob, &alice), 0);

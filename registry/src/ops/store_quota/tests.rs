@@ -25,7 +25,7 @@ async fn an_eviction_that_found_nothing_but_pins_is_tried_again_when_something_h
     alice.gc(GcRequest::default()).await.unwrap();
     let lists = async || {
         let before = listed.load(Ordering::Relaxed);
-        alice.operations().store_quota().tidy().await;
+        alice.services().store_quota().tidy().await;
         listed.load(Ordering::Relaxed) - before
     };
     lists().await;
@@ -75,7 +75,7 @@ async fn content_that_does_not_fit_is_refused_however_it_is_asked_for() {
     let refused = bob.publish_content(request, silent()).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Failed, "{refused:?}");
     assert!(refused.causes.iter().any(|cause| cause.contains("limits.store_bytes")), "{refused:?}");
-    assert!(bob.operations().storage.store.stats().stored_bytes < 400_000);
+    assert!(bob.services().storage.store.stats().stored_bytes < 400_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,7 +83,7 @@ async fn a_small_package_does_not_come_with_its_manifest_where_there_is_no_room_
     let alice = start(Place::memory(), 0).await;
     let release = publish(&alice, "small", "1.0.0", 4, 10_000).await.release.unwrap();
     let bob = refuses(&release, &alice, 20_000).await;
-    assert!(bob.operations().storage.store.stats().stored_bytes < 20_000);
+    assert!(bob.services().storage.store.stats().stored_bytes < 20_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +93,7 @@ async fn a_pinned_dag_with_a_gap_hinders_an_eviction_and_no_fetch_that_fits() {
     connect(&bob, &alice).await;
     let gap = ggen_blockstore::Block::dag_pb(ggen_blockstore::PbNode::default().encode()).unwrap();
     let pin = Pin { label: "user".to_owned(), cid: *gap.cid(), mode: PinMode::Recursive };
-    bob.operations().storage.store.pin(pin).unwrap();
+    bob.services().storage.store.pin(pin).unwrap();
     let to = tempfile::tempdir().unwrap();
     let request = |name: &str, content: &str| crate::FetchRequest {
         to: crate::FetchTo::Path(to.path().join(name)),
@@ -116,7 +116,7 @@ async fn a_pinned_dag_with_a_gap_hinders_an_eviction_and_no_fetch_that_fits() {
 async fn cache_gives_way_to_a_publish_and_what_does_not_fit_is_refused_without_a_loss() {
     let limit = 500_000;
     let alice = start(Place::memory(), limit).await;
-    let stored = || alice.operations().storage.store.stats().stored_bytes;
+    let stored = || alice.services().storage.store.stats().stored_bytes;
     let cached = tempfile::tempdir().unwrap();
     for index in 0..15 {
         std::fs::write(cached.path().join(index.to_string()), format!("{index:02}").repeat(10_000)).unwrap();

@@ -187,7 +187,7 @@ async fn an_interrupt_at_any_change_of_the_store_tells_the_truth() {
         let registry = open(home.path(), Arc::new(mortal)).await;
         let outcome = publish_until(&registry, ("two", "1.0.0"), 1, 10, interrupt).await;
         // The interrupted publish still cleans up: wait for its lock.
-        drop(registry.operations().publishing.lock().await);
+        drop(registry.services().publishing.lock().await);
         registry.shutdown().await.unwrap();
         let registry = open(home.path(), Arc::new(store.clone())).await;
         let was_done = labels(&store) != before;

@@ -29,7 +29,7 @@ async fn bootstrap_nodes_that_do_not_answer_hold_a_publish_up_for_two_seconds() 
     let config = Config { bootstrap_nodes: vec![node], ..config() };
     let registry = Registry::open(home.path(), config, Mode::Daemon).await.unwrap();
     let begun = Instant::now();
-    registry.operations().hear_own_head("default").await.unwrap();
+    registry.services().publisher().own_head.hear_own_head("default").await.unwrap();
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(4), "{took:?}");
     registry.shutdown().await.unwrap();
