@@ -435,7 +435,11 @@ pub(crate) fn write_private(path: &Path, contents: &[u8]) -> Result<(), HomeErro
 fn open_alone(path: &Path) -> io::Result<File> {
     loop {
         let file = private::options().write(true).create(true).truncate(false).open(path)?;
-        flock(&file, FlockOperation::LockExclusive)?;
+        match flock(&file, FlockOperation::LockExclusive) {
+            // Some NFS and FUSE file systems have no locks.
+            Ok(()) | Err(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            Err(error) => return Err(error.into()),
+        }
         // The former holder of the lock may have renamed the file.
         let locked = file.metadata()?;
         if fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (locked.dev(), locked.ino())) {

@@ -172,7 +172,7 @@ mod tests {
         };
         let text = render(std::slice::from_ref(&hit));
         assert_eq!(text.lines().count(), 4);
-        assert!(text.contains("several publishers"), "{text}");
+        assert!(text.contains("another publisher claims this name too"), "{text}");
         assert!(text.contains("    by p\n"), "{text}");
         let long =
             SearchHit { description: "\u{e9}".repeat(1000), license: Some("MIT".to_owned()), fuzzy: true, ..hit };

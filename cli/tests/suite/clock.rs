@@ -105,7 +105,7 @@ fn what_goes_wrong_after_the_commit_is_a_warning() {
     let home = Home::on_loopback();
     publish(&home, "1.0.0", &[]).expect_code(0);
     // The head file cannot be written, because its temporary file cannot be created.
-    let obstacle = home.path().join("keys/default.partial");
+    let obstacle = home.path().join("keys/default.head.partial");
     fs::create_dir(&obstacle).unwrap();
     let published = publish(&home, "1.1.0", &[]).expect_code(0);
     assert!(published.stderr.contains("warning: the new head is not kept"), "{published:?}");

@@ -157,7 +157,7 @@ fn lost_pins_of_the_user_are_named_and_set_again_or_it_is_said_that_some_may_be_
     fs::remove_file(home.path().join("pins.copy")).unwrap();
     let after = pins();
     assert!(!after.json().to_string().contains(&label), "{after:?}");
-    assert!(after.stderr.contains("may be lost") && after.stderr.contains("pin add TARGET"), "{after:?}");
+    assert!(after.stderr.contains("may be lost") && after.stderr.contains("pin again what is missing"), "{after:?}");
 
     // A removed pin stays removed, whatever else is lost.
     home.p2p(&["pin", "add", &path, "--offline"]).expect_code(0);

@@ -239,6 +239,9 @@ impl Driver {
                 _ = housekeeping.tick() => self.on_housekeeping(Instant::now()),
             }
         }
+        for event in self.exchange().close_accounts() {
+            self.on_exchange(event);
+        }
         tracing::debug!(target: crate::LOG_TARGET, "the node has stopped");
     }
 

@@ -63,6 +63,8 @@ pub(super) const STEPS: &[Step] = &[
     ("ggen marketplace p2p info examples/web-1 --versions", tells_of_a_package),
     ("ggen marketplace p2p yank <package>@1.1.0 --reason \"has the wrong files\"", yanks),
     ("ggen marketplace p2p yank <package>@1.1.0 --undo", takes_the_yank_back),
+    // Whose a name is
+    ("ggen marketplace p2p trust list", lists_trusted_publishers),
     // Keeping what others have published
     ("ggen marketplace p2p pin add examples/web-2", pins),
     ("ggen marketplace p2p pin ls", lists_the_pin),

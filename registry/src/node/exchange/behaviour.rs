@@ -260,6 +260,12 @@ impl Behaviour {
         }
     }
 
+    /// Returns the events of the traffic since the last period ended, for a node that stops.
+    pub(crate) fn close_accounts(&mut self) -> Vec<Event> {
+        self.accounts.close_period(|peer| self.scheduler.rate_of(peer));
+        std::iter::from_fn(|| self.accounts.next_event()).collect()
+    }
+
     fn next_action(&mut self) -> Option<ToSwarm<Event, THandlerInEvent<Self>>> {
         if let Some(event) = self.accounts.next_event() {
             return Some(ToSwarm::GenerateEvent(event));

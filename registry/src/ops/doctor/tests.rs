@@ -17,7 +17,7 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a stage waits for a response that never arrives.
-const IMPATIENCE: Duration = Duration::from_secs(2);
+const IMPATIENCE: Duration = Duration::from_secs(10);
 /// The id of a peer that does not run.
 const NOBODY: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
@@ -343,12 +343,6 @@ async fn published_everywhere(publisher: &Place, hub: &Place, name: &str) -> Cid
             }
             assert!(started.elapsed() < PATIENCE, "{cid} is not provided");
         }
-    }
-    // The hub answers for the publisher, which may end now.
-    let started = std::time::Instant::now();
-    while !hub.registry.services().storage.store.has(release.cid()).unwrap() {
-        assert!(started.elapsed() < PATIENCE, "the hub has no release record of {name}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     release.record().content
 }

@@ -35,6 +35,11 @@ pub(super) fn mirrors(reader: &mut Reader, command: &str) {
     reader.until(&["mirror", "ls"], |rules| rules[0]["packages_held"].as_u64() == Some(all));
 }
 
+pub(super) fn lists_trusted_publishers(reader: &mut Reader, command: &str) {
+    let printed = reader.works(command);
+    assert!(printed.lines().any(|line| line.starts_with("examples  ")), "{printed}");
+}
+
 pub(super) fn lists_the_mirror(reader: &mut Reader, command: &str) {
     let printed = reader.works(command);
     assert!(printed.contains("examples/*"), "{printed}");
