@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ggen_marketplace::{PeerInfoRequest, prelude::*};
+use ggen_marketplace::{PeerInfoRequest, TrustRemoveRequest, prelude::*};
 
 use crate::support::{Liar, PATIENCE, Peer, loopback, package};
 
@@ -32,6 +32,9 @@ async fn a_peer_that_serves_well_keeps_its_reputation_and_one_that_lies_loses_it
     bob.fetch("tests/good", &out.path().join("good")).await.unwrap();
     assert_eq!(bob.get_peer_reputation(&alice.peer_id()).await, 1.0);
 
+    // Mallory's package is in the same namespace, which bob would otherwise look up under alice only.
+    let request = TrustRemoveRequest { namespace: "tests".to_owned() };
+    bob.registry().trust_remove(request).await.unwrap();
     let content = mallory.import_many(FILES);
     mallory.publish(package("poisoned", "1.0.0", content.clone())).await.unwrap();
     store.lie_about(content.cid().unwrap());
