@@ -63,9 +63,10 @@ pub(crate) const GOSSIP_BYTES: usize = 64 << 10;
 const GOSSIP_PATIENCE: Duration = Duration::from_secs(5);
 /// Timeout of an idle connection. Some peers are [exempt](connections::standing::Standing::stays_idle).
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
-/// Interval between two pings. go-libp2p and js-libp2p close a ping stream after 10 s without one, and the negotiation of a
-/// new stream counts as use, so that a longer interval would keep every connection to them open.
-const PING_EVERY: Duration = Duration::from_secs(8);
+/// Interval between two pings, longer than [`IDLE_CONNECTION`]: go-libp2p and js-libp2p close a ping stream after 10 s without
+/// a ping, and after 30 s in any case. The negotiation of the next one counts as use, so that more pings would keep every
+/// connection to them open.
+const PING_EVERY: Duration = Duration::from_secs(90);
 /// No new connections while the process uses more memory than this.
 const MEMORY_LIMIT_BYTES: usize = 1 << 30;
 
