@@ -59,7 +59,7 @@ fn a_name_means_the_publisher_of_its_first_use_whatever_others_claim_later() {
     let own = alice.p2p(&["--format", "json", "info", "acme/http"]).expect_code(0).json();
     assert_eq!((&own["publisher"], &own["known_by"]), (&honest.as_str().into(), &"own".into()), "{own}");
 
-    // A home that has not used the name must choose, and is told between whom.
+    // A home that has not used the name must choose; the error lists the claimants.
     let refused = carol.p2p(&["fetch", "acme/http", "-o", "none"]);
     check_human(&refused, 3, &["`acme/http` is claimed by 2 publishers", &honest, &rival, "trust add acme PUBLISHER"]);
     assert!(!carol.work().join("none").exists());

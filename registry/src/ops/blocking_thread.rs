@@ -57,8 +57,8 @@ impl Blocking {
     }
 }
 
-/// Runs an operation on its own blocking thread, or in the caller's task if none is free. The operation is told which,
-/// and is made there. If the returned future is dropped, the operation is dropped on that thread after its current
+/// Runs an operation on its own blocking thread, or in the caller's task if none is free. The operation gets that as
+/// a value, and is made there. If the returned future is dropped, the operation is dropped on that thread after its current
 /// step.
 pub(crate) async fn run<T: Send + 'static, F: Future<Output = Result<T, Failure>> + Send>(
     operation: impl FnOnce(Blocking) -> F + Send + 'static,
@@ -121,8 +121,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_operation_that_nobody_waits_for_is_dropped() {
-        struct Told(mpsc::Sender<()>);
-        impl Drop for Told {
+        struct Dropped(mpsc::Sender<()>);
+        impl Drop for Dropped {
             fn drop(&mut self) {
                 self.0.send(()).unwrap();
             }
@@ -130,7 +130,7 @@ mod tests {
         let (dropped, is_dropped) = mpsc::channel();
         let (begun, has_begun) = oneshot::channel();
         let operation = run_on(&ENOUGH, async move |_| {
-            let _told = Told(dropped);
+            let _dropped = Dropped(dropped);
             begun.send(()).unwrap();
             std::future::pending::<Result<(), Failure>>().await
         });

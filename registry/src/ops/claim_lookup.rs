@@ -27,7 +27,7 @@ pub(crate) struct ClaimLookup {
 impl ClaimLookup {
     /// Waits for the bootstrap nodes if the ggen routing table is empty, because a node that has just started may not
     /// have reached them yet. Otherwise a lookup would fail without having queried a peer.
-    pub(super) async fn know_somebody(&self) -> Result<(), Failure> {
+    pub(super) async fn wait_for_dht_peers(&self) -> Result<(), Failure> {
         let Some(node) = &self.node else { return Ok(()) };
         let nodes: Vec<_> = self.config.bootstrap_nodes.iter().map(ToString::to_string).collect();
         if !nodes.is_empty() && node.snapshot().await.map_err(failure::stopped)?.ggen_routing_peers == 0 {
@@ -36,7 +36,7 @@ impl ClaimLookup {
             let report = bootstrap(node, BootstrapRequest { nodes, timeout }).await?;
             if self.config.rendezvous && report.routing_table_peers == 0 && !report.connected.is_empty() {
                 // Plain IPFS nodes do not serve the ggen DHT. The rendezvous through them finds nodes that do.
-                let _nobody_came = tokio::time::timeout(timeout, node.acquainted()).await;
+                let _timed_out = tokio::time::timeout(timeout, node.acquainted()).await;
             }
         }
         Ok(())
@@ -74,8 +74,8 @@ impl ClaimLookup {
         let Some(node) = &self.node else { return Ok(Answers::default()) };
         let begun = tokio::time::Instant::now();
         match until {
-            Some(until) => tokio::time::timeout_at(until, self.know_somebody()).await.unwrap_or(Ok(()))?,
-            None => self.know_somebody().await?,
+            Some(until) => tokio::time::timeout_at(until, self.wait_for_dht_peers()).await.unwrap_or(Ok(()))?,
+            None => self.wait_for_dht_peers().await?,
         }
         let mut set = ClaimSet::new(&key);
         let mut values = node.find_record(key.clone()).await.map_err(failure::stopped)?;

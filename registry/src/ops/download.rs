@@ -58,7 +58,7 @@ pub(crate) enum DownloadError {
     #[error("{0}")]
     TimedOut(Box<Absence>),
     #[error("no peer is connected that could be asked")]
-    NobodyConnected { subject: Option<Subject>, denied: Option<PeerId> },
+    NoPeerConnected { subject: Option<Subject>, denied: Option<PeerId> },
     #[error("{}", wrong_bytes(peers, cid, *missing))]
     WrongBytes { peers: Vec<PeerId>, cid: Box<Cid>, missing: usize },
     #[error(
@@ -411,8 +411,8 @@ impl Download {
         let Some(network) = &mut self.network else {
             return Err(DownloadError::Offline { missing: wants.len() });
         };
-        if !network.meets_somebody().await? {
-            return Err(DownloadError::NobodyConnected {
+        if !network.waits_for_peer().await? {
+            return Err(DownloadError::NoPeerConnected {
                 subject: self.subject.clone(),
                 denied: network.first_denied(),
             });

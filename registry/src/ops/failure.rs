@@ -171,7 +171,7 @@ pub(crate) fn download(target: &Cid, error: DownloadError) -> Failure {
         DownloadError::TimedOut(absence) => Failure::new(ErrorKind::TimedOut, absence.to_string())
             .while_doing(absence.headline(target))
             .hinted(absence.hint()),
-        DownloadError::NobodyConnected { ref subject, denied } => {
+        DownloadError::NoPeerConnected { ref subject, denied } => {
             let attempted = subject.as_ref().map_or(attempted, |subject| format!("cannot fetch {}", subject.name));
             let denial = denied.map(|peer| hint!["; ", undeny(&peer)]).unwrap_or_default();
             Failure::new(ErrorKind::TimedOut, format!("{attempted}: {error}")).hinted(hint![

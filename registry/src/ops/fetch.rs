@@ -97,7 +97,12 @@ impl Fetch {
         }
         let written = written.map_err(|error| for_want_of_providers(error.into(), &download))?;
         self.remember_source(&identified.found, &download);
-        let first_use = self.remember_publisher(&identified.found).await?;
+        // The tree is written: a trust file that cannot be written is no reason to report a failed fetch.
+        let first_use = self.remember_publisher(&identified.found).await.unwrap_or_else(|failure| {
+            let failure = failure.in_one_line();
+            tracing::warn!(target: crate::LOG_TARGET, failure, "the publisher is not remembered for its namespace");
+            false
+        });
         let fetched = report(&identified.found, output.path().to_owned(), written, &download, started);
         Ok(Fetched { first_use, ..fetched })
     }

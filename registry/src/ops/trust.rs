@@ -120,15 +120,15 @@ impl Trust {
             .await
     }
 
-    /// Trusts the publisher of a package that was fetched by its claim alone for the namespace from now on.
+    /// Trusts the publisher of a package that was fetched by its claim alone for the namespace from now on. Returns false if
+    /// the home cannot be written to, or trusts a publisher for the namespace meanwhile.
     pub(super) async fn note_first_use(&self, package: &PackageId, publisher: PublisherId) -> Result<bool, Failure> {
         if self.permission.as_ref().is_some_and(|permission| permission.require().is_err()) {
             return Ok(false);
         }
         let (trust, namespace) = (Arc::clone(&self.file), package.namespace().to_owned());
         let trusted = Trusted { publisher, since: clock::now(), known_by: TrustedBy::FirstUse };
-        self.storage.run(move || trust.set_if_new(&namespace, &trusted).map_err(refused)).await?;
-        Ok(true)
+        self.storage.run(move || trust.set_if_new(&namespace, &trusted).map_err(refused)).await
     }
 
     /// Lists the namespaces of which this home knows the publisher.

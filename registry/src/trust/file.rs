@@ -10,7 +10,7 @@
 //! It is read each time a name is resolved, so an edit counts at once.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -64,7 +64,7 @@ type Entries = BTreeMap<String, Trusted>;
 /// A namespace, as it stands in the file.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Entry {
+struct Written {
     publisher: String,
     since: String,
     known_by: TrustedBy,
@@ -103,13 +103,17 @@ impl TrustFile {
         self.change(|entries| entries.insert(namespace.to_owned(), trusted.clone()))
     }
 
-    /// As [`Self::set`], unless the namespace has a publisher already.
+    /// As [`Self::set`], unless the namespace has a publisher already. Returns whether it had none.
     ///
     /// # Errors
     /// As [`Self::set`].
-    pub(crate) fn set_if_new(&self, namespace: &str, trusted: &Trusted) -> Result<(), TrustError> {
-        self.change(|entries| {
-            entries.entry(namespace.to_owned()).or_insert_with(|| trusted.clone());
+    pub(crate) fn set_if_new(&self, namespace: &str, trusted: &Trusted) -> Result<bool, TrustError> {
+        self.change(|entries| match entries.entry(namespace.to_owned()) {
+            Entry::Vacant(entry) => {
+                entry.insert(trusted.clone());
+                true
+            }
+            Entry::Occupied(_) => false,
         })
     }
 
@@ -129,7 +133,8 @@ impl TrustFile {
         let mut entries = before.clone();
         let changed = change(&mut entries);
         if entries != before {
-            let entries: BTreeMap<_, _> = entries.iter().map(|(namespace, of)| (namespace, Entry::from(of))).collect();
+            let entries: BTreeMap<_, _> =
+                entries.iter().map(|(namespace, of)| (namespace, Written::from(of))).collect();
             let text = toml::to_string(&entries).expect("it is made of strings");
             write_private(path, format!("{HEADER}\n{text}").as_bytes())?;
         }
@@ -137,17 +142,17 @@ impl TrustFile {
     }
 }
 
-impl From<&Trusted> for Entry {
+impl From<&Trusted> for Written {
     fn from(trusted: &Trusted) -> Self {
         let Trusted { publisher, since, known_by } = trusted;
         Self { publisher: publisher.to_string(), since: since.to_string(), known_by: *known_by }
     }
 }
 
-impl TryFrom<Entry> for Trusted {
+impl TryFrom<Written> for Trusted {
     type Error = String;
 
-    fn try_from(entry: Entry) -> Result<Self, String> {
+    fn try_from(entry: Written) -> Result<Self, String> {
         let publisher = entry.publisher.parse().map_err(|error: KeyError| error.to_string())?;
         let since = Timestamp::parse(&entry.since);
         let since = since.ok_or_else(|| format!("`{}` is not a time in RFC 3339", entry.since))?;
@@ -171,11 +176,11 @@ fn parse(text: Vec<u8>) -> Result<Entries, String> {
         return Err(format!("it has more than {MAX_FILE_BYTES} bytes"));
     }
     let text = String::from_utf8(text).map_err(|error| error.to_string())?;
-    let entries: BTreeMap<String, Entry> = toml::from_str(&text).map_err(|error| {
+    let entries: BTreeMap<String, Written> = toml::from_str(&text).map_err(|error| {
         let line = text[..error.span().map_or(0, |span| span.start)].matches('\n').count() + 1;
         format!("line {line}: {}", error.message())
     })?;
-    let checked = |(namespace, entry): (String, Entry)| {
+    let checked = |(namespace, entry): (String, Written)| {
         PackageId::check_namespace(&namespace).map_err(|error| error.to_string())?;
         let trusted = entry.try_into().map_err(|reason| format!("`{namespace}`: {reason}"))?;
         Ok((namespace, trusted))
@@ -205,8 +210,8 @@ mod tests {
             assert_eq!(file.of("acme").unwrap(), None);
             assert_eq!(file.set("acme", &first).unwrap(), None);
             assert_eq!(file.set("acme", &user).unwrap(), Some(first.clone()));
-            file.set_if_new("acme", &first).unwrap();
-            file.set_if_new("a.b", &first).unwrap();
+            assert!(!file.set_if_new("acme", &first).unwrap());
+            assert!(file.set_if_new("a.b", &first).unwrap());
             let again = if file.path.is_some() { &TrustFile::at(path.clone()) } else { &file };
             assert_eq!(again.of("acme").unwrap(), Some(user.clone()), "a first use does not replace it");
             let all = [("a.b".to_owned(), first), ("acme".to_owned(), user.clone())];

@@ -277,7 +277,7 @@ impl NetworkBehaviour for Behaviour {
 
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
         match event {
-            Report::Told => self.carry_out(Action::Close(peer, connection)),
+            Report::Delivered => self.carry_out(Action::Close(peer, connection)),
             Report::IsFull => {
                 self.reentry.on_turned_away(peer, Instant::now());
                 self.queue.push_back(ToSwarm::GenerateEvent(Event::TurnedAway(peer)));

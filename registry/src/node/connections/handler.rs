@@ -33,8 +33,8 @@ pub(crate) struct SayFull;
 /// What a connection reports.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Report {
-    /// The peer knows that this node is full, or cannot be told.
-    Told,
+    /// The peer has the message that this node is full, or cannot receive it.
+    Delivered,
     /// The peer says that it is full.
     IsFull,
 }
@@ -91,7 +91,7 @@ impl ConnectionHandler for Handler {
                 self.reports.push_back(Report::IsFull);
             }
             ConnectionEvent::FullyNegotiatedOutbound(_) | ConnectionEvent::DialUpgradeError(_) => {
-                self.reports.push_back(Report::Told);
+                self.reports.push_back(Report::Delivered);
             }
             _ => {}
         }

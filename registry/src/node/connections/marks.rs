@@ -3,7 +3,7 @@
 /// Maximum number of subscribers of the packages topic whose idle connections stay open. Gossip chooses its mesh among
 /// them.
 const MAX_FOLLOWERS: usize = 16;
-/// Largest number of connections that wait until their peer has been told that this node is full.
+/// Largest number of connections that wait until their peer has the message that this node is full.
 const MAX_LEAVING: usize = 32;
 /// A node with fewer peers looks for more, as far as its limit has room for them.
 const WANTED_PEERS: usize = 6;
@@ -33,7 +33,7 @@ pub(crate) struct Marks {
     pub(crate) protected: usize,
     /// Subscribers of the packages topic whose idle connections stay open.
     pub(crate) followers: usize,
-    /// Connections that wait until their peer has been told that this node is full. Further ones are closed without a
+    /// Connections that wait until their peer has the message that this node is full. Further ones are closed without a
     /// message.
     pub(crate) leaving: usize,
     /// A node with fewer peers looks for more.

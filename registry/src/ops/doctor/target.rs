@@ -328,7 +328,7 @@ async fn check_cid(download: &mut Download, cid: Cid, stages: &mut Vec<Stage>) -
         return Ok(Subject { content: cid, release: None, claimed: None });
     }
     let payload = download.block(cid).await.map_err(|error| match error {
-        error @ (DownloadError::TimedOut(_) | DownloadError::NobodyConnected { .. }) => no_provider(&cid, error),
+        error @ (DownloadError::TimedOut(_) | DownloadError::NoPeerConnected { .. }) => no_provider(&cid, error),
         error => stage_of("record", failure::download(&cid, error)),
     })?;
     refuse_identity(&cid, &payload)

@@ -146,7 +146,7 @@ impl Network {
 
     /// Waits, until it has succeeded once, for a connection to a peer: through bootstrap nodes and the local network,
     /// if none is connected. Returns whether there is one.
-    pub(super) async fn meets_somebody(&mut self) -> Result<bool, Stopped> {
+    pub(super) async fn waits_for_peer(&mut self) -> Result<bool, Stopped> {
         let Some(entrance) = self.entrance.take() else { return Ok(true) };
         // The future is large and rarely used. Boxed, it does not enlarge the future that waits for every block.
         let meets = Box::pin(self.enter(&entrance)).await?;

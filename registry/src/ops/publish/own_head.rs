@@ -55,7 +55,7 @@ impl OwnHead {
         let Some(node) = &self.node else { return Ok(()) };
         let (keys, name) = (self.keys.clone(), key.to_owned());
         let Some(chain) = self.storage.run(move || Ok(keys.chain(&name)?)).await? else { return Ok(()) };
-        let entered = timeout(ENTRANCE, self.lookup.know_somebody()).await;
+        let entered = timeout(ENTRANCE, self.lookup.wait_for_dht_peers()).await;
         if node.snapshot().await.map_err(failure::stopped)?.connected.is_empty() {
             tracing::debug!(target: crate::LOG_TARGET, ?entered, "no peer to ask for the own head");
             return Ok(());

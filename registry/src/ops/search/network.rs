@@ -166,7 +166,7 @@ impl PeerSearch {
         mut patience: Patience,
         mut examiner: Examiner,
     ) -> Result<(), Failure> {
-        self.lookup.know_somebody().await?;
+        self.lookup.wait_for_dht_peers().await?;
         let (mut asked, mut asking) = (HashSet::new(), FuturesUnordered::new());
         let mut connected = self.node.supporting(Protocol::Search).await.map_err(failure::stopped)?;
         connected.truncate(MAX_CONNECTED);

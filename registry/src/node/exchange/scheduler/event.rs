@@ -1,4 +1,4 @@
-//! What the scheduler is told, and what it wants done.
+//! The inputs of the scheduler, and its actions.
 
 use std::sync::Arc;
 

@@ -49,7 +49,7 @@ fn one_missing_block_is_enough_to_say_no_and_the_rest_is_taken_back() {
 }
 
 #[test]
-fn a_peer_that_goes_a_stranger_and_an_asker_that_goes_leave_nothing_behind() {
+fn a_peer_that_disconnects_an_unknown_peer_and_a_caller_that_goes_leave_nothing_behind() {
     let Asked { mut client, peer, mut answer } = ask();
     client.on_disconnected(peer, Instant::now());
     assert_eq!(answer.try_recv(), Ok(false));
